@@ -1,0 +1,225 @@
+"""The protocol a destination speaks, and the values that cross it.
+
+Third parties add one through the entry point group ``vectorferry.destinations``. Destinations are plain
+blocking code: the engine calls each from one thread of its own, one call at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from connector._mapping import SchemaMapping
+from connector._records import Modality, Rejected, Vector
+
+__all__ = [
+    "Applied",
+    "Batch",
+    "Counts",
+    "Destination",
+    "IndexBuild",
+    "Known",
+    "LoadedAsset",
+    "LoadedFeature",
+    "SearchAnswer",
+    "SearchQuery",
+    "Status",
+    "TableStatus",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedFeature:
+    """A feature after validation and mapping, ready to be written.
+
+    `columns` holds exactly the mapped columns of its modality, in the mapping's order, as Python values (None for
+    absent); `metadata` and `extra` are JSON objects; `row_hash` covers these three, `vector_hashes` each vector.
+    """
+
+    feature_id: str
+    modality: Modality
+    columns: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    extra: Mapping[str, Any]
+    row_hash: bytes
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+    vector_hashes: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedAsset:
+    """An asset after validation and mapping; `rejected` names its features that were set aside."""
+
+    asset_id: str
+    fingerprint: str
+    modality: str | None
+    url: str | None
+    status: str | None
+    metadata: Mapping[str, Any]
+    extra: Mapping[str, Any]
+    created_at: datetime | None
+    updated_at: datetime | None
+    row_hash: bytes
+    features: tuple[LoadedFeature, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Whole assets of one collection, no asset twice.
+
+    Only features of `modalities` are present, and only those modalities' stale features may be removed. `rejected`
+    names assets that could not be read or mapped at all; their old rows and fingerprints stay as they are.
+    """
+
+    collection: str
+    modalities: frozenset[Modality]
+    assets: tuple[LoadedAsset, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger holds of one asset: its fingerprint, the modalities synced under it, features per modality."""
+
+    fingerprint: str
+    modalities: frozenset[Modality]
+    features: Mapping[Modality, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Records written, by kind of change."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    quarantined: int = 0
+
+    def __iadd__(self, other: Counts) -> Counts:
+        self.inserted += other.inserted
+        self.updated += other.updated
+        self.unchanged += other.unchanged
+        self.deleted += other.deleted
+        self.quarantined += other.quarantined
+        return self
+
+
+@dataclass(slots=True)
+class Applied:
+    """What one `apply` or `remove` changed: assets, features per modality, vectors per (modality, vector name).
+
+    `rejected` names the features the destination itself refused (another dimension, say); it has already put
+    them, and the batch's own rejected ones, into its quarantine.
+    """
+
+    assets: Counts = field(default_factory=Counts)
+    features: dict[Modality, Counts] = field(default_factory=dict)
+    vectors: dict[tuple[Modality, str], Counts] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def __iadd__(self, other: Applied) -> Applied:
+        self.assets += other.assets
+        for modality, counts in other.features.items():
+            self.features.setdefault(modality, Counts()).__iadd__(counts)
+        for key, counts in other.vectors.items():
+            self.vectors.setdefault(key, Counts()).__iadd__(counts)
+        self.rejected.extend(other.rejected)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBuild:
+    """One vector index that was built; `seconds` is wall time."""
+
+    table: str
+    index: str
+    method: str
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """Nearest features of one modality under one named vector; `like` is a feature id, else `vector` is given."""
+
+    modality: Modality
+    vector_name: str | None = None
+    vector: Vector | None = None
+    like: str | None = None
+    limit: int = 10
+    filters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """Rows, nearest first, and the statement that anyone can run to get them again."""
+
+    statement: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """One table (or index) of a destination. `collections` holds rows per collection."""
+
+    name: str
+    modality: Modality
+    vector_name: str | None
+    rows: int
+    collections: Mapping[str, int]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a destination holds now."""
+
+    destination: str
+    location: str
+    assets: Mapping[str, int]
+    tables: Sequence[TableStatus]
+    quarantined: int
+    last_change: datetime | None = None
+
+
+class Destination(Protocol):
+    """A store that features are upserted into. Every method may raise `DestinationError`."""
+
+    @property
+    def name(self) -> str:
+        """A short label for logs and summaries, unique within the sync."""
+
+    def prepare(self, mapping: SchemaMapping) -> None:
+        """Make or extend whatever the mapping needs. A no-op, without any write, when nothing is missing."""
+
+    def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
+        """The ledger's entries for those of these assets that it has."""
+
+    def apply(self, batch: Batch) -> Applied:
+        """Replace these assets as wholes: upsert their rows and vectors, remove their stale ones, record
+        fingerprints and quarantine. All or nothing, and the same batch again changes nothing."""
+
+    def asset_ids(self, collection: str) -> Iterable[str]:
+        """Every asset of a collection in the ledger, streamed."""
+
+    def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        """Remove assets that a complete scan did not see, with their features, vectors and ledger entries."""
+
+    def build_indexes(self) -> Sequence[IndexBuild]:
+        """Build the vector indexes that are due; nothing when all are there and valid."""
+
+    def quarantined(self, collection: str) -> int:
+        """How many records of a collection are in quarantine."""
+
+    def status(self) -> Status:
+        """Row counts, tables and quarantine as they are now."""
+
+    def search(self, query: SearchQuery) -> SearchAnswer:
+        """Answer a similarity query."""
+
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""

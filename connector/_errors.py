@@ -1,0 +1,87 @@
+"""Every error Vectorferry raises, grouped by what the caller should do next.
+
+::
+
+    VectorferryError
+    ├── RetryableError          try the same thing again, later
+    ├── QuarantineError         set this one record aside, go on with the rest
+    └── StopError               stop the run and tell somebody
+        ├── ConfigurationError  the file, a flag or the environment is wrong        (exit 2)
+        ├── CredentialsError    a service refused the key                           (exit 1)
+        ├── SourceError         the source cannot be read                           (exit 1)
+        ├── DestinationError    the destination cannot be written                   (exit 1)
+        └── GuardRefusedError   a guard refused; nothing was deleted                (exit 4)
+
+Messages are read at 3 a.m.: one or two lines, what happened first, then what to do. They never hold a key.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigurationError",
+    "CredentialsError",
+    "DestinationError",
+    "GuardRefusedError",
+    "IncompleteScanError",
+    "QuarantineError",
+    "RetryableError",
+    "SourceError",
+    "StopError",
+    "VectorferryError",
+]
+
+
+class VectorferryError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class RetryableError(VectorferryError):
+    """The same request may succeed later; `after` is the wait in seconds the other side asked for, if any."""
+
+    def __init__(self, message: str, *, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class QuarantineError(VectorferryError):
+    """One record cannot be loaded; `reason` is a short code, the message the details."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class StopError(VectorferryError):
+    """The run cannot go on. What was committed stays; the next run goes on from there."""
+
+
+class ConfigurationError(StopError):
+    """Something the user wrote is wrong: a file, a flag, an environment variable."""
+
+    exit_code = 2
+
+
+class CredentialsError(StopError):
+    """A service refused the credentials."""
+
+
+class SourceError(StopError):
+    """The source cannot be read, after every retry."""
+
+
+class IncompleteScanError(SourceError):
+    """A listing ended without a promise that it was complete; nothing may be deleted because of it."""
+
+
+class DestinationError(StopError):
+    """The destination cannot be reached or written."""
+
+
+class GuardRefusedError(StopError):
+    """A guard refused to go on; nothing was deleted."""
+
+    exit_code = 4

@@ -1,0 +1,129 @@
+"""The schema mapping: which fields of each modality become typed columns, and how its vectors are stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeAlias
+
+import orjson
+from pydantic import Field, StringConstraints
+
+from connector._records import MODALITIES, Modality
+from connector._settings_base import Settings
+
+__all__ = [
+    "ColumnMapping",
+    "ColumnType",
+    "Metric",
+    "ModalityMapping",
+    "SchemaMapping",
+    "Storage",
+    "VectorMapping",
+]
+
+ColumnType: TypeAlias = Literal[
+    "text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"
+]
+Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
+Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,54}$")]
+FieldPath = Annotated[str, StringConstraints(pattern=r"^[^.]+(\.[^.]+)*$", max_length=500)]
+
+RESERVED_COLUMNS: Final = frozenset(
+    {"feature_id", "asset_id", "collection", "metadata", "extra", "row_hash", "embedding", "distance"}
+)
+
+
+class ColumnMapping(Settings):
+    """A typed column: `path` is a dotted path into the feature (``metadata.author``, ``json_output.emotions.0``)."""
+
+    path: FieldPath
+    type: ColumnType = "text"
+
+
+class VectorMapping(Settings):
+    """How one named vector is stored and compared. `storage` left out: chosen from kind and dimension."""
+
+    metric: Metric = "cosine"
+    storage: Storage | None = None
+    index: Literal["hnsw", "none"] = "hnsw"
+    m: int = Field(default=16, ge=2, le=100, description="HNSW links per layer")
+    ef_construction: int = Field(default=64, ge=4, le=1000, description="HNSW build candidates")
+
+
+class ModalityMapping(Settings):
+    """What one modality adds to the defaults."""
+
+    table: Identifier | None = None
+    columns: dict[Identifier, ColumnMapping] = Field(default_factory=dict)
+    vectors: dict[str, VectorMapping] = Field(default_factory=dict)
+
+
+def _columns(**types: ColumnType) -> dict[str, ColumnMapping]:
+    return {name: ColumnMapping(path=name, type=kind) for name, kind in types.items()}
+
+
+DEFAULT_COLUMNS: Final[Mapping[Modality, Mapping[str, ColumnMapping]]] = {
+    Modality.VIDEO: _columns(
+        start_time="double precision",
+        end_time="double precision",
+        interval_sec="double precision",
+        transcription="text",
+        text="text",
+        description="text",
+        json_output="jsonb",
+        created_at="timestamptz",
+    ),
+    Modality.IMAGE: _columns(
+        text="text",
+        description="text",
+        caption="text",
+        json_output="jsonb",
+        detect="jsonb",
+        created_at="timestamptz",
+    ),
+    Modality.TEXT: _columns(text="text", created_at="timestamptz"),
+    Modality.AUDIO: _columns(
+        start_time="double precision",
+        end_time="double precision",
+        transcription="text",
+        text="text",
+        description="text",
+        json_output="jsonb",
+        created_at="timestamptz",
+    ),
+}
+"""The fields that Mixpeek's documented examples show, per modality. Audio is never shown filled: like video."""
+
+
+class SchemaMapping(Settings):
+    """The mapping of every modality: the defaults, with what the user added on top."""
+
+    video: ModalityMapping = ModalityMapping()
+    image: ModalityMapping = ModalityMapping()
+    text: ModalityMapping = ModalityMapping()
+    audio: ModalityMapping = ModalityMapping()
+
+    def modality(self, modality: Modality) -> ModalityMapping:
+        """What the user said about this modality."""
+        mapping: ModalityMapping = getattr(self, modality.value)
+        return mapping
+
+    def table(self, modality: Modality) -> str:
+        """The name of this modality's table."""
+        return self.modality(modality).table or modality.value
+
+    def columns(self, modality: Modality) -> dict[str, ColumnMapping]:
+        """The typed columns of this modality, defaults first, in a stable order."""
+        return {**DEFAULT_COLUMNS[modality], **self.modality(modality).columns}
+
+    def vector(self, modality: Modality, vector_name: str) -> VectorMapping:
+        """How this named vector is stored."""
+        return self.modality(modality).vectors.get(vector_name, VectorMapping())
+
+    def digest(self) -> str:
+        """Changes when rows would be mapped differently, so that a run knows to map them again."""
+        shape = {m: {n: c.model_dump() for n, c in self.columns(m).items()} for m in MODALITIES}
+        return hashlib.blake2b(orjson.dumps(shape), digest_size=8).hexdigest()
