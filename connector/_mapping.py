@@ -22,9 +22,7 @@ __all__ = [
     "VectorMapping",
 ]
 
-ColumnType: TypeAlias = Literal[
-    "text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"
-]
+ColumnType: TypeAlias = Literal["text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"]
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
 
@@ -125,5 +123,5 @@ class SchemaMapping(Settings):
 
     def digest(self) -> str:
         """Changes when rows would be mapped differently, so that a run knows to map them again."""
-        shape = {m: {n: c.model_dump() for n, c in self.columns(m).items()} for m in MODALITIES}
+        shape = {m.value: {n: c.model_dump() for n, c in self.columns(m).items()} for m in MODALITIES}
         return hashlib.blake2b(orjson.dumps(shape), digest_size=8).hexdigest()

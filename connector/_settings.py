@@ -45,9 +45,7 @@ class BatchLimits(Settings):
     """When a batch is full: whichever limit is met first. An asset is never split."""
 
     rows: int = Field(default=2_000, ge=1, le=100_000, description="features per batch")
-    bytes: int = Field(
-        default=16_000_000, ge=1_000, le=1_000_000_000, description="bytes of vectors and text"
-    )
+    bytes: int = Field(default=16_000_000, ge=1_000, le=1_000_000_000, description="bytes of vectors and text")
 
 
 class DeleteGuard(Settings):
