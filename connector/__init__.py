@@ -1,5 +1,6 @@
 """The engine: records, sources, mapping, the run, the command line. It never imports `destinations`."""
 
+from connector._config import load_settings, parse_settings, resolve
 from connector._destination import (
     Applied,
     Batch,
@@ -40,6 +41,7 @@ from connector._records import (
     SparseVector,
     Vector,
 )
+from connector._registry import destination_settings, source_settings
 from connector._settings import BatchLimits, DeleteGuard, DestinationSettings, SourceSettings, SyncSettings
 from connector._settings_base import Settings
 from connector._source import Source, Usage
@@ -94,4 +96,9 @@ __all__ = [
     "Vector",
     "VectorMapping",
     "VectorferryError",
+    "destination_settings",
+    "load_settings",
+    "parse_settings",
+    "resolve",
+    "source_settings",
 ]

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, StringConstraints
+from pydantic_core import PydanticCustomError
 
-from connector._destination import Destination
+from connector._errors import ConfigurationError
 from connector._mapping import SchemaMapping
+from connector._plugins import DestinationSettings, SourceSettings
+from connector._registry import destination_settings, source_settings
 from connector._settings_base import Settings
-from connector._source import Source
 
 __all__ = ["BatchLimits", "DeleteGuard", "DestinationSettings", "SourceSettings", "SyncSettings"]
 
 SyncName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
-
-
-class SourceSettings(Settings, ABC):
-    """What a plug-in of the group ``vectorferry.sources`` provides. `type` is the entry point's name."""
-
-    type: str
-    secret_fields: ClassVar[tuple[str, ...]] = ()
-    """Names of fields that hold a key; typed `SecretStr`, and never printed."""
-
-    @abstractmethod
-    def open(self) -> Source:
-        """A source with these settings, every ``${NAME}`` already resolved. No request is made yet."""
-
-
-class DestinationSettings(Settings, ABC):
-    """What a plug-in of the group ``vectorferry.destinations`` provides. `type` is the entry point's name."""
-
-    type: str
-    secret_fields: ClassVar[tuple[str, ...]] = ()
-    """Names of fields that hold a key or a password; typed `SecretStr`, and never printed."""
-
-    @abstractmethod
-    def open(self, sync_name: str) -> Destination:
-        """A destination with these settings for the sync of this name, every ``${NAME}`` already resolved."""
 
 
 class BatchLimits(Settings):
@@ -54,13 +32,50 @@ class DeleteGuard(Settings):
     max_share: float = Field(default=0.2, ge=0, le=1, description="share of a collection's assets")
 
 
+def _typed(value: object, find: Callable[[str], type[Settings]]) -> object:
+    """A mapping becomes the settings class that its ``type`` names; anything else is for pydantic to judge."""
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        settings = find(str(value.get("type", "")))
+    except ConfigurationError as error:
+        raise PydanticCustomError("plug_in", "{reason}", {"reason": str(error)}) from error
+    return settings.model_validate(value)
+
+
+def _source(value: object) -> object:
+    return _typed(value, source_settings)
+
+
+def _destination(value: object) -> object:
+    return _typed(value, destination_settings)
+
+
+AnySource = Annotated[SerializeAsAny[SourceSettings], BeforeValidator(_source)]
+AnyDestination = Annotated[SerializeAsAny[DestinationSettings], BeforeValidator(_destination)]
+
+
 class SyncSettings(Settings):
-    """One sync: a source, its destinations, and how modalities are mapped."""
+    """One sync: a source, its destinations, and how modalities are mapped.
+
+    `source` and each of `destinations` may be given as a mapping whose ``type`` names the plug-in.
+    """
 
     name: SyncName
-    source: SourceSettings
-    destinations: tuple[DestinationSettings, ...] = Field(min_length=1)
+    source: AnySource
+    destinations: tuple[AnyDestination, ...] = Field(min_length=1)
     modalities: SchemaMapping = Field(default_factory=SchemaMapping)
     batch: BatchLimits = BatchLimits()
     deletes: DeleteGuard = DeleteGuard()
     schedule: str | None = Field(default=None, description="cron expression, used by Dagster only")
+    _where: str = PrivateAttr(default="configuration")
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember the place that the validation context names."""
+        if isinstance(context, Mapping) and "where" in context:
+            self._where = str(context["where"])
+
+    @property
+    def where(self) -> str:
+        """The file these settings came from, for error messages."""
+        return self._where

@@ -1,0 +1,97 @@
+"""Pydantic's validation errors as lines for people: where, key path, what is wrong, what to do. Never the value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from connector._errors import ConfigurationError
+from connector._registry import closest, destination_settings, source_settings
+from connector._settings import SyncSettings
+
+__all__ = ["KeyPath", "joined", "key_path", "validation_lines"]
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+MAX_LINES: Final = 5
+A_MAPPING: Final = "should be a mapping (lines of `key: value`)"
+A_LIST: Final = "should be a list (lines that begin with `- `)"
+
+MESSAGES: Final[Mapping[str, str]] = {
+    "missing": "is missing; add it",
+    "string_type": "should be text; put it in quotes",
+    "model_type": A_MAPPING,
+    "dict_type": A_MAPPING,
+    "tuple_type": A_LIST,
+    "list_type": A_LIST,
+}
+
+
+def joined(where: str, lines: Sequence[tuple[KeyPath, str]]) -> str:
+    """One line per problem, the first few of them."""
+    shown = [f"{where}: {key_path(path)}: {text}" for path, text in lines[:MAX_LINES]]
+    if len(lines) > MAX_LINES:
+        shown.append(f"{where}: … and {len(lines) - MAX_LINES} more")
+    return "\n".join(shown)
+
+
+def key_path(path: KeyPath) -> str:
+    """``("destinations", 0, "url")`` as ``destinations[0].url``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in path).removeprefix(".")
+    return "".join(char if char.isprintable() else "?" for char in text) or "top level"
+
+
+def validation_lines(error: ValidationError, tree: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:
+    """What pydantic found wrong in this tree, problem by problem."""
+    details = error.errors(include_url=False, include_input=False)
+    return [(detail["loc"], _text(detail, tree)) for detail in details]
+
+
+def _text(detail: ErrorDetails, tree: Mapping[str, Any]) -> str:
+    if detail["type"] == "extra_forbidden":
+        *parents, key = detail["loc"]
+        return f"unknown key{closest(str(key), _known_keys(tuple(parents), tree))}"
+    text = MESSAGES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return text[:1].lower() + text[1:]
+
+
+def _known_keys(parents: KeyPath, tree: Mapping[str, Any]) -> list[str]:
+    """The keys that the settings at this path take."""
+    here: Any = SyncSettings
+    for depth, part in enumerate(parents, start=1):
+        here = _plugin_at(parents[:depth], tree) or _below(here, part)
+    model = _model(here)
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _plugin_at(path: KeyPath, tree: Mapping[str, Any]) -> type[BaseModel] | None:
+    try:
+        match path:
+            case ("source",):
+                return source_settings(tree["source"]["type"])
+            case ("destinations", int(index)):
+                return destination_settings(tree["destinations"][index]["type"])
+    except ConfigurationError:
+        return None
+    return None
+
+
+def _below(annotation: Any, key: str | int) -> Any:
+    model = _model(annotation)
+    if model is None:
+        return None
+    return next((f.annotation for name, f in model.model_fields.items() if key in (name, f.alias)), annotation)
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation: itself, or what it holds (``dict[str, Model]``, ``Model | None``)."""
+    return next((part for part in _parts(annotation) if isinstance(part, type) and issubclass(part, BaseModel)), None)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _parts(argument)

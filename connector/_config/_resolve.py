@@ -1,0 +1,93 @@
+"""``${NAME}`` becomes what the environment holds, at the moment a run starts and not before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from connector._config._problems import KeyPath, joined, validation_lines
+from connector._errors import ConfigurationError
+from connector._settings import SyncSettings
+
+__all__ = ["resolve"]
+
+SomeModel = TypeVar("SomeModel", bound=BaseModel)
+
+TEMPLATE: Final = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<malformed>\$\{)")
+
+
+def resolve(settings: SyncSettings, environ: Mapping[str, str], where: str | None = None) -> SyncSettings:
+    """The settings with every ``${NAME}`` in a text or secret replaced from `environ`, then validated again.
+
+    ``$${`` stands for a literal ``${``. What a variable holds is never searched for templates. Raises
+    `ConfigurationError` with a line per variable that is not set; it begins with `where`, by default the place
+    that the settings were read from. Call it once: a value may hold ``${`` by itself.
+    """
+    resolver = _Resolver(environ, context={"where": settings.where})
+    resolved = resolver.model(settings, ())
+    if resolver.problems:
+        raise ConfigurationError(joined(where or settings.where, resolver.problems))
+    return resolved
+
+
+class _Resolver:
+    """Walks settings, replaces templates, and collects every problem on the way."""
+
+    def __init__(self, environ: Mapping[str, str], context: Mapping[str, Any]) -> None:
+        self.problems: list[tuple[KeyPath, str]] = []
+        self._environ = environ
+        self._context = context
+
+    def model(self, model: SomeModel, path: KeyPath) -> SomeModel:
+        """The model with its texts replaced, validated as if they had been written out."""
+        fields = type(model).model_fields
+        old = {name: getattr(model, name) for name in fields}
+        new = {name: self._value(value, (*path, fields[name].alias or name)) for name, value in old.items()}
+        changed = {name for name in fields if new[name] != old[name]}
+        if not changed:
+            return model
+        given = {name: new[name] for name in fields if name in model.model_fields_set | changed}
+        try:
+            return type(model).model_validate(given, context=self._context, by_alias=False, by_name=True)
+        except ValidationError as error:
+            self.problems += [((*path, *below), text) for below, text in validation_lines(error, {})]
+            return model
+
+    def _value(self, value: Any, path: KeyPath) -> Any:
+        if isinstance(value, SecretStr):
+            return SecretStr(self._text(value.get_secret_value(), path))
+        if type(value) is str:
+            return self._text(value, path)
+        if isinstance(value, BaseModel):
+            return self.model(value, path)
+        if isinstance(value, tuple | list):
+            return type(value)(self._value(item, (*path, index)) for index, item in enumerate(value))
+        if isinstance(value, dict):
+            return {key: self._value(item, (*path, str(key))) for key, item in value.items()}
+        return value
+
+    def _text(self, text: str, path: KeyPath) -> str:
+        replaced = TEMPLATE.sub(lambda match: self._replacement(match, path), text)
+        if text and not replaced:
+            self.problems.append((path, "the environment variable it names is empty; give it a value"))
+        return replaced
+
+    def _replacement(self, match: re.Match[str], path: KeyPath) -> str:
+        if match["malformed"]:
+            self.problems.append((path, "`${` without a variable name and `}`; for a literal `${` write `$${`"))
+            return match[0]
+        if not match["name"]:
+            return "${"
+        return self._variable(match["name"], path)
+
+    def _variable(self, name: str, path: KeyPath) -> str:
+        value = self._environ.get(name)
+        if value is None:
+            self.problems.append((path, f"environment variable {name} is not set; run `export {name}=…` first"))
+            return f"${{{name}}}"
+        if any(ord(char) < 32 or ord(char) == 127 for char in value):
+            self.problems.append((path, f"environment variable {name} holds a line break or control character"))
+        return value
