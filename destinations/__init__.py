@@ -1,1 +1,6 @@
-"""Placeholder; filled by its first module."""
+"""The stores that features are upserted into."""
+
+from destinations._embedded import EmbeddedPostgres
+from destinations.pgvector import PgvectorDestination, PgvectorSettings
+
+__all__ = ["EmbeddedPostgres", "PgvectorDestination", "PgvectorSettings"]

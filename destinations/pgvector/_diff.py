@@ -1,0 +1,48 @@
+"""What a batch changes in one table, decided by comparing hashes before anything is sent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeAlias, TypeVar
+
+from connector import Counts
+
+__all__ = ["FeatureKey", "TableDiff", "diff_table"]
+
+FeatureKey: TypeAlias = tuple[str, str]
+"""Asset id and feature id, within one collection."""
+
+Row = TypeVar("Row")
+
+
+@dataclass(slots=True)
+class TableDiff(Generic[Row]):
+    """Rows to insert and to update, sorted by key; keys to delete; and how many stay as they are."""
+
+    insert: list[Row] = field(default_factory=list)
+    update: list[Row] = field(default_factory=list)
+    delete: list[FeatureKey] = field(default_factory=list)
+    unchanged: int = 0
+
+    def counts(self) -> Counts:
+        """The same as numbers."""
+        return Counts(len(self.insert), len(self.update), self.unchanged, len(self.delete))
+
+
+def diff_table(wanted: Mapping[FeatureKey, tuple[bytes, Row]], held: Mapping[FeatureKey, bytes]) -> TableDiff[Row]:
+    """Compare the rows a batch wants with the hashes the table holds for the same assets.
+
+    Keys are visited in sorted order, so that two writers take row locks in the same order.
+    """
+    diff: TableDiff[Row] = TableDiff()
+    for key in sorted(wanted):
+        digest, row = wanted[key]
+        if key not in held:
+            diff.insert.append(row)
+        elif held[key] != digest:
+            diff.update.append(row)
+        else:
+            diff.unchanged += 1
+    diff.delete.extend(sorted(held.keys() - wanted.keys()))
+    return diff

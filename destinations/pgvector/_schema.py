@@ -1,0 +1,171 @@
+"""The tables of one sync, as SQLAlchemy sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pgvector.sqlalchemy
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from connector import ColumnMapping
+
+from ._storage import VectorLayout
+
+__all__ = ["FIXED_FEATURE_COLUMNS", "KEY_COLUMNS", "SyncTables", "feature_table", "vector_table"]
+
+KEY_COLUMNS: Final = ("collection", "asset_id", "feature_id")
+FIXED_FEATURE_COLUMNS: Final = (*KEY_COLUMNS, "metadata", "extra", "row_hash")
+
+_COLUMN_TYPES: Final[Mapping[str, TypeEngine[Any]]] = {
+    "text": Text(),
+    "integer": Integer(),
+    "bigint": BigInteger(),
+    "double precision": Double(),
+    "boolean": Boolean(),
+    "timestamptz": DateTime(timezone=True),
+    "jsonb": JSONB(),
+}
+_VECTOR_TYPES: Final = {
+    "vector": pgvector.sqlalchemy.VECTOR,
+    "halfvec": pgvector.sqlalchemy.HALFVEC,
+    "sparsevec": pgvector.sqlalchemy.SPARSEVEC,
+}
+
+
+class SyncTables:
+    """The tables that every sync has, whatever arrives."""
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+        self.metadata = MetaData(schema=schema)
+        self.assets = _assets(self.metadata)
+        self.ledger = _ledger(self.metadata)
+        self.modalities = _modalities(self.metadata)
+        self.vectors = _vectors(self.metadata)
+        self.quarantine = _quarantine(self.metadata)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Table names that no modality may take."""
+        return frozenset(table.name for table in self.metadata.tables.values())
+
+
+def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) -> Table:
+    """The rows of one modality."""
+    return Table(
+        name,
+        MetaData(schema=schema),
+        *_keys(),
+        *(Column(column, _COLUMN_TYPES[mapping.type]) for column, mapping in columns.items()),
+        Column("metadata", JSONB, nullable=False),
+        Column("extra", JSONB, nullable=False),
+        Column("row_hash", LargeBinary, nullable=False),
+        PrimaryKeyConstraint(*KEY_COLUMNS),
+        Index(f"{name}_feature_id", "feature_id"),
+    )
+
+
+def vector_table(schema: str, name: str, layout: VectorLayout) -> Table:
+    """One named vector of one modality, keyed like its features."""
+    return Table(
+        name,
+        MetaData(schema=schema),
+        *_keys(),
+        Column("embedding", _VECTOR_TYPES[layout.storage](layout.dimension), nullable=False),
+        Column("vector_hash", LargeBinary, nullable=False),
+        PrimaryKeyConstraint(*KEY_COLUMNS),
+    )
+
+
+def _keys() -> list[Column[str]]:
+    return [Column(name, Text, nullable=False) for name in KEY_COLUMNS]
+
+
+def _assets(metadata: MetaData) -> Table:
+    return Table(
+        "assets",
+        metadata,
+        Column("collection", Text, nullable=False),
+        Column("asset_id", Text, nullable=False),
+        Column("modality", Text),
+        Column("url", Text),
+        Column("status", Text),
+        Column("created_at", DateTime(timezone=True)),
+        Column("updated_at", DateTime(timezone=True)),
+        Column("metadata", JSONB, nullable=False),
+        Column("extra", JSONB, nullable=False),
+        Column("row_hash", LargeBinary, nullable=False),
+        Column("synced_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        PrimaryKeyConstraint("collection", "asset_id"),
+    )
+
+
+def _ledger(metadata: MetaData) -> Table:
+    return Table(
+        "_sync_ledger",
+        metadata,
+        Column("collection", Text, nullable=False),
+        Column("asset_id", Text, nullable=False),
+        Column("fingerprint", Text, nullable=False),
+        Column("features", JSONB, nullable=False, comment="features per synced modality; none is 0"),
+        Column("synced_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        PrimaryKeyConstraint("collection", "asset_id"),
+    )
+
+
+def _modalities(metadata: MetaData) -> Table:
+    return Table(
+        "_sync_modalities",
+        metadata,
+        Column("modality", Text, primary_key=True),
+        Column("table_name", Text, nullable=False),
+    )
+
+
+def _vectors(metadata: MetaData) -> Table:
+    return Table(
+        "_sync_vectors",
+        metadata,
+        Column("modality", Text, nullable=False),
+        Column("vector_name", Text, nullable=False),
+        Column("identifier", Text, nullable=False),
+        Column("storage", Text, nullable=False),
+        Column("dimension", BigInteger, nullable=False),
+        Column("metric", Text, nullable=False),
+        Column("index_method", Text, nullable=False),
+        Column("m", Integer, nullable=False),
+        Column("ef_construction", Integer, nullable=False),
+        Column("sql_digest", Text, nullable=False, server_default=""),
+        PrimaryKeyConstraint("modality", "vector_name"),
+    )
+
+
+def _quarantine(metadata: MetaData) -> Table:
+    return Table(
+        "_sync_quarantine",
+        metadata,
+        Column("collection", Text, nullable=False),
+        Column("asset_id", Text, nullable=False),
+        Column("feature_id", Text, nullable=False),
+        Column("modality", Text, nullable=False),
+        Column("reason", Text, nullable=False),
+        Column("detail", Text, nullable=False),
+        Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )

@@ -1,0 +1,87 @@
+"""Similarity queries: the statement that anyone could type, and its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
+
+from ._catalogue import Catalogue, VectorEntry
+from ._storage import SPARSE_DIMENSION
+
+__all__ = ["search"]
+
+_Driver = psycopg.Connection[tuple[object, ...]]
+
+
+def search(driver: _Driver, schema: str, catalogue: Catalogue, query: SearchQuery) -> SearchAnswer:
+    """Ask the search function of the query's named vector. Runs exactly the statement that it returns."""
+    entry = _entry(catalogue, query)
+    statement = _statement(schema, entry, query)
+    rows = _rows(driver, statement)
+    if not rows and query.like is not None:
+        _check_known(driver, schema, entry, query.like)
+    return SearchAnswer(statement.as_string(driver), rows)
+
+
+def _rows(driver: _Driver, statement: sql.Composed) -> list[dict[str, Any]]:
+    """Errors here are about what the user asked for: an unknown column, a value of the wrong type or dimension."""
+    try:
+        with driver.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement).fetchall()
+    except (psycopg.DataError, psycopg.errors.RaiseException, psycopg.errors.UndefinedColumn) as error:
+        hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+        raise ConfigurationError(f"the search was refused: {error.diag.message_primary}{hint}") from error
+
+
+def _entry(catalogue: Catalogue, query: SearchQuery) -> VectorEntry:
+    entries = catalogue.of(query.modality)
+    named = [entry for entry in entries if query.vector_name in (None, entry.vector_name)]
+    if len(named) == 1:
+        return named[0]
+    there = ", ".join(entry.vector_name for entry in entries) or "none yet; run `vectorferry sync` first"
+    asked = f"no vector named {query.vector_name}" if query.vector_name else "more than one named vector, or none"
+    raise ConfigurationError(f"{query.modality} has {asked}; there are: {there}. Name one with --vector-name.")
+
+
+def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Composed:
+    function = sql.Identifier(schema, entry.function)
+    filters = sql.Literal(orjson.dumps(dict(query.filters)).decode())
+    if query.like is None:
+        if query.vector is None:
+            raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
+        return sql.SQL("SELECT * FROM {}({}, {}, {})").format(
+            function, sql.Literal(_vector_text(query.vector)), sql.Literal(query.limit), filters
+        )
+    return sql.SQL(
+        "SELECT * FROM {function}(\n"
+        "  (SELECT embedding FROM {view} WHERE feature_id = {like} LIMIT 1), {limit}, {filters})\n"
+        "WHERE feature_id <> {like} ORDER BY distance LIMIT {wanted}"
+    ).format(
+        function=function,
+        view=sql.Identifier(schema, entry.view),
+        like=sql.Literal(query.like),
+        limit=sql.Literal(query.limit + 1),
+        wanted=sql.Literal(query.limit),
+        filters=filters,
+    )
+
+
+def _vector_text(vector: Vector) -> str:
+    if isinstance(vector, SparseVector):
+        pairs = zip(vector.indices.tolist(), vector.values.tolist(), strict=True)
+        return "{" + ",".join(f"{index + 1}:{value!r}" for index, value in pairs) + f"}}/{SPARSE_DIMENSION}"
+    return "[" + ",".join(str(value) for value in vector) + "]"
+
+
+def _check_known(driver: _Driver, schema: str, entry: VectorEntry, feature_id: str) -> None:
+    found = driver.execute(
+        sql.SQL("SELECT 1 FROM {} WHERE feature_id = %s").format(sql.Identifier(schema, entry.view)), [feature_id]
+    ).fetchone()
+    if found is None:
+        raise ConfigurationError(f"no {entry.modality} feature {feature_id} has a vector named {entry.vector_name}")

@@ -1,0 +1,37 @@
+"""What the configuration says about a pgvector destination."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, SecretStr, StringConstraints
+
+from connector import DestinationSettings
+
+from ._destination import PgvectorDestination
+
+__all__ = ["PgvectorSettings"]
+
+
+class PgvectorSettings(DestinationSettings):
+    """Postgres with pgvector 0.8 or newer. Without a `url`, an embedded Postgres in `directory`."""
+
+    secret_fields: ClassVar[tuple[str, ...]] = ("url",)
+
+    type: Literal["pgvector"] = "pgvector"
+    url: SecretStr | None = Field(default=None, description="postgresql://user:password@host:5432/database")
+    schema_name: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = Field(
+        default=None, alias="schema", description="where the tables live; the sync's name when left out"
+    )
+    directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")
+    index_memory_mb: int = Field(default=1024, ge=1, description="most memory that one index build may ask for")
+
+    def open(self, sync_name: str) -> PgvectorDestination:
+        """A destination for one sync; connects when it is first used."""
+        return PgvectorDestination(
+            schema=self.schema_name or sync_name,
+            url=self.url.get_secret_value() if self.url else None,
+            directory=self.directory,
+            index_memory_mb=self.index_memory_mb,
+        )

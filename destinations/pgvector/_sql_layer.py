@@ -1,0 +1,189 @@
+"""What people query: a view and a search function per named vector, made and extended without ever being dropped,
+so that grants survive."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from connector import ColumnMapping
+
+from ._catalogue import VectorEntry
+
+__all__ = ["layer_digest", "refresh_layer"]
+
+_VERSION: Final = 1
+"""Raise it when the SQL below changes, so that existing schemas get the new text."""
+
+_WHERE_FUNCTION: Final = "_sync_where"
+
+_WHERE: Final = """
+CREATE OR REPLACE FUNCTION {where}(relation regclass, filter jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    symbols constant jsonb := '{{"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "ne": "<>"}}';
+    clauses text[] := ARRAY['true'];
+    key text; wanted jsonb; kind text; comparison text; bound jsonb;
+BEGIN
+    IF filter IS NULL THEN RETURN 'true'; END IF;
+    IF jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'the filter must be a JSON object, such as {{"collection": "ads"}}';
+    END IF;
+    FOR key, wanted IN SELECT * FROM jsonb_each(filter) LOOP
+        SELECT format_type(a.atttypid, a.atttypmod) INTO kind FROM pg_attribute a
+        WHERE a.attrelid = relation AND a.attname = key AND a.attnum > 0 AND NOT a.attisdropped;
+        IF kind IS NULL THEN
+            RAISE EXCEPTION 'there is no column "%" to filter by', key USING ERRCODE = 'undefined_column',
+                HINT = 'Columns: ' || (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
+                                       WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped);
+        ELSIF kind = 'jsonb' THEN
+            clauses := clauses || format('%I @> %L::jsonb', key, wanted);
+        ELSIF jsonb_typeof(wanted) = 'null' THEN
+            clauses := clauses || format('%I IS NULL', key);
+        ELSIF jsonb_typeof(wanted) = 'array' THEN
+            clauses := clauses || format('%I = ANY (%L::%s[])', key,
+                ARRAY(SELECT jsonb_array_elements_text(wanted))::text, kind);
+        ELSIF jsonb_typeof(wanted) = 'object' THEN
+            FOR comparison, bound IN SELECT * FROM jsonb_each(wanted) LOOP
+                IF NOT symbols ? comparison THEN
+                    RAISE EXCEPTION 'unknown comparison "%"', comparison USING HINT = 'Use gt, gte, lt, lte or ne.';
+                END IF;
+                clauses := clauses || format('%I %s %L::%s', key, symbols ->> comparison, bound #>> '{{}}', kind);
+            END LOOP;
+        ELSE
+            clauses := clauses || format('%I = %L::%s', key, wanted #>> '{{}}', kind);
+        END IF;
+    END LOOP;
+    RETURN array_to_string(clauses, ' AND ');
+END $body$
+"""
+
+# The index answers first. Where a filter leaves too few of its candidates (it looks at no more than
+# hnsw.max_scan_tuples of them), the same question is answered exactly: "+ 0" keeps the index out.
+_SEARCH: Final = """
+CREATE OR REPLACE FUNCTION {function}(query {storage}, k integer DEFAULT 10, filter jsonb DEFAULT '{{}}')
+RETURNS SETOF {match} LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, {extension}, pg_temp
+SET hnsw.iterative_scan = 'strict_order' SET hnsw.ef_search = 100 AS $body$
+DECLARE
+    predicate constant text := {where}({view_name}::regclass, filter);
+    ordering text;
+    hits {match}[];
+BEGIN
+    FOREACH ordering IN ARRAY ARRAY['embedding {operator} $1', '(embedding {operator} $1) + 0'] LOOP
+        EXECUTE 'SELECT array_agg(hit) FROM (SELECT ROW(' || {columns} || ')::' || {match_name}
+            || ' AS hit FROM ' || {view_name} || ' WHERE ' || predicate
+            || ' ORDER BY ' || ordering || ' LIMIT $2) nearest'
+        INTO hits USING query, k;
+        EXIT WHEN cardinality(hits) >= k;
+    END LOOP;
+    RETURN QUERY SELECT * FROM unnest(hits);
+END $body$
+"""
+
+_COLUMNS_OF: Final = """
+SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+_Driver = psycopg.Connection[tuple[object, ...]]
+
+
+def layer_digest(entry: VectorEntry, columns: Mapping[str, ColumnMapping]) -> str:
+    """Changes when the view or the function of this entry would be made differently."""
+    shape = [_VERSION, sorted(entry.names), entry.layout.storage, entry.layout.dimension, entry.layout.metric]
+    types = [[name, column.type] for name, column in columns.items()]
+    return hashlib.blake2b(json.dumps([*shape, types]).encode(), digest_size=8).hexdigest()
+
+
+def refresh_layer(
+    driver: _Driver, schema: str, extension: str, entry: VectorEntry, columns: Mapping[str, ColumnMapping]
+) -> None:
+    """Make or extend the view, the match type and the function of one named vector."""
+    _refresh_view(driver, schema, entry, columns)
+    _refresh_match_type(driver, schema, entry, columns)
+    driver.execute(sql.SQL(_WHERE).format(where=sql.Identifier(schema, _WHERE_FUNCTION)))
+    driver.execute(_search_function(driver, schema, extension, entry))
+
+
+def _refresh_view(driver: _Driver, schema: str, entry: VectorEntry, columns: Mapping[str, ColumnMapping]) -> None:
+    wanted = ["collection", "asset_id", "feature_id", *columns, "metadata", "extra", "embedding"]
+    ordered = _keeping_order(_columns_of(driver, schema, entry.view), wanted)
+    selected = [sql.Identifier("v" if name == "embedding" else "f", name) for name in ordered]
+    driver.execute(
+        sql.SQL(
+            "CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {vectors} v "
+            "JOIN {features} f USING (collection, asset_id, feature_id)"
+        ).format(
+            view=sql.Identifier(schema, entry.view),
+            columns=sql.SQL(", ").join(selected),
+            vectors=sql.Identifier(schema, entry.table),
+            features=sql.Identifier(schema, entry.base),
+        )
+    )
+
+
+def _refresh_match_type(driver: _Driver, schema: str, entry: VectorEntry, columns: Mapping[str, ColumnMapping]) -> None:
+    types = _match_columns(columns)
+    match = sql.Identifier(schema, entry.match_type)
+    existing = _columns_of(driver, schema, entry.match_type)
+    if not existing:
+        attributes = sql.SQL(", ").join(_attribute(name, types[name]) for name in types)
+        driver.execute(sql.SQL("CREATE TYPE {} AS ({})").format(match, attributes))
+    for name in types.keys() - set(existing) if existing else ():
+        driver.execute(sql.SQL("ALTER TYPE {} ADD ATTRIBUTE {}").format(match, _attribute(name, types[name])))
+
+
+def _match_columns(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
+    return {
+        "distance": "double precision",
+        "collection": "text",
+        "asset_id": "text",
+        "feature_id": "text",
+        **{name: column.type for name, column in columns.items()},
+        "metadata": "jsonb",
+        "extra": "jsonb",
+    }
+
+
+def _attribute(name: str, kind: str) -> sql.Composable:
+    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_trusted(kind)))
+
+
+def _trusted(kind: str) -> Any:
+    """A type name from our own fixed list, as SQL text."""
+    return kind
+
+
+def _search_function(driver: _Driver, schema: str, extension: str, entry: VectorEntry) -> sql.Composed:
+    view, match = sql.Identifier(schema, entry.view), sql.Identifier(schema, entry.match_type)
+    operator = _trusted(entry.layout.operator)
+    distance = sql.SQL("embedding {} $1").format(sql.SQL(operator))
+    names = _columns_of(driver, schema, entry.match_type)
+    columns = sql.SQL(", ").join(distance if name == "distance" else sql.Identifier(name) for name in names)
+    return sql.SQL(_SEARCH).format(
+        function=sql.Identifier(schema, entry.function),
+        storage=sql.Identifier(extension, entry.layout.storage),
+        match=match,
+        extension=sql.Identifier(extension),
+        where=sql.Identifier(schema, _WHERE_FUNCTION),
+        operator=sql.SQL(operator),
+        columns=sql.Literal(columns.as_string(driver)),
+        view_name=sql.Literal(view.as_string(driver)),
+        match_name=sql.Literal(match.as_string(driver)),
+    )
+
+
+def _columns_of(driver: _Driver, schema: str, relation: str) -> list[str]:
+    return [str(row[0]) for row in driver.execute(_COLUMNS_OF, (schema, relation))]
+
+
+def _keeping_order(existing: list[str], wanted: list[str]) -> list[str]:
+    """Postgres can only append columns to a view."""
+    return [*existing, *(name for name in wanted if name not in existing)]

@@ -1,0 +1,91 @@
+"""How a named vector is stored and compared, chosen from its kind, dimension and mapping. Pure.
+
+Limits are pgvector 0.8's: https://github.com/pgvector/pgvector (README, reference and index sections).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from connector import QuarantineError, Reason, SparseVector, Vector, VectorMapping
+
+__all__ = ["SPARSE_DIMENSION", "Storage", "VectorLayout", "choose_layout", "dimension_of"]
+
+Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
+
+SPARSE_DIMENSION: Final = 1_000_000_000
+"""pgvector's largest sparsevec. The API never says how large a sparse model's vocabulary is, and the number
+costs nothing: only non-zero elements are stored."""
+
+MAX_DENSE_DIMENSION: Final = 16_000
+MAX_INDEXED_DIMENSION: Final[dict[Storage, int]] = {
+    "vector": 2_000,
+    "halfvec": 4_000,
+    "sparsevec": SPARSE_DIMENSION,
+}
+OPERATORS: Final = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>", "l1": "<+>"}
+OPERATOR_CLASSES: Final = {"cosine": "cosine", "l2": "l2", "inner_product": "ip", "l1": "l1"}
+
+
+@dataclass(frozen=True, slots=True)
+class VectorLayout:
+    """The column type, operator and index of one named vector."""
+
+    storage: Storage
+    dimension: int
+    metric: str
+    index: Literal["hnsw", "none"]
+    m: int
+    ef_construction: int
+
+    @property
+    def operator(self) -> str:
+        """The distance operator that this metric's index answers."""
+        return OPERATORS[self.metric]
+
+    @property
+    def operator_class(self) -> str:
+        """The operator class for an index with this metric."""
+        return f"{self.storage}_{OPERATOR_CLASSES[self.metric]}_ops"
+
+
+def dimension_of(vector: Vector) -> int:
+    """The dimension that a table for this vector gets."""
+    return SPARSE_DIMENSION if isinstance(vector, SparseVector) else len(vector)
+
+
+def choose_layout(first: Vector, mapping: VectorMapping) -> VectorLayout:
+    """The layout of a table whose first vector this is.
+
+    Over 2,000 dimensions only ``halfvec`` can be indexed, so it is the choice there unless the mapping says
+    otherwise; what no index can hold is stored unindexed. Raises `QuarantineError` for what cannot be stored.
+    """
+    storage = mapping.storage or _default_storage(first)
+    _check_kind(first, storage)
+    dimension = dimension_of(first)
+    if storage != "sparsevec" and dimension > MAX_DENSE_DIMENSION:
+        raise QuarantineError(
+            Reason.DIMENSION, f"{dimension} dimensions; pgvector stores at most {MAX_DENSE_DIMENSION}"
+        )
+    indexable = dimension <= MAX_INDEXED_DIMENSION[storage]
+    return VectorLayout(
+        storage=storage,
+        dimension=dimension,
+        metric=mapping.metric,
+        index=mapping.index if indexable else "none",
+        m=mapping.m,
+        ef_construction=mapping.ef_construction,
+    )
+
+
+def _default_storage(first: Vector) -> Storage:
+    if isinstance(first, SparseVector):
+        return "sparsevec"
+    return "vector" if len(first) <= MAX_INDEXED_DIMENSION["vector"] else "halfvec"
+
+
+def _check_kind(first: Vector, storage: Storage) -> None:
+    if isinstance(first, SparseVector) != (storage == "sparsevec"):
+        kind = "sparse" if isinstance(first, SparseVector) else "dense"
+        raise QuarantineError(Reason.DIMENSION, f"a {kind} vector does not fit the configured storage {storage}")

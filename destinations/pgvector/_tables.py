@@ -1,0 +1,214 @@
+"""Making and extending tables. Every function here is a no-op, without a write, when nothing is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, insert, inspect, select, text, update
+from sqlalchemy.schema import CreateColumn, CreateSchema
+
+from connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, ModalityMapping, SchemaMapping
+
+from ._catalogue import Catalogue, VectorEntry, names_exist, read_catalogue
+from ._database import Database, driver_of
+from ._schema import FIXED_FEATURE_COLUMNS, SyncTables, feature_table, vector_table
+from ._sql_layer import layer_digest, refresh_layer
+from ._storage import VectorLayout
+
+__all__ = ["SyncSchema"]
+
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry ddl ' || :schema, 0))")
+
+
+class SyncSchema:
+    """The schema of one sync: its fixed tables, its feature tables, and the catalogue of its named vectors."""
+
+    def __init__(self, database: Database, schema: str, mapping: SchemaMapping) -> None:
+        self._database = database
+        self.name = schema
+        self.mapping = mapping
+        self.tables = SyncTables(schema)
+        self.features = _feature_tables(schema, mapping, self.tables.names)
+        self.catalogue = Catalogue({})
+
+    def prepare(self) -> None:
+        """Make the schema and its tables, add columns, bring views and functions up to the mapping."""
+        with self._database.transaction() as connection:
+            connection.execute(_LOCK, {"schema": self.name})
+            self._create_missing(connection)
+            self._record_table_names(connection)
+            for modality in MODALITIES:
+                _extend(connection, self.features[modality], self.mapping.columns(modality))
+            self.catalogue = self._read_catalogue(connection)
+            self._apply_mapping(connection)
+
+    def exists(self) -> bool:
+        """Whether a sync has ever prepared this schema."""
+        with self._database.transaction() as connection:
+            return inspect(connection).has_table(self.tables.ledger.name, schema=self.name)
+
+    def load(self) -> None:
+        """Take table names and catalogue as the last sync left them, without changing anything."""
+        with self._database.transaction() as connection:
+            held = self._table_names(connection)
+            self.mapping = SchemaMapping(**{name: ModalityMapping(table=table) for name, table in held.items()})
+            self.features = _feature_tables(self.name, self.mapping, self.tables.names)
+            self.catalogue = self._read_catalogue(connection)
+
+    def ensure_vectors(self, layouts: Mapping[tuple[Modality, str], VectorLayout]) -> None:
+        """Make table, view and function for the named vectors that are new."""
+        missing = sorted(key for key in layouts if key not in self.catalogue)
+        if not missing:
+            return
+        with self._database.transaction() as connection:
+            connection.execute(_LOCK, {"schema": self.name})
+            self.catalogue = self._read_catalogue(connection)
+            for modality, vector_name in missing:
+                if (modality, vector_name) not in self.catalogue:
+                    self._add_vector(connection, modality, vector_name, layouts[modality, vector_name])
+                    self.catalogue = self._read_catalogue(connection)
+
+    def vector_table(self, entry: VectorEntry) -> Table:
+        """The table of a catalogue entry."""
+        return vector_table(self.name, entry.table, entry.layout)
+
+    def _read_catalogue(self, connection: Connection) -> Catalogue:
+        bases = {modality: self.mapping.table(modality) for modality in MODALITIES}
+        return read_catalogue(connection, self.tables, bases)
+
+    def _create_missing(self, connection: Connection) -> None:
+        if not inspect(connection).has_schema(self.name):
+            connection.execute(CreateSchema(self.name))
+        self.tables.metadata.create_all(connection)
+        for table in self.features.values():
+            table.metadata.create_all(connection)
+
+    def _table_names(self, connection: Connection) -> dict[str, str]:
+        modalities = self.tables.modalities
+        return {row.modality: row.table_name for row in connection.execute(select(modalities))}
+
+    def _record_table_names(self, connection: Connection) -> None:
+        held = self._table_names(connection)
+        for modality in MODALITIES:
+            wanted = self.mapping.table(modality)
+            if modality not in held:
+                connection.execute(insert(self.tables.modalities).values(modality=modality.value, table_name=wanted))
+            elif held[modality] != wanted:
+                raise ConfigurationError(
+                    f"modalities.{modality}.table: schema {self.name} already has its {modality} features in the table "
+                    f"{held[modality]}. Set it to {held[modality]}, or sync into another `schema`."
+                )
+
+    def _add_vector(self, connection: Connection, modality: Modality, vector_name: str, layout: VectorLayout) -> None:
+        entry = self.catalogue.new_entry(
+            modality,
+            vector_name,
+            self.mapping.table(modality),
+            layout,
+            lambda names: names_exist(connection, self.name, names),
+        )
+        self.vector_table(entry).metadata.create_all(connection)
+        connection.execute(insert(self.tables.vectors).values(**_catalogue_row(entry)))
+        self._refresh(connection, entry)
+
+    def _refresh(self, connection: Connection, entry: VectorEntry) -> None:
+        columns = self.mapping.columns(entry.modality)
+        digest = layer_digest(entry, columns)
+        if digest == entry.sql_digest:
+            return
+        refresh_layer(driver_of(connection), self.name, self._database.extension_schema, entry, columns)
+        self._update_row(connection, replace(entry, sql_digest=digest))
+
+    def _apply_mapping(self, connection: Connection) -> None:
+        for entry in self.catalogue.values():
+            wanted = self._wanted_layout(entry)
+            changed = replace(entry, layout=wanted)
+            if wanted != entry.layout:
+                self._drop_index(connection, entry)
+                self._update_row(connection, changed)
+            self._refresh(connection, changed)
+        self.catalogue = self._read_catalogue(connection)
+
+    def _wanted_layout(self, entry: VectorEntry) -> VectorLayout:
+        mapping = self.mapping.vector(entry.modality, entry.vector_name)
+        held = entry.layout
+        if mapping.storage not in (None, held.storage):
+            raise ConfigurationError(
+                f"modalities.{entry.modality}.vectors.{entry.vector_name}.storage: table {self.name}.{entry.table} "
+                f"already stores {held.storage}. Set it to {held.storage}, or sync into another `schema`."
+            )
+        index = held.index if mapping.index == "hnsw" and held.index == "none" else mapping.index
+        return replace(held, metric=mapping.metric, index=index, m=mapping.m, ef_construction=mapping.ef_construction)
+
+    def _drop_index(self, connection: Connection, entry: VectorEntry) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        connection.execute(text(f"DROP INDEX IF EXISTS {quote(self.name)}.{quote(entry.index)}"))
+
+    def _update_row(self, connection: Connection, entry: VectorEntry) -> None:
+        vectors = self.tables.vectors
+        connection.execute(
+            update(vectors)
+            .where(vectors.c.modality == entry.modality.value, vectors.c.vector_name == entry.vector_name)
+            .values(**_catalogue_row(entry))
+        )
+
+
+def _catalogue_row(entry: VectorEntry) -> dict[str, Any]:
+    return {
+        "modality": entry.modality.value,
+        "vector_name": entry.vector_name,
+        "identifier": entry.identifier,
+        "storage": entry.layout.storage,
+        "dimension": entry.layout.dimension,
+        "metric": entry.layout.metric,
+        "index_method": entry.layout.index,
+        "m": entry.layout.m,
+        "ef_construction": entry.layout.ef_construction,
+        "sql_digest": entry.sql_digest,
+    }
+
+
+def _feature_tables(schema: str, mapping: SchemaMapping, taken: frozenset[str]) -> dict[Modality, Table]:
+    names = [mapping.table(modality) for modality in MODALITIES]
+    for modality, name in zip(MODALITIES, names, strict=True):
+        if name in taken or names.count(name) > 1:
+            raise ConfigurationError(
+                f"modalities.{modality}.table: {name} is already the name of another table; choose another"
+            )
+    return {m: feature_table(schema, mapping.table(m), mapping.columns(m)) for m in MODALITIES}
+
+
+def _extend(connection: Connection, table: Table, columns: Mapping[str, ColumnMapping]) -> None:
+    held = {
+        column["name"]: column["type"] for column in inspect(connection).get_columns(table.name, schema=table.schema)
+    }
+    _check_fixed_columns(table, held)
+    for name, mapping in columns.items():
+        if name not in held:
+            _add_column(connection, table, name)
+        elif (kind := held[name].compile(connection.dialect).lower()) != _normal(mapping.type):
+            raise ConfigurationError(
+                f"the column {table.schema}.{table.name}.{name} is {kind}, the mapping says {mapping.type}. "
+                "Map the field to a column of another name, or change the mapping back."
+            )
+
+
+def _check_fixed_columns(table: Table, held: Mapping[str, object]) -> None:
+    missing = [name for name in FIXED_FEATURE_COLUMNS if name not in held]
+    if missing:
+        raise ConfigurationError(
+            f"the table {table.schema}.{table.name} exists and was not made by Vectorferry (no column {missing[0]}). "
+            "Rename it, give the modality another `table`, or sync into another `schema`."
+        )
+
+
+def _add_column(connection: Connection, table: Table, name: str) -> None:
+    preparer = connection.dialect.identifier_preparer
+    definition = CreateColumn(table.c[name]).compile(dialect=connection.dialect)
+    connection.execute(text(f"ALTER TABLE {preparer.format_table(table)} ADD COLUMN {definition}"))
+
+
+def _normal(kind: str) -> str:
+    return "timestamp with time zone" if kind == "timestamptz" else kind

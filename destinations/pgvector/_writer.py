@@ -1,0 +1,126 @@
+"""One batch, one transaction: assets, features, vectors, stale rows, ledger and quarantine, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, select, text
+
+from connector import Applied, Batch, Counts, LoadedAsset, Modality, Rejected
+
+from ._copy import copy_rows, upsert_rows
+from ._database import driver_of
+from ._diff import FeatureKey, TableDiff, diff_table
+from ._ledger import record_assets
+from ._quarantine import replace_rejected
+from ._rows import BatchRows, Row, WantedRows, jsonb
+from ._tables import SyncSchema
+
+__all__ = ["write_batch"]
+
+
+def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: BatchRows) -> Applied:
+    """Bring every table to what the batch says about its assets, and record that, in the caller's transaction."""
+    asset_ids = sorted(asset.asset_id for asset in batch.assets)
+    applied = Applied(rejected=list(rows.rejected))
+    applied.assets = _write_assets(connection, schema, batch, asset_ids)
+    for modality in sorted(batch.modalities):
+        table = schema.features[modality]
+        wanted = rows.features.get(modality, {})
+        applied.features[modality] = _write_table(connection, table, "row_hash", batch.collection, asset_ids, wanted)
+        for entry in schema.catalogue.of(modality):
+            key = (modality, entry.vector_name)
+            table, wanted = schema.vector_table(entry), rows.vectors.get(key, {})
+            applied.vectors[key] = _write_table(connection, table, "vector_hash", batch.collection, asset_ids, wanted)
+    record_assets(connection, schema.tables.ledger, batch, rows.per_asset)
+    _set_aside(connection, schema, batch, rows, applied)
+    return applied
+
+
+def _write_table(
+    connection: Connection,
+    table: Table,
+    hash_column: str,
+    collection: str,
+    asset_ids: Sequence[str],
+    wanted: WantedRows,
+) -> Counts:
+    held = _held_hashes(connection, table, hash_column, collection, asset_ids)
+    diff = diff_table(wanted, held)
+    _send(connection, table, diff)
+    _delete_keys(connection, table, collection, diff.delete)
+    return diff.counts()
+
+
+def _held_hashes(
+    connection: Connection, table: Table, hash_column: str, collection: str, asset_ids: Sequence[str]
+) -> dict[FeatureKey, bytes]:
+    found = connection.execute(
+        select(table.c.asset_id, table.c.feature_id, table.c[hash_column]).where(
+            table.c.collection == collection, table.c.asset_id == text("ANY(:asset_ids)")
+        ),
+        {"asset_ids": list(asset_ids)},
+    )
+    return {(asset_id, feature_id): bytes(digest) for asset_id, feature_id, digest in found}
+
+
+def _send(connection: Connection, table: Table, diff: TableDiff[Row]) -> None:
+    driver = driver_of(connection)
+    if diff.insert:
+        copy_rows(driver, table, diff.insert)
+    if diff.update:
+        upsert_rows(driver, table, diff.update)
+
+
+def _delete_keys(connection: Connection, table: Table, collection: str, keys: Sequence[FeatureKey]) -> None:
+    if not keys:
+        return
+    gone = text("(asset_id, feature_id) IN (SELECT * FROM unnest(CAST(:assets AS text[]), CAST(:features AS text[])))")
+    connection.execute(
+        delete(table).where(table.c.collection == collection, gone),
+        {"assets": [asset for asset, _ in keys], "features": [feature for _, feature in keys]},
+    )
+
+
+def _write_assets(connection: Connection, schema: SyncSchema, batch: Batch, asset_ids: Sequence[str]) -> Counts:
+    table = schema.tables.assets
+    wanted = {(asset.asset_id, ""): (asset.row_hash, _asset_row(batch.collection, asset)) for asset in batch.assets}
+    found = connection.execute(
+        select(table.c.asset_id, table.c.row_hash).where(
+            table.c.collection == batch.collection, table.c.asset_id == text("ANY(:asset_ids)")
+        ),
+        {"asset_ids": list(asset_ids)},
+    )
+    diff = diff_table(wanted, {(asset_id, ""): bytes(digest) for asset_id, digest in found})
+    _send(connection, table, diff)
+    return diff.counts()
+
+
+def _asset_row(collection: str, asset: LoadedAsset) -> Row:
+    return (
+        collection,
+        asset.asset_id,
+        asset.modality,
+        asset.url,
+        asset.status,
+        asset.created_at,
+        asset.updated_at,
+        jsonb(asset.metadata),
+        jsonb(asset.extra),
+        asset.row_hash,
+    )
+
+
+def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, rows: BatchRows, applied: Applied) -> None:
+    rejected = [*(each for asset in batch.assets for each in asset.rejected), *rows.rejected, *batch.rejected]
+    replace_rejected(connection, schema.tables.quarantine, batch, rejected)
+    for each in rejected:
+        _counts_of(applied.features, each).quarantined += 1
+
+
+def _counts_of(features: dict[Modality, Counts], rejected: Rejected) -> Counts:
+    known: Mapping[str, Any] = Modality.__members__
+    if rejected.modality.upper() not in known:
+        return Counts()
+    return features.setdefault(Modality(rejected.modality), Counts())
