@@ -6,27 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
-from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 from psycopg import sql
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 from sqlalchemy import Column, Table
-from sqlalchemy.dialects.postgresql import JSONB
+
+from ._wire import dumper_for
 
 __all__ = ["copy_rows", "upsert_rows"]
 
 _STAGE: Final = "vectorferry_stage"
 
 _Driver = psycopg.Connection[tuple[object, ...]]
-
-
-class _AsItIs(Dumper):
-    """Values that are already in the wire format of their type: vectors and jsonb."""
-
-    format = Format.BINARY
-
-    def dump(self, obj: bytes) -> bytes:
-        return obj
 
 
 def copy_rows(driver: _Driver, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -42,8 +31,7 @@ def upsert_rows(driver: _Driver, table: Table, rows: Sequence[tuple[Any, ...]]) 
     """COPY rows into a staging table, then insert or update in one statement."""
     stage, target = sql.Identifier(_STAGE), sql.Identifier(str(table.schema), table.name)
     columns, keys = _names(_columns(table)), _names(_keys(table))
-    changed = [name for name in _columns(table) if name not in _keys(table)]
-    assignments = sql.SQL(", ").join(sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in changed)
+    assignments = sql.SQL(", ").join(_assignment(column) for column in table.columns if not column.primary_key)
     driver.execute(
         sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
             stage, columns, target
@@ -58,29 +46,33 @@ def upsert_rows(driver: _Driver, table: Table, rows: Sequence[tuple[Any, ...]]) 
     driver.execute(sql.SQL("DROP TABLE {}").format(stage))
 
 
+def _assignment(column: Column[Any]) -> sql.Composed:
+    template = "{0} = EXCLUDED.{0}" if column.server_default is None else "{0} = DEFAULT"
+    return sql.SQL(template).format(sql.Identifier(column.name))
+
+
 def _copy(driver: _Driver, into: sql.Composable, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, _names(_columns(table)))
-    oids = _column_oids(driver, table)
+    types = _column_types(driver, table)
     with driver.cursor() as cursor:
-        for oid in {oids[column.name] for column in table.columns if _is_encoded(column)}:
-            cursor.adapters.register_dumper(None, type("_AsItIs", (_AsItIs,), {"oid": oid}))
+        for type_name, oid in set(types.values()):
+            dumper = dumper_for(type_name, oid)
+            if dumper is not None:
+                cursor.adapters.register_dumper(None, dumper)
         with cursor.copy(statement) as copy:
-            copy.set_types([oids[name] for name in _columns(table)])
+            copy.set_types([types[name][1] for name in _columns(table)])
             for row in rows:
                 copy.write_row(row)
 
 
-def _is_encoded(column: Column[Any]) -> bool:
-    return isinstance(column.type, (JSONB, VECTOR, HALFVEC, SPARSEVEC))
-
-
-def _column_oids(driver: _Driver, table: Table) -> dict[str, int]:
-    """The types as the server numbers them: those of an extension have a different number in each database."""
+def _column_types(driver: _Driver, table: Table) -> dict[str, tuple[str, int]]:
+    """Name and number of each column's type: an extension's types have other numbers in each database."""
     found = driver.execute(
-        "SELECT attname, atttypid::bigint FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0",
+        "SELECT a.attname, t.typname, t.oid::bigint FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
+        "WHERE a.attrelid = %s::regclass AND a.attnum > 0",
         [sql.Identifier(str(table.schema), table.name).as_string(driver)],
     )
-    return {str(name): int(str(oid)) for name, oid in found}
+    return {str(column): (str(type_name), int(str(oid))) for column, type_name, oid in found}
 
 
 def _columns(table: Table) -> list[str]:

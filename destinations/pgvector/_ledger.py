@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, Table, case, func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Table, select, text
 
-from connector import Batch, Known, Modality
+from connector import Batch, Known, Modality, canonical_json
 
-__all__ = ["known_assets", "ledger_asset_ids", "record_assets"]
+from ._diff import FeatureKey
+from ._rows import WantedRows
+
+__all__ = ["known_assets", "ledger_asset_ids", "ledger_hashes", "ledger_rows"]
 
 
 def known_assets(
@@ -31,34 +33,32 @@ def ledger_asset_ids(connection: Connection, ledger: Table, collection: str) -> 
     yield from connection.execution_options(yield_per=10_000).execute(statement).scalars()
 
 
-def record_assets(
-    connection: Connection, ledger: Table, batch: Batch, per_asset: Mapping[str, Mapping[str, int]]
-) -> None:
-    """Record fingerprints. Modalities synced earlier under the same fingerprint stay recorded."""
-    if not batch.assets:
-        return
-    statement = insert(ledger)
-    same = ledger.c.fingerprint == statement.excluded.fingerprint
-    merged = ledger.c.features.op("||")(statement.excluded.features)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["collection", "asset_id"],
-            set_={
-                "fingerprint": statement.excluded.fingerprint,
-                "features": case((same, merged), else_=statement.excluded.features),
-                "synced_at": func.now(),
-            },
-        ),
-        [
-            {
-                "collection": batch.collection,
-                "asset_id": asset.asset_id,
-                "fingerprint": asset.fingerprint,
-                "features": dict(per_asset[asset.asset_id]),
-            }
-            for asset in sorted(batch.assets, key=lambda asset: asset.asset_id)
-        ],
-    )
+def ledger_rows(batch: Batch, held: Mapping[str, Known], per_asset: Mapping[str, Mapping[str, int]]) -> WantedRows:
+    """What the ledger should hold for a batch's assets.
+
+    Under an unchanged fingerprint, modalities that were synced earlier stay recorded.
+    """
+    rows: WantedRows = {}
+    for asset in batch.assets:
+        before = held.get(asset.asset_id)
+        same = before is not None and before.fingerprint == asset.fingerprint
+        features = {**(_counts(before) if before and same else {}), **per_asset[asset.asset_id]}
+        row = (batch.collection, asset.asset_id, asset.fingerprint, features)
+        rows[asset.asset_id, ""] = (_comparable(asset.fingerprint, features), row)
+    return rows
+
+
+def ledger_hashes(held: Mapping[str, Known]) -> dict[FeatureKey, bytes]:
+    """The value that `ledger_rows` compares, for what the ledger holds."""
+    return {(asset_id, ""): _comparable(known.fingerprint, _counts(known)) for asset_id, known in held.items()}
+
+
+def _comparable(fingerprint: str, features: Mapping[str, int]) -> bytes:
+    return canonical_json([fingerprint, features])
+
+
+def _counts(known: Known) -> dict[str, int]:
+    return {modality.value: count for modality, count in known.features.items()}
 
 
 def _known(fingerprint: str, features: Mapping[str, int]) -> Known:

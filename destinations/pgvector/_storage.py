@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from connector import QuarantineError, Reason, SparseVector, Vector, VectorMapping
+import numpy as np
 
-__all__ = ["SPARSE_DIMENSION", "Storage", "VectorLayout", "choose_layout", "dimension_of"]
+from connector import DenseVector, QuarantineError, Reason, SparseVector, Vector, VectorMapping
+
+__all__ = ["SPARSE_DIMENSION", "Storage", "VectorLayout", "check_vector", "choose_layout"]
 
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
 
@@ -24,6 +26,9 @@ MAX_INDEXED_DIMENSION: Final[dict[Storage, int]] = {
     "halfvec": 4_000,
     "sparsevec": SPARSE_DIMENSION,
 }
+MAX_SPARSE_ELEMENTS: Final = 16_000
+MAX_INDEXED_SPARSE_ELEMENTS: Final = 1_000
+MAX_HALF: Final = 65_504
 OPERATORS: Final = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>", "l1": "<+>"}
 OPERATOR_CLASSES: Final = {"cosine": "cosine", "l2": "l2", "inner_product": "ip", "l1": "l1"}
 
@@ -50,11 +55,6 @@ class VectorLayout:
         return f"{self.storage}_{OPERATOR_CLASSES[self.metric]}_ops"
 
 
-def dimension_of(vector: Vector) -> int:
-    """The dimension that a table for this vector gets."""
-    return SPARSE_DIMENSION if isinstance(vector, SparseVector) else len(vector)
-
-
 def choose_layout(first: Vector, mapping: VectorMapping) -> VectorLayout:
     """The layout of a table whose first vector this is.
 
@@ -63,7 +63,7 @@ def choose_layout(first: Vector, mapping: VectorMapping) -> VectorLayout:
     """
     storage = mapping.storage or _default_storage(first)
     _check_kind(first, storage)
-    dimension = dimension_of(first)
+    dimension = _dimension_of(first)
     if storage != "sparsevec" and dimension > MAX_DENSE_DIMENSION:
         raise QuarantineError(
             Reason.DIMENSION, f"{dimension} dimensions; pgvector stores at most {MAX_DENSE_DIMENSION}"
@@ -77,6 +77,45 @@ def choose_layout(first: Vector, mapping: VectorMapping) -> VectorLayout:
         m=mapping.m,
         ef_construction=mapping.ef_construction,
     )
+
+
+def check_vector(vector: Vector, layout: VectorLayout) -> None:
+    """Raise `QuarantineError` when a vector does not fit the column that this layout describes."""
+    if isinstance(vector, SparseVector) != (layout.storage == "sparsevec"):
+        raise _mismatch(vector, layout)
+    if isinstance(vector, SparseVector):
+        _check_sparse(vector, layout)
+    elif len(vector) != layout.dimension:
+        raise _mismatch(vector, layout)
+    elif layout.storage == "halfvec":
+        _check_half(vector)
+
+
+def _check_half(vector: DenseVector) -> None:
+    if np.abs(vector).max() > MAX_HALF:
+        raise QuarantineError(Reason.NOT_FINITE, "a value beyond ±65,504 does not fit halfvec; use storage: vector")
+
+
+def _check_sparse(vector: SparseVector, layout: VectorLayout) -> None:
+    indexed = layout.index == "hnsw"
+    limit = MAX_INDEXED_SPARSE_ELEMENTS if indexed else MAX_SPARSE_ELEMENTS
+    elements = int(np.count_nonzero(vector.values))
+    if elements > limit:
+        hint = "; index: none allows 16,000" if indexed else ""
+        raise QuarantineError(Reason.REFUSED, f"{elements} non-zero elements; pgvector takes {limit}{hint}")
+    if len(vector.indices) and int(vector.indices[-1]) >= layout.dimension:
+        last = int(vector.indices[-1])
+        raise QuarantineError(Reason.DIMENSION, f"index {last} is beyond {layout.dimension} dimensions")
+
+
+def _mismatch(vector: Vector, layout: VectorLayout) -> QuarantineError:
+    given = "is sparse" if isinstance(vector, SparseVector) else f"has {len(vector)} dimensions"
+    held = "sparse vectors" if layout.storage == "sparsevec" else f"{layout.dimension} dimensions"
+    return QuarantineError(Reason.DIMENSION, f"the vector {given}, its table holds {held}")
+
+
+def _dimension_of(vector: Vector) -> int:
+    return SPARSE_DIMENSION if isinstance(vector, SparseVector) else len(vector)
 
 
 def _default_storage(first: Vector) -> Storage:

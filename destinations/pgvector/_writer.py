@@ -12,9 +12,9 @@ from connector import Applied, Batch, Counts, LoadedAsset, Modality, Rejected
 from ._copy import copy_rows, upsert_rows
 from ._database import driver_of
 from ._diff import FeatureKey, TableDiff, diff_table
-from ._ledger import record_assets
+from ._ledger import known_assets, ledger_hashes, ledger_rows
 from ._quarantine import replace_rejected
-from ._rows import BatchRows, Row, WantedRows, jsonb
+from ._rows import BatchRows, Row, WantedRows
 from ._tables import SyncSchema
 
 __all__ = ["write_batch"]
@@ -33,7 +33,7 @@ def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: 
             key = (modality, entry.vector_name)
             table, wanted = schema.vector_table(entry), rows.vectors.get(key, {})
             applied.vectors[key] = _write_table(connection, table, "vector_hash", batch.collection, asset_ids, wanted)
-    record_assets(connection, schema.tables.ledger, batch, rows.per_asset)
+    _write_ledger(connection, schema.tables.ledger, batch, rows)
     _set_aside(connection, schema, batch, rows, applied)
     return applied
 
@@ -97,6 +97,11 @@ def _write_assets(connection: Connection, schema: SyncSchema, batch: Batch, asse
     return diff.counts()
 
 
+def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
+    held = known_assets(connection, ledger, batch.collection, [asset.asset_id for asset in batch.assets])
+    _send(connection, ledger, diff_table(ledger_rows(batch, held, rows.per_asset), ledger_hashes(held)))
+
+
 def _asset_row(collection: str, asset: LoadedAsset) -> Row:
     return (
         collection,
@@ -106,8 +111,8 @@ def _asset_row(collection: str, asset: LoadedAsset) -> Row:
         asset.status,
         asset.created_at,
         asset.updated_at,
-        jsonb(asset.metadata),
-        jsonb(asset.extra),
+        asset.metadata,
+        asset.extra,
         asset.row_hash,
     )
 

@@ -1,0 +1,65 @@
+"""Values as Postgres' binary wire format, made while they are being sent.
+
+Encoding here, and not in pgvector's own adapters, turns each array into bytes once, with numpy. The layouts are
+those of pgvector's ``*_recv`` functions: dense ``int16 dimension, int16 unused, elements``; sparse ``int32
+dimension, int32 count, int32 unused, int32 indices, float4 values``; all big-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from connector import DenseVector, SparseVector, canonical_json
+
+from ._storage import SPARSE_DIMENSION
+
+__all__ = ["dumper_for"]
+
+
+class _JsonbDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Any) -> bytes:
+        return b"\x01" + canonical_json(obj)
+
+
+class _VectorDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: DenseVector) -> bytes:
+        return struct.pack(">HH", len(obj), 0) + obj.astype(">f4").tobytes()
+
+
+class _HalfvecDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: DenseVector) -> bytes:
+        return struct.pack(">HH", len(obj), 0) + obj.astype(">f2").tobytes()
+
+
+class _SparsevecDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: SparseVector) -> bytes:
+        kept = obj.values != 0  # sparsevec_recv refuses stored zeros
+        indices, values = obj.indices[kept], obj.values[kept]
+        header = struct.pack(">iii", SPARSE_DIMENSION, len(indices), 0)
+        return header + indices.astype(">i4").tobytes() + values.astype(">f4").tobytes()
+
+
+_DUMPERS: dict[str, type[Dumper]] = {
+    "jsonb": _JsonbDumper,
+    "vector": _VectorDumper,
+    "halfvec": _HalfvecDumper,
+    "sparsevec": _SparsevecDumper,
+}
+
+
+def dumper_for(type_name: str, oid: int) -> type[Dumper] | None:
+    """The dumper of a column type that psycopg does not write by itself, bound to the server's number for it."""
+    dumper = _DUMPERS.get(type_name)
+    return None if dumper is None else type(dumper.__name__, (dumper,), {"oid": oid})
