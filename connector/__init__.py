@@ -15,6 +15,7 @@ from connector._destination import (
     Status,
     TableStatus,
 )
+from connector._engine import Progress, run_sync, sync
 from connector._errors import (
     ConfigurationError,
     CredentialsError,
@@ -27,7 +28,9 @@ from connector._errors import (
     StopError,
     VectorferryError,
 )
+from connector._json import canonical_json
 from connector._mapping import ColumnMapping, ModalityMapping, SchemaMapping, VectorMapping
+from connector._memory import MemoryDestination, MemorySource
 from connector._records import (
     MODALITIES,
     Asset,
@@ -46,6 +49,7 @@ from connector._settings import BatchLimits, DeleteGuard, DestinationSettings, S
 from connector._settings_base import Settings
 from connector._source import Source, Usage
 from connector._summary import CollectionSummary, DestinationSummary, Summary
+from connector._vectors import vector_hash
 
 __all__ = [
     "MODALITIES",
@@ -73,8 +77,11 @@ __all__ = [
     "Listing",
     "LoadedAsset",
     "LoadedFeature",
+    "MemoryDestination",
+    "MemorySource",
     "Modality",
     "ModalityMapping",
+    "Progress",
     "QuarantineError",
     "Reason",
     "Rejected",
@@ -96,9 +103,13 @@ __all__ = [
     "Vector",
     "VectorMapping",
     "VectorferryError",
+    "canonical_json",
     "destination_settings",
     "load_settings",
     "parse_settings",
     "resolve",
+    "run_sync",
     "source_settings",
+    "sync",
+    "vector_hash",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from connector._destination import Applied, IndexBuild
@@ -14,7 +14,11 @@ __all__ = ["CollectionSummary", "DestinationSummary", "Summary"]
 
 @dataclass(slots=True)
 class CollectionSummary:
-    """What a scan of one collection saw. `pending` and `failed` hold the asset ids (the first 20 of each)."""
+    """What a scan of one collection saw. `pending` and `failed` hold the asset ids (the first 20 of each).
+
+    `unchanged` assets were up to date in every destination; `pulled` counts answers, usable or not. `complete` says
+    that the scan ended as it should; `refused` that the delete guard stopped the deletes that would have followed.
+    """
 
     listed: int = 0
     unchanged: int = 0
@@ -24,12 +28,30 @@ class CollectionSummary:
     pending_count: int = 0
     failed_count: int = 0
     complete: bool = False
+    refused: bool = False
     note: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "listed": self.listed,
+            "unchanged": self.unchanged,
+            "pulled": self.pulled,
+            "pending": {"count": self.pending_count, "first": list(self.pending)},
+            "failed": {"count": self.failed_count, "first": list(self.failed)},
+            "complete": self.complete,
+            "refused": self.refused,
+            "note": self.note,
+        }
 
 
 @dataclass(slots=True)
 class DestinationSummary:
-    """What one destination was given; `error` is set when it gave up while others went on."""
+    """What one destination was given; `error` is set when it gave up while others went on.
+
+    `replaced_nul` counts characters that no store can hold, and that were replaced by U+FFFD. `applied.rejected`
+    holds the first 100 only.
+    """
 
     applied: Applied = field(default_factory=Applied)
     by_collection: dict[str, Applied] = field(default_factory=dict)
@@ -37,6 +59,17 @@ class DestinationSummary:
     quarantined: int = 0
     replaced_nul: int = 0
     error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            **_applied(self.applied),
+            "collections": {name: _applied(applied) for name, applied in self.by_collection.items()},
+            "indexes": [asdict(index) for index in self.indexes],
+            "quarantined": self.quarantined,
+            "replaced_nul": self.replaced_nul,
+            "error": self.error,
+        }
 
 
 @dataclass(slots=True)
@@ -51,5 +84,47 @@ class Summary:
     exit_code: int = 0
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Plain JSON values, for ``--json`` and for Dagster metadata."""
-        raise NotImplementedError  # the engine's first step fills this in
+        """Plain JSON values, for ``--json`` and for Dagster metadata. Keys are only ever added.
+
+        ::
+
+            sync, exit_code, seconds
+            source        requests, retries, bytes
+            collections   per id: listed, unchanged, pulled, pending {count, first}, failed {count, first},
+                          complete, refused, note
+            destinations  per name: assets <counts>, features {modality: <counts>},
+                          vectors {modality: {vector name: <counts>}}, collections {id: the same three},
+                          indexes [{table, index, method, rows, seconds}], quarantined, replaced_nul, error
+            notes         every note and error, one text each
+
+        ``<counts>`` is ``{inserted, updated, unchanged, deleted, quarantined}``. Vectors of assets that were not read
+        again are not counted: ledgers know features only.
+        """
+        return {
+            "sync": self.sync,
+            "exit_code": self.exit_code,
+            "seconds": round(self.seconds, 3),
+            "source": asdict(self.usage),
+            "collections": {name: collection.to_dict() for name, collection in self.collections.items()},
+            "destinations": {name: destination.to_dict() for name, destination in self.destinations.items()},
+            "notes": [*self._notes()],
+        }
+
+    def _notes(self) -> Iterator[str]:
+        for name, collection in self.collections.items():
+            if collection.note:
+                yield f"{name}: {collection.note}"
+        for name, destination in self.destinations.items():
+            if destination.error:
+                yield f"{name}: {destination.error}"
+
+
+def _applied(applied: Applied) -> dict[str, Any]:
+    vectors: dict[str, dict[str, Any]] = {}
+    for (modality, name), counts in sorted(applied.vectors.items()):
+        vectors.setdefault(modality.value, {})[name] = asdict(counts)
+    return {
+        "assets": asdict(applied.assets),
+        "features": {modality.value: asdict(counts) for modality, counts in sorted(applied.features.items())},
+        "vectors": vectors,
+    }

@@ -1,0 +1,170 @@
+"""One collection of a run: scan, diff, pull, hand to the lanes that lack it, prune."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from connector._destination import Known
+from connector._engine._checks import id_problem, safe_id
+from connector._engine._diff import Action, Decision, diff
+from connector._engine._lane import Lane
+from connector._engine._load import Loader
+from connector._engine._progress import Progress, ProgressCallback
+from connector._engine._prune import prune
+from connector._engine._seen import SeenIds
+from connector._engine._stream import closing, pages
+from connector._engine._tally import note_listing, unchanged
+from connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
+from connector._records import Asset, AssetState, Listing, Reason, Rejected
+from connector._settings import DeleteGuard
+from connector._source import Source
+from connector._summary import CollectionSummary
+
+__all__ = ["CollectionRun", "Job"]
+
+PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every collection of a run shares."""
+
+    source: Source
+    lanes: Sequence[Lane]
+    loader: Loader
+    guard: DeleteGuard
+    progress: ProgressCallback | None = None
+
+    @property
+    def alive(self) -> list[Lane]:
+        """The lanes whose destination has not failed."""
+        return [lane for lane in self.lanes if lane.alive]
+
+
+class CollectionRun:
+    """Syncs one collection; `summary` is filled as it goes."""
+
+    def __init__(self, job: Job, collection: str) -> None:
+        self.summary = CollectionSummary()
+        self._job = job
+        self._collection = collection
+        self._seen = SeenIds()
+        self._to_pull = 0
+        self._partly_lacking: dict[str, frozenset[str]] = {}
+        self._scan_error: VectorferryError | None = None
+
+    async def run(self) -> None:
+        """Sync it. What was read is written, whatever the source does afterwards; then its errors are raised."""
+        for lane in self._job.lanes:
+            lane.begin(self._collection)
+        try:
+            await self._transfer()
+        except IncompleteScanError as error:
+            self.summary.note = f"nothing was deleted, the listing was incomplete: {error}"
+        except VectorferryError:
+            await self._flush()
+            raise
+        await self._flush()
+        if self.summary.complete:
+            await self._prune()
+        self._report()
+
+    async def _transfer(self) -> None:
+        wanted = self._wanted()
+        async with closing(wanted), closing(self._job.source.pull(self._collection, wanted)) as pulled:
+            async for item in pulled:
+                await self._deliver(item)
+                if not self._job.alive:
+                    return
+        if self._scan_error:
+            raise self._scan_error
+
+    async def _wanted(self) -> AsyncIterator[Listing]:
+        """The listings to pull. A scan's error waits in `_scan_error`, so that the source never sees its own error
+        come back through the iterable it reads from."""
+        try:
+            async with closing(pages(self._job.source.scan(self._collection), PAGE)) as listed:
+                async for page in listed:
+                    for decision in await self._decide(page):
+                        if decision.action is Action.PULL:
+                            yield self._ask_for(decision)
+                    self._report()
+                    if not self._job.alive:
+                        return
+            self.summary.complete = True
+        except VectorferryError as error:
+            self._scan_error = error
+
+    async def _decide(self, page: list[Listing]) -> list[Decision]:
+        new = self._seen.add([safe_id(listing.asset_id) for listing in page])
+        fresh = [listing for listing, first in zip(page, new, strict=True) if first]
+        self.summary.listed += len(fresh)
+        usable = [listing for listing in fresh if id_problem(listing.asset_id) is None]
+        if len(usable) < len(fresh):
+            await self._set_aside([listing for listing in fresh if id_problem(listing.asset_id)])
+        known = await self._known([listing.asset_id for listing in usable if listing.state is AssetState.READY])
+        loader = self._job.loader
+        decisions = diff(usable, known, loader.digest, loader.modalities)
+        for decision in decisions:
+            note_listing(self.summary, decision)
+        for lane in self._job.alive:
+            lane.record(unchanged(decisions, lane.name, known[lane.name], loader.modalities))
+        return decisions
+
+    async def _set_aside(self, listings: list[Listing]) -> None:
+        for listing in listings:
+            detail = f"the asset id {id_problem(listing.asset_id)}"
+            loaded = self._job.loader.load(Rejected(listing.asset_id, Reason.BAD_ID, detail))
+            for lane in self._job.lanes:
+                await lane.put(loaded)
+
+    async def _known(self, asset_ids: list[str]) -> dict[str, Mapping[str, Known]]:
+        lanes = self._job.alive
+        if not asset_ids:
+            return {lane.name: {} for lane in lanes}
+        asked = (lane.call(partial(lane.destination.known, self._collection, asset_ids)) for lane in lanes)
+        answers = await asyncio.gather(*asked)
+        return {lane.name: known for lane, known in zip(lanes, answers, strict=True) if known is not None}
+
+    def _ask_for(self, decision: Decision) -> Listing:
+        self._to_pull += 1
+        if len(decision.lacking) < len(self._job.lanes):
+            self._partly_lacking[decision.listing.asset_id] = decision.lacking
+        return decision.listing
+
+    async def _deliver(self, item: Asset | Rejected) -> None:
+        lacking = self._partly_lacking.pop(item.asset_id, None)
+        loaded = self._job.loader.load(item)
+        self.summary.pulled += 1
+        for lane in self._job.lanes:
+            if lacking is None or lane.name in lacking:
+                await lane.put(loaded)
+        self._report()
+
+    async def _flush(self) -> None:
+        await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
+        self._report()
+
+    async def _prune(self) -> None:
+        try:
+            await prune(self._job.alive, self._collection, self._seen, self._job.guard)
+        except GuardRefusedError as error:
+            self.summary.refused = True
+            self.summary.note = str(error)
+
+    def _report(self) -> None:
+        if self._job.progress:
+            self._job.progress(
+                Progress(
+                    collection=self._collection,
+                    listed=self.summary.listed,
+                    total=self.summary.listed if self.summary.complete else None,
+                    to_pull=self._to_pull,
+                    pulled=self.summary.pulled,
+                    written=sum(lane.written for lane in self._job.lanes),
+                )
+            )

@@ -1,0 +1,68 @@
+"""What to do with each listed asset, decided from the listing and the ledgers alone. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from connector._destination import Known
+from connector._records import AssetState, Listing, Modality
+
+__all__ = ["Action", "Decision", "diff", "ledger_fingerprint"]
+
+
+class Action(StrEnum):
+    """What happens to a listed asset."""
+
+    KEEP = "keep"  # every destination has it as it is
+    PULL = "pull"  # at least one destination lacks it
+    WAIT = "wait"  # the source has not finished it; old rows stay
+    SKIP = "skip"  # the source failed on it; old rows stay
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One listed asset, what happens to it, and which destinations (by name) lack it."""
+
+    listing: Listing
+    action: Action
+    lacking: frozenset[str] = frozenset()
+
+
+def ledger_fingerprint(fingerprint: str, mapping_digest: str) -> str:
+    """What ledgers hold of an asset: changes with the source's fingerprint, and when the mapping changes."""
+    text = f"{mapping_digest}\0{fingerprint}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def diff(
+    page: Iterable[Listing],
+    known: Mapping[str, Mapping[str, Known]],
+    mapping_digest: str,
+    modalities: frozenset[Modality],
+) -> list[Decision]:
+    """Decide for each listing of a page. `known` holds the ledger's answer per destination and asset id."""
+    return [_decide(listing, known, mapping_digest, modalities) for listing in page]
+
+
+def _decide(
+    listing: Listing,
+    known: Mapping[str, Mapping[str, Known]],
+    mapping_digest: str,
+    modalities: frozenset[Modality],
+) -> Decision:
+    if listing.state is AssetState.PENDING:
+        return Decision(listing, Action.WAIT)
+    if listing.state is AssetState.FAILED:
+        return Decision(listing, Action.SKIP)
+    wanted = ledger_fingerprint(listing.fingerprint, mapping_digest)
+    lacking = frozenset(
+        name for name, ledger in known.items() if not _holds(ledger.get(listing.asset_id), wanted, modalities)
+    )
+    return Decision(listing, Action.PULL if lacking else Action.KEEP, lacking)
+
+
+def _holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:
+    return entry is not None and entry.fingerprint == fingerprint and modalities <= entry.modalities

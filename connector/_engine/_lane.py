@@ -1,0 +1,150 @@
+"""One destination of a run: its thread, its batches, its counts, and its own failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from connector._destination import Applied, Batch, Destination
+from connector._engine._batches import Batcher
+from connector._engine._load import Loaded
+from connector._errors import DestinationError, RetryableError, VectorferryError
+from connector._records import Modality
+from connector._settings import BatchLimits
+from connector._summary import DestinationSummary
+
+__all__ = ["Lane"]
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 5
+LONGEST_WAIT: Final = 30.0
+KEPT_REJECTED: Final = 100  # the rest is in the quarantine; a summary must not grow with the collection
+
+_log = logging.getLogger("vectorferry")
+_backoff = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
+
+
+class Lane:
+    """Feeds one destination, from one thread, one call at a time.
+
+    At most one batch is being applied while the next one fills; `put` waits beyond that. After a failure the lane
+    takes nothing more: `call` answers None, `put` drops, and `error` says why.
+    """
+
+    def __init__(self, destination: Destination, modalities: frozenset[Modality], limits: BatchLimits) -> None:
+        self.destination = destination
+        self.name = destination.name
+        self.summary = DestinationSummary()
+        self.error: VectorferryError | None = None
+        self.written = 0
+        self._modalities = modalities
+        self._limits = limits
+        self._collection = ""
+        self._batcher = Batcher("", modalities, limits)
+        self._flight: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"vectorferry-{self.name}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the destination has not failed."""
+        return self.error is None
+
+    def begin(self, collection: str) -> None:
+        """From now on, assets and counts belong to this collection."""
+        self._collection = collection
+        self._batcher = Batcher(collection, self._modalities, self._limits)
+        self.summary.by_collection.setdefault(collection, Applied())
+
+    async def call(self, work: Callable[[], T]) -> T | None:
+        """The answer of `work`, run in the lane's thread; None once the destination has failed.
+
+        `RetryableError` is tried again a few times, after the wait it asks for or a growing, random one.
+        """
+        if not self.alive:
+            return None
+        try:
+            return await self._retrying(work)
+        except RetryableError as error:
+            self._fail(DestinationError(f"{self.name}: still failing after {ATTEMPTS} attempts: {error}"))
+        except VectorferryError as error:
+            self._fail(error)
+        except Exception as error:
+            _log.exception("unexpected error from destination %s", self.name)
+            self._fail(_unexpected(self.name, error))
+        return None
+
+    async def put(self, loaded: Loaded) -> None:
+        """Add an asset to the batch that is filling; hand that over when it is full."""
+        async with self._turn:
+            if self.alive:
+                self.summary.replaced_nul += loaded.replaced
+                await self._hand_over(self._batcher.add(loaded))
+
+    async def flush(self) -> None:
+        """Hand over what has been gathered, and wait until all of it is written."""
+        async with self._turn:
+            await self._hand_over(self._batcher.flush())
+            await self._landed()
+
+    def record(self, applied: Applied) -> None:
+        """Add to the counts of the run and of the current collection."""
+        collection = self.summary.by_collection[self._collection]
+        self.summary.applied += applied
+        collection += applied
+        del self.summary.applied.rejected[KEPT_REJECTED:], collection.rejected[KEPT_REJECTED:]
+
+    async def close(self) -> None:
+        """Take nothing more, and wait for the call that is running: a thread cannot be interrupted."""
+        if self._flight:
+            self._flight.cancel()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._flight:
+            await asyncio.gather(self._flight, return_exceptions=True)
+
+    async def _hand_over(self, batch: Batch | None) -> None:
+        if batch is not None:
+            await self._landed()
+            self._flight = asyncio.create_task(self._apply(batch))
+
+    async def _landed(self) -> None:
+        if self._flight:
+            await self._flight
+            self._flight = None
+
+    async def _apply(self, batch: Batch) -> None:
+        applied = await self.call(partial(self.destination.apply, batch))
+        if applied is not None:
+            self.record(applied)
+            self.written += sum(len(asset.features) for asset in batch.assets)
+
+    async def _retrying(self, work: Callable[[], T]) -> T:
+        async def attempt() -> T:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+        return await AsyncRetrying(
+            retry=retry_if_exception_type(RetryableError), stop=stop_after_attempt(ATTEMPTS), wait=_wait, reraise=True
+        )(attempt)
+
+    def _fail(self, error: VectorferryError) -> None:
+        self.error = error
+        self.summary.error = str(error)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.after if isinstance(error, RetryableError) else None
+    return _backoff(state) if asked is None else min(asked, LONGEST_WAIT)
+
+
+def _unexpected(name: str, error: Exception) -> DestinationError:
+    wrapped = DestinationError(f"{name}: unexpected {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,142 @@
+"""Validate and map: what a source said about an asset becomes what every destination is given. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from connector._destination import LoadedAsset, LoadedFeature
+from connector._engine._checks import check_id, check_name, check_vector, safe_rejected
+from connector._engine._clean import clean
+from connector._engine._columns import as_utc
+from connector._engine._diff import ledger_fingerprint
+from connector._engine._rows import RowShape, hash_row
+from connector._errors import QuarantineError
+from connector._mapping import SchemaMapping
+from connector._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected
+from connector._vectors import vector_bytes, vector_hash
+
+__all__ = ["Loaded", "Loader"]
+
+KNOWN_MODALITIES = frozenset(m.value for m in MODALITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One asset, mapped or set aside. `rows` and `bytes` are its weight in a batch; `replaced` counts the
+    characters that no store can hold and that became U+FFFD."""
+
+    record: LoadedAsset | Rejected
+    rows: int = 1
+    bytes: int = 0
+    replaced: int = 0
+
+    @property
+    def asset_id(self) -> str:
+        """The id of the asset."""
+        return self.record.asset_id
+
+
+class Loader:
+    """Maps assets for one schema mapping and the wanted modalities; features of other modalities are left out."""
+
+    def __init__(self, mapping: SchemaMapping, modalities: frozenset[Modality]) -> None:
+        self.digest = mapping.digest()
+        self.modalities = modalities
+        self._shapes = {modality: RowShape(mapping.columns(modality)) for modality in modalities}
+
+    def load(self, item: Asset | Rejected) -> Loaded:
+        """The asset as destinations take it; a `Rejected` when nothing of it can be used."""
+        if isinstance(item, Rejected):
+            return Loaded(safe_rejected(item))
+        try:
+            return self._asset(item)
+        except (QuarantineError, OverflowError, RecursionError) as error:
+            return Loaded(_rejected(error, item.asset_id, modality=item.modality or ""))
+
+    def _asset(self, asset: Asset) -> Loaded:
+        check_id(asset.asset_id, "asset")
+        texts, replaced = clean([asset.modality, asset.url, asset.status, asset.metadata, asset.fields])
+        modality, url, status, metadata, extra = texts
+        created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
+        named = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
+        row_hash, size = hash_row(named, metadata, extra)
+        features = _Features(self._shapes, asset)
+        rejected = [safe_rejected(r) for r in asset.rejected if _wanted(r.modality, self._shapes)]
+        loaded = LoadedAsset(
+            asset_id=asset.asset_id,
+            fingerprint=ledger_fingerprint(asset.fingerprint, self.digest),
+            modality=modality,
+            url=url,
+            status=status,
+            metadata=metadata,
+            extra=extra,
+            created_at=created,
+            updated_at=updated,
+            row_hash=row_hash,
+            features=tuple(sorted(features.loaded, key=lambda feature: feature.feature_id)),
+            rejected=(*rejected, *features.rejected),
+        )
+        rows = max(1, len(loaded.features) + len(loaded.rejected))
+        return Loaded(loaded, rows, size + features.bytes, replaced + features.replaced)
+
+
+class _Features:
+    """The features of one asset, each either loaded or set aside."""
+
+    def __init__(self, shapes: Mapping[Modality, RowShape], asset: Asset) -> None:
+        self.loaded: list[LoadedFeature] = []
+        self.rejected: list[Rejected] = []
+        self.bytes = 0
+        self.replaced = 0
+        self._shapes = shapes
+        self._seen: set[str] = set()
+        for position, feature in enumerate(asset.features):
+            try:
+                self._add(feature)
+            except (QuarantineError, RecursionError) as error:
+                if _wanted(feature.modality, shapes):
+                    name = feature.feature_id or f"#{position}"  # an empty one would mean the whole asset
+                    self.rejected.append(_rejected(error, asset.asset_id, name, feature.modality))
+
+    def _add(self, feature: Feature) -> None:
+        check_id(feature.feature_id, "feature")
+        if feature.feature_id in self._seen:
+            raise QuarantineError(Reason.DUPLICATE_ID, "an earlier feature of this asset has the same id")
+        self._seen.add(feature.feature_id)
+        if feature.modality not in KNOWN_MODALITIES:
+            known = ", ".join(MODALITIES)
+            raise QuarantineError(Reason.UNKNOWN_MODALITY, f"modality {feature.modality[:80]!r} is none of {known}")
+        if shape := self._shapes.get(Modality(feature.modality)):
+            self._load(feature, shape)
+
+    def _load(self, feature: Feature, shape: RowShape) -> None:
+        for name in feature.vectors:
+            check_name(name)
+        vectors = {name: check_vector(name, vector) for name, vector in feature.vectors.items()}
+        fields, replaced = clean(feature.fields)
+        row = shape.row(fields)
+        self.loaded.append(
+            LoadedFeature(
+                feature_id=feature.feature_id,
+                modality=Modality(feature.modality),
+                columns=row.columns,
+                metadata=row.metadata,
+                extra=row.extra,
+                row_hash=row.digest,
+                vectors=vectors,
+                vector_hashes={name: vector_hash(vector) for name, vector in vectors.items()},
+            )
+        )
+        self.bytes += row.size + sum(map(vector_bytes, vectors.values()))
+        self.replaced += replaced
+
+
+def _wanted(modality: str, shapes: Mapping[Modality, RowShape]) -> bool:
+    return modality not in KNOWN_MODALITIES or Modality(modality) in shapes
+
+
+def _rejected(error: Exception, asset_id: str, feature_id: str = "", modality: str = "") -> Rejected:
+    reason = error.reason if isinstance(error, QuarantineError) else Reason.MALFORMED
+    detail = str(error) if isinstance(error, QuarantineError) else f"the fields cannot be read: {error}"
+    return safe_rejected(Rejected(asset_id, Reason(reason), detail, feature_id, modality))

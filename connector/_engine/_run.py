@@ -1,0 +1,161 @@
+"""One run: every collection, every destination, one summary."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
+from os import environ as process_environ
+
+from connector._config import resolve
+from connector._destination import Destination
+from connector._engine._checks import id_problem
+from connector._engine._collection import CollectionRun, Job
+from connector._engine._lane import Lane
+from connector._engine._load import Loader
+from connector._engine._progress import ProgressCallback
+from connector._errors import ConfigurationError, DestinationError, SourceError
+from connector._mapping import SchemaMapping
+from connector._records import MODALITIES, Modality
+from connector._settings import BatchLimits, DeleteGuard, SyncSettings
+from connector._source import Source, Usage
+from connector._summary import Summary
+
+__all__ = ["run_sync", "sync"]
+
+ALL: frozenset[Modality] = frozenset(MODALITIES)
+
+
+async def sync(
+    source: Source,
+    destinations: Sequence[Destination],
+    *,
+    name: str,
+    mapping: SchemaMapping | None = None,
+    collections: Sequence[str] | None = None,
+    modalities: frozenset[Modality] = ALL,
+    batch: BatchLimits | None = None,
+    deletes: DeleteGuard | None = None,
+    progress: ProgressCallback | None = None,
+) -> Summary:
+    """Make every destination hold what the source holds of these collections (None: all of the source's).
+
+    Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
+    that fails is left out from then on and named in the summary. Source and destinations stay open; each destination
+    is used from one thread, which has ended when this returns.
+
+    Raises `SourceError` or `CredentialsError` when the source cannot be read, the destination's own error when all
+    of them failed (`DestinationError` for several), and `ConfigurationError` when two share a name.
+    """
+    started, before = time.monotonic(), asdict(source.usage)
+    if clash := _repeated([destination.name for destination in destinations]):
+        raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
+    loader = Loader(mapping or SchemaMapping(), modalities)
+    lanes = [Lane(destination, modalities, batch or BatchLimits()) for destination in destinations]
+    summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
+    try:
+        await _prepare(lanes, mapping or SchemaMapping())
+        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress)
+        for collection in await _collections(source, collections):
+            run = CollectionRun(job, collection)
+            summary.collections[collection] = run.summary
+            await run.run()
+            _raise_when_all_failed(lanes)
+        await asyncio.gather(*(_finish(lane, list(summary.collections)) for lane in lanes))
+        _raise_when_all_failed(lanes)
+    finally:
+        await asyncio.gather(*(lane.close() for lane in lanes))
+    used = {key: value - before[key] for key, value in asdict(source.usage).items()}
+    summary.usage, summary.seconds, summary.exit_code = Usage(**used), time.monotonic() - started, _exit_code(summary)
+    return summary
+
+
+def run_sync(
+    settings: SyncSettings,
+    *,
+    collections: Sequence[str] | None = None,
+    modalities: frozenset[Modality] = ALL,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+) -> Summary:
+    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
+
+    Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
+    """
+    resolved = resolve(settings, environ)
+    with ExitStack() as stack:
+        destinations: list[Destination] = []
+        for each in resolved.destinations:
+            destinations.append(each.open(resolved.name))
+            stack.callback(destinations[-1].close)
+        return asyncio.run(_opened(resolved, destinations, collections, modalities, progress))
+
+
+async def _opened(
+    settings: SyncSettings,
+    destinations: Sequence[Destination],
+    collections: Sequence[str] | None,
+    modalities: frozenset[Modality],
+    progress: ProgressCallback | None,
+) -> Summary:
+    source = settings.source.open()
+    try:
+        return await sync(
+            source,
+            destinations,
+            name=settings.name,
+            mapping=settings.modalities,
+            collections=collections,
+            modalities=modalities,
+            batch=settings.batch,
+            deletes=settings.deletes,
+            progress=progress,
+        )
+    finally:
+        await source.aclose()
+
+
+async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
+    await asyncio.gather(*(lane.call(partial(lane.destination.prepare, mapping)) for lane in lanes))
+    _raise_when_all_failed(lanes)
+
+
+async def _collections(source: Source, wanted: Sequence[str] | None) -> list[str]:
+    collections = list(dict.fromkeys(await source.collections() if wanted is None else wanted))
+    for collection in collections:
+        if problem := id_problem(collection):
+            raise SourceError(f"the collection id {collection[:80]!r} {problem}: it cannot be synced")
+    return collections
+
+
+async def _finish(lane: Lane, collections: Sequence[str]) -> None:
+    if built := await lane.call(lane.destination.build_indexes):
+        lane.summary.indexes.extend(built)
+    for collection in collections:
+        lane.summary.quarantined += await lane.call(partial(lane.destination.quarantined, collection)) or 0
+
+
+def _raise_when_all_failed(lanes: Sequence[Lane]) -> None:
+    errors = {lane.name: lane.error for lane in lanes if lane.error}
+    if not lanes or len(errors) < len(lanes):
+        return
+    first = next(iter(errors.values()))
+    if len(errors) == 1:
+        raise first
+    told = "; ".join(f"{name}: {error}" for name, error in errors.items())
+    raise DestinationError(f"every destination failed. {told}") from first
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
+
+
+def _exit_code(summary: Summary) -> int:
+    if any(destination.error for destination in summary.destinations.values()):
+        return 1
+    if any(collection.refused for collection in summary.collections.values()):
+        return 4
+    return 3 if any(destination.quarantined for destination in summary.destinations.values()) else 0

@@ -1,0 +1,219 @@
+"""A source and a destination in memory: for tests, and as the model for third parties who write their own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
+
+import numpy as np
+
+from connector._destination import (
+    Applied,
+    Batch,
+    Counts,
+    IndexBuild,
+    Known,
+    LoadedAsset,
+    LoadedFeature,
+    SearchAnswer,
+    SearchQuery,
+    Status,
+    TableStatus,
+)
+from connector._errors import DestinationError
+from connector._mapping import SchemaMapping
+from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Rejected
+from connector._source import Usage
+
+__all__ = ["MemoryDestination", "MemorySource"]
+
+
+class MemorySource:
+    """Serves assets from a dictionary per collection; `states` names the assets that are not ready."""
+
+    def __init__(self, assets: Mapping[str, Iterable[Asset]]) -> None:
+        self.assets = {name: {asset.asset_id: asset for asset in each} for name, each in assets.items()}
+        self.states: dict[str, AssetState] = {}
+        self._usage = Usage()
+
+    @property
+    def usage(self) -> Usage:
+        """Every scan and every asset read counts as one request."""
+        return self._usage
+
+    async def collections(self) -> Sequence[str]:
+        """All of them."""
+        return list(self.assets)
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        """List the assets as they are when the scan begins, which makes it complete."""
+        self._usage.requests += 1
+        for asset in list(self.assets[collection].values()):
+            yield Listing(asset.asset_id, asset.fingerprint, self.states.get(asset.asset_id, AssetState.READY))
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+        """Read one asset at a time, as it is now; one that has vanished is left out."""
+        async for listing in listings:
+            self._usage.requests += 1
+            if asset := self.assets[collection].get(listing.asset_id):
+                yield asset
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+
+class MemoryDestination:
+    """Keeps assets, ledger and quarantine in dictionaries, per collection."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self._name = name
+        self.assets: dict[str, dict[str, LoadedAsset]] = {}
+        self.ledger: dict[str, dict[str, Known]] = {}
+        self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
+
+    @property
+    def name(self) -> str:
+        """The label it was given."""
+        return self._name
+
+    def prepare(self, mapping: SchemaMapping) -> None:
+        """Dictionaries take any mapping."""
+
+    def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
+        """The ledger's entries for those of these assets that it has."""
+        ledger = self.ledger.get(collection, {})
+        return {asset_id: ledger[asset_id] for asset_id in asset_ids if asset_id in ledger}
+
+    def apply(self, batch: Batch) -> Applied:
+        """Replace the batch's modalities of these assets; other modalities stay."""
+        applied = Applied()
+        assets, ledger = self.assets.setdefault(batch.collection, {}), self.ledger.setdefault(batch.collection, {})
+        for asset in batch.assets:
+            old = assets.get(asset.asset_id)
+            kept = [feature for feature in old.features if feature.modality not in batch.modalities] if old else []
+            new = assets[asset.asset_id] = replace(asset, features=(*kept, *asset.features), rejected=())
+            ledger[asset.asset_id] = _entry(new, batch.modalities, ledger.get(asset.asset_id))
+            _count(applied, old, new, batch.modalities)
+        self._set_aside(batch, applied)
+        return applied
+
+    def asset_ids(self, collection: str) -> Iterable[str]:
+        """Assets in the ledger, and those that only ever reached the quarantine, so that both can be removed."""
+        quarantined = {asset_id for asset_id, _ in self.quarantine.get(collection, {})}
+        return iter(sorted(self.ledger.get(collection, {}).keys() | quarantined))
+
+    def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        """Forget these assets and everything that belongs to them."""
+        applied = Applied()
+        gone = set(asset_ids)
+        for asset_id in gone:
+            self.ledger.get(collection, {}).pop(asset_id, None)
+            if old := self.assets.get(collection, {}).pop(asset_id, None):
+                _count(applied, old, None, frozenset(MODALITIES))
+        quarantine = self.quarantine.get(collection, {})
+        self.quarantine[collection] = {key: record for key, record in quarantine.items() if key[0] not in gone}
+        return applied
+
+    def build_indexes(self) -> Sequence[IndexBuild]:
+        """There are none."""
+        return []
+
+    def quarantined(self, collection: str) -> int:
+        """How many records of a collection are in quarantine."""
+        return len(self.quarantine.get(collection, {}))
+
+    def status(self) -> Status:
+        """Counted now."""
+        assets = {collection: len(held) for collection, held in self.assets.items()}
+        quarantined = sum(map(len, self.quarantine.values()))
+        return Status(self.name, "memory", assets, [self._table(modality) for modality in MODALITIES], quarantined)
+
+    def search(self, query: SearchQuery) -> SearchAnswer:
+        """By cosine distance to every dense vector of the name; filters compare columns for equality."""
+        candidates = [
+            (feature, vector)
+            for feature in self._features(query.modality)
+            if isinstance(vector := feature.vectors.get(query.vector_name or ""), np.ndarray)
+        ]
+        near = next((v for f, v in candidates if f.feature_id == query.like), query.vector)
+        if not isinstance(near, np.ndarray):
+            raise DestinationError(f"{self.name}: nothing to search by: give a dense vector, or an id that has one")
+        rows = [
+            {"feature_id": feature.feature_id, **feature.columns, "distance": _cosine_distance(vector, near)}
+            for feature, vector in candidates
+            if vector.shape == near.shape and query.filters.items() <= feature.columns.items()
+        ]
+        return SearchAnswer("cosine distance", sorted(rows, key=itemgetter("distance"))[: query.limit])
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _set_aside(self, batch: Batch, applied: Applied) -> None:
+        quarantine = self.quarantine.setdefault(batch.collection, {})
+        read = {asset.asset_id for asset in batch.assets}
+        other = {modality.value for modality in MODALITIES if modality not in batch.modalities}
+        for key in [k for k, record in quarantine.items() if k[0] in read and record.modality not in other]:
+            del quarantine[key]
+        for record in (*batch.rejected, *(record for asset in batch.assets for record in asset.rejected)):
+            quarantine[record.asset_id, record.feature_id] = record
+            _counts_of(applied, record).quarantined += 1
+
+    def _features(self, modality: Modality) -> list[LoadedFeature]:
+        assets = [asset for held in self.assets.values() for asset in held.values()]
+        return [feature for asset in assets for feature in asset.features if feature.modality == modality]
+
+    def _table(self, modality: Modality) -> TableStatus:
+        rows = {
+            collection: sum(feature.modality == modality for asset in held.values() for feature in asset.features)
+            for collection, held in self.assets.items()
+        }
+        return TableStatus(modality.value, modality, None, sum(rows.values()), rows)
+
+
+def _entry(asset: LoadedAsset, modalities: frozenset[Modality], old: Known | None) -> Known:
+    still = old.modalities if old and old.fingerprint == asset.fingerprint else frozenset()
+    return Known(asset.fingerprint, modalities | still, Counter(feature.modality for feature in asset.features))
+
+
+def _count(applied: Applied, old: LoadedAsset | None, new: LoadedAsset | None, modalities: frozenset[Modality]) -> None:
+    _change(applied.assets, old.row_hash if old else None, new.row_hash if new else None)
+    before, after = _hashes(old, modalities), _hashes(new, modalities)
+    for key in before.keys() | after.keys():
+        modality, name, _ = key
+        if name is None:
+            counts = applied.features.setdefault(modality, Counts())
+        else:
+            counts = applied.vectors.setdefault((modality, name), Counts())
+        _change(counts, before.get(key), after.get(key))
+
+
+def _change(counts: Counts, before: bytes | None, after: bytes | None) -> None:
+    if before is None:
+        counts.inserted += 1
+    elif after is None:
+        counts.deleted += 1
+    elif before == after:
+        counts.unchanged += 1
+    else:
+        counts.updated += 1
+
+
+def _hashes(
+    asset: LoadedAsset | None, modalities: frozenset[Modality]
+) -> dict[tuple[Modality, str | None, str], bytes]:
+    """By modality, vector name (None for the row itself) and feature id."""
+    features = [feature for feature in asset.features if feature.modality in modalities] if asset else []
+    rows = {(f.modality, None, f.feature_id): f.row_hash for f in features}
+    return rows | {(f.modality, name, f.feature_id): h for f in features for name, h in f.vector_hashes.items()}
+
+
+def _counts_of(applied: Applied, record: Rejected) -> Counts:
+    if not record.feature_id or record.modality not in MODALITIES:
+        return applied.assets
+    return applied.features.setdefault(Modality(record.modality), Counts())
+
+
+def _cosine_distance(one: DenseVector, other: DenseVector) -> float:
+    return 1 - float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
