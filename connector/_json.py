@@ -1,0 +1,48 @@
+"""JSON from outside, fast where it is clean and forgiving where services are known not to be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+__all__ = ["canonical_json", "parse_json"]
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value in these bytes.
+
+    `NaN`, `Infinity` and lone surrogates, which orjson refuses, are read as the standard library reads them.
+    Raises `ValueError` for anything else that is not one whole JSON value: a truncated answer, an HTML page.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _parse_leniently(body)
+
+
+def _parse_leniently(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+
+
+def canonical_json(value: Any) -> bytes:
+    """The same bytes for equal JSON values, whatever the order of their keys.
+
+    Takes plain JSON values. Integers beyond 64 bits and lone surrogates, which orjson cannot write, take the
+    standard library's spelling. Raises `ValueError` for a value nested too deeply.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return _canonical_leniently(value)
+
+
+def _canonical_leniently(value: Any) -> bytes:
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None

@@ -1,0 +1,181 @@
+"""The one HTTP client that every source shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import httpx
+import orjson
+from httpx_aiohttp import HttpxAiohttpClient
+
+from connector._errors import ConfigurationError, RetryableError
+from connector._source import Usage
+from connector.http._address import Address
+from connector.http._errors import UnreadableError
+from connector.http._exchange import Answer, exchange
+from connector.http._judge import Judge
+from connector.http._pace import Pace, TimeLimit
+from connector.http._retry import Retries, Tries
+from connector.http._settings import ClientSettings
+from connector.http._text import one_line, without_key
+
+__all__ = ["ApiClient"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """What belongs to the event loop that the client is used in."""
+
+    http: httpx.AsyncClient
+    slots: asyncio.Semaphore
+    pace: Pace
+
+
+class ApiClient:
+    """Reads one service: bounded concurrency and rate, retries, bounded answers, one host.
+
+    Raises `ConfigurationError` when the base URL, the key or a header cannot be used. Nothing is sent before the
+    first `request`. Used by one event loop at a time; after `aclose` it opens again by itself.
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.usage = Usage()
+        self._settings = settings
+        self._key = settings.api_key.get_secret_value().strip()
+        self._headers = self._checked_headers()
+        self._address = self._checked_address()
+        self._judge = Judge(self._address.base_url, self._address.host, self._key, settings.key_path)
+        self._retries = Retries(settings.retry)
+        self._wire: _Wire | None = None
+
+    @property
+    def host(self) -> str:
+        """The host, and port if it is not the usual one, for messages."""
+        return self._address.host
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        decode: Callable[[bytes], T],
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+    ) -> T:
+        """Send a request below the base URL and decode its answer, trying again where that may help.
+
+        `path` begins with a slash; ids in it go through `segment` first. `decode` gets the whole body; when it raises
+        `ValueError` the answer counts as broken and is asked for again, anything else passes through.
+
+        Raises `CredentialsError` (401, 403), `NotFoundError` (404, 410), `RefusedError` (other 4xx), `UnreadableError`
+        (retries are used up, or the answer is too large) and `SourceError` (a redirect, a wrong certificate).
+        """
+        wire = self._wire = self._wire or self._connect()
+        what = f"{method} {path}"
+        request = self._request(method, self._address.url(path, params or {}), json, wire)
+        async with wire.slots:
+            tries = Tries(TimeLimit(self._settings.retry.total_seconds))
+            attempt = partial(self._attempt, wire, request, what, decode)
+            try:
+                async with tries.limit:
+                    return await self._retries.run(attempt, tries)
+            except (RetryableError, TimeoutError):
+                pass
+        raise self._given_up(what, tries)
+
+    async def aclose(self) -> None:
+        """Close all connections. Safe to call twice."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.http.aclose()
+
+    async def _attempt(
+        self, wire: _Wire, request: httpx.Request, what: str, decode: Callable[[bytes], T], tries: Tries
+    ) -> T:
+        await wire.pace.turn(tries.limit)
+        tries.count += 1
+        self.usage.requests += 1
+        self.usage.retries += tries.count > 1
+        try:
+            answer = await exchange(wire.http, request, self._settings.max_answer_bytes)
+            self.usage.bytes += len(answer.body)
+            self._check(wire, answer, what)
+            return _decoded(answer, decode)
+        except RetryableError as error:
+            tries.last = str(error)
+            raise
+
+    def _check(self, wire: _Wire, answer: Answer, what: str) -> None:
+        try:
+            self._judge.check(answer, what)
+        except RetryableError as error:
+            if answer.status == 429:
+                wire.pace.hold(self._retries.asked(error))
+            raise
+
+    def _given_up(self, what: str, tries: Tries) -> UnreadableError:
+        last = without_key(tries.last, self._key) or "no answer in time"
+        return UnreadableError(
+            f"{self.host} gave no usable answer to {one_line(what)}: {tries.count} "
+            f"{'attempt' if tries.count == 1 else 'attempts'}, at most {self._settings.retry.total_seconds:g} s; "
+            f"last: {last}.\nRun again later; source.retry sets how long to try."
+        )
+
+    def _request(self, method: str, url: str, json: Any, wire: _Wire) -> httpx.Request:
+        if json is None:
+            return wire.http.build_request(method, url)
+        return wire.http.build_request(
+            method, url, content=orjson.dumps(json), headers={"Content-Type": "application/json"}
+        )
+
+    def _connect(self) -> _Wire:
+        """Proxies of the environment are used for https only: a proxy would read a key sent over http."""
+        settings = self._settings
+        limits = httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
+        timeout = httpx.Timeout(settings.retry.timeout_seconds, connect=settings.retry.connect_seconds, pool=None)
+        try:
+            http = HttpxAiohttpClient(
+                headers=self._headers, limits=limits, timeout=timeout, trust_env=self._address.encrypted
+            )
+        except (ValueError, ImportError, httpx.InvalidURL) as error:
+            raise ConfigurationError(
+                f"The proxy settings of the environment cannot be used ({type(error).__name__}); check HTTPS_PROXY."
+            ) from None
+        return _Wire(http, asyncio.Semaphore(settings.concurrency), Pace(settings.requests_per_minute))
+
+    def _checked_headers(self) -> dict[str, str]:
+        settings = self._settings
+        if not self._key or self._key.startswith("${"):
+            raise ConfigurationError(f"There is no key to send: set {settings.key_path}.")
+        if not _can_travel(self._key):
+            raise ConfigurationError(f"{settings.key_path} holds a character that a key cannot have (a line break?).")
+        unusable = [name for name, value in settings.headers.items() if not _can_travel(value)]
+        if unusable:
+            raise ConfigurationError(f"The value for the header {unusable[0]} holds a character that cannot be sent.")
+        key = {settings.key_header: self._key} if settings.key_header else {"Authorization": f"Bearer {self._key}"}
+        return {"Accept": "application/json", "User-Agent": "vectorferry", **settings.headers, **key}
+
+    def _checked_address(self) -> Address:
+        try:
+            return Address(self._settings.base_url, allow_http=self._settings.allow_http)
+        except ValueError as error:
+            raise ConfigurationError(f"source.base_url {error}") from None
+
+
+def _can_travel(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def _decoded(answer: Answer, decode: Callable[[bytes], T]) -> T:
+    try:
+        return decode(answer.body)
+    except ValueError as error:
+        problem = one_line(str(error), 120)
+    kind = one_line(answer.headers.get("content-type", "no content type"), 60)
+    raise RetryableError(f"an answer that cannot be read ({kind}, {len(answer.body):,} bytes: {problem})")

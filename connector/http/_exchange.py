@@ -1,0 +1,85 @@
+"""One request, one answer: bytes over the wire, bounded, with every failure of the libraries below translated.
+
+Errors are built while a library's exception is handled but raised after, so that none of them, and none of the
+request headers they carry, hangs on ours as a cause or context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+import httpx
+from aiohttp.http_exceptions import HttpProcessingError
+
+from connector._errors import RetryableError, SourceError, VectorferryError
+from connector.http._errors import UnreadableError
+from connector.http._text import one_line
+
+__all__ = ["LIBRARY_FAILURES", "Answer", "exchange"]
+
+LIBRARY_FAILURES: Final = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.CookieConflict,
+    httpx.StreamError,
+    aiohttp.ClientError,
+    HttpProcessingError,
+    OSError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `body` is decompressed and whole."""
+
+    status: int
+    reason: str
+    headers: httpx.Headers
+    body: bytes
+
+
+async def exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:
+    """Send a request and read its whole answer, at most `max_bytes` after decompression.
+
+    Raises `RetryableError` when the connection failed, `UnreadableError` when the answer is too large, `SourceError`
+    when the other side cannot prove who it is.
+    """
+    try:
+        return await _exchange(client, request, max_bytes)
+    except LIBRARY_FAILURES as error:
+        failure = _translated(error, request.url.host)
+    raise failure
+
+
+async def _exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:
+    response = await client.send(request, stream=True)
+    try:
+        body = await _read(response, max_bytes)
+    finally:
+        await response.aclose()
+    return Answer(response.status_code, response.reason_phrase, response.headers, body)
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > max_bytes:
+            raise UnreadableError(
+                f"{response.request.url.host} sent an answer larger than {max_bytes:,} bytes; it was not read. "
+                "Raise source.max_answer_mb if it is genuine."
+            )
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _translated(error: Exception, host: str) -> VectorferryError:
+    if isinstance(error.__cause__, aiohttp.ClientConnectorCertificateError):
+        return SourceError(f"The certificate of {host} is not trusted; check base_url. {one_line(str(error))}")
+    if isinstance(error, httpx.TimeoutException | aiohttp.ServerTimeoutError | TimeoutError):
+        return RetryableError("no answer in time")
+    return RetryableError(f"connection failed ({type(error).__name__}: {one_line(str(error)) or 'no details'})")

@@ -1,0 +1,84 @@
+"""Work on a stream of items concurrently, a bounded number ahead of whoever takes the results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from enum import Enum
+from typing import Final, Generic, TypeVar
+
+__all__ = ["results_of"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _Mark(Enum):
+    END = 0
+
+
+END: Final = _Mark.END
+
+
+async def results_of(items: AsyncIterable[T], work: Callable[[T], Awaitable[R]], width: int) -> AsyncGenerator[R, None]:
+    """What `work` makes of each item, in the order of completion.
+
+    At most `width` items are in work and as many results wait to be taken. An exception of `items` is raised after
+    the results of everything before it; one of `work` cancels the rest and is raised after the results so far.
+    Closing the generator cancels everything that is under way.
+    """
+    results: asyncio.Queue[R | _Mark] = asyncio.Queue(maxsize=width)
+    running = asyncio.create_task(_run(_Items(items), work, results, width))
+    try:
+        while (result := await results.get()) is not END:
+            yield result
+        await running
+    finally:
+        await _stopped(running)
+
+
+async def _run(
+    items: _Items[T], work: Callable[[T], Awaitable[R]], results: asyncio.Queue[R | _Mark], width: int
+) -> None:
+    """All the work. The end is marked in the queue unless this is cancelled: nobody reads the queue then."""
+
+    async def worker() -> None:
+        while (item := await items.next()) is not END:
+            await results.put(await work(item))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(width):
+                group.create_task(worker())
+    except BaseExceptionGroup as failures:
+        items.failure = failures.exceptions[0]
+    await results.put(END)
+    if items.failure is not None:
+        raise items.failure
+
+
+class _Items(Generic[T]):
+    """Hands out items one by one: an async generator takes one caller at a time."""
+
+    def __init__(self, items: AsyncIterable[T]) -> None:
+        self._items = aiter(items)
+        self._turn = asyncio.Lock()
+        self._ended = False
+        self.failure: BaseException | None = None
+
+    async def next(self) -> T | _Mark:
+        async with self._turn:
+            if self._ended:
+                return END
+            try:
+                item = await anext(self._items, END)
+            except Exception as error:
+                self.failure = error
+                item = END
+            self._ended = item is END
+            return item
+
+
+async def _stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,127 @@
+"""The five requests that this source makes, in every dialect of the API's first generation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal, TypeVar
+
+from connector._errors import SourceError
+from connector._source import Usage
+from connector.http import ApiClient, NotFoundError, RefusedError, segment
+from connector.sources.mixpeek._asset_reply import AssetReply, read_asset_reply, read_object
+from connector.sources.mixpeek._pages import Page, read_page, value_of, walk
+
+__all__ = ["MixpeekApi"]
+
+T = TypeVar("T")
+
+
+class MixpeekApi:
+    """Knows paths, parameters and the two things that dialects differ in: the prefix, and a body field's name."""
+
+    def __init__(self, client: ApiClient, prefix: Literal["auto", "", "/v1"], page_size: int) -> None:
+        self._client = client
+        self._prefix = None if prefix == "auto" else prefix
+        self._finding_prefix = asyncio.Lock()
+        self._page_size = page_size
+        self._collections_key = "collections"
+
+    @property
+    def host(self) -> str:
+        """The service's host, for messages."""
+        return self._client.host
+
+    @property
+    def usage(self) -> Usage:
+        """What the requests have cost so far."""
+        return self._client.usage
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def collections(self) -> AsyncIterator[Page]:
+        """Every page of ``GET /collections``."""
+        return walk(self._collections_page, value_of("collection_id"))
+
+    def assets(self, collection: str) -> AsyncIterator[Page]:
+        """Every page of ``POST /assets`` for one collection."""
+
+        async def fetch(number: int) -> Page:
+            return await self._assets_page(collection, number)
+
+        return walk(fetch, value_of("asset_id"))
+
+    async def asset_features(self, asset_id: str, page: int, page_size: int | None) -> AssetReply:
+        """A page of ``GET /assets/{id}/features``; dialects without pages never see a page parameter."""
+        params: dict[str, str | int] = {"return_url": "false"}
+        if page > 1:
+            params["page"] = page
+            if page_size:
+                params["page_size"] = page_size
+        return await self._get(f"/assets/{segment(asset_id)}/features", params, read_asset_reply)
+
+    async def asset(self, asset_id: str) -> dict[str, Any]:
+        """``GET /assets/{id}``."""
+        return await self._get(f"/assets/{segment(asset_id)}", {"return_url": "false"}, read_object)
+
+    async def feature(self, feature_id: str, decode: Callable[[bytes], T]) -> T:
+        """``GET /features/{id}`` with vectors. The parameter was renamed in December 2024; both names are sent."""
+        params: dict[str, str | int] = {"include_vectors": "true", "return_vectors": "true"}
+        return await self._get(f"/features/{segment(feature_id)}", params, decode)
+
+    async def _get(self, path: str, params: dict[str, str | int], decode: Callable[[bytes], T]) -> T:
+        return await self._client.request("GET", await self._known_prefix() + path, params=params, decode=decode)
+
+    async def _assets_page(self, collection: str, number: int) -> Page:
+        """The body field was `collection_ids` before mid December 2024 and `collections` since."""
+        key = self._collections_key
+        try:
+            return await self._assets_page_by(key, collection, number)
+        except RefusedError as refused:
+            if key != "collections" or refused.status not in (400, 422):
+                raise
+            page = await self._by_the_older_key(refused, collection, number)
+        self._collections_key = "collection_ids"
+        return page
+
+    async def _by_the_older_key(self, refused: RefusedError, collection: str, number: int) -> Page:
+        try:
+            return await self._assets_page_by("collection_ids", collection, number)
+        except RefusedError:
+            raise refused from None
+
+    async def _assets_page_by(self, key: str, collection: str, number: int) -> Page:
+        return await self._client.request(
+            "POST",
+            f"{await self._known_prefix()}/assets",
+            params={"page": number, "page_size": self._page_size},
+            json={key: [collection]},
+            decode=read_page,
+        )
+
+    async def _known_prefix(self) -> str:
+        async with self._finding_prefix:
+            if self._prefix is None:
+                await self._collections_page(1)
+        return self._prefix or ""
+
+    async def _collections_page(self, number: int) -> Page:
+        """The prefix that answers is remembered: the API moved below ``/v1`` in January 2025."""
+        for prefix in ("", "/v1") if self._prefix is None else (self._prefix,):
+            try:
+                page = await self._client.request(
+                    "GET",
+                    f"{prefix}/collections",
+                    params={"page": number, "page_size": self._page_size},
+                    decode=read_page,
+                )
+            except NotFoundError:
+                continue
+            self._prefix = prefix
+            return page
+        raise SourceError(
+            f"{self.host} has no list of collections ({self._prefix or ''}/collections is 404). "
+            "Check source.base_url and source.api_prefix."
+        )

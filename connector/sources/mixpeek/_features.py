@@ -1,0 +1,117 @@
+"""From feature rows to features: ids, fields and vectors. Pure; one bad feature never harms the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector._errors import QuarantineError
+from connector._records import Feature, Reason, Rejected, Vector
+from connector._vectors import decode_vector
+from connector.http import segment
+
+__all__ = ["FeatureRow", "feature_from", "feature_rows", "merged"]
+
+NOT_FIELDS: Final = frozenset(
+    {"feature_id", "asset_id", "collection_id", "modality", "vectors", "url", "preview_url", "score"}
+)
+"""Ids and vectors have their own places; addresses are signed for an hour, and a score belongs to a search."""
+
+INLINE: Final = "embedding"
+"""The October form holds a vector without a model's name under this key; it keeps the key as its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """A feature as the asset's answer lists it. `own_id` is False for a segment whose id we made up."""
+
+    feature_id: str
+    modality: str
+    row: Mapping[str, Any]
+    own_id: bool = True
+
+    @property
+    def lacks_vectors(self) -> bool:
+        """Whether the vectors have to be asked for one by one."""
+        return self.own_id and not self.row.get("vectors") and not _has_inline_vector(self.row)
+
+
+def feature_rows(asset_id: str, rows: list[tuple[str, Any]]) -> tuple[list[FeatureRow], list[Rejected]]:
+    """The rows that can be read on, and the others."""
+    good: dict[str, FeatureRow] = {}
+    rejected: list[Rejected] = []
+    for place, (modality, row) in enumerate(rows):
+        try:
+            feature = _feature_row(asset_id, modality, row)
+        except QuarantineError as error:
+            rejected.append(Rejected(asset_id, Reason(error.reason), str(error), f"{modality}[{place}]", modality))
+            continue
+        if feature.feature_id in good:
+            detail = "the asset holds this feature id more than once; the first one counts"
+            rejected.append(Rejected(asset_id, Reason.DUPLICATE_ID, detail, feature.feature_id, feature.modality))
+        else:
+            good[feature.feature_id] = feature
+    return list(good.values()), rejected
+
+
+def merged(listed: Mapping[str, Any], detailed: Mapping[str, Any]) -> dict[str, Any]:
+    """A feature's listed row, updated with what its own answer says."""
+    return {**listed, **{key: value for key, value in detailed.items() if value is not None or key not in listed}}
+
+
+def feature_from(feature: FeatureRow, row: Mapping[str, Any]) -> Feature:
+    """The record of a feature. Raises `QuarantineError` when one of its vectors is unusable."""
+    fields = {key: value for key, value in row.items() if key not in NOT_FIELDS}
+    if _has_inline_vector(row):
+        del fields[INLINE]
+    return Feature(feature.feature_id, feature.modality, fields, dict(_vectors(row)))
+
+
+def _feature_row(asset_id: str, place: str, row: Any) -> FeatureRow:
+    if not isinstance(row, dict):
+        raise QuarantineError(Reason.MALFORMED, "a feature that is not an object")
+    modality = row.get("modality")
+    modality = modality.lower() if isinstance(modality, str) and modality else place
+    feature_id = row.get("feature_id")
+    if feature_id is None:
+        return FeatureRow(_segment_id(asset_id, row), modality, row, own_id=False)
+    return FeatureRow(_checked_id(feature_id), modality, row)
+
+
+def _checked_id(value: Any) -> str:
+    try:
+        segment(value)
+    except (TypeError, ValueError):
+        raise QuarantineError(Reason.MALFORMED, "a feature_id that is not usable text") from None
+    return str(value)
+
+
+def _segment_id(asset_id: str, row: Mapping[str, Any]) -> str:
+    """Segments of the October form have no id; their place in the video is what identifies them."""
+    try:
+        start, end = (round(float(row[key]) * 1000) for key in ("start_time", "end_time"))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise QuarantineError(Reason.MALFORMED, "neither a feature_id nor a start_time and end_time") from None
+    return f"{asset_id}:{start}-{end}"
+
+
+def _vectors(row: Mapping[str, Any]) -> Iterator[tuple[str, Vector]]:
+    named = row.get("vectors")
+    if not isinstance(named, dict | None):
+        raise QuarantineError(Reason.MALFORMED, "vectors are not an object of name and vector")
+    for name, raw in (named or {}).items():
+        yield name, _decoded(name, raw)
+    if _has_inline_vector(row):
+        yield INLINE, _decoded(INLINE, row[INLINE])
+
+
+def _has_inline_vector(row: Mapping[str, Any]) -> bool:
+    return isinstance(row.get(INLINE), list | dict)
+
+
+def _decoded(name: str, raw: Any) -> Vector:
+    try:
+        return decode_vector(raw)
+    except QuarantineError as error:
+        raise QuarantineError(error.reason, f"vector {name}: {error}") from None
