@@ -1,0 +1,62 @@
+"""What went wrong, said to Dagster: whether to try again is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import dagster as dg
+
+from connector import (
+    ConfigurationError,
+    CredentialsError,
+    DestinationError,
+    GuardRefusedError,
+    RetryableError,
+    SourceError,
+    Summary,
+    VectorferryError,
+)
+
+__all__ = ["RETRIES", "failure", "hopeless", "raise_for_exit_code"]
+
+RETRIES: Final = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For what a service may get over by itself. What was committed stays, so another try only does the rest."""
+
+NO_USE_TO_RETRY: Final = (ConfigurationError, CredentialsError, GuardRefusedError)
+
+
+def hopeless(error: VectorferryError) -> bool:
+    """Whether other collections of the same sync would fail in the same way."""
+    return isinstance(error, ConfigurationError | CredentialsError)
+
+
+def failure(failed: Mapping[str, VectorferryError], asked: int) -> dg.Failure | dg.RetryRequested:
+    """The exception that ends a step in which these collections, of so many asked for, failed."""
+    waits = [error.after for error in failed.values() if isinstance(error, RetryableError) and error.after]
+    if waits and not any(isinstance(error, NO_USE_TO_RETRY) for error in failed.values()):
+        return dg.RetryRequested(max_retries=RETRIES.max_retries, seconds_to_wait=max(waits))
+    return dg.Failure(
+        description=_description(failed, asked),
+        metadata={f"error/{key}": str(error) for key, error in failed.items()},
+        allow_retries=not all(isinstance(error, NO_USE_TO_RETRY) for error in failed.values()),
+    )
+
+
+def _description(failed: Mapping[str, VectorferryError], asked: int) -> str:
+    if asked == 1:
+        return "\n".join(map(str, failed.values()))
+    lines = [f"{key}: {error}" for key, error in failed.items()]
+    return "\n".join([f"{len(failed)} of {asked} collections failed; the finished ones are recorded.", *lines])
+
+
+def raise_for_exit_code(summary: Summary) -> None:
+    """Raise what the summary's exit code stands for; records in quarantine are no failure."""
+    errors = [f"{name}: {destination.error}" for name, destination in summary.destinations.items() if destination.error]
+    notes = [f"{name}: {scan.note}" for name, scan in summary.collections.items() if scan.note]
+    if summary.exit_code == GuardRefusedError.exit_code:
+        raise GuardRefusedError("\n".join(notes + errors) or "a guard refused; nothing was deleted")
+    if errors:
+        raise DestinationError("\n".join(errors))
+    if summary.exit_code not in (0, 3):
+        raise SourceError("\n".join(notes) or "the sync failed; its log says why")

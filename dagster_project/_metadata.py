@@ -1,0 +1,125 @@
+"""What a sync reports, as the metadata that Dagster's UI knows how to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import dagster as dg
+
+from connector import (
+    CollectionSummary,
+    Counts,
+    DestinationSummary,
+    Modality,
+    SchemaMapping,
+    Status,
+    Summary,
+    TableStatus,
+)
+
+__all__ = ["mapped_columns", "partition_metadata", "table_metadata"]
+
+KEYS: Final[Mapping[str, str]] = {
+    "collection": "the source's collection, and the partition",
+    "asset_id": "the asset that this feature describes a piece of",
+    "feature_id": "unique within its asset",
+}
+LEFT_OVER: Final[Mapping[str, str]] = {
+    "metadata": "the feature's metadata, as the source says it",
+    "extra": "fields that no column is mapped to",
+}
+
+
+def mapped_columns(mapping: SchemaMapping, modality: Modality) -> dg.TableSchema:
+    """The columns of a modality's table: the keys, the mapped columns, and what is left over."""
+    return dg.TableSchema(
+        columns=[
+            *(_column(name, "text", description) for name, description in KEYS.items()),
+            *(_column(name, c.type, f"from {c.path}") for name, c in mapping.columns(modality).items()),
+            *(_column(name, "jsonb", description) for name, description in LEFT_OVER.items()),
+        ]
+    )
+
+
+def _column(name: str, kind: str, description: str) -> dg.TableColumn:
+    return dg.TableColumn(name=name, type=kind, description=description)
+
+
+def table_metadata(mapping: SchemaMapping, modality: Modality, statuses: Sequence[Status]) -> dict[str, Any]:
+    """What the table holds now, all collections together: its rows, and its columns with the named vectors."""
+    table, vectors = _tables(statuses, modality)
+    columns = [*mapped_columns(mapping, modality).columns, *map(_vector_column, vectors)]
+    rows = {"dagster/row_count": table.rows} if table else {}
+    return {**rows, "dagster/column_schema": dg.TableSchema(columns=columns)}
+
+
+def _tables(statuses: Sequence[Status], modality: Modality) -> tuple[TableStatus | None, list[TableStatus]]:
+    """The first destination's table of this modality, and the tables of its named vectors."""
+    tables = [table for status in statuses[:1] for table in status.tables if table.modality == modality]
+    vectors = [table for table in tables if table.vector_name is not None]
+    return next((table for table in tables if table.vector_name is None), None), vectors
+
+
+def _vector_column(table: TableStatus) -> dg.TableColumn:
+    kind = str(table.details.get("storage", "vector"))
+    return _column(str(table.vector_name), kind, f"named vector, in {table.name} ({table.rows:,} rows)")
+
+
+def partition_metadata(
+    summary: Summary, statuses: Sequence[Status], modality: Modality, collection: str
+) -> dict[str, Any]:
+    """What one run did to one modality of one collection, and how many rows the collection has now."""
+    return {
+        **_changes(summary, modality, collection),
+        **_rows(statuses, modality, collection),
+        **_seen(summary.collections.get(collection, CollectionSummary())),
+        "requests": summary.usage.requests,
+        "retries": summary.usage.retries,
+        "received_bytes": summary.usage.bytes,
+        "seconds": round(summary.seconds, 3),
+    }
+
+
+def _changes(summary: Summary, modality: Modality, collection: str) -> dict[str, int]:
+    """Counts of the first destination under plain names, of others under ``{destination}/…``."""
+    prefixes = ["", *(f"{name}/" for name in list(summary.destinations)[1:])]
+    return {
+        f"{prefix}{kind}": count
+        for prefix, destination in zip(prefixes, summary.destinations.values(), strict=True)
+        for kind, count in _counts(destination, modality, collection).items()
+    }
+
+
+def _counts(destination: DestinationSummary, modality: Modality, collection: str) -> dict[str, int]:
+    applied = destination.by_collection.get(collection, destination.applied)
+    features = applied.features.get(modality, Counts())
+    vectors = [counts for (of, _), counts in applied.vectors.items() if of == modality]
+    return {
+        "inserted": features.inserted,
+        "updated": features.updated,
+        "unchanged": features.unchanged,
+        "deleted": features.deleted,
+        "quarantined": features.quarantined,
+        "vectors_written": sum(counts.inserted + counts.updated for counts in vectors),
+    }
+
+
+def _rows(statuses: Sequence[Status], modality: Modality, collection: str) -> dict[str, int]:
+    table, vectors = _tables(statuses, modality)
+    rows = {"dagster/partition_row_count": table.collections.get(collection, 0)} if table else {}
+    return rows | {f"rows/{vector.vector_name}": vector.collections.get(collection, 0) for vector in vectors}
+
+
+def _seen(scan: CollectionSummary) -> dict[str, Any]:
+    """The scan's view of the assets; unfinished and failed ones by name."""
+    named = {"assets_pending_ids": scan.pending, "assets_failed_ids": scan.failed}
+    return {
+        "assets_listed": scan.listed,
+        "assets_unchanged": scan.unchanged,
+        "assets_pulled": scan.pulled,
+        "assets_pending": scan.pending_count,
+        "assets_failed": scan.failed_count,
+        **{key: dg.MetadataValue.json(ids) for key, ids in named.items() if ids},
+        **({"note": scan.note} if scan.note else {}),
+    }

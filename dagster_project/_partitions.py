@@ -1,0 +1,108 @@
+"""Partitions are collections: how a collection id becomes a partition key, and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, Self
+from urllib.parse import quote, unquote
+
+import dagster as dg
+
+from connector import ConfigurationError, SyncSettings
+
+__all__ = ["CollectionPartitions", "collection_of", "named_collections", "partition_key"]
+
+LONGEST_KEY: Final = 200
+EMPTY: Final = "%"
+HASHED: Final = "%~"
+
+
+def partition_key(collection: str) -> str:
+    """The partition key of a collection id: the id itself wherever Dagster can take it.
+
+    Dagster cannot backfill a key with ``,``, reads ``...`` as a range and ``|`` as two dimensions, so everything but
+    ASCII letters, digits and ``_.-~`` is percent-encoded, and so is the second of two dots. A key that would be
+    longer than 200 characters keeps its start and ends in a hash instead; see `collection_of`.
+    """
+    key = quote(collection, safe="", errors="surrogatepass").replace("..", ".%2E") or EMPTY
+    return key if len(key) <= LONGEST_KEY else _hashed(key, collection)
+
+
+def _hashed(key: str, collection: str) -> str:
+    digest = hashlib.blake2b(collection.encode(errors="surrogatepass"), digest_size=12).hexdigest()
+    return f"{key[: LONGEST_KEY // 2]}{HASHED}{digest}"
+
+
+def collection_of(key: str, listed: Callable[[], Iterable[str]]) -> str:
+    """The collection id behind a partition key; `listed` gives the source's ids and is called for a hashed key only.
+
+    Raises `ConfigurationError` for a key that `partition_key` would never make.
+    """
+    if HASHED in key:
+        return _from_list(key, listed())
+    collection = "" if key == EMPTY else unquote(key, errors="surrogatepass")
+    if partition_key(collection) != key:
+        raise ConfigurationError(
+            f"partition {key!r} is not how collection {collection!r} is written; use {partition_key(collection)!r}"
+        )
+    return collection
+
+
+def _from_list(key: str, collections: Iterable[str]) -> str:
+    for collection in collections:
+        if partition_key(collection) == key:
+            return collection
+    raise ConfigurationError(f"no collection of the source has the partition key {key!r}; delete that partition")
+
+
+def named_collections(settings: SyncSettings) -> tuple[str, ...]:
+    """The collections that the sync's file names; empty when it means all of them."""
+    return tuple(getattr(settings.source, "collections", None) or ())
+
+
+class CollectionPartitions(dg.DynamicPartitionsDefinition):
+    """The dynamic partitions ``{sync}_collections``.
+
+    The discovery sensor, ``python -m dagster_project discover`` and the UI add keys to the instance. A collection that
+    the sync's file names needs nobody to add it: its key is valid on a fresh instance, and its first run stores it.
+    """
+
+    named: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: SyncSettings) -> Self:
+        """The partitions of this sync."""
+        partitions = cls(name=f"{settings.name}_collections")
+        partitions.named = tuple(map(partition_key, named_collections(settings)))
+        return partitions
+
+    @property
+    def store_name(self) -> str:
+        """The name that the instance keeps the keys under."""
+        return self._validated_name()
+
+    def add(self, instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:
+        """Store keys in the instance; those that were new."""
+        new = [key for key in dict.fromkeys(keys) if not instance.has_dynamic_partition(self.store_name, key)]
+        instance.add_dynamic_partitions(self.store_name, new)
+        return new
+
+    def get_partition_keys(
+        self, current_time: datetime | None = None, dynamic_partitions_store: Any = None
+    ) -> Sequence[str]:
+        """The keys that the instance holds, then those of the file that it does not hold yet."""
+        stored = super().get_partition_keys(current_time, dynamic_partitions_store)
+        return list(dict.fromkeys([*stored, *self.named]))
+
+    def has_partition_key(
+        self,
+        partition_key: str,
+        current_time: datetime | None = None,
+        dynamic_partitions_store: Any = None,
+    ) -> bool:
+        """Whether the file names the collection or the instance holds its key."""
+        return partition_key in self.named or super().has_partition_key(
+            partition_key, current_time, dynamic_partitions_store
+        )

@@ -1,0 +1,52 @@
+"""The job of a sync and the schedule that runs it for every collection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import dagster as dg
+
+from connector import ConfigurationError, SyncSettings
+from dagster_project._partitions import CollectionPartitions
+
+__all__ = ["sync_job", "sync_schedule"]
+
+NIGHTLY: Final = "0 3 * * *"
+
+AssetJob = Any  # Dagster does not export the type that `define_asset_job` returns
+
+
+def sync_job(settings: SyncSettings, keys: Sequence[dg.AssetKey]) -> AssetJob:
+    """The job ``{sync}_sync``: all of the sync's tables, in the run's own process since it is a single step."""
+    return dg.define_asset_job(
+        f"{settings.name}_sync", selection=dg.AssetSelection.assets(*keys), executor_def=dg.in_process_executor
+    )
+
+
+def sync_schedule(settings: SyncSettings, job: AssetJob) -> dg.ScheduleDefinition:
+    """One run per collection, as ``schedule:`` says; without it nightly, once somebody switches it on.
+
+    Raises `ConfigurationError` when the cron expression is none.
+    """
+    partitions = CollectionPartitions.of(settings)
+
+    def runs(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+        partitions.add(context.instance, partitions.named)
+        tick = f"{context.scheduled_execution_time:%Y%m%dT%H%M}"
+        keys = context.instance.get_dynamic_partitions(partitions.store_name)
+        return [dg.RunRequest(run_key=f"{tick}-{key}", partition_key=key) for key in keys]
+
+    try:
+        return dg.ScheduleDefinition(
+            name=f"{settings.name}_schedule",
+            job=job,
+            cron_schedule=settings.schedule or NIGHTLY,
+            execution_fn=runs,
+            default_status=dg.DefaultScheduleStatus.RUNNING if settings.schedule else dg.DefaultScheduleStatus.STOPPED,
+            description="Syncs every known collection, each in a run of its own.",
+        )
+    except dg.DagsterInvalidDefinitionError:
+        raise ConfigurationError(
+            f"{settings.where}: schedule: is no cron expression of five fields, such as '*/15 * * * *'"
+        ) from None

@@ -1,0 +1,60 @@
+"""The sensor that turns new collections into partitions, and asks for their first run."""
+
+from __future__ import annotations
+
+import json
+from os import environ
+from typing import Any, Final
+
+import dagster as dg
+
+from connector import SyncSettings
+from dagster_project._discovery import discovered_keys
+from dagster_project._partitions import CollectionPartitions, named_collections
+from dagster_project._resources import resource_keys, settings_from
+
+__all__ = ["discovery_sensor"]
+
+SECONDS_BETWEEN_TICKS: Final = 60
+RUNS_PER_TICK: Final = 10
+
+
+def discovery_sensor(settings: SyncSettings, job: Any) -> dg.SensorDefinition:
+    """The sensor ``{sync}_discovery``: at most ten new collections per tick, the rest in the next ones.
+
+    It runs by itself when the sync's file names its collections or has a schedule: then somebody has said what to read.
+    """
+    partitions = CollectionPartitions.of(settings)
+    asked_for = bool(settings.schedule or named_collections(settings))
+
+    @dg.sensor(
+        name=f"{settings.name}_discovery",
+        job=job,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING if asked_for else dg.DefaultSensorStatus.STOPPED,
+        required_resource_keys=set(resource_keys(settings)),
+        description="Adds a partition for every new collection of the source, and asks for its first run.",
+    )
+    def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        keys = discovered_keys(settings_from(context.resources, settings), environ)
+        known = set(context.instance.get_dynamic_partitions(partitions.store_name))
+        new = [key for key in keys if key not in known][:RUNS_PER_TICK]
+        if not new:
+            return dg.SkipReason(f"none of the {len(keys)} collections is new")
+        return _first_runs(partitions, new, _requested(context.cursor))
+
+    return discover
+
+
+def _first_runs(partitions: CollectionPartitions, new: list[str], requested: int) -> dg.SensorResult:
+    """The number of runs requested so far is the cursor and part of every run key: Dagster remembers run keys for
+    good, and a collection that went and came back has to be asked for again."""
+    return dg.SensorResult(
+        dynamic_partitions_requests=[partitions.build_add_request(new)],
+        run_requests=[dg.RunRequest(run_key=f"{requested}-{key}", partition_key=key) for key in new],
+        cursor=json.dumps({"requested": requested + len(new)}),
+    )
+
+
+def _requested(cursor: str | None) -> int:
+    return int(json.loads(cursor)["requested"]) if cursor else 0

@@ -1,0 +1,79 @@
+"""Dagster definitions of a sync between an in-memory source and destination, on a throw-away instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from connector import MemoryDestination
+from dagster_project.components import VectorferrySync
+from tests.connector.cli.plugins import install
+from tests.connector.worlds import Scripted, assets
+from tests.dagster_project import plugins
+
+HERE = "tests.dagster_project.plugins"
+
+Load = Callable[..., dg.Definitions]
+
+
+@pytest.fixture(autouse=True)
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plug-ins `shelf` and `box`."""
+    site = tmp_path / "site"
+    install(
+        site,
+        {
+            "vectorferry.sources": {"shelf": f"{HERE}:ShelfSettings"},
+            "vectorferry.destinations": {"box": f"{HERE}:BoxSettings"},
+        },
+        package="ferry-shelf",
+    )
+    monkeypatch.syspath_prepend(site)
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    """What the plug-in `shelf` reads: three collections."""
+    source = Scripted({"ads": assets(3), "lectures": assets(2), "news": assets(1)})
+    monkeypatch.setitem(plugins.SOURCES, "shelf", source)
+    monkeypatch.setattr(plugins, "KEYS_SEEN", [])
+    return source
+
+
+@pytest.fixture
+def box(monkeypatch: pytest.MonkeyPatch) -> MemoryDestination:
+    """What the plug-in `box` writes."""
+    box = MemoryDestination("box")
+    monkeypatch.setitem(plugins.DESTINATIONS, "box", box)
+    return box
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance with nothing in it."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def load(request: pytest.FixtureRequest) -> Load:
+    """Builds the definitions of a sync named `media`; keyword arguments are further attributes."""
+    request.getfixturevalue("source")
+    request.getfixturevalue("box")
+
+    def build(source: dict[str, Any] | None = None, **attributes: Any) -> dg.Definitions:
+        component = VectorferrySync(
+            **{
+                "name": "media",
+                "source": {"type": "shelf", **(source or {})},
+                "destinations": [{"type": "box"}],
+                **attributes,
+            }
+        )
+        return dg.build_defs_for_component(component)
+
+    return build

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+import dagster as dg
+import pytest
+
+from connector import (
+    AssetState,
+    CredentialsError,
+    DestinationError,
+    Listing,
+    MemoryDestination,
+    Modality,
+    RetryableError,
+    SourceError,
+    run_sync,
+)
+from dagster_project import _failures
+from dagster_project.components import VectorferrySync
+from tests.connector.worlds import Scripted, Unreliable, asset, assets, content, feature
+from tests.dagster_project import plugins
+from tests.dagster_project.conftest import Load
+from tests.dagster_project.running import attempts, failure_of, materialize, recorded
+
+TABLES = ["audio", "image", "text", "video"]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries as in production, without the pause between them."""
+    monkeypatch.setattr("dagster_project._assets.RETRIES", dg.RetryPolicy(max_retries=_failures.RETRIES.max_retries))
+
+
+def logged(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, level: int) -> list[str]:
+    records = instance.event_log_storage.get_logs_for_run(result.run_id)
+    return [record.user_message for record in records if record.level == level and not record.dagster_event]
+
+
+def test_every_table_is_an_asset_below_the_source(load: Load) -> None:
+    specs = {spec.key.to_user_string(): spec for spec in load().resolve_all_asset_specs()}
+    assert sorted(specs) == ["media/audio", "media/image", "media/source/shelf", "media/text", "media/video"]
+    for table in TABLES:
+        spec = specs[f"media/{table}"]
+        assert [dep.asset_key.to_user_string() for dep in spec.deps] == ["media/source/shelf"]
+        assert spec.kinds == {"python", "box"}
+        assert spec.group_name == "media"
+        assert isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition)
+        assert spec.partitions_def.name == "media_collections"
+
+
+def test_a_table_is_called_what_the_mapping_calls_it(load: Load, instance: dg.DagsterInstance) -> None:
+    defs = load(
+        {"collections": ["ads"]},
+        modalities={"video": {"table": "clips", "columns": {"author": {"path": "metadata.author"}}}},
+    )
+    (spec,) = (spec for spec in defs.resolve_all_asset_specs() if spec.key.path[-1] == "clips")
+    assert "author" in [column.name for column in spec.metadata["dagster/column_schema"].columns]
+    assert materialize(defs, instance, "ads", select=["media/clips"]).success
+
+
+def test_all_tables_are_filled_by_one_step_and_one_read(
+    load: Load, source: Scripted, box: MemoryDestination, instance: dg.DagsterInstance
+) -> None:
+    result = materialize(load({"collections": ["ads"]}), instance, "ads")
+    assert result.success
+    assert {event.step_key for event in result.all_events if event.is_step_event} == {"media"}
+    assert sorted(source.pulled) == ["a0000", "a0001", "a0002"]
+    assert set(box.assets) == {"ads"}
+    assert {event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key} == set(
+        TABLES
+    )
+
+
+def test_a_run_leaves_what_the_engine_alone_would_have_left(
+    load: Load, box: MemoryDestination, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    component = VectorferrySync(name="media", source={"type": "shelf"}, destinations=[{"type": "box"}])
+    alone = MemoryDestination("box")
+    with monkeypatch.context() as patch:
+        patch.setitem(plugins.DESTINATIONS, "box", alone)
+        run_sync(component.settings(), collections=["ads"])
+    materialize(load({"collections": ["ads"]}), instance, "ads")
+    assert content(box) == content(alone)
+
+
+def test_only_the_selected_tables_are_synced(load: Load, box: MemoryDestination, instance: dg.DagsterInstance) -> None:
+    result = materialize(load({"collections": ["ads"]}), instance, "ads", select=["media/image"])
+    assert [event.asset_key.path for event in result.get_asset_materialization_events() if event.asset_key] == [
+        ["media", "image"]
+    ]
+    assert {f.modality for a in box.assets["ads"].values() for f in a.features} == {Modality.IMAGE}
+
+
+def test_a_materialization_says_what_changed_and_what_is_there(
+    load: Load, source: Scripted, instance: dg.DagsterInstance
+) -> None:
+    defs = load({"collections": ["ads", "lectures"]})
+    materialize(defs, instance, "lectures")
+    materialize(defs, instance, "ads")
+    source.assets["ads"]["a0000"] = asset("a0000", version=2)
+    del source.assets["ads"]["a0002"]
+    materialize(load({"collections": ["ads", "lectures"]}, deletes={"max_share": 1.0}), instance, "ads")
+    said = recorded(instance, "media/video")["ads"]
+    expected = {
+        "inserted": 0,
+        "updated": 2,
+        "deleted": 2,
+        "quarantined": 0,
+        "assets_listed": 2,
+        "assets_unchanged": 1,
+        "assets_pulled": 1,
+        "requests": 1,
+        "dagster/row_count": 8,
+        "dagster/partition_row_count": 4,
+    }
+    assert {key: said[key] for key in expected} == expected
+    assert said["seconds"] > 0
+    assert {"retries", "received_bytes", "vectors_written"} <= said.keys()
+    assert "transcription" in [column.name for column in said["dagster/column_schema"].columns]
+
+
+def test_a_second_run_finds_nothing_to_do(load: Load, source: Scripted, instance: dg.DagsterInstance) -> None:
+    defs = load({"collections": ["ads"]})
+    materialize(defs, instance, "ads")
+    source.pulled.clear()
+    assert materialize(defs, instance, "ads").success
+    assert source.pulled == []
+    assert recorded(instance, "media/video")["ads"]["assets_unchanged"] == 3
+
+
+def test_several_partitions_in_one_run_have_counts_of_their_own(load: Load, instance: dg.DagsterInstance) -> None:
+    names = ["ads", "lectures", "news"]
+    instance.add_dynamic_partitions("media_collections", names)
+    assert materialize(load({"collections": names}), instance, "ads", "news").success
+    said = recorded(instance, "media/video")
+    assert {key: said[key]["dagster/partition_row_count"] for key in said} == {"ads": 6, "lectures": 4, "news": 2}
+    assert {said[key]["dagster/row_count"] for key in said} == {12}
+    assert {key: said[key]["inserted"] for key in said} == {"ads": 6, "lectures": 4, "news": 2}
+
+
+def test_unfinished_assets_are_named(load: Load, source: Scripted, instance: dg.DagsterInstance) -> None:
+
+    source.states = {"a0000": AssetState.PENDING, "a0001": AssetState.FAILED}
+    materialize(load({"collections": ["ads"]}), instance, "ads")
+    said = recorded(instance, "media/video")["ads"]
+    assert (said["assets_pending"], said["assets_failed"]) == (1, 1)
+    assert (said["assets_pending_ids"], said["assets_failed_ids"]) == (["a0000"], ["a0001"])
+
+
+class Poisoned(Scripted):
+    """One collection cannot be read."""
+
+    error: Exception = SourceError("the listing of lectures is broken")
+    scans = 0
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        self.scans += 1
+        if collection == "lectures":
+            raise self.error
+        async for listing in super().scan(collection):
+            yield listing
+
+
+@pytest.fixture
+def poisoned(source: Scripted, monkeypatch: pytest.MonkeyPatch) -> Poisoned:
+
+    poisoned = Poisoned({name: list(each.values()) for name, each in source.assets.items()})
+    monkeypatch.setitem(plugins.SOURCES, "shelf", poisoned)
+    return poisoned
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_a_bad_collection_does_not_cost_the_others_their_success(
+    load: Load, box: MemoryDestination, instance: dg.DagsterInstance
+) -> None:
+    instance.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    result = materialize(load({"collections": ["ads", "lectures", "news"]}), instance, "ads", "news")
+    assert not result.success
+    assert "1 of 3 collections failed" in failure_of(result)
+    assert "lectures: the listing of lectures is broken" in failure_of(result)
+    said = recorded(instance, "media/video")
+    assert set(said) == {"ads", "news"}
+    assert said["news"]["dagster/partition_row_count"] == 2
+    assert set(box.assets) == {"ads", "news"}
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [
+        (SourceError("503 for an hour"), 4),
+        (CredentialsError("the key was refused"), 1),
+        (RetryableError("busy", after=0.001), 4),
+    ],
+)
+def test_only_what_may_get_better_is_tried_again(
+    load: Load, poisoned: Poisoned, instance: dg.DagsterInstance, error: Exception, tried: int
+) -> None:
+    poisoned.error = error
+    result = materialize(load({"collections": ["lectures"]}), instance, "lectures")
+    assert not result.success
+    assert (poisoned.scans, attempts(result)) == (tried, tried)
+
+
+def test_a_refused_key_stops_the_step_at_once(
+    load: Load, poisoned: Poisoned, box: MemoryDestination, instance: dg.DagsterInstance
+) -> None:
+    poisoned.error = CredentialsError("the key was refused")
+    instance.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    materialize(load({"collections": ["ads", "lectures", "news"]}), instance, "ads", "news")
+    assert set(recorded(instance, "media/video")) == {"ads"}
+    assert set(box.assets) == {"ads"}
+
+
+def test_records_in_quarantine_are_a_warning(load: Load, source: Scripted, instance: dg.DagsterInstance) -> None:
+    source.assets["ads"]["bad"] = asset("bad", features=[feature("f0"), feature("f0")])
+    result = materialize(load({"collections": ["ads"]}), instance, "ads")
+    assert result.success
+    assert any("quarantine of box" in line for line in logged(result, instance, logging.WARNING))
+    assert recorded(instance, "media/video")["ads"]["quarantined"] == 1
+
+
+def test_a_refused_delete_fails_the_run_for_good(
+    load: Load, source: Scripted, box: MemoryDestination, instance: dg.DagsterInstance
+) -> None:
+    defs = load({"collections": ["ads"]})
+    materialize(defs, instance, "ads")
+    source.assets["ads"].clear()
+    result = materialize(defs, instance, "ads")
+    assert not result.success
+    assert attempts(result) == 1
+    assert "delete" in failure_of(result)
+    assert len(box.assets["ads"]) == 3
+
+
+def test_one_of_two_destinations_failing_fails_the_run(
+    load: Load, box: MemoryDestination, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    broken = Unreliable("other", apply=[DestinationError("the other store went away")] * 9)
+    monkeypatch.setitem(plugins.DESTINATIONS, "other", broken)
+    defs = load({"collections": ["ads"]}, destinations=[{"type": "box"}, {"type": "box", "box": "other"}])
+    result = materialize(defs, instance, "ads")
+    assert not result.success
+    assert "the other store went away" in failure_of(result)
+    assert len(box.assets["ads"]) == 3
+
+
+def test_counts_of_a_second_destination_have_its_name_in_front(
+    load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plugins.DESTINATIONS, "other", MemoryDestination("other"))
+    defs = load({"collections": ["ads"]}, destinations=[{"type": "box"}, {"type": "box", "box": "other"}])
+    assert materialize(defs, instance, "ads").success
+    said = recorded(instance, "media/video")["ads"]
+    assert (said["inserted"], said["other/inserted"]) == (6, 6)
+
+
+def test_hundreds_of_assets_need_only_a_few_log_lines(
+    load: Load, source: Scripted, instance: dg.DagsterInstance
+) -> None:
+    source.assets["ads"] = {each.asset_id: each for each in assets(600)}
+    result = materialize(load({"collections": ["ads"]}), instance, "ads")
+    assert 1 <= len(logged(result, instance, logging.INFO)) <= 10
