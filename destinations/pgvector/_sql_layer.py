@@ -75,6 +75,7 @@ DECLARE
     ordering text;
     hits {match}[];
 BEGIN
+    IF query IS NULL THEN RETURN; END IF;
     FOREACH ordering IN ARRAY ARRAY['embedding {operator} $1', '(embedding {operator} $1) + 0'] LOOP
         EXECUTE 'SELECT array_agg(hit) FROM (SELECT ROW(' || {columns} || ')::' || {match_name}
             || ' AS hit FROM ' || {view_name} || ' WHERE ' || predicate

@@ -48,7 +48,7 @@ class _SparsevecDumper(Dumper):
         kept = obj.values != 0  # sparsevec_recv refuses stored zeros
         indices, values = obj.indices[kept], obj.values[kept]
         header = struct.pack(">iii", SPARSE_DIMENSION, len(indices), 0)
-        return header + indices.astype(">i4").tobytes() + values.astype(">f4").tobytes()
+        return b"".join((header, indices.astype(">i4").tobytes(), values.astype(">f4").tobytes()))
 
 
 _DUMPERS: dict[str, type[Dumper]] = {

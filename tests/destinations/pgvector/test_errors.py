@@ -1,0 +1,126 @@
+"""Whatever Postgres says, the user reads what happened and what to do; nothing raw gets out."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+import psycopg
+import pytest
+import sqlalchemy.exc
+
+from connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping, VectorferryError
+from destinations import PgvectorDestination
+from destinations.pgvector._errors import translate
+
+SECRET = "hunter2-canary"
+
+
+def refusal(url: str, schema: str = "refused") -> str:
+    destination = PgvectorDestination(schema, url)
+    try:
+        with pytest.raises(VectorferryError) as caught:
+            destination.prepare(SchemaMapping())
+    finally:
+        destination.close()
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(destination.__dict__)
+    return str(caught.value)
+
+
+def test_an_unreachable_server_is_named_without_the_password() -> None:
+    message = refusal(f"postgresql://ada:{SECRET}@127.0.0.1:1/media")
+    assert "cannot connect to Postgres at 127.0.0.1:1/media" in message
+    assert "Check that the server runs" in message
+
+
+def test_a_user_without_rights_is_told_which_to_get(postgres_url: str, schema: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE EXTENSION IF NOT EXISTS vector; CREATE ROLE {schema} LOGIN")
+    message = refusal(postgres_url.replace("postgres:@", f"{schema}:{SECRET}@"))
+    assert "permission denied" in message
+    assert "GRANT CREATE ON DATABASE" in message
+
+
+def database_without_pgvector(postgres_url: str, name: str) -> str:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        admin.execute(f"CREATE ROLE {name} LOGIN")
+    return postgres_url.replace("/postgres?", f"/{name}?").replace("postgres:@", f"{name}:@")
+
+
+def test_a_user_who_may_not_enable_pgvector_is_told_the_statement(postgres_url: str, schema: str) -> None:
+    message = refusal(database_without_pgvector(postgres_url, schema))
+    assert "CREATE EXTENSION vector;" in message
+
+
+def test_a_server_without_pgvector_is_told_apart(postgres_url: str, schema: str) -> None:
+    url = database_without_pgvector(postgres_url, schema)
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {schema} SET extension_control_path = '/nowhere'")
+    message = refusal(url)
+    assert "has no pgvector" in message
+    assert "embedded" in message
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (f"mysql://ada:{SECRET}@host/db", "needs postgresql://"),
+        (f"ada:{SECRET}@host", "no database address"),
+        (f"postgresql://ada:{SECRET}@host:port/db", "no database address"),
+    ],
+)
+def test_an_address_of_the_wrong_form_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        PgvectorDestination("media", url)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_usual_spelling_is_accepted(scheme: str) -> None:
+    assert PgvectorDestination("media", f"{scheme}://ada:{SECRET}@host:5433/db").location == "host:5433/db"
+
+
+def exceptions_of(module: ModuleType) -> list[type[Exception]]:
+    found = [member for _, member in inspect.getmembers(module, inspect.isclass)]
+    return [member for member in found if issubclass(member, psycopg.Error)]
+
+
+@pytest.mark.parametrize("kind", exceptions_of(psycopg.errors))
+def test_every_driver_error_becomes_one_of_ours(kind: type[Exception]) -> None:
+    assert isinstance(translate(kind("something"), "here"), VectorferryError)
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "23505", "57P01"])
+def test_what_may_work_the_next_time_is_retryable(state: str) -> None:
+    kind = psycopg.errors.lookup(state)
+    wrapped = sqlalchemy.exc.DBAPIError("SELECT 1", {}, kind("again"))
+    assert isinstance(translate(wrapped, "here"), RetryableError)
+
+
+def test_a_full_disk_stops_with_advice() -> None:
+    error = translate(psycopg.errors.DiskFull("no space left on device"), "here")
+    assert isinstance(error, DestinationError)
+    assert "Free space" in str(error)
+
+
+def test_a_connection_that_ends_in_mid_work_is_retryable(postgres_url: str, schema: str) -> None:
+    destination = PgvectorDestination(schema, postgres_url)
+    destination.prepare(SchemaMapping())
+    database = destination._connected()
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+
+        def work() -> None:
+            from destinations.pgvector._errors import translated
+
+            with translated("here"), database.transaction() as connection:
+                admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
+                )
+                connection.exec_driver_sql("SELECT 1")
+
+        with pytest.raises(RetryableError):
+            work()
+    assert destination.known("ads", ["a"]) == {}
+    destination.close()

@@ -1,0 +1,74 @@
+"""Indexes come after the load, once, and a broken build is repaired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from connector import Vector
+from destinations import PgvectorDestination
+
+from .builders import asset, batch, dense, feature, sparse
+from .conftest import Prepared
+
+Sql = psycopg.Connection[Any]
+
+
+def indexes(sql: Sql, schema: str) -> dict[str, str]:
+    rows = sql.execute(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s AND indexdef LIKE '%%hnsw%%'", [schema]
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def test_the_index_is_built_after_the_load_and_only_once(
+    destination: PgvectorDestination, sql: Sql, schema: str
+) -> None:
+    destination.apply(batch(asset("a", feature("f1"))))
+    assert indexes(sql, schema) == {}
+    (build,) = destination.build_indexes()
+    assert (build.table, build.rows) == ("video__model_v1", 1)
+    assert destination.build_indexes() == []
+    assert "vector_cosine_ops" in indexes(sql, schema)["video__model_v1_hnsw"]
+
+
+def test_every_storage_gets_the_operator_class_that_fits(
+    destination: PgvectorDestination, sql: Sql, schema: str
+) -> None:
+    vectors: dict[str, Vector] = {
+        "large": dense(dimension=2_500),
+        "words": sparse({3: 1.0}),
+        "huge": dense(dimension=5_000),
+    }
+    destination.apply(batch(asset("a", feature("f1", vectors))))
+    destination.build_indexes()
+    built = indexes(sql, schema)
+    assert "halfvec_cosine_ops" in built["video__large_hnsw"]
+    assert "sparsevec_cosine_ops" in built["video__words_hnsw"]
+    assert set(built) == {"video__large_hnsw", "video__words_hnsw"}
+
+
+def test_an_index_can_be_left_out(prepared: Prepared, sql: Sql, schema: str) -> None:
+    destination = prepared({"video": {"vectors": {"model-v1": {"index": "none"}}}})
+    destination.apply(batch(asset("a", feature("f1"))))
+    assert destination.build_indexes() == []
+    assert indexes(sql, schema) == {}
+
+
+def test_configured_parameters_reach_the_index(prepared: Prepared, sql: Sql, schema: str) -> None:
+    destination = prepared({"video": {"vectors": {"model-v1": {"m": 8, "ef_construction": 32}}}})
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.build_indexes()
+    assert "m='8'" in indexes(sql, schema)["video__model_v1_hnsw"]
+
+
+def test_a_broken_build_is_done_again(destination: PgvectorDestination, sql: Sql, schema: str) -> None:
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.build_indexes()
+    sql.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'video__model_v1_hnsw'::regclass")
+    (build,) = destination.build_indexes()
+    valid = sql.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'video__model_v1_hnsw'::regclass")
+    assert build.index == "video__model_v1_hnsw"
+    assert valid.fetchone() == (True,)
+    assert "video__model_v1_hnsw" in indexes(sql, schema)

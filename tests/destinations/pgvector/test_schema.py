@@ -1,0 +1,144 @@
+"""Tables appear and grow from what arrives; nothing that is not ours is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from connector import ConfigurationError, Modality, SchemaMapping
+from destinations import PgvectorDestination
+
+from .builders import asset, batch, dense, feature
+from .conftest import Prepared
+
+Sql = psycopg.Connection[Any]
+
+
+def relations(sql: Sql, schema: str) -> set[str]:
+    rows = sql.execute("SELECT relname FROM pg_class c WHERE relnamespace = %s::regnamespace", [schema])
+    return {row[0] for row in rows}
+
+
+def test_a_new_named_vector_makes_its_table_view_and_function(destination: PgvectorDestination, sql: Sql) -> None:
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.apply(batch(asset("b", feature("f2", {"model-v1": dense(), "bge.m3": dense(dimension=5)}))))
+    assert sql.execute("SELECT feature_id, vector_dims(embedding) FROM video_bge_m3").fetchall() == [("f2", 5)]
+    assert sql.execute("SELECT feature_id FROM search_video_bge_m3('[1,1,1,1,1]')").fetchall() == [("f2",)]
+
+
+def test_names_that_fold_alike_stay_apart(destination: PgvectorDestination, sql: Sql) -> None:
+    names = ["multimodal-v1", "multimodal_v1", "Multimodal.V1", 'multi"; DROP TABLE video; --', "x" * 200]
+    vectors = {name: dense(position) for position, name in enumerate(names)}
+    destination.apply(batch(asset("a", feature("f", vectors))))
+    tables = {table.vector_name: table.name for table in destination.status().tables if table.vector_name}
+    assert set(tables) == set(names)
+    assert len(set(tables.values())) == len(names)
+    for position, name in enumerate(names):
+        identifier = psycopg.sql.Identifier(tables[name])
+        query = psycopg.sql.SQL("SELECT (embedding::real[])[1] FROM {}").format(identifier)
+        assert sql.execute(query).fetchone() == (position,)
+
+
+def test_a_table_that_somebody_else_made_is_never_written(destination: PgvectorDestination, sql: Sql) -> None:
+    sql.execute("CREATE TABLE video_model_v1 (mine text)")
+    destination.apply(batch(asset("a", feature("f"))))
+    (table,) = [table for table in destination.status().tables if table.vector_name]
+    assert table.details["view"] != "video_model_v1"
+    assert sql.execute("SELECT count(*) FROM video_model_v1").fetchone() == (0,)
+
+
+def test_a_modality_table_that_somebody_else_made_is_refused(prepared: Prepared, schema: str, sql: Sql) -> None:
+    sql.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.video (mine text)")
+    with pytest.raises(ConfigurationError, match=r"not made by Vectorferry.*another `table`"):
+        prepared({})
+
+
+def test_a_mapped_column_is_added_to_table_view_and_function(prepared: Prepared, schema: str, sql: Sql) -> None:
+    first = prepared({})
+    first.apply(batch(asset("a", feature("f1"))))
+    first.close()
+    sql.execute("CREATE ROLE reader_of_" + schema)
+    sql.execute(f"GRANT SELECT ON video_model_v1 TO reader_of_{schema}")
+    config = {"video": {"columns": {"author": {"path": "metadata.author"}}}}
+    mapping = SchemaMapping.model_validate(config)
+    second = prepared(config)
+    second.apply(batch(asset("a", feature("f1", mapping=mapping, author="ada"), fingerprint="2")))
+    second.close()
+    assert sql.execute("SELECT author FROM video_model_v1").fetchall() == [("ada",)]
+    found = sql.execute("SELECT author FROM search_video_model_v1('[1,1,1,1,1,1,1,1]')").fetchall()
+    assert found == [("ada",)]
+    granted = sql.execute(f"SELECT has_table_privilege('reader_of_{schema}', 'video_model_v1', 'SELECT')").fetchone()
+    assert granted == (True,)
+
+
+def test_preparing_twice_changes_nothing(prepared: Prepared, schema: str, sql: Sql) -> None:
+    first = prepared({})
+    first.apply(batch(asset("a", feature("f1"))))
+    first.close()
+    before = sql.execute("SELECT oid, xmin FROM pg_class WHERE relnamespace = %s::regnamespace", [schema]).fetchall()
+    prepared({}).close()
+    after = sql.execute("SELECT oid, xmin FROM pg_class WHERE relnamespace = %s::regnamespace", [schema]).fetchall()
+    assert after == before
+
+
+def test_modality_tables_can_be_renamed_from_the_start(
+    prepared: Prepared, postgres_url: str, schema: str, sql: Sql
+) -> None:
+    destination = prepared({"video": {"table": "clips"}})
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.close()
+    assert {"clips", "clips__model_v1", "clips_model_v1"} <= relations(sql, schema)
+    assert sql.execute("SELECT feature_id FROM search_video_model_v1('[1,1,1,1,1,1,1,1]')").fetchall() == [("f1",)]
+    onlooker = PgvectorDestination(schema, postgres_url)
+    assert {table.name for table in onlooker.status().tables} >= {"clips", "clips__model_v1"}
+    onlooker.close()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"video": {"table": "clips"}}, "already has its video features in the table video"),
+        ({"video": {"columns": {"text": {"path": "text", "type": "bigint"}}}}, "text is text, the mapping says bigint"),
+        ({"video": {"vectors": {"model-v1": {"storage": "halfvec"}}}}, "already stores vector"),
+        ({"video": {"table": "assets"}}, "already the name of another table"),
+        ({"video": {"table": "same"}, "image": {"table": "same"}}, "already the name of another table"),
+    ],
+)
+def test_a_mapping_that_contradicts_the_tables_is_refused_before_anything_is_written(
+    prepared: Prepared, mapping: dict[str, Any], message: str
+) -> None:
+    first = prepared({})
+    first.apply(batch(asset("a", feature("f1"))))
+    first.close()
+    with pytest.raises(ConfigurationError, match=message):
+        prepared(mapping)
+
+
+def test_a_changed_metric_changes_operator_and_index(prepared: Prepared, sql: Sql) -> None:
+    first = prepared({})
+    first.apply(batch(asset("a", feature("f1", {"model-v1": dense(0.0)}), feature("f2", {"model-v1": dense(3.0)}))))
+    assert [build.table for build in first.build_indexes()] == ["video__model_v1"]
+    first.close()
+    second = prepared({"video": {"vectors": {"model-v1": {"metric": "l2"}}}})
+    assert [build.table for build in second.build_indexes()] == ["video__model_v1"]
+    second.close()
+    found = sql.execute("SELECT distance FROM search_video_model_v1('[0,1,1,1,1,1,1,1]')").fetchall()
+    assert found == [(0.0,), (3.0,)]
+
+
+def test_pgvector_is_found_in_whatever_schema_it_was_installed(postgres_url: str, schema: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {schema}")
+    url = postgres_url.replace("/postgres?", f"/{schema}?")
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute('CREATE SCHEMA "Extensions Here"; CREATE EXTENSION vector SCHEMA "Extensions Here"')
+    destination = PgvectorDestination(schema, url)
+    destination.prepare(SchemaMapping())
+    destination.apply(batch(asset("a", feature("f1", modality=Modality.AUDIO))))
+    destination.build_indexes()
+    with psycopg.connect(url) as anyone:
+        found = anyone.execute(f"SELECT feature_id FROM {schema}.search_audio_model_v1('[1,1,1,1,1,1,1,1]')").fetchall()
+    destination.close()
+    assert found == [("f1",)]

@@ -1,0 +1,146 @@
+"""People who never saw this code ask in SQL, and get right answers, filtered ones too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from connector import ConfigurationError, DestinationError, Modality, SearchQuery
+from destinations import PgvectorDestination
+
+from .builders import asset, batch, dense, feature, sparse
+from .conftest import Prepared
+
+Sql = psycopg.Connection[Any]
+ORIGIN = "[0,1,1,1,1,1,1,1]"
+
+
+@pytest.fixture
+def loaded(prepared: Prepared) -> PgvectorDestination:
+    """Ten features whose distance from the origin grows, in two collections, and one text."""
+    destination = prepared({"video": {"vectors": {"model-v1": {"metric": "l2"}}}})
+    for number in range(10):
+        one = feature(
+            f"f{number}",
+            {"model-v1": dense(number)},
+            metadata={"author": "ada" if number % 2 else "bob", "tags": ["x", "y"]},
+            start_time=float(number),
+            text=f"it's number {number}",
+        )
+        destination.apply(batch(asset(f"a{number}", one), collection="ads" if number < 5 else "films"))
+    destination.apply(batch(asset("t", feature("t1", {"splade": sparse({1: 1.0})}, modality=Modality.TEXT))))
+    destination.build_indexes()
+    return destination
+
+
+def found(sql: Sql, filters: str = "{}", k: int = 10) -> list[str]:
+    rows = sql.execute("SELECT feature_id FROM search_video_model_v1(%s, %s, %s)", [ORIGIN, k, filters])
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("filters", "numbers"),
+    [
+        ("{}", range(10)),
+        ('{"collection": "films"}', range(5, 10)),
+        ('{"collection": ["films", "nowhere"]}', range(5, 10)),
+        ('{"metadata": {"author": "ada"}}', range(1, 10, 2)),
+        ('{"metadata": {"tags": ["y"]}, "start_time": {"gte": 2, "lt": 4}}', range(2, 4)),
+        ('{"text": "it\'s number 3"}', [3]),
+        ('{"description": null, "start_time": {"ne": 0}}', range(1, 10)),
+        ('{"text": "\'; DROP TABLE video; --"}', []),
+    ],
+)
+@pytest.mark.usefixtures("loaded")
+def test_filters_mean_what_they_say(sql: Sql, filters: str, numbers: range) -> None:
+    assert found(sql, filters) == [f"f{number}" for number in numbers]
+
+
+@pytest.mark.parametrize("filters", ['{"nope": 1}', '{"start_time": {"about": 1}}', "[1]", '{"start_time": "soon"}'])
+@pytest.mark.usefixtures("loaded")
+def test_a_filter_that_means_nothing_is_an_error_not_an_empty_answer(sql: Sql, filters: str) -> None:
+    with pytest.raises(psycopg.Error, match=r"no column \"nope\"|unknown comparison|JSON object|invalid input"):
+        found(sql, filters)
+
+
+def test_a_rare_filter_still_finds_k_among_many(prepared: Prepared, sql: Sql) -> None:
+    """An index that looks at its nearest candidates only would find none of the ten far-away rows."""
+    destination = prepared({})
+    random = np.random.default_rng(3).standard_normal((3_000, 8)).astype(np.float32)
+    near = [feature(f"n{i}", {"model-v1": np.abs(vector)}) for i, vector in enumerate(random)]
+    far = [feature(f"r{i}", {"model-v1": -np.abs(vector)}, text="rare") for i, vector in enumerate(random[:10])]
+    destination.apply(batch(asset("near", *near), asset("far", *far)))
+    destination.build_indexes()
+    sql.execute("SET enable_seqscan = off; SET enable_sort = off; SET hnsw.max_scan_tuples = 100")
+    rows = sql.execute("SELECT text FROM search_video_model_v1('[1,1,1,1,1,1,1,1]', 10, '{\"text\": \"rare\"}')")
+    assert [row[0] for row in rows] == ["rare"] * 10
+
+
+def test_a_reader_with_only_view_and_function_gets_ten_of_a_collection(
+    loaded: PgvectorDestination, postgres_url: str, schema: str, sql: Sql
+) -> None:
+    more = [asset(f"m{i}", feature(f"m{i}", {"model-v1": dense(i / 10)})) for i in range(20)]
+    loaded.apply(batch(*more, collection="films"))
+    sql.execute(
+        f"""CREATE ROLE {schema}_reader LOGIN;
+        GRANT USAGE ON SCHEMA {schema} TO {schema}_reader;
+        GRANT SELECT ON video_model_v1 TO {schema}_reader;
+        GRANT EXECUTE ON FUNCTION search_video_model_v1 TO {schema}_reader"""
+    )
+    url = postgres_url.replace("postgres:@", f"{schema}_reader:@")
+    with psycopg.connect(url, autocommit=True) as reader:
+        question = f"SELECT * FROM {schema}.search_video_model_v1('{ORIGIN}', 10, '{{\"collection\": \"films\"}}')"
+        assert len(reader.execute(question).fetchall()) == 10
+        by_hand = f"SELECT feature_id FROM {schema}.video_model_v1 ORDER BY embedding <-> '{ORIGIN}' LIMIT 10"
+        assert len(reader.execute(by_hand).fetchall()) == 10
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute(f"SELECT * FROM {schema}.video")
+
+
+def test_the_view_answers_through_the_index(loaded: PgvectorDestination, sql: Sql) -> None:
+    del loaded
+    sql.execute("SET enable_seqscan = off; SET enable_sort = off")
+    plan = sql.execute(f"EXPLAIN SELECT feature_id FROM video_model_v1 ORDER BY embedding <-> '{ORIGIN}' LIMIT 3")
+    assert any("video__model_v1_hnsw" in row[0] for row in plan)
+
+
+def test_more_like_this_leaves_the_thing_itself_out(loaded: PgvectorDestination, sql: Sql) -> None:
+    answer = loaded.search(SearchQuery(Modality.VIDEO, like="f0", limit=3))
+    assert [row["feature_id"] for row in answer.rows] == ["f1", "f2", "f3"]
+    typed = sql.execute(answer.statement).fetchall()
+    assert [row[3] for row in typed] == ["f1", "f2", "f3"]
+
+
+def test_a_vector_can_be_given(loaded: PgvectorDestination) -> None:
+    answer = loaded.search(SearchQuery(Modality.VIDEO, vector=dense(9.0), limit=2, filters={"collection": "films"}))
+    assert [row["feature_id"] for row in answer.rows] == ["f9", "f8"]
+    sparse_answer = loaded.search(SearchQuery(Modality.TEXT, vector=sparse({1: 0.5})))
+    assert [row["feature_id"] for row in sparse_answer.rows] == ["t1"]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (SearchQuery(Modality.IMAGE, like="x"), "there are: none yet"),
+        (SearchQuery(Modality.VIDEO, "other", like="x"), "no vector named other; there are: model-v1"),
+        (SearchQuery(Modality.VIDEO, like="nobody"), "no video feature nobody"),
+        (SearchQuery(Modality.VIDEO), "--like"),
+        (SearchQuery(Modality.VIDEO, vector=dense(dimension=3)), "different vector dimensions|expected 8 dimensions"),
+        (SearchQuery(Modality.VIDEO, like="f1", filters={"nope": 1}), 'no column "nope".*Columns: collection'),
+    ],
+)
+def test_a_question_that_cannot_be_answered_says_why(
+    loaded: PgvectorDestination, query: SearchQuery, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        loaded.search(query)
+
+
+def test_a_schema_that_was_never_synced_says_so(postgres_url: str) -> None:
+    destination = PgvectorDestination("never_synced", postgres_url)
+    with pytest.raises(DestinationError, match=r"nothing has been synced .* run `vectorferry sync` first"):
+        destination.search(SearchQuery(Modality.VIDEO, like="x"))
+    destination.close()

@@ -1,0 +1,67 @@
+"""The column type and operator class follow from kind, dimension and metric."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from connector import QuarantineError, VectorMapping
+from destinations.pgvector._storage import check_vector, choose_layout
+
+from .builders import sparse
+
+
+@pytest.mark.parametrize(
+    ("dimension", "storage", "index"),
+    [(3, "vector", "hnsw"), (2_000, "vector", "hnsw"), (2_001, "halfvec", "hnsw"), (4_001, "halfvec", "none")],
+)
+def test_storage_and_index_follow_the_dimension(dimension: int, storage: str, index: str) -> None:
+    layout = choose_layout(np.ones(dimension, np.float32), VectorMapping())
+    assert (layout.storage, layout.index) == (storage, index)
+
+
+@pytest.mark.parametrize(
+    ("metric", "operator", "operator_class"),
+    [
+        ("cosine", "<=>", "vector_cosine_ops"),
+        ("l2", "<->", "vector_l2_ops"),
+        ("inner_product", "<#>", "vector_ip_ops"),
+        ("l1", "<+>", "vector_l1_ops"),
+    ],
+)
+def test_operator_and_class_follow_the_metric(metric: str, operator: str, operator_class: str) -> None:
+    layout = choose_layout(np.ones(3, np.float32), VectorMapping.model_validate({"metric": metric}))
+    assert (layout.operator, layout.operator_class) == (operator, operator_class)
+
+
+def test_configured_storage_wins() -> None:
+    layout = choose_layout(np.ones(3, np.float32), VectorMapping(storage="halfvec"))
+    assert layout.operator_class == "halfvec_cosine_ops"
+
+
+def test_sparse_vectors_are_stored_sparse() -> None:
+    assert choose_layout(sparse({1: 0.5}), VectorMapping()).storage == "sparsevec"
+
+
+def test_what_pgvector_cannot_store_is_refused_with_the_limit() -> None:
+    with pytest.raises(QuarantineError, match="at most 16000"):
+        choose_layout(np.ones(16_001, np.float32), VectorMapping())
+
+
+def test_a_sparse_vector_does_not_fit_a_dense_table() -> None:
+    layout = choose_layout(np.ones(3, np.float32), VectorMapping())
+    with pytest.raises(QuarantineError, match="is sparse, its table holds 3 dimensions"):
+        check_vector(sparse({1: 1.0}), layout)
+
+
+def test_a_value_beyond_half_precision_is_refused() -> None:
+    layout = choose_layout(np.ones(3, np.float32), VectorMapping(storage="halfvec"))
+    with pytest.raises(QuarantineError, match="65,504"):
+        check_vector(np.array([1, 2, 70_000], np.float32), layout)
+
+
+def test_too_many_sparse_elements_for_an_index_are_refused_with_the_way_out() -> None:
+    vector = sparse(dict.fromkeys(range(1001), 1.0))
+    with pytest.raises(QuarantineError, match="index: none allows"):
+        check_vector(vector, choose_layout(vector, VectorMapping()))
+    check_vector(vector, choose_layout(vector, VectorMapping(index="none")))
