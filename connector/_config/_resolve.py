@@ -12,7 +12,7 @@ from connector._config._problems import KeyPath, joined, validation_lines
 from connector._errors import ConfigurationError
 from connector._settings import SyncSettings
 
-__all__ = ["resolve"]
+__all__ = ["resolve", "resolve_part"]
 
 SomeModel = TypeVar("SomeModel", bound=BaseModel)
 
@@ -22,14 +22,19 @@ TEMPLATE: Final = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P
 def resolve(settings: SyncSettings, environ: Mapping[str, str], where: str | None = None) -> SyncSettings:
     """The settings with every ``${NAME}`` in a text or secret replaced from `environ`, then validated again.
 
-    ``$${`` stands for a literal ``${``. What a variable holds is never searched for templates. Raises
-    `ConfigurationError` with a line per variable that is not set; it begins with `where`, by default the place
-    that the settings were read from. Call it once: a value may hold ``${`` by itself.
+    ``$${`` stands for a literal ``${``. What a variable holds is never searched for templates, so call it once.
+    Raises `ConfigurationError` with a line per variable that is not set; it begins with `where`, by default the
+    place that the settings were read from.
     """
-    resolver = _Resolver(environ, context={"where": settings.where})
-    resolved = resolver.model(settings, ())
+    return resolve_part(settings, environ, where or settings.where)
+
+
+def resolve_part(part: SomeModel, environ: Mapping[str, str], where: str, path: KeyPath = ()) -> SomeModel:
+    """Like `resolve`, for only the part of the settings at `path`: a search needs no source's key."""
+    resolver = _Resolver(environ, context={"where": where})
+    resolved = resolver.model(part, path)
     if resolver.problems:
-        raise ConfigurationError(joined(where or settings.where, resolver.problems))
+        raise ConfigurationError(joined(where, resolver.problems))
     return resolved
 
 

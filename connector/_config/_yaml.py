@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 
+from connector._bounded_file import read_bounded
 from connector._errors import ConfigurationError
 
 __all__ = ["read_documents"]
@@ -38,18 +39,11 @@ def read_documents(path: Path) -> list[Any]:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+    if not path.exists():
         raise ConfigurationError(
             f"{path}: no such file; run `vectorferry init` to write one, or name yours with -c FILE"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) > MAX_BYTES:
-        raise ConfigurationError(f"{path}: larger than {MAX_BYTES:,} bytes; this is not a sync's configuration")
-    return content
+        )
+    return read_bounded(path, MAX_BYTES, "this is not a sync's configuration")
 
 
 def _parse(content: bytes, where: str) -> list[Any]:

@@ -1,16 +1,39 @@
-"""Small plug-ins for tests of configuration and command line, and a way to install them for one test."""
+"""Small plug-ins for tests of configuration and command line, and a way to install them for one test.
+
+The shelf is a source of as many assets as its settings say; the box is a destination that keeps them in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
+import numpy as np
 from pydantic import Field, SecretStr, field_validator
 
-from connector import Destination, DestinationSettings, Settings, Source, SourceSettings, StopError
+from connector import (
+    Asset,
+    AssetState,
+    ConfigurationError,
+    CredentialsError,
+    DestinationError,
+    DestinationSettings,
+    Feature,
+    Listing,
+    MemoryDestination,
+    MemorySource,
+    Reason,
+    Rejected,
+    SearchAnswer,
+    SearchQuery,
+    Settings,
+    SourceSettings,
+)
 
 HERE = "tests.connector.cli.plugins"
+Mishap = Literal["refused", "crash", "interrupt", "terminate", "disk full"]
 
 
 class Retry(Settings):
@@ -18,14 +41,19 @@ class Retry(Settings):
 
 
 class ShelfSettings(SourceSettings):
-    """A source that can be described but not read."""
+    """A source of made-up videos."""
 
     type: Literal["shelf"] = "shelf"
     api_key: SecretStr
     base_url: str = "https://shelf.example"
-    collections: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ("films",)
     headers: dict[str, str] = Field(default_factory=dict)
     retry: Retry = Retry()
+    assets: int = 2
+    pending: int = 0
+    failed: int = 0
+    unreadable: int = 0
+    mishap: Mishap | None = None
 
     @field_validator("base_url")
     @classmethod
@@ -34,19 +62,95 @@ class ShelfSettings(SourceSettings):
             raise ValueError("should be a web address")
         return url
 
-    def open(self) -> Source:
-        raise StopError("the shelf is empty")
+    def open(self) -> Shelf:
+        return Shelf(self)
+
+
+class Shelf(MemorySource):
+    """Every asset has one video segment of four dimensions."""
+
+    def __init__(self, settings: ShelfSettings) -> None:
+        counts = {
+            AssetState.READY: settings.assets,
+            AssetState.PENDING: settings.pending,
+            AssetState.FAILED: settings.failed,
+        }
+        states = {f"{state}-{number}": state for state, count in counts.items() for number in range(count)}
+        super().__init__({collection: map(_asset, states) for collection in settings.collections})
+        self.states = states
+        self.settings = settings
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        self._mishap()
+        async for listing in super().scan(collection):
+            yield listing
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+        async for asset in super().pull(collection, listings):
+            self.usage.bytes += 1_000_000
+            broken = int(asset.asset_id.rpartition("-")[2]) < self.settings.unreadable
+            yield Rejected(asset.asset_id, Reason.UNREADABLE, "garbage") if broken else asset
+
+    def _mishap(self) -> None:
+        match self.settings.mishap:
+            case "refused":
+                raise CredentialsError("the shelf refused the key; check SHELF_KEY")
+            case "crash":
+                raise ZeroDivisionError(self.settings.api_key.get_secret_value())
+            case "disk full":
+                raise OSError(28, "No space left on device", "shelf.db")
+            case "interrupt":
+                signal.raise_signal(signal.SIGINT)
+            case "terminate":
+                signal.raise_signal(signal.SIGTERM)
+
+
+def _asset(asset_id: str) -> Asset:
+    feature = Feature(f"{asset_id}-segment", "video", {}, {"multimodal-v1": np.ones(4, np.float32)})
+    return Asset(asset_id, "v1", features=(feature,))
 
 
 class BoxSettings(DestinationSettings):
-    """A destination that can be described but not written."""
+    """A destination in memory."""
 
     type: Literal["box"] = "box"
     url: SecretStr | None = None
     schema_name: str | None = Field(default=None, alias="schema")
+    reachable: bool = True
 
-    def open(self, sync_name: str) -> Destination:
-        raise StopError(f"the box of {sync_name} is locked")
+    def open(self, sync_name: str) -> Box:
+        if not self.reachable:
+            raise DestinationError(f"the box of {sync_name} cannot be reached; is it up?")
+        return Box.of(sync_name)
+
+
+class Box(MemoryDestination):
+    """Remembered by the sync's name, and what it was asked."""
+
+    boxes: ClassVar[dict[str, Box]] = {}
+
+    def __init__(self) -> None:
+        super().__init__("box")
+        self.asked: list[SearchQuery] = []
+
+    @classmethod
+    def of(cls, sync_name: str) -> Box:
+        return cls.boxes.setdefault(sync_name, cls())
+
+    def search(self, query: SearchQuery) -> SearchAnswer:
+        self.asked.append(query)
+        if query.like == "nobody":
+            raise ConfigurationError("no video feature of that id")
+        row: dict[str, Any] = {
+            "distance": 0.125,
+            "feature_id": "ready-0-segment",
+            "collection": "films",
+            "start_time": 4.0,
+            "end_time": 6.5,
+            "text": "a surfer \x1b[31mrides\n[bold]a wave",
+        }
+        numbers = ",".join(["0.125"] * 1408)
+        return SearchAnswer(f"SELECT * FROM video('[{numbers}]', {query.limit})", [row])  # noqa: S608
 
 
 def not_settings() -> NoReturn:

@@ -1,0 +1,60 @@
+"""A search's answer for people: the rows, and the statement that gives them again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from connector._destination import SearchAnswer
+from connector.cli._console import plain, printable
+from connector.cli._tables import make_table
+
+__all__ = ["show_answer"]
+
+TEXTS: Final = ("text", "description", "transcription", "caption")
+VECTOR: Final = re.compile(r"'([\[{])([^,'\]}]+,[^,'\]}]+),[^'\]}]{40,}([\]}][^']*)'")
+
+
+def show_answer(answer: SearchAnswer, console: Console) -> None:
+    """The statement with any long vector cut short, then the rows."""
+    console.print(_coloured(_shortened(answer.statement)), soft_wrap=True)
+    console.print(_table(answer) if answer.rows else Text("\nno rows\n"))
+
+
+def _coloured(statement: str) -> Text:
+    """Lines are left as they are, so that they can be copied."""
+    lines = "\n".join(printable(line) for line in statement.splitlines())
+    return Syntax("", "sql", theme="ansi_dark", background_color="default").highlight(lines)
+
+
+def _shortened(statement: str) -> str:
+    """The 1,408 numbers of a query vector are of no use on a screen; ``--json`` has them all."""
+    return VECTOR.sub(r"'\1\2,…\3'", statement)
+
+
+def _table(answer: SearchAnswer) -> Table:
+    table = make_table("distance", "feature", "seconds", "collection", numbers=("distance", "seconds"))
+    for row in answer.rows:
+        feature = Text(plain(_text(row), 400)) + Text(f"\n{plain(row.get('feature_id', ''))}", style="dim")
+        table.add_row(_distance(row), feature, _seconds(row), Text(plain(row.get("collection", ""))))
+    return table
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    return str(next((row[name] for name in TEXTS if row.get(name)), ""))
+
+
+def _distance(row: Mapping[str, Any]) -> str:
+    distance = row.get("distance")
+    return f"{distance:.4f}" if isinstance(distance, int | float) else ""
+
+
+def _seconds(row: Mapping[str, Any]) -> str:
+    start, end = row.get("start_time"), row.get("end_time")
+    return f"{start:g}–{end:g}" if isinstance(start, int | float) and isinstance(end, int | float) else ""

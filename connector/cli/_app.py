@@ -1,0 +1,52 @@
+"""The commands, put together. Each imports what it works with when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from connector.cli._demo import demo
+from connector.cli._failures import ReportingGroup, stop_on_sigterm
+from connector.cli._init import init
+from connector.cli._sandbox import sandbox
+from connector.cli._search import search
+from connector.cli._status import status
+from connector.cli._sync import sync
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="vectorferry",
+    cls=ReportingGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (demo, init, sync, search, status, sandbox):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"vectorferry {version('vectorferry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _vectorferry(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Sync media assets and their named vectors into your own database."""
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` names and exit with its code."""
+    stop_on_sigterm()
+    app()

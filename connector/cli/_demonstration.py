@@ -1,0 +1,133 @@
+"""What the demo does and shows: two syncs from a sandbox, three questions, and where to go from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.rule import Rule
+
+from connector._config import parse_settings
+from connector._destination import Destination, SearchAnswer, SearchQuery
+from connector._engine import run_sync
+from connector._errors import DestinationError
+from connector._records import Modality
+from connector._settings import SyncSettings
+from connector._summary import Summary
+from connector.cli._answers import show_answer
+from connector.cli._console import plain
+from connector.cli._destinations import opened
+from connector.cli._progress import progress_shown
+from connector.cli._sandbox import DEFAULT_PORT
+from connector.cli._summary_view import show_summary
+from connector.sandbox import Sandbox, embed_text, running_sandbox
+
+__all__ = ["demonstrate"]
+
+CONFIG: Final = Path(".vectorferry/demo.yaml")
+VECTOR_NAME: Final = "multimodal-v1"
+WORDS: Final = "a dog leaps over a fence"
+ROWS: Final = 3
+
+CONFIG_TEXT: Final = """\
+# Written by `vectorferry demo`. Before a sync, run `vectorferry sandbox` in another terminal.
+name: demo
+source:
+  type: mixpeek
+  base_url: http://127.0.0.1:{port}
+  api_key: {api_key}
+destinations:
+  - type: pgvector
+"""
+
+NEXT: Final = """\
+With what is stored now:
+  vectorferry status -c {config}
+  vectorferry search -c {config} --like {feature_id}
+
+With your own media and your own Postgres:
+  vectorferry init      writes vectorferry.yaml; set the variables that it names
+  vectorferry sync      after that anyone can ask in SQL: psql "$DATABASE_URL"
+  dg dev                the same sync as Dagster assets
+"""
+
+
+def demonstrate(console: Console, *, fresh: bool) -> Mapping[str, Any]:
+    """Run the demo in the working directory and return what happened as JSON values."""
+    with running_sandbox() as sandbox:
+        settings = _settings(sandbox)
+        # Held open all the while, so that the embedded Postgres starts and stops only once.
+        with opened(settings, 0) as destination:
+            if fresh:
+                _forget(settings, destination)
+            first = _sync(settings, "1. Sync everything that a local stand-in for Mixpeek holds", console)
+            second = _sync(settings, "2. Sync again: nothing has changed there", console)
+            asked = _ask_all(destination, console)
+        _write_config(sandbox)
+    _show_next(asked, console)
+    return {
+        "first_sync": first.to_dict(),
+        "second_sync": second.to_dict(),
+        "questions": [{"question": text, "statement": each.statement, "rows": each.rows} for text, each in asked],
+        "exit_code": max(first.exit_code, second.exit_code),
+    }
+
+
+def _settings(sandbox: Sandbox) -> SyncSettings:
+    source = {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key}
+    return parse_settings({"name": "demo", "source": source, "destinations": [{"type": "pgvector"}]}, "demo")
+
+
+def _write_config(sandbox: Sandbox) -> None:
+    CONFIG.parent.mkdir(exist_ok=True)
+    CONFIG.write_text(CONFIG_TEXT.format(port=DEFAULT_PORT, api_key=sandbox.api_key), encoding="utf-8")
+
+
+def _forget(settings: SyncSettings, destination: Destination) -> None:
+    """Only the demo's own assets: other syncs may share the embedded Postgres."""
+    destination.prepare(settings.modalities)
+    for collection in destination.status().assets:
+        destination.remove(collection, list(destination.asset_ids(collection)))
+
+
+def _sync(settings: SyncSettings, title: str, console: Console) -> Summary:
+    _title(title, console)
+    with progress_shown() as progress:
+        summary = run_sync(settings, progress=progress)
+    show_summary(summary, console)
+    return summary
+
+
+def _ask_all(destination: Destination, console: Console) -> list[tuple[str, SearchAnswer]]:
+    """Each question follows from the answer before it."""
+    near = SearchQuery(Modality.VIDEO, VECTOR_NAME, vector=embed_text(WORDS, VECTOR_NAME), limit=ROWS)
+    in_words = _ask(destination, f"3. Which video segments are near the words “{WORDS}”?", near, console)
+    if not in_words[1].rows:
+        raise DestinationError("the demo finds none of its own videos; run `vectorferry demo --fresh`")
+    best = in_words[1].rows[0]
+    like = SearchQuery(Modality.VIDEO, VECTOR_NAME, like=best["feature_id"], limit=ROWS)
+    alike = _ask(destination, "4. Which segments are most like the first of these?", like, console)
+    only = SearchQuery(
+        Modality.VIDEO, VECTOR_NAME, like=best["feature_id"], limit=ROWS, filters={"collection": best["collection"]}
+    )
+    filtered = _ask(destination, f"5. … and only in the collection {plain(best['collection'])}?", only, console)
+    return [in_words, alike, filtered]
+
+
+def _ask(destination: Destination, text: str, query: SearchQuery, console: Console) -> tuple[str, SearchAnswer]:
+    _title(text, console)
+    answer = destination.search(query)
+    show_answer(answer, console)
+    return text, answer
+
+
+def _title(text: str, console: Console) -> None:
+    console.print(Rule(text, align="left", style="none"))
+
+
+def _show_next(asked: list[tuple[str, SearchAnswer]], console: Console) -> None:
+    _title("Next", console)
+    feature_id = plain(asked[0][1].rows[0]["feature_id"])
+    console.print(NEXT.format(config=CONFIG, feature_id=feature_id), markup=False, soft_wrap=True)

@@ -1,0 +1,83 @@
+"""What a user sees when a command fails: a line or two and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from connector._errors import VectorferryError
+from connector.cli._console import complain, print_json
+
+__all__ = ["ReportingGroup", "Terminated", "stop_on_sigterm"]
+
+AS_JSON: Final = "connector.cli.as_json"
+INTERRUPTED: Final = "interrupted; what was committed stays, run again to go on"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, unwound like Ctrl-C so that everything is closed on the way out."""
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM unwind the process; by default it would leave an embedded Postgres behind."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+class ReportingGroup(TyperGroup):
+    """Reports every error of its commands; with ``--json`` also as the one object on stdout."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note whether JSON is wanted before anything can fail."""
+        ctx.meta[AS_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _reported(as_json=ctx.meta[AS_JSON]):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _reported(as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        if as_json:
+            _print_error(error.format_message(), error.exit_code)
+        raise
+    except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
+        raise
+    except KeyboardInterrupt as error:
+        _leave(INTERRUPTED, 143 if isinstance(error, Terminated) else 130, as_json)
+    except VectorferryError as error:
+        _leave(str(error), error.exit_code, as_json, error)
+    except OSError as error:
+        _leave(f"{error.filename or 'system'}: {error.strerror or type(error).__name__}", 1, as_json, error)
+    except Exception as error:
+        # The message stays out: it may quote anything, a key included.
+        _leave(f"unexpected {type(error).__name__}; set VECTORFERRY_DEBUG=1 for the traceback", 1, as_json, error)
+
+
+def _leave(message: str, exit_code: int, as_json: bool, error: Exception | None = None) -> NoReturn:
+    if error is not None and os.environ.get("VECTORFERRY_DEBUG"):
+        raise error
+    complain(message)
+    if as_json:
+        _print_error(message, exit_code)
+    raise typer.Exit(exit_code)
+
+
+def _print_error(message: str, exit_code: int) -> None:
+    print_json({"error": message, "exit_code": exit_code})

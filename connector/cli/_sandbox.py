@@ -1,0 +1,48 @@
+"""``vectorferry sandbox``: local APIs to try everything with."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from connector.cli._console import results
+
+if TYPE_CHECKING:
+    from connector.sandbox import Sandbox
+
+__all__ = ["DEFAULT_PORT", "sandbox"]
+
+DEFAULT_PORT: Final = 8765
+
+READY: Final = """\
+The sandbox answers at {url} until you press Ctrl-C.
+It takes this key: {api_key}
+
+In vectorferry.yaml:
+
+  source:
+    type: mixpeek
+    base_url: {url}
+    api_key: {api_key}
+"""
+
+
+def sandbox(
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes any free port.")
+    ] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve a local stand-in for the Mixpeek API until interrupted."""
+    from connector.sandbox import serve
+
+    with suppress(KeyboardInterrupt):
+        serve(host=host, port=port, on_ready=_tell)
+
+
+def _tell(ready: Sandbox) -> None:
+    console = results()
+    console.print(READY.format(url=ready.url, api_key=ready.api_key), markup=False, soft_wrap=True)
+    console.file.flush()

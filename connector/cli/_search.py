@@ -1,0 +1,96 @@
+"""``vectorferry search``: one similarity query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import orjson
+import typer
+
+from connector._destination import SearchQuery
+from connector._records import Modality
+from connector.cli._console import print_json, results
+from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+
+__all__ = ["search"]
+
+
+def search(  # noqa: PLR0913, PLR0917 - one parameter per option
+    modality: Annotated[Modality, typer.Option(help="What kind of features to look for.")] = Modality.VIDEO,
+    vector_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The named vector, where the modality has several.")
+    ] = None,
+    like: Annotated[str | None, typer.Option(metavar="FEATURE_ID", help="Find more like this feature.")] = None,
+    vector: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Find what is near this vector (JSON or .npy).")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many rows.")] = 10,
+    filter_: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="KEY=VALUE", help="Only rows with this value, or a JSON object; repeatable."),
+    ] = None,
+    destination: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="Which destination to ask; the first one by default.")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the nearest features, and show the SQL that finds them."""
+    from connector._config import load_settings
+    from connector.cli._answers import show_answer
+    from connector.cli._destinations import destination_index, opened
+    from connector.cli._vector_file import read_vector
+
+    if (like is None) == (vector is None):
+        raise click.UsageError("give either --like FEATURE_ID or --vector FILE")
+    query = SearchQuery(
+        modality=modality,
+        vector_name=vector_name,
+        vector=read_vector(vector) if vector else None,
+        like=like,
+        limit=limit,
+        filters=_filters(filter_ or ()),
+    )
+    settings = load_settings(config, name)
+    with opened(settings, destination_index(settings, destination)) as opened_destination:
+        answer = opened_destination.search(query)
+    if as_json:
+        print_json({"statement": answer.statement, "rows": answer.rows})
+    else:
+        show_answer(answer, results())
+
+
+def _filters(given: Sequence[str]) -> dict[str, Any]:
+    filters: dict[str, Any] = {}
+    for part in given:
+        filters |= _object(part) if part.lstrip().startswith("{") else _pair(part)
+    return filters
+
+
+def _object(part: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(part)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise click.UsageError("--filter is neither KEY=VALUE nor a JSON object")
+    return value
+
+
+def _pair(part: str) -> dict[str, Any]:
+    key, equals, value = part.partition("=")
+    if not key or not equals:
+        raise click.UsageError("--filter is neither KEY=VALUE nor a JSON object")
+    return {key: _scalar(value)}
+
+
+def _scalar(value: str) -> Any:
+    """``7``, ``true`` and ``"7"`` as JSON reads them; anything else is text."""
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,94 @@
+"""``vectorferry status``: what the destinations hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from connector._destination import Status
+from connector._errors import VectorferryError
+from connector._settings import SyncSettings
+from connector.cli._console import complain, plain, print_json, results
+from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from connector.cli._tables import counted, make_table
+
+__all__ = ["status"]
+
+
+def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: AsJson = False) -> None:
+    """Show what each destination holds now."""
+    from connector._config import load_settings
+
+    settings = load_settings(config, name)
+    answers = [_ask(settings, index) for index in range(len(settings.destinations))]
+    failures = [answer for answer in answers if isinstance(answer, VectorferryError)]
+    exit_code = max((failure.exit_code for failure in failures), default=0)
+    if as_json:
+        found = [_as_dict(answer, settings, index) for index, answer in enumerate(answers)]
+        print_json({"sync": settings.name, "destinations": found, "exit_code": exit_code})
+    else:
+        for answer in answers:
+            _show(answer, results())
+    raise typer.Exit(exit_code)
+
+
+def _ask(settings: SyncSettings, index: int) -> Status | VectorferryError:
+    """One destination that cannot be reached must not hide the others."""
+    from connector.cli._destinations import opened
+
+    try:
+        with opened(settings, index) as destination:
+            return destination.status()
+    except VectorferryError as error:
+        return error
+
+
+def _as_dict(answer: Status | VectorferryError, settings: SyncSettings, index: int) -> Mapping[str, Any]:
+    if isinstance(answer, VectorferryError):
+        return {"destination": settings.destinations[index].type, "error": str(answer)}
+    return dataclasses.asdict(answer)
+
+
+def _show(answer: Status | VectorferryError, console: Console) -> None:
+    if isinstance(answer, VectorferryError):
+        complain(str(answer))
+        return
+    console.print(Text(f"{plain(answer.destination)}: {plain(answer.location)}"), soft_wrap=True)
+    if not answer.assets and not any(table.rows for table in answer.tables):
+        console.print("nothing synced yet; run `vectorferry sync`\n", markup=False)
+    else:
+        console.print(_table(answer))
+        console.print(Text(_last_change(answer)))
+    if answer.quarantined:
+        console.print(Text(f"{counted(answer.quarantined, 'record')} in quarantine"), style="yellow")
+
+
+def _table(answer: Status) -> Table:
+    table = make_table("table", "collection", "rows", "details", numbers=("rows",))
+    _add(table, "assets", answer.assets, "")
+    for entry in answer.tables:
+        details = ", ".join(
+            f"{plain(entry.details[key])}" for key in ("storage", "metric", "index") if key in entry.details
+        )
+        _add(table, entry.name, entry.collections, details)
+    return table
+
+
+def _add(table: Table, name: str, collections: Mapping[str, int], details: str) -> None:
+    for line, (collection, rows) in enumerate(sorted(collections.items())):
+        first = line == 0
+        table.add_row(
+            Text(plain(name) if first else ""), Text(plain(collection)), f"{rows:,}", Text(details if first else "")
+        )
+
+
+def _last_change(answer: Status) -> str:
+    if answer.last_change is None:
+        return "last change: none recorded"
+    return f"last change: {answer.last_change.astimezone():%Y-%m-%d %H:%M:%S %Z}"

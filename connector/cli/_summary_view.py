@@ -1,0 +1,110 @@
+"""A run's summary for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from connector._destination import Applied, Counts
+from connector._summary import CollectionSummary, DestinationSummary, Summary
+from connector.cli._console import plain
+from connector.cli._tables import counted, make_table, megabytes
+
+__all__ = ["show_summary"]
+
+COLUMNS: Final = ("inserted", "updated", "unchanged", "deleted", "quarantined")
+WRITTEN: Final = ("inserted", "updated", "deleted")
+COLLECTIONS_SHOWN: Final = 10
+IDS_SHOWN: Final = 5
+
+
+def show_summary(summary: Summary, console: Console) -> None:
+    """What was written per destination, what was read per collection, and everything that needs attention."""
+    for name, destination in summary.destinations.items():
+        _show_destination(name, destination, console)
+    for line in (*_collection_lines(summary.collections), _usage_line(summary)):
+        console.print(Text(line))
+    for line in _warnings(summary):
+        console.print(Text(line), style="yellow")
+
+
+def _show_destination(name: str, destination: DestinationSummary, console: Console) -> None:
+    rows = [(label, counts) for label, counts in _rows(destination.applied) if _any(counts, COLUMNS)]
+    if rows:
+        console.print(_table(name, rows))
+    if not destination.error and not any(_any(counts, WRITTEN) for _, counts in rows):
+        console.print(Text(f"{plain(name)}: nothing was written, everything is up to date"))
+    for index in destination.indexes:
+        built = f"index {plain(index.index)} built: {index.method}, {counted(index.rows, 'row')}, {index.seconds:.1f} s"
+        console.print(Text(built))
+
+
+def _table(name: str, rows: Sequence[tuple[str, Counts]]) -> Table:
+    table = make_table(plain(name), *COLUMNS, numbers=COLUMNS)
+    for label, counts in rows:
+        table.add_row(Text(label), *(f"{getattr(counts, column):,}" for column in COLUMNS))
+    return table
+
+
+def _rows(applied: Applied) -> Iterator[tuple[str, Counts]]:
+    yield "assets", applied.assets
+    for modality, counts in applied.features.items():
+        yield modality.value, counts
+        for (of, vector_name), vectors in applied.vectors.items():
+            if of == modality:
+                yield f"  {plain(vector_name)}", vectors
+
+
+def _any(counts: Counts, columns: Sequence[str]) -> bool:
+    return any(getattr(counts, column) for column in columns)
+
+
+def _collection_lines(collections: Mapping[str, CollectionSummary]) -> Iterator[str]:
+    for name, seen in list(collections.items())[:COLLECTIONS_SHOWN]:
+        yield (
+            f"{plain(name)}: {counted(seen.listed, 'asset')} listed, {seen.unchanged:,} unchanged, {seen.pulled:,} read"
+        )
+    if len(collections) > COLLECTIONS_SHOWN:
+        yield f"… and {len(collections) - COLLECTIONS_SHOWN:,} more collections"
+
+
+def _usage_line(summary: Summary) -> str:
+    usage = summary.usage
+    retried = f" ({counted(usage.retries, 'retry').replace('retrys', 'retries')})" if usage.retries else ""
+    requests = counted(usage.requests, "request")
+    return f"{requests}{retried}, {megabytes(usage.bytes)} read, {summary.seconds:.1f} s"
+
+
+def _warnings(summary: Summary) -> Iterator[str]:
+    for name, seen in summary.collections.items():
+        yield from _collection_warnings(plain(name), seen)
+    for name, destination in summary.destinations.items():
+        yield from _destination_warnings(plain(name), destination)
+
+
+def _collection_warnings(name: str, seen: CollectionSummary) -> Iterator[str]:
+    if seen.pending_count:
+        assets = _named(seen.pending, seen.pending_count)
+        yield f"{name}: not ready at the source, a later sync picks them up: {assets}"
+    if seen.failed_count:
+        yield f"{name}: failed at the source: {_named(seen.failed, seen.failed_count)}"
+    if seen.note:
+        yield f"{name}: {plain(seen.note)}"
+
+
+def _destination_warnings(name: str, destination: DestinationSummary) -> Iterator[str]:
+    if destination.replaced_nul:
+        yield f"{name}: NUL characters, which it cannot store, were replaced in {destination.replaced_nul:,} texts"
+    if destination.quarantined:
+        yield f"{name}: {counted(destination.quarantined, 'record')} in quarantine, each with its reason"
+    if destination.error:
+        yield f"{name}: failed: {plain(destination.error)}"
+
+
+def _named(ids: Sequence[str], count: int) -> str:
+    shown = ", ".join(plain(asset_id, 60) for asset_id in ids[:IDS_SHOWN])
+    return f"{shown} and {count - IDS_SHOWN:,} more" if count > IDS_SHOWN else shown

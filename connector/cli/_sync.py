@@ -1,0 +1,62 @@
+"""``vectorferry sync``: one run."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from connector._records import MODALITIES, Modality
+from connector._settings import SyncSettings
+from connector.cli._console import print_json, results
+from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+
+__all__ = ["sync"]
+
+
+def sync(
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    collection: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this collection; may be repeated.")
+    ] = None,
+    modality: Annotated[
+        list[Modality] | None, typer.Option(help="Only features of this modality; may be repeated.")
+    ] = None,
+    allow_deletes: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", min=0, max=1, help="Allow up to this share of a collection to be deleted."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring every destination up to date with the source."""
+    from connector._config import load_settings
+    from connector._engine import run_sync
+    from connector.cli._collections import check_collections
+    from connector.cli._progress import progress_shown
+    from connector.cli._summary_view import show_summary
+
+    settings = _allowing(load_settings(config, name), allow_deletes)
+    if collection:
+        check_collections(settings, collection)
+    with progress_shown() as progress:
+        summary = run_sync(
+            settings,
+            collections=collection,
+            modalities=frozenset(modality or MODALITIES),
+            environ=os.environ,
+            progress=progress,
+        )
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        show_summary(summary, results())
+    raise typer.Exit(summary.exit_code)
+
+
+def _allowing(settings: SyncSettings, share: float | None) -> SyncSettings:
+    if share is None:
+        return settings
+    guard = settings.deletes.model_copy(update={"max_share": share})
+    return settings.model_copy(update={"deletes": guard})

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.connector.cli.conftest import Invoke
+
+Configure = Callable[..., None]
+
+
+def test_before_the_first_sync_there_is_nothing(vectorferry: Invoke, configured: Configure) -> None:
+    configured()
+    result = vectorferry("status")
+    assert result.exit_code == 0
+    assert "box: memory" in result.stdout
+    assert "nothing synced yet; run `vectorferry sync`" in result.stdout
+
+
+def test_tables_are_counted_by_collection(
+    vectorferry: Invoke, configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured("assets: 3, unreadable: 1, collections: [films, clips]")
+    vectorferry("sync")
+    monkeypatch.delenv("SHELF_KEY")
+    result = vectorferry("status")
+    assert result.exit_code == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["assets", "clips", "2"] in lines
+    assert ["films", "2"] in lines
+    assert ["video", "clips", "2"] in lines
+    assert "2 records in quarantine" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_json_is_one_object(vectorferry: Invoke, configured: Configure) -> None:
+    configured()
+    vectorferry("sync")
+    told = json.loads(vectorferry("status", "--json").stdout)
+    assert (told["sync"], told["exit_code"]) == ("media", 0)
+    assert told["destinations"][0]["assets"] == {"films": 2}
+
+
+def test_a_destination_that_cannot_be_reached_does_not_hide_the_others(
+    vectorferry: Invoke, configured: Configure
+) -> None:
+    configured(box="reachable: false}, {type: box, url: x")
+    result = vectorferry("status")
+    assert result.exit_code == 1
+    assert "vectorferry: the box of media cannot be reached" in result.stderr
+    assert "box: memory" in result.stdout
+    told = json.loads(vectorferry("status", "--json").stdout)
+    assert [("error" in each, told["exit_code"]) for each in told["destinations"]] == [(True, 1), (False, 1)]

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.connector.cli.conftest import Invoke
+from tests.connector.cli.plugins import Box
+
+Configure = Callable[..., None]
+
+
+def cells(line: str) -> list[str]:
+    return line.split()
+
+
+def test_a_sync_shows_what_was_written_and_what_it_cost(vectorferry: Invoke, configured: Configure) -> None:
+    configured("assets: 3")
+    result = vectorferry("sync")
+    assert result.exit_code == 0, result.stderr
+    lines = [cells(line) for line in result.stdout.splitlines()]
+    assert ["box", "inserted", "updated", "unchanged", "deleted", "quarantined"] in lines
+    for label in ("assets", "video", "multimodal-v1"):
+        assert [label, "3", "0", "0", "0", "0"] in lines
+    assert "films: 3 assets listed, 0 unchanged, 3 read" in result.stdout
+    assert "4 requests, 3.0 MB read" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert result.stderr == ""
+
+
+def test_a_second_sync_says_that_nothing_was_written(vectorferry: Invoke, configured: Configure) -> None:
+    configured()
+    vectorferry("sync")
+    result = vectorferry("sync")
+    assert result.exit_code == 0
+    assert ["assets", "0", "0", "2", "0", "0"] in [cells(line) for line in result.stdout.splitlines()]
+    assert "box: nothing was written, everything is up to date" in result.stdout
+    assert "films: 2 assets listed, 2 unchanged, 0 read" in result.stdout
+
+
+def test_json_is_the_whole_summary_and_nothing_else(vectorferry: Invoke, configured: Configure) -> None:
+    configured()
+    result = vectorferry("sync", "--json")
+    summary = json.loads(result.stdout)
+    assert summary["sync"] == "media"
+    assert summary["exit_code"] == 0
+    assert summary["collections"]["films"]["pulled"] == 2
+
+
+def test_records_in_quarantine_are_counted_and_exit_with_3(vectorferry: Invoke, configured: Configure) -> None:
+    configured("assets: 3, unreadable: 1")
+    result = vectorferry("sync")
+    assert result.exit_code == 3
+    assert "box: 1 record in quarantine, each with its reason" in result.stdout
+
+
+def test_assets_that_are_not_ready_or_failed_are_named(vectorferry: Invoke, configured: Configure) -> None:
+    configured("pending: 1, failed: 25")
+    result = vectorferry("sync")
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert "films: not ready at the source, a later sync picks them up: pending-0" in text
+    assert "films: failed at the source: failed-0, failed-1," in text
+    assert "failed-4 and 20 more" in text
+
+
+def test_a_refused_delete_exits_with_4_and_a_larger_share_allows_it(vectorferry: Invoke, configured: Configure) -> None:
+    configured("assets: 10")
+    vectorferry("sync")
+    configured("assets: 1")
+    refused = vectorferry("sync")
+    assert refused.exit_code == 4
+    assert len(Box.of("media").assets["films"]) == 10
+    allowed = vectorferry("sync", "--allow-deletes", "1")
+    assert allowed.exit_code == 0, allowed.output
+    assert len(Box.of("media").assets["films"]) == 1
+
+
+def test_only_the_collections_asked_for_are_synced(vectorferry: Invoke, configured: Configure) -> None:
+    configured("collections: [films, clips, ads]")
+    assert vectorferry("sync", "--collection", "clips", "--collection", "ads").exit_code == 0
+    assert set(Box.of("media").assets) == {"clips", "ads"}
+
+
+def test_an_unknown_collection_is_bad_usage_and_names_the_known(vectorferry: Invoke, configured: Configure) -> None:
+    configured("collections: [films, clips]")
+    result = vectorferry("sync", "--collection", "flims")
+    assert result.exit_code == 2
+    assert "--collection flims: not in this sync's source, which has: films, clips" in result.stderr
+    assert not Box.boxes
+
+
+def test_only_the_modalities_asked_for_are_synced(vectorferry: Invoke, configured: Configure) -> None:
+    configured()
+    assert vectorferry("sync", "--modality", "image").exit_code == 0
+    assert not any(asset.features for asset in Box.of("media").assets["films"].values())
+    assert vectorferry("sync", "--modality", "smell").exit_code == 2
+
+
+def test_one_of_several_syncs_is_chosen_by_name(vectorferry: Invoke, configured: Configure) -> None:
+    configured(name="media")
+    first = Path("vectorferry.yaml").read_text()
+    configured(name="archive")
+    Path("both.yaml").write_text(f"{first}---\n{Path('vectorferry.yaml').read_text()}")
+    assert vectorferry("sync", "-c", "both.yaml").exit_code == 2
+    result = vectorferry("sync", "-c", "both.yaml", "--name", "archive", "--json")
+    assert json.loads(result.stdout)["sync"] == "archive"
+
+
+@pytest.mark.parametrize(
+    ("mishap", "exit_code", "line"),
+    [
+        ("refused", 1, "vectorferry: the shelf refused the key; check SHELF_KEY"),
+        ("crash", 1, "vectorferry: unexpected ZeroDivisionError; set VECTORFERRY_DEBUG=1 for the traceback"),
+        ("disk full", 1, "vectorferry: shelf.db: No space left on device"),
+        ("interrupt", 130, "vectorferry: interrupted; what was committed stays, run again to go on"),
+    ],
+)
+def test_a_failure_is_one_line_and_one_json_object(
+    vectorferry: Invoke, configured: Configure, mishap: str, exit_code: int, line: str
+) -> None:
+    configured(f"mishap: {mishap}")
+    result = vectorferry("sync")
+    assert (result.exit_code, result.stderr, result.stdout) == (exit_code, f"{line}\n", "")
+    told = vectorferry("sync", "--json")
+    assert told.exit_code == exit_code
+    assert json.loads(told.stdout) == {"error": line.removeprefix("vectorferry: "), "exit_code": exit_code}
+
+
+def test_a_variable_that_is_not_set_names_file_key_and_fix(
+    vectorferry: Invoke, configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured()
+    monkeypatch.delenv("SHELF_KEY")
+    result = vectorferry("sync")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "vectorferry: vectorferry.yaml: source.api_key: environment variable SHELF_KEY is not set; "
+        "run `export SHELF_KEY=…` first\n"
+    )
+
+
+def test_a_missing_file_leads_to_init(vectorferry: Invoke) -> None:
+    result = vectorferry("sync")
+    assert result.exit_code == 2
+    assert "run `vectorferry init`" in result.stderr
+    assert "-c FILE" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("sync", "--no-such-option"), ("synk",), ("sync", "--allow-deletes", "7")])
+def test_bad_usage_exits_with_2_in_json_as_well(vectorferry: Invoke, arguments: tuple[str, ...]) -> None:
+    assert vectorferry(*arguments).exit_code == 2
+    told = vectorferry(*arguments, "--json")
+    assert told.exit_code == 2
+    assert json.loads(told.stdout)["exit_code"] == 2

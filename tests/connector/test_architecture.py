@@ -1,0 +1,81 @@
+"""Arrows point one way, and what is public is said to be."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("connector", "destinations", "dagster_project")
+FORBIDDEN = {"connector": {"destinations", "dagster_project"}, "destinations": {"dagster_project"}}
+ENTRY_FILES = {"__init__", "__main__", "definitions"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted(path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Top-level package of every import in a file, wherever in the file it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def exported(path: Path) -> list[str] | None:
+    """The names in a file's ``__all__``, in its order."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            return list(ast.literal_eval(node.value))
+    return None
+
+
+def order(name: str) -> tuple[int, str]:
+    """Constants, classes, functions; the linter's order."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def bound(path: Path) -> set[str]:
+    """Public names that a package's ``__init__`` brings in or defines."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_arrows_point_one_way(package: str) -> None:
+    wrong = {shown(path): found for path in modules(package) if (found := FORBIDDEN[package] & set(imported(path)))}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_what_is_public_in_order(package: str) -> None:
+    for path in (path for path in modules(package) if path.name == "__init__.py"):
+        public = exported(path) or []
+        assert public == sorted(public, key=order), shown(path)
+        assert bound(path) <= set(public), shown(path)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_other_module_is_private(package: str) -> None:
+    files = (path for path in modules(package) if path.stem not in ENTRY_FILES)
+    assert [shown(path) for path in files if not path.name.startswith("_")] == []
+
+
+def test_the_walk_finds_imports_wherever_they_stand(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text("import a.b\ndef f():\n    from c.d import e\n    from . import near\n")
+    assert set(imported(file)) == {"a", "c"}
