@@ -204,7 +204,7 @@ class Destination(Protocol):
         fingerprints and quarantine. All or nothing, and the same batch again changes nothing."""
 
     def asset_ids(self, collection: str) -> Iterable[str]:
-        """Every asset of a collection in the ledger, streamed."""
+        """Every asset of a collection in the ledger or the quarantine, streamed."""
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets that a complete scan did not see, with their features, vectors and ledger entries."""

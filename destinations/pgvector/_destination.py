@@ -25,7 +25,7 @@ from .._embedded import EmbeddedPostgres
 from ._database import Database, driver_of
 from ._errors import translated
 from ._indexes import build_due_indexes
-from ._ledger import known_assets, ledger_asset_ids
+from ._ledger import held_asset_ids, known_assets
 from ._quarantine import count_rejected
 from ._rows import batch_rows, first_layouts
 from ._search import search
@@ -91,9 +91,9 @@ class PgvectorDestination:
                 return write_batch(connection, schema, batch, rows)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
-        """Every asset of a collection in the ledger, streamed."""
+        """Every asset of a collection in the ledger or the quarantine, streamed."""
         with translated(self.location), self._connected().transaction() as connection:
-            yield from ledger_asset_ids(connection, self._prepared().tables.ledger, collection)
+            yield from held_asset_ids(connection, self._prepared().tables, collection)
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets with everything that belongs to them, in one transaction."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, Table, select, text
+from sqlalchemy import Connection, Table, select, text, union
 
 from connector import Batch, Known, Modality, canonical_json
 
 from ._diff import FeatureKey
 from ._rows import WantedRows
+from ._schema import SyncTables
 
-__all__ = ["known_assets", "ledger_asset_ids", "ledger_hashes", "ledger_rows"]
+__all__ = ["held_asset_ids", "known_assets", "ledger_hashes", "ledger_rows"]
 
 
 def known_assets(
@@ -27,9 +28,10 @@ def known_assets(
     return {asset_id: _known(fingerprint, features) for asset_id, fingerprint, features in rows}
 
 
-def ledger_asset_ids(connection: Connection, ledger: Table, collection: str) -> Iterator[str]:
-    """Every asset id of a collection, from a server-side cursor."""
-    statement = select(ledger.c.asset_id).where(ledger.c.collection == collection)
+def held_asset_ids(connection: Connection, tables: SyncTables, collection: str) -> Iterator[str]:
+    """Every asset of a collection, also those that only ever reached the quarantine, from a server-side cursor."""
+    each = (tables.ledger, tables.quarantine)
+    statement = union(*(select(table.c.asset_id).where(table.c.collection == collection) for table in each))
     yield from connection.execution_options(yield_per=10_000).execute(statement).scalars()
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, Table, delete, select, text
 
-from connector import Applied, Batch, Counts, LoadedAsset, Modality, Rejected
+from connector import MODALITIES, Applied, Batch, Counts, LoadedAsset, Modality, Rejected
 
 from ._copy import copy_rows, upsert_rows
 from ._database import driver_of
@@ -121,11 +120,10 @@ def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, rows: B
     rejected = [*(each for asset in batch.assets for each in asset.rejected), *rows.rejected, *batch.rejected]
     replace_rejected(connection, schema.tables.quarantine, batch, rejected)
     for each in rejected:
-        _counts_of(applied.features, each).quarantined += 1
+        _counts_of(applied, each).quarantined += 1
 
 
-def _counts_of(features: dict[Modality, Counts], rejected: Rejected) -> Counts:
-    known: Mapping[str, Any] = Modality.__members__
-    if rejected.modality.upper() not in known:
-        return Counts()
-    return features.setdefault(Modality(rejected.modality), Counts())
+def _counts_of(applied: Applied, rejected: Rejected) -> Counts:
+    if not rejected.feature_id or rejected.modality not in MODALITIES:
+        return applied.assets
+    return applied.features.setdefault(Modality(rejected.modality), Counts())
