@@ -1,0 +1,55 @@
+"""Local APIs to try everything with before there is a key: over HTTP, on loopback, with faults on demand."""
+
+from connector.sandbox._embedding import embed_text
+from connector.sandbox._faults import (
+    DropField,
+    DuplicateRows,
+    Fault,
+    Faults,
+    ForeignNextPage,
+    Garbage,
+    Html,
+    Oversized,
+    Redirect,
+    Reset,
+    SetField,
+    ShiftRows,
+    Stall,
+    Status,
+    Truncate,
+    Vanish,
+)
+from connector.sandbox._mixpeek._editor import MixpeekEditor
+from connector.sandbox._request_log import RequestLog
+from connector.sandbox._running import running_sandbox, serve
+from connector.sandbox._sandbox import Sandbox
+from connector.sandbox._settings import GeneratedCatalogue, MixpeekDialect, RateLimit, SandboxSettings
+
+__all__ = [
+    "DropField",
+    "DuplicateRows",
+    "Fault",
+    "Faults",
+    "ForeignNextPage",
+    "Garbage",
+    "GeneratedCatalogue",
+    "Html",
+    "MixpeekDialect",
+    "MixpeekEditor",
+    "Oversized",
+    "RateLimit",
+    "Redirect",
+    "RequestLog",
+    "Reset",
+    "Sandbox",
+    "SandboxSettings",
+    "SetField",
+    "ShiftRows",
+    "Stall",
+    "Status",
+    "Truncate",
+    "Vanish",
+    "embed_text",
+    "running_sandbox",
+    "serve",
+]

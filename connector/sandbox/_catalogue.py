@@ -1,0 +1,91 @@
+"""The described catalogue: about two hundred assets whose ids, times and vectors are always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from connector.sandbox._documented import documented_assets
+from connector.sandbox._library import Library, StoredAsset
+from connector.sandbox._shots import Clock, Shot, shoot
+from connector.sandbox._subjects import LESSONS, NOTES, PRODUCTS, VIDEOS, Moment
+
+__all__ = ["COLLECTIONS", "described_library"]
+
+COLLECTIONS = ("quickstart", "product-shots", "lectures", "example")
+
+_LANGUAGES = ("en", "en", "de", "pt")
+_BACKDROPS = (
+    "on a white background",
+    "on a wooden table",
+    "in a hand, for scale",
+    "from above, with a soft shadow",
+    "outdoors in low sun",
+    "close up, showing the texture",
+)
+
+
+def described_library() -> Library:
+    """Four collections: `quickstart`, `product-shots`, `lectures`, and Mixpeek's own examples in `example`."""
+    library = Library()
+    for collection in COLLECTIONS:
+        library.add_collection(collection)
+    for asset in (*documented_assets(), *_shot(_videos()), *_shot(_notes()), *_shot(_products()), *_shot(_lessons())):
+        library.add(asset)
+    return library
+
+
+def _shot(shots: Iterator[Shot]) -> Iterator[StoredAsset]:
+    clock = Clock()
+    for number, shot in enumerate(shots):
+        yield shoot(shot, number, clock)
+
+
+def _videos() -> Iterator[Shot]:
+    for video in VIDEOS:
+        for take, place in enumerate((*video.places, *video.places)):
+            moments = tuple(one._replace(seen=f"{one.seen}, {place}") for one in _cut(video.moments, take))
+            slug = f"{video.slug}-{take + 1}"
+            metadata = {"hello": "world", "place": place, "take": take + 1}
+            yield Shot("quickstart", slug, "video", video.author, video.tags, _LANGUAGES[take % 4], moments, metadata)
+
+
+def _notes() -> Iterator[Shot]:
+    for number, note in enumerate(NOTES):
+        moments = (Moment(note, "", note),)
+        yield Shot("quickstart", f"note-{number + 1}", "text", "user", ("note",), "en", moments, {"hello": "world"})
+
+
+def _products() -> Iterator[Shot]:
+    for product in PRODUCTS:
+        for view, backdrop in enumerate(_BACKDROPS):
+            moments = (Moment(f"{product.described}, {backdrop}", "", product.written),)
+            metadata = {"sku": f"{product.slug.upper()}-{view + 1:02}", "price": 9.5 + len(product.slug) * 3 + view}
+            slug = f"{product.slug}-{view + 1}"
+            yield Shot("product-shots", slug, "image", product.author, product.tags, "en", moments, metadata)
+
+
+def _lessons() -> Iterator[Shot]:
+    for lesson in LESSONS:
+        tags = ("lecture", lesson.slug)
+        talk = tuple(Moment(f"The lecturer points at a slide: {lesson.title}", point, point) for point in lesson.points)
+        told = tuple(Moment("", point) for point in lesson.points)
+        title = {"title": lesson.title}
+        yield Shot("lectures", f"{lesson.slug}-talk", "video", lesson.author, tags, "en", talk, title)
+        yield Shot("lectures", f"{lesson.slug}-podcast", "audio", lesson.author, (*tags, "podcast"), "en", told, title)
+        handout = ". ".join(lesson.points)
+        yield Shot(
+            "lectures", f"{lesson.slug}-handout", "text", lesson.author, tags, "en", (Moment("", "", handout),), title
+        )
+        for number, point in enumerate(lesson.points[:3]):
+            slide = Moment(f"Slide {number + 1} of a lecture, {lesson.title}", "", point)
+            yield Shot(
+                "lectures", f"{lesson.slug}-slide-{number + 1}", "image", lesson.author, tags, "en", (slide,), title
+            )
+
+
+def _cut(moments: tuple[Moment, ...], take: int) -> tuple[Moment, ...]:
+    # Every take drops another moment but never goes below three, and the first take is complete.
+    if take == 0 or len(moments) == 3:
+        return moments
+    dropped = take % len(moments)
+    return moments[:dropped] + moments[dropped + 1 :]

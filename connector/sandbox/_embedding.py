@@ -1,0 +1,80 @@
+"""A deterministic stand-in for embedding models: texts that share words, word stems or meanings are near."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from functools import lru_cache
+
+import numpy as np
+
+from connector._records import DenseVector, SparseVector
+from connector.sandbox._words import concept
+
+__all__ = ["MODELS", "embed_sparse", "embed_text"]
+
+MODELS: dict[str, int | None] = {
+    "multimodal-v1": 1408,
+    "multimodal": 1408,
+    "vertex-multimodal": 1408,
+    "baai-bge-m3": 1024,
+    "text": 1024,
+    "vuse-generic-v1": 768,
+    "clip-v1": 512,
+    "image": 512,
+    "openai-clip-vit-base-patch32": 512,
+    "splade-v3": None,
+    "naver-splade-v3": None,
+    "keyword": None,
+}
+"""Model name to dimension, as Mixpeek documented them in its first generation; None for sparse models."""
+
+_SPARSE_SIZE = 30_522
+_WORD = re.compile(r"[a-z0-9]+")
+
+
+@lru_cache(maxsize=4_096)
+def embed_text(text: str, model: str = "multimodal-v1") -> DenseVector:
+    """The unit vector of `text` under a dense model of `MODELS`: shape ``(dimension,)``, float32, read-only.
+
+    The same text always gives the same bits. A text without a single word has a vector of its own.
+    Raises `KeyError` for a model that is unknown, `ValueError` for a sparse one.
+    """
+    dimension = MODELS[model]
+    if dimension is None:
+        raise ValueError(f"{model} is a sparse model: use embed_sparse")
+    counts = _concepts(text) or Counter({f"\0{text}": 1})
+    total = np.zeros(dimension, dtype=np.float32)
+    for word, count in sorted(counts.items()):
+        total += np.float32(np.sqrt(count)) * _direction(word, model, dimension)
+    unit = (total / np.linalg.norm(total)).astype(np.float32)
+    unit.setflags(write=False)
+    return unit
+
+
+@lru_cache(maxsize=4_096)
+def embed_sparse(text: str) -> SparseVector:
+    """One weight per word: indices ascending in a vocabulary of 30,522, values ``1 + ln(count)`` as float32."""
+    weights = {_index(word): 1.0 + float(np.log(count)) for word, count in _concepts(text).items()}
+    indices = np.array(sorted(weights), dtype=np.int32)
+    values = np.array([weights[index] for index in sorted(weights)], dtype=np.float32)
+    return SparseVector(indices, values)
+
+
+def _concepts(text: str) -> Counter[str]:
+    words = (concept(word) for word in _WORD.findall(text.lower()))
+    return Counter(word for word in words if word is not None)
+
+
+@lru_cache(maxsize=8_192)
+def _direction(word: str, model: str, dimension: int) -> DenseVector:
+    # Sums of three bytes are near enough to a gaussian, and unlike numpy's generators the same for ever.
+    stream = hashlib.shake_256(f"{model}\0{word}".encode()).digest(dimension * 3)
+    thrown = np.frombuffer(stream, dtype=np.uint8).reshape(dimension, 3).sum(axis=1, dtype=np.int32)
+    direction: DenseVector = ((thrown - 382.5) / (128.0 * np.sqrt(dimension))).astype(np.float32)
+    return direction
+
+
+def _index(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) % _SPARSE_SIZE

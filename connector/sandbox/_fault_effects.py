@@ -1,0 +1,128 @@
+"""What each action does to a request or an answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from connector.sandbox import _faults as do
+from connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, json_reply
+from connector.sandbox._library import Library
+
+__all__ = ["before", "spoil"]
+
+_HTML = b"<html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
+
+
+def before(action: do.Action, api: Api, request: Request, library: Library) -> Reply | None:
+    """The whole answer, for actions that need no right one; else None, after whatever the action changes first."""
+    match action:
+        case do.Status():
+            return _status(action, api)
+        case do.Reset(when="before"):
+            return Reply(b"", delivery=Delivery(sent=0, reset=True))
+        case do.Html():
+            return Reply(_HTML, content_type="text/html")
+        case do.Garbage():
+            return Reply(random.Random(action.size).randbytes(action.size))
+        case do.Redirect():
+            return Reply(b"", action.status, headers={"Location": action.location})
+        case do.Vanish():
+            _vanish(request, library)
+        case do.ShiftRows():
+            request.shifted_rows = action.rows
+    return None
+
+
+def spoil(action: do.Action, reply: Reply) -> Reply:
+    """A right answer, made wrong."""
+    size = len(reply.body)
+    match action:
+        case do.Reset(when="midway"):
+            reply.delivery = Delivery(sent=max(1, size // 2), declared=size, reset=True)
+        case do.Stall(when="midway"):
+            reply.delivery = Delivery(sent=size // 2, declared=size, stall=action.seconds)
+        case do.Truncate():
+            kept = int(size * action.keep)
+            reply.delivery = Delivery(sent=kept, declared=kept if action.length == "honest" else size)
+        case do.Oversized():
+            reply.delivery = Delivery(padding=action.bytes)
+        case _:
+            return _edited(action, reply)
+    return reply
+
+
+def _status(action: do.Status, api: Api) -> Reply:
+    reply = _worded(action, api)
+    if action.retry_after is not None:
+        until = format_datetime(datetime.now(UTC) + timedelta(seconds=action.retry_after), usegmt=True)
+        wait = until if action.retry_after_form == "date" else str(action.retry_after)
+        reply.headers = {"Retry-After": wait}
+    return reply
+
+
+def _worded(action: do.Status, api: Api) -> Reply:
+    if action.body == "empty":
+        return Reply(b"", action.status)
+    if action.body == "html":
+        return Reply(_HTML, action.status, content_type="text/html")
+    details = (
+        [{"loc": ["body"], "msg": "refused by a fault rule", "type": "value_error"}] if action.status == 422 else None
+    )
+    refusal = RefusedError(action.status, f"Fault rule: status {action.status}", details=details)
+    return api.refuse(refusal, None if action.body == "own" else action.body)
+
+
+def _vanish(request: Request, library: Library) -> None:
+    for name in request.params:
+        if not library.remove(name):
+            library.remove_feature(name)
+
+
+def _edited(action: do.Action, reply: Reply) -> Reply:
+    match action:
+        case do.SetField():
+            edit = _on_field(action.field, lambda holder, name: holder.__setitem__(name, action.value))
+        case do.DropField():
+            edit = _on_field(action.field, lambda holder, name: holder.__delitem__(name))
+        case do.DuplicateRows():
+            edit = _repeat_first_row
+        case do.ForeignNextPage():
+            edit = _on_field(
+                "next_page", lambda holder, name: holder.__setitem__(name, _moved(holder[name], action.origin))
+            )
+        case _:
+            return reply
+    value = orjson.loads(reply.body)
+    _walk(value, edit)
+    return json_reply(value, reply.status)
+
+
+def _on_field(field: str, change: Callable[[dict[str, Any], str], None]) -> Callable[[Any], None]:
+    def edit(value: Any) -> None:
+        if isinstance(value, dict) and field in value:
+            change(value, field)
+
+    return edit
+
+
+def _repeat_first_row(value: Any) -> None:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value.append(value[0])
+
+
+def _moved(url: Any, origin: str) -> Any:
+    return f"{origin}{urlsplit(url)._replace(scheme='', netloc='').geturl()}" if isinstance(url, str) else url
+
+
+def _walk(value: Any, edit: Callable[[Any], None]) -> None:
+    edit(value)
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if isinstance(inner, dict | list):
+            _walk(inner, edit)

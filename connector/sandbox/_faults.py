@@ -1,0 +1,227 @@
+"""Rules that make the sandbox misbehave."""
+
+from __future__ import annotations
+
+import fnmatch
+import random
+import re
+from collections.abc import Iterable
+from threading import Lock
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from connector._settings_base import Settings
+
+__all__ = [
+    "Action",
+    "DropField",
+    "DuplicateRows",
+    "Fault",
+    "Faults",
+    "ForeignNextPage",
+    "Garbage",
+    "Html",
+    "Oversized",
+    "Redirect",
+    "Reset",
+    "SetField",
+    "ShiftRows",
+    "Stall",
+    "Status",
+    "Truncate",
+    "Vanish",
+]
+
+
+class Status(Settings):
+    """An error answer. `body` is the API's own style unless another is named."""
+
+    kind: Literal["status"] = "status"
+    status: int = Field(default=503, ge=400, le=599)
+    retry_after: int | None = Field(default=None, ge=1, description="seconds; never 0, which makes some clients spin")
+    retry_after_form: Literal["seconds", "date"] = "seconds"
+    body: Literal["own", "envelope", "detail", "flat", "empty", "html"] = "own"
+
+
+class Reset(Settings):
+    """The connection is reset: before the answer, or in the middle of it."""
+
+    kind: Literal["reset"] = "reset"
+    when: Literal["before", "midway"] = "before"
+
+
+class Stall(Settings):
+    """Nothing comes for a while: before the answer, or in the middle of it. The answer itself is right."""
+
+    kind: Literal["stall"] = "stall"
+    seconds: float = Field(default=30.0, gt=0)
+    when: Literal["before", "midway"] = "before"
+
+
+class Truncate(Settings):
+    """The answer ends early. `honest`: Content-Length is that of what is sent; `short`: it is that of the whole."""
+
+    kind: Literal["truncate"] = "truncate"
+    keep: float = Field(default=0.5, ge=0, lt=1, description="share of the body that is sent")
+    length: Literal["honest", "short"] = "honest"
+
+
+class Html(Settings):
+    """A proxy's page with status 200 where JSON was asked for."""
+
+    kind: Literal["html"] = "html"
+
+
+class Garbage(Settings):
+    """Bytes that mean nothing, declared as JSON."""
+
+    kind: Literal["garbage"] = "garbage"
+    size: int = Field(default=512, ge=1, le=10_000_000)
+
+
+class SetField(Settings):
+    """Every field of this name, at any depth, holds another value (of another type, say)."""
+
+    kind: Literal["set_field"] = "set_field"
+    field: str
+    value: Any = None
+
+
+class DropField(Settings):
+    """Every field of this name, at any depth, is missing."""
+
+    kind: Literal["drop_field"] = "drop_field"
+    field: str
+
+
+class DuplicateRows(Settings):
+    """The first row of every list of rows comes a second time, at its end."""
+
+    kind: Literal["duplicate_rows"] = "duplicate_rows"
+
+
+class ShiftRows(Settings):
+    """Rows moved between pages since the last one: positive repeats that many rows, negative skips them."""
+
+    kind: Literal["shift_rows"] = "shift_rows"
+    rows: int = 1
+
+
+class Vanish(Settings):
+    """What the path names is deleted at this very moment, and the answer says so."""
+
+    kind: Literal["vanish"] = "vanish"
+
+
+class Redirect(Settings):
+    """A redirect to somewhere else."""
+
+    kind: Literal["redirect"] = "redirect"
+    location: str
+    status: Literal[301, 302, 303, 307, 308] = 302
+
+
+class ForeignNextPage(Settings):
+    """`next_page` leads to another host."""
+
+    kind: Literal["foreign_next_page"] = "foreign_next_page"
+    origin: str
+
+
+class Oversized(Settings):
+    """The answer goes on and on: so many bytes of white space behind it, or without end."""
+
+    kind: Literal["oversized"] = "oversized"
+    bytes: int | None = Field(default=None, ge=1)
+
+
+Action = Annotated[
+    Status
+    | Reset
+    | Stall
+    | Truncate
+    | Html
+    | Garbage
+    | SetField
+    | DropField
+    | DuplicateRows
+    | ShiftRows
+    | Vanish
+    | Redirect
+    | ForeignNextPage
+    | Oversized,
+    Field(discriminator="kind"),
+]
+
+
+class Fault(Settings):
+    """One rule: which requests it concerns, which of those it hits, and what happens to them.
+
+    `route` is a route's name (``features.get``), a pattern of names (``features.*``), or, when it starts with a
+    slash, a regular expression that the path must match from its start.
+    """
+
+    route: str = "*"
+    do: Action
+    nth: int = Field(default=1, ge=1, description="the first concerned request that may be hit")
+    until: int | None = Field(default=None, ge=1, description="the last concerned request that may be hit")
+    times: int | None = Field(default=None, ge=1, description="how many requests are hit at most")
+    probability: float = Field(default=1.0, gt=0, le=1)
+    seed: int = 0
+
+    def concerns(self, name: str, path: str) -> bool:
+        """Whether the rule is about this route or path."""
+        if self.route.startswith("/"):
+            return re.match(self.route, path) is not None
+        return fnmatch.fnmatchcase(name, self.route)
+
+
+class _Rule:
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.seen = 0
+        self.hits = 0
+        self._random = random.Random(fault.seed)
+
+    def fires(self) -> bool:
+        fault = self.fault
+        self.seen += 1
+        thrown = self._random.random()
+        if self.seen < fault.nth or self.seen > (fault.until or self.seen):
+            return False
+        if self.hits >= (fault.times or self.hits + 1) or thrown >= fault.probability:
+            return False
+        self.hits += 1
+        return True
+
+
+class Faults:
+    """The rules in force, in order; the first that fires decides. Safe to change from any thread."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._lock = Lock()
+        self._rules = [_Rule(fault) for fault in faults]
+
+    def add(self, *faults: Fault) -> None:
+        """Put rules behind those in force."""
+        with self._lock:
+            self._rules = [*self._rules, *(_Rule(fault) for fault in faults)]
+
+    def clear(self) -> None:
+        """Behave again."""
+        with self._lock:
+            self._rules = []
+
+    def hits(self) -> list[int]:
+        """How many requests each rule has hit so far, in order."""
+        with self._lock:
+            return [rule.hits for rule in self._rules]
+
+    def action(self, name: str, path: str) -> Action | None:
+        """What happens to this request, if anything."""
+        if not self._rules:
+            return None
+        with self._lock:
+            rules = [rule for rule in self._rules if rule.fault.concerns(name, path)]
+            return next((rule.fault.do for rule in rules if rule.fires()), None)

@@ -1,0 +1,88 @@
+"""A sandbox that is started and stopped inside a running event loop."""
+
+from __future__ import annotations
+
+import errno
+from types import TracebackType
+
+from aiohttp import web
+
+from connector._errors import ConfigurationError
+from connector.sandbox._catalogue import described_library
+from connector.sandbox._control import ControlApi
+from connector.sandbox._faults import Faults
+from connector.sandbox._generated import generated_library
+from connector.sandbox._mixpeek._api import MixpeekApi
+from connector.sandbox._mixpeek._editor import MixpeekEditor
+from connector.sandbox._request_log import RequestLog
+from connector.sandbox._server import Server
+from connector.sandbox._settings import SandboxSettings
+
+__all__ = ["Sandbox"]
+
+
+class Sandbox:
+    """Local APIs over HTTP on loopback. Everything but `start` and `aclose` is safe from any thread.
+
+    ::
+
+        async with Sandbox() as sandbox:
+            ...  # sandbox.url, sandbox.api_key, sandbox.requests.counts(), sandbox.mixpeek.edit_metadata(...)
+    """
+
+    def __init__(self, settings: SandboxSettings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.settings = settings or SandboxSettings()
+        self.requests = RequestLog()
+        self.faults = Faults(self.settings.faults)
+        library = generated_library(self.settings.generate) if self.settings.generate else described_library()
+        self.mixpeek = MixpeekEditor(library)
+        api = MixpeekApi(library, self.settings.mixpeek, self.settings.api_key)
+        control = ControlApi(self.requests, self.faults)
+        self._server = Server([api], control, library, self.settings, self.requests, self.faults)
+        self._host = host
+        self._port = port
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def api_key(self) -> str:
+        """The key that the APIs accept as a bearer token."""
+        return self.settings.api_key
+
+    @property
+    def url(self) -> str:
+        """Where the APIs are, without a trailing slash. Known once it has started."""
+        return f"http://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen. Raises `ConfigurationError` when the port is taken or not allowed."""
+        runner = web.ServerRunner(web.Server(self._server.handle, access_log=None), shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, self._host, self._port)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigurationError(_refused(error, self._host, self._port)) from None
+        self._runner = runner
+        self._port = runner.addresses[0][1]
+
+    async def aclose(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Sandbox:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _refused(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} is in use on {host}. Stop what listens there, or choose another port (0 picks a free one)."
+    return f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another host or port."

@@ -1,0 +1,73 @@
+"""What a sandbox serves and how it behaves, as typed values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from connector._settings_base import Settings
+from connector.sandbox._faults import Fault
+
+__all__ = ["GeneratedCatalogue", "MixpeekDialect", "RateLimit", "SandboxSettings"]
+
+
+class GeneratedCatalogue(Settings):
+    """A catalogue of any size whose vectors are cheap, deterministic noise, made when they are asked for."""
+
+    assets: int = Field(default=1_000, ge=0, le=10_000_000)
+    features_per_asset: int = Field(default=10, ge=0, le=10_000)
+    dimension: int = Field(default=1408, ge=1, le=16_000)
+    vector_name: str = "multimodal-v1"
+    modality: Literal["video", "image", "text", "audio"] = "video"
+    collections: tuple[str, ...] = Field(
+        default=("generated",), min_length=1, description="assets are dealt out in turn"
+    )
+    seed: int = 0
+
+
+class RateLimit(Settings):
+    """At most `requests` answers in any `seconds`; what is over gets a 429."""
+
+    requests: int = Field(default=60, ge=1)
+    seconds: float = Field(default=60.0, gt=0)
+    retry_after: bool = Field(
+        default=True, description="say in Retry-After how many whole seconds to wait (at least 1)"
+    )
+
+
+class MixpeekDialect(Settings):
+    """Which of the ways Mixpeek's generation-1 API has been documented to answer is served."""
+
+    prefixes: Literal["both", "none", "v1"] = Field(default="both", description="paths with or without /v1 in front")
+    body_field: Literal["both", "collections", "collection_ids"] = "both"
+    refuse_unknown_keys: bool = Field(default=False, description="422 for a body key the API does not declare")
+    vector_flag: Literal["both", "include_vectors", "return_vectors"] = "both"
+    features_reply: Literal["features", "video_segments"] = Field(
+        default="features", description="video_segments: videos are answered page by page, ten segments at a time"
+    )
+    segment_ids: bool = Field(default=True, description="video_segments carry feature_id")
+    null_for_empty: bool = Field(default=False, description="null where a list of features would be empty")
+    timestamps: Literal["mixed", "zulu"] = Field(
+        default="mixed", description="mixed: assets in milliseconds without a zone, features in microseconds with Z"
+    )
+    offset_inclusive: bool = Field(default=True, description="a page of /features starts with offset_feature_id itself")
+    page_size_cap: int | None = Field(default=None, ge=1, description="more rows than this are never put on a page")
+    errors: Literal["envelope", "detail", "flat"] = Field(
+        default="envelope",
+        description="envelope: {success,status,error}; detail: {detail:[{msg}]}; flat: {error,message}",
+    )
+    namespaces: tuple[str, ...] = Field(default=("default",), min_length=1)
+
+
+class SandboxSettings(Settings):
+    """Everything about one sandbox. The defaults serve the described catalogue, fast and without faults."""
+
+    api_key: str = "sk_sandbox"
+    mixpeek: MixpeekDialect = MixpeekDialect()
+    generate: GeneratedCatalogue | None = Field(
+        default=None, description="serve this in place of the described catalogue"
+    )
+    latency_ms: float = Field(default=0.0, ge=0, description="how long every answer of an API waits")
+    rate_limit: RateLimit | None = None
+    faults: tuple[Fault, ...] = ()
