@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from connector import (
     Asset,
     Batch,
     DestinationError,
+    DestinationSettings,
     Feature,
     IncompleteScanError,
     Listing,
@@ -19,6 +20,8 @@ from connector import (
     MemorySource,
     Rejected,
     SchemaMapping,
+    SourceSettings,
+    SyncSettings,
     Vector,
     VectorferryError,
 )
@@ -33,6 +36,7 @@ __all__ = [
     "content",
     "feature",
     "incomplete",
+    "settings_for",
 ]
 
 
@@ -114,9 +118,9 @@ class Crashing(MemoryDestination):
 class Unreliable(MemoryDestination):
     """Raises what it is told to, once each, from the method of that name; then works."""
 
-    def __init__(self, name: str = "memory", **errors: list[Exception]) -> None:
+    def __init__(self, name: str = "memory", errors: Mapping[str, Sequence[Exception]] | None = None) -> None:
         super().__init__(name)
-        self.errors = errors
+        self.errors = {method: list(each) for method, each in (errors or {}).items()}
 
     def _maybe(self, method: str) -> None:
         if waiting := self.errors.get(method):
@@ -173,3 +177,28 @@ class Scripted(MemorySource):
 def incomplete() -> IncompleteScanError:
     """What a source raises when its listing cannot be trusted."""
     return IncompleteScanError("8 assets were counted, 10 announced")
+
+
+def settings_for(source: MemorySource, *destinations: MemoryDestination, **more: Any) -> SyncSettings:
+    """A sync named media whose settings open these very objects; `key` is the source's."""
+
+    class Source(SourceSettings):
+        type: str = "memory"
+        key: str = more.pop("key", "none")
+
+        def open(self) -> MemorySource:
+            opened.append(self.key)
+            return source
+
+    def opening(destination: MemoryDestination) -> DestinationSettings:
+        class Destination(DestinationSettings):
+            type: str = "memory"
+
+            def open(self, sync_name: str) -> MemoryDestination:
+                opened.append(f"{destination.name} for {sync_name}")
+                return destination
+
+        return Destination()
+
+    opened: list[str] = more.pop("opened", [])
+    return SyncSettings(name="media", source=Source(), destinations=tuple(map(opening, destinations)), **more)

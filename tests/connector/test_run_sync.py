@@ -1,0 +1,114 @@
+"""From settings to a finished run: keys are resolved, everything is opened, and everything is closed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from connector import (
+    BatchLimits,
+    ConfigurationError,
+    DeleteGuard,
+    DestinationError,
+    MemoryDestination,
+    MemorySource,
+    Modality,
+    SchemaMapping,
+    SourceError,
+    run_sync,
+)
+from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings_for
+
+
+class Source(Scripted):
+    """Remembers that it was closed."""
+
+    closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class Store(Unreliable):
+    """Remembers how often it was closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_run_from_settings_resolves_opens_syncs_and_closes() -> None:
+    source, store, opened = Source({"c": assets(2), "d": assets(1)}), Store(), list[str]()
+    settings = settings_for(source, store, key="${A_KEY}", opened=opened)
+    summary = run_sync(settings, environ={"A_KEY": "secret"}, collections=["c"], modalities=frozenset({Modality.IMAGE}))
+    assert opened == ["memory for media", "secret"]
+    assert (summary.sync, summary.exit_code, list(summary.collections)) == ("media", 0, ["c"])
+    assert {f.modality for f in store.assets["c"]["a0000"].features} == {Modality.IMAGE}
+    assert (source.closed, store.closed) == (True, 1)
+
+
+def test_an_unset_variable_opens_nothing() -> None:
+    opened: list[str] = []
+    with pytest.raises(ConfigurationError, match="A_KEY"):
+        run_sync(settings_for(Source({}), Store(), key="${A_KEY}", opened=opened), environ={})
+    assert opened == []
+
+
+def test_what_the_settings_say_about_batches_deletes_and_mapping_is_used() -> None:
+    source, store = Source({"c": [*assets(4), asset("gone")]}), Store()
+    more = {"batch": BatchLimits(rows=1), "deletes": DeleteGuard(max_share=0.2)}
+    mapping = SchemaMapping.model_validate({"video": {"columns": {"copy_of_text": {"path": "text"}}}})
+    run_sync(settings_for(source, store, modalities=mapping, **more))
+    assert store.assets["c"]["a0000"].features[1].columns["copy_of_text"] == "a0000 v1"
+    del source.assets["c"]["gone"]
+    assert run_sync(settings_for(source, store, modalities=mapping, **more)).exit_code == 0
+    source.assets["c"].popitem()
+    assert run_sync(settings_for(source, store, modalities=mapping, **more)).exit_code == 4
+
+
+def test_everything_is_closed_when_the_source_fails() -> None:
+    source, stores = Source({"c": assets(2)}), [Store("one"), Store("two")]
+    source.scan_error = SourceError("gone")
+    with pytest.raises(SourceError):
+        run_sync(settings_for(source, *stores))
+    assert (source.closed, [store.closed for store in stores]) == (True, [1, 1])
+
+
+def test_what_is_open_is_closed_when_the_next_destination_does_not_open() -> None:
+    class Unopenable(MemoryDestination):
+        @property
+        def name(self) -> str:
+            raise DestinationError("no route to host")
+
+    store = Store()
+    with pytest.raises(DestinationError, match="no route"):
+        run_sync(settings_for(MemorySource({}), store, Unopenable()))
+    assert store.closed == 1
+
+
+def test_variables_come_from_the_process_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setenv("A_KEY", "of the process")
+    run_sync(settings_for(Source({}), Store(), key="${A_KEY}", opened=opened))
+    assert opened[-1] == "of the process"
+
+
+def test_ctrl_c_finishes_the_write_under_way_and_closes_everything() -> None:
+    command = [sys.executable, "-m", "tests.connector.interrupted"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate("go on\n", timeout=60)
+    assert told.splitlines() == [
+        "written 3",
+        "source closed",
+        "destination closed, other threads: []",
+        "interrupted",
+    ]
+    assert process.returncode == 0

@@ -1,0 +1,72 @@
+"""The summary as JSON: a shape that scripts can rely on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from connector import (
+    Applied,
+    CollectionSummary,
+    Counts,
+    DestinationSummary,
+    IndexBuild,
+    Modality,
+    Summary,
+    Usage,
+)
+
+NOTHING = {"inserted": 0, "updated": 0, "unchanged": 0, "deleted": 0, "quarantined": 0}
+
+
+def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
+    applied = Applied(
+        assets=Counts(inserted=1),
+        features={Modality.VIDEO: Counts(updated=2), Modality.IMAGE: Counts(unchanged=3)},
+        vectors={(Modality.VIDEO, "b"): Counts(deleted=4), (Modality.VIDEO, "a"): Counts()},
+    )
+    index = IndexBuild("video__a", "video__a_hnsw", "hnsw", 10, 0.5)
+    summary = Summary(
+        "media",
+        {"c": CollectionSummary(9, 5, 4, ["p"], ["f"], 1, 1, complete=True, refused=True, note="refused")},
+        {"store": DestinationSummary(applied, {"c": applied}, [index], 7, 8, "gone")},
+        Usage(requests=3, retries=2, bytes=1),
+        seconds=1.23456,
+        exit_code=1,
+    )
+    counts: dict[str, Any] = {
+        "assets": {**NOTHING, "inserted": 1},
+        "features": {"image": {**NOTHING, "unchanged": 3}, "video": {**NOTHING, "updated": 2}},
+        "vectors": {"video": {"a": NOTHING, "b": {**NOTHING, "deleted": 4}}},
+    }
+    assert json.loads(json.dumps(summary.to_dict())) == {
+        "sync": "media",
+        "exit_code": 1,
+        "seconds": 1.235,
+        "source": {"requests": 3, "retries": 2, "bytes": 1},
+        "collections": {
+            "c": {
+                "listed": 9,
+                "unchanged": 5,
+                "pulled": 4,
+                "pending": {"count": 1, "first": ["p"]},
+                "failed": {"count": 1, "first": ["f"]},
+                "complete": True,
+                "refused": True,
+                "note": "refused",
+            }
+        },
+        "destinations": {
+            "store": {
+                **counts,
+                "collections": {"c": counts},
+                "indexes": [
+                    {"table": "video__a", "index": "video__a_hnsw", "method": "hnsw", "rows": 10, "seconds": 0.5}
+                ],
+                "quarantined": 7,
+                "replaced_nul": 8,
+                "error": "gone",
+            }
+        },
+        "notes": ["c: refused", "store: gone"],
+    }

@@ -1,0 +1,214 @@
+"""Destinations that fail: the others go on, short hiccups are tried again, and nothing is left running."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from connector import (
+    Applied,
+    Batch,
+    BatchLimits,
+    ConfigurationError,
+    CredentialsError,
+    DestinationError,
+    MemoryDestination,
+    MemorySource,
+    RetryableError,
+    VectorferryError,
+    sync,
+)
+from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
+
+SMALL = BatchLimits(rows=9)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left_behind() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread not in before] == []
+
+
+@pytest.mark.parametrize("method", ["prepare", "known", "apply", "build_indexes"])
+async def test_one_failing_destination_leaves_the_other_complete(method: str) -> None:
+    broken, sound = Unreliable("broken", {method: [DestinationError("disk full")]}), MemoryDestination("sound")
+    source = MemorySource({"c": assets(30), "d": assets(5)})
+    summary = await sync(source, [broken, sound], name="media", batch=SMALL)
+    assert summary.exit_code == 1
+    assert summary.destinations["broken"].error == "disk full"
+    assert summary.destinations["sound"].error is None
+    alone = MemoryDestination()
+    await sync(source, [alone], name="media")
+    assert content(sound) == content(alone)
+    assert (await sync(source, [broken, sound], name="media")).exit_code == 0
+    assert content(broken) == content(alone)
+
+
+async def test_a_failure_while_deleting_is_that_destinations_alone() -> None:
+    source, broken, sound = Scripted({"c": assets(10)}), Crashing("broken"), MemoryDestination("sound")
+    await sync(source, [broken, sound], name="media")
+    del source.assets["c"]["a0001"]
+    broken.arm(0, late=False)
+    summary = await sync(source, [broken, sound], name="media")
+    assert (summary.exit_code, summary.destinations["broken"].error) == (1, "the store went away")
+    assert "a0001" not in sound.assets["c"]
+    broken.arm(None, late=False)
+    await sync(source, [broken, sound], name="media")
+    assert content(broken) == content(sound)
+
+
+async def test_nothing_more_is_read_once_every_destination_has_failed() -> None:
+    source = Scripted({"c": assets(5_000)})
+    broken = Unreliable(errors={"apply": [DestinationError("disk full")]})
+    with pytest.raises(DestinationError, match="disk full"):
+        await sync(source, [broken], name="media", batch=SMALL)
+    assert len(source.pulled) < 100
+
+
+@pytest.mark.parametrize("error", [ConfigurationError("no such role"), CredentialsError("wrong password")])
+async def test_the_only_destinations_error_is_raised_as_it_is(error: VectorferryError) -> None:
+    with pytest.raises(type(error), match=str(error)):
+        await sync(MemorySource({"c": assets(1)}), [Unreliable(errors={"prepare": [error]})], name="media")
+
+
+async def test_several_failures_are_told_together() -> None:
+    stores = [
+        Unreliable("one", {"known": [DestinationError("x")]}),
+        Unreliable("two", {"apply": [DestinationError("y")]}),
+    ]
+    with pytest.raises(DestinationError, match=r"every destination failed\. one: x; two: y"):
+        await sync(MemorySource({"c": assets(1)}), stores, name="media")
+
+
+@pytest.mark.parametrize("method", ["prepare", "known", "apply", "build_indexes"])
+async def test_a_hiccup_is_tried_again(method: str) -> None:
+    store = Unreliable(errors={method: [RetryableError("deadlock detected", after=0.0)] * 4})
+    summary = await sync(MemorySource({"c": assets(3)}), [store], name="media")
+    assert summary.exit_code == 0
+    assert len(store.assets["c"]) == 3
+
+
+async def test_a_hiccup_that_asks_for_no_wait_gets_a_short_one() -> None:
+    store = Unreliable(errors={"apply": [RetryableError("serialization failure")]})
+    assert (await sync(MemorySource({"c": assets(3)}), [store], name="media")).exit_code == 0
+
+
+async def test_a_hiccup_that_stays_is_a_failure() -> None:
+    store = Unreliable(errors={"apply": [RetryableError("deadlock detected", after=0.0)] * 9})
+    with pytest.raises(DestinationError, match="memory: still failing after 5 attempts: deadlock detected"):
+        await sync(MemorySource({"c": assets(3)}), [store], name="media")
+    assert len(store.errors["apply"]) == 4
+
+
+async def test_a_bug_in_a_destination_is_logged_and_stays_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    buggy, sound = Unreliable("buggy", {"apply": [KeyError("column")]}), MemoryDestination("sound")
+    summary = await sync(MemorySource({"c": assets(3)}), [buggy, sound], name="media")
+    assert summary.destinations["buggy"].error == "buggy: unexpected KeyError: 'column'"
+    assert len(sound.assets["c"]) == 3
+    assert "Traceback" in caplog.text
+
+
+class Threaded(MemoryDestination):
+    """Remembers which thread made each call, and fails when two calls overlap."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.threads: set[int] = set()
+        self.calls = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name in {"prepare", "known", "apply", "asset_ids", "remove", "build_indexes", "quarantined"}:
+            return self._watched(value)
+        return value
+
+    def _watched(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            self.calls += 1
+            entered = self.calls
+            self.threads.add(threading.get_ident())
+            try:
+                return method(*args)
+            finally:
+                assert self.calls == entered
+
+        return call
+
+
+async def test_each_destination_is_used_from_one_thread_of_its_own() -> None:
+    source, stores = Scripted({"c": assets(1_500)}), [Threaded("one"), Threaded("two")]
+    await sync(source, stores, name="media", batch=SMALL)
+    for store in stores:
+        assert len(store.threads) == 1
+        assert threading.get_ident() not in store.threads
+    assert stores[0].threads != stores[1].threads
+
+
+class Blocking(MemoryDestination):
+    """Its first write says when it has begun and waits until it may go on."""
+
+    def __init__(self, name: str = "memory") -> None:
+        super().__init__(name)
+        self.begun, self.go_on, self.done = threading.Event(), threading.Event(), threading.Event()
+
+    def apply(self, batch: Batch) -> Applied:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        applied = super().apply(batch)
+        self.done.set()
+        return applied
+
+
+async def test_a_cancelled_run_ends_after_the_write_that_was_under_way() -> None:
+    source, store = MemorySource({"c": assets(100)}), Blocking()
+    run = asyncio.create_task(sync(source, [store], name="media", batch=SMALL))
+    assert await asyncio.to_thread(store.begun.wait, 30)
+    run.cancel()
+    threading.Timer(0.05, store.go_on.set).start()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert store.done.is_set()
+    assert len(store.assets["c"]) == 3
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+    undisturbed = MemoryDestination()
+    await sync(source, [undisturbed], name="media")
+    await sync(source, [store], name="media")
+    assert content(store) == content(undisturbed)
+
+
+async def test_what_is_read_but_not_written_is_bounded_by_batches_not_by_the_collection() -> None:
+    source, store = Scripted({"c": assets(3_000)}), Blocking()
+    run = asyncio.create_task(sync(source, [store], name="media", batch=SMALL))
+    assert await asyncio.to_thread(store.begun.wait, 30)
+    for _ in range(3_000):
+        await asyncio.sleep(0)
+    waiting = len(source.pulled)
+    store.go_on.set()
+    assert (await run).exit_code == 0
+    # three assets are being written, three fill the next batch, one found it full
+    assert waiting <= 7
+    assert len(store.assets["c"]) == 3_000
+
+
+async def test_a_slow_destination_and_a_quick_one_end_equal() -> None:
+    source, slow, quick = Scripted({"c": assets(200)}), Blocking("slow"), MemoryDestination("quick")
+    run = asyncio.create_task(sync(source, [slow, quick], name="media", batch=SMALL))
+    assert await asyncio.to_thread(slow.begun.wait, 30)
+    for _ in range(500):
+        await asyncio.sleep(0)
+    slow.go_on.set()
+    assert (await run).exit_code == 0
+    assert content(slow) == content(quick)
+
+
+async def test_an_error_in_the_callers_progress_function_reaches_the_caller() -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await sync(MemorySource({"c": [asset("a")]}), [MemoryDestination()], name="media", progress=broken)
