@@ -3,3 +3,9 @@
 There is no sync logic in here. `dagster_project.components.VectorferrySync` is the component, and
 `dagster_project.definitions` the project that ``dg dev`` shows.
 """
+
+from dagster_project._partitions import CollectionPartitions, partition_key
+from dagster_project._resources import DestinationResource, SourceResource
+from dagster_project._translator import ModalityTable
+
+__all__ = ["CollectionPartitions", "DestinationResource", "ModalityTable", "SourceResource", "partition_key"]

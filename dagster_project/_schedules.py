@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import dagster as dg
@@ -31,19 +31,22 @@ def sync_schedule(settings: SyncSettings, job: AssetJob) -> dg.ScheduleDefinitio
     """
     partitions = CollectionPartitions.of(settings)
 
-    def runs(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+    def runs(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         partitions.add(context.instance, partitions.named)
-        tick = f"{context.scheduled_execution_time:%Y%m%dT%H%M}"
         keys = context.instance.get_dynamic_partitions(partitions.store_name)
-        return [dg.RunRequest(run_key=f"{tick}-{key}", partition_key=key) for key in keys]
+        if not keys:
+            yield dg.SkipReason(f"no collection is known yet; switch on {settings.name}_discovery, which adds them")
+        for key in keys:
+            yield dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y%m%dT%H%M}-{key}", partition_key=key)
 
+    status = "STOPPED" if settings.schedule is None else "RUNNING"
     try:
         return dg.ScheduleDefinition(
             name=f"{settings.name}_schedule",
             job=job,
-            cron_schedule=settings.schedule or NIGHTLY,
+            cron_schedule=NIGHTLY if settings.schedule is None else settings.schedule,
             execution_fn=runs,
-            default_status=dg.DefaultScheduleStatus.RUNNING if settings.schedule else dg.DefaultScheduleStatus.STOPPED,
+            default_status=dg.DefaultScheduleStatus[status],
             description="Syncs every known collection, each in a run of its own.",
         )
     except dg.DagsterInvalidDefinitionError:

@@ -60,6 +60,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
+def stored(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance on disk, which schedules and sensors insist on."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
+@pytest.fixture
 def load(request: pytest.FixtureRequest) -> Load:
     """Builds the definitions of a sync named `media`; keyword arguments are further attributes."""
     request.getfixturevalue("source")

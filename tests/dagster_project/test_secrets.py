@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
+
+from connector import SourceError
+from dagster_project import SourceResource
+from dagster_project._resources import resource_keys
+from dagster_project.components import VectorferrySync
+from tests.connector.worlds import Scripted
+from tests.dagster_project import plugins
+from tests.dagster_project.conftest import Load
+from tests.dagster_project.running import attempts, failure_of, materialize
+
+CANARY = "sk-canary-4f1d"
+LITERAL = {
+    "source": {"api_key": CANARY, "collections": ["ads"]},
+    "destinations": [{"type": "box", "url": f"pg://u:{CANARY}@h/d"}],
+}
+NAMED: dict[str, Any] = {
+    "source": {"api_key": "${SHELF_KEY}", "collections": ["ads"]},
+    "destinations": [{"type": "box", "url": "${BOX_URL}"}],
+}
+
+
+def configured(defs: dg.Definitions) -> dict[str, dict[str, Any]]:
+    """What the UI shows of each resource."""
+    snap = RepositorySnap.from_def(defs.get_repository_def())
+    assert snap.resources is not None
+    return {resource.name: resource.configured_values for resource in snap.resources}
+
+
+def everything_shown(defs: dg.Definitions, instance: dg.DagsterInstance) -> str:
+    """All that Dagster stores and serves of a project: its snapshot, and every event of every run."""
+    snap = dg.serialize_value(RepositorySnap.from_def(defs.get_repository_def()))
+    logs = [instance.event_log_storage.get_logs_for_run(run.run_id) for run in instance.get_runs()]
+    runs = [dg.serialize_value(run) for run in instance.get_runs()]
+    return "\n".join([snap, *runs, *(dg.serialize_value(entry) for log in logs for entry in log)])
+
+
+def test_the_ui_shows_the_names_of_variables(load: Load) -> None:
+    shown = configured(load(**NAMED))
+    assert json.loads(shown["media_source"]["settings"]) == {"api_key": "${SHELF_KEY}", "collections": ["ads"]}
+    assert json.loads(shown["media_box"]["settings"]) == {"url": "${BOX_URL}"}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_key_is_nowhere_to_be_seen(
+    load: Load, source: Scripted, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr("dagster_project._assets.RETRIES", None)
+    monkeypatch.setenv("SHELF_KEY", CANARY)
+    monkeypatch.setenv("BOX_URL", CANARY)
+    source.scan_error = SourceError("503") if fails else None
+    for attributes in (LITERAL, NAMED):
+        defs = load(**attributes)
+        assert materialize(defs, instance, "ads").success is not fails
+        assert CANARY not in everything_shown(defs, instance)
+    assert plugins.KEYS_SEEN == [CANARY, CANARY]
+
+
+def test_a_key_written_into_the_file_is_masked_and_used(load: Load, instance: dg.DagsterInstance) -> None:
+    defs = load(**LITERAL)
+    assert json.loads(configured(defs)["media_source"]["settings"])["api_key"] == "**********"
+    assert materialize(defs, instance, "ads").success
+    assert plugins.KEYS_SEEN == [CANARY]
+
+
+def test_definitions_load_with_secrets_unset_and_the_run_names_what_is_missing(
+    load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SHELF_KEY", raising=False)
+    monkeypatch.setenv("BOX_URL", "x")
+    defs = load(**NAMED)
+    dg.Definitions.validate_loadable(defs)
+    result = materialize(defs, instance, "ads")
+    assert not result.success
+    assert attempts(result) == 1
+    assert "source.api_key: environment variable SHELF_KEY is not set" in failure_of(result)
+
+
+def test_a_resource_may_be_replaced_for_a_run(
+    load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_KEY", "another key")
+    other = SourceResource(type="shelf", settings={"api_key": "${OTHER_KEY}", "collections": ["ads"]})
+    assert materialize(load(**LITERAL), instance, "ads", resources={"media_source": other}).success
+    assert plugins.KEYS_SEEN == ["another key"]
+
+
+def test_a_replaced_resource_that_does_not_fit_fails_the_run_once(load: Load, instance: dg.DagsterInstance) -> None:
+    other = SourceResource(type="shelf", settings={"api_keyy": "x", "collections": ["ads"]})
+    result = materialize(load(**LITERAL), instance, "ads", resources={"media_source": other})
+    assert attempts(result) == 1
+    assert "source.api_keyy: unknown key" in failure_of(result)
+
+
+def test_resources_have_keys_of_the_sync_s_own() -> None:
+    boxes = [{"type": "box"}, {"type": "box", "box": "other"}]
+    sync = VectorferrySync(name="media", source={"type": "shelf"}, destinations=boxes)
+    assert resource_keys(sync.settings()) == ["media_source", "media_box", "media_box_2"]
