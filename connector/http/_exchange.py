@@ -36,7 +36,6 @@ class Answer:
     """What came back. `body` is decompressed and whole."""
 
     status: int
-    reason: str
     headers: httpx.Headers
     body: bytes
 
@@ -60,7 +59,7 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes
         body = await _read(response, max_bytes)
     finally:
         await response.aclose()
-    return Answer(response.status_code, response.reason_phrase, response.headers, body)
+    return Answer(response.status_code, response.headers, body)
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
@@ -78,8 +77,12 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
 
 
 def _translated(error: Exception, host: str) -> VectorferryError:
-    if isinstance(error.__cause__, aiohttp.ClientConnectorCertificateError):
-        return SourceError(f"The certificate of {host} is not trusted; check base_url. {one_line(str(error))}")
-    if isinstance(error, httpx.TimeoutException | aiohttp.ServerTimeoutError | TimeoutError):
+    """The transport reports every lost connection as a timeout; what really happened is the cause it keeps."""
+    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        problem = one_line(str(cause.certificate_error))
+        return SourceError(f"The certificate of {host} is not trusted ({problem}); check source.base_url.")
+    if isinstance(cause, httpx.TimeoutException | TimeoutError):
         return RetryableError("no answer in time")
-    return RetryableError(f"connection failed ({type(error).__name__}: {one_line(str(error)) or 'no details'})")
+    details = str(cause.os_error) if isinstance(cause, aiohttp.ClientConnectorError) else str(cause)
+    return RetryableError(f"connection failed ({type(cause).__name__}: {one_line(details) or 'no details'})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Final, NoReturn
 from urllib.parse import urljoin, urlsplit
 
@@ -15,6 +16,7 @@ from connector.http._text import one_line, server_message, without_key
 __all__ = ["Judge", "retry_after"]
 
 TRY_AGAIN: Final = frozenset({408, 425, 429})
+STANDARD_WORDS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Judge:
@@ -48,7 +50,8 @@ class Judge:
         raise RefusedError(f"{self._host} refused {what} ({said}).", status=status)
 
     def _said(self, answer: Answer) -> str:
-        status = f"{answer.status} {one_line(answer.reason, 60)}".strip()
+        """The status in standard words: the reason phrase is the service's to choose, and could hold anything."""
+        status = f"{answer.status} {STANDARD_WORDS.get(answer.status, '')}".strip()
         words = without_key(server_message(answer.body), self._key)
         return f"{status}: {words}" if words else status
 

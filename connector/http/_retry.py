@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from connector._errors import RetryableError
 from connector.http._pace import TimeLimit
@@ -33,9 +33,7 @@ class Retries:
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._backoff = wait_exponential_jitter(
-            initial=policy.first_wait, max=policy.longest_wait, jitter=policy.first_wait
-        )
+        self._backoff = wait_exponential(policy.first_wait, policy.longest_wait) + wait_random(0, policy.first_wait)
         self._template = AsyncRetrying(
             sleep=asyncio.sleep,
             wait=self._wait,
@@ -57,7 +55,7 @@ class Retries:
 
     def _wait(self, state: RetryCallState) -> float:
         """Never shorter than the back-off, so that ``Retry-After: 0`` does not spin; jitter spreads the herd."""
-        backoff: float = self._backoff(state)
+        backoff = self._backoff(state)
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, RetryableError) or not error.after:
             return backoff

@@ -1,0 +1,1 @@
+"""Ratios measured within one run; see the marker `benchmark`."""

@@ -1,0 +1,173 @@
+"""Answers and refusals, bounds, and clean ends."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from connector._errors import QuarantineError, SourceError
+from connector._json import parse_json
+from connector.http import NotFoundError, RefusedError, UnreadableError
+from tests.connector.http.serving import client_for, client_tasks, in_turn, json, serving
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            {"success": False, "status": 400, "error": {"message": "no such field", "type": "BadRequestError"}},
+            "no such field",
+        ),
+        ({"detail": [{"msg": "no such field"}]}, "no such field"),
+        ({"error": "BadRequest", "message": "File size exceeds 1 GB", "details": {}}, "File size exceeds 1 GB"),
+        (
+            {"detail": [{"loc": ["body", "collections"], "msg": "Field required", "type": "missing"}]},
+            "body.collections: Field required",
+        ),
+        ({"detail": "Not like that"}, "Not like that"),
+        ({"code": "parameter_invalid", "message": "index_id is invalid"}, "index_id is invalid"),
+        ("Not\nlike\tthat", "Not like that"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_refusal_repeats_the_services_own_words(status: int, body: Any, said: str) -> None:
+    async with serving(in_turn(json(body, status))) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(RefusedError, match=said) as caught:
+            await client.request("POST", "/assets", json={"a": 1}, decode=parse_json)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"<html>",
+        b"\xff\x00",
+        b'{"detail": null}',
+        b'{"error": {"message": 5}}',
+        b"x" * 50_000,
+        b"[" * 9_000,
+    ],
+)
+async def test_a_refusal_in_any_other_form_is_still_one_short_message(body: bytes) -> None:
+    async with (
+        serving(in_turn(web.Response(status=400, body=body))) as server,
+        aclosing(client_for(server.url)) as client,
+    ):
+        with pytest.raises(RefusedError, match="400") as caught:
+            await client.request("GET", "/thing", decode=parse_json)
+    assert len(str(caught.value)) < 600
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_what_is_not_there_is_told_apart(status: int) -> None:
+    async with serving(in_turn(json({}, status))) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(NotFoundError, match="GET /thing"):
+            await client.request("GET", "/thing", decode=parse_json)
+
+
+async def test_json_and_parameters_are_sent() -> None:
+    async with serving(in_turn(json({}))) as server, aclosing(client_for(server.url)) as client:
+        await client.request("POST", "/assets", params={"page": 3}, json={"collections": ["ä"]}, decode=parse_json)
+    seen = server.seen[0]
+    assert (seen.method, seen.query, parse_json(seen.body)) == ("POST", {"page": "3"}, {"collections": ["ä"]})
+    assert seen.headers["Content-Type"] == "application/json"
+
+
+async def test_what_decode_quarantines_passes_through_at_once() -> None:
+    def decode(_: bytes) -> None:
+        raise QuarantineError("malformed", "not like that")
+
+    async with serving(in_turn(json({}))) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(QuarantineError):
+            await client.request("GET", "/thing", decode=decode)
+    assert len(server.seen) == 1
+
+
+async def test_a_too_large_answer_is_cut_off_while_it_comes() -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 10_000)
+
+    async with serving(endless) as server, aclosing(client_for(server.url, max_answer_bytes=1_000_000)) as client:
+        with pytest.raises(UnreadableError, match="larger than 1,000,000 bytes"):
+            await client.request("GET", "/thing", decode=parse_json)
+    assert len(server.seen) == 1
+
+
+async def test_a_small_answer_that_grows_when_decompressed_counts_in_full() -> None:
+    bomb = web.Response(body=zlib.compress(b"x" * 5_000_000), headers={"Content-Encoding": "deflate"})
+    async with serving(in_turn(bomb)) as server, aclosing(client_for(server.url, max_answer_bytes=1_000_000)) as client:
+        with pytest.raises(UnreadableError, match="larger"):
+            await client.request("GET", "/thing", decode=parse_json)
+
+
+async def test_no_more_requests_at_once_than_allowed() -> None:
+    at_once = most = 0
+    full = asyncio.Event()
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        if most == 5:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0.01)
+        at_once -= 1
+        return json({})
+
+    async with serving(handler) as server, aclosing(client_for(server.url, concurrency=5)) as client:
+        await asyncio.gather(*(client.request("GET", f"/{n}", decode=parse_json) for n in range(30)))
+    assert most == 5
+
+
+async def test_cancelled_requests_leave_no_task_and_no_slot_taken() -> None:
+    asked = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/stuck":
+            asked.set()
+            await asyncio.sleep(30)
+        return json({})
+
+    async with serving(handler) as server, aclosing(client_for(server.url, concurrency=1)) as client:
+        stuck = asyncio.create_task(client.request("GET", "/stuck", decode=parse_json))
+        await asked.wait()
+        stuck.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stuck
+        before = client_tasks()
+        assert await client.request("GET", "/thing", decode=parse_json) == {}
+        assert client_tasks() <= before
+
+
+def test_a_client_opens_again_in_another_event_loop() -> None:
+    async def once() -> None:
+        async with serving(in_turn(json({}))) as server:
+            client._address.base_url = server.url
+            await asyncio.gather(*(client.request("GET", "/thing", decode=parse_json) for _ in range(4)))
+            await client.aclose()
+            await client.aclose()
+
+    client = client_for("http://127.0.0.1", concurrency=1, requests_per_minute=60_000)
+    asyncio.run(once())
+    asyncio.run(once())
+    assert client.usage.requests == 8
+
+
+async def test_a_certificate_that_is_not_trusted_stops_at_once(untrusted_https: str) -> None:
+    async with aclosing(client_for(untrusted_https)) as client:
+        with pytest.raises(SourceError, match=r"certificate.*not trusted.*base_url"):
+            await client.request("GET", "/thing", decode=parse_json)
+    assert client.usage.requests == 1

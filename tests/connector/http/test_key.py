@@ -1,0 +1,164 @@
+"""The key goes to one host, and to no message, log or repr."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from contextlib import aclosing
+
+import aiohttp
+import httpx
+import pytest
+from aiohttp import http_exceptions, web
+from pydantic import SecretStr
+
+from connector import ConfigurationError, CredentialsError, SourceError, VectorferryError
+from connector._json import parse_json
+from connector.http import ApiClient
+from connector.http._exchange import LIBRARY_FAILURES
+from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
+
+
+async def test_the_key_travels_as_a_bearer_beside_the_extra_headers() -> None:
+    async with (
+        serving(in_turn(json({}))) as server,
+        aclosing(client_for(server.url, headers={"X-Namespace": "ns_1"})) as client,
+    ):
+        await client.request("GET", "/thing", decode=parse_json)
+    headers = server.seen[0].headers
+    assert (headers["Authorization"], headers["X-Namespace"]) == (f"Bearer {KEY}", "ns_1")
+
+
+async def test_a_service_may_want_the_key_in_a_header_of_its_own() -> None:
+    async with serving(in_turn(json({}))) as server, aclosing(client_for(server.url, key_header="x-api-key")) as client:
+        await client.request("GET", "/thing", decode=parse_json)
+    assert server.seen[0].headers["x-api-key"] == KEY
+    assert "Authorization" not in server.seen[0].headers
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(status: int) -> None:
+    async with serving(in_turn(json({}))) as other:
+        location = f"http://somebody:secret@{other.host}/thing"
+        async with (
+            serving(in_turn(json({}, status, location=location))) as server,
+            aclosing(client_for(server.url)) as client,
+        ):
+            with pytest.raises(SourceError, match=f"redirects .* to {other.host}") as caught:
+                await client.request("GET", "/thing", decode=parse_json)
+    assert "secret" not in str(caught.value)
+    assert len(server.seen) == 1
+    assert other.seen == []
+
+
+async def test_a_proxy_of_the_environment_never_sees_a_key_sent_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(in_turn(json({}))) as proxy, serving(in_turn(json({}))) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        async with aclosing(client_for(server.url)) as client:
+            await client.request("GET", "/thing", decode=parse_json)
+    assert proxy.seen == []
+    assert len(server.seen) == 1
+
+
+async def test_unusable_proxy_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "gopher://127.0.0.1:70")
+    client = client_for("https://127.0.0.1")
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
+        await client.request("GET", "/thing", decode=parse_json)
+
+
+def _echo(status: int) -> Callable[[web.Request], web.Response]:
+    def answer(request: web.Request) -> web.Response:
+        said = request.headers["Authorization"]
+        return web.Response(
+            status=status,
+            headers={"Location": f"http://{said.rpartition(' ')[2]}.example.com/", "X-Echo": said},
+            text=f'{{"error": {{"message": "bad key: {said}"}}}}',
+        )
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 422, 429, 500])
+async def test_a_service_that_echoes_the_key_does_not_bring_it_into_errors_or_logs(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    echo = _echo(status)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return echo(request)
+
+    async with serving(handler) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(VectorferryError) as caught:
+            await client.request("GET", "/thing", decode=parse_json)
+    assert_silent(caught.value, client)
+    assert KEY not in caplog.text
+
+
+async def test_a_reason_phrase_is_not_repeated() -> None:
+    answer = web.Response(status=400, reason=f"Not {KEY}")
+    async with serving(in_turn(answer)) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(VectorferryError, match="400 Bad Request") as caught:
+            await client.request("GET", "/thing", decode=parse_json)
+    assert_silent(caught.value, client)
+
+
+async def test_failed_connections_do_not_bring_it_either(unused_tcp_port: int) -> None:
+    async with aclosing(client_for(f"http://127.0.0.1:{unused_tcp_port}")) as client:
+        with pytest.raises(VectorferryError) as caught:
+            await client.request("GET", "/thing", decode=parse_json)
+    assert_silent(caught.value, client)
+
+
+async def test_too_large_answers_do_not_bring_it_either() -> None:
+    async with (
+        serving(in_turn(json(["x" * 5_000]))) as server,
+        aclosing(client_for(server.url, max_answer_bytes=1_000)) as client,
+    ):
+        with pytest.raises(VectorferryError) as caught:
+            await client.request("GET", "/thing", decode=parse_json)
+    assert_silent(caught.value, client)
+
+
+def assert_silent(error: VectorferryError, client: ApiClient) -> None:
+    """Neither the error as anybody may print it, nor an exception behind it that holds the request."""
+    printed = "".join(traceback.format_exception(error))
+    assert KEY not in printed + repr(error) + repr(client) + repr(vars(error)) + repr(client._settings)
+    assert isinstance(error.__context__, VectorferryError | None)
+    assert isinstance(error.__cause__, VectorferryError | None)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_key_names_the_setting(status: int) -> None:
+    body = {"success": False, "status": status, "error": {"message": "Invalid API key", "type": "UnauthorizedError"}}
+    async with serving(in_turn(json(body, status))) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(CredentialsError, match=r"Invalid API key.*source.api_key \(by default \$\{SOME_KEY\}\)"):
+            await client.request("GET", "/thing", decode=parse_json)
+
+
+@pytest.mark.parametrize("key", ["", "  ", "${SOME_KEY}", "sk_a\nX-Evil: 1", "sk_ä", "sk_\x00"])
+def test_a_key_that_cannot_be_sent_is_a_configuration_error(key: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"source\.api_key") as caught:
+        client_for("http://127.0.0.1", api_key=SecretStr(key))
+    assert not key.strip() or key.startswith("${") or key not in str(caught.value)
+
+
+def test_a_header_that_cannot_be_sent_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="X-Namespace"):
+        client_for("http://127.0.0.1", headers={"X-Namespace": "ns\r\nX-Evil: 1"})
+
+
+def _exceptions_of(*modules: object) -> list[type[Exception]]:
+    found = {thing for module in modules for thing in vars(module).values() if isinstance(thing, type)}
+    kinds = (kind for kind in found if issubclass(kind, Exception) and not kind.__name__.startswith("WS"))
+    return sorted(kinds, key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize(
+    "kind", _exceptions_of(httpx, aiohttp.client_exceptions, http_exceptions), ids=lambda kind: kind.__name__
+)
+def test_every_exception_of_the_libraries_is_translated(kind: type[Exception]) -> None:
+    assert issubclass(kind, LIBRARY_FAILURES)

@@ -1,0 +1,59 @@
+"""JSON from outside: what is read, what is refused, and one spelling for equal values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector._json import canonical_json, parse_json
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def test_nan_and_infinities_are_read() -> None:
+    nan, infinity, minus = parse_json(b"[NaN, Infinity, -Infinity]")
+    assert math.isnan(nan)
+    assert (infinity, minus) == (math.inf, -math.inf)
+
+
+def test_lone_surrogates_are_read() -> None:
+    assert parse_json(b'"a\\ud800b"') == "a\ud800b"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>Bad gateway</html>", b'{"results": [1, 2', b'"\xff\xfe', b"[" * 200_000, b"1" * 10_000 + b"x"]
+)
+def test_anything_but_one_whole_value_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_json(body)
+
+
+@given(values)
+def test_order_of_keys_does_not_matter(value: Any) -> None:
+    assert canonical_json(_reversed(value)) == canonical_json(value)
+
+
+def test_integers_beyond_64_bits_and_lone_surrogates_have_a_spelling() -> None:
+    assert canonical_json({"b": 2**70, "a": "\ud800"}) == b'{"a":"\\ud800","b":1180591620717411303424}'
+
+
+def test_nesting_too_deep_is_a_value_error() -> None:
+    value: Any = "\ud800"
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(ValueError, match="deep"):
+        canonical_json(value)
+
+
+def _reversed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _reversed(value[key]) for key in reversed(value)}
+    return [_reversed(item) for item in value] if isinstance(value, list) else value
