@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from connector.sandbox._documented import documented_assets
 from connector.sandbox._library import Library, StoredAsset
@@ -42,8 +43,8 @@ def _shot(shots: Iterator[Shot]) -> Iterator[StoredAsset]:
 
 def _videos() -> Iterator[Shot]:
     for video in VIDEOS:
-        for take, place in enumerate((*video.places, *video.places)):
-            moments = tuple(one._replace(seen=f"{one.seen}, {place}") for one in _cut(video.moments, take))
+        for take, (speed, place) in enumerate(product(("", " in slow motion"), video.places)):
+            moments = tuple(one._replace(seen=f"{one.seen},{speed} {place}") for one in _cut(video.moments, take))
             slug = f"{video.slug}-{take + 1}"
             metadata = {"hello": "world", "place": place, "take": take + 1}
             yield Shot("quickstart", slug, "video", video.author, video.tags, _LANGUAGES[take % 4], moments, metadata)
@@ -56,12 +57,12 @@ def _notes() -> Iterator[Shot]:
 
 
 def _products() -> Iterator[Shot]:
-    for product in PRODUCTS:
+    for item in PRODUCTS:
         for view, backdrop in enumerate(_BACKDROPS):
-            moments = (Moment(f"{product.described}, {backdrop}", "", product.written),)
-            metadata = {"sku": f"{product.slug.upper()}-{view + 1:02}", "price": 9.5 + len(product.slug) * 3 + view}
-            slug = f"{product.slug}-{view + 1}"
-            yield Shot("product-shots", slug, "image", product.author, product.tags, "en", moments, metadata)
+            moments = (Moment(f"{item.described}, {backdrop}", "", item.written),)
+            metadata = {"sku": f"{item.slug.upper()}-{view + 1:02}", "price": 9.5 + len(item.slug) * 3 + view}
+            slug = f"{item.slug}-{view + 1}"
+            yield Shot("product-shots", slug, "image", item.author, item.tags, "en", moments, metadata)
 
 
 def _lessons() -> Iterator[Shot]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 
-from connector.sandbox._faults import Faults
+from pydantic import TypeAdapter, ValidationError
+
+from connector.sandbox._faults import Fault, Faults
 from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
 from connector.sandbox._request_log import RequestLog
 
 __all__ = ["ControlApi"]
 
+_RULES: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
+
 
 class ControlApi:
-    """The sandbox's own endpoints. They need no key, are not counted and know no faults."""
+    """The sandbox's own endpoints. They need no key, are not counted and know no faults; only loopback may use them."""
 
-    def __init__(self, requests: RequestLog, faults: Faults) -> None:
+    def __init__(self, requests: RequestLog, faults: Faults, edits: Sequence[Route]) -> None:
         self._requests = requests
         self._faults = faults
+        self._edits = edits
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -24,10 +30,16 @@ class ControlApi:
         return [
             Route("control", "GET", "/_sandbox/requests", self._counts),
             Route("control", "POST", "/_sandbox/requests/reset", self._reset),
+            Route("control", "GET", "/_sandbox/faults", self._hits),
+            Route("control", "POST", "/_sandbox/faults", self._add),
+            Route("control", "DELETE", "/_sandbox/faults", self._clear),
+            *self._edits,
         ]
 
     def authorize(self, request: Request) -> None:
-        """Anyone on loopback may."""
+        """Raises `RefusedError` for whoever is not on this machine."""
+        if not ip_address(request.peer).is_loopback:
+            raise RefusedError(403, "Only a client on this machine may use /_sandbox")
 
     def refuse(self, refusal: RefusedError, _style: str | None = None) -> Reply:
         """A plain message."""
@@ -38,4 +50,19 @@ class ControlApi:
 
     def _reset(self, _request: Request) -> Reply:
         self._requests.reset()
+        return json_reply({})
+
+    def _hits(self, _request: Request) -> Reply:
+        return json_reply({"hits": self._faults.hits()})
+
+    def _add(self, request: Request) -> Reply:
+        try:
+            self._faults.add(*_RULES.validate_json(request.body))
+        except ValidationError as error:
+            problems = [{"loc": one["loc"], "msg": one["msg"]} for one in error.errors()]
+            raise RefusedError(422, "Not a list of fault rules", details=problems) from None
+        return json_reply({})
+
+    def _clear(self, _request: Request) -> Reply:
+        self._faults.clear()
         return json_reply({})

@@ -88,7 +88,7 @@ def _image() -> StoredAsset:
         "modality": "image",
     }
     # The guide prints the first two numbers of this vector and leaves out the rest.
-    vector = PatchedVector("an example image", "multimodal-v1", (-0.022097813, 0.021723306))
+    vector = PatchedVector("an example", "multimodal-v1", (-0.022097813, 0.021723306))
     asset.features[IMAGE_FEATURE] = StoredFeature(IMAGE_FEATURE, IMAGE_ASSET, fields, {"multimodal-v1": vector})
     return asset
 

@@ -12,7 +12,7 @@ import numpy as np
 from connector._records import DenseVector, SparseVector
 from connector.sandbox._words import concept
 
-__all__ = ["MODELS", "embed_sparse", "embed_text"]
+__all__ = ["MODELS", "embed_sparse", "embed_text", "words_of"]
 
 MODELS: dict[str, int | None] = {
     "multimodal-v1": 1408,
@@ -60,6 +60,11 @@ def embed_sparse(text: str) -> SparseVector:
     indices = np.array(sorted(weights), dtype=np.int32)
     values = np.array([weights[index] for index in sorted(weights)], dtype=np.float32)
     return SparseVector(indices, values)
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The concepts that a text names, each once."""
+    return frozenset(_concepts(text))
 
 
 def _concepts(text: str) -> Counter[str]:

@@ -21,6 +21,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     origin: str
+    peer: str = "127.0.0.1"
     params: tuple[str, ...] = ()
     prefix: str = ""
     shifted_rows: int = 0

@@ -13,6 +13,7 @@ from connector.sandbox._control import ControlApi
 from connector.sandbox._faults import Faults
 from connector.sandbox._generated import generated_library
 from connector.sandbox._mixpeek._api import MixpeekApi
+from connector.sandbox._mixpeek._control import editor_routes
 from connector.sandbox._mixpeek._editor import MixpeekEditor
 from connector.sandbox._request_log import RequestLog
 from connector.sandbox._server import Server
@@ -37,7 +38,7 @@ class Sandbox:
         library = generated_library(self.settings.generate) if self.settings.generate else described_library()
         self.mixpeek = MixpeekEditor(library)
         api = MixpeekApi(library, self.settings.mixpeek, self.settings.api_key)
-        control = ControlApi(self.requests, self.faults)
+        control = ControlApi(self.requests, self.faults, editor_routes(self.mixpeek))
         self._server = Server([api], control, library, self.settings, self.requests, self.faults)
         self._host = host
         self._port = port

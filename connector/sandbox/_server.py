@@ -118,4 +118,4 @@ async def _read(raw: web.BaseRequest) -> Request:
     while raw.body_exists and len(body) < _LARGEST_BODY and (more := await raw.content.read(_LARGEST_BODY)):
         body += more
     origin = f"http://{raw.headers.get('Host', 'localhost')}"
-    return Request(raw.method, raw.rel_url.raw_path, raw.query, raw.headers, body, origin)
+    return Request(raw.method, raw.rel_url.raw_path, raw.query, raw.headers, body, origin, raw.remote or "127.0.0.1")

@@ -12,6 +12,8 @@ from connector.sandbox._mixpeek._collections import CollectionHandlers
 from connector.sandbox._mixpeek._context import Context
 from connector.sandbox._mixpeek._errors import error_body
 from connector.sandbox._mixpeek._features import FeatureHandlers
+from connector.sandbox._mixpeek._search import SearchHandlers
+from connector.sandbox._mixpeek._tasks import TaskHandlers
 from connector.sandbox._settings import MixpeekDialect
 
 __all__ = ["MixpeekApi"]
@@ -28,8 +30,8 @@ class MixpeekApi:
         self._bearer = f"Bearer {api_key}"
         self._namespaces = {*dialect.namespaces, *(f"ns_{name}" for name in dialect.namespaces)}
         context = Context(library, dialect)
-        handlers = (AssetHandlers(context), CollectionHandlers(context), FeatureHandlers(context))
-        self._routes = [route for handler in handlers for route in handler.routes()]
+        kinds = (AssetHandlers, CollectionHandlers, FeatureHandlers, SearchHandlers, TaskHandlers)
+        self._routes = [route for kind in kinds for route in kind(context).routes()]
 
     @property
     def routes(self) -> Sequence[Route]:

@@ -9,6 +9,7 @@ from connector.sandbox._http import RefusedError, Reply, Request, Route, json_re
 from connector.sandbox._library import StoredCollection
 from connector.sandbox._mixpeek._context import Context
 from connector.sandbox._mixpeek._paging import Page, page_url
+from connector.sandbox._vectors import VectorSource
 
 __all__ = ["CollectionHandlers"]
 
@@ -65,8 +66,8 @@ class CollectionHandlers:
     def _models(self) -> dict[str, Any]:
         found: dict[str, dict[str, Any]] = {}
         for feature in self._context.library.walk(self._context.library.collections.values()):
-            for name in feature.vectors:
-                model = found.setdefault(name, _model(name))
+            for name, source in feature.vectors.items():
+                model = found.get(name) or found.setdefault(name, _model(name, source))
                 modality = feature.fields.get("modality")
                 if modality not in model["supported_modalities"]:
                     model["supported_modalities"].append(modality)
@@ -95,7 +96,7 @@ def _row(collection: StoredCollection) -> dict[str, Any]:
     }
 
 
-def _model(name: str) -> dict[str, Any]:
-    size = MODELS.get(name)
-    sparse = name in MODELS and size is None
-    return {"supported_modalities": [], "vector_type": "sparse" if sparse else "dense", "size": size}
+def _model(name: str, source: VectorSource) -> dict[str, Any]:
+    vector = source.dense()
+    size = MODELS.get(name) if vector is None else len(vector)
+    return {"supported_modalities": [], "vector_type": "dense" if size else "sparse", "size": size}

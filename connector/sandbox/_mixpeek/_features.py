@@ -44,10 +44,10 @@ class FeatureHandlers:
     def page(self, request: Request) -> Reply:
         """Some features from `offset_feature_id` on, never with vectors."""
         body = parse_body(FeatureList, request.body, self._context.dialect)
-        size = Page.asked(request, self._context.dialect.page_size_cap)
+        asked = Page.asked(request, self._context.dialect.page_size_cap)
         found = self._chosen(body)
-        start = self._start(found, request.query.get("offset_feature_id"))
-        page = Page(start // size.size + 1, size.size)
+        start = self._start(found, request)
+        page = Page(start // asked.size + 1, asked.size)
         rows = islice(found, start, start + page.size)
         shown = [select(self._context.show_feature(one, signed=body.return_urls), body.select) for one in rows]
         pagination = page.pagination(len(found), page_url(request, "/features"), number_key="current_page")
@@ -72,11 +72,12 @@ class FeatureHandlers:
         every = self._context.library.walk(self._context.library.named(body.names()))
         return sort_rows((one for one in every if matches(one.fields, body.filters)), body.sort, _fields)
 
-    def _start(self, features: list[StoredFeature], offset: str | None) -> int:
+    def _start(self, features: list[StoredFeature], request: Request) -> int:
+        offset = request.query.get("offset_feature_id")
         if offset is None:
             return 0
         position = next((n for n, feature in enumerate(features) if feature.feature_id == offset), len(features))
-        return position if self._context.dialect.offset_inclusive else position + 1
+        return max(0, position + (not self._context.dialect.offset_inclusive) - request.shifted_rows)
 
 
 def _fields(feature: StoredFeature) -> dict[str, object]:
