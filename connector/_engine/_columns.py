@@ -58,7 +58,8 @@ def short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, str):
-        return repr(value[:40] + "…" if len(value) > 40 else value)
+        shown = repr(value[:60])
+        return shown if len(shown) <= 60 else shown[:59] + "…"
     if isinstance(value, int) and value.bit_length() > 100:
         return "a very large number"
     return repr(value)[:60] if isinstance(value, int | float | datetime) else f"a value of type {type(value).__name__}"

@@ -40,7 +40,7 @@ class _Column:
         try:
             return coerce(value, self.type)
         except ValueError as error:
-            detail = f"column {self.name}: {self.path} holds {short(value)}, which does not fit {self.type}"
+            detail = f"column {self.name}: {short(value)} does not fit {self.type} (path {self.path})"
             raise QuarantineError(Reason.BAD_VALUE, detail) from error
 
 

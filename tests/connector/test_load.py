@@ -91,7 +91,7 @@ def test_a_value_that_does_not_fit_sets_its_feature_aside_and_says_where() -> No
     )
     assert (record.asset_id, record.feature_id, record.modality) == ("a", "s", "video")
     assert record.reason is Reason.BAD_VALUE
-    assert record.detail == "column year: metadata.year holds 'soon', which does not fit integer"
+    assert record.detail == "column year: 'soon' does not fit integer (path metadata.year)"
 
 
 def test_one_bad_feature_does_not_stop_its_neighbours() -> None:
@@ -226,6 +226,21 @@ def test_the_row_hash_covers_columns_metadata_and_extra_but_no_vector() -> None:
     ]
     assert len({base.row_hash, *(one(each).row_hash for each in changed)}) == 4
     assert len(base.row_hash) == 16
+
+
+def test_weights_are_rows_and_bytes() -> None:
+    empty = load(Asset("a", "v1"))
+    assert (empty.rows, load(Rejected("a", Reason.UNREADABLE, "no")).rows) == (1, 1)
+    one_more = load(asset("a", features=[feature("s", vectors={"v": np.zeros(1000, dtype=np.float32)})]))
+    two_more = load(asset("a", features=[feature("s", text="x" * 1000), feature("t", "smell")]))
+    assert (one_more.rows, two_more.rows) == (1, 2)
+    assert empty.bytes + 4000 < one_more.bytes < empty.bytes + 5000
+    assert empty.bytes + 1000 < two_more.bytes < empty.bytes + 2000
+
+
+def test_features_are_in_the_order_of_their_ids() -> None:
+    record = loaded(asset("a", features=[feature("b"), feature("a", "image"), feature("c")]))
+    assert [f.feature_id for f in record.features] == ["a", "b", "c"]
 
 
 def test_the_ledgers_fingerprint_follows_source_and_mapping() -> None:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from tenacity import AsyncRetrying, RetryCallState
 
 from connector import (
     Applied,
+    Asset,
     Batch,
     BatchLimits,
     ConfigurationError,
+    Counts,
     CredentialsError,
     DestinationError,
+    Listing,
     MemoryDestination,
     MemorySource,
+    Reason,
+    Rejected,
     RetryableError,
     VectorferryError,
     sync,
 )
+from connector._engine._lane import _wait
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
 
 SMALL = BatchLimits(rows=9)
@@ -103,6 +110,89 @@ async def test_a_hiccup_that_stays_is_a_failure() -> None:
     with pytest.raises(DestinationError, match="memory: still failing after 5 attempts: deadlock detected"):
         await sync(MemorySource({"c": assets(3)}), [store], name="media")
     assert len(store.errors["apply"]) == 4
+
+
+def test_the_wait_is_the_one_asked_for_within_reason() -> None:
+    def wait(error: Exception) -> float:
+        state = RetryCallState(AsyncRetrying(), None, (), {})
+        state.set_exception((type(error), error, None))
+        return _wait(state)
+
+    assert wait(RetryableError("busy", after=7)) == 7
+    assert wait(RetryableError("busy", after=86_400)) == 30
+    assert 0 <= wait(RetryableError("busy")) <= 0.2
+
+
+async def test_a_run_that_waits_to_try_again_can_be_cancelled() -> None:
+    failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Busy(MemoryDestination):
+        def apply(self, batch: Batch) -> Applied:
+            loop.call_soon_threadsafe(failed.set)
+            raise RetryableError(f"{batch.collection} is locked", after=30)
+
+    run = asyncio.create_task(sync(MemorySource({"c": assets(3)}), [Busy()], name="media"))
+    await failed.wait()
+    run.cancel()
+    async with asyncio.timeout(10):
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+
+async def test_a_summary_does_not_grow_with_what_a_destination_refuses() -> None:
+    class Refusing(MemoryDestination):
+        def apply(self, batch: Batch) -> Applied:
+            applied = super().apply(batch)
+            applied.rejected += [Rejected(each.asset_id, Reason.REFUSED, "no") for each in batch.assets]
+            return applied
+
+    summary = await sync(MemorySource({"c": assets(250)}), [Refusing()], name="media", batch=SMALL)
+    told = summary.destinations["memory"]
+    assert len(told.applied.rejected) == len(told.by_collection["c"].rejected) == 100
+
+
+async def test_a_scan_ends_early_once_every_destination_has_failed() -> None:
+    listed: list[Listing] = []
+
+    class Source(MemorySource):
+        async def scan(self, collection: str) -> AsyncIterator[Listing]:
+            async for listing in super().scan(collection):
+                listed.append(listing)
+                yield listing
+
+    broken = Unreliable(errors={"known": [DestinationError("gone")]})
+    with pytest.raises(DestinationError):
+        await sync(Source({"c": assets(5_000)}), [broken], name="media")
+    assert len(listed) == 500
+
+
+async def test_a_source_that_reads_ahead_in_a_task_of_its_own_loses_nothing() -> None:
+    class Eager(Scripted):
+        async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+            queue: asyncio.Queue[Asset | None] = asyncio.Queue(maxsize=5)
+
+            async def read() -> None:
+                async for listing in listings:
+                    await queue.put(self.assets[collection][listing.asset_id])
+                await queue.put(None)
+
+            reading = asyncio.create_task(read())
+            while found := await queue.get():
+                yield found
+            await reading
+
+    class Overlapping(MemoryDestination):
+        def apply(self, batch: Batch) -> Applied:
+            threading.Event().wait(0.001)
+            return super().apply(batch)
+
+    source, store = Eager({"c": assets(600)}), Overlapping()
+    source.listed_first = [Listing(f"bad\0{number}", "v1") for number in range(40)]
+    source.listed_last = [Listing(f"bad\0{number}", "v1") for number in range(40, 80)]
+    summary = await sync(source, [store], name="media", batch=BatchLimits(rows=4))
+    assert (len(store.assets["c"]), store.quarantined("c"), summary.exit_code) == (600, 80, 3)
+    assert summary.destinations["memory"].applied.assets == Counts(inserted=600, quarantined=80)
 
 
 async def test_a_bug_in_a_destination_is_logged_and_stays_its_own(caplog: pytest.LogCaptureFixture) -> None:

@@ -149,6 +149,7 @@ class Scripted(MemorySource):
     scan_error: VectorferryError | None = None
     pull_error: VectorferryError | None = None
     listed_first: Sequence[Listing] = ()
+    listed_last: Sequence[Listing] = ()
     instead: dict[str, Rejected | None]
 
     def __init__(self, assets: dict[str, list[Asset]]) -> None:
@@ -160,6 +161,8 @@ class Scripted(MemorySource):
         for listing in self.listed_first:
             yield listing
         async for listing in super().scan(collection):
+            yield listing
+        for listing in self.listed_last:
             yield listing
         if self.scan_error:
             raise self.scan_error
