@@ -13,11 +13,12 @@ from rich.text import Text
 
 from connector._destination import SearchAnswer
 from connector.cli._console import plain, printable
-from connector.cli._tables import make_table
+from connector.cli._tables import cell, make_table
 
 __all__ = ["show_answer"]
 
-TEXTS: Final = ("text", "description", "transcription", "caption")
+NUMBERS: Final = ("distance", "seconds")
+TEXTS: Final = ("description", "caption", "transcription", "text")
 VECTOR: Final = re.compile(r"'([\[{])([^,'\]}]+,[^,'\]}]+),[^'\]}]{40,}([\]}][^']*)'")
 
 
@@ -30,7 +31,9 @@ def show_answer(answer: SearchAnswer, console: Console) -> None:
 def _coloured(statement: str) -> Text:
     """Lines are left as they are, so that they can be copied."""
     lines = "\n".join(printable(line) for line in statement.splitlines())
-    return Syntax("", "sql", theme="ansi_dark", background_color="default").highlight(lines)
+    coloured = Syntax("", "sql", theme="ansi_dark", background_color="default").highlight(lines)
+    coloured.rstrip()
+    return coloured
 
 
 def _shortened(statement: str) -> str:
@@ -39,10 +42,10 @@ def _shortened(statement: str) -> str:
 
 
 def _table(answer: SearchAnswer) -> Table:
-    table = make_table("distance", "feature", "seconds", "collection", numbers=("distance", "seconds"))
+    table = make_table("distance", "feature", "seconds", "collection", numbers=NUMBERS, cut=("feature",))
     for row in answer.rows:
-        feature = Text(plain(_text(row), 400)) + Text(f"\n{plain(row.get('feature_id', ''))}", style="dim")
-        table.add_row(_distance(row), feature, _seconds(row), Text(plain(row.get("collection", ""))))
+        feature = cell(plain(_text(row), 400)).append(f"\n{plain(row.get('feature_id', ''))}", style="dim")
+        table.add_row(_distance(row), feature, _seconds(row), cell(plain(row.get("collection", ""), 24)))
     return table
 
 

@@ -22,3 +22,4 @@ def demo(
     told = demonstrate(results(quiet=as_json), fresh=fresh)
     if as_json:
         print_json(told)
+    raise typer.Exit(told["exit_code"])

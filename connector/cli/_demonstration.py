@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.rule import Rule
+from rich.text import Text
 
 from connector._config import parse_settings
 from connector._destination import Destination, SearchAnswer, SearchQuery
@@ -29,6 +30,7 @@ __all__ = ["demonstrate"]
 CONFIG: Final = Path(".vectorferry/demo.yaml")
 VECTOR_NAME: Final = "multimodal-v1"
 WORDS: Final = "a dog leaps over a fence"
+OPENING: Final = 10
 ROWS: Final = 3
 
 CONFIG_TEXT: Final = """\
@@ -45,7 +47,8 @@ destinations:
 NEXT: Final = """\
 With what is stored now:
   vectorferry status -c {config}
-  vectorferry search -c {config} --like {feature_id}
+  vectorferry search -c {config} --vector-name {vector_name} \\
+    --like {feature_id}
 
 With your own media and your own Postgres:
   vectorferry init      writes vectorferry.yaml; set the variables that it names
@@ -62,8 +65,10 @@ def demonstrate(console: Console, *, fresh: bool) -> Mapping[str, Any]:
         with opened(settings, 0) as destination:
             if fresh:
                 _forget(settings, destination)
-            first = _sync(settings, "1. Sync everything that a local stand-in for Mixpeek holds", console)
-            second = _sync(settings, "2. Sync again: nothing has changed there", console)
+            _title("1. Sync everything that a local stand-in for Mixpeek holds", console)
+            show_summary(first := _sync(settings), console)
+            _title("2. Sync again: nothing has changed there", console)
+            show_summary(second := _sync(settings), console, brief=True)
             asked = _ask_all(destination, console)
         _write_config(sandbox)
     _show_next(asked, console)
@@ -92,12 +97,9 @@ def _forget(settings: SyncSettings, destination: Destination) -> None:
         destination.remove(collection, list(destination.asset_ids(collection)))
 
 
-def _sync(settings: SyncSettings, title: str, console: Console) -> Summary:
-    _title(title, console)
+def _sync(settings: SyncSettings) -> Summary:
     with progress_shown() as progress:
-        summary = run_sync(settings, progress=progress)
-    show_summary(summary, console)
-    return summary
+        return run_sync(settings, progress=progress)
 
 
 def _ask_all(destination: Destination, console: Console) -> list[tuple[str, SearchAnswer]]:
@@ -106,13 +108,12 @@ def _ask_all(destination: Destination, console: Console) -> list[tuple[str, Sear
     in_words = _ask(destination, f"3. Which video segments are near the words “{WORDS}”?", near, console)
     if not in_words[1].rows:
         raise DestinationError("the demo finds none of its own videos; run `vectorferry demo --fresh`")
-    best = in_words[1].rows[0]
-    like = SearchQuery(Modality.VIDEO, VECTOR_NAME, like=best["feature_id"], limit=ROWS)
+    best = in_words[1].rows[0]["feature_id"]
+    like = SearchQuery(Modality.VIDEO, VECTOR_NAME, like=best, limit=ROWS)
     alike = _ask(destination, "4. Which segments are most like the first of these?", like, console)
-    only = SearchQuery(
-        Modality.VIDEO, VECTOR_NAME, like=best["feature_id"], limit=ROWS, filters={"collection": best["collection"]}
-    )
-    filtered = _ask(destination, f"5. … and only in the collection {plain(best['collection'])}?", only, console)
+    filters = {"start_time": {"lt": OPENING}}
+    openings = SearchQuery(Modality.VIDEO, VECTOR_NAME, like=best, limit=ROWS, filters=filters)
+    filtered = _ask(destination, f"5. … and begin within the first {OPENING} seconds?", openings, console)
     return [in_words, alike, filtered]
 
 
@@ -124,10 +125,12 @@ def _ask(destination: Destination, text: str, query: SearchQuery, console: Conso
 
 
 def _title(text: str, console: Console) -> None:
-    console.print(Rule(text, align="left", style="none"))
+    console.print()
+    console.print(Rule(Text(text), align="left", style="none"))
 
 
 def _show_next(asked: list[tuple[str, SearchAnswer]], console: Console) -> None:
     _title("Next", console)
     feature_id = plain(asked[0][1].rows[0]["feature_id"])
-    console.print(NEXT.format(config=CONFIG, feature_id=feature_id), markup=False, soft_wrap=True)
+    text = NEXT.format(config=CONFIG, vector_name=VECTOR_NAME, feature_id=feature_id)
+    console.print(text, markup=False, soft_wrap=True)

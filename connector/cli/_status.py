@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console
@@ -16,9 +16,11 @@ from connector._errors import VectorferryError
 from connector._settings import SyncSettings
 from connector.cli._console import complain, plain, print_json, results
 from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
-from connector.cli._tables import counted, make_table
+from connector.cli._tables import cell, counted, make_table
 
 __all__ = ["status"]
+
+COLLECTIONS_SHOWN: Final = 12
 
 
 def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: AsJson = False) -> None:
@@ -70,7 +72,9 @@ def _show(answer: Status | VectorferryError, console: Console) -> None:
 
 
 def _table(answer: Status) -> Table:
-    table = make_table("table", "collection", "rows", "details", numbers=("rows",))
+    table = make_table(
+        "table", "collection", "rows", "details", numbers=("rows",), cut=("table", "collection", "details")
+    )
     _add(table, "assets", answer.assets, "")
     for entry in answer.tables:
         details = ", ".join(
@@ -81,11 +85,12 @@ def _table(answer: Status) -> Table:
 
 
 def _add(table: Table, name: str, collections: Mapping[str, int], details: str) -> None:
-    for line, (collection, rows) in enumerate(sorted(collections.items())):
-        first = line == 0
-        table.add_row(
-            Text(plain(name) if first else ""), Text(plain(collection)), f"{rows:,}", Text(details if first else "")
-        )
+    """The name and details stand once, beside the first collection; very many collections are only added up."""
+    if len(collections) > COLLECTIONS_SHOWN:
+        collections = {f"all {len(collections):,}": sum(collections.values())}
+    for collection, rows in sorted(collections.items()):
+        table.add_row(cell(plain(name)), cell(plain(collection)), f"{rows:,}", cell(details))
+        name = details = ""
 
 
 def _last_change(answer: Status) -> str:

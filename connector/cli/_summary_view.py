@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from connector._destination import Applied, Counts
+from connector._records import MODALITIES
 from connector._summary import CollectionSummary, DestinationSummary, Summary
 from connector.cli._console import plain
-from connector.cli._tables import counted, make_table, megabytes
+from connector.cli._tables import cell, counted, make_table, megabytes
 
 __all__ = ["show_summary"]
 
@@ -22,14 +23,16 @@ COLLECTIONS_SHOWN: Final = 10
 IDS_SHOWN: Final = 5
 
 
-def show_summary(summary: Summary, console: Console) -> None:
-    """What was written per destination, what was read per collection, and everything that needs attention."""
+def show_summary(summary: Summary, console: Console, *, brief: bool = False) -> None:
+    """What was written per destination, and unless `brief` what was read and everything that needs attention."""
     for name, destination in summary.destinations.items():
-        _show_destination(name, destination, console)
-    for line in (*_collection_lines(summary.collections), _usage_line(summary)):
-        console.print(Text(line))
-    for line in _warnings(summary):
-        console.print(Text(line), style="yellow")
+        _show_destination(plain(name), destination, console)
+    if not brief:
+        for line in _collection_lines(summary.collections):
+            console.print(Text(line))
+    console.print(Text(_usage_line(summary)))
+    for line in () if brief else _warnings(summary):
+        console.print(Text(line), style="yellow", soft_wrap=True)
 
 
 def _show_destination(name: str, destination: DestinationSummary, console: Console) -> None:
@@ -37,26 +40,27 @@ def _show_destination(name: str, destination: DestinationSummary, console: Conso
     if rows:
         console.print(_table(name, rows))
     if not destination.error and not any(_any(counts, WRITTEN) for _, counts in rows):
-        console.print(Text(f"{plain(name)}: nothing was written, everything is up to date"))
-    for index in destination.indexes:
-        built = f"index {plain(index.index)} built: {index.method}, {counted(index.rows, 'row')}, {index.seconds:.1f} s"
-        console.print(Text(built))
+        console.print(Text(f"{name}: nothing was written, everything is up to date"))
+    if destination.indexes:
+        seconds = sum(index.seconds for index in destination.indexes)
+        console.print(
+            Text(f"{name}: {counted(len(destination.indexes), 'vector index', 'es')} built in {seconds:.1f} s")
+        )
 
 
 def _table(name: str, rows: Sequence[tuple[str, Counts]]) -> Table:
-    table = make_table(plain(name), *COLUMNS, numbers=COLUMNS)
+    table = make_table(name, *COLUMNS, numbers=COLUMNS, cut=(name,))
     for label, counts in rows:
-        table.add_row(Text(label), *(f"{getattr(counts, column):,}" for column in COLUMNS))
+        table.add_row(cell(label), *(f"{getattr(counts, column):,}" for column in COLUMNS))
     return table
 
 
 def _rows(applied: Applied) -> Iterator[tuple[str, Counts]]:
     yield "assets", applied.assets
-    for modality, counts in applied.features.items():
-        yield modality.value, counts
-        for (of, vector_name), vectors in applied.vectors.items():
-            if of == modality:
-                yield f"  {plain(vector_name)}", vectors
+    for modality in MODALITIES:
+        yield modality.value, applied.features.get(modality, Counts())
+        for name in sorted(name for of, name in applied.vectors if of == modality):
+            yield f"  {plain(name)}", applied.vectors[modality, name]
 
 
 def _any(counts: Counts, columns: Sequence[str]) -> bool:
@@ -74,9 +78,8 @@ def _collection_lines(collections: Mapping[str, CollectionSummary]) -> Iterator[
 
 def _usage_line(summary: Summary) -> str:
     usage = summary.usage
-    retried = f" ({counted(usage.retries, 'retry').replace('retrys', 'retries')})" if usage.retries else ""
-    requests = counted(usage.requests, "request")
-    return f"{requests}{retried}, {megabytes(usage.bytes)} read, {summary.seconds:.1f} s"
+    retried = f", {usage.retries:,} of them retries" if usage.retries else ""
+    return f"{counted(usage.requests, 'request')}{retried}, {megabytes(usage.bytes)} read, {summary.seconds:.1f} s"
 
 
 def _warnings(summary: Summary) -> Iterator[str]:
@@ -88,8 +91,7 @@ def _warnings(summary: Summary) -> Iterator[str]:
 
 def _collection_warnings(name: str, seen: CollectionSummary) -> Iterator[str]:
     if seen.pending_count:
-        assets = _named(seen.pending, seen.pending_count)
-        yield f"{name}: not ready at the source, a later sync picks them up: {assets}"
+        yield f"{name}: not ready yet, for a later sync: {_named(seen.pending, seen.pending_count)}"
     if seen.failed_count:
         yield f"{name}: failed at the source: {_named(seen.failed, seen.failed_count)}"
     if seen.note:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["counted", "make_table", "megabytes"]
+__all__ = ["cell", "counted", "make_table", "megabytes"]
 
 
-def make_table(*columns: str, numbers: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """An empty table. Columns in `numbers` are set to the right and never cut; the others are cut with an ellipsis."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+def make_table(*columns: str, numbers: tuple[str, ...] = (), cut: tuple[str, ...] = ()) -> Table:
+    """An empty table. `numbers` are set to the right; only the columns in `cut` give way when 80 are not enough."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        if column in numbers:
-            table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
-        else:
-            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        # rich shrinks columns that may wrap before any other; what is in them asks for an ellipsis itself.
+        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=column not in cut)
     return table
 
 
-def counted(number: int, noun: str) -> str:
+def cell(text: str) -> Text:
+    """Text for a table, cut with an ellipsis where it does not fit."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def counted(number: int, noun: str, plural: str = "s") -> str:
     """``1 asset``, ``2,000 assets``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{plural}"
 
 
 def megabytes(size: int) -> str:

@@ -150,7 +150,7 @@ class Box(MemoryDestination):
             "text": "a surfer \x1b[31mrides\n[bold]a wave",
         }
         numbers = ",".join(["0.125"] * 1408)
-        return SearchAnswer(f"SELECT * FROM video('[{numbers}]', {query.limit})", [row])  # noqa: S608
+        return SearchAnswer(f"SELECT * FROM video('[{numbers}]', {query.limit})", [row])
 
 
 def not_settings() -> NoReturn:

@@ -34,6 +34,13 @@ def test_tables_are_counted_by_collection(
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
+def test_very_many_collections_are_added_up(vectorferry: Invoke, configured: Configure) -> None:
+    configured(f"collections: [{', '.join(f'c{number}' for number in range(40))}]")
+    vectorferry("sync")
+    lines = [line.split() for line in vectorferry("status").stdout.splitlines()]
+    assert ["assets", "all", "40", "80"] in lines
+
+
 def test_json_is_one_object(vectorferry: Invoke, configured: Configure) -> None:
     configured()
     vectorferry("sync")

@@ -61,7 +61,7 @@ def test_assets_that_are_not_ready_or_failed_are_named(vectorferry: Invoke, conf
     result = vectorferry("sync")
     assert result.exit_code == 0
     text = " ".join(result.stdout.split())
-    assert "films: not ready at the source, a later sync picks them up: pending-0" in text
+    assert "films: not ready yet, for a later sync: pending-0" in text
     assert "films: failed at the source: failed-0, failed-1," in text
     assert "failed-4 and 20 more" in text
 

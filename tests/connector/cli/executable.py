@@ -1,0 +1,29 @@
+"""The installed command, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.connector.cli.conftest import SECRET
+
+ROOT = Path(__file__).parents[3]
+EXECUTABLE = str(Path(sys.executable).with_name("vectorferry"))
+
+
+def environment(site: Path) -> dict[str, str]:
+    """This process's environment, with the plug-ins installed in `site`."""
+    return {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"}
+
+
+def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. The canary key and control codes must never come out."""
+    done = subprocess.run(
+        [EXECUTABLE, *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert SECRET not in done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    return done

@@ -1,0 +1,60 @@
+"""The demo as a newcomer runs it: twice in an empty folder, then on with what it stored."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+from psycopg.rows import dict_row
+
+from destinations import EmbeddedPostgres
+from tests.connector.cli.executable import run
+
+
+def written(summary: dict[str, Any]) -> int:
+    applied = summary["destinations"]["pgvector"]["assets"]
+    return int(applied["inserted"] + applied["updated"] + applied["deleted"])
+
+
+def left_behind(folder: Path) -> list[str]:
+    commands = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    return [" ".join(command) for command in commands if any(str(folder) in part for part in command)]
+
+
+def test_the_demo_syncs_asks_and_leaves_no_process(tmp_path: Path) -> None:
+    first = run("demo")
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    assert "pgvector: nothing was written, everything is up to date" in first.stdout
+    assert first.stdout.count("SELECT * FROM") == 3
+    assert "leaping" in first.stdout
+    assert "vectorferry init" in first.stdout
+    assert left_behind(tmp_path) == []
+
+    again = json.loads(run("demo", "--json").stdout)
+    assert (written(again["first_sync"]), written(again["second_sync"]), again["exit_code"]) == (0, 0, 0)
+    with EmbeddedPostgres(tmp_path / ".vectorferry" / "postgres") as server, psycopg.connect(server.url) as connection:
+        for question in again["questions"]:
+            found = connection.cursor(row_factory=dict_row).execute(question["statement"]).fetchall()
+            assert [row["feature_id"] for row in found] == [row["feature_id"] for row in question["rows"]]
+            assert len(found) == 3
+
+    best = again["questions"][0]["rows"][0]["feature_id"]
+    advice = first.stdout.replace("\\\n", "")
+    commands = re.findall(r"^  vectorferry ((?:status|search) .*)$", advice, flags=re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        followed = run(*shlex.split(command), "--json")
+        assert followed.returncode == 0, followed.stderr
+        assert best in command or "status" in command
+        assert json.loads(followed.stdout).keys() & {"rows", "destinations"}
+
+    fresh = json.loads(run("demo", "--json", "--fresh").stdout)
+    assert written(fresh["first_sync"]) > 100
+    assert written(fresh["second_sync"]) == 0
+    assert left_behind(tmp_path) == []

@@ -1,0 +1,96 @@
+"""The real command in processes of its own: start-up, signals, terminals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.connector.cli.executable import EXECUTABLE, environment, run
+
+HEAVY = ("dagster", "pandas", "pinecone", "psycopg", "sqlalchemy", "aiohttp", "httpx", "destinations")
+
+Configure = Callable[..., None]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """This process's environment, with the plug-ins that a test configures."""
+    return environment(tmp_path / "site")
+
+
+def test_help_imports_nothing_heavy(environ: dict[str, str]) -> None:
+    script = (
+        "import sys; from connector.cli import main\n"
+        "try: main()\n"
+        f"finally: print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--help"], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    for command in ("demo", "init", "sync", "search", "status", "sandbox"):
+        assert f" {command} " in done.stdout
+    assert "heavy: []" in done.stdout
+
+
+def test_the_version_is_the_package_s(environ: dict[str, str]) -> None:
+    assert run("--version", environ=environ).stdout.startswith("vectorferry 0.")
+
+
+@pytest.mark.parametrize(("mishap", "exit_code"), [("interrupt", 130), ("terminate", 143)])
+def test_a_signal_ends_a_run_with_one_line(
+    configured: Configure, environ: dict[str, str], mishap: str, exit_code: int
+) -> None:
+    configured(f"mishap: {mishap}")
+    done = run("sync", environ=environ)
+    assert done.returncode == exit_code
+    assert done.stderr == "vectorferry: interrupted; what was committed stays, run again to go on\n"
+
+
+def test_a_crash_shows_its_traceback_only_when_asked_to(configured: Configure, environ: dict[str, str]) -> None:
+    configured("mishap: crash")
+    assert len(run("sync", environ=environ).stderr.splitlines()) == 1
+    done = subprocess.run(
+        [EXECUTABLE, "sync"],
+        env={**environ, "VECTORFERRY_DEBUG": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+
+
+def test_a_terminal_gets_a_progress_bar_and_the_result_stays_plain(
+    configured: Configure, environ: dict[str, str]
+) -> None:
+    configured("assets: 5")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [EXECUTABLE, "sync", "--json"], env={**environ, "TERM": "xterm"}, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = read_terminal(ours)
+        assert process.stdout
+        printed = process.stdout.read()
+    assert process.returncode == 0
+    assert "5/5" in shown
+    assert "films" in shown
+    assert printed.startswith(b"{")
+    assert b"\x1b" not in printed
+
+
+def read_terminal(descriptor: int) -> str:
+    """Everything until the other end is closed, which Linux reports as an error."""
+    shown = b""
+    with os.fdopen(descriptor, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+        while chunk := terminal.read(65_536):
+            shown += chunk
+    return shown.decode()
