@@ -12,7 +12,7 @@ import typer
 from dagster_shared.utils.config import discover_config_file
 
 from connector import ConfigurationError, VectorferryError
-from dagster_project._discovery import discovered_keys
+from dagster_project._discovery import Collections
 from dagster_project._partitions import CollectionPartitions
 from dagster_project.components import VectorferrySync
 
@@ -45,7 +45,7 @@ def discover(sync: SyncOption = None, project: ProjectOption = None) -> None:
 
 def _add(component: VectorferrySync, instance: dg.DagsterInstance) -> None:
     settings = component.settings()
-    keys = discovered_keys(settings, environ)
+    keys = Collections(settings, environ).keys()
     new = CollectionPartitions.of(settings).add(instance, keys)
     for key in keys:
         typer.echo(f"{settings.name}\t{key}\t{'added' if key in new else 'known'}")

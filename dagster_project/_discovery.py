@@ -1,33 +1,66 @@
-"""Which collections a sync has: those its file names, else those its source lists."""
+"""Which collections a sync has, as partition keys and as ids."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
-from connector import SourceSettings, SyncSettings
+from connector import ConfigurationError, SourceSettings, SyncSettings
 from connector._config import resolve_part
 from dagster_project._partitions import named_collections, partition_key
 
-__all__ = ["collections_of", "discovered_keys"]
+__all__ = ["Collections"]
+
+SHOWN = 20
 
 
-def discovered_keys(settings: SyncSettings, environ: Mapping[str, str]) -> list[str]:
-    """The partition key of every collection, sorted, each once. The source is asked only where the file names none.
+class Collections:
+    """The collections of a sync: those its file names, else all that its source lists.
 
-    `settings` still hold ``${NAME}``. Raises `VectorferryError`.
+    `settings` still hold ``${NAME}``. The source is asked when a method first needs it; then each of them may
+    raise `VectorferryError`.
     """
-    return sorted({partition_key(collection) for collection in collections_of(settings, environ)})
+
+    def __init__(self, settings: SyncSettings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+
+    def keys(self) -> list[str]:
+        """The partition key of every collection, sorted. Needs no source where the file names them."""
+        return sorted(set(map(partition_key, named_collections(self._settings) or self._listed)))
+
+    def id_of(self, key: str) -> str:
+        """The id of the collection behind a partition key; the source looks up what the file calls by a name.
+
+        Raises `ConfigurationError` for a key that is no collection of this sync.
+        """
+        named = [name for name in named_collections(self._settings) if partition_key(name) == key]
+        ids = self._list(*named) if named else [each for each in self._unnamed if partition_key(each) == key]
+        if len(ids) != 1:
+            raise ConfigurationError(self._unknown(key))
+        return ids[0]
+
+    @property
+    def _unnamed(self) -> Sequence[str]:
+        return () if named_collections(self._settings) else self._listed
+
+    @cached_property
+    def _listed(self) -> Sequence[str]:
+        return self._list()
+
+    def _list(self, *only: str) -> Sequence[str]:
+        source = self._settings.source
+        narrowed = source.model_copy(update={"collections": only}) if only else source
+        return asyncio.run(_ids(resolve_part(narrowed, self._environ, self._settings.where, ("source",))))
+
+    def _unknown(self, key: str) -> str:
+        keys = self.keys()
+        there = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN:,} more" if len(keys) > SHOWN else "")
+        return f"partition {key}: not a collection of this sync, which has: {there or 'none'}; delete the partition"
 
 
-def collections_of(settings: SyncSettings, environ: Mapping[str, str]) -> Sequence[str]:
-    """The ids of the sync's collections. Raises `VectorferryError`."""
-    if named := named_collections(settings):
-        return named
-    return asyncio.run(_listed(resolve_part(settings.source, environ, settings.where, ("source",))))
-
-
-async def _listed(settings: SourceSettings) -> Sequence[str]:
+async def _ids(settings: SourceSettings) -> Sequence[str]:
     source = settings.open()
     try:
         return await source.collections()

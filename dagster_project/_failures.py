@@ -28,7 +28,7 @@ NO_USE_TO_RETRY: Final = (ConfigurationError, CredentialsError, GuardRefusedErro
 
 def hopeless(error: VectorferryError) -> bool:
     """Whether other collections of the same sync would fail in the same way."""
-    return isinstance(error, ConfigurationError | CredentialsError)
+    return isinstance(error, CredentialsError)
 
 
 def failure(failed: Mapping[str, VectorferryError], asked: int) -> dg.Failure | dg.RetryRequested:

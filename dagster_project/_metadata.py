@@ -71,6 +71,7 @@ def partition_metadata(
 ) -> dict[str, Any]:
     """What one run did to one modality of one collection, and how many rows the collection has now."""
     return {
+        "collection": collection,
         **_changes(summary, modality, collection),
         **_rows(statuses, modality, collection),
         **_seen(summary.collections.get(collection, CollectionSummary())),

@@ -1,30 +1,30 @@
-"""Partitions are collections: how a collection id becomes a partition key, and back."""
+"""Partitions are collections: how a collection becomes a partition key, and which keys are known."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Self
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import dagster as dg
 
-from connector import ConfigurationError, SyncSettings
+from connector import SyncSettings
 
-__all__ = ["CollectionPartitions", "collection_of", "named_collections", "partition_key"]
+__all__ = ["CollectionPartitions", "named_collections", "partition_key"]
 
 LONGEST_KEY: Final = 200
 EMPTY: Final = "%"
-HASHED: Final = "%~"
+HASHED: Final = "%~"  # like EMPTY, nothing that encoding makes
 
 
 def partition_key(collection: str) -> str:
-    """The partition key of a collection id: the id itself wherever Dagster can take it.
+    """The partition key of a collection: the id itself wherever Dagster can take it, and never shared by two.
 
     Dagster cannot backfill a key with ``,``, reads ``...`` as a range and ``|`` as two dimensions, so everything but
     ASCII letters, digits and ``_.-~`` is percent-encoded, and so is the second of two dots. A key that would be
-    longer than 200 characters keeps its start and ends in a hash instead; see `collection_of`.
+    longer than 200 characters keeps its start and ends in a hash instead.
     """
     key = quote(collection, safe="", errors="surrogatepass").replace("..", ".%2E") or EMPTY
     return key if len(key) <= LONGEST_KEY else _hashed(key, collection)
@@ -35,30 +35,8 @@ def _hashed(key: str, collection: str) -> str:
     return f"{key[: LONGEST_KEY // 2]}{HASHED}{digest}"
 
 
-def collection_of(key: str, listed: Callable[[], Iterable[str]]) -> str:
-    """The collection id behind a partition key; `listed` gives the source's ids and is called for a hashed key only.
-
-    Raises `ConfigurationError` for a key that `partition_key` would never make.
-    """
-    if HASHED in key:
-        return _from_list(key, listed())
-    collection = "" if key == EMPTY else unquote(key, errors="surrogatepass")
-    if partition_key(collection) != key:
-        raise ConfigurationError(
-            f"partition {key!r} is not how collection {collection!r} is written; use {partition_key(collection)!r}"
-        )
-    return collection
-
-
-def _from_list(key: str, collections: Iterable[str]) -> str:
-    for collection in collections:
-        if partition_key(collection) == key:
-            return collection
-    raise ConfigurationError(f"no collection of the source has the partition key {key!r}; delete that partition")
-
-
 def named_collections(settings: SyncSettings) -> tuple[str, ...]:
-    """The collections that the sync's file names; empty when it means all of them."""
+    """The collections that the sync's file names, by id or by name; empty when it means all of them."""
     return tuple(getattr(settings.source, "collections", None) or ())
 
 

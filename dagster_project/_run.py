@@ -12,10 +12,10 @@ import dagster as dg
 
 from connector import Modality, Status, Summary, SyncSettings, VectorferryError, run_sync
 from connector._config import resolve_part
-from dagster_project._discovery import collections_of
+from dagster_project._discovery import Collections
 from dagster_project._failures import failure, hopeless, raise_for_exit_code
 from dagster_project._metadata import partition_metadata, table_metadata
-from dagster_project._partitions import CollectionPartitions, collection_of
+from dagster_project._partitions import CollectionPartitions
 from dagster_project._progress import ProgressLog
 
 __all__ = ["sync_partitions"]
@@ -49,19 +49,18 @@ class _Step:
     failed: dict[str, VectorferryError] = field(default_factory=dict)
 
     def sync_all(self) -> None:
-        keys = self.context.partition_keys
+        keys, collections = self.context.partition_keys, Collections(self.settings, environ)
         CollectionPartitions.of(self.settings).add(self.context.instance, keys)
         for key in keys:
             try:
-                self.finished[key] = self._sync(key)
+                self.finished[key] = self._sync(key, collections.id_of(key))
             except VectorferryError as error:
                 self.failed[key] = error
                 self.context.log.error(f"{key}: {error}")
                 if hopeless(error):
                     break
 
-    def _sync(self, key: str) -> tuple[str, Summary]:
-        collection = collection_of(key, lambda: collections_of(self.settings, environ))
+    def _sync(self, key: str, collection: str) -> tuple[str, Summary]:
         summary = run_sync(
             self.settings,
             collections=[collection],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from os import environ
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import ConfigDict, Field
 
-from connector import MODALITIES, Modality, SyncSettings, VectorferryError, parse_settings
+from connector import MODALITIES, Modality, SyncSettings, VectorferryError, parse_settings, resolve
 from dagster_project._assets import sync_assets
 from dagster_project._failures import failure
 from dagster_project._resources import resources_of, settings_from
@@ -73,6 +74,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         """Sync the partitions of the step into the selected tables. Override it to do something before or after."""
         try:
             current = settings_from(context.resources, settings)
+            resolve(current, environ)  # every variable is missed at once, and before anything is done
         except VectorferryError as error:
             raise failure({settings.name: error}, asked=1) from None
         yield from sync_partitions(context, current, tables)

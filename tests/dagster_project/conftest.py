@@ -12,7 +12,7 @@ import pytest
 from connector import MemoryDestination
 from dagster_project.components import VectorferrySync
 from tests.connector.cli.plugins import install
-from tests.connector.worlds import Scripted, assets
+from tests.connector.worlds import assets
 from tests.dagster_project import plugins
 
 HERE = "tests.dagster_project.plugins"
@@ -36,9 +36,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def source(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+def source(monkeypatch: pytest.MonkeyPatch) -> plugins.ShelfSource:
     """What the plug-in `shelf` reads: three collections."""
-    source = Scripted({"ads": assets(3), "lectures": assets(2), "news": assets(1)})
+    source = plugins.ShelfSource({"ads": assets(3), "lectures": assets(2), "news": assets(1)})
     monkeypatch.setitem(plugins.SOURCES, "shelf", source)
     monkeypatch.setattr(plugins, "KEYS_SEEN", [])
     return source

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Literal
 
 from pydantic import SecretStr
 
-from connector import Destination, DestinationSettings, MemoryDestination, MemorySource, Source, SourceSettings
+from connector import (
+    Asset,
+    Destination,
+    DestinationSettings,
+    Listing,
+    MemoryDestination,
+    MemorySource,
+    Rejected,
+    Source,
+    SourceSettings,
+    VectorferryError,
+)
 
-SOURCES: dict[str, MemorySource] = {}
+
+class ShelfSource(MemorySource):
+    """Knows collections by name too, serves those it was configured for, and breaks where a test wants it to."""
+
+    def __init__(self, assets: dict[str, list[Asset]]) -> None:
+        super().__init__(assets)
+        self.names: dict[str, str] = {}
+        self.wanted: Sequence[str] = ()
+        self.errors: dict[str, VectorferryError] = {}
+        self.scanned: list[str] = []
+        self.pulled: list[str] = []
+
+    async def collections(self) -> Sequence[str]:
+        return [self.names.get(name, name) for name in self.wanted or self.assets]
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        self.scanned.append(collection)
+        if error := self.errors.get(collection):
+            raise error
+        async for listing in super().scan(collection):
+            yield listing
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+        async for asset in super().pull(collection, listings):
+            self.pulled.append(asset.asset_id)
+            yield asset
+
+
+SOURCES: dict[str, ShelfSource] = {}
 DESTINATIONS: dict[str, MemoryDestination] = {}
 KEYS_SEEN: list[str] = []
 
@@ -25,7 +65,9 @@ class ShelfSettings(SourceSettings):
     def open(self) -> Source:
         if self.api_key:
             KEYS_SEEN.append(self.api_key.get_secret_value())
-        return SOURCES[self.shelf]
+        source = SOURCES[self.shelf]
+        source.wanted = self.collections
+        return source
 
 
 class BoxSettings(DestinationSettings):

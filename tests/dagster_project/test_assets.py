@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from typing import NoReturn
 
 import dagster as dg
@@ -12,18 +11,19 @@ from connector import (
     Batch,
     CredentialsError,
     DestinationError,
-    Listing,
     MemoryDestination,
     Modality,
     RetryableError,
     SourceError,
+    VectorferryError,
     run_sync,
 )
 from dagster_project import _failures
 from dagster_project.components import VectorferrySync
-from tests.connector.worlds import Scripted, asset, assets, content, feature
+from tests.connector.worlds import asset, assets, content, feature
 from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
+from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize, recorded
 
 TABLES = ["audio", "image", "text", "video"]
@@ -63,7 +63,7 @@ def test_a_table_is_called_what_the_mapping_calls_it(load: Load, instance: dg.Da
 
 
 def test_all_tables_are_filled_by_one_step_and_one_read(
-    load: Load, source: Scripted, box: MemoryDestination, instance: dg.DagsterInstance
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance
 ) -> None:
     result = materialize(load({"collections": ["ads"]}), instance, "ads")
     assert result.success
@@ -97,7 +97,7 @@ def test_only_the_selected_tables_are_synced(load: Load, box: MemoryDestination,
 
 
 def test_a_materialization_says_what_changed_and_what_is_there(
-    load: Load, source: Scripted, instance: dg.DagsterInstance
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:
     defs = load({"collections": ["ads", "lectures"]})
     materialize(defs, instance, "lectures")
@@ -114,7 +114,7 @@ def test_a_materialization_says_what_changed_and_what_is_there(
         "assets_listed": 2,
         "assets_unchanged": 1,
         "assets_pulled": 1,
-        "requests": 1,
+        "requests": 2,
         "dagster/row_count": 8,
         "dagster/partition_row_count": 4,
     }
@@ -124,7 +124,7 @@ def test_a_materialization_says_what_changed_and_what_is_there(
     assert "transcription" in [column.name for column in said["dagster/column_schema"].columns]
 
 
-def test_a_second_run_finds_nothing_to_do(load: Load, source: Scripted, instance: dg.DagsterInstance) -> None:
+def test_a_second_run_finds_nothing_to_do(load: Load, source: ShelfSource, instance: dg.DagsterInstance) -> None:
     defs = load({"collections": ["ads"]})
     materialize(defs, instance, "ads")
     source.pulled.clear()
@@ -143,7 +143,7 @@ def test_several_partitions_in_one_run_have_counts_of_their_own(load: Load, inst
     assert {key: said[key]["inserted"] for key in said} == {"ads": 6, "lectures": 4, "news": 2}
 
 
-def test_unfinished_assets_are_named(load: Load, source: Scripted, instance: dg.DagsterInstance) -> None:
+def test_unfinished_assets_are_named(load: Load, source: ShelfSource, instance: dg.DagsterInstance) -> None:
 
     source.states = {"a0000": AssetState.PENDING, "a0001": AssetState.FAILED}
     materialize(load({"collections": ["ads"]}), instance, "ads")
@@ -152,32 +152,10 @@ def test_unfinished_assets_are_named(load: Load, source: Scripted, instance: dg.
     assert (said["assets_pending_ids"], said["assets_failed_ids"]) == (["a0000"], ["a0001"])
 
 
-class Poisoned(Scripted):
-    """One collection cannot be read."""
-
-    error: Exception = SourceError("the listing of lectures is broken")
-    scans = 0
-
-    async def scan(self, collection: str) -> AsyncIterator[Listing]:
-        self.scans += 1
-        if collection == "lectures":
-            raise self.error
-        async for listing in super().scan(collection):
-            yield listing
-
-
-@pytest.fixture
-def poisoned(source: Scripted, monkeypatch: pytest.MonkeyPatch) -> Poisoned:
-
-    poisoned = Poisoned({name: list(each.values()) for name, each in source.assets.items()})
-    monkeypatch.setitem(plugins.SOURCES, "shelf", poisoned)
-    return poisoned
-
-
-@pytest.mark.usefixtures("poisoned")
 def test_a_bad_collection_does_not_cost_the_others_their_success(
-    load: Load, box: MemoryDestination, instance: dg.DagsterInstance
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance
 ) -> None:
+    source.errors["lectures"] = SourceError("the listing of lectures is broken")
     instance.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
     result = materialize(load({"collections": ["ads", "lectures", "news"]}), instance, "ads", "news")
     assert not result.success
@@ -198,25 +176,25 @@ def test_a_bad_collection_does_not_cost_the_others_their_success(
     ],
 )
 def test_only_what_may_get_better_is_tried_again(
-    load: Load, poisoned: Poisoned, instance: dg.DagsterInstance, error: Exception, tried: int
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance, error: VectorferryError, tried: int
 ) -> None:
-    poisoned.error = error
+    source.errors["lectures"] = error
     result = materialize(load({"collections": ["lectures"]}), instance, "lectures")
     assert not result.success
-    assert (poisoned.scans, attempts(result)) == (tried, tried)
+    assert (len(source.scanned), attempts(result)) == (tried, tried)
 
 
 def test_a_refused_key_stops_the_step_at_once(
-    load: Load, poisoned: Poisoned, box: MemoryDestination, instance: dg.DagsterInstance
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance
 ) -> None:
-    poisoned.error = CredentialsError("the key was refused")
+    source.errors["lectures"] = CredentialsError("the key was refused")
     instance.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
     materialize(load({"collections": ["ads", "lectures", "news"]}), instance, "ads", "news")
     assert set(recorded(instance, "media/video")) == {"ads"}
     assert set(box.assets) == {"ads"}
 
 
-def test_records_in_quarantine_are_a_warning(load: Load, source: Scripted, instance: dg.DagsterInstance) -> None:
+def test_records_in_quarantine_are_a_warning(load: Load, source: ShelfSource, instance: dg.DagsterInstance) -> None:
     source.assets["ads"]["bad"] = asset("bad", features=[feature("f0"), feature("f0")])
     result = materialize(load({"collections": ["ads"]}), instance, "ads")
     assert result.success
@@ -225,7 +203,7 @@ def test_records_in_quarantine_are_a_warning(load: Load, source: Scripted, insta
 
 
 def test_a_refused_delete_fails_the_run_for_good(
-    load: Load, source: Scripted, box: MemoryDestination, instance: dg.DagsterInstance
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance
 ) -> None:
     defs = load({"collections": ["ads"]})
     materialize(defs, instance, "ads")
@@ -267,7 +245,7 @@ def test_counts_of_a_second_destination_have_its_name_in_front(
 
 
 def test_hundreds_of_assets_need_only_a_few_log_lines(
-    load: Load, source: Scripted, instance: dg.DagsterInstance
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
 ) -> None:
     source.assets["ads"] = {each.asset_id: each for each in assets(600)}
     result = materialize(load({"collections": ["ads"]}), instance, "ads")

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import ConfigurationError
-from dagster_project._partitions import collection_of, partition_key
+from connector import MemoryDestination
+from dagster_project._partitions import partition_key
+from tests.connector.worlds import assets
 from tests.dagster_project.conftest import Load
+from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import failure_of, materialize, recorded
 
 HOSTILE = [
@@ -38,31 +40,41 @@ def test_an_ordinary_id_is_its_own_partition_key(collection: str) -> None:
 
 
 @pytest.mark.parametrize("collection", HOSTILE)
-def test_a_hostile_id_survives_the_way_there_and_back(collection: str) -> None:
+def test_a_hostile_id_becomes_a_key_that_dagster_takes(collection: str) -> None:
     key = partition_key(collection)
     assert re.fullmatch(r"[A-Za-z0-9_.~%-]+", key)
     assert ".." not in key
-    assert collection_of(key, list) == collection
 
 
 @given(st.text(), st.text())
 def test_ids_never_share_a_key(one: str, other: str) -> None:
     assert (partition_key(one) == partition_key(other)) == (one == other)
-    assert collection_of(partition_key(one), lambda: [other, one]) == one
 
 
-def test_a_very_long_id_is_found_among_the_sources_collections() -> None:
+def test_a_very_long_id_gets_a_short_key_of_its_own() -> None:
     long, twin = "x" * 5_000, "x" * 5_001
     assert len(partition_key(long)) <= 200
-    assert collection_of(partition_key(long), lambda: [twin, long]) == long
-    with pytest.raises(ConfigurationError, match="no collection of the source has the partition key"):
-        collection_of(partition_key(long), lambda: [twin])
+    assert partition_key(long) != partition_key(twin)
 
 
-@pytest.mark.parametrize(("key", "right"), [("a|b", "a%7Cb"), ("a%7cb", "a%7Cb"), ("%71uickstart", "quickstart")])
-def test_a_key_that_nobody_made_is_refused_with_the_right_one(key: str, right: str) -> None:
-    with pytest.raises(ConfigurationError, match=re.escape(f"use '{right}'")):
-        collection_of(key, list)
+@pytest.mark.parametrize("collection", ["50% off", "späti", "a|b", "a...b", "y" * 300, "${HOME}"])
+def test_a_hostile_id_is_synced_under_its_own_name(
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance, collection: str
+) -> None:
+    source.assets[collection] = {each.asset_id: each for each in assets(2)}
+    key = partition_key(collection)
+    instance.add_dynamic_partitions("media_collections", [key])
+    assert materialize(load(), instance, key).success
+    assert set(box.assets) == {collection}
+    assert recorded(instance, "media/video")[key]["collection"] == collection
+
+
+def test_what_the_file_calls_by_name_is_stored_under_the_id(
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance
+) -> None:
+    source.names = {"My ads": "ads"}
+    assert materialize(load({"collections": ["lectures", "My ads"]}), instance, "My%20ads").success
+    assert set(box.assets) == {"ads"}
 
 
 def test_a_collection_of_the_file_needs_nobody_to_add_it(load: Load, instance: dg.DagsterInstance) -> None:
@@ -80,8 +92,13 @@ def test_another_collection_has_to_be_added_first(load: Load, instance: dg.Dagst
     assert materialize(defs, instance, "ads").success
 
 
-def test_a_partition_added_by_hand_in_the_wrong_spelling_fails_with_the_right_one(
-    load: Load, instance: dg.DagsterInstance
-) -> None:
+def test_a_partition_that_is_no_collection_fails_with_those_that_are(load: Load, instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions("media_collections", ["my ads"])
-    assert "use 'my%20ads'" in failure_of(materialize(load(), instance, "my ads"))
+    said = failure_of(materialize(load(), instance, "my ads"))
+    assert "partition my ads: not a collection of this sync, which has: ads, lectures, news" in said
+
+
+def test_a_partition_that_the_file_does_not_name_is_refused(load: Load, instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions("media_collections", ["news"])
+    result = materialize(load({"collections": ["ads"]}), instance, "news")
+    assert "partition news: not a collection of this sync, which has: ads" in failure_of(result)

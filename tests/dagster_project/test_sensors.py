@@ -5,8 +5,8 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from connector import ConfigurationError
-from tests.connector.worlds import Scripted
 from tests.dagster_project.conftest import Load
+from tests.dagster_project.plugins import ShelfSource
 
 
 def tick(defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> SensorExecutionData:
@@ -36,7 +36,7 @@ def test_new_collections_become_partitions_and_get_a_first_run(load: Load, store
     assert stored.get_dynamic_partitions("media_collections") == ["ads", "lectures", "news"]
 
 
-def test_nothing_is_asked_for_twice(load: Load, source: Scripted, stored: dg.DagsterInstance) -> None:
+def test_nothing_is_asked_for_twice(load: Load, source: ShelfSource, stored: dg.DagsterInstance) -> None:
     defs = load()
     tick(defs, stored)
     skipped = tick(defs, stored)
@@ -45,7 +45,7 @@ def test_nothing_is_asked_for_twice(load: Load, source: Scripted, stored: dg.Dag
     assert requested(tick(defs, stored)) == ["sp%C3%A4ti%7C2"]
 
 
-def test_a_tick_asks_for_a_few_runs_only(load: Load, source: Scripted, stored: dg.DagsterInstance) -> None:
+def test_a_tick_asks_for_a_few_runs_only(load: Load, source: ShelfSource, stored: dg.DagsterInstance) -> None:
     source.assets = {f"c{number:03}": {} for number in range(23)}
     defs = load()
     cursor: str | None = None
