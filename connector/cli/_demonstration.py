@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from connector._config import parse_settings
+from connector._config import load_settings
 from connector._destination import Destination, SearchAnswer, SearchQuery
 from connector._engine import run_sync
 from connector._errors import DestinationError
@@ -21,9 +21,8 @@ from connector.cli._answers import show_answer
 from connector.cli._console import plain
 from connector.cli._destinations import opened
 from connector.cli._progress import progress_shown
-from connector.cli._sandbox import DEFAULT_PORT
 from connector.cli._summary_view import show_summary
-from connector.sandbox import Sandbox, embed_text, running_sandbox
+from connector.sandbox import embed_text
 
 __all__ = ["demonstrate"]
 
@@ -34,12 +33,10 @@ OPENING: Final = 10
 ROWS: Final = 3
 
 CONFIG_TEXT: Final = """\
-# Written by `vectorferry demo`. Before a sync, run `vectorferry sandbox` in another terminal.
+# Written by `vectorferry demo`: sample media from a sandbox that runs as long as a sync does.
 name: demo
 source:
-  type: mixpeek
-  base_url: http://127.0.0.1:{port}
-  api_key: {api_key}
+  type: sandbox
 destinations:
   - type: pgvector
 """
@@ -59,18 +56,16 @@ With your own media and your own Postgres:
 
 def demonstrate(console: Console, *, fresh: bool) -> Mapping[str, Any]:
     """Run the demo in the working directory and return what happened as JSON values."""
-    with running_sandbox() as sandbox:
-        settings = _settings(sandbox)
-        # Held open all the while, so that the embedded Postgres starts and stops only once.
-        with opened(settings, 0) as destination:
-            if fresh:
-                _forget(settings, destination)
-            _title("1. Sync everything that a local stand-in for Mixpeek holds", console)
-            show_summary(first := _sync(settings), console)
-            _title("2. Sync again: nothing has changed there", console)
-            show_summary(second := _sync(settings), console, brief=True)
-            asked = _ask_all(destination, console)
-        _write_config(sandbox)
+    settings = _settings()
+    # Held open all the while, so that the embedded Postgres starts and stops only once.
+    with opened(settings, 0) as destination:
+        if fresh:
+            _forget(settings, destination)
+        _title("1. Sync everything that a local stand-in for Mixpeek holds", console)
+        show_summary(first := _sync(settings), console)
+        _title("2. Sync again: nothing has changed there", console)
+        show_summary(second := _sync(settings), console, brief=True)
+        asked = _ask_all(destination, console)
     _show_next(asked, console)
     return {
         "first_sync": first.to_dict(),
@@ -80,14 +75,11 @@ def demonstrate(console: Console, *, fresh: bool) -> Mapping[str, Any]:
     }
 
 
-def _settings(sandbox: Sandbox) -> SyncSettings:
-    source = {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key}
-    return parse_settings({"name": "demo", "source": source, "destinations": [{"type": "pgvector"}]}, "demo")
-
-
-def _write_config(sandbox: Sandbox) -> None:
+def _settings() -> SyncSettings:
+    """Those of a file that stays, so that every other command goes on from the demo."""
     CONFIG.parent.mkdir(exist_ok=True)
-    CONFIG.write_text(CONFIG_TEXT.format(port=DEFAULT_PORT, api_key=sandbox.api_key), encoding="utf-8")
+    CONFIG.write_text(CONFIG_TEXT, encoding="utf-8")
+    return load_settings(CONFIG)
 
 
 def _forget(settings: SyncSettings, destination: Destination) -> None:

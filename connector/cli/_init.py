@@ -20,10 +20,10 @@ TEMPLATE: Final = """\
 name: media                        # also the Postgres schema
 
 source:
-  type: mixpeek
+  type: mixpeek                    # or sandbox, for sample media; that takes no api_key
   api_key: ${MIXPEEK_API_KEY}
   # collections: [quickstart]      # without this line: all of them
-  # base_url: http://127.0.0.1:8765  # `vectorferry sandbox` serves here; try it before you have a key
+  # base_url: http://127.0.0.1:8765  # where `vectorferry sandbox` serves
 
 destinations:
   - type: pgvector                 # without a url: an embedded Postgres under .vectorferry/
@@ -56,7 +56,7 @@ def init(
     chosen = "" if config == DEFAULT_CONFIG else f" -c {where}"
     for_people().print(
         f"Wrote {where}. Next:\n\n"
-        f"  export MIXPEEK_API_KEY=…       or point base_url at `vectorferry sandbox`\n"
+        f"  export MIXPEEK_API_KEY=…    or, before you have one, set `type: sandbox`\n"
         f"  vectorferry sync{chosen}",
         markup=False,
         soft_wrap=True,

@@ -12,9 +12,7 @@ from connector.cli._console import results
 if TYPE_CHECKING:
     from connector.sandbox import Sandbox
 
-__all__ = ["DEFAULT_PORT", "sandbox"]
-
-DEFAULT_PORT: Final = 8765
+__all__ = ["sandbox"]
 
 READY: Final = """\
 The sandbox answers at {url} until you press Ctrl-C.
@@ -30,9 +28,7 @@ In vectorferry.yaml:
 
 
 def sandbox(
-    port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes any free port.")
-    ] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes any free port.")] = 8765,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve a local stand-in for the Mixpeek API until interrupted."""
