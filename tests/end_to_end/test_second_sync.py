@@ -1,0 +1,51 @@
+"""A second sync right after the first reads no vector and writes no row."""
+
+from __future__ import annotations
+
+import psycopg
+
+from connector import run_sync
+from connector._config import parse_settings
+from connector.sandbox import running_sandbox
+
+from ..waiting import wait_until
+
+ROWS_WRITTEN = (
+    "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables WHERE schemaname = %s"
+)
+CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
+
+
+def test_nothing_changed_means_nothing_read_and_nothing_written(postgres_url: str, schema: str) -> None:
+    with running_sandbox() as sandbox, psycopg.connect(postgres_url, autocommit=True) as connection:
+        settings = parse_settings(
+            {
+                "name": "media",
+                "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key},
+                "destinations": [{"type": "pgvector", "url": postgres_url, "schema": schema}],
+            },
+            "test",
+        )
+
+        def sync_and_count() -> tuple[dict[str, int], int, int]:
+            """Requests by route, rows written as Postgres counts them, and features that were left as they are."""
+            sandbox.requests.reset()
+            summary = run_sync(settings)
+            assert summary.exit_code == 0
+            # Postgres' statistics are complete once the connections that wrote have ended.
+            wait_until(lambda: connection.execute(CONNECTED).fetchone() == (0,))
+            (written,) = connection.execute(ROWS_WRITTEN, [schema]).fetchone() or (0,)
+            features = summary.destinations["pgvector"].applied.features
+            return sandbox.requests.counts(), int(written), sum(counts.unchanged for counts in features.values())
+
+        first_requests, first_written, _ = sync_and_count()
+        second_requests, second_written, unchanged = sync_and_count()
+        stored = connection.execute(
+            f"SELECT (SELECT count(*) FROM {schema}.video) + (SELECT count(*) FROM {schema}.image) "
+            f"+ (SELECT count(*) FROM {schema}.text) + (SELECT count(*) FROM {schema}.audio)"
+        ).fetchone()
+    assert any(route.startswith("features") for route in first_requests)
+    assert {route for route in second_requests if not route.startswith(("collections", "assets.list"))} == set()
+    assert first_written > 0
+    assert second_written == first_written
+    assert stored == (unchanged,)

@@ -1,0 +1,59 @@
+"""Looking at what a sync left in Postgres, and comparing two schemas row by row and bit by bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+__all__ = ["differences", "row_counts", "tables_of"]
+
+Connection = psycopg.Connection[Any]
+
+_IGNORED = ["synced_at", "seen_at"]
+"""When a row was written is the one thing that two equal states may differ in."""
+
+
+def tables_of(connection: Connection, schema: str) -> list[str]:
+    """The tables of a schema."""
+    found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1", [schema])
+    return [row[0] for row in found]
+
+
+def row_counts(connection: Connection, schema: str) -> dict[str, int]:
+    """Rows per table."""
+    counts = {}
+    for table in tables_of(connection, schema):
+        found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table)))
+        counts[table] = found.fetchone()[0]  # type: ignore[index]
+    return counts
+
+
+def differences(connection: Connection, one: str, other: str) -> list[str]:
+    """What two schemas do not have in common: tables, rows (vectors by their exact digits), and indexes."""
+    if tables_of(connection, one) != tables_of(connection, other):
+        return [f"tables: {tables_of(connection, one)} against {tables_of(connection, other)}"]
+    found = []
+    for table in tables_of(connection, one):
+        for left, right in ((one, other), (other, one)):
+            rows = connection.execute(_only_in(left, right, table), [_IGNORED, _IGNORED]).fetchall()
+            found += [f"{table}, only in {left}: {str(row[0])[:200]}" for row in rows[:3]]
+    if _indexes(connection, one) != _indexes(connection, other):
+        found.append(f"indexes: {_indexes(connection, one)} against {_indexes(connection, other)}")
+    return found
+
+
+def _only_in(left: str, right: str, table: str) -> sql.Composed:
+    return sql.SQL(
+        "SELECT to_jsonb(a) - %s::text[] FROM {} a EXCEPT ALL SELECT to_jsonb(b) - %s::text[] FROM {} b"
+    ).format(sql.Identifier(left, table), sql.Identifier(right, table))
+
+
+def _indexes(connection: Connection, schema: str) -> set[tuple[str, bool]]:
+    found = connection.execute(
+        "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "WHERE c.relnamespace = %s::regnamespace",
+        [schema],
+    )
+    return {(row[0], row[1]) for row in found}
