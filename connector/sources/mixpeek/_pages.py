@@ -37,15 +37,19 @@ def read_page(body: bytes) -> Page:
 
 
 def pagination_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The pagination object, empty when there is none."""
+    """The pagination object, empty when there is none. Raises `ValueError` for anything else in its place."""
     pagination = answer.get("pagination")
-    return pagination if isinstance(pagination, dict) else {}
+    if not isinstance(pagination, dict | None):
+        raise ValueError("pagination is not an object")
+    return pagination or {}
 
 
 def count_in(pagination: Mapping[str, Any], key: str) -> int | None:
-    """A count, or None when it is absent or not one."""
+    """A count, None when it is absent or null. Raises `ValueError` for anything else in its place."""
     value = pagination.get(key)
-    return value if type(value) is int and value >= 0 else None
+    if value is not None and (type(value) is not int or value < 0):
+        raise ValueError(f"{key} is not a count")
+    return value
 
 
 async def walk(fetch: Callable[[int], Awaitable[Page]], identity: Callable[[Any], Any]) -> AsyncIterator[Page]:

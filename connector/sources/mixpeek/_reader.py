@@ -49,15 +49,17 @@ class AssetReader:
             return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
 
     async def _asset(self, listing: Listing) -> Asset:
-        description, rows = await self._answer(listing.asset_id)
+        first, rows = await self._answer(listing.asset_id)
+        description = first.description or await self._description(listing.asset_id)
         features, rejected = feature_rows(listing.asset_id, rows)
+        self._check(listing.asset_id, description, first.page.total, len(rows), rejected)
         read = await self._features(listing.asset_id, features)
         good = [feature for feature in read if isinstance(feature, Feature)]
         rejected += [feature for feature in read if isinstance(feature, Rejected)]
         return asset_from(listing, description, good, rejected)
 
-    async def _answer(self, asset_id: str) -> tuple[Mapping[str, Any], list[tuple[str, Any]]]:
-        """What is said of the asset, and all its feature rows: an asset is read as a whole or not at all."""
+    async def _answer(self, asset_id: str) -> tuple[AssetReply, list[tuple[str, Any]]]:
+        """The first page of an asset's answer, and the feature rows of all its pages."""
         replies: list[AssetReply] = []
 
         async def fetch(number: int) -> Page:
@@ -65,13 +67,17 @@ class AssetReader:
             return replies[-1].page
 
         rows = [row async for page in walk(fetch, _row_itself) for row in page.rows]
-        total = replies[0].page.total
-        if total not in (None, len(rows)):
-            raise UnreadableError(f"{self._api.host} announced {total} features of this asset and sent {len(rows)}.")
-        description = replies[0].description or await self._description(asset_id)
+        return replies[0], rows
+
+    def _check(
+        self, asset_id: str, description: Mapping[str, Any], total: int | None, found: int, rejected: list[Rejected]
+    ) -> None:
+        """An asset is read as a whole or not at all: a part of it would remove the rest from a destination."""
         if description.get("asset_id") not in (None, asset_id):
             raise UnreadableError(f"{self._api.host} answered for another asset than the one asked for.")
-        return description, rows
+        repeated = sum(one.reason is Reason.DUPLICATE_ID for one in rejected)
+        if total not in (None, found, found - repeated):
+            raise UnreadableError(f"{self._api.host} announced {total} features of this asset and sent {found}.")
 
     async def _description(self, asset_id: str) -> Mapping[str, Any]:
         try:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from json import dumps
 from typing import Any, TypeAlias
 
-import orjson
 from aiohttp import web
 from multidict import CIMultiDictProxy
 from pydantic import SecretStr
@@ -91,9 +91,9 @@ def fresh(answer: web.Response) -> web.Response:
 
 
 def json(value: Any, status: int = 200, **headers: str) -> web.Response:
-    """A JSON answer; ``retry_after="1"`` becomes the header ``retry-after``."""
+    """A JSON answer, NaN and lone surrogates included; ``retry_after="1"`` becomes the header ``retry-after``."""
     spelled = {name.replace("_", "-"): text for name, text in headers.items()}
-    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json", headers=spelled)
+    return web.Response(body=dumps(value).encode(), status=status, content_type="application/json", headers=spelled)
 
 
 def client_for(url: str, **settings: Any) -> ApiClient:

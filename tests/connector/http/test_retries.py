@@ -114,7 +114,7 @@ async def test_usage_counts_requests_retries_and_bytes() -> None:
     async with serving(in_turn(json({}, 503), GOOD)) as server, aclosing(client_for(server.url)) as client:
         await client.request("GET", "/thing", decode=parse_json)
     assert (client.usage.requests, client.usage.retries) == (2, 1)
-    assert client.usage.bytes == len(b"{}") + len(b'{"ok":1}')
+    assert client.usage.bytes == len(b"{}") + len(b'{"ok": 1}')
 
 
 def gaps(server: Server) -> list[float]:

@@ -1,0 +1,243 @@
+"""Pulling many assets: concurrent, bounded, and unharmed by the few that cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from connector import Asset, CredentialsError, Listing, Reason, Rejected, SourceError
+from connector.http import RetryPolicy
+from connector.sandbox import (
+    Fault,
+    Garbage,
+    GeneratedCatalogue,
+    Html,
+    MixpeekDialect,
+    Oversized,
+    Redirect,
+    Reset,
+    SandboxSettings,
+    Stall,
+    Status,
+    Truncate,
+    Vanish,
+)
+from tests.connector.http.serving import client_tasks, in_turn, json, serving
+from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, listings_of, pulled, reading_sandbox, source_for
+from tests.waiting import wait_until
+
+GENERATED = GeneratedCatalogue(assets=12, features_per_asset=4, dimension=8)
+ROUTES = ["assets.features", "features.get"]
+
+
+def assets_of(results: list[Asset | Rejected]) -> list[Asset]:
+    return [result for result in results if isinstance(result, Asset)]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+async def test_every_asset_comes_with_all_its_features_and_vectors(concurrency: int) -> None:
+    async with reading_sandbox(SandboxSettings(generate=GENERATED), concurrency=concurrency) as (source, sandbox):
+        ids = sandbox.mixpeek.asset_ids()
+        results = assets_of(await pulled(source, *ids))
+        assert [asset.asset_id for asset in results] == sorted(ids)
+        for asset in results:
+            assert {feature.feature_id for feature in asset.features} == set(
+                sandbox.mixpeek.feature_ids(asset.asset_id)
+            )
+            assert all(len(feature.vectors["multimodal-v1"]) == 8 for feature in asset.features)  # type: ignore[arg-type]
+            assert asset.rejected == ()
+        assert source.usage.requests == 1 + 12 + 48
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        MixpeekDialect(),
+        MixpeekDialect(prefixes="v1", vector_flag="return_vectors", errors="flat"),
+        MixpeekDialect(features_reply="video_segments", vector_flag="include_vectors", errors="detail"),
+        MixpeekDialect(features_reply="video_segments", page_size_cap=3),
+        MixpeekDialect(null_for_empty=True, timestamps="zulu"),
+    ],
+    ids=["default", "v1", "segments", "capped segments", "nulls"],
+)
+async def test_every_dialect_gives_the_same_assets(dialect: MixpeekDialect) -> None:
+    described = await _everything(SandboxSettings())
+    assert len(described) >= 20
+    assert await _everything(SandboxSettings(mixpeek=dialect)) == described
+
+
+async def _everything(settings: SandboxSettings) -> dict[str, Any]:
+    async with reading_sandbox(settings) as (source, sandbox):
+        results = assets_of(await pulled(source, *sandbox.mixpeek.asset_ids(status="DONE")))
+    return {
+        asset.asset_id: (asset.metadata, asset.updated_at, {f.feature_id: _contents(f) for f in asset.features})
+        for asset in results
+    }
+
+
+def _contents(feature: Any) -> Any:
+    return feature.modality, feature.fields, {name: str(vector) for name, vector in feature.vectors.items()}
+
+
+async def test_requests_are_really_side_by_side() -> None:
+    """Nobody is answered before eight requests for features are there at once."""
+    together = asyncio.Barrier(8)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asset_id = request.path.split("/")[2] if request.path.startswith("/assets/") else ""
+        if asset_id:
+            rows = [{"feature_id": f"{asset_id}.{n}", "modality": "text"} for n in range(4)]
+            return json({"asset": {"asset_id": asset_id}, "features": {"text": rows}})
+        if request.path.startswith("/features/"):
+            await together.wait()
+            return json({"vectors": {"m": [1.0]}})
+        return json(NO_COLLECTIONS)
+
+    async with serving(handler) as server, aclosing(source_for(server.url, concurrency=8)) as source:
+        assert len(await pulled(source, *(f"a{n}" for n in range(10)))) == 10
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status(status=429, retry_after=1),
+        Status(status=500),
+        Status(status=503, body="html"),
+        Reset(),
+        Reset(when="midway"),
+        Stall(when="midway"),
+        Truncate(),
+        Truncate(length="short"),
+        Html(),
+        Garbage(),
+    ],
+    ids=lambda fault: fault.kind,
+)
+async def test_passing_faults_lose_nothing(route: str, fault: Any) -> None:
+    patience = RetryPolicy(attempts=6, timeout_seconds=0.3, first_wait=0.01, longest_wait=0.05)
+    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route=route, do=fault, nth=2, times=2),))
+    async with reading_sandbox(settings, retry=patience) as (source, sandbox):
+        results = assets_of(await pulled(source, *sandbox.mixpeek.asset_ids()))
+    assert [len(asset.features) for asset in results] == [4] * 12
+    assert sandbox.requests.total == 1 + 12 + 48 + 2
+
+
+async def test_an_asset_that_vanished_is_left_out() -> None:
+    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route="assets.features", do=Vanish(), times=1),))
+    async with reading_sandbox(settings, concurrency=1) as (source, sandbox):
+        ids = sandbox.mixpeek.asset_ids()
+        results = await pulled(source, *ids)
+    assert [result.asset_id for result in results] == sorted(ids[1:])
+
+
+async def test_an_asset_one_of_whose_features_vanished_is_left_out_until_the_next_run() -> None:
+    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route="features.get", do=Vanish(), nth=6, times=1),))
+    async with reading_sandbox(settings, concurrency=1) as (source, sandbox):
+        ids = sandbox.mixpeek.asset_ids()
+        assert len(assets_of(await pulled(source, *ids))) == 11
+        assert [len(asset.features) for asset in assets_of(await pulled(source, ids[1]))] == [3]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("fault", [Status(), Garbage(), Html(), Status(status=422)], ids=lambda fault: fault.kind)
+async def test_an_asset_that_stays_unreadable_is_set_aside_and_no_other(route: str, fault: Any) -> None:
+    async with reading_sandbox(SandboxSettings(generate=GENERATED)) as (source, sandbox):
+        ids = sandbox.mixpeek.asset_ids()
+        bad = ids[3] if route == "assets.features" else sandbox.mixpeek.feature_ids(ids[3])[2]
+        sandbox.faults.add(Fault(route=rf"/.*{bad}(/features)?$", do=fault))
+        results = await pulled(source, *ids)
+    assert len(results) == 12
+    (rejected,) = (result for result in results if isinstance(result, Rejected))
+    assert (rejected.asset_id, rejected.reason, rejected.feature_id) == (ids[3], Reason.UNREADABLE, "")
+    assert rejected.detail
+
+
+async def test_a_too_large_answer_sets_the_asset_aside() -> None:
+    faults = (Fault(route="assets.features", do=Oversized(), times=1),)
+    settings = SandboxSettings(generate=GENERATED, faults=faults)
+    async with reading_sandbox(settings, max_answer_mb=1) as (source, sandbox):
+        results = await pulled(source, *sandbox.mixpeek.asset_ids())
+    (rejected,) = (result for result in results if isinstance(result, Rejected))
+    assert "larger than 1,000,000 bytes" in rejected.detail
+
+
+async def test_too_many_unreadable_assets_stop_the_pull() -> None:
+    results: list[Asset | Rejected] = []
+
+    async def take_all(source: Any, ids: list[str]) -> None:
+        async for result in source.pull("generated", listings_of(ids)):
+            results.append(result)  # noqa: PERF401 - what came before the error has to be kept
+
+    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route="features.get", do=Status()),))
+    async with reading_sandbox(settings) as (source, sandbox):
+        with pytest.raises(SourceError, match=r"More than 10 assets of collection generated.* 503"):
+            await take_all(source, sandbox.mixpeek.asset_ids())
+    assert [type(result) for result in results] == [Rejected] * 10
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_refused_key_stops_at_once(route: str) -> None:
+    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route=route, do=Status(status=401)),))
+    async with reading_sandbox(settings) as (source, sandbox):
+        with pytest.raises(CredentialsError):
+            await pulled(source, *sandbox.mixpeek.asset_ids())
+        assert source.usage.retries == 0
+
+
+async def test_a_redirect_stops_and_the_key_stays() -> None:
+    async with serving(in_turn(json({}))) as other:
+        fault = Fault(route="features.get", do=Redirect(location=f"{other.url}/features/f1"))
+        async with reading_sandbox(SandboxSettings(generate=GENERATED, faults=(fault,))) as (source, sandbox):
+            with pytest.raises(SourceError, match=other.host):
+                await pulled(source, *sandbox.mixpeek.asset_ids())
+    assert other.seen == []
+
+
+async def test_stopping_early_leaves_no_task() -> None:
+    async with reading_sandbox(SandboxSettings(generate=GENERATED, latency_ms=5), concurrency=4) as (source, sandbox):
+        before = client_tasks()
+        async with aclosing(source.pull("generated", listings_of(sandbox.mixpeek.asset_ids()))) as results:  # type: ignore[type-var]
+            await anext(results)
+        assert client_tasks() == before
+        assert len(await pulled(source, *sandbox.mixpeek.asset_ids())) == 12
+
+
+async def test_cancelling_leaves_no_task() -> None:
+    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route="features.get", do=Stall()),))
+    async with reading_sandbox(settings, concurrency=4) as (
+        source,
+        sandbox,
+    ):
+        before = client_tasks()
+        pulling = asyncio.create_task(pulled(source, *sandbox.mixpeek.asset_ids()))
+        await asyncio.to_thread(wait_until, lambda: sandbox.requests.counts().get("features.get", 0) >= 4)
+        pulling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pulling
+        assert client_tasks() == before
+
+
+async def test_a_slow_consumer_holds_the_reading_back() -> None:
+    many = GeneratedCatalogue(assets=200, features_per_asset=1, dimension=4)
+    taken = 0
+
+    async with reading_sandbox(SandboxSettings(generate=many), concurrency=4) as (source, sandbox):
+
+        async def listings() -> AsyncIterator[Listing]:
+            nonlocal taken
+            for asset_id in sandbox.mixpeek.asset_ids():
+                taken += 1
+                yield Listing(asset_id, "")
+
+        async with aclosing(source.pull("generated", listings())) as results:  # type: ignore[type-var]
+            for consumed in range(1, 11):
+                await anext(results)
+                await asyncio.sleep(0.02)
+                assert taken <= consumed + 2 * 4
+        assert sandbox.requests.counts()["assets.features"] < 30
