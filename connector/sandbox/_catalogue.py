@@ -8,7 +8,7 @@ from itertools import product
 from connector.sandbox._documented import documented_assets
 from connector.sandbox._library import Library, StoredAsset
 from connector.sandbox._shots import Clock, Shot, shoot
-from connector.sandbox._subjects import LESSONS, NOTES, PRODUCTS, VIDEOS, Moment
+from connector.sandbox._subjects import LESSONS, NOTES, PODCASTS, PRODUCTS, VIDEOS, Moment
 
 __all__ = ["COLLECTIONS", "described_library"]
 
@@ -30,7 +30,14 @@ def described_library() -> Library:
     library = Library()
     for collection in COLLECTIONS:
         library.add_collection(collection)
-    for asset in (*documented_assets(), *_shot(_videos()), *_shot(_notes()), *_shot(_products()), *_shot(_lessons())):
+    for asset in (
+        *documented_assets(),
+        *_shot(_videos()),
+        *_shot(_notes()),
+        *_shot(_podcasts()),
+        *_shot(_products()),
+        *_shot(_lessons()),
+    ):
         library.add(asset)
     return library
 
@@ -54,6 +61,13 @@ def _notes() -> Iterator[Shot]:
     for number, note in enumerate(NOTES):
         moments = (Moment(note, "", note),)
         yield Shot("quickstart", f"note-{number + 1}", "text", "user", ("note",), "en", moments, {"hello": "world"})
+
+
+def _podcasts() -> Iterator[Shot]:
+    for number, lines in enumerate(PODCASTS):
+        episode = {"hello": "world", "episode": number + 1}
+        moments = tuple(Moment("", line) for line in lines)
+        yield Shot("quickstart", f"podcast-{number + 1}", "audio", "night desk", ("podcast",), "en", moments, episode)
 
 
 def _products() -> Iterator[Shot]:

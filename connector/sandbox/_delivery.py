@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 
@@ -31,16 +32,21 @@ async def _broken(raw: web.BaseRequest, reply: Reply, how: Delivery, headers: di
     if how.reset and not how.sent:
         _reset(raw)
         return response
-    await response.prepare(raw)
-    await response.write(reply.body[: how.sent])
-    if how.stall:
-        await asyncio.sleep(how.stall)
-        await response.write(reply.body[how.sent :])
+    with contextlib.suppress(ConnectionError):  # the client may leave first, and then nobody minds
+        await response.prepare(raw)
+        await _write(response, reply.body, how)
     if how.reset:
         _reset(raw)
-    elif how.padding != 0:
-        await _pad(response, how.padding)
     return response
+
+
+async def _write(response: web.StreamResponse, body: bytes, how: Delivery) -> None:
+    await response.write(body[: how.sent])
+    if how.stall:
+        await asyncio.sleep(how.stall)
+        await response.write(body[how.sent :])
+    if how.padding != 0:
+        await _pad(response, how.padding)
 
 
 async def _pad(response: web.StreamResponse, size: int | None) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from connector.sandbox._library import StoredAsset
 
-__all__ = ["bump", "now_text"]
+__all__ = ["add_metadata", "bump", "now_text"]
+
+
+def add_metadata(fields: dict[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Set some metadata; what is not named stays, unless it is no object at all."""
+    known = fields.get("metadata")
+    fields["metadata"] = {**(known if isinstance(known, dict) else {}), **metadata}
 
 
 def bump(asset: StoredAsset) -> None:

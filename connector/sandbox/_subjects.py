@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["LESSONS", "NOTES", "PRODUCTS", "VIDEOS", "Lesson", "Moment", "Product", "Video"]
+__all__ = ["LESSONS", "NOTES", "PODCASTS", "PRODUCTS", "VIDEOS", "Lesson", "Moment", "Product", "Video"]
 
 
 class Moment(NamedTuple):
@@ -293,6 +293,28 @@ LESSONS = (
         ),
     ),
     Lesson(
+        "maps",
+        "Prof. Ingrid Solberg",
+        "Every flat map lies about a round world",
+        (
+            "No projection keeps shapes, areas and distances at the same time",
+            "Mercator keeps angles for sailors and makes Greenland as big as Africa",
+            "Equal area maps stretch countries near the edge",
+            "Choose the lie that does least harm to your question",
+        ),
+    ),
+    Lesson(
+        "sleep",
+        "Dr. Pilar Ortega",
+        "What the brain does while we sleep",
+        (
+            "Deep sleep comes first and replays the day in fast waves",
+            "Dreams grow longer towards the morning",
+            "Fluid washes waste out between the cells at night",
+            "Blue light in the evening pushes the inner clock back",
+        ),
+    ),
+    Lesson(
         "inflation",
         "Prof. Amara Osei",
         "What inflation does to a household",
@@ -302,6 +324,50 @@ LESSONS = (
             "Debts shrink in real terms while savings melt",
             "Central banks raise interest rates to cool demand",
         ),
+    ),
+)
+
+PODCASTS = (
+    (
+        "Tonight we talk to a lighthouse keeper who never learned to swim",
+        "The lamp needs a turn every four hours, storm or no storm",
+        "He counts the ships and writes each name in a red book",
+    ),
+    (
+        "How does a choir of strangers sound after one week",
+        "The altos were shy, the tenors were late",
+        "Then one evening the song just stood up on its own",
+    ),
+    (
+        "Our guest repairs violins in a cellar under the opera",
+        "Every crack in the wood has a date and a culprit",
+        "Glue is cheap, he says, and patience is not",
+    ),
+    (
+        "Three taxi drivers explain how a city changes after dark",
+        "People tell you things in a car that they tell nobody else",
+        "Around four the bakers get in and it smells of bread",
+        "The last fare of the night is always the longest story",
+    ),
+    (
+        "Why do dogs tilt their heads when you speak to them",
+        "One study says they are matching a word to a memory",
+        "Another says they just look past their own nose",
+    ),
+    (
+        "We read your letters about the worst meal you ever cooked",
+        "Somebody baked a birthday cake with salt in place of sugar",
+        "Somebody else set fire to a salad",
+    ),
+    (
+        "A glaciologist listens to ice with microphones from a whale survey",
+        "It pops, it groans, and before it breaks it is silent",
+        "The recordings are sad and beautiful at once",
+    ),
+    (
+        "What a goalkeeper thinks during a penalty",
+        "You choose a side before the striker has chosen one",
+        "If you guess wrong, look as if you meant it",
     ),
 )
 

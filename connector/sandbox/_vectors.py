@@ -13,7 +13,16 @@ import orjson
 from connector._records import DenseVector, SparseVector
 from connector.sandbox._embedding import MODELS, embed_sparse, embed_text
 
-__all__ = ["NoiseVector", "PatchedVector", "RawVector", "TextVector", "VectorSource", "raw_json", "sparse_json"]
+__all__ = [
+    "NoiseVector",
+    "PatchedVector",
+    "RawVector",
+    "TextVector",
+    "VectorSource",
+    "raw_json",
+    "raw_value",
+    "sparse_json",
+]
 
 _POOL = 65_536
 
@@ -103,7 +112,26 @@ def sparse_json(vector: SparseVector) -> dict[str, Any]:
 
 def raw_json(value: Any) -> orjson.Fragment:
     """Bytes stay as they are; anything else becomes JSON, with NaN and Infinity written as such."""
-    return orjson.Fragment(value if isinstance(value, bytes) else json.dumps(value).encode())
+    return orjson.Fragment(_written(value))
+
+
+def raw_value(value: Any) -> Any:
+    """As `raw_json`, but plain JSON comes back as Python values, so that filters and routes can read it."""
+    written = _written(value)
+    try:
+        parsed = orjson.loads(written)
+    except orjson.JSONDecodeError:
+        return orjson.Fragment(written)
+    return parsed if orjson.dumps(parsed) == written else orjson.Fragment(written)
+
+
+def _written(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, np.ndarray) and np.isfinite(value).all():
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    plain = value.tolist() if isinstance(value, np.ndarray) else value
+    return json.dumps(plain, separators=(",", ":")).encode()
 
 
 @lru_cache(maxsize=8)

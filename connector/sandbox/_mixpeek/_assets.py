@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from connector.sandbox._edits import bump
+from connector.sandbox._edits import add_metadata, bump
 from connector.sandbox._http import Reply, Request, Route, json_reply
 from connector.sandbox._library import StoredAsset, StoredFeature
 from connector.sandbox._mixpeek._bodies import AssetList, MetadataUpdate, parse_body
@@ -57,10 +57,11 @@ class AssetHandlers:
         """New values for an asset's metadata; on PATCH the other values stay."""
         body = parse_body(MetadataUpdate, request.body, self._context.dialect)
         asset = self._context.asset(request.params[0])
-        kept = asset.fields.get("metadata") or {} if request.method == "PATCH" else {}
-        asset.fields["metadata"] = {**kept, **body.metadata}
+        if request.method == "PUT":
+            asset.fields["metadata"] = {}
+        add_metadata(asset.fields, body.metadata)
         for feature in asset.features.values() if body.propagate_features else ():
-            feature.fields["metadata"] = {**(feature.fields.get("metadata") or {}), **body.metadata}
+            add_metadata(feature.fields, body.metadata)
         bump(asset)
         return json_reply(self._context.show_asset(asset))
 

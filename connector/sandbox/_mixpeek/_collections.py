@@ -8,6 +8,7 @@ from connector.sandbox._embedding import MODELS
 from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
 from connector.sandbox._library import StoredCollection
 from connector.sandbox._mixpeek._context import Context
+from connector.sandbox._mixpeek._filters import pick
 from connector.sandbox._mixpeek._paging import Page, page_url
 from connector.sandbox._vectors import VectorSource
 
@@ -83,7 +84,7 @@ class CollectionHandlers:
 
 def _row(collection: StoredCollection) -> dict[str, Any]:
     assets = collection.assets.values()
-    sizes = ((asset.fields.get("file_data") or {}).get("file_size_bytes", 0) for asset in assets)
+    sizes = (pick(asset.fields, "file_data.file_size_bytes") or 0 for asset in assets)
     changed = max((str(asset.fields.get("updated_at")) for asset in assets), default=_EPOCH)
     return {
         "count": len(assets),

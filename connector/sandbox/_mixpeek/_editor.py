@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connector.sandbox._edits import bump
+from connector.sandbox._edits import add_metadata, bump
 from connector.sandbox._library import Library, StoredAsset, StoredFeature
-from connector.sandbox._vectors import RawVector, TextVector, VectorSource, raw_json
+from connector.sandbox._vectors import RawVector, TextVector, VectorSource, raw_json, raw_value
 
 __all__ = ["MixpeekEditor"]
 
@@ -17,7 +17,7 @@ class MixpeekEditor:
 
     Every change also moves the asset's `updated_at`, unless `touch=False`. A method that names an asset or feature
     that does not exist raises `KeyError`. Where a raw value is taken, `bytes` are served as they are, valid JSON or
-    not, and anything else is served as its JSON, NaN and Infinity included.
+    not, and anything else, numpy arrays too, is served as its JSON, NaN and Infinity included.
     """
 
     def __init__(self, library: Library) -> None:
@@ -57,7 +57,7 @@ class MixpeekEditor:
         """Set some metadata of an asset; what is not named stays."""
         with self._library.lock:
             asset = self._library.assets[asset_id]
-            asset.fields["metadata"] = {**(asset.fields.get("metadata") or {}), **metadata}
+            add_metadata(asset.fields, metadata)
             self._changed(asset, touch)
 
     def put_asset(self, asset: Mapping[str, Any], features: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -112,14 +112,14 @@ class MixpeekEditor:
         """Serve a raw value as this field of an asset."""
         with self._library.lock:
             asset = self._library.assets[asset_id]
-            asset.fields[field] = raw_json(value)
+            asset.fields[field] = raw_value(value)
             self._changed(asset, touch and field != "updated_at")
 
     def put_feature_field(self, feature_id: str, field: str, value: Any, *, touch: bool = True) -> None:
         """Serve a raw value as this field of a feature."""
         with self._library.lock:
             feature = self._library.features[feature_id]
-            feature.fields[field] = raw_json(value)
+            feature.fields[field] = raw_value(value)
             self._changed(self._library.assets[feature.asset_id], touch)
 
     def _changed(self, asset: StoredAsset, touch: bool) -> None:
