@@ -153,6 +153,12 @@ def test_batches_keep_limits_and_lose_nothing(items: list[Loaded], rows: int) ->
     assert newest == {item.asset_id: id(item.record) for item in items}
 
 
+def test_an_asset_that_comes_again_takes_the_room_of_its_older_self() -> None:
+    batcher = Batcher("c", ALL, BatchLimits(rows=10))
+    assert [batcher.add(loaded("a", 6, 1)) for _ in range(9)] == [None] * 9
+    assert batcher.add(loaded("b", 4, 1)) is None
+
+
 def test_a_batch_says_what_it_is_of() -> None:
     batcher = Batcher("c", VIDEO, BatchLimits())
     batcher.add(loaded("b", 1, 1))

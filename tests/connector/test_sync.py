@@ -102,6 +102,13 @@ async def test_modalities_can_be_synced_one_after_the_other() -> None:
     assert content(store) == content(undisturbed)
 
 
+async def test_unchanged_features_are_counted_for_the_wanted_modalities_only() -> None:
+    source, store = Scripted({"c": assets(2)}), MemoryDestination()
+    await sync(source, [store], name="media")
+    summary = await sync(source, [store], name="media", modalities=VIDEO)
+    assert summary.destinations["memory"].applied.features == {Modality.VIDEO: Counts(unchanged=4)}
+
+
 async def test_a_modality_that_was_left_behind_is_read_again() -> None:
     source, store = Scripted({"c": assets(1)}), MemoryDestination()
     await sync(source, [store], name="media")
