@@ -65,7 +65,8 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.aiter_bytes():
+    compressed = "content-encoding" in response.headers
+    async for chunk in response.aiter_bytes() if compressed else response.aiter_raw():
         size += len(chunk)
         if size > max_bytes:
             raise UnreadableError(
