@@ -99,7 +99,10 @@ def _edited(action: do.Action, reply: Reply) -> Reply:
             )
         case _:
             return reply
-    value = orjson.loads(reply.body)
+    try:
+        value = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:  # somebody put raw bytes there; that is wrong enough
+        return reply
     _walk(value, edit)
     return json_reply(value, reply.status)
 

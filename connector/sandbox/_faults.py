@@ -158,8 +158,9 @@ Action = Annotated[
 class Fault(Settings):
     """One rule: which requests it concerns, which of those it hits, and what happens to them.
 
-    `route` is a route's name (``features.get``), a pattern of names (``features.*``), or, when it starts with a
-    slash, a regular expression that the path must match from its start.
+    `route` is a route's name (``features.get``), a pattern of names (``features.*``), or, when it starts with a slash,
+    a regular expression that the path must match from its start. A rule counts the requests that it concerns and that
+    no earlier rule hit.
     """
 
     route: str = "*"

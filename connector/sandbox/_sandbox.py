@@ -52,7 +52,8 @@ class Sandbox:
     @property
     def url(self) -> str:
         """Where the APIs are, without a trailing slash. Known once it has started."""
-        return f"http://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     async def start(self) -> None:
         """Listen. Raises `ConfigurationError` when the port is taken or not allowed."""

@@ -114,8 +114,11 @@ class _Limiter:
 
 
 async def _read(raw: web.BaseRequest) -> Request:
-    body = await raw.content.read(_LARGEST_BODY) if raw.body_exists else b""
-    while raw.body_exists and len(body) < _LARGEST_BODY and (more := await raw.content.read(_LARGEST_BODY)):
-        body += more
+    body = bytearray()
+    async for chunk in raw.content.iter_any():
+        body += chunk
+        if len(body) > _LARGEST_BODY:
+            raise web.HTTPRequestEntityTooLarge(max_size=_LARGEST_BODY, actual_size=len(body))
     origin = f"http://{raw.headers.get('Host', 'localhost')}"
-    return Request(raw.method, raw.rel_url.raw_path, raw.query, raw.headers, body, origin, raw.remote or "127.0.0.1")
+    peer = raw.remote or "127.0.0.1"
+    return Request(raw.method, raw.rel_url.raw_path, raw.query, raw.headers, bytes(body), origin, peer)

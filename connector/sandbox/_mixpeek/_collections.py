@@ -43,10 +43,9 @@ class CollectionHandlers:
         return json_reply({"results": rows, "pagination": pagination})
 
     def get(self, request: Request) -> Reply:
-        """One collection, without counts."""
+        """One collection, with its counts."""
         collection = self._context.collection(request.params[0])
-        shown = {"collection_name": collection.name, "collection_id": collection.collection_id}
-        return json_reply({**shown, "namespace_id": self._namespace_ids()[0], "metadata": {}})
+        return json_reply({**_row(collection), "namespace_id": self._namespace_ids()[0]})
 
     def namespaces(self, _request: Request) -> Reply:
         """Every namespace, as a bare list."""

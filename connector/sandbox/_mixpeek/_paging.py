@@ -14,6 +14,8 @@ __all__ = ["Page", "page_url", "query_flag", "query_int"]
 
 Row = TypeVar("Row")
 
+_MOST = 1_000_000_000
+
 
 def query_int(request: Request, name: str, default: int, *, minimum: int = 1, maximum: int | None = None) -> int:
     """A whole number from the query string; a 422 in FastAPI's shape when it is none or out of range."""
@@ -47,8 +49,8 @@ class Page:
     @classmethod
     def asked(cls, request: Request, cap: int | None, default: int = 10) -> Page:
         """From the query's `page` and `page_size`."""
-        size = query_int(request, "page_size", default)
-        return cls(query_int(request, "page", 1), min(size, cap or size))
+        size = query_int(request, "page_size", default, maximum=_MOST)
+        return cls(query_int(request, "page", 1, maximum=_MOST), min(size, cap or size))
 
     def rows(self, rows: Collection[Row], shifted: int = 0) -> list[Row]:
         """The rows on this page, `shifted` rows too early."""
