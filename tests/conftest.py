@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -12,9 +14,10 @@ from destinations import EmbeddedPostgres
 
 
 @pytest.fixture(scope="session")
-def postgres_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def postgres_directory() -> Iterator[Path]:
     """The data directory of the session's Postgres, for what starts or shares it by path."""
-    return tmp_path_factory.mktemp("postgres") / "data"
+    with _passable_directory() as directory:
+        yield directory / "data"
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,23 @@ def postgres_url(postgres_directory: Path) -> Iterator[str]:
 
 
 @pytest.fixture
+def passable_path() -> Iterator[Path]:
+    """A directory for a Postgres of the test's own.
+
+    Not `tmp_path`: as root, Postgres runs as another user, and every pytest session that starts on the machine
+    closes the common parent of all such paths to other users again.
+    """
+    with _passable_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
 def schema() -> str:
     """A schema name of the test's own."""
     return f"t_{uuid.uuid4().hex[:12]}"
+
+
+@contextmanager
+def _passable_directory() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="vectorferry-test-", ignore_cleanup_errors=True) as name:
+        yield Path(name)

@@ -64,11 +64,6 @@ class SyncTables:
         self.vectors = _vectors(self.metadata)
         self.quarantine = _quarantine(self.metadata)
 
-    @property
-    def names(self) -> frozenset[str]:
-        """Table names that no modality may take."""
-        return frozenset(table.name for table in self.metadata.tables.values())
-
 
 def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) -> Table:
     """The rows of one modality."""

@@ -30,7 +30,7 @@ class SyncSchema:
         self.name = schema
         self.mapping = mapping
         self.tables = SyncTables(schema)
-        self.features = _feature_tables(schema, mapping, self.tables.names)
+        self.features = _feature_tables(schema, mapping)
         self.catalogue = Catalogue({})
 
     def prepare(self) -> None:
@@ -54,7 +54,7 @@ class SyncSchema:
         with self._database.transaction() as connection:
             held = self._table_names(connection)
             self.mapping = SchemaMapping(**{name: ModalityMapping(table=table) for name, table in held.items()})
-            self.features = _feature_tables(self.name, self.mapping, self.tables.names)
+            self.features = _feature_tables(self.name, self.mapping)
             self.catalogue = self._read_catalogue(connection)
 
     def ensure_vectors(self, layouts: Mapping[tuple[Modality, str], VectorLayout]) -> None:
@@ -170,14 +170,10 @@ def _catalogue_row(entry: VectorEntry) -> dict[str, Any]:
     }
 
 
-def _feature_tables(schema: str, mapping: SchemaMapping, taken: frozenset[str]) -> dict[Modality, Table]:
-    names = [mapping.table(modality) for modality in MODALITIES]
-    for modality, name in zip(MODALITIES, names, strict=True):
-        if name in taken or names.count(name) > 1:
-            raise ConfigurationError(
-                f"modalities.{modality}.table: {name} is already the name of another table; choose another"
-            )
-    return {m: feature_table(schema, mapping.table(m), mapping.columns(m)) for m in MODALITIES}
+def _feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]:
+    return {
+        modality: feature_table(schema, mapping.table(modality), mapping.columns(modality)) for modality in MODALITIES
+    }
 
 
 def _extend(connection: Connection, table: Table, columns: Mapping[str, ColumnMapping]) -> None:

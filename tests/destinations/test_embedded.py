@@ -33,8 +33,8 @@ def servers(directory: Path) -> list[int]:
     return [process.pid for process in named if str(directory) in (process.info["cmdline"] or [])]
 
 
-def test_it_runs_while_open_and_keeps_its_data(tmp_path: Path) -> None:
-    directory = tmp_path / "made on demand" / "data"
+def test_it_runs_while_open_and_keeps_its_data(passable_path: Path) -> None:
+    directory = passable_path / "made on demand" / "data"
     with EmbeddedPostgres(directory) as server, psycopg.connect(server.url) as connection:
         connection.execute("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
     assert servers(directory) == []
@@ -43,19 +43,19 @@ def test_it_runs_while_open_and_keeps_its_data(tmp_path: Path) -> None:
     assert servers(directory) == []
 
 
-def test_two_users_in_one_process_share_it(tmp_path: Path) -> None:
-    first = EmbeddedPostgres(tmp_path / "data")
-    second = EmbeddedPostgres(tmp_path / "data")
+def test_two_users_in_one_process_share_it(passable_path: Path) -> None:
+    first = EmbeddedPostgres(passable_path / "data")
+    second = EmbeddedPostgres(passable_path / "data")
     assert first.url == second.url
     first.close()
     with psycopg.connect(second.url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     second.close()
-    assert servers(tmp_path / "data") == []
+    assert servers(passable_path / "data") == []
 
 
-def test_a_killed_user_does_not_keep_it_alive(tmp_path: Path) -> None:
-    directory = tmp_path / "data"
+def test_a_killed_user_does_not_keep_it_alive(passable_path: Path) -> None:
+    directory = passable_path / "data"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -68,17 +68,17 @@ def test_a_killed_user_does_not_keep_it_alive(tmp_path: Path) -> None:
     wait_until(lambda: servers(directory) == [])
 
 
-def test_what_went_wrong_is_said_with_the_place_to_look(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
+def test_what_went_wrong_is_said_with_the_place_to_look(passable_path: Path) -> None:
+    (passable_path / "file").touch()
     with pytest.raises(DestinationError, match=r"(?s)did not start: .* set `url`"):
-        EmbeddedPostgres(tmp_path / "file" / "data")
+        EmbeddedPostgres(passable_path / "file" / "data")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_an_ordinary_user_can_after_root_did(tmp_path: Path) -> None:
-    EmbeddedPostgres(tmp_path / "roots").close()
+def test_an_ordinary_user_can_after_root_did(passable_path: Path) -> None:
+    EmbeddedPostgres(passable_path / "roots").close()
     nobody = pwd.getpwnam("nobody")
-    home = tmp_path / "nobodys"
+    home = passable_path / "nobodys"
     home.mkdir()
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
     if not _can_run_python(nobody.pw_uid):

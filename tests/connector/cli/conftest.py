@@ -20,10 +20,10 @@ Invoke = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def _fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    install_fakes(tmp_path / "site")
-    monkeypatch.chdir(tmp_path)
+def _fakes(passable_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(passable_path / "site")
+    install_fakes(passable_path / "site")
+    monkeypatch.chdir(passable_path)
     monkeypatch.setenv("SHELF_KEY", SECRET)
     monkeypatch.setenv("BOX_URL", SECRET)
     monkeypatch.setattr(Box, "boxes", {})

@@ -26,7 +26,7 @@ def left_behind(folder: Path) -> list[str]:
     return [" ".join(command) for command in commands if any(str(folder) in part for part in command)]
 
 
-def test_the_demo_syncs_asks_and_leaves_no_process(tmp_path: Path) -> None:
+def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
     first = run("demo")
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
@@ -34,11 +34,14 @@ def test_the_demo_syncs_asks_and_leaves_no_process(tmp_path: Path) -> None:
     assert first.stdout.count("SELECT * FROM") == 3
     assert "leaping" in first.stdout
     assert "vectorferry init" in first.stdout
-    assert left_behind(tmp_path) == []
+    assert left_behind(passable_path) == []
 
     again = json.loads(run("demo", "--json").stdout)
     assert (written(again["first_sync"]), written(again["second_sync"]), again["exit_code"]) == (0, 0, 0)
-    with EmbeddedPostgres(tmp_path / ".vectorferry" / "postgres") as server, psycopg.connect(server.url) as connection:
+    with (
+        EmbeddedPostgres(passable_path / ".vectorferry" / "postgres") as server,
+        psycopg.connect(server.url) as connection,
+    ):
         for question in again["questions"]:
             found = connection.cursor(row_factory=dict_row).execute(question["statement"]).fetchall()
             assert [row["feature_id"] for row in found] == [row["feature_id"] for row in question["rows"]]
@@ -57,4 +60,4 @@ def test_the_demo_syncs_asks_and_leaves_no_process(tmp_path: Path) -> None:
     fresh = json.loads(run("demo", "--json", "--fresh").stdout)
     assert written(fresh["first_sync"]) > 100
     assert written(fresh["second_sync"]) == 0
-    assert left_behind(tmp_path) == []
+    assert left_behind(passable_path) == []

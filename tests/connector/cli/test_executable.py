@@ -20,9 +20,9 @@ Configure = Callable[..., None]
 
 
 @pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
+def environ(passable_path: Path) -> dict[str, str]:
     """This process's environment, with the plug-ins that a test configures."""
-    return environment(tmp_path / "site")
+    return environment(passable_path / "site")
 
 
 def test_help_imports_nothing_heavy(environ: dict[str, str]) -> None:

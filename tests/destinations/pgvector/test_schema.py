@@ -102,8 +102,6 @@ def test_modality_tables_can_be_renamed_from_the_start(
         ({"video": {"table": "clips"}}, "already has its video features in the table video"),
         ({"video": {"columns": {"text": {"path": "text", "type": "bigint"}}}}, "text is text, the mapping says bigint"),
         ({"video": {"vectors": {"model-v1": {"storage": "halfvec"}}}}, "already stores vector"),
-        ({"video": {"table": "assets"}}, "already the name of another table"),
-        ({"video": {"table": "same"}, "image": {"table": "same"}}, "already the name of another table"),
     ],
 )
 def test_a_mapping_that_contradicts_the_tables_is_refused_before_anything_is_written(
