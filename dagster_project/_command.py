@@ -39,7 +39,7 @@ def discover(sync: SyncOption = None, project: ProjectOption = None) -> None:
         with _instance() as instance:
             for component in _chosen(_components(project), sync):
                 _add(component, instance)
-    except VectorferryError as error:
+    except Exception as error:
         _stop(error)
 
 
@@ -79,6 +79,10 @@ def _chosen(components: list[VectorferrySync], name: str | None) -> list[Vectorf
     return chosen
 
 
-def _stop(error: VectorferryError) -> NoReturn:
-    typer.echo(str(error), err=True)
-    raise typer.Exit(error.exit_code)
+def _stop(error: Exception) -> NoReturn:
+    """Say what went wrong in our own words; Dagster wraps what loading a component raises."""
+    told = error if isinstance(error, VectorferryError) else error.__cause__
+    if not isinstance(told, VectorferryError):
+        raise error
+    typer.echo(str(told), err=True)
+    raise typer.Exit(told.exit_code)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import environ
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import dagster as dg
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from connector import MODALITIES, Modality, SyncSettings, VectorferryError, parse_settings, resolve
 from dagster_project._assets import sync_assets
@@ -18,8 +18,15 @@ from dagster_project._run import sync_partitions
 from dagster_project._schedules import sync_job, sync_schedule
 from dagster_project._sensors import discovery_sensor
 from dagster_project._translator import ModalityTable, asset_spec, modality_tables, source_spec
+from dagster_project.components._attributes import unjudged
 
 __all__ = ["VectorferrySync"]
+
+
+def _say(description: str) -> dg.Resolver:
+    """What editors show of an attribute; Dagster's schema drops pydantic's description where there is a default."""
+    resolver: dg.Resolver = dg.Resolver.default(description=description)
+    return resolver
 
 
 class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
@@ -31,22 +38,39 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
-    name: str = Field(description="The sync's name: the first part of asset keys, and the schema in Postgres.")
-    source: dict[str, Any] = Field(description="`type` names the plug-in; the other keys are its settings.")
-    destinations: list[dict[str, Any]] = Field(description="One or more, each with its `type`.")
-    modalities: dict[str, Any] = Field(default_factory=dict, description="What differs from the default mapping.")
-    batch: dict[str, Any] = Field(default_factory=dict, description="When a batch is full: `rows`, `bytes`.")
-    deletes: dict[str, Any] = Field(default_factory=dict, description="The guard on deletes: `max_share`.")
-    schedule: str | None = Field(default=None, description="A cron expression: every collection is synced then.")
+    name: Annotated[str, _say("The sync's name: the first part of asset keys, and the schema in Postgres.")]
+    source: Annotated[dict[str, Any], _say("`type` names the plug-in; the other keys are its settings.")]
+    destinations: Annotated[list[dict[str, Any]], _say("One or more, each with its `type`.")]
+    modalities: Annotated[dict[str, Any], _say("What differs from the default mapping.")] = Field(default_factory=dict)
+    batch: Annotated[dict[str, Any], _say("When a batch is full: `rows`, `bytes`.")] = Field(default_factory=dict)
+    deletes: Annotated[dict[str, Any], _say("The guard on deletes: `max_share`.")] = Field(default_factory=dict)
+    schedule: Annotated[str | None, _say("A cron expression: every known collection is synced then.")] = None
 
-    def settings(self, where: str = "defs.yaml") -> SyncSettings:
-        """The attributes as settings, ``${NAME}`` unresolved. Raises `ConfigurationError`; `where` begins its lines."""
-        given = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
-        return parse_settings(given, where)
+    _where: str = PrivateAttr(default="defs.yaml")
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+    @classmethod
+    def model(cls) -> type[BaseModel]:
+        """What Dagster reads the YAML into."""
+        return unjudged(super().model())
+
+    @classmethod
+    def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
+        """The component that these attributes describe. Raises `ConfigurationError`, a line per problem."""
+        written, where = dict(model.model_extra or {}), _file(context)
+        own = {key: value for key, value in written.items() if key not in _added(cls)}
+        parse_settings(context.resolve_value(own), where)
+        component = super().resolve_from_model(context, super().model().model_validate(written))
+        component._where = where
+        return component
+
+    def settings(self) -> SyncSettings:
+        """The attributes as settings, ``${NAME}`` unresolved. Raises `ConfigurationError`."""
+        given = {name: getattr(self, name) for name in SyncSettings.model_fields if name in self.model_fields_set}
+        return parse_settings(given, self._where)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
         """Assets, job, schedule, discovery sensor and resources of the sync. Raises `ConfigurationError`."""
-        settings = self.settings(_where(context))
+        settings = self.settings()
         specs = [self.get_asset_spec(table) for table in modality_tables(settings)]
         tables = dict(zip((spec.key for spec in specs), MODALITIES, strict=True))
         job = sync_job(settings, list(tables))
@@ -80,6 +104,14 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         yield from sync_partitions(context, current, tables)
 
 
-def _where(context: dg.ComponentLoadContext) -> str:
-    path = context.path if context.path.suffix else context.path / "defs.yaml"
+def _added(component: type[VectorferrySync]) -> set[str]:
+    """Attributes that a subclass has beyond a sync's own."""
+    return component.model_fields.keys() - VectorferrySync.model_fields.keys()
+
+
+def _file(context: dg.ResolutionContext) -> str:
+    """The YAML file, from the current folder if it is in there."""
+    if context.source_position_tree is None:
+        return "defs.yaml"
+    path = Path(context.source_position_tree.position.filename)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
