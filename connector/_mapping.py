@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Final, Literal, TypeAlias
 
 import orjson
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from connector._records import MODALITIES, Modality
 from connector._settings_base import Settings
@@ -31,6 +31,7 @@ FieldPath = Annotated[str, StringConstraints(pattern=r"^[^.]+(\.[^.]+)*$", max_l
 
 RESERVED_COLUMNS: Final = frozenset(
     {"feature_id", "asset_id", "collection", "metadata", "extra", "row_hash", "embedding", "distance"}
+    | {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}  # Postgres has these in every table
 )
 
 
@@ -57,6 +58,13 @@ class ModalityMapping(Settings):
     table: Identifier | None = None
     columns: dict[Identifier, ColumnMapping] = Field(default_factory=dict)
     vectors: dict[str, VectorMapping] = Field(default_factory=dict)
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_free(cls, columns: dict[str, ColumnMapping]) -> dict[str, ColumnMapping]:
+        if taken := sorted(columns.keys() & RESERVED_COLUMNS):
+            raise ValueError(f"{', '.join(taken)}: every table has such a column already; choose another name")
+        return columns
 
 
 def _columns(**types: ColumnType) -> dict[str, ColumnMapping]:
