@@ -32,7 +32,7 @@ def _parse_leniently(body: bytes) -> Any:
 def canonical_json(value: Any) -> bytes:
     """The same bytes for equal JSON values, whatever the order of their keys.
 
-    Takes plain JSON values. Integers beyond 64 bits and lone surrogates, which orjson cannot write, take the
+    Takes plain JSON values; NaN and infinities, which JSON does not have, become null. Integers beyond 64 bits and lone surrogates, which orjson cannot write, take the
     standard library's spelling. Raises `ValueError` for a value nested too deeply.
     """
     try:
@@ -43,6 +43,7 @@ def canonical_json(value: Any) -> bytes:
 
 def _canonical_leniently(value: Any) -> bytes:
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        return json.dumps(finite, sort_keys=True, separators=(",", ":")).encode()
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None

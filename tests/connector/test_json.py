@@ -57,3 +57,8 @@ def _reversed(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _reversed(value[key]) for key in reversed(value)}
     return [_reversed(item) for item in value] if isinstance(value, list) else value
+
+
+def test_values_that_json_does_not_have_become_null_however_they_are_written() -> None:
+    assert canonical_json({"a": float("nan"), "b": 2**70}) == b'{"a":null,"b":1180591620717411303424}'
+    assert canonical_json({"a": float("inf")}) == b'{"a":null}'
