@@ -4,6 +4,7 @@ from connector.http._address import segment
 from connector.http._client import ApiClient
 from connector.http._errors import NotFoundError, RefusedError, UnreadableError
 from connector.http._settings import ApiSourceSettings, ClientSettings, RetryPolicy
+from connector.http._text import one_line
 
 __all__ = [
     "ApiClient",
@@ -13,5 +14,6 @@ __all__ = [
     "RefusedError",
     "RetryPolicy",
     "UnreadableError",
+    "one_line",
     "segment",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from connector._errors import QuarantineError
 from connector._records import Feature, Reason, Rejected, Vector
 from connector._vectors import decode_vector
-from connector.http import segment
+from connector.http import one_line, segment
 
 __all__ = ["FeatureRow", "feature_from", "feature_rows", "merged"]
 
@@ -114,4 +114,4 @@ def _decoded(name: str, raw: Any) -> Vector:
     try:
         return decode_vector(raw)
     except QuarantineError as error:
-        raise QuarantineError(error.reason, f"vector {name}: {error}") from None
+        raise QuarantineError(error.reason, f"vector {one_line(name, 60)}: {error}") from None

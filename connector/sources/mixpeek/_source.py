@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
 from connector._errors import ConfigurationError, IncompleteScanError, SourceError
 from connector._records import Asset, Listing, Rejected
 from connector._source import Usage
+from connector.http import one_line
 from connector.sources._parallel import results_of
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._listing import Tally
@@ -48,7 +49,7 @@ class MixpeekSource:
             return sorted(names)
         return list(dict.fromkeys(_id_of(name, names) for name in self._wanted))
 
-    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+    async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless the unique rows agree with
         a total that stayed the same from the first page to the last."""
         tally = Tally(collection)
@@ -57,11 +58,12 @@ class MixpeekSource:
                 yield listing
         problem = tally.problem()
         if problem:
+            name = one_line(collection)
             raise IncompleteScanError(
-                f"Collection {collection} was not listed completely: {problem}. Nothing is deleted; run again."
+                f"Collection {name} was not listed completely: {problem}. Nothing is deleted; run again."
             )
 
-    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
         """These assets with features and vectors. Raises `SourceError` when too many are unreadable."""
         reader = AssetReader(self._api, self._concurrency)
         unreadable = 0
@@ -86,12 +88,13 @@ def _id_of(name: str, names: Mapping[str, str | None]) -> str:
         return ids[0]
     if ids:
         raise ConfigurationError(
-            f"source.collections: {len(ids)} collections are named {name}; use one of their ids: {', '.join(ids)}"
+            f"source.collections: {len(ids)} collections are named {name}; use one of their ids: "
+            + one_line(", ".join(ids))
         )
-    there = ", ".join(f"{label} ({found})" if label else found for found, label in list(names.items())[:20])
+    there = one_line(", ".join(f"{label} ({found})" if label else found for found, label in names.items()))
     raise ConfigurationError(f"source.collections: there is no collection {name}; there are: {there or 'none'}")
 
 
 def _too_many(collection: str, last: Asset | Rejected | None) -> str:
     detail = last.detail if isinstance(last, Rejected) else ""
-    return f"More than {MOST_UNREADABLE} assets of collection {collection} cannot be read; the last: {detail}"
+    return f"More than {MOST_UNREADABLE} assets of collection {one_line(collection)} cannot be read; the last: {detail}"

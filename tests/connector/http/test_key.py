@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Callable
@@ -60,6 +61,26 @@ async def test_a_proxy_of_the_environment_never_sees_a_key_sent_over_http(monkey
             await client.request("GET", "/thing", decode=parse_json)
     assert proxy.seen == []
     assert len(server.seen) == 1
+
+
+async def test_a_proxy_of_the_environment_sees_no_key_on_the_way_to_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        async with aclosing(client_for("https://mixpeek.test")) as client:
+            with pytest.raises(VectorferryError) as caught:
+                await client.request("GET", "/thing", decode=parse_json)
+    assert heard[0].startswith(b"CONNECT mixpeek.test:443 ")
+    assert KEY.encode() not in b"".join(heard)
+    assert_silent(caught.value, client)
 
 
 async def test_unusable_proxy_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,22 +84,35 @@ def _contents(feature: Any) -> Any:
     return feature.modality, feature.fields, {name: str(vector) for name, vector in feature.vectors.items()}
 
 
+async def _four_features_each(request: web.Request) -> web.StreamResponse:
+    if request.path.startswith("/features/"):
+        return json({"vectors": {"m": [1.0]}})
+    if not request.path.startswith("/assets/"):
+        return json(NO_COLLECTIONS)
+    asset_id = request.path.split("/")[2]
+    rows = [{"feature_id": f"{asset_id}.{n}", "modality": "text"} for n in range(4)]
+    return json({"asset": {"asset_id": asset_id}, "features": {"text": rows}})
+
+
 async def test_requests_are_really_side_by_side() -> None:
     """Nobody is answered before eight requests for features are there at once."""
     together = asyncio.Barrier(8)
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        asset_id = request.path.split("/")[2] if request.path.startswith("/assets/") else ""
-        if asset_id:
-            rows = [{"feature_id": f"{asset_id}.{n}", "modality": "text"} for n in range(4)]
-            return json({"asset": {"asset_id": asset_id}, "features": {"text": rows}})
         if request.path.startswith("/features/"):
             await together.wait()
-            return json({"vectors": {"m": [1.0]}})
-        return json(NO_COLLECTIONS)
+        return await _four_features_each(request)
 
     async with serving(handler) as server, aclosing(source_for(server.url, concurrency=8)) as source:
         assert len(await pulled(source, *(f"a{n}" for n in range(10)))) == 10
+
+
+async def test_assets_finish_one_after_the_other_so_that_few_are_in_memory() -> None:
+    async with serving(_four_features_each) as server, aclosing(source_for(server.url, concurrency=2)) as source:
+        assert len(await pulled(source, "a1", "a2")) == 2
+    asked = [seen.path.split(".")[0] for seen in server.seen if seen.path.startswith("/features/")]
+    assert asked[:3] == [asked[0]] * 3
+    assert asked[-3:] == [asked[-1]] * 3
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -202,7 +215,7 @@ async def test_a_redirect_stops_and_the_key_stays() -> None:
 async def test_stopping_early_leaves_no_task() -> None:
     async with reading_sandbox(SandboxSettings(generate=GENERATED, latency_ms=5), concurrency=4) as (source, sandbox):
         before = client_tasks()
-        async with aclosing(source.pull("generated", listings_of(sandbox.mixpeek.asset_ids()))) as results:  # type: ignore[type-var]
+        async with aclosing(source.pull("generated", listings_of(sandbox.mixpeek.asset_ids()))) as results:
             await anext(results)
         assert client_tasks() == before
         assert len(await pulled(source, *sandbox.mixpeek.asset_ids())) == 12
@@ -235,7 +248,7 @@ async def test_a_slow_consumer_holds_the_reading_back() -> None:
                 taken += 1
                 yield Listing(asset_id, "")
 
-        async with aclosing(source.pull("generated", listings())) as results:  # type: ignore[type-var]
+        async with aclosing(source.pull("generated", listings())) as results:
             for consumed in range(1, 11):
                 await anext(results)
                 await asyncio.sleep(0.02)
