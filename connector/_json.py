@@ -32,8 +32,9 @@ def _parse_leniently(body: bytes) -> Any:
 def canonical_json(value: Any) -> bytes:
     """The same bytes for equal JSON values, whatever the order of their keys.
 
-    Takes plain JSON values; NaN and infinities, which JSON does not have, become null. Integers beyond 64 bits and lone surrogates, which orjson cannot write, take the
-    standard library's spelling. Raises `ValueError` for a value nested too deeply.
+    Takes plain JSON values; NaN and infinities, which JSON does not have, become null. Integers beyond 64 bits
+    and lone surrogates, which orjson cannot write, take the standard library's spelling. Raises `ValueError` for
+    a value nested too deeply.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
