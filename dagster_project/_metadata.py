@@ -18,7 +18,7 @@ from connector import (
     TableStatus,
 )
 
-__all__ = ["mapped_columns", "partition_metadata", "table_metadata"]
+__all__ = ["mapped_columns", "partition_metadata", "scan_metadata", "table_metadata"]
 
 KEYS: Final[Mapping[str, str]] = {
     "collection": "the source's collection, and the partition",
@@ -36,13 +36,16 @@ def mapped_columns(mapping: SchemaMapping, modality: Modality) -> dg.TableSchema
     return dg.TableSchema(
         columns=[
             *(_column(name, "text", description) for name, description in KEYS.items()),
-            *(_column(name, c.type, f"from {c.path}") for name, c in mapping.columns(modality).items()),
+            *(
+                _column(name, column.type, f"from {column.path}" if column.path != name else None)
+                for name, column in mapping.columns(modality).items()
+            ),
             *(_column(name, "jsonb", description) for name, description in LEFT_OVER.items()),
         ]
     )
 
 
-def _column(name: str, kind: str, description: str) -> dg.TableColumn:
+def _column(name: str, kind: str, description: str | None) -> dg.TableColumn:
     return dg.TableColumn(name=name, type=kind, description=description)
 
 
@@ -74,7 +77,7 @@ def partition_metadata(
         "collection": collection,
         **_changes(summary, modality, collection),
         **_rows(statuses, modality, collection),
-        **_seen(summary.collections.get(collection, CollectionSummary())),
+        **scan_metadata(summary, collection),
         "requests": summary.usage.requests,
         "retries": summary.usage.retries,
         "received_bytes": summary.usage.bytes,
@@ -112,8 +115,9 @@ def _rows(statuses: Sequence[Status], modality: Modality, collection: str) -> di
     return rows | {f"rows/{vector.vector_name}": vector.collections.get(collection, 0) for vector in vectors}
 
 
-def _seen(scan: CollectionSummary) -> dict[str, Any]:
-    """The scan's view of the assets; unfinished and failed ones by name."""
+def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:
+    """How many assets the source listed, and what became of them; unfinished and failed ones by name."""
+    scan = summary.collections.get(collection, CollectionSummary())
     named = {"assets_pending_ids": scan.pending, "assets_failed_ids": scan.failed}
     return {
         "assets_listed": scan.listed,

@@ -14,9 +14,10 @@ from connector import Modality, Status, Summary, SyncSettings, VectorferryError,
 from connector._config import resolve_part
 from dagster_project._discovery import Collections
 from dagster_project._failures import failure, hopeless, raise_for_exit_code
-from dagster_project._metadata import partition_metadata, table_metadata
+from dagster_project._metadata import partition_metadata, scan_metadata, table_metadata
 from dagster_project._partitions import CollectionPartitions
 from dagster_project._progress import ProgressLog
+from dagster_project._translator import source_key
 
 __all__ = ["sync_partitions"]
 
@@ -68,6 +69,8 @@ class _Step:
             environ=environ,
             progress=ProgressLog(self.context.log.info),
         )
+        seen = scan_metadata(summary, collection)
+        self.context.log_event(dg.AssetObservation(source_key(self.settings), partition=key, metadata=seen))
         raise_for_exit_code(summary)
         self._warn(key, summary)
         return collection, summary

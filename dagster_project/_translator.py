@@ -46,9 +46,18 @@ def asset_spec(table: ModalityTable) -> dg.AssetSpec:
         group_name=sync.name,
         kinds={"python", *(KINDS.get(destination.type, destination.type) for destination in sync.destinations)},
         tags={"vectorferry/modality": table.modality.value},
-        metadata={"dagster/column_schema": mapped_columns(sync.modalities, table.modality)},
+        metadata={**_place(table), "dagster/column_schema": mapped_columns(sync.modalities, table.modality)},
         partitions_def=CollectionPartitions.of(sync),
     )
+
+
+def _place(table: ModalityTable) -> dict[str, str]:
+    """Where the table is, if the first destination is a database with schemas."""
+    first = table.settings.destinations[0]
+    if not hasattr(first, "schema_name"):
+        return {}
+    schema = first.schema_name or table.settings.name
+    return {"dagster/table_name": f"{schema}.{table.name}", "dagster/storage_kind": KINDS.get(first.type, first.type)}
 
 
 def source_key(sync: SyncSettings) -> dg.AssetKey:
@@ -57,11 +66,10 @@ def source_key(sync: SyncSettings) -> dg.AssetKey:
 
 
 def source_spec(sync: SyncSettings) -> dg.AssetSpec:
-    """The source's collections as an asset that Dagster knows of and never makes."""
+    """The source's collections as an asset that Dagster knows of and never makes; every run observes it."""
     return dg.AssetSpec(
         key=source_key(sync),
         description=f"The collections of the {sync.source.type} source, as its API serves them.",
         group_name=sync.name,
         kinds={sync.source.type},
-        partitions_def=CollectionPartitions.of(sync),
     )

@@ -59,7 +59,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         written, where = dict(model.model_extra or {}), _file(context)
         own = {key: value for key, value in written.items() if key not in _added(cls)}
         parse_settings(context.resolve_value(own), where)
-        component = super().resolve_from_model(context, super().model().model_validate(written))
+        component: Self = super().resolve_from_model(context, super().model().model_validate(written))
         component._where = where
         return component
 

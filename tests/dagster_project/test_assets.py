@@ -143,6 +143,14 @@ def test_several_partitions_in_one_run_have_counts_of_their_own(load: Load, inst
     assert {key: said[key]["inserted"] for key in said} == {"ads": 6, "lectures": 4, "news": 2}
 
 
+def test_a_run_observes_the_source(load: Load, instance: dg.DagsterInstance) -> None:
+    materialize(load({"collections": ["ads"]}), instance, "ads")
+    (record,) = instance.fetch_observations(dg.AssetKey(["media", "source", "shelf"]), limit=2).records
+    assert record.asset_observation
+    assert record.asset_observation.partition == "ads"
+    assert record.asset_observation.metadata["assets_listed"].value == 3
+
+
 def test_unfinished_assets_are_named(load: Load, source: ShelfSource, instance: dg.DagsterInstance) -> None:
 
     source.states = {"a0000": AssetState.PENDING, "a0001": AssetState.FAILED}
