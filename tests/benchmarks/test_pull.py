@@ -7,12 +7,9 @@ rounds counts, since other work on the machine only ever makes a round slower.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 from pydantic import SecretStr
@@ -21,27 +18,12 @@ from connector import Asset, Listing
 from connector.sandbox import GeneratedCatalogue, SandboxSettings
 from connector.sources.mixpeek import MixpeekSettings, MixpeekSource
 
+from ..sandbox_process import sandbox_process
+
 LATENCY_MS = 50
 CONCURRENCY = 64
 ROUNDS = 3
 CATALOGUE = GeneratedCatalogue(assets=1_000, features_per_asset=4, dimension=1408)
-SERVE = """
-import sys
-from connector.sandbox import SandboxSettings, serve
-serve(SandboxSettings.model_validate_json(sys.argv[1]), on_ready=lambda sandbox: print(sandbox.url, flush=True))
-"""
-
-
-@contextmanager
-def sandbox_process(settings: SandboxSettings) -> Iterator[str]:
-    """The address of a sandbox in a process of its own."""
-    command = [sys.executable, "-c", SERVE, settings.model_dump_json()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
 
 
 @pytest.mark.benchmark
