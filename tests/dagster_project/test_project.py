@@ -1,0 +1,114 @@
+"""The whole way: real processes, the sandbox over HTTP, a real Postgres."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+import yaml
+
+from dagster_project.components import VectorferrySync
+from destinations import EmbeddedPostgres
+from tests.dagster_project.running import materialize, recorded
+from tests.tables import differences, row_counts
+
+BIN = Path(sys.executable).parent
+HIDDEN = ("DAGSTER_HOME", "DATABASE_URL", "MIXPEEK_API_KEY", "PYTHONPATH")
+
+
+def run(folder: Path, command: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run an installed command in a folder, with no more of this process's environment than it needs."""
+    kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+    return subprocess.run(
+        [BIN / command, *arguments], cwd=folder, env=kept | environ, capture_output=True, text=True, check=False
+    )
+
+
+def sync_into(url: str, schema: str) -> dict[str, Any]:
+    """What a file says of a sync from the sandbox into this schema."""
+    return {
+        "name": "media",
+        "source": {"type": "sandbox", "collections": ["quickstart"]},
+        "destinations": [{"type": "pgvector", "url": url, "schema": schema}],
+    }
+
+
+def test_with_nothing_configured_a_partition_is_materialized_into_an_embedded_postgres(tmp_path: Path) -> None:
+    arguments = [
+        "-m",
+        "dagster_project.definitions",
+        "--select",
+        "media/video,media/image",
+        "--partition",
+        "quickstart",
+    ]
+    result = run(tmp_path, "dagster", "asset", "materialize", *arguments)
+    assert result.returncode == 0, result.stderr[-3_000:]
+    with EmbeddedPostgres(tmp_path / ".vectorferry" / "postgres") as server, psycopg.connect(server.url) as connection:
+        counts = row_counts(connection, "media")
+    assert counts["video"] > 0
+    assert counts["video__multimodal_v1"] == counts["video"]
+    assert counts["text"] == 0
+
+
+@pytest.fixture
+def strangers_project(tmp_path: Path) -> Path:
+    """A project of somebody who has installed Vectorferry and wrote one YAML file."""
+    (tmp_path / "acme" / "defs" / "videos").mkdir(parents=True)
+    (tmp_path / "acme" / "__init__.py").touch()
+    (tmp_path / "acme" / "definitions.py").write_text(
+        "from pathlib import Path\nimport dagster as dg\n\n"
+        "@dg.definitions\ndef defs():\n"
+        "    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)\n"
+    )
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "acme"\nversion = "0"\n'
+        '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "acme"\n'
+    )
+    return tmp_path
+
+
+def describe(project: Path, source: dict[str, object], destinations: Sequence[dict[str, object]]) -> None:
+    attributes = {"name": "videos", "source": source, "destinations": list(destinations)}
+    text = yaml.safe_dump({"type": "dagster_project.components.VectorferrySync", "attributes": attributes})
+    (project / "acme" / "defs" / "videos" / "defs.yaml").write_text(text)
+
+
+def test_a_strangers_project_needs_one_yaml_file(strangers_project: Path) -> None:
+    describe(strangers_project, {"type": "mixpeek"}, [{"type": "pgvector", "url": "${DATABASE_URL}"}])
+    checked = run(strangers_project, "dg", "check", "defs")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_check_defs_names_the_key_and_the_fix(strangers_project: Path) -> None:
+    describe(strangers_project, {"type": "mixpeek", "base_ulr": "x"}, [{"type": "pgvector"}])
+    checked = run(strangers_project, "dg", "check", "defs")
+    assert checked.returncode != 0
+    said = checked.stdout + checked.stderr
+    assert "acme/defs/videos/defs.yaml: source.base_ulr: unknown key; did you mean base_url?" in said
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_run_and_the_command_leave_the_same_state(
+    tmp_path: Path, postgres_url: str, schema: str, instance: dg.DagsterInstance, again: bool
+) -> None:
+    defs, other = dg.build_defs_for_component(VectorferrySync(**sync_into(postgres_url, schema))), f"{schema}_cli"
+    for _ in range(1 + again):
+        assert materialize(defs, instance, "quickstart").success
+    (tmp_path / "vectorferry.yaml").write_text(yaml.safe_dump(sync_into("${DATABASE_URL}", other)))
+    synced = run(tmp_path, "vectorferry", "sync", "--collection", "quickstart", DATABASE_URL=postgres_url)
+    assert synced.returncode in (0, 3), synced.stderr
+    with psycopg.connect(postgres_url) as connection:
+        assert differences(connection, schema, other) == []
+        rows = row_counts(connection, schema)["video"]
+    said = recorded(instance, "media/video")["quickstart"]
+    assert (said["dagster/row_count"], said["dagster/partition_row_count"]) == (rows, rows)
+    assert (said["inserted"], said["assets_unchanged"] > 0) == (0 if again else rows, again)
+    assert "multimodal-v1" in [column.name for column in said["dagster/column_schema"].columns]
