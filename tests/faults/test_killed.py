@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,6 +19,8 @@ from connector.sandbox import GeneratedCatalogue, SandboxSettings
 
 from ..sandbox_process import sandbox_process
 from ..tables import differences, row_counts
+
+Connection = psycopg.Connection[Any]
 
 MOMENTS = 10
 CATALOGUE = GeneratedCatalogue(assets=150, features_per_asset=8, dimension=256, collections=("ads", "films"))
@@ -54,39 +57,32 @@ def finish(process: subprocess.Popen[str]) -> dict[str, object]:
     return summary
 
 
-def first_rows_arrived(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> bool:
-    found = connection.execute("SELECT to_regclass(%s)", [f"{schema}._sync_ledger"]).fetchone()
-    if found is None or found[0] is None:
-        return False
-    return connection.execute(f"SELECT 1 FROM {schema}._sync_ledger LIMIT 1").fetchone() is not None
+def wait_for_assets(process: subprocess.Popen[str], connection: Connection, schema: str, wanted: int) -> None:
+    """Return as soon as the ledger has that many assets, or (for 0) as soon as there is a ledger."""
+    ledger = f"{schema}._sync_ledger"
+    while connection.execute("SELECT to_regclass(%s)", [ledger]).fetchone() == (None,):
+        assert process.poll() is None, "the sync ended before it could be killed"
+    while (connection.execute(f"SELECT count(*) FROM {ledger}").fetchone() or (0,))[0] < wanted:
+        assert process.poll() is None, "the sync ended before it could be killed"
 
 
 def test_killed_at_random_moments_and_run_again(
     tmp_path: Path, sandbox_url: str, postgres_url: str, schema: str
 ) -> None:
     undisturbed = f"{schema}_undisturbed"
+    moments = random.Random(2026)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        begun = time.monotonic()
-        process = start(tmp_path, sandbox_url, postgres_url, undisturbed)
-        while not first_rows_arrived(connection, undisturbed):
-            assert process.poll() is None
-        first_rows = time.monotonic() - begun
-        finish(process)
-        whole = time.monotonic() - begun
+        finish(start(tmp_path, sandbox_url, postgres_url, undisturbed))
         expected = row_counts(connection, undisturbed)
         assert expected["video"] == expected["video__multimodal_v1"] == CATALOGUE.assets * CATALOGUE.features_per_asset
-
-        cut_short = 0
-        moments = random.Random(2026)
         for number in range(MOMENTS):
             killed = f"{schema}_{number}"
             process = start(tmp_path, sandbox_url, postgres_url, killed)
-            # From shortly before the first row is written until shortly before the end.
-            time.sleep(moments.uniform(0.9 * first_rows, 0.97 * whole))
+            wait_for_assets(process, connection, killed, moments.randrange(CATALOGUE.assets - 20))
+            time.sleep(moments.uniform(0, 0.05))
             process.send_signal(signal.SIGKILL)
             process.communicate()
-            cut_short += process.returncode == -signal.SIGKILL
+            assert process.returncode == -signal.SIGKILL
             finish(start(tmp_path, sandbox_url, postgres_url, killed))
             assert differences(connection, undisturbed, killed) == []
             connection.execute(f"DROP SCHEMA {killed} CASCADE")
-    assert cut_short >= MOMENTS // 2, "most runs were over before they could be killed"
