@@ -17,7 +17,6 @@ from connector import (
     Rejected,
     Source,
     SourceSettings,
-    VectorferryError,
 )
 
 
@@ -28,7 +27,7 @@ class ShelfSource(MemorySource):
         super().__init__(assets)
         self.names: dict[str, str] = {}
         self.wanted: Sequence[str] = ()
-        self.errors: dict[str, VectorferryError] = {}
+        self.errors: dict[str, BaseException] = {}
         self.scanned: list[str] = []
         self.pulled: list[str] = []
 

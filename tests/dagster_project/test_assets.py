@@ -52,6 +52,11 @@ def test_every_table_is_an_asset_below_the_source(load: Load) -> None:
         assert spec.partitions_def.name == "media_collections"
 
 
+def test_a_limit_can_be_set_for_all_that_reads_one_kind_of_source(load: Load) -> None:
+    assets = load().get_repository_def().assets_defs_by_key
+    assert {assets[dg.AssetKey(["media", table])].op.pool for table in TABLES} == {"shelf"}
+
+
 def test_a_table_is_called_what_the_mapping_calls_it(load: Load, instance: dg.DagsterInstance) -> None:
     defs = load(
         {"collections": ["ads"]},
@@ -173,6 +178,16 @@ def test_a_bad_collection_does_not_cost_the_others_their_success(
     assert set(said) == {"ads", "news"}
     assert said["news"]["dagster/partition_row_count"] == 2
     assert set(box.assets) == {"ads", "news"}
+
+
+def test_what_was_finished_before_an_interrupt_is_recorded(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    source.errors["lectures"] = KeyboardInterrupt()
+    instance.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    result = materialize(load({"collections": ["ads", "lectures", "news"]}), instance, "ads", "news")
+    assert not result.success
+    assert set(recorded(instance, "media/video")) == {"ads"}
 
 
 @pytest.mark.parametrize(

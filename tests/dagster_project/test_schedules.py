@@ -34,6 +34,13 @@ def test_collections_of_the_file_are_known_from_the_start(load: Load, stored: dg
     assert stored.get_dynamic_partitions("media_collections") == ["ads"]
 
 
+def test_without_a_known_collection_it_says_what_to_do(load: Load, stored: dg.DagsterInstance) -> None:
+    defs = load()
+    with dg.build_schedule_context(stored, THREE, repository_def=defs.get_repository_def()) as context:
+        skipped = defs.resolve_schedule_def("media_schedule").evaluate_tick(context).skip_message
+    assert skipped == "no collection is known yet; switch on media_discovery, which adds them"
+
+
 def test_it_runs_only_when_the_file_has_a_schedule(load: Load) -> None:
     def schedule(defs: dg.Definitions) -> dg.ScheduleDefinition:
         return defs.resolve_schedule_def("media_schedule")
