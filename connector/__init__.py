@@ -1,6 +1,6 @@
 """The engine: records, sources, mapping, the run, the command line. It never imports `destinations`."""
 
-from connector._config import load_settings, parse_settings, resolve
+from connector._config import load_settings, parse_settings, resolve, resolve_part
 from connector._destination import (
     Applied,
     Batch,
@@ -29,6 +29,7 @@ from connector._errors import (
     VectorferryError,
 )
 from connector._json import canonical_json
+from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ModalityMapping, SchemaMapping, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
 from connector._records import (
@@ -105,9 +106,11 @@ __all__ = [
     "VectorferryError",
     "canonical_json",
     "destination_settings",
+    "list_collections",
     "load_settings",
     "parse_settings",
     "resolve",
+    "resolve_part",
     "run_sync",
     "source_settings",
     "sync",

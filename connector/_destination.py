@@ -112,8 +112,8 @@ class Counts:
 class Applied:
     """What one `apply` or `remove` changed: assets, features per modality, vectors per (modality, vector name).
 
-    `rejected` names the features the destination itself refused (another dimension, say); it has already put
-    them, and the batch's own rejected ones, into its quarantine.
+    `rejected` names the records that were put into quarantine: the batch's, and those that the destination itself
+    refused (another dimension, say).
     """
 
     assets: Counts = field(default_factory=Counts)

@@ -158,6 +158,7 @@ class MemoryDestination:
             del quarantine[key]
         for record in (*batch.rejected, *(record for asset in batch.assets for record in asset.rejected)):
             quarantine[record.asset_id, record.feature_id] = record
+            applied.rejected.append(record)
             _counts_of(applied, record).quarantined += 1
 
     def _features(self, modality: Modality) -> list[LoadedFeature]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from connector._destination import Destination
 from connector._settings_base import Settings
@@ -13,11 +12,13 @@ __all__ = ["DestinationSettings", "SourceSettings"]
 
 
 class SourceSettings(Settings, ABC):
-    """What a plug-in of the group ``vectorferry.sources`` provides. `type` is the entry point's name."""
+    """What a plug-in of the group ``vectorferry.sources`` provides. `type` is the entry point's name.
+
+    Keys are fields of type `SecretStr`: that is what keeps them out of everything that is shown. A source that can be
+    narrowed to some collections has a field `collections`, a tuple of ids or names that `Source.collections` honours.
+    """
 
     type: str
-    secret_fields: ClassVar[tuple[str, ...]] = ()
-    """Names of fields that hold a key; typed `SecretStr`, and never printed."""
 
     @abstractmethod
     def open(self) -> Source:
@@ -25,11 +26,12 @@ class SourceSettings(Settings, ABC):
 
 
 class DestinationSettings(Settings, ABC):
-    """What a plug-in of the group ``vectorferry.destinations`` provides. `type` is the entry point's name."""
+    """What a plug-in of the group ``vectorferry.destinations`` provides. `type` is the entry point's name.
+
+    Keys, and addresses that hold a password, are fields of type `SecretStr`.
+    """
 
     type: str
-    secret_fields: ClassVar[tuple[str, ...]] = ()
-    """Names of fields that hold a key or a password; typed `SecretStr`, and never printed."""
 
     @abstractmethod
     def open(self, sync_name: str) -> Destination:

@@ -67,6 +67,7 @@ class DestinationSummary:
             "collections": {name: _applied(applied) for name, applied in self.by_collection.items()},
             "indexes": [asdict(index) for index in self.indexes],
             "quarantined": self.quarantined,
+            "rejected": [asdict(record) for record in self.applied.rejected],
             "replaced_nul": self.replaced_nul,
             "error": self.error,
         }
@@ -94,7 +95,9 @@ class Summary:
                           complete, refused, note
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
-                          indexes [{table, index, method, rows, seconds}], quarantined, replaced_nul, error
+                          indexes [{table, index, method, rows, seconds}], quarantined,
+                          rejected [{asset_id, feature_id, modality, reason, detail}] (this run's first 100),
+                          replaced_nul, error
             notes         every note and error, one text each
 
         ``<counts>`` is ``{inserted, updated, unchanged, deleted, quarantined}``. Vectors of assets that were not read

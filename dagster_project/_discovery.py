@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from connector import ConfigurationError, SourceSettings, SyncSettings
-from connector._config import resolve_part
+from connector import ConfigurationError, SyncSettings, list_collections, resolve_part
 from dagster_project._partitions import named_collections, partition_key
 
 __all__ = ["Collections"]
@@ -52,17 +50,9 @@ class Collections:
     def _list(self, *only: str) -> Sequence[str]:
         source = self._settings.source
         narrowed = source.model_copy(update={"collections": only}) if only else source
-        return asyncio.run(_ids(resolve_part(narrowed, self._environ, self._settings.where, ("source",))))
+        return list_collections(resolve_part(narrowed, self._environ, self._settings.where, ("source",)))
 
     def _unknown(self, key: str) -> str:
         keys = self.keys()
         there = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN:,} more" if len(keys) > SHOWN else "")
         return f"partition {key}: not a collection of this sync, which has: {there or 'none'}; delete the partition"
-
-
-async def _ids(settings: SourceSettings) -> Sequence[str]:
-    source = settings.open()
-    try:
-        return await source.collections()
-    finally:
-        await source.aclose()

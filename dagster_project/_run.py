@@ -10,8 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from connector import Modality, Status, Summary, SyncSettings, VectorferryError, run_sync
-from connector._config import resolve_part
+from connector import Modality, Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
 from dagster_project._discovery import Collections
 from dagster_project._failures import failure, hopeless, raise_for_exit_code
 from dagster_project._metadata import partition_metadata, scan_metadata, table_metadata
@@ -83,7 +82,7 @@ class _Step:
             if destination.quarantined:
                 self.context.log.warning(
                     f"{key}: {destination.quarantined} records are in the quarantine of {name}; "
-                    "`vectorferry quarantine` says which, and why"
+                    "its table _sync_quarantine says which, and why"
                 )
 
     def results(self) -> Iterator[dg.MaterializeResult[Any]]:

@@ -21,6 +21,7 @@ COLUMNS: Final = ("inserted", "updated", "unchanged", "deleted", "quarantined")
 WRITTEN: Final = ("inserted", "updated", "deleted")
 COLLECTIONS_SHOWN: Final = 10
 IDS_SHOWN: Final = 5
+REJECTED_SHOWN: Final = 5
 
 
 def show_summary(summary: Summary, console: Console, *, brief: bool = False) -> None:
@@ -103,6 +104,9 @@ def _destination_warnings(name: str, destination: DestinationSummary) -> Iterato
         yield f"{name}: NUL characters, which it cannot store, were replaced in {destination.replaced_nul:,} texts"
     if destination.quarantined:
         yield f"{name}: {counted(destination.quarantined, 'record')} in quarantine, each with its reason"
+    for record in destination.applied.rejected[:REJECTED_SHOWN]:
+        what = f"{record.modality} {record.feature_id}".strip() if record.feature_id else f"asset {record.asset_id}"
+        yield f"{name}: set aside: {plain(what)}: {plain(record.detail)} ({record.reason})"
     if destination.error:
         yield f"{name}: failed: {plain(destination.error)}"
 

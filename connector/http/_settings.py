@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
@@ -54,8 +53,6 @@ class ClientSettings:
 
 class ApiSourceSettings(SourceSettings, ABC):
     """What every source that reads an HTTP API lets its users set."""
-
-    secret_fields: ClassVar[tuple[str, ...]] = ("api_key",)
 
     allow_http: bool = Field(
         default=False, description="allow plain http to other hosts than this machine: the key travels unencrypted"

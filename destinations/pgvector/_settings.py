@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
@@ -16,8 +16,6 @@ __all__ = ["PgvectorSettings"]
 
 class PgvectorSettings(DestinationSettings):
     """Postgres with pgvector 0.8 or newer. Without a `url`, an embedded Postgres in `directory`."""
-
-    secret_fields: ClassVar[tuple[str, ...]] = ("url",)
 
     type: Literal["pgvector"] = "pgvector"
     url: SecretStr | None = Field(default=None, description="postgresql://user:password@host:5432/database")

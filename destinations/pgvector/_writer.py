@@ -22,7 +22,7 @@ __all__ = ["write_batch"]
 def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: BatchRows) -> Applied:
     """Bring every table to what the batch says about its assets, and record that, in the caller's transaction."""
     asset_ids = sorted(asset.asset_id for asset in batch.assets)
-    applied = Applied(rejected=list(rows.rejected))
+    applied = Applied()
     applied.assets = _write_assets(connection, schema, batch, asset_ids)
     for modality in sorted(batch.modalities):
         table = schema.features[modality]
@@ -119,6 +119,7 @@ def _asset_row(collection: str, asset: LoadedAsset) -> Row:
 def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, rows: BatchRows, applied: Applied) -> None:
     rejected = [*(each for asset in batch.assets for each in asset.rejected), *rows.rejected, *batch.rejected]
     replace_rejected(connection, schema.tables.quarantine, batch, rejected)
+    applied.rejected.extend(rejected)
     for each in rejected:
         _counts_of(applied, each).quarantined += 1
 

@@ -12,6 +12,8 @@ from connector import (
     DestinationSummary,
     IndexBuild,
     Modality,
+    Reason,
+    Rejected,
     Summary,
     Usage,
 )
@@ -24,6 +26,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
         assets=Counts(inserted=1),
         features={Modality.VIDEO: Counts(updated=2), Modality.IMAGE: Counts(unchanged=3)},
         vectors={(Modality.VIDEO, "b"): Counts(deleted=4), (Modality.VIDEO, "a"): Counts()},
+        rejected=[Rejected("a1", Reason.NOT_FINITE, "NaN", "f1", "video")],
     )
     index = IndexBuild("video__a", "video__a_hnsw", "hnsw", 10, 0.5)
     summary = Summary(
@@ -64,6 +67,15 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                     {"table": "video__a", "index": "video__a_hnsw", "method": "hnsw", "rows": 10, "seconds": 0.5}
                 ],
                 "quarantined": 7,
+                "rejected": [
+                    {
+                        "asset_id": "a1",
+                        "feature_id": "f1",
+                        "modality": "video",
+                        "reason": "not_finite",
+                        "detail": "NaN",
+                    }
+                ],
                 "replaced_nul": 8,
                 "error": "gone",
             }

@@ -54,6 +54,8 @@ def test_records_in_quarantine_are_counted_and_exit_with_3(vectorferry: Invoke, 
     result = vectorferry("sync")
     assert result.exit_code == 3
     assert "box: 1 record in quarantine, each with its reason" in result.stdout
+    assert "box: set aside: asset " in result.stdout
+    assert "(unreadable)" in result.stdout
 
 
 def test_assets_that_are_not_ready_or_failed_are_named(vectorferry: Invoke, configured: Configure) -> None:
