@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 import orjson
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from connector._records import MODALITIES, Modality
 from connector._settings_base import Settings
@@ -27,6 +27,8 @@ Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,54}$")]
+# No `_` in front and no `__`: the sync's own tables and those of named vectors are called that way.
+TableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=40)]
 FieldPath = Annotated[str, StringConstraints(pattern=r"^[^.]+(\.[^.]+)*$", max_length=500)]
 
 RESERVED_COLUMNS: Final = frozenset(
@@ -55,7 +57,7 @@ class VectorMapping(Settings):
 class ModalityMapping(Settings):
     """What one modality adds to the defaults."""
 
-    table: Identifier | None = None
+    table: TableName | None = None
     columns: dict[Identifier, ColumnMapping] = Field(default_factory=dict)
     vectors: dict[str, VectorMapping] = Field(default_factory=dict)
 
@@ -111,6 +113,13 @@ class SchemaMapping(Settings):
     image: ModalityMapping = ModalityMapping()
     text: ModalityMapping = ModalityMapping()
     audio: ModalityMapping = ModalityMapping()
+
+    @model_validator(mode="after")
+    def _tables_are_apart(self) -> Self:
+        tables = ["assets", *map(self.table, MODALITIES)]
+        if clash := next((table for table in tables if tables.count(table) > 1), None):
+            raise ValueError(f"two tables would be called {clash}: choose another `table` for one of them")
+        return self
 
     def modality(self, modality: Modality) -> ModalityMapping:
         """What the user said about this modality."""

@@ -113,6 +113,8 @@ def names_exist(connection: Connection, schema: str, names: frozenset[str]) -> b
         text(
             "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = :schema AND c.relname = ANY(:names) "
+            "UNION ALL SELECT 1 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
+            "WHERE n.nspname = :schema AND t.typname = ANY(:names) "
             "UNION ALL SELECT 1 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
             "WHERE n.nspname = :schema AND p.proname = ANY(:names) LIMIT 1"
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sqlalchemy import Connection, Table, delete, text
@@ -44,18 +45,19 @@ class PgvectorDestination:
         schema: where this sync's tables live; made when missing.
         url: the database's address; None starts the embedded Postgres in `directory`.
         directory: the data directory of the embedded Postgres.
+        name: the label in logs and summaries.
         index_memory_mb: the most memory one index build may ask for.
     """
-
-    name = "pgvector"
 
     def __init__(
         self,
         schema: str,
         url: str | None = None,
+        name: str = "pgvector",
         directory: Path = Path(".vectorferry/postgres"),
         index_memory_mb: int = 1024,
     ) -> None:
+        self._name = name
         self._schema_name = schema
         self._url = parse_url(url) if url is not None else None
         self._directory = directory
@@ -65,42 +67,49 @@ class PgvectorDestination:
         self._schema: SyncSchema | None = None
 
     @property
+    def name(self) -> str:
+        """The label in logs and summaries."""
+        return self._name
+
+    @property
     def location(self) -> str:
         """Which server is meant, without secrets."""
         return shown(self._url) if self._url is not None else f"embedded, in {self._directory}"
 
     def prepare(self, mapping: SchemaMapping) -> None:
         """Make the schema and its tables, or extend them to the mapping."""
-        with translated(self.location):
+        with self._translated():
             schema = SyncSchema(self._connected(), self._schema_name, mapping)
             schema.prepare()
             self._schema = schema
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has."""
-        with translated(self.location), self._connected().transaction() as connection:
-            return known_assets(connection, self._prepared().tables.ledger, collection, asset_ids)
+        schema = self._prepared()
+        with self._translated(), schema.database.transaction() as connection:
+            return known_assets(connection, schema.tables.ledger, collection, asset_ids)
 
     def apply(self, batch: Batch) -> Applied:
         """Write one batch in one transaction; tables for new named vectors are made before it."""
         schema = self._prepared()
-        with translated(self.location):
+        with self._translated():
             schema.ensure_vectors(first_layouts(batch, schema.mapping))
             rows = batch_rows(batch, schema.catalogue, schema.mapping)
-            with self._connected().transaction() as connection:
+            with schema.database.transaction() as connection:
                 return write_batch(connection, schema, batch, rows)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the ledger or the quarantine, streamed."""
-        with translated(self.location), self._connected().transaction() as connection:
-            yield from held_asset_ids(connection, self._prepared().tables, collection)
+        schema = self._prepared()
+        with self._translated(), schema.database.transaction() as connection:
+            yield from held_asset_ids(connection, schema.tables, collection)
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets with everything that belongs to them, in one transaction."""
         schema = self._prepared()
         applied = Applied()
         tables = schema.tables
-        with translated(self.location), self._connected().transaction() as connection:
+        with self._translated(), schema.database.transaction() as connection:
 
             def gone(table: Table) -> Counts:
                 return _delete_assets(connection, table, collection, asset_ids)
@@ -116,24 +125,26 @@ class PgvectorDestination:
 
     def build_indexes(self) -> Sequence[IndexBuild]:
         """Build the vector indexes that are due."""
-        with translated(self.location):
-            return list(build_due_indexes(self._connected(), self._prepared(), self._index_memory_mb))
+        schema = self._prepared()
+        with self._translated():
+            return list(build_due_indexes(schema, self._index_memory_mb))
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
-        with translated(self.location), self._connected().transaction() as connection:
-            return count_rejected(connection, self._prepared().tables.quarantine, collection)
+        schema = self._prepared()
+        with self._translated(), schema.database.transaction() as connection:
+            return count_rejected(connection, schema.tables.quarantine, collection)
 
     def status(self) -> Status:
         """What the schema holds now."""
         schema = self._loaded()
-        with translated(self.location), self._connected().transaction() as connection:
+        with self._translated(), schema.database.transaction() as connection:
             return read_status(connection, schema, self.name, f"{self.location}, schema {self._schema_name}")
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         """Answer a similarity query through the SQL function that anyone else would use."""
         schema = self._loaded()
-        with translated(self.location), self._connected().transaction() as connection:
+        with self._translated(), schema.database.transaction() as connection:
             return search(driver_of(connection), schema.name, schema.catalogue, query)
 
     def close(self) -> None:
@@ -145,6 +156,9 @@ class PgvectorDestination:
             self._embedded.close()
             self._embedded = None
         self._schema = None
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self.location, lambda: self._database is not None and self._database.answered)
 
     def _connected(self) -> Database:
         if self._database is None:
@@ -165,7 +179,7 @@ class PgvectorDestination:
         if self._schema is not None:
             return self._schema
         schema = SyncSchema(self._connected(), self._schema_name, SchemaMapping())
-        with translated(self.location):
+        with self._translated():
             if not schema.exists():
                 raise DestinationError(
                     f"nothing has been synced into schema {self._schema_name} at {self.location} yet; "

@@ -6,11 +6,13 @@ An HNSW index that is there during a first load makes it 3.6 times slower (1,000
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import psycopg.errors
-from sqlalchemy import Connection, text
+from psycopg import sql
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from connector import IndexBuild
@@ -25,65 +27,86 @@ _STATE: Final = text(
     "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :index"
 )
-_MEMORY: Final = text("SELECT set_config('maintenance_work_mem', CAST(:kilobytes AS text) || 'kB', false)")
-_CURRENT_MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
+_TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(hashtextextended('vectorferry index ' || :index, 0))")
+_KEEP_LOCK: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
+_MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
-def build_due_indexes(database: Database, schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexBuild]:
-    """Build every index of the catalogue that is missing or invalid, one after the other."""
+def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexBuild]:
+    """Build every index of the catalogue that is missing or invalid, one after the other.
+
+    One that another process is building is left to it.
+    """
+    database = schema.database
     for entry in schema.catalogue.values():
-        if entry.layout.index == "hnsw" and not _is_built(database, schema.name, entry):
-            build = _build(database, schema, entry, memory_limit_mb)
-            if build is not None:
-                yield build
+        if entry.layout.index == "hnsw":
+            with _only_builder(database, schema.name, entry) as alone:
+                if alone and not _is_built(database, schema.name, entry):
+                    yield from _build(database, schema, entry, memory_limit_mb)
+
+
+@contextmanager
+def _only_builder(database: Database, schema: str, entry: VectorEntry) -> Iterator[bool]:
+    """Whether nobody else builds this index, and will not while this lasts.
+
+    The lock belongs to a transaction that does nothing else, which works behind a transaction pooler too.
+    """
+    with database.plain_transaction() as connection:
+        alone = bool(connection.execute(_TRY_LOCK, {"index": f"{schema}.{entry.index}"}).scalar_one())
+        # Last, because a setting leaves no snapshot behind, as the query does: the build would wait for that.
+        connection.execute(_KEEP_LOCK)
+        yield alone
 
 
 def _is_built(database: Database, schema: str, entry: VectorEntry) -> bool:
-    with database.transaction() as connection:
+    with database.plain_transaction() as connection:
         return bool(connection.execute(_STATE, {"schema": schema, "index": entry.index}).scalar())
 
 
-def _build(database: Database, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int) -> IndexBuild | None:
+def _build(database: Database, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int) -> Iterator[IndexBuild]:
     started = time.monotonic()
-    with database.autocommit() as connection:
-        rows = _rows(connection, schema, entry)
-        if rows == 0:
-            return None
-        _allow_memory(connection, entry, rows, memory_limit_mb)
-        try:
-            _create(connection, schema.name, entry)
-        except OperationalError as error:
-            if not isinstance(error.orig, psycopg.errors.DiskFull):
-                raise
-            # Containers often have 64 MB of /dev/shm, too little for parallel workers to share the graph in.
-            connection.execute(text("SET max_parallel_maintenance_workers = 0"))
-            _create(connection, schema.name, entry)
-    return IndexBuild(entry.table, entry.index, "hnsw", rows, time.monotonic() - started)
+    with database.plain_transaction() as connection:
+        rows = _count(connection, schema, entry)
+        memory = _memory(connection, entry, rows, memory_limit_mb)
+    if rows == 0:
+        return
+    settings = {"maintenance_work_mem": f"{memory}kB", "statement_timeout": "0"}
+    try:
+        _create(database, schema.name, entry, settings)
+    except OperationalError as error:
+        if not isinstance(error.orig, psycopg.errors.DiskFull):
+            raise
+        # Containers often have 64 MB of /dev/shm, too little for parallel workers to share the graph in.
+        _create(database, schema.name, entry, {**settings, "max_parallel_maintenance_workers": "0"})
+    yield IndexBuild(entry.table, entry.index, "hnsw", rows, time.monotonic() - started)
 
 
-def _rows(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> int:
-    name = connection.dialect.identifier_preparer.format_table(schema.vector_table(entry))
-    return int(connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one())  # noqa: S608 (quoted)
+def _count(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> int:
+    return int(connection.execute(select(func.count()).select_from(schema.vector_table(entry))).scalar_one())
 
 
-def _create(connection: Connection, schema: str, entry: VectorEntry) -> None:
+def _create(database: Database, schema: str, entry: VectorEntry, settings: Mapping[str, str]) -> None:
     """Concurrently, so that nobody who writes or searches meanwhile waits; leftovers of a broken build go first."""
-    quote = connection.dialect.identifier_preparer.quote
-    index, table = quote(entry.index), f"{quote(schema)}.{quote(entry.table)}"
-    connection.execute(text(f"DROP INDEX IF EXISTS {quote(schema)}.{index}"))
-    connection.execute(
-        text(
-            f"CREATE INDEX CONCURRENTLY {index} ON {table} USING hnsw (embedding {entry.layout.operator_class}) "
-            f"WITH (m = {entry.layout.m:d}, ef_construction = {entry.layout.ef_construction:d})"
-        )
+    name, extension = sql.Identifier(schema, entry.index), database.extension_schema
+    build = sql.SQL(
+        "CREATE INDEX CONCURRENTLY {index} ON {table} USING hnsw (embedding {operators}) "
+        "WITH (m = {m}, ef_construction = {ef_construction})"
+    ).format(
+        index=sql.Identifier(entry.index),
+        table=sql.Identifier(schema, entry.table),
+        operators=sql.Identifier(extension, entry.layout.operator_class),
+        m=sql.Literal(entry.layout.m),
+        ef_construction=sql.Literal(entry.layout.ef_construction),
     )
+    with database.autocommit(settings) as connection:
+        connection.exec_driver_sql(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(name).as_string())
+        connection.exec_driver_sql(build.as_string())
 
 
-def _allow_memory(connection: Connection, entry: VectorEntry, rows: int, limit_mb: int) -> None:
-    """A graph that fits into maintenance_work_mem is built much faster; ask for no more than that, or the limit."""
-    wanted = min(_graph_kilobytes(entry, rows), limit_mb * 1024)
-    if wanted > int(connection.execute(_CURRENT_MEMORY).scalar_one()):
-        connection.execute(_MEMORY, {"kilobytes": wanted})
+def _memory(connection: Connection, entry: VectorEntry, rows: int, limit_mb: int) -> int:
+    """Kilobytes of maintenance_work_mem: a graph that fits in is built much faster, up to the limit."""
+    current = int(connection.execute(_MEMORY).scalar_one())
+    return max(current, min(_graph_kilobytes(entry, rows), limit_mb * 1024))
 
 
 def _graph_kilobytes(entry: VectorEntry, rows: int) -> int:

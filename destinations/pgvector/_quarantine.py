@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Table, Text, all_, and_, any_, delete, func, insert, or_, select
+from sqlalchemy.dialects.postgresql import array
 
-from connector import Batch, Rejected
+from connector import MODALITIES, Batch, Rejected
 
 __all__ = ["count_rejected", "replace_rejected"]
+
+_COLUMNS: Final = ("collection", "asset_id", "feature_id", "modality", "reason", "detail")
 
 _MAX_LENGTH: Final = 1_000
 """Ids and details are kept to recognise a record by, and may be anything: a bad id is one of the reasons."""
 
 
 def replace_rejected(connection: Connection, quarantine: Table, batch: Batch, rejected: Sequence[Rejected]) -> None:
-    """What is known to be wrong with a batch's assets now takes the place of what was known before."""
-    asset_ids = [asset.asset_id for asset in batch.assets] + [_storable(each.asset_id) for each in batch.rejected]
-    modalities = sorted(modality.value for modality in batch.modalities)
-    connection.execute(
-        delete(quarantine).where(
-            quarantine.c.collection == batch.collection,
-            quarantine.c.asset_id == text("ANY(:asset_ids)"),
-            or_(quarantine.c.modality == text("ANY(:modalities)"), quarantine.c.feature_id == ""),
-        ),
-        {"asset_ids": asset_ids, "modalities": modalities},
-    )
-    if rejected:
-        connection.execute(insert(quarantine), [_row(batch.collection, each) for each in rejected])
+    """What is known to be wrong with a batch's assets now takes the place of what was known before.
+
+    Records of modalities that the batch was not about stay. Nothing is written when nothing is different.
+    """
+    of_batch = _of_batch(quarantine, batch)
+    wanted = [_row(batch.collection, each) for each in rejected]
+    held = connection.execute(select(*(quarantine.c[name] for name in _COLUMNS)).where(of_batch)).mappings()
+    if _sorted(map(dict, held)) == _sorted(wanted):
+        return
+    connection.execute(delete(quarantine).where(of_batch))
+    if wanted:
+        connection.execute(insert(quarantine), wanted)
 
 
 def count_rejected(connection: Connection, quarantine: Table, collection: str | None = None) -> int:
@@ -37,6 +39,20 @@ def count_rejected(connection: Connection, quarantine: Table, collection: str | 
     if collection is not None:
         statement = statement.where(quarantine.c.collection == collection)
     return connection.execute(statement).scalar_one()
+
+
+def _of_batch(quarantine: Table, batch: Batch) -> ColumnElement[bool]:
+    asset_ids = [asset.asset_id for asset in batch.assets] + [_storable(each.asset_id) for each in batch.rejected]
+    others = [modality.value for modality in MODALITIES if modality not in batch.modalities]
+    return and_(
+        quarantine.c.collection == batch.collection,
+        quarantine.c.asset_id == any_(array(asset_ids, type_=Text)),
+        or_(quarantine.c.modality != all_(array(others, type_=Text)), quarantine.c.feature_id == ""),
+    )
+
+
+def _sorted(rows: Iterable[dict[str, str]]) -> list[list[str]]:
+    return sorted([row[name] for name in _COLUMNS] for row in rows)
 
 
 def _row(collection: str, rejected: Rejected) -> dict[str, str]:

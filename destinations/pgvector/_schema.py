@@ -166,4 +166,5 @@ def _quarantine(metadata: MetaData) -> Table:
         Column("reason", Text, nullable=False),
         Column("detail", Text, nullable=False),
         Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Index("_sync_quarantine_asset", "collection", "asset_id"),
     )

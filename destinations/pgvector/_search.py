@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-import orjson
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
+from connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector, canonical_json
 
 from ._catalogue import Catalogue, VectorEntry
 from ._storage import SPARSE_DIMENSION
 
 __all__ = ["search"]
 
+_MAX_LIMIT: Final = 100_000
+
 _Driver = psycopg.Connection[tuple[object, ...]]
 
 
 def search(driver: _Driver, schema: str, catalogue: Catalogue, query: SearchQuery) -> SearchAnswer:
-    """Ask the search function of the query's named vector. Runs exactly the statement that it returns."""
+    """Ask the search function of the query's named vector. Runs exactly the statement that it returns.
+
+    Raises `ConfigurationError` for a question that cannot be answered.
+    """
+    if not 1 <= query.limit <= _MAX_LIMIT:
+        raise ConfigurationError(f"the limit is {query.limit}; ask for 1 to {_MAX_LIMIT:,} rows")
     entry = _entry(catalogue, query)
     statement = _statement(schema, entry, query)
-    rows = _rows(driver, statement)
+    rows = _ask(driver, statement)
     if not rows and query.like is not None:
         _check_known(driver, schema, entry, query.like)
     return SearchAnswer(statement.as_string(driver), rows)
 
 
-def _rows(driver: _Driver, statement: sql.Composed) -> list[dict[str, Any]]:
+def _ask(driver: _Driver, statement: sql.Composed) -> list[dict[str, Any]]:
     """Errors here are about what the user asked for: an unknown column, a value of the wrong type or dimension."""
     try:
         with driver.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statement).fetchall()
+    except UnicodeEncodeError:
+        raise ConfigurationError("the search was refused: the question holds text that is not Unicode") from None
     except (psycopg.DataError, psycopg.errors.RaiseException, psycopg.errors.UndefinedColumn) as error:
         hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-        raise ConfigurationError(f"the search was refused: {error.diag.message_primary}{hint}") from error
+        words = error.diag.message_primary or str(error)
+        raise ConfigurationError(f"the search was refused: {words}{hint}") from error
 
 
 def _entry(catalogue: Catalogue, query: SearchQuery) -> VectorEntry:
@@ -51,24 +60,31 @@ def _entry(catalogue: Catalogue, query: SearchQuery) -> VectorEntry:
 
 def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Composed:
     function = sql.Identifier(schema, entry.function)
-    filters = sql.Literal(orjson.dumps(dict(query.filters)).decode())
-    if query.like is None:
-        if query.vector is None:
-            raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
-        return sql.SQL("SELECT * FROM {}({}, {}, {})").format(
-            function, sql.Literal(_vector_text(query.vector)), sql.Literal(query.limit), filters
-        )
+    filters = sql.Literal(canonical_json(dict(query.filters)).decode())
+    if query.like is not None:
+        return _more_like(query.like, query.limit, function, sql.Identifier(schema, entry.view), filters)
+    if query.vector is None:
+        raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
+    vector = sql.Literal(_vector_text(query.vector))
+    return sql.SQL("SELECT * FROM {}({}, {}, {})").format(function, vector, sql.Literal(query.limit), filters)
+
+
+def _more_like(
+    feature_id: str, limit: int, function: sql.Identifier, view: sql.Identifier, filters: sql.Literal
+) -> sql.Composed:
+    """One more than asked for, since a feature is nearest to itself; an id is unique only within its asset."""
     return sql.SQL(
-        "SELECT * FROM {function}(\n"
-        "  (SELECT embedding FROM {view} WHERE feature_id = {like} LIMIT 1), {limit}, {filters})\n"
-        "WHERE feature_id <> {like} ORDER BY distance LIMIT {wanted}"
+        "SELECT hit.* FROM {view} one, {function}(one.embedding, {one_more}, {filters}) hit\n"
+        "WHERE one.feature_id = {like}\n"
+        "AND (hit.collection, hit.asset_id, hit.feature_id) <> (one.collection, one.asset_id, one.feature_id)\n"
+        "ORDER BY hit.distance LIMIT {limit}"
     ).format(
+        view=view,
         function=function,
-        view=sql.Identifier(schema, entry.view),
-        like=sql.Literal(query.like),
-        limit=sql.Literal(query.limit + 1),
-        wanted=sql.Literal(query.limit),
+        one_more=sql.Literal(limit + 1),
         filters=filters,
+        like=sql.Literal(feature_id),
+        limit=sql.Literal(limit),
     )
 
 

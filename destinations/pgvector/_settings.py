@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints, field_validator
 
 from connector import DestinationSettings
 
@@ -18,17 +18,27 @@ class PgvectorSettings(DestinationSettings):
     """Postgres with pgvector 0.8 or newer. Without a `url`, an embedded Postgres in `directory`."""
 
     type: Literal["pgvector"] = "pgvector"
+    name: str = Field(default="pgvector", pattern=r"^[a-z][a-z0-9_-]{0,47}$", description="its label in summaries")
     url: SecretStr | None = Field(default=None, description="postgresql://user:password@host:5432/database")
     schema_name: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = Field(
         default=None, alias="schema", description="where the tables live; the sync's name when left out"
     )
     directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")
+
+    @field_validator("schema_name")
+    @classmethod
+    def _schema_is_free(cls, schema: str | None) -> str | None:
+        if schema and (schema.startswith("pg_") or schema == "information_schema"):
+            raise ValueError("Postgres keeps this schema for itself; choose another")
+        return schema
+
     index_memory_mb: int = Field(default=1024, ge=1, description="most memory that one index build may ask for")
 
     def open(self, sync_name: str) -> PgvectorDestination:
         """A destination for one sync; connects when it is first used."""
         return PgvectorDestination(
             schema=self.schema_name or sync_name,
+            name=self.name,
             url=self.url.get_secret_value() if self.url else None,
             directory=self.directory,
             index_memory_mb=self.index_memory_mb,

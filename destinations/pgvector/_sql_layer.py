@@ -17,7 +17,7 @@ from ._catalogue import VectorEntry
 
 __all__ = ["layer_digest", "refresh_layer"]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
 _WHERE_FUNCTION: Final = "_sync_where"
@@ -41,19 +41,24 @@ BEGIN
             RAISE EXCEPTION 'there is no column "%" to filter by', key USING ERRCODE = 'undefined_column',
                 HINT = 'Columns: ' || (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
                                        WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped);
-        ELSIF kind = 'jsonb' THEN
-            clauses := clauses || format('%I @> %L::jsonb', key, wanted);
         ELSIF jsonb_typeof(wanted) = 'null' THEN
             clauses := clauses || format('%I IS NULL', key);
+        ELSIF kind = 'jsonb' THEN
+            clauses := clauses || format('%I @> %L::jsonb', key, wanted);
         ELSIF jsonb_typeof(wanted) = 'array' THEN
-            clauses := clauses || format('%I = ANY (%L::%s[])', key,
-                ARRAY(SELECT jsonb_array_elements_text(wanted))::text, kind);
+            clauses := clauses || format('(%I = ANY (%L::%s[])%s)', key,
+                ARRAY(SELECT jsonb_array_elements_text(wanted))::text, kind,
+                CASE WHEN wanted @> 'null' THEN format(' OR %I IS NULL', key) END);
         ELSIF jsonb_typeof(wanted) = 'object' THEN
+            IF wanted = '{{}}' OR jsonb_path_exists(wanted, '$.keyvalue() ? (@.key != "ne" && @.value == null)') THEN
+                RAISE EXCEPTION 'nothing to compare "%" with', key USING HINT = 'Such as {{"gte": 10, "lt": 20}}.';
+            END IF;
             FOR comparison, bound IN SELECT * FROM jsonb_each(wanted) LOOP
                 IF NOT symbols ? comparison THEN
                     RAISE EXCEPTION 'unknown comparison "%"', comparison USING HINT = 'Use gt, gte, lt, lte or ne.';
                 END IF;
-                clauses := clauses || format('%I %s %L::%s', key, symbols ->> comparison, bound #>> '{{}}', kind);
+                clauses := clauses || CASE WHEN bound = 'null' THEN format('%I IS NOT NULL', key) ELSE
+                    format('%I %s %L::%s', key, symbols ->> comparison, bound #>> '{{}}', kind) END;
             END LOOP;
         ELSE
             clauses := clauses || format('%I = %L::%s', key, wanted #>> '{{}}', kind);
@@ -80,8 +85,8 @@ BEGIN
         EXECUTE 'SELECT array_agg(hit) FROM (SELECT ROW(' || {columns} || ')::' || {match_name}
             || ' AS hit FROM ' || {view_name} || ' WHERE ' || predicate
             || ' ORDER BY ' || ordering || ' LIMIT $2) nearest'
-        INTO hits USING query, k;
-        EXIT WHEN cardinality(hits) >= k;
+        INTO hits USING query, coalesce(k, 10);
+        EXIT WHEN cardinality(hits) >= coalesce(k, 10);
     END LOOP;
     RETURN QUERY SELECT * FROM unnest(hits);
 END $body$
@@ -93,20 +98,43 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 
+_LAYER: Final = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = ANY(%(relations)s)
+UNION ALL
+SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = %(schema)s AND p.proname = %(f)s
+"""
+
 _Driver = psycopg.Connection[tuple[object, ...]]
 
 
-def layer_digest(entry: VectorEntry, columns: Mapping[str, ColumnMapping]) -> str:
+def layer_digest(entry: VectorEntry, columns: Mapping[str, ColumnMapping], extension: str) -> str:
     """Changes when the view or the function of this entry would be made differently."""
-    shape = [_VERSION, sorted(entry.names), entry.layout.storage, entry.layout.dimension, entry.layout.metric]
+    shape = [
+        _VERSION,
+        extension,
+        sorted(entry.names),
+        entry.layout.storage,
+        entry.layout.dimension,
+        entry.layout.metric,
+    ]
     types = [[name, column.type] for name, column in columns.items()]
     return hashlib.blake2b(json.dumps([*shape, types]).encode(), digest_size=8).hexdigest()
+
+
+def layer_exists(driver: _Driver, schema: str, entry: VectorEntry) -> bool:
+    """Whether nobody has dropped the view, the match type or the function since."""
+    found = driver.execute(_LAYER, {"schema": schema, "relations": [entry.view, entry.match_type], "f": entry.function})
+    return len(found.fetchall()) == 3
 
 
 def refresh_layer(
     driver: _Driver, schema: str, extension: str, entry: VectorEntry, columns: Mapping[str, ColumnMapping]
 ) -> None:
     """Make or extend the view, the match type and the function of one named vector."""
+    # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
+    driver.execute(sql.SQL("SELECT CAST('[1]' AS {})").format(sql.Identifier(extension, "vector")))
     _refresh_view(driver, schema, entry, columns)
     _refresh_match_type(driver, schema, entry, columns)
     driver.execute(sql.SQL(_WHERE).format(where=sql.Identifier(schema, _WHERE_FUNCTION)))
@@ -135,10 +163,12 @@ def _refresh_match_type(driver: _Driver, schema: str, entry: VectorEntry, column
     match = sql.Identifier(schema, entry.match_type)
     existing = _columns_of(driver, schema, entry.match_type)
     if not existing:
-        attributes = sql.SQL(", ").join(_attribute(name, types[name]) for name in types)
+        attributes = sql.SQL(", ").join(_attribute(name, kind) for name, kind in types.items())
         driver.execute(sql.SQL("CREATE TYPE {} AS ({})").format(match, attributes))
-    for name in types.keys() - set(existing) if existing else ():
-        driver.execute(sql.SQL("ALTER TYPE {} ADD ATTRIBUTE {}").format(match, _attribute(name, types[name])))
+        return
+    for name, kind in types.items():
+        if name not in existing:
+            driver.execute(sql.SQL("ALTER TYPE {} ADD ATTRIBUTE {}").format(match, _attribute(name, kind)))
 
 
 def _match_columns(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
@@ -154,18 +184,18 @@ def _match_columns(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
 
 
 def _attribute(name: str, kind: str) -> sql.Composable:
-    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_trusted(kind)))
+    return sql.SQL("{} {}").format(sql.Identifier(name), _fixed(kind))
 
 
-def _trusted(kind: str) -> Any:
-    """A type name from our own fixed list, as SQL text."""
-    return kind
+def _fixed(text: Any) -> sql.SQL:
+    """A type or an operator from our own short lists. psycopg wants SQL to be literal, which a lookup is not."""
+    return sql.SQL(text)
 
 
 def _search_function(driver: _Driver, schema: str, extension: str, entry: VectorEntry) -> sql.Composed:
     view, match = sql.Identifier(schema, entry.view), sql.Identifier(schema, entry.match_type)
-    operator = _trusted(entry.layout.operator)
-    distance = sql.SQL("embedding {} $1").format(sql.SQL(operator))
+    operator = _fixed(entry.layout.operator)
+    distance = sql.SQL("embedding {} $1").format(operator)
     names = _columns_of(driver, schema, entry.match_type)
     columns = sql.SQL(", ").join(distance if name == "distance" else sql.Identifier(name) for name in names)
     return sql.SQL(_SEARCH).format(
@@ -174,7 +204,7 @@ def _search_function(driver: _Driver, schema: str, extension: str, entry: Vector
         match=match,
         extension=sql.Identifier(extension),
         where=sql.Identifier(schema, _WHERE_FUNCTION),
-        operator=sql.SQL(operator),
+        operator=operator,
         columns=sql.Literal(columns.as_string(driver)),
         view_name=sql.Literal(view.as_string(driver)),
         match_name=sql.Literal(match.as_string(driver)),

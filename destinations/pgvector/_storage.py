@@ -12,7 +12,7 @@ import numpy as np
 
 from connector import DenseVector, QuarantineError, Reason, SparseVector, Vector, VectorMapping
 
-__all__ = ["SPARSE_DIMENSION", "Storage", "VectorLayout", "check_vector", "choose_layout"]
+__all__ = ["SPARSE_DIMENSION", "Storage", "VectorLayout", "check_vector", "choose_layout", "layout_of"]
 
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
 
@@ -68,6 +68,11 @@ def choose_layout(first: Vector, mapping: VectorMapping) -> VectorLayout:
         raise QuarantineError(
             Reason.DIMENSION, f"{dimension} dimensions; pgvector stores at most {MAX_DENSE_DIMENSION}"
         )
+    return layout_of(storage, dimension, mapping)
+
+
+def layout_of(storage: Storage, dimension: int, mapping: VectorMapping) -> VectorLayout:
+    """The layout of a column of this type and dimension; what no index can hold is not indexed."""
     indexable = dimension <= MAX_INDEXED_DIMENSION[storage]
     return VectorLayout(
         storage=storage,
@@ -93,7 +98,7 @@ def check_vector(vector: Vector, layout: VectorLayout) -> None:
 
 def _check_half(vector: DenseVector) -> None:
     if np.abs(vector).max() > MAX_HALF:
-        raise QuarantineError(Reason.NOT_FINITE, "a value beyond ±65,504 does not fit halfvec; use storage: vector")
+        raise QuarantineError(Reason.NOT_FINITE, "a value beyond ±65,504 does not fit halfvec")
 
 
 def _check_sparse(vector: SparseVector, layout: VectorLayout) -> None:

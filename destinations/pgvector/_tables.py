@@ -1,4 +1,4 @@
-"""Making and extending tables. Every function here is a no-op, without a write, when nothing is missing."""
+"""Making and extending tables, views and functions; nothing is written when nothing is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, insert, inspect, select, text, update
+from sqlalchemy import Connection, Table, delete, insert, inspect, select, text, update
 from sqlalchemy.schema import CreateColumn, CreateSchema
 
 from connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, ModalityMapping, SchemaMapping
@@ -14,8 +14,8 @@ from connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, M
 from ._catalogue import Catalogue, VectorEntry, names_exist, read_catalogue
 from ._database import Database, driver_of
 from ._schema import FIXED_FEATURE_COLUMNS, SyncTables, feature_table, vector_table
-from ._sql_layer import layer_digest, refresh_layer
-from ._storage import VectorLayout
+from ._sql_layer import layer_digest, layer_exists, refresh_layer
+from ._storage import VectorLayout, layout_of
 
 __all__ = ["SyncSchema"]
 
@@ -26,7 +26,7 @@ class SyncSchema:
     """The schema of one sync: its fixed tables, its feature tables, and the catalogue of its named vectors."""
 
     def __init__(self, database: Database, schema: str, mapping: SchemaMapping) -> None:
-        self._database = database
+        self.database = database
         self.name = schema
         self.mapping = mapping
         self.tables = SyncTables(schema)
@@ -35,23 +35,24 @@ class SyncSchema:
 
     def prepare(self) -> None:
         """Make the schema and its tables, add columns, bring views and functions up to the mapping."""
-        with self._database.transaction() as connection:
+        self.database.ensure_extension()
+        with self.database.transaction() as connection:
             connection.execute(_LOCK, {"schema": self.name})
             self._create_missing(connection)
             self._record_table_names(connection)
-            for modality in MODALITIES:
+            for modality in sorted(MODALITIES):  # in the order in which writers visit the tables
                 _extend(connection, self.features[modality], self.mapping.columns(modality))
             self.catalogue = self._read_catalogue(connection)
             self._apply_mapping(connection)
 
     def exists(self) -> bool:
         """Whether a sync has ever prepared this schema."""
-        with self._database.transaction() as connection:
+        with self.database.plain_transaction() as connection:
             return inspect(connection).has_table(self.tables.ledger.name, schema=self.name)
 
     def load(self) -> None:
         """Take table names and catalogue as the last sync left them, without changing anything."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             held = self._table_names(connection)
             self.mapping = SchemaMapping(**{name: ModalityMapping(table=table) for name, table in held.items()})
             self.features = _feature_tables(self.name, self.mapping)
@@ -62,7 +63,7 @@ class SyncSchema:
         missing = sorted(key for key in layouts if key not in self.catalogue)
         if not missing:
             return
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute(_LOCK, {"schema": self.name})
             self.catalogue = self._read_catalogue(connection)
             for modality, vector_name in missing:
@@ -115,10 +116,11 @@ class SyncSchema:
 
     def _refresh(self, connection: Connection, entry: VectorEntry) -> None:
         columns = self.mapping.columns(entry.modality)
-        digest = layer_digest(entry, columns)
-        if digest == entry.sql_digest:
+        driver, extension = driver_of(connection), self.database.extension_schema
+        digest = layer_digest(entry, columns, extension)
+        if digest == entry.sql_digest and layer_exists(driver, self.name, entry):
             return
-        refresh_layer(driver_of(connection), self.name, self._database.extension_schema, entry, columns)
+        refresh_layer(driver, self.name, extension, entry, columns)
         self._update_row(connection, replace(entry, sql_digest=digest))
 
     def _apply_mapping(self, connection: Connection) -> None:
@@ -128,6 +130,7 @@ class SyncSchema:
             if wanted != entry.layout:
                 self._drop_index(connection, entry)
                 self._update_row(connection, changed)
+                self._forget_refused(connection, entry.modality)
             self._refresh(connection, changed)
         self.catalogue = self._read_catalogue(connection)
 
@@ -139,8 +142,18 @@ class SyncSchema:
                 f"modalities.{entry.modality}.vectors.{entry.vector_name}.storage: table {self.name}.{entry.table} "
                 f"already stores {held.storage}. Set it to {held.storage}, or sync into another `schema`."
             )
-        index = held.index if mapping.index == "hnsw" and held.index == "none" else mapping.index
-        return replace(held, metric=mapping.metric, index=index, m=mapping.m, ef_construction=mapping.ef_construction)
+        return layout_of(held.storage, held.dimension, mapping)
+
+    def _forget_refused(self, connection: Connection, modality: Modality) -> None:
+        """Let the next run read assets again whose vectors did not fit the layout that has just changed."""
+        ledger, quarantine = self.tables.ledger, self.tables.quarantine
+        connection.execute(
+            delete(ledger).where(
+                ledger.c.collection == quarantine.c.collection,
+                ledger.c.asset_id == quarantine.c.asset_id,
+                quarantine.c.modality == modality.value,
+            )
+        )
 
     def _drop_index(self, connection: Connection, entry: VectorEntry) -> None:
         quote = connection.dialect.identifier_preparer.quote

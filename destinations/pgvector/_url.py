@@ -9,6 +9,9 @@ from connector import ConfigurationError
 
 __all__ = ["parse_url", "shown"]
 
+_EXAMPLE = (
+    "the `url` of a pgvector destination is no database address; write postgresql://user:password@host:5432/database"
+)
 _SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 
 
@@ -17,13 +20,11 @@ def parse_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigurationError(
-            "destinations.pgvector.url is no database address; write postgresql://user:password@host:5432/database"
-        ) from None
+        raise ConfigurationError(_EXAMPLE) from None
     if url.drivername not in _SCHEMES:
-        raise ConfigurationError(
-            f"destinations.pgvector.url starts with {url.drivername}://; pgvector needs postgresql://"
-        )
+        raise ConfigurationError("the `url` of a pgvector destination starts with postgresql://")
+    if "@" in (url.host or ""):
+        raise ConfigurationError("the `url` of a pgvector destination has two @: write one in a password as %40")
     return url.set(drivername="postgresql+psycopg")
 
 

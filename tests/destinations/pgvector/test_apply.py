@@ -115,6 +115,17 @@ def test_reading_a_good_version_empties_the_quarantine(destination: PgvectorDest
     assert destination.quarantined("ads") == 0
 
 
+def test_a_record_of_an_unknown_modality_is_set_aside_once(apply_and_count: ApplyAndCount, sql: Sql) -> None:
+    odd = Rejected("a", Reason.UNKNOWN_MODALITY, "hologram", "f9", "hologram")
+    same = batch(asset("a", feature("f1"), rejected=[odd]))
+    apply_and_count(same)
+    _, written = apply_and_count(same)
+    assert written == {}
+    assert column(sql, "SELECT modality FROM _sync_quarantine") == ["hologram"]
+    apply_and_count(batch(asset("a", feature("f1"), fingerprint="2")))
+    assert column(sql, "SELECT modality FROM _sync_quarantine") == []
+
+
 def test_ids_that_postgres_cannot_take_are_readable_in_quarantine(destination: PgvectorDestination, sql: Sql) -> None:
     destination.apply(batch(rejected=[Rejected("bad\0id\ud800", Reason.BAD_ID, "NUL")]))
     assert column(sql, "SELECT asset_id FROM _sync_quarantine") == ["bad\ufffdid?"]

@@ -13,6 +13,8 @@ from connector import ConfigurationError, DestinationError, RetryableError, Sche
 from destinations import PgvectorDestination
 from destinations.pgvector._errors import translate
 
+from ...urls import as_user, in_database
+
 SECRET = "hunter2-canary"
 
 
@@ -37,16 +39,16 @@ def test_an_unreachable_server_is_named_without_the_password() -> None:
 def test_a_user_without_rights_is_told_which_to_get(postgres_url: str, schema: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE EXTENSION IF NOT EXISTS vector; CREATE ROLE {schema} LOGIN")
-    message = refusal(postgres_url.replace("postgres:@", f"{schema}:{SECRET}@"))
+    message = refusal(as_user(postgres_url, schema, SECRET))
     assert "permission denied" in message
-    assert "GRANT CREATE ON DATABASE" in message
+    assert "GRANT CREATE, TEMPORARY ON DATABASE" in message
 
 
 def database_without_pgvector(postgres_url: str, name: str) -> str:
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
         admin.execute(f"CREATE ROLE {name} LOGIN")
-    return postgres_url.replace("/postgres?", f"/{name}?").replace("postgres:@", f"{name}:@")
+    return as_user(in_database(postgres_url, name), name)
 
 
 def test_a_user_who_may_not_enable_pgvector_is_told_the_statement(postgres_url: str, schema: str) -> None:
@@ -66,9 +68,10 @@ def test_a_server_without_pgvector_is_told_apart(postgres_url: str, schema: str)
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        (f"mysql://ada:{SECRET}@host/db", "needs postgresql://"),
+        (f"mysql://ada:{SECRET}@host/db", "starts with postgresql://"),
         (f"ada:{SECRET}@host", "no database address"),
         (f"postgresql://ada:{SECRET}@host:port/db", "no database address"),
+        (f"postgresql://ada:p@{SECRET}@host/db", "write one in a password as %40"),
     ],
 )
 def test_an_address_of_the_wrong_form_is_refused(url: str, message: str) -> None:
@@ -103,6 +106,26 @@ def test_a_full_disk_stops_with_advice() -> None:
     error = translate(psycopg.errors.DiskFull("no space left on device"), "here")
     assert isinstance(error, DestinationError)
     assert "Free space" in str(error)
+
+
+def test_a_database_that_is_not_there_is_told_apart(postgres_url: str) -> None:
+    message = refusal(in_database(postgres_url, "nowhere"))
+    assert 'database "nowhere" does not exist' in message
+    assert "Create it, or correct the destination's `url`" in message
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(postgres_url: str, schema: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {schema} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    assert "has the encoding LATIN1" in refusal(in_database(postgres_url, schema))
+
+
+def test_a_server_that_answered_before_is_waited_for() -> None:
+    lost = psycopg.OperationalError("connection failed: Connection refused")
+    assert isinstance(translate(lost, "here"), DestinationError)
+    again = translate(lost, "here", answered=True)
+    assert isinstance(again, RetryableError)
+    assert again.after == 5
 
 
 def test_a_connection_that_ends_in_mid_work_is_retryable(postgres_url: str, schema: str) -> None:

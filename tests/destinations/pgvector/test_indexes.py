@@ -6,8 +6,9 @@ from typing import Any
 
 import psycopg
 
-from connector import Vector
+from connector import Modality, Vector
 from destinations import PgvectorDestination
+from destinations.pgvector._indexes import _only_builder
 
 from .builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared
@@ -54,6 +55,35 @@ def test_an_index_can_be_left_out(prepared: Prepared, sql: Sql, schema: str) -> 
     destination.apply(batch(asset("a", feature("f1"))))
     assert destination.build_indexes() == []
     assert indexes(sql, schema) == {}
+
+
+def test_an_index_that_was_left_out_can_come_later(prepared: Prepared, sql: Sql, schema: str) -> None:
+    prepared({"video": {"vectors": {"model-v1": {"index": "none"}}}}).apply(batch(asset("a", feature("f1"))))
+    assert [build.index for build in prepared({}).build_indexes()] == ["video__model_v1_hnsw"]
+    assert set(indexes(sql, schema)) == {"video__model_v1_hnsw"}
+
+
+def test_what_another_process_is_building_is_left_to_it(
+    destination: PgvectorDestination, prepared: Prepared, sql: Sql, schema: str
+) -> None:
+    destination.apply(batch(asset("a", feature("f1"))))
+    builder = prepared({})._prepared()
+    with _only_builder(builder.database, schema, builder.catalogue[Modality.VIDEO, "model-v1"]) as alone:
+        assert alone
+        assert destination.build_indexes() == []
+    assert len(destination.build_indexes()) == 1
+    assert set(indexes(sql, schema)) == {"video__model_v1_hnsw"}
+
+
+def test_a_build_leaves_no_setting_on_its_connection(destination: PgvectorDestination) -> None:
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.build_indexes()
+    with destination._connected().plain_transaction() as connection:
+        names = ["maintenance_work_mem", "statement_timeout", "max_parallel_maintenance_workers", "search_path"]
+        changed = connection.exec_driver_sql(
+            "SELECT name FROM pg_settings WHERE name = ANY(%(names)s) AND setting <> reset_val", {"names": names}
+        )
+        assert changed.fetchall() == []
 
 
 def test_configured_parameters_reach_the_index(prepared: Prepared, sql: Sql, schema: str) -> None:

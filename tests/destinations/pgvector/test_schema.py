@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
+from pydantic import ValidationError
 
-from connector import ConfigurationError, Modality, SchemaMapping
+from connector import ConfigurationError, Modality, Reason, Rejected, SchemaMapping, SearchQuery
 from destinations import PgvectorDestination
 
+from ...urls import as_user, in_database
 from .builders import asset, batch, dense, feature
 from .conftest import Prepared
 
@@ -114,6 +117,92 @@ def test_a_mapping_that_contradicts_the_tables_is_refused_before_anything_is_wri
         prepared(mapping)
 
 
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"video": {"table": "assets"}},
+        {"image": {"table": "video"}},
+        {"video": {"table": "same"}, "image": {"table": "same"}},
+        {"video": {"table": "_sync_ledger"}},
+        {"video": {"table": "video__model"}},
+        {"video": {"table": "v" * 41}},
+    ],
+)
+def test_no_two_tables_can_get_the_same_name(mapping: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SchemaMapping.model_validate(mapping)
+
+
+def test_the_longest_names_fit(prepared: Prepared, sql: Sql) -> None:
+    destination = prepared({"video": {"table": "v" * 40}})
+    destination.apply(batch(asset("a", feature("f", {"n" * 255: dense(), "n" * 254: dense()}))))
+    destination.build_indexes()
+    assert len({table.name for table in destination.status().tables if table.vector_name}) == 2
+    assert sql.execute("SELECT count(*) FROM " + "v" * 40).fetchone() == (1,)
+
+
+def test_a_dropped_view_is_made_again(prepared: Prepared, sql: Sql) -> None:
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    sql.execute("DROP VIEW video_model_v1")
+    prepared({})
+    assert sql.execute("SELECT feature_id FROM video_model_v1").fetchall() == [("f1",)]
+
+
+def test_a_type_that_somebody_else_made_is_left_alone(destination: PgvectorDestination, sql: Sql) -> None:
+    sql.execute("CREATE DOMAIN video_model_v1_match AS text")
+    destination.apply(batch(asset("a", feature("f1"))))
+    assert destination.status().tables[1].vector_name == "model-v1"
+
+
+def test_an_ordinary_user_can_sync_and_change_the_mapping(postgres_url: str, schema: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE EXTENSION IF NOT EXISTS vector; CREATE ROLE {schema} LOGIN")
+        admin.execute(f"GRANT CREATE ON DATABASE postgres TO {schema}")
+    url = as_user(postgres_url, schema)
+    for columns in ({}, {"order": {"path": "order"}, "user": {"path": "metadata.user"}}):
+        mapping = SchemaMapping.model_validate({"video": {"columns": columns}})
+        destination = PgvectorDestination(schema, url)
+        destination.prepare(mapping)
+        destination.apply(batch(asset("a", feature("f1", mapping=mapping), fingerprint=str(len(columns)))))
+        destination.build_indexes()
+        assert len(destination.search(SearchQuery(Modality.VIDEO, vector=dense())).rows) == 1
+        destination.close()
+
+
+def test_first_runs_that_start_together_all_succeed(postgres_url: str, schema: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {schema}")
+    url = in_database(postgres_url, schema)
+
+    def first_run(number: int) -> None:
+        destination = PgvectorDestination("media", url)
+        destination.prepare(SchemaMapping())
+        destination.apply(batch(asset(f"a{number}", feature("f", {"model-v1": dense()}))))
+        destination.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(first_run, range(8)))
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM media.video_model_v1").fetchone() == (8,)
+
+
+def test_text_arrives_whole_whatever_the_client_encoding(
+    prepared: Prepared, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    prepared({}).apply(batch(asset("a", feature("f1", text="é 日本", metadata={"ü": "日本"}))))
+    sql.execute("SET client_encoding = 'UTF8'")
+    assert sql.execute("SELECT text, metadata FROM video").fetchone() == ("é 日本", {"ü": "日本"})
+
+
+def test_a_changed_layout_lets_refused_vectors_be_read_again(prepared: Prepared) -> None:
+    refused = Rejected("a", Reason.REFUSED, "too many elements", "f2", "video")
+    first = prepared({})
+    first.apply(batch(asset("a", feature("f1"), rejected=[refused]), asset("b", feature("f1"))))
+    second = prepared({"video": {"vectors": {"model-v1": {"index": "none"}}}})
+    assert set(second.known("ads", ["a", "b"])) == {"b"}
+
+
 def test_a_changed_metric_changes_operator_and_index(prepared: Prepared, sql: Sql) -> None:
     first = prepared({})
     first.apply(batch(asset("a", feature("f1", {"model-v1": dense(0.0)}), feature("f2", {"model-v1": dense(3.0)}))))
@@ -129,7 +218,7 @@ def test_a_changed_metric_changes_operator_and_index(prepared: Prepared, sql: Sq
 def test_pgvector_is_found_in_whatever_schema_it_was_installed(postgres_url: str, schema: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {schema}")
-    url = postgres_url.replace("/postgres?", f"/{schema}?")
+    url = in_database(postgres_url, schema)
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute('CREATE SCHEMA "Extensions Here"; CREATE EXTENSION vector SCHEMA "Extensions Here"')
     destination = PgvectorDestination(schema, url)

@@ -11,6 +11,7 @@ import pytest
 from connector import ConfigurationError, DestinationError, Modality, SearchQuery
 from destinations import PgvectorDestination
 
+from ...urls import as_user
 from .builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared
 
@@ -51,6 +52,8 @@ def found(sql: Sql, filters: str = "{}", k: int = 10) -> list[str]:
         ('{"metadata": {"tags": ["y"]}, "start_time": {"gte": 2, "lt": 4}}', range(2, 4)),
         ('{"text": "it\'s number 3"}', [3]),
         ('{"description": null, "start_time": {"ne": 0}}', range(1, 10)),
+        ('{"description": {"ne": null}}', []),
+        ('{"description": ["nothing", null], "json_output": null}', range(10)),
         ('{"text": "\'; DROP TABLE video; --"}', []),
     ],
 )
@@ -59,10 +62,22 @@ def test_filters_mean_what_they_say(sql: Sql, filters: str, numbers: range) -> N
     assert found(sql, filters) == [f"f{number}" for number in numbers]
 
 
-@pytest.mark.parametrize("filters", ['{"nope": 1}', '{"start_time": {"about": 1}}', "[1]", '{"start_time": "soon"}'])
+@pytest.mark.parametrize(
+    "filters",
+    [
+        '{"nope": 1}',
+        '{"start_time": {"about": 1}}',
+        "[1]",
+        '{"start_time": "soon"}',
+        '{"start_time": {}}',
+        '{"start_time": {"gt": null}}',
+    ],
+)
 @pytest.mark.usefixtures("loaded")
 def test_a_filter_that_means_nothing_is_an_error_not_an_empty_answer(sql: Sql, filters: str) -> None:
-    with pytest.raises(psycopg.Error, match=r"no column \"nope\"|unknown comparison|JSON object|invalid input"):
+    with pytest.raises(
+        psycopg.Error, match=r"no column \"nope\"|unknown comparison|JSON object|invalid input|nothing to compare"
+    ):
         found(sql, filters)
 
 
@@ -90,7 +105,7 @@ def test_a_reader_with_only_view_and_function_gets_ten_of_a_collection(
         GRANT SELECT ON video_model_v1 TO {schema}_reader;
         GRANT EXECUTE ON FUNCTION search_video_model_v1 TO {schema}_reader"""
     )
-    url = postgres_url.replace("postgres:@", f"{schema}_reader:@")
+    url = as_user(postgres_url, f"{schema}_reader")
     with psycopg.connect(url, autocommit=True) as reader:
         question = f"SELECT * FROM {schema}.search_video_model_v1('{ORIGIN}', 10, '{{\"collection\": \"films\"}}')"
         assert len(reader.execute(question).fetchall()) == 10
@@ -114,6 +129,18 @@ def test_more_like_this_leaves_the_thing_itself_out(loaded: PgvectorDestination,
     assert [row[3] for row in typed] == ["f1", "f2", "f3"]
 
 
+def test_an_id_that_two_assets_share_still_gives_as_many_as_asked_for(loaded: PgvectorDestination) -> None:
+    loaded.apply(batch(asset("twin", feature("f0", {"model-v1": dense(0.5)})), collection="films"))
+    answer = loaded.search(SearchQuery(Modality.VIDEO, like="f0", limit=4))
+    assert len(answer.rows) == 4
+
+
+@pytest.mark.usefixtures("loaded")
+def test_no_k_means_ten(sql: Sql) -> None:
+    rows = sql.execute("SELECT count(*) FROM search_video_model_v1(%s, NULL)", [ORIGIN]).fetchone()
+    assert rows == (10,)
+
+
 def test_a_vector_can_be_given(loaded: PgvectorDestination) -> None:
     answer = loaded.search(SearchQuery(Modality.VIDEO, vector=dense(9.0), limit=2, filters={"collection": "films"}))
     assert [row["feature_id"] for row in answer.rows] == ["f9", "f8"]
@@ -128,6 +155,14 @@ def test_a_vector_can_be_given(loaded: PgvectorDestination) -> None:
         (SearchQuery(Modality.VIDEO, "other", like="x"), "no vector named other; there are: model-v1"),
         (SearchQuery(Modality.VIDEO, like="nobody"), "no video feature nobody"),
         (SearchQuery(Modality.VIDEO), "--like"),
+        (SearchQuery(Modality.VIDEO, like="f1", limit=0), "ask for 1 to 100,000 rows"),
+        (SearchQuery(Modality.VIDEO, like="f1", limit=2**31), "ask for 1 to 100,000 rows"),
+        (SearchQuery(Modality.VIDEO, like="\ud800"), "not Unicode"),
+        (SearchQuery(Modality.VIDEO, like="\0"), "the search was refused: .+"),
+        (
+            SearchQuery(Modality.VIDEO, like="f1", filters={"start_time": {"gt": 2**70, "about": 1}}),
+            "unknown comparison",
+        ),
         (SearchQuery(Modality.VIDEO, vector=dense(dimension=3)), "different vector dimensions|expected 8 dimensions"),
         (SearchQuery(Modality.VIDEO, like="f1", filters={"nope": 1}), 'no column "nope".*Columns: collection'),
     ],

@@ -1,0 +1,68 @@
+"""pgvector itself: is it there, is it new enough, and where."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg.errors
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
+
+from connector import DestinationError
+
+__all__ = ["enable_extension", "find_extension"]
+
+_MINIMUM_VERSION: Final = (0, 8)
+"""Iterative scans, which right answers under filters need, came with pgvector 0.8."""
+
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry extension', 0))")
+_AVAILABLE: Final = text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")
+_ENABLED: Final = text(
+    "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    "WHERE e.extname = 'vector'"
+)
+
+
+def find_extension(connection: Connection, location: str) -> str:
+    """The schema that pgvector was installed into. Raises `DestinationError` when it is not enabled, or too old."""
+    found = connection.execute(_ENABLED).one_or_none()
+    if found is None:
+        raise DestinationError(f"pgvector is not enabled in Postgres at {location}; run `vectorferry sync` first")
+    schema, version = str(found[0]), str(found[1])
+    if tuple(int(part) for part in version.split(".")[:2]) < _MINIMUM_VERSION:
+        raise DestinationError(
+            f"Postgres at {location} has pgvector {version}; Vectorferry needs 0.8 or newer. "
+            "Install it and run: ALTER EXTENSION vector UPDATE;"
+        )
+    return schema
+
+
+def enable_extension(connection: Connection, location: str) -> None:
+    """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done, or text cannot be stored."""
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise DestinationError(
+            f"the database of Postgres at {location} has the encoding {encoding}, which cannot hold every text. "
+            "Create one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;"
+        )
+    if connection.execute(_ENABLED).one_or_none() is not None:
+        return
+    connection.execute(_LOCK)  # several first runs may start together
+    if connection.execute(_AVAILABLE).scalar() is None:
+        raise DestinationError(
+            f"Postgres at {location} has no pgvector. Install the server's pgvector package "
+            "(github.com/pgvector/pgvector), or leave `url` out to use the embedded Postgres."
+        )
+    _create(connection, location)
+
+
+def _create(connection: Connection, location: str) -> None:
+    try:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+    except ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise DestinationError(
+            f"Postgres at {location} has pgvector, but this user may not enable it. "
+            "As an owner of the database run: CREATE EXTENSION vector;"
+        ) from error
