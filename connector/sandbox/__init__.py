@@ -20,10 +20,18 @@ from connector.sandbox._faults import (
     Vanish,
 )
 from connector.sandbox._mixpeek._editor import MixpeekEditor
+from connector.sandbox._pinecone._inspector import PineconeInspector
 from connector.sandbox._request_log import RequestLog
 from connector.sandbox._running import running_sandbox, serve
 from connector.sandbox._sandbox import Sandbox
-from connector.sandbox._settings import GeneratedCatalogue, MixpeekDialect, RateLimit, SandboxSettings
+from connector.sandbox._settings import (
+    GeneratedCatalogue,
+    MixpeekDialect,
+    PineconeDialect,
+    PineconeRates,
+    RateLimit,
+    SandboxSettings,
+)
 
 __all__ = [
     "DropField",
@@ -37,6 +45,9 @@ __all__ = [
     "MixpeekDialect",
     "MixpeekEditor",
     "Oversized",
+    "PineconeDialect",
+    "PineconeInspector",
+    "PineconeRates",
     "RateLimit",
     "Redirect",
     "RequestLog",

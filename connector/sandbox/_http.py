@@ -13,7 +13,10 @@ __all__ = ["Api", "Delivery", "Handler", "RefusedError", "Reply", "Request", "Ro
 
 @dataclass(slots=True)
 class Request:
-    """One request. `origin` is scheme, host and port as the client wrote them; `params` are the path's `{}` parts."""
+    """One request. `origin` is scheme, host and port as the client wrote them; `params` are the path's `{}` parts.
+
+    `query` has one value per name; `raw_query` is all of it, percent-encoded.
+    """
 
     method: str
     path: str
@@ -25,6 +28,7 @@ class Request:
     params: tuple[str, ...] = ()
     prefix: str = ""
     shifted_rows: int = 0
+    raw_query: str = ""
 
 
 @dataclass(frozen=True, slots=True)

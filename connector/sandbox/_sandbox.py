@@ -12,9 +12,15 @@ from connector.sandbox._catalogue import described_library
 from connector.sandbox._control import ControlApi
 from connector.sandbox._faults import Faults
 from connector.sandbox._generated import generated_library
+from connector.sandbox._http import Api
 from connector.sandbox._mixpeek._api import MixpeekApi
 from connector.sandbox._mixpeek._control import editor_routes
 from connector.sandbox._mixpeek._editor import MixpeekEditor
+from connector.sandbox._pinecone._control_plane import ControlPlane
+from connector.sandbox._pinecone._inspector import PineconeInspector
+from connector.sandbox._pinecone._inspector_routes import inspector_routes
+from connector.sandbox._pinecone._ports import Answer, IndexPorts
+from connector.sandbox._pinecone._project import Project
 from connector.sandbox._request_log import RequestLog
 from connector.sandbox._server import Server
 from connector.sandbox._settings import SandboxSettings
@@ -29,24 +35,31 @@ class Sandbox:
 
         async with Sandbox() as sandbox:
             ...  # sandbox.url, sandbox.api_key, sandbox.requests.counts(), sandbox.mixpeek.edit_metadata(...)
+
+    `url` serves Mixpeek and Pinecone's control plane; each Pinecone index is at the `host` that its description names.
     """
 
     def __init__(self, settings: SandboxSettings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.settings = settings or SandboxSettings()
         self.requests = RequestLog()
         self.faults = Faults(self.settings.faults)
-        library = generated_library(self.settings.generate) if self.settings.generate else described_library()
-        self.mixpeek = MixpeekEditor(library)
-        api = MixpeekApi(library, self.settings.mixpeek, self.settings.api_key)
-        control = ControlApi(self.requests, self.faults, editor_routes(self.mixpeek))
-        self._server = Server([api], control, library, self.settings, self.requests, self.faults)
+        self._library = generated_library(self.settings.generate) if self.settings.generate else described_library()
+        self.mixpeek = MixpeekEditor(self._library)
+        project = Project(self.settings.pinecone)
+        self.pinecone = PineconeInspector(project, self._library.lock)
+        edits = [*editor_routes(self.mixpeek), *inspector_routes(self.pinecone)]
+        self._control = ControlApi(self.requests, self.faults, edits)
+        self._ports = IndexPorts(host, self._answering)
+        mixpeek = MixpeekApi(self._library, self.settings.mixpeek, self.settings.api_key)
+        pinecone = ControlPlane(project, self.settings.api_key, self._ports.open, self._ports.close)
+        self._answer = self._answering(mixpeek, pinecone)
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
 
     @property
     def api_key(self) -> str:
-        """The key that the APIs accept as a bearer token."""
+        """The key that the APIs accept: Mixpeek as a bearer token, Pinecone as `Api-Key`."""
         return self.settings.api_key
 
     @property
@@ -55,9 +68,12 @@ class Sandbox:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
+    def _answering(self, *apis: Api) -> Answer:
+        return Server(apis, self._control, self._library, self.settings, self.requests, self.faults).handle
+
     async def start(self) -> None:
         """Listen. Raises `ConfigurationError` when the port is taken or not allowed."""
-        runner = web.ServerRunner(web.Server(self._server.handle, access_log=None), shutdown_timeout=0.1)
+        runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port)
         try:
@@ -70,6 +86,7 @@ class Sandbox:
 
     async def aclose(self) -> None:
         """Stop listening and drop every connection."""
+        await self._ports.aclose()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -121,4 +121,7 @@ async def _read(raw: web.BaseRequest) -> Request:
             raise web.HTTPRequestEntityTooLarge(max_size=_LARGEST_BODY, actual_size=len(body))
     origin = f"http://{raw.headers.get('Host', 'localhost')}"
     peer = raw.remote or "127.0.0.1"
-    return Request(raw.method, raw.rel_url.raw_path, raw.query, raw.headers, bytes(body), origin, peer)
+    url = raw.rel_url
+    return Request(
+        raw.method, url.raw_path, url.query, raw.headers, bytes(body), origin, peer, raw_query=url.raw_query_string
+    )

@@ -9,7 +9,14 @@ from pydantic import Field
 from connector._settings_base import Settings
 from connector.sandbox._faults import Fault
 
-__all__ = ["GeneratedCatalogue", "MixpeekDialect", "RateLimit", "SandboxSettings"]
+__all__ = [
+    "GeneratedCatalogue",
+    "MixpeekDialect",
+    "PineconeDialect",
+    "PineconeRates",
+    "RateLimit",
+    "SandboxSettings",
+]
 
 
 class GeneratedCatalogue(Settings):
@@ -60,11 +67,41 @@ class MixpeekDialect(Settings):
     namespaces: tuple[str, ...] = Field(default=("default",), min_length=1)
 
 
+class PineconeRates(Settings):
+    """How much may be asked in any second; what is over gets a 429. The defaults are those that Pinecone documents."""
+
+    requests: int = Field(default=100, ge=1, description="of upsert, query, update and delete each, per namespace")
+    upsert_bytes: int = Field(default=50_000_000, ge=1, description="per namespace")
+    updated_records: int = Field(default=100, ge=1, description="by id, per namespace")
+    deleted_records: int = Field(default=5_000, ge=1, description="by id, per namespace")
+    changes_by_filter: int = Field(default=5, ge=1, description="of update and delete each, per namespace")
+    reads: int = Field(default=100, ge=1, description="of fetch and describe_index_stats each, per index")
+    lists: int = Field(default=200, ge=1, description="per index")
+    retry_after: bool = Field(default=True, description="say in Retry-After how many whole seconds to wait")
+    body: Literal["json", "text"] = "json"
+
+
+class PineconeDialect(Settings):
+    """How Pinecone behaves where it differs by plan or by load, or where what is known of it is not certain."""
+
+    visible_after_ms: float = Field(default=0.0, ge=0, description="how long reads do not see a write yet")
+    ready_after_ms: float = Field(default=0.0, ge=0, description="how long a new index is initializing")
+    request_bytes: int = Field(default=2_000_000, ge=1, description="the largest upsert")
+    size_rule: Literal["float32", "body"] = Field(
+        default="float32", description="float32: 4 bytes a value, plus metadata and ids; body: the request as sent"
+    )
+    oversize_status: Literal[400, 413] = Field(default=413, description="413 has no body, 400 has code 11")
+    delete_all_removes_namespace: bool = False
+    max_indexes: int = Field(default=20, ge=1)
+    rates: PineconeRates | None = None
+
+
 class SandboxSettings(Settings):
     """Everything about one sandbox. The defaults serve the described catalogue, fast and without faults."""
 
     api_key: str = "sk_sandbox"
     mixpeek: MixpeekDialect = MixpeekDialect()
+    pinecone: PineconeDialect = PineconeDialect()
     generate: GeneratedCatalogue | None = Field(
         default=None, description="serve this in place of the described catalogue"
     )
