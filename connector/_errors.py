@@ -74,7 +74,15 @@ class SourceError(StopError):
 
 
 class IncompleteScanError(SourceError):
-    """A listing ended without a promise that it was complete; nothing may be deleted because of it."""
+    """A listing ended without a promise that it was complete; nothing may be deleted because of it.
+
+    The message is shown as it is: why the promise is missing, and that nothing is deleted. `unknowable` says that no
+    later listing will make the promise either, because the source never says how much there is.
+    """
+
+    def __init__(self, message: str, *, unknowable: bool = False) -> None:
+        super().__init__(message)
+        self.unknowable = unknowable
 
 
 class DestinationError(StopError):

@@ -17,7 +17,8 @@ class CollectionSummary:
     """What a scan of one collection saw. `pending` and `failed` hold the asset ids (the first 20 of each).
 
     `unchanged` assets were up to date in every destination; `pulled` counts answers, usable or not. `complete` says
-    that the scan ended as it should; `refused` that the delete guard stopped the deletes that would have followed.
+    that the last scan ended as it should; `refused` that the delete guard stopped the deletes that would have followed.
+    `error` is set when the collection could not be read, or not listed completely, while the run went on.
     """
 
     listed: int = 0
@@ -30,6 +31,7 @@ class CollectionSummary:
     complete: bool = False
     refused: bool = False
     note: str | None = None
+    error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -42,6 +44,7 @@ class CollectionSummary:
             "complete": self.complete,
             "refused": self.refused,
             "note": self.note,
+            "error": self.error,
         }
 
 
@@ -92,7 +95,7 @@ class Summary:
             sync, exit_code, seconds
             source        requests, retries, bytes
             collections   per id: listed, unchanged, pulled, pending {count, first}, failed {count, first},
-                          complete, refused, note
+                          complete, refused, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,
@@ -115,8 +118,7 @@ class Summary:
 
     def _notes(self) -> Iterator[str]:
         for name, collection in self.collections.items():
-            if collection.note:
-                yield f"{name}: {collection.note}"
+            yield from (f"{name}: {told}" for told in (collection.note, collection.error) if told)
         for name, destination in self.destinations.items():
             if destination.error:
                 yield f"{name}: {destination.error}"

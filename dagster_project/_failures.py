@@ -53,10 +53,10 @@ def _description(failed: Mapping[str, VectorferryError], asked: int) -> str:
 def raise_for_exit_code(summary: Summary) -> None:
     """Raise what the summary's exit code stands for; records in quarantine are no failure."""
     errors = [f"{name}: {destination.error}" for name, destination in summary.destinations.items() if destination.error]
-    notes = [f"{name}: {scan.note}" for name, scan in summary.collections.items() if scan.note]
+    notes = [f"{name}: {said}" for name, scan in summary.collections.items() if (said := scan.error or scan.note)]
     if summary.exit_code == GuardRefusedError.exit_code:
         raise GuardRefusedError("\n".join(notes + errors) or "a guard refused; nothing was deleted")
     if errors:
-        raise DestinationError("\n".join(errors))
+        raise DestinationError("\n".join(errors + notes))
     if summary.exit_code not in (0, 3):
         raise SourceError("\n".join(notes) or "the sync failed; its log says why")

@@ -126,5 +126,5 @@ def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:
         "assets_pending": scan.pending_count,
         "assets_failed": scan.failed_count,
         **{key: dg.MetadataValue.json(ids) for key, ids in named.items() if ids},
-        **({"note": scan.note} if scan.note else {}),
+        **{key: told for key, told in (("note", scan.note), ("error", scan.error)) if told},
     }

@@ -1,4 +1,4 @@
-"""One collection of a run: scan, diff, pull, hand to the lanes that lack it, prune."""
+"""One collection of a run: scan, diff, pull, hand to the lanes that lack it, scan again, prune."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from connector._closing import closing
 from connector._destination import Known
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._diff import Action, Decision, diff
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._progress import Progress, ProgressCallback
-from connector._engine._prune import prune
+from connector._engine._prune import anything_missing, prune
 from connector._engine._seen import SeenIds
-from connector._engine._stream import closing, pages
+from connector._engine._stream import pages
 from connector._engine._tally import note_listing, unchanged
 from connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
 from connector._records import Asset, AssetState, Listing, Reason, Rejected
@@ -58,22 +59,58 @@ class CollectionRun:
         self._scan_error: VectorferryError | None = None
 
     async def run(self) -> None:
-        """Sync it. What was read is written, whatever the source does afterwards; then its errors are raised."""
+        """Sync it. What was read is written, whatever the source does afterwards; then its errors are raised.
+
+        An incomplete listing is not raised: what it held is synced, and the summary says that it was incomplete.
+        """
         for lane in self._job.lanes:
             lane.begin(self._collection)
         try:
-            await self._transfer()
-        except IncompleteScanError as error:
-            self.summary.note = f"nothing was deleted, the listing was incomplete: {error}"
-        except VectorferryError:
-            await self._flush()
-            raise
-        await self._flush()
-        if self.summary.complete:
+            await self._list()
             await self._prune()
+        except IncompleteScanError as error:
+            self._tell_incomplete(error)
+        except GuardRefusedError as error:
+            self.summary.refused = True
+            self.summary.note = str(error)
         self._report()
 
+    async def _list(self) -> None:
+        """List the collection and sync what is listed for the first time. Raises `IncompleteScanError` when the
+        listing was incomplete twice, or when the source can never tell."""
+        try:
+            await self._pass()
+        except IncompleteScanError as error:
+            if error.unknowable:
+                raise
+            await self._pass()
+
+    async def _prune(self) -> None:
+        """Remove what two complete listings did not hold: one alone may have skipped an asset when rows moved."""
+        if await anything_missing(self._job.alive, self._collection, self._seen):
+            await self._list()
+            await prune(self._job.alive, self._collection, self._seen, self._job.guard)
+
+    def _tell_incomplete(self, error: IncompleteScanError) -> None:
+        if error.unknowable:
+            self.summary.note = str(error)
+        else:
+            self.summary.error = str(error)
+
+    async def _pass(self) -> None:
+        failure: VectorferryError | None = None
+        try:
+            await self._transfer()
+        except VectorferryError as error:
+            failure = error
+        await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
+        self._report()
+        if failure:
+            raise failure
+
     async def _transfer(self) -> None:
+        self.summary.complete = False
+        self._scan_error = None
         wanted = self._wanted()
         async with closing(wanted), closing(self._job.source.pull(self._collection, wanted)) as pulled:
             async for item in pulled:
@@ -82,6 +119,8 @@ class CollectionRun:
                     return
         if self._scan_error:
             raise self._scan_error
+        if self._job.alive and not self.summary.complete:
+            raise IncompleteScanError("the source did not read its own listing to the end, so nothing is deleted")
 
     async def _wanted(self) -> AsyncIterator[Listing]:
         """The listings to pull. A scan's error waits in `_scan_error`, so that the source never sees its own error
@@ -144,17 +183,6 @@ class CollectionRun:
             if lacking is None or lane.name in lacking:
                 await lane.put(loaded)
         self._report()
-
-    async def _flush(self) -> None:
-        await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
-        self._report()
-
-    async def _prune(self) -> None:
-        try:
-            await prune(self._job.alive, self._collection, self._seen, self._job.guard)
-        except GuardRefusedError as error:
-            self.summary.refused = True
-            self.summary.note = str(error)
 
     def _report(self) -> None:
         if self._job.progress:

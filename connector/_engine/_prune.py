@@ -1,4 +1,4 @@
-"""After a complete scan: remove the assets that a destination holds and the scan did not list, under the guard."""
+"""After complete scans: remove the assets that a destination holds and no scan listed, under the guard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from connector._engine._seen import SeenIds
 from connector._errors import GuardRefusedError
 from connector._settings import DeleteGuard
 
-__all__ = ["prune"]
+__all__ = ["anything_missing", "prune"]
 
 LOOKED_UP_AT_ONCE: Final = 5_000
 REMEMBERED: Final = 50_000  # ids held in memory; beyond that the destination is asked again
@@ -32,15 +32,25 @@ class Survey:
     first: list[str] = field(default_factory=list)
 
 
+async def anything_missing(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> bool:
+    """Whether any destination holds an asset that was not listed."""
+    return any(found and found.missing for found in await _surveys(lanes, collection, seen))
+
+
 async def prune(lanes: Sequence[Lane], collection: str, seen: SeenIds, guard: DeleteGuard) -> None:
     """Remove what was not listed. Raises `GuardRefusedError`, with no delete in any destination."""
-    surveys = await asyncio.gather(*(lane.call(partial(_survey, lane.destination, collection, seen)) for lane in lanes))
+    surveys = await _surveys(lanes, collection, seen)
     for lane, found in zip(lanes, surveys, strict=True):
         if found is not None:
             _check(guard, lane.name, found, len(seen))
     await asyncio.gather(
         *(_remove(lane, collection, seen, found) for lane, found in zip(lanes, surveys, strict=True) if found)
     )
+
+
+async def _surveys(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> Sequence[Survey | None]:
+    """What each destination holds; None for one that failed."""
+    return await asyncio.gather(*(lane.call(partial(_survey, lane.destination, collection, seen)) for lane in lanes))
 
 
 def _check(guard: DeleteGuard, name: str, found: Survey, listed: int) -> None:

@@ -12,12 +12,12 @@ from os import environ as process_environ
 
 from connector._config import resolve
 from connector._destination import Destination
-from connector._engine._checks import id_problem
+from connector._engine._checks import id_problem, safe_id
 from connector._engine._collection import CollectionRun, Job
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._progress import ProgressCallback
-from connector._errors import ConfigurationError, DestinationError, SourceError
+from connector._errors import ConfigurationError, CredentialsError, DestinationError, SourceError, VectorferryError
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Modality
 from connector._settings import BatchLimits, DeleteGuard, SyncSettings
@@ -44,11 +44,12 @@ async def sync(
     """Make every destination hold what the source holds of these collections (None: all of the source's).
 
     Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
-    that fails is left out from then on and named in the summary. Source and destinations stay open; each destination
-    is used from one thread, which has ended when this returns.
+    that fails is left out from then on and named in the summary, and so is a collection that cannot be read. Source
+    and destinations stay open; each destination is used from one thread, which has ended when this returns.
 
-    Raises `SourceError` or `CredentialsError` when the source cannot be read, the destination's own error when all
-    of them failed (`DestinationError` for several), and `ConfigurationError` when two share a name.
+    Raises `SourceError` when no collection can be read, `CredentialsError` when the source refuses the key, the
+    destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
+    two share a name.
     """
     started, before = time.monotonic(), asdict(source.usage)
     if clash := _repeated([destination.name for destination in destinations]):
@@ -59,11 +60,7 @@ async def sync(
     try:
         await _prepare(lanes, mapping or SchemaMapping())
         job = Job(source, lanes, loader, deletes or DeleteGuard(), progress)
-        for collection in await _collections(source, collections):
-            run = CollectionRun(job, collection)
-            summary.collections[collection] = run.summary
-            await run.run()
-            _raise_when_all_failed(lanes)
+        await _run_collections(job, await source.collections() if collections is None else collections, summary)
         await asyncio.gather(*(_finish(lane, list(summary.collections)) for lane in lanes))
         _raise_when_all_failed(lanes)
     finally:
@@ -123,12 +120,30 @@ async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
     _raise_when_all_failed(lanes)
 
 
-async def _collections(source: Source, wanted: Sequence[str] | None) -> list[str]:
-    collections = list(dict.fromkeys(await source.collections() if wanted is None else wanted))
-    for collection in collections:
-        if problem := id_problem(collection):
-            raise SourceError(f"the collection id {collection[:80]!r} {problem}: it cannot be synced")
-    return collections
+async def _run_collections(job: Job, collections: Sequence[str], summary: Summary) -> None:
+    """One after the other. One that fails is named in the summary and the others go on; when all do, the first
+    error is raised. One about the key or the configuration would come back, and is raised at once."""
+    wanted = list(dict.fromkeys(collections))
+    errors: list[VectorferryError] = []
+    for collection in wanted:
+        run = CollectionRun(job, collection)
+        summary.collections[safe_id(collection)] = run.summary
+        try:
+            _check_collection(collection)
+            await run.run()
+        except (ConfigurationError, CredentialsError):
+            raise
+        except VectorferryError as error:
+            run.summary.error = str(error)
+            errors.append(error)
+        _raise_when_all_failed(job.lanes)
+    if errors and len(errors) == len(wanted):
+        raise errors[0]
+
+
+def _check_collection(collection: str) -> None:
+    if problem := id_problem(collection):
+        raise SourceError(f"the collection id {collection[:80]!r} {problem}: it cannot be synced")
 
 
 async def _finish(lane: Lane, collections: Sequence[str]) -> None:
@@ -154,8 +169,9 @@ def _repeated(names: Sequence[str]) -> str | None:
 
 
 def _exit_code(summary: Summary) -> int:
-    if any(destination.error for destination in summary.destinations.values()):
+    destinations, collections = summary.destinations.values(), summary.collections.values()
+    if any(each.error for each in destinations) or any(each.error for each in collections):
         return 1
-    if any(collection.refused for collection in summary.collections.values()):
+    if any(each.refused for each in collections):
         return 4
-    return 3 if any(destination.quarantined for destination in summary.destinations.values()) else 0
+    return 3 if any(each.quarantined for each in destinations) else 0

@@ -1,24 +1,15 @@
-"""Two small helpers for asynchronous iterators that may fail, or be left, half way."""
+"""Pages of an asynchronous iterator that may fail, or be left, half way."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TypeVar
 
-__all__ = ["closing", "pages"]
+from connector._closing import closing
+
+__all__ = ["pages"]
 
 T = TypeVar("T")
-
-
-@asynccontextmanager
-async def closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close `items` at the end, if it is a generator: the protocols ask for iterators only."""
-    try:
-        yield items
-    finally:
-        if aclose := getattr(items, "aclose", None):
-            await aclose()
 
 
 async def pages(items: AsyncIterator[T], size: int) -> AsyncIterator[list[T]]:

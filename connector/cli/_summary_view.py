@@ -97,6 +97,8 @@ def _collection_warnings(name: str, seen: CollectionSummary) -> Iterator[str]:
         yield f"{name}: failed at the source: {_named(seen.failed, seen.failed_count)}"
     if seen.note:
         yield f"{name}: {plain(seen.note)}"
+    if seen.error:
+        yield f"{name}: failed: {plain(seen.error)}"
 
 
 def _destination_warnings(name: str, destination: DestinationSummary) -> Iterator[str]:

@@ -20,9 +20,10 @@ from connector import (
     Reason,
     Rejected,
 )
-from connector._engine import Loaded, check_deletes, ledger_fingerprint
 from connector._engine._batches import Batcher
-from connector._engine._diff import Action, diff
+from connector._engine._diff import Action, diff, ledger_fingerprint
+from connector._engine._guard import check_deletes
+from connector._engine._load import Loaded
 from connector._engine._seen import SeenIds
 
 ALL = frozenset(MODALITIES)
@@ -88,6 +89,16 @@ def test_exactly_the_share_may_go_and_one_more_may_not() -> None:
     assert str(caught.value) == (
         "nothing was deleted: the source listed 70 assets, so 30 of 100 assets would go, and at most 29% may. "
         "If they are really gone, allow it once with --allow-deletes 0.3, or set deletes.max_share."
+    )
+
+
+def test_a_share_that_is_less_than_one_asset_says_so_and_what_allows_it() -> None:
+    check_deletes(DeleteGuard(), held=5, missing=1, listed=4)
+    with pytest.raises(GuardRefusedError) as caught:
+        check_deletes(DeleteGuard(), held=4, missing=1, listed=3)
+    assert str(caught.value) == (
+        "nothing was deleted: the source listed 3 assets, so 1 of 4 assets would go, and at most 20% may, which is "
+        "less than one of 4. If they are really gone, allow it once with --allow-deletes 1, or set deletes.max_share."
     )
 
 

@@ -26,7 +26,7 @@ from connector import (
     SparseVector,
     Vector,
 )
-from connector._engine import Loaded, Loader
+from connector._engine._load import Loaded, Loader
 from tests.connector.worlds import asset, feature
 
 ALL = frozenset(MODALITIES)

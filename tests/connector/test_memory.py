@@ -20,7 +20,7 @@ from connector import (
     SearchQuery,
     sync,
 )
-from connector._engine import Loader
+from connector._engine._load import Loader
 from tests.connector.worlds import asset, feature
 
 NAME = "multimodal-v1"

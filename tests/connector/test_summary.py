@@ -31,7 +31,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
     index = IndexBuild("video__a", "video__a_hnsw", "hnsw", 10, 0.5)
     summary = Summary(
         "media",
-        {"c": CollectionSummary(9, 5, 4, ["p"], ["f"], 1, 1, complete=True, refused=True, note="refused")},
+        {"c": CollectionSummary(9, 5, 4, ["p"], ["f"], 1, 1, complete=True, refused=True, note="refused", error="503")},
         {"store": DestinationSummary(applied, {"c": applied}, [index], 7, 8, "gone")},
         Usage(requests=3, retries=2, bytes=1),
         seconds=1.23456,
@@ -57,6 +57,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "complete": True,
                 "refused": True,
                 "note": "refused",
+                "error": "503",
             }
         },
         "destinations": {
@@ -80,5 +81,5 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "error": "gone",
             }
         },
-        "notes": ["c: refused", "store: gone"],
+        "notes": ["c: refused", "c: 503", "store: gone"],
     }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from connector import (
     Applied,
+    Asset,
     AssetState,
     Counts,
     DeleteGuard,
+    Listing,
     MemoryDestination,
     Modality,
     SourceError,
+    VectorferryError,
     sync,
 )
 from tests.connector.worlds import Scripted, asset, assets, content, incomplete
@@ -42,8 +45,9 @@ async def test_too_many_deletes_are_refused_for_that_collection_only() -> None:
     assert summary.exit_code == 4
     assert summary.collections["c"].refused
     assert summary.collections["c"].note == (
-        "memory: nothing was deleted: the source listed 3 assets, so 1 of 4 assets would go, and at most 20% may. "
-        "If they are really gone, allow it once with --allow-deletes 0.25, or set deletes.max_share."
+        "memory: nothing was deleted: the source listed 3 assets, so 1 of 4 assets would go, and at most 20% may, "
+        "which is less than one of 4. If they are really gone, allow it once with --allow-deletes 1, "
+        "or set deletes.max_share."
     )
     assert set(store.assets["c"]) == {"a0000", "a0001", "a0002", "a0009"}
     assert set(store.assets["d"]) == {"a0000", "a0001", "a0002", "a0009"}
@@ -75,17 +79,108 @@ async def test_a_refusal_for_one_destination_deletes_in_none() -> None:
     assert "a0001" in partial.assets["c"]
 
 
-async def test_an_incomplete_scan_syncs_what_it_saw_and_deletes_nothing() -> None:
-    source, store = Scripted({"c": assets(10)}), MemoryDestination()
+class Shifting(Scripted):
+    """Serves another listing at each scan: `scans` says which assets are left out, and what is raised at the end."""
+
+    def __init__(self, assets: dict[str, list[Asset]]) -> None:
+        super().__init__(assets)
+        self.scans: list[tuple[set[str], VectorferryError | None]] = []
+        self.scanned = 0
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        self.scanned += 1
+        without, error = self.scans.pop(0) if collection == "c" and self.scans else (set[str](), None)
+        async for listing in super().scan(collection):
+            if listing.asset_id not in without:
+                yield listing
+        if error:
+            raise error
+
+
+async def shifting() -> tuple[Shifting, MemoryDestination]:
+    """A synced collection of ten, of which a0000 is gone by now and a0010 is new."""
+    source, store = Shifting({"c": assets(10)}), MemoryDestination()
     await sync(source, [store], name="media")
+    assert source.scanned == 1
     del source.assets["c"]["a0000"]
     source.assets["c"]["a0010"] = asset("a0010")
+    source.pulled, source.scanned = [], 0
+    return source, store
+
+
+async def test_only_what_two_complete_scans_missed_goes() -> None:
+    source, store = await shifting()
+    source.scans = [({"a0005"}, None)]  # the totals agree, but a row moved to a page that was read already
+    summary = await sync(source, [store], name="media")
+    assert (summary.exit_code, source.scanned) == (0, 2)
+    assert set(store.assets["c"]) == set(source.assets["c"])
+    assert summary.destinations["memory"].applied.assets == Counts(inserted=1, unchanged=9, deleted=1)
+    assert (summary.collections["c"].listed, summary.collections["c"].note) == (10, None)
+
+
+async def test_the_guard_judges_what_both_scans_missed() -> None:
+    source, store = await shifting()
+    source.scans = [({"a0005", "a0006", "a0007"}, None), ({"a0008"}, None)]
+    assert (await sync(source, [store], name="media", deletes=DeleteGuard(max_share=0.1))).exit_code == 0
+    assert set(store.assets["c"]) == set(source.assets["c"])
+
+
+async def test_what_only_the_second_scan_lists_is_synced_as_well() -> None:
+    source, store = await shifting()
+    source.scans = [({"a0010"}, None)]
+    await sync(source, [store], name="media")
+    assert source.pulled == ["a0010"]
+    assert "a0010" in store.assets["c"]
+
+
+@pytest.mark.parametrize("error", [incomplete(), SourceError("503 for an hour")])
+async def test_nothing_goes_when_the_second_scan_fails(error: VectorferryError) -> None:
+    source, store = await shifting()
+    source.assets["d"] = {}
+    source.scans = [(set(), None), (set(), error), (set(), error)]
+    summary = await sync(source, [store], name="media")
+    assert (summary.exit_code, summary.collections["c"].complete) == (1, False)
+    assert {"a0000", "a0010"} <= set(store.assets["c"])
+
+
+async def test_a_run_without_deletes_scans_once() -> None:
+    source, store = Shifting({"c": assets(10)}), MemoryDestination()
+    await sync(source, [store], name="media")
+    source.assets["c"]["a0010"] = asset("a0010")
+    await sync(source, [store], name="media")
+    assert source.scanned == 2
+
+
+async def test_an_incomplete_scan_is_repeated_and_only_what_it_left_out_is_read() -> None:
+    source, store = await shifting()
+    source.scans = [({"a0010", "a0003"}, incomplete())]
+    summary = await sync(source, [store], name="media")
+    assert (summary.exit_code, summary.collections["c"].error) == (0, None)
+    assert summary.collections["c"].complete
+    assert source.pulled == ["a0010"]
+    assert set(store.assets["c"]) == set(source.assets["c"])
+    assert (summary.collections["c"].listed, summary.collections["c"].unchanged) == (10, 9)
+
+
+async def test_a_scan_that_stays_incomplete_syncs_what_it_saw_deletes_nothing_and_fails() -> None:
+    source, store = await shifting()
     source.scan_error = incomplete()
     summary = await sync(source, [store], name="media")
-    assert summary.exit_code == 0
-    assert not summary.collections["c"].complete
-    note = "nothing was deleted, the listing was incomplete: 8 assets were counted, 10 announced"
-    assert summary.collections["c"].note == note
+    assert (summary.exit_code, source.scanned) == (1, 2)
+    told = summary.collections["c"]
+    assert (told.complete, told.note) == (False, None)
+    assert told.error == "8 assets were counted, 10 announced, so nothing is deleted"
+    assert {"a0000", "a0010"} <= set(store.assets["c"])
+
+
+async def test_a_source_that_cannot_know_whether_its_listing_is_complete_deletes_nothing_and_says_so() -> None:
+    source, store = await shifting()
+    source.scan_error = incomplete(unknowable=True)
+    summary = await sync(source, [store], name="media")
+    assert (summary.exit_code, source.scanned) == (0, 1)
+    told = summary.collections["c"]
+    assert (told.complete, told.error) == (False, None)
+    assert told.note == "8 assets were counted, 10 announced, so nothing is deleted"
     assert {"a0000", "a0010"} <= set(store.assets["c"])
 
 
@@ -112,7 +207,10 @@ async def test_a_source_that_does_not_read_its_whole_listing_deletes_nothing() -
     await sync(first, [store], name="media")
     lazy = Lazy({"c": assets(799, version=2)})
     summary = await sync(lazy, [store], name="media")
-    assert not summary.collections["c"].complete
+    assert summary.exit_code == 1
+    assert summary.collections["c"].error == (
+        "the source did not read its own listing to the end, so nothing is deleted"
+    )
     assert len(store.assets["c"]) == 800
 
 

@@ -1,10 +1,10 @@
-"""Destinations that fail: the others go on, short hiccups are tried again, and nothing is left running."""
+"""Collections and destinations that fail: the others go on, hiccups are tried again, and nothing is left running."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -27,11 +27,12 @@ from connector import (
     Rejected,
     RetryableError,
     SchemaMapping,
+    SourceError,
     VectorferryError,
     sync,
 )
-from connector._engine import Loader
 from connector._engine._lane import Lane, _wait
+from connector._engine._load import Loader
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
 
 SMALL = BatchLimits(rows=9)
@@ -57,6 +58,69 @@ async def test_one_failing_destination_leaves_the_other_complete(method: str) ->
     assert content(sound) == content(alone)
     assert (await sync(source, [broken, sound], name="media")).exit_code == 0
     assert content(broken) == content(alone)
+
+
+class Poisoned(Scripted):
+    """Fails in the collections that `poison` names, while it lists or while it reads them."""
+
+    poison: Mapping[str, VectorferryError]
+    where = "scan"
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        async for listing in super().scan(collection):
+            yield listing
+        self._maybe("scan", collection)
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+        async for item in super().pull(collection, listings):
+            yield item
+        self._maybe("pull", collection)
+
+    def _maybe(self, where: str, collection: str) -> None:
+        if where == self.where and collection in self.poison:
+            raise self.poison[collection]
+
+
+def poisoned(where: str, **poison: VectorferryError) -> Poisoned:
+    """Three collections of four assets."""
+    source = Poisoned({name: assets(4) for name in ("a", "b", "c")})
+    source.where, source.poison = where, poison
+    return source
+
+
+@pytest.mark.parametrize("where", ["scan", "pull"])
+@pytest.mark.parametrize("error", [SourceError("a page of HTML"), RetryableError("later")])
+async def test_one_collection_that_cannot_be_read_leaves_the_others_complete(
+    where: str, error: VectorferryError
+) -> None:
+    source, store = poisoned(where, a=error), MemoryDestination()
+    summary = await sync(source, [store], name="media")
+    assert summary.exit_code == 1
+    assert [told.error for told in summary.collections.values()] == [str(error), None, None]
+    assert {name: len(held) for name, held in store.assets.items()} == {"a": 4, "b": 4, "c": 4}
+    assert f"a: {error}" in summary.to_dict()["notes"]
+
+
+async def test_a_collection_whose_id_cannot_be_stored_leaves_the_others_complete() -> None:
+    source, store = MemorySource({"c\0": assets(1), "d": assets(2)}), MemoryDestination()
+    summary = await sync(source, [store], name="media")
+    assert summary.exit_code == 1
+    assert len(store.assets["d"]) == 2
+    assert [bool(told.error) for told in summary.collections.values()] == [True, False]
+
+
+@pytest.mark.parametrize("error", [CredentialsError("revoked"), ConfigurationError("no such namespace")])
+async def test_a_refused_key_stops_the_run_at_once(error: VectorferryError) -> None:
+    source, store = poisoned("pull", b=error), MemoryDestination()
+    with pytest.raises(type(error)):
+        await sync(source, [store], name="media")
+    assert set(store.assets) == {"a", "b"}
+
+
+async def test_a_source_that_fails_in_every_collection_is_one_error_the_first() -> None:
+    source = poisoned("scan", a=SourceError("first"), b=SourceError("second"), c=SourceError("third"))
+    with pytest.raises(SourceError, match="first"):
+        await sync(source, [MemoryDestination()], name="media")
 
 
 async def test_a_failure_while_deleting_is_that_destinations_alone() -> None:

@@ -177,9 +177,9 @@ class Scripted(MemorySource):
             raise self.pull_error
 
 
-def incomplete() -> IncompleteScanError:
+def incomplete(*, unknowable: bool = False) -> IncompleteScanError:
     """What a source raises when its listing cannot be trusted."""
-    return IncompleteScanError("8 assets were counted, 10 announced")
+    return IncompleteScanError("8 assets were counted, 10 announced, so nothing is deleted", unknowable=unknowable)
 
 
 def settings_for(source: MemorySource, *destinations: MemoryDestination, **more: Any) -> SyncSettings:

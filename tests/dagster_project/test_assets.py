@@ -11,6 +11,7 @@ from connector import (
     Batch,
     CredentialsError,
     DestinationError,
+    IncompleteScanError,
     MemoryDestination,
     Modality,
     RetryableError,
@@ -205,6 +206,17 @@ def test_only_what_may_get_better_is_tried_again(
     result = materialize(load({"collections": ["lectures"]}), instance, "lectures")
     assert not result.success
     assert (len(source.scanned), attempts(result)) == (tried, tried)
+
+
+def test_a_listing_that_stays_incomplete_fails_its_partition_and_says_why(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    source.errors["ads"] = IncompleteScanError("8 listed, 10 announced")
+    instance.add_dynamic_partitions("media_collections", ["ads", "news"])
+    result = materialize(load({"collections": ["ads", "news"]}), instance, "ads", "news")
+    assert not result.success
+    assert "ads: 8 listed, 10 announced" in failure_of(result)
+    assert set(recorded(instance, "media/video")) == {"news"}
 
 
 def test_a_refused_key_stops_the_step_at_once(

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 from pydantic import SecretStr
 
-from connector._engine._stream import closing
+from connector._closing import closing
 from connector._records import Asset, Listing, Rejected
 from connector._source import Source, Usage
 
