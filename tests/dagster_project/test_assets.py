@@ -120,7 +120,7 @@ def test_a_materialization_says_what_changed_and_what_is_there(
         "assets_listed": 2,
         "assets_unchanged": 1,
         "assets_pulled": 1,
-        "requests": 2,
+        "requests": 3,
         "dagster/row_count": 8,
         "dagster/partition_row_count": 4,
     }
