@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 import orjson
 
-__all__ = ["canonical_json", "parse_json"]
+__all__ = ["canonical_json", "is_too_deep", "parse_json"]
+
+DEEPEST: Final = 100
+"""Levels of objects and lists in each other. Far more than metadata has, far fewer than Python's stack can take."""
 
 
 def parse_json(body: bytes) -> Any:
@@ -48,3 +52,20 @@ def _canonical_leniently(value: Any) -> bytes:
         return json.dumps(finite, sort_keys=True, separators=(",", ":")).encode()
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether objects and lists are nested more than 100 levels deep, where functions that call themselves would end in
+    `RecursionError`."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 from connector._errors import SourceError
 from connector._source import Usage
 from connector.http import ApiClient, NotFoundError, RefusedError, segment
-from connector.sources.mixpeek._asset_reply import AssetReply, read_asset_reply, read_object
-from connector.sources.mixpeek._pages import Page, read_page, value_of, walk
+from connector.sources.mixpeek._asset_reply import AssetReply, read_asset, read_asset_reply
+from connector.sources.mixpeek._pages import Page, identity_by, read_page, walk
 
 __all__ = ["MixpeekApi"]
 
@@ -43,7 +43,7 @@ class MixpeekApi:
 
     def collections(self) -> AsyncIterator[Page]:
         """Every page of ``GET /collections``."""
-        return walk(self._collections_page, value_of("collection_id"))
+        return walk(self._collections_page, identity_by("collection_id"))
 
     def assets(self, collection: str) -> AsyncIterator[Page]:
         """Every page of ``POST /assets`` for one collection."""
@@ -51,7 +51,7 @@ class MixpeekApi:
         async def fetch(number: int) -> Page:
             return await self._assets_page(collection, number)
 
-        return walk(fetch, value_of("asset_id"))
+        return walk(fetch, identity_by("asset_id"))
 
     async def asset_features(self, asset_id: str, page: int, page_size: int | None) -> AssetReply:
         """A page of ``GET /assets/{id}/features``; dialects without pages never see a page parameter."""
@@ -64,7 +64,7 @@ class MixpeekApi:
 
     async def asset(self, asset_id: str) -> dict[str, Any]:
         """``GET /assets/{id}``."""
-        return await self._get(f"/assets/{segment(asset_id)}", {"return_url": "false"}, read_object)
+        return await self._get(f"/assets/{segment(asset_id)}", {"return_url": "false"}, read_asset)
 
     async def feature(self, feature_id: str, decode: Callable[[bytes], T]) -> T:
         """``GET /features/{id}`` with vectors. The parameter was renamed in December 2024; both names are sent."""
@@ -109,6 +109,7 @@ class MixpeekApi:
 
     async def _collections_page(self, number: int) -> Page:
         """The prefix that answers is remembered: the API moved below ``/v1`` in January 2025."""
+        said = ""
         for prefix in ("", "/v1") if self._prefix is None else (self._prefix,):
             try:
                 page = await self._client.request(
@@ -117,11 +118,9 @@ class MixpeekApi:
                     params={"page": number, "page_size": self._page_size},
                     decode=read_page,
                 )
-            except NotFoundError:
+            except NotFoundError as error:
+                said = str(error)
                 continue
             self._prefix = prefix
             return page
-        raise SourceError(
-            f"{self.host} has no list of collections ({self._prefix or ''}/collections is 404). "
-            "Check source.base_url and source.api_prefix."
-        )
+        raise SourceError(f"{said} Check source.base_url, source.api_prefix and source.namespace.")

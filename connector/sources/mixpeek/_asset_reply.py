@@ -13,7 +13,7 @@ from connector.sources._times import read_time
 from connector.sources.mixpeek._pages import Page, count_in, pagination_in
 from connector.sources.mixpeek._signed import is_signed
 
-__all__ = ["AssetReply", "asset_from", "read_asset_reply", "read_object"]
+__all__ = ["AssetReply", "asset_from", "read_asset", "read_asset_reply", "read_object"]
 
 CONTENTS: Final = frozenset({"asset", "features", "video_segments", "pagination"})
 NAMED: Final = frozenset({"asset_id", "collection_id", "modality", "url", "preview_url", "score", "status", "metadata"})
@@ -38,6 +38,14 @@ def read_object(body: bytes) -> dict[str, Any]:
     answer = parse_json(body)
     if not isinstance(answer, dict):
         raise ValueError("not a JSON object")
+    return answer
+
+
+def read_asset(body: bytes) -> dict[str, Any]:
+    """What an asset's own answer says of it. Raises `ValueError` when it does not say which asset that is."""
+    answer = read_object(body)
+    if not isinstance(answer.get("asset_id"), str):
+        raise ValueError("no asset_id")
     return answer
 
 
@@ -97,7 +105,7 @@ def _other_fields(description: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             kept = value is not None and read_time(value) is None
         elif key == "metadata":
             kept = not isinstance(value, dict | None)
-        elif key in ("modality", "status"):
+        elif key == "modality":
             kept = not isinstance(value, str | None)
         else:
             kept = key not in NAMED

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connector._errors import QuarantineError
+from connector._json import canonical_json, is_too_deep
 from connector._records import Feature, Reason, Rejected, Vector
 from connector._vectors import decode_vector
 from connector.http import one_line, segment
 
-__all__ = ["FeatureRow", "feature_from", "feature_rows", "merged"]
+__all__ = ["FeatureRow", "FeatureRows", "feature_from", "feature_rows", "merged"]
 
 NOT_FIELDS: Final = frozenset(
     {"feature_id", "asset_id", "collection_id", "modality", "vectors", "url", "preview_url", "score"}
@@ -37,22 +38,32 @@ class FeatureRow:
         return self.own_id and not self.row.get("vectors") and not _has_inline_vector(self.row)
 
 
-def feature_rows(asset_id: str, rows: list[tuple[str, Any]]) -> tuple[list[FeatureRow], list[Rejected]]:
-    """The rows that can be read on, and the others."""
+@dataclass(frozen=True, slots=True)
+class FeatureRows:
+    """The rows that can be read on, the others, and how many rows had an id that was there before."""
+
+    good: list[FeatureRow]
+    rejected: list[Rejected]
+    repeated: int
+
+
+def feature_rows(asset_id: str, rows: list[tuple[str, Any]]) -> FeatureRows:
+    """Sort an asset's rows. A row that is there twice, letter by letter, counts once and harms nothing."""
     good: dict[str, FeatureRow] = {}
     rejected: list[Rejected] = []
+    repeated = 0
     for place, (modality, row) in enumerate(rows):
         try:
             feature = _feature_row(asset_id, modality, row)
         except QuarantineError as error:
             rejected.append(Rejected(asset_id, Reason(error.reason), str(error), f"{modality}[{place}]", modality))
             continue
-        if feature.feature_id in good:
+        first = good.setdefault(feature.feature_id, feature)
+        repeated += first is not feature
+        if not _same(first, feature):
             detail = "the asset holds this feature id more than once; the first one counts"
             rejected.append(Rejected(asset_id, Reason.DUPLICATE_ID, detail, feature.feature_id, feature.modality))
-        else:
-            good[feature.feature_id] = feature
-    return list(good.values()), rejected
+    return FeatureRows(list(good.values()), rejected, repeated)
 
 
 def merged(listed: Mapping[str, Any], detailed: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,11 +72,24 @@ def merged(listed: Mapping[str, Any], detailed: Mapping[str, Any]) -> dict[str, 
 
 
 def feature_from(feature: FeatureRow, row: Mapping[str, Any]) -> Feature:
-    """The record of a feature. Raises `QuarantineError` when one of its vectors is unusable."""
+    """The record of a feature. Raises `QuarantineError` when one of its vectors is unusable, or a field too deep."""
     fields = {key: value for key, value in row.items() if key not in NOT_FIELDS}
     if _has_inline_vector(row):
         del fields[INLINE]
+    if is_too_deep(fields):
+        raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
     return Feature(feature.feature_id, feature.modality, fields, dict(_vectors(row)))
+
+
+def _same(one: FeatureRow, other: FeatureRow) -> bool:
+    return one is other or (one.modality == other.modality and _json_of(one.row) == _json_of(other.row))
+
+
+def _json_of(row: Mapping[str, Any]) -> bytes:
+    try:
+        return canonical_json(row)
+    except ValueError:
+        return b""
 
 
 def _feature_row(asset_id: str, place: str, row: Any) -> FeatureRow:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from connector._json import canonical_json
+from connector._json import canonical_json, is_too_deep
 from connector._records import AssetState, Listing
-from connector.http import segment
 from connector.sources.mixpeek._pages import Page
 from connector.sources.mixpeek._signed import without_signatures
+from connector.sources.mixpeek._tally import Tally
 
-__all__ = ["Tally", "fingerprint", "state_of"]
+__all__ = ["AssetTally", "fingerprint", "state_of"]
 
 VOLATILE: Final = frozenset({"score", "url", "preview_url"})
 """`score` belongs to a search, and both addresses are signed anew for every answer."""
@@ -37,60 +38,38 @@ def state_of(status: Any) -> AssetState:
 
 
 def fingerprint(row: Mapping[str, Any]) -> str:
-    """32 hexadecimal digits over everything in a row that stays the same from one listing to the next."""
+    """32 hexadecimal digits over everything in a row that stays the same from one listing to the next.
+
+    A row that is nested too deeply to compare gets other digits each time, so that its asset always counts as changed.
+    """
+    if is_too_deep(row):
+        return secrets.token_hex(16)
     lasting = {key: without_signatures(value) for key, value in row.items() if key not in VOLATILE}
     return blake2b(canonical_json(lasting), digest_size=16).hexdigest()
 
 
-class Tally:
-    """Counts what one scan of a collection sees, so that it can tell whether it saw everything."""
+class AssetTally:
+    """One scan of a collection: its listings, and whether they are all."""
 
     def __init__(self, collection: str) -> None:
         self._collection = collection
-        self._seen: set[str] = set()
-        self._totals: set[int] = set()
-        self._pages = 0
-        self._unusable = 0
+        self._tally = Tally("assets", "asset_id")
+        self._own = 0
         self._foreign = 0
 
     def listings(self, page: Page) -> Iterator[Listing]:
-        """The listings of assets that were on no page before."""
-        self._pages += 1
-        if page.total is not None and (page.rows or self._pages == 1):
-            self._totals.add(page.total)
-        for row in page.rows:
-            listing = self._listing(row)
-            if listing is not None:
-                yield listing
+        """The listings of assets that were on no page before, also of those whose id no store can take."""
+        for row in self._tally.fresh(page):
+            if row.get("collection_id") in (None, self._collection):
+                self._own += 1
+                yield Listing(row["asset_id"], fingerprint(row), state_of(row.get("status")))
+            else:
+                self._foreign += 1
 
     def problem(self) -> str | None:
         """Why the listing may not have been complete; None when it was."""
-        if self._unusable:
-            return f"{self._unusable} rows without a usable asset_id"
-        if len(self._totals) > 1:
-            return f"the total went from {min(self._totals)} to {max(self._totals)} meanwhile"
-        if self._totals and self._totals != {len(self._seen)}:
-            return f"{len(self._seen)} assets listed, {max(self._totals)} announced"
-        if self._seen and len(self._seen) == self._foreign:
+        if problem := self._tally.problem():
+            return problem
+        if self._foreign and not self._own:
             return f"all {self._foreign} rows belong to other collections"
-        if not self._seen and not self._totals:
-            return "an empty list without a total"
-        return None
-
-    def _listing(self, row: Any) -> Listing | None:
-        try:
-            asset_id = row["asset_id"]
-            segment(asset_id)
-            listing = Listing(asset_id, fingerprint(row), state_of(row.get("status")))
-        except (TypeError, KeyError, ValueError):
-            self._unusable += 1
-            return None
-        return listing if self._is_news(asset_id, row) else None
-
-    def _is_news(self, asset_id: str, row: Mapping[str, Any]) -> bool:
-        if asset_id in self._seen:
-            return False
-        self._seen.add(asset_id)
-        foreign = row.get("collection_id") not in (None, self._collection)
-        self._foreign += foreign
-        return not foreign
+        return None if self._tally.knows_total else "no total was given to compare with"

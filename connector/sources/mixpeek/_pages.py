@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector._json import parse_json
+from connector._engine._seen import SeenIds
+from connector._json import canonical_json, parse_json
 
-__all__ = ["Page", "count_in", "pagination_in", "read_page", "value_of", "walk"]
+__all__ = ["Page", "count_in", "identity_by", "pagination_in", "read_page", "walk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +53,35 @@ def count_in(pagination: Mapping[str, Any], key: str) -> int | None:
     return value
 
 
-async def walk(fetch: Callable[[int], Awaitable[Page]], identity: Callable[[Any], Any]) -> AsyncIterator[Page]:
-    """Pages from the first on: until the counts are reached, an empty page (still given out, for its counts), or the
-    same rows again (from a service that does not look at the page number)."""
-    number, seen = 1, 0
-    before: list[Any] = []
+async def walk(fetch: Callable[[int], Awaitable[Page]], identity: Callable[[Any], str]) -> AsyncIterator[Page]:
+    """Pages from the first on: until the counts are reached, an empty page (still given out, for its counts), or one
+    whose rows were all there before (from a service that does not look at the page number)."""
+    number, rows = 0, 0
+    seen = SeenIds()
     while True:
+        number += 1
         page = await fetch(number)
-        identities = [identity(row) for row in page.rows]
-        if identities and identities == before:
+        rows += len(page.rows)
+        if not page.rows or page.ends(number, rows):
+            yield page
+            return
+        if not any(seen.add([identity(row) for row in page.rows])):
             return
         yield page
-        seen += len(identities)
-        if not identities or page.ends(number, seen):
-            return
-        number, before = number + 1, identities
 
 
-def value_of(key: str) -> Callable[[Any], Any]:
-    """Reads one key of a row, None when the row is not an object."""
-    return lambda row: row.get(key) if isinstance(row, dict) else None
+def identity_by(*keys: str) -> Callable[[Any], str]:
+    """Tells rows apart by the first of these keys that holds text, or else by everything they hold."""
+
+    def identity(row: Any) -> str:
+        named = (row.get(key) for key in keys) if isinstance(row, dict) else ()
+        return next((value for value in named if isinstance(value, str)), None) or _contents(row)
+
+    return identity
+
+
+def _contents(row: Any) -> str:
+    try:
+        return canonical_json(row).decode()
+    except ValueError:
+        return ""

@@ -1,28 +1,30 @@
-"""Reads whole assets: the asset's own answer, page by page, then each feature's vectors."""
+"""Reads whole assets: the asset's own answer, then each feature's vectors."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from functools import partial
-from operator import itemgetter
-from typing import Any
 
 from connector._errors import QuarantineError
 from connector._records import Asset, Feature, Listing, Reason, Rejected
-from connector.http import NotFoundError, RefusedError, UnreadableError
+from connector.http import NotFoundError, RefusedError, UnreadableError, one_line, segment
+from connector.sources.mixpeek._answer import LeftOutError, read_answer
 from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._asset_reply import AssetReply, asset_from, read_object
-from connector.sources.mixpeek._features import FeatureRow, feature_from, feature_rows, merged
-from connector.sources.mixpeek._pages import Page, walk
+from connector.sources.mixpeek._asset_reply import asset_from, read_object
+from connector.sources.mixpeek._features import FeatureRow, feature_from, merged
 
 __all__ = ["AssetReader"]
 
 log = logging.getLogger(__name__)
 
 
-_row_itself = itemgetter(1)
+class _FeatureMissingError(NotFoundError):
+    """A feature that the asset's answer lists has no answer of its own."""
+
+    def __init__(self, feature_id: str, message: str) -> None:
+        super().__init__(message)
+        self.feature_id = feature_id
 
 
 class AssetReader:
@@ -38,52 +40,37 @@ class AssetReader:
         self._places = asyncio.Semaphore(concurrency)
 
     async def read(self, listing: Listing) -> Asset | Rejected | None:
-        """An asset; None when it, or one of its features, is not there any more; a `Rejected` with
-        `Reason.UNREADABLE` when the service gave no usable answer for it."""
+        """An asset; None when it, or one of its features, is not there any more or not there again yet; a `Rejected`
+        when the service gave no usable answer for it (`Reason.UNREADABLE`) or it cannot be read as it is."""
         try:
             return await self._asset(listing)
-        except NotFoundError as error:
-            log.warning("Asset %s is left out, the next run looks again: %s", listing.asset_id, error)
+        except LeftOutError as why:
+            log.warning("Asset %s is left out, the next run looks again: %s.", one_line(listing.asset_id), why)
             return None
+        except QuarantineError as error:
+            return Rejected(listing.asset_id, Reason(error.reason), str(error))
         except (UnreadableError, RefusedError) as error:
             return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
 
     async def _asset(self, listing: Listing) -> Asset:
-        first, rows = await self._answer(listing.asset_id)
-        description = first.description or await self._description(listing.asset_id)
-        features, rejected = feature_rows(listing.asset_id, rows)
-        self._check(listing.asset_id, description, first.page.total, len(rows), rejected)
-        read = await self._features(listing.asset_id, features)
-        good = [feature for feature in read if isinstance(feature, Feature)]
-        rejected += [feature for feature in read if isinstance(feature, Rejected)]
-        return asset_from(listing, description, good, rejected)
-
-    async def _answer(self, asset_id: str) -> tuple[AssetReply, list[tuple[str, Any]]]:
-        """The first page of an asset's answer, and the feature rows of all its pages."""
-        replies: list[AssetReply] = []
-
-        async def fetch(number: int) -> Page:
-            replies.append(await self._api.asset_features(asset_id, number, replies[0].page_size if replies else None))
-            return replies[-1].page
-
-        rows = [row async for page in walk(fetch, _row_itself) for row in page.rows]
-        return replies[0], rows
-
-    def _check(
-        self, asset_id: str, description: Mapping[str, Any], total: int | None, found: int, rejected: list[Rejected]
-    ) -> None:
-        """An asset is read as a whole or not at all: a part of it would remove the rest from a destination."""
-        if description.get("asset_id") not in (None, asset_id):
-            raise UnreadableError(f"{self._api.host} answered for another asset than the one asked for.")
-        repeated = sum(one.reason is Reason.DUPLICATE_ID for one in rejected)
-        if total not in (None, found, found - repeated):
-            raise UnreadableError(f"{self._api.host} announced {total} features of this asset and sent {found}.")
-
-    async def _description(self, asset_id: str) -> Mapping[str, Any]:
+        _check_id(listing.asset_id)
+        answer = await read_answer(self._api, listing.asset_id)
         try:
-            return await self._api.asset(asset_id)
-        except NotFoundError:
-            return {}
+            read = await self._features(listing.asset_id, answer.rows.good)
+        except _FeatureMissingError as missing:
+            lost = missing
+        else:
+            good = [feature for feature in read if isinstance(feature, Feature)]
+            bad = [feature for feature in read if isinstance(feature, Rejected)]
+            return asset_from(listing, answer.description, good, [*answer.rows.rejected, *bad])
+        await self._check_gone(listing.asset_id, lost)
+        raise LeftOutError("one of its features went away meanwhile")
+
+    async def _check_gone(self, asset_id: str, missing: _FeatureMissingError) -> None:
+        """A feature that the asset still lists is not gone but unreadable."""
+        again = await read_answer(self._api, asset_id)
+        if any(feature.feature_id == missing.feature_id for feature in again.rows.good):
+            raise UnreadableError(f"{missing} The asset still lists this feature.")
 
     async def _features(self, asset_id: str, features: list[FeatureRow]) -> list[Feature | Rejected]:
         try:
@@ -109,14 +96,30 @@ class AssetReader:
             if feature.lacks_vectors:
                 return await self._api.feature(feature.feature_id, partial(_detailed, feature))
             return feature_from(feature, feature.row)
+        except NotFoundError as error:
+            missing = str(error)
         except QuarantineError as error:
             reason = Reason(error.reason)
             return Rejected(asset_id, reason, str(error), feature.feature_id, feature.modality)
+        raise _FeatureMissingError(feature.feature_id, missing)
+
+
+def _check_id(asset_id: str) -> None:
+    try:
+        segment(asset_id)
+    except ValueError:
+        raise QuarantineError(Reason.BAD_ID, "the asset id cannot be part of an address") from None
 
 
 def _detailed(feature: FeatureRow, body: bytes) -> Feature:
-    """A feature from its own answer, which has to be about this very feature."""
+    """A feature from its own answer, which has to be about this very feature and to say which vectors it has.
+
+    An answer that does not is no answer: it would remove the vectors that a destination holds. Null or no vectors
+    is one, since some features have none. Raises `ValueError`, and `QuarantineError` for the feature alone.
+    """
     detail = read_object(body)
-    if detail.get("feature_id") not in (None, feature.feature_id):
+    if "feature_id" not in detail or "vectors" not in detail:
+        raise ValueError("no feature with its vectors")
+    if detail["feature_id"] != feature.feature_id:
         raise ValueError("the answer is about another feature")
     return feature_from(feature, merged(feature.row, detail))

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from typing import Final
 
-from connector._errors import ConfigurationError, IncompleteScanError, SourceError
-from connector._records import Asset, Listing, Rejected
+from connector._errors import IncompleteScanError, SourceError
+from connector._records import Asset, Listing, Reason, Rejected
 from connector._source import Usage
 from connector.http import one_line
 from connector.sources._parallel import results_of
 from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._listing import Tally
+from connector.sources.mixpeek._collections import collection_ids
+from connector.sources.mixpeek._listing import AssetTally
 from connector.sources.mixpeek._reader import AssetReader
 
 __all__ = ["MixpeekSource"]
 
-MOST_UNREADABLE: Final = 10
-"""More unreadable assets than this in one pull mean that the service is at fault and not the assets."""
+MOST_IN_A_ROW: Final = 10
+"""More unreadable assets than this without a readable one between mean that the service is at fault, not the assets."""
+
+ENOUGH_TO_JUDGE: Final = 50
+"""From this many assets on, more unreadable than readable ones mean the same."""
 
 
 class MixpeekSource:
@@ -37,22 +41,15 @@ class MixpeekSource:
     async def collections(self) -> Sequence[str]:
         """Ids in the configured order, or of all collections, sorted, when none was configured.
 
-        Raises `ConfigurationError` for a name that the service does not have, or has twice.
+        Raises `ConfigurationError` for a name that the service does not have, or has twice, and `SourceError` when
+        the list does not come completely, or holds nothing while none was configured.
         """
-        names = {
-            row["collection_id"]: row.get("collection_name")
-            async for page in self._api.collections()
-            for row in page.rows
-            if isinstance(row, dict) and isinstance(row.get("collection_id"), str)
-        }
-        if not self._wanted:
-            return sorted(names)
-        return list(dict.fromkeys(_id_of(name, names) for name in self._wanted))
+        return await collection_ids(self._api, self._wanted)
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless the unique rows agree with
         a total that stayed the same from the first page to the last."""
-        tally = Tally(collection)
+        tally = AssetTally(collection)
         async for page in self._api.assets(collection):
             for listing in tally.listings(page):
                 yield listing
@@ -66,13 +63,11 @@ class MixpeekSource:
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
         """These assets with features and vectors. Raises `SourceError` when too many are unreadable."""
         reader = AssetReader(self._api, self._concurrency)
-        unreadable = 0
+        failures = _Failures(collection)
         async with aclosing(results_of(listings, reader.read, self._concurrency)) as results:
             async for result in results:
-                unreadable += isinstance(result, Rejected)
-                if unreadable > MOST_UNREADABLE:
-                    raise SourceError(_too_many(collection, result))
                 if result is not None:
+                    failures.note(result)
                     yield result
 
     async def aclose(self) -> None:
@@ -80,21 +75,27 @@ class MixpeekSource:
         await self._api.aclose()
 
 
-def _id_of(name: str, names: Mapping[str, str | None]) -> str:
-    if name in names:
-        return name
-    ids = [collection for collection, label in names.items() if label == name]
-    if len(ids) == 1:
-        return ids[0]
-    if ids:
-        raise ConfigurationError(
-            f"source.collections: {len(ids)} collections are named {name}; use one of their ids: "
-            + one_line(", ".join(ids))
-        )
-    there = one_line(", ".join(f"{label} ({found})" if label else found for found, label in names.items()))
-    raise ConfigurationError(f"source.collections: there is no collection {name}; there are: {there or 'none'}")
+class _Failures:
+    """Tells a service that has failed from assets that are unreadable one by one."""
 
+    def __init__(self, collection: str) -> None:
+        self._collection = collection
+        self._read = 0
+        self._unreadable = 0
+        self._in_a_row = 0
 
-def _too_many(collection: str, last: Asset | Rejected | None) -> str:
-    detail = last.detail if isinstance(last, Rejected) else ""
-    return f"More than {MOST_UNREADABLE} assets of collection {one_line(collection)} cannot be read; the last: {detail}"
+    def note(self, result: Asset | Rejected) -> None:
+        """Count a result. Raises `SourceError` when the unreadable ones have become too many."""
+        if not isinstance(result, Rejected) or result.reason is not Reason.UNREADABLE:
+            self._read += 1
+            self._in_a_row = 0
+            return
+        self._unreadable += 1
+        self._in_a_row += 1
+        if self._in_a_row > MOST_IN_A_ROW:
+            raise SourceError(self._message(f"More than {MOST_IN_A_ROW} assets in a row", result))
+        if self._unreadable > self._read and self._unreadable + self._read >= ENOUGH_TO_JUDGE:
+            raise SourceError(self._message(f"{self._unreadable} of {self._unreadable + self._read} assets", result))
+
+    def _message(self, many: str, last: Rejected) -> str:
+        return f"{many} of collection {one_line(self._collection)} cannot be read; the last: {last.detail}"

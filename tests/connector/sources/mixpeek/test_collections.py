@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import SecretStr
 
@@ -80,6 +82,45 @@ async def test_a_service_without_collections_is_named() -> None:
             await source.collections()
 
 
+async def test_a_wrong_namespace_is_told_in_the_services_words() -> None:
+    gone = json({"error": {"message": "Namespace nope not found"}}, 404)
+    async with reading({"/collections": gone, "/v1/collections": gone}, namespace="nope") as (source, _):
+        with pytest.raises(SourceError, match=r"Namespace nope not found.*source\.namespace"):
+            await source.collections()
+
+
+async def test_no_collection_at_all_is_no_success() -> None:
+    async with reading({"/collections": page()}) as (source, _):
+        with pytest.raises(SourceError, match=r"lists no collection; check source\.namespace and the key"):
+            await source.collections()
+
+
+INCOMPLETE = [
+    [page(*THREE[:2], total=3)],
+    [page(*THREE, {"collection_id": 7}, total=4)],
+    [page(THREE[0], total=3, pages=2), page(THREE[1], total=2, pages=2)] * 2,
+]
+KINDS = ["one missing", "one unusable", "total changed"]
+
+
+@pytest.mark.parametrize("answers", INCOMPLETE, ids=KINDS)
+async def test_an_incomplete_list_is_asked_for_once_more_and_then_refused(answers: list[Any]) -> None:
+    async with reading({"/collections": answers}) as (source, _):
+        with pytest.raises(SourceError, match=r"did not list its collections completely: .+ source\.collections"):
+            await source.collections()
+
+
+async def test_a_list_that_is_complete_the_second_time_is_taken() -> None:
+    shifted = [page(*THREE[:2], total=3, pages=1), page(total=3), page(*THREE)]
+    async with reading({"/collections": shifted}) as (source, _):
+        assert await source.collections() == ["col_1", "col_2", "col_3"]
+
+
+async def test_ids_that_are_in_an_incomplete_list_need_no_more() -> None:
+    async with reading({"/collections": INCOMPLETE[1]}, collections=("col_3",)) as (source, _):
+        assert await source.collections() == ["col_3"]
+
+
 async def test_a_refused_key_says_where_it_is_set() -> None:
     async with reading_sandbox(api_key=SecretStr("sk_wrong")) as (source, _):
         with pytest.raises(CredentialsError, match=r"source.api_key \(by default \$\{MIXPEEK_API_KEY\}\)"):
@@ -87,6 +128,6 @@ async def test_a_refused_key_says_where_it_is_set() -> None:
 
 
 async def test_the_namespace_travels_as_a_header() -> None:
-    async with reading({"/collections": page()}, namespace="ns_films") as (source, server):
+    async with reading({"/collections": page(*THREE)}, namespace="ns_films") as (source, server):
         await source.collections()
     assert server.seen[0].headers["X-Namespace"] == "ns_films"

@@ -86,7 +86,7 @@ def _contents(feature: Any) -> Any:
 
 async def _four_features_each(request: web.Request) -> web.StreamResponse:
     if request.path.startswith("/features/"):
-        return json({"vectors": {"m": [1.0]}})
+        return json({"feature_id": request.path.split("/")[2], "vectors": {"m": [1.0]}})
     if not request.path.startswith("/assets/"):
         return json(NO_COLLECTIONS)
     asset_id = request.path.split("/")[2]
@@ -189,9 +189,50 @@ async def test_too_many_unreadable_assets_stop_the_pull() -> None:
 
     settings = SandboxSettings(generate=GENERATED, faults=(Fault(route="features.get", do=Status()),))
     async with reading_sandbox(settings) as (source, sandbox):
-        with pytest.raises(SourceError, match=r"More than 10 assets of collection generated.* 503"):
+        with pytest.raises(SourceError, match=r"More than 10 assets in a row of collection generated.* 503"):
             await take_all(source, sandbox.mixpeek.asset_ids())
     assert [type(result) for result in results] == [Rejected] * 10
+
+
+async def test_unreadable_assets_between_readable_ones_stop_nothing() -> None:
+    generated = GeneratedCatalogue(assets=40, features_per_asset=1, dimension=4)
+    async with reading_sandbox(SandboxSettings(generate=generated), concurrency=1) as (source, sandbox):
+        ids = sandbox.mixpeek.asset_ids()
+        for bad in ids[::2]:
+            sandbox.faults.add(Fault(route=rf"/assets/{bad}/features", do=Status(status=422)))
+        results = await pulled(source, *ids)
+    assert sum(isinstance(result, Rejected) for result in results) == 20
+    assert len(results) == 40
+
+
+async def test_more_unreadable_than_readable_assets_stop_the_pull() -> None:
+    generated = GeneratedCatalogue(assets=60, features_per_asset=1, dimension=4)
+    async with reading_sandbox(SandboxSettings(generate=generated), concurrency=1) as (source, sandbox):
+        ids = sandbox.mixpeek.asset_ids()
+        for place, bad in enumerate(ids):
+            if place % 3:
+                sandbox.faults.add(Fault(route=rf"/assets/{bad}/features", do=Status(status=422)))
+        with pytest.raises(SourceError, match="33 of 50 assets of collection c cannot be read"):
+            await pulled(source, *ids)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_what_the_service_lists_but_does_not_have_is_unreadable_and_not_gone(route: str) -> None:
+    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route=route, do=Status(status=404), times=1),))
+    async with reading_sandbox(settings, concurrency=1) as (source, sandbox):
+        results = await pulled(source, *sandbox.mixpeek.asset_ids())
+    assert len(results) == 12
+    (rejected,) = (result for result in results if isinstance(result, Rejected))
+    assert (rejected.reason, rejected.feature_id) == (Reason.UNREADABLE, "")
+    assert "still" in rejected.detail
+
+
+async def test_an_asset_left_out_is_logged_on_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async with reading_sandbox() as (source, _):
+        assert await pulled(source, "a1\x1b[2J\nb") == []
+    (record,) = (record for record in caplog.records if record.name.startswith("connector"))
+    assert record.getMessage().isprintable()
+    assert "left out" in record.getMessage()
 
 
 @pytest.mark.parametrize("route", ROUTES)

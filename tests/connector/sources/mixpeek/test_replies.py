@@ -88,16 +88,10 @@ async def test_only_lasting_addresses_are_kept(url: str, kept: str | None) -> No
 
 async def test_values_of_the_wrong_kind_are_kept_where_nothing_is_lost() -> None:
     reply = features()
-    odd = {"metadata": ["a"], "created_at": "yesterday", "updated_at": 17, "status": 5, "modality": ["text"]}
+    odd = {"metadata": ["a"], "created_at": "yesterday", "updated_at": 17, "modality": ["text"]}
     reply["asset"] = {"asset_id": "a1", **odd}
     asset = await one(reply)
-    assert (asset.metadata, asset.created_at, asset.updated_at, asset.status, asset.modality) == (
-        {},
-        None,
-        None,
-        None,
-        None,
-    )
+    assert (asset.metadata, asset.created_at, asset.updated_at, asset.modality) == ({}, None, None, None)
     assert asset.fields == odd
 
 
@@ -116,11 +110,32 @@ async def test_vectors_are_asked_for_under_both_names_of_the_parameter() -> None
     assert server.seen[2].query == {"include_vectors": "true", "return_vectors": "true"}
 
 
-@pytest.mark.parametrize("found", [{}, {"vectors": None}, {"vectors": {}}])
+@pytest.mark.parametrize("found", [{"vectors": None}, {"vectors": {}}])
 async def test_a_feature_may_have_no_vectors(found: dict[str, Any]) -> None:
     asset = await one(features(text()), f1={**text(), **found})
     assert asset.features[0].vectors == {}
     assert asset.rejected == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        text(),
+        {"feature_id": "f1"},
+        {"success": False, "status": 500, "error": {"message": "internal", "type": "X"}},
+        {"vectors": {"m": [1.0]}},
+        {},
+    ],
+    ids=["no vectors", "an id alone", "an error body", "no feature_id", "nothing"],
+)
+async def test_an_answer_that_does_not_say_which_vectors_there_are_is_none(answer: dict[str, Any]) -> None:
+    """Taken as a feature without vectors, it would remove those that a destination holds."""
+    paths = {"/assets/a1/features": features(text()), "/features/f1": answer}
+    result = await pull_one(paths)
+    assert isinstance(result, Rejected)
+    assert (result.reason, result.feature_id) == (Reason.UNREADABLE, "")
+    again = await pulled_asset({**paths, "/features/f1": [answer, text(**vectors(m=[1.0]))]})
+    assert set(again.features[0].vectors) == {"m"}
 
 
 async def test_sparse_vectors_are_read() -> None:
@@ -193,6 +208,33 @@ async def test_an_asset_is_never_half_read(replies: list[Any]) -> None:
     assert isinstance(result, Rejected)
     assert (result.asset_id, result.reason, result.feature_id) == ("a1", Reason.UNREADABLE, "")
     assert "announced 12 features" in result.detail
+
+
+def shown(reply: dict[str, Any], **first_row: Any) -> dict[str, Any]:
+    """The reply with other values in its first row."""
+    rows = reply["video_segments"]
+    return {**reply, "video_segments": [{**rows[0], **first_row}, *rows[1:]]}
+
+
+@pytest.mark.parametrize("total", [12, None])
+@pytest.mark.parametrize("changed", [{}, {"emotions": ["fear"]}], ids=["same row", "another row"])
+async def test_a_row_that_moved_onto_the_next_page_shows_that_another_is_lost(total: Any, changed: Any) -> None:
+    pages = [segments(0, 10, total=total, pages=None), shown(segments(9, 11, total=total, pages=None), **changed)]
+    result = await pull_one({"/assets/a1/features": [*pages, segments(0, 0, total=total, pages=None)]})
+    assert isinstance(result, Rejected)
+    assert result.reason is Reason.UNREADABLE
+    assert "more than once" in result.detail
+
+
+async def test_a_service_that_never_ends_its_pages_is_left_when_nothing_new_comes() -> None:
+    """It does not look at the page number, and signs an address anew for every answer."""
+    signed = [shown(segments(0, 10, total=None, pages=None), preview_url=f"{SIGNED}{n}") for n in range(30)]
+    replies = {"/collections": NO_COLLECTIONS, "/assets/a1/features": signed}
+    async with reading(replies) as (source, server):
+        (asset,) = await pulled(source, "a1")
+    assert isinstance(asset, Asset)
+    assert len(asset.features) == 10
+    assert len(server.seen) == 3
 
 
 async def test_pages_without_counts_end_with_an_empty_one() -> None:
@@ -285,6 +327,54 @@ async def test_the_first_of_several_features_with_one_id_counts() -> None:
     assert len(asset.rejected) == 2
     assert {(one.feature_id, one.reason) for one in asset.rejected} == {("f1", Reason.DUPLICATE_ID)}
     assert feature.fields == {}
+
+
+@pytest.mark.parametrize("total", [None, 1, 2])
+async def test_a_row_that_is_there_twice_on_one_page_counts_once(total: Any) -> None:
+    row = text(text="first", **vectors(m=[1.0]))
+    asset = await one({**features(row, dict(reversed(row.items()))), "pagination": {"total": total}})
+    assert [feature.feature_id for feature in asset.features] == ["f1"]
+    assert asset.rejected == ()
+
+
+@pytest.mark.parametrize("status", ["PROCESSING", "FAILED", 500])
+async def test_an_asset_that_is_being_processed_again_is_left_as_it_is(status: Any) -> None:
+    reply = features(text(**vectors(m=[1.0])))
+    reply["asset"] = {**ASSET, "status": status}
+    assert await pull_one({"/assets/a1/features": reply}) is None
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"k": value}
+    return value
+
+
+@pytest.mark.parametrize("key", ["metadata", "status"])
+async def test_an_asset_that_is_nested_too_deeply_is_set_aside(key: str) -> None:
+    reply = features()
+    reply["asset"] = {**ASSET, key: deep(900)}
+    result = await pull_one({"/assets/a1/features": reply})
+    assert isinstance(result, Rejected)
+    assert (result.reason, result.feature_id) == (Reason.MALFORMED, "")
+
+
+async def test_a_feature_that_is_nested_too_deeply_is_set_aside_and_no_other() -> None:
+    bad = [text("f2", metadata=deep(900)), text("f3", vectors={"m": deep(900)}), {"start_time": deep(900)}]
+    asset = await one(
+        features(text("f1", metadata=deep(50), **vectors(m=[1.0])), *bad[1:], bad[0]), f2={**bad[0], **vectors(m=[1.0])}
+    )
+    assert [feature.feature_id for feature in asset.features] == ["f1"]
+    assert {rejected.reason for rejected in asset.rejected} == {Reason.MALFORMED}
+    assert len(asset.rejected) == 3
+
+
+@pytest.mark.parametrize("asset_id", [".", "..", "x" * 2_001])
+async def test_an_id_that_cannot_be_asked_for_is_set_aside(asset_id: str) -> None:
+    result = await pull_one({}, asset_id)
+    assert isinstance(result, Rejected)
+    assert (result.asset_id, result.reason) == (asset_id, Reason.BAD_ID)
 
 
 async def test_an_answer_about_another_feature_is_not_taken() -> None:
