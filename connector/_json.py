@@ -13,24 +13,62 @@ __all__ = ["canonical_json", "is_too_deep", "parse_json"]
 DEEPEST: Final = 100
 """Levels of objects and lists in each other. Far more than metadata has, far fewer than Python's stack can take."""
 
+BEYOND_64_BITS: Final = 2.0**63
+EXACT: Final = frozenset({int, str, bool, type(None)})
+
 
 def parse_json(body: bytes) -> Any:
     """The JSON value in these bytes.
 
-    `NaN`, `Infinity` and lone surrogates, which orjson refuses, are read as the standard library reads them.
-    Raises `ValueError` for anything else that is not one whole JSON value: a truncated answer, an HTML page.
+    `NaN`, `Infinity` and lone surrogates, which orjson refuses, are read as the standard library reads them, and so are
+    integers beyond 64 bits, which orjson rounds to floats; only in a list that begins with a float, as vectors do,
+    they stay floats. Raises `ValueError` for anything else that is not one whole JSON value: a truncated answer, an
+    HTML page.
     """
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _parse_leniently(body)
+    return _parse_exactly(body, value) if _may_be_rounded(value) else value
+
+
+def _may_be_rounded(value: Any) -> bool:
+    """Whether there is a float that an integer beyond 64 bits could have become."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        kind = type(item)
+        if kind is float:
+            if abs(item) >= BEYOND_64_BITS:
+                return True
+        elif kind is dict:
+            waiting.extend(item.values())
+        elif kind is list and item:
+            waiting.extend(item[:1] if type(item[0]) is float else [one for one in item if type(one) not in EXACT])
+    return False
+
+
+def _parse_exactly(body: bytes, rounded: Any) -> Any:
+    """What the standard library cannot read (it nests less) stays rounded."""
+    try:
+        return _parse_leniently(body)
+    except ValueError:
+        return rounded
 
 
 def _parse_leniently(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_int=_integer)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
+
+
+def _integer(digits: str) -> int | float:
+    """Python takes no more than some 4,300 digits, where a float is infinite; one such number spoils no answer."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 def canonical_json(value: Any) -> bytes:

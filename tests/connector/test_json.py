@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector._json import canonical_json, parse_json
+from connector._json import canonical_json, is_too_deep, parse_json
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -34,6 +35,27 @@ def test_lone_surrogates_are_read() -> None:
 def test_anything_but_one_whole_value_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError):
         parse_json(body)
+
+
+@pytest.mark.parametrize("number", [2**64, 10**29, -(2**63) - 1, 2**64 - 1, -(2**63)])
+@pytest.mark.parametrize("around", ["{}", "[1, {}]", "[{}, 0.5]", '{{"a": [{{"b": {}}}]}}'])
+def test_integers_keep_all_their_digits(number: int, around: str) -> None:
+    text = around.format(number)
+    assert parse_json(text.encode()) == json.loads(text)
+    assert str(number) in repr(parse_json(text.encode()))
+
+
+def test_a_number_with_more_digits_than_can_be_read_is_rounded_and_spoils_nothing() -> None:
+    assert parse_json(b'{"a": 1' + b"0" * 5_000 + b', "b": 1}') == {"a": math.inf, "b": 1}
+
+
+def test_how_deep_is_too_deep() -> None:
+    value: Any = 1
+    for level in range(100):
+        value = [value] if level % 2 else {"k": value}
+    assert not is_too_deep(value)
+    assert is_too_deep([value])
+    assert is_too_deep({"near": 1, "far": value})
 
 
 @given(values)
