@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 import orjson
@@ -16,7 +16,7 @@ from connector._errors import ConfigurationError, RetryableError
 from connector._source import Usage
 from connector.http._address import Address
 from connector.http._errors import UnreadableError
-from connector.http._exchange import Answer, exchange
+from connector.http._exchange import Answer, NoConnectionError, exchange
 from connector.http._judge import Judge
 from connector.http._pace import Pace, TimeLimit
 from connector.http._retry import Retries, Tries
@@ -26,6 +26,9 @@ from connector.http._text import one_line, without_key
 __all__ = ["ApiClient"]
 
 T = TypeVar("T")
+
+STRANGER_ATTEMPTS: Final = 3
+"""Attempts to reach a host that has never answered: more likely its address is wrong than that it is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class ApiClient:
         self._judge = Judge(self._address.base_url, self._address.host, self._key, settings.key_path)
         self._retries = Retries(settings.retry)
         self._wire: _Wire | None = None
+        self._met = False
 
     @property
     def host(self) -> str:
@@ -80,7 +84,7 @@ class ApiClient:
         what = f"{method} {path}"
         request = self._request(method, self._address.url(path, params or {}), json, wire)
         async with wire.slots:
-            tries = Tries(TimeLimit(self._settings.retry.total_seconds))
+            tries = Tries(TimeLimit(self._settings.retry.total_seconds), self._settings.retry.attempts)
             attempt = partial(self._attempt, wire, request, what, decode)
             try:
                 async with tries.limit:
@@ -104,9 +108,15 @@ class ApiClient:
         self.usage.retries += tries.count > 1
         try:
             answer = await exchange(wire.http, request, self._settings.max_answer_bytes)
+            self._met = True
             self.usage.bytes += len(answer.body)
             self._check(wire, answer, what)
-            return _decoded(answer, decode)
+            return self._decoded(answer, decode)
+        except NoConnectionError as error:
+            tries.last = str(error)
+            if not self._met:
+                tries.attempts = min(tries.attempts, STRANGER_ATTEMPTS)
+            raise
         except RetryableError as error:
             tries.last = str(error)
             raise
@@ -119,12 +129,23 @@ class ApiClient:
                 wire.pace.hold(self._retries.asked(error))
             raise
 
+    def _decoded(self, answer: Answer, decode: Callable[[bytes], T]) -> T:
+        try:
+            return decode(answer.body)
+        except ValueError as error:
+            problem = one_line(str(error), 120, key=self._key)
+        kind = one_line(answer.headers.get("content-type", "no content type"), 60, key=self._key)
+        raise RetryableError(f"an answer that cannot be read ({kind}, {len(answer.body):,} bytes: {problem})")
+
     def _given_up(self, what: str, tries: Tries) -> UnreadableError:
         last = without_key(tries.last, self._key) or "no answer in time"
+        advice = "Run again later; source.retry sets how long to try."
+        if not self._met:
+            advice = f"It has never answered: check source.base_url and the network. {advice}"
         return UnreadableError(
             f"{self.host} gave no usable answer to {one_line(what)}: {tries.count} "
             f"{'attempt' if tries.count == 1 else 'attempts'}, at most {self._settings.retry.total_seconds:g} s; "
-            f"last: {last}.\nRun again later; source.retry sets how long to try."
+            f"last: {last}.\n{advice}"
         )
 
     def _request(self, method: str, url: str, json: Any, wire: _Wire) -> httpx.Request:
@@ -170,12 +191,3 @@ class ApiClient:
 
 def _can_travel(value: str) -> bool:
     return value.isascii() and value.isprintable()
-
-
-def _decoded(answer: Answer, decode: Callable[[bytes], T]) -> T:
-    try:
-        return decode(answer.body)
-    except ValueError as error:
-        problem = one_line(str(error), 120)
-    kind = one_line(answer.headers.get("content-type", "no content type"), 60)
-    raise RetryableError(f"an answer that cannot be read ({kind}, {len(answer.body):,} bytes: {problem})")

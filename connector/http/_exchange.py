@@ -17,7 +17,7 @@ from connector._errors import RetryableError, SourceError, VectorferryError
 from connector.http._errors import UnreadableError
 from connector.http._text import one_line
 
-__all__ = ["LIBRARY_FAILURES", "Answer", "exchange"]
+__all__ = ["LIBRARY_FAILURES", "Answer", "NoConnectionError", "exchange"]
 
 LIBRARY_FAILURES: Final = (
     httpx.HTTPError,
@@ -29,6 +29,10 @@ LIBRARY_FAILURES: Final = (
     OSError,
     ValueError,
 )
+
+
+class NoConnectionError(RetryableError):
+    """The host has no address, or nobody there takes connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,8 @@ class Answer:
 async def exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:
     """Send a request and read its whole answer, at most `max_bytes` after decompression.
 
-    Raises `RetryableError` when the connection failed, `UnreadableError` when the answer is too large, `SourceError`
-    when the other side cannot prove who it is.
+    Raises `RetryableError` when the connection failed (`NoConnectionError` when there never was one),
+    `UnreadableError` when the answer is too large, `SourceError` when the other side cannot prove who it is.
     """
     try:
         return await _exchange(client, request, max_bytes)
@@ -85,5 +89,10 @@ def _translated(error: Exception, host: str) -> VectorferryError:
         return SourceError(f"The certificate of {host} is not trusted ({problem}); check source.base_url.")
     if isinstance(cause, httpx.TimeoutException | TimeoutError):
         return RetryableError("no answer in time")
-    details = str(cause.os_error) if isinstance(cause, aiohttp.ClientConnectorError) else str(cause)
-    return RetryableError(f"connection failed ({type(cause).__name__}: {one_line(details) or 'no details'})")
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        return NoConnectionError(_failed(cause, str(cause.os_error)))
+    return RetryableError(_failed(cause, str(cause)))
+
+
+def _failed(cause: Exception, details: str) -> str:
+    return f"connection failed ({type(cause).__name__}: {one_line(details) or 'no details'})"

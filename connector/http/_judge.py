@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 from connector._errors import CredentialsError, RetryableError, SourceError
 from connector.http._errors import NotFoundError, RefusedError
 from connector.http._exchange import Answer
-from connector.http._text import one_line, server_message, without_key
+from connector.http._text import one_line, server_message
 
 __all__ = ["Judge", "retry_after"]
 
@@ -52,11 +52,11 @@ class Judge:
     def _said(self, answer: Answer) -> str:
         """The status in standard words: the reason phrase is the service's to choose, and could hold anything."""
         status = f"{answer.status} {STANDARD_WORDS.get(answer.status, '')}".strip()
-        words = without_key(server_message(answer.body), self._key)
+        words = server_message(answer.body, self._key)
         return f"{status}: {words}" if words else status
 
     def _redirected(self, answer: Answer, what: str) -> str:
-        target = without_key(one_line(_host_of(answer.headers.get("location", ""), self._base_url), 200), self._key)
+        target = one_line(_host_of(answer.headers.get("location", ""), self._base_url), 200, key=self._key)
         return (
             f"{self._host} redirects {what} to {target} ({answer.status}); redirects are not followed, so that the key "
             "goes nowhere else. Set source.base_url to the service's own address."

@@ -21,9 +21,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Tries:
-    """What has been tried for one request so far."""
+    """What has been tried for one request so far, of how many attempts at most."""
 
     limit: TimeLimit
+    attempts: int
     count: int = 0
     last: str = ""
 
@@ -57,7 +58,7 @@ class Retries:
             return await attempt(tries)
 
         def give_up(state: RetryCallState) -> bool:
-            return tries.count >= self._policy.attempts or state.upcoming_sleep >= tries.limit.remaining()
+            return tries.count >= tries.attempts or state.upcoming_sleep >= tries.limit.remaining()
 
         return await self._template.copy(stop=give_up)(once_more, tries)
 

@@ -9,43 +9,86 @@ from connector._json import parse_json
 __all__ = ["one_line", "server_message", "without_key"]
 
 LONGEST: Final = 300
+DEEPEST: Final = 6
+"""Levels of an error's body that are searched for words; FastAPI's 422, the deepest known, has three."""
+
+TELLING: Final = 8
+"""So many characters of the key in a row are a part of it that nobody should see."""
+
+TELLING_TAIL: Final = 4
+"""So many are at the end of a text, where more of them may have been cut off."""
 
 
-def one_line(text: str, longest: int = LONGEST) -> str:
-    """Printable characters on one line, cut to a readable length."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * longest]).split())
+def one_line(text: str, longest: int = LONGEST, *, key: str = "") -> str:
+    """Printable characters on one line, cut to a readable length, without the key or a part of it."""
+    characters = (char if char.isprintable() else " " for char in text[: 4 * longest])
+    line = without_key(" ".join("".join(characters).split()), key)
     return line if len(line) <= longest else f"{line[:longest]}…"
 
 
 def without_key(text: str, key: str) -> str:
-    """The text with the key blotted out: services do echo keys."""
-    return text.replace(key, "***") if key else text
+    """The text with the key, and every telling part of it, blotted out: services do echo keys.
+
+    White space and control characters within the key are passed over: a service may have wrapped it.
+    """
+    if not key:
+        return text
+    places = [place for place, char in enumerate(text) if char.isprintable() and not char.isspace()]
+    hidden = _hidden("".join(text[place] for place in places), key)
+    for start, end in reversed(hidden):
+        text = f"{text[: places[start]]}***{text[places[end - 1] + 1 :]}"
+    return text
 
 
-def server_message(body: bytes) -> str:
-    """What the service says went wrong, in its own words; empty when it does not say.
+def server_message(body: bytes, key: str = "") -> str:
+    """What the service says went wrong, in its own words without the key; empty when it does not say.
 
     Mixpeek has sent three shapes (``error.message``, ``detail[].msg``, ``message``) and FastAPI's 422 a fourth.
     """
     try:
-        answer = parse_json(body)
+        words = _words(parse_json(body))
     except ValueError:
-        return _plain(body)
-    return one_line(_words(answer))
+        words = _plain(body)
+    return one_line(words, key=key)
+
+
+def _hidden(text: str, key: str) -> list[tuple[int, int]]:
+    """Where, from and to, telling parts of the key stand in the text; parts that touch are one."""
+    size = min(TELLING, len(key))
+    parts = {key[start : start + size] for start in range(len(key) - size + 1)}
+    spans: list[tuple[int, int]] = []
+    for start in range(len(text)):
+        part = text[start : start + size]
+        if part in parts or _is_tail(part, key):
+            first = spans.pop()[0] if spans and spans[-1][1] >= start else start
+            spans.append((first, start + len(part)))
+    return spans
+
+
+def _is_tail(rest: str, key: str) -> bool:
+    """Whether the last characters of a text are the first of the key."""
+    return TELLING_TAIL <= len(rest) < TELLING and key.startswith(rest)
 
 
 def _plain(body: bytes) -> str:
     text = body[: 8 * LONGEST].decode("utf-8", "replace").strip()
-    return "" if text.startswith("<") else one_line(text)
+    return "" if text.startswith("<") else text
 
 
-def _words(answer: Any) -> str:
+def _words(answer: Any, levels: int = DEEPEST) -> str:
     if isinstance(answer, str):
         return answer
+    if not levels:
+        return ""
     if isinstance(answer, list):
-        return "; ".join(filter(None, map(_words, answer[:5])))
+        return "; ".join(filter(None, (_words(one, levels - 1) for one in answer[:5])))
     if not isinstance(answer, dict):
         return ""
     if isinstance(answer.get("loc"), list):
-        return f"{'.'.join(str(part) for part in answer['loc'])}: {_words(answer.get('msg'))}"
-    return next(filter(None, (_words(answer.get(key)) for key in ("message", "msg", "detail", "error"))), "")
+        return f"{_place(answer['loc'])}: {_words(answer.get('msg'), levels - 1)}"
+    said = (_words(answer.get(key), levels - 1) for key in ("message", "msg", "detail", "error"))
+    return next(filter(None, said), "")
+
+
+def _place(parts: list[Any]) -> str:
+    return ".".join(str(part) for part in parts if isinstance(part, str | int))

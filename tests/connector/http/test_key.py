@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from contextlib import aclosing
+from json import dumps
 
 import aiohttp
 import httpx
@@ -117,6 +118,45 @@ async def test_a_service_that_echoes_the_key_does_not_bring_it_into_errors_or_lo
             await client.request("GET", "/thing", decode=parse_json)
     assert_silent(caught.value, client)
     assert KEY not in caplog.text
+
+
+HALF = len(KEY) // 2
+ECHOES = {
+    "cut": f"{'x' * 290} {KEY}",
+    "cut after spaces": f"{'x ' * 592} {KEY}",
+    "wrapped": f"{KEY[:HALF]}\n{KEY[HALF:]}",
+    "spaced": " ".join(KEY),
+    "with NUL": f"{KEY[:HALF]}\0{KEY[HALF:]}",
+    "its beginning": f"{KEY[:-2]}.",
+    "its end": f"…{KEY[2:]}.",
+}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
+@pytest.mark.parametrize("status", [200, 401, 422, 500])
+@pytest.mark.parametrize("said", ECHOES.values(), ids=ECHOES)
+async def test_no_part_of_a_key_that_is_echoed_shows(said: str, status: int, content_type: str) -> None:
+    body = dumps({"message": said}) if content_type == "application/json" else said
+    answer = web.Response(status=status, text=body, headers={"Content-Type": f"{content_type}; echo={said!r}"})
+    async with serving(in_turn(answer)) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(VectorferryError) as caught:
+            await client.request("GET", "/thing", decode=_refuse)
+    shown = "".join(str(caught.value).split())
+    assert not [KEY[at : at + 6] for at in range(len(KEY) - 5) if KEY[at : at + 6] in shown]
+
+
+def _refuse(body: bytes) -> None:
+    raise ValueError(body.decode())
+
+
+@pytest.mark.parametrize("body", [b'{"error":' * 900 + b"1" + b"}" * 900, b"[" * 900 + b'"a"' + b"]" * 900])
+async def test_an_error_that_is_nested_without_end_has_no_words(body: bytes) -> None:
+    nested = web.Response(status=422, body=body, content_type="application/json")
+    within = web.Response(status=422, body=b'[{"loc": [' + body + b'], "msg": "a"}]', content_type="application/json")
+    async with serving(in_turn(nested, within)) as server, aclosing(client_for(server.url)) as client:
+        for _ in range(2):
+            with pytest.raises(VectorferryError, match="422 Unprocessable"):
+                await client.request("GET", "/thing", decode=parse_json)
 
 
 async def test_a_reason_phrase_is_not_repeated() -> None:

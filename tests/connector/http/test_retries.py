@@ -99,8 +99,27 @@ async def test_what_is_not_http_is_given_up_in_our_own_words() -> None:
 
 
 async def test_an_unreachable_service_is_given_up_in_our_own_words(unused_tcp_port: int) -> None:
-    with pytest.raises(UnreadableError, match=rf"127.0.0.1:{unused_tcp_port}.*4 attempts.*connection failed"):
-        await ask(Server(f"http://127.0.0.1:{unused_tcp_port}"))
+    many = QUICK.model_copy(update={"attempts": 50})
+    told = (
+        rf"127.0.0.1:{unused_tcp_port}.*3 attempts.*connection failed.*\nIt has never answered: check source.base_url"
+    )
+    with pytest.raises(UnreadableError, match=told):
+        await ask(Server(f"http://127.0.0.1:{unused_tcp_port}"), retry=many)
+
+
+async def test_a_name_without_an_address_is_given_up_as_soon() -> None:
+    with pytest.raises(UnreadableError, match=r"nowhere.invalid.* 3 attempts.*\nIt has never answered"):
+        await ask(Server("http://nowhere.invalid"), allow_http=True, retry=QUICK.model_copy(update={"attempts": 50}))
+
+
+async def test_a_service_that_has_answered_before_is_tried_as_long_as_the_policy_says() -> None:
+    async with serving(in_turn(GOOD)) as server:
+        client = client_for(server.url)
+        await client.request("GET", "/thing", decode=parse_json)
+    async with aclosing(client):
+        with pytest.raises(UnreadableError, match=r"4 attempts.*\nRun again later") as caught:
+            await client.request("GET", "/thing", decode=parse_json)
+    assert "never answered" not in str(caught.value)
 
 
 async def test_giving_up_tells_what_was_tried_and_the_last_answer() -> None:
