@@ -44,6 +44,8 @@ def spoil(action: do.Action, reply: Reply) -> Reply:
     """A right answer, made wrong."""
     size = len(reply.body)
     match action:
+        case do.Reset(when="after"):
+            reply.delivery = Delivery(sent=0, reset=True)
         case do.Reset(when="midway"):
             reply.delivery = Delivery(sent=max(1, size // 2), declared=size, reset=True)
         case do.Stall(when="midway"):
@@ -72,6 +74,8 @@ def _worded(action: do.Status, api: Api) -> Reply:
         return Reply(b"", action.status)
     if action.body == "html":
         return Reply(_HTML, action.status, content_type="text/html")
+    if action.body == "text":
+        return Reply(f"Fault rule: status {action.status}".encode(), action.status, content_type="text/plain")
     details = (
         [{"loc": ["body"], "msg": "refused by a fault rule", "type": "value_error"}] if action.status == 422 else None
     )

@@ -35,20 +35,20 @@ __all__ = [
 
 
 class Status(Settings):
-    """An error answer. `body` is the API's own style unless another is named."""
+    """An error answer. `body` is the API's own style unless another is named; `text` is one plain line."""
 
     kind: Literal["status"] = "status"
     status: int = Field(default=503, ge=400, le=599)
     retry_after: int | None = Field(default=None, ge=1, description="seconds; never 0, which makes some clients spin")
     retry_after_form: Literal["seconds", "date"] = "seconds"
-    body: Literal["own", "envelope", "detail", "flat", "empty", "html"] = "own"
+    body: Literal["own", "envelope", "detail", "flat", "empty", "html", "text"] = "own"
 
 
 class Reset(Settings):
-    """The connection is reset: before the answer, or in the middle of it."""
+    """The connection is reset: before anything is done, after it was done, or in the middle of the answer."""
 
     kind: Literal["reset"] = "reset"
-    when: Literal["before", "midway"] = "before"
+    when: Literal["before", "after", "midway"] = "before"
 
 
 class Stall(Settings):
@@ -164,6 +164,7 @@ class Fault(Settings):
     """
 
     route: str = "*"
+    containing: str = Field(default="", description="concern only requests whose body holds this text")
     do: Action
     nth: int = Field(default=1, ge=1, description="the first concerned request that may be hit")
     until: int | None = Field(default=None, ge=1, description="the last concerned request that may be hit")
@@ -171,8 +172,10 @@ class Fault(Settings):
     probability: float = Field(default=1.0, gt=0, le=1)
     seed: int = 0
 
-    def concerns(self, name: str, path: str) -> bool:
-        """Whether the rule is about this route or path."""
+    def concerns(self, name: str, path: str, body: bytes) -> bool:
+        """Whether the rule is about this route or path, and this body."""
+        if self.containing.encode() not in body:
+            return False
         if self.route.startswith("/"):
             return re.match(self.route, path) is not None
         return fnmatch.fnmatchcase(name, self.route)
@@ -219,10 +222,10 @@ class Faults:
         with self._lock:
             return [rule.hits for rule in self._rules]
 
-    def action(self, name: str, path: str) -> Action | None:
+    def action(self, name: str, path: str, body: bytes) -> Action | None:
         """What happens to this request, if anything."""
         if not self._rules:
             return None
         with self._lock:
-            rules = [rule for rule in self._rules if rule.fault.concerns(name, path)]
+            rules = [rule for rule in self._rules if rule.fault.concerns(name, path, body)]
             return next((rule.fault.do for rule in rules if rule.fires()), None)

@@ -64,7 +64,7 @@ class Server:
             await asyncio.sleep(self._latency)
         if self._limiter and (wait := self._limiter.wait()) is not None:
             return self._limiter.refusal(api, wait)
-        action = self.faults.action(route.name, request.path)
+        action = self.faults.action(route.name, request.path, request.body)
         if action is None:
             return self._answer(api, route, request)
         return await self._misbehave(action, api, route, request)

@@ -13,6 +13,7 @@ from connector.sandbox._pinecone._records import Sparse
 __all__ = ["dense_rows", "sparse_values"]
 
 _MOST_SPARSE = 2_048
+_NUMBERS = {int, float}
 _LARGEST_INDEX = 2**32 - 1
 
 
@@ -24,7 +25,8 @@ def dense_rows(rows: list[Any], dimension: int) -> NDArray[np.float32]:
         if len(row) != dimension:
             message = f"Vector dimension {len(row)} does not match the dimension of the index {dimension}"
             raise RefusedError(400, message)
-    matrix = _float32(rows, "values", axes=2)
+        _check_numbers(row, "values")
+    matrix = _float32(rows, "values")
     if not matrix.any(axis=1).all():
         raise RefusedError(400, "Dense vectors must contain at least one non-zero value")
     return matrix
@@ -43,18 +45,19 @@ def sparse_values(given: Any) -> Sparse:
         raise RefusedError(400, "Sparse vector indices must be unsigned 32-bit integers")
     if len(set(indices)) != len(indices):
         raise RefusedError(400, "Sparse vector indices must be unique")
-    return Sparse(np.array(indices, dtype=np.uint32), _float32(values, "sparse values", axes=1))
+    _check_numbers(values, "sparse values")
+    return Sparse(np.array(indices, dtype=np.uint32), _float32(values, "sparse values"))
 
 
-def _float32(numbers: list[Any], what: str, axes: int) -> NDArray[np.float32]:
-    try:
-        found = np.array(numbers)  # naming the type here would turn strings, booleans and nulls into numbers
-    except ValueError:  # lists within, of different lengths
-        found = np.array(None)
-    if found.dtype.kind not in "fiu" or found.ndim != axes:
+def _check_numbers(numbers: list[Any], what: str) -> None:
+    # By type, as numpy would take strings, booleans and nulls for numbers too.
+    if not set(map(type, numbers)) <= _NUMBERS:
         raise RefusedError(400, f"{what} must be numbers")
+
+
+def _float32(numbers: list[Any], what: str) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
-        stored = found.astype(np.float32)
+        stored = np.array(numbers, dtype=np.float32)
     if not np.isfinite(stored).all():
         raise RefusedError(400, f"{what} must be finite 32-bit floats")
     return stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
@@ -39,6 +39,6 @@ def pagination(token: str | None) -> Mapping[str, Mapping[str, str]]:
 
 def _last_name(token: str) -> str:
     try:
-        return urlsafe_b64decode(token.encode("ascii")).decode("ascii")
+        return b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, UnicodeError):
         raise RefusedError(400, "Invalid pagination token") from None
