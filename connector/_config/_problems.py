@@ -27,6 +27,7 @@ MESSAGES: Final[Mapping[str, str]] = {
     "dict_type": A_MAPPING,
     "tuple_type": A_LIST,
     "list_type": A_LIST,
+    "too_short": "has too few entries; add one",
 }
 
 
@@ -47,7 +48,14 @@ def key_path(path: KeyPath) -> str:
 def validation_lines(error: ValidationError, tree: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:
     """What pydantic found wrong in this tree, problem by problem."""
     details = error.errors(include_url=False, include_input=False)
-    return [(detail["loc"], _text(detail, tree)) for detail in details]
+    return [(detail["loc"], _text(detail, tree)) for detail in details if not _follows(detail, details)]
+
+
+def _follows(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is too short only because an entry of it is wrong."""
+    path = detail["loc"]
+    below = (other["loc"] for other in details if len(other["loc"]) > len(path))
+    return detail["type"] == "too_short" and any(other[: len(path)] == path for other in below)
 
 
 def _text(detail: ErrorDetails, tree: Mapping[str, Any]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import typer
 from rich.console import Console
 
 __all__ = ["complain", "for_people", "plain", "print_json", "printable", "results"]
+
+JSON_OPTIONS: Final = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 def results(quiet: bool = False) -> Console:
@@ -23,9 +26,21 @@ def for_people() -> Console:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """The one object that ``--json`` promises."""
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    typer.echo(orjson.dumps(value, default=str, option=options).decode())
+    """The one object that ``--json`` promises, in UTF-8 whatever the terminal's encoding."""
+    try:
+        typer.echo(_encoded(value))
+    except TypeError:  # an integer beyond 64 bits, or half of a surrogate pair
+        finite = json.loads(json.dumps(value, default=_converted), parse_constant=lambda _: None)
+        typer.echo(json.dumps(finite, indent=2))
+
+
+def _encoded(value: Any) -> bytes:
+    return orjson.dumps(value, default=str, option=JSON_OPTIONS)
+
+
+def _converted(value: Any) -> Any:
+    """What is no JSON value, as it looks everywhere else."""
+    return orjson.loads(_encoded(value))
 
 
 def complain(message: str) -> None:

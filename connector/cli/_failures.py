@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -16,23 +18,31 @@ from typer.core import TyperGroup
 from connector._errors import VectorferryError
 from connector.cli._console import complain, print_json
 
-__all__ = ["ReportingGroup", "Terminated", "stop_on_sigterm"]
+__all__ = ["ReportingGroup", "stop_on_sigterm"]
 
 AS_JSON: Final = "connector.cli.as_json"
 INTERRUPTED: Final = "interrupted; what was committed stays, run again to go on"
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, unwound like Ctrl-C so that everything is closed on the way out."""
+@dataclass(slots=True)
+class _Stopped:
+    by_sigterm: bool = False
+
+
+_stopped = _Stopped()
 
 
 def stop_on_sigterm() -> None:
-    """Let SIGTERM unwind the process; by default it would leave an embedded Postgres behind."""
+    """Let SIGTERM unwind the process as Ctrl-C does; by default it would leave an embedded Postgres behind."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job begins with it ignored
     signal.signal(signal.SIGTERM, _terminate)
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    """Pass it on as SIGINT, for which asyncio cancels its main task; raised here, an exception would come out of
+    whatever the event loop is doing at that instruction."""
+    _stopped.by_sigterm = True
+    signal.raise_signal(signal.SIGINT)
 
 
 class ReportingGroup(TyperGroup):
@@ -41,7 +51,8 @@ class ReportingGroup(TyperGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Note whether JSON is wanted before anything can fail."""
         ctx.meta[AS_JSON] = "--json" in args
-        return super().parse_args(ctx, args)
+        with _reported(as_json=ctx.meta[AS_JSON]):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -59,24 +70,29 @@ def _reported(as_json: bool) -> Iterator[None]:
         raise
     except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
         raise
-    except KeyboardInterrupt as error:
-        _leave(INTERRUPTED, 143 if isinstance(error, Terminated) else 130, as_json)
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED, 143 if _stopped.by_sigterm else 130, as_json)
     except VectorferryError as error:
         _leave(str(error), error.exit_code, as_json, error)
     except OSError as error:
         _leave(f"{error.filename or 'system'}: {error.strerror or type(error).__name__}", 1, as_json, error)
     except Exception as error:
         # The message stays out: it may quote anything, a key included.
-        _leave(f"unexpected {type(error).__name__}; set VECTORFERRY_DEBUG=1 for the traceback", 1, as_json, error)
+        hint = "" if _debugging() else "; set VECTORFERRY_DEBUG=1 for the traceback"
+        _leave(f"unexpected {type(error).__name__}{hint}", 1, as_json, error)
 
 
 def _leave(message: str, exit_code: int, as_json: bool, error: Exception | None = None) -> NoReturn:
-    if error is not None and os.environ.get("VECTORFERRY_DEBUG"):
-        raise error
+    if error is not None and _debugging():
+        traceback.print_exception(error)
     complain(message)
     if as_json:
         _print_error(message, exit_code)
     raise typer.Exit(exit_code)
+
+
+def _debugging() -> bool:
+    return bool(os.environ.get("VECTORFERRY_DEBUG"))
 
 
 def _print_error(message: str, exit_code: int) -> None:

@@ -27,7 +27,7 @@ REJECTED_SHOWN: Final = 5
 def show_summary(summary: Summary, console: Console, *, brief: bool = False) -> None:
     """What was written per destination, and unless `brief` what was read and everything that needs attention."""
     for name, destination in summary.destinations.items():
-        _show_destination(plain(name), destination, console)
+        _show_destination(plain(name), destination, _when_idle(summary.collections), console)
     if not brief:
         for line in _collection_lines(summary.collections):
             console.print(Text(line))
@@ -36,12 +36,20 @@ def show_summary(summary: Summary, console: Console, *, brief: bool = False) -> 
         console.print(Text(line), style="yellow", soft_wrap=True)
 
 
-def _show_destination(name: str, destination: DestinationSummary, console: Console) -> None:
+def _when_idle(collections: Mapping[str, CollectionSummary]) -> str:
+    """What to say of a destination that nothing was written to."""
+    if not collections:
+        return "nothing was written, the source has no collection"
+    failed = any(seen.error for seen in collections.values())
+    return "nothing was written" if failed else "nothing was written, everything is up to date"
+
+
+def _show_destination(name: str, destination: DestinationSummary, when_idle: str, console: Console) -> None:
     rows = [(label, counts) for label, counts in _rows(destination.applied) if _any(counts, COLUMNS)]
     if rows:
         console.print(_table(name, rows))
     if not destination.error and not any(_any(counts, WRITTEN) for _, counts in rows):
-        console.print(Text(f"{name}: nothing was written, everything is up to date"))
+        console.print(Text(f"{name}: {when_idle}"))
     if destination.indexes:
         seconds = sum(index.seconds for index in destination.indexes)
         console.print(

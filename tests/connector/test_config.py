@@ -79,6 +79,12 @@ def test_one_of_several_syncs_is_picked_by_name(file: Path) -> None:
     assert "names must be unique" in refusal(file, f"{SMALLEST}---\n{SMALLEST}", "media")
 
 
+def test_a_wrong_destination_is_one_line(file: Path) -> None:
+    refused = refusal(file, SMALLEST.replace("type: box", "type: bxo"))
+    assert "destinations[0]: unknown destination type" in refused
+    assert len(refused.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
@@ -172,5 +178,5 @@ def test_a_tree_from_elsewhere_names_that_place() -> None:
     tree: dict[str, Any] = {"name": "media", "source": {"type": "shelf"}, "destinations": [{"type": "box"}]}
     with pytest.raises(ConfigurationError, match=r"^defs\.yaml: source\.api_key: is missing"):
         parse_settings(tree, "defs.yaml")
-    with pytest.raises(ConfigurationError, match=r"destinations: .*at least 1 item"):
+    with pytest.raises(ConfigurationError, match=r"destinations: has too few entries; add one"):
         parse_settings({**tree, "source": {"type": "shelf", "api_key": "x"}, "destinations": []}, "defs.yaml")

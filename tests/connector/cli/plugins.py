@@ -5,8 +5,11 @@ The shelf is a source of as many assets as its settings say; the box is a destin
 
 from __future__ import annotations
 
+import asyncio
+import math
 import signal
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn
 
@@ -29,11 +32,12 @@ from connector import (
     SearchAnswer,
     SearchQuery,
     Settings,
+    SourceError,
     SourceSettings,
 )
 
 HERE = "tests.connector.cli.plugins"
-Mishap = Literal["refused", "crash", "interrupt", "terminate", "disk full"]
+Mishap = Literal["refused", "crash", "interrupt", "terminate", "terminate in a task", "disk full"]
 
 
 class Retry(Settings):
@@ -53,6 +57,7 @@ class ShelfSettings(SourceSettings):
     pending: int = 0
     failed: int = 0
     unreadable: int = 0
+    broken: str | None = None
     mishap: Mishap | None = None
 
     @field_validator("base_url")
@@ -81,7 +86,9 @@ class Shelf(MemorySource):
         self.settings = settings
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
-        self._mishap()
+        await self._mishap()
+        if collection == self.settings.broken:
+            raise SourceError("503 for an hour")
         async for listing in super().scan(collection):
             yield listing
 
@@ -91,7 +98,7 @@ class Shelf(MemorySource):
             broken = int(asset.asset_id.rpartition("-")[2]) < self.settings.unreadable
             yield Rejected(asset.asset_id, Reason.UNREADABLE, "garbage") if broken else asset
 
-    def _mishap(self) -> None:
+    async def _mishap(self) -> None:
         match self.settings.mishap:
             case "refused":
                 raise CredentialsError("the shelf refused the key; check SHELF_KEY")
@@ -103,6 +110,22 @@ class Shelf(MemorySource):
                 signal.raise_signal(signal.SIGINT)
             case "terminate":
                 signal.raise_signal(signal.SIGTERM)
+            case "terminate in a task":
+                task = asyncio.create_task(_terminated())
+                await asyncio.Event().wait()
+                await task
+
+    async def aclose(self) -> None:
+        if self.settings.mishap:
+            _leave_a_trace()
+
+
+async def _terminated() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _leave_a_trace() -> None:
+    Path("closed").touch()
 
 
 def _asset(asset_id: str) -> Asset:
@@ -149,6 +172,13 @@ class Box(MemoryDestination):
             "end_time": 6.5,
             "text": "a surfer \x1b[31mrides\n[bold]a wave",
         }
+        if query.like == "huge":
+            row["extra"] = {
+                "n": 10**30,
+                "distance": math.nan,
+                "half": "\ud800",
+                "at": datetime(2026, 11, 1, tzinfo=UTC),
+            }
         numbers = ",".join(["0.125"] * 1408)
         return SearchAnswer(f"SELECT * FROM video('[{numbers}]', {query.limit})", [row])
 

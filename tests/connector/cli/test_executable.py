@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import subprocess
@@ -43,7 +44,9 @@ def test_the_version_is_the_package_s(environ: dict[str, str]) -> None:
     assert run("--version", environ=environ).stdout.startswith("vectorferry 0.")
 
 
-@pytest.mark.parametrize(("mishap", "exit_code"), [("interrupt", 130), ("terminate", 143)])
+@pytest.mark.parametrize(
+    ("mishap", "exit_code"), [("interrupt", 130), ("terminate", 143), ("terminate in a task", 143)]
+)
 def test_a_signal_ends_a_run_with_one_line(
     configured: Configure, environ: dict[str, str], mishap: str, exit_code: int
 ) -> None:
@@ -51,13 +54,27 @@ def test_a_signal_ends_a_run_with_one_line(
     done = run("sync", environ=environ)
     assert done.returncode == exit_code
     assert done.stderr == "vectorferry: interrupted; what was committed stays, run again to go on\n"
+    assert Path("closed").exists()
+
+
+def test_a_job_in_the_background_can_be_terminated(configured: Configure, environ: dict[str, str]) -> None:
+    configured("mishap: terminate in a task")
+    done = subprocess.run(
+        ["sh", "-c", f"trap '' INT; exec {EXECUTABLE} sync"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (143, 1)
 
 
 def test_a_crash_shows_its_traceback_only_when_asked_to(configured: Configure, environ: dict[str, str]) -> None:
     configured("mishap: crash")
     assert len(run("sync", environ=environ).stderr.splitlines()) == 1
     done = subprocess.run(
-        [EXECUTABLE, "sync"],
+        [EXECUTABLE, "sync", "--json"],
         env={**environ, "VECTORFERRY_DEBUG": "1"},
         capture_output=True,
         text=True,
@@ -66,6 +83,28 @@ def test_a_crash_shows_its_traceback_only_when_asked_to(configured: Configure, e
     )
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
+    assert json.loads(done.stdout) == {"error": "unexpected ZeroDivisionError", "exit_code": 1}
+
+
+def test_a_name_that_is_not_utf_8_is_reported_as_any_other(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [EXECUTABLE, "status", "-c", b"\xff.yaml", "--json"],
+        env=environ,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no such file" in json.loads(done.stdout)["error"]
+
+
+def test_a_terminal_without_utf_8_gets_the_result_all_the_same(configured: Configure, environ: dict[str, str]) -> None:
+    configured("collections: [filmö]")
+    plain = run("sync", environ={**environ, "PYTHONIOENCODING": "ascii"})
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert "film?: 2 assets listed" in plain.stdout
+    as_json = run("sync", "--json", environ={**environ, "PYTHONIOENCODING": "ascii"})
+    assert list(json.loads(as_json.stdout)["collections"]) == ["filmö"]
 
 
 def test_a_terminal_gets_a_progress_bar_and_the_result_stays_plain(

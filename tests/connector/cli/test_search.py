@@ -41,6 +41,13 @@ def test_json_holds_the_whole_statement_and_the_rows(vectorferry: Invoke) -> Non
     assert answer["rows"][0]["feature_id"] == "ready-0-segment"
 
 
+def test_json_holds_values_that_orjson_cannot_write(vectorferry: Invoke) -> None:
+    told = vectorferry("search", "--like", "huge", "--json")
+    assert told.exit_code == 0, told.stderr
+    extra = json.loads(told.stdout, parse_constant=pytest.fail)["rows"][0]["extra"]
+    assert extra == {"n": 10**30, "distance": None, "half": "\ud800", "at": "2026-11-01T00:00:00+00:00"}
+
+
 def test_a_dense_vector_comes_from_json_or_numpy(vectorferry: Invoke) -> None:
     Path("query.json").write_text("[1, 0.5, -2]")
     np.save("query.npy", np.array([1, 0.5, -2]))

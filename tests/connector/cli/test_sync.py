@@ -40,6 +40,23 @@ def test_a_second_sync_says_that_nothing_was_written(vectorferry: Invoke, config
     assert "films: 2 assets listed, 2 unchanged, 0 read" in result.stdout
 
 
+def test_a_source_without_a_collection_is_said_to_have_none(vectorferry: Invoke, configured: Configure) -> None:
+    configured("collections: []")
+    result = vectorferry("sync")
+    assert result.exit_code == 0
+    assert "box: nothing was written, the source has no collection\n" in result.stdout
+
+
+def test_a_collection_that_fails_is_named_and_the_others_are_synced(vectorferry: Invoke, configured: Configure) -> None:
+    configured("collections: [films, clips], broken: films")
+    vectorferry("sync")
+    result = vectorferry("sync")
+    assert result.exit_code == 1
+    assert "films: failed: 503 for an hour" in result.stdout
+    assert "clips: 2 assets listed, 2 unchanged, 0 read" in result.stdout
+    assert "box: nothing was written\n" in result.stdout
+
+
 def test_json_is_the_whole_summary_and_nothing_else(vectorferry: Invoke, configured: Configure) -> None:
     configured()
     result = vectorferry("sync", "--json")
@@ -151,7 +168,9 @@ def test_a_missing_file_leads_to_init(vectorferry: Invoke) -> None:
     assert "-c FILE" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [("sync", "--no-such-option"), ("synk",), ("sync", "--allow-deletes", "7")])
+@pytest.mark.parametrize(
+    "arguments", [("sync", "--no-such-option"), ("synk",), ("sync", "--allow-deletes", "7"), ("--bogus",)]
+)
 def test_bad_usage_exits_with_2_in_json_as_well(vectorferry: Invoke, arguments: tuple[str, ...]) -> None:
     assert vectorferry(*arguments).exit_code == 2
     told = vectorferry(*arguments, "--json")
