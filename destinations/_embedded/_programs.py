@@ -1,0 +1,88 @@
+"""The wheel's programs, run without a shell: `pg_ctl` would put the paths it is given into one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from pathlib import Path
+from typing import IO, Any, Final
+
+import psutil
+
+from ._account import Account
+from ._address import PORT
+from ._wheel import wheel_utilities
+
+__all__ = ["initialise", "last_words", "postmaster", "start"]
+
+_KEPT: Final = ("LD_LIBRARY_PATH", "PATH", "TZ")
+"""Of our environment. The rest holds keys, PG* variables, and locales that this machine may not have."""
+
+_FRESH: Final = (
+    *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
+    *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),  # the same on every machine
+)
+_SETTINGS: Final = (
+    *("-c", "listen_addresses=", "-c", f"port={PORT}"),
+    *("-c", "unix_socket_directories=.", "-c", "unix_socket_permissions=0700"),  # relative to the data
+)
+_LONGEST_PID: Final = 20
+_OUTPUT_TAIL_BYTES: Final = 8192
+_ERROR: Final = re.compile(r"(?:FATAL|PANIC|error): +(?!the database system is starting up)(.+)")
+
+
+def initialise(data: Path, account: Account, lock: int) -> None:
+    """Make a database cluster in an empty directory. Raises `RuntimeError` with initdb's own words."""
+    done = subprocess.run(
+        [_binary("initdb", account), *_FRESH, "-D", data],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        **_detached(account, lock),
+    )
+    if done.returncode != 0:
+        raise RuntimeError(last_words(done.stderr) or f"initdb ended with {done.returncode}")
+
+
+def start(data: Path, account: Account, log: IO[bytes], lock: int) -> None:
+    """Start a server that keeps this lock until the last of its processes is gone."""
+    process = subprocess.Popen(
+        [_binary("postgres", account), "-D", data, *_SETTINGS],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        **_detached(account, lock),
+    )
+    # Whenever it ends, and whoever stopped it, it must not stay as a zombie.
+    threading.Thread(target=process.wait, name="embedded-postgres", daemon=True).start()
+
+
+def postmaster(data: Path) -> psutil.Process | None:
+    """The server that the data's pid file names, unless that number now belongs to something else."""
+    try:
+        with (data / "postmaster.pid").open("rb") as file:
+            process = psutil.Process(int(file.readline(_LONGEST_PID)))
+        return process if str(data) in process.cmdline() and process.name() == "postgres" else None
+    except (OSError, ValueError, OverflowError, psutil.Error):
+        return None
+
+
+def last_words(output: bytes) -> str:
+    """The last error that a program of Postgres reported, or nothing."""
+    said = _ERROR.findall(output[-_OUTPUT_TAIL_BYTES:].decode(errors="replace"))
+    return str(said[-1]) if said else ""
+
+
+def _binary(name: str, account: Account) -> Path:
+    wheel = wheel_utilities()
+    binary: Path = wheel.POSTGRES_VERSIONS[wheel.TARGET_POSTGRES_VERSION] / name
+    account.let_through_to(binary)
+    return binary
+
+
+def _detached(account: Account, lock: int) -> dict[str, Any]:
+    """Keeping the lock and nothing else of ours."""
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"LC_ALL": "C"}
+    return {"env": environment, "cwd": "/", "start_new_session": True, "pass_fds": (lock,)} | account.of_process

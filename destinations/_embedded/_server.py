@@ -1,0 +1,115 @@
+"""The one server of a directory: running as long as somebody uses it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+import psutil
+from psycopg import pq
+
+from ._account import Account, server_account
+from ._address import PORT
+from ._locks import FileLock
+from ._programs import initialise, last_words, postmaster, start
+
+__all__ = ["Server"]
+
+_STARTING_SECONDS: Final = 300
+"""Recovery after a crash may take minutes."""
+_STOPPING_SECONDS: Final = 60
+_GLANCE_SECONDS: Final = 0.01
+_LEFT_BEHIND: Final = ("postmaster.pid", f".s.PGSQL.{PORT}.lock")
+"""Half-written, or with a number that is another process's by now, they keep Postgres from starting."""
+
+
+class Server:
+    """In its directory lie `data`, `log` with `log.before`, and `server.lock`, which the server itself holds."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data = directory / "data"
+        self._fresh = directory / "data.new"
+        self._log = directory / "log"
+        self._lock = directory / "server.lock"
+
+    def ensure_running(self, url: str) -> None:
+        """Return when the server answers at this address; start it unless somebody else does.
+
+        Raises:
+            RuntimeError: it ended, or did not answer in time.
+            OSError: a file or a program cannot be used.
+        """
+        deadline = time.monotonic() + _STARTING_SECONDS
+        started = False
+        while not _answers(url):
+            with self._stopped() as lock:
+                if lock is not None and started:
+                    raise RuntimeError(last_words(self._log.read_bytes()) or "the server ended right away")
+                if lock is not None:
+                    self._start(lock)
+                    started = True
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"it did not answer within {_STARTING_SECONDS} seconds")
+            time.sleep(_GLANCE_SECONDS)
+
+    def stop(self) -> None:
+        """Ask the server to end, and wait until all its processes have."""
+        deadline = time.monotonic() + _STOPPING_SECONDS
+        while self._runs() and time.monotonic() < deadline:
+            if (process := postmaster(self.data)) is not None:
+                with suppress(psutil.Error):
+                    process.send_signal(signal.SIGINT)  # a fast shutdown; asking again changes nothing
+            time.sleep(_GLANCE_SECONDS)
+
+    def _runs(self) -> bool:
+        try:
+            with self._stopped() as lock:
+                return lock is None
+        except FileNotFoundError:  # the directory was removed; such a server ends itself within a minute
+            return False
+
+    @contextmanager
+    def _stopped(self) -> Iterator[FileLock | None]:
+        """The server's lock while there is no server, else None."""
+        with closing(FileLock(self._lock)) as lock:
+            yield lock if lock.try_alone() else None
+
+    def _start(self, lock: FileLock) -> None:
+        account = server_account(self.data)
+        account.let_through_to(self.data)
+        if not self.data.exists():
+            self._make_data(account, lock)
+        if postmaster(self.data) is None:
+            for name in _LEFT_BEHIND:
+                (self.data / name).unlink(missing_ok=True)
+        with self._new_log() as log:
+            start(self.data, account, log, lock.fileno())
+
+    def _make_data(self, account: Account, lock: FileLock) -> None:
+        """Under another name until it is whole: whoever is killed meanwhile leaves nothing that looks like data."""
+        if self._fresh.exists():
+            shutil.rmtree(self._fresh)
+        self._fresh.mkdir(mode=0o700)
+        account.own(self._fresh)
+        initialise(self._fresh, account, lock.fileno())
+        self._fresh.rename(self.data)
+
+    def _new_log(self) -> IO[bytes]:
+        """One per start, next to the one before, so that they don't grow forever."""
+        with suppress(FileNotFoundError):
+            self._log.replace(self._log.with_name("log.before"))
+        return open(self._log, "xb", opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _answers(url: str) -> bool:
+    return pq.PGconn.ping(f"{url}&connect_timeout=10".encode()) == pq.Ping.OK
