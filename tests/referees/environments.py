@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-__all__ = ["referee_python"]
+from connector.sandbox import Sandbox
+
+__all__ = ["referee_answers", "referee_python"]
 
 _ENVIRONMENTS = Path(__file__).parents[2] / ".venvs"
+_SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def referee_python(package: str, version: str) -> Path:
@@ -22,6 +27,14 @@ def referee_python(package: str, version: str) -> Path:
         install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{package}=={version}"]
         subprocess.run([python, *install], check=True)
     return python
+
+
+def referee_answers(python: Path, script: str, sandbox: Sandbox) -> Any:
+    """What a script of the referees prints about a sandbox."""
+    command: list[str | Path] = [python, _SCRIPTS / script, sandbox.url, sandbox.api_key]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert asked.returncode == 0, asked.stderr
+    return json.loads(asked.stdout)
 
 
 def _works(python: Path, package: str, version: str) -> bool:

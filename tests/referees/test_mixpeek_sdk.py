@@ -6,22 +6,18 @@ parse into empty models; those are looked at over plain HTTP.
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from connector.sandbox import Sandbox, embed_text, running_sandbox
-from tests.referees.environments import referee_python
+from tests.referees.environments import referee_answers, referee_python
 from tests.referees.scripts.asking import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, QUICKSTART_VIDEO, TASK
 
 pytestmark = [pytest.mark.referee, pytest.mark.timeout(600)]
 
-SCRIPTS = Path(__file__).parent / "scripts"
 PREFIXES = {"0.15.2": "", "0.19.13": "/v1"}
 
 
@@ -38,13 +34,8 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def answers(version: str, sandbox: Sandbox) -> Any:
-    script = SCRIPTS / f"ask_mixpeek_{version.replace('.', '_')}.py"
-    python = referee_python("mixpeek", version)
-    asked = subprocess.run(
-        [python, script, sandbox.url, sandbox.api_key], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert asked.returncode == 0, asked.stderr
-    return json.loads(asked.stdout)
+    script = f"ask_mixpeek_{version.replace('.', '_')}.py"
+    return referee_answers(referee_python("mixpeek", version), script, sandbox)
 
 
 @pytest.fixture
