@@ -24,6 +24,10 @@ In vectorferry.yaml:
     type: mixpeek
     base_url: {url}
     api_key: {api_key}
+
+Pinecone is at the same address; each of its indexes gets a port of its own:
+
+  pinecone.Pinecone(api_key="{api_key}", host="{url}")
 """
 
 
@@ -31,7 +35,7 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes any free port.")] = 8765,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Serve a local stand-in for the Mixpeek API until interrupted."""
+    """Serve local stand-ins for the Mixpeek and Pinecone APIs until interrupted."""
     from connector.sandbox import serve
 
     with suppress(KeyboardInterrupt):

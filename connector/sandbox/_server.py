@@ -50,14 +50,14 @@ class Server:
         path = raw.rel_url.raw_path
         match = self._router.find(raw.method, path)
         if match is None:
-            self.requests.add("unknown")
-            return await deliver(raw, self._first.refuse(self._nowhere(raw.method, path)))
+            with self.requests.counted("unknown", len(request.body)):
+                return await deliver(raw, self._first.refuse(self._nowhere(raw.method, path)))
         api, route, request.params = match
         if api is self._control:
             return await deliver(raw, self._answer(api, route, request))
-        self.requests.add(route.name)
         request.prefix = route.prefix
-        return await deliver(raw, await self._play(api, route, request))
+        with self.requests.counted(route.name, len(request.body)):
+            return await deliver(raw, await self._play(api, route, request))
 
     async def _play(self, api: Api, route: Route, request: Request) -> Reply:
         if self._latency:

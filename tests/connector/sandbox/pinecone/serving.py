@@ -66,9 +66,9 @@ class World:
 
 
 @contextmanager
-def world(*faults: Fault, latency_ms: float = 0, **dialect: Any) -> Iterator[World]:
+def world(*faults: Fault, **dialect: Any) -> Iterator[World]:
     """A sandbox of this dialect with these fault rules, until the block ends."""
-    settings = SandboxSettings(pinecone=PineconeDialect(**dialect), faults=faults, latency_ms=latency_ms)
+    settings = SandboxSettings(pinecone=PineconeDialect(**dialect), faults=faults)
     with running_sandbox(settings) as sandbox, Pinecone(api_key=sandbox.api_key, host=sandbox.url) as pinecone:
         opened = World(sandbox, pinecone)
         try:
