@@ -10,7 +10,16 @@ from pydantic.alias_generators import to_camel
 
 from connector.sandbox._http import RefusedError
 
-__all__ = ["Delete", "FetchByMetadata", "NewNamespace", "Query", "Update", "parse_body", "parse_object"]
+__all__ = [
+    "Delete",
+    "FetchByMetadata",
+    "NewNamespace",
+    "Query",
+    "Update",
+    "first_problem",
+    "parse_body",
+    "parse_object",
+]
 
 
 class _Body(BaseModel):
@@ -75,9 +84,13 @@ def parse_body(model: type[Body], raw: bytes) -> Body:
     try:
         return model.model_validate(parse_object(raw))
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise RefusedError(400, f"Invalid value for {where}: {problem['msg']}") from None
+        raise RefusedError(400, f"Invalid value for {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first field that is wrong, and what is wrong with it."""
+    problem = error.errors()[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

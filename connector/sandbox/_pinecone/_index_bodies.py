@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from connector.sandbox._http import RefusedError
+from connector.sandbox._pinecone._bodies import first_problem, parse_object
 from connector.sandbox._pinecone._index import Index, IndexSpec, Metric
 
 __all__ = ["Configure", "check_tags", "index_model", "parse_configure", "parse_spec"]
@@ -170,10 +170,6 @@ def _fields(spec: IndexSpec) -> dict[str, Any]:
 
 def _parse(model: type[Body], raw: bytes) -> Body:
     try:
-        return model.model_validate(orjson.loads(raw))
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(400, f"The body is not JSON: {error}") from None
+        return model.model_validate(parse_object(raw))
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise RefusedError(422, f"Failed to deserialize the JSON body: {where}: {problem['msg']}") from None
+        raise RefusedError(422, f"Failed to deserialize the JSON body: {first_problem(error)}") from None

@@ -14,7 +14,7 @@ from connector.sandbox._pinecone._names import record_id
 from connector.sandbox._pinecone._numbers import dense_rows, sparse_values
 from connector.sandbox._pinecone._records import Record, Sparse
 
-__all__ = ["checked_sparse", "parse_records", "wire_size"]
+__all__ = ["checked_dense", "checked_sparse", "parse_records", "wire_size"]
 
 _MOST_RECORDS = 1_000
 _KEYS = frozenset({"id", "values", "sparseValues", "metadata"})
@@ -36,6 +36,13 @@ def wire_size(records: list[Record]) -> int:
     return sum(_size(record) for record in records)
 
 
+def checked_dense(rows: list[Any], spec: IndexSpec) -> NDArray[np.float32]:
+    """Dense values, shape (rows, dimension), for an index that takes them."""
+    if spec.dimension is None:
+        raise RefusedError(400, "Dense values have no place in a sparse index")
+    return dense_rows(rows, spec.dimension)
+
+
 def checked_sparse(given: Any, spec: IndexSpec) -> Sparse:
     """Sparse values for an index that takes them."""
     if not spec.takes_sparse:
@@ -53,12 +60,11 @@ def _checked_row(row: Any) -> dict[str, Any]:
 
 
 def _dense(rows: list[dict[str, Any]], spec: IndexSpec) -> list[NDArray[np.float32]] | list[None]:
-    if spec.dimension is None:
-        if any(row.get("values") for row in rows):
-            raise RefusedError(400, "Dense values cannot be stored in a sparse index")
+    values = [row.get("values") for row in rows]
+    if spec.dimension is None and not any(values):
         return [None] * len(rows)
     # Each row is copied: a view would keep its whole batch in memory for as long as one of its records lives.
-    return [row.copy() for row in dense_rows([row.get("values") for row in rows], spec.dimension)]
+    return [row.copy() for row in checked_dense(values, spec)]
 
 
 def _sparse(row: dict[str, Any], spec: IndexSpec) -> Sparse | None:

@@ -13,9 +13,8 @@ from connector.sandbox._pinecone._filters import compile_filter
 from connector.sandbox._pinecone._metadata import metadata_bytes
 from connector.sandbox._pinecone._names import namespace_name, record_id
 from connector.sandbox._pinecone._namespace import Namespace
-from connector.sandbox._pinecone._numbers import dense_rows
 from connector.sandbox._pinecone._records import Record
-from connector.sandbox._pinecone._upsert import checked_sparse, parse_records, wire_size
+from connector.sandbox._pinecone._upsert import checked_dense, checked_sparse, parse_records, wire_size
 
 __all__ = ["WriteHandlers"]
 
@@ -88,9 +87,7 @@ class WriteHandlers:
         spec = self._index.spec
         record = known
         if body.values is not None:
-            if spec.dimension is None:
-                raise RefusedError(400, "Dense values cannot be stored in a sparse index")
-            record = replace(record, values=dense_rows([body.values], spec.dimension)[0])
+            record = replace(record, values=checked_dense([body.values], spec)[0])
         if body.sparse_values is not None:
             record = replace(record, sparse=checked_sparse(body.sparse_values, spec))
         if body.set_metadata:

@@ -71,6 +71,32 @@ def test_a_broken_write_was_done_or_not_and_can_be_done_again(do: Any, applied: 
         assert list(here.sandbox.pinecone.records("clips")) == ["a"]
 
 
+def send(plain: httpx.Client, rows: list[dict[str, Any]]) -> int:
+    """Upsert until it is acknowledged; how often it was sent."""
+    for attempt in range(1, 100):
+        try:
+            if plain.post("/vectors/upsert", json={"vectors": rows}).status_code == 200:
+                return attempt
+        except httpx.TransportError:
+            continue
+    raise AssertionError("never acknowledged")
+
+
+def test_whoever_sends_again_what_was_not_acknowledged_ends_where_nothing_ever_failed() -> None:
+    troubles = (Status(status=429), Status(status=503), Reset(when="before"), Reset(when="after"))
+    faults = [on_upsert(do, probability=0.2, seed=seed) for seed, do in enumerate(troubles)]
+    batches = [[record(f"r{n}", n=n) for n in range(start, start + 10)] for start in range(0, 400, 10)]
+    digests = []
+    for rules in (faults, []):
+        with world(*rules) as here:
+            plain = here.plain()
+            sent = sum(send(plain, rows) for rows in batches)
+            digests.append(here.sandbox.pinecone.digest("clips"))
+            assert (sent > len(batches)) == bool(rules)
+            assert all(here.sandbox.faults.hits())
+    assert digests[0] == digests[1]
+
+
 def test_a_slow_answer_comes_after_the_write_was_done() -> None:
     with world(on_upsert(Stall(seconds=5, when="midway"), times=1)) as here:
         plain = here.plain()

@@ -123,6 +123,8 @@ def test_sparse_values_that_are_none(sparse_index: httpx.Client, sparse: Any, wo
 
 def test_dense_values_have_no_place_in_a_sparse_index(sparse_index: httpx.Client) -> None:
     assert refused(upsert(sparse_index, {"id": "a", "values": [1.0], "sparseValues": SPARSE}), "sparse index")
+    assert refused(sparse_index.post("/vectors/update", json={"id": "a", "values": [1.0]}), "sparse index")
+    assert refused(sparse_index.post("/query", json={"topK": 1, "vector": [1.0]}), "sparseVector alone")
 
 
 def dense(count: int) -> list[dict[str, Any]]:
@@ -173,6 +175,7 @@ def many(name: str, count: int) -> list[tuple[str, str]]:
         (lambda c: c.post("/vectors/update", json={"id": "good", "setMetadata": of_size(40_960)}), "40960"),
         (lambda c: c.post("/vectors/update", json={"id": "good", "values": [1]}), "dimension 1"),
         (lambda c: c.post("/vectors/update", json={"filter": {"a": 1}, "values": [1, 2, 3, 4]}), "no values"),
+        (lambda c: c.post("/vectors/update", json={"id": "good", "sparseValues": SPARSE}), "sparse values"),
         (lambda c: c.post("/query", json={"topK": 0, "vector": [1, 2, 3, 4]}), "topK"),
         (lambda c: c.post("/query", json={"topK": 10_001, "vector": [1, 2, 3, 4]}), "topK"),
         (lambda c: c.post("/query", json={"topK": 1}), "vector or an id"),
