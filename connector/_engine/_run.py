@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from os import environ as process_environ
+from typing import Final
 
 from connector._config import resolve
 from connector._destination import Destination
@@ -25,6 +26,8 @@ from connector._source import Source, Usage
 from connector._summary import Summary
 
 __all__ = ["run_sync", "sync"]
+
+LISTS_MISSED_WHEN_DOWN: Final = 3
 
 ALL: frozenset[Modality] = frozenset(MODALITIES)
 
@@ -122,9 +125,11 @@ async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
 
 async def _run_collections(job: Job, collections: Sequence[str], summary: Summary) -> None:
     """One after the other. One that fails is named in the summary and the others go on; when all do, the first
-    error is raised. One about the key or the configuration would come back, and is raised at once."""
+    error is raised. One about the key or the configuration would come back, and is raised at once; so is that of a
+    source that is down: when three collections in a row could not even be listed."""
     wanted = list(dict.fromkeys(collections))
     errors: list[VectorferryError] = []
+    unlisted = 0
     for collection in wanted:
         run = CollectionRun(job, collection)
         summary.collections[safe_id(collection)] = run.summary
@@ -136,6 +141,11 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         except VectorferryError as error:
             run.summary.error = str(error)
             errors.append(error)
+            unlisted = unlisted + 1 if run.summary.listed == 0 else 0
+            if unlisted == LISTS_MISSED_WHEN_DOWN:
+                raise errors[-unlisted] from error
+        else:
+            unlisted = 0
         _raise_when_all_failed(job.lanes)
     if errors and len(errors) == len(wanted):
         raise errors[0]

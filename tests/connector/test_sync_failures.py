@@ -123,6 +123,15 @@ async def test_a_source_that_fails_in_every_collection_is_one_error_the_first() 
         await sync(source, [MemoryDestination()], name="media")
 
 
+async def test_a_source_that_is_down_is_not_asked_for_every_collection() -> None:
+    source = Poisoned({f"c{number}": [] for number in range(9)})
+    source.where = "scan"
+    source.poison = {f"c{number}": SourceError(f"down {number}") for number in range(1, 9)}
+    with pytest.raises(SourceError, match="down 1"):
+        await sync(source, [MemoryDestination()], name="media")
+    assert source.usage.requests <= 4
+
+
 async def test_a_failure_while_deleting_is_that_destinations_alone() -> None:
     source, broken, sound = Scripted({"c": assets(10)}), Crashing("broken"), MemoryDestination("sound")
     await sync(source, [broken, sound], name="media")
