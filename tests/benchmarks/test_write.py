@@ -27,7 +27,7 @@ from destinations.pgvector._schema import vector_table
 from destinations.pgvector._storage import VectorLayout
 from destinations.pgvector._url import parse_url
 
-from ..destinations.pgvector.builders import asset, feature
+from ..builders import asset, feature
 
 ROWS = 20_000
 DIMENSION = 1024

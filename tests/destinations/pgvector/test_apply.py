@@ -12,8 +12,8 @@ import pytest
 from connector import Counts, Modality, Reason, Rejected, RetryableError
 from destinations import PgvectorDestination
 
+from ...builders import asset, batch, dense, feature
 from ...waiting import wait_until
-from .builders import asset, batch, dense, feature
 from .conftest import ApplyAndCount
 
 Sql = psycopg.Connection[Any]

@@ -10,7 +10,7 @@ from connector import Modality, Vector
 from destinations import PgvectorDestination
 from destinations.pgvector._indexes import _only_builder
 
-from .builders import asset, batch, dense, feature, sparse
+from ...builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]

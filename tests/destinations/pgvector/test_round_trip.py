@@ -12,7 +12,7 @@ from pgvector.psycopg import register_vector
 from connector import Modality, SchemaMapping
 from destinations import PgvectorDestination
 
-from .builders import asset, batch, feature, sparse
+from ...builders import asset, batch, feature, sparse
 
 Sql = psycopg.Connection[Any]
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from connector import ConfigurationError, Modality, Reason, Rejected, SchemaMapping, SearchQuery
 from destinations import PgvectorDestination
 
+from ...builders import asset, batch, dense, feature
 from ...urls import as_user, in_database
-from .builders import asset, batch, dense, feature
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]

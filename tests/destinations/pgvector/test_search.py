@@ -11,8 +11,8 @@ import pytest
 from connector import ConfigurationError, DestinationError, Modality, SearchQuery
 from destinations import PgvectorDestination
 
+from ...builders import asset, batch, dense, feature, sparse
 from ...urls import as_user
-from .builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]

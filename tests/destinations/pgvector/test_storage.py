@@ -8,7 +8,7 @@ import pytest
 from connector import QuarantineError, VectorMapping
 from destinations.pgvector._storage import check_vector, choose_layout
 
-from .builders import sparse
+from ...builders import sparse
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What every source and every destination must pass, whoever wrote it."""

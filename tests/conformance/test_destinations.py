@@ -1,0 +1,171 @@
+"""Each destination does what the protocol says, and all of them do the same.
+
+The destination in memory is the model: whatever is applied to it and to another one, both must answer alike.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector import (
+    MODALITIES,
+    Applied,
+    Batch,
+    Counts,
+    Destination,
+    LoadedAsset,
+    LoadedFeature,
+    MemoryDestination,
+    Modality,
+    Reason,
+    Rejected,
+    SchemaMapping,
+)
+from destinations import PgvectorDestination
+
+from ..builders import asset, batch, dense, feature
+
+NOTHING = Counts()
+
+
+@pytest.fixture(params=["memory", "pgvector"])
+def destination(request: pytest.FixtureRequest) -> Iterator[Destination]:
+    """One of each kind, empty and prepared."""
+    made: Destination = MemoryDestination()
+    if request.param == "pgvector":
+        made = PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", request.getfixturevalue("postgres_url"))
+    made.prepare(SchemaMapping())
+    yield made
+    made.close()
+
+
+def test_an_empty_one_knows_nothing(destination: Destination) -> None:
+    assert destination.known("ads", ["a"]) == {}
+    assert destination.known("ads", []) == {}
+    assert list(destination.asset_ids("ads")) == []
+    assert destination.quarantined("ads") == 0
+    assert destination.remove("ads", ["a"]).assets == NOTHING
+
+
+def test_the_same_batch_again_changes_nothing(destination: Destination) -> None:
+    same = batch(asset("a", feature("f1"), feature("f2")), asset("b"))
+    first, again = destination.apply(same), destination.apply(same)
+    assert (first.assets, first.features[Modality.VIDEO]) == (Counts(inserted=2), Counts(inserted=2))
+    assert (again.assets, again.features[Modality.VIDEO]) == (Counts(unchanged=2), Counts(unchanged=2))
+
+
+def test_an_asset_is_replaced_as_a_whole(destination: Destination) -> None:
+    destination.apply(batch(asset("a", feature("f1"), feature("f2"))))
+    applied = destination.apply(batch(asset("a", feature("f2"), feature("f3"), fingerprint="2")))
+    assert applied.features[Modality.VIDEO] == Counts(inserted=1, unchanged=1, deleted=1)
+    assert destination.known("ads", ["a"])["a"].fingerprint == "2"
+
+
+def test_row_and_vector_are_judged_apart(destination: Destination) -> None:
+    destination.apply(batch(asset("a", feature("f1", text="old"))))
+    applied = destination.apply(batch(asset("a", feature("f1", text="new"))))
+    assert applied.features[Modality.VIDEO] == Counts(updated=1)
+    assert applied.vectors[Modality.VIDEO, "model-v1"] == Counts(unchanged=1)
+
+
+def test_collections_are_apart(destination: Destination) -> None:
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.apply(batch(asset("a", feature("f1")), collection="films"))
+    assert destination.remove("ads", ["a"]).features[Modality.VIDEO] == Counts(deleted=1)
+    assert list(destination.asset_ids("films")) == ["a"]
+
+
+def test_removing_again_removes_nothing(destination: Destination) -> None:
+    destination.apply(batch(asset("a", feature("f1")), rejected=[Rejected("b", Reason.UNREADABLE, "500")]))
+    assert sorted(destination.asset_ids("ads")) == ["a", "b"]
+    destination.remove("ads", ["a", "b"])
+    assert list(destination.asset_ids("ads")) == []
+    assert destination.quarantined("ads") == 0
+    assert destination.remove("ads", ["a", "b"]).assets == NOTHING
+
+
+def test_closing_twice_is_fine(destination: Destination) -> None:
+    destination.close()
+    destination.close()
+
+
+MODALITY = st.sampled_from([Modality.VIDEO, Modality.TEXT])
+FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
+    lambda name, text, modality, vectors: feature(name, vectors, modality=modality, text=text),
+    st.sampled_from(["f1", "f2", "f3"]),
+    st.sampled_from(["old", "new"]),
+    MODALITY,
+    st.dictionaries(
+        st.sampled_from(["model-v1", "other"]), st.integers(0, 2).map(lambda n: dense(float(n))), max_size=2
+    ),
+)
+ASSETS: st.SearchStrategy[LoadedAsset] = st.builds(
+    lambda name, features, version, bad: asset(
+        name,
+        *features,
+        fingerprint=version,
+        rejected=[Rejected(name, Reason.NOT_FINITE, "NaN", "f9", "video")] if bad else [],
+    ),
+    st.sampled_from(["a", "b", "c"]),
+    st.lists(FEATURES, max_size=3, unique_by=lambda one: (one.feature_id, one.modality)),
+    st.sampled_from(["1", "2"]),
+    st.booleans(),
+)
+BATCHES = st.builds(
+    lambda assets, rejected, collection: batch(*assets, collection=collection, rejected=rejected),
+    st.lists(ASSETS, max_size=3, unique_by=lambda one: one.asset_id),
+    st.lists(st.just(Rejected("d", Reason.UNREADABLE, "500")), max_size=1),
+    st.sampled_from(["ads", "films"]),
+)
+STEPS = st.one_of(BATCHES, st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, unique=True))
+
+
+def apply_step(destination: Destination, step: Batch | list[str]) -> Applied:
+    return destination.remove("ads", step) if isinstance(step, list) else destination.apply(step)
+
+
+def told(applied: Applied) -> object:
+    """What changed, without the zeros that one destination mentions and another does not."""
+    features = {modality: counts for modality, counts in applied.features.items() if counts != NOTHING}
+    vectors = {key: counts for key, counts in applied.vectors.items() if counts != NOTHING}
+    return applied.assets, features, vectors, sorted(map(str, applied.rejected))
+
+
+def held(destination: Destination) -> object:
+    names = ["a", "b", "c", "d"]
+    known = {c: dict(destination.known(c, names)) for c in ("ads", "films")}
+    features = {
+        (collection, name, modality): entry.features.get(modality, 0)
+        for collection, entries in known.items()
+        for name, entry in entries.items()
+        for modality in MODALITIES
+    }
+    fingerprints = {(c, name): entry.fingerprint for c, entries in known.items() for name, entry in entries.items()}
+    ids = {c: sorted(destination.asset_ids(c)) for c in known}
+    return fingerprints, features, ids, {c: destination.quarantined(c) for c in known}
+
+
+@pytest.fixture(params=["pgvector"])
+def make(request: pytest.FixtureRequest) -> Callable[[], Destination]:
+    """Makes destinations of one kind, each empty."""
+    url: str = request.getfixturevalue("postgres_url")
+    return lambda: PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", url)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=1, max_size=6))
+def test_any_history_leaves_what_it_leaves_in_memory(
+    make: Callable[[], Destination], steps: list[Batch | list[str]]
+) -> None:
+    model = MemoryDestination()
+    with closing(make()) as destination:
+        destination.prepare(SchemaMapping())
+        for step in steps:
+            assert told(apply_step(destination, step)) == told(apply_step(model, step))
+        assert held(destination) == held(model)
