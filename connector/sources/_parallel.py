@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine
 from enum import Enum
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-__all__ = ["results_of"]
+__all__ = ["cancellable", "results_of"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,6 +37,20 @@ async def results_of(items: AsyncIterable[T], work: Callable[[T], Awaitable[R]],
         await _stopped(running)
 
 
+async def cancellable(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` comes to; cancelled as soon as this is, whatever `work` raises then.
+
+    A task group raises only its tasks' failures when one of them fails while the group is being cancelled, and whoever
+    awaits it would go on as if nobody had cancelled anything.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task])
+    finally:
+        await _stopped(task)
+    return task.result()
+
+
 async def _run(
     items: _Items[T], work: Callable[[T], Awaitable[R]], results: asyncio.Queue[R | _Mark], width: int
 ) -> None:
@@ -46,10 +60,13 @@ async def _run(
         while (item := await items.next()) is not END:
             await results.put(await work(item))
 
-    try:
+    async def workers() -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(width):
                 group.create_task(worker())
+
+    try:
+        await cancellable(workers())
     except BaseExceptionGroup as failures:
         items.failure = failures.exceptions[0]
     await results.put(END)
@@ -79,6 +96,6 @@ class _Items(Generic[T]):
             return item
 
 
-async def _stopped(task: asyncio.Task[None]) -> None:
+async def _stopped(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -41,6 +41,10 @@ class MixpeekApi:
         """Close all connections."""
         await self._client.aclose()
 
+    async def check(self) -> None:
+        """Ask a small question. Raises `SourceError` when the service does not answer even that."""
+        await self._collections_page(1)
+
     def collections(self) -> AsyncIterator[Page]:
         """Every page of ``GET /collections``."""
         return walk(self._collections_page, identity_by("collection_id"))

@@ -9,6 +9,7 @@ from functools import partial
 from connector._errors import QuarantineError
 from connector._records import Asset, Feature, Listing, Reason, Rejected
 from connector.http import NotFoundError, RefusedError, UnreadableError, one_line, segment
+from connector.sources._parallel import cancellable
 from connector.sources.mixpeek._answer import LeftOutError, read_answer
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._asset_reply import asset_from, read_object
@@ -74,13 +75,15 @@ class AssetReader:
 
     async def _features(self, asset_id: str, features: list[FeatureRow]) -> list[Feature | Rejected]:
         try:
-            async with asyncio.TaskGroup() as group, self._handing_out:
-                tasks = [await self._handed_out(group, asset_id, feature) for feature in features]
+            return await cancellable(self._together(asset_id, features))
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]
-        else:
-            return [task.result() for task in tasks]
         raise failure
+
+    async def _together(self, asset_id: str, features: list[FeatureRow]) -> list[Feature | Rejected]:
+        async with asyncio.TaskGroup() as group, self._handing_out:
+            tasks = [await self._handed_out(group, asset_id, feature) for feature in features]
+        return [task.result() for task in tasks]
 
     async def _handed_out(
         self, group: asyncio.TaskGroup, asset_id: str, feature: FeatureRow

@@ -138,3 +138,23 @@ async def test_a_failure_of_the_items_comes_after_the_results_before_it() -> Non
     with pytest.raises(LookupError, match="no more"):
         await collect(results_of(failing(), double, 4), results)
     assert sorted(results) == [2 * number for number in range(10)]
+
+
+async def test_work_that_fails_while_it_is_cancelled_does_not_hold_up_the_end() -> None:
+    waiting = asyncio.Event()
+
+    async def work(number: int) -> int:
+        if number < 2:
+            return number
+        try:
+            waiting.set()
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise LookupError("gone meanwhile") from None
+        return number
+
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(20), aclosing(results_of(numbers(100), work, 1)) as results:
+        assert await anext(results) == 0
+        await waiting.wait()
+    assert asyncio.all_tasks() == before

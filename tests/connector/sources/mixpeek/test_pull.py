@@ -187,8 +187,10 @@ async def test_too_many_unreadable_assets_stop_the_pull() -> None:
         async for result in source.pull("generated", listings_of(ids)):
             results.append(result)  # noqa: PERF401 - what came before the error has to be kept
 
-    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route="features.get", do=Status()),))
+    settings = SandboxSettings(generate=GENERATED)
     async with reading_sandbox(settings) as (source, sandbox):
+        await source.collections()
+        sandbox.faults.add(Fault(route="*", do=Status()))
         with pytest.raises(SourceError, match=r"More than 10 assets in a row of collection generated.* 503"):
             await take_all(source, sandbox.mixpeek.asset_ids())
     assert [type(result) for result in results] == [Rejected] * 10
@@ -203,6 +205,23 @@ async def test_unreadable_assets_between_readable_ones_stop_nothing() -> None:
         results = await pulled(source, *ids)
     assert sum(isinstance(result, Rejected) for result in results) == 20
     assert len(results) == 40
+
+
+async def test_a_dozen_assets_that_no_run_can_read_stop_nothing_while_the_service_answers() -> None:
+    settings = SandboxSettings(generate=GENERATED, faults=(Fault(route="features.get", do=Status(status=422)),))
+    async with reading_sandbox(settings) as (source, sandbox):
+        results = await pulled(source, *sandbox.mixpeek.asset_ids())
+    assert [type(result) for result in results] == [Rejected] * 12
+
+
+async def test_a_service_that_has_no_feature_it_lists_ends_the_pull() -> None:
+    """Every worker fails while the pull is being stopped; none may take that for its cancellation."""
+    generated = GeneratedCatalogue(assets=100, features_per_asset=3, dimension=4)
+    faults = (Fault(route="features.get", do=Status(status=404)),)
+    async with reading_sandbox(SandboxSettings(generate=generated, faults=faults)) as (source, sandbox):
+        async with asyncio.timeout(60):
+            with pytest.raises(SourceError, match="50 of 50 assets of collection c cannot be read"):
+                await pulled(source, *sandbox.mixpeek.asset_ids())
 
 
 async def test_more_unreadable_than_readable_assets_stop_the_pull() -> None:
