@@ -215,13 +215,24 @@ async def test_a_dozen_assets_that_no_run_can_read_stop_nothing_while_the_servic
 
 
 async def test_a_service_that_has_no_feature_it_lists_ends_the_pull() -> None:
-    """Every worker fails while the pull is being stopped; none may take that for its cancellation."""
     generated = GeneratedCatalogue(assets=100, features_per_asset=3, dimension=4)
     faults = (Fault(route="features.get", do=Status(status=404)),)
     async with reading_sandbox(SandboxSettings(generate=generated, faults=faults)) as (source, sandbox):
-        async with asyncio.timeout(60):
-            with pytest.raises(SourceError, match="50 of 50 assets of collection c cannot be read"):
-                await pulled(source, *sandbox.mixpeek.asset_ids())
+        with pytest.raises(SourceError, match="50 of 50 assets of collection c cannot be read"):
+            await pulled(source, *sandbox.mixpeek.asset_ids())
+
+
+async def test_a_pull_can_be_stopped_while_everything_fails() -> None:
+    """Each time other features fail in the moment of the cancellation; no worker may take it for their failure."""
+    generated = GeneratedCatalogue(assets=100, features_per_asset=3, dimension=4)
+    faults = (Fault(route="features.get", do=Status(status=404)),)
+    async with reading_sandbox(SandboxSettings(generate=generated, faults=faults)) as (source, sandbox):
+        before, ids = client_tasks(), sandbox.mixpeek.asset_ids()
+        for taken in range(1, 31):
+            async with asyncio.timeout(20), aclosing(source.pull("c", listings_of(ids))) as results:
+                for _ in range(taken):
+                    await anext(results)
+        assert client_tasks() == before
 
 
 async def test_more_unreadable_than_readable_assets_stop_the_pull() -> None:
