@@ -16,11 +16,11 @@ from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, prune
-from connector._engine._seen import SeenIds
 from connector._engine._stream import pages
 from connector._engine._tally import note_listing, unchanged
 from connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
 from connector._records import Asset, AssetState, Listing, Reason, Rejected
+from connector._seen import SeenIds
 from connector._settings import DeleteGuard
 from connector._source import Source
 from connector._summary import CollectionSummary

@@ -12,8 +12,8 @@ from typing import Final
 from connector._destination import Destination
 from connector._engine._guard import check_deletes
 from connector._engine._lane import Lane
-from connector._engine._seen import SeenIds
 from connector._errors import GuardRefusedError
+from connector._seen import SeenIds
 from connector._settings import DeleteGuard
 
 __all__ = ["anything_missing", "prune"]

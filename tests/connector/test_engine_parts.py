@@ -24,7 +24,7 @@ from connector._engine._batches import Batcher
 from connector._engine._diff import Action, diff, ledger_fingerprint
 from connector._engine._guard import check_deletes
 from connector._engine._load import Loaded
-from connector._engine._seen import SeenIds
+from connector._seen import SeenIds
 
 ALL = frozenset(MODALITIES)
 VIDEO = frozenset({Modality.VIDEO})

@@ -72,4 +72,9 @@ class AssetTally:
             return problem
         if self._foreign and not self._own:
             return f"all {self._foreign} rows belong to other collections"
-        return None if self._tally.knows_total else "no total was given to compare with"
+        return None
+
+    @property
+    def knows_total(self) -> bool:
+        """Whether the service announced how many assets there are; without that, no listing is known to be whole."""
+        return self._tally.knows_total

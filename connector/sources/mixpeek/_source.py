@@ -53,11 +53,11 @@ class MixpeekSource:
         async for page in self._api.assets(collection):
             for listing in tally.listings(page):
                 yield listing
-        problem = tally.problem()
-        if problem:
-            name = one_line(collection)
+        if problem := tally.problem():
+            raise IncompleteScanError(f"the listing was not complete, so nothing is deleted: {problem}")
+        if not tally.knows_total:
             raise IncompleteScanError(
-                f"Collection {name} was not listed completely: {problem}. Nothing is deleted; run again."
+                "the service never says how many assets there are, so nothing is deleted", unknowable=True
             )
 
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
