@@ -24,6 +24,7 @@ class BatchLimits(Settings):
 
     rows: int = Field(default=5_000, ge=1, le=100_000, description="features per batch")
     bytes: int = Field(default=16_000_000, ge=1_000, le=1_000_000_000, description="bytes of vectors and text")
+    seconds: float = Field(default=15, ge=0, le=3_600, description="how long assets wait for others to be written with")
 
 
 class DeleteGuard(Settings):

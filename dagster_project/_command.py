@@ -52,7 +52,10 @@ def _add(component: VectorferrySync, instance: dg.DagsterInstance) -> None:
 
 
 def _instance() -> dg.DagsterInstance:
-    if not environ.get("DAGSTER_HOME"):
+    home = environ.get("DAGSTER_HOME")
+    if home and not Path(home).is_dir():
+        raise ConfigurationError(f"DAGSTER_HOME is {home}, which is not there: make that folder, or correct it")
+    if not home:
         raise ConfigurationError(
             "DAGSTER_HOME is not set, so there is no Dagster instance to add partitions to; "
             "set it to the folder that `dg dev` or your Dagster service uses"

@@ -71,6 +71,7 @@ class _Step:
         seen = scan_metadata(summary, collection)
         self.context.log_event(dg.AssetObservation(source_key(self.settings), partition=key, metadata=seen))
         raise_for_exit_code(summary)
+        self.context.log.info(f"{key}: {seen['assets_pulled']} of {seen['assets_listed']} assets read and written")
         self._warn(key, summary)
         return collection, summary
 

@@ -1,6 +1,8 @@
-"""Gathers whole assets into batches, by rows and by bytes."""
+"""Gathers whole assets into batches, by rows, by bytes and by time."""
 
 from __future__ import annotations
+
+import time
 
 from connector._destination import Batch, LoadedAsset
 from connector._engine._load import Loaded
@@ -20,14 +22,17 @@ class Batcher:
         self._filling: dict[str, Loaded] = {}
         self._rows = 0
         self._bytes = 0
+        self._since = 0.0
 
     def add(self, loaded: Loaded) -> Batch | None:
-        """Take one more asset; the batch before it when the two do not fit together.
+        """Take one more asset; the batch before it when the two do not fit together, or it has waited long enough.
 
         Only an asset that is over a limit by itself makes a batch that is.
         """
         self._forget(loaded.asset_id)
-        full = self.flush() if self._overflows(loaded) else None
+        full = self.flush() if self._overflows(loaded) or self._is_old() else None
+        if not self._filling:
+            self._since = time.monotonic()
         self._filling[loaded.asset_id] = loaded
         self._rows += loaded.rows
         self._bytes += loaded.bytes
@@ -49,6 +54,10 @@ class Batcher:
 
     def _overflows(self, loaded: Loaded) -> bool:
         return self._rows + loaded.rows > self._limits.rows or self._bytes + loaded.bytes > self._limits.bytes
+
+    def _is_old(self) -> bool:
+        """Whether a slow source has kept what was read waiting: a run that is stopped reads it again."""
+        return time.monotonic() - self._since >= self._limits.seconds
 
     def _forget(self, asset_id: str) -> None:
         if older := self._filling.pop(asset_id, None):

@@ -24,7 +24,10 @@ VECTOR: Final = re.compile(r"'([\[{])([^,'\]}]+,[^,'\]}]+),[^'\]}]{40,}([\]}][^'
 
 def show_answer(answer: SearchAnswer, console: Console) -> None:
     """The statement with any long vector cut short, then the rows."""
-    console.print(_coloured(_shortened(answer.statement)), soft_wrap=True)
+    shown = _shortened(answer.statement)
+    console.print(_coloured(shown), soft_wrap=True)
+    if shown != answer.statement:
+        console.print(Text("(the vector is cut short here; --json prints it whole)", style="dim"))
     console.print(_table(answer) if answer.rows else Text("\nno rows\n"))
 
 

@@ -48,9 +48,10 @@ With what is stored now:
     --like {feature_id}
 
 With your own media and your own Postgres:
-  vectorferry init      writes vectorferry.yaml; set the variables that it names
+  vectorferry init      writes vectorferry.yaml; give its destination a url
   vectorferry sync      after that anyone can ask in SQL: psql "$DATABASE_URL"
-  dg dev                the same sync as Dagster assets
+
+In Dagster: docs/dagster.md
 """
 
 

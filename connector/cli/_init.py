@@ -20,14 +20,14 @@ TEMPLATE: Final = """\
 name: media                        # also the Postgres schema
 
 source:
-  type: mixpeek                    # or sandbox, for sample media; that takes no api_key
+  type: mixpeek                    # or sandbox, for sample media: then take out the api_key
   api_key: ${MIXPEEK_API_KEY}
   # collections: [quickstart]      # without this line: all of them
   # base_url: http://127.0.0.1:8765  # where `vectorferry sandbox` serves
 
 destinations:
   - type: pgvector                 # without a url: an embedded Postgres under .vectorferry/
-    # url: ${DATABASE_URL}         # postgresql://user:password@host:5432/database
+    # url: ${DATABASE_URL}         # uncomment it: postgresql://user:password@host:5432/database
     # schema: media
 
 # What each modality adds to the default columns, and how its vectors are stored:
@@ -56,8 +56,8 @@ def init(
     chosen = "" if config == DEFAULT_CONFIG else f" -c {where}"
     for_people().print(
         f"Wrote {where}. Next:\n\n"
-        f"  export MIXPEEK_API_KEY=…    or, before you have one, set `type: sandbox`\n"
-        f"  vectorferry sync{chosen}",
+        f"  export MIXPEEK_API_KEY=…    or, before you have one: `type: sandbox`, without api_key\n"
+        f"  vectorferry sync{chosen}            into an embedded Postgres here, until you uncomment `url`",
         markup=False,
         soft_wrap=True,
     )

@@ -60,7 +60,7 @@ class PgvectorDestination:
         self._name = name
         self._schema_name = schema
         self._url = parse_url(url) if url is not None else None
-        self._directory = directory
+        self._directory = directory.absolute()
         self._index_memory_mb = index_memory_mb
         self._embedded: EmbeddedPostgres | None = None
         self._database: Database | None = None
@@ -178,6 +178,10 @@ class PgvectorDestination:
         """The schema as it is, for those who only look."""
         if self._schema is not None:
             return self._schema
+        if self._url is None and not self._directory.exists():
+            raise DestinationError(
+                f"nothing has been synced into {self._directory} yet; run `vectorferry sync` there first"
+            )
         schema = SyncSchema(self._connected(), self._schema_name, SchemaMapping())
         with self._translated():
             if not schema.exists():

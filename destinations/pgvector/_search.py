@@ -53,9 +53,11 @@ def _entry(catalogue: Catalogue, query: SearchQuery) -> VectorEntry:
     named = [entry for entry in entries if query.vector_name in (None, entry.vector_name)]
     if len(named) == 1:
         return named[0]
-    there = ", ".join(entry.vector_name for entry in entries) or "none yet; run `vectorferry sync` first"
-    asked = f"no vector named {query.vector_name}" if query.vector_name else "more than one named vector, or none"
-    raise ConfigurationError(f"{query.modality} has {asked}; there are: {there}. Name one with --vector-name.")
+    there = ", ".join(entry.vector_name for entry in entries)
+    if not entries:
+        raise ConfigurationError(f"there are no {query.modality} vectors yet; run `vectorferry sync` first")
+    asked = f"no vector named {query.vector_name}" if query.vector_name else f"{len(entries)} named vectors"
+    raise ConfigurationError(f"{query.modality} has {asked}: choose one of {there} with --vector-name")
 
 
 def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Composed:

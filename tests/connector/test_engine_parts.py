@@ -191,3 +191,11 @@ def test_seen_ids_are_a_set(pages: list[list[str]], others: list[str]) -> None:
             model.add(name)
     assert len(seen) == len(model)
     assert seen.missing(others) == [name for name in others if name not in model]
+
+
+def test_a_slow_source_does_not_keep_what_was_read_waiting() -> None:
+    batcher = Batcher("c", ALL, BatchLimits(seconds=0))
+    assert batcher.add(loaded("a", 1, 1)) is None
+    first = batcher.add(loaded("b", 1, 1))
+    assert first is not None
+    assert [each.asset_id for each in first.assets] == ["a"]

@@ -151,8 +151,8 @@ def test_a_vector_can_be_given(loaded: PgvectorDestination) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        (SearchQuery(Modality.IMAGE, like="x"), "there are: none yet"),
-        (SearchQuery(Modality.VIDEO, "other", like="x"), "no vector named other; there are: model-v1"),
+        (SearchQuery(Modality.IMAGE, like="x"), "there are no image vectors yet; run `vectorferry sync` first"),
+        (SearchQuery(Modality.VIDEO, "other", like="x"), "no vector named other: choose one of model-v1"),
         (SearchQuery(Modality.VIDEO, like="nobody"), "no video feature nobody"),
         (SearchQuery(Modality.VIDEO), "--like"),
         (SearchQuery(Modality.VIDEO, like="f1", limit=0), "ask for 1 to 100,000 rows"),
