@@ -30,7 +30,7 @@ from connector._errors import (
 )
 from connector._json import canonical_json
 from connector._listed import list_collections
-from connector._mapping import ColumnMapping, ModalityMapping, SchemaMapping, VectorMapping
+from connector._mapping import ColumnMapping, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
 from connector._records import (
     MODALITIES,
@@ -97,6 +97,7 @@ __all__ = [
     "SparseVector",
     "Status",
     "StopError",
+    "Storage",
     "Summary",
     "SyncSettings",
     "TableStatus",

@@ -6,13 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from sqlalchemy import Connection, Table, delete, text
-
 from connector import (
-    MODALITIES,
     Applied,
     Batch,
-    Counts,
     DestinationError,
     IndexBuild,
     Known,
@@ -33,7 +29,7 @@ from ._search import search
 from ._status import read_status
 from ._tables import SyncSchema
 from ._url import parse_url, shown
-from ._writer import write_batch
+from ._writer import remove_assets, write_batch
 
 __all__ = ["PgvectorDestination"]
 
@@ -107,21 +103,8 @@ class PgvectorDestination:
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets with everything that belongs to them, in one transaction."""
         schema = self._prepared()
-        applied = Applied()
-        tables = schema.tables
         with self._translated(), schema.database.transaction() as connection:
-
-            def gone(table: Table) -> Counts:
-                return _delete_assets(connection, table, collection, asset_ids)
-
-            for modality in MODALITIES:
-                applied.features[modality] = gone(schema.features[modality])
-                for entry in schema.catalogue.of(modality):
-                    applied.vectors[modality, entry.vector_name] = gone(schema.vector_table(entry))
-            applied.assets = gone(tables.assets)
-            gone(tables.ledger)
-            gone(tables.quarantine)
-        return applied
+            return remove_assets(connection, schema, collection, asset_ids)
 
     def build_indexes(self) -> Sequence[IndexBuild]:
         """Build the vector indexes that are due."""
@@ -191,11 +174,3 @@ class PgvectorDestination:
                 )
             schema.load()
         return schema
-
-
-def _delete_assets(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> Counts:
-    result = connection.execute(
-        delete(table).where(table.c.collection == collection, table.c.asset_id == text("ANY(:asset_ids)")),
-        {"asset_ids": list(asset_ids)},
-    )
-    return Counts(deleted=result.rowcount)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, Table, select, text, union
+from sqlalchemy import Connection, Table, select, union
 
 from connector import Batch, Known, Modality, canonical_json
 
 from ._diff import FeatureKey
 from ._rows import WantedRows
-from ._schema import SyncTables
+from ._schema import SyncTables, of_assets
 
 __all__ = ["held_asset_ids", "known_assets", "ledger_hashes", "ledger_rows"]
 
@@ -21,9 +21,8 @@ def known_assets(
     """The ledger's entries for those of these assets that it has."""
     rows = connection.execute(
         select(ledger.c.asset_id, ledger.c.fingerprint, ledger.c.features).where(
-            ledger.c.collection == collection, ledger.c.asset_id == text("ANY(:asset_ids)")
-        ),
-        {"asset_ids": list(asset_ids)},
+            of_assets(ledger, collection, asset_ids)
+        )
     )
     return {asset_id: _known(fingerprint, features) for asset_id, fingerprint, features in rows}
 

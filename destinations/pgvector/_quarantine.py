@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Table, Text, all_, and_, any_, delete, func, insert, or_, select
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select
 
 from connector import MODALITIES, Batch, Rejected
+
+from ._schema import of_assets
 
 __all__ = ["count_rejected", "replace_rejected"]
 
@@ -45,9 +46,8 @@ def _of_batch(quarantine: Table, batch: Batch) -> ColumnElement[bool]:
     asset_ids = [asset.asset_id for asset in batch.assets] + [_storable(each.asset_id) for each in batch.rejected]
     others = [modality.value for modality in MODALITIES if modality not in batch.modalities]
     return and_(
-        quarantine.c.collection == batch.collection,
-        quarantine.c.asset_id == any_(array(asset_ids, type_=Text)),
-        or_(quarantine.c.modality != all_(array(others, type_=Text)), quarantine.c.feature_id == ""),
+        of_assets(quarantine, batch.collection, asset_ids),
+        or_(quarantine.c.modality.not_in(others), quarantine.c.feature_id == ""),
     )
 
 

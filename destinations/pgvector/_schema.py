@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pgvector.sqlalchemy
@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Double,
     Index,
@@ -19,16 +20,19 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    and_,
+    any_,
     func,
+    literal,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
 from connector import ColumnMapping
 
 from ._storage import VectorLayout
 
-__all__ = ["FIXED_FEATURE_COLUMNS", "KEY_COLUMNS", "SyncTables", "feature_table", "vector_table"]
+__all__ = ["FIXED_FEATURE_COLUMNS", "KEY_COLUMNS", "SyncTables", "feature_table", "of_assets", "vector_table"]
 
 KEY_COLUMNS: Final = ("collection", "asset_id", "feature_id")
 FIXED_FEATURE_COLUMNS: Final = (*KEY_COLUMNS, "metadata", "extra", "row_hash")
@@ -63,6 +67,12 @@ class SyncTables:
         self.modalities = _modalities(self.metadata)
         self.vectors = _vectors(self.metadata)
         self.quarantine = _quarantine(self.metadata)
+
+
+def of_assets(table: Table, collection: str, asset_ids: Sequence[str]) -> ColumnElement[bool]:
+    """The rows of some assets of one collection. The ids are one parameter, however many they are."""
+    wanted = literal(list(asset_ids), ARRAY(Text))
+    return and_(table.c.collection == collection, table.c.asset_id == any_(wanted))
 
 
 def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) -> Table:

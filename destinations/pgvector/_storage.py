@@ -6,15 +6,13 @@ Limits are pgvector 0.8's: https://github.com/pgvector/pgvector (README, referen
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import numpy as np
 
-from connector import DenseVector, QuarantineError, Reason, SparseVector, Vector, VectorMapping
+from connector import DenseVector, QuarantineError, Reason, SparseVector, Storage, Vector, VectorMapping
 
-__all__ = ["SPARSE_DIMENSION", "Storage", "VectorLayout", "check_vector", "choose_layout", "layout_of"]
-
-Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
+__all__ = ["SPARSE_DIMENSION", "VectorLayout", "check_vector", "choose_layout", "layout_of"]
 
 SPARSE_DIMENSION: Final = 1_000_000_000
 """pgvector's largest sparsevec. The API never says how large a sparse model's vocabulary is, and the number

@@ -14,9 +14,10 @@ from ._diff import FeatureKey, TableDiff, diff_table
 from ._ledger import known_assets, ledger_hashes, ledger_rows
 from ._quarantine import replace_rejected
 from ._rows import BatchRows, Row, WantedRows
+from ._schema import of_assets
 from ._tables import SyncSchema
 
-__all__ = ["write_batch"]
+__all__ = ["remove_assets", "write_batch"]
 
 
 def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: BatchRows) -> Applied:
@@ -34,6 +35,23 @@ def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: 
             applied.vectors[key] = _write_table(connection, table, "vector_hash", batch.collection, asset_ids, wanted)
     _write_ledger(connection, schema.tables.ledger, batch, rows)
     _set_aside(connection, schema, batch, rows, applied)
+    return applied
+
+
+def remove_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
+    """Remove assets with everything that belongs to them, visiting the tables in the order of `write_batch`."""
+
+    def gone(table: Table) -> Counts:
+        return Counts(deleted=connection.execute(delete(table).where(of_assets(table, collection, asset_ids))).rowcount)
+
+    tables = schema.tables
+    applied = Applied(assets=gone(tables.assets))
+    for modality in sorted(MODALITIES):
+        applied.features[modality] = gone(schema.features[modality])
+        for entry in schema.catalogue.of(modality):
+            applied.vectors[modality, entry.vector_name] = gone(schema.vector_table(entry))
+    gone(tables.ledger)
+    gone(tables.quarantine)
     return applied
 
 
@@ -57,9 +75,8 @@ def _held_hashes(
 ) -> dict[FeatureKey, bytes]:
     found = connection.execute(
         select(table.c.asset_id, table.c.feature_id, table.c[hash_column]).where(
-            table.c.collection == collection, table.c.asset_id == text("ANY(:asset_ids)")
-        ),
-        {"asset_ids": list(asset_ids)},
+            of_assets(table, collection, asset_ids)
+        )
     )
     return {(asset_id, feature_id): bytes(digest) for asset_id, feature_id, digest in found}
 
@@ -86,10 +103,7 @@ def _write_assets(connection: Connection, schema: SyncSchema, batch: Batch, asse
     table = schema.tables.assets
     wanted = {(asset.asset_id, ""): (asset.row_hash, _asset_row(batch.collection, asset)) for asset in batch.assets}
     found = connection.execute(
-        select(table.c.asset_id, table.c.row_hash).where(
-            table.c.collection == batch.collection, table.c.asset_id == text("ANY(:asset_ids)")
-        ),
-        {"asset_ids": list(asset_ids)},
+        select(table.c.asset_id, table.c.row_hash).where(of_assets(table, batch.collection, asset_ids))
     )
     diff = diff_table(wanted, {(asset_id, ""): bytes(digest) for asset_id, digest in found})
     _send(connection, table, diff)
