@@ -5,6 +5,7 @@ from connector._destination import (
     Applied,
     Batch,
     Counts,
+    Delivery,
     Destination,
     IndexBuild,
     Known,
@@ -13,7 +14,9 @@ from connector._destination import (
     SearchAnswer,
     SearchQuery,
     Status,
+    StoredAssets,
     TableStatus,
+    Visibility,
 )
 from connector._engine import Progress, run_sync, sync
 from connector._errors import (
@@ -65,6 +68,7 @@ __all__ = [
     "Counts",
     "CredentialsError",
     "DeleteGuard",
+    "Delivery",
     "DenseVector",
     "Destination",
     "DestinationError",
@@ -98,6 +102,7 @@ __all__ = [
     "Status",
     "StopError",
     "Storage",
+    "StoredAssets",
     "Summary",
     "SyncSettings",
     "TableStatus",
@@ -105,6 +110,7 @@ __all__ = [
     "Vector",
     "VectorMapping",
     "VectorferryError",
+    "Visibility",
     "canonical_json",
     "destination_settings",
     "list_collections",

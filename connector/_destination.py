@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from connector._mapping import SchemaMapping
 from connector._records import Modality, Rejected, Vector
@@ -18,6 +18,7 @@ __all__ = [
     "Applied",
     "Batch",
     "Counts",
+    "Delivery",
     "Destination",
     "IndexBuild",
     "Known",
@@ -26,7 +27,9 @@ __all__ = [
     "SearchAnswer",
     "SearchQuery",
     "Status",
+    "StoredAssets",
     "TableStatus",
+    "Visibility",
 ]
 
 
@@ -143,6 +146,38 @@ class IndexBuild:
 
 
 @dataclass(frozen=True, slots=True)
+class Visibility:
+    """How far one place of a destination (``index/namespace``) has been written, and how far queries see it.
+
+    Both are the store's own sequence numbers, which grow with every write; `visible` is None when it was not asked.
+    """
+
+    place: str
+    written: int
+    visible: int | None = None
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether a query sees everything that was written."""
+        return self.visible is not None and self.visible >= self.written
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What writing has cost since the destination was opened, and whether queries see it.
+
+    `bytes` are those of request bodies; `write_units` an estimate of what the store will bill. All zero and empty for
+    a destination that is not metered and whose commits are seen at once.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+    write_units: int = 0
+    places: list[Visibility] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class SearchQuery:
     """Nearest features of one modality under one named vector; `like` is a feature id, else `vector` is given."""
 
@@ -212,6 +247,10 @@ class Destination(Protocol):
     def build_indexes(self) -> Sequence[IndexBuild]:
         """Build the vector indexes that are due; nothing when all are there and valid."""
 
+    def delivered(self, wait: float = 0) -> Delivery:
+        """What writing has cost since this was opened, and how far queries see what this wrote: as it is known now,
+        or after waiting up to `wait` seconds for queries to see all of it."""
+
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
 
@@ -223,3 +262,15 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Release connections. Safe to call twice."""
+
+
+@runtime_checkable
+class StoredAssets(Protocol):
+    """What a destination also provides when other destinations can be filled from it."""
+
+    def stored_collections(self) -> Sequence[str]:
+        """The collections that it holds assets of. `prepare` comes first."""
+
+    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
+        """These assets with all their features and vectors, as they would be applied, streamed. Vectors (and their
+        hashes) are as they are stored, which may be less precise than the source had them."""

@@ -13,6 +13,7 @@ from connector._destination import (
     Applied,
     Batch,
     Counts,
+    Delivery,
     IndexBuild,
     Known,
     LoadedAsset,
@@ -119,6 +120,10 @@ class MemoryDestination:
     def build_indexes(self) -> Sequence[IndexBuild]:
         """There are none."""
         return []
+
+    def delivered(self, wait: float = 0) -> Delivery:  # noqa: ARG002
+        """Nothing is metered, and everything is seen at once."""
+        return Delivery()
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Self
 
 from connector._destination import Destination
+from connector._mapping import SchemaMapping
 from connector._settings_base import Settings
 from connector._source import Source
 
@@ -36,3 +39,16 @@ class DestinationSettings(Settings, ABC):
     @abstractmethod
     def open(self, sync_name: str) -> Destination:
         """A destination with these settings for the sync of this name, every ``${NAME}`` already resolved."""
+
+    def beside(self, others: Sequence[DestinationSettings]) -> Self:  # noqa: ARG002
+        """These settings once it is known which `others` the sync has. For a destination that keeps its ledger in
+        another one; most don't care. ``${NAME}`` is not resolved yet."""
+        return self
+
+    def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:  # noqa: ARG002
+        """The named vectors that get an index of their own here, as far as that is known before a run.
+
+        Dagster shows each as an asset beside the modality tables. Empty for a destination whose vectors are in these
+        tables.
+        """
+        return ()

@@ -80,6 +80,8 @@ class Reason(StrEnum):
     BAD_VALUE = "bad_value"  # a field that does not fit its typed column
     UNKNOWN_MODALITY = "unknown_modality"
     DUPLICATE_ID = "duplicate_id"  # the same feature id twice in one asset
+    ZERO_VECTOR = "zero_vector"  # all numbers are zero, and the destination takes no such vector
+    TOO_LARGE = "too_large"  # more than the destination takes in one record
     UNREADABLE = "unreadable"  # the source never gave a usable answer for this asset
     REFUSED = "refused"  # the store refused it, in its own words
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, StringConstraints
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
 from connector._errors import ConfigurationError
@@ -70,6 +70,15 @@ class SyncSettings(Settings):
     deletes: DeleteGuard = DeleteGuard()
     schedule: str | None = Field(default=None, description="cron expression, used by Dagster only")
     _where: str = PrivateAttr(default="configuration")
+
+    @field_validator("destinations")
+    @classmethod
+    def _destinations_know_each_other(
+        cls, destinations: tuple[DestinationSettings, ...]
+    ) -> tuple[DestinationSettings, ...]:
+        return tuple(
+            each.beside([*destinations[:place], *destinations[place + 1 :]]) for place, each in enumerate(destinations)
+        )
 
     def model_post_init(self, context: Any, /) -> None:
         """Remember the place that the validation context names."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from connector import (
     Applied,
     Batch,
+    Delivery,
     DestinationError,
     IndexBuild,
     Known,
@@ -111,6 +112,10 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._translated():
             return list(build_due_indexes(schema, self._index_memory_mb))
+
+    def delivered(self, wait: float = 0) -> Delivery:  # noqa: ARG002
+        """Nothing is metered, and a commit is seen at once."""
+        return Delivery()
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
