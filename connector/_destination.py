@@ -199,10 +199,10 @@ class SearchAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """One table (or index) of a destination. `collections` holds rows per collection."""
+    """One table, or one index of all modalities (`modality` None). `collections` holds rows per collection."""
 
     name: str
-    modality: Modality
+    modality: Modality | None
     vector_name: str | None
     rows: int
     collections: Mapping[str, int]
