@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from connector._destination import Applied, IndexBuild
+from connector._destination import Applied, Delivery, IndexBuild
 from connector._source import Usage
 
 __all__ = ["CollectionSummary", "DestinationSummary", "Summary"]
@@ -53,7 +53,7 @@ class DestinationSummary:
     """What one destination was given; `error` is set when it gave up while others went on.
 
     `replaced_nul` counts characters that no store can hold, and that were replaced by U+FFFD. `applied.rejected`
-    holds the first 100 only.
+    holds the first 100 only. `delivery` is what the destination said at the end of the run.
     """
 
     applied: Applied = field(default_factory=Applied)
@@ -62,6 +62,7 @@ class DestinationSummary:
     quarantined: int = 0
     replaced_nul: int = 0
     error: str | None = None
+    delivery: Delivery = field(default_factory=Delivery)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -72,6 +73,7 @@ class DestinationSummary:
             "quarantined": self.quarantined,
             "rejected": [asdict(record) for record in self.applied.rejected],
             "replaced_nul": self.replaced_nul,
+            "delivery": asdict(self.delivery),
             "error": self.error,
         }
 
@@ -100,7 +102,8 @@ class Summary:
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,
                           rejected [{asset_id, feature_id, modality, reason, detail}] (this run's first 100),
-                          replaced_nul, error
+                          replaced_nul, error,
+                          delivery {requests, retries, bytes, write_units, places [{place, written, visible}]}
             notes         every note and error, one text each
 
         ``<counts>`` is ``{inserted, updated, unchanged, deleted, quarantined}``. Vectors of assets that were not read

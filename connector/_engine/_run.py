@@ -15,10 +15,11 @@ from connector._config import resolve
 from connector._destination import Destination
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._collection import CollectionRun, Job
+from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._progress import ProgressCallback
-from connector._errors import ConfigurationError, CredentialsError, DestinationError, SourceError, VectorferryError
+from connector._errors import ConfigurationError, CredentialsError, SourceError, VectorferryError
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Modality
 from connector._settings import BatchLimits, DeleteGuard, SyncSettings
@@ -32,7 +33,7 @@ LISTS_MISSED_WHEN_DOWN: Final = 3
 ALL: frozenset[Modality] = frozenset(MODALITIES)
 
 
-async def sync(
+async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     source: Source,
     destinations: Sequence[Destination],
     *,
@@ -43,12 +44,16 @@ async def sync(
     batch: BatchLimits | None = None,
     deletes: DeleteGuard | None = None,
     progress: ProgressCallback | None = None,
+    wait_visible: float = 0,
 ) -> Summary:
     """Make every destination hold what the source holds of these collections (None: all of the source's).
 
     Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
     that fails is left out from then on and named in the summary, and so is a collection that cannot be read. Source
     and destinations stay open; each destination is used from one thread, which has ended when this returns.
+
+    In the end it waits up to `wait_visible` seconds for queries to see what was written; a destination where they
+    don't is named in the summary.
 
     Raises `SourceError` when no collection can be read, `CredentialsError` when the source refuses the key, the
     destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
@@ -64,12 +69,12 @@ async def sync(
         await _prepare(lanes, mapping or SchemaMapping())
         job = Job(source, lanes, loader, deletes or DeleteGuard(), progress)
         await _run_collections(job, await source.collections() if collections is None else collections, summary)
-        await asyncio.gather(*(_finish(lane, list(summary.collections)) for lane in lanes))
-        _raise_when_all_failed(lanes)
+        await asyncio.gather(*(finish(lane, list(summary.collections), wait_visible) for lane in lanes))
+        raise_when_all_failed(lanes)
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
     used = {key: value - before[key] for key, value in asdict(source.usage).items()}
-    summary.usage, summary.seconds, summary.exit_code = Usage(**used), time.monotonic() - started, _exit_code(summary)
+    summary.usage, summary.seconds, summary.exit_code = Usage(**used), time.monotonic() - started, exit_code(summary)
     return summary
 
 
@@ -80,6 +85,7 @@ def run_sync(
     modalities: frozenset[Modality] = ALL,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
+    wait_visible: float = 0,
 ) -> Summary:
     """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
 
@@ -91,7 +97,7 @@ def run_sync(
         for each in resolved.destinations:
             destinations.append(each.open(resolved.name))
             stack.callback(destinations[-1].close)
-        return asyncio.run(_opened(resolved, destinations, collections, modalities, progress))
+        return asyncio.run(_opened(resolved, destinations, collections, modalities, progress, wait_visible))
 
 
 async def _opened(
@@ -100,6 +106,7 @@ async def _opened(
     collections: Sequence[str] | None,
     modalities: frozenset[Modality],
     progress: ProgressCallback | None,
+    wait_visible: float,
 ) -> Summary:
     source = settings.source.open()
     try:
@@ -113,6 +120,7 @@ async def _opened(
             batch=settings.batch,
             deletes=settings.deletes,
             progress=progress,
+            wait_visible=wait_visible,
         )
     finally:
         await source.aclose()
@@ -120,7 +128,7 @@ async def _opened(
 
 async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
     await asyncio.gather(*(lane.call(partial(lane.destination.prepare, mapping)) for lane in lanes))
-    _raise_when_all_failed(lanes)
+    raise_when_all_failed(lanes)
 
 
 async def _run_collections(job: Job, collections: Sequence[str], summary: Summary) -> None:
@@ -146,7 +154,7 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
                 raise errors[-unlisted] from error
         else:
             unlisted = 0
-        _raise_when_all_failed(job.lanes)
+        raise_when_all_failed(job.lanes)
     if errors and len(errors) == len(wanted):
         raise errors[0]
 
@@ -156,32 +164,5 @@ def _check_collection(collection: str) -> None:
         raise SourceError(f"the collection id {collection[:80]!r} {problem}: it cannot be synced")
 
 
-async def _finish(lane: Lane, collections: Sequence[str]) -> None:
-    if built := await lane.call(lane.destination.build_indexes):
-        lane.summary.indexes.extend(built)
-    for collection in collections:
-        lane.summary.quarantined += await lane.call(partial(lane.destination.quarantined, collection)) or 0
-
-
-def _raise_when_all_failed(lanes: Sequence[Lane]) -> None:
-    errors = {lane.name: lane.error for lane in lanes if lane.error}
-    if not lanes or len(errors) < len(lanes):
-        return
-    first = next(iter(errors.values()))
-    if len(errors) == 1:
-        raise first
-    told = "; ".join(f"{name}: {error}" for name, error in errors.items())
-    raise DestinationError(f"every destination failed. {told}") from first
-
-
 def _repeated(names: Sequence[str]) -> str | None:
     return next((name for name in names if names.count(name) > 1), None)
-
-
-def _exit_code(summary: Summary) -> int:
-    destinations, collections = summary.destinations.values(), summary.collections.values()
-    if any(each.error for each in destinations) or any(each.error for each in collections):
-        return 1
-    if any(each.refused for each in collections):
-        return 4
-    return 3 if any(each.quarantined for each in destinations) else 0

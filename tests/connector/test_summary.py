@@ -9,6 +9,7 @@ from connector import (
     Applied,
     CollectionSummary,
     Counts,
+    Delivery,
     DestinationSummary,
     IndexBuild,
     Modality,
@@ -16,6 +17,7 @@ from connector import (
     Rejected,
     Summary,
     Usage,
+    Visibility,
 )
 
 NOTHING = {"inserted": 0, "updated": 0, "unchanged": 0, "deleted": 0, "quarantined": 0}
@@ -29,10 +31,11 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
         rejected=[Rejected("a1", Reason.NOT_FINITE, "NaN", "f1", "video")],
     )
     index = IndexBuild("video__a", "video__a_hnsw", "hnsw", 10, 0.5)
+    delivery = Delivery(5, 1, 900, 6, [Visibility("i/n", 12, 9)])
     summary = Summary(
         "media",
         {"c": CollectionSummary(9, 5, 4, ["p"], ["f"], 1, 1, complete=True, refused=True, note="refused", error="503")},
-        {"store": DestinationSummary(applied, {"c": applied}, [index], 7, 8, "gone")},
+        {"store": DestinationSummary(applied, {"c": applied}, [index], 7, 8, "gone", delivery)},
         Usage(requests=3, retries=2, bytes=1),
         seconds=1.23456,
         exit_code=1,
@@ -78,6 +81,13 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                     }
                 ],
                 "replaced_nul": 8,
+                "delivery": {
+                    "requests": 5,
+                    "retries": 1,
+                    "bytes": 900,
+                    "write_units": 6,
+                    "places": [{"place": "i/n", "written": 12, "visible": 9}],
+                },
                 "error": "gone",
             }
         },

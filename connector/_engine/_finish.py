@@ -1,0 +1,83 @@
+"""The end of a run: index work, what queries see, the quarantine's size, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from connector._destination import Delivery, Visibility
+from connector._engine._lane import Lane
+from connector._errors import DestinationError
+from connector._summary import Summary
+
+__all__ = ["exit_code", "finish", "raise_when_all_failed"]
+
+LONGEST_CALL: Final = 2.0
+"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
+
+PAUSE: Final = 0.05
+PLACES_NAMED: Final = 5
+
+
+async def finish(lane: Lane, collections: Sequence[str], wait_visible: float) -> None:
+    """Build the indexes that are due, count the quarantine, and wait until queries see what was written."""
+    if built := await lane.call(lane.destination.build_indexes):
+        lane.summary.indexes.extend(built)
+    for collection in collections:
+        lane.summary.quarantined += await lane.call(partial(lane.destination.quarantined, collection)) or 0
+    await _deliver(lane, wait_visible)
+
+
+def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
+    """Raise the error of the only destination, or a `DestinationError` that tells all of them."""
+    errors = {lane.name: lane.error for lane in lanes if lane.error}
+    if not lanes or len(errors) < len(lanes):
+        return
+    first = next(iter(errors.values()))
+    if len(errors) == 1:
+        raise first
+    told = "; ".join(f"{name}: {error}" for name, error in errors.items())
+    raise DestinationError(f"every destination failed. {told}") from first
+
+
+def exit_code(summary: Summary) -> int:
+    """What the summary amounts to: 0 done, 1 failed, 3 records in quarantine, 4 a guard refused."""
+    destinations, collections = summary.destinations.values(), summary.collections.values()
+    if any(each.error for each in destinations) or any(each.error for each in collections):
+        return 1
+    if any(each.refused for each in collections):
+        return 4
+    return 3 if any(each.quarantined for each in destinations) else 0
+
+
+async def _deliver(lane: Lane, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        delivery = await lane.call(partial(lane.destination.delivered, min(left, LONGEST_CALL)))
+        if delivery is None:
+            return
+        lane.summary.delivery = delivery
+        hidden = [place for place in delivery.places if not place.is_visible]
+        if not hidden or not left:
+            break
+        await asyncio.sleep(PAUSE)
+    if hidden and wait:
+        lane.summary.error = _not_visible(hidden, delivery, wait)
+
+
+def _not_visible(hidden: Sequence[Visibility], delivery: Delivery, wait: float) -> str:
+    named = ", ".join(map(_named, hidden[:PLACES_NAMED]))
+    more = f" and {len(hidden) - PLACES_NAMED:,} more" if len(hidden) > PLACES_NAMED else ""
+    return (
+        f"everything is written, but after {wait:g} s queries do not see all of it yet in {len(hidden):,} of "
+        f"{len(delivery.places):,} places: {named}{more}. Nothing is lost; they will, or wait longer next time."
+    )
+
+
+def _named(place: Visibility) -> str:
+    visible = "unknown" if place.visible is None else place.visible
+    return f"{place.place} (written {place.written}, visible {visible})"
