@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from connector._mapping import SchemaMapping
-from connector._records import Modality, Rejected, Vector
+from connector._records import MODALITIES, Modality, Rejected, Vector
 
 __all__ = [
     "Applied",
@@ -102,6 +102,17 @@ class Counts:
     deleted: int = 0
     quarantined: int = 0
 
+    def compare(self, before: bytes | None, after: bytes | None) -> None:
+        """Count one record by its hash before and after; None where it was not there, or is gone."""
+        if before is None:
+            self.inserted += 1
+        elif after is None:
+            self.deleted += 1
+        elif before == after:
+            self.unchanged += 1
+        else:
+            self.updated += 1
+
     def __iadd__(self, other: Counts) -> Counts:
         self.inserted += other.inserted
         self.updated += other.updated
@@ -123,6 +134,14 @@ class Applied:
     features: dict[Modality, Counts] = field(default_factory=dict)
     vectors: dict[tuple[Modality, str], Counts] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
+
+    def set_aside(self, record: Rejected) -> None:
+        """Name and count a record that was put into quarantine."""
+        self.rejected.append(record)
+        if record.feature_id and record.modality in MODALITIES:
+            self.features.setdefault(Modality(record.modality), Counts()).quarantined += 1
+        else:
+            self.assets.quarantined += 1
 
     def __iadd__(self, other: Applied) -> Applied:
         self.assets += other.assets

@@ -163,8 +163,7 @@ class MemoryDestination:
             del quarantine[key]
         for record in (*batch.rejected, *(record for asset in batch.assets for record in asset.rejected)):
             quarantine[record.asset_id, record.feature_id] = record
-            applied.rejected.append(record)
-            _counts_of(applied, record).quarantined += 1
+            applied.set_aside(record)
 
     def _features(self, modality: Modality) -> list[LoadedFeature]:
         assets = [asset for held in self.assets.values() for asset in held.values()]
@@ -184,7 +183,7 @@ def _entry(asset: LoadedAsset, modalities: frozenset[Modality], old: Known | Non
 
 
 def _count(applied: Applied, old: LoadedAsset | None, new: LoadedAsset | None, modalities: frozenset[Modality]) -> None:
-    _change(applied.assets, old.row_hash if old else None, new.row_hash if new else None)
+    applied.assets.compare(old.row_hash if old else None, new.row_hash if new else None)
     before, after = _hashes(old, modalities), _hashes(new, modalities)
     for key in before.keys() | after.keys():
         modality, name, _ = key
@@ -192,18 +191,7 @@ def _count(applied: Applied, old: LoadedAsset | None, new: LoadedAsset | None, m
             counts = applied.features.setdefault(modality, Counts())
         else:
             counts = applied.vectors.setdefault((modality, name), Counts())
-        _change(counts, before.get(key), after.get(key))
-
-
-def _change(counts: Counts, before: bytes | None, after: bytes | None) -> None:
-    if before is None:
-        counts.inserted += 1
-    elif after is None:
-        counts.deleted += 1
-    elif before == after:
-        counts.unchanged += 1
-    else:
-        counts.updated += 1
+        counts.compare(before.get(key), after.get(key))
 
 
 def _hashes(
@@ -213,12 +201,6 @@ def _hashes(
     features = [feature for feature in asset.features if feature.modality in modalities] if asset else []
     rows = {(f.modality, None, f.feature_id): f.row_hash for f in features}
     return rows | {(f.modality, name, f.feature_id): h for f in features for name, h in f.vector_hashes.items()}
-
-
-def _counts_of(applied: Applied, record: Rejected) -> Counts:
-    if not record.feature_id or record.modality not in MODALITIES:
-        return applied.assets
-    return applied.features.setdefault(Modality(record.modality), Counts())
 
 
 def _cosine_distance(one: DenseVector, other: DenseVector) -> float:

@@ -1,6 +1,6 @@
 """The HTTP client that every source shares, with its settings and errors."""
 
-from connector.http._address import segment
+from connector.http._address import check_base_url, segment
 from connector.http._client import ApiClient
 from connector.http._errors import NotFoundError, RefusedError, UnreadableError
 from connector.http._settings import ApiSourceSettings, ClientSettings, RetryPolicy
@@ -14,6 +14,7 @@ __all__ = [
     "RefusedError",
     "RetryPolicy",
     "UnreadableError",
+    "check_base_url",
     "one_line",
     "segment",
 ]
