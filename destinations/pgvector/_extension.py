@@ -10,6 +10,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from connector import DestinationError
 
+from .._postgres import check_encoding
+
 __all__ = ["enable_extension", "find_extension"]
 
 _MINIMUM_VERSION: Final = (0, 8)
@@ -39,12 +41,7 @@ def find_extension(connection: Connection, location: str) -> str:
 
 def enable_extension(connection: Connection, location: str) -> None:
     """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done, or text cannot be stored."""
-    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
-    if encoding != "UTF8":
-        raise DestinationError(
-            f"the database of Postgres at {location} has the encoding {encoding}, which cannot hold every text. "
-            "Create one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;"
-        )
+    check_encoding(connection, location)
     if connection.execute(_ENABLED).one_or_none() is not None:
         return
     connection.execute(_LOCK)  # several first runs may start together

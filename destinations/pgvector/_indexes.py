@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from connector import IndexBuild
 
 from ._catalogue import VectorEntry
-from ._database import Database
+from ._database import VectorDatabase
 from ._tables import SyncSchema
 
 __all__ = ["build_due_indexes"]
@@ -46,7 +46,7 @@ def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[Inde
 
 
 @contextmanager
-def _only_builder(database: Database, schema: str, entry: VectorEntry) -> Iterator[bool]:
+def _only_builder(database: VectorDatabase, schema: str, entry: VectorEntry) -> Iterator[bool]:
     """Whether nobody else builds this index, and will not while this lasts.
 
     The lock belongs to a transaction that does nothing else, which works behind a transaction pooler too.
@@ -58,12 +58,14 @@ def _only_builder(database: Database, schema: str, entry: VectorEntry) -> Iterat
         yield alone
 
 
-def _is_built(database: Database, schema: str, entry: VectorEntry) -> bool:
+def _is_built(database: VectorDatabase, schema: str, entry: VectorEntry) -> bool:
     with database.plain_transaction() as connection:
         return bool(connection.execute(_STATE, {"schema": schema, "index": entry.index}).scalar())
 
 
-def _build(database: Database, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int) -> Iterator[IndexBuild]:
+def _build(
+    database: VectorDatabase, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int
+) -> Iterator[IndexBuild]:
     started = time.monotonic()
     with database.plain_transaction() as connection:
         rows = _count(connection, schema, entry)
@@ -85,7 +87,7 @@ def _count(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> in
     return int(connection.execute(select(func.count()).select_from(schema.vector_table(entry))).scalar_one())
 
 
-def _create(database: Database, schema: str, entry: VectorEntry, settings: Mapping[str, str]) -> None:
+def _create(database: VectorDatabase, schema: str, entry: VectorEntry, settings: Mapping[str, str]) -> None:
     """Concurrently, so that nobody who writes or searches meanwhile waits; leftovers of a broken build go first."""
     name, extension = sql.Identifier(schema, entry.index), database.extension_schema
     build = sql.SQL(

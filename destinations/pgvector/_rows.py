@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
 
 from connector import (
     Batch,
@@ -17,15 +16,11 @@ from connector import (
     SchemaMapping,
 )
 
+from .._postgres import WantedRows
 from ._catalogue import Catalogue
-from ._diff import FeatureKey
 from ._storage import VectorLayout, check_vector, choose_layout
 
-__all__ = ["BatchRows", "Row", "WantedRows", "batch_rows", "first_layouts"]
-
-Row: TypeAlias = tuple[Any, ...]
-WantedRows: TypeAlias = dict[FeatureKey, tuple[bytes, Row]]
-"""By key: the hash that is compared, and the values in the order of the table's columns."""
+__all__ = ["BatchRows", "batch_rows", "first_layouts"]
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pgvector.sqlalchemy
@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     DateTime,
     Double,
     Index,
@@ -20,25 +19,20 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    and_,
-    any_,
     func,
-    literal,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from connector import ColumnMapping
 
+from .._postgres import ID, ledger_table, quarantine_table
 from ._storage import VectorLayout
 
-__all__ = ["FIXED_FEATURE_COLUMNS", "KEY_COLUMNS", "SyncTables", "feature_table", "of_assets", "vector_table"]
+__all__ = ["FIXED_FEATURE_COLUMNS", "KEY_COLUMNS", "SyncTables", "feature_table", "vector_table"]
 
 KEY_COLUMNS: Final = ("collection", "asset_id", "feature_id")
 FIXED_FEATURE_COLUMNS: Final = (*KEY_COLUMNS, "metadata", "extra", "row_hash")
-
-_ID: Final = Text(collation="C")
-"""Ids are compared byte by byte: no language's rules apply to them, and a load is 15 % faster without."""
 
 _COLUMN_TYPES: Final[Mapping[str, TypeEngine[Any]]] = {
     "text": Text(),
@@ -63,16 +57,10 @@ class SyncTables:
         self.schema = schema
         self.metadata = MetaData(schema=schema)
         self.assets = _assets(self.metadata)
-        self.ledger = _ledger(self.metadata)
+        self.ledger = ledger_table("_sync_ledger", self.metadata)
         self.modalities = _modalities(self.metadata)
         self.vectors = _vectors(self.metadata)
-        self.quarantine = _quarantine(self.metadata)
-
-
-def of_assets(table: Table, collection: str, asset_ids: Sequence[str]) -> ColumnElement[bool]:
-    """The rows of some assets of one collection. The ids are one parameter, however many they are."""
-    wanted = literal(list(asset_ids), ARRAY(Text))
-    return and_(table.c.collection == collection, table.c.asset_id == any_(wanted))
+        self.quarantine = quarantine_table("_sync_quarantine", self.metadata)
 
 
 def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) -> Table:
@@ -103,15 +91,15 @@ def vector_table(schema: str, name: str, layout: VectorLayout) -> Table:
 
 
 def _keys() -> list[Column[str]]:
-    return [Column(name, _ID, nullable=False) for name in KEY_COLUMNS]
+    return [Column(name, ID, nullable=False) for name in KEY_COLUMNS]
 
 
 def _assets(metadata: MetaData) -> Table:
     return Table(
         "assets",
         metadata,
-        Column("collection", _ID, nullable=False),
-        Column("asset_id", _ID, nullable=False),
+        Column("collection", ID, nullable=False),
+        Column("asset_id", ID, nullable=False),
         Column("modality", Text),
         Column("url", Text),
         Column("status", Text),
@@ -120,19 +108,6 @@ def _assets(metadata: MetaData) -> Table:
         Column("metadata", JSONB, nullable=False),
         Column("extra", JSONB, nullable=False),
         Column("row_hash", LargeBinary, nullable=False),
-        Column("synced_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-        PrimaryKeyConstraint("collection", "asset_id"),
-    )
-
-
-def _ledger(metadata: MetaData) -> Table:
-    return Table(
-        "_sync_ledger",
-        metadata,
-        Column("collection", _ID, nullable=False),
-        Column("asset_id", _ID, nullable=False),
-        Column("fingerprint", Text, nullable=False),
-        Column("features", JSONB, nullable=False, comment="features per synced modality; none is 0"),
         Column("synced_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         PrimaryKeyConstraint("collection", "asset_id"),
     )
@@ -162,19 +137,4 @@ def _vectors(metadata: MetaData) -> Table:
         Column("ef_construction", Integer, nullable=False),
         Column("sql_digest", Text, nullable=False, server_default=""),
         PrimaryKeyConstraint("modality", "vector_name"),
-    )
-
-
-def _quarantine(metadata: MetaData) -> Table:
-    return Table(
-        "_sync_quarantine",
-        metadata,
-        Column("collection", _ID, nullable=False),
-        Column("asset_id", _ID, nullable=False),
-        Column("feature_id", Text, nullable=False),
-        Column("modality", Text, nullable=False),
-        Column("reason", Text, nullable=False),
-        Column("detail", Text, nullable=False),
-        Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-        Index("_sync_quarantine_asset", "collection", "asset_id"),
     )

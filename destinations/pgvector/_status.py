@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Table, func, select
 
 from connector import MODALITIES, Status, TableStatus
 
-from ._quarantine import count_rejected
+from .._postgres import count_rejected
 from ._tables import SyncSchema
 
 __all__ = ["read_status"]

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, inspect, select, text, update
-from sqlalchemy.schema import CreateColumn, CreateSchema
+from sqlalchemy.schema import CreateColumn
 
 from connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, ModalityMapping, SchemaMapping
 
+from .._postgres import create_missing, driver_of, lock_ddl
 from ._catalogue import Catalogue, VectorEntry, names_exist, read_catalogue
-from ._database import Database, driver_of
+from ._database import VectorDatabase
 from ._schema import FIXED_FEATURE_COLUMNS, SyncTables, feature_table, vector_table
 from ._sql_layer import layer_digest, layer_exists, refresh_layer
 from ._storage import VectorLayout, layout_of
 
 __all__ = ["SyncSchema"]
 
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry ddl ' || :schema, 0))")
-
 
 class SyncSchema:
     """The schema of one sync: its fixed tables, its feature tables, and the catalogue of its named vectors."""
 
-    def __init__(self, database: Database, schema: str, mapping: SchemaMapping) -> None:
+    def __init__(self, database: VectorDatabase, schema: str, mapping: SchemaMapping) -> None:
         self.database = database
         self.name = schema
         self.mapping = mapping
@@ -37,8 +36,9 @@ class SyncSchema:
         """Make the schema and its tables, add columns, bring views and functions up to the mapping."""
         self.database.ensure_extension()
         with self.database.transaction() as connection:
-            connection.execute(_LOCK, {"schema": self.name})
-            self._create_missing(connection)
+            lock_ddl(connection, self.name)
+            features = (table.metadata for table in self.features.values())
+            create_missing(connection, self.name, self.tables.metadata, *features)
             self._record_table_names(connection)
             for modality in sorted(MODALITIES):  # in the order in which writers visit the tables
                 _extend(connection, self.features[modality], self.mapping.columns(modality))
@@ -64,7 +64,7 @@ class SyncSchema:
         if not missing:
             return
         with self.database.transaction() as connection:
-            connection.execute(_LOCK, {"schema": self.name})
+            lock_ddl(connection, self.name)
             self.catalogue = self._read_catalogue(connection)
             for modality, vector_name in missing:
                 if (modality, vector_name) not in self.catalogue:
@@ -78,13 +78,6 @@ class SyncSchema:
     def _read_catalogue(self, connection: Connection) -> Catalogue:
         bases = {modality: self.mapping.table(modality) for modality in MODALITIES}
         return read_catalogue(connection, self.tables, bases)
-
-    def _create_missing(self, connection: Connection) -> None:
-        if not inspect(connection).has_schema(self.name):
-            connection.execute(CreateSchema(self.name))
-        self.tables.metadata.create_all(connection)
-        for table in self.features.values():
-            table.metadata.create_all(connection)
 
     def _table_names(self, connection: Connection) -> dict[str, str]:
         modalities = self.tables.modalities

@@ -1,4 +1,4 @@
-"""Values as Postgres' binary wire format, made while they are being sent.
+"""Vectors in pgvector's binary wire format, made while they are being sent.
 
 Encoding here, and not in pgvector's own adapters, turns each array into bytes once, with numpy. The layouts are
 those of pgvector's ``*_recv`` functions: dense ``int16 dimension, int16 unused, elements``; sparse ``int32
@@ -8,23 +8,17 @@ dimension, int32 count, int32 unused, int32 indices, float4 values``; all big-en
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Final
 
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from connector import DenseVector, SparseVector, canonical_json
+from connector import DenseVector, SparseVector
 
+from .._postgres import Dumpers
 from ._storage import SPARSE_DIMENSION
 
-__all__ = ["dumper_for"]
-
-
-class _JsonbDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: Any) -> bytes:
-        return b"\x01" + canonical_json(obj)
+__all__ = ["VECTOR_DUMPERS"]
 
 
 class _VectorDumper(Dumper):
@@ -51,15 +45,8 @@ class _SparsevecDumper(Dumper):
         return b"".join((header, indices.astype(">i4").tobytes(), values.astype(">f4").tobytes()))
 
 
-_DUMPERS: dict[str, type[Dumper]] = {
-    "jsonb": _JsonbDumper,
+VECTOR_DUMPERS: Final[Dumpers] = {
     "vector": _VectorDumper,
     "halfvec": _HalfvecDumper,
     "sparsevec": _SparsevecDumper,
 }
-
-
-def dumper_for(type_name: str, oid: int) -> type[Dumper] | None:
-    """The dumper of a column type that psycopg does not write by itself, bound to the server's number for it."""
-    dumper = _DUMPERS.get(type_name)
-    return None if dumper is None else type(dumper.__name__, (dumper,), {"oid": oid})

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Table, delete, select, text
+from sqlalchemy import Connection, Table, select
 
 from connector import MODALITIES, Applied, Batch, Counts, LoadedAsset, Modality, Rejected
 
-from ._copy import copy_rows, upsert_rows
-from ._database import driver_of
-from ._diff import FeatureKey, TableDiff, diff_table
-from ._ledger import known_assets, ledger_hashes, ledger_rows
-from ._quarantine import replace_rejected
-from ._rows import BatchRows, Row, WantedRows
-from ._schema import of_assets
+from .._postgres import (
+    Row,
+    WantedRows,
+    delete_assets,
+    delete_keys,
+    diff_table,
+    held_hashes,
+    known_assets,
+    ledger_hashes,
+    ledger_rows,
+    of_assets,
+    replace_rejected,
+    send,
+)
+from ._rows import BatchRows
 from ._tables import SyncSchema
+from ._wire import VECTOR_DUMPERS
 
 __all__ = ["remove_assets", "write_batch"]
 
@@ -42,7 +51,7 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
     """Remove assets with everything that belongs to them, visiting the tables in the order of `write_batch`."""
 
     def gone(table: Table) -> Counts:
-        return Counts(deleted=connection.execute(delete(table).where(of_assets(table, collection, asset_ids))).rowcount)
+        return Counts(deleted=delete_assets(connection, table, collection, asset_ids))
 
     tables = schema.tables
     applied = Applied(assets=gone(tables.assets))
@@ -63,40 +72,10 @@ def _write_table(
     asset_ids: Sequence[str],
     wanted: WantedRows,
 ) -> Counts:
-    held = _held_hashes(connection, table, hash_column, collection, asset_ids)
-    diff = diff_table(wanted, held)
-    _send(connection, table, diff)
-    _delete_keys(connection, table, collection, diff.delete)
+    diff = diff_table(wanted, held_hashes(connection, table, hash_column, collection, asset_ids))
+    send(connection, table, diff, VECTOR_DUMPERS)
+    delete_keys(connection, table, collection, diff.delete)
     return diff.counts()
-
-
-def _held_hashes(
-    connection: Connection, table: Table, hash_column: str, collection: str, asset_ids: Sequence[str]
-) -> dict[FeatureKey, bytes]:
-    found = connection.execute(
-        select(table.c.asset_id, table.c.feature_id, table.c[hash_column]).where(
-            of_assets(table, collection, asset_ids)
-        )
-    )
-    return {(asset_id, feature_id): bytes(digest) for asset_id, feature_id, digest in found}
-
-
-def _send(connection: Connection, table: Table, diff: TableDiff[Row]) -> None:
-    driver = driver_of(connection)
-    if diff.insert:
-        copy_rows(driver, table, diff.insert)
-    if diff.update:
-        upsert_rows(driver, table, diff.update)
-
-
-def _delete_keys(connection: Connection, table: Table, collection: str, keys: Sequence[FeatureKey]) -> None:
-    if not keys:
-        return
-    gone = text("(asset_id, feature_id) IN (SELECT * FROM unnest(CAST(:assets AS text[]), CAST(:features AS text[])))")
-    connection.execute(
-        delete(table).where(table.c.collection == collection, gone),
-        {"assets": [asset for asset, _ in keys], "features": [feature for _, feature in keys]},
-    )
 
 
 def _write_assets(connection: Connection, schema: SyncSchema, batch: Batch, asset_ids: Sequence[str]) -> Counts:
@@ -106,13 +85,13 @@ def _write_assets(connection: Connection, schema: SyncSchema, batch: Batch, asse
         select(table.c.asset_id, table.c.row_hash).where(of_assets(table, batch.collection, asset_ids))
     )
     diff = diff_table(wanted, {(asset_id, ""): bytes(digest) for asset_id, digest in found})
-    _send(connection, table, diff)
+    send(connection, table, diff)
     return diff.counts()
 
 
 def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
     held = known_assets(connection, ledger, batch.collection, [asset.asset_id for asset in batch.assets])
-    _send(connection, ledger, diff_table(ledger_rows(batch, held, rows.per_asset), ledger_hashes(held)))
+    send(connection, ledger, diff_table(ledger_rows(batch, held, rows.per_asset), ledger_hashes(held)))
 
 
 def _asset_row(collection: str, asset: LoadedAsset) -> Row:

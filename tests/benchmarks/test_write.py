@@ -22,10 +22,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from connector import MODALITIES, Batch, Modality, SchemaMapping
 from destinations import PgvectorDestination
-from destinations.pgvector._copy import upsert_rows
+from destinations._postgres import parse_url, upsert_rows
 from destinations.pgvector._schema import vector_table
 from destinations.pgvector._storage import VectorLayout
-from destinations.pgvector._url import parse_url
+from destinations.pgvector._wire import VECTOR_DUMPERS
 
 from ..builders import asset, feature
 
@@ -146,7 +146,7 @@ class Contest:
 
             def upsert() -> None:
                 for start in range(0, ROWS, size):
-                    upsert_rows(connection, self._table, self._rows[start : start + size])
+                    upsert_rows(connection, self._table, self._rows[start : start + size], VECTOR_DUMPERS)
                     connection.commit()
 
             return seconds(upsert)

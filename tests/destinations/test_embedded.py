@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 
 from connector import DestinationError
 from destinations import EmbeddedPostgres
-from destinations.pgvector._url import parse_url
+from destinations._postgres import parse_url
 
 from .embedded_processes import OPEN, answers, held_elsewhere, moved, run_python, servers
 

@@ -11,7 +11,7 @@ import sqlalchemy.exc
 
 from connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping, VectorferryError
 from destinations import PgvectorDestination
-from destinations.pgvector._errors import translate
+from destinations._postgres import translate
 
 from ...urls import as_user, in_database
 
@@ -131,11 +131,11 @@ def test_a_server_that_answered_before_is_waited_for() -> None:
 def test_a_connection_that_ends_in_mid_work_is_retryable(postgres_url: str, schema: str) -> None:
     destination = PgvectorDestination(schema, postgres_url)
     destination.prepare(SchemaMapping())
-    database = destination._connected()
+    database = destination._server.database
     with psycopg.connect(postgres_url, autocommit=True) as admin:
 
         def work() -> None:
-            from destinations.pgvector._errors import translated
+            from destinations._postgres import translated
 
             with translated("here"), database.transaction() as connection:
                 admin.execute(

@@ -78,7 +78,7 @@ def test_what_another_process_is_building_is_left_to_it(
 def test_a_build_leaves_no_setting_on_its_connection(destination: PgvectorDestination) -> None:
     destination.apply(batch(asset("a", feature("f1"))))
     destination.build_indexes()
-    with destination._connected().plain_transaction() as connection:
+    with destination._server.database.plain_transaction() as connection:
         names = ["maintenance_work_mem", "statement_timeout", "max_parallel_maintenance_workers", "search_path"]
         changed = connection.exec_driver_sql(
             "SELECT name FROM pg_settings WHERE name = ANY(%(names)s) AND setting <> reset_val", {"names": names}

@@ -9,7 +9,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Column, Table
 
-from ._wire import dumper_for
+from ._diff import Row
+from ._wire import NO_DUMPERS, Dumpers, JsonbDumper, bound
 
 __all__ = ["copy_rows", "upsert_rows"]
 
@@ -18,16 +19,16 @@ _STAGE: Final = "vectorferry_stage"
 _Driver = psycopg.Connection[tuple[object, ...]]
 
 
-def copy_rows(driver: _Driver, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+def copy_rows(driver: _Driver, table: Table, rows: Sequence[Row], dumpers: Dumpers = NO_DUMPERS) -> None:
     """COPY rows straight into a table; none of their keys may be there yet.
 
     Values come in the order of the table's columns. Measured with 20,000 × 1024-d: 1.8 times as fast as staging
     them, and a key that another writer put there meanwhile fails the transaction, which is then tried again.
     """
-    _copy(driver, sql.Identifier(str(table.schema), table.name), table, rows)
+    _copy(driver, sql.Identifier(str(table.schema), table.name), table, rows, dumpers)
 
 
-def upsert_rows(driver: _Driver, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+def upsert_rows(driver: _Driver, table: Table, rows: Sequence[Row], dumpers: Dumpers = NO_DUMPERS) -> None:
     """COPY rows into a staging table, then insert or update in one statement."""
     stage, target = sql.Identifier(_STAGE), sql.Identifier(str(table.schema), table.name)
     columns, keys = _names(_columns(table)), _names(_keys(table))
@@ -37,7 +38,7 @@ def upsert_rows(driver: _Driver, table: Table, rows: Sequence[tuple[Any, ...]]) 
             stage, columns, target
         )
     )
-    _copy(driver, stage, table, rows)
+    _copy(driver, stage, table, rows, dumpers)
     driver.execute(
         sql.SQL("INSERT INTO {} ({}) SELECT * FROM {} ON CONFLICT ({}) DO UPDATE SET {}").format(
             target, columns, stage, keys, assignments
@@ -51,14 +52,14 @@ def _assignment(column: Column[Any]) -> sql.Composed:
     return sql.SQL(template).format(sql.Identifier(column.name))
 
 
-def _copy(driver: _Driver, into: sql.Composable, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+def _copy(driver: _Driver, into: sql.Composable, table: Table, rows: Sequence[Row], dumpers: Dumpers) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, _names(_columns(table)))
     types = _column_types(driver, table)
+    known: Dumpers = {"jsonb": JsonbDumper, **dumpers}
     with driver.cursor() as cursor:
         for type_name, oid in set(types.values()):
-            dumper = dumper_for(type_name, oid)
-            if dumper is not None:
-                cursor.adapters.register_dumper(None, dumper)
+            if type_name in known:
+                cursor.adapters.register_dumper(None, bound(known[type_name], oid))
         with cursor.copy(statement) as copy:
             copy.set_types([types[name][1] for name in _columns(table)])
             for row in rows:

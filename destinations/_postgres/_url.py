@@ -9,22 +9,24 @@ from connector import ConfigurationError
 
 __all__ = ["parse_url", "shown"]
 
-_EXAMPLE = (
-    "the `url` of a pgvector destination is no database address; write postgresql://user:password@host:5432/database"
-)
 _SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 
 
-def parse_url(text: str) -> URL:
-    """An address for SQLAlchemy with psycopg. Raises `ConfigurationError`, without repeating the address."""
+def parse_url(text: str, key: str = "the `url`") -> URL:
+    """An address for SQLAlchemy with psycopg; `key` is what an error calls it.
+
+    Raises `ConfigurationError`, without repeating the address.
+    """
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ConfigurationError(_EXAMPLE) from None
+        raise ConfigurationError(
+            f"{key} is no database address; write postgresql://user:password@host:5432/database"
+        ) from None
     if url.drivername not in _SCHEMES:
-        raise ConfigurationError("the `url` of a pgvector destination starts with postgresql://")
+        raise ConfigurationError(f"{key} starts with postgresql://")
     if "@" in (url.host or ""):
-        raise ConfigurationError("the `url` of a pgvector destination has two @: write one in a password as %40")
+        raise ConfigurationError(f"{key} has two @: write one in a password as %40")
     return url.set(drivername="postgresql+psycopg")
 
 

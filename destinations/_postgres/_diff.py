@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from connector import Counts
 
-__all__ = ["FeatureKey", "TableDiff", "diff_table"]
+__all__ = ["FeatureKey", "Row", "TableDiff", "WantedRows", "diff_table"]
 
 FeatureKey: TypeAlias = tuple[str, str]
 """Asset id and feature id, within one collection."""
 
-Row = TypeVar("Row")
+Row: TypeAlias = tuple[Any, ...]
+WantedRows: TypeAlias = dict[FeatureKey, tuple[bytes, Row]]
+"""By key: the hash that is compared, and the values in the order of the table's columns."""
+
+SomeRow = TypeVar("SomeRow")
 
 
 @dataclass(slots=True)
-class TableDiff(Generic[Row]):
+class TableDiff(Generic[SomeRow]):
     """Rows to insert and to update, sorted by key; keys to delete; and how many stay as they are."""
 
-    insert: list[Row] = field(default_factory=list)
-    update: list[Row] = field(default_factory=list)
+    insert: list[SomeRow] = field(default_factory=list)
+    update: list[SomeRow] = field(default_factory=list)
     delete: list[FeatureKey] = field(default_factory=list)
     unchanged: int = 0
 
@@ -30,12 +34,14 @@ class TableDiff(Generic[Row]):
         return Counts(len(self.insert), len(self.update), self.unchanged, len(self.delete))
 
 
-def diff_table(wanted: Mapping[FeatureKey, tuple[bytes, Row]], held: Mapping[FeatureKey, bytes]) -> TableDiff[Row]:
+def diff_table(
+    wanted: Mapping[FeatureKey, tuple[bytes, SomeRow]], held: Mapping[FeatureKey, bytes]
+) -> TableDiff[SomeRow]:
     """Compare the rows a batch wants with the hashes the table holds for the same assets.
 
     Keys are visited in sorted order, so that two writers take row locks in the same order.
     """
-    diff: TableDiff[Row] = TableDiff()
+    diff: TableDiff[SomeRow] = TableDiff()
     for key in sorted(wanted):
         digest, row = wanted[key]
         if key not in held:

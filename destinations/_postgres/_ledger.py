@@ -8,9 +8,8 @@ from sqlalchemy import Connection, Table, select, union
 
 from connector import Batch, Known, Modality, canonical_json
 
-from ._diff import FeatureKey
-from ._rows import WantedRows
-from ._schema import SyncTables, of_assets
+from ._diff import FeatureKey, WantedRows
+from ._tables import of_assets
 
 __all__ = ["held_asset_ids", "known_assets", "ledger_hashes", "ledger_rows"]
 
@@ -27,10 +26,9 @@ def known_assets(
     return {asset_id: _known(fingerprint, features) for asset_id, fingerprint, features in rows}
 
 
-def held_asset_ids(connection: Connection, tables: SyncTables, collection: str) -> Iterator[str]:
-    """Every asset of a collection, also those that only ever reached the quarantine, from a server-side cursor."""
-    each = (tables.ledger, tables.quarantine)
-    statement = union(*(select(table.c.asset_id).where(table.c.collection == collection) for table in each))
+def held_asset_ids(connection: Connection, tables: Sequence[Table], collection: str) -> Iterator[str]:
+    """Every asset of a collection that one of these tables names, from a server-side cursor."""
+    statement = union(*(select(table.c.asset_id).where(table.c.collection == collection) for table in tables))
     yield from connection.execution_options(yield_per=10_000).execute(statement).scalars()
 
 

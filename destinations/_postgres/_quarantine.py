@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, ins
 
 from connector import MODALITIES, Batch, Rejected
 
-from ._schema import of_assets
+from ._tables import of_assets
 
 __all__ = ["count_rejected", "replace_rejected"]
 

@@ -1,0 +1,50 @@
+"""Keeping books in a Postgres: what the pgvector destination and the Pinecone manifest have in common."""
+
+from ._copy import copy_rows, upsert_rows
+from ._database import Database, driver_of
+from ._ddl import check_encoding, create_missing, lock_ddl
+from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
+from ._errors import translate, translated
+from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows
+from ._quarantine import count_rejected, replace_rejected
+from ._server import PostgresServer
+from ._tables import ID, ledger_table, of_assets, quarantine_table
+from ._url import parse_url, shown
+from ._wire import NO_DUMPERS, Dumpers
+from ._writing import delete_assets, delete_keys, held_hashes, send
+
+__all__ = [
+    "ID",
+    "NO_DUMPERS",
+    "Database",
+    "Dumpers",
+    "FeatureKey",
+    "PostgresServer",
+    "Row",
+    "TableDiff",
+    "WantedRows",
+    "check_encoding",
+    "copy_rows",
+    "count_rejected",
+    "create_missing",
+    "delete_assets",
+    "delete_keys",
+    "diff_table",
+    "driver_of",
+    "held_asset_ids",
+    "held_hashes",
+    "known_assets",
+    "ledger_hashes",
+    "ledger_rows",
+    "ledger_table",
+    "lock_ddl",
+    "of_assets",
+    "parse_url",
+    "quarantine_table",
+    "replace_rejected",
+    "send",
+    "shown",
+    "translate",
+    "translated",
+    "upsert_rows",
+]

@@ -1,0 +1,74 @@
+"""Which Postgres is meant: an address, or an embedded one that starts when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from sqlalchemy.engine import URL
+
+from .._embedded import EmbeddedPostgres
+from ._database import Database
+from ._errors import translated
+from ._url import parse_url, shown
+
+__all__ = ["PostgresServer"]
+
+SomeDatabase = TypeVar("SomeDatabase", bound=Database)
+
+
+class PostgresServer(Generic[SomeDatabase]):
+    """A server that nothing is asked of before its `database` is.
+
+    Args:
+        url: its address; None starts the embedded Postgres in `directory`.
+        directory: the data directory of the embedded Postgres.
+        connect: makes the database of an address; its second argument is `location`.
+        key: what an error calls the address, as in "the `url` of a pgvector destination".
+
+    Raises:
+        ConfigurationError: `url` is no database address.
+    """
+
+    def __init__(self, url: str | None, directory: Path, connect: Callable[[URL, str], SomeDatabase], key: str) -> None:
+        self._url = parse_url(url, key) if url is not None else None
+        self._directory = directory.absolute()
+        self._connect = connect
+        self._embedded: EmbeddedPostgres | None = None
+        self._database: SomeDatabase | None = None
+
+    @property
+    def location(self) -> str:
+        """Which server is meant, without secrets."""
+        return shown(self._url) if self._url is not None else f"embedded, in {self._directory}"
+
+    @property
+    def has_never_run(self) -> bool:
+        """Whether it is an embedded one whose directory has not been made yet, so that it holds nothing."""
+        return self._url is None and not self._directory.exists()
+
+    @property
+    def database(self) -> SomeDatabase:
+        """Its connections; the embedded server is started for the first of them."""
+        if self._database is None:
+            url = self._url
+            if url is None:
+                self._embedded = EmbeddedPostgres(self._directory)
+                url = parse_url(self._embedded.url)
+            self._database = self._connect(url, self.location)
+        return self._database
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Let no database error of this server out raw."""
+        return translated(self.location, lambda: self._database is not None and self._database.answered)
+
+    def close(self) -> None:
+        """Close the connections, and let go of the embedded server."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        if self._embedded is not None:
+            self._embedded.close()
+            self._embedded = None
