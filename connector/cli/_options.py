@@ -7,12 +7,26 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "ConfigFile", "SyncName"]
+from connector._settings import SyncSettings
+
+__all__ = ["DEFAULT_CONFIG", "AllowDeletes", "AsJson", "ConfigFile", "SyncName", "allowing_deletes"]
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The sync's configuration.")]
 SyncName = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Which sync, where the file describes several.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+AllowDeletes = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", min=0, max=1, help="Allow up to this share of a collection to be deleted."),
+]
 
 DEFAULT_CONFIG = Path("vectorferry.yaml")
+
+
+def allowing_deletes(settings: SyncSettings, share: float | None) -> SyncSettings:
+    """The settings with this share in the delete guard, unless it is None."""
+    if share is None:
+        return settings
+    guard = settings.deletes.model_copy(update={"max_share": share})
+    return settings.model_copy(update={"deletes": guard})

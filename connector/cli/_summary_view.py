@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connector._destination import Applied, Counts
+from connector._destination import Applied, Counts, Delivery
 from connector._records import MODALITIES
+from connector._source import Usage
 from connector._summary import CollectionSummary, DestinationSummary, Summary
 from connector.cli._console import plain
 from connector.cli._tables import cell, counted, make_table, megabytes
@@ -55,6 +56,8 @@ def _show_destination(name: str, destination: DestinationSummary, when_idle: str
         console.print(
             Text(f"{name}: {counted(len(destination.indexes), 'vector index', 'es')} built in {seconds:.1f} s")
         )
+    if destination.delivery.requests:
+        console.print(Text(f"{name}: {_delivery_line(destination.delivery)}"))
 
 
 def _table(name: str, rows: Sequence[tuple[str, Counts]]) -> Table:
@@ -85,10 +88,28 @@ def _collection_lines(collections: Mapping[str, CollectionSummary]) -> Iterator[
         yield f"… and {len(collections) - COLLECTIONS_SHOWN:,} more collections"
 
 
-def _usage_line(summary: Summary) -> str:
-    usage = summary.usage
+def _delivery_line(delivery: Delivery) -> str:
+    units = f", about {counted(delivery.write_units, 'write unit')}" if delivery.write_units else ""
+    sent = f"{_requests(delivery)}, {megabytes(delivery.bytes)} sent{units}"
+    return f"{sent}; {seen}" if (seen := _visibility(delivery)) else sent
+
+
+def _visibility(delivery: Delivery) -> str | None:
+    """Whether queries see it, or None where nobody asked."""
+    places = delivery.places
+    if not places or any(place.visible is None for place in places):
+        return None
+    hidden = sum(not place.is_visible for place in places)
+    return f"not yet visible to queries in {hidden:,} of {len(places):,} namespaces" if hidden else "visible to queries"
+
+
+def _requests(usage: Usage | Delivery) -> str:
     retried = f", {usage.retries:,} of them retries" if usage.retries else ""
-    return f"{counted(usage.requests, 'request')}{retried}, {megabytes(usage.bytes)} read, {summary.seconds:.1f} s"
+    return f"{counted(usage.requests, 'request')}{retried}"
+
+
+def _usage_line(summary: Summary) -> str:
+    return f"{_requests(summary.usage)}, {megabytes(summary.usage.bytes)} read, {summary.seconds:.1f} s"
 
 
 def _warnings(summary: Summary) -> Iterator[str]:

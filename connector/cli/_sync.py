@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from connector._records import MODALITIES, Modality
-from connector._settings import SyncSettings
 from connector.cli._console import print_json, results
-from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from connector.cli._options import DEFAULT_CONFIG, AllowDeletes, AsJson, ConfigFile, SyncName, allowing_deletes
 
 __all__ = ["sync"]
 
@@ -24,10 +23,13 @@ def sync(
     modality: Annotated[
         list[Modality] | None, typer.Option(help="Only features of this modality; may be repeated.")
     ] = None,
-    allow_deletes: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", min=0, max=1, help="Allow up to this share of a collection to be deleted."),
-    ] = None,
+    allow_deletes: AllowDeletes = None,
+    wait_visible: Annotated[
+        bool, typer.Option("--wait-visible", help="Wait until queries see what was written, where that takes a while.")
+    ] = False,
+    visible_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="With --wait-visible: fail when it takes longer.")
+    ] = 300,
     as_json: AsJson = False,
 ) -> None:
     """Bring every destination up to date with the source."""
@@ -37,7 +39,7 @@ def sync(
     from connector.cli._progress import progress_shown
     from connector.cli._summary_view import show_summary
 
-    settings = _allowing(load_settings(config, name), allow_deletes)
+    settings = allowing_deletes(load_settings(config, name), allow_deletes)
     if collection:
         check_collections(settings, collection)
     with progress_shown() as progress:
@@ -47,16 +49,10 @@ def sync(
             modalities=frozenset(modality or MODALITIES),
             environ=os.environ,
             progress=progress,
+            wait_visible=visible_timeout if wait_visible else 0,
         )
     if as_json:
         print_json(summary.to_dict())
     else:
         show_summary(summary, results())
     raise typer.Exit(summary.exit_code)
-
-
-def _allowing(settings: SyncSettings, share: float | None) -> SyncSettings:
-    if share is None:
-        return settings
-    guard = settings.deletes.model_copy(update={"max_share": share})
-    return settings.model_copy(update={"deletes": guard})

@@ -21,6 +21,7 @@ from connector import (
     AssetState,
     ConfigurationError,
     CredentialsError,
+    Delivery,
     DestinationError,
     DestinationSettings,
     Feature,
@@ -34,6 +35,7 @@ from connector import (
     Settings,
     SourceError,
     SourceSettings,
+    Visibility,
 )
 
 HERE = "tests.connector.cli.plugins"
@@ -140,17 +142,22 @@ class BoxSettings(DestinationSettings):
     url: SecretStr | None = None
     schema_name: str | None = Field(default=None, alias="schema")
     reachable: bool = True
+    hidden: int | None = None
 
     def open(self, sync_name: str) -> Box:
         if not self.reachable:
             raise DestinationError(f"the box of {sync_name} cannot be reached; is it up?")
-        return Box.of(sync_name)
+        box = Box.of(sync_name)
+        box.hidden = self.hidden
+        return box
 
 
 class Box(MemoryDestination):
-    """Remembered by the sync's name, and what it was asked."""
+    """Remembered by the sync's name, and what it was asked. With `hidden`, it is a metered one of three places, and
+    queries never see what was written to so many of them."""
 
     boxes: ClassVar[dict[str, Box]] = {}
+    hidden: int | None = None
 
     def __init__(self) -> None:
         super().__init__("box")
@@ -159,6 +166,12 @@ class Box(MemoryDestination):
     @classmethod
     def of(cls, sync_name: str) -> Box:
         return cls.boxes.setdefault(sync_name, cls())
+
+    def delivered(self, wait: float = 0) -> Delivery:
+        if self.hidden is None:
+            return super().delivered(wait)
+        places = [Visibility(f"index/{number}", 12, 9 if number < self.hidden else 12) for number in range(3)]
+        return Delivery(214, 3, 41_200_000, 5_300, places)
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         self.asked.append(query)

@@ -66,6 +66,26 @@ def test_json_is_the_whole_summary_and_nothing_else(vectorferry: Invoke, configu
     assert summary["collections"]["films"]["pulled"] == 2
 
 
+def test_what_writing_cost_and_whether_queries_see_it_is_one_line(vectorferry: Invoke, configured: Configure) -> None:
+    configured(box="hidden: 0")
+    cost = "box: 214 requests, 3 of them retries, 41.2 MB sent, about 5,300 write units; "
+    assert f"{cost}visible to queries" in " ".join(vectorferry("sync").stdout.split())
+    configured(box="hidden: 2")
+    result = vectorferry("sync")
+    assert result.exit_code == 0
+    assert f"{cost}not yet visible to queries in 2 of 3 namespaces" in " ".join(result.stdout.split())
+
+
+def test_waiting_for_queries_to_see_it_fails_when_they_do_not(vectorferry: Invoke, configured: Configure) -> None:
+    configured(box="hidden: 0")
+    assert vectorferry("sync", "--wait-visible").exit_code == 0
+    configured(box="hidden: 1")
+    result = vectorferry("sync", "--wait-visible", "--visible-timeout", "0.1")
+    assert result.exit_code == 1
+    told = "box: failed: everything is written, but after 0.1 s queries do not see all of it yet in 1 of 3 places: "
+    assert f"{told}index/0 (written 12, visible 9). Nothing is lost" in result.stdout
+
+
 def test_records_in_quarantine_are_counted_and_exit_with_3(vectorferry: Invoke, configured: Configure) -> None:
     configured("assets: 3, unreadable: 1")
     result = vectorferry("sync")
