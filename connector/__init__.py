@@ -31,9 +31,9 @@ from connector._errors import (
     StopError,
     VectorferryError,
 )
-from connector._json import canonical_json
+from connector._json import canonical_json, parse_json
 from connector._listed import list_collections
-from connector._mapping import ColumnMapping, ModalityMapping, SchemaMapping, Storage, VectorMapping
+from connector._mapping import ColumnMapping, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
 from connector._records import (
     MODALITIES,
@@ -84,6 +84,7 @@ __all__ = [
     "LoadedFeature",
     "MemoryDestination",
     "MemorySource",
+    "Metric",
     "Modality",
     "ModalityMapping",
     "Progress",
@@ -115,6 +116,7 @@ __all__ = [
     "destination_settings",
     "list_collections",
     "load_settings",
+    "parse_json",
     "parse_settings",
     "resolve",
     "resolve_part",

@@ -1,0 +1,3 @@
+"""Pinecone as a destination."""
+
+__all__: list[str] = []
