@@ -6,6 +6,14 @@ There is no sync logic in here. `dagster_project.components.VectorferrySync` is 
 
 from dagster_project._partitions import CollectionPartitions, partition_key
 from dagster_project._resources import DestinationResource, SourceResource
-from dagster_project._translator import ModalityTable
+from dagster_project._targets import ModalityTable, Target, VectorIndex
 
-__all__ = ["CollectionPartitions", "DestinationResource", "ModalityTable", "SourceResource", "partition_key"]
+__all__ = [
+    "CollectionPartitions",
+    "DestinationResource",
+    "ModalityTable",
+    "SourceResource",
+    "Target",
+    "VectorIndex",
+    "partition_key",
+]

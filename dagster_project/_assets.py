@@ -1,4 +1,4 @@
-"""The step that fills a sync's tables: pages go from the source to the destination, and nothing big in between.
+"""The step that fills a sync's tables and indexes: pages go from source to destination, nothing big in between.
 
 Dagster reads the step's annotations as they stand, so this file does not postpone their evaluation.
 """
@@ -8,19 +8,20 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from connector import Modality, SyncSettings
+from connector import SyncSettings
 from dagster_project._failures import RETRIES
 from dagster_project._resources import resource_keys
+from dagster_project._targets import Target
 
 __all__ = ["Execute", "sync_assets"]
 
 Execute: TypeAlias = Callable[
-    [dg.AssetExecutionContext, Mapping[dg.AssetKey, Modality]], Iterable[dg.MaterializeResult[Any]]
+    [dg.AssetExecutionContext, Mapping[dg.AssetKey, Target]], Iterable[dg.MaterializeResult[Any]]
 ]
 
 
 def sync_assets(
-    settings: SyncSettings, specs: Sequence[dg.AssetSpec], tables: Mapping[dg.AssetKey, Modality], execute: Execute
+    settings: SyncSettings, specs: Sequence[dg.AssetSpec], targets: Mapping[dg.AssetKey, Target], execute: Execute
 ) -> dg.AssetsDefinition:
     """One step that makes these assets, or those of them that are selected, for any number of partitions at once."""
 
@@ -34,6 +35,6 @@ def sync_assets(
         required_resource_keys=set(resource_keys(settings)),
     )
     def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:
-        yield from execute(context, {key: tables[key] for key in tables if key in context.selected_asset_keys})
+        yield from execute(context, {key: targets[key] for key in targets if key in context.selected_asset_keys})
 
     return sync

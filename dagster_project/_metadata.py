@@ -58,10 +58,16 @@ def table_metadata(mapping: SchemaMapping, modality: Modality, statuses: Sequenc
 
 
 def _tables(statuses: Sequence[Status], modality: Modality) -> tuple[TableStatus | None, list[TableStatus]]:
-    """The first destination's table of this modality, and the tables of its named vectors."""
-    tables = [table for status in statuses[:1] for table in status.tables if table.modality == modality]
+    """The table of this modality in the first destination that has tables, and the tables of its named vectors."""
+    first = _with_tables(statuses)
+    tables = [table for table in first.tables if table.modality == modality] if first else []
     vectors = [table for table in tables if table.vector_name is not None]
     return next((table for table in tables if table.vector_name is None), None), vectors
+
+
+def _with_tables(statuses: Sequence[Status]) -> Status | None:
+    """The first destination with a table per modality; others have an index for all of them."""
+    return next((each for each in statuses if any(table.modality is not None for table in each.tables)), None)
 
 
 def _vector_column(table: TableStatus) -> dg.TableColumn:
@@ -75,7 +81,7 @@ def partition_metadata(
     """What one run did to one modality of one collection, and how many rows the collection has now."""
     return {
         "collection": collection,
-        **_changes(summary, modality, collection),
+        **_changes(summary, statuses, modality, collection),
         **_rows(statuses, modality, collection),
         **scan_metadata(summary, collection),
         "requests": summary.usage.requests,
@@ -85,12 +91,13 @@ def partition_metadata(
     }
 
 
-def _changes(summary: Summary, modality: Modality, collection: str) -> dict[str, int]:
-    """Counts of the first destination under plain names, of others under ``{destination}/…``."""
-    prefixes = ["", *(f"{name}/" for name in list(summary.destinations)[1:])]
+def _changes(summary: Summary, statuses: Sequence[Status], modality: Modality, collection: str) -> dict[str, int]:
+    """Counts of the first destination with tables under plain names, of others under ``{destination}/…``."""
+    tables = _with_tables(statuses)
+    first = tables.destination if tables else next(iter(summary.destinations), None)
     return {
-        f"{prefix}{kind}": count
-        for prefix, destination in zip(prefixes, summary.destinations.values(), strict=True)
+        f"{'' if name == first else f'{name}/'}{kind}": count
+        for name, destination in summary.destinations.items()
         for kind, count in _counts(destination, modality, collection).items()
     }
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any, Final, TypeAlias
 
 import dagster as dg
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from connector import DestinationSettings, SourceSettings, SyncSettings, parse_settings
 
 __all__ = ["DestinationResource", "SourceResource", "resource_keys", "resources_of", "settings_from"]
+
+Keys: TypeAlias = tuple[str, ...]
 
 MASK: Final = "**********"
 REFERENCE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -71,24 +74,38 @@ def settings_from(resources: object, written: SyncSettings) -> SyncSettings:
 
 
 def _tree(resource: SourceResource | DestinationResource, written: SourceSettings | DestinationSettings) -> Any:
-    return {"type": resource.type, **resource.settings, **dict(_hidden(resource.settings, written))}
-
-
-def _hidden(shown: Mapping[str, Any], written: SourceSettings | DestinationSettings) -> Iterable[tuple[str, str]]:
-    """The keys that only the file knows, where the resource still shows the mask for them."""
-    for name, text in _secrets(written):
-        if shown.get(name) == MASK:
-            yield name, text
+    """What the resource says, with the keys that only the file knows where the mask still stands for them."""
+    tree = deepcopy({"type": resource.type, **resource.settings})
+    for path, text in _secrets(written):
+        if (holder := _holder(tree, path)) and holder.get(path[-1]) == MASK:
+            holder[path[-1]] = text
+    return tree
 
 
 def _shown(settings: SourceSettings | DestinationSettings) -> dict[str, Any]:
     """Plain JSON values; a secret only where it is nothing but ``${NAME}``."""
     plain = settings.model_dump(mode="json", exclude_unset=True, by_alias=True, exclude={"type"})
-    return plain | {name: text if REFERENCE.fullmatch(text) else MASK for name, text in _secrets(settings)}
+    for path, text in _secrets(settings):
+        if holder := _holder(plain, path):
+            holder[path[-1]] = text if REFERENCE.fullmatch(text) else MASK
+    return plain
 
 
-def _secrets(settings: SourceSettings | DestinationSettings) -> Iterable[tuple[str, str]]:
+def _holder(tree: dict[str, Any], path: Keys) -> dict[str, Any] | None:
+    """The mapping in which the last key of `path` is, or None when there is none."""
+    for key in path[:-1]:
+        below = tree.get(key)
+        if not isinstance(below, dict):
+            return None
+        tree = below
+    return tree if path[-1] in tree else None
+
+
+def _secrets(settings: BaseModel, above: Keys = ()) -> Iterable[tuple[Keys, str]]:
+    """Every secret in the settings and in settings within them, with the keys that lead to it."""
     for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
+        value, path = getattr(settings, name), (*above, field.alias or name)
         if isinstance(value, SecretStr):
-            yield field.alias or name, value.get_secret_value()
+            yield path, value.get_secret_value()
+        elif isinstance(value, BaseModel):
+            yield from _secrets(value, path)

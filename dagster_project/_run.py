@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from os import environ
@@ -10,26 +10,29 @@ from typing import Any
 
 import dagster as dg
 
-from connector import Modality, Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
+from connector import Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
 from dagster_project._discovery import Collections
 from dagster_project._failures import failure, hopeless, raise_for_exit_code
-from dagster_project._metadata import partition_metadata, scan_metadata, table_metadata
+from dagster_project._metadata import scan_metadata
 from dagster_project._partitions import CollectionPartitions
 from dagster_project._progress import ProgressLog
+from dagster_project._report import Report
+from dagster_project._selection import Selection
+from dagster_project._targets import Target
 from dagster_project._translator import source_key
 
 __all__ = ["sync_partitions"]
 
 
 def sync_partitions(
-    context: dg.AssetExecutionContext, settings: SyncSettings, tables: Mapping[dg.AssetKey, Modality]
+    context: dg.AssetExecutionContext, selection: Selection, spec_of: Callable[[Target], dg.AssetSpec]
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Sync the step's partitions and yield a result per selected table.
+    """Sync the step's partitions and yield a result per selected asset.
 
-    `settings` still hold ``${NAME}``; `tables` are the selected assets. When a collection fails, the others are synced
-    and recorded all the same, and then the step fails.
+    When a collection fails, the others are synced and recorded all the same, and then the step fails. A named vector
+    that nobody knew of is recorded under the key that `spec_of` would give it.
     """
-    step = _Step(context, settings, tables)
+    step = _Step(context, selection, spec_of)
     try:
         step.sync_all()
     finally:
@@ -43,14 +46,15 @@ def sync_partitions(
 @dataclass
 class _Step:
     context: dg.AssetExecutionContext
-    settings: SyncSettings
-    tables: Mapping[dg.AssetKey, Modality]
+    selection: Selection
+    spec_of: Callable[[Target], dg.AssetSpec]
     finished: dict[str, tuple[str, Summary]] = field(default_factory=dict)
     failed: dict[str, VectorferryError] = field(default_factory=dict)
 
     def sync_all(self) -> None:
-        keys, collections = self.context.partition_keys, Collections(self.settings, environ)
-        CollectionPartitions.of(self.settings).add(self.context.instance, keys)
+        settings = self.selection.settings
+        keys, collections = self.context.partition_keys, Collections(settings, environ)
+        CollectionPartitions.of(settings).add(self.context.instance, keys)
         for key in keys:
             try:
                 self.finished[key] = self._sync(key, collections.id_of(key))
@@ -62,14 +66,15 @@ class _Step:
 
     def _sync(self, key: str, collection: str) -> tuple[str, Summary]:
         summary = run_sync(
-            self.settings,
+            self.selection.narrowed,
             collections=[collection],
-            modalities=frozenset(self.tables.values()),
+            modalities=self.selection.modalities,
             environ=environ,
             progress=ProgressLog(self.context.log.info),
         )
         seen = scan_metadata(summary, collection)
-        self.context.log_event(dg.AssetObservation(source_key(self.settings), partition=key, metadata=seen))
+        source = source_key(self.selection.settings)
+        self.context.log_event(dg.AssetObservation(source, partition=key, metadata=seen))
         raise_for_exit_code(summary)
         self.context.log.info(f"{key}: {seen['assets_pulled']} of {seen['assets_listed']} assets read and written")
         self._warn(key, summary)
@@ -87,41 +92,43 @@ class _Step:
                 )
 
     def results(self) -> Iterator[dg.MaterializeResult[Any]]:
-        statuses = self._statuses()
-        for asset, modality in self.tables.items():
+        report = self._report()
+        for asset, target in self.selection.targets.items():
             for key in self.finished:
-                self.context.add_asset_metadata(self._partition(statuses, key, modality), asset, partition_key=key)
-            yield dg.MaterializeResult(
-                asset_key=asset, metadata=table_metadata(self.settings.modalities, modality, statuses)
-            )
+                self.context.add_asset_metadata(report.partition(target, key), asset, partition_key=key)
+            yield dg.MaterializeResult(asset_key=asset, metadata=report.whole(target))
+        self._record_further(report)
 
     def record_finished(self) -> None:
         """What a step that fails has to say itself: Dagster would count all of its partitions as failed."""
-        statuses = self._statuses() if self.finished else []
-        for asset, modality in self.tables.items():
-            table = table_metadata(self.settings.modalities, modality, statuses)
+        report = self._report()
+        for asset, target in self.selection.targets.items():
             for key in self.finished:
-                metadata = {**self._partition(statuses, key, modality), **table}
-                self.context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata))
+                self._record(asset, report, target, key)
+        self._record_further(report)
 
-    def _partition(self, statuses: Sequence[Status], key: str, modality: Modality) -> dict[str, Any]:
-        collection, summary = self.finished[key]
-        return partition_metadata(summary, statuses, modality, collection)
+    def _record_further(self, report: Report) -> None:
+        for index, key in report.further():
+            self._record(self.spec_of(index).key, report, index, key)
 
-    def _statuses(self) -> list[Status]:
+    def _record(self, asset: dg.AssetKey, report: Report, target: Target, key: str) -> None:
+        metadata = {**report.partition(target, key), **report.whole(target)}
+        self.context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata))
+
+    def _report(self) -> Report:
+        return Report(self.selection, self.finished, self._statuses() if self.finished else {})
+
+    def _statuses(self) -> Mapping[int, Status]:
         """What the destinations hold now. The sync has succeeded: not being able to count is no reason to fail."""
         try:
-            return _read_statuses(self.settings)
+            return {place: _read_status(self.selection.settings, place) for place in self.selection.places}
         except VectorferryError as error:
             self.context.log.warning(f"rows could not be counted: {error}")
-            return []
+            return {}
 
 
-def _read_statuses(settings: SyncSettings) -> list[Status]:
-    statuses = []
-    for number, destination in enumerate(settings.destinations):
-        resolved = resolve_part(destination, environ, settings.where, ("destinations", number))
-        with closing(resolved.open(settings.name)) as opened:
-            opened.prepare(settings.modalities)
-            statuses.append(opened.status())
-    return statuses
+def _read_status(settings: SyncSettings, place: int) -> Status:
+    resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
+    with closing(resolved.open(settings.name)) as opened:
+        opened.prepare(settings.modalities)
+        return opened.status()

@@ -1,63 +1,78 @@
-"""How a sync's tables look as Dagster assets."""
+"""How a sync's tables and indexes look as Dagster assets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
 
-from connector import MODALITIES, Modality, SyncSettings
+from connector import DestinationSettings, SyncSettings
 from dagster_project._metadata import mapped_columns
 from dagster_project._partitions import CollectionPartitions
+from dagster_project._targets import ModalityTable, Target, VectorIndex, destination_name
 
-__all__ = ["ModalityTable", "asset_spec", "modality_tables", "source_key", "source_spec"]
+__all__ = ["asset_spec", "source_key", "source_spec"]
 
 KINDS: Final[Mapping[str, str]] = {"pgvector": "postgres"}
 """Kinds that the UI has an icon for, by plug-in; others are shown under their own name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModalityTable:
-    """One table of a sync's destination: what a spec is made from."""
-
-    settings: SyncSettings
-    modality: Modality
-
-    @property
-    def name(self) -> str:
-        """The table's name in the destination."""
-        return self.settings.modalities.table(self.modality)
+def asset_spec(target: Target) -> dg.AssetSpec:
+    """The asset of one table or index, below the sync's source: ``[sync, table]``, ``[sync, destination, vector]``."""
+    return _index_spec(target) if isinstance(target, VectorIndex) else _table_spec(target)
 
 
-def modality_tables(settings: SyncSettings) -> list[ModalityTable]:
-    """The tables of a sync, one per modality."""
-    return [ModalityTable(settings, modality) for modality in MODALITIES]
-
-
-def asset_spec(table: ModalityTable) -> dg.AssetSpec:
-    """The asset of one table: key ``[sync, table]``, below the sync's source."""
-    sync = table.settings
-    return dg.AssetSpec(
-        key=[sync.name, table.name],
-        deps=[source_key(sync)],
+def _table_spec(table: ModalityTable) -> dg.AssetSpec:
+    return _spec(
+        table,
+        key=[table.settings.name, table.name],
         description=f"Every {table.modality} feature of the collection, one row each, with its named vectors.",
-        group_name=sync.name,
-        kinds={"python", *(KINDS.get(destination.type, destination.type) for destination in sync.destinations)},
+        kinds={_kind(destination) for destination in _destinations(table)},
         tags={"vectorferry/modality": table.modality.value},
-        metadata={**_place(table), "dagster/column_schema": mapped_columns(sync.modalities, table.modality)},
+        metadata={
+            **_place(table),
+            "dagster/column_schema": mapped_columns(table.settings.modalities, table.modality),
+        },
+    )
+
+
+def _index_spec(index: VectorIndex) -> dg.AssetSpec:
+    return _spec(
+        index,
+        key=[index.settings.name, destination_name(index.destination), index.name],
+        description=f"The named vector {index.vector_name} of every feature of the collection, of all modalities.",
+        kinds={_kind(index.destination)},
+        metadata={"named_vector": index.vector_name, "dagster/storage_kind": _kind(index.destination)},
+    )
+
+
+def _spec(target: Target, *, kinds: set[str], **own: Any) -> dg.AssetSpec:
+    sync = target.settings
+    return dg.AssetSpec(
+        deps=[source_key(sync)],
+        group_name=sync.name,
+        kinds={"python", *kinds},
         partitions_def=CollectionPartitions.of(sync),
+        **own,
     )
 
 
 def _place(table: ModalityTable) -> dict[str, str]:
-    """Where the table is, if the first destination is a database with schemas."""
-    first = table.settings.destinations[0]
+    """Where the table is, if the first destination with tables is a database with schemas."""
+    first = _destinations(table)[0]
     if not hasattr(first, "schema_name"):
         return {}
     schema = first.schema_name or table.settings.name
-    return {"dagster/table_name": f"{schema}.{table.name}", "dagster/storage_kind": KINDS.get(first.type, first.type)}
+    return {"dagster/table_name": f"{schema}.{table.name}", "dagster/storage_kind": _kind(first)}
+
+
+def _destinations(target: Target) -> list[DestinationSettings]:
+    return [target.settings.destinations[place] for place in sorted(target.places)]
+
+
+def _kind(destination: DestinationSettings) -> str:
+    return KINDS.get(destination.type, destination.type)
 
 
 def source_key(sync: SyncSettings) -> dg.AssetKey:

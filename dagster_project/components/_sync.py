@@ -10,14 +10,16 @@ from typing import Annotated, Any, Self
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from connector import MODALITIES, Modality, SyncSettings, VectorferryError, parse_settings, resolve
+from connector import SyncSettings, VectorferryError, parse_settings, resolve
 from dagster_project._assets import sync_assets
 from dagster_project._failures import failure
 from dagster_project._resources import resources_of, settings_from
 from dagster_project._run import sync_partitions
 from dagster_project._schedules import sync_job, sync_schedule
+from dagster_project._selection import Selection
 from dagster_project._sensors import discovery_sensor
-from dagster_project._translator import ModalityTable, asset_spec, modality_tables, source_spec
+from dagster_project._targets import Target, targets_of
+from dagster_project._translator import asset_spec, source_spec
 from dagster_project.components._attributes import unjudged
 
 __all__ = ["VectorferrySync"]
@@ -71,37 +73,39 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
         """Assets, job, schedule, discovery sensor and resources of the sync. Raises `ConfigurationError`."""
         settings = self.settings()
-        specs = [self.get_asset_spec(table) for table in modality_tables(settings)]
-        tables = dict(zip((spec.key for spec in specs), MODALITIES, strict=True))
-        job = sync_job(settings, list(tables))
+        found = targets_of(settings)
+        specs = [self.get_asset_spec(target) for target in found]
+        targets = dict(zip((spec.key for spec in specs), found, strict=True))
+        job = sync_job(settings, list(targets))
 
         def execute(
-            context: dg.AssetExecutionContext, selected: Mapping[dg.AssetKey, Modality]
+            context: dg.AssetExecutionContext, selected: Mapping[dg.AssetKey, Target]
         ) -> Iterable[dg.MaterializeResult[Any]]:
             return self.execute(context, settings, selected)
 
         return dg.Definitions(
-            assets=[source_spec(settings), sync_assets(settings, specs, tables, execute)],
+            assets=[source_spec(settings), sync_assets(settings, specs, targets, execute)],
             jobs=[job],
             schedules=[sync_schedule(settings, job)],
             sensors=[discovery_sensor(settings, job)],
             resources=resources_of(settings),
         )
 
-    def get_asset_spec(self, table: ModalityTable) -> dg.AssetSpec:
-        """How one table looks as an asset. Override it for other keys, groups, owners or metadata."""
-        return asset_spec(table)
+    def get_asset_spec(self, target: Target) -> dg.AssetSpec:
+        """How one table or index looks as an asset. Override it for other keys, groups, owners or metadata."""
+        return asset_spec(target)
 
     def execute(
-        self, context: dg.AssetExecutionContext, settings: SyncSettings, tables: Mapping[dg.AssetKey, Modality]
+        self, context: dg.AssetExecutionContext, settings: SyncSettings, targets: Mapping[dg.AssetKey, Target]
     ) -> Iterable[dg.MaterializeResult[Any]]:
-        """Sync the partitions of the step into the selected tables. Override it to do something before or after."""
+        """Sync the partitions of the step into the selected tables and indexes. Override it to do something before or
+        after."""
         try:
             current = settings_from(context.resources, settings)
             resolve(current, environ)  # every variable is missed at once, and before anything is done
         except VectorferryError as error:
             raise failure({settings.name: error}, asked=1) from None
-        yield from sync_partitions(context, current, tables)
+        yield from sync_partitions(context, Selection(current, targets), self.get_asset_spec)
 
 
 def _added(component: type[VectorferrySync]) -> set[str]:

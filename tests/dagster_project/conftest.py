@@ -22,13 +22,13 @@ Load = Callable[..., dg.Definitions]
 
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plug-ins `shelf` and `box`."""
+    """The plug-ins `shelf`, `box` and `rack`."""
     site = tmp_path / "site"
     install(
         site,
         {
             "vectorferry.sources": {"shelf": f"{HERE}:ShelfSettings"},
-            "vectorferry.destinations": {"box": f"{HERE}:BoxSettings"},
+            "vectorferry.destinations": {"box": f"{HERE}:BoxSettings", "rack": f"{HERE}:RackSettings"},
         },
         package="ferry-shelf",
     )
@@ -50,6 +50,14 @@ def box(monkeypatch: pytest.MonkeyPatch) -> MemoryDestination:
     box = MemoryDestination("box")
     monkeypatch.setitem(plugins.DESTINATIONS, "box", box)
     return box
+
+
+@pytest.fixture
+def rack(monkeypatch: pytest.MonkeyPatch) -> plugins.RackDestination:
+    """What the plug-in `rack` writes."""
+    rack = plugins.RackDestination("rack")
+    monkeypatch.setitem(plugins.DESTINATIONS, "rack", rack)
+    return rack
 
 
 @pytest.fixture

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import SecretStr
 
 from connector import (
+    Applied,
     Asset,
+    Batch,
+    Delivery,
     Destination,
     DestinationSettings,
     Listing,
     MemoryDestination,
     MemorySource,
     Rejected,
+    SchemaMapping,
+    Settings,
     Source,
     SourceSettings,
+    Status,
+    TableStatus,
+    Visibility,
 )
 
 
@@ -45,6 +54,39 @@ class ShelfSource(MemorySource):
         async for asset in super().pull(collection, listings):
             self.pulled.append(asset.asset_id)
             yield asset
+
+
+class RackDestination(MemoryDestination):
+    """Keeps an index per named vector, of all modalities, and tells what writing cost."""
+
+    def __init__(self, name: str = "rack") -> None:
+        super().__init__(name)
+        self.delivery = Delivery(write_units=5)
+
+    def apply(self, batch: Batch) -> Applied:
+        applied = super().apply(batch)
+        self.delivery.requests += 1
+        self.delivery.bytes += 100
+        self.delivery.places = [Visibility(f"m-{name}/{batch.collection}", 7, 6) for name in self._vectors()]
+        return applied
+
+    def delivered(self, wait: float = 0) -> Delivery:  # noqa: ARG002
+        return self.delivery
+
+    def status(self) -> Status:
+        return replace(super().status(), tables=[self._index(vector_name) for vector_name in self._vectors()])
+
+    def _vectors(self) -> list[str]:
+        held = [f for assets in self.assets.values() for asset in assets.values() for f in asset.features]
+        return sorted({name for feature in held for name in feature.vectors})
+
+    def _index(self, vector_name: str) -> TableStatus:
+        rows = {
+            collection: sum(vector_name in f.vectors for asset in held.values() for f in asset.features)
+            for collection, held in self.assets.items()
+        }
+        details = {"dimension": 3, "metric": "cosine", "host": None}
+        return TableStatus(f"m-{vector_name}", None, vector_name, sum(rows.values()), rows, details)
 
 
 SOURCES: dict[str, ShelfSource] = {}
@@ -78,3 +120,26 @@ class BoxSettings(DestinationSettings):
 
     def open(self, sync_name: str) -> Destination:  # noqa: ARG002
         return DESTINATIONS[self.box]
+
+
+class Ledger(Settings):
+    """Settings within settings, with a secret of their own."""
+
+    url: SecretStr
+
+
+class RackSettings(DestinationSettings):
+    """Writes into the destination that a test has put into `DESTINATIONS` under `name`."""
+
+    type: Literal["rack"] = "rack"
+    name: str = "rack"
+    vectors: tuple[str, ...] = ()
+    ledger: Ledger | None = None
+
+    def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:  # noqa: ARG002
+        return self.vectors
+
+    def open(self, sync_name: str) -> Destination:  # noqa: ARG002
+        if self.ledger:
+            KEYS_SEEN.append(self.ledger.url.get_secret_value())
+        return DESTINATIONS[self.name]

@@ -10,8 +10,8 @@ import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 from pydantic import TypeAdapter
 
-from connector import Modality, SyncSettings
-from dagster_project import ModalityTable
+from connector import SyncSettings
+from dagster_project import Target
 from dagster_project.components import VectorferrySync
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.running import materialize, recorded
@@ -80,14 +80,14 @@ class Owned(VectorferrySync):
 
     owner: str
 
-    def get_asset_spec(self, table: ModalityTable) -> dg.AssetSpec:
-        return super().get_asset_spec(table).replace_attributes(owners=[self.owner], group_name="shared")
+    def get_asset_spec(self, target: Target) -> dg.AssetSpec:
+        return super().get_asset_spec(target).replace_attributes(owners=[self.owner], group_name="shared")
 
     def execute(
-        self, context: dg.AssetExecutionContext, settings: SyncSettings, tables: Mapping[dg.AssetKey, Modality]
+        self, context: dg.AssetExecutionContext, settings: SyncSettings, targets: Mapping[dg.AssetKey, Target]
     ) -> Any:
         context.log.info(f"for {self.owner}")
-        yield from super().execute(context, settings, tables)
+        yield from super().execute(context, settings, targets)
 
 
 @pytest.mark.usefixtures("load")

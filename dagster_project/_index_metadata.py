@@ -1,0 +1,97 @@
+"""What a run says of a named vector's indexes, as the metadata that Dagster's UI knows how to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from connector import Applied, Counts, DestinationSummary, Status, TableStatus, Visibility
+
+__all__ = ["index_changes", "index_metadata", "index_rows", "indexes_of"]
+
+
+def indexes_of(status: Status | None) -> Mapping[str, Sequence[TableStatus]]:
+    """The indexes that a destination has, by named vector. There are several where its dimension has changed."""
+    indexes: dict[str, list[TableStatus]] = {}
+    for table in status.tables if status else ():
+        if table.modality is None and table.vector_name is not None:
+            indexes.setdefault(table.vector_name, []).append(table)
+    return indexes
+
+
+def index_metadata(indexes: Sequence[TableStatus]) -> dict[str, Any]:
+    """What the indexes of a named vector hold now, all collections together, and where they are."""
+    if not indexes:
+        return {}
+    rows = {"dagster/row_count": sum(index.rows for index in indexes)}
+    return rows | {
+        f"{prefix}{key}": _shown(value)
+        for prefix, index in _prefixed(indexes)
+        for key, value in {"index": index.name, **index.details}.items()
+        if value is not None
+    }
+
+
+def index_rows(indexes: Sequence[TableStatus], collection: str) -> dict[str, int]:
+    """How many records of a collection they hold now."""
+    rows = [index.collections.get(collection, 0) for index in indexes]
+    return {"dagster/partition_row_count": sum(rows)} if indexes else {}
+
+
+def index_changes(
+    summary: DestinationSummary, indexes: Sequence[TableStatus], vector_name: str, collection: str
+) -> dict[str, Any]:
+    """What one run did to a named vector of one collection, what that cost, and how far queries see it.
+
+    Requests, bytes and write units are those of the run, for all named vectors of the destination together.
+    """
+    delivery = summary.delivery
+    return {
+        **_counts(summary.by_collection.get(collection, summary.applied), vector_name),
+        "requests": delivery.requests,
+        "retries": delivery.retries,
+        "sent_bytes": delivery.bytes,
+        "write_units": delivery.write_units,
+        **_places(delivery.places, indexes),
+    }
+
+
+def _counts(applied: Applied, vector_name: str) -> dict[str, int]:
+    total = Counts()
+    for (_, name), counts in applied.vectors.items():
+        total += counts if name == vector_name else Counts()
+    return {
+        "inserted": total.inserted,
+        "updated": total.updated,
+        "unchanged": total.unchanged,
+        "deleted": total.deleted,
+        "quarantined": applied.assets.quarantined + sum(each.quarantined for each in applied.features.values()),
+    }
+
+
+def _places(places: Iterable[Visibility], indexes: Sequence[TableStatus]) -> dict[str, Any]:
+    """The namespace, and the sequence numbers of its last write and of what queries see."""
+    by_index = {place.place.partition("/")[0]: place for place in places}
+    return {
+        f"{prefix}{key}": value
+        for prefix, index in _prefixed(indexes)
+        if (place := by_index.get(index.name))
+        for key, value in _place(place).items()
+    }
+
+
+def _place(place: Visibility) -> dict[str, Any]:
+    visible = {} if place.visible is None else {"visible_lsn": place.visible}
+    return {"namespace": place.place.partition("/")[2], "written_lsn": place.written, **visible}
+
+
+def _prefixed(indexes: Sequence[TableStatus]) -> list[tuple[str, TableStatus]]:
+    """Plain names for the only index; for one of several its own name in front."""
+    return [("" if len(indexes) == 1 else f"{index.name}/", index) for index in indexes]
+
+
+def _shown(value: Any) -> Any:
+    """A plug-in may say anything; Dagster takes numbers and texts, and draws them."""
+    return value if isinstance(value, bool | int | float | str) else dg.MetadataValue.text(str(value))
