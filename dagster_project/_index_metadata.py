@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
 from connector import Applied, Counts, DestinationSummary, Status, TableStatus, Visibility
 
 __all__ = ["index_changes", "index_metadata", "index_rows", "indexes_of"]
+
+TEMPLATE: Final = "namespace_template"
+"""What an index says of its namespaces is for all collections; a run's `namespace` is one collection's."""
 
 
 def indexes_of(status: Status | None) -> Mapping[str, Sequence[TableStatus]]:
@@ -27,7 +30,7 @@ def index_metadata(indexes: Sequence[TableStatus]) -> dict[str, Any]:
         return {}
     rows = {"dagster/row_count": sum(index.rows for index in indexes)}
     return rows | {
-        f"{prefix}{key}": _shown(value)
+        f"{prefix}{TEMPLATE if key == 'namespace' else key}": _shown(value)
         for prefix, index in _prefixed(indexes)
         for key, value in {"index": index.name, **index.details}.items()
         if value is not None

@@ -57,11 +57,12 @@ class ShelfSource(MemorySource):
 
 
 class RackDestination(MemoryDestination):
-    """Keeps an index per named vector, of all modalities, and tells what writing cost."""
+    """Keeps an index per named vector, of all modalities, and tells what writing cost. `older` names further ones."""
 
     def __init__(self, name: str = "rack") -> None:
         super().__init__(name)
         self.delivery = Delivery(write_units=5)
+        self.older: list[str] = []
 
     def apply(self, batch: Batch) -> Applied:
         applied = super().apply(batch)
@@ -74,7 +75,9 @@ class RackDestination(MemoryDestination):
         return self.delivery
 
     def status(self) -> Status:
-        return replace(super().status(), tables=[self._index(vector_name) for vector_name in self._vectors()])
+        tables = [self._index(vector_name) for vector_name in self._vectors()]
+        older = [replace(tables[0], name=name) for name in self.older]
+        return replace(super().status(), tables=[*tables, *older])
 
     def _vectors(self) -> list[str]:
         held = [f for assets in self.assets.values() for asset in assets.values() for f in asset.features]
@@ -85,7 +88,7 @@ class RackDestination(MemoryDestination):
             collection: sum(vector_name in f.vectors for asset in held.values() for f in asset.features)
             for collection, held in self.assets.items()
         }
-        details = {"dimension": 3, "metric": "cosine", "host": None}
+        details = {"namespace": "{collection}", "dimension": 3, "metric": "cosine", "host": None}
         return TableStatus(f"m-{vector_name}", None, vector_name, sum(rows.values()), rows, details)
 
 

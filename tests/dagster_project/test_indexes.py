@@ -128,6 +128,7 @@ def test_an_index_says_what_changed_what_it_cost_and_how_far_queries_see_it(
         "modalities": "audio, image, text, video",
         "index": "m-multimodal-v1",
         "namespace": "ads",
+        "namespace_template": "{collection}",
         "dimension": 3,
         "metric": "cosine",
         "dagster/row_count": 16,
@@ -147,6 +148,16 @@ def test_an_index_says_what_changed_what_it_cost_and_how_far_queries_see_it(
     assert {key: said.get(key) for key in expected} == expected
     assert "host" not in said
     assert recorded(instance, INDEXES[1])["ads"]["inserted"] == 0
+
+
+def test_two_indexes_of_one_vector_have_their_names_in_front(
+    load: Load, rack: RackDestination, instance: dg.DagsterInstance
+) -> None:
+    rack.older = ["m-multimodal-v1-old"]
+    assert materialize(load({"collections": ["ads"]}, destinations=[RACK]), instance, "ads", select=INDEXES).success
+    said = recorded(instance, INDEXES[0])["ads"]
+    assert (said["m-multimodal-v1/written_lsn"], said["m-multimodal-v1-old/dimension"]) == (7, 3)
+    assert said["dagster/row_count"] == said["dagster/partition_row_count"] == 18
 
 
 def test_tables_are_described_by_the_first_destination_that_has_them(
