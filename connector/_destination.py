@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Modality, Rejected, Vector
@@ -210,10 +210,11 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """Rows, nearest first, and the statement that anyone can run to get them again."""
+    """Rows, nearest first, and the statement that anyone can run to get them again, in a `language`."""
 
     statement: str
     rows: Sequence[Mapping[str, Any]]
+    language: Literal["sql", "python"] = "sql"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,38 +17,41 @@ from connector.cli._tables import cell, make_table
 
 __all__ = ["show_answer"]
 
-NUMBERS: Final = ("distance", "seconds")
+NEARNESS: Final = ("distance", "score")
+"""What a store answers: pgvector a distance, which is small for what is near, Pinecone a score."""
 TEXTS: Final = ("description", "caption", "transcription", "text")
-VECTOR: Final = re.compile(r"'([\[{])([^,'\]}]+,[^,'\]}]+),[^'\]}]{40,}([\]}][^']*)'")
+VECTOR: Final = re.compile(r"([\[{])([^,'\]}]+,[^,'\]}]+),[^'\]}]{40,}([\]}])")
 
 
 def show_answer(answer: SearchAnswer, console: Console) -> None:
     """The statement with any long vector cut short, then the rows."""
     shown = _shortened(answer.statement)
-    console.print(_coloured(shown), soft_wrap=True)
+    console.print(_coloured(shown, answer.language), soft_wrap=True)
     if shown != answer.statement:
         console.print(Text("(the vector is cut short here; --json prints it whole)", style="dim"))
     console.print(_table(answer) if answer.rows else Text("\nno rows\n"))
 
 
-def _coloured(statement: str) -> Text:
+def _coloured(statement: str, language: str) -> Text:
     """Lines are left as they are, so that they can be copied."""
     lines = "\n".join(printable(line) for line in statement.splitlines())
-    coloured = Syntax("", "sql", theme="ansi_dark", background_color="default").highlight(lines)
+    coloured = Syntax("", language, theme="ansi_dark", background_color="default").highlight(lines)
     coloured.rstrip()
     return coloured
 
 
 def _shortened(statement: str) -> str:
     """The 1,408 numbers of a query vector are of no use on a screen; ``--json`` has them all."""
-    return VECTOR.sub(r"'\1\2,…\3'", statement)
+    return VECTOR.sub(r"\1\2,…\3", statement)
 
 
 def _table(answer: SearchAnswer) -> Table:
-    table = make_table("distance", "feature", "seconds", "collection", numbers=NUMBERS, cut=("feature",))
+    nearness = next((name for name in NEARNESS if name in answer.rows[0]), NEARNESS[0])
+    numbers = (nearness, "seconds")
+    table = make_table(nearness, "feature", "seconds", "collection", numbers=numbers, cut=("feature",))
     for row in answer.rows:
         feature = cell(plain(_text(row), 400)).append(f"\n{plain(row.get('feature_id', ''))}", style="dim")
-        table.add_row(_distance(row), feature, _seconds(row), cell(plain(row.get("collection", ""), 24)))
+        table.add_row(_number(row.get(nearness)), feature, _seconds(row), cell(plain(row.get("collection", ""), 24)))
     return table
 
 
@@ -56,9 +59,8 @@ def _text(row: Mapping[str, Any]) -> str:
     return str(next((row[name] for name in TEXTS if row.get(name)), ""))
 
 
-def _distance(row: Mapping[str, Any]) -> str:
-    distance = row.get("distance")
-    return f"{distance:.4f}" if isinstance(distance, int | float) else ""
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else ""
 
 
 def _seconds(row: Mapping[str, Any]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any, Final
 
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from connector._config import load_settings
 from connector._destination import Destination, SearchAnswer, SearchQuery
 from connector._engine import run_sync
 from connector._errors import DestinationError
@@ -19,6 +18,7 @@ from connector._settings import SyncSettings
 from connector._summary import Summary
 from connector.cli._answers import show_answer
 from connector.cli._console import plain
+from connector.cli._demo_sync import CONFIG, demo_sync
 from connector.cli._destinations import opened
 from connector.cli._progress import progress_shown
 from connector.cli._summary_view import show_summary
@@ -26,61 +26,54 @@ from connector.sandbox import embed_text
 
 __all__ = ["demonstrate"]
 
-CONFIG: Final = Path(".vectorferry/demo.yaml")
 VECTOR_NAME: Final = "multimodal-v1"
 WORDS: Final = "a dog leaps over a fence"
 OPENING: Final = 10
 ROWS: Final = 3
 
-CONFIG_TEXT: Final = """\
-# Written by `vectorferry demo`: sample media from a sandbox that runs as long as a sync does.
-name: demo
-source:
-  type: sandbox
-destinations:
-  - type: pgvector
-"""
-
-NEXT: Final = """\
+STORED: Final = """\
 With what is stored now:
   vectorferry status -c {config}
   vectorferry search -c {config} --vector-name {vector_name} \\
     --like {feature_id}
 
-With your own media and your own Postgres:
+"""
+OWN: Final = """\
+With your own media and your own stores:
   vectorferry init      writes vectorferry.yaml; give its destination a url
   vectorferry sync      after that anyone can ask in SQL: psql "$DATABASE_URL"
 
 In Dagster: docs/dagster.md
 """
+PINECONE: Final = """\
+In Pinecone: add `- {type: pinecone, api_key: "${PINECONE_API_KEY}"}` to the destinations; docs/pinecone.md
+(the Pinecone of this demo was a local stand-in, which is gone now)
+"""
 
 
-def demonstrate(console: Console, *, fresh: bool) -> Mapping[str, Any]:
-    """Run the demo in the working directory and return what happened as JSON values."""
-    settings = _settings()
-    # Held open all the while, so that the embedded Postgres starts and stops only once.
-    with opened(settings, 0) as destination:
+def demonstrate(console: Console, destination: str, *, fresh: bool) -> Mapping[str, Any]:
+    """Run the demo in the working directory and return what happened as JSON values.
+
+    `destination` is ``pgvector``, ``pinecone`` or ``both``.
+    """
+    with demo_sync(destination) as settings, ExitStack() as stack:
+        # Held open all the while, so that the embedded Postgres starts and stops only once.
+        stores = [stack.enter_context(opened(settings, place)) for place in range(len(settings.destinations))]
         if fresh:
-            _forget(settings, destination)
+            for store in stores:
+                _forget(settings, store)
         _title("1. Sync everything that a local stand-in for Mixpeek holds", console)
         show_summary(first := _sync(settings), console)
         _title("2. Sync again: nothing has changed there", console)
         show_summary(second := _sync(settings), console, brief=True)
-        asked = _ask_all(destination, console)
-    _show_next(asked, console)
+        asked = [each for store in stores for each in _ask_all(store, console, named=len(stores) > 1)]
+    _show_next(asked, destination, console)
     return {
         "first_sync": first.to_dict(),
         "second_sync": second.to_dict(),
         "questions": [{"question": text, "statement": each.statement, "rows": each.rows} for text, each in asked],
         "exit_code": max(first.exit_code, second.exit_code),
     }
-
-
-def _settings() -> SyncSettings:
-    """Those of a file that stays, so that every other command goes on from the demo."""
-    CONFIG.parent.mkdir(exist_ok=True)
-    CONFIG.write_text(CONFIG_TEXT, encoding="utf-8")
-    return load_settings(CONFIG)
 
 
 def _forget(settings: SyncSettings, destination: Destination) -> None:
@@ -95,10 +88,11 @@ def _sync(settings: SyncSettings) -> Summary:
         return run_sync(settings, progress=progress)
 
 
-def _ask_all(destination: Destination, console: Console) -> list[tuple[str, SearchAnswer]]:
-    """Each question follows from the answer before it."""
+def _ask_all(destination: Destination, console: Console, *, named: bool) -> list[tuple[str, SearchAnswer]]:
+    """Each question follows from the answer before it; `named` says which of several stores is asked."""
+    asked = f"3. In {destination.name}: which" if named else "3. Which"
     near = SearchQuery(Modality.VIDEO, VECTOR_NAME, vector=embed_text(WORDS, VECTOR_NAME), limit=ROWS)
-    in_words = _ask(destination, f"3. Which video segments are near the words “{WORDS}”?", near, console)
+    in_words = _ask(destination, f"{asked} video segments are near the words “{WORDS}”?", near, console)
     if not in_words[1].rows:
         raise DestinationError("the demo finds none of its own videos; run `vectorferry demo --fresh`")
     best = in_words[1].rows[0]["feature_id"]
@@ -122,8 +116,9 @@ def _title(text: str, console: Console) -> None:
     console.print(Rule(Text(text), align="left", style="none"))
 
 
-def _show_next(asked: list[tuple[str, SearchAnswer]], console: Console) -> None:
+def _show_next(asked: list[tuple[str, SearchAnswer]], destination: str, console: Console) -> None:
     _title("Next", console)
     feature_id = plain(asked[0][1].rows[0]["feature_id"])
-    text = NEXT.format(config=CONFIG, vector_name=VECTOR_NAME, feature_id=feature_id)
-    console.print(text, markup=False, soft_wrap=True)
+    stored = "" if destination == "pinecone" else STORED
+    text = (stored + OWN).format(config=CONFIG, vector_name=VECTOR_NAME, feature_id=feature_id)
+    console.print(text + (PINECONE if destination != "pgvector" else ""), markup=False, soft_wrap=True)
