@@ -131,9 +131,10 @@ def _kept(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]
     kept: list[tuple[_Path, MetadataValue]] = []
     size = 0
     for path, value in leaves:
-        if prefixes and f"{'.'.join(path)}.".startswith(prefixes):
+        key = ".".join(path)
+        if prefixes and f"{key}.".startswith(prefixes):
             continue
-        size += sum(map(len, path))
+        size += len(key)
         if size > LARGEST_METADATA:
             detail = f"the keys of its metadata alone have more than the {LARGEST_METADATA:,} bytes that Pinecone takes"
             raise QuarantineError(Reason.TOO_LARGE, f"{detail}: name some under `metadata.leave_out`")

@@ -66,8 +66,9 @@ def _text_size(text: str) -> int:
 
 def _too_large(metadata: Mapping[str, Any]) -> QuarantineError:
     sizes = {key: _size(value) for key, value in metadata.items()}
-    largest = sorted(sizes, key=lambda key: (-sizes[key], key))[:3]
-    shown = ", ".join(f"{key[:40]} ({sizes[key]:,})" for key in largest)
+    first, *others = sorted(sizes, key=lambda key: (-sizes[key], key))[:3]
+    worth_naming = [first, *(key for key in others if sizes[key] > sizes[first] / 10)]
+    shown = ", ".join(f"{key[:40]} ({sizes[key]:,})" for key in worth_naming)
     return QuarantineError(
         Reason.TOO_LARGE,
         f"its metadata has {_size(metadata):,} bytes and Pinecone takes {LARGEST_METADATA:,}; the largest are "
