@@ -1,0 +1,123 @@
+"""Everything that Pinecone, its SDK and the HTTP library can raise, in our own errors.
+
+An error is built while a library's exception is handled but raised after, with its context cut off, so that no request
+and no header with the key is shown along with it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Final
+
+import httpx
+import orjson
+from pinecone.errors import ApiError, PineconeConnectionError, PineconeError, PineconeTimeoutError, ResponseParsingError
+
+from connector import CredentialsError, DestinationError, RetryableError, VectorferryError
+from connector.http import Answer, one_line, retry_after, server_message
+
+__all__ = ["KEY_SETTING", "connection_failure", "refusal", "translated"]
+
+KEY_SETTING: Final = "destinations[].api_key"
+
+_FAILURES: Final = (PineconeError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, TypeError)
+_TRY_AGAIN: Final = frozenset({408, 425, 429})
+_QUOTA: Final = "quota"
+_MONTHLY: Final = "for the current month"
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+@contextmanager
+def translated(what: str, key: str = "") -> Iterator[None]:
+    """Raise what goes wrong in the block as an error of ours. `what` says what was being done: ``listing the indexes``.
+
+    `key` is the key that was sent; it is blotted out where the other side repeats it. Raises `RetryableError` for what
+    may pass (429, 5xx, lost connections), `CredentialsError` for a refused key, else `DestinationError`.
+    """
+    try:
+        yield
+        return
+    except VectorferryError:
+        raise
+    except _FAILURES as error:
+        failure = _ours(error, what, key)
+    raise failure from None
+
+
+def refusal(answer: Answer, what: str, key: str = "") -> VectorferryError:
+    """What an answer means that is no success."""
+    said = _said(answer, key)
+    status = answer.status
+    if status == HTTPStatus.UNAUTHORIZED:
+        return CredentialsError(f"Pinecone refused the key while {what} ({said}). Check {KEY_SETTING}.")
+    if _is_used_up(status, said):
+        return DestinationError(f"Pinecone takes no more while {what} ({said}). Raise the project's limits, or wait.")
+    if status == HTTPStatus.FORBIDDEN:
+        return CredentialsError(
+            f"Pinecone does not allow this key what is needed for {what} ({said}). Check {KEY_SETTING} and its roles."
+        )
+    if status in _TRY_AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return RetryableError(f"Pinecone could not go on {what} ({said})", after=retry_after(answer))
+    return DestinationError(f"Pinecone refused {what} ({said}).{_hint(status)}")
+
+
+def connection_failure(error: Exception, what: str, key: str = "") -> VectorferryError:
+    """What an exception means that came in place of an answer."""
+    if certificate := _certificate_problem(error):
+        return DestinationError(
+            f"The certificate of Pinecone's host is not trusted while {what} ({one_line(certificate, key=key)}). "
+            "Check destinations[].host, and the proxy if there is one."
+        )
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return RetryableError(f"Pinecone gave no answer in time while {what}")
+    details = one_line(str(error), key=key) or "no details"
+    return RetryableError(f"The connection to Pinecone failed while {what} ({type(error).__name__}: {details})")
+
+
+def _ours(error: Exception, what: str, key: str) -> VectorferryError:
+    if isinstance(error, ApiError):
+        return refusal(_as_answer(error), what, key)
+    if isinstance(error, ResponseParsingError):
+        return RetryableError(f"Pinecone's answer could not be read while {what} ({one_line(str(error), key=key)})")
+    lost = PineconeConnectionError | PineconeTimeoutError | httpx.HTTPError | httpx.StreamError | OSError
+    if isinstance(error, lost):
+        return connection_failure(error, what, key)
+    return DestinationError(f"Pinecone's client cannot go on {what} ({one_line(str(error), key=key)}).")
+
+
+def _as_answer(error: ApiError) -> Answer:
+    body = orjson.dumps(error.body, default=str) if error.body else error.message.encode()
+    return Answer(error.status_code, httpx.Headers(error.headers), body)
+
+
+def _said(answer: Answer, key: str) -> str:
+    """The status in standard words, and then what the store says."""
+    status = f"{answer.status} {_PHRASES.get(answer.status, '')}".strip()
+    words = server_message(answer.body, key)
+    return f"{status}: {words}" if words else status
+
+
+def _hint(status: int) -> str:
+    if status == HTTPStatus.NOT_FOUND:
+        return " Was the index deleted?"
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return " Redirects are not followed, so that the key goes nowhere else; check destinations[].host."
+    return ""
+
+
+def _is_used_up(status: int, said: str) -> bool:
+    """What a project may write in a month is refused with a 429 too, and trying again would go on until next month."""
+    if status == HTTPStatus.FORBIDDEN:
+        return _QUOTA in said.lower()
+    return status == HTTPStatus.TOO_MANY_REQUESTS and _MONTHLY in said
+
+
+def _certificate_problem(error: BaseException | None) -> str:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message or str(error)
+        error = error.__cause__ or error.__context__
+    return ""

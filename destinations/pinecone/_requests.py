@@ -1,0 +1,103 @@
+"""One request to an index, one answer: bytes over the wire, bounded.
+
+Writes do not go through the official SDK, which everything else does. Its REST data plane tries again by itself and
+cannot be told not to (`retry_config` does not reach it), so that a 429 would never reach our own concurrency control;
+its delete drops the header with the log sequence number; and it is slow with numpy rows, or sends float64 text, which
+is two thirds longer. (Read and measured in pinecone 10.2.0.)
+"""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from typing import Final
+
+import httpx
+
+from connector import ConfigurationError, DestinationError, RetryableError
+from connector.http import Answer, check_base_url
+
+from ._errors import KEY_SETTING, connection_failure, translated
+from ._limits import WriterLimits
+from ._requests_verdict import Verdict, Write, judge
+
+__all__ = ["Requests"]
+
+_API_VERSION: Final = "2026-07"
+"""That of the SDK which makes the indexes, so that both planes are of one version. Upserts, updates and deletes have
+been the same since 2025-04."""
+
+_LIBRARY_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
+
+
+class Requests:
+    """A pool of connections to one index. Safe from any thread.
+
+    Raises `ConfigurationError` for a key that cannot travel, `DestinationError` for an address that the key should not
+    be sent to.
+    """
+
+    def __init__(self, host: str, api_key: str, limits: WriterLimits) -> None:
+        self._key = api_key
+        self._timeout = limits.timeout
+        self._most_bytes = limits.answer_bytes
+        url = _checked_url(host)
+        with translated("opening the connection", api_key):
+            self._client = httpx.Client(
+                base_url=url,
+                headers=_headers(api_key),
+                timeout=limits.timeout,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=limits.concurrency + 1),
+                follow_redirects=False,
+                # A proxy sees everything of a request that is not encrypted, the key too.
+                trust_env=url.startswith("https:"),
+            )
+
+    def post(self, write: Write, body: bytes, records: int) -> Verdict:
+        """Send one request that holds so many records, once, and read its whole answer.
+
+        Raises `RetryableError` when there is no answer in time or it may be another one later, `CredentialsError` for a
+        refused key, `DestinationError` for what is not about these records.
+        """
+        return judge(self._exchange(write.path, body, write.what), write, records, self._key)
+
+    def close(self) -> None:
+        """Close every connection. Safe to call twice."""
+        self._client.close()
+
+    def _exchange(self, path: str, body: bytes, what: str) -> Answer:
+        try:
+            with self._client.stream("POST", path, content=body) as response:
+                return Answer(response.status_code, response.headers, self._read(response, what))
+        except _LIBRARY_FAILURES as error:
+            failure = connection_failure(error, what, self._key)
+        raise failure from None
+
+    def _read(self, response: httpx.Response, what: str) -> bytes:
+        until = time.monotonic() + self._timeout
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > self._most_bytes:
+                raise DestinationError(f"Pinecone's host sent more than {self._most_bytes:,} bytes while {what}.")
+            if time.monotonic() > until:
+                raise RetryableError(f"Pinecone gave no whole answer in time while {what}")
+        return bytes(body)
+
+
+def _checked_url(host: str) -> str:
+    try:
+        return check_base_url(host if "://" in host else f"https://{host}", allow_http=False)
+    except ValueError as error:
+        raise DestinationError(f"The address of a Pinecone index {error}.") from None
+
+
+def _headers(api_key: str) -> dict[str, str]:
+    if not api_key or not api_key.isascii() or not api_key.isprintable():
+        raise ConfigurationError(f"{KEY_SETTING} is empty, or holds a character that no key has (a line break?).")
+    return {
+        "Api-Key": api_key,
+        "X-Pinecone-Api-Version": _API_VERSION,
+        "Content-Type": "application/json",
+        "User-Agent": f"vectorferry/{version('vectorferry')}; source_tag=vectorferry",
+    }
