@@ -5,7 +5,7 @@ from ._database import Database, driver_of
 from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
 from ._errors import translate, translated
-from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows
+from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
 from ._quarantine import count_rejected, replace_rejected
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table
@@ -41,6 +41,7 @@ __all__ = [
     "of_assets",
     "parse_url",
     "quarantine_table",
+    "recorded_features",
     "replace_rejected",
     "send",
     "shown",

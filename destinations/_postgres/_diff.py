@@ -1,4 +1,4 @@
-"""What a batch changes in one table, decided by comparing hashes before anything is sent. Pure."""
+"""What a batch changes in one table, decided by comparing digests before anything is sent. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ WantedRows: TypeAlias = dict[FeatureKey, tuple[bytes, Row]]
 """By key: the hash that is compared, and the values in the order of the table's columns."""
 
 SomeRow = TypeVar("SomeRow")
+Digest = TypeVar("Digest")
 
 
 @dataclass(slots=True)
@@ -35,9 +36,9 @@ class TableDiff(Generic[SomeRow]):
 
 
 def diff_table(
-    wanted: Mapping[FeatureKey, tuple[bytes, SomeRow]], held: Mapping[FeatureKey, bytes]
+    wanted: Mapping[FeatureKey, tuple[Digest, SomeRow]], held: Mapping[FeatureKey, Digest]
 ) -> TableDiff[SomeRow]:
-    """Compare the rows a batch wants with the hashes the table holds for the same assets.
+    """Compare the rows a batch wants with what the table holds for the same assets, by hashes or any other digest.
 
     Keys are visited in sorted order, so that two writers take row locks in the same order.
     """

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, Table, select, union
+from sqlalchemy import ColumnElement, Connection, Table, select, union
 
 from connector import Batch, Known, Modality, canonical_json
 
 from ._diff import FeatureKey, WantedRows
 from ._tables import of_assets
 
-__all__ = ["held_asset_ids", "known_assets", "ledger_hashes", "ledger_rows"]
+__all__ = ["held_asset_ids", "known_assets", "ledger_hashes", "ledger_rows", "recorded_features"]
 
 
 def known_assets(
-    connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str]
+    connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str], *only: ColumnElement[bool]
 ) -> Mapping[str, Known]:
-    """The ledger's entries for those of these assets that it has."""
+    """The ledger's entries for those of these assets that it has, `only` under these conditions."""
     rows = connection.execute(
         select(ledger.c.asset_id, ledger.c.fingerprint, ledger.c.features).where(
-            of_assets(ledger, collection, asset_ids)
+            of_assets(ledger, collection, asset_ids), *only
         )
     )
     return {asset_id: _known(fingerprint, features) for asset_id, fingerprint, features in rows}
@@ -33,18 +33,19 @@ def held_asset_ids(connection: Connection, tables: Sequence[Table], collection: 
 
 
 def ledger_rows(batch: Batch, held: Mapping[str, Known], per_asset: Mapping[str, Mapping[str, int]]) -> WantedRows:
-    """What the ledger should hold for a batch's assets.
-
-    Under an unchanged fingerprint, modalities that were synced earlier stay recorded.
-    """
+    """What the ledger should hold for a batch's assets."""
     rows: WantedRows = {}
     for asset in batch.assets:
-        before = held.get(asset.asset_id)
-        same = before is not None and before.fingerprint == asset.fingerprint
-        features = {**(_counts(before) if before and same else {}), **per_asset[asset.asset_id]}
+        features = recorded_features(asset.fingerprint, per_asset[asset.asset_id], held.get(asset.asset_id))
         row = (batch.collection, asset.asset_id, asset.fingerprint, features)
         rows[asset.asset_id, ""] = (_comparable(asset.fingerprint, features), row)
     return rows
+
+
+def recorded_features(fingerprint: str, now: Mapping[str, int], before: Known | None) -> dict[str, int]:
+    """Features per modality of one asset. Under an unchanged fingerprint, modalities that were synced earlier stay."""
+    earlier = _counts(before) if before is not None and before.fingerprint == fingerprint else {}
+    return {**earlier, **now}
 
 
 def ledger_hashes(held: Mapping[str, Known]) -> dict[FeatureKey, bytes]:

@@ -1,0 +1,221 @@
+"""The manifest: what is in Pinecone, recorded in Postgres after Pinecone has acknowledged it.
+
+Pinecone cannot say cheaply what it holds, and has no transactions. So before records are touched they are entered as
+unconfirmed, and struck out in the transaction that records what has become of them. A run that is killed in between
+leaves them in the journal: records that may or may not be there, with unknown content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select
+
+from connector import Batch, Known, Modality, Rejected
+
+from .._postgres import (
+    Database,
+    FeatureKey,
+    PostgresServer,
+    check_encoding,
+    count_rejected,
+    create_missing,
+    delete_assets,
+    held_asset_ids,
+    lock_ddl,
+    replace_rejected,
+)
+from ._manifest_counts import read_counts
+from ._manifest_features import confirm, journal, read_features, read_unconfirmed, write_features, write_found
+from ._manifest_ledger import asset_hashes, certain_assets, write_ledger
+from ._manifest_places import (
+    advance,
+    forget_index,
+    read_indexes,
+    read_namespaces,
+    record_settings,
+    write_index,
+)
+from ._manifest_tables import ManifestTables
+from ._manifest_values import Held, HeldFeature, IndexRow, ManifestCounts, ManifestRows, NamespaceRow, Place
+
+__all__ = [
+    "Held",
+    "HeldFeature",
+    "IndexRow",
+    "Manifest",
+    "ManifestCounts",
+    "ManifestRows",
+    "NamespaceRow",
+    "Place",
+]
+
+
+class Manifest:
+    """The manifest of one destination, in tables of its own in one schema of one Postgres. Used from one thread.
+
+    Every method that asks Postgres raises `RetryableError` or `DestinationError` where Postgres fails.
+
+    Args:
+        schema: where its tables are; made when missing. A pgvector sync may live there too.
+        name: the destination's label, which its tables are named after.
+        url: the database's address; None starts the embedded Postgres in `directory`.
+        directory: the data directory of the embedded Postgres.
+
+    Raises:
+        ConfigurationError: `url` is no database address.
+    """
+
+    def __init__(self, schema: str, name: str, url: str | None, directory: Path) -> None:
+        self._schema = schema
+        self._tables = ManifestTables(schema, name)
+        self._server = PostgresServer(url, directory, Database, "the `url` of a Pinecone manifest")
+
+    @property
+    def location(self) -> str:
+        """Which Postgres is meant, without secrets."""
+        return f"{self._server.location}, schema {self._schema}"
+
+    def exists(self) -> bool:
+        """Whether it has ever been prepared. Makes nothing, and starts no embedded Postgres that is not there."""
+        if self._server.has_never_run:
+            return False
+        with self._transaction() as connection:
+            return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
+
+    def prepare(self) -> None:
+        """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
+        with self._transaction() as connection:
+            check_encoding(connection, self._server.location)
+            lock_ddl(connection, self._schema)
+            create_missing(connection, self._schema, self._tables.metadata)
+
+    def check_settings(self, values: Mapping[str, str]) -> None:
+        """Keep settings that must not change once there are records; raise `ConfigurationError` when one has."""
+        with self._transaction() as connection:
+            lock_ddl(connection, self._schema)
+            record_settings(connection, self._tables, values, self.location)
+
+    def known(self, collection: str, asset_ids: Sequence[str], layout: str) -> Mapping[str, Known]:
+        """The ledger's entries for those of these assets that were written under this layout, and of which no record
+        is unconfirmed."""
+        with self._transaction() as connection:
+            return certain_assets(connection, self._tables, collection, asset_ids, layout)
+
+    def held(self, collection: str, asset_ids: Sequence[str]) -> Held:
+        """What these assets have in the store, and what they may have there."""
+        with self._transaction() as connection:
+            return Held(
+                features=read_features(connection, self._tables.features, collection, asset_ids),
+                assets=asset_hashes(connection, self._tables, collection, asset_ids),
+                unconfirmed=read_unconfirmed(connection, self._tables.unconfirmed, collection, asset_ids),
+            )
+
+    def begin(self, collection: str, places: Mapping[Place, Modality]) -> None:
+        """Enter records as unconfirmed, each with its feature's modality, before they are touched."""
+        if places:
+            with self._transaction() as connection:
+                journal(connection, self._tables.unconfirmed, collection, places)
+
+    def commit(
+        self,
+        batch: Batch,
+        rows: ManifestRows,
+        rejected: Sequence[Rejected],
+        layout: str,
+        written: Mapping[str, int],
+        namespace: str,
+    ) -> None:
+        """Record a batch that the store has acknowledged: all or nothing, and the same again writes nothing.
+
+        Args:
+            batch: its assets are recorded; of features, only those of its modalities are removed.
+            rows: what the store holds of them now.
+            rejected: features that were set aside besides those that the batch itself names.
+            layout: how features became records.
+            written: by index, the highest sequence number that writing was answered with.
+            namespace: the collection's, in every index.
+        """
+        tables, aside = self._tables, [*(each for asset in batch.assets for each in asset.rejected), *rejected]
+        indexes = {index: 0 for one in rows.features.values() for index in one.records}
+        with self._transaction() as connection:
+            write_features(connection, tables.features, batch, rows.features)
+            write_ledger(connection, tables, batch, rows.per_asset, layout)
+            replace_rejected(connection, tables.quarantine, batch, [*aside, *batch.rejected])
+            confirm(connection, tables.unconfirmed, batch)
+            advance(connection, tables, batch.collection, namespace, {**indexes, **written})
+
+    def remove(self, collection: str, asset_ids: Sequence[str], written: Mapping[str, int], namespace: str) -> None:
+        """Forget assets whose records the store has deleted. The arguments are those of `commit`."""
+        tables = self._tables
+        with self._transaction() as connection:
+            for table in (tables.features, tables.ledger, tables.quarantine, tables.unconfirmed):
+                delete_assets(connection, table, collection, asset_ids)
+            advance(connection, tables, collection, namespace, written)
+
+    def adopt(self, collection: str, index: str, features: Mapping[FeatureKey, HeldFeature]) -> None:
+        """Enter records that were found in an index. Their assets will be read again; the same again changes nothing.
+
+        A feature whose metadata differs from what is known of it counts as one of unknown metadata.
+        """
+        tables, asset_ids = self._tables, sorted({asset_id for asset_id, _ in features})
+        with self._transaction() as connection:
+            write_found(connection, tables.features, collection, index, features)
+            delete_assets(connection, tables.ledger, collection, asset_ids)
+
+    def asset_ids(self, collection: str) -> Iterator[str]:
+        """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
+        tables = self._tables
+        named = (tables.ledger, tables.quarantine, tables.unconfirmed, tables.features)
+        with self._transaction() as connection:
+            yield from held_asset_ids(connection, named, collection)
+
+    def quarantined(self, collection: str) -> int:
+        """How many records of a collection are in quarantine."""
+        with self._transaction() as connection:
+            return count_rejected(connection, self._tables.quarantine, collection)
+
+    def indexes(self) -> Mapping[str, IndexRow]:
+        """Every index, by name."""
+        with self._transaction() as connection:
+            return read_indexes(connection, self._tables)
+
+    def put_index(self, row: IndexRow) -> None:
+        """Enter an index, or correct its entry."""
+        with self._transaction() as connection:
+            write_index(connection, self._tables, row)
+
+    def forget_index(self, name: str) -> None:
+        """Forget an index that is gone, with its records; assets that had some will be read again."""
+        with self._transaction() as connection:
+            forget_index(connection, self._tables, name)
+
+    def namespaces(self) -> list[NamespaceRow]:
+        """Every namespace, by index and collection."""
+        with self._transaction() as connection:
+            return read_namespaces(connection, self._tables)
+
+    def find(self, feature_id: str, modality: Modality) -> list[tuple[str, str]]:
+        """Collection and asset of every feature of this id and modality."""
+        features = self._tables.features
+        owner = (features.c.collection, features.c.asset_id)
+        wanted = (features.c.feature_id == feature_id, features.c.modality == modality.value)
+        with self._transaction() as connection:
+            found = connection.execute(select(*owner).where(*wanted).order_by(*owner))
+            return [(collection, asset_id) for collection, asset_id in found]
+
+    def counts(self) -> ManifestCounts:
+        """What there is, in numbers."""
+        with self._transaction() as connection:
+            return read_counts(connection, self._tables)
+
+    def close(self) -> None:
+        """Close the connections, and let go of the embedded Postgres. Doing so again changes nothing."""
+        self._server.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._server.translated(), self._server.database.plain_transaction() as connection:
+            yield connection

@@ -1,0 +1,42 @@
+"""The manifest in numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from sqlalchemy import Connection, Table, func, select
+
+from .._postgres import count_rejected
+from ._manifest_tables import ManifestTables
+from ._manifest_values import ManifestCounts
+
+__all__ = ["read_counts"]
+
+
+def read_counts(connection: Connection, tables: ManifestTables) -> ManifestCounts:
+    """Count everything."""
+    return ManifestCounts(
+        records=_records(connection, tables.features),
+        assets=_assets(connection, tables.ledger),
+        quarantined=count_rejected(connection, tables.quarantine),
+        last_change=connection.execute(select(func.max(tables.ledger.c.synced_at))).scalar(),
+    )
+
+
+def _records(connection: Connection, features: Table) -> dict[str, dict[str, int]]:
+    index = func.jsonb_object_keys(features.c.records).label("index_name")
+    each = select(index, features.c.collection).subquery()
+    grouped = (each.c.index_name, each.c.collection)
+    statement = select(*grouped, func.count()).group_by(*grouped).order_by(*grouped)
+    records: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, collection, count in connection.execute(statement):
+        records[name][collection] = count
+    return dict(records)
+
+
+def _assets(connection: Connection, ledger: Table) -> dict[str, int]:
+    collection = ledger.c.collection
+    counted = connection.execute(
+        select(collection, func.count().label("assets")).group_by(collection).order_by(collection)
+    )
+    return {row.collection: row.assets for row in counted}

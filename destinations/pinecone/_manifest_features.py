@@ -1,0 +1,99 @@
+"""The manifest's rows of features and of unconfirmed records: reading and writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from sqlalchemy import Connection, Table, delete, select
+
+from connector import Batch, Modality
+
+from .._postgres import FeatureKey, Row, delete_keys, diff_table, driver_of, of_assets, send, upsert_rows
+from ._manifest_values import HeldFeature, Place
+
+__all__ = ["confirm", "journal", "read_features", "read_unconfirmed", "write_features", "write_found"]
+
+
+def read_features(
+    connection: Connection, features: Table, collection: str, asset_ids: Sequence[str]
+) -> dict[FeatureKey, HeldFeature]:
+    """The features of some assets."""
+    columns = (column for column in features.c if column.name != "collection")
+    rows = connection.execute(select(*columns).where(of_assets(features, collection, asset_ids)))
+    return {(asset_id, feature_id): _feature(*values) for asset_id, feature_id, *values in rows}
+
+
+def write_features(
+    connection: Connection, features: Table, batch: Batch, wanted: Mapping[FeatureKey, HeldFeature]
+) -> None:
+    """Bring the features of a batch's assets to what is wanted; those of other modalities stay."""
+    asset_ids = [asset.asset_id for asset in batch.assets]
+    held = read_features(connection, features, batch.collection, asset_ids)
+    compared = {key: one for key, one in held.items() if one.modality in batch.modalities or key in wanted}
+    diff = diff_table(_rows(batch.collection, wanted), compared)
+    send(connection, features, diff)
+    delete_keys(connection, features, batch.collection, diff.delete)
+
+
+def write_found(
+    connection: Connection, features: Table, collection: str, index: str, found: Mapping[FeatureKey, HeldFeature]
+) -> None:
+    """Add records that were found in an index to what is known of their features."""
+    held = read_features(connection, features, collection, sorted({asset_id for asset_id, _ in found}))
+    wanted = {key: held[key].also_in(index, one) if key in held else one for key, one in found.items()}
+    send(connection, features, diff_table(_rows(collection, wanted), held))
+
+
+def read_unconfirmed(
+    connection: Connection, unconfirmed: Table, collection: str, asset_ids: Sequence[str]
+) -> dict[Place, Modality]:
+    """The unconfirmed records of some assets."""
+    columns = (unconfirmed.c[name] for name in ("asset_id", "feature_id", "index_name", "modality"))
+    rows = connection.execute(select(*columns).where(of_assets(unconfirmed, collection, asset_ids)))
+    return {Place(*place): Modality(modality) for *place, modality in rows}
+
+
+def journal(connection: Connection, unconfirmed: Table, collection: str, places: Mapping[Place, Modality]) -> None:
+    """Enter records as unconfirmed."""
+    rows = (
+        (collection, place.asset_id, place.feature_id, place.index, places[place].value) for place in sorted(places)
+    )
+    upsert_rows(driver_of(connection), unconfirmed, [*rows])
+
+
+def confirm(connection: Connection, unconfirmed: Table, batch: Batch) -> None:
+    """Strike out the records of a batch's assets; of modalities that it is not about, nothing has become certain."""
+    asset_ids = [asset.asset_id for asset in batch.assets]
+    connection.execute(
+        delete(unconfirmed).where(
+            of_assets(unconfirmed, batch.collection, asset_ids),
+            unconfirmed.c.modality.in_([modality.value for modality in batch.modalities]),
+        )
+    )
+
+
+def _feature(
+    modality: str, row_hash: bytes | None, metadata_hash: bytes, keys_hash: bytes, records: Mapping[str, str]
+) -> HeldFeature:
+    return HeldFeature(
+        modality=Modality(modality),
+        row_hash=row_hash,
+        metadata_hash=metadata_hash,
+        keys_hash=keys_hash,
+        records={index: bytes.fromhex(digest) for index, digest in records.items()},
+    )
+
+
+def _rows(collection: str, features: Mapping[FeatureKey, HeldFeature]) -> dict[FeatureKey, tuple[HeldFeature, Row]]:
+    return dict(_keyed_rows(collection, features))
+
+
+def _keyed_rows(
+    collection: str, features: Mapping[FeatureKey, HeldFeature]
+) -> Iterator[tuple[FeatureKey, tuple[HeldFeature, Row]]]:
+    for key, one in features.items():
+        records = {index: digest.hex() for index, digest in one.records.items()}
+        yield (
+            key,
+            (one, (collection, *key, one.modality.value, one.row_hash, one.metadata_hash, one.keys_hash, records)),
+        )
