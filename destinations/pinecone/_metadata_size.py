@@ -27,7 +27,7 @@ def fitted(metadata: dict[str, Any], shorten: Iterable[str]) -> dict[str, Any]:
         return metadata
     texts = {key: _text_size(metadata[key]) for key in shorten if isinstance(metadata.get(key), str)}
     fixed = _size({**metadata, **dict.fromkeys(texts, ""), SHORTENED: list(texts)})
-    if not texts or fixed > LARGEST_METADATA:
+    if fixed > LARGEST_METADATA:
         raise _too_large(metadata)
     longest = _common_length(sorted(texts.values()), LARGEST_METADATA - fixed)
     cut = {key: _cut(metadata[key], longest) for key, size in texts.items() if size > longest}

@@ -145,6 +145,7 @@ def test_an_index_says_what_is_in_it(spec: IndexSpec, name: str) -> None:
 def test_a_vector_name_that_had_to_be_changed_is_told_from_the_one_it_became(vector_name: str) -> None:
     name = index_name("media", IndexSpec(vector_name, 1408, "cosine"))
     assert re.fullmatch(r"media-multimodal-v1-1408-[0-9a-f]{8}", name)
+    assert index_name("media", IndexSpec(vector_name, 1408, "euclidean")) != name
 
 
 def test_a_vector_name_without_a_usable_letter_still_makes_an_index() -> None:

@@ -190,11 +190,17 @@ def test_the_longest_text_is_cut_just_enough_and_the_record_says_so() -> None:
     assert cut["transcription"] == "t" * 9_000
 
 
+def test_no_byte_of_a_cut_text_is_given_away() -> None:
+    assert size(sent(feature("f1", text="x" * 50_000))) == LIMIT
+
+
 def test_several_long_texts_are_cut_to_the_same_length() -> None:
     cut = sent(feature("f1", text="a" * 50_000, transcription="b" * 30_000, description="c" * 1_000))
     assert cut["shortened"] == ["text", "transcription"]
     assert len(cut["text"]) == len(cut["transcription"]) > 19_000
     assert cut["description"] == "c" * 1_000
+    second = sent(feature("f1", text="a" * 50_000, transcription=cut["transcription"], description="c" * 1_000))
+    assert second["shortened"] == ["text"]
 
 
 @pytest.mark.parametrize("character", ["é", "日", "🐕", '"', "\n", "\x01"])
