@@ -129,6 +129,17 @@ class MemoryDestination:
         """How many records of a collection are in quarantine."""
         return len(self.quarantine.get(collection, {}))
 
+    def stored_collections(self) -> Sequence[str]:
+        """Those with an asset in the ledger, sorted."""
+        return sorted(collection for collection, ledger in self.ledger.items() if ledger)
+
+    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
+        """These assets as they were applied, with their features that are in quarantine, in the order of their ids."""
+        assets = self.assets.get(collection, {})
+        for asset_id in sorted(set(asset_ids)):
+            if asset_id in assets:
+                yield self._as_stored(collection, assets[asset_id])
+
     def status(self) -> Status:
         """Counted now."""
         assets = {collection: len(held) for collection, held in self.assets.items()}
@@ -164,6 +175,12 @@ class MemoryDestination:
         for record in (*batch.rejected, *(record for asset in batch.assets for record in asset.rejected)):
             quarantine[record.asset_id, record.feature_id] = record
             applied.set_aside(record)
+
+    def _as_stored(self, collection: str, asset: LoadedAsset) -> LoadedAsset:
+        quarantine = self.quarantine.get(collection, {})
+        rejected = [quarantine[key] for key in sorted(quarantine) if key[0] == asset.asset_id and key[1]]
+        features = sorted(asset.features, key=lambda feature: (feature.feature_id, feature.modality))
+        return replace(asset, features=tuple(features), rejected=tuple(rejected))
 
     def _features(self, modality: Modality) -> list[LoadedFeature]:
         assets = [asset for held in self.assets.values() for asset in held.values()]

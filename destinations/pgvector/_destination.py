@@ -12,6 +12,7 @@ from connector import (
     DestinationError,
     IndexBuild,
     Known,
+    LoadedAsset,
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
@@ -24,6 +25,7 @@ from ._indexes import build_due_indexes
 from ._rows import batch_rows, first_layouts
 from ._search import search
 from ._status import read_status
+from ._stored import stored_assets, stored_collections
 from ._tables import SyncSchema
 from ._writer import remove_assets, write_batch
 
@@ -31,7 +33,7 @@ __all__ = ["PgvectorDestination"]
 
 
 class PgvectorDestination:
-    """One schema of one Postgres. Implements `connector.Destination`.
+    """One schema of one Postgres. Implements `connector.Destination` and `connector.StoredAssets`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -114,6 +116,21 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             return count_rejected(connection, schema.tables.quarantine, collection)
+
+    def stored_collections(self) -> Sequence[str]:
+        """The collections that the schema holds assets of."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return stored_collections(connection, schema)
+
+    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterator[LoadedAsset]:
+        """These assets with all their features and vectors, streamed from one snapshot in the order of their ids.
+
+        Vectors are float32, as exact as their column stores them: ``halfvec`` is less precise than the source was.
+        """
+        schema = self._prepared()
+        with self._server.translated():
+            yield from stored_assets(schema, collection, asset_ids)
 
     def status(self) -> Status:
         """What the schema holds now."""

@@ -1,0 +1,183 @@
+"""Reading assets back as they were applied, so that another destination can be filled from this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import count
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection, Table, select, text
+
+from connector import MODALITIES, LoadedAsset, LoadedFeature, Modality, Reason, Rejected, Vector, vector_hash
+
+from .._postgres import Row, driver_of
+from ._catalogue import VectorEntry, read_catalogue
+from ._stored_values import Loaders, stored_loaders
+from ._tables import SyncSchema
+
+__all__ = ["stored_assets", "stored_collections"]
+
+# One snapshot for every table: a sync that commits meanwhile must not give an asset two halves of two versions.
+_SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_UTC: Final = text("SET LOCAL TimeZone = 'UTC'")
+
+_ROWS_AT_ONCE: Final = 500
+_ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "created_at", "updated_at", "row_hash")
+_FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash")
+_VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
+_REJECTED_COLUMNS: Final = ("feature_id", "modality", "reason", "detail")
+
+_OpenTable: TypeAlias = Callable[[Table, Sequence[str]], Iterator[Row]]
+_NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
+
+
+def stored_collections(connection: Connection, schema: SyncSchema) -> list[str]:
+    """The collections in the ledger, sorted."""
+    ledger = schema.tables.ledger
+    return list(connection.execute(select(ledger.c.collection).distinct().order_by(ledger.c.collection)).scalars())
+
+
+def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Iterator[LoadedAsset]:
+    """Those of these assets that the ledger has, in the order of their ids, from server-side cursors.
+
+    All tables are read in that order side by side, so that a few hundred rows of each are in memory and no more.
+    """
+    extension_schema = schema.database.extension_schema
+    with schema.database.plain_transaction() as connection, ExitStack() as cursors:
+        connection.execute(_SNAPSHOT)
+        connection.execute(_UTC)
+        loaders = stored_loaders(connection, extension_schema)
+        reader = _Reader(driver_of(connection), cursors, loaders, collection, asset_ids)
+        yield from _Tables(reader.rows, schema, connection).assets()
+
+
+class _Reader:
+    """Opens cursors over some assets' rows."""
+
+    def __init__(
+        self,
+        driver: psycopg.Connection[Any],
+        cursors: ExitStack,
+        loaders: Loaders,
+        collection: str,
+        asset_ids: Sequence[str],
+    ) -> None:
+        self._driver = driver
+        self._cursors = cursors
+        self._loaders = loaders
+        self._numbers = count()
+        self._parameters = {"collection": collection, "asset_ids": list(asset_ids)}
+
+    def rows(self, table: Table, columns: Sequence[str]) -> Iterator[Row]:
+        """Each row's asset id and these columns, in the order of asset ids, fetched a few hundred at a time."""
+        name = f"vectorferry_{next(self._numbers)}"
+        cursor = self._cursors.enter_context(psycopg.ServerCursor(self._driver, name))
+        cursor.itersize = _ROWS_AT_ONCE
+        for type_, loader in self._loaders.items():
+            cursor.adapters.register_loader(type_, loader)
+        cursor.execute(_select(table, columns), self._parameters, binary=True)
+        return iter(cursor)
+
+
+class _Feed:
+    """Rows in the order of asset ids, which each begins with, taken asset by asset.
+
+    Postgres' collation "C" and Python compare texts alike: by code points.
+    """
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def take(self, asset_id: str) -> list[Row]:
+        """What follows the asset id in the rows of this asset; those of earlier ones are passed over."""
+        taken = []
+        while self._next is not None and self._next[0] <= asset_id:
+            if self._next[0] == asset_id:
+                taken.append(self._next[1:])
+            self._next = next(self._rows, None)
+        return taken
+
+
+class _Tables:
+    """Every table that holds a part of an asset."""
+
+    def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection) -> None:
+        tables = schema.tables
+        bases = {modality: schema.mapping.table(modality) for modality in MODALITIES}
+        # Read again: another process may have met a new named vector since this one was prepared.
+        catalogue = read_catalogue(connection, tables, bases)
+        self._assets = open_table(tables.assets, _ASSET_COLUMNS)
+        self._ledger = _Feed(open_table(tables.ledger, ("fingerprint",)))
+        self._rejected = _Feed(open_table(tables.quarantine, _REJECTED_COLUMNS))
+        self._columns = {modality: tuple(schema.mapping.columns(modality)) for modality in MODALITIES}
+        self._features = {
+            modality: _Feed(open_table(schema.features[modality], (*_FEATURE_COLUMNS, *columns)))
+            for modality, columns in self._columns.items()
+        }
+        self._vectors = {
+            modality: [
+                (entry, _Feed(open_table(schema.vector_table(entry), _VECTOR_COLUMNS)))
+                for entry in catalogue.of(modality)
+            ]
+            for modality in MODALITIES
+        }
+
+    def assets(self) -> Iterator[LoadedAsset]:
+        """Each asset with all that belongs to it."""
+        for asset_id, *values in self._assets:
+            for (fingerprint,) in self._ledger.take(asset_id):
+                yield LoadedAsset(
+                    asset_id=asset_id,
+                    fingerprint=fingerprint,
+                    **dict(zip(_ASSET_COLUMNS, values, strict=True)),
+                    features=tuple(sorted(self._features_of(asset_id), key=lambda one: (one.feature_id, one.modality))),
+                    rejected=tuple(self._rejected_of(asset_id)),
+                )
+
+    def _features_of(self, asset_id: str) -> Iterator[LoadedFeature]:
+        for modality, rows in self._features.items():
+            vectors = self._vectors_of(asset_id, modality)
+            for feature_id, metadata, extra, row_hash, *columns in rows.take(asset_id):
+                named = vectors.get(feature_id, {})
+                yield LoadedFeature(
+                    feature_id=feature_id,
+                    modality=modality,
+                    columns=dict(zip(self._columns[modality], columns, strict=True)),
+                    metadata=metadata,
+                    extra=extra,
+                    row_hash=row_hash,
+                    vectors={name: vector for name, (vector, _) in named.items()},
+                    vector_hashes={name: digest for name, (_, digest) in named.items()},
+                )
+
+    def _vectors_of(self, asset_id: str, modality: Modality) -> dict[str, _NamedVectors]:
+        """By feature id."""
+        found: dict[str, _NamedVectors] = {}
+        for entry, rows in self._vectors[modality]:
+            for feature_id, vector, digest in rows.take(asset_id):
+                found.setdefault(feature_id, {})[entry.vector_name] = (vector, _hash_of(vector, digest, entry))
+        return found
+
+    def _rejected_of(self, asset_id: str) -> Iterator[Rejected]:
+        """Its features that were set aside; a record of the asset as a whole is about a version that is not here."""
+        for feature_id, modality, reason, detail in sorted(self._rejected.take(asset_id)):
+            if feature_id:
+                yield Rejected(asset_id, Reason(reason), detail, feature_id, modality)
+
+
+def _hash_of(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:
+    """The recorded hash is the source's vector's: half precision and dropped zeros make another one of it."""
+    return digest if entry.layout.storage == "vector" else vector_hash(vector)
+
+
+def _select(table: Table, columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(
+        "SELECT {} FROM {} WHERE collection = %(collection)s AND asset_id = ANY(%(asset_ids)s) ORDER BY asset_id"
+    ).format(
+        sql.SQL(", ").join(map(sql.Identifier, ("asset_id", *columns))),
+        sql.Identifier(str(table.schema), table.name),
+    )
