@@ -2,5 +2,6 @@
 
 from destinations._embedded import EmbeddedPostgres
 from destinations.pgvector import PgvectorDestination, PgvectorSettings
+from destinations.pinecone import PineconeDestination, PineconeSettings
 
-__all__ = ["EmbeddedPostgres", "PgvectorDestination", "PgvectorSettings"]
+__all__ = ["EmbeddedPostgres", "PgvectorDestination", "PgvectorSettings", "PineconeDestination", "PineconeSettings"]

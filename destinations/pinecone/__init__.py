@@ -1,3 +1,6 @@
-"""Pinecone as a destination."""
+"""Pinecone as a destination, with its manifest in Postgres."""
 
-__all__: list[str] = []
+from destinations.pinecone._destination import PineconeDestination
+from destinations.pinecone._settings import ManifestSettings, PineconeSettings
+
+__all__ = ["ManifestSettings", "PineconeDestination", "PineconeSettings"]

@@ -27,22 +27,39 @@ from connector import (
     Rejected,
     SchemaMapping,
 )
+from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature
+from ..pinecone import forget_budgets, pinecone_destination
 
 NOTHING = Counts()
 
 
-@pytest.fixture(params=["memory", "pgvector"])
-def destination(request: pytest.FixtureRequest) -> Iterator[Destination]:
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """A local Pinecone for every destination that needs one; each of them has indexes of its own."""
+    forget_budgets()
+    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
+        yield running
+
+
+def made(kind: str, url: str, sandbox: Sandbox) -> Destination:
+    """A destination of this kind, empty."""
+    schema = f"t_{uuid.uuid4().hex[:12]}"
+    if kind == "memory":
+        return MemoryDestination()
+    if kind == "pgvector":
+        return PgvectorDestination(schema, url)
+    return pinecone_destination(sandbox, url, schema, index_prefix=schema.replace("_", "-"))
+
+
+@pytest.fixture(params=["memory", "pgvector", "pinecone"])
+def destination(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Destination]:
     """One of each kind, empty and prepared."""
-    made: Destination = MemoryDestination()
-    if request.param == "pgvector":
-        made = PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", request.getfixturevalue("postgres_url"))
-    made.prepare(SchemaMapping())
-    yield made
-    made.close()
+    with closing(made(request.param, postgres_url, sandbox)) as empty:
+        empty.prepare(SchemaMapping())
+        yield empty
 
 
 def test_an_empty_one_knows_nothing(destination: Destination) -> None:
@@ -113,7 +130,7 @@ ASSETS: st.SearchStrategy[LoadedAsset] = st.builds(
         rejected=[Rejected(name, Reason.NOT_FINITE, "NaN", "f9", "video")] if bad else [],
     ),
     st.sampled_from(["a", "b", "c"]),
-    st.lists(FEATURES, max_size=3, unique_by=lambda one: (one.feature_id, one.modality)),
+    st.lists(FEATURES, max_size=3, unique_by=lambda one: one.feature_id),  # as the engine sees to
     st.sampled_from(["1", "2"]),
     st.booleans(),
 )
@@ -151,11 +168,10 @@ def held(destination: Destination) -> object:
     return fingerprints, features, ids, {c: destination.quarantined(c) for c in known}
 
 
-@pytest.fixture(params=["pgvector"])
-def make(request: pytest.FixtureRequest) -> Callable[[], Destination]:
+@pytest.fixture(params=["pgvector", "pinecone"])
+def make(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Callable[[], Destination]:
     """Makes destinations of one kind, each empty."""
-    url: str = request.getfixturevalue("postgres_url")
-    return lambda: PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", url)
+    return lambda: made(request.param, postgres_url, sandbox)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,86 @@
+"""The indexes of a sync: what the manifest knows, what the project has, and making the two agree."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from connector import ConfigurationError, SearchQuery
+
+from ._adopt import adopt_index
+from ._ids import IndexSpec, index_name
+from ._layout import Layout
+from ._manifest import IndexRow, Manifest
+from ._project import Project
+from ._reader import IndexReader
+from ._writer import IndexWriter
+
+__all__ = ["Catalogue"]
+
+_log = logging.getLogger("vectorferry")
+
+
+class Catalogue:
+    """The indexes by name, as the manifest has them."""
+
+    def __init__(self, manifest: Manifest, project: Project, layout: Layout) -> None:
+        self._manifest = manifest
+        self._project = project
+        self._layout = layout
+        self._rows = dict(manifest.indexes())
+
+    def reconcile(self) -> None:
+        """Forget indexes that somebody deleted, so that their records are written again, and take in those that a lost
+        manifest no longer knows."""
+        there = self._project.control.indexes()
+        for name in self._rows.keys() - there.names:
+            _log.warning("the Pinecone index %s is gone: its records are written again", name)
+            self._manifest.forget_index(name)
+            del self._rows[name]
+        for row in there.own:
+            if row.name not in self._rows:
+                self._adopt(row)
+
+    def ensure(self, specs: Iterable[IndexSpec]) -> None:
+        """Make the indexes that are missing."""
+        for spec in sorted(specs):
+            if index_name(self._layout.prefix, spec) not in self._rows:
+                row, created = self._project.control.ensure(spec)
+                if created:
+                    self._enter(row)
+                else:
+                    self._adopt(row)
+
+    def vector_of(self, index: str) -> str:
+        """The named vector that an index holds."""
+        return self._rows[index].vector_name if index in self._rows else index
+
+    def writer(self, index: str) -> IndexWriter:
+        """What writes to an index."""
+        return self._project.writer(self._rows[index])
+
+    def reader(self, index: str) -> IndexReader:
+        """What reads from an index."""
+        return self._project.reader(self._rows[index])
+
+    def row_for(self, query: SearchQuery) -> IndexRow:
+        """The one index that a query is about. Raises `ConfigurationError` when it could be none or several."""
+        rows = [row for row in self._rows.values() if query.vector_name in (None, row.vector_name)]
+        if query.vector is not None and len(rows) > 1:
+            rows = [row for row in rows if row.dimension == getattr(query.vector, "size", None)] or rows
+        if len(rows) == 1:
+            return rows[0]
+        if not self._rows:
+            raise ConfigurationError("there are no vectors in Pinecone yet; run `vectorferry sync` first")
+        asked = f"no index for {query.vector_name}" if not rows else f"{len(rows)} indexes for this search"
+        there = ", ".join(sorted({row.vector_name for row in self._rows.values()}))
+        raise ConfigurationError(f"there are {asked}: choose one of {there} with --vector-name")
+
+    def _adopt(self, row: IndexRow) -> None:
+        found = adopt_index(self._manifest, row, self._project.reader(row), self._layout.namespace_of)
+        self._rows[row.name] = row
+        _log.info("the manifest did not know the Pinecone index %s; %s records found there", row.name, f"{found:,}")
+
+    def _enter(self, row: IndexRow) -> None:
+        self._manifest.put_index(row)
+        self._rows[row.name] = row

@@ -1,0 +1,61 @@
+"""What a batch or a removal has changed, in numbers: the manifest before against what was written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from connector import Applied, Counts, Modality
+
+from ._manifest import Held, HeldFeature
+from ._wanted import Wanted
+
+__all__ = ["count_removed", "count_written"]
+
+_Key: TypeAlias = tuple[Modality, str | None, tuple[str, str]]
+"""Modality, vector name (None for the feature itself), and the feature's key."""
+
+
+def count_written(wanted: Wanted, held: Held, vector_of: Callable[[str], str]) -> Applied:
+    """Counts of a batch. `vector_of` names the vector that an index holds."""
+    applied = Applied()
+    for asset in wanted.batch.assets:
+        applied.assets.compare(held.assets.get(asset.asset_id), asset.row_hash)
+    before = {key: one for key, one in held.features.items() if one.modality in wanted.batch.modalities}
+    after = {key: _like(one.as_held(), before.get(key)) for key, one in wanted.features.items()}
+    _count_features(applied, _digests(before, vector_of), _digests(after, vector_of))
+    for record in (*wanted.rejected, *(r for a in wanted.batch.assets for r in a.rejected), *wanted.batch.rejected):
+        applied.set_aside(record)
+    return applied
+
+
+def count_removed(held: Held, vector_of: Callable[[str], str]) -> Applied:
+    """Counts of assets that were removed."""
+    applied = Applied(assets=Counts(deleted=len(held.assets)))
+    _count_features(applied, _digests(held.features, vector_of), {})
+    return applied
+
+
+def _like(after: HeldFeature, before: HeldFeature | None) -> HeldFeature:
+    """A manifest that was rebuilt from the store has no hash of the row; its metadata says whether it is the same."""
+    same = before is not None and before.row_hash is None and before.metadata_hash == after.metadata_hash
+    return after.without_row_hash() if same else after
+
+
+def _digests(features: Mapping[tuple[str, str], HeldFeature], vector_of: Callable[[str], str]) -> dict[_Key, bytes]:
+    rows: dict[_Key, bytes] = {(one.modality, None, key): one.row_hash or b"" for key, one in features.items()}
+    return rows | {
+        (one.modality, vector_of(index), key): digest
+        for key, one in features.items()
+        for index, digest in one.records.items()
+    }
+
+
+def _count_features(applied: Applied, before: Mapping[_Key, bytes], after: Mapping[_Key, bytes]) -> None:
+    for key in before.keys() | after.keys():
+        modality, name, _ = key
+        if name is None:
+            counts = applied.features.setdefault(modality, Counts())
+        else:
+            counts = applied.vectors.setdefault((modality, name), Counts())
+        counts.compare(before.get(key), after.get(key))

@@ -1,0 +1,193 @@
+"""The Pinecone destination: connects the parts to the protocol.
+
+What is in Pinecone is recorded in a manifest in Postgres. The order of things is what makes a killed run harmless:
+first the journal (what is about to be touched), then Pinecone (whole records and metadata, then deletes), and once all
+of it is acknowledged, the manifest. What a killed run had touched is in the journal, and is written or deleted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from connector import (
+    Applied,
+    Batch,
+    Delivery,
+    DestinationError,
+    IndexBuild,
+    Known,
+    SchemaMapping,
+    SearchAnswer,
+    SearchQuery,
+    Status,
+)
+
+from ._catalogue import Catalogue
+from ._counts import count_removed, count_written
+from ._layout import Layout
+from ._manifest import Held, Manifest
+from ._plan import Plan, plan_removal, plan_withdrawal, plan_writes
+from ._project import Project, ProjectSettings
+from ._search import Searcher
+from ._sending import Sending
+from ._status import read_status
+from ._visibility import as_written, wait_until_visible
+from ._wanted import Wanted, wanted_of
+
+__all__ = ["PineconeDestination"]
+
+
+class PineconeDestination:
+    """The indexes of one sync in one Pinecone project. Implements `connector.Destination`.
+
+    Args:
+        project: which project, and how it is written.
+        layout: which index and namespace everything goes to.
+        manifest: the record of what is there.
+        name: the label in logs and summaries.
+    """
+
+    def __init__(self, project: ProjectSettings, layout: Layout, manifest: Manifest, name: str = "pinecone") -> None:
+        self._name = name
+        self._settings = project
+        self._layout = layout
+        self._manifest = manifest
+        self._mapping = SchemaMapping()
+        self._digest = ""
+        self._opened: _Opened | None = None
+        self._touched: set[tuple[str, str]] = set()
+        """Index and namespace of everything that was written since this was opened."""
+
+    @property
+    def name(self) -> str:
+        """The label in logs and summaries."""
+        return self._name
+
+    def prepare(self, mapping: SchemaMapping) -> None:
+        """Bring manifest and project into agreement about which indexes there are. Missing ones are made when the first
+        vector for them arrives."""
+        self._layout.check(mapping)
+        self._mapping, self._digest = mapping, self._layout.digest(mapping)
+        self._manifest.prepare()
+        self._manifest.check_settings(self._layout.fixed)
+        self._open().catalogue.reconcile()
+
+    def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
+        """The ledger's entries for those of these assets that it has, and that no killed run has touched since."""
+        return self._manifest.known(collection, asset_ids, self._digest)
+
+    def apply(self, batch: Batch) -> Applied:
+        """Write one batch: journal, Pinecone, manifest."""
+        catalogue = self._prepared.catalogue
+        wanted = wanted_of(batch, self._layout, self._mapping)
+        catalogue.ensure(wanted.specs())
+        held = self._manifest.held(batch.collection, [asset.asset_id for asset in batch.assets])
+        lsns = self._write(wanted, held)
+        namespace = self._layout.namespace_of(batch.collection)
+        self._manifest.commit(batch, wanted.rows(), wanted.rejected, self._digest, lsns, namespace)
+        return count_written(wanted, held, catalogue.vector_of)
+
+    def asset_ids(self, collection: str) -> Iterator[str]:
+        """Every asset of a collection in the manifest, its journal or the quarantine, streamed."""
+        return self._manifest.asset_ids(collection)
+
+    def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        """Delete every record of these assets, then forget them."""
+        held, opened = self._manifest.held(collection, asset_ids), self._prepared
+        namespace = self._layout.namespace_of(collection)
+        plan = plan_removal(held)
+        self._announce(collection, plan)
+        lsns = opened.sending.delete([plan], namespace)
+        self._manifest.remove(collection, asset_ids, lsns, namespace)
+        return count_removed(held, opened.catalogue.vector_of)
+
+    def build_indexes(self) -> Sequence[IndexBuild]:
+        """Pinecone builds its own."""
+        return []
+
+    def delivered(self, wait: float = 0) -> Delivery:
+        """Requests, bytes and estimated write units so far, and the namespaces that were written.
+
+        With a `wait`, every namespace of the sync is asked until queries see all that was ever written to it.
+        """
+        opened = self._prepared
+        told = opened.project.usage.delivery()
+        rows = self._manifest.namespaces()
+        if wait > 0:
+            told.places.extend(wait_until_visible([(row, opened.catalogue.reader(row.index)) for row in rows], wait))
+        else:
+            told.places.extend(as_written(row) for row in rows if (row.index, row.namespace) in self._touched)
+        return told
+
+    def quarantined(self, collection: str) -> int:
+        """How many records of a collection are in quarantine."""
+        return self._manifest.quarantined(collection)
+
+    def status(self) -> Status:
+        """What is in Pinecone, as the manifest says."""
+        self._check_synced()
+        return read_status(self._manifest, self.name, self._settings.host, self._layout.namespace)
+
+    def search(self, query: SearchQuery) -> SearchAnswer:
+        """Ask every namespace of the index that holds the query's named vector."""
+        self._check_synced()
+        catalogue = self._open().catalogue
+        row = catalogue.row_for(query)
+        return Searcher(self._manifest, row, catalogue.reader(row.name)).search(query)
+
+    def close(self) -> None:
+        """Release every connection and thread."""
+        if self._opened is not None:
+            self._opened.sending.close()
+            self._opened.project.close()
+            self._opened = None
+        self._manifest.close()
+
+    def _write(self, wanted: Wanted, held: Held) -> Mapping[str, int]:
+        """Make Pinecone hold what is wanted; what it refuses is taken out of `wanted`. The highest write per index."""
+        collection = wanted.batch.collection
+        plan, namespace = plan_writes(wanted, held), self._layout.namespace_of(collection)
+        self._announce(collection, plan)
+        sending = self._prepared.sending
+        written = sending.write(plan, namespace)
+        withdrawal = plan_withdrawal([wanted.features[key] for key in written.refused], held)
+        wanted.set_aside(written.refused)
+        self._announce(collection, withdrawal)
+        deleted = sending.delete([plan, withdrawal], namespace)
+        return {index: max(written.lsns.get(index, 0), deleted.get(index, 0)) for index in {*written.lsns, *deleted}}
+
+    def _announce(self, collection: str, plan: Plan) -> None:
+        if plan.places:
+            self._manifest.begin(collection, plan.places)
+            namespace = self._layout.namespace_of(collection)
+            self._touched |= {(place.index, namespace) for place in plan.places}
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            project = Project(self._settings)
+            catalogue = Catalogue(self._manifest, project, self._layout)
+            self._opened = _Opened(project, catalogue, Sending(catalogue.writer))
+        return self._opened
+
+    @property
+    def _prepared(self) -> _Opened:
+        if self._opened is None:
+            raise DestinationError("the Pinecone destination was used before `prepare`; call prepare(mapping) first")
+        return self._opened
+
+    def _check_synced(self) -> None:
+        if not self._manifest.exists():
+            raise DestinationError(
+                f"nothing has been synced into Pinecone yet: there is no manifest at {self._manifest.location}; "
+                "run `vectorferry sync` first"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Connections to Pinecone, and what is known about its indexes."""
+
+    project: Project
+    catalogue: Catalogue
+    sending: Sending

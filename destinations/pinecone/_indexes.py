@@ -1,0 +1,140 @@
+"""The control plane: which indexes a project has, and making the one that is missing. Through the official SDK."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pinecone import IndexModel, Pinecone, ServerlessSpec
+from pinecone.errors import ConflictError
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
+
+from connector import ConfigurationError, DestinationError
+from connector.http import check_base_url
+
+from ._errors import translated
+from ._ids import IndexSpec, index_name
+from ._manifest import IndexRow
+
+__all__ = ["ControlPlane", "Indexes"]
+
+_PREFIX_TAG: Final = "vectorferry-sync"
+_VECTOR_TAG: Final = "vectorferry-vector"
+_LONGEST_TAG: Final = 120
+_SECONDS_TO_READY: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Indexes:
+    """What a project has: the names of all indexes, and the sync's own ones."""
+
+    names: frozenset[str]
+    own: Sequence[IndexRow]
+
+
+class ControlPlane:
+    """The indexes of one sync, which its prefix and a tag tell apart from everybody else's.
+
+    Every method may raise `RetryableError`, `CredentialsError` or `DestinationError`.
+    """
+
+    def __init__(self, sdk: Pinecone, key: str, prefix: str, cloud: str, region: str) -> None:
+        self._sdk = sdk
+        self._key = key
+        self._prefix = prefix
+        self._place = ServerlessSpec(cloud=cloud, region=region)
+
+    def indexes(self) -> Indexes:
+        """Every index of the project by name, and those that this sync has made, as their tags say."""
+        with translated("listing the indexes", self._key):
+            models = list(self._sdk.indexes.list())
+        return Indexes(frozenset(model.name for model in models), [row for model in models for row in self._own(model)])
+
+    def ensure(self, spec: IndexSpec) -> tuple[IndexRow, bool]:
+        """The index for these vectors, ready to be written, and whether it was made just now.
+
+        Raises `ConfigurationError` for an index of that name which holds other vectors.
+        """
+        name = index_name(self._prefix, spec)
+        with translated(f"making the index {name}", self._key):
+            created = self._create(name, spec)
+        model = self._ready(name)
+        _check(model, spec)
+        return _as_row(model, spec.vector_name), created
+
+    def _own(self, model: IndexModel) -> Iterator[IndexRow]:
+        tags = model.tags or {}
+        if tags.get(_PREFIX_TAG) == self._prefix and _holds_vectors(model):
+            yield _as_row(model, tags.get(_VECTOR_TAG, model.name))
+
+    def _create(self, name: str, spec: IndexSpec) -> bool:
+        try:
+            self._sdk.create_index(
+                name=name,
+                spec=self._place,
+                dimension=spec.dimension,
+                metric=spec.metric,
+                vector_type="sparse" if spec.dimension is None else "dense",
+                tags={_PREFIX_TAG: self._prefix, _VECTOR_TAG: _tag(spec.vector_name)},
+                timeout=-1,  # the SDK would look every five seconds only
+            )
+        except ConflictError:
+            return False
+        return True
+
+    def _ready(self, name: str) -> IndexModel:
+        def described() -> IndexModel:
+            with translated(f"looking at the index {name}", self._key):
+                return self._sdk.indexes.describe(name)
+
+        looking = Retrying(
+            retry=retry_if_result(lambda model: not model.status.ready or not model.host),
+            stop=stop_after_delay(_SECONDS_TO_READY),
+            wait=wait_exponential(multiplier=0.1, max=5),
+        )
+        try:
+            model: IndexModel = looking(described)
+        except RetryError:
+            raise DestinationError(
+                f"the index {name} was made but is not ready after {_SECONDS_TO_READY:.0f} s. "
+                "Look at it in Pinecone's console and run again."
+            ) from None
+        return model
+
+
+def _holds_vectors(model: IndexModel) -> bool:
+    """Not made for documents, whose API is another one."""
+    return bool(model.host) and set(model.schema.fields) <= {"_values", "_sparse_values"}
+
+
+def _as_row(model: IndexModel, vector_name: str) -> IndexRow:
+    dense = model.vector_type == "dense"
+    return IndexRow(model.name, vector_name, model.dimension if dense else None, str(model.metric), _address(model))
+
+
+def _address(model: IndexModel) -> str:
+    """Where the index is written. The key goes there, so it travels encrypted or stays on this machine."""
+    host = model.host or ""
+    try:
+        return check_base_url(host if "://" in host else f"https://{host}", allow_http=False)
+    except ValueError as error:
+        raise DestinationError(f"the address that Pinecone gives for the index {model.name} {error}") from None
+
+
+def _check(model: IndexModel, spec: IndexSpec) -> None:
+    if not _holds_vectors(model):
+        raise ConfigurationError(_taken(model.name, "is for documents, not for vectors"))
+    held = _as_row(model, spec.vector_name)
+    if (held.dimension, held.metric) != (spec.dimension, spec.metric):
+        is_for = f"{held.dimension} dimensions and {held.metric}" if held.dimension else "sparse vectors"
+        raise ConfigurationError(_taken(model.name, f"is for {is_for}"))
+
+
+def _taken(name: str, problem: str) -> str:
+    return f"the Pinecone index {name} exists and {problem}. Delete it, or set another `index_prefix`."
+
+
+def _tag(vector_name: str) -> str:
+    return re.sub(r"[^ -~]", "?", vector_name)[:_LONGEST_TAG]

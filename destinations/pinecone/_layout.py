@@ -1,0 +1,144 @@
+"""Which index and namespace a named vector goes to. Pure.
+
+Limits: https://docs.pinecone.io/reference/api/database-limits and the 2026-07 specification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from connector import (
+    MODALITIES,
+    ConfigurationError,
+    DenseVector,
+    LoadedFeature,
+    QuarantineError,
+    Reason,
+    SchemaMapping,
+    SparseVector,
+    Vector,
+    canonical_json,
+)
+
+from ._ids import IndexSpec, index_name, namespace_name, pinecone_metric
+from ._metadata import MetadataOptions
+
+__all__ = ["Layout", "WantedRecord"]
+
+_MAX_DIMENSION: Final = 20_000
+_MAX_SPARSE_ELEMENTS: Final = 2_048
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WantedRecord:
+    """One record of one index: a dense vector, a sparse one, or both. `digest` changes when either does."""
+
+    index: str
+    spec: IndexSpec
+    digest: bytes
+    dense: DenseVector | None = None
+    sparse: SparseVector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a sync is laid out in a Pinecone project.
+
+    `vectors` are the named vectors that are kept (empty: all), `hybrid` names by dense vector the sparse one that goes
+    into the same record.
+    """
+
+    prefix: str
+    namespace: str = "{collection}"
+    vectors: frozenset[str] = frozenset()
+    hybrid: Mapping[str, str] = field(default_factory=dict)
+    metadata: MetadataOptions = field(default_factory=MetadataOptions)
+
+    @property
+    def fixed(self) -> Mapping[str, str]:
+        """What cannot change once there are records: they would not be found again."""
+        return {"index_prefix": self.prefix, "namespace": self.namespace}
+
+    def digest(self, mapping: SchemaMapping) -> str:
+        """Changes when the same features would become other records, so that they are read and compared again."""
+        metrics = {
+            f"{modality}.{name}": vector.metric
+            for modality in MODALITIES
+            for name, vector in mapping.modality(modality).vectors.items()
+        }
+        said = [sorted(self.vectors), dict(self.hybrid), self.metadata.model_dump(mode="json"), metrics]
+        return hashlib.blake2b(canonical_json(said), digest_size=8).hexdigest()
+
+    def check(self, mapping: SchemaMapping) -> None:
+        """Raise `ConfigurationError` for a metric that Pinecone lacks, or a hybrid that no metric allows."""
+        for modality in MODALITIES:
+            for name, vector in mapping.modality(modality).vectors.items():
+                if self._keeps(name):
+                    pinecone_metric(vector.metric)
+        for dense in self.hybrid:
+            if all(mapping.vector(modality, dense).metric != "inner_product" for modality in MODALITIES):
+                raise ConfigurationError(
+                    f"hybrid.{dense}: records with a dense and a sparse vector need the metric inner_product; "
+                    f"set it for {dense} under `modalities`, or take it out of `hybrid`."
+                )
+
+    def namespace_of(self, collection: str) -> str:
+        """Where the records of a collection are, in every index."""
+        return namespace_name(self.namespace, collection)
+
+    def records(self, feature: LoadedFeature, mapping: SchemaMapping) -> Iterator[WantedRecord]:
+        """The records of a feature, one per index. Raises `QuarantineError` for a vector that Pinecone would refuse."""
+        vectors = {name: vector for name, vector in feature.vectors.items() if self._keeps(name)}
+        for name, vector in vectors.items():
+            _check(name, vector)
+        joined = self._joined(feature, mapping, vectors)
+        for name, vector in vectors.items():
+            if name in joined.values():
+                continue
+            partner = joined.get(name)
+            yield self._record(feature, mapping, name, vector, partner)
+
+    def _keeps(self, name: str) -> bool:
+        return not self.vectors or name in self.vectors or name in self.hybrid.values()
+
+    def _joined(self, feature: LoadedFeature, mapping: SchemaMapping, vectors: Mapping[str, Vector]) -> dict[str, str]:
+        """By dense vector, the sparse one of this feature that goes into the same record."""
+        return {
+            dense: sparse
+            for dense, sparse in self.hybrid.items()
+            if mapping.vector(feature.modality, dense).metric == "inner_product"
+            and isinstance(vectors.get(dense), np.ndarray)
+            and isinstance(vectors.get(sparse), SparseVector)
+        }
+
+    def _record(
+        self, feature: LoadedFeature, mapping: SchemaMapping, name: str, vector: Vector, partner: str | None
+    ) -> WantedRecord:
+        digest = feature.vector_hashes[name]
+        if isinstance(vector, SparseVector):
+            spec = IndexSpec(name, None, "dotproduct")
+            return WantedRecord(index_name(self.prefix, spec), spec, digest, sparse=vector)
+        spec = IndexSpec(name, len(vector), pinecone_metric(mapping.vector(feature.modality, name).metric))
+        sparse = feature.vectors[partner] if partner else None
+        assert not isinstance(sparse, np.ndarray)
+        if partner:
+            digest = hashlib.blake2b(digest + feature.vector_hashes[partner], digest_size=16).digest()
+        return WantedRecord(index_name(self.prefix, spec), spec, digest, dense=vector, sparse=sparse)
+
+
+def _check(name: str, vector: Vector) -> None:
+    values = vector.values if isinstance(vector, SparseVector) else vector
+    if not np.any(values):
+        raise QuarantineError(Reason.ZERO_VECTOR, f"vector {name}: Pinecone takes no vector whose numbers are all zero")
+    if isinstance(vector, SparseVector):
+        if len(values) > _MAX_SPARSE_ELEMENTS:
+            detail = f"vector {name}: {len(values):,} elements; Pinecone takes at most {_MAX_SPARSE_ELEMENTS:,}"
+            raise QuarantineError(Reason.TOO_LARGE, detail)
+    elif len(vector) > _MAX_DIMENSION:
+        detail = f"vector {name}: {len(vector):,} dimensions; Pinecone takes at most {_MAX_DIMENSION:,}"
+        raise QuarantineError(Reason.DIMENSION, detail)

@@ -1,0 +1,102 @@
+"""What has to be written so that Pinecone holds what a batch wants, decided from the manifest alone. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from connector import Modality
+
+from .._postgres import FeatureKey
+from ._manifest import Held, Place
+from ._wanted import Wanted, WantedFeature
+
+__all__ = ["Plan", "plan_removal", "plan_withdrawal", "plan_writes"]
+
+
+@dataclass(slots=True)
+class Plan:
+    """By index: features whose record is written whole, those of which only the metadata is, and those without one."""
+
+    upserts: dict[str, list[WantedFeature]] = field(default_factory=lambda: defaultdict(list))
+    updates: dict[str, list[WantedFeature]] = field(default_factory=lambda: defaultdict(list))
+    deletes: dict[str, list[FeatureKey]] = field(default_factory=lambda: defaultdict(list))
+    places: dict[Place, Modality] = field(default_factory=dict)
+    """Every place that is touched, for the journal."""
+
+    def upsert(self, index: str, one: WantedFeature) -> None:
+        """Write the whole record."""
+        self.upserts[index].append(one)
+        self.places[Place(*one.key, index)] = one.feature.modality
+
+    def update(self, index: str, one: WantedFeature) -> None:
+        """Write the metadata only."""
+        self.updates[index].append(one)
+        self.places[Place(*one.key, index)] = one.feature.modality
+
+    def delete(self, place: Place, modality: Modality) -> None:
+        """Remove the record, if it is there."""
+        self.deletes[place.index].append(place.key)
+        self.places[place] = modality
+
+
+def plan_writes(wanted: Wanted, held: Held) -> Plan:
+    """Compare what a batch wants with what the manifest holds of the same assets."""
+    plan = Plan()
+    for key in sorted(wanted.features):
+        one = wanted.features[key]
+        for index in one.records:
+            _compare(plan, one, index, held)
+    for place, modality in _stale_places(wanted, held).items():
+        plan.delete(place, modality)
+    return plan
+
+
+def plan_removal(held: Held) -> Plan:
+    """Delete every record of these assets that is, or may be, there."""
+    plan = Plan()
+    for place, modality in sorted(_places(held).items()):
+        plan.delete(place, modality)
+    return plan
+
+
+def plan_withdrawal(features: Iterable[WantedFeature], held: Held) -> Plan:
+    """Delete every record of features of which the store has refused one: they are set aside whole."""
+    plan = Plan()
+    for one in features:
+        before = held.features.get(one.key)
+        for index in sorted({*one.records, *(before.records if before else ())}):
+            plan.delete(Place(*one.key, index), one.feature.modality)
+    return plan
+
+
+def _compare(plan: Plan, one: WantedFeature, index: str, held: Held) -> None:
+    before = None if Place(*one.key, index) in held.unconfirmed else held.features.get(one.key)
+    if before is None or before.records.get(index) != one.records[index].digest:
+        plan.upsert(index, one)
+    elif before.keys_hash != one.keys_hash:
+        plan.upsert(index, one)  # an update merges: a key that is gone would stay
+    elif before.metadata_hash != one.metadata_hash:
+        plan.update(index, one)
+
+
+def _stale_places(wanted: Wanted, held: Held) -> Mapping[Place, Modality]:
+    """Records of the batch's modalities that are, or may be, in the store and that nobody wants."""
+    return {
+        place: modality
+        for place, modality in sorted(_places(held).items())
+        if modality in wanted.batch.modalities and not _is_wanted(place, wanted)
+    }
+
+
+def _is_wanted(place: Place, wanted: Wanted) -> bool:
+    one = wanted.features.get(place.key)
+    return one is not None and place.index in one.records
+
+
+def _places(held: Held) -> dict[Place, Modality]:
+    certain = {
+        Place(*key, index): feature.modality for key, feature in held.features.items() for index in feature.records
+    }
+    return {**certain, **held.unconfirmed}

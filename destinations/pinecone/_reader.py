@@ -1,0 +1,131 @@
+"""Reading one index through the official SDK: lists, records, queries, and how far queries see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from pinecone import Index, SparseValues
+
+from connector import DenseVector, SparseVector, Vector
+
+from ._errors import translated
+from ._manifest import IndexRow
+
+__all__ = ["IndexReader", "Match", "StoredRecord"]
+
+_LIST_PAGE: Final = 100
+_LONGEST_IDS: Final = 32_000
+"""Ids are fetched in a query string, and the SDK cannot send one beyond 64 kB; each character may take three."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredRecord:
+    """A record as the store has it."""
+
+    dense: DenseVector | None
+    sparse: SparseVector | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One hit of a query."""
+
+    record_id: str
+    score: float
+    metadata: Mapping[str, Any]
+
+
+class IndexReader:
+    """One index. Every method may raise `RetryableError`, `CredentialsError` or `DestinationError`."""
+
+    def __init__(self, row: IndexRow, sdk: Index, key: str) -> None:
+        self._row = row
+        self._key = key
+        self._sdk = sdk
+
+    def namespaces(self) -> list[str]:
+        """Every namespace that there is."""
+        with self._translated("listing the namespaces"):
+            return [one.name for page in self._sdk.list_namespaces(limit=_LIST_PAGE) for one in page.namespaces]
+
+    def pages(self, namespace: str) -> Iterator[list[str]]:
+        """The ids of a namespace, in pages, in byte order."""
+        with self._translated("listing the records"):
+            for page in self._sdk.list(namespace=namespace, limit=_LIST_PAGE):
+                if ids := [one.id for one in page.vectors if one.id]:
+                    yield ids
+
+    def fetch(self, namespace: str, ids: Sequence[str]) -> Mapping[str, StoredRecord]:
+        """These records, as far as they are there."""
+        found: dict[str, StoredRecord] = {}
+        for some in _fitting(ids):
+            with self._translated("reading records"):
+                answer = self._sdk.fetch(ids=some, namespace=namespace)
+            found |= {record_id: _stored(one) for record_id, one in answer.vectors.items()}
+        return found
+
+    def query(self, namespace: str, vector: Vector, limit: int, filters: Mapping[str, Any]) -> list[Match]:
+        """The nearest records. Pinecone does not promise an order, so they are not sorted here either."""
+        with self._translated("searching"):
+            answer = self._sdk.query(
+                namespace=namespace, top_k=limit, filter=filters or None, include_metadata=True, **_near(vector)
+            )
+        return [Match(one.id, float(one.score), one.metadata or {}) for one in answer.matches]
+
+    def visible(self, namespace: str) -> int | None:
+        """The highest write that a query of this namespace sees now; None when the answer does not say."""
+        with self._translated("looking how far queries see"):
+            answer = self._sdk.query(namespace=namespace, top_k=1, **_near(self._any_vector()))
+        return answer.response_info.lsn_reconciled if answer.response_info else None
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._sdk.close()
+
+    def _any_vector(self) -> Vector:
+        if self._row.dimension is None:
+            return SparseVector(np.zeros(1, np.int32), np.ones(1, np.float32))
+        vector: DenseVector = np.eye(1, self._row.dimension, dtype=np.float32)[0]
+        return vector
+
+    def _translated(self, doing: str) -> AbstractContextManager[None]:
+        return translated(f"{doing} of the index {self._row.name}", self._key)
+
+
+def _near(vector: Vector) -> dict[str, Any]:
+    if isinstance(vector, SparseVector):
+        return {"sparse_vector": {"indices": vector.indices.tolist(), "values": vector.values.tolist()}}
+    return {"vector": vector.tolist()}
+
+
+def _stored(record: Any) -> StoredRecord:
+    dense = np.array(record.values, dtype=np.float32) if record.values else None
+    return StoredRecord(dense, _sparse(record.sparse_values), record.metadata or {})
+
+
+def _sparse(values: SparseValues | None) -> SparseVector | None:
+    """By index, as everywhere: the store promises no order."""
+    if values is None or not values.indices:
+        return None
+    indices = np.array(values.indices, dtype=np.int64).astype(np.int32)
+    order = np.argsort(indices)
+    return SparseVector(indices[order], np.array(values.values, dtype=np.float32)[order])
+
+
+def _fitting(ids: Sequence[str]) -> Iterator[list[str]]:
+    """The ids in lists that one request can carry."""
+    some: list[str] = []
+    size = 0
+    for record_id in ids:
+        if some and (size + len(record_id) > _LONGEST_IDS or len(some) == _LIST_PAGE):
+            yield some
+            some, size = [], 0
+        some.append(record_id)
+        size += len(record_id)
+    if some:
+        yield some

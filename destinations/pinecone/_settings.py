@@ -1,0 +1,121 @@
+"""What the configuration says about a Pinecone destination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, StringConstraints, field_validator
+
+from connector import MODALITIES, DestinationSettings, SchemaMapping, Settings
+from connector.http import check_base_url
+
+from ..pgvector import PgvectorSettings
+from ._destination import PineconeDestination
+from ._ids import check_template, index_prefix
+from ._layout import Layout
+from ._limits import WriterLimits
+from ._manifest import Manifest
+from ._metadata import MetadataOptions
+from ._project import ProjectSettings
+
+__all__ = ["ManifestSettings", "PineconeSettings"]
+
+VectorName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+class ManifestSettings(Settings):
+    """Where the record of what is in Pinecone is kept: a Postgres, with or without pgvector."""
+
+    url: SecretStr | None = Field(default=None, description="postgresql://user:password@host:5432/database")
+    schema_name: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = Field(
+        default=None, alias="schema", description="where its tables live; the sync's name when left out"
+    )
+    directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")
+
+
+class PineconeSettings(DestinationSettings):
+    """Pinecone: an index per named vector, a namespace per collection. Its manifest is kept in Postgres."""
+
+    type: Literal["pinecone"] = "pinecone"
+    name: str = Field(default="pinecone", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="its label in summaries")
+    api_key: SecretStr = Field(description="the project's API key; write ${NAME} to take it from the environment")
+    host: str = Field(default="https://api.pinecone.io", description="the control plane's address")
+    cloud: Literal["aws", "gcp", "azure"] = Field(default="aws", description="where missing indexes are made")
+    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,40}$", description="the cloud's region")
+    index_prefix: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$",
+        description="what the names of its indexes begin with; the sync's name when left out",
+    )
+    namespace: str = Field(default="{collection}", description="the namespace of a collection; holds {collection}")
+    vectors: tuple[VectorName, ...] = Field(default=(), description="only these named vectors; none: all")
+    hybrid: dict[VectorName, VectorName] = Field(
+        default_factory=dict, description="by dense vector, the sparse one that goes into the same record"
+    )
+    metadata: MetadataOptions = MetadataOptions()
+    concurrency: int = Field(default=16, ge=1, le=64, description="most requests in flight per namespace")
+    request_bytes: int = Field(default=2_000_000, ge=50_000, le=4_000_000, description="most bytes of one request")
+    manifest: ManifestSettings | None = Field(
+        default=None, description="left out: in the sync's own pgvector schema, else in the embedded Postgres"
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_safe(cls, host: str) -> str:
+        return host if host.startswith("${") else check_base_url(host, allow_http=False)
+
+    @field_validator("namespace")
+    @classmethod
+    def _namespace_tells_collections_apart(cls, template: str) -> str:
+        check_template(template)
+        return template
+
+    def beside(self, others: Sequence[DestinationSettings]) -> Self:
+        """With the manifest in the sync's first pgvector schema, unless it was given a place of its own."""
+        first = next((other for other in others if isinstance(other, PgvectorSettings)), None)
+        if self.manifest is not None or first is None:
+            return self
+        place = ManifestSettings(url=first.url, schema=first.schema_name, directory=first.directory)
+        return self.model_copy(update={"manifest": place})
+
+    def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:
+        """Those that the configuration names; a run may find others, unless `vectors` says that there are none."""
+        mapped = [name for modality in MODALITIES for name in mapping.modality(modality).vectors]
+        names = dict.fromkeys([*self.vectors, *mapped])
+        in_other_records = {*self.hybrid.values()}
+        return tuple(n for n in names if (not self.vectors or n in self.vectors) and n not in in_other_records)
+
+    def open(self, sync_name: str) -> PineconeDestination:
+        """A destination for one sync; connects when it is first used."""
+        return PineconeDestination(
+            self._project(sync_name), self._layout(sync_name), self._manifest(sync_name), self.name
+        )
+
+    def _prefix(self, sync_name: str) -> str:
+        return self.index_prefix or index_prefix(sync_name)
+
+    def _project(self, sync_name: str) -> ProjectSettings:
+        return ProjectSettings(
+            api_key=self.api_key.get_secret_value(),
+            host=self.host,
+            prefix=self._prefix(sync_name),
+            cloud=self.cloud,
+            region=self.region,
+            limits=WriterLimits(concurrency=self.concurrency, request_bytes=self.request_bytes),
+        )
+
+    def _layout(self, sync_name: str) -> Layout:
+        return Layout(
+            prefix=self._prefix(sync_name),
+            namespace=self.namespace,
+            vectors=frozenset(self.vectors),
+            hybrid=self.hybrid,
+            metadata=self.metadata,
+        )
+
+    def _manifest(self, sync_name: str) -> Manifest:
+        place = self.manifest or ManifestSettings()
+        url = place.url.get_secret_value() if place.url else None
+        return Manifest(place.schema_name or sync_name, self.name, url, place.directory)

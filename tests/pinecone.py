@@ -1,0 +1,26 @@
+"""Pinecone destinations for tests: a local Pinecone, and a manifest in a schema of the session's Postgres."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pinecone._internal.bulk import get_registry
+from pinecone._internal.http_client import get_budget_registry
+
+from connector.sandbox import Sandbox
+from destinations import PineconeDestination, PineconeSettings
+
+__all__ = ["forget_budgets", "pinecone_destination"]
+
+
+def pinecone_destination(sandbox: Sandbox, url: str, schema: str, **settings: Any) -> PineconeDestination:
+    """A destination of the sync `media`, not prepared yet. The same arguments open the same one again."""
+    manifest = {"url": url, "schema": schema}
+    given = {"api_key": sandbox.api_key, "host": sandbox.url, "manifest": manifest, **settings}
+    return PineconeSettings.model_validate(given).open("media")
+
+
+def forget_budgets() -> None:
+    """The SDK counts failures by host name, and every sandbox of the process has the same one."""
+    get_budget_registry()._reset()
+    get_registry()._reset()
