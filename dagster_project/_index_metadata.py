@@ -15,10 +15,10 @@ TEMPLATE: Final = "namespace_template"
 """What an index says of its namespaces is for all collections; a run's `namespace` is one collection's."""
 
 
-def indexes_of(status: Status | None) -> Mapping[str, Sequence[TableStatus]]:
+def indexes_of(status: Status) -> Mapping[str, Sequence[TableStatus]]:
     """The indexes that a destination has, by named vector. There are several where its dimension has changed."""
     indexes: dict[str, list[TableStatus]] = {}
-    for table in status.tables if status else ():
+    for table in status.tables:
         if table.modality is None and table.vector_name is not None:
             indexes.setdefault(table.vector_name, []).append(table)
     return indexes
@@ -26,8 +26,6 @@ def indexes_of(status: Status | None) -> Mapping[str, Sequence[TableStatus]]:
 
 def index_metadata(indexes: Sequence[TableStatus]) -> dict[str, Any]:
     """What the indexes of a named vector hold now, all collections together, and where they are."""
-    if not indexes:
-        return {}
     rows = {"dagster/row_count": sum(index.rows for index in indexes)}
     return rows | {
         f"{prefix}{TEMPLATE if key == 'namespace' else key}": _shown(value)
@@ -39,8 +37,7 @@ def index_metadata(indexes: Sequence[TableStatus]) -> dict[str, Any]:
 
 def index_rows(indexes: Sequence[TableStatus], collection: str) -> dict[str, int]:
     """How many records of a collection they hold now."""
-    rows = [index.collections.get(collection, 0) for index in indexes]
-    return {"dagster/partition_row_count": sum(rows)} if indexes else {}
+    return {"dagster/partition_row_count": sum(index.collections.get(collection, 0) for index in indexes)}
 
 
 def index_changes(
@@ -48,7 +45,8 @@ def index_changes(
 ) -> dict[str, Any]:
     """What one run did to a named vector of one collection, what that cost, and how far queries see it.
 
-    Requests, bytes and write units are those of the run, for all named vectors of the destination together.
+    Unchanged vectors are not among it: those of assets that were not read again are not counted. Requests, bytes and
+    write units are those of the run, for all named vectors of the destination together.
     """
     delivery = summary.delivery
     return {
@@ -68,7 +66,6 @@ def _counts(applied: Applied, vector_name: str) -> dict[str, int]:
     return {
         "inserted": total.inserted,
         "updated": total.updated,
-        "unchanged": total.unchanged,
         "deleted": total.deleted,
         "quarantined": applied.assets.quarantined + sum(each.quarantined for each in applied.features.values()),
     }

@@ -29,7 +29,7 @@ class Report:
     def whole(self, target: Target) -> dict[str, Any]:
         """What the table or index holds now, all collections together."""
         if isinstance(target, VectorIndex):
-            return index_metadata(self._indexes(target))
+            return index_metadata(self._indexes(target)) if target.place in self.statuses else {}
         return table_metadata(self.selection.settings.modalities, target.modality, list(self.statuses.values()))
 
     def partition(self, target: Target, key: str) -> dict[str, Any]:
@@ -54,13 +54,14 @@ class Report:
             "collection": collection,
             "modalities": ", ".join(sorted(self.selection.modalities)),
             **index_changes(self._destination(index, summary), indexes, index.vector_name, collection),
-            **index_rows(indexes, collection),
+            **(index_rows(indexes, collection) if index.place in self.statuses else {}),
             **scan_metadata(summary, collection),
             "seconds": round(summary.seconds, 3),
         }
 
     def _indexes(self, index: VectorIndex) -> Sequence[TableStatus]:
-        return indexes_of(self.statuses.get(index.place)).get(index.vector_name, [])
+        status = self.statuses.get(index.place)
+        return indexes_of(status).get(index.vector_name, []) if status else []
 
     def _destination(self, index: VectorIndex, summary: Summary) -> DestinationSummary:
         """A summary names destinations in the order in which the run was given them."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 import numpy as np
 import pytest
 
-from connector import MemoryDestination, Modality, SourceError, SyncSettings
+from connector import DestinationError, MemoryDestination, Modality, SourceError, SyncSettings
 from dagster_project._targets import VectorIndex, further_indexes, targets_of
 from dagster_project.components import VectorferrySync
 from tests.connector.worlds import asset, feature
@@ -147,7 +147,21 @@ def test_an_index_says_what_changed_what_it_cost_and_how_far_queries_see_it(
     }
     assert {key: said.get(key) for key in expected} == expected
     assert "host" not in said
-    assert recorded(instance, INDEXES[1])["ads"]["inserted"] == 0
+    none = recorded(instance, INDEXES[1])["ads"]
+    assert (none["inserted"], none["dagster/row_count"], none["dagster/partition_row_count"]) == (0, 0, 0)
+
+
+def test_rows_that_cannot_be_counted_are_left_out(
+    load: Load, rack: RackDestination, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable() -> NoReturn:
+        raise DestinationError("gone")
+
+    monkeypatch.setattr(rack, "status", unreachable)
+    assert materialize(load({"collections": ["ads"]}, destinations=BOTH), instance, "ads", select=INDEXES).success
+    said = recorded(instance, INDEXES[0])["ads"]
+    assert said["inserted"] == 9
+    assert not said.keys() & {"dagster/row_count", "dagster/partition_row_count", "index"}
 
 
 def test_two_indexes_of_one_vector_have_their_names_in_front(
