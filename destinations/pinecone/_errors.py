@@ -118,6 +118,6 @@ def _is_used_up(status: int, said: str) -> bool:
 def _certificate_problem(error: BaseException | None) -> str:
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message or str(error)
+            return str(error)
         error = error.__cause__ or error.__context__
     return ""

@@ -1,0 +1,178 @@
+"""Concurrency that falls when the store pushes back, and recovers. Time is a number here."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from threading import Condition, Event, Thread
+
+import pytest
+
+from destinations.pinecone._throttle import Throttle, Turn
+
+
+class Clock(Condition):
+    """A condition whose waits take no time but pass it; one without an end would never end here."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None, "nobody will ever make room"
+        self.now += timeout
+        return False
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def throttled(ceiling: int, clock: Clock) -> Throttle:
+    return Throttle(ceiling, clock=clock, changed=clock)
+
+
+def taken(stack: ExitStack, throttle: Throttle) -> Turn:
+    turn = stack.enter_context(throttle.turn())
+    assert turn is not None
+    return turn
+
+
+def once(throttle: Throttle) -> None:
+    """One request that goes well."""
+    with throttle.turn() as turn:
+        assert turn is not None
+        turn.went_well()
+
+
+def push_back(throttle: Throttle, after: float | None = None) -> None:
+    with throttle.turn() as turn:
+        assert turn is not None
+        turn.pushed_back(after)
+
+
+def test_no_more_requests_at_once_than_the_limit(clock: Clock) -> None:
+    throttle = throttled(3, clock)
+    with ExitStack() as stack:
+        for _ in range(3):
+            taken(stack, throttle)
+        with pytest.raises(AssertionError, match="make room"):
+            taken(stack, throttle)
+    once(throttle)
+
+
+def test_it_starts_at_the_ceiling_and_never_goes_beyond(clock: Clock) -> None:
+    throttle = throttled(4, clock)
+    for _ in range(20):
+        once(throttle)
+    assert throttle.limit == 4
+
+
+def test_all_requests_in_flight_together_halve_it_once(clock: Clock) -> None:
+    throttle = throttled(16, clock)
+    with ExitStack() as stack:
+        for turn in [taken(stack, throttle) for _ in range(16)]:
+            turn.pushed_back()
+    assert throttle.limit == 8
+    push_back(throttle)
+    assert throttle.limit == 4
+
+
+def test_it_is_never_less_than_one(clock: Clock) -> None:
+    throttle = throttled(16, clock)
+    for _ in range(10):
+        push_back(throttle)
+    assert throttle.limit == 1
+    once(throttle)
+
+
+def test_it_grows_by_one_for_a_round_of_answers(clock: Clock) -> None:
+    throttle = throttled(8, clock)
+    push_back(throttle)
+    limits = []
+    for _ in range(4 + 6 + 7 + 8):
+        limits.append(throttle.limit)
+        once(throttle)
+    assert limits == sorted(limits)
+    assert (limits[0], limits[4], limits[6], throttle.limit) == (4, 4, 5, 8)
+
+
+def test_answers_to_requests_from_before_the_push_back_do_not_count_as_recovery(clock: Clock) -> None:
+    throttle = throttled(2, clock)
+    with ExitStack() as stack:
+        first, second = taken(stack, throttle), taken(stack, throttle)
+        first.pushed_back()
+        for _ in range(10):
+            second.went_well()
+    assert throttle.limit == 1
+
+
+def test_retry_after_holds_everybody_back(clock: Clock) -> None:
+    throttle = throttled(8, clock)
+    push_back(throttle, after=30)
+    once(throttle)
+    assert clock.now == 130
+
+
+def test_the_longest_hold_counts(clock: Clock) -> None:
+    throttle = throttled(8, clock)
+    with ExitStack() as stack:
+        for turn, after in zip([taken(stack, throttle) for _ in range(3)], (5, 30, 10), strict=True):
+            turn.pushed_back(after)
+    once(throttle)
+    assert clock.now == 130
+
+
+def test_who_has_given_up_waits_for_nothing(clock: Clock) -> None:
+    throttle = throttled(1, clock)
+    push_back(throttle, after=30)
+    with throttle.turn(lambda: True) as turn:
+        assert turn is None
+    assert clock.now == 100
+    once(throttle)
+
+
+def test_who_gives_up_while_waiting_is_woken() -> None:
+    throttle = Throttle(1)
+    given_up, waiting = Event(), Event()
+    got: list[Turn | None] = []
+
+    def asked() -> bool:
+        waiting.set()
+        return given_up.is_set()
+
+    def ask() -> None:
+        with throttle.turn(asked) as turn:
+            got.append(turn)
+
+    with throttle.turn():
+        thread = Thread(target=ask)
+        thread.start()
+        waiting.wait()
+        given_up.set()
+        throttle.wake()
+        thread.join()
+    assert got == [None]
+
+
+def test_a_turn_that_ends_makes_room_for_who_waits() -> None:
+    throttle = Throttle(1)
+    waiting, done = Event(), Event()
+
+    def asked() -> bool:
+        waiting.set()
+        return False
+
+    def ask() -> None:
+        with throttle.turn(asked) as turn:
+            assert turn is not None
+            done.set()
+
+    thread = Thread(target=ask)
+    with throttle.turn():
+        thread.start()
+        waiting.wait()
+        assert not done.is_set()
+    thread.join()
+    assert done.is_set()
