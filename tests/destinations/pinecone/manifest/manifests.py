@@ -1,0 +1,45 @@
+"""Commits with as little said as a test needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from connector import Batch, Modality
+from destinations.pinecone._manifest import HeldFeature, Manifest, ManifestRows
+
+LAYOUT = "layout-1"
+NAMESPACE = "ads"
+INDEX = "media-model-v1-8"
+
+
+def held(
+    mark: str = "1", modality: Modality = Modality.VIDEO, indexes: tuple[str, ...] = (INDEX,), metadata: str = "m"
+) -> HeldFeature:
+    """A feature as the manifest holds it; another mark is another content."""
+    return HeldFeature(
+        modality=modality,
+        row_hash=b"row" + mark.encode(),
+        metadata_hash=metadata.encode(),
+        keys_hash=b"keys",
+        records={index: mark.encode() for index in indexes},
+    )
+
+
+def rows(batch: Batch, features: Mapping[tuple[str, str], HeldFeature]) -> ManifestRows:
+    """What to record for a batch, with the counts that the ledger wants."""
+    counts = {each.asset_id: {modality.value: 0 for modality in batch.modalities} for each in batch.assets}
+    for (asset_id, _), one in features.items():
+        counts[asset_id][one.modality.value] += 1
+    return ManifestRows(features, counts)
+
+
+def commit(
+    manifest: Manifest,
+    batch: Batch,
+    features: Mapping[tuple[str, str], HeldFeature],
+    *,
+    layout: str = LAYOUT,
+    written: Mapping[str, int] | None = None,
+) -> None:
+    """Commit a batch of which these features were written."""
+    manifest.commit(batch, rows(batch, features), [], layout, written or {}, NAMESPACE)
