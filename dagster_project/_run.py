@@ -88,7 +88,7 @@ class _Step:
             if destination.quarantined:
                 self.context.log.warning(
                     f"{key}: {destination.quarantined} records are in the quarantine of {name}; "
-                    "its table _sync_quarantine says which, and why"
+                    "its table _sync_…quarantine says which, and why"
                 )
 
     def results(self) -> Iterator[dg.MaterializeResult[Any]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from dagster_project.components import VectorferrySync
 from tests.dagster_project.running import materialize, recorded
-from tests.dagster_project.test_secrets import everything_shown
+from tests.dagster_project.test_secrets import configured, everything_shown
 from tests.tables import row_counts
 
 CATALOGUE = GeneratedCatalogue(assets=6, features_per_asset=2, dimension=8, collections=("ads", "films"))
@@ -129,3 +131,17 @@ def test_a_named_vector_of_the_file_is_an_asset_and_one_that_turns_up_is_recorde
     assert materialize(dg.build_defs_for_component(named), known, "ads", select=["media/pinecone/text_v1"]).success
     assert recorded(known, "media/pinecone/text_v1")["ads"]["inserted"] == 0
     assert recorded(known, INDEX)["ads"]["dagster/partition_row_count"] == 6
+
+
+def test_an_address_written_into_the_file_is_masked_in_the_manifest_too_and_used(
+    sandbox: Sandbox, sync: VectorferrySync, known: dg.DagsterInstance, postgres_url: str
+) -> None:
+    pgvector, pinecone = sync.destinations
+    literal = VectorferrySync(
+        name="media", source=sync.source, destinations=[{**pgvector, "url": postgres_url}, pinecone]
+    )
+    defs = dg.build_defs_for_component(literal)
+    assert materialize(defs, known, "ads", select=[INDEX]).success
+    assert held(sandbox) == {"media-multimodal-v1-8": {"ads": 6}}
+    assert json.loads(configured(defs)["media_pinecone"]["settings"])["manifest"]["url"] == "**********"
+    assert postgres_url not in dg.serialize_value(RepositorySnap.from_def(defs.get_repository_def()))
