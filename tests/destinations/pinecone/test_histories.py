@@ -1,0 +1,166 @@
+"""Whatever is applied, removed and cut short: after one more run the store holds what the source does, no more."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector import LoadedAsset, LoadedFeature, Modality, SchemaMapping
+from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from destinations import PineconeDestination
+
+from ...builders import asset, batch, dense, feature
+from ...pinecone import pinecone_destination
+
+KILLED = ("begin", "write", "delete", "commit")
+"""The steps of a batch: journal, upserts and updates, deletes, manifest. A killed one has been done."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Apply this asset or remove it, and be killed after one of the steps, or not at all."""
+
+    asset: LoadedAsset
+    remove: bool
+    killed: str | None
+
+
+def content(features: Sequence[LoadedFeature]) -> str:
+    """A fingerprint that comes back when the content does."""
+    return str(sorted((one.feature_id, one.row_hash, sorted(one.vector_hashes.items())) for one in features))
+
+
+FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
+    lambda name, text, author, modality, vectors: feature(
+        name, vectors, modality=modality, text=text, metadata={"author": author} if author else {}
+    ),
+    st.sampled_from(["f1", "f2"]),
+    st.sampled_from(["old", "new"]),
+    st.sampled_from(["", "ada"]),
+    st.sampled_from([Modality.VIDEO, Modality.TEXT]),
+    st.dictionaries(st.sampled_from(["model", "other"]), st.sampled_from([dense(1), dense(2), dense(1, dimension=4)])),
+)
+STEPS = st.builds(
+    Step,
+    st.builds(
+        lambda name, features: asset(name, *features, fingerprint=content(features)),
+        st.sampled_from(["a", "b"]),
+        st.lists(FEATURES, max_size=2, unique_by=lambda one: one.feature_id),
+    ),
+    st.booleans(),
+    st.one_of(st.none(), st.sampled_from(KILLED)),
+)
+
+
+class Killed(BaseException):
+    """Nothing is cleaned up after it, as after a signal."""
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[Sandbox]:
+    """A sandbox for the indexes of many destinations."""
+    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
+        yield running
+
+
+def carry_out(destination: PineconeDestination, step: Step) -> None:
+    if step.remove:
+        destination.remove("ads", [step.asset.asset_id])
+    else:
+        destination.apply(batch(step.asset))
+
+
+def kill_after(destination: PineconeDestination, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the destination die once it has done this step."""
+    part = destination._manifest if place in ("begin", "commit") else destination._open().sending
+    done = getattr(part, place)
+
+    def last(*arguments: Any) -> None:
+        done(*arguments)
+        raise Killed
+
+    monkeypatch.setattr(part, place, last)
+
+
+def stored(sandbox: Sandbox, prefix: str) -> Mapping[tuple[str, str], tuple[list[float], str, str, str | None]]:
+    """By index and record id: numbers, modality, text and author."""
+    return {
+        (index.removeprefix(prefix), record_id): (
+            [*map(float, record["values"])],
+            record["metadata"]["modality"],
+            record["metadata"]["text"],
+            record["metadata"].get("metadata.author"),
+        )
+        for index in sandbox.pinecone.indexes()
+        if index.startswith(prefix)
+        for record_id, record in sandbox.pinecone.records(index, "ads").items()
+    }
+
+
+def expected(assets: Mapping[str, LoadedAsset]) -> Mapping[tuple[str, str], tuple[list[float], str, str, str | None]]:
+    return {
+        (f"-{name}-{len(vector)}", f"{one.asset_id}#{each.feature_id}"): (
+            vector.tolist(),
+            each.modality.value,
+            each.columns["text"],
+            each.metadata.get("author"),
+        )
+        for one in assets.values()
+        for each in one.features
+        for name, vector in each.vectors.items()
+        if isinstance(vector, np.ndarray)
+    }
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=1, max_size=5))
+def test_the_store_holds_the_last_word_whatever_was_cut_short(
+    crowded: Sandbox, postgres_url: str, steps: list[Step]
+) -> None:
+    prefix = f"h-{uuid.uuid4().hex[:12]}"
+
+    def opened() -> AbstractContextManager[PineconeDestination]:
+        return closing(pinecone_destination(crowded, postgres_url, prefix.replace("-", "_"), index_prefix=prefix))
+
+    source: dict[str, LoadedAsset] = {}
+    for step in steps:
+        source = changed(source, step)
+        with opened() as destination, suppress(Killed), pytest.MonkeyPatch.context() as patches:
+            destination.prepare(SchemaMapping())
+            if step.killed:
+                kill_after(destination, step.killed, patches)
+            carry_out(destination, step)
+    with opened() as destination:
+        destination.prepare(SchemaMapping())
+        run(destination, source)
+        assert stored(crowded, prefix) == expected(source)
+        assert destination.known("ads", ["a", "b"]).keys() == source.keys()
+        requests = destination.delivered().requests
+        for one in source.values():
+            destination.apply(batch(one))
+        assert destination.delivered().requests == requests
+
+
+def changed(source: Mapping[str, LoadedAsset], step: Step) -> dict[str, LoadedAsset]:
+    """What the source holds when a step begins: it has changed whether or not the step is cut short."""
+    others = {name: one for name, one in source.items() if name != step.asset.asset_id}
+    return others if step.remove else {**others, step.asset.asset_id: step.asset}
+
+
+def run(destination: PineconeDestination, source: Mapping[str, LoadedAsset]) -> None:
+    """What a sync does: apply what the ledger does not hold as it is, and remove what is gone."""
+    known = destination.known("ads", ["a", "b"])
+    for name, one in source.items():
+        if name not in known or known[name].fingerprint != one.fingerprint:
+            destination.apply(batch(one))
+    for asset_id in [*destination.asset_ids("ads")]:
+        if asset_id not in source:
+            destination.remove("ads", [asset_id])
