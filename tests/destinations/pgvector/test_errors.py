@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from types import ModuleType
-
 import psycopg
 import pytest
-import sqlalchemy.exc
 
-from connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping, VectorferryError
+from connector import ConfigurationError, RetryableError, SchemaMapping, VectorferryError
 from destinations import PgvectorDestination
-from destinations._postgres import translate
+from destinations._postgres import translated
 
 from ...urls import as_user, in_database
 
@@ -85,29 +81,6 @@ def test_every_usual_spelling_is_accepted(scheme: str) -> None:
     assert PgvectorDestination("media", f"{scheme}://ada:{SECRET}@host:5433/db").location == "host:5433/db"
 
 
-def exceptions_of(module: ModuleType) -> list[type[Exception]]:
-    found = [member for _, member in inspect.getmembers(module, inspect.isclass)]
-    return [member for member in found if issubclass(member, psycopg.Error)]
-
-
-@pytest.mark.parametrize("kind", exceptions_of(psycopg.errors))
-def test_every_driver_error_becomes_one_of_ours(kind: type[Exception]) -> None:
-    assert isinstance(translate(kind("something"), "here"), VectorferryError)
-
-
-@pytest.mark.parametrize("state", ["40001", "40P01", "23505", "57P01"])
-def test_what_may_work_the_next_time_is_retryable(state: str) -> None:
-    kind = psycopg.errors.lookup(state)
-    wrapped = sqlalchemy.exc.DBAPIError("SELECT 1", {}, kind("again"))
-    assert isinstance(translate(wrapped, "here"), RetryableError)
-
-
-def test_a_full_disk_stops_with_advice() -> None:
-    error = translate(psycopg.errors.DiskFull("no space left on device"), "here")
-    assert isinstance(error, DestinationError)
-    assert "Free space" in str(error)
-
-
 def test_a_database_that_is_not_there_is_told_apart(postgres_url: str) -> None:
     message = refusal(in_database(postgres_url, "nowhere"))
     assert 'database "nowhere" does not exist' in message
@@ -120,14 +93,6 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres_url: str, sc
     assert "has the encoding LATIN1" in refusal(in_database(postgres_url, schema))
 
 
-def test_a_server_that_answered_before_is_waited_for() -> None:
-    lost = psycopg.OperationalError("connection failed: Connection refused")
-    assert isinstance(translate(lost, "here"), DestinationError)
-    again = translate(lost, "here", answered=True)
-    assert isinstance(again, RetryableError)
-    assert again.after == 5
-
-
 def test_a_connection_that_ends_in_mid_work_is_retryable(postgres_url: str, schema: str) -> None:
     destination = PgvectorDestination(schema, postgres_url)
     destination.prepare(SchemaMapping())
@@ -135,8 +100,6 @@ def test_a_connection_that_ends_in_mid_work_is_retryable(postgres_url: str, sche
     with psycopg.connect(postgres_url, autocommit=True) as admin:
 
         def work() -> None:
-            from destinations._postgres import translated
-
             with translated("here"), database.transaction() as connection:
                 admin.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
