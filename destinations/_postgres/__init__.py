@@ -1,30 +1,27 @@
 """Keeping books in a Postgres: what the pgvector destination and the Pinecone manifest have in common."""
 
-from ._copy import copy_rows, upsert_rows
+from ._copy import upsert_rows
 from ._database import Database, driver_of
 from ._ddl import check_encoding, create_missing, lock_ddl
-from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
+from ._diff import FeatureKey, Row, WantedRows, diff_table
 from ._errors import translate, translated
 from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
 from ._quarantine import count_rejected, replace_rejected
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table
-from ._url import parse_url, shown
-from ._wire import NO_DUMPERS, Dumpers
+from ._url import parse_url
+from ._wire import Dumpers
 from ._writing import delete_assets, delete_keys, held_hashes, send
 
 __all__ = [
     "ID",
-    "NO_DUMPERS",
     "Database",
     "Dumpers",
     "FeatureKey",
     "PostgresServer",
     "Row",
-    "TableDiff",
     "WantedRows",
     "check_encoding",
-    "copy_rows",
     "count_rejected",
     "create_missing",
     "delete_assets",
@@ -44,7 +41,6 @@ __all__ = [
     "recorded_features",
     "replace_rejected",
     "send",
-    "shown",
     "translate",
     "translated",
     "upsert_rows",

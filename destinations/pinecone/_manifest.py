@@ -28,11 +28,20 @@ from .._postgres import (
     replace_rejected,
 )
 from ._manifest_counts import read_counts
-from ._manifest_features import confirm, journal, read_features, read_unconfirmed, write_features, write_found
+from ._manifest_features import (
+    can_be_ours,
+    confirm,
+    journal,
+    read_features,
+    read_unconfirmed,
+    write_features,
+    write_found,
+)
 from ._manifest_ledger import asset_hashes, certain_assets, write_ledger
 from ._manifest_places import (
     advance,
     forget_index,
+    note_visible,
     read_indexes,
     read_namespaces,
     record_settings,
@@ -160,10 +169,12 @@ class Manifest:
 
         A feature whose metadata differs from what is known of it counts as one of unknown metadata.
         """
-        tables, asset_ids = self._tables, sorted({asset_id for asset_id, _ in features})
-        with self._transaction() as connection:
-            write_found(connection, tables.features, collection, index, features)
-            delete_assets(connection, tables.ledger, collection, asset_ids)
+        ours = {key: one for key, one in features.items() if can_be_ours(collection, key)}
+        if ours:
+            with self._transaction() as connection:
+                write_found(connection, self._tables.features, collection, index, ours)
+                asset_ids = sorted({asset_id for asset_id, _ in ours})
+                delete_assets(connection, self._tables.ledger, collection, asset_ids)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
@@ -196,6 +207,11 @@ class Manifest:
         """Every namespace, by index and collection."""
         with self._transaction() as connection:
             return read_namespaces(connection, self._tables)
+
+    def note_visible(self, row: NamespaceRow, visible: int) -> None:
+        """Note that a query has seen a namespace up to this sequence number."""
+        with self._transaction() as connection:
+            note_visible(connection, self._tables, row, visible)
 
     def find(self, feature_id: str, modality: Modality) -> list[tuple[str, str]]:
         """Collection and asset of every feature of this id and modality."""

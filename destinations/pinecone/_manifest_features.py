@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from sqlalchemy import Connection, Table, delete, select
 
@@ -11,7 +13,9 @@ from connector import Batch, Modality
 from .._postgres import FeatureKey, Row, delete_keys, diff_table, driver_of, of_assets, send, upsert_rows
 from ._manifest_values import HeldFeature, Place
 
-__all__ = ["confirm", "journal", "read_features", "read_unconfirmed", "write_features", "write_found"]
+__all__ = ["can_be_ours", "confirm", "journal", "read_features", "read_unconfirmed", "write_features", "write_found"]
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def read_features(
@@ -42,6 +46,11 @@ def write_found(
     held = read_features(connection, features, collection, sorted({asset_id for asset_id, _ in found}))
     wanted = {key: held[key].also_in(index, one) if key in held else one for key, one in found.items()}
     send(connection, features, diff_table(_rows(collection, wanted), held))
+
+
+def can_be_ours(collection: str, key: FeatureKey) -> bool:
+    """Whether Postgres can hold these names. If not, no sync has ever written a record under them."""
+    return not any(_UNSTORABLE.search(text) for text in (collection, *key))
 
 
 def read_unconfirmed(

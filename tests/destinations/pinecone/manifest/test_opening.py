@@ -80,7 +80,7 @@ CALLS: list[Callable[[Manifest], object]] = [
     lambda manifest: manifest.begin("ads", {Place("a", "f", INDEX): held().modality}),
     lambda manifest: manifest.commit(batch(asset("a")), ManifestRows({}, {"a": {}}), [], LAYOUT, {}, "ads"),
     lambda manifest: manifest.remove("ads", ["a"], {}, "ads"),
-    lambda manifest: manifest.adopt("ads", INDEX, {}),
+    lambda manifest: manifest.adopt("ads", INDEX, {("a", "f"): held()}),
     lambda manifest: list(manifest.asset_ids("ads")),
     lambda manifest: manifest.quarantined("ads"),
     lambda manifest: manifest.indexes(),

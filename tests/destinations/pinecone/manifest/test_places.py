@@ -73,6 +73,14 @@ def test_records_that_were_found_are_held_and_their_assets_are_read_again(manife
     assert manifest.find("f", Modality.VIDEO) == [("ads", "a"), ("ads", "z")]
 
 
+@pytest.mark.parametrize("odd", ["nul \0", "half \ud800"])
+def test_a_record_whose_ids_cannot_be_ours_is_passed_over(manifest: Manifest, odd: str) -> None:
+    manifest.adopt("ads", INDEX, {(odd, "f"): held(), ("a", odd): held(), ("a", "f"): held()})
+    manifest.adopt(odd, INDEX, {("a", "f"): held()})
+    assert list(manifest.asset_ids("ads")) == ["a"]
+    assert set(manifest.held("ads", ["a"]).features) == {("a", "f")}
+
+
 def test_a_feature_that_was_found_in_two_indexes_has_both_records(manifest: Manifest) -> None:
     manifest.adopt("ads", INDEX, {("a", "f"): held().without_row_hash()})
     manifest.adopt("ads", OTHER.name, {("a", "f"): held("2", indexes=(OTHER.name,)).without_row_hash()})
