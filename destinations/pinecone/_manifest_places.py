@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Text, delete, exists, literal, select, update
+from sqlalchemy import Connection, Text, delete, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from connector import ConfigurationError
@@ -12,7 +12,15 @@ from connector import ConfigurationError
 from ._manifest_tables import ManifestTables
 from ._manifest_values import IndexRow, NamespaceRow
 
-__all__ = ["advance", "forget_index", "read_indexes", "read_namespaces", "record_settings", "write_index"]
+__all__ = [
+    "advance",
+    "forget_index",
+    "note_visible",
+    "read_indexes",
+    "read_namespaces",
+    "record_settings",
+    "write_index",
+]
 
 
 def record_settings(connection: Connection, tables: ManifestTables, values: Mapping[str, str], place: str) -> None:
@@ -69,6 +77,15 @@ def read_namespaces(connection: Connection, tables: ManifestTables) -> list[Name
     namespaces = tables.namespaces
     found = connection.execute(select(namespaces).order_by(namespaces.c.index_name, namespaces.c.collection))
     return [NamespaceRow(*row) for row in found]
+
+
+def note_visible(connection: Connection, tables: ManifestTables, row: NamespaceRow, visible: int) -> None:
+    """Note how far queries were seen to see a namespace."""
+    namespaces = tables.namespaces
+    of_row = (namespaces.c.index_name == row.index, namespaces.c.collection == row.collection)
+    connection.execute(
+        update(namespaces).where(*of_row, namespaces.c.visible < visible).values(visible=func.least(visible, row.lsn))
+    )
 
 
 def advance(

@@ -76,6 +76,7 @@ class ManifestTables:
             Column("collection", ID, nullable=False),
             Column("namespace", Text, nullable=False),
             Column("lsn", BigInteger, nullable=False, comment="highest that a write was answered with"),
+            Column("visible", BigInteger, nullable=False, server_default="0", comment="seen by a query up to here"),
             PrimaryKeyConstraint("index_name", "collection"),
         )
 

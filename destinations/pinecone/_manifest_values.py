@@ -86,12 +86,14 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceRow:
-    """One namespace of one index; `lsn` is the highest sequence number that a write to it was answered with."""
+    """One namespace of one index; `lsn` is the highest sequence number that a write to it was answered with, `visible`
+    the highest of these that a query is known to have seen."""
 
     index: str
     collection: str
     namespace: str
     lsn: int
+    visible: int = 0
 
 
 @dataclass(frozen=True, slots=True)
