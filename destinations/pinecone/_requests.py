@@ -27,6 +27,9 @@ _API_VERSION: Final = "2026-07"
 """That of the SDK which makes the indexes, so that both planes are of one version. Upserts, updates and deletes have
 been the same since 2025-04."""
 
+_SECONDS_KEPT: Final = 30.0
+"""An idle connection outlives the pause between two batches."""
+
 _LIBRARY_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
 
 
@@ -47,7 +50,11 @@ class Requests:
                 base_url=url,
                 headers=_headers(api_key),
                 timeout=limits.timeout,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=limits.concurrency + 1),
+                limits=httpx.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=limits.concurrency + 1,
+                    keepalive_expiry=_SECONDS_KEPT,
+                ),
                 follow_redirects=False,
                 # A proxy sees everything of a request that is not encrypted, the key too.
                 trust_env=url.startswith("https:"),

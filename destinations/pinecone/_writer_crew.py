@@ -14,8 +14,8 @@ Job = TypeVar("Job")
 class Crew(Generic[Job]):
     """Reads jobs only as fast as they are done: at most `most()` are under way, and one more is ready.
 
-    What the pool has not begun when there is nothing else to do, the caller does itself. So nobody ever waits for a
-    thread of the pool, and a caller that occupies the only one gets on as well.
+    When the pool has begun none of them, the caller does one itself. So nobody ever waits for a thread of the pool, and
+    a caller that occupies the only one gets on as well.
     """
 
     def __init__(self, pool: Executor, work: Callable[[Job], None], most: Callable[[], int]) -> None:
@@ -39,13 +39,16 @@ class Crew(Generic[Job]):
             raise
 
     def _see_one_done(self) -> None:
-        done, _ = wait(self._given, timeout=0)
-        waiting = None if done else next((future for future in self._given if future.cancel()), None)
-        if waiting is not None:
-            self._work(self._given.pop(waiting))
+        """Not by the caller while others are at it: it would not hand out the next job then."""
+        if not any(future.running() or future.done() for future in self._given):
+            self._do_one()
             return
-        done = done or wait(self._given, return_when=FIRST_COMPLETED).done
-        for future in done:
+        for future in wait(self._given, return_when=FIRST_COMPLETED).done:
             del self._given[future]
-        for future in done:
             future.result()
+
+    def _do_one(self) -> None:
+        """Take back a job that nobody has begun, if there still is one, and do it here."""
+        future = next((future for future in self._given if future.cancel()), None)
+        if future is not None:
+            self._work(self._given.pop(future))
