@@ -18,7 +18,7 @@ from connector._destination import (
     TableStatus,
     Visibility,
 )
-from connector._engine import Progress, run_sync, sync
+from connector._engine import Progress, refill, run_refill, run_sync, sync
 from connector._errors import (
     ConfigurationError,
     CredentialsError,
@@ -118,8 +118,10 @@ __all__ = [
     "load_settings",
     "parse_json",
     "parse_settings",
+    "refill",
     "resolve",
     "resolve_part",
+    "run_refill",
     "run_sync",
     "source_settings",
     "sync",

@@ -1,6 +1,9 @@
-"""The run: from a source's listing to every destination, in bounded memory, exactly once in effect."""
+"""The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
 
 from connector._engine._progress import Progress, ProgressCallback
+from connector._engine._refill import refill
 from connector._engine._run import run_sync, sync
+from connector._engine._run_refill import run_refill
+from connector._engine._store import Store
 
-__all__ = ["Progress", "ProgressCallback", "run_sync", "sync"]
+__all__ = ["Progress", "ProgressCallback", "Store", "refill", "run_refill", "run_sync", "sync"]

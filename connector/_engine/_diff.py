@@ -10,7 +10,7 @@ from enum import StrEnum
 from connector._destination import Known
 from connector._records import AssetState, Listing, Modality
 
-__all__ = ["Action", "Decision", "diff", "ledger_fingerprint"]
+__all__ = ["Action", "Decision", "diff", "holds", "ledger_fingerprint"]
 
 
 class Action(StrEnum):
@@ -59,10 +59,11 @@ def _decide(
         return Decision(listing, Action.SKIP)
     wanted = ledger_fingerprint(listing.fingerprint, mapping_digest)
     lacking = frozenset(
-        name for name, ledger in known.items() if not _holds(ledger.get(listing.asset_id), wanted, modalities)
+        name for name, ledger in known.items() if not holds(ledger.get(listing.asset_id), wanted, modalities)
     )
     return Decision(listing, Action.PULL if lacking else Action.KEEP, lacking)
 
 
-def _holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:
+def holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:
+    """Whether a ledger's entry says that these modalities were synced under this fingerprint."""
     return entry is not None and entry.fingerprint == fingerprint and modalities <= entry.modalities

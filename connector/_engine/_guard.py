@@ -11,11 +11,11 @@ from connector._settings import DeleteGuard
 __all__ = ["check_deletes"]
 
 
-def check_deletes(guard: DeleteGuard, held: int, missing: int, listed: int) -> None:
+def check_deletes(guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source") -> None:
     """Raise `GuardRefusedError` when `missing` of the `held` assets are too many to delete.
 
-    `listed` is how many assets a complete scan saw. Exactly `guard.max_share` of the held assets may go; an empty
-    listing and the loss of everything are allowed only by a `max_share` of 1.
+    `listed` is how many assets a complete scan of `lister` saw. Exactly `guard.max_share` of the held assets may go;
+    an empty listing and the loss of everything are allowed only by a `max_share` of 1.
     """
     may_go = _exact(guard.max_share) * held
     if missing <= may_go:
@@ -24,7 +24,7 @@ def check_deletes(guard: DeleteGuard, held: int, missing: int, listed: int) -> N
     less_than_one = 0 < may_go < 1
     share = 1 if less_than_one else math.ceil(100 * Fraction(missing, held)) / 100
     allowed = f"{guard.max_share:.0%} may" + (f", which is less than one of {held}" if less_than_one else "")
-    seen = f"the source listed {listed} assets" if listed else "the source listed no asset at all"
+    seen = f"{lister} listed {listed} assets" if listed else f"{lister} listed no asset at all"
     raise GuardRefusedError(
         f"nothing was deleted: {seen}, so {missing} of {held} assets would go, and at most {allowed}. "
         f"If they are really gone, allow it once with --allow-deletes {share:g}, or set deletes.max_share."

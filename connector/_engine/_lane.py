@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from connector._destination import Applied, Batch, Destination
 from connector._engine._batches import Batcher
 from connector._engine._load import Loaded
-from connector._errors import DestinationError, RetryableError, VectorferryError
+from connector._engine._worker import Worker
+from connector._errors import VectorferryError
 from connector._records import Modality
 from connector._settings import BatchLimits
 from connector._summary import DestinationSummary
@@ -23,12 +20,7 @@ __all__ = ["Lane"]
 
 T = TypeVar("T")
 
-ATTEMPTS: Final = 5
-LONGEST_WAIT: Final = 30.0
 KEPT_REJECTED: Final = 100  # the rest is in the quarantine; a summary must not grow with the collection
-
-_log = logging.getLogger("vectorferry")
-_backoff = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
 
 
 class Lane:
@@ -50,7 +42,7 @@ class Lane:
         self._batcher = Batcher("", modalities, limits)
         self._flight: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"vectorferry-{self.name}")
+        self._worker = Worker(self.name)
 
     @property
     def alive(self) -> bool:
@@ -64,21 +56,14 @@ class Lane:
         self.summary.by_collection.setdefault(collection, Applied())
 
     async def call(self, work: Callable[[], T]) -> T | None:
-        """The answer of `work`, run in the lane's thread; None once the destination has failed.
-
-        `RetryableError` is tried again a few times, after the wait it asks for or a growing, random one.
-        """
+        """The answer of `work`, as `Worker.run` gets it; None once the destination has failed."""
         if not self.alive:
             return None
         try:
-            return await self._retrying(work)
-        except RetryableError as error:
-            self._fail(DestinationError(f"{self.name}: still failing after {ATTEMPTS} attempts: {error}"))
+            return await self._worker.run(work)
         except VectorferryError as error:
-            self._fail(error)
-        except Exception as error:
-            _log.exception("unexpected error from destination %s", self.name)
-            self._fail(_unexpected(self.name, error))
+            self.error = error
+            self.summary.error = str(error)
         return None
 
     async def put(self, loaded: Loaded) -> None:
@@ -105,7 +90,7 @@ class Lane:
         """Take nothing more, and wait for the call that is running: a thread cannot be interrupted."""
         if self._flight:
             self._flight.cancel()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._worker.close()
         if self._flight:
             await asyncio.gather(self._flight, return_exceptions=True)
 
@@ -124,27 +109,3 @@ class Lane:
         if applied is not None:
             self.record(applied)
             self.written += sum(len(asset.features) for asset in batch.assets)
-
-    async def _retrying(self, work: Callable[[], T]) -> T:
-        async def attempt() -> T:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-        return await AsyncRetrying(
-            retry=retry_if_exception_type(RetryableError), stop=stop_after_attempt(ATTEMPTS), wait=_wait, reraise=True
-        )(attempt)
-
-    def _fail(self, error: VectorferryError) -> None:
-        self.error = error
-        self.summary.error = str(error)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.after if isinstance(error, RetryableError) else None
-    return _backoff(state) if asked is None else min(asked, LONGEST_WAIT)
-
-
-def _unexpected(name: str, error: Exception) -> DestinationError:
-    wrapped = DestinationError(f"{name}: unexpected {type(error).__name__}: {error}")
-    wrapped.__cause__ = error
-    return wrapped

@@ -10,13 +10,13 @@ from connector._engine._checks import check_id, check_name, check_vector, safe_r
 from connector._engine._clean import clean
 from connector._engine._columns import as_utc
 from connector._engine._diff import ledger_fingerprint
-from connector._engine._rows import RowShape, hash_row
+from connector._engine._rows import RowShape, hash_row, row_size
 from connector._errors import QuarantineError
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected
 from connector._vectors import vector_bytes, vector_hash
 
-__all__ = ["Loaded", "Loader"]
+__all__ = ["Loaded", "Loader", "weighed"]
 
 KNOWN_MODALITIES = frozenset(m.value for m in MODALITIES)
 
@@ -35,6 +35,16 @@ class Loaded:
     def asset_id(self) -> str:
         """The id of the asset."""
         return self.record.asset_id
+
+
+def weighed(asset: LoadedAsset) -> Loaded:
+    """An asset that was mapped in an earlier run, with its weight."""
+    named = {"modality": asset.modality, "url": asset.url, "status": asset.status}
+    size = row_size(named, asset.metadata, asset.extra)
+    for feature in asset.features:
+        size += row_size(feature.columns, feature.metadata, feature.extra)
+        size += sum(map(vector_bytes, feature.vectors.values()))
+    return Loaded(asset, _rows(asset), size)
 
 
 class Loader:
@@ -77,8 +87,7 @@ class Loader:
             features=tuple(sorted(features.loaded, key=lambda feature: feature.feature_id)),
             rejected=(*rejected, *features.rejected),
         )
-        rows = max(1, len(loaded.features) + len(loaded.rejected))
-        return Loaded(loaded, rows, size + features.bytes, replaced + features.replaced)
+        return Loaded(loaded, _rows(loaded), size + features.bytes, replaced + features.replaced)
 
 
 class _Features:
@@ -130,6 +139,10 @@ class _Features:
         )
         self.bytes += row.size + sum(map(vector_bytes, vectors.values()))
         self.replaced += replaced
+
+
+def _rows(asset: LoadedAsset) -> int:
+    return max(1, len(asset.features) + len(asset.rejected))
 
 
 def _wanted(modality: str, shapes: Mapping[Modality, RowShape]) -> bool:

@@ -37,12 +37,14 @@ async def anything_missing(lanes: Sequence[Lane], collection: str, seen: SeenIds
     return any(found and found.missing for found in await _surveys(lanes, collection, seen))
 
 
-async def prune(lanes: Sequence[Lane], collection: str, seen: SeenIds, guard: DeleteGuard) -> None:
-    """Remove what was not listed. Raises `GuardRefusedError`, with no delete in any destination."""
+async def prune(
+    lanes: Sequence[Lane], collection: str, seen: SeenIds, guard: DeleteGuard, lister: str = "the source"
+) -> None:
+    """Remove what `lister` did not list. Raises `GuardRefusedError`, with no delete in any destination."""
     surveys = await _surveys(lanes, collection, seen)
     for lane, found in zip(lanes, surveys, strict=True):
         if found is not None:
-            _check(guard, lane.name, found, len(seen))
+            _check(guard, lane.name, found, len(seen), lister)
     await asyncio.gather(
         *(_remove(lane, collection, seen, found) for lane, found in zip(lanes, surveys, strict=True) if found)
     )
@@ -53,9 +55,9 @@ async def _surveys(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> Seq
     return await asyncio.gather(*(lane.call(partial(_survey, lane.destination, collection, seen)) for lane in lanes))
 
 
-def _check(guard: DeleteGuard, name: str, found: Survey, listed: int) -> None:
+def _check(guard: DeleteGuard, name: str, found: Survey, listed: int, lister: str) -> None:
     try:
-        check_deletes(guard, found.held, found.missing, listed)
+        check_deletes(guard, found.held, found.missing, listed, lister)
     except GuardRefusedError as error:
         raise GuardRefusedError(f"{name}: {error}") from None
 

@@ -14,7 +14,7 @@ from connector._json import canonical_json
 from connector._mapping import ColumnMapping, ColumnType
 from connector._records import Reason
 
-__all__ = ["Row", "RowShape", "hash_row", "split_metadata"]
+__all__ = ["Row", "RowShape", "hash_row", "row_size", "split_metadata"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,18 @@ def split_metadata(fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mappin
 
 def hash_row(columns: Mapping[str, Any], metadata: Mapping[str, Any], extra: Mapping[str, Any]) -> tuple[bytes, int]:
     """A 16-byte hash of a row, and the length of the JSON it was taken of. Raises `QuarantineError` (malformed)."""
-    plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
     try:
-        text = canonical_json([plain, metadata, extra])
+        text = _as_json(columns, metadata, extra)
     except (TypeError, ValueError, RecursionError) as error:
         raise QuarantineError(Reason.MALFORMED, f"the fields cannot be written as JSON: {error}") from error
     return hashlib.blake2b(text, digest_size=16).digest(), len(text)
+
+
+def row_size(columns: Mapping[str, Any], metadata: Mapping[str, Any], extra: Mapping[str, Any]) -> int:
+    """The length of a row that was hashed before, as JSON."""
+    return len(_as_json(columns, metadata, extra))
+
+
+def _as_json(columns: Mapping[str, Any], metadata: Mapping[str, Any], extra: Mapping[str, Any]) -> bytes:
+    plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
+    return canonical_json([plain, metadata, extra])

@@ -11,6 +11,7 @@ import typer
 from connector.cli._demo import demo
 from connector.cli._failures import ReportingGroup, stop_on_sigterm
 from connector.cli._init import init
+from connector.cli._refill import refill
 from connector.cli._sandbox import sandbox
 from connector.cli._search import search
 from connector.cli._status import status
@@ -27,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, init, sync, search, status, sandbox):
+for command in (demo, init, sync, refill, search, status, sandbox):
     app.command()(command)
 
 

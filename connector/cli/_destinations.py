@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 from connector._config import resolve_part
 from connector._destination import Destination
-from connector._errors import ConfigurationError
+from connector._engine._named import destinations_called
 from connector._settings import SyncSettings
 
 __all__ = ["destination_index", "opened"]
@@ -23,9 +23,6 @@ def opened(settings: SyncSettings, index: int) -> Iterator[Destination]:
         yield destination
 
 
-def destination_index(settings: SyncSettings, type_: str | None) -> int:
-    """The place of the first destination of this type, or of the very first one."""
-    types = [destination.type for destination in settings.destinations]
-    if type_ is not None and type_ not in types:
-        raise ConfigurationError(f"{settings.where}: no destination of that type; it has: {', '.join(types)}")
-    return types.index(type_) if type_ is not None else 0
+def destination_index(settings: SyncSettings, word: str | None) -> int:
+    """The place of the first destination of this name, or of this type; None: of the very first one."""
+    return 0 if word is None else destinations_called(settings, word)[0]

@@ -9,7 +9,17 @@ import typer
 
 from connector._settings import SyncSettings
 
-__all__ = ["DEFAULT_CONFIG", "AllowDeletes", "AsJson", "ConfigFile", "SyncName", "allowing_deletes"]
+__all__ = [
+    "DEFAULT_CONFIG",
+    "AllowDeletes",
+    "AsJson",
+    "Collections",
+    "ConfigFile",
+    "SyncName",
+    "VisibleTimeout",
+    "WaitVisible",
+    "allowing_deletes",
+]
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The sync's configuration.")]
 SyncName = Annotated[
@@ -19,6 +29,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 AllowDeletes = Annotated[
     float | None,
     typer.Option(metavar="SHARE", min=0, max=1, help="Allow up to this share of a collection to be deleted."),
+]
+
+Collections = Annotated[
+    list[str] | None, typer.Option("--collection", metavar="ID", help="Only this collection; may be repeated.")
+]
+WaitVisible = Annotated[
+    bool, typer.Option("--wait-visible", help="Wait until queries see what was written, where that takes a while.")
+]
+VisibleTimeout = Annotated[
+    float,
+    typer.Option("--visible-timeout", metavar="SECONDS", min=0.1, help="Fail --wait-visible when it takes longer."),
 ]
 
 DEFAULT_CONFIG = Path("vectorferry.yaml")

@@ -33,7 +33,7 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
         typer.Option("--filter", metavar="KEY=VALUE", help="Only rows with this value, or a JSON object; repeatable."),
     ] = None,
     destination: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="Which destination to ask; the first one by default.")
+        str | None, typer.Option(metavar="NAME", help="Which destination to ask, by name or type; else the first.")
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,

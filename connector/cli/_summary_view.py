@@ -25,10 +25,10 @@ IDS_SHOWN: Final = 5
 REJECTED_SHOWN: Final = 5
 
 
-def show_summary(summary: Summary, console: Console, *, brief: bool = False) -> None:
+def show_summary(summary: Summary, console: Console, *, brief: bool = False, listed_by: str = "the source") -> None:
     """What was written per destination, and unless `brief` what was read and everything that needs attention."""
     for name, destination in summary.destinations.items():
-        _show_destination(plain(name), destination, _when_idle(summary.collections), console)
+        _show_destination(plain(name), destination, _when_idle(summary.collections, listed_by), console)
     if not brief:
         for line in _collection_lines(summary.collections):
             console.print(Text(line))
@@ -37,10 +37,10 @@ def show_summary(summary: Summary, console: Console, *, brief: bool = False) -> 
         console.print(Text(line), style="yellow", soft_wrap=True)
 
 
-def _when_idle(collections: Mapping[str, CollectionSummary]) -> str:
+def _when_idle(collections: Mapping[str, CollectionSummary], listed_by: str) -> str:
     """What to say of a destination that nothing was written to."""
     if not collections:
-        return "nothing was written, the source has no collection"
+        return f"nothing was written, {listed_by} has no collection"
     failed = any(seen.error for seen in collections.values())
     return "nothing was written" if failed else "nothing was written, everything is up to date"
 
@@ -109,7 +109,9 @@ def _requests(usage: Usage | Delivery) -> str:
 
 
 def _usage_line(summary: Summary) -> str:
-    return f"{_requests(summary.usage)}, {megabytes(summary.usage.bytes)} read, {summary.seconds:.1f} s"
+    """A refill makes no request."""
+    asked = f"{_requests(summary.usage)}, " if summary.usage.requests else ""
+    return f"{asked}{megabytes(summary.usage.bytes)} read, {summary.seconds:.1f} s"
 
 
 def _warnings(summary: Summary) -> Iterator[str]:

@@ -9,7 +9,17 @@ import typer
 
 from connector._records import MODALITIES, Modality
 from connector.cli._console import print_json, results
-from connector.cli._options import DEFAULT_CONFIG, AllowDeletes, AsJson, ConfigFile, SyncName, allowing_deletes
+from connector.cli._options import (
+    DEFAULT_CONFIG,
+    AllowDeletes,
+    AsJson,
+    Collections,
+    ConfigFile,
+    SyncName,
+    VisibleTimeout,
+    WaitVisible,
+    allowing_deletes,
+)
 
 __all__ = ["sync"]
 
@@ -17,19 +27,13 @@ __all__ = ["sync"]
 def sync(
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
-    collection: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only this collection; may be repeated.")
-    ] = None,
+    collection: Collections = None,
     modality: Annotated[
         list[Modality] | None, typer.Option(help="Only features of this modality; may be repeated.")
     ] = None,
     allow_deletes: AllowDeletes = None,
-    wait_visible: Annotated[
-        bool, typer.Option("--wait-visible", help="Wait until queries see what was written, where that takes a while.")
-    ] = False,
-    visible_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="With --wait-visible: fail when it takes longer.")
-    ] = 300,
+    wait_visible: WaitVisible = False,
+    visible_timeout: VisibleTimeout = 300,
     as_json: AsJson = False,
 ) -> None:
     """Bring every destination up to date with the source."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,12 +30,14 @@ from connector import (
     SparseVector,
     StoredAssets,
     Vector,
+    refill,
     vector_hash,
 )
 from destinations import PgvectorDestination
 
 from .. import builders
 from ..builders import asset, batch, dense, sparse
+from ..tables import differences
 
 MAPPING = SchemaMapping.model_validate(
     {
@@ -233,3 +237,24 @@ def test_a_named_vector_that_another_process_brought_is_given_as_well(postgres_u
         other.apply(batch(asset("a", feature("f", {"brand-new": dense(1)}))))
         (one,) = next(iter(store.stored("ads", ["a"]))).features
     assert list(one.vectors) == ["brand-new"]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(BATCHES, min_size=1, max_size=3))
+def test_another_pgvector_filled_from_it_holds_the_same_row_by_row(
+    make: Callable[[], Store], postgres_url: str, batches: list[Batch]
+) -> None:
+    schemas = [f"t_{uuid.uuid4().hex[:12]}" for _ in range(2)]
+    with ExitStack() as opened:
+        store = opened.enter_context(closing(make()))
+        direct, target = (
+            opened.enter_context(closing(PgvectorDestination(schema, postgres_url))) for schema in schemas
+        )
+        direct.prepare(MAPPING)
+        for each in batches:
+            store.apply(each)
+            direct.apply(each)
+        direct.build_indexes()
+        assert asyncio.run(refill(store, target, name="media", mapping=MAPPING)).exit_code == 0
+        connection = opened.enter_context(psycopg.connect(postgres_url))
+        assert differences(connection, *schemas) == []

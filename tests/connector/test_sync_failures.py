@@ -31,8 +31,9 @@ from connector import (
     VectorferryError,
     sync,
 )
-from connector._engine._lane import Lane, _wait
+from connector._engine._lane import Lane
 from connector._engine._load import Loader
+from connector._engine._worker import _wait
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
 
 SMALL = BatchLimits(rows=9)

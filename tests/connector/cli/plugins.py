@@ -11,7 +11,7 @@ import signal
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, cast
 
 import numpy as np
 from pydantic import Field, SecretStr, field_validator
@@ -22,6 +22,7 @@ from connector import (
     ConfigurationError,
     CredentialsError,
     Delivery,
+    Destination,
     DestinationError,
     DestinationSettings,
     Feature,
@@ -143,13 +144,15 @@ class BoxSettings(DestinationSettings):
     schema_name: str | None = Field(default=None, alias="schema")
     reachable: bool = True
     hidden: int | None = None
+    name: str = "box"
+    sealed: bool = False
 
-    def open(self, sync_name: str) -> Box:
+    def open(self, sync_name: str) -> Destination:
         if not self.reachable:
             raise DestinationError(f"the box of {sync_name} cannot be reached; is it up?")
-        box = Box.of(sync_name)
+        box = Box.of(sync_name, self.name)
         box.hidden = self.hidden
-        return box
+        return cast("Destination", Sealed(box)) if self.sealed else box
 
 
 class Box(MemoryDestination):
@@ -159,13 +162,14 @@ class Box(MemoryDestination):
     boxes: ClassVar[dict[str, Box]] = {}
     hidden: int | None = None
 
-    def __init__(self) -> None:
-        super().__init__("box")
+    def __init__(self, name: str = "box") -> None:
+        super().__init__(name)
         self.asked: list[SearchQuery] = []
 
     @classmethod
-    def of(cls, sync_name: str) -> Box:
-        return cls.boxes.setdefault(sync_name, cls())
+    def of(cls, sync_name: str, name: str = "box") -> Box:
+        """The sync's box of this name."""
+        return cls.boxes.setdefault(sync_name if name == "box" else f"{sync_name}/{name}", cls(name))
 
     def delivered(self, wait: float = 0) -> Delivery:
         if self.hidden is None:
@@ -194,6 +198,18 @@ class Box(MemoryDestination):
             }
         numbers = ",".join(["0.125"] * 1408)
         return SearchAnswer(f"SELECT * FROM video('[{numbers}]', {query.limit})", [row])
+
+
+class Sealed:
+    """A box that can be written, but that nothing else can be filled from."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("stored"):
+            raise AttributeError(name)
+        return getattr(self._box, name)
 
 
 def not_settings() -> NoReturn:

@@ -128,4 +128,4 @@ def test_questions_that_cannot_be_asked_exit_with_2(vectorferry: Invoke, argumen
 def test_the_destination_is_chosen_by_its_type(vectorferry: Invoke) -> None:
     assert vectorferry("search", "--like", "x", "--destination", "box").exit_code == 0
     told = vectorferry("search", "--like", "x", "--destination", "pinecone")
-    assert "vectorferry.yaml: no destination of that type; it has: box" in told.stderr
+    assert "vectorferry.yaml: no destination is called 'pinecone'; it has: box" in told.stderr

@@ -1,0 +1,85 @@
+"""The destination that another one is filled from, read in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final, Protocol
+
+from connector._destination import Destination, Known, LoadedAsset, StoredAssets
+from connector._engine._load import Loaded, weighed
+from connector._engine._worker import Worker
+from connector._mapping import SchemaMapping
+
+__all__ = ["Store", "StoreReader"]
+
+PAGE: Final = 500
+FEATURES_AT_ONCE: Final = 1_000
+"""Some 6 MB of 1,408-d vectors: enough that the store's own work is what takes the time."""
+
+
+class Store(Destination, StoredAssets, Protocol):
+    """A destination that others can be filled from."""
+
+
+class StoreReader:
+    """Reads a store. What is asked for again after a failure is asked for as a whole, so nothing can be missed."""
+
+    def __init__(self, store: Store) -> None:
+        self.name = store.name
+        self._store = store
+        self._worker = Worker(store.name)
+
+    async def prepare(self, mapping: SchemaMapping) -> Sequence[str]:
+        """Prepare the store, and name its collections."""
+        await self._worker.run(partial(self._store.prepare, mapping))
+        return await self._worker.run(self._store.stored_collections)
+
+    async def asset_ids(self, collection: str) -> AsyncIterator[list[str]]:
+        """Every asset of a collection, page by page. Ending normally means that the list was complete."""
+        ids = await self._worker.run(lambda: iter(self._store.asset_ids(collection)))
+        try:
+            # A stream that broke off would end at once when it is asked again, as if it were complete: no second try.
+            while page := await self._worker.run(lambda: list(islice(ids, PAGE)), attempts=1):
+                yield page
+        finally:
+            await self._worker.run(partial(_close, ids))
+
+    async def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
+        """The store's ledger entries for these assets."""
+        return await self._worker.run(partial(self._store.known, collection, asset_ids))
+
+    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[Loaded]]:
+        """These assets, a bounded number of features at a time; those that have gone meanwhile are left out."""
+        for asset_ids in _groups(entries):
+            yield await self._worker.run(partial(self._read, collection, asset_ids))
+
+    def close(self) -> None:
+        """Wait for the call that is running. The store itself stays open."""
+        self._worker.close()
+
+    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[Loaded]:
+        stored: Iterable[LoadedAsset] = self._store.stored(collection, asset_ids)
+        return [weighed(asset) for asset in stored]
+
+
+def _groups(entries: Mapping[str, Known]) -> Iterator[list[str]]:
+    """The assets in groups of as few features as possible, but for one that has more by itself."""
+    group: list[str] = []
+    gathered = 0
+    for asset_id, known in entries.items():
+        features = sum(known.features.values())
+        if group and gathered + features > FEATURES_AT_ONCE:
+            yield group
+            group, gathered = [], 0
+        group.append(asset_id)
+        gathered += features
+    if group:
+        yield group
+
+
+def _close(ids: Iterator[str]) -> None:
+    close = getattr(ids, "close", None)
+    if close is not None:
+        close()

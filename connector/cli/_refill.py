@@ -1,0 +1,60 @@
+"""``vectorferry refill``: one destination filled from another."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from connector.cli._console import print_json, results
+from connector.cli._options import (
+    DEFAULT_CONFIG,
+    AllowDeletes,
+    AsJson,
+    Collections,
+    ConfigFile,
+    SyncName,
+    VisibleTimeout,
+    WaitVisible,
+    allowing_deletes,
+)
+
+__all__ = ["refill"]
+
+
+def refill(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The destination to fill: its name, or its type.")],
+    store: Annotated[
+        str | None, typer.Option("--from", metavar="STORE", help="The destination to read, where several could be.")
+    ] = None,
+    collection: Collections = None,
+    allow_deletes: AllowDeletes = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    wait_visible: WaitVisible = False,
+    visible_timeout: VisibleTimeout = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Fill one destination from another one, without asking the source."""
+    from connector._config import load_settings
+    from connector._engine import run_refill
+    from connector.cli._progress import progress_shown
+    from connector.cli._summary_view import show_summary
+
+    settings = allowing_deletes(load_settings(config, name), allow_deletes)
+    with progress_shown() as progress:
+        summary = run_refill(
+            settings,
+            target,
+            store,
+            collections=collection,
+            environ=os.environ,
+            progress=progress,
+            wait_visible=visible_timeout if wait_visible else 0,
+        )
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        show_summary(summary, results(), listed_by="the other destination")
+    raise typer.Exit(summary.exit_code)
