@@ -24,6 +24,7 @@ __all__ = ["adopt_index"]
 def adopt_index(manifest: Manifest, row: IndexRow, reader: IndexReader, namespace_of: Callable[[str], str]) -> int:
     """Record every record of an index that is ours; how many there are. The index is entered last, so that a rebuild
     that was stopped begins anew."""
+    manifest.forget_index(row.name)  # what a rebuild that was stopped has entered may be gone by now
     found = 0
     for namespace in reader.namespaces():
         for page in reader.pages(namespace):

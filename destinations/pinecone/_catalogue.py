@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
 from connector import ConfigurationError, SearchQuery
 
@@ -44,12 +45,11 @@ class Catalogue:
     def ensure(self, specs: Iterable[IndexSpec]) -> None:
         """Make the indexes that are missing."""
         for spec in sorted(specs):
-            if index_name(self._layout.prefix, spec) not in self._rows:
-                row, created = self._project.control.ensure(spec)
-                if created:
-                    self._enter(row)
-                else:
-                    self._adopt(row)
+            row = self._rows.get(index_name(self._layout.prefix, spec))
+            if row is None:
+                self._find_or_make(spec)
+            elif row.vector_name != spec.vector_name:
+                self._enter(replace(row, vector_name=spec.vector_name))  # an index's tag has less room than a name
 
     def vector_of(self, index: str) -> str:
         """The named vector that an index holds."""
@@ -75,6 +75,13 @@ class Catalogue:
         asked = f"no index for {query.vector_name}" if not rows else f"{len(rows)} indexes for this search"
         there = ", ".join(sorted({row.vector_name for row in self._rows.values()}))
         raise ConfigurationError(f"there are {asked}: choose one of {there} with --vector-name")
+
+    def _find_or_make(self, spec: IndexSpec) -> None:
+        row, created = self._project.control.ensure(spec)
+        if created:
+            self._enter(row)
+        else:
+            self._adopt(row)
 
     def _adopt(self, row: IndexRow) -> None:
         found = adopt_index(self._manifest, row, self._project.reader(row), self._layout.namespace_of)

@@ -26,13 +26,13 @@ from connector import (
 from ._catalogue import Catalogue
 from ._counts import count_removed, count_written
 from ._layout import Layout
-from ._manifest import Held, Manifest
+from ._manifest import Held, Manifest, NamespaceRow
 from ._plan import Plan, plan_removal, plan_withdrawal, plan_writes
 from ._project import Project, ProjectSettings
 from ._search import Searcher
 from ._sending import Sending
 from ._status import read_status
-from ._visibility import as_written, wait_until_visible
+from ._visibility import as_known, wait_until_visible
 from ._wanted import Wanted, wanted_of
 
 __all__ = ["PineconeDestination"]
@@ -107,17 +107,13 @@ class PineconeDestination:
         return []
 
     def delivered(self, wait: float = 0) -> Delivery:
-        """Requests, bytes and estimated write units so far, and the namespaces that were written.
-
-        With a `wait`, every namespace of the sync is asked until queries see all that was ever written to it.
-        """
-        opened = self._prepared
-        told = opened.project.usage.delivery()
-        rows = self._manifest.namespaces()
+        """Requests, bytes and estimated write units so far; and the namespaces that were written, with those that an
+        earlier run has written and that no query is known to have seen."""
         if wait > 0:
-            told.places.extend(wait_until_visible([(row, opened.catalogue.reader(row.index)) for row in rows], wait))
-        else:
-            told.places.extend(as_written(row) for row in rows if (row.index, row.namespace) in self._touched)
+            self._wait_until_visible(wait)
+        told = self._prepared.project.usage.delivery()
+        rows = self._manifest.namespaces()
+        told.places.extend(as_known(row) for row in rows if _outstanding(row) or self._has_touched(row))
         return told
 
     def quarantined(self, collection: str) -> int:
@@ -163,6 +159,17 @@ class PineconeDestination:
             namespace = self._layout.namespace_of(collection)
             self._touched |= {(place.index, namespace) for place in plan.places}
 
+    def _wait_until_visible(self, seconds: float) -> None:
+        reader = self._prepared.catalogue.reader
+        rows = [row for row in self._manifest.namespaces() if _outstanding(row)]
+        for row, seen in zip(
+            rows, wait_until_visible([(row, reader(row.index)) for row in rows], seconds), strict=True
+        ):
+            self._manifest.note_visible(row, seen or 0)
+
+    def _has_touched(self, row: NamespaceRow) -> bool:
+        return (row.index, row.namespace) in self._touched
+
     def _open(self) -> _Opened:
         if self._opened is None:
             project = Project(self._settings)
@@ -191,3 +198,7 @@ class _Opened:
     project: Project
     catalogue: Catalogue
     sending: Sending
+
+
+def _outstanding(row: NamespaceRow) -> bool:
+    return row.visible < row.lsn

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote, unquote
 
 from pinecone import IndexModel, Pinecone, ServerlessSpec
 from pinecone.errors import ConflictError
@@ -67,7 +67,7 @@ class ControlPlane:
     def _own(self, model: IndexModel) -> Iterator[IndexRow]:
         tags = model.tags or {}
         if tags.get(_PREFIX_TAG) == self._prefix and _holds_vectors(model):
-            yield _as_row(model, tags.get(_VECTOR_TAG, model.name))
+            yield _as_row(model, unquote(tags.get(_VECTOR_TAG, model.name)))
 
     def _create(self, name: str, spec: IndexSpec) -> bool:
         try:
@@ -137,4 +137,5 @@ def _taken(name: str, problem: str) -> str:
 
 
 def _tag(vector_name: str) -> str:
-    return re.sub(r"[^ -~]", "?", vector_name)[:_LONGEST_TAG]
+    """In printable ASCII. One that had to be cut is corrected when the first vector of the name arrives."""
+    return quote(vector_name, safe=" !#$&'()*+,/:;=?@[]")[:_LONGEST_TAG]

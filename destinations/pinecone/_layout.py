@@ -17,6 +17,7 @@ from connector import (
     ConfigurationError,
     DenseVector,
     LoadedFeature,
+    Metric,
     QuarantineError,
     Reason,
     SchemaMapping,
@@ -79,7 +80,7 @@ class Layout:
         for modality in MODALITIES:
             for name, vector in mapping.modality(modality).vectors.items():
                 if self._keeps(name):
-                    pinecone_metric(vector.metric)
+                    _check_metric(f"modalities.{modality}.vectors.{name}", vector.metric)
         for dense in self.hybrid:
             if all(mapping.vector(modality, dense).metric != "inner_product" for modality in MODALITIES):
                 raise ConfigurationError(
@@ -142,3 +143,10 @@ def _check(name: str, vector: Vector) -> None:
     elif len(vector) > _MAX_DIMENSION:
         detail = f"vector {name}: {len(vector):,} dimensions; Pinecone takes at most {_MAX_DIMENSION:,}"
         raise QuarantineError(Reason.DIMENSION, detail)
+
+
+def _check_metric(where: str, metric: Metric) -> None:
+    try:
+        pinecone_metric(metric)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None

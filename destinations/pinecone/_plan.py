@@ -82,11 +82,12 @@ def _compare(plan: Plan, one: WantedFeature, index: str, held: Held) -> None:
 
 
 def _stale_places(wanted: Wanted, held: Held) -> Mapping[Place, Modality]:
-    """Records of the batch's modalities that are, or may be, in the store and that nobody wants."""
+    """Records that are, or may be, in the store and that nobody wants: of the batch's modalities, and of features
+    that have come to be of one of these."""
     return {
         place: modality
         for place, modality in sorted(_places(held).items())
-        if modality in wanted.batch.modalities and not _is_wanted(place, wanted)
+        if (modality in wanted.batch.modalities or place.key in wanted.features) and not _is_wanted(place, wanted)
     }
 
 
