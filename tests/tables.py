@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -30,14 +31,18 @@ def row_counts(connection: Connection, schema: str) -> dict[str, int]:
     return counts
 
 
-def differences(connection: Connection, one: str, other: str) -> list[str]:
-    """What two schemas do not have in common: tables, rows (vectors by their exact digits), and indexes."""
+def differences(connection: Connection, one: str, other: str, ignoring: Sequence[str] = ()) -> list[str]:
+    """What two schemas do not have in common: tables, rows (vectors by their exact digits), and indexes.
+
+    `ignoring` names further columns that may differ.
+    """
+    ignored = [*_IGNORED, *ignoring]
     if tables_of(connection, one) != tables_of(connection, other):
         return [f"tables: {tables_of(connection, one)} against {tables_of(connection, other)}"]
     found = []
     for table in tables_of(connection, one):
         for left, right in ((one, other), (other, one)):
-            rows = connection.execute(_only_in(left, right, table), [_IGNORED, _IGNORED]).fetchall()
+            rows = connection.execute(_only_in(left, right, table), [ignored, ignored]).fetchall()
             found += [f"{table}, only in {left}: {str(row[0])[:200]}" for row in rows[:3]]
     if _indexes(connection, one) != _indexes(connection, other):
         found.append(f"indexes: {_indexes(connection, one)} against {_indexes(connection, other)}")

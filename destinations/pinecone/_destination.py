@@ -8,7 +8,7 @@ of it is acknowledged, the manifest. What a killed run had touched is in the jou
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connector import (
     Applied,
@@ -21,6 +21,7 @@ from connector import (
     SearchAnswer,
     SearchQuery,
     Status,
+    Visibility,
 )
 
 from ._catalogue import Catalogue
@@ -109,11 +110,9 @@ class PineconeDestination:
     def delivered(self, wait: float = 0) -> Delivery:
         """Requests, bytes and estimated write units so far; and the namespaces that were written, with those that an
         earlier run has written and that no query is known to have seen."""
-        if wait > 0:
-            self._wait_until_visible(wait)
         told = self._prepared.project.usage.delivery()
-        rows = self._manifest.namespaces()
-        told.places.extend(as_known(row) for row in rows if _outstanding(row) or self._has_touched(row))
+        rows = [row for row in self._manifest.namespaces() if _outstanding(row) or self._has_touched(row)]
+        told.places.extend(self._seen(rows, wait) if wait > 0 else map(as_known, rows))
         return told
 
     def quarantined(self, collection: str) -> int:
@@ -159,13 +158,12 @@ class PineconeDestination:
             namespace = self._layout.namespace_of(collection)
             self._touched |= {(place.index, namespace) for place in plan.places}
 
-    def _wait_until_visible(self, seconds: float) -> None:
+    def _seen(self, rows: Sequence[NamespaceRow], seconds: float) -> Iterator[Visibility]:
         reader = self._prepared.catalogue.reader
-        rows = [row for row in self._manifest.namespaces() if _outstanding(row)]
-        for row, seen in zip(
-            rows, wait_until_visible([(row, reader(row.index)) for row in rows], seconds), strict=True
-        ):
-            self._manifest.note_visible(row, seen or 0)
+        seen = wait_until_visible([(row, reader(row.index)) for row in rows], seconds)
+        for row, visible in zip(rows, seen, strict=True):
+            self._manifest.note_visible(row, visible or 0)
+            yield as_known(replace(row, visible=visible or 0))
 
     def _has_touched(self, row: NamespaceRow) -> bool:
         return (row.index, row.namespace) in self._touched

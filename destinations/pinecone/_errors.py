@@ -19,7 +19,7 @@ from pinecone.errors import ApiError, PineconeConnectionError, PineconeError, Pi
 from connector import CredentialsError, DestinationError, RetryableError, VectorferryError
 from connector.http import Answer, one_line, retry_after, server_message
 
-__all__ = ["KEY_SETTING", "connection_failure", "refusal", "translated"]
+__all__ = ["KEY_SETTING", "connection_failure", "refusal", "said", "translated"]
 
 KEY_SETTING: Final = "destinations[].api_key"
 
@@ -49,7 +49,7 @@ def translated(what: str, key: str = "") -> Iterator[None]:
 
 def refusal(answer: Answer, what: str, key: str = "") -> VectorferryError:
     """What an answer means that is no success."""
-    said = _said(answer, key)
+    said = said(answer, key)
     status = answer.status
     if status == HTTPStatus.UNAUTHORIZED:
         return CredentialsError(f"Pinecone refused the key while {what} ({said}). Check {KEY_SETTING}.")
@@ -62,6 +62,13 @@ def refusal(answer: Answer, what: str, key: str = "") -> VectorferryError:
     if status in _TRY_AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return RetryableError(f"Pinecone could not go on {what} ({said})", after=retry_after(answer))
     return DestinationError(f"Pinecone refused {what} ({said}).{_hint(status)}")
+
+
+def said(answer: Answer, key: str) -> str:
+    """The status in standard words, and then what the store says."""
+    status = f"{answer.status} {_PHRASES.get(answer.status, '')}".strip()
+    words = server_message(answer.body, key)
+    return f"{status}: {words}" if words else status
 
 
 def connection_failure(error: Exception, what: str, key: str = "") -> VectorferryError:
@@ -91,13 +98,6 @@ def _ours(error: Exception, what: str, key: str) -> VectorferryError:
 def _as_answer(error: ApiError) -> Answer:
     body = orjson.dumps(error.body, default=str) if error.body else error.message.encode()
     return Answer(error.status_code, httpx.Headers(error.headers), body)
-
-
-def _said(answer: Answer, key: str) -> str:
-    """The status in standard words, and then what the store says."""
-    status = f"{answer.status} {_PHRASES.get(answer.status, '')}".strip()
-    words = server_message(answer.body, key)
-    return f"{status}: {words}" if words else status
 
 
 def _hint(status: int) -> str:

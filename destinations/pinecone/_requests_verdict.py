@@ -12,7 +12,7 @@ from connector import RetryableError
 from connector.http import Answer, server_message
 
 from ._bodies import Envelope
-from ._errors import refusal
+from ._errors import refusal, said
 
 __all__ = ["Accepted", "Oversized", "Unacceptable", "Verdict", "Write", "judge"]
 
@@ -20,7 +20,6 @@ _INVALID_ARGUMENT: Final = 3
 _OUT_OF_RANGE: Final = 11
 _LSN_HEADERS: Final = ("x-pinecone-request-lsn", "x-pinecone-lsn-committed")
 _LONGEST_LSN: Final = 18
-_NO_WORDS: Final = "the store does not say why"
 
 _ABOUT_THE_INDEX: Final = ("documents api", "dimension of the index", "index configuration", "api-version")
 """Complaints that every record of the index would meet with."""
@@ -73,7 +72,7 @@ def judge(answer: Answer, write: Write, records: int, key: str) -> Verdict:
         return _accepted(answer, write, records)
     if _is_missing_namespace(answer) and not write.needs_namespace:
         return Accepted()
-    words = server_message(answer.body, key) or _NO_WORDS
+    words = server_message(answer.body, key) or said(answer, key)
     code = _code(answer)
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _says_oversized(answer, code, words):
         return Oversized(words)
