@@ -19,7 +19,7 @@ from pinecone.errors import ApiError, PineconeConnectionError, PineconeError, Pi
 from connector import CredentialsError, DestinationError, RetryableError, VectorferryError
 from connector.http import Answer, one_line, retry_after, server_message
 
-__all__ = ["KEY_SETTING", "connection_failure", "refusal", "said", "translated"]
+__all__ = ["KEY_SETTING", "connection_failure", "in_words", "refusal", "translated"]
 
 KEY_SETTING: Final = "destinations[].api_key"
 
@@ -49,7 +49,7 @@ def translated(what: str, key: str = "") -> Iterator[None]:
 
 def refusal(answer: Answer, what: str, key: str = "") -> VectorferryError:
     """What an answer means that is no success."""
-    said = said(answer, key)
+    said = in_words(answer, key)
     status = answer.status
     if status == HTTPStatus.UNAUTHORIZED:
         return CredentialsError(f"Pinecone refused the key while {what} ({said}). Check {KEY_SETTING}.")
@@ -64,7 +64,7 @@ def refusal(answer: Answer, what: str, key: str = "") -> VectorferryError:
     return DestinationError(f"Pinecone refused {what} ({said}).{_hint(status)}")
 
 
-def said(answer: Answer, key: str) -> str:
+def in_words(answer: Answer, key: str) -> str:
     """The status in standard words, and then what the store says."""
     status = f"{answer.status} {_PHRASES.get(answer.status, '')}".strip()
     words = server_message(answer.body, key)

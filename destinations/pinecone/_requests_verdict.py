@@ -12,7 +12,7 @@ from connector import RetryableError
 from connector.http import Answer, server_message
 
 from ._bodies import Envelope
-from ._errors import refusal, said
+from ._errors import in_words, refusal
 
 __all__ = ["Accepted", "Oversized", "Unacceptable", "Verdict", "Write", "judge"]
 
@@ -72,7 +72,7 @@ def judge(answer: Answer, write: Write, records: int, key: str) -> Verdict:
         return _accepted(answer, write, records)
     if _is_missing_namespace(answer) and not write.needs_namespace:
         return Accepted()
-    words = server_message(answer.body, key) or said(answer, key)
+    words = server_message(answer.body, key) or in_words(answer, key)
     code = _code(answer)
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _says_oversized(answer, code, words):
         return Oversized(words)

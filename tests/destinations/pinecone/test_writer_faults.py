@@ -194,7 +194,8 @@ def test_a_record_too_large_by_itself_is_refused_and_makes_no_request_smaller() 
     with written(limits=small(concurrency=1), request_bytes=20_000) as here:
         given = [*records(100), record("huge", text="x" * 30_000), *records(100, 100)]
         sent = here.writer.upsert(NAMESPACE, given)
-        assert sent.refused == {"huge": "413 Request Entity Too Large"}
+        assert sent.refused.keys() == {"huge"}
+        assert sent.refused["huge"].startswith("413 ")
         assert len(here.held()) == 200
         here.sandbox.requests.reset()
         here.writer.upsert(NAMESPACE, records(200))
