@@ -1,0 +1,46 @@
+"""Real `vectorferry sync` processes, to be killed and to be run again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["finish", "kill", "start", "wait_for"]
+
+_EXECUTABLE = str(Path(sys.executable).with_name("vectorferry"))
+
+
+def start(directory: Path, settings: Mapping[str, Any]) -> subprocess.Popen[str]:
+    """One `vectorferry sync` with these settings."""
+    config = directory / "vectorferry.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    command = [_EXECUTABLE, "sync", "-c", str(config), "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for a sync that must succeed; its summary."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    summary: dict[str, Any] = json.loads(out)
+    return summary
+
+
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Return as soon as the condition is true of a sync that is still running."""
+    while not condition():
+        assert process.poll() is None, "the sync ended before it could be killed"
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End a sync without giving it a chance to do anything about it."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL

@@ -1,0 +1,178 @@
+"""Kill -9 a sync into Pinecone anywhere, run it again: store and manifest are those of an undisturbed run."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall, running_sandbox
+
+from .killing import kill, start, wait_for
+from .media import ASSETS, COLLECTION, Content, serve
+from .pinecone_runs import World, unlike
+
+Connection = psycopg.Connection[Any]
+
+MOMENTS = 10
+
+OLD: Content = dict.fromkeys(range(ASSETS), 0)
+NEW: Content = dict.fromkeys(range(ASSETS), 1)
+LESS: Content = dict.fromkeys(range(ASSETS), 2)
+FEWER: Content = dict.fromkeys(range(0, ASSETS, 2), 1)
+"""The source when the killed run sees it, and what it may have become by the next run: as it was killed, as it was
+before, with features gone, with assets gone."""
+
+
+@contextmanager
+def world(database: str, schema: str, latency_ms: float = 0) -> Iterator[World]:
+    """A source without any media yet, and an empty Pinecone."""
+    nothing = GeneratedCatalogue(assets=0, collections=(COLLECTION,))
+    with running_sandbox(SandboxSettings(generate=nothing, latency_ms=latency_ms)) as sandbox:
+        yield World(sandbox, database, schema)
+
+
+@pytest.fixture
+def connection(postgres_url: str) -> Iterator[Connection]:
+    """To the manifest's Postgres."""
+    with psycopg.connect(postgres_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def undisturbed(postgres_url: str) -> Callable[[Content], World]:
+    """Synced once, from nothing, with this content."""
+    done: dict[str, World] = {}
+
+    def made(content: Content) -> World:
+        key = str(content)
+        if key not in done:
+            with world(postgres_url, f"undisturbed_{uuid.uuid4().hex[:12]}") as new:
+                serve(new.sandbox, content)
+                new.sync()
+            done[key] = new
+        return done[key]
+
+    return made
+
+
+def run_again(killed: World, content: Content, connection: Connection, expected: World) -> None:
+    """Whatever the source holds by now: one run makes up for the killed one, and leaves nothing to the next."""
+    serve(killed.sandbox, content)
+    killed.sync()
+    assert unlike(connection, expected, killed) == []
+    assert killed.unconfirmed(connection) == 0
+    writes = killed.writes()
+    killed.sync()
+    assert killed.writes() == writes
+
+
+def test_killed_at_random_moments_and_run_again(
+    tmp_path: Path,
+    postgres_url: str,
+    schema: str,
+    connection: Connection,
+    undisturbed: Callable[[Content], World],
+) -> None:
+    moments = random.Random(2026)
+    for number in range(MOMENTS):
+        with world(postgres_url, f"{schema}_{number}", latency_ms=5) as killed:
+            serve(killed.sandbox, OLD)
+            process = start(tmp_path, killed.settings)
+            wanted = moments.randrange(12)
+            wait_for(process, lambda world=killed, n=wanted: world.writes() >= n)  # type: ignore[misc]
+            time.sleep(moments.uniform(0, 0.03))
+            kill(process)
+            run_again(killed, OLD, connection, undisturbed(OLD))
+
+
+PHASES = {
+    "journal written, nothing upserted": ("pinecone.upsert", "before"),
+    "upserted, not answered": ("pinecone.upsert", "midway"),
+    "nothing updated": ("pinecone.update", "before"),
+    "updated, not answered": ("pinecone.update", "midway"),
+    "nothing deleted": ("pinecone.delete", "before"),
+    "deleted, not answered": ("pinecone.delete", "midway"),
+}
+"""Which request of the killed run never gets its answer."""
+
+
+@pytest.mark.parametrize(
+    ("phase", "nth", "content"),
+    [
+        ("journal written, nothing upserted", 1, OLD),
+        ("journal written, nothing upserted", 3, FEWER),
+        ("upserted, not answered", 2, OLD),
+        ("upserted, not answered", 1, LESS),
+        ("nothing updated", 4, NEW),
+        ("updated, not answered", 1, OLD),
+        ("nothing deleted", 1, NEW),
+        ("nothing deleted", 3, FEWER),
+        ("deleted, not answered", 1, OLD),
+    ],
+)
+def test_killed_in_every_phase_of_a_change(
+    tmp_path: Path,
+    postgres_url: str,
+    schema: str,
+    connection: Connection,
+    undisturbed: Callable[[Content], World],
+    phase: str,
+    nth: int,
+    content: Content,
+) -> None:
+    route, when = PHASES[phase]
+    with world(postgres_url, schema) as killed:
+        serve(killed.sandbox, OLD)
+        killed.sync()
+        serve(killed.sandbox, NEW)
+        killed.sandbox.faults.add(Fault(route=route, nth=nth, times=1, do=Stall(when=when)))
+        process = start(tmp_path, killed.settings)
+        wait_for(process, lambda: killed.sandbox.faults.hits() == [1])
+        kill(process)
+        assert killed.unconfirmed(connection) > 0
+        run_again(killed, content, connection, undisturbed(content))
+
+
+def test_killed_between_the_last_answer_and_the_manifest(
+    tmp_path: Path, postgres_url: str, schema: str, connection: Connection, undisturbed: Callable[[Content], World]
+) -> None:
+    ledger = f"{schema}._sync_pinecone_ledger"
+    with world(postgres_url, schema) as killed, psycopg.connect(postgres_url) as holding:
+        serve(killed.sandbox, OLD)
+        killed.sync()
+        serve(killed.sandbox, NEW)
+        holding.execute(f"LOCK TABLE {ledger} IN EXCLUSIVE MODE")  # whoever writes waits, whoever reads does not
+        process = start(tmp_path, killed.settings)
+        wait_for(process, partial(someone_waits, connection, ledger))
+        kill(process)
+        holding.rollback()
+        assert killed.unconfirmed(connection) > 0
+        run_again(killed, OLD, connection, undisturbed(OLD))
+
+
+def test_killed_between_making_an_index_and_knowing_it(
+    tmp_path: Path, postgres_url: str, schema: str, connection: Connection, undisturbed: Callable[[Content], World]
+) -> None:
+    with world(postgres_url, schema) as killed:
+        serve(killed.sandbox, OLD)
+        killed.sandbox.faults.add(Fault(route="pinecone.indexes.get", times=1, do=Stall()))
+        process = start(tmp_path, killed.settings)
+        wait_for(process, lambda: killed.sandbox.faults.hits() == [1])
+        kill(process)
+        assert len(killed.sandbox.pinecone.indexes()) == 1
+        run_again(killed, OLD, connection, undisturbed(OLD))
+
+
+def someone_waits(connection: Connection, table: str) -> bool:
+    """Whether a statement is held up by a lock on this table."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+    return connection.execute(waiting, [table]).fetchone() != (0,)
