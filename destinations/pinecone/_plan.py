@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from connector import Modality
 
@@ -13,6 +14,10 @@ from ._manifest import Held, Place
 from ._wanted import Wanted, WantedFeature
 
 __all__ = ["Plan", "plan_removal", "plan_withdrawal", "plan_writes"]
+
+_MOST_UPDATES: Final = 1_000
+"""Pinecone takes 100 updates a second in a namespace, each of one record, but 100 upserts of some 150; and it bills an
+update for the whole record, not for less. So more updates than these, in one batch, would only be slower."""
 
 
 @dataclass(slots=True)
@@ -48,6 +53,7 @@ def plan_writes(wanted: Wanted, held: Held) -> Plan:
         one = wanted.features[key]
         for index in one.records:
             _compare(plan, one, index, held)
+    _join_updates(plan)
     for place, modality in _stale_places(wanted, held).items():
         plan.delete(place, modality)
     return plan
@@ -79,6 +85,12 @@ def _compare(plan: Plan, one: WantedFeature, index: str, held: Held) -> None:
         plan.upsert(index, one)  # an update merges: a key that is gone would stay
     elif before.metadata_hash != one.metadata_hash:
         plan.update(index, one)
+
+
+def _join_updates(plan: Plan) -> None:
+    """Write whole records where very many have changed: an update is a request for each of them."""
+    for index in [index for index, features in plan.updates.items() if len(features) > _MOST_UPDATES]:
+        plan.upserts[index] += plan.updates.pop(index)
 
 
 def _stale_places(wanted: Wanted, held: Held) -> Mapping[Place, Modality]:

@@ -69,11 +69,18 @@ class IndexReader:
             found |= {record_id: _stored(one) for record_id, one in answer.vectors.items()}
         return found
 
-    def query(self, namespace: str, vector: Vector, limit: int, filters: Mapping[str, Any]) -> list[Match]:
-        """The nearest records. Pinecone does not promise an order, so they are not sorted here either."""
+    def query(
+        self, namespaces: Sequence[str], vector: Vector, limit: int, filters: Mapping[str, Any]
+    ) -> Sequence[Match]:
+        """The nearest records of all these namespaces, nearest first."""
         with self._translated("searching"):
-            answer = self._sdk.query(
-                namespace=namespace, top_k=limit, filter=filters or None, include_metadata=True, **_near(vector)
+            answer = self._sdk.query_namespaces(
+                namespaces=namespaces,
+                metric=self._row.metric,
+                top_k=limit,
+                filter=filters or None,
+                include_metadata=True,
+                **_near(vector),
             )
         return [Match(one.id, float(one.score), one.metadata or {}) for one in answer.matches]
 
