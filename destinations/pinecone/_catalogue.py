@@ -42,14 +42,16 @@ class Catalogue:
             if row.name not in self._rows:
                 self._adopt(row)
 
-    def ensure(self, specs: Iterable[IndexSpec]) -> None:
-        """Make the indexes that are missing."""
+    def ensure(self, specs: Iterable[IndexSpec]) -> bool:
+        """Make the indexes that are missing. Whether one of them was there, so that the manifest knows more now."""
+        found = False
         for spec in sorted(specs):
             row = self._rows.get(index_name(self._layout.prefix, spec))
             if row is None:
-                self._find_or_make(spec)
+                found |= self._find_or_make(spec)
             elif row.vector_name != spec.vector_name:
                 self._enter(replace(row, vector_name=spec.vector_name))  # an index's tag has less room than a name
+        return found
 
     def vector_of(self, index: str) -> str:
         """The named vector that an index holds."""
@@ -76,12 +78,13 @@ class Catalogue:
         there = ", ".join(sorted({row.vector_name for row in self._rows.values()}))
         raise ConfigurationError(f"there are {asked}: choose one of {there} with --vector-name")
 
-    def _find_or_make(self, spec: IndexSpec) -> None:
+    def _find_or_make(self, spec: IndexSpec) -> bool:
         row, created = self._project.control.ensure(spec)
         if created:
             self._enter(row)
         else:
             self._adopt(row)
+        return not created
 
     def _adopt(self, row: IndexRow) -> None:
         found = adopt_index(self._manifest, row, self._project.reader(row), self._layout.namespace_of)

@@ -24,17 +24,17 @@ from connector import (
     Visibility,
 )
 
+from ._batch import BatchWrite
 from ._catalogue import Catalogue
 from ._counts import count_removed, count_written
 from ._layout import Layout
-from ._manifest import Held, Manifest, NamespaceRow
-from ._plan import Plan, plan_removal, plan_withdrawal, plan_writes
+from ._manifest import Manifest, NamespaceRow
+from ._plan import plan_removal
 from ._project import Project, ProjectSettings
 from ._search import Searcher
 from ._sending import Sending
 from ._status import read_status
 from ._visibility import as_known, wait_until_visible
-from ._wanted import Wanted, wanted_of
 
 __all__ = ["PineconeDestination"]
 
@@ -80,14 +80,12 @@ class PineconeDestination:
 
     def apply(self, batch: Batch) -> Applied:
         """Write one batch: journal, Pinecone, manifest."""
-        catalogue = self._prepared.catalogue
-        wanted = wanted_of(batch, self._layout, self._mapping)
-        catalogue.ensure(wanted.specs())
-        held = self._manifest.held(batch.collection, [asset.asset_id for asset in batch.assets])
-        lsns = self._write(wanted, held)
-        namespace = self._layout.namespace_of(batch.collection)
-        self._manifest.commit(batch, wanted.rows(), wanted.rejected, self._digest, lsns, namespace)
-        return count_written(wanted, held, catalogue.vector_of)
+        opened = self._prepared
+        write = BatchWrite(batch, self._layout, self._mapping, self._manifest, opened.catalogue)
+        lsns = write.carry_out(opened.sending)
+        namespace = self._note(batch.collection, lsns)
+        self._manifest.commit(batch, write.wanted.rows(), write.wanted.rejected, self._digest, lsns, namespace)
+        return count_written(write.wanted, write.held, opened.catalogue.vector_of)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the manifest, its journal or the quarantine, streamed."""
@@ -96,11 +94,12 @@ class PineconeDestination:
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Delete every record of these assets, then forget them."""
         held, opened = self._manifest.held(collection, asset_ids), self._prepared
-        namespace = self._layout.namespace_of(collection)
         plan = plan_removal(held)
-        self._announce(collection, plan)
-        lsns = opened.sending.delete([plan], namespace)
-        self._manifest.remove(collection, asset_ids, lsns, namespace)
+        self._manifest.begin(collection, plan.places)
+        with opened.sending.flight(self._layout.namespace_of(collection)) as flight:
+            flight.delete(plan)
+            lsns = flight.landed().lsns
+        self._manifest.remove(collection, asset_ids, lsns, self._note(collection, lsns))
         return count_removed(held, opened.catalogue.vector_of)
 
     def build_indexes(self) -> Sequence[IndexBuild]:
@@ -139,24 +138,11 @@ class PineconeDestination:
             self._opened = None
         self._manifest.close()
 
-    def _write(self, wanted: Wanted, held: Held) -> Mapping[str, int]:
-        """Make Pinecone hold what is wanted; what it refuses is taken out of `wanted`. The highest write per index."""
-        collection = wanted.batch.collection
-        plan, namespace = plan_writes(wanted, held), self._layout.namespace_of(collection)
-        self._announce(collection, plan)
-        sending = self._prepared.sending
-        written = sending.write(plan, namespace)
-        withdrawal = plan_withdrawal([wanted.features[key] for key in written.refused], held)
-        wanted.set_aside(written.refused)
-        self._announce(collection, withdrawal)
-        deleted = sending.delete([plan, withdrawal], namespace)
-        return {index: max(written.lsns.get(index, 0), deleted.get(index, 0)) for index in {*written.lsns, *deleted}}
-
-    def _announce(self, collection: str, plan: Plan) -> None:
-        if plan.places:
-            self._manifest.begin(collection, plan.places)
-            namespace = self._layout.namespace_of(collection)
-            self._touched |= {(place.index, namespace) for place in plan.places}
+    def _note(self, collection: str, lsns: Mapping[str, int]) -> str:
+        """Remember what was touched. The collection's namespace."""
+        namespace = self._layout.namespace_of(collection)
+        self._touched |= {(index, namespace) for index in lsns}
+        return namespace
 
     def _seen(self, rows: Sequence[NamespaceRow], seconds: float) -> Iterator[Visibility]:
         reader = self._prepared.catalogue.reader

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +13,7 @@ from .._postgres import FeatureKey
 from ._manifest import Held, Place
 from ._wanted import Wanted, WantedFeature
 
-__all__ = ["Plan", "plan_removal", "plan_withdrawal", "plan_writes"]
+__all__ = ["Plan", "plan_removal", "plan_stale", "plan_withdrawal", "plan_writes"]
 
 _MOST_UPDATES: Final = 1_000
 """Pinecone takes 100 updates a second in a namespace, each of one record, but 100 upserts of some 150; and it bills an
@@ -46,16 +46,24 @@ class Plan:
         self.places[place] = modality
 
 
-def plan_writes(wanted: Wanted, held: Held) -> Plan:
-    """Compare what a batch wants with what the manifest holds of the same assets."""
+def plan_writes(features: Iterable[WantedFeature], held: Held) -> Plan:
+    """Compare what is wanted of some features with what the manifest holds of them."""
     plan = Plan()
-    for key in sorted(wanted.features):
-        one = wanted.features[key]
+    for one in features:
         for index in one.records:
             _compare(plan, one, index, held)
     _join_updates(plan)
-    for place, modality in _stale_places(wanted, held).items():
-        plan.delete(place, modality)
+    return plan
+
+
+def plan_stale(wanted: Wanted, held: Held) -> Plan:
+    """Delete what is, or may be, in the store and nobody wants: of the batch's modalities, and of features that have
+    come to be of one of these."""
+    plan = Plan()
+    for place, modality in sorted(_places(held).items()):
+        is_of_batch = modality in wanted.batch.modalities or place.key in wanted.features
+        if is_of_batch and not _is_wanted(place, wanted):
+            plan.delete(place, modality)
     return plan
 
 
@@ -67,12 +75,11 @@ def plan_removal(held: Held) -> Plan:
     return plan
 
 
-def plan_withdrawal(features: Iterable[WantedFeature], held: Held) -> Plan:
-    """Delete every record of features of which the store has refused one: they are set aside whole."""
+def plan_withdrawal(features: Iterable[WantedFeature]) -> Plan:
+    """Delete every record that was just written of features of which the store has refused one."""
     plan = Plan()
     for one in features:
-        before = held.features.get(one.key)
-        for index in sorted({*one.records, *(before.records if before else ())}):
+        for index in one.records:
             plan.delete(Place(*one.key, index), one.feature.modality)
     return plan
 
@@ -91,16 +98,6 @@ def _join_updates(plan: Plan) -> None:
     """Write whole records where very many have changed: an update is a request for each of them."""
     for index in [index for index, features in plan.updates.items() if len(features) > _MOST_UPDATES]:
         plan.upserts[index] += plan.updates.pop(index)
-
-
-def _stale_places(wanted: Wanted, held: Held) -> Mapping[Place, Modality]:
-    """Records that are, or may be, in the store and that nobody wants: of the batch's modalities, and of features
-    that have come to be of one of these."""
-    return {
-        place: modality
-        for place, modality in sorted(_places(held).items())
-        if (modality in wanted.batch.modalities or place.key in wanted.features) and not _is_wanted(place, wanted)
-    }
 
 
 def _is_wanted(place: Place, wanted: Wanted) -> bool:

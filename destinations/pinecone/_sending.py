@@ -1,9 +1,10 @@
-"""Carries out a plan: what is written goes to every index at once, and only then what is deleted."""
+"""Carries out plans: each goes to all of its indexes at once, and the next one may be made meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,9 +15,9 @@ from ._plan import Plan
 from ._wanted import WantedFeature
 from ._writer import IndexWriter, Sent
 
-__all__ = ["Sending", "Written"]
+__all__ = ["Flight", "Sending", "Written"]
 
-_INDEXES_AT_ONCE: Final = 16
+_JOBS_AT_ONCE: Final = 32
 
 
 @dataclass(slots=True)
@@ -37,31 +38,57 @@ class Sending:
 
     def __init__(self, writer_of: Callable[[str], IndexWriter]) -> None:
         self._writer_of = writer_of
-        self._threads = ThreadPoolExecutor(_INDEXES_AT_ONCE, thread_name_prefix="pinecone-index")
+        self._threads = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="pinecone-index")
 
-    def write(self, plan: Plan, namespace: str) -> Written:
-        """Upsert and update what the plan says. Returns when every index has answered, raises the first error."""
-        jobs = [_upsert(index, features) for index, features in plan.upserts.items()]
-        jobs += [_update(index, features) for index, features in plan.updates.items()]
-        return self._carry_out(jobs, namespace)
-
-    def delete(self, plans: Iterable[Plan], namespace: str) -> Mapping[str, int]:
-        """Delete what the plans say. The highest write per index."""
-        jobs = [_delete(index, keys) for plan in plans for index, keys in plan.deletes.items()]
-        return self._carry_out(jobs, namespace).lsns
+    @contextmanager
+    def flight(self, namespace: str) -> Iterator[Flight]:
+        """Writes to this namespace, which have all ended when the block has, come what may."""
+        flight = Flight(self._threads, self._writer_of, namespace)
+        try:
+            yield flight
+        finally:
+            flight.end()
 
     def close(self) -> None:
         """Release the threads."""
         self._threads.shutdown()
 
-    def _carry_out(self, jobs: Sequence[_Job], namespace: str) -> Written:
-        """Each job in a thread of its own. All have ended when this returns or raises."""
-        futures = [self._threads.submit(job.work, self._writer_of(job.index), namespace) for job in jobs]
-        wait(futures)
+
+class Flight:
+    """Plans that are being carried out in one namespace, while the next one is made."""
+
+    def __init__(self, threads: Executor, writer_of: Callable[[str], IndexWriter], namespace: str) -> None:
+        self._threads = threads
+        self._writer_of = writer_of
+        self._namespace = namespace
+        self._under_way: list[tuple[_Job, Future[Sent]]] = []
+
+    def write(self, plan: Plan) -> None:
+        """Begin to upsert and update what the plan says."""
+        self._begin(_upsert(index, features) for index, features in plan.upserts.items())
+        self._begin(_update(index, features) for index, features in plan.updates.items())
+
+    def delete(self, plan: Plan) -> None:
+        """Begin to delete what the plan says."""
+        self._begin(_delete(index, keys) for index, keys in plan.deletes.items())
+
+    def landed(self) -> Written:
+        """What every index has answered, once all of them have. Raises the first error."""
+        self.end()
         written = Written()
-        for job, future in zip(jobs, futures, strict=True):
+        for job, future in self._under_way:
             written.add(job, future.result())
+        self._under_way.clear()
         return written
+
+    def end(self) -> None:
+        """Wait until nothing is under way."""
+        wait([future for _, future in self._under_way])
+
+    def _begin(self, jobs: Iterable[_Job]) -> None:
+        for job in jobs:
+            writer = self._writer_of(job.index)
+            self._under_way.append((job, self._threads.submit(job.work, writer, self._namespace)))
 
 
 @dataclass(frozen=True, slots=True)

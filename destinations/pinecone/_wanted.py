@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from connector import Batch, LoadedAsset, LoadedFeature, Modality, QuarantineError, Reason, Rejected, SchemaMapping
+from connector import Batch, LoadedAsset, LoadedFeature, QuarantineError, Reason, Rejected, SchemaMapping
 
 from .._postgres import FeatureKey
-from ._ids import IndexSpec
 from ._layout import Layout, WantedRecord
 from ._manifest import HeldFeature, ManifestRows
 from ._metadata import Metadata, keys_hash, metadata_hash, record_metadata
 
-__all__ = ["Wanted", "WantedFeature", "wanted_of"]
+__all__ = ["Wanted", "WantedFeature"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,21 +39,33 @@ class WantedFeature:
 
 @dataclass(slots=True)
 class Wanted:
-    """Every feature of a batch that can be written, and what was set aside."""
+    """Every feature of a batch that can be written, as far as it was laid out, and what was set aside."""
 
     batch: Batch
     features: dict[FeatureKey, WantedFeature] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
 
-    def specs(self) -> set[IndexSpec]:
-        """Every index that gets a record."""
-        return {record.spec for one in self.features.values() for record in one.records.values()}
+    def add(self, asset: LoadedAsset, layout: Layout, mapping: SchemaMapping) -> list[WantedFeature]:
+        """Lay out the features of one more asset; one that Pinecone would refuse is set aside whole."""
+        return [one for feature in asset.features for one in self._laid_out(asset, feature, layout, mapping)]
 
     def set_aside(self, refused: Mapping[FeatureKey, str]) -> None:
         """Take out features that the store refused, each with the store's words."""
         for key, words in refused.items():
             modality = self.features.pop(key).feature.modality
             self.rejected.append(Rejected(key[0], Reason.REFUSED, words, key[1], modality))
+
+    def _laid_out(
+        self, asset: LoadedAsset, feature: LoadedFeature, layout: Layout, mapping: SchemaMapping
+    ) -> Iterator[WantedFeature]:
+        key, modality = (asset.asset_id, feature.feature_id), feature.modality
+        try:
+            one = _feature(key, self.batch.collection, asset, feature, layout, mapping)
+        except QuarantineError as error:
+            self.rejected.append(Rejected(key[0], Reason(error.reason), str(error), key[1], modality))
+        else:
+            self.features[key] = one
+            yield one
 
     def rows(self) -> ManifestRows:
         """What the manifest should hold for the batch's assets."""
@@ -64,23 +75,6 @@ class Wanted:
         for (asset_id, _), one in self.features.items():
             per_asset[asset_id][one.feature.modality.value] += 1
         return ManifestRows({key: one.as_held() for key, one in self.features.items()}, per_asset)
-
-
-def wanted_of(batch: Batch, layout: Layout, mapping: SchemaMapping) -> Wanted:
-    """Lay out every feature; one that Pinecone would refuse is set aside whole, the rest goes on."""
-    wanted = Wanted(batch)
-    for asset, feature in _features(batch.assets):
-        key = (asset.asset_id, feature.feature_id)
-        try:
-            wanted.features[key] = _feature(key, batch.collection, asset, feature, layout, mapping)
-        except QuarantineError as error:
-            modality: Modality = feature.modality
-            wanted.rejected.append(Rejected(key[0], Reason(error.reason), str(error), key[1], modality))
-    return wanted
-
-
-def _features(assets: Iterable[LoadedAsset]) -> Iterator[tuple[LoadedAsset, LoadedFeature]]:
-    return ((asset, feature) for asset in assets for feature in asset.features)
 
 
 def _feature(

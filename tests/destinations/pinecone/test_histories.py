@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 from connector import LoadedAsset, LoadedFeature, Modality, SchemaMapping
 from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from destinations import PineconeDestination
+from destinations.pinecone._sending import Flight
 
 from ...builders import asset, batch, dense, feature
 from ...pinecone import pinecone_destination
 
-KILLED = ("start", "begin", "write", "delete", "commit")
+KILLED = ("start", "begin", "landed", "landed again", "commit")
 """The steps of a batch: nothing yet, journal, upserts and updates, deletes, manifest. A killed one has been done."""
 
 
@@ -78,16 +80,20 @@ def carry_out(destination: PineconeDestination, step: Step) -> None:
         destination.apply(batch(step.asset))
 
 
-def kill_after(destination: PineconeDestination, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_after(destination: PineconeDestination, place: str, patches: pytest.MonkeyPatch) -> None:
     """Let the destination die once it has done this step."""
-    part = destination._manifest if place in ("begin", "commit") else destination._open().sending
-    done = getattr(part, place)
+    name, again = place.split(maxsplit=1)[0], "again" in place
+    part = Flight if name == "landed" else destination._manifest
+    done = getattr(part, name)
+    calls = count(0 if again else 1)
 
-    def last(*arguments: Any) -> None:
-        done(*arguments)
-        raise Killed
+    def last(*arguments: Any) -> Any:
+        answer = done(*arguments)
+        if next(calls):
+            raise Killed
+        return answer
 
-    monkeypatch.setattr(part, place, last)
+    patches.setattr(part, name, last)
 
 
 def stored(sandbox: Sandbox, prefix: str) -> Mapping[tuple[str, str], tuple[list[float], str, str, str | None]]:
@@ -129,9 +135,9 @@ def step(*features: LoadedFeature, remove: bool = False, killed: str | None = No
     return Step(asset("a", *features, fingerprint=content(features)), remove, killed)
 
 
-@example(steps=[step(*OLD), step(*NEW, killed="write"), step(*OLD, killed="start")])
-@example(steps=[step(*OLD), step(remove=True, killed="delete"), step(*OLD, killed="start")])
-@example(steps=[step(*NEW, killed="write"), step(remove=True, killed="start")])
+@example(steps=[step(*OLD), step(*NEW, killed="landed"), step(*OLD, killed="start")])
+@example(steps=[step(*OLD), step(remove=True, killed="landed"), step(*OLD, killed="start")])
+@example(steps=[step(*NEW, killed="landed"), step(remove=True, killed="start")])
 @example(
     steps=[
         step(feature("f1", {"model": dense(1)}, text="old")),
