@@ -12,8 +12,11 @@ __all__ = ["Address", "check_base_url", "segment"]
 MAX_SEGMENT: Final = 2_000
 
 
-def check_base_url(url: str, *, allow_http: bool) -> str:
-    """The URL without a trailing slash. Raises `ValueError` that says what is wrong, never repeating the URL."""
+def check_base_url(url: str, *, allow_http: bool | None) -> str:
+    """The URL without a trailing slash. Raises `ValueError` that says what is wrong, never repeating the URL.
+
+    `allow_http` is the setting of this name; None where there is none, and plain http goes to this machine only.
+    """
     parts = _split(url)
     if parts.scheme not in ("http", "https"):
         raise ValueError("should begin with https://")
@@ -24,7 +27,8 @@ def check_base_url(url: str, *, allow_http: bool) -> str:
     if "?" in url or "#" in url:
         raise ValueError("should end before any ? or #")
     if parts.scheme == "http" and not (allow_http or is_loopback(parts.hostname)):
-        raise ValueError("would send the key unencrypted over http; use https, or set allow_http: true")
+        otherwise = "" if allow_http is None else ", or set allow_http: true"
+        raise ValueError(f"would send the key unencrypted over http; use https{otherwise}")
     return url.rstrip("/")
 
 

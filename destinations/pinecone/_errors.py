@@ -25,7 +25,7 @@ KEY_SETTING: Final = "destinations[].api_key"
 
 _FAILURES: Final = (PineconeError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, TypeError)
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
-_QUOTA: Final = "quota"
+_QUOTAS: Final = ("quota", "reached the max")
 _MONTHLY: Final = "for the current month"
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
@@ -54,7 +54,10 @@ def refusal(answer: Answer, what: str, key: str = "") -> VectorferryError:
     if status == HTTPStatus.UNAUTHORIZED:
         return CredentialsError(f"Pinecone refused the key while {what} ({said}). Check {KEY_SETTING}.")
     if _is_used_up(status, said):
-        return DestinationError(f"Pinecone takes no more while {what} ({said}). Raise the project's limits, or wait.")
+        return DestinationError(
+            f"Pinecone takes no more while {what} ({said}). "
+            "Raise the project's limits, delete what it no longer needs, or wait."
+        )
     if status == HTTPStatus.FORBIDDEN:
         return CredentialsError(
             f"Pinecone does not allow this key what is needed for {what} ({said}). Check {KEY_SETTING} and its roles."
@@ -80,8 +83,10 @@ def connection_failure(error: Exception, what: str, key: str = "") -> Vectorferr
         )
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return RetryableError(f"Pinecone gave no answer in time while {what}")
-    details = one_line(str(error), key=key) or "no details"
-    return RetryableError(f"The connection to Pinecone failed while {what} ({type(error).__name__}: {details})")
+    details = one_line(str(error), key=key) or type(error).__name__
+    return RetryableError(
+        f"The connection to Pinecone failed while {what} ({details}): check the network and destinations[].host"
+    )
 
 
 def _ours(error: Exception, what: str, key: str) -> VectorferryError:
@@ -111,7 +116,7 @@ def _hint(status: int) -> str:
 def _is_used_up(status: int, said: str) -> bool:
     """What a project may write in a month is refused with a 429 too, and trying again would go on until next month."""
     if status == HTTPStatus.FORBIDDEN:
-        return _QUOTA in said.lower()
+        return any(words in said.lower() for words in _QUOTAS)
     return status == HTTPStatus.TOO_MANY_REQUESTS and _MONTHLY in said
 
 

@@ -118,7 +118,7 @@ def _address(model: IndexModel) -> str:
     """Where the index is written. The key goes there, so it travels encrypted or stays on this machine."""
     host = model.host or ""
     try:
-        return check_base_url(host if "://" in host else f"https://{host}", allow_http=False)
+        return check_base_url(host if "://" in host else f"https://{host}", allow_http=None)
     except ValueError as error:
         raise DestinationError(f"the address that Pinecone gives for the index {model.name} {error}") from None
 

@@ -94,7 +94,7 @@ class Requests:
 
 def _checked_url(host: str) -> str:
     try:
-        return check_base_url(host if "://" in host else f"https://{host}", allow_http=False)
+        return check_base_url(host if "://" in host else f"https://{host}", allow_http=None)
     except ValueError as error:
         raise DestinationError(f"The address of a Pinecone index {error}.") from None
 

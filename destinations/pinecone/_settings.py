@@ -64,7 +64,7 @@ class PineconeSettings(DestinationSettings):
     @field_validator("host")
     @classmethod
     def _host_is_safe(cls, host: str) -> str:
-        return host if host.startswith("${") else check_base_url(host, allow_http=False)
+        return host if host.startswith("${") else check_base_url(host, allow_http=None)
 
     @field_validator("namespace")
     @classmethod

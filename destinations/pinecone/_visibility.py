@@ -19,8 +19,11 @@ _LONGEST_PAUSE: Final = 2.0
 
 
 def as_known(row: NamespaceRow) -> Visibility:
-    """How far a namespace has been written, and is known to be visible; nobody is asked."""
-    return Visibility(f"{row.index}/{row.namespace}", row.lsn, row.visible or None)
+    """How far a namespace has been written, and is known to be visible; nobody is asked.
+
+    Where nothing has been written (deletes from a namespace that is not there, say) there is nothing to be seen.
+    """
+    return Visibility(f"{row.index}/{row.namespace}", row.lsn, row.visible if row.visible or not row.lsn else None)
 
 
 def wait_until_visible(places: Iterable[tuple[NamespaceRow, IndexReader]], seconds: float) -> Sequence[int | None]:

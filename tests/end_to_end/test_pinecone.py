@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,95 +10,12 @@ import httpx
 import numpy as np
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-from connector.sandbox import (
-    Fault,
-    GeneratedCatalogue,
-    PineconeDialect,
-    Sandbox,
-    SandboxSettings,
-    Status,
-    running_sandbox,
-)
+from connector.sandbox import Fault, PineconeDialect, Sandbox, Status
 
 from ..waiting import wait_until
 from .command import KEY, Command
-
-CATALOGUE = GeneratedCatalogue(assets=8, features_per_asset=3, dimension=8, collections=("ads", "films"))
-FEATURES = CATALOGUE.assets * CATALOGUE.features_per_asset
-INDEX = "media-multimodal-v1-8"
-WRITES = ("pinecone.upsert", "pinecone.update", "pinecone.delete", "pinecone.indexes.create")
-
-
-@pytest.fixture
-def dialect() -> PineconeDialect:
-    """How the Pinecone of a test behaves."""
-    return PineconeDialect()
-
-
-@pytest.fixture
-def sandbox(dialect: PineconeDialect) -> Iterator[Sandbox]:
-    """Eight assets in two collections, and an empty Pinecone."""
-    with running_sandbox(SandboxSettings(api_key=KEY, generate=CATALOGUE, pinecone=dialect)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def settings(sandbox: Sandbox, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A sync into Pinecone alone."""
-    monkeypatch.setenv("PINECONE_API_KEY", KEY)
-    return {
-        "name": "media",
-        "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": KEY},
-        "destinations": [
-            {
-                "type": "pinecone",
-                "api_key": "${PINECONE_API_KEY}",
-                "host": sandbox.url,
-                "manifest": {"url": postgres_url, "schema": schema},
-            }
-        ],
-    }
-
-
-@pytest.fixture
-def vectorferry(tmp_path: Path, settings: Mapping[str, Any]) -> Command:
-    """The command, configured."""
-    command = Command(tmp_path)
-    command.configure(settings)
-    return command
-
-
-@pytest.fixture
-def manifest(postgres_url: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    """To the manifest's Postgres."""
-    with psycopg.connect(postgres_url, autocommit=True, row_factory=dict_row) as connection:
-        yield connection
-
-
-def writes(sandbox: Sandbox) -> dict[str, int]:
-    """Requests since the last reset that may have changed something in Pinecone."""
-    return {route: count for route, count in sandbox.requests.counts().items() if route in WRITES}
-
-
-def stored(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
-    """Every record by id, whatever its collection."""
-    return {
-        record_id: record
-        for namespace in sandbox.pinecone.namespaces(INDEX)
-        for record_id, record in sandbox.pinecone.records(INDEX, namespace).items()
-    }
-
-
-def digests(sandbox: Sandbox) -> dict[str, str]:
-    """What is in each namespace."""
-    return {name: sandbox.pinecone.digest(INDEX, name) for name in sandbox.pinecone.namespaces(INDEX)}
-
-
-def record_id(sandbox: Sandbox, feature_id: str) -> str:
-    """Of a feature."""
-    return f"{sandbox.mixpeek.feature(feature_id)['asset_id']}#{feature_id}"
+from .pinecone_store import FEATURES, INDEX, digests, record_id, stored, writes
 
 
 def test_what_is_at_the_source_is_in_pinecone(sandbox: Sandbox, vectorferry: Command) -> None:
@@ -265,6 +181,15 @@ def test_what_the_store_refuses_is_set_aside_in_its_words(
     assert vectorferry.run("sync").exit_code == 0
     assert len(stored(sandbox)) == FEATURES
     assert manifest.execute(f"SELECT * FROM {schema}._sync_pinecone_quarantine").fetchall() == []
+
+
+def test_nothing_that_was_written_is_nothing_to_wait_for(sandbox: Sandbox, vectorferry: Command) -> None:
+    for asset_id in sandbox.mixpeek.asset_ids()[1:]:
+        sandbox.mixpeek.remove_asset(asset_id)
+    sandbox.faults.add(Fault(route="pinecone.upsert", do=Status(status=400)))
+    told = vectorferry.told("sync", "--wait-visible", "--visible-timeout", "0.3", exit_code=3)
+    assert told["destinations"]["pinecone"]["quarantined"] == 3
+    assert stored(sandbox) == {}
 
 
 def test_a_search_by_vector_and_by_likeness_with_filters(

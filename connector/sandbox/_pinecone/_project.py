@@ -21,7 +21,10 @@ class Project:
         if spec.name in self.indexes:
             raise RefusedError(409, "Resource already exists.")
         if len(self.indexes) >= self.dialect.max_indexes:
-            raise RefusedError(403, f"This project has its {self.dialect.max_indexes} indexes; delete one first")
+            most = self.dialect.max_indexes
+            raise RefusedError(
+                403, f"Request failed. You've reached the max serverless indexes of this project ({most})."
+            )
         self.indexes[spec.name] = Index(spec, self.dialect)
         return self.indexes[spec.name]
 
