@@ -54,6 +54,9 @@ class VectorMapping(Settings):
     ef_construction: int = Field(default=64, ge=4, le=1000, description="HNSW build candidates")
 
 
+DEFAULT_VECTOR: Final = VectorMapping()
+
+
 class ModalityMapping(Settings):
     """What one modality adds to the defaults."""
 
@@ -136,7 +139,7 @@ class SchemaMapping(Settings):
 
     def vector(self, modality: Modality, vector_name: str) -> VectorMapping:
         """How this named vector is stored."""
-        return self.modality(modality).vectors.get(vector_name, VectorMapping())
+        return self.modality(modality).vectors.get(vector_name, DEFAULT_VECTOR)
 
     def digest(self) -> str:
         """Changes when rows would be mapped differently, so that a run knows to map them again."""

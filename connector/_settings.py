@@ -22,8 +22,8 @@ SyncName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 class BatchLimits(Settings):
     """When a batch is full: whichever limit is met first. An asset is never split."""
 
-    rows: int = Field(default=5_000, ge=1, le=100_000, description="features per batch")
-    bytes: int = Field(default=16_000_000, ge=1_000, le=1_000_000_000, description="bytes of vectors and text")
+    rows: int = Field(default=10_000, ge=1, le=100_000, description="features per batch")
+    bytes: int = Field(default=32_000_000, ge=1_000, le=1_000_000_000, description="bytes of vectors and text")
     seconds: float = Field(default=15, ge=0, le=3_600, description="how long assets wait for others to be written with")
 
 

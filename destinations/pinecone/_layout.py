@@ -134,7 +134,7 @@ class Layout:
 
 def _check(name: str, vector: Vector) -> None:
     values = vector.values if isinstance(vector, SparseVector) else vector
-    if not np.any(values):
+    if not values.any():
         raise QuarantineError(Reason.ZERO_VECTOR, f"vector {name}: Pinecone takes no vector whose numbers are all zero")
     if isinstance(vector, SparseVector):
         if len(values) > _MAX_SPARSE_ELEMENTS:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Table, Text, delete, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from connector import Batch, Modality
 
-from .._postgres import FeatureKey, Row, delete_keys, diff_table, driver_of, of_assets, send, upsert_rows
+from .._postgres import FeatureKey, Row, delete_keys, diff_table, of_assets, send
 from ._manifest_values import HeldFeature, Place
 
 __all__ = ["can_be_ours", "confirm", "journal", "read_features", "read_unconfirmed", "write_features", "write_found"]
@@ -63,11 +64,16 @@ def read_unconfirmed(
 
 
 def journal(connection: Connection, unconfirmed: Table, collection: str, places: Mapping[Place, Modality]) -> None:
-    """Enter records as unconfirmed."""
-    rows = (
-        (collection, place.asset_id, place.feature_id, place.index, places[place].value) for place in sorted(places)
+    """Enter records as unconfirmed, in one statement: nothing can be sent before it."""
+    columns = [unconfirmed.c[name] for name in ("asset_id", "feature_id", "index_name", "modality")]
+    rows = [(place.asset_id, place.feature_id, place.index, places[place].value) for place in sorted(places)]
+    arrays = [literal([*values], ARRAY(Text)) for values in zip(*rows, strict=True)]
+    entered = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
+    new = insert(unconfirmed).from_select(
+        ["collection", *(column.name for column in columns)], select(literal(collection, Text), *entered.c)
     )
-    upsert_rows(driver_of(connection), unconfirmed, [*rows])
+    keys = unconfirmed.primary_key.columns
+    connection.execute(new.on_conflict_do_update(index_elements=keys, set_={"modality": new.excluded.modality}))
 
 
 def confirm(connection: Connection, unconfirmed: Table, batch: Batch) -> None:

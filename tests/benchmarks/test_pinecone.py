@@ -44,8 +44,8 @@ NAMESPACE = "generated"
 PREFIX = "contest"
 VECTOR = "model-v1"
 INDEX = f"{PREFIX}-{VECTOR}-{DIMENSION}"
-ASSETS_PER_BATCH = 390
-"""16 MB of vectors: the default batch."""
+ASSETS_PER_BATCH = 780
+"""32 MB of vectors: the default batch."""
 CONCURRENCY = 16
 SDK_BATCHES = (100, 200, 450)
 """The documentation's advice, what a migration guide of Pinecone's uses, and all that 2 MB of float32 hold."""

@@ -151,7 +151,7 @@ def _assets(groups: Sequence[Sequence[LoadedFeature]], fingerprint: str = "1") -
 def _stored(url: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     with Pinecone(api_key=KEY, host=url) as pinecone:
         for model in pinecone.list_indexes():
-            with pinecone.Index(host=model.host) as index:
+            with pinecone.Index(host=str(model.host)) as index:
                 for space in (one.name for page in index.list_namespaces() for one in page.namespaces):
                     for page in index.list(namespace=space):
                         ids = [str(one.id) for one in page.vectors]
