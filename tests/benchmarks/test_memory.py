@@ -20,6 +20,9 @@ from ..sandbox_process import sandbox_process
 SMALL, LARGE = 5_000, 50_000
 FEATURES_PER_ASSET = 10
 DIMENSION = 1024
+BATCH_BYTES = 4_000_000
+"""So that the small collection fills the queues too; at the default its 20 MB would be half of what they hold."""
+
 MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
@@ -49,6 +52,7 @@ def peak_megabytes(kind: str, features: int, directory: Path, database: str, sch
             "source": {"type": "mixpeek", "base_url": url, "api_key": "sk_sandbox", "concurrency": 32},
             "destinations": [destination(kind, url, database)],
             "modalities": {"video": {"vectors": {"multimodal-v1": {"index": "none"}}}},
+            "batch": {"bytes": BATCH_BYTES},
         }
         config.write_text(yaml.safe_dump(settings))
         command = [sys.executable, "-c", MEASURE, EXECUTABLE, "sync", "-c", str(config)]
