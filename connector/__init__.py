@@ -53,7 +53,7 @@ from connector._settings import BatchLimits, DeleteGuard, DestinationSettings, S
 from connector._settings_base import Settings
 from connector._source import Source, Usage
 from connector._summary import CollectionSummary, DestinationSummary, Summary
-from connector._vectors import vector_hash
+from connector._vectors import vector_bytes, vector_hash
 
 __all__ = [
     "MODALITIES",
@@ -125,5 +125,6 @@ __all__ = [
     "run_sync",
     "source_settings",
     "sync",
+    "vector_bytes",
     "vector_hash",
 ]

@@ -20,7 +20,8 @@ from ._wanted import Wanted, WantedFeature
 
 __all__ = ["BatchWrite"]
 
-_GROUP: Final = 500
+_GROUP_BYTES: Final = 2_000_000
+"""Of vectors; some 500 features of 1024 dimensions."""
 
 
 class BatchWrite:
@@ -54,11 +55,14 @@ class BatchWrite:
 
     def _groups(self) -> Iterator[list[WantedFeature]]:
         group: list[WantedFeature] = []
+        size = 0
         for asset in self._batch.assets:
-            group += self.wanted.add(asset, self._layout, self._mapping)
-            if len(group) >= _GROUP:
+            more = self.wanted.add(asset, self._layout, self._mapping)
+            group += more
+            size += sum(one.vector_bytes for one in more)
+            if size >= _GROUP_BYTES:
                 yield group
-                group = []
+                group, size = [], 0
         yield group
 
     def _find_indexes(self, group: Sequence[WantedFeature]) -> None:

@@ -24,6 +24,7 @@ from connector import (
     SparseVector,
     Vector,
     canonical_json,
+    vector_bytes,
 )
 
 from ._ids import IndexSpec, index_name, namespace_name, pinecone_metric
@@ -44,6 +45,11 @@ class WantedRecord:
     digest: bytes
     dense: DenseVector | None = None
     sparse: SparseVector | None = None
+
+    @property
+    def vector_bytes(self) -> int:
+        """How much the numbers of the vectors take."""
+        return sum(vector_bytes(vector) for vector in (self.dense, self.sparse) if vector is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
 
 from pinecone import Pinecone
 
@@ -17,9 +16,6 @@ from ._usage import WriteUsage
 from ._writer import IndexWriter
 
 __all__ = ["Project", "ProjectSettings"]
-
-_REQUESTS_AT_ONCE: Final = 64
-"""Of all indexes together. Beyond that one process gains nothing (the SDK's own measurements, and ours)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +39,7 @@ class Project:
         with translated("opening the project", settings.api_key):
             self._sdk = Pinecone(api_key=settings.api_key, host=settings.host, source_tag="vectorferry")
         self.control = ControlPlane(self._sdk, settings.api_key, settings.prefix, settings.cloud, settings.region)
-        self._pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="pinecone-write")
+        self._pool = ThreadPoolExecutor(settings.limits.concurrency, thread_name_prefix="pinecone-write")
         self._writers: dict[str, IndexWriter] = {}
         self._readers: dict[str, IndexReader] = {}
 

@@ -55,7 +55,7 @@ class PineconeSettings(DestinationSettings):
         default_factory=dict, description="by dense vector, the sparse one that goes into the same record"
     )
     metadata: MetadataOptions = MetadataOptions()
-    concurrency: int = Field(default=16, ge=1, le=64, description="most requests in flight per namespace")
+    concurrency: int = Field(default=16, ge=1, le=64, description="most requests in flight")
     request_bytes: int = Field(default=2_000_000, ge=50_000, le=4_000_000, description="most bytes of one request")
     manifest: ManifestSettings | None = Field(
         default=None, description="left out: in the sync's own pgvector schema, else in the embedded Postgres"

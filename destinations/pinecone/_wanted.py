@@ -26,6 +26,11 @@ class WantedFeature:
     keys_hash: bytes
     records: Mapping[str, WantedRecord]
 
+    @property
+    def vector_bytes(self) -> int:
+        """How much the numbers of its vectors take."""
+        return sum(record.vector_bytes for record in self.records.values())
+
     def as_held(self) -> HeldFeature:
         """What the manifest holds once all of it is written."""
         return HeldFeature(
