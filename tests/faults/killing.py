@@ -12,9 +12,13 @@ from typing import Any
 
 import yaml
 
-__all__ = ["finish", "kill", "start", "wait_for"]
+__all__ = ["SyncEndedError", "finish", "kill", "start", "wait_for"]
 
 _EXECUTABLE = str(Path(sys.executable).with_name("vectorferry"))
+
+
+class SyncEndedError(Exception):
+    """There is nothing to kill any more."""
 
 
 def start(directory: Path, settings: Mapping[str, Any]) -> subprocess.Popen[str]:
@@ -34,9 +38,10 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """Return as soon as the condition is true of a sync that is still running."""
+    """Return as soon as the condition is true of a sync that is still running; raise `SyncEndedError` if it is not."""
     while not condition():
-        assert process.poll() is None, "the sync ended before it could be killed"
+        if process.poll() is not None:
+            raise SyncEndedError("the sync ended before it could be killed")
 
 
 def kill(process: subprocess.Popen[str]) -> None:

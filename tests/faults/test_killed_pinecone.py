@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall, running_sandbox
 
-from .killing import kill, start, wait_for
+from .killing import SyncEndedError, kill, start, wait_for
 from .media import ASSETS, COLLECTION, Content, serve
 from .pinecone_runs import World, unlike
 
@@ -92,6 +93,28 @@ def test_killed_at_random_moments_and_run_again(
             time.sleep(moments.uniform(0, 0.03))
             kill(process)
             run_again(killed, OLD, connection, undisturbed(OLD))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_killed_again_and_again_while_the_source_goes_on_changing(
+    tmp_path: Path, postgres_url: str, schema: str, connection: Connection, undisturbed: Callable[[Content], World]
+) -> None:
+    moments = random.Random(2027)
+    with world(postgres_url, schema, latency_ms=5) as killed:
+        for _ in range(60):
+            serve(killed.sandbox, moments.choice((OLD, NEW, LESS, FEWER)))
+            writes, wanted = killed.writes(), moments.randrange(1, 12)
+            process = start(tmp_path, killed.settings)
+            with suppress(SyncEndedError):
+                wait_for(process, lambda writes=writes, n=wanted: killed.writes() >= writes + n)  # type: ignore[misc]
+                time.sleep(moments.uniform(0, 0.03))
+            process.kill()
+            _, err = process.communicate()
+            assert process.returncode in (0, -signal.SIGKILL), err
+            if moments.random() < 0.3:
+                content = moments.choice((OLD, NEW, LESS, FEWER))
+                run_again(killed, content, connection, undisturbed(content))
 
 
 PHASES = {
