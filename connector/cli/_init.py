@@ -29,6 +29,9 @@ destinations:
   - type: pgvector                 # without a url: an embedded Postgres under .vectorferry/
     # url: ${DATABASE_URL}         # uncomment it: postgresql://user:password@host:5432/database
     # schema: media
+  # - type: pinecone               # the same vectors for serving; its indexes are made when they are missing
+  #   api_key: ${PINECONE_API_KEY}
+  #   vectors: [multimodal-v1]     # without this line: all named vectors, an index for each
 
 # What each modality adds to the default columns, and how its vectors are stored:
 # modalities:

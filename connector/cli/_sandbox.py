@@ -25,9 +25,12 @@ In vectorferry.yaml:
     base_url: {url}
     api_key: {api_key}
 
-Pinecone is at the same address; each of its indexes gets a port of its own:
+  destinations:
+    - type: pinecone
+      host: {url}
+      api_key: {api_key}
 
-  pinecone.Pinecone(api_key="{api_key}", host="{url}")
+Any Pinecone client can ask it too: pinecone.Pinecone(api_key="{api_key}", host="{url}")
 """
 
 

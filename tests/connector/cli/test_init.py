@@ -19,13 +19,14 @@ def test_the_written_file_loads_and_the_next_step_is_named(vectorferry: Invoke) 
 def test_the_file_loads_with_every_option_switched_on(vectorferry: Invoke) -> None:
     vectorferry("init")
     file = Path("vectorferry.yaml")
-    switched_on = re.sub(r"^( *)# (?=( *)[a-z0-9_\-]+:)", r"\1", file.read_text(), flags=re.MULTILINE)
+    switched_on = re.sub(r"^( *)# (?=( *)(- )?[a-z0-9_\-]+:)", r"\1", file.read_text(), flags=re.MULTILINE)
     file.write_text(switched_on)
     settings = load_settings(file)
     assert settings.schedule == "*/15 * * * *"
     assert settings.modalities.video.columns["author"].path == "metadata.author"
     assert settings.modalities.video.vectors["multimodal-v1"].storage == "halfvec"
     assert settings.destinations[0].model_dump(by_alias=True)["schema"] == "media"
+    assert settings.destinations[1].model_dump()["vectors"] == ("multimodal-v1",)
 
 
 def test_a_file_that_is_there_is_kept_unless_forced(vectorferry: Invoke) -> None:
