@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from connector import ConfigurationError, SearchQuery
@@ -70,13 +70,30 @@ class Catalogue:
         rows = [row for row in self._rows.values() if query.vector_name in (None, row.vector_name)]
         if query.vector is not None and len(rows) > 1:
             rows = [row for row in rows if row.dimension == getattr(query.vector, "size", None)] or rows
+        if len(rows) > 1:
+            filled = (
+                self._manifest.counts().records
+            )  # an index outlives its records: a model got another dimension, say
+            rows = [row for row in rows if row.name in filled] or rows
         if len(rows) == 1:
             return rows[0]
-        if not self._rows:
-            raise ConfigurationError("there are no vectors in Pinecone yet; run `vectorferry sync` first")
-        asked = f"no index for {query.vector_name}" if not rows else f"{len(rows)} indexes for this search"
-        there = ", ".join(sorted({row.vector_name for row in self._rows.values()}))
-        raise ConfigurationError(f"there are {asked}: choose one of {there} with --vector-name")
+        raise ConfigurationError(self._choice(query, [row.vector_name for row in rows]))
+
+    def _choice(self, query: SearchQuery, found: Sequence[str]) -> str:
+        """What to do about a question that none or several of the indexes could answer."""
+        there = sorted({row.vector_name for row in self._rows.values()})
+        if not there:
+            return "there are no vectors in Pinecone yet; run `vectorferry sync` first"
+        if not found:
+            return f"there is no index for {query.vector_name}: choose one of {', '.join(there)} with --vector-name"
+        if len({*found}) > 1:
+            return (
+                f"there are {len(found)} indexes for this search: choose one of {', '.join(there)} with --vector-name"
+            )
+        return (
+            f"there are {len(found)} indexes for {found[0]}, of several dimensions or metrics: "
+            "ask with --vector and a vector of one of their dimensions"
+        )
 
     def _find_or_make(self, spec: IndexSpec) -> bool:
         row, created = self._project.control.ensure(spec)

@@ -222,7 +222,30 @@ def test_a_search_by_vector_and_by_likeness_with_filters(
     )
     assert {row["metadata"]["author"] for row in by_author["rows"]} == {"author 3"}
     assert vectorferry.complaint("search", "--like", "nobody", exit_code=2).startswith("vectorferry: no video")
+    unknown = vectorferry.complaint("search", "--like", feature_id, "--vector-name", "other", exit_code=2)
+    assert "there is no index for other: choose one of multimodal-v1 with --vector-name" in unknown
     assert name.endswith(feature_id)
+
+
+def test_vectors_that_got_another_dimension_move_to_an_index_of_their_own(
+    sandbox: Sandbox, vectorferry: Command, tmp_path: Path
+) -> None:
+    vectorferry.told("sync")
+    first, *others = sandbox.mixpeek.feature_ids()
+    for number, feature_id in enumerate(others):
+        sandbox.mixpeek.put_vector(feature_id, "multimodal-v1", [float(number), 1.0])
+    vectorferry.told("sync")
+    assert sandbox.pinecone.indexes() == [INDEX, "media-multimodal-v1-2"]
+    assert stored(sandbox).keys() == {record_id(sandbox, first)}
+    said = vectorferry.complaint("search", "--like", first, exit_code=2)
+    assert "there are 2 indexes for multimodal-v1" in said
+    (tmp_path / "query.json").write_text("[1, 1]")
+    assert len(vectorferry.told("search", "--vector", str(tmp_path / "query.json"))["rows"]) == 10
+
+    sandbox.mixpeek.put_vector(first, "multimodal-v1", [1.0, 1.0])
+    vectorferry.told("sync")
+    assert stored(sandbox) == {}
+    assert vectorferry.told("search", "--like", first, "--limit", "1")["rows"][0]["feature_id"] == others[1]
 
 
 def test_status_tells_what_is_there(vectorferry: Command) -> None:
