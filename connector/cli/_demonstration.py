@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Final
@@ -59,9 +60,10 @@ def demonstrate(console: Console, destination: str, *, fresh: bool) -> Mapping[s
     with demo_sync(destination) as settings, ExitStack() as stack:
         # Held open all the while, so that the embedded Postgres starts and stops only once.
         stores = [stack.enter_context(opened(settings, place)) for place in range(len(settings.destinations))]
-        if fresh:
-            for store in stores:
-                _forget(settings, store)
+        for store in stores:
+            _prepare(settings, store)
+            if fresh:
+                _forget(store)
         _title("1. Sync everything that a local stand-in for Mixpeek holds", console)
         show_summary(first := _sync(settings), console)
         _title("2. Sync again: nothing has changed there", console)
@@ -76,11 +78,19 @@ def demonstrate(console: Console, destination: str, *, fresh: bool) -> Mapping[s
     }
 
 
-def _forget(settings: SyncSettings, destination: Destination) -> None:
+def _prepare(settings: SyncSettings, store: Destination) -> None:
+    """Without a warning that what an earlier demo wrote to its local Pinecone is gone: it is meant to be."""
+    logging.disable(logging.WARNING)
+    try:
+        store.prepare(settings.modalities)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _forget(store: Destination) -> None:
     """Only the demo's own assets: other syncs may share the embedded Postgres."""
-    destination.prepare(settings.modalities)
-    for collection in destination.status().assets:
-        destination.remove(collection, list(destination.asset_ids(collection)))
+    for collection in store.status().assets:
+        store.remove(collection, list(store.asset_ids(collection)))
 
 
 def _sync(settings: SyncSettings) -> Summary:

@@ -155,9 +155,7 @@ class PgvectorDestination:
         return self._schema
 
     def _loaded(self) -> SyncSchema:
-        """The schema as it is, for those who only look."""
-        if self._schema is not None:
-            return self._schema
+        """The schema as it is now, for those who only look: others may have added to it since this was prepared."""
         if self._server.has_never_run:
             raise DestinationError(f"nothing has been synced yet ({self.location}); run `vectorferry sync` first")
         schema = SyncSchema(self._server.database, self._schema_name, SchemaMapping())

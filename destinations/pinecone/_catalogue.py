@@ -30,6 +30,10 @@ class Catalogue:
         self._layout = layout
         self._rows = dict(manifest.indexes())
 
+    def reread(self) -> None:
+        """Take in what others have added to the manifest."""
+        self._rows = dict(self._manifest.indexes())
+
     def reconcile(self) -> None:
         """Forget indexes that somebody deleted, so that their records are written again, and take in those that a lost
         manifest no longer knows."""

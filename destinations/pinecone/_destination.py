@@ -127,6 +127,7 @@ class PineconeDestination:
         """Ask every namespace of the index that holds the query's named vector."""
         self._check_synced()
         catalogue = self._open().catalogue
+        catalogue.reread()
         row = catalogue.row_for(query)
         return Searcher(self._manifest, row, catalogue.reader(row.name)).search(query)
 

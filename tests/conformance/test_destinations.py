@@ -26,6 +26,7 @@ from connector import (
     Reason,
     Rejected,
     SchemaMapping,
+    SearchQuery,
 )
 from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from destinations import PgvectorDestination
@@ -44,9 +45,12 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-def made(kind: str, url: str, sandbox: Sandbox) -> Destination:
-    """A destination of this kind, empty."""
-    schema = f"t_{uuid.uuid4().hex[:12]}"
+def new_schema() -> str:
+    return f"t_{uuid.uuid4().hex[:12]}"
+
+
+def made(kind: str, schema: str, url: str, sandbox: Sandbox) -> Destination:
+    """A destination of this kind; in a schema (and under a prefix) of its own, it is empty."""
     if kind == "memory":
         return MemoryDestination()
     if kind == "pgvector":
@@ -57,7 +61,7 @@ def made(kind: str, url: str, sandbox: Sandbox) -> Destination:
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
 def destination(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Destination]:
     """One of each kind, empty and prepared."""
-    with closing(made(request.param, postgres_url, sandbox)) as empty:
+    with closing(made(request.param, new_schema(), postgres_url, sandbox)) as empty:
         empty.prepare(SchemaMapping())
         yield empty
 
@@ -105,6 +109,20 @@ def test_removing_again_removes_nothing(destination: Destination) -> None:
     assert list(destination.asset_ids("ads")) == []
     assert destination.quarantined("ads") == 0
     assert destination.remove("ads", ["a", "b"]).assets == NOTHING
+
+
+@pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
+def test_a_search_finds_what_others_have_written_since(kind: str, postgres_url: str, sandbox: Sandbox) -> None:
+    schema = new_schema()
+    with (
+        closing(made(kind, schema, postgres_url, sandbox)) as one,
+        closing(made(kind, schema, postgres_url, sandbox)) as other,
+    ):
+        one.prepare(SchemaMapping())
+        other.prepare(SchemaMapping())
+        other.apply(batch(asset("a", feature("f1", {"new": dense(1)}), feature("f2", {"new": dense(2)}))))
+        found = one.search(SearchQuery(Modality.VIDEO, "new", like="f1"))
+    assert [row["feature_id"] for row in found.rows] == ["f2"]
 
 
 def test_closing_twice_is_fine(destination: Destination) -> None:
@@ -171,7 +189,7 @@ def held(destination: Destination) -> object:
 @pytest.fixture(params=["pgvector", "pinecone"])
 def make(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Callable[[], Destination]:
     """Makes destinations of one kind, each empty."""
-    return lambda: made(request.param, postgres_url, sandbox)
+    return lambda: made(request.param, new_schema(), postgres_url, sandbox)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

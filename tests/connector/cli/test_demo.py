@@ -16,8 +16,8 @@ from destinations import EmbeddedPostgres
 from tests.connector.cli.executable import run
 
 
-def written(summary: dict[str, Any]) -> int:
-    applied = summary["destinations"]["pgvector"]["assets"]
+def written(summary: dict[str, Any], destination: str = "pgvector") -> int:
+    applied = summary["destinations"][destination]["assets"]
     return int(applied["inserted"] + applied["updated"] + applied["deleted"])
 
 
@@ -60,4 +60,26 @@ def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
     fresh = json.loads(run("demo", "--json", "--fresh").stdout)
     assert written(fresh["first_sync"]) > 100
     assert written(fresh["second_sync"]) == 0
+    assert left_behind(passable_path) == []
+
+
+def test_the_demo_writes_to_both_stores_and_they_agree(passable_path: Path) -> None:
+    for time in ("first", "second"):
+        told = run("demo", "--destination", "both", "--json")
+        assert (told.returncode, told.stderr) == (0, ""), time
+    demo = json.loads(told.stdout)
+    assert written(demo["first_sync"], "pinecone") > 100, "its local stand-in is empty every time"
+    assert written(demo["second_sync"], "pinecone") == written(demo["second_sync"]) == 0
+    assert demo["second_sync"]["destinations"]["pinecone"]["delivery"]["requests"] == 0
+    rows = [[row["feature_id"] for row in question["rows"]] for question in demo["questions"]]
+    assert rows[:3] == rows[3:], "the same three questions, asked of pgvector and of Pinecone"
+    assert left_behind(passable_path) == []
+
+
+def test_the_demo_needs_no_vector_table_for_pinecone_alone(passable_path: Path) -> None:
+    told = run("demo", "--destination", "pinecone")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "pinecone: nothing was written, everything is up to date" in told.stdout
+    assert told.stdout.count("query_namespaces(") == 3
+    assert "status -c" not in told.stdout
     assert left_behind(passable_path) == []
