@@ -12,6 +12,7 @@ import orjson
 from connector import DenseVector, SparseVector
 
 __all__ = [
+    "Body",
     "EncodedRecord",
     "Envelope",
     "delete_envelope",
@@ -25,6 +26,8 @@ __all__ = [
 
 _NUMBER_BYTES: Final = 4
 _ELEMENT_BYTES: Final = 8
+_SENT_AT_ONCE: Final = 16
+"""Records that are given to the socket together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,31 @@ class Envelope:
     after: bytes
     most: int
 
-    def body(self, records: Sequence[EncodedRecord]) -> bytes:
+    def body(self, records: Sequence[EncodedRecord]) -> Body:
         """The whole request."""
-        return b"".join((self.before, b",".join([record.body for record in records]), self.after))
+        return Body(self, records)
+
+
+class Body:
+    """What a request sends, as bytes of known length that are put together only while they are sent.
+
+    (Whole bodies, and the copies that sending them makes, took 40 MB of a sync's memory.)
+    """
+
+    def __init__(self, envelope: Envelope, records: Sequence[EncodedRecord]) -> None:
+        self._envelope = envelope
+        self._records = records
+
+    def __len__(self) -> int:
+        around = len(self._envelope.before) + len(self._envelope.after)
+        return around + sum(len(record.body) for record in self._records) + max(0, len(self._records) - 1)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._envelope.before
+        for start in range(0, len(self._records), _SENT_AT_ONCE):
+            some = b",".join([record.body for record in self._records[start : start + _SENT_AT_ONCE]])
+            yield b"," + some if start else some
+        yield self._envelope.after
 
 
 def upsert_envelope(namespace: str, most: int) -> Envelope:

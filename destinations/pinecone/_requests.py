@@ -17,6 +17,7 @@ import httpx
 from connector import ConfigurationError, DestinationError, RetryableError
 from connector.http import Answer, check_base_url
 
+from ._bodies import Body
 from ._errors import KEY_SETTING, connection_failure, translated
 from ._limits import WriterLimits
 from ._requests_verdict import Verdict, Write, judge
@@ -60,7 +61,7 @@ class Requests:
                 trust_env=url.startswith("https:"),
             )
 
-    def post(self, write: Write, body: bytes, records: int) -> Verdict:
+    def post(self, write: Write, body: Body, records: int) -> Verdict:
         """Send one request that holds so many records, once, and read its whole answer.
 
         Raises `RetryableError` when there is no answer in time or it may be another one later, `CredentialsError` for a
@@ -72,9 +73,10 @@ class Requests:
         """Close every connection. Safe to call twice."""
         self._client.close()
 
-    def _exchange(self, path: str, body: bytes, what: str) -> Answer:
+    def _exchange(self, path: str, body: Body, what: str) -> Answer:
         try:
-            with self._client.stream("POST", path, content=body) as response:
+            length = {"Content-Length": str(len(body))}
+            with self._client.stream("POST", path, content=iter(body), headers=length) as response:
                 return Answer(response.status_code, response.headers, self._read(response, what))
         except _LIBRARY_FAILURES as error:
             failure = connection_failure(error, what, self._key)

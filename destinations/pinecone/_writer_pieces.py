@@ -11,7 +11,7 @@ from tenacity.nap import sleep_using_event
 
 from connector import RetryableError
 
-from ._bodies import EncodedRecord
+from ._bodies import Body, EncodedRecord
 from ._limits import RequestSize, WriterLimits
 from ._requests import Requests
 from ._requests_verdict import Accepted, Oversized, Verdict, Write
@@ -82,7 +82,7 @@ class PieceSender:
         self._given_up.set()
         self._throttle.wake()
 
-    def _answered(self, body: bytes, records: int) -> Verdict:
+    def _answered(self, body: Body, records: int) -> Verdict:
         tries = count(1)
 
         def attempt() -> Verdict:
@@ -98,7 +98,7 @@ class PieceSender:
             failure = RetryableError(f"{error}; tried {self._limits.attempts} times", after=error.after)
         raise failure
 
-    def _attempt(self, turn: Turn, body: bytes, records: int) -> Verdict:
+    def _attempt(self, turn: Turn, body: Body, records: int) -> Verdict:
         try:
             verdict = self._requests.post(self._write, body, records)
         except RetryableError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from connector import SparseVector
 from destinations.pinecone._bodies import (
+    Body,
     EncodedRecord,
     delete_envelope,
     encode_id,
@@ -74,15 +76,22 @@ def test_a_record_is_billed_by_float32_size(
     assert encode_record("a", vector, given_sparse, metadata).units_bytes == size
 
 
+def read(body: Body) -> Any:
+    """What the store reads, once it is sure that it was sent as much as it was told."""
+    sent = b"".join(body)
+    assert len(sent) == len(body)
+    return orjson.loads(sent)
+
+
 @given(TEXTS, TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=3))
 def test_every_kind_of_request_says_what_it_was_given(namespace: str, record_id: str, metadata: dict[str, str]) -> None:
     upserted = upsert_envelope(namespace, 9).body([encode_record(record_id, None, sparse({1: 1.0}), {})] * 2)
-    assert [one["id"] for one in orjson.loads(upserted)["vectors"]] == [record_id] * 2
-    assert orjson.loads(upserted)["namespace"] == namespace
+    assert [one["id"] for one in read(upserted)["vectors"]] == [record_id] * 2
+    assert read(upserted)["namespace"] == namespace
     deleted = delete_envelope(namespace, 9).body([encode_id(record_id), encode_id("b")])
-    assert orjson.loads(deleted) == {"ids": [record_id, "b"], "namespace": namespace}
+    assert read(deleted) == {"ids": [record_id, "b"], "namespace": namespace}
     updated = update_envelope(namespace).body([encode_update(record_id, metadata)])
-    assert orjson.loads(updated) == {"namespace": namespace, "id": record_id, "setMetadata": metadata}
+    assert read(updated) == {"namespace": namespace, "id": record_id, "setMetadata": metadata}
 
 
 @given(st.lists(st.integers(1, 60), max_size=60), st.integers(40, 120), st.integers(1, 9), TEXTS)
@@ -94,6 +103,7 @@ def test_requests_are_as_full_as_they_may_be_to_the_byte(
     pieces = list(fill(records, envelope, lambda: most_bytes))
     assert [record for piece in pieces for record in piece] == records
     for piece in pieces:
+        assert len(read(envelope.body(piece))["vectors"]) == len(piece)
         assert 1 <= len(piece) <= most
         assert len(piece) == 1 or len(envelope.body(piece)) <= most_bytes
     for piece, following in pairwise(pieces):
