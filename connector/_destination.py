@@ -6,10 +6,10 @@ blocking code: the engine calls each from one thread of its own, one call at a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Modality, Rejected, Vector
@@ -24,6 +24,7 @@ __all__ = [
     "Known",
     "LoadedAsset",
     "LoadedFeature",
+    "RecordHashes",
     "SearchAnswer",
     "SearchQuery",
     "Status",
@@ -122,6 +123,10 @@ class Counts:
         return self
 
 
+RecordHashes: TypeAlias = Mapping[tuple[Modality, str | None, Hashable], bytes]
+"""Hashes of rows and vectors, by modality, vector name (None for the row itself) and whatever names the feature."""
+
+
 @dataclass(slots=True)
 class Applied:
     """What one `apply` or `remove` changed: assets, features per modality, vectors per (modality, vector name).
@@ -134,6 +139,16 @@ class Applied:
     features: dict[Modality, Counts] = field(default_factory=dict)
     vectors: dict[tuple[Modality, str], Counts] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
+
+    def compare(self, before: RecordHashes, after: RecordHashes) -> None:
+        """Count features and vectors by their hashes before and after."""
+        for key in before.keys() | after.keys():
+            modality, vector_name, _ = key
+            if vector_name is None:
+                counts = self.features.setdefault(modality, Counts())
+            else:
+                counts = self.vectors.setdefault((modality, vector_name), Counts())
+            counts.compare(before.get(key), after.get(key))
 
     def set_aside(self, record: Rejected) -> None:
         """Name and count a record that was put into quarantine."""

@@ -12,12 +12,12 @@ import numpy as np
 from connector._destination import (
     Applied,
     Batch,
-    Counts,
     Delivery,
     IndexBuild,
     Known,
     LoadedAsset,
     LoadedFeature,
+    RecordHashes,
     SearchAnswer,
     SearchQuery,
     Status,
@@ -201,23 +201,13 @@ def _entry(asset: LoadedAsset, modalities: frozenset[Modality], old: Known | Non
 
 def _count(applied: Applied, old: LoadedAsset | None, new: LoadedAsset | None, modalities: frozenset[Modality]) -> None:
     applied.assets.compare(old.row_hash if old else None, new.row_hash if new else None)
-    before, after = _hashes(old, modalities), _hashes(new, modalities)
-    for key in before.keys() | after.keys():
-        modality, name, _ = key
-        if name is None:
-            counts = applied.features.setdefault(modality, Counts())
-        else:
-            counts = applied.vectors.setdefault((modality, name), Counts())
-        counts.compare(before.get(key), after.get(key))
+    applied.compare(_hashes(old, modalities), _hashes(new, modalities))
 
 
-def _hashes(
-    asset: LoadedAsset | None, modalities: frozenset[Modality]
-) -> dict[tuple[Modality, str | None, str], bytes]:
-    """By modality, vector name (None for the row itself) and feature id."""
+def _hashes(asset: LoadedAsset | None, modalities: frozenset[Modality]) -> RecordHashes:
     features = [feature for feature in asset.features if feature.modality in modalities] if asset else []
-    rows = {(f.modality, None, f.feature_id): f.row_hash for f in features}
-    return rows | {(f.modality, name, f.feature_id): h for f in features for name, h in f.vector_hashes.items()}
+    rows: RecordHashes = {(f.modality, None, f.feature_id): f.row_hash for f in features}
+    return {**rows, **{(f.modality, name, f.feature_id): h for f in features for name, h in f.vector_hashes.items()}}
 
 
 def _cosine_distance(one: DenseVector, other: DenseVector) -> float:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
 
-from connector import Applied, Counts, Modality
+from connector import Applied, Counts, RecordHashes
 
+from .._postgres import FeatureKey
 from ._manifest import Held, HeldFeature
 from ._wanted import Wanted
 
 __all__ = ["count_removed", "count_written"]
-
-_Key: TypeAlias = tuple[Modality, str | None, tuple[str, str]]
-"""Modality, vector name (None for the feature itself), and the feature's key."""
 
 
 def count_written(wanted: Wanted, held: Held, vector_of: Callable[[str], str]) -> Applied:
@@ -23,7 +20,7 @@ def count_written(wanted: Wanted, held: Held, vector_of: Callable[[str], str]) -
         applied.assets.compare(held.assets.get(asset.asset_id), asset.row_hash)
     before = {key: one for key, one in held.features.items() if one.modality in wanted.batch.modalities}
     after = {key: _like(one.as_held(), before.get(key)) for key, one in wanted.features.items()}
-    _count_features(applied, _digests(before, vector_of), _digests(after, vector_of))
+    applied.compare(_digests(before, vector_of), _digests(after, vector_of))
     for record in (*wanted.rejected, *(r for a in wanted.batch.assets for r in a.rejected), *wanted.batch.rejected):
         applied.set_aside(record)
     return applied
@@ -32,7 +29,7 @@ def count_written(wanted: Wanted, held: Held, vector_of: Callable[[str], str]) -
 def count_removed(held: Held, vector_of: Callable[[str], str]) -> Applied:
     """Counts of assets that were removed."""
     applied = Applied(assets=Counts(deleted=len(held.assets)))
-    _count_features(applied, _digests(held.features, vector_of), {})
+    applied.compare(_digests(held.features, vector_of), {})
     return applied
 
 
@@ -42,20 +39,11 @@ def _like(after: HeldFeature, before: HeldFeature | None) -> HeldFeature:
     return after.without_row_hash() if same else after
 
 
-def _digests(features: Mapping[tuple[str, str], HeldFeature], vector_of: Callable[[str], str]) -> dict[_Key, bytes]:
-    rows: dict[_Key, bytes] = {(one.modality, None, key): one.row_hash or b"" for key, one in features.items()}
-    return rows | {
+def _digests(features: Mapping[FeatureKey, HeldFeature], vector_of: Callable[[str], str]) -> RecordHashes:
+    rows: RecordHashes = {(one.modality, None, key): one.row_hash or b"" for key, one in features.items()}
+    records: RecordHashes = {
         (one.modality, vector_of(index), key): digest
         for key, one in features.items()
         for index, digest in one.records.items()
     }
-
-
-def _count_features(applied: Applied, before: Mapping[_Key, bytes], after: Mapping[_Key, bytes]) -> None:
-    for key in before.keys() | after.keys():
-        modality, name, _ = key
-        if name is None:
-            counts = applied.features.setdefault(modality, Counts())
-        else:
-            counts = applied.vectors.setdefault((modality, name), Counts())
-        counts.compare(before.get(key), after.get(key))
+    return {**rows, **records}
