@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Modality, Rejected, Vector
+from connector._records import MODALITIES, Modality, Reason, Rejected, Vector
 
 __all__ = [
     "Applied",
@@ -24,6 +24,7 @@ __all__ = [
     "Known",
     "LoadedAsset",
     "LoadedFeature",
+    "Quarantined",
     "RecordHashes",
     "SearchAnswer",
     "SearchQuery",
@@ -309,3 +310,22 @@ class StoredAssets(Protocol):
     def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
         """These assets with all their features and vectors, as they would be applied, streamed. Vectors (and their
         hashes) are as they are stored, which may be less precise than the source had them."""
+
+
+@runtime_checkable
+class Quarantined(Protocol):
+    """What a destination also provides so that its quarantine can be read and worked off. `prepare` is not needed."""
+
+    def rejected(self, collection: str | None = None) -> Iterable[tuple[str, Rejected, datetime]]:
+        """The collection, the record and when it was written, for every record in quarantine of one collection or of
+        all, streamed; sorted by collection, asset and feature. Times are aware."""
+
+    def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None = None) -> int:
+        """Drop the records of these assets, all or those of one reason; how many there were. Nothing else changes: an
+        asset that the ledger has is not read again before it changes."""
+
+    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+        """Let the next sync read these assets as if they had changed; how many of them the ledger had.
+
+        Only assets with a record in quarantine are meant. The records stay until they have been read: they are what
+        still names an asset that is gone at the source by then."""

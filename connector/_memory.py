@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from operator import itemgetter
 
 import numpy as np
@@ -25,7 +26,7 @@ from connector._destination import (
 )
 from connector._errors import DestinationError
 from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Rejected
+from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
 from connector._source import Usage
 
 __all__ = ["MemoryDestination", "MemorySource"]
@@ -73,6 +74,7 @@ class MemoryDestination:
         self.assets: dict[str, dict[str, LoadedAsset]] = {}
         self.ledger: dict[str, dict[str, Known]] = {}
         self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
+        self._written_at: dict[tuple[str, Rejected], datetime] = {}
 
     @property
     def name(self) -> str:
@@ -129,6 +131,26 @@ class MemoryDestination:
         """How many records of a collection are in quarantine."""
         return len(self.quarantine.get(collection, {}))
 
+    def rejected(self, collection: str | None = None) -> Iterable[tuple[str, Rejected, datetime]]:
+        """Every record in quarantine, sorted; a record that is set aside again keeps its time."""
+        named = self.quarantine if collection is None else [collection]
+        for name in sorted(named):
+            for _, record in sorted(self.quarantine.get(name, {}).items()):
+                yield name, record, self._written_at[name, record]
+
+    def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None = None) -> int:
+        """Drop records, and nothing else."""
+        meant, held = set(asset_ids), self.quarantine.get(collection, {})
+        gone = [key for key, record in held.items() if key[0] in meant and reason in (None, record.reason)]
+        for key in gone:
+            del held[key]
+        return len(gone)
+
+    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+        """Forget the ledger's entries of these assets."""
+        ledger = self.ledger.get(collection, {})
+        return sum(ledger.pop(asset_id, None) is not None for asset_id in set(asset_ids))
+
     def stored_collections(self) -> Sequence[str]:
         """Those with an asset in the ledger, sorted."""
         return sorted(collection for collection, ledger in self.ledger.items() if ledger)
@@ -174,6 +196,7 @@ class MemoryDestination:
             del quarantine[key]
         for record in (*batch.rejected, *(record for asset in batch.assets for record in asset.rejected)):
             quarantine[record.asset_id, record.feature_id] = record
+            self._written_at.setdefault((batch.collection, record), datetime.now(UTC))
             applied.set_aside(record)
 
     def _as_stored(self, collection: str, asset: LoadedAsset) -> LoadedAsset:

@@ -6,7 +6,7 @@ from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, WantedRows, diff_table
 from ._errors import translate, translated
 from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
-from ._quarantine import count_rejected, replace_rejected
+from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table
 from ._url import parse_url
@@ -26,6 +26,7 @@ __all__ = [
     "create_missing",
     "delete_assets",
     "delete_keys",
+    "delete_rejected",
     "diff_table",
     "driver_of",
     "held_asset_ids",
@@ -38,6 +39,7 @@ __all__ = [
     "of_assets",
     "parse_url",
     "quarantine_table",
+    "read_rejected",
     "recorded_features",
     "replace_rejected",
     "send",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, collate, delete, func, insert, or_, select
 
-from connector import MODALITIES, Batch, Rejected
+from connector import MODALITIES, Batch, Reason, Rejected
 
 from ._tables import of_assets
 
-__all__ = ["count_rejected", "replace_rejected"]
+__all__ = ["count_rejected", "delete_rejected", "read_rejected", "replace_rejected"]
 
 _COLUMNS: Final = ("collection", "asset_id", "feature_id", "modality", "reason", "detail")
 
+_ROWS_AT_ONCE: Final = 1_000
 _MAX_LENGTH: Final = 1_000
 """Ids and details are kept to recognise a record by, and may be anything: a bad id is one of the reasons."""
 
@@ -40,6 +42,31 @@ def count_rejected(connection: Connection, quarantine: Table, collection: str | 
     if collection is not None:
         statement = statement.where(quarantine.c.collection == collection)
     return connection.execute(statement).scalar_one()
+
+
+def read_rejected(
+    connection: Connection, quarantine: Table, collection: str | None = None
+) -> Iterator[tuple[str, Rejected, datetime]]:
+    """Records of one collection or of all, each with its collection and when it was written, from a server-side
+    cursor; sorted by collection, asset and feature, byte by byte."""
+    columns = [quarantine.c[name] for name in (*_COLUMNS, "seen_at")]
+    statement = select(*columns).order_by(*(collate(column, "C") for column in columns[: len(_COLUMNS)]))
+    if collection is not None:
+        statement = statement.where(quarantine.c.collection == collection)
+    for name, asset_id, feature_id, modality, reason, detail, seen_at in connection.execution_options(
+        yield_per=_ROWS_AT_ONCE
+    ).execute(statement):
+        yield name, Rejected(asset_id, Reason(reason), detail, feature_id, modality), seen_at
+
+
+def delete_rejected(
+    connection: Connection, quarantine: Table, collection: str, asset_ids: Sequence[str], reason: Reason | None
+) -> int:
+    """Delete the records of some assets, all or those of one reason; how many there were."""
+    statement = delete(quarantine).where(of_assets(quarantine, collection, asset_ids))
+    if reason is not None:
+        statement = statement.where(quarantine.c.reason == reason.value)
+    return connection.execute(statement).rowcount
 
 
 def _of_batch(quarantine: Table, batch: Batch) -> ColumnElement[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from connector import (
@@ -13,13 +14,24 @@ from connector import (
     IndexBuild,
     Known,
     LoadedAsset,
+    Reason,
+    Rejected,
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
     Status,
 )
 
-from .._postgres import PostgresServer, count_rejected, driver_of, held_asset_ids, known_assets
+from .._postgres import (
+    PostgresServer,
+    count_rejected,
+    delete_assets,
+    delete_rejected,
+    driver_of,
+    held_asset_ids,
+    known_assets,
+    read_rejected,
+)
 from ._database import VectorDatabase
 from ._indexes import build_due_indexes
 from ._rows import batch_rows, first_layouts
@@ -33,7 +45,8 @@ __all__ = ["PgvectorDestination"]
 
 
 class PgvectorDestination:
-    """One schema of one Postgres. Implements `connector.Destination` and `connector.StoredAssets`.
+    """One schema of one Postgres. Implements `connector.Destination`, `connector.StoredAssets` and
+    `connector.Quarantined`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -116,6 +129,24 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             return count_rejected(connection, schema.tables.quarantine, collection)
+
+    def rejected(self, collection: str | None = None) -> Iterator[tuple[str, Rejected, datetime]]:
+        """Every record in quarantine, of one collection or of all, streamed."""
+        schema = self._loaded()
+        with self._server.translated(), schema.database.transaction() as connection:
+            yield from read_rejected(connection, schema.tables.quarantine, collection)
+
+    def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None = None) -> int:
+        """Drop records of these assets, and nothing else."""
+        schema = self._loaded()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return delete_rejected(connection, schema.tables.quarantine, collection, asset_ids, reason)
+
+    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+        """Forget the ledger's entries of these assets; their rows stay until they have been read."""
+        schema = self._loaded()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return delete_assets(connection, schema.tables.ledger, collection, asset_ids)
 
     def stored_collections(self) -> Sequence[str]:
         """The collections that the schema holds assets of."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from connector import (
     Applied,
@@ -17,6 +18,8 @@ from connector import (
     DestinationError,
     IndexBuild,
     Known,
+    Reason,
+    Rejected,
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
@@ -40,7 +43,8 @@ __all__ = ["PineconeDestination"]
 
 
 class PineconeDestination:
-    """The indexes of one sync in one Pinecone project. Implements `connector.Destination`.
+    """The indexes of one sync in one Pinecone project. Implements `connector.Destination` and
+    `connector.Quarantined`.
 
     Args:
         project: which project, and how it is written.
@@ -117,6 +121,21 @@ class PineconeDestination:
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
         return self._manifest.quarantined(collection)
+
+    def rejected(self, collection: str | None = None) -> Iterator[tuple[str, Rejected, datetime]]:
+        """Every record in quarantine, of one collection or of all, streamed."""
+        self._check_synced()
+        return self._manifest.rejected(collection)
+
+    def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None = None) -> int:
+        """Drop records of these assets from the manifest; nothing is asked of Pinecone."""
+        self._check_synced()
+        return self._manifest.forget_rejected(collection, asset_ids, reason)
+
+    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+        """Forget the manifest's ledger entries of these assets; their records stay until they have been read."""
+        self._check_synced()
+        return self._manifest.read_again(collection, asset_ids)
 
     def status(self) -> Status:
         """What is in Pinecone, as the manifest says."""

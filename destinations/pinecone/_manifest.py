@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select
 
-from connector import Batch, Known, Modality, Rejected
+from connector import Batch, Known, Modality, Reason, Rejected
 
 from .._postgres import (
     Database,
@@ -23,8 +24,10 @@ from .._postgres import (
     count_rejected,
     create_missing,
     delete_assets,
+    delete_rejected,
     held_asset_ids,
     lock_ddl,
+    read_rejected,
     replace_rejected,
 )
 from ._manifest_counts import read_counts
@@ -187,6 +190,21 @@ class Manifest:
         """How many records of a collection are in quarantine."""
         with self._transaction() as connection:
             return count_rejected(connection, self._tables.quarantine, collection)
+
+    def rejected(self, collection: str | None) -> Iterator[tuple[str, Rejected, datetime]]:
+        """Every record in quarantine, of one collection or of all, streamed."""
+        with self._transaction() as connection:
+            yield from read_rejected(connection, self._tables.quarantine, collection)
+
+    def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None) -> int:
+        """Drop the records of these assets, all or those of one reason; how many there were."""
+        with self._transaction() as connection:
+            return delete_rejected(connection, self._tables.quarantine, collection, asset_ids, reason)
+
+    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+        """Forget the ledger's entries of these assets, so that the next sync reads them; how many there were."""
+        with self._transaction() as connection:
+            return delete_assets(connection, self._tables.ledger, collection, asset_ids)
 
     def indexes(self) -> Mapping[str, IndexRow]:
         """Every index, by name."""

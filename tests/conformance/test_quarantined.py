@@ -1,0 +1,223 @@
+"""Whoever shows its quarantine tells all of it, drops what it is told to, and has assets read again; the destination in
+memory is the model."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector import (
+    Batch,
+    Destination,
+    DestinationError,
+    MemoryDestination,
+    Modality,
+    Quarantined,
+    Reason,
+    Rejected,
+    SchemaMapping,
+)
+from connector.sandbox import Sandbox, SandboxSettings, running_sandbox
+from destinations import PgvectorDestination
+
+from ..builders import asset, batch, feature
+from ..pinecone import forget_budgets, pinecone_destination
+
+
+class Holder(Destination, Quarantined, Protocol):
+    """A destination that shows its quarantine."""
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    forget_budgets()
+    with running_sandbox(SandboxSettings()) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "pgvector", "pinecone"])
+def make(
+    request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox
+) -> Iterator[Callable[[], tuple[Holder, Callable[[], Holder]]]]:
+    """Makes destinations of one kind, each empty, with a way to open it once more, not prepared."""
+    with ExitStack() as opened:
+
+        def made() -> tuple[Holder, Callable[[], Holder]]:
+            schema, memory = f"t_{uuid.uuid4().hex[:12]}", MemoryDestination()
+
+            def again() -> Holder:
+                holder: Holder = memory
+                if request.param == "pgvector":
+                    holder = PgvectorDestination(schema, postgres_url)
+                elif request.param == "pinecone":
+                    holder = pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-"))
+                opened.callback(holder.close)
+                return holder
+
+            first = again()
+            first.prepare(SchemaMapping())
+            return first, again
+
+        yield made
+
+
+@pytest.fixture
+def holder(make: Callable[[], tuple[Holder, Callable[[], Holder]]]) -> Holder:
+    """One of each kind, empty and prepared."""
+    return make()[0]
+
+
+def refused(asset_id: str, feature_id: str, reason: Reason = Reason.REFUSED) -> Rejected:
+    return Rejected(asset_id, reason, "too long", feature_id, "video")
+
+
+def told(holder: Quarantined, collection: str | None = None) -> list[tuple[str, Rejected]]:
+    return [(name, record) for name, record, _ in holder.rejected(collection)]
+
+
+def test_it_is_one(holder: Holder) -> None:
+    assert isinstance(holder, Quarantined)
+
+
+def test_an_empty_one_tells_nothing(holder: Holder) -> None:
+    assert told(holder) == []
+    assert holder.forget_rejected("ads", ["a"]) == 0
+    assert holder.read_again("ads", ["a"]) == 0
+
+
+def test_every_record_is_told_in_order_with_its_time(holder: Holder) -> None:
+    before = datetime.now(UTC)
+    records = [refused("a", "é"), refused("a", "f"), refused("a", "Z")]
+    whole = Rejected("B", Reason.UNREADABLE, "500 “later”")
+    holder.apply(batch(asset("a", feature("g"), rejected=records), rejected=[whole]))
+    holder.apply(batch(asset("c", rejected=[refused("c", "h")]), collection="Films"))
+    found = list(holder.rejected())
+    assert [(name, record) for name, record, _ in found] == [
+        ("Films", refused("c", "h")),
+        ("ads", whole),
+        *[("ads", record) for record in reversed(records)],
+    ]
+    assert all((seen - before).total_seconds() > -1 for _, _, seen in found)
+    assert told(holder, "Films") == [("Films", refused("c", "h"))]
+    assert told(holder, "other") == []
+
+
+def test_a_record_that_is_set_aside_again_keeps_its_time(holder: Holder) -> None:
+    same = batch(asset("a", rejected=[refused("a", "f")]))
+    holder.apply(same)
+    first = list(holder.rejected())
+    holder.apply(same)
+    assert list(holder.rejected()) == first
+
+
+def test_dropping_drops_the_records_of_these_assets_and_nothing_else(holder: Holder) -> None:
+    holder.apply(
+        batch(
+            *(asset(name, feature("g"), rejected=[refused(name, "f")]) for name in "abc"),
+            rejected=[Rejected("d", Reason.UNREADABLE, "500")],
+        )
+    )
+    holder.apply(batch(asset("a", rejected=[refused("a", "f")]), collection="films"))
+    assert holder.forget_rejected("ads", ["a", "b", "d", "never there"]) == 3
+    assert told(holder) == [("ads", refused("c", "f")), ("films", refused("a", "f"))]
+    assert set(holder.known("ads", ["a", "b", "c"])) == {"a", "b", "c"}
+    assert sorted(holder.asset_ids("ads")) == ["a", "b", "c"]
+
+
+def test_one_reason_alone_can_be_dropped(holder: Holder) -> None:
+    holder.apply(batch(asset("a", rejected=[refused("a", "f"), refused("a", "g", Reason.DIMENSION)])))
+    assert holder.forget_rejected("ads", ["a"], Reason.DIMENSION) == 1
+    assert told(holder) == [("ads", refused("a", "f"))]
+
+
+def test_an_asset_that_is_to_be_read_again_stays_as_it_is_until_it_was(holder: Holder) -> None:
+    whole = asset("a", feature("g"), rejected=[refused("a", "f")])
+    holder.apply(batch(whole, asset("b", feature("g"))))
+    assert holder.read_again("ads", ["a", "never there"]) == 1
+    assert set(holder.known("ads", ["a", "b"])) == {"b"}
+    assert sorted(holder.asset_ids("ads")) == ["a", "b"]
+    assert told(holder) == [("ads", refused("a", "f"))]
+    applied = holder.apply(batch(asset("a", feature("g"), feature("f"))))
+    assert (applied.features[Modality.VIDEO].inserted, applied.features[Modality.VIDEO].unchanged) == (1, 1)
+    assert told(holder) == []
+
+
+def test_one_that_is_gone_when_it_should_have_been_read_again_is_removed_whole(holder: Holder) -> None:
+    holder.apply(batch(asset("a", feature("g"), rejected=[refused("a", "f")])))
+    holder.read_again("ads", ["a"])
+    removed = holder.remove("ads", list(holder.asset_ids("ads")))
+    assert removed.features[Modality.VIDEO].deleted == 1
+    assert (told(holder), list(holder.asset_ids("ads"))) == ([], [])
+
+
+def test_it_is_told_and_worked_off_without_being_prepared(
+    make: Callable[[], tuple[Holder, Callable[[], Holder]]],
+) -> None:
+    first, again = make()
+    first.apply(batch(asset("a", rejected=[refused("a", "f")])))
+    with closing(again()) as other:
+        assert told(other) == [("ads", refused("a", "f"))]
+        assert other.read_again("ads", ["a"]) == 1
+        assert other.forget_rejected("ads", ["a"]) == 1
+
+
+def test_more_records_than_are_fetched_at_once_are_all_told(holder: Holder) -> None:
+    holder.apply(batch(rejected=[Rejected(f"{number:05}", Reason.UNREADABLE, "500") for number in range(2_500)]))
+    stream = iter(holder.rejected("ads"))
+    assert next(stream)[1].asset_id == "00000"
+    assert sum(1 for _ in stream) == 2_499
+
+
+@pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
+def test_one_that_was_never_synced_into_says_so(kind: str, postgres_url: str, schema: str, sandbox: Sandbox) -> None:
+    holder: Holder = PgvectorDestination(schema, postgres_url)
+    if kind == "pinecone":
+        holder = pinecone_destination(sandbox, postgres_url, schema)
+    with closing(holder), pytest.raises(DestinationError, match="run `vectorferry sync` first"):
+        list(holder.rejected())
+
+
+NAMES = st.sampled_from(["a", "b", "é"])
+RECORDS = st.builds(refused, st.just(""), st.sampled_from(["f", "F", "é"]), st.sampled_from(list(Reason)[:3]))
+ASSETS = st.builds(
+    lambda name, records: asset(name, rejected=[refused(name, each.feature_id, each.reason) for each in records]),
+    NAMES,
+    st.lists(RECORDS, max_size=3, unique_by=lambda one: one.feature_id),
+)
+STEPS = st.one_of(
+    st.lists(ASSETS, max_size=3, unique_by=lambda one: one.asset_id).map(lambda assets: batch(*assets)),
+    st.tuples(st.sampled_from(["drop", "again", "remove"]), st.lists(NAMES, min_size=1, unique=True)),
+)
+
+
+def carry_out(holder: Holder, step: Batch | tuple[str, list[str]]) -> object:
+    if isinstance(step, Batch):
+        return sorted(map(str, holder.apply(step).rejected))
+    what, names = step
+    match what:
+        case "drop":
+            return holder.forget_rejected("ads", names, Reason.NOT_FINITE)
+        case "again":
+            return holder.read_again("ads", names)
+    return holder.remove("ads", names).assets
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=1, max_size=6))
+def test_any_history_leaves_what_it_leaves_in_memory(
+    make: Callable[[], tuple[Holder, Callable[[], Holder]]], steps: list[Batch | tuple[str, list[str]]]
+) -> None:
+    model = MemoryDestination()
+    holder, _ = make()
+    with closing(holder):
+        for step in steps:
+            assert carry_out(holder, step) == carry_out(model, step)
+        assert told(holder) == told(model)
+        assert sorted(holder.asset_ids("ads")) == sorted(model.asset_ids("ads"))
