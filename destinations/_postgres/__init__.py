@@ -4,7 +4,7 @@ from ._copy import upsert_rows
 from ._database import Database, driver_of
 from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, WantedRows, diff_table
-from ._errors import translate, translated
+from ._errors import refusal, translate, translated
 from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
 from ._server import PostgresServer
@@ -41,6 +41,7 @@ __all__ = [
     "quarantine_table",
     "read_rejected",
     "recorded_features",
+    "refusal",
     "replace_rejected",
     "send",
     "translate",

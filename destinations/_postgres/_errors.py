@@ -11,7 +11,7 @@ import sqlalchemy.exc
 
 from connector import DestinationError, RetryableError, VectorferryError
 
-__all__ = ["translate", "translated"]
+__all__ = ["refusal", "translate", "translated"]
 
 _RETRYABLE_STATES: Final = frozenset(
     {
@@ -25,6 +25,14 @@ _RETRYABLE_STATES: Final = frozenset(
         "57P03",  # cannot_connect_now
     }
 )
+_REFUSING_STATES: Final = frozenset(
+    {
+        "54000",  # program_limit_exceeded: an index entry or a tsvector that is too large
+        "54001",  # statement_too_complex: JSON that is nested too deeply
+        "P0001",  # raise_exception, in a trigger
+    }
+)
+_REFUSING_CLASSES: Final = ("22", "23")  # data exception, integrity constraint violation
 _FIXES: Final = {
     "42501": "A sync needs: GRANT CREATE, TEMPORARY ON DATABASE … TO …; and to own the schema, if it is there already.",
     "53100": "The server's disk is full. Free space and run again; nothing of the last batch was kept.",
@@ -66,9 +74,20 @@ def translated(location: str, answered: Callable[[], bool] = lambda: False) -> I
         raise translate(error, location, answered()) from error
 
 
+def refusal(error: Exception) -> str | None:
+    """Postgres' words when it refused the values in a statement, and will again whoever sends them; else None."""
+    cause = _cause(error)
+    state: str = getattr(cause, "sqlstate", None) or ""
+    if state in _RETRYABLE_STATES:
+        return None
+    if state in _REFUSING_STATES or state.startswith(_REFUSING_CLASSES) or isinstance(cause, psycopg.DataError):
+        return _words(cause)
+    return None
+
+
 def translate(error: Exception, location: str, answered: bool = False) -> VectorferryError:
     """The error of ours that says what to do about a database error."""
-    cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None else error
+    cause = _cause(error)
     state, words = getattr(cause, "sqlstate", None), _words(cause)
     if state in _RETRYABLE_STATES or (state or "").startswith("08"):
         return RetryableError(f"Postgres at {location}: {words}")
@@ -82,6 +101,11 @@ def _no_connection(location: str, words: str, answered: bool) -> VectorferryErro
     fix = next((fix for part, fix in _CONNECTION_FIXES.items() if part in words), _UNREACHABLE)
     message = f"cannot connect to Postgres at {location}: {words}\n{fix}"
     return RetryableError(message, after=_SECONDS_TO_RESTART) if answered else DestinationError(message)
+
+
+def _cause(error: Exception) -> BaseException:
+    """What the driver raised."""
+    return error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None else error
 
 
 def _words(error: BaseException) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from connector import (
     Applied,
@@ -32,6 +35,7 @@ from .._postgres import (
     known_assets,
     read_rejected,
 )
+from ._bisect import write_around
 from ._database import VectorDatabase
 from ._indexes import build_due_indexes
 from ._rows import batch_rows, first_layouts
@@ -94,13 +98,12 @@ class PgvectorDestination:
             return known_assets(connection, schema.tables.ledger, collection, asset_ids)
 
     def apply(self, batch: Batch) -> Applied:
-        """Write one batch in one transaction; tables for new named vectors are made before it."""
+        """Write one batch in one transaction; tables for new named vectors are made before it. A record that Postgres
+        refuses is set aside, and so are those that do not fit their tables."""
         schema = self._prepared()
         with self._server.translated():
             schema.ensure_vectors(first_layouts(batch, schema.mapping))
-            rows = batch_rows(batch, schema.catalogue, schema.mapping)
-            with schema.database.transaction() as connection:
-                return write_batch(connection, schema, batch, rows)
+            return write_around(schema.database.transaction, partial(_write, schema), batch)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the ledger or the quarantine, streamed."""
@@ -198,3 +201,7 @@ class PgvectorDestination:
                 )
             schema.load()
         return schema
+
+
+def _write(schema: SyncSchema, connection: Connection, batch: Batch) -> Applied:
+    return write_batch(connection, schema, batch, batch_rows(batch, schema.catalogue, schema.mapping))
