@@ -20,7 +20,7 @@ from connector._destination import (
     TableStatus,
     Visibility,
 )
-from connector._engine import Progress, refill, run_refill, run_sync, sync
+from connector._engine import Progress, plan, refill, run_plan, run_refill, run_sync, sync
 from connector._errors import (
     ConfigurationError,
     CredentialsError,
@@ -37,6 +37,8 @@ from connector._json import canonical_json, parse_json
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
+from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan, ReadEstimate, WriteEstimate
+from connector._planned import Averages, CountedReads, Plannable, Planned, PlannedIndex
 from connector._records import (
     MODALITIES,
     Asset,
@@ -62,18 +64,23 @@ __all__ = [
     "Applied",
     "Asset",
     "AssetState",
+    "Averages",
     "Batch",
     "BatchLimits",
+    "CollectionPlan",
     "CollectionSummary",
     "ColumnMapping",
     "ConfigurationError",
+    "CountedReads",
     "Counts",
     "CredentialsError",
     "DeleteGuard",
+    "DeletePlan",
     "Delivery",
     "DenseVector",
     "Destination",
     "DestinationError",
+    "DestinationPlan",
     "DestinationSettings",
     "DestinationSummary",
     "Feature",
@@ -89,9 +96,14 @@ __all__ = [
     "Metric",
     "Modality",
     "ModalityMapping",
+    "Plan",
+    "Plannable",
+    "Planned",
+    "PlannedIndex",
     "Progress",
     "QuarantineError",
     "Quarantined",
+    "ReadEstimate",
     "Reason",
     "RecordHashes",
     "Rejected",
@@ -116,15 +128,18 @@ __all__ = [
     "VectorMapping",
     "VectorferryError",
     "Visibility",
+    "WriteEstimate",
     "canonical_json",
     "destination_settings",
     "list_collections",
     "load_settings",
     "parse_json",
     "parse_settings",
+    "plan",
     "refill",
     "resolve",
     "resolve_part",
+    "run_plan",
     "run_refill",
     "run_sync",
     "source_settings",

@@ -26,8 +26,10 @@ from connector._destination import (
 )
 from connector._errors import DestinationError
 from connector._mapping import SchemaMapping
+from connector._planned import Averages, Planned
 from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
 from connector._source import Usage
+from connector._vectors import vector_bytes
 
 __all__ = ["MemoryDestination", "MemorySource"]
 
@@ -61,6 +63,10 @@ class MemorySource:
             self._usage.requests += 1
             if asset := self.assets[collection].get(listing.asset_id):
                 yield asset
+
+    def requests_to_read(self, assets: int, features: int) -> int:  # noqa: ARG002
+        """One for each asset."""
+        return assets
 
     async def aclose(self) -> None:
         """Nothing to release."""
@@ -162,6 +168,10 @@ class MemoryDestination:
             if asset_id in assets:
                 yield self._as_stored(collection, assets[asset_id])
 
+    def planned(self, mapping: SchemaMapping) -> Planned:  # noqa: ARG002
+        """Nothing has to be made for any mapping."""
+        return Planned(self.known, self.asset_ids, averages=_averages(self.assets))
+
     def status(self) -> Status:
         """Counted now."""
         assets = {collection: len(held) for collection, held in self.assets.items()}
@@ -220,6 +230,16 @@ class MemoryDestination:
 def _entry(asset: LoadedAsset, modalities: frozenset[Modality], old: Known | None) -> Known:
     still = old.modalities if old and old.fingerprint == asset.fingerprint else frozenset()
     return Known(asset.fingerprint, modalities | still, Counter(feature.modality for feature in asset.features))
+
+
+def _averages(held: Mapping[str, Mapping[str, LoadedAsset]]) -> Averages | None:
+    assets = [asset for by_id in held.values() for asset in by_id.values()]
+    features = [feature for asset in assets for feature in asset.features]
+    if not features:
+        return None
+    vectors = [vector for feature in features for vector in feature.vectors.values()]
+    size = sum(map(vector_bytes, vectors))
+    return Averages(len(features) / len(assets), 1 + len(vectors) / len(features), size / len(features))
 
 
 def _count(applied: Applied, old: LoadedAsset | None, new: LoadedAsset | None, modalities: frozenset[Modality]) -> None:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from connector._errors import GuardRefusedError
 from connector._settings import DeleteGuard
 
-__all__ = ["check_deletes"]
+__all__ = ["check_deletes", "refusal"]
 
 
 def check_deletes(guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source") -> None:
@@ -17,16 +17,22 @@ def check_deletes(guard: DeleteGuard, held: int, missing: int, listed: int, list
     `listed` is how many assets a complete scan of `lister` saw. Exactly `guard.max_share` of the held assets may go;
     an empty listing and the loss of everything are allowed only by a `max_share` of 1.
     """
+    if why := refusal(guard, held, missing, listed, lister):
+        raise GuardRefusedError(f"nothing was deleted: {why}")
+
+
+def refusal(guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source") -> str | None:
+    """Why `check_deletes` would refuse, and what allows it; None when it would not."""
     may_go = _exact(guard.max_share) * held
     if missing <= may_go:
-        return
+        return None
     # A share of few assets would have to be worked out by hand, so the advice there is the one that always works.
     less_than_one = 0 < may_go < 1
     share = 1 if less_than_one else math.ceil(100 * Fraction(missing, held)) / 100
     allowed = f"{guard.max_share:.0%} may" + (f", which is less than one of {held}" if less_than_one else "")
     seen = f"{lister} listed {listed} assets" if listed else f"{lister} listed no asset at all"
-    raise GuardRefusedError(
-        f"nothing was deleted: {seen}, so {missing} of {held} assets would go, and at most {allowed}. "
+    return (
+        f"{seen}, so {missing} of {held} assets would go, and at most {allowed}. "
         f"If they are really gone, allow it once with --allow-deletes {share:g}, or set deletes.max_share."
     )
 

@@ -70,6 +70,10 @@ class MixpeekSource:
                     await failures.note(result)
                     yield result
 
+    def requests_to_read(self, assets: int, features: int) -> int:
+        """One for each asset, and one for each feature with its vectors."""
+        return assets + features
+
     async def aclose(self) -> None:
         """Release connections."""
         await self._api.aclose()

@@ -43,6 +43,10 @@ class SandboxSource:
             async for asset in pulled:
                 yield asset
 
+    def requests_to_read(self, assets: int, features: int) -> int:
+        """One for each asset, and one for each feature with its vectors."""
+        return assets + features
+
     async def aclose(self) -> None:
         """Stop the sandbox. Safe to call twice."""
         await self._stack.aclose()

@@ -1,0 +1,167 @@
+"""What a sync would do: a sync that reads no asset and writes nothing, and estimates made of what it counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from os import environ as process_environ
+
+from connector._config import resolve
+from connector._destination import Destination
+from connector._engine._guard import refusal
+from connector._engine._plan_dry import DryDestination, DrySource, PlannableDestination
+from connector._engine._plan_estimates import Rate, estimate_reads, estimate_writes, sum_up
+from connector._engine._progress import ProgressCallback
+from connector._engine._run import sync
+from connector._errors import ConfigurationError
+from connector._mapping import SchemaMapping
+from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan
+from connector._planned import Plannable
+from connector._settings import DeleteGuard, SyncSettings
+from connector._source import Source
+from connector._summary import CollectionSummary, DestinationSummary, Summary
+
+__all__ = ["plan", "run_plan"]
+
+
+async def plan(
+    source: Source,
+    destinations: Sequence[Destination],
+    *,
+    name: str,
+    mapping: SchemaMapping | None = None,
+    collections: Sequence[str] | None = None,
+    deletes: DeleteGuard | None = None,
+    rate: Rate | None = None,
+    progress: ProgressCallback | None = None,
+) -> Plan:
+    """What `sync` with these arguments would do. The source is listed; nothing is read and nothing is written.
+
+    A collection or destination that cannot be asked is named in the plan while others can. Raises what `sync` would
+    raise, and `ConfigurationError` for a destination that cannot be planned for.
+    """
+    dry = [DryDestination(_plannable(destination)) for destination in destinations]
+    reader = DrySource(source, dry)
+    summary = await sync(
+        reader,
+        dry,
+        name=name,
+        mapping=mapping,
+        collections=collections,
+        deletes=DeleteGuard(max_share=1),  # everything that is missing is counted, whatever the guard would say
+        progress=progress,
+    )
+    return _Plans(summary, reader, dry, deletes or DeleteGuard()).made(rate or Rate())
+
+
+def run_plan(
+    settings: SyncSettings,
+    *,
+    collections: Sequence[str] | None = None,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+) -> Plan:
+    """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
+
+    Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
+    """
+    resolved = resolve(settings, environ)
+    with ExitStack() as stack:
+        destinations: list[Destination] = []
+        for each in resolved.destinations:
+            destinations.append(each.open(resolved.name))
+            stack.callback(destinations[-1].close)
+        return asyncio.run(_opened(resolved, destinations, collections, progress))
+
+
+async def _opened(
+    settings: SyncSettings,
+    destinations: Sequence[Destination],
+    collections: Sequence[str] | None,
+    progress: ProgressCallback | None,
+) -> Plan:
+    source = settings.source.open()
+    try:
+        return await plan(
+            source,
+            destinations,
+            name=settings.name,
+            mapping=settings.modalities,
+            collections=collections,
+            deletes=settings.deletes,
+            rate=Rate.of(settings.source),
+            progress=progress,
+        )
+    finally:
+        await source.aclose()
+
+
+def _plannable(destination: Destination) -> PlannableDestination:
+    if not isinstance(destination, Plannable):
+        raise ConfigurationError(f"{destination.name}: this destination cannot say beforehand what a sync would do")
+    return destination
+
+
+@dataclass(frozen=True, slots=True)
+class _Plans:
+    """The parts of a plan, from the summary of the dry sync and from what its ends have counted."""
+
+    summary: Summary
+    source: DrySource
+    destinations: Sequence[DryDestination]
+    guard: DeleteGuard
+
+    def made(self, rate: Rate) -> Plan:
+        """All of it."""
+        collections = {name: self._collection(name, seen) for name, seen in self.summary.collections.items()}
+        destinations = {
+            each.name: self._destination(each, self.summary.destinations[each.name], collections)
+            for each in self.destinations
+        }
+        averages = [each.planned.averages for each in self.destinations]
+        reads = sum_up(map(self.source.reads, collections))
+        estimate = estimate_reads(self.source, self.summary.usage, reads, averages, rate)
+        return Plan(self.summary.sync, collections, destinations, estimate)
+
+    def _collection(self, name: str, seen: CollectionSummary) -> CollectionPlan:
+        reads = self.source.reads(name)
+        return CollectionPlan(
+            listed=seen.listed,
+            unchanged=seen.unchanged,
+            to_pull=seen.pulled,
+            new=reads.new,
+            changed=reads.changed,
+            pending=tuple(seen.pending),
+            failed=tuple(seen.failed),
+            pending_count=seen.pending_count,
+            failed_count=seen.failed_count,
+            complete=seen.complete,
+            deletes={each.name: self._deletes(each, name, seen) for each in self.destinations if seen.complete},
+            note=seen.note,
+            error=seen.error,
+        )
+
+    def _deletes(self, destination: DryDestination, name: str, seen: CollectionSummary) -> DeletePlan:
+        book = destination.book(name)
+        missing = len(book.gone)
+        return DeletePlan(book.held, missing, refusal(self.guard, book.held, missing, seen.listed))
+
+    def _destination(
+        self, destination: DryDestination, told: DestinationSummary, collections: Mapping[str, CollectionPlan]
+    ) -> DestinationPlan:
+        planned, assets = destination.planned, told.applied.assets
+        books = {name: destination.book(name) for name in collections}
+        features = sum(book.features for book in books.values())
+        return DestinationPlan(
+            new=assets.inserted,
+            changed=assets.updated,
+            unchanged=assets.unchanged,
+            deleted=sum(book.deleted for name, book in books.items() if not collections[name].refused),
+            writes=estimate_writes(assets.inserted, features, planned.averages),
+            statements=planned.statements,
+            indexes=planned.indexes,
+            notes=planned.notes,
+            error=told.error,
+        )

@@ -1,0 +1,213 @@
+"""A source that reads no asset and a destination that writes nothing: a sync between them decides as the real one."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, Protocol
+
+from connector._closing import closing
+from connector._destination import (
+    Applied,
+    Batch,
+    Delivery,
+    Destination,
+    IndexBuild,
+    Known,
+    SearchAnswer,
+    SearchQuery,
+    Status,
+)
+from connector._engine._checks import safe_id
+from connector._mapping import SchemaMapping
+from connector._planned import CountedReads, Plannable, Planned
+from connector._records import Asset, Listing
+from connector._seen import SeenIds
+from connector._source import Source, Usage
+
+__all__ = ["Book", "DryDestination", "DrySource", "PlannableDestination", "Reads"]
+
+LOOKED_UP_AT_ONCE: Final = 5_000
+
+
+class PlannableDestination(Destination, Plannable, Protocol):
+    """A destination that can be planned for."""
+
+
+@dataclass(slots=True)
+class Reads:
+    """Assets of one collection that would be read. `features` is how many the `changed` ones had."""
+
+    new: int = 0
+    changed: int = 0
+    features: int = 0
+
+
+@dataclass(slots=True)
+class Book:
+    """What would happen to one collection in one destination.
+
+    `features` is how many the replaced assets have; `held` counts assets with those that would have been `written`.
+    """
+
+    features: int = 0
+    held: int = 0
+    deleted: int = 0
+    written: SeenIds = field(default_factory=SeenIds)
+    gone: SeenIds = field(default_factory=SeenIds)
+
+
+class DryDestination:
+    """Answers as the destination would after `prepare`, and counts what it would be given."""
+
+    def __init__(self, inner: PlannableDestination) -> None:
+        self.page: Mapping[str, Known] = {}
+        """The answer to the last question: what it has of the page of assets that is being decided."""
+        self._inner = inner
+        self._planned: Planned | None = None
+        self._books: dict[str, Book] = defaultdict(Book)
+
+    @property
+    def name(self) -> str:
+        """The destination's own."""
+        return self._inner.name
+
+    @property
+    def planned(self) -> Planned:
+        """What the destination said when it was prepared; nothing when it failed then."""
+        return self._planned or Planned(lambda _, __: {}, lambda _: ())
+
+    def book(self, collection: str) -> Book:
+        """What would happen to a collection, be it called by its id or as a summary calls it."""
+        return self._books[safe_id(collection)]
+
+    def prepare(self, mapping: SchemaMapping) -> None:
+        """Ask what would be made."""
+        self._planned = self._inner.planned(mapping)
+
+    def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
+        """The ledger's entries."""
+        self.page = self.planned.known(collection, asset_ids)
+        return self.page
+
+    def apply(self, batch: Batch) -> Applied:
+        """Count assets that it does not have yet as inserted, others as updated."""
+        applied, book = Applied(), self.book(batch.collection)
+        known = self.planned.known(batch.collection, [asset.asset_id for asset in batch.assets])
+        book.written.add([record.asset_id for record in (*batch.assets, *batch.rejected)])
+        book.features += sum(_features_of(entry) for entry in known.values())
+        applied.assets.updated = len(known)
+        applied.assets.inserted = len(batch.assets) - len(known)
+        return applied
+
+    def asset_ids(self, collection: str) -> Iterator[str]:
+        """Every asset that it has and that would not have been removed by now. Those that would have been written are
+        left out: they were listed."""
+        book = self.book(collection)
+        held = len(book.written)
+        for page in _pages(self.planned.asset_ids(collection)):
+            held += len(book.written.missing(page))
+            yield from book.gone.missing(page)
+        book.held = held
+
+    def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        """Count them."""
+        book = self.book(collection)
+        book.deleted += len(self.planned.known(collection, asset_ids))
+        book.gone.add(asset_ids)
+        return Applied()
+
+    def build_indexes(self) -> Sequence[IndexBuild]:
+        """None; those that are due are in what was planned."""
+        return []
+
+    def delivered(self, wait: float = 0) -> Delivery:  # noqa: ARG002
+        """Nothing was."""
+        return Delivery()
+
+    def quarantined(self, collection: str) -> int:  # noqa: ARG002
+        """Nothing is set aside by a plan."""
+        return 0
+
+    def status(self) -> Status:
+        """The destination's own."""
+        return self._inner.status()
+
+    def search(self, query: SearchQuery) -> SearchAnswer:
+        """The destination's own."""
+        return self._inner.search(query)
+
+    def close(self) -> None:
+        """The destination stays open."""
+
+
+class DrySource:
+    """Lists as the source does. Of assets that a sync would read, it gives back little more than the id."""
+
+    def __init__(self, inner: Source, destinations: Sequence[DryDestination]) -> None:
+        self.listing_seconds = 0.0
+        self._inner = inner
+        self._destinations = destinations
+        self._reads: dict[str, Reads] = defaultdict(Reads)
+
+    @property
+    def usage(self) -> Usage:
+        """The source's own."""
+        return self._inner.usage
+
+    def reads(self, collection: str) -> Reads:
+        """What would be read of a collection, be it called by its id or as a summary calls it."""
+        return self._reads[safe_id(collection)]
+
+    def requests_to_read(self, assets: int, features: int | None) -> int | None:
+        """The source's own answer; None where it has none, or the features cannot be estimated."""
+        if not assets:
+            return 0
+        if features is None or not isinstance(self._inner, CountedReads):
+            return None
+        return self._inner.requests_to_read(assets, features)
+
+    async def collections(self) -> Sequence[str]:
+        """The source's own."""
+        return await self._inner.collections()
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        """The source's own listing; how long it takes is noted."""
+        started = time.monotonic()
+        async with closing(self._inner.scan(collection)) as listed:
+            async for listing in listed:
+                self.listing_seconds += time.monotonic() - started
+                yield listing
+                started = time.monotonic()
+        self.listing_seconds += time.monotonic() - started
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset]:
+        """Count what would be read. Nothing is read ahead, so a listing is always of the page that was looked up."""
+        async for listing in listings:
+            self._note(self.reads(collection), listing.asset_id)
+            yield Asset(listing.asset_id, listing.fingerprint)
+
+    async def aclose(self) -> None:
+        """The source stays open."""
+
+    def _note(self, reads: Reads, asset_id: str) -> None:
+        had = [_features_of(each.page[asset_id]) for each in self._destinations if asset_id in each.page]
+        if had:
+            reads.changed += 1
+            reads.features += max(had)
+        else:
+            reads.new += 1
+
+
+def _features_of(entry: Known) -> int:
+    """How many features an asset had."""
+    return sum(entry.features.values())
+
+
+def _pages(ids: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(ids)
+    while page := list(islice(iterator, LOOKED_UP_AT_ONCE)):
+        yield page

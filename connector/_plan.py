@@ -1,0 +1,137 @@
+"""What a sync would do, in numbers: exact ones, and estimates that are None where nothing is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from connector._planned import PlannedIndex
+
+__all__ = ["CollectionPlan", "DeletePlan", "DestinationPlan", "Plan", "ReadEstimate", "WriteEstimate"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEstimate:
+    """What reading takes. `listing` requests were made for this plan and are made again by a sync.
+
+    `reading` requests and `features` are estimates: assets that changed are taken to have as many features as they
+    had, new ones as many as others have on average. `seconds` is for listing and reading.
+    """
+
+    listing: int
+    reading: int | None
+    features: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePlan:
+    """Assets that the source does not list: `missing` of the `held` ones, once everything to be written is.
+
+    `refusal` says why the guard would stop a sync, and what allows it.
+    """
+
+    held: int
+    missing: int
+    refusal: str | None = None
+
+
+@dataclass(slots=True)
+class CollectionPlan:
+    """One collection. Counts and names mean what they mean in `CollectionSummary`; `to_pull` assets would be read.
+
+    `new` of them are in no destination; the `changed` ones are in at least one. `deletes` is per destination; where
+    `refused`, a sync would delete nothing anywhere. Nothing is deleted either unless the listing was `complete`.
+    """
+
+    listed: int = 0
+    unchanged: int = 0
+    to_pull: int = 0
+    new: int = 0
+    changed: int = 0
+    pending: Sequence[str] = ()
+    failed: Sequence[str] = ()
+    pending_count: int = 0
+    failed_count: int = 0
+    complete: bool = False
+    deletes: dict[str, DeletePlan] = field(default_factory=dict)
+    note: str | None = None
+    error: str | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the guard would stop the deletes."""
+        return any(each.refusal for each in self.deletes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class WriteEstimate:
+    """Features, rows (features and vectors, or records) and bytes that would be sent at most; None: not known."""
+
+    features: int | None
+    rows: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationPlan:
+    """What one destination would be given and would do. `new` assets it does not have, `changed` ones it would replace.
+
+    The other fields are those of `Planned`; `error` says that it could not be asked.
+    """
+
+    new: int
+    changed: int
+    unchanged: int
+    deleted: int
+    writes: WriteEstimate
+    statements: Sequence[str] = ()
+    indexes: Sequence[PlannedIndex] = ()
+    notes: Sequence[str] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sync would do. `exit_code` is 0, 1 when something could not be asked, 4 when the guard would refuse."""
+
+    sync: str
+    collections: Mapping[str, CollectionPlan]
+    destinations: Mapping[str, DestinationPlan]
+    reads: ReadEstimate
+
+    @property
+    def exit_code(self) -> int:
+        """What the plan amounts to."""
+        if any(each.error for each in self.collections.values()) or any(e.error for e in self.destinations.values()):
+            return 1
+        return 4 if any(each.refused for each in self.collections.values()) else 0
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Plain JSON values. Keys are only ever added.
+
+        ::
+
+            sync, exit_code
+            reads         listing, reading, features, seconds
+            collections   per id: listed, unchanged, to_pull, new, changed, pending {count, first},
+                          failed {count, first}, complete, refused, deletes {destination: {held, missing, refusal}},
+                          note, error
+            destinations  per name: new, changed, unchanged, deleted, writes {features, rows, bytes}, statements,
+                          indexes [{table, index, method, rows, graph_bytes, memory_bytes}], notes, error
+        """
+        return {
+            "sync": self.sync,
+            "exit_code": self.exit_code,
+            "reads": asdict(self.reads),
+            "collections": {name: _collection(each) for name, each in self.collections.items()},
+            "destinations": {name: asdict(each) for name, each in self.destinations.items()},
+        }
+
+
+def _collection(plan: CollectionPlan) -> dict[str, Any]:
+    told = asdict(plan)
+    for state in ("pending", "failed"):
+        told[state] = {"count": told.pop(f"{state}_count"), "first": list(told[state])}
+    return {**told, "refused": plan.refused}
