@@ -97,7 +97,7 @@ class DryDestination:
         """Count assets that it does not have yet as inserted, others as updated."""
         applied, book = Applied(), self.book(batch.collection)
         known = self.planned.known(batch.collection, [asset.asset_id for asset in batch.assets])
-        book.written.add([record.asset_id for record in (*batch.assets, *batch.rejected)])
+        book.written.add([*(asset.asset_id for asset in batch.assets), *(each.asset_id for each in batch.rejected)])
         book.features += sum(_features_of(entry) for entry in known.values())
         applied.assets.updated = len(known)
         applied.assets.inserted = len(batch.assets) - len(known)
