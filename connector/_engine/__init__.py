@@ -3,8 +3,26 @@
 from connector._engine._plan import plan, run_plan
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._refill import refill
+from connector._engine._replay import Holder, RejectedAt, Selection, drop_selected, holders, run_replay, selected
 from connector._engine._run import run_sync, sync
 from connector._engine._run_refill import run_refill
 from connector._engine._store import Store
 
-__all__ = ["Progress", "ProgressCallback", "Store", "plan", "refill", "run_plan", "run_refill", "run_sync", "sync"]
+__all__ = [
+    "Holder",
+    "Progress",
+    "ProgressCallback",
+    "RejectedAt",
+    "Selection",
+    "Store",
+    "drop_selected",
+    "holders",
+    "plan",
+    "refill",
+    "run_plan",
+    "run_refill",
+    "run_replay",
+    "run_sync",
+    "selected",
+    "sync",
+]

@@ -11,6 +11,7 @@ import typer
 from connector.cli._demo import demo
 from connector.cli._failures import ReportingGroup, stop_on_sigterm
 from connector.cli._init import init
+from connector.cli._quarantine import quarantine
 from connector.cli._refill import refill
 from connector.cli._sandbox import sandbox
 from connector.cli._search import search
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 for command in (demo, init, sync, refill, search, status, sandbox):
     app.command()(command)
+app.add_typer(quarantine, name="quarantine")
 
 
 def _version(wanted: bool) -> None:

@@ -33,8 +33,8 @@ class Command:
         self._config.write_text(yaml.safe_dump(settings))
 
     def run(self, command: str, *arguments: str) -> Result:
-        """Run a command to its end, whatever that is."""
-        result = CliRunner().invoke(app, [command, "-c", str(self._config), *arguments], terminal_width=100)
+        """Run a command (``quarantine list``, say) to its end, whatever that is."""
+        result = CliRunner().invoke(app, [*command.split(), "-c", str(self._config), *arguments], terminal_width=100)
         assert KEY not in result.output
         return result
 

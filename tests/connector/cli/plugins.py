@@ -207,7 +207,7 @@ class Sealed:
         self._box = box
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("stored"):
+        if name.startswith("stored") or name in {"rejected", "forget_rejected", "read_again"}:
             raise AttributeError(name)
         return getattr(self._box, name)
 

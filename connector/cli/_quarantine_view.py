@@ -1,0 +1,107 @@
+"""Records in quarantine, for people and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from connector._engine import Holder, RejectedAt, Selection, selected
+from connector._records import Reason, Rejected
+from connector.cli._console import plain
+from connector.cli._tables import cell, counted, make_table
+
+__all__ = ["Overview", "as_dict", "overview", "show_overviews", "show_records"]
+
+
+@dataclass(slots=True)
+class Overview:
+    """How many records one destination has in quarantine for which reason, and the first of them."""
+
+    destination: str
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    first: list[RejectedAt] = field(default_factory=list)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Plain JSON values."""
+        return {
+            "destination": self.destination,
+            "records": self.reasons.total(),
+            "reasons": {reason.value: count for reason, count in self.reasons.most_common()},
+            "first": [*map(as_dict, self.first)],
+        }
+
+
+def overview(holder: Holder, selection: Selection, limit: int) -> Overview:
+    """Counts all records that are meant, and keeps the first `limit`."""
+    seen = Overview(holder.name)
+    for found in selected(holder, selection):
+        seen.reasons[found[1].reason] += 1
+        if len(seen.first) < limit:
+            seen.first.append(found)
+    return seen
+
+
+def as_dict(found: RejectedAt) -> Mapping[str, Any]:
+    """Plain JSON values; the time in UTC."""
+    collection, record, seen_at = found
+    return {"collection": collection, **asdict(record), "seen_at": seen_at.astimezone(UTC).isoformat()}
+
+
+def show_overviews(overviews: Sequence[Overview], console: Console) -> None:
+    """Counts by reason and the first records, per destination."""
+    for each in overviews:
+        total = each.reasons.total()
+        console.print(
+            Text(f"{plain(each.destination)}: {counted(total, 'record') if total else 'nothing'} in quarantine")
+        )
+        if total:
+            _show_reasons(each, console)
+            _show_first(each, console)
+
+
+def show_records(records: Sequence[tuple[str, RejectedAt]], console: Console) -> None:
+    """Each record in full, with the destination that has it."""
+    for destination, (collection, record, seen_at) in records:
+        console.print(Text(f"{plain(destination)}, collection {plain(collection)}, {_time(seen_at)}"), soft_wrap=True)
+        console.print(Text(f"  asset {plain(record.asset_id)}{_feature(record)}"), soft_wrap=True)
+        console.print(Text(f"  {record.reason}: {plain(record.detail)}"), soft_wrap=True)
+
+
+def _show_reasons(each: Overview, console: Console) -> None:
+    table = make_table("reason", "records", numbers=("records",))
+    for reason, count in each.reasons.most_common():
+        table.add_row(cell(reason), f"{count:,}")
+    console.print(table)
+
+
+def _show_first(each: Overview, console: Console) -> None:
+    if not each.first:
+        return
+    cut = ("collection", "asset", "feature", "detail")
+    table = make_table("collection", "asset", "feature", "reason", "detail", cut=cut)
+    for collection, record, _ in each.first:
+        texts = (
+            plain(collection),
+            plain(record.asset_id),
+            plain(record.feature_id),
+            record.reason,
+            plain(record.detail),
+        )
+        table.add_row(*map(cell, texts))
+    console.print(table)
+    if (more := each.reasons.total() - len(each.first)) > 0:
+        console.print(Text(f"… and {more:,} more; see them with --limit, one in full with: quarantine show ASSET_ID"))
+
+
+def _feature(record: Rejected) -> str:
+    return f", {plain(record.modality)} feature {plain(record.feature_id)}" if record.feature_id else ", as a whole"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
