@@ -42,10 +42,12 @@ def list_(
     selection = Selection(frozenset(collection or ()), reason=reason)
     with holders(load_settings(config, name), destination) as found:
         overviews = [overview(holder, selection, limit) for holder in found]
+    exit_code = max(each.exit_code for each in overviews)
     if as_json:
-        print_json({"destinations": [each.to_dict() for each in overviews], "exit_code": 0})
+        print_json({"destinations": [each.to_dict() for each in overviews], "exit_code": exit_code})
     else:
         show_overviews(overviews, results())
+    raise typer.Exit(exit_code)
 
 
 @quarantine.command()

@@ -6,29 +6,42 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
 
 from connector._engine import Holder, RejectedAt, Selection, selected
+from connector._errors import VectorferryError
 from connector._records import Reason, Rejected
-from connector.cli._console import plain
+from connector.cli._console import complain, plain
 from connector.cli._tables import cell, counted, make_table
 
 __all__ = ["Overview", "as_dict", "overview", "show_overviews", "show_records"]
 
+ID_SHOWN: Final = 40
+"""An asset id is copied from here to show it or read it again: a UUID fits."""
+
 
 @dataclass(slots=True)
 class Overview:
-    """How many records one destination has in quarantine for which reason, and the first of them."""
+    """How many records one destination has in quarantine for which reason, and the first of them; or why it cannot be
+    told."""
 
     destination: str
     reasons: Counter[Reason] = field(default_factory=Counter)
     first: list[RejectedAt] = field(default_factory=list)
+    error: VectorferryError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What it amounts to: 0 unless the destination could not be asked."""
+        return self.error.exit_code if self.error else 0
 
     def to_dict(self) -> Mapping[str, Any]:
         """Plain JSON values."""
+        if self.error:
+            return {"destination": self.destination, "error": str(self.error)}
         return {
             "destination": self.destination,
             "records": self.reasons.total(),
@@ -38,12 +51,16 @@ class Overview:
 
 
 def overview(holder: Holder, selection: Selection, limit: int) -> Overview:
-    """Counts all records that are meant, and keeps the first `limit`."""
+    """Counts all records that are meant, and keeps the first `limit`. One destination that cannot be reached must not
+    hide the others."""
     seen = Overview(holder.name)
-    for found in selected(holder, selection):
-        seen.reasons[found[1].reason] += 1
-        if len(seen.first) < limit:
-            seen.first.append(found)
+    try:
+        for found in selected(holder, selection):
+            seen.reasons[found[1].reason] += 1
+            if len(seen.first) < limit:
+                seen.first.append(found)
+    except VectorferryError as error:
+        seen.error = error
     return seen
 
 
@@ -56,6 +73,9 @@ def as_dict(found: RejectedAt) -> Mapping[str, Any]:
 def show_overviews(overviews: Sequence[Overview], console: Console) -> None:
     """Counts by reason and the first records, per destination."""
     for each in overviews:
+        if each.error:
+            complain(str(each.error))
+            continue
         total = each.reasons.total()
         console.print(
             Text(f"{plain(each.destination)}: {counted(total, 'record') if total else 'nothing'} in quarantine")
@@ -83,17 +103,11 @@ def _show_reasons(each: Overview, console: Console) -> None:
 def _show_first(each: Overview, console: Console) -> None:
     if not each.first:
         return
-    cut = ("collection", "asset", "feature", "detail")
-    table = make_table("collection", "asset", "feature", "reason", "detail", cut=cut)
+    table = make_table("asset", "reason", "detail", cut=("detail",))
     for collection, record, _ in each.first:
-        texts = (
-            plain(collection),
-            plain(record.asset_id),
-            plain(record.feature_id),
-            record.reason,
-            plain(record.detail),
-        )
-        table.add_row(*map(cell, texts))
+        asset = cell(plain(record.asset_id, ID_SHOWN)).append(f"\n{plain(collection, ID_SHOWN)}", style="dim")
+        detail = cell(plain(record.detail)).append(f"\n{plain(f'{record.modality} {record.feature_id}')}", style="dim")
+        table.add_row(asset, cell(record.reason), detail)
     console.print(table)
     if (more := each.reasons.total() - len(each.first)) > 0:
         console.print(Text(f"… and {more:,} more; see them with --limit, one in full with: quarantine show ASSET_ID"))

@@ -39,7 +39,7 @@ def write_around(begin: _Begin, write: _Write, batch: Batch) -> Applied:
     """Write a batch in one transaction, all or nothing but for single records that Postgres refuses: those are set
     aside with its words.
 
-    One of n costs a second transaction and no more than 2·log2(n) savepoints in it. Raises database errors as they are,
+    One of n costs a second transaction and about 2·log2(n) savepoints in it. Raises database errors as they are,
     and `DestinationError` when more than a tenth of the records (and more than 100) are refused.
     """
     try:

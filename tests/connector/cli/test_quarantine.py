@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from connector import Reason, Rejected
+from connector import DestinationError, Reason, Rejected
 from tests.builders import asset, batch
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
@@ -57,7 +57,8 @@ def test_the_list_counts_by_reason_and_shows_the_first(vectorferry: Invoke, box:
     shown = lines(result.stdout)
     assert shown[0] == "box: 4 records in quarantine"
     assert {"refused 2", "dimension 1", "not_finite 1"} <= set(shown)
-    assert "films a f2 refused odd f2" in shown
+    at = shown.index("a refused odd f2")
+    assert shown[at + 1] == "films video f2"
     assert shown[-1] == "… and 1 more; see them with --limit, one in full with: quarantine show ASSET_ID"
     assert max(map(len, result.stdout.splitlines())) <= 80
 
@@ -222,3 +223,21 @@ def test_the_command_alone_says_what_it_can_do(vectorferry: Invoke) -> None:
     assert result.exit_code == 2
     for command in ("list", "show", "replay", "drop"):
         assert command in result.output
+
+
+def test_a_destination_that_cannot_be_asked_does_not_hide_the_others(
+    vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure("name: near", "name: far", key="${NO_SUCH_KEY}")
+    set_aside(Box.of("media", "far"), ("a", "f1", Reason.REFUSED))
+    monkeypatch.setattr(Box.of("media", "near"), "rejected", unreachable)
+    result = vectorferry("quarantine", "list")
+    assert (result.exit_code, result.stderr) == (1, "vectorferry: the box cannot be reached; is it up?\n")
+    assert "far: 1 record in quarantine" in result.stdout
+    answer = json.loads(vectorferry("quarantine", "list", "--json").stdout)
+    assert answer["destinations"][0] == {"destination": "near", "error": "the box cannot be reached; is it up?"}
+    assert (answer["destinations"][1]["records"], answer["exit_code"]) == (1, 1)
+
+
+def unreachable(_collection: str | None = None) -> NoReturn:
+    raise DestinationError("the box cannot be reached; is it up?")

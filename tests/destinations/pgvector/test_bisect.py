@@ -213,3 +213,16 @@ def test_what_may_pass_later_is_tried_again_as_a_whole(destination: PgvectorDest
         destination.apply(batch(asset("a", spoken("f")), asset("b", spoken("f"))))
     assert made == []
     assert aside(sql) == []
+
+
+def test_what_may_pass_later_ends_the_search_and_nothing_is_kept(destination: PgvectorDestination, sql: Sql) -> None:
+    sql.execute(
+        "CREATE FUNCTION clash() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF NEW.text = 'rude' THEN RAISE 'not here'; END IF; "
+        "RAISE 'try again' USING ERRCODE = '40001'; END $$;"
+        "CREATE TRIGGER t BEFORE INSERT ON video FOR EACH ROW EXECUTE FUNCTION clash()"
+    )
+    with counted_savepoints() as made, pytest.raises(RetryableError, match="try again"):
+        destination.apply(batch(asset("a", feature("f", text="rude")), asset("b", feature("f", text="fine"))))
+    assert len(made) > 1
+    assert (held(sql), aside(sql)) == ([], [])
