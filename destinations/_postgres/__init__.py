@@ -6,6 +6,7 @@ from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, WantedRows, diff_table
 from ._errors import refusal, translate, translated
 from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
+from ._planned import looking, statements_to_create
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table
@@ -36,6 +37,7 @@ __all__ = [
     "ledger_rows",
     "ledger_table",
     "lock_ddl",
+    "looking",
     "of_assets",
     "parse_url",
     "quarantine_table",
@@ -44,6 +46,7 @@ __all__ = [
     "refusal",
     "replace_rejected",
     "send",
+    "statements_to_create",
     "translate",
     "translated",
     "upsert_rows",

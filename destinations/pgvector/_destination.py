@@ -17,6 +17,7 @@ from connector import (
     IndexBuild,
     Known,
     LoadedAsset,
+    Planned,
     Reason,
     Rejected,
     SchemaMapping,
@@ -38,6 +39,7 @@ from .._postgres import (
 from ._bisect import write_around
 from ._database import VectorDatabase
 from ._indexes import build_due_indexes
+from ._planned import SchemaOutlook, nothing_yet
 from ._rows import batch_rows, first_layouts
 from ._search import search
 from ._status import read_status
@@ -165,6 +167,14 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated():
             yield from stored_assets(schema, collection, asset_ids)
+
+    def planned(self, mapping: SchemaMapping) -> Planned:
+        """What a sync would find, make and change here, looked up where Postgres refuses every write."""
+        if self._server.has_never_run:
+            return nothing_yet(self._schema_name, mapping)
+        with self._server.translated():
+            schema = SyncSchema(self._server.database, self._schema_name, mapping)
+        return SchemaOutlook(self._server, schema, self._index_memory_mb).planned()
 
     def status(self) -> Status:
         """What the schema holds now."""

@@ -12,11 +12,12 @@ from connector import DestinationError
 
 from .._postgres import check_encoding
 
-__all__ = ["enable_extension", "find_extension"]
+__all__ = ["CREATE_EXTENSION", "enable_extension", "find_extension", "is_to_be_enabled"]
 
 _MINIMUM_VERSION: Final = (0, 8)
 """Iterative scans, which right answers under filters need, came with pgvector 0.8."""
 
+CREATE_EXTENSION: Final = "CREATE EXTENSION IF NOT EXISTS vector"
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry extension', 0))")
 _AVAILABLE: Final = text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")
 _ENABLED: Final = text(
@@ -41,21 +42,28 @@ def find_extension(connection: Connection, location: str) -> str:
 
 def enable_extension(connection: Connection, location: str) -> None:
     """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done, or text cannot be stored."""
+    if is_to_be_enabled(connection, location):
+        connection.execute(_LOCK)  # several first runs may start together
+        _create(connection, location)
+
+
+def is_to_be_enabled(connection: Connection, location: str) -> bool:
+    """Whether pgvector is there but not enabled. Raises `DestinationError` when it is not there, or text cannot be
+    stored."""
     check_encoding(connection, location)
     if connection.execute(_ENABLED).one_or_none() is not None:
-        return
-    connection.execute(_LOCK)  # several first runs may start together
+        return False
     if connection.execute(_AVAILABLE).scalar() is None:
         raise DestinationError(
             f"Postgres at {location} has no pgvector. Install the server's pgvector package "
             "(github.com/pgvector/pgvector), or leave `url` out to use the embedded Postgres."
         )
-    _create(connection, location)
+    return True
 
 
 def _create(connection: Connection, location: str) -> None:
     try:
-        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+        connection.execute(text(CREATE_EXTENSION))
     except ProgrammingError as error:
         if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
             raise

@@ -21,7 +21,7 @@ from ._catalogue import VectorEntry
 from ._database import VectorDatabase
 from ._tables import SyncSchema
 
-__all__ = ["build_due_indexes"]
+__all__ = ["build_due_indexes", "build_kilobytes", "count_vectors", "graph_kilobytes", "is_built"]
 
 _STATE: Final = text(
     "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
@@ -41,7 +41,7 @@ def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[Inde
     for entry in schema.catalogue.values():
         if entry.layout.index == "hnsw":
             with _only_builder(database, schema.name, entry) as alone:
-                if alone and not _is_built(database, schema.name, entry):
+                if alone and _is_due(schema, entry):
                     yield from _build(database, schema, entry, memory_limit_mb)
 
 
@@ -58,9 +58,14 @@ def _only_builder(database: VectorDatabase, schema: str, entry: VectorEntry) -> 
         yield alone
 
 
-def _is_built(database: VectorDatabase, schema: str, entry: VectorEntry) -> bool:
-    with database.plain_transaction() as connection:
-        return bool(connection.execute(_STATE, {"schema": schema, "index": entry.index}).scalar())
+def is_built(connection: Connection, schema: str, entry: VectorEntry) -> bool:
+    """Whether the index is there and whole."""
+    return bool(connection.execute(_STATE, {"schema": schema, "index": entry.index}).scalar())
+
+
+def _is_due(schema: SyncSchema, entry: VectorEntry) -> bool:
+    with schema.database.plain_transaction() as connection:
+        return not is_built(connection, schema.name, entry)
 
 
 def _build(
@@ -68,8 +73,8 @@ def _build(
 ) -> Iterator[IndexBuild]:
     started = time.monotonic()
     with database.plain_transaction() as connection:
-        rows = _count(connection, schema, entry)
-        memory = _memory(connection, entry, rows, memory_limit_mb)
+        rows = count_vectors(connection, schema, entry)
+        memory = build_kilobytes(connection, entry, rows, memory_limit_mb)
     if rows == 0:
         return
     settings = {"maintenance_work_mem": f"{memory}kB", "statement_timeout": "0"}
@@ -83,7 +88,8 @@ def _build(
     yield IndexBuild(entry.table, entry.index, "hnsw", rows, time.monotonic() - started)
 
 
-def _count(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> int:
+def count_vectors(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> int:
+    """How many rows its index would be built over."""
     return int(connection.execute(select(func.count()).select_from(schema.vector_table(entry))).scalar_one())
 
 
@@ -105,13 +111,14 @@ def _create(database: VectorDatabase, schema: str, entry: VectorEntry, settings:
         connection.exec_driver_sql(build.as_string())
 
 
-def _memory(connection: Connection, entry: VectorEntry, rows: int, limit_mb: int) -> int:
+def build_kilobytes(connection: Connection, entry: VectorEntry, rows: int, limit_mb: int) -> int:
     """Kilobytes of maintenance_work_mem: a graph that fits in is built much faster, up to the limit."""
     current = int(connection.execute(_MEMORY).scalar_one())
-    return max(current, min(_graph_kilobytes(entry, rows), limit_mb * 1024))
+    return max(current, min(graph_kilobytes(entry, rows), limit_mb * 1024))
 
 
-def _graph_kilobytes(entry: VectorEntry, rows: int) -> int:
+def graph_kilobytes(entry: VectorEntry, rows: int) -> int:
+    """About how much memory the graph of so many rows takes."""
     bytes_per_value = {"vector": 4, "halfvec": 2, "sparsevec": 8}[entry.layout.storage]
     values = 1_000 if entry.layout.storage == "sparsevec" else entry.layout.dimension
     per_row = values * bytes_per_value + entry.layout.m * 2 * 16 + 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import pgvector.sqlalchemy
@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Double,
     Index,
@@ -19,12 +20,13 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    exists,
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from connector import ColumnMapping
+from connector import ColumnMapping, Modality
 
 from .._postgres import ID, ledger_table, quarantine_table
 from ._storage import VectorLayout
@@ -61,6 +63,15 @@ class SyncTables:
         self.modalities = _modalities(self.metadata)
         self.vectors = _vectors(self.metadata)
         self.quarantine = quarantine_table("_sync_quarantine", self.metadata)
+
+    def has_set_aside(self, modalities: Collection[Modality]) -> ColumnElement[bool]:
+        """Of a ledger's row: the asset has features of these modalities in quarantine."""
+        ledger, quarantine = self.ledger, self.quarantine
+        return exists().where(
+            quarantine.c.collection == ledger.c.collection,
+            quarantine.c.asset_id == ledger.c.asset_id,
+            quarantine.c.modality.in_([modality.value for modality in modalities]),
+        )
 
 
 def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) -> Table:

@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, inspect, select, text, update
-from sqlalchemy.schema import CreateColumn
 
 from connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, ModalityMapping, SchemaMapping
 
 from .._postgres import create_missing, driver_of, lock_ddl
 from ._catalogue import Catalogue, VectorEntry, names_exist, read_catalogue
+from ._columns import add_column, missing_columns
 from ._database import VectorDatabase
-from ._schema import FIXED_FEATURE_COLUMNS, SyncTables, feature_table, vector_table
+from ._schema import SyncTables, feature_table, vector_table
 from ._sql_layer import layer_digest, layer_exists, refresh_layer
 from ._storage import VectorLayout, layout_of
 
-__all__ = ["SyncSchema"]
+__all__ = ["SyncSchema", "feature_tables"]
 
 
 class SyncSchema:
@@ -29,7 +29,7 @@ class SyncSchema:
         self.name = schema
         self.mapping = mapping
         self.tables = SyncTables(schema)
-        self.features = _feature_tables(schema, mapping)
+        self.features = feature_tables(schema, mapping)
         self.catalogue = Catalogue({})
 
     def prepare(self) -> None:
@@ -55,7 +55,7 @@ class SyncSchema:
         with self.database.transaction() as connection:
             held = self._table_names(connection)
             self.mapping = SchemaMapping(**{name: ModalityMapping(table=table) for name, table in held.items()})
-            self.features = _feature_tables(self.name, self.mapping)
+            self.features = feature_tables(self.name, self.mapping)
             self.catalogue = self._read_catalogue(connection)
 
     def ensure_vectors(self, layouts: Mapping[tuple[Modality, str], VectorLayout]) -> None:
@@ -83,17 +83,42 @@ class SyncSchema:
         modalities = self.tables.modalities
         return {row.modality: row.table_name for row in connection.execute(select(modalities))}
 
-    def _record_table_names(self, connection: Connection) -> None:
+    def unrecorded_tables(self, connection: Connection) -> list[Modality]:
+        """The modalities whose table the schema has not written down yet. Raises `ConfigurationError` when it has the
+        features of one in another table than the mapping says."""
         held = self._table_names(connection)
         for modality in MODALITIES:
-            wanted = self.mapping.table(modality)
-            if modality not in held:
-                connection.execute(insert(self.tables.modalities).values(modality=modality.value, table_name=wanted))
-            elif held[modality] != wanted:
+            if held.get(modality, self.mapping.table(modality)) != self.mapping.table(modality):
                 raise ConfigurationError(
                     f"modalities.{modality}.table: schema {self.name} already has its {modality} features in the table "
                     f"{held[modality]}. Set it to {held[modality]}, or sync into another `schema`."
                 )
+        return [modality for modality in MODALITIES if modality not in held]
+
+    def wanted_layout(self, entry: VectorEntry) -> VectorLayout:
+        """How the mapping wants a named vector to be stored and indexed. Raises `ConfigurationError` for another column
+        type than the one that it has."""
+        mapping = self.mapping.vector(entry.modality, entry.vector_name)
+        held = entry.layout
+        if mapping.storage not in (None, held.storage):
+            raise ConfigurationError(
+                f"modalities.{entry.modality}.vectors.{entry.vector_name}.storage: table {self.name}.{entry.table} "
+                f"already stores {held.storage}. Set it to {held.storage}, or sync into another `schema`."
+            )
+        return layout_of(held.storage, held.dimension, mapping)
+
+    def layer_is_due(self, connection: Connection, entry: VectorEntry) -> bool:
+        """Whether the view and the function of a named vector are missing, or older than the mapping."""
+        digest = self._digest(entry)
+        return digest != entry.sql_digest or not layer_exists(driver_of(connection), self.name, entry)
+
+    def _digest(self, entry: VectorEntry) -> str:
+        return layer_digest(entry, self.mapping.columns(entry.modality), self.database.extension_schema)
+
+    def _record_table_names(self, connection: Connection) -> None:
+        for modality in self.unrecorded_tables(connection):
+            wanted = self.mapping.table(modality)
+            connection.execute(insert(self.tables.modalities).values(modality=modality.value, table_name=wanted))
 
     def _add_vector(self, connection: Connection, modality: Modality, vector_name: str, layout: VectorLayout) -> None:
         entry = self.catalogue.new_entry(
@@ -108,49 +133,30 @@ class SyncSchema:
         self._refresh(connection, entry)
 
     def _refresh(self, connection: Connection, entry: VectorEntry) -> None:
-        columns = self.mapping.columns(entry.modality)
-        driver, extension = driver_of(connection), self.database.extension_schema
-        digest = layer_digest(entry, columns, extension)
-        if digest == entry.sql_digest and layer_exists(driver, self.name, entry):
-            return
-        refresh_layer(driver, self.name, extension, entry, columns)
-        self._update_row(connection, replace(entry, sql_digest=digest))
+        if self.layer_is_due(connection, entry):
+            columns, extension = self.mapping.columns(entry.modality), self.database.extension_schema
+            refresh_layer(driver_of(connection), self.name, extension, entry, columns)
+            self._update_row(connection, replace(entry, sql_digest=self._digest(entry)))
 
     def _apply_mapping(self, connection: Connection) -> None:
         for entry in self.catalogue.values():
-            wanted = self._wanted_layout(entry)
+            wanted = self.wanted_layout(entry)
             changed = replace(entry, layout=wanted)
             if wanted != entry.layout:
-                self._drop_index(connection, entry)
+                connection.execute(text(self.drop_index(connection, entry)))
                 self._update_row(connection, changed)
                 self._forget_refused(connection, entry.modality)
             self._refresh(connection, changed)
         self.catalogue = self._read_catalogue(connection)
 
-    def _wanted_layout(self, entry: VectorEntry) -> VectorLayout:
-        mapping = self.mapping.vector(entry.modality, entry.vector_name)
-        held = entry.layout
-        if mapping.storage not in (None, held.storage):
-            raise ConfigurationError(
-                f"modalities.{entry.modality}.vectors.{entry.vector_name}.storage: table {self.name}.{entry.table} "
-                f"already stores {held.storage}. Set it to {held.storage}, or sync into another `schema`."
-            )
-        return layout_of(held.storage, held.dimension, mapping)
-
     def _forget_refused(self, connection: Connection, modality: Modality) -> None:
         """Let the next run read assets again whose vectors did not fit the layout that has just changed."""
-        ledger, quarantine = self.tables.ledger, self.tables.quarantine
-        connection.execute(
-            delete(ledger).where(
-                ledger.c.collection == quarantine.c.collection,
-                ledger.c.asset_id == quarantine.c.asset_id,
-                quarantine.c.modality == modality.value,
-            )
-        )
+        connection.execute(delete(self.tables.ledger).where(self.tables.has_set_aside([modality])))
 
-    def _drop_index(self, connection: Connection, entry: VectorEntry) -> None:
+    def drop_index(self, connection: Connection, entry: VectorEntry) -> str:
+        """The statement that drops the index of a named vector."""
         quote = connection.dialect.identifier_preparer.quote
-        connection.execute(text(f"DROP INDEX IF EXISTS {quote(self.name)}.{quote(entry.index)}"))
+        return f"DROP INDEX IF EXISTS {quote(self.name)}.{quote(entry.index)}"
 
     def _update_row(self, connection: Connection, entry: VectorEntry) -> None:
         vectors = self.tables.vectors
@@ -176,41 +182,17 @@ def _catalogue_row(entry: VectorEntry) -> dict[str, Any]:
     }
 
 
-def _feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]:
+def feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]:
+    """The tables of all modalities."""
     return {
         modality: feature_table(schema, mapping.table(modality), mapping.columns(modality)) for modality in MODALITIES
     }
 
 
 def _extend(connection: Connection, table: Table, columns: Mapping[str, ColumnMapping]) -> None:
-    held = {
-        column["name"]: column["type"] for column in inspect(connection).get_columns(table.name, schema=table.schema)
-    }
-    _check_fixed_columns(table, held)
-    for name, mapping in columns.items():
-        if name not in held:
-            _add_column(connection, table, name)
-        elif (kind := held[name].compile(connection.dialect).lower()) != _normal(mapping.type):
-            raise ConfigurationError(
-                f"the column {table.schema}.{table.name}.{name} is {kind}, the mapping says {mapping.type}. "
-                "Map the field to a column of another name, or change the mapping back."
-            )
-
-
-def _check_fixed_columns(table: Table, held: Mapping[str, object]) -> None:
-    missing = [name for name in FIXED_FEATURE_COLUMNS if name not in held]
-    if missing:
-        raise ConfigurationError(
-            f"the table {table.schema}.{table.name} exists and was not made by Vectorferry (no column {missing[0]}). "
-            "Rename it, give the modality another `table`, or sync into another `schema`."
-        )
+    for name in list(missing_columns(connection, table, columns)):
+        _add_column(connection, table, name)
 
 
 def _add_column(connection: Connection, table: Table, name: str) -> None:
-    preparer = connection.dialect.identifier_preparer
-    definition = CreateColumn(table.c[name]).compile(dialect=connection.dialect)
-    connection.execute(text(f"ALTER TABLE {preparer.format_table(table)} ADD COLUMN {definition}"))
-
-
-def _normal(kind: str) -> str:
-    return "timestamp with time zone" if kind == "timestamptz" else kind
+    connection.execute(text(add_column(connection.dialect, table, name)))

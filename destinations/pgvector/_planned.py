@@ -1,0 +1,116 @@
+"""What a sync would find, make and change in its schema: looked up in transactions that cannot write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sqlalchemy import Connection, inspect
+
+from connector import MODALITIES, Known, Modality, Planned, SchemaMapping
+
+from .._postgres import PostgresServer, held_asset_ids, known_assets, looking
+from ._catalogue import Catalogue, VectorEntry, read_catalogue
+from ._database import VectorDatabase
+from ._planned_averages import read_averages
+from ._planned_ddl import first_statements, planned_statements
+from ._planned_indexes import is_index_due, planned_index
+from ._tables import SyncSchema
+
+__all__ = ["SchemaOutlook", "nothing_yet"]
+
+
+class SchemaOutlook:
+    """A schema as `prepare` would leave it; `schema` has the mapping of the sync that is planned, and `memory_limit_mb`
+    is the most memory that one index build may ask for."""
+
+    def __init__(self, server: PostgresServer[VectorDatabase], schema: SyncSchema, memory_limit_mb: int) -> None:
+        self._server = server
+        self._schema = schema
+        self._memory_limit_mb = memory_limit_mb
+        self._has_ledger = False
+        self._changed: frozenset[Modality] = frozenset()
+        """Modalities of which a named vector gets another layout: what was refused under the old one is read again."""
+
+    def planned(self) -> Planned:
+        """Look at everything but single assets. Raises what preparing the schema would raise."""
+        schema = self._schema
+        with self._looking() as connection:
+            self._read(connection)
+            due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]
+            return Planned(
+                self.known,
+                self.asset_ids,
+                statements=planned_statements(connection, schema),
+                indexes=[planned_index(connection, schema, entry, self._memory_limit_mb) for entry in due],
+                notes=[*self._changes(connection), *_unmade(schema.mapping, schema.catalogue)],
+                averages=read_averages(connection, schema) if self._has_ledger else None,
+            )
+
+    def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
+        """The ledger's entries, without those that preparing the schema would forget."""
+        with self._looking() as connection:
+            tables = self._schema.tables
+            if not self._has_ledger:
+                return {}
+            only = [~tables.has_set_aside(self._changed)] if self._changed else []
+            return known_assets(connection, tables.ledger, collection, asset_ids, *only)
+
+    def asset_ids(self, collection: str) -> Iterator[str]:
+        """Every asset of a collection in the ledger or the quarantine, streamed."""
+        tables = self._schema.tables
+        with self._looking() as connection:
+            if self._has_ledger:
+                yield from held_asset_ids(connection, (tables.ledger, tables.quarantine), collection)
+
+    def _read(self, connection: Connection) -> None:
+        tables, name = self._schema.tables, self._schema.name
+        there = inspect(connection)
+        self._has_ledger = there.has_table(tables.ledger.name, schema=name) and there.has_table(
+            tables.quarantine.name, schema=name
+        )
+        if there.has_table(tables.modalities.name, schema=name):
+            self._schema.unrecorded_tables(connection)
+        if there.has_table(tables.vectors.name, schema=name):
+            bases = {modality: self._schema.mapping.table(modality) for modality in MODALITIES}
+            self._schema.catalogue = read_catalogue(connection, tables, bases)
+        self._changed = frozenset(entry.modality for entry in self._changed_entries())
+
+    def _changed_entries(self) -> Iterator[VectorEntry]:
+        yield from (e for e in self._schema.catalogue.values() if self._schema.wanted_layout(e) != e.layout)
+
+    def _changes(self, connection: Connection) -> Iterator[str]:
+        for entry in self._changed_entries():
+            yield (
+                f"{entry.table}: its index is dropped and built anew as the mapping says; assets with {entry.modality} "
+                "features in quarantine are read again"
+            )
+        for entry in self._schema.catalogue.values():
+            changed = replace(entry, layout=self._schema.wanted_layout(entry))
+            if self._schema.layer_is_due(connection, changed):
+                yield f"the view {entry.view} and the function {entry.function} are made, or made anew"
+
+    @contextmanager
+    def _looking(self) -> Iterator[Connection]:
+        with self._server.translated(), looking(self._server.database) as connection:
+            yield connection
+
+
+def nothing_yet(name: str, mapping: SchemaMapping) -> Planned:
+    """For a server that has never run."""
+    return Planned(
+        lambda _, __: {},
+        lambda _: (),
+        statements=first_statements(name, mapping),
+        notes=[*_unmade(mapping, Catalogue({}))],
+    )
+
+
+def _unmade(mapping: SchemaMapping, catalogue: Catalogue) -> Iterator[str]:
+    for modality in MODALITIES:
+        for name in mapping.modality(modality).vectors:
+            if (modality, name) not in catalogue:
+                yield f"table, view and function of the {modality} vectors {name} are made when the first one arrives"
+    if not catalogue:
+        yield "table, view and function of every other named vector are made when the first one arrives"

@@ -1,0 +1,66 @@
+"""The statements that preparing a schema would define something with, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sqlalchemy import Connection, MetaData, Table, inspect
+
+from connector import MODALITIES, Modality, SchemaMapping
+
+from .._postgres import statements_to_create
+from ._columns import add_column, missing_columns
+from ._extension import CREATE_EXTENSION, is_to_be_enabled
+from ._schema import SyncTables
+from ._tables import SyncSchema, feature_tables
+
+__all__ = ["first_statements", "planned_statements"]
+
+
+def first_statements(name: str, mapping: SchemaMapping) -> list[str]:
+    """Those for a server on which there is nothing yet."""
+    return [
+        CREATE_EXTENSION,
+        *statements_to_create(None, name, *_metadata(SyncTables(name), feature_tables(name, mapping))),
+    ]
+
+
+def planned_statements(connection: Connection, schema: SyncSchema) -> list[str]:
+    """Extension, schema, tables, columns, and the indexes that another layout drops; without the views and functions
+    of named vectors. Raises what preparing would raise."""
+    return [
+        *([CREATE_EXTENSION] if is_to_be_enabled(connection, schema.database.location) else []),
+        *statements_to_create(connection, schema.name, *_metadata(schema.tables, schema.features)),
+        *_columns(connection, schema),
+        *_dropped(connection, schema),
+    ]
+
+
+def _metadata(tables: SyncTables, features: Mapping[Modality, Table]) -> list[MetaData]:
+    return [tables.metadata, *(table.metadata for table in features.values())]
+
+
+def _columns(connection: Connection, schema: SyncSchema) -> Iterator[str]:
+    """Of tables that are there: others are made with every column."""
+    ledger, dialect = schema.tables.ledger, connection.dialect
+    held = _held_columns(connection, ledger)
+    yield from (add_column(dialect, ledger, column.name) for column in ledger.c if held and column.name not in held)
+    for modality in sorted(MODALITIES):
+        table = schema.features[modality]
+        if _held_columns(connection, table):
+            missing = missing_columns(connection, table, schema.mapping.columns(modality))
+            yield from (add_column(dialect, table, name) for name in missing)
+
+
+def _dropped(connection: Connection, schema: SyncSchema) -> Iterator[str]:
+    for entry in schema.catalogue.values():
+        if schema.wanted_layout(entry) != entry.layout:
+            yield schema.drop_index(connection, entry)
+
+
+def _held_columns(connection: Connection, table: Table) -> set[str]:
+    """Empty when there is no such table."""
+    there = inspect(connection)
+    if not there.has_table(table.name, schema=table.schema):
+        return set()
+    return {column["name"] for column in there.get_columns(table.name, schema=table.schema)}
