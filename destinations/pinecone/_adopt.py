@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from hashlib import blake2b
 
 from connector import MODALITIES, Modality, vector_hash
@@ -22,9 +23,10 @@ __all__ = ["adopt_index"]
 
 
 def adopt_index(manifest: Manifest, row: IndexRow, reader: IndexReader, namespace_of: Callable[[str], str]) -> int:
-    """Record every record of an index that is ours; how many there are. The index is entered last, so that a rebuild
-    that was stopped begins anew."""
+    """Record every record of an index that is ours; how many there are. The index is complete only then, so that a
+    rebuild that was stopped begins anew."""
     manifest.forget_index(row.name)  # what a rebuild that was stopped has entered may be gone by now
+    manifest.put_index(replace(row, complete=False))
     found = 0
     for namespace in reader.namespaces():
         for page in reader.pages(namespace):

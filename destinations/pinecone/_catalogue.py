@@ -10,6 +10,7 @@ from connector import ConfigurationError, SearchQuery
 
 from ._adopt import adopt_index
 from ._ids import IndexSpec, index_name
+from ._indexes import check_fits
 from ._layout import Layout
 from ._manifest import IndexRow, Manifest
 from ._project import Project
@@ -35,16 +36,17 @@ class Catalogue:
         self._rows = dict(self._manifest.indexes())
 
     def reconcile(self) -> None:
-        """Forget indexes that somebody deleted, so that their records are written again, and take in those that a lost
-        manifest no longer knows."""
-        there = self._project.control.indexes()
-        for name in self._rows.keys() - there.names:
-            _log.warning("the Pinecone index %s is gone: its records are written again", name)
-            self._manifest.forget_index(name)
-            del self._rows[name]
-        for row in there.own:
-            if row.name not in self._rows:
-                self._adopt(row)
+        """Forget indexes that somebody deleted, so that their records are written again, and take in those that are
+        not what the manifest knows: all of them when it was lost, and those that somebody has made anew."""
+        with self._manifest.alone_with_indexes():
+            self.reread()
+            listed = self._project.control.indexes(self._rows)
+            unlisted = {name: self._project.control.find(name) for name in self._rows.keys() - listed.keys()}
+            for name, row in {**unlisted, **listed}.items():
+                if row is None:
+                    self._forget(name)
+                else:
+                    self._take_in(row, self._rows.get(name))
 
     def ensure(self, specs: Iterable[IndexSpec]) -> bool:
         """Make the indexes that are missing. Whether one of them was there, so that the manifest knows more now."""
@@ -53,7 +55,9 @@ class Catalogue:
             row = self._rows.get(index_name(self._layout.prefix, spec))
             if row is None:
                 found |= self._find_or_make(spec)
-            elif row.vector_name != spec.vector_name:
+                continue
+            check_fits(row, spec)
+            if row.vector_name != spec.vector_name:
                 self._enter(replace(row, vector_name=spec.vector_name))  # an index's tag has less room than a name
         return found
 
@@ -100,17 +104,31 @@ class Catalogue:
         )
 
     def _find_or_make(self, spec: IndexSpec) -> bool:
-        row, created = self._project.control.ensure(spec)
-        if created:
-            self._enter(row)
-        else:
-            self._adopt(row)
+        with self._manifest.alone_with_indexes():
+            row, created = self._project.control.ensure(spec)
+            self.reread()  # somebody else may have made it just now
+            if created:
+                self._enter(row)
+            else:
+                self._take_in(row, self._rows.get(row.name))
         return not created
+
+    def _forget(self, name: str) -> None:
+        _log.warning("the Pinecone index %s is gone: its records are written again", name)
+        self._manifest.forget_index(name)
+        del self._rows[name]
+
+    def _take_in(self, row: IndexRow, known: IndexRow | None) -> None:
+        """Look up what an index holds, unless the manifest knows it and this very index."""
+        if known is not None:
+            row = replace(row, vector_name=known.vector_name)  # a tag has less room
+        if row != known:
+            self._adopt(row)
 
     def _adopt(self, row: IndexRow) -> None:
         found = adopt_index(self._manifest, row, self._project.reader(row), self._layout.namespace_of)
         self._rows[row.name] = row
-        _log.info("the manifest did not know the Pinecone index %s; %s records found there", row.name, f"{found:,}")
+        _log.info("the manifest did not know this Pinecone index %s; %s records found there", row.name, f"{found:,}")
 
     def _enter(self, row: IndexRow) -> None:
         self._manifest.put_index(row)

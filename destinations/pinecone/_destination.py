@@ -84,12 +84,8 @@ class PineconeDestination:
 
     def apply(self, batch: Batch) -> Applied:
         """Write one batch: journal, Pinecone, manifest."""
-        opened = self._prepared
-        write = BatchWrite(batch, self._layout, self._mapping, self._manifest, opened.catalogue)
-        lsns = write.carry_out(opened.sending)
-        namespace = self._note(batch.collection, lsns)
-        self._manifest.commit(batch, write.wanted.rows(), write.wanted.rejected, self._digest, lsns, namespace)
-        return count_written(write.wanted, write.held, opened.catalogue.vector_of)
+        with self._manifest.alone(batch.collection):
+            return self._apply(batch)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the manifest, its journal or the quarantine, streamed."""
@@ -97,14 +93,8 @@ class PineconeDestination:
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Delete every record of these assets, then forget them."""
-        held, opened = self._manifest.held(collection, asset_ids), self._prepared
-        plan = plan_removal(held)
-        self._manifest.begin(collection, plan.places)
-        with opened.sending.flight(self._layout.namespace_of(collection)) as flight:
-            flight.delete(plan)
-            lsns = flight.landed().lsns
-        self._manifest.remove(collection, asset_ids, lsns, self._note(collection, lsns))
-        return count_removed(held, opened.catalogue.vector_of)
+        with self._manifest.alone(collection):
+            return self._remove(collection, asset_ids)
 
     def build_indexes(self) -> Sequence[IndexBuild]:
         """Pinecone builds its own."""
@@ -157,6 +147,24 @@ class PineconeDestination:
             self._opened.project.close()
             self._opened = None
         self._manifest.close()
+
+    def _apply(self, batch: Batch) -> Applied:
+        opened = self._prepared
+        write = BatchWrite(batch, self._layout, self._mapping, self._manifest, opened.catalogue)
+        lsns = write.carry_out(opened.sending)
+        namespace = self._note(batch.collection, lsns)
+        self._manifest.commit(batch, write.wanted.rows(), write.wanted.rejected, self._digest, lsns, namespace)
+        return count_written(write.wanted, write.held, opened.catalogue.vector_of)
+
+    def _remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        held, opened = self._manifest.held(collection, asset_ids), self._prepared
+        plan = plan_removal(held)
+        self._manifest.begin(collection, plan.places)
+        with opened.sending.flight(self._layout.namespace_of(collection)) as flight:
+            flight.delete(plan)
+            lsns = flight.landed().lsns
+        self._manifest.remove(collection, asset_ids, lsns, self._note(collection, lsns))
+        return count_removed(held, opened.catalogue.vector_of)
 
     def _note(self, collection: str, lsns: Mapping[str, int]) -> str:
         """Remember what was touched. The collection's namespace."""

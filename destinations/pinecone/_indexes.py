@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote, unquote
 
 from pinecone import IndexModel, Pinecone, ServerlessSpec
-from pinecone.errors import ConflictError
+from pinecone.errors import ConflictError, NotFoundError
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from connector import ConfigurationError, DestinationError
@@ -18,7 +17,7 @@ from ._errors import translated
 from ._ids import IndexSpec, index_name
 from ._manifest import IndexRow
 
-__all__ = ["ControlPlane", "Indexes"]
+__all__ = ["ControlPlane", "check_fits"]
 
 _PREFIX_TAG: Final = "vectorferry-sync"
 _VECTOR_TAG: Final = "vectorferry-vector"
@@ -26,12 +25,8 @@ _LONGEST_TAG: Final = 120
 _SECONDS_TO_READY: Final = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Indexes:
-    """What a project has: the names of all indexes, and the sync's own ones."""
-
-    names: frozenset[str]
-    own: Sequence[IndexRow]
+class _MissingError(DestinationError):
+    """There is no such index."""
 
 
 class ControlPlane:
@@ -46,11 +41,20 @@ class ControlPlane:
         self._prefix = prefix
         self._place = ServerlessSpec(cloud=cloud, region=region)
 
-    def indexes(self) -> Indexes:
-        """Every index of the project by name, and those that this sync has made, as their tags say."""
+    def indexes(self, known: Container[str]) -> Mapping[str, IndexRow]:
+        """By name, the project's indexes for vectors that are `known`, or that this sync has made, as their tags
+        say."""
         with translated("listing the indexes", self._key):
             models = list(self._sdk.indexes.list())
-        return Indexes(frozenset(model.name for model in models), [row for model in models for row in self._own(model)])
+        return {row.name: row for model in models for row in self._own(model, known)}
+
+    def find(self, name: str) -> IndexRow | None:
+        """An index for vectors of this name, if there is one: a list passes over what the SDK cannot read."""
+        try:
+            model = self._ready(name)
+        except _MissingError:
+            return None
+        return _as_row(model, _vector_name(model)) if _holds_vectors(model) else None
 
     def ensure(self, spec: IndexSpec) -> tuple[IndexRow, bool]:
         """The index for these vectors, ready to be written, and whether it was made just now.
@@ -64,10 +68,10 @@ class ControlPlane:
         _check(model, spec)
         return _as_row(model, spec.vector_name), created
 
-    def _own(self, model: IndexModel) -> Iterator[IndexRow]:
+    def _own(self, model: IndexModel, known: Container[str]) -> Iterator[IndexRow]:
         tags = model.tags or {}
-        if tags.get(_PREFIX_TAG) == self._prefix and _holds_vectors(model):
-            yield _as_row(model, unquote(tags.get(_VECTOR_TAG, model.name)))
+        if (model.name in known or tags.get(_PREFIX_TAG) == self._prefix) and _holds_vectors(model):
+            yield _as_row(model, _vector_name(model))
 
     def _create(self, name: str, spec: IndexSpec) -> bool:
         try:
@@ -87,7 +91,10 @@ class ControlPlane:
     def _ready(self, name: str) -> IndexModel:
         def described() -> IndexModel:
             with translated(f"looking at the index {name}", self._key):
-                return self._sdk.indexes.describe(name)
+                try:
+                    return self._sdk.indexes.describe(name)
+                except NotFoundError:
+                    raise _MissingError(f"the index {name} is gone: somebody has deleted it. Run again.") from None
 
         looking = Retrying(
             retry=retry_if_result(lambda model: not model.status.ready or not model.host),
@@ -104,9 +111,20 @@ class ControlPlane:
         return model
 
 
+def check_fits(row: IndexRow, spec: IndexSpec) -> None:
+    """Raise `ConfigurationError` for an index that holds other vectors than these."""
+    if (row.dimension, row.metric) != (spec.dimension, spec.metric):
+        is_for = f"{row.dimension} dimensions and {row.metric}" if row.dimension else "sparse vectors"
+        raise ConfigurationError(_taken(row.name, f"is for {is_for}"))
+
+
 def _holds_vectors(model: IndexModel) -> bool:
     """Not made for documents, whose API is another one."""
     return bool(model.host) and set(model.schema.fields) <= {"_values", "_sparse_values"}
+
+
+def _vector_name(model: IndexModel) -> str:
+    return unquote((model.tags or {}).get(_VECTOR_TAG, model.name))
 
 
 def _as_row(model: IndexModel, vector_name: str) -> IndexRow:
@@ -126,10 +144,7 @@ def _address(model: IndexModel) -> str:
 def _check(model: IndexModel, spec: IndexSpec) -> None:
     if not _holds_vectors(model):
         raise ConfigurationError(_taken(model.name, "is for documents, not for vectors"))
-    held = _as_row(model, spec.vector_name)
-    if (held.dimension, held.metric) != (spec.dimension, spec.metric):
-        is_for = f"{held.dimension} dimensions and {held.metric}" if held.dimension else "sparse vectors"
-        raise ConfigurationError(_taken(model.name, f"is for {is_for}"))
+    check_fits(_as_row(model, spec.vector_name), spec)
 
 
 def _taken(name: str, problem: str) -> str:

@@ -34,6 +34,7 @@ from ._manifest_counts import read_counts
 from ._manifest_features import (
     can_be_ours,
     confirm,
+    is_storable,
     journal,
     read_features,
     read_unconfirmed,
@@ -51,6 +52,7 @@ from ._manifest_places import (
     write_index,
 )
 from ._manifest_tables import ManifestTables
+from ._manifest_turns import take_turn
 from ._manifest_values import Held, HeldFeature, IndexRow, ManifestCounts, ManifestRows, NamespaceRow, Place
 
 __all__ = [
@@ -84,6 +86,7 @@ class Manifest:
         self._schema = schema
         self._tables = ManifestTables(schema, name)
         self._server = PostgresServer(url, directory, Database, "the `url` of a Pinecone manifest")
+        self._turn: Connection | None = None
 
     @property
     def location(self) -> str:
@@ -109,6 +112,28 @@ class Manifest:
         with self._transaction() as connection:
             lock_ddl(connection, self._schema)
             record_settings(connection, self._tables, values, self.location)
+
+    @contextmanager
+    def alone(self, collection: str) -> Iterator[None]:
+        """Let no other process write this collection meanwhile: each would record what the other one has overwritten.
+
+        What `commit` and `remove` record in this block is kept when it ends. When Postgres has ended the turn before,
+        it is not, and the records that were touched stay unconfirmed.
+        """
+        with self._transaction() as connection:
+            take_turn(connection, self._tables, f"collection {collection}")
+            self._turn = connection
+            try:
+                yield
+            finally:
+                self._turn = None
+
+    @contextmanager
+    def alone_with_indexes(self) -> Iterator[None]:
+        """Let no other process make, look up or forget indexes meanwhile."""
+        with self._transaction() as connection:
+            take_turn(connection, self._tables, "indexes")
+            yield
 
     def known(self, collection: str, asset_ids: Sequence[str], layout: str) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that were written under this layout, and of which no record
@@ -152,8 +177,8 @@ class Manifest:
         """
         tables, aside = self._tables, [*(each for asset in batch.assets for each in asset.rejected), *rejected]
         indexes = {index: 0 for one in rows.features.values() for index in one.records}
-        with self._transaction() as connection:
-            write_features(connection, tables.features, batch, rows.features)
+        with self._in_turn() as connection:
+            write_features(connection, tables.features, batch, rows)
             write_ledger(connection, tables, batch, rows.per_asset, layout)
             replace_rejected(connection, tables.quarantine, batch, [*aside, *batch.rejected])
             confirm(connection, tables.unconfirmed, batch)
@@ -162,7 +187,7 @@ class Manifest:
     def remove(self, collection: str, asset_ids: Sequence[str], written: Mapping[str, int], namespace: str) -> None:
         """Forget assets whose records the store has deleted. The arguments are those of `commit`."""
         tables = self._tables
-        with self._transaction() as connection:
+        with self._in_turn() as connection:
             for table in (tables.features, tables.ledger, tables.quarantine, tables.unconfirmed):
                 delete_assets(connection, table, collection, asset_ids)
             advance(connection, tables, collection, namespace, written)
@@ -233,6 +258,8 @@ class Manifest:
 
     def find(self, feature_id: str, modality: Modality) -> list[tuple[str, str]]:
         """Collection and asset of every feature of this id and modality."""
+        if not is_storable(feature_id):
+            return []
         features = self._tables.features
         owner = (features.c.collection, features.c.asset_id)
         wanted = (features.c.feature_id == feature_id, features.c.modality == modality.value)
@@ -248,6 +275,15 @@ class Manifest:
     def close(self) -> None:
         """Close the connections, and let go of the embedded Postgres. Doing so again changes nothing."""
         self._server.close()
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[Connection]:
+        """The transaction of the turn that is under way, or one of its own."""
+        if self._turn is None:
+            with self._transaction() as connection:
+                yield connection
+        else:
+            yield self._turn
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

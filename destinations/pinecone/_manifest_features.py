@@ -12,11 +12,23 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from connector import Batch, Modality
 
 from .._postgres import FeatureKey, Row, delete_keys, diff_table, of_assets, send
-from ._manifest_values import HeldFeature, Place
+from ._manifest_values import HeldFeature, ManifestRows, Place
 
-__all__ = ["can_be_ours", "confirm", "journal", "read_features", "read_unconfirmed", "write_features", "write_found"]
+__all__ = [
+    "can_be_ours",
+    "confirm",
+    "is_storable",
+    "journal",
+    "read_features",
+    "read_unconfirmed",
+    "write_features",
+    "write_found",
+]
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+_LONGEST_ID: Final = 512
+"""In bytes. The engine hands no longer one to any destination."""
 
 
 def read_features(
@@ -28,14 +40,13 @@ def read_features(
     return {(asset_id, feature_id): _feature(*values) for asset_id, feature_id, *values in rows}
 
 
-def write_features(
-    connection: Connection, features: Table, batch: Batch, wanted: Mapping[FeatureKey, HeldFeature]
-) -> None:
+def write_features(connection: Connection, features: Table, batch: Batch, rows: ManifestRows) -> None:
     """Bring the features of a batch's assets to what is wanted; those of other modalities stay."""
     asset_ids = [asset.asset_id for asset in batch.assets]
     held = read_features(connection, features, batch.collection, asset_ids)
-    compared = {key: one for key, one in held.items() if one.modality in batch.modalities or key in wanted}
-    diff = diff_table(_rows(batch.collection, wanted), compared)
+    gone_unless_wanted = {*rows.touched, *rows.features}
+    compared = {key: one for key, one in held.items() if one.modality in batch.modalities or key in gone_unless_wanted}
+    diff = diff_table(_rows(batch.collection, rows.features), compared)
     send(connection, features, diff)
     delete_keys(connection, features, batch.collection, diff.delete)
 
@@ -50,8 +61,13 @@ def write_found(
 
 
 def can_be_ours(collection: str, key: FeatureKey) -> bool:
-    """Whether Postgres can hold these names. If not, no sync has ever written a record under them."""
-    return not any(_UNSTORABLE.search(text) for text in (collection, *key))
+    """Whether these are names that a sync takes. If not, none has ever written a record under them."""
+    return all(is_storable(text) and len(text.encode()) <= _LONGEST_ID for text in (collection, *key))
+
+
+def is_storable(text: str) -> bool:
+    """Whether Postgres can hold this text."""
+    return not _UNSTORABLE.search(text)
 
 
 def read_unconfirmed(

@@ -50,6 +50,7 @@ def write_index(connection: Connection, tables: ManifestTables, row: IndexRow) -
         "dimension": row.dimension,
         "metric": row.metric,
         "host": row.host,
+        "complete": row.complete,
     }
     if read_indexes(connection, tables).get(row.name) != row:
         connection.execute(

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from .._postgres import ID, ledger_table, quarantine_table
@@ -66,6 +77,7 @@ class ManifestTables:
             Column("dimension", Integer, comment="null: sparse"),
             Column("metric", Text, nullable=False),
             Column("host", Text, nullable=False),
+            Column("complete", Boolean, nullable=False, comment="false: its records are still being looked up"),
         )
 
     def _namespaces(self) -> Table:

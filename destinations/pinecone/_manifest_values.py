@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -67,21 +67,29 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRows:
-    """What the manifest should hold for a batch's assets. `per_asset` counts features by modality, for the ledger."""
+    """What the manifest should hold for a batch's assets. `per_asset` counts features by modality, for the ledger.
+
+    Of features that were `touched`, nothing else stays, of whatever modality they were before.
+    """
 
     features: Mapping[FeatureKey, HeldFeature]
     per_asset: Mapping[str, Mapping[str, int]]
+    touched: Set[FeatureKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One index. `dimension` is None for sparse vectors; `host` is where it is written and queried."""
+    """One index. `dimension` is None for sparse vectors; `host` is where it is written and queried.
+
+    An index is `complete` once all of its records are known: not while a lost manifest is being rebuilt from it.
+    """
 
     name: str
     vector_name: str
     dimension: int | None
     metric: str
     host: str
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

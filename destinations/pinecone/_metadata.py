@@ -19,7 +19,15 @@ from connector import LoadedAsset, LoadedFeature, QuarantineError, Reason, Setti
 
 from ._metadata_size import LARGEST_METADATA, SHORTENED, fitted
 
-__all__ = ["Metadata", "MetadataOptions", "MetadataValue", "keys_hash", "metadata_hash", "record_metadata"]
+__all__ = [
+    "Metadata",
+    "MetadataOptions",
+    "MetadataValue",
+    "keys_hash",
+    "metadata_hash",
+    "plain_value",
+    "record_metadata",
+]
 
 MetadataValue: TypeAlias = str | float | int | bool | list[str]
 Metadata: TypeAlias = dict[str, MetadataValue]
@@ -102,10 +110,11 @@ def _leaves(fields: Mapping[str, Any]) -> Iterator[tuple[_Path, MetadataValue]]:
             yield path, value.astimezone(UTC).isoformat()
             yield (*path, "epoch"), value.timestamp()
         elif value is not None:
-            yield path, _plain(value)
+            yield path, plain_value(value)
 
 
-def _plain(value: Any) -> MetadataValue:
+def plain_value(value: Any) -> MetadataValue:
+    """What stands in the metadata for a value that is neither an object, a time nor None."""
     match value:
         case list() | tuple():
             return _listed(value)

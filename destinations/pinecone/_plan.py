@@ -61,9 +61,9 @@ def plan_stale(wanted: Wanted, held: Held) -> Plan:
     come to be of one of these."""
     plan = Plan()
     for place, modality in sorted(_places(held).items()):
-        is_of_batch = modality in wanted.batch.modalities or place.key in wanted.features
-        if is_of_batch and not _is_wanted(place, wanted):
-            plan.delete(place, modality)
+        now = wanted.touched.get(place.key, modality)
+        if now in wanted.batch.modalities and not _is_wanted(place, wanted):
+            plan.delete(place, now)
     return plan
 
 

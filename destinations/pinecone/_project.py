@@ -12,6 +12,7 @@ from ._indexes import ControlPlane
 from ._limits import WriterLimits
 from ._manifest import IndexRow
 from ._reader import IndexReader
+from ._requests import check_key
 from ._usage import WriteUsage
 from ._writer import IndexWriter
 
@@ -36,6 +37,7 @@ class Project:
     def __init__(self, settings: ProjectSettings) -> None:
         self.usage = WriteUsage()
         self._settings = settings
+        check_key(settings.api_key)
         with translated("opening the project", settings.api_key):
             self._sdk = Pinecone(api_key=settings.api_key, host=settings.host, source_tag="vectorferry")
         self.control = ControlPlane(self._sdk, settings.api_key, settings.prefix, settings.cloud, settings.region)

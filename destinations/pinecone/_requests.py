@@ -22,7 +22,7 @@ from ._errors import KEY_SETTING, connection_failure, translated
 from ._limits import WriterLimits
 from ._requests_verdict import Verdict, Write, judge
 
-__all__ = ["Requests"]
+__all__ = ["Requests", "check_key"]
 
 _API_VERSION: Final = "2026-07"
 """That of the SDK which makes the indexes, so that both planes are of one version. Upserts, updates and deletes have
@@ -101,9 +101,14 @@ def _checked_url(host: str) -> str:
         raise DestinationError(f"The address of a Pinecone index {error}.") from None
 
 
-def _headers(api_key: str) -> dict[str, str]:
-    if not api_key or not api_key.isascii() or not api_key.isprintable():
+def check_key(api_key: str) -> None:
+    """Raise `ConfigurationError` for a key that cannot travel."""
+    if not api_key.strip() or not api_key.isascii() or not api_key.isprintable():
         raise ConfigurationError(f"{KEY_SETTING} is empty, or holds a character that no key has (a line break?).")
+
+
+def _headers(api_key: str) -> dict[str, str]:
+    check_key(api_key)
     return {
         "Api-Key": api_key,
         "X-Pinecone-Api-Version": _API_VERSION,

@@ -9,6 +9,7 @@ from connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVecto
 
 from ._ids import record_id
 from ._manifest import IndexRow, Manifest
+from ._metadata import plain_value
 from ._reader import IndexReader, Match
 
 __all__ = ["Searcher", "pinecone_filters"]
@@ -33,7 +34,8 @@ class Searcher:
         if not 1 <= query.limit < _MAX_LIMIT:
             raise ConfigurationError(f"the limit is {query.limit}; ask for 1 to {_MAX_LIMIT - 1:,} rows")
         filters = dict(query.filters)
-        namespaces = self._namespaces(filters.pop("collection", None))
+        one = isinstance(filters.get("collection"), str)  # anything else is asked of the metadata
+        namespaces = self._namespaces(filters.pop("collection") if one else None)
         vector, itself = self._near(query)
         asked = {"modality": {"$eq": query.modality.value}, **pinecone_filters(filters)}
         more = query.limit + (itself is not None)  # a feature is nearest to itself
@@ -115,8 +117,15 @@ def pinecone_filters(filters: Mapping[str, Any], prefix: str = "") -> dict[str, 
 def _clauses(filters: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in filters.items():
         if not isinstance(value, Mapping):
-            yield prefix + key, {"$in": list(value)} if isinstance(value, list) else {"$eq": value}
+            yield prefix + key, {"$in" if isinstance(value, list) else "$eq": _operand(value)}
         elif value and value.keys() <= _OPERATORS:
-            yield prefix + key, {f"${operator}": operand for operator, operand in value.items()}
+            yield prefix + key, {f"${operator}": _operand(operand) for operator, operand in value.items()}
         else:
             yield from _clauses(value, f"{prefix}{key}.")
+
+
+def _operand(value: Any) -> Any:
+    """As it is in the metadata, where large integers are texts."""
+    if isinstance(value, list):
+        return [_operand(item) for item in value]
+    return plain_value(value) if isinstance(value, int) else value

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from connector import DestinationError
+
 from .._postgres import FeatureKey
 from ._bodies import EncodedRecord, encode_record
 from ._ids import record_id
@@ -118,7 +120,14 @@ def _update(index: str, features: Sequence[WantedFeature]) -> _Job:
 
 def _delete(index: str, keys: Sequence[FeatureKey]) -> _Job:
     ids = {record_id(*key): key for key in keys}
-    return _Job(index, lambda writer, namespace: writer.delete(namespace, ids), ids)
+
+    def work(writer: IndexWriter, namespace: str) -> Sent:
+        sent = writer.delete(namespace, ids)
+        for identifier, words in sent.refused.items():  # what is still there must not be forgotten
+            raise DestinationError(f"Pinecone refuses to delete the record {identifier} from {index} ({words}).")
+        return sent
+
+    return _Job(index, work, ids)
 
 
 def _keys(features: Iterable[WantedFeature]) -> dict[str, FeatureKey]:

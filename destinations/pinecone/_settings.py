@@ -73,7 +73,12 @@ class PineconeSettings(DestinationSettings):
         return template
 
     def beside(self, others: Sequence[DestinationSettings]) -> Self:
-        """With the manifest in the sync's first pgvector schema, unless it was given a place of its own."""
+        """With the manifest in the sync's first pgvector schema, unless it was given a place of its own.
+
+        Raises `ValueError` when another one writes the same indexes: each would take the other's records for its own.
+        """
+        if any(isinstance(other, PineconeSettings) and other._written == self._written for other in others):
+            raise ValueError("two Pinecone destinations write the same indexes: give one of them an `index_prefix`")
         first = next((other for other in others if isinstance(other, PgvectorSettings)), None)
         if self.manifest is not None or first is None:
             return self
@@ -92,6 +97,10 @@ class PineconeSettings(DestinationSettings):
         return PineconeDestination(
             self._project(sync_name), self._layout(sync_name), self._manifest(sync_name), self.name
         )
+
+    @property
+    def _written(self) -> tuple[str, str, str | None]:
+        return self.host, self.api_key.get_secret_value(), self.index_prefix
 
     def _prefix(self, sync_name: str) -> str:
         return self.index_prefix or index_prefix(sync_name)

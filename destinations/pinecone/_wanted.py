@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from connector import Batch, LoadedAsset, LoadedFeature, QuarantineError, Reason, Rejected, SchemaMapping
+from connector import Batch, LoadedAsset, LoadedFeature, Modality, QuarantineError, Reason, Rejected, SchemaMapping
 
 from .._postgres import FeatureKey
 from ._layout import Layout, WantedRecord
@@ -48,6 +48,8 @@ class Wanted:
 
     batch: Batch
     features: dict[FeatureKey, WantedFeature] = field(default_factory=dict)
+    touched: dict[FeatureKey, Modality] = field(default_factory=dict)
+    """Those, and the ones that the store refused: whatever they were before, they are of these modalities now."""
     rejected: list[Rejected] = field(default_factory=list)
 
     def add(self, asset: LoadedAsset, layout: Layout, mapping: SchemaMapping) -> list[WantedFeature]:
@@ -70,6 +72,7 @@ class Wanted:
             self.rejected.append(Rejected(key[0], Reason(error.reason), str(error), key[1], modality))
         else:
             self.features[key] = one
+            self.touched[key] = modality
             yield one
 
     def rows(self) -> ManifestRows:
@@ -79,7 +82,7 @@ class Wanted:
         }
         for (asset_id, _), one in self.features.items():
             per_asset[asset_id][one.feature.modality.value] += 1
-        return ManifestRows({key: one.as_held() for key, one in self.features.items()}, per_asset)
+        return ManifestRows({key: one.as_held() for key, one in self.features.items()}, per_asset, self.touched.keys())
 
 
 def _feature(

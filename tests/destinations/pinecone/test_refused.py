@@ -1,0 +1,85 @@
+"""What the store refuses leaves no half of a feature behind, and is never taken for done."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector import Batch, DestinationError, Modality, Reason
+from connector.sandbox import Fault, Sandbox, Status
+from destinations.pinecone._manifest import Manifest
+
+from ...builders import asset, batch, dense, feature
+from .conftest import Open
+from .store import stored_ids
+
+REFUSED = Status(status=400)
+OTHER = "media-other-4"
+
+
+class Killed(BaseException):
+    """Nothing is cleaned up after it."""
+
+
+def in_two_indexes(number: float, fingerprint: str) -> Batch:
+    vectors = {"model-v1": dense(number), "other": dense(number, dimension=4)}
+    return batch(asset("a", feature("f1", vectors), feature("f2", vectors), fingerprint=fingerprint))
+
+
+def test_a_feature_refused_in_one_index_is_in_none_until_it_is_repaired(sandbox: Sandbox, open_pinecone: Open) -> None:
+    destination = open_pinecone()
+    destination.apply(in_two_indexes(1, "1"))
+    sandbox.faults.add(Fault(route="pinecone.upsert", containing='"a#f1","values":[2.0,1.0,1.0,1.0]', do=REFUSED))
+    applied = destination.apply(in_two_indexes(2, "2"))
+    assert [one.reason for one in applied.rejected] == [Reason.REFUSED]
+    assert stored_ids(sandbox) == stored_ids(sandbox, OTHER) == {"a#f2"}
+
+    sandbox.faults.clear()
+    assert destination.apply(in_two_indexes(2, "2")).rejected == []
+    assert stored_ids(sandbox) == stored_ids(sandbox, OTHER) == {"a#f1", "a#f2"}
+    assert destination.quarantined("ads") == 0
+
+
+def test_a_record_that_cannot_be_deleted_is_not_forgotten(sandbox: Sandbox, open_pinecone: Open) -> None:
+    destination = open_pinecone()
+    destination.apply(batch(asset("a", feature("f1"), feature("f2"))))
+    without = batch(asset("a", feature("f2"), fingerprint="2"))
+    sandbox.faults.add(Fault(route="pinecone.delete", do=REFUSED))
+    with pytest.raises(DestinationError, match=r"refuses to delete the record a#f1 from media-model-v1-8 \(.+\)"):
+        destination.apply(without)
+    with pytest.raises(DestinationError):
+        destination.remove("ads", ["a"])
+    sandbox.faults.clear()
+    assert destination.known("ads", ["a"]) == {}
+    destination.apply(without)
+    assert stored_ids(sandbox) == {"a#f2"}
+
+
+def test_a_feature_that_is_refused_under_another_modality_is_held_under_none(
+    sandbox: Sandbox, open_pinecone: Open
+) -> None:
+    destination = open_pinecone()
+    text = feature("f1", modality=Modality.TEXT)
+    destination.apply(batch(asset("a", text)))
+    sandbox.faults.add(Fault(route="pinecone.upsert", do=REFUSED))
+    video = feature("f1", {"model-v1": dense(3)})
+    destination.apply(batch(asset("a", video, fingerprint="2"), modalities=[Modality.VIDEO]))
+    sandbox.faults.clear()
+    destination.apply(batch(asset("a", text, fingerprint="3"), modalities=[Modality.TEXT]))
+    assert stored_ids(sandbox) == {"a#f1"}
+
+
+def test_what_a_killed_run_left_of_a_feature_is_certain_under_its_new_modality(
+    sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Manifest, "commit", killed)
+        with pytest.raises(Killed):
+            open_pinecone().apply(batch(asset("a", feature("f1", {"old": dense(1)}, modality=Modality.TEXT))))
+    assert stored_ids(sandbox, "media-old-8") == {"a#f1"}
+    destination = open_pinecone()
+    destination.apply(batch(asset("a", feature("f1", {"new": dense(1)})), modalities=[Modality.VIDEO]))
+    assert stored_ids(sandbox, "media-old-8") == set()
+    assert destination.known("ads", ["a"]).keys() == {"a"}

@@ -1,0 +1,103 @@
+"""Two processes write into one manifest at once: in the end it says what the store holds."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from connector import Batch, RetryableError
+from connector.sandbox import Sandbox
+from destinations import PineconeDestination
+from destinations.pinecone._manifest import Manifest
+
+from ...builders import asset, batch, dense, feature
+from ...waiting import wait_until
+from .conftest import Open
+from .store import INDEX, stored_ids
+
+WAITING = "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND NOT granted"
+ENDED = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'vectorferry%'"
+
+
+def version(number: int) -> Batch:
+    return batch(asset("a", feature("f1", {"model-v1": dense(number)}), fingerprint=str(number)))
+
+
+def first_number(sandbox: Sandbox) -> float:
+    return float(sandbox.pinecone.records(INDEX, "ads")["a#f1"]["values"][0])
+
+
+def known_as(destination: PineconeDestination) -> str:
+    return destination.known("ads", ["a"])["a"].fingerprint
+
+
+def test_what_is_recorded_is_what_was_written_last(
+    sandbox: Sandbox, open_pinecone: Open, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is about to record what it wrote when the other one comes with something older."""
+    one, other = open_pinecone(), open_pinecone()
+    one.apply(version(0))
+    commit = Manifest.commit
+    writes: list[Future[Any]] = []
+
+    def overtaken(manifest: Manifest, what: Batch, *arguments: Any) -> None:
+        if not writes:
+            writes.append(pool.submit(other.apply, version(1)))
+            with psycopg.connect(postgres_url, autocommit=True) as watching:
+                wait_until(lambda: writes[0].done() or bool(watching.execute(WAITING).fetchall()))
+        commit(manifest, what, *arguments)
+
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(Manifest, "commit", overtaken)
+        one.apply(version(2))
+        writes[0].result()
+    assert (known_as(one), first_number(sandbox)) == ("1", 1)
+    one.apply(version(2))
+    assert (known_as(one), first_number(sandbox)) == ("2", 2)
+
+
+def test_who_has_lost_the_turn_records_nothing_and_does_all_of_it_again(
+    sandbox: Sandbox, open_pinecone: Open, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres ends every connection between Pinecone's last answer and the manifest."""
+    destination = open_pinecone()
+    destination.apply(batch(asset("a", feature("f0"))))
+    commit = Manifest.commit
+
+    def ended(manifest: Manifest, *arguments: Any) -> None:
+        with psycopg.connect(postgres_url, autocommit=True) as postgres:
+            postgres.execute(ENDED)
+        commit(manifest, *arguments)
+
+    later = batch(asset("a", feature("f1"), feature("f2"), fingerprint="2"))
+    with monkeypatch.context() as patches:
+        patches.setattr(Manifest, "commit", ended)
+        with pytest.raises(RetryableError):
+            destination.apply(later)
+    assert destination.known("ads", ["a"]) == {}
+    applied = destination.apply(later)
+    (counts,) = applied.features.values()
+    assert (counts.inserted, counts.deleted) == (2, 1)
+    assert stored_ids(sandbox) == {"a#f1", "a#f2"}
+    assert known_as(destination) == "2"
+
+
+def test_an_index_that_another_process_has_just_made_is_not_looked_up(sandbox: Sandbox, open_pinecone: Open) -> None:
+    one, other = open_pinecone(), open_pinecone()
+    one.apply(version(0))
+    other.apply(batch(asset("b", feature("f1")), collection="films"))
+    assert "pinecone.list" not in sandbox.requests.counts()
+    assert known_as(one) == "0"
+
+
+def test_first_syncs_of_two_collections_at_once_make_one_index(sandbox: Sandbox, open_pinecone: Open) -> None:
+    opened = [open_pinecone() for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        batches = [batch(asset("a", feature("f1")), collection=f"c{number}") for number in range(3)]
+        for done in [pool.submit(each.apply, one) for each, one in zip(opened, batches, strict=True)]:
+            done.result()
+    assert sandbox.pinecone.namespaces(INDEX) == {"c0": 1, "c1": 1, "c2": 1}
+    assert all(opened[0].known(f"c{number}", ["a"]) for number in range(3))
