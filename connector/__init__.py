@@ -18,9 +18,10 @@ from connector._destination import (
     Status,
     StoredAssets,
     TableStatus,
+    Verifiable,
     Visibility,
 )
-from connector._engine import Progress, plan, refill, run_plan, run_refill, run_sync, sync
+from connector._engine import Progress, plan, refill, run_plan, run_refill, run_sync, run_verify, sync, verify
 from connector._errors import (
     ConfigurationError,
     CredentialsError,
@@ -58,6 +59,9 @@ from connector._settings_base import Settings
 from connector._source import Source, Usage
 from connector._summary import CollectionSummary, DestinationSummary, Summary
 from connector._vectors import vector_bytes, vector_hash
+from connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
+from connector._verify_report import CollectionReport, Finding, Verification
+from connector._verify_rows import is_row_of
 
 __all__ = [
     "MODALITIES",
@@ -68,6 +72,7 @@ __all__ = [
     "Batch",
     "BatchLimits",
     "CollectionPlan",
+    "CollectionReport",
     "CollectionSummary",
     "ColumnMapping",
     "ConfigurationError",
@@ -83,7 +88,11 @@ __all__ = [
     "DestinationPlan",
     "DestinationSettings",
     "DestinationSummary",
+    "Difference",
+    "Discrepancy",
+    "Distrusted",
     "Feature",
+    "Finding",
     "GuardRefusedError",
     "IncompleteScanError",
     "IndexBuild",
@@ -120,6 +129,7 @@ __all__ = [
     "StopError",
     "Storage",
     "StoredAssets",
+    "StoredDigest",
     "Summary",
     "SyncSettings",
     "TableStatus",
@@ -127,10 +137,13 @@ __all__ = [
     "Vector",
     "VectorMapping",
     "VectorferryError",
+    "Verifiable",
+    "Verification",
     "Visibility",
     "WriteEstimate",
     "canonical_json",
     "destination_settings",
+    "is_row_of",
     "list_collections",
     "load_settings",
     "parse_json",
@@ -142,8 +155,10 @@ __all__ = [
     "run_plan",
     "run_refill",
     "run_sync",
+    "run_verify",
     "source_settings",
     "sync",
     "vector_bytes",
     "vector_hash",
+    "verify",
 ]

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Modality, Reason, Rejected, Vector
+from connector._verify import Discrepancy, StoredDigest
 
 __all__ = [
     "Applied",
@@ -31,6 +32,7 @@ __all__ = [
     "Status",
     "StoredAssets",
     "TableStatus",
+    "Verifiable",
     "Visibility",
 ]
 
@@ -329,3 +331,22 @@ class Quarantined(Protocol):
 
         Only assets with a record in quarantine are meant. The records stay until they have been read: they are what
         still names an asset that is gone at the source by then."""
+
+
+@runtime_checkable
+class Verifiable(Protocol):
+    """What a destination also provides so that it can be checked, and repaired. `prepare` comes first."""
+
+    def discrepancies(self, collection: str, sample: int | None = None) -> Iterable[Discrepancy]:
+        """Every record of a collection that is missing, extra or different from what the destination's own books say,
+        streamed. Which records there are is compared for all assets; their contents for all (None), or for at most
+        `sample` assets, other ones each time."""
+
+    def digests(self, collection: str) -> Iterable[StoredDigest]:
+        """What the books say of every row and vector of a collection, streamed, sorted by asset, feature, modality and
+        vector name. Two destinations that were given the same vectors answer alike, however exactly they store them;
+        a vector whose own hash the books do not have has an empty digest."""
+
+    def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
+        """Until it has written these assets again, `known` leaves them out, `asset_ids` names them all, and `apply` writes
+        those of their records that were found to be different, whatever their hashes say."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,6 +30,8 @@ from connector._planned import Averages, Planned
 from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
 from connector._source import Usage
 from connector._vectors import vector_bytes
+from connector._verify import Discrepancy, Distrusted, StoredDigest
+from connector._verify_memory import discrepancies_of, hashes_of, in_order
 
 __all__ = ["MemoryDestination", "MemorySource"]
 
@@ -80,6 +82,8 @@ class MemoryDestination:
         self.assets: dict[str, dict[str, LoadedAsset]] = {}
         self.ledger: dict[str, dict[str, Known]] = {}
         self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
+        self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
+        self._distrusted = Distrusted()
         self._written_at: dict[tuple[str, Rejected], datetime] = {}
 
     @property
@@ -92,8 +96,9 @@ class MemoryDestination:
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has."""
-        ledger = self.ledger.get(collection, {})
-        return {asset_id: ledger[asset_id] for asset_id in asset_ids if asset_id in ledger}
+        ledger, distrusted = self.ledger.get(collection, {}), self._distrusted.assets(collection)
+        asked = [asset_id for asset_id in asset_ids if asset_id in ledger and asset_id not in distrusted]
+        return {asset_id: ledger[asset_id] for asset_id in asked}
 
     def apply(self, batch: Batch) -> Applied:
         """Replace the batch's modalities of these assets; other modalities stay."""
@@ -104,21 +109,26 @@ class MemoryDestination:
             kept = [feature for feature in old.features if feature.modality not in batch.modalities] if old else []
             new = assets[asset.asset_id] = replace(asset, features=(*kept, *asset.features), rejected=())
             ledger[asset.asset_id] = _entry(new, batch.modalities, ledger.get(asset.asset_id))
+            self._recorded[batch.collection][asset.asset_id] = hashes_of(new)
             _count(applied, old, new, batch.modalities)
+        self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         self._set_aside(batch, applied)
         return applied
 
     def asset_ids(self, collection: str) -> Iterable[str]:
         """Assets in the ledger, and those that only ever reached the quarantine, so that both can be removed."""
         quarantined = {asset_id for asset_id, _ in self.quarantine.get(collection, {})}
-        return iter(sorted(self.ledger.get(collection, {}).keys() | quarantined))
+        named = self.ledger.get(collection, {}).keys() | quarantined | self._distrusted.assets(collection)
+        return iter(sorted(named))
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Forget these assets and everything that belongs to them."""
         applied = Applied()
         gone = set(asset_ids)
+        self._distrusted.forget(collection, gone)
         for asset_id in gone:
             self.ledger.get(collection, {}).pop(asset_id, None)
+            self._recorded[collection].pop(asset_id, None)
             if old := self.assets.get(collection, {}).pop(asset_id, None):
                 _count(applied, old, None, frozenset(MODALITIES))
         quarantine = self.quarantine.get(collection, {})
@@ -156,6 +166,20 @@ class MemoryDestination:
         """Forget the ledger's entries of these assets."""
         ledger = self.ledger.get(collection, {})
         return sum(ledger.pop(asset_id, None) is not None for asset_id in set(asset_ids))
+
+    def discrepancies(self, collection: str, sample: int | None = None) -> Iterable[Discrepancy]:  # noqa: ARG002
+        """Everything is compared: a sample would save nothing."""
+        ledger = self.ledger.get(collection, {})
+        return discrepancies_of(self._recorded[collection], self.assets.get(collection, {}), ledger.keys())
+
+    def digests(self, collection: str) -> Iterable[StoredDigest]:
+        """The hashes that were recorded."""
+        for asset_id, hashes in sorted(self._recorded[collection].items()):
+            yield from in_order(asset_id, hashes)
+
+    def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
+        """Have these assets read again: they are replaced as wholes anyway."""
+        self._distrusted.add(collection, discrepancies)
 
     def stored_collections(self) -> Sequence[str]:
         """Those with an asset in the ledger, sorted."""
@@ -248,9 +272,7 @@ def _count(applied: Applied, old: LoadedAsset | None, new: LoadedAsset | None, m
 
 
 def _hashes(asset: LoadedAsset | None, modalities: frozenset[Modality]) -> RecordHashes:
-    features = [feature for feature in asset.features if feature.modality in modalities] if asset else []
-    rows: RecordHashes = {(f.modality, None, f.feature_id): f.row_hash for f in features}
-    return {**rows, **{(f.modality, name, f.feature_id): h for f in features for name, h in f.vector_hashes.items()}}
+    return {key: digest for key, digest in hashes_of(asset).items() if key[0] in modalities} if asset else {}
 
 
 def _cosine_distance(one: DenseVector, other: DenseVector) -> float:

@@ -7,6 +7,8 @@ from connector._engine._replay import Holder, RejectedAt, Selection, drop_select
 from connector._engine._run import run_sync, sync
 from connector._engine._run_refill import run_refill
 from connector._engine._store import Store
+from connector._engine._verify import verify
+from connector._engine._verify_run import run_verify
 
 __all__ = [
     "Holder",
@@ -23,6 +25,8 @@ __all__ = [
     "run_refill",
     "run_replay",
     "run_sync",
+    "run_verify",
     "selected",
     "sync",
+    "verify",
 ]

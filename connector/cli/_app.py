@@ -17,6 +17,7 @@ from connector.cli._sandbox import sandbox
 from connector.cli._search import search
 from connector.cli._status import status
 from connector.cli._sync import sync
+from connector.cli._verify import verify
 
 __all__ = ["app", "main"]
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, init, sync, refill, search, status, sandbox):
+for command in (demo, init, sync, refill, search, status, verify, sandbox):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 

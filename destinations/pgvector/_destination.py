@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,8 @@ from connector import (
     Batch,
     Delivery,
     DestinationError,
+    Discrepancy,
+    Distrusted,
     IndexBuild,
     Known,
     LoadedAsset,
@@ -24,6 +26,7 @@ from connector import (
     SearchAnswer,
     SearchQuery,
     Status,
+    StoredDigest,
 )
 
 from .._postgres import (
@@ -45,6 +48,7 @@ from ._search import search
 from ._status import read_status
 from ._stored import stored_assets, stored_collections
 from ._tables import SyncSchema
+from ._verify import find_discrepancies, read_digests
 from ._writer import remove_assets, write_batch
 
 __all__ = ["PgvectorDestination"]
@@ -75,6 +79,7 @@ class PgvectorDestination:
         self._server = PostgresServer(url, directory, VectorDatabase, "the `url` of a pgvector destination")
         self._index_memory_mb = index_memory_mb
         self._schema: SyncSchema | None = None
+        self._distrusted = Distrusted()
 
     @property
     def name(self) -> str:
@@ -91,13 +96,16 @@ class PgvectorDestination:
         with self._server.translated():
             schema = SyncSchema(self._server.database, self._schema_name, mapping)
             schema.prepare()
+            schema.distrusted = self._distrusted
             self._schema = schema
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has."""
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
-            return known_assets(connection, schema.tables.ledger, collection, asset_ids)
+            known = known_assets(connection, schema.tables.ledger, collection, asset_ids)
+        distrusted = self._distrusted.assets(collection)
+        return {asset_id: entry for asset_id, entry in known.items() if asset_id not in distrusted}
 
     def apply(self, batch: Batch) -> Applied:
         """Write one batch in one transaction; tables for new named vectors are made before it. A record that Postgres
@@ -105,19 +113,28 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated():
             schema.ensure_vectors(first_layouts(batch, schema.mapping))
-            return write_around(schema.database.transaction, partial(_write, schema), batch)
+            applied = write_around(schema.database.transaction, partial(_write, schema), batch)
+        self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
+        return applied
 
     def asset_ids(self, collection: str) -> Iterator[str]:
-        """Every asset of a collection in the ledger or the quarantine, streamed."""
+        """Every asset of a collection in the ledger or the quarantine, and those that are distrusted; streamed."""
         schema = self._prepared()
+        held = (schema.tables.ledger, schema.tables.quarantine)
+        unlisted = set(self._distrusted.assets(collection))
         with self._server.translated(), schema.database.transaction() as connection:
-            yield from held_asset_ids(connection, (schema.tables.ledger, schema.tables.quarantine), collection)
+            for asset_id in held_asset_ids(connection, held, collection):
+                unlisted.discard(asset_id)
+                yield asset_id
+        yield from sorted(unlisted)
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets with everything that belongs to them, in one transaction."""
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
-            return remove_assets(connection, schema, collection, asset_ids)
+            applied = remove_assets(connection, schema, collection, asset_ids)
+        self._distrusted.forget(collection, asset_ids)
+        return applied
 
     def build_indexes(self) -> Sequence[IndexBuild]:
         """Build the vector indexes that are due."""
@@ -167,6 +184,26 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated():
             yield from stored_assets(schema, collection, asset_ids)
+
+    def discrepancies(self, collection: str, sample: int | None = None) -> Iterator[Discrepancy]:
+        """Rows that are not as the ledger and their hashes say, streamed from one snapshot.
+
+        Where a column cannot hold a vector exactly (``halfvec``), it is compared with what the column held when it was
+        written. Entries of versions before there was `verify` name no features: of these, only the number is compared.
+        """
+        schema = self._prepared()
+        with self._server.translated():
+            yield from find_discrepancies(schema, collection, sample)
+
+    def digests(self, collection: str) -> Iterator[StoredDigest]:
+        """The hashes beside the rows, streamed from one snapshot."""
+        schema = self._prepared()
+        with self._server.translated():
+            yield from read_digests(schema, collection)
+
+    def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
+        """Read these assets again, and write their different rows. Remembered by this object only."""
+        self._distrusted.add(collection, discrepancies)
 
     def planned(self, mapping: SchemaMapping) -> Planned:
         """What a sync would find, make and change here, looked up where Postgres refuses every write."""

@@ -19,6 +19,7 @@ from connector import (
 from .._postgres import WantedRows
 from ._catalogue import Catalogue
 from ._storage import VectorLayout, check_vector, choose_layout
+from ._verify_hashes import recorded_hash
 
 __all__ = ["BatchRows", "batch_rows", "first_layouts"]
 
@@ -58,17 +59,23 @@ def batch_rows(batch: Batch, catalogue: Catalogue, mapping: SchemaMapping) -> Ba
             except QuarantineError as error:
                 rows.rejected.append(_rejected(asset.asset_id, feature, error))
             else:
-                _add_feature(rows, batch.collection, asset.asset_id, feature)
+                _add_feature(rows, batch.collection, asset.asset_id, feature, layouts)
     return rows
 
 
-def _add_feature(rows: BatchRows, collection: str, asset_id: str, feature: LoadedFeature) -> None:
+def _add_feature(
+    rows: BatchRows,
+    collection: str,
+    asset_id: str,
+    feature: LoadedFeature,
+    layouts: Mapping[tuple[Modality, str], VectorLayout],
+) -> None:
     key, modality, digest = (asset_id, feature.feature_id), feature.modality, feature.row_hash
     row = (collection, *key, *feature.columns.values(), feature.metadata, feature.extra, digest)
     rows.features.setdefault(modality, {})[key] = (digest, row)
     rows.per_asset[asset_id][modality.value] += 1
     for name, vector in feature.vectors.items():
-        digest = feature.vector_hashes[name]
+        digest = recorded_hash(vector, feature.vector_hashes[name], layouts[modality, name].storage)
         rows.vectors.setdefault((modality, name), {})[key] = (digest, (collection, *key, vector, digest))
 
 

@@ -59,7 +59,11 @@ class SyncTables:
         self.schema = schema
         self.metadata = MetaData(schema=schema)
         self.assets = _assets(self.metadata)
-        self.ledger = ledger_table("_sync_ledger", self.metadata)
+        self.ledger = ledger_table(
+            "_sync_ledger",
+            self.metadata,
+            Column("contents", JSONB, comment="by modality: vector names, and the features that have these"),
+        )
         self.modalities = _modalities(self.metadata)
         self.vectors = _vectors(self.metadata)
         self.quarantine = quarantine_table("_sync_quarantine", self.metadata)

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-import psycopg
-from psycopg import sql
-from sqlalchemy import Connection, Table, select, text
+from sqlalchemy import Connection, Table, select
 
 from connector import MODALITIES, LoadedAsset, LoadedFeature, Modality, Reason, Rejected, Vector, vector_hash
 
-from .._postgres import Row, driver_of
+from .._postgres import Row
 from ._catalogue import VectorEntry, read_catalogue
-from ._stored_values import Loaders, stored_loaders
+from ._stored_feeds import Feed, Reader, begin_snapshot
+from ._stored_values import stored_loaders
 from ._tables import SyncSchema
 
 __all__ = ["stored_assets", "stored_collections"]
 
-# One snapshot for every table: a sync that commits meanwhile must not give an asset two halves of two versions.
-_SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-_UTC: Final = text("SET LOCAL TimeZone = 'UTC'")
-
-_ROWS_AT_ONCE: Final = 500
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "created_at", "updated_at", "row_hash")
 _FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash")
 _VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
@@ -47,59 +40,10 @@ def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str])
     """
     extension_schema = schema.database.extension_schema
     with schema.database.plain_transaction() as connection, ExitStack() as cursors:
-        connection.execute(_SNAPSHOT)
-        connection.execute(_UTC)
+        begin_snapshot(connection)
         loaders = stored_loaders(connection, extension_schema)
-        reader = _Reader(driver_of(connection), cursors, loaders, collection, asset_ids)
+        reader = Reader(connection, cursors, loaders, collection, asset_ids)
         yield from _Tables(reader.rows, schema, connection).assets()
-
-
-class _Reader:
-    """Opens cursors over some assets' rows."""
-
-    def __init__(
-        self,
-        driver: psycopg.Connection[Any],
-        cursors: ExitStack,
-        loaders: Loaders,
-        collection: str,
-        asset_ids: Sequence[str],
-    ) -> None:
-        self._driver = driver
-        self._cursors = cursors
-        self._loaders = loaders
-        self._numbers = count()
-        self._parameters = {"collection": collection, "asset_ids": list(asset_ids)}
-
-    def rows(self, table: Table, columns: Sequence[str]) -> Iterator[Row]:
-        """Each row's asset id and these columns, in the order of asset ids, fetched a few hundred at a time."""
-        name = f"vectorferry_{next(self._numbers)}"
-        cursor = self._cursors.enter_context(psycopg.ServerCursor(self._driver, name))
-        cursor.itersize = _ROWS_AT_ONCE
-        for type_, loader in self._loaders.items():
-            cursor.adapters.register_loader(type_, loader)
-        cursor.execute(_select(table, columns), self._parameters, binary=True)
-        return iter(cursor)
-
-
-class _Feed:
-    """Rows in the order of asset ids, which each begins with, taken asset by asset.
-
-    Postgres' collation "C" and Python compare texts alike: by code points.
-    """
-
-    def __init__(self, rows: Iterator[Row]) -> None:
-        self._rows = rows
-        self._next = next(rows, None)
-
-    def take(self, asset_id: str) -> list[Row]:
-        """What follows the asset id in the rows of this asset; those of earlier ones are passed over."""
-        taken = []
-        while self._next is not None and self._next[0] <= asset_id:
-            if self._next[0] == asset_id:
-                taken.append(self._next[1:])
-            self._next = next(self._rows, None)
-        return taken
 
 
 class _Tables:
@@ -111,16 +55,16 @@ class _Tables:
         # Read again: another process may have met a new named vector since this one was prepared.
         catalogue = read_catalogue(connection, tables, bases)
         self._assets = open_table(tables.assets, _ASSET_COLUMNS)
-        self._ledger = _Feed(open_table(tables.ledger, ("fingerprint",)))
-        self._rejected = _Feed(open_table(tables.quarantine, _REJECTED_COLUMNS))
+        self._ledger = Feed(open_table(tables.ledger, ("fingerprint",)))
+        self._rejected = Feed(open_table(tables.quarantine, _REJECTED_COLUMNS))
         self._columns = {modality: tuple(schema.mapping.columns(modality)) for modality in MODALITIES}
         self._features = {
-            modality: _Feed(open_table(schema.features[modality], (*_FEATURE_COLUMNS, *columns)))
+            modality: Feed(open_table(schema.features[modality], (*_FEATURE_COLUMNS, *columns)))
             for modality, columns in self._columns.items()
         }
         self._vectors = {
             modality: [
-                (entry, _Feed(open_table(schema.vector_table(entry), _VECTOR_COLUMNS)))
+                (entry, Feed(open_table(schema.vector_table(entry), _VECTOR_COLUMNS)))
                 for entry in catalogue.of(modality)
             ]
             for modality in MODALITIES
@@ -172,12 +116,3 @@ class _Tables:
 def _hash_of(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:
     """The recorded hash is the source's vector's: half precision and dropped zeros make another one of it."""
     return digest if entry.layout.storage == "vector" else vector_hash(vector)
-
-
-def _select(table: Table, columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(
-        "SELECT {} FROM {} WHERE collection = %(collection)s AND asset_id = ANY(%(asset_ids)s) ORDER BY asset_id"
-    ).format(
-        sql.SQL(", ").join(map(sql.Identifier, ("asset_id", *columns))),
-        sql.Identifier(str(table.schema), table.name),
-    )

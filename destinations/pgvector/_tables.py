@@ -8,7 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, inspect, select, text, update
 
-from connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, ModalityMapping, SchemaMapping
+from connector import (
+    MODALITIES,
+    ColumnMapping,
+    ConfigurationError,
+    Distrusted,
+    Modality,
+    ModalityMapping,
+    SchemaMapping,
+)
 
 from .._postgres import create_missing, driver_of, lock_ddl
 from ._catalogue import Catalogue, VectorEntry, names_exist, read_catalogue
@@ -31,6 +39,7 @@ class SyncSchema:
         self.tables = SyncTables(schema)
         self.features = feature_tables(schema, mapping)
         self.catalogue = Catalogue({})
+        self.distrusted = Distrusted()
 
     def prepare(self) -> None:
         """Make the schema and its tables, add columns, bring views and functions up to the mapping."""
@@ -39,6 +48,7 @@ class SyncSchema:
             lock_ddl(connection, self.name)
             features = (table.metadata for table in self.features.values())
             create_missing(connection, self.name, self.tables.metadata, *features)
+            self._extend_ledger(connection)
             self._record_table_names(connection)
             for modality in sorted(MODALITIES):  # in the order in which writers visit the tables
                 _extend(connection, self.features[modality], self.mapping.columns(modality))
@@ -74,6 +84,13 @@ class SyncSchema:
     def vector_table(self, entry: VectorEntry) -> Table:
         """The table of a catalogue entry."""
         return vector_table(self.name, entry.table, entry.layout)
+
+    def _extend_ledger(self, connection: Connection) -> None:
+        """Add the column that schemas of the first versions lack: without it their rows are still right."""
+        ledger = self.tables.ledger
+        held = {column["name"] for column in inspect(connection).get_columns(ledger.name, schema=self.name)}
+        if ledger.c.contents.name not in held:
+            _add_column(connection, ledger, ledger.c.contents.name)
 
     def _read_catalogue(self, connection: Connection) -> Catalogue:
         bases = {modality: self.mapping.table(modality) for modality in MODALITIES}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, Table, select
 
 from connector import MODALITIES, Applied, Batch, Counts, LoadedAsset, Modality, Rejected
 
 from .._postgres import (
+    FeatureKey,
     Row,
     WantedRows,
     delete_assets,
@@ -22,8 +23,10 @@ from .._postgres import (
     replace_rejected,
     send,
 )
+from ._catalogue import VectorEntry
 from ._rows import BatchRows
 from ._tables import SyncSchema
+from ._verify_contents import comparable, recorded_contents, with_contents
 from ._wire import VECTOR_DUMPERS
 
 __all__ = ["remove_assets", "write_batch"]
@@ -35,13 +38,14 @@ def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: 
     applied = Applied()
     applied.assets = _write_assets(connection, schema, batch, asset_ids)
     for modality in sorted(batch.modalities):
-        table = schema.features[modality]
+        held = _held(connection, schema, batch.collection, asset_ids, modality)
         wanted = rows.features.get(modality, {})
-        applied.features[modality] = _write_table(connection, table, "row_hash", batch.collection, asset_ids, wanted)
+        applied.features[modality] = _write_table(connection, schema.features[modality], batch.collection, wanted, held)
         for entry in schema.catalogue.of(modality):
             key = (modality, entry.vector_name)
             table, wanted = schema.vector_table(entry), rows.vectors.get(key, {})
-            applied.vectors[key] = _write_table(connection, table, "vector_hash", batch.collection, asset_ids, wanted)
+            held = _held(connection, schema, batch.collection, asset_ids, modality, entry)
+            applied.vectors[key] = _write_table(connection, table, batch.collection, wanted, held)
     _write_ledger(connection, schema.tables.ledger, batch, rows)
     _set_aside(connection, schema, batch, rows, applied)
     return applied
@@ -64,15 +68,27 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
     return applied
 
 
-def _write_table(
+def _held(
     connection: Connection,
-    table: Table,
-    hash_column: str,
+    schema: SyncSchema,
     collection: str,
     asset_ids: Sequence[str],
-    wanted: WantedRows,
+    modality: Modality,
+    entry: VectorEntry | None = None,
+) -> Mapping[FeatureKey, bytes]:
+    """The hashes that are trusted of some assets' features, or of their vectors under an entry's name."""
+    if entry is None:
+        table, column, vector_name = schema.features[modality], "row_hash", None
+    else:
+        table, column, vector_name = schema.vector_table(entry), "vector_hash", entry.vector_name
+    held = held_hashes(connection, table, column, collection, asset_ids)
+    return schema.distrusted.blanked(collection, modality, vector_name, held)
+
+
+def _write_table(
+    connection: Connection, table: Table, collection: str, wanted: WantedRows, held: Mapping[FeatureKey, bytes]
 ) -> Counts:
-    diff = diff_table(wanted, held_hashes(connection, table, hash_column, collection, asset_ids))
+    diff = diff_table(wanted, held)
     send(connection, table, diff, VECTOR_DUMPERS)
     delete_keys(connection, table, collection, diff.delete)
     return diff.counts()
@@ -84,14 +100,19 @@ def _write_assets(connection: Connection, schema: SyncSchema, batch: Batch, asse
     found = connection.execute(
         select(table.c.asset_id, table.c.row_hash).where(of_assets(table, batch.collection, asset_ids))
     )
-    diff = diff_table(wanted, {(asset_id, ""): bytes(digest) for asset_id, digest in found})
+    held = {(asset_id, ""): bytes(digest) for asset_id, digest in found}
+    diff = diff_table(wanted, schema.distrusted.blanked(batch.collection, None, None, held))
     send(connection, table, diff)
     return diff.counts()
 
 
 def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
-    held = known_assets(connection, ledger, batch.collection, [asset.asset_id for asset in batch.assets])
-    send(connection, ledger, diff_table(ledger_rows(batch, held, rows.per_asset), ledger_hashes(held)))
+    asset_ids = [asset.asset_id for asset in batch.assets]
+    held = known_assets(connection, ledger, batch.collection, asset_ids)
+    contents = recorded_contents(connection, ledger, batch.collection, asset_ids)
+    wanted = with_contents(ledger_rows(batch, held, rows.per_asset), batch, rows, contents)
+    compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(held).items()}
+    send(connection, ledger, diff_table(wanted, compared))
 
 
 def _asset_row(collection: str, asset: LoadedAsset) -> Row:

@@ -1,0 +1,129 @@
+"""Checks a sync: each destination against its own books, against the source's listing, and against the others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from connector._destination import Destination, Verifiable
+from connector._engine._checks import safe_id
+from connector._engine._load import Loader
+from connector._engine._run import sync
+from connector._engine._verify_checked import Checked
+from connector._engine._verify_pairs import compare_digests
+from connector._engine._verify_source import compare_with_source
+from connector._errors import ConfigurationError
+from connector._mapping import SchemaMapping
+from connector._records import MODALITIES
+from connector._settings import BatchLimits, DeleteGuard
+from connector._source import Source
+from connector._verify import Difference, Discrepancy
+from connector._verify_report import CollectionReport, Finding, Verification
+
+__all__ = ["verify"]
+
+ALL: Final = frozenset(MODALITIES)
+REPAIRED_AT_ONCE: Final = 100_000
+"""Findings that are remembered for a repair; what is beyond them waits for the next one."""
+
+
+async def verify(  # noqa: PLR0913 - every choice that a check leaves open
+    source: Source,
+    destinations: Sequence[Destination],
+    *,
+    name: str,
+    mapping: SchemaMapping | None = None,
+    collections: Sequence[str] | None = None,
+    sample: int | None = 1_000,
+    repair: bool = False,
+    batch: BatchLimits | None = None,
+    deletes: DeleteGuard | None = None,
+    visible_timeout: float = 300,
+) -> Verification:
+    """Compare what is stored of these collections (None: all of the source's) with what should be.
+
+    Which records there are is compared for all assets, their contents for `sample` assets of each collection (None: for
+    all). Of the source only the listing is read. With `repair`, assets with a finding are then read again and synced,
+    which writes what is wrong and nothing else. Destinations whose writes are not seen at once are given up to
+    `visible_timeout` seconds first.
+
+    Raises `ConfigurationError` for a destination that cannot be checked, else what source and destinations raise.
+    """
+    started = time.monotonic()
+    mapping = mapping or SchemaMapping()
+    checked = [Checked(_verifiable(one), one) for one in destinations]
+    found = Verification(name)
+    try:
+        await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
+        for collection in await source.collections() if collections is None else dict.fromkeys(collections):
+            job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection)
+            found.collections[safe_id(collection)] = await job.run(sample, distrust=repair)
+    finally:
+        for one in checked:
+            one.close()
+    if repair and not found.in_step:
+        wrong = [collection for collection, report in found.collections.items() if not report.in_step]
+        found.repair = await sync(
+            source, destinations, name=name, mapping=mapping, collections=wrong, batch=batch, deletes=deletes
+        )
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def _verifiable(destination: Destination) -> Verifiable:
+    if not isinstance(destination, Verifiable):
+        raise ConfigurationError(f"{destination.name}: this destination cannot be checked against its own books")
+    return destination
+
+
+class _CollectionCheck:
+    """Checks one collection, and remembers what a repair has to do."""
+
+    def __init__(self, source: Source, checked: Sequence[Checked], loader: Loader, collection: str) -> None:
+        self._source = source
+        self._checked = checked
+        self._loader = loader
+        self._collection = collection
+        self._report = CollectionReport()
+        self._wrong: dict[str, list[Discrepancy]] = defaultdict(list)
+
+    async def run(self, sample: int | None, *, distrust: bool) -> CollectionReport:
+        """Compare; let the destinations distrust what was found, if they are to."""
+        for one in self._checked:
+            async for page in one.discrepancies(self._collection, sample):
+                self._add(Finding(one.name, "ledger", record) for record in page)
+        await self._compare_with_source()
+        await self._compare_with_each_other()
+        self._report.notes += [note for one in self._checked for note in one.notes]
+        if distrust:
+            for one in self._checked:
+                await one.distrust(self._collection, self._wrong.pop(one.name, []))
+        return self._report
+
+    async def _compare_with_source(self) -> None:
+        """A sync repairs these by itself."""
+        compared = compare_with_source(self._source, self._checked, self._loader, self._collection, self._report)
+        async for finding in compared:
+            self._report.add(finding)
+
+    async def _compare_with_each_other(self) -> None:
+        """Nobody can say which of two is right: for both, the asset is read again and compared with the source."""
+        first, *others = self._checked
+        for other in others:
+            async for finding in compare_digests(first, other, self._collection, self._report.notes):
+                self._report.add(finding)
+                again = Discrepancy(Difference.MISSING, finding.record.asset_id)
+                for where in (first.name, other.name):
+                    self._remember(where, again)
+
+    def _add(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._report.add(finding)
+            self._remember(finding.where, finding.record)
+
+    def _remember(self, where: str, record: Discrepancy) -> None:
+        if len(self._wrong[where]) < REPAIRED_AT_ONCE:
+            self._wrong[where].append(record)

@@ -1,0 +1,88 @@
+"""One destination that is being checked, in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final, TypeVar
+
+from connector._destination import Destination, Known, Quarantined, Verifiable
+from connector._engine._worker import Worker
+from connector._mapping import SchemaMapping
+from connector._verify import Discrepancy, StoredDigest
+
+__all__ = ["Checked"]
+
+T = TypeVar("T")
+
+PAGE: Final = 1_000
+
+
+class Checked:
+    """Makes the calls of one destination from one thread, one at a time. `notes` say what could not be seen."""
+
+    def __init__(self, verifiable: Verifiable, destination: Destination) -> None:
+        self.name = destination.name
+        self.notes: list[str] = []
+        self._verifiable = verifiable
+        self._destination = destination
+        self._worker = Worker(self.name)
+
+    async def prepare(self, mapping: SchemaMapping, visible_timeout: float) -> None:
+        """Prepare the destination, and wait until it shows what was written to it."""
+        await self._worker.run(partial(self._destination.prepare, mapping))
+        delivery = await self._worker.run(partial(self._destination.delivered, visible_timeout))
+        self.notes += [
+            f"{place.place} does not show all that was written yet: what it lacks may only be late"
+            for place in delivery.places
+            if not place.is_visible
+        ]
+
+    async def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
+        """The ledger's entries for these assets."""
+        return await self._worker.run(partial(self._destination.known, collection, asset_ids))
+
+    def asset_ids(self, collection: str) -> AsyncIterator[list[str]]:
+        """Every asset, page by page."""
+        return self._pages(partial(self._destination.asset_ids, collection))
+
+    def discrepancies(self, collection: str, sample: int | None) -> AsyncIterator[list[Discrepancy]]:
+        """What is not as its own books say, page by page."""
+        return self._pages(partial(self._verifiable.discrepancies, collection, sample))
+
+    def digests(self, collection: str) -> AsyncIterator[list[StoredDigest]]:
+        """What its books say of every row and vector, page by page."""
+        return self._pages(partial(self._verifiable.digests, collection))
+
+    async def set_aside(self, collection: str) -> frozenset[tuple[str, str]]:
+        """Asset and feature of every record in its quarantine, as far as it tells."""
+        if not isinstance(self._destination, Quarantined):
+            return frozenset()
+        rejected = self._destination.rejected
+        return await self._worker.run(
+            lambda: frozenset((record.asset_id, record.feature_id) for _, record, _ in rejected(collection))
+        )
+
+    async def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
+        """Have these read again."""
+        await self._worker.run(partial(self._verifiable.distrust, collection, discrepancies))
+
+    def close(self) -> None:
+        """Wait for the call that is running. The destination itself stays open."""
+        self._worker.close()
+
+    async def _pages(self, items: Callable[[], Iterable[T]]) -> AsyncIterator[list[T]]:
+        stream = await self._worker.run(lambda: iter(items()))
+        try:
+            # A stream that broke off would end at once when it is asked again, as if it were complete: no second try.
+            while page := await self._worker.run(lambda: list(islice(stream, PAGE)), attempts=1):
+                yield page
+        finally:
+            await self._worker.run(partial(_close, stream))
+
+
+def _close(stream: Iterator[object]) -> None:
+    close = getattr(stream, "close", None)
+    if close is not None:
+        close()

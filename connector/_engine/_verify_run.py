@@ -1,0 +1,64 @@
+"""A check as settings describe it: everything opened, and closed whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from os import environ as process_environ
+
+from connector._config import resolve
+from connector._destination import Destination
+from connector._engine._verify import verify
+from connector._settings import SyncSettings
+from connector._verify_report import Verification
+
+__all__ = ["run_verify"]
+
+
+def run_verify(
+    settings: SyncSettings,
+    *,
+    collections: Sequence[str] | None = None,
+    sample: int | None = 1_000,
+    repair: bool = False,
+    environ: Mapping[str, str] = process_environ,
+    visible_timeout: float = 300,
+) -> Verification:
+    """Resolve ``${NAME}``, open source and destinations, `verify`, and close them.
+
+    Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
+    """
+    resolved = resolve(settings, environ)
+    with ExitStack() as stack:
+        destinations: list[Destination] = []
+        for each in resolved.destinations:
+            destinations.append(each.open(resolved.name))
+            stack.callback(destinations[-1].close)
+        return asyncio.run(_opened(resolved, destinations, collections, sample, repair, visible_timeout))
+
+
+async def _opened(
+    settings: SyncSettings,
+    destinations: Sequence[Destination],
+    collections: Sequence[str] | None,
+    sample: int | None,
+    repair: bool,
+    visible_timeout: float,
+) -> Verification:
+    source = settings.source.open()
+    try:
+        return await verify(
+            source,
+            destinations,
+            name=settings.name,
+            mapping=settings.modalities,
+            collections=collections,
+            sample=sample,
+            repair=repair,
+            batch=settings.batch,
+            deletes=settings.deletes,
+            visible_timeout=visible_timeout,
+        )
+    finally:
+        await source.aclose()

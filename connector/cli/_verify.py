@@ -1,0 +1,57 @@
+"""``vectorferry verify``: what is stored against what should be, and its repair."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from connector.cli._console import print_json, results
+from connector.cli._options import (
+    DEFAULT_CONFIG,
+    AllowDeletes,
+    AsJson,
+    Collections,
+    ConfigFile,
+    SyncName,
+    VisibleTimeout,
+    allowing_deletes,
+)
+
+__all__ = ["verify"]
+
+
+def verify(
+    collection: Collections = None,
+    sample: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Compare the contents of so many assets of each collection.")
+    ] = 1_000,
+    everything: Annotated[bool, typer.Option("--everything", help="Compare the contents of all assets.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Read the assets with a difference again, and write what is wrong.")
+    ] = False,
+    allow_deletes: AllowDeletes = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    visible_timeout: VisibleTimeout = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what is stored with the ledger, with the source's listing, and between the destinations."""
+    from connector._config import load_settings
+    from connector._engine._verify_run import run_verify
+    from connector.cli._verify_view import show_verification
+
+    found = run_verify(
+        allowing_deletes(load_settings(config, name), allow_deletes),
+        collections=collection,
+        sample=None if everything else sample,
+        repair=repair,
+        environ=os.environ,
+        visible_timeout=visible_timeout,
+    )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        show_verification(found, results())
+    raise typer.Exit(found.exit_code)

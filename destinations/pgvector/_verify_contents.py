@@ -1,0 +1,80 @@
+"""Which rows each asset should have: recorded in the ledger by name, since a row that is gone tells nothing itself."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from sqlalchemy import Connection, Table, select
+
+from connector import Batch, canonical_json
+
+from .._postgres import Row, WantedRows, of_assets
+from ._rows import BatchRows
+
+__all__ = ["Contents", "comparable", "feature_vectors", "recorded_contents", "with_contents"]
+
+Contents: TypeAlias = Mapping[str, Sequence[tuple[Sequence[str], Sequence[str]]]]
+"""By modality: pairs of vector names and the ids of the features that have exactly these. Features of one asset mostly
+have the same, so that a name is written once and not once for each."""
+
+
+def feature_vectors(contents: Contents) -> dict[tuple[str, str], frozenset[str]]:
+    """By modality and feature id: the names of its vectors."""
+    return {
+        (modality, feature_id): frozenset(names)
+        for modality, pairs in contents.items()
+        for names, feature_ids in pairs
+        for feature_id in feature_ids
+    }
+
+
+def recorded_contents(
+    connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str]
+) -> dict[str, Contents | None]:
+    """What the ledger has of these assets."""
+    columns = (ledger.c.asset_id, ledger.c.contents)
+    found = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids)))
+    return {row.asset_id: row.contents for row in found}
+
+
+def with_contents(
+    entries: WantedRows, batch: Batch, rows: BatchRows, held: Mapping[str, Contents | None]
+) -> WantedRows:
+    """The ledger's rows with what the batch writes; modalities that it is not about keep their rows, and so their
+    names."""
+    now = _written(batch, rows)
+
+    def extended(asset_id: str, digest: bytes, row: Row) -> tuple[bytes, Row]:
+        contents = {**(held.get(asset_id) or {}), **now[asset_id]}
+        return comparable(digest, contents), (*row, contents)
+
+    return {key: extended(key[0], *entry) for key, entry in entries.items()}
+
+
+def comparable(digest: bytes, contents: Contents | None) -> bytes:
+    """What is compared of a ledger's row: the rest of it, and its contents."""
+    return digest + canonical_json(contents)
+
+
+def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
+    names: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for modality, vector_name in sorted(rows.vectors):
+        for asset_id, feature_id in rows.vectors[modality, vector_name]:
+            names[asset_id, modality, feature_id].append(vector_name)
+    grouped: dict[str, dict[str, dict[tuple[str, ...], list[str]]]] = {
+        asset.asset_id: {modality.value: {} for modality in batch.modalities} for asset in batch.assets
+    }
+    for modality, wanted in rows.features.items():
+        for asset_id, feature_id in sorted(wanted):
+            have = tuple(names.get((asset_id, modality, feature_id), ()))
+            grouped[asset_id][modality].setdefault(have, []).append(feature_id)
+    return {
+        asset_id: {modality: _as_pairs(pairs) for modality, pairs in by_modality.items()}
+        for asset_id, by_modality in grouped.items()
+    }
+
+
+def _as_pairs(pairs: Mapping[tuple[str, ...], list[str]]) -> list[tuple[list[str], list[str]]]:
+    return [(list(names), pairs[names]) for names in sorted(pairs)]

@@ -1,0 +1,216 @@
+"""Whoever can be checked finds exactly what was tampered with; the one in memory is the model."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol
+
+import psycopg
+import pytest
+
+from connector import (
+    Destination,
+    Difference,
+    Discrepancy,
+    LoadedAsset,
+    LoadedFeature,
+    MemoryDestination,
+    Modality,
+    SchemaMapping,
+    Vector,
+    Verifiable,
+    vector_hash,
+)
+from connector._engine._rows import hash_row
+from destinations import PgvectorDestination
+
+from .. import builders
+from ..builders import batch, dense, sparse
+
+MODEL = "model-v1"
+
+
+class Checked(Destination, Verifiable, Protocol):
+    """A destination that can be checked."""
+
+
+class Store(Protocol):
+    """A destination, and ways to damage what it stores behind its back."""
+
+    destination: Checked
+
+    def drop(self, asset_id: str, feature_id: str) -> Discrepancy:
+        """Remove a vector; what should be found."""
+
+    def corrupt(self, asset_id: str, feature_id: str) -> Discrepancy:
+        """Change a number of a vector; what should be found."""
+
+    def add(self, asset_id: str, feature_id: str) -> Discrepancy:
+        """Add the vector of a feature that is not there to an asset; what should be found."""
+
+
+def feature(name: str, vectors: Mapping[str, Vector] | None = None, **columns: Any) -> LoadedFeature:
+    """A feature whose row hash is that of its row."""
+    made = builders.feature(name, {MODEL: dense(float(len(name)), 2)} if vectors is None else vectors, **columns)
+    return replace(made, row_hash=hash_row(made.columns, made.metadata, made.extra)[0])
+
+
+def asset(name: str, *features: LoadedFeature, fingerprint: str = "1") -> LoadedAsset:
+    """An asset whose row hash is that of its row."""
+    made = builders.asset(name, *features, fingerprint=fingerprint)
+    named = {key: getattr(made, key) for key in ("modality", "url", "status", "created_at", "updated_at")}
+    return replace(made, row_hash=hash_row(named, made.metadata, made.extra)[0])
+
+
+def vector_of(kind: Difference, asset_id: str, feature_id: str) -> Discrepancy:
+    return Discrepancy(kind, asset_id, feature_id, Modality.VIDEO, MODEL)
+
+
+class InMemory:
+    """Tampers with dictionaries."""
+
+    def __init__(self, destination: MemoryDestination) -> None:
+        self.destination: Checked = destination
+        self._assets = destination.assets
+
+    def drop(self, asset_id: str, feature_id: str) -> Discrepancy:
+        self._change(asset_id, feature_id, lambda one: replace(one, vectors={}, vector_hashes={}))
+        return vector_of(Difference.MISSING, asset_id, feature_id)
+
+    def corrupt(self, asset_id: str, feature_id: str) -> Discrepancy:
+        self._change(asset_id, feature_id, lambda one: replace(one, vectors={MODEL: dense(9)}))
+        return vector_of(Difference.DIFFERENT, asset_id, feature_id)
+
+    def add(self, asset_id: str, feature_id: str) -> Discrepancy:
+        held = self._assets["ads"][asset_id]
+        self._assets["ads"][asset_id] = replace(held, features=(*held.features, feature(feature_id, {})))
+        return Discrepancy(Difference.EXTRA, asset_id, feature_id, Modality.VIDEO)
+
+    def _change(self, asset_id: str, feature_id: str, change: Callable[[LoadedFeature], LoadedFeature]) -> None:
+        held = self._assets["ads"][asset_id]
+        changed = tuple(change(one) if one.feature_id == feature_id else one for one in held.features)
+        self._assets["ads"][asset_id] = replace(held, features=changed)
+
+
+class InPostgres:
+    """Tampers with rows."""
+
+    def __init__(self, destination: PgvectorDestination, url: str, schema: str) -> None:
+        self.destination: Checked = destination
+        self._table = f"{schema}.video__model_v1"
+        self._url = url
+
+    def drop(self, asset_id: str, feature_id: str) -> Discrepancy:
+        self._execute(f"DELETE FROM {self._table} WHERE asset_id = %s AND feature_id = %s", asset_id, feature_id)
+        return vector_of(Difference.MISSING, asset_id, feature_id)
+
+    def corrupt(self, asset_id: str, feature_id: str) -> Discrepancy:
+        self._execute(
+            f"UPDATE {self._table} SET embedding = embedding + embedding WHERE asset_id = %s AND feature_id = %s",
+            asset_id,
+            feature_id,
+        )
+        return vector_of(Difference.DIFFERENT, asset_id, feature_id)
+
+    def add(self, asset_id: str, feature_id: str) -> Discrepancy:
+        self._execute(
+            f"INSERT INTO {self._table} SELECT collection, asset_id, %s, embedding, vector_hash FROM {self._table} "
+            "WHERE asset_id = %s LIMIT 1",
+            feature_id,
+            asset_id,
+        )
+        return vector_of(Difference.EXTRA, asset_id, feature_id)
+
+    def _execute(self, statement: str, *values: str) -> None:
+        with psycopg.connect(self._url) as connection:
+            assert connection.execute(statement.encode(), values).rowcount == 1
+
+
+@pytest.fixture(params=["memory", "pgvector"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """One of each kind, empty and prepared."""
+    if request.param == "memory":
+        yield InMemory(MemoryDestination())
+    else:
+        schema, url = f"t_{uuid.uuid4().hex[:12]}", request.getfixturevalue("postgres_url")
+        with closing(PgvectorDestination(schema, url)) as destination:
+            destination.prepare(SchemaMapping())
+            yield InPostgres(destination, url, schema)
+
+
+FILLED = batch(
+    asset("a", feature("f1"), feature("f2")),
+    asset("b", feature("f1"), feature("f3")),
+    asset("c"),
+)
+
+
+def found(store: Store, sample: int | None = None) -> Sequence[Discrepancy]:
+    return sorted(store.destination.discrepancies("ads", sample), key=str)
+
+
+def test_it_is_one(store: Store) -> None:
+    assert isinstance(store.destination, Verifiable)
+
+
+def test_what_was_applied_is_in_step(store: Store) -> None:
+    assert found(store) == []
+    store.destination.apply(FILLED)
+    store.destination.apply(batch(asset("a", feature("f2", {})), collection="films"))
+    store.destination.apply(batch(asset("a", feature("f1", text="new")), modalities=[Modality.VIDEO]))
+    store.destination.apply(batch(asset("b", fingerprint="2"), modalities=[Modality.IMAGE]))
+    assert found(store) == []
+    assert list(store.destination.discrepancies("films")) == []
+
+
+def test_it_names_what_is_missing_different_and_extra_and_nothing_else(store: Store) -> None:
+    store.destination.apply(FILLED)
+    wanted = [store.drop("a", "f1"), store.corrupt("b", "f1"), store.add("b", "f9")]
+    assert found(store) == sorted(wanted, key=str)
+
+
+def test_what_is_there_is_compared_for_all_assets_whatever_the_sample(store: Store) -> None:
+    store.destination.apply(FILLED)
+    wanted = [store.drop("a", "f1"), store.add("b", "f9")]
+    assert found(store, sample=0) == sorted(wanted, key=str)
+
+
+def test_distrust_has_the_assets_read_again_and_the_next_apply_mends_them(store: Store) -> None:
+    store.destination.apply(FILLED)
+    store.drop("a", "f1")
+    store.corrupt("b", "f1")
+    store.destination.distrust("ads", found(store))
+    assert set(store.destination.known("ads", ["a", "b", "c"])) == {"c"}
+    store.destination.apply(FILLED)
+    assert found(store) == []
+    assert set(store.destination.known("ads", ["a", "b", "c"])) == {"a", "b", "c"}
+
+
+def test_a_distrusted_asset_can_be_removed(store: Store) -> None:
+    store.destination.apply(FILLED)
+    store.corrupt("b", "f1")
+    store.destination.distrust("ads", found(store))
+    assert sorted(store.destination.asset_ids("ads")) == ["a", "b", "c"]
+    store.destination.remove("ads", ["b"])
+    assert found(store) == []
+    assert sorted(store.destination.asset_ids("ads")) == ["a", "c"]
+
+
+def test_digests_are_those_of_the_source_in_order(store: Store) -> None:
+    words = feature("f1", {"words": sparse({3: 1.5}), MODEL: dense(1)})
+    store.destination.apply(batch(asset("b", feature("f2")), asset("a", words)))
+    told = [(one.asset_id, one.feature_id, one.modality, one.vector_name, one.digest) for one in digests(store)]
+    assert told == [
+        ("a", "f1", "video", "", words.row_hash),
+        ("a", "f1", "video", MODEL, vector_hash(dense(1))),
+        ("a", "f1", "video", "words", words.vector_hashes["words"]),
+        ("b", "f2", "video", "", feature("f2").row_hash),
+        ("b", "f2", "video", MODEL, vector_hash(dense(2.0, 2))),
+    ]
+
+
+def digests(store: Store) -> Iterable[Any]:
+    return store.destination.digests("ads")

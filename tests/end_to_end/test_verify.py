@@ -1,0 +1,125 @@
+"""`vectorferry verify` names exactly what was tampered with, and `--repair` writes exactly that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg
+import pytest
+
+from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+
+from ..waiting import wait_until
+from .command import KEY, Command
+
+CATALOGUE = GeneratedCatalogue(assets=60, features_per_asset=10, dimension=8)
+VIDEO_VECTORS = "video__multimodal_v1"
+CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Six hundred features."""
+    with running_sandbox(SandboxSettings(api_key=KEY, generate=CATALOGUE)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def settings(sandbox: Sandbox, postgres_url: str, schema: str) -> dict[str, Any]:
+    """A sync into pgvector alone."""
+    return {
+        "name": "media",
+        "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": KEY},
+        "destinations": [{"type": "pgvector", "url": postgres_url, "schema": schema}],
+    }
+
+
+@pytest.fixture
+def synced(vectorferry: Command) -> Command:
+    """The command, after a sync."""
+    vectorferry.told("sync")
+    return vectorferry
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """To the destination's Postgres."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield connection
+
+
+def tampered(store: psycopg.Connection[Any], schema: str, statement: str) -> set[tuple[str, str]]:
+    """Run a statement on the video vectors; asset and feature of the rows it was about."""
+    sql = statement.format(table=f"{schema}.{VIDEO_VECTORS}")
+    return set(store.execute(sql.encode()).fetchall())
+
+
+def hundred_deleted(store: psycopg.Connection[Any], schema: str) -> set[tuple[str, str]]:
+    chosen = "SELECT ctid FROM {table} ORDER BY md5(feature_id) LIMIT 100"
+    return tampered(
+        store, schema, f"DELETE FROM {{table}} WHERE ctid = ANY(ARRAY({chosen})) RETURNING asset_id, feature_id"
+    )
+
+
+def hundred_corrupted(store: psycopg.Connection[Any], schema: str) -> set[tuple[str, str]]:
+    chosen = "SELECT ctid FROM {table} ORDER BY md5(feature_id) LIMIT 100"
+    changed = "UPDATE {table} SET embedding = embedding + embedding"
+    return tampered(store, schema, f"{changed} WHERE ctid = ANY(ARRAY({chosen})) RETURNING asset_id, feature_id")
+
+
+def writes(store: psycopg.Connection[Any], schema: str) -> Mapping[str, int]:
+    """Rows written per table, as Postgres counts them; complete once the connections that wrote have ended."""
+    wait_until(lambda: store.execute(CONNECTED).fetchone() == (0,))
+    counted = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE schemaname = %s"
+    return Counter(dict(store.execute(counted, [schema]).fetchall()))
+
+
+def named(told: Mapping[str, Any]) -> dict[str, set[tuple[str, str]]]:
+    """Asset and feature of every finding, by kind."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for collection in told["collections"].values():
+        for one in collection["findings"]:
+            found.setdefault(one["kind"], set()).add((one["asset_id"], one["feature_id"]))
+    return found
+
+
+def counts(told: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+    return {
+        (one["against"], one["kind"]): one["records"]
+        for collection in told["collections"].values()
+        for one in collection["counts"]
+    }
+
+
+def test_what_a_sync_has_written_is_in_step(synced: Command, sandbox: Sandbox) -> None:
+    sandbox.requests.reset()
+    told = synced.told("verify", "--everything")
+    assert counts(told) == {}
+    assert [collection["assets"] for collection in told["collections"].values()] == [CATALOGUE.assets]
+    assert "in step" in synced.run("verify").stdout
+    assert {
+        route for route in sandbox.requests.counts() if not route.startswith(("collections", "assets.list"))
+    } == set()
+
+
+def test_two_hundred_vectors_are_named_and_mended_with_two_hundred_writes(
+    synced: Command, sandbox: Sandbox, store: psycopg.Connection[Any], schema: str
+) -> None:
+    deleted = hundred_deleted(store, schema)
+    corrupted = hundred_corrupted(store, schema)
+    assert (len(deleted), len(corrupted)) == (100, 100)
+    told = synced.told("verify", "--everything", exit_code=1)
+    assert counts(told) == {("ledger", "missing"): 100, ("ledger", "different"): 100}
+    assert named(told) == {"missing": deleted, "different": corrupted}
+    before = writes(store, schema)
+    sandbox.requests.reset()
+    mended = synced.told("verify", "--everything", "--repair")
+    after = writes(store, schema)
+    assert {table: after[table] - before[table] for table in after if after[table] != before[table]} == {
+        VIDEO_VECTORS: 200
+    }
+    concerned = {asset_id for asset_id, _ in deleted | corrupted}
+    assert [one["pulled"] for one in mended["repair"]["collections"].values()] == [len(concerned)]
+    assert counts(synced.told("verify", "--everything")) == {}
