@@ -39,11 +39,11 @@ def _shown_in(bar: Progress) -> ProgressCallback:
 
     def show(moment: Moment) -> None:
         up_to_date = moment.listed - moment.to_pull
+        bar.tasks[task].total = moment.total  # update() takes None for "as it was", which is another collection's
         bar.update(
             task,
             description=plain(moment.collection, 20),
             completed=up_to_date + moment.pulled,
-            total=moment.total,
             written=moment.written,
         )
 

@@ -39,7 +39,7 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     name: SyncName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the nearest features, and show the SQL that finds them."""
+    """Find the nearest features, and show the SQL, or the call to Pinecone, that finds them."""
     from connector._config import load_settings
     from connector.cli._answers import show_answer
     from connector.cli._destinations import destination_index, opened

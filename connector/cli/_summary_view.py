@@ -49,7 +49,7 @@ def _show_destination(name: str, destination: DestinationSummary, when_idle: str
     rows = [(label, counts) for label, counts in _rows(destination.applied) if _any(counts, COLUMNS)]
     if rows:
         console.print(_table(name, rows))
-    if not destination.error and not any(_any(counts, WRITTEN) for _, counts in rows):
+    if _is_idle(destination, [counts for _, counts in rows]):
         console.print(Text(f"{name}: {when_idle}"))
     if destination.indexes:
         seconds = sum(index.seconds for index in destination.indexes)
@@ -58,6 +58,11 @@ def _show_destination(name: str, destination: DestinationSummary, when_idle: str
         )
     if destination.delivery.requests:
         console.print(Text(f"{name}: {_delivery_line(destination.delivery)}"))
+
+
+def _is_idle(destination: DestinationSummary, counts: Sequence[Counts]) -> bool:
+    """Features that moved to another index are unchanged, and were written all the same."""
+    return not (destination.error or destination.delivery.requests or any(_any(each, WRITTEN) for each in counts))
 
 
 def _table(name: str, rows: Sequence[tuple[str, Counts]]) -> Table:
@@ -129,7 +134,7 @@ def _collection_warnings(name: str, seen: CollectionSummary) -> Iterator[str]:
     if seen.note:
         yield f"{name}: {plain(seen.note)}"
     if seen.error:
-        yield f"{name}: failed: {plain(seen.error)}"
+        yield f"{name}: failed: {_sentences(seen.error)}"
 
 
 def _destination_warnings(name: str, destination: DestinationSummary) -> Iterator[str]:
@@ -141,7 +146,13 @@ def _destination_warnings(name: str, destination: DestinationSummary) -> Iterato
         what = f"{record.modality} {record.feature_id}".strip() if record.feature_id else f"asset {record.asset_id}"
         yield f"{name}: set aside: {plain(what)}: {plain(record.detail)} ({record.reason})"
     if destination.error:
-        yield f"{name}: failed: {plain(destination.error)}"
+        yield f"{name}: failed: {_sentences(destination.error)}"
+
+
+def _sentences(error: str) -> str:
+    """An error of several lines as one: what happened, and then what to do."""
+    *said, last = map(plain, error.splitlines() or [""])
+    return " ".join([*(line if line.endswith((".", ":", ";")) else f"{line}." for line in said), last])
 
 
 def _named(ids: Sequence[str], count: int) -> str:

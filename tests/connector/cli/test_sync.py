@@ -76,6 +76,16 @@ def test_what_writing_cost_and_whether_queries_see_it_is_one_line(vectorferry: I
     assert f"{cost}not yet visible to queries in 2 of 3 namespaces" in " ".join(result.stdout.split())
 
 
+def test_what_was_sent_is_not_called_nothing(vectorferry: Invoke, configured: Configure) -> None:
+    """Features that move to another index are unchanged, and cost a write each."""
+    configured(box="hidden: 0")
+    vectorferry("sync")
+    again = vectorferry("sync")
+    assert ["assets", "0", "0", "2", "0", "0"] in [cells(line) for line in again.stdout.splitlines()]
+    assert "box: 214 requests" in again.stdout
+    assert "nothing was written" not in again.stdout
+
+
 def test_waiting_for_queries_to_see_it_fails_when_they_do_not(vectorferry: Invoke, configured: Configure) -> None:
     configured(box="hidden: 0")
     assert vectorferry("sync", "--wait-visible").exit_code == 0
