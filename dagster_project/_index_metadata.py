@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 import dagster as dg
 
@@ -55,7 +56,7 @@ def index_changes(
         "retries": delivery.retries,
         "sent_bytes": delivery.bytes,
         "write_units": delivery.write_units,
-        **_places(delivery.places, indexes),
+        **_places(delivery.places, indexes, collection),
     }
 
 
@@ -71,15 +72,27 @@ def _counts(applied: Applied, vector_name: str) -> dict[str, int]:
     }
 
 
-def _places(places: Iterable[Visibility], indexes: Sequence[TableStatus]) -> dict[str, Any]:
-    """The namespace, and the sequence numbers of its last write and of what queries see."""
-    by_index = {place.place.partition("/")[0]: place for place in places}
+def _places(places: Iterable[Visibility], indexes: Sequence[TableStatus], collection: str) -> dict[str, Any]:
+    """The collection's namespace, and the sequence numbers of its last write and of what queries see.
+
+    A run also tells of the namespaces of other collections that no query is known to have seen.
+    """
+    by_place = {_decoded(*place.place.split("/", 1)): place for place in places}
     return {
         f"{prefix}{key}": value
         for prefix, index in _prefixed(indexes)
-        if (place := by_index.get(index.name))
+        if (place := by_place.get((index.name, _namespace(index, collection))))
         for key, value in _place(place).items()
     }
+
+
+def _decoded(index: str, namespace: str = "") -> tuple[str, str]:
+    """Namespaces are percent-encoded where a collection's id is not printable ASCII."""
+    return index, unquote(namespace)
+
+
+def _namespace(index: TableStatus, collection: str) -> str:
+    return unquote(str(index.details.get("namespace", "{collection}"))).replace("{collection}", collection)
 
 
 def _place(place: Visibility) -> dict[str, Any]:

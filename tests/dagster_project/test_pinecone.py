@@ -69,7 +69,8 @@ def test_one_run_fills_tables_and_indexes_with_one_read(
 def test_an_index_tells_records_cost_namespace_and_how_far_it_was_written(
     sandbox: Sandbox, defs: dg.Definitions, known: dg.DagsterInstance
 ) -> None:
-    assert materialize(defs, known, "ads", "films", select=[INDEX]).success
+    assert materialize(defs, known, "films", select=[INDEX]).success
+    assert materialize(defs, known, "ads", select=[INDEX]).success
     said = recorded(known, INDEX)
     assert {key: said[key]["dagster/partition_row_count"] for key in said} == {"ads": 6, "films": 6}
     assert {key: said[key]["namespace"] for key in said} == {"ads": "ads", "films": "films"}
