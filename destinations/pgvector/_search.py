@@ -67,8 +67,19 @@ def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Compo
         return _more_like(query.like, query.limit, function, sql.Identifier(schema, entry.view), filters)
     if query.vector is None:
         raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
+    _check_kind(entry, query.vector)
     vector = sql.Literal(_vector_text(query.vector))
     return sql.SQL("SELECT * FROM {}({}, {}, {})").format(function, vector, sql.Literal(query.limit), filters)
+
+
+def _check_kind(entry: VectorEntry, vector: Vector) -> None:
+    """Postgres would answer with all the numbers of the vector."""
+    held, given = entry.layout.storage == "sparsevec", isinstance(vector, SparseVector)
+    if held != given:
+        kinds = {True: "sparse", False: "dense"}
+        raise ConfigurationError(
+            f"{entry.vector_name} of {entry.modality} is {kinds[held]}, and the vector given is {kinds[given]}"
+        )
 
 
 def _more_like(

@@ -164,6 +164,11 @@ def test_a_vector_can_be_given(loaded: PgvectorDestination) -> None:
             "unknown comparison",
         ),
         (SearchQuery(Modality.VIDEO, vector=dense(dimension=3)), "different vector dimensions|expected 8 dimensions"),
+        (
+            SearchQuery(Modality.VIDEO, vector=sparse({1: 1.0})),
+            "^model-v1 of video is dense, and the vector given is sparse$",
+        ),
+        (SearchQuery(Modality.TEXT, vector=dense(1)), "^splade of text is sparse, and the vector given is dense$"),
         (SearchQuery(Modality.VIDEO, like="f1", filters={"nope": 1}), 'no column "nope".*Columns: collection'),
     ],
 )
