@@ -7,6 +7,7 @@ blocking code: the engine calls each from one thread of its own, one call at a t
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -25,6 +26,7 @@ __all__ = [
     "Known",
     "LoadedAsset",
     "LoadedFeature",
+    "Lockable",
     "Quarantined",
     "RecordHashes",
     "SearchAnswer",
@@ -350,3 +352,16 @@ class Verifiable(Protocol):
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Until it has written these assets again, `known` leaves them out, `asset_ids` names them all, and `apply` writes
         those of their records that were found to be different, whatever their hashes say."""
+
+
+@runtime_checkable
+class Lockable(Protocol):
+    """What a destination also provides when one sync can keep others out. Everything between may be called meanwhile,
+    from the same thread."""
+
+    def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
+        """Keep everybody else who would lock this collection out until the block ends, or this process does.
+
+        Waits up to `wait` seconds for who is in there. Raises `LockedError`, which says who that is. `prepare` is not
+        needed.
+        """

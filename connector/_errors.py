@@ -10,6 +10,7 @@
         ├── CredentialsError    a service refused the key                           (exit 1)
         ├── SourceError         the source cannot be read                           (exit 1)
         ├── DestinationError    the destination cannot be written                   (exit 1)
+        │   └── LockedError     somebody else is writing there
         └── GuardRefusedError   a guard refused; nothing was deleted                (exit 4)
 
 Messages are read at 3 a.m.: one or two lines, what happened first, then what to do. They never hold a key.
@@ -25,6 +26,7 @@ __all__ = [
     "DestinationError",
     "GuardRefusedError",
     "IncompleteScanError",
+    "LockedError",
     "QuarantineError",
     "RetryableError",
     "SourceError",
@@ -87,6 +89,10 @@ class IncompleteScanError(SourceError):
 
 class DestinationError(StopError):
     """The destination cannot be reached or written."""
+
+
+class LockedError(DestinationError):
+    """Another sync is writing the same collection. The message says which; it can be tried again later."""
 
 
 class GuardRefusedError(StopError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -24,7 +26,7 @@ from connector._destination import (
     Status,
     TableStatus,
 )
-from connector._errors import DestinationError
+from connector._errors import DestinationError, LockedError
 from connector._mapping import SchemaMapping
 from connector._planned import Averages, Planned
 from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
@@ -84,6 +86,7 @@ class MemoryDestination:
         self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._written_at: dict[tuple[str, Rejected], datetime] = {}
 
     @property
@@ -166,6 +169,16 @@ class MemoryDestination:
         """Forget the ledger's entries of these assets."""
         ledger = self.ledger.get(collection, {})
         return sum(ledger.pop(asset_id, None) is not None for asset_id in set(asset_ids))
+
+    @contextmanager
+    def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
+        """Keep others in this process out."""
+        if not self._locks[collection].acquire(timeout=wait):
+            raise LockedError(f"another sync in this process is writing {collection}.")
+        try:
+            yield
+        finally:
+            self._locks[collection].release()
 
     def discrepancies(self, collection: str, sample: int | None = None) -> Iterable[Discrepancy]:  # noqa: ARG002
         """Everything is compared: a sample would save nothing."""

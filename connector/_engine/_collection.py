@@ -14,6 +14,7 @@ from connector._engine._checks import id_problem, safe_id
 from connector._engine._diff import Action, Decision, diff
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
+from connector._engine._locking import LOCK_WAIT, locked
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, prune
 from connector._engine._stream import pages
@@ -39,6 +40,7 @@ class Job:
     loader: Loader
     guard: DeleteGuard
     progress: ProgressCallback | None = None
+    lock_wait: float = LOCK_WAIT
 
     @property
     def alive(self) -> list[Lane]:
@@ -61,10 +63,25 @@ class CollectionRun:
     async def run(self) -> None:
         """Sync it. What was read is written, whatever the source does afterwards; then its errors are raised.
 
-        An incomplete listing is not raised: what it held is synced, and the summary says that it was incomplete.
+        An incomplete listing is not raised: what it held is synced, and the summary says that it was incomplete. Raises
+        `DestinationError` when every destination is locked by somebody else.
         """
         for lane in self._job.lanes:
             lane.begin(self._collection)
+        try:
+            async with locked(self._job.alive, self._collection, self._job.lock_wait) as locked_out:
+                self.summary.error = locked_out
+                await self._sync()
+        finally:
+            for lane in self._job.lanes:
+                lane.rejoin()
+        self._report()
+
+    def fail(self, error: VectorferryError) -> None:
+        """Add an error to what the summary tells already."""
+        self.summary.error = "; ".join(filter(None, (self.summary.error, str(error))))
+
+    async def _sync(self) -> None:
         try:
             await self._list()
             await self._prune()
@@ -73,7 +90,6 @@ class CollectionRun:
         except GuardRefusedError as error:
             self.summary.refused = True
             self.summary.note = str(error)
-        self._report()
 
     async def _list(self) -> None:
         """List the collection and sync what is listed for the first time. Raises `IncompleteScanError` when the
@@ -95,7 +111,7 @@ class CollectionRun:
         if error.unknowable:
             self.summary.note = str(error)
         else:
-            self.summary.error = str(error)
+            self.fail(error)
 
     async def _pass(self) -> None:
         failure: VectorferryError | None = None

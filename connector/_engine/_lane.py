@@ -11,7 +11,7 @@ from connector._destination import Applied, Batch, Destination
 from connector._engine._batches import Batcher
 from connector._engine._load import Loaded
 from connector._engine._worker import Worker
-from connector._errors import VectorferryError
+from connector._errors import LockedError, VectorferryError
 from connector._records import Modality
 from connector._settings import BatchLimits
 from connector._summary import DestinationSummary
@@ -42,29 +42,39 @@ class Lane:
         self._batcher = Batcher("", modalities, limits)
         self._flight: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
+        self._sits_out = False
         self._worker = Worker(self.name)
 
     @property
     def alive(self) -> bool:
-        """Whether the destination has not failed."""
-        return self.error is None
+        """Whether the destination has not failed, and takes part in the current collection."""
+        return self.error is None and not self._sits_out
 
     def begin(self, collection: str) -> None:
         """From now on, assets and counts belong to this collection."""
         self._collection = collection
+        self._sits_out = False
         self._batcher = Batcher(collection, self._modalities, self._limits)
         self.summary.by_collection.setdefault(collection, Applied())
 
+    def sit_out(self) -> None:
+        """Take nothing until the next collection begins, or `rejoin`."""
+        self._sits_out = True
+
+    def rejoin(self) -> None:
+        """Take part again."""
+        self._sits_out = False
+
     async def call(self, work: Callable[[], T]) -> T | None:
-        """The answer of `work`, as `Worker.run` gets it; None once the destination has failed."""
-        if not self.alive:
-            return None
-        try:
-            return await self._worker.run(work)
-        except VectorferryError as error:
-            self.error = error
-            self.summary.error = str(error)
-        return None
+        """The answer of `work`, as `Worker.run` gets it; None once the destination has failed.
+
+        Raises `LockedError`, which is no failure.
+        """
+        return await self._attempt(work) if self.alive else None
+
+    async def release(self, work: Callable[[], object]) -> None:
+        """Call what has to be called even after a failure."""
+        await self._attempt(work)
 
     async def put(self, loaded: Loaded) -> None:
         """Add an asset to the batch that is filling; hand that over when it is full."""
@@ -93,6 +103,16 @@ class Lane:
         self._worker.close()
         if self._flight:
             await asyncio.gather(self._flight, return_exceptions=True)
+
+    async def _attempt(self, work: Callable[[], T]) -> T | None:
+        try:
+            return await self._worker.run(work)
+        except LockedError:
+            raise
+        except VectorferryError as error:
+            self.error = self.error or error
+            self.summary.error = str(self.error)
+        return None
 
     async def _hand_over(self, batch: Batch | None) -> None:
         if batch is not None:

@@ -14,6 +14,7 @@ from connector._engine._checks import safe_id
 from connector._engine._diff import Action, Decision, holds
 from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._lane import Lane
+from connector._engine._locking import LOCK_WAIT, locked
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, prune
 from connector._engine._store import Store, StoreReader
@@ -47,7 +48,8 @@ async def refill(
 
     Only assets that the target lacks are read, and those that the store does not have are removed under the guard.
     Assets that the store holds only in part are left as they are. Afterwards a sync finds the target as if it had
-    been there all the time. Both stay open; each is used from one thread, which has ended when this returns.
+    been there all the time. Syncs are kept out of a collection meanwhile, or waited for, for a minute at most.
+    Both stay open; each is used from one thread, which has ended when this returns.
 
     Raises the error of the destination that failed, and `ConfigurationError` for a collection that the store does
     not have.
@@ -63,7 +65,8 @@ async def refill(
         for collection in wanted:
             run = _CollectionRefill(job, collection)
             summary.collections[safe_id(collection)] = run.summary
-            await run.run()
+            async with locked([lane], collection, LOCK_WAIT):
+                await run.run()
             summary.usage.bytes += run.bytes
             raise_when_all_failed([lane])
         await finish(lane, wanted, wait_visible)

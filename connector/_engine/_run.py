@@ -18,8 +18,15 @@ from connector._engine._collection import CollectionRun, Job
 from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
+from connector._engine._locking import LOCK_WAIT
 from connector._engine._progress import ProgressCallback
-from connector._errors import ConfigurationError, CredentialsError, SourceError, VectorferryError
+from connector._errors import (
+    ConfigurationError,
+    CredentialsError,
+    DestinationError,
+    SourceError,
+    VectorferryError,
+)
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Modality
 from connector._settings import BatchLimits, DeleteGuard, SyncSettings
@@ -45,12 +52,16 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     deletes: DeleteGuard | None = None,
     progress: ProgressCallback | None = None,
     wait_visible: float = 0,
+    lock_wait: float = LOCK_WAIT,
 ) -> Summary:
     """Make every destination hold what the source holds of these collections (None: all of the source's).
 
     Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
     that fails is left out from then on and named in the summary, and so is a collection that cannot be read. Source
     and destinations stay open; each destination is used from one thread, which has ended when this returns.
+
+    While a collection is synced, other syncs are kept out of it where the destination is `Lockable`; a destination
+    that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
 
     In the end it waits up to `wait_visible` seconds for queries to see what was written; a destination where they
     don't is named in the summary.
@@ -67,7 +78,7 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
         await _prepare(lanes, mapping or SchemaMapping())
-        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress)
+        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait)
         await _run_collections(job, await source.collections() if collections is None else collections, summary)
         await asyncio.gather(*(finish(lane, list(summary.collections), wait_visible) for lane in lanes))
         raise_when_all_failed(lanes)
@@ -86,6 +97,7 @@ def run_sync(
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
     wait_visible: float = 0,
+    lock_wait: float = LOCK_WAIT,
 ) -> Summary:
     """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
 
@@ -97,7 +109,7 @@ def run_sync(
         for each in resolved.destinations:
             destinations.append(each.open(resolved.name))
             stack.callback(destinations[-1].close)
-        return asyncio.run(_opened(resolved, destinations, collections, modalities, progress, wait_visible))
+        return asyncio.run(_opened(resolved, destinations, collections, modalities, progress, wait_visible, lock_wait))
 
 
 async def _opened(
@@ -107,6 +119,7 @@ async def _opened(
     modalities: frozenset[Modality],
     progress: ProgressCallback | None,
     wait_visible: float,
+    lock_wait: float,
 ) -> Summary:
     source = settings.source.open()
     try:
@@ -121,6 +134,7 @@ async def _opened(
             deletes=settings.deletes,
             progress=progress,
             wait_visible=wait_visible,
+            lock_wait=lock_wait,
         )
     finally:
         await source.aclose()
@@ -147,9 +161,10 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         except (ConfigurationError, CredentialsError):
             raise
         except VectorferryError as error:
-            run.summary.error = str(error)
+            run.fail(error)
             errors.append(error)
-            unlisted = unlisted + 1 if run.summary.listed == 0 else 0
+            # A collection that is locked everywhere says nothing of the source.
+            unlisted = unlisted + 1 if run.summary.listed == 0 and not isinstance(error, DestinationError) else 0
             if unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise errors[-unlisted] from error
         else:

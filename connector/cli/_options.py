@@ -15,6 +15,7 @@ __all__ = [
     "AsJson",
     "Collections",
     "ConfigFile",
+    "LockWait",
     "SyncName",
     "VisibleTimeout",
     "WaitVisible",
@@ -33,6 +34,12 @@ AllowDeletes = Annotated[
 
 Collections = Annotated[
     list[str] | None, typer.Option("--collection", metavar="ID", help="Only this collection; may be repeated.")
+]
+LockWait = Annotated[
+    float,
+    typer.Option(
+        "--lock-wait", metavar="SECONDS", min=0, help="How long to wait where another sync is writing a collection."
+    ),
 ]
 WaitVisible = Annotated[
     bool, typer.Option("--wait-visible", help="Wait until queries see what was written, where that takes a while.")

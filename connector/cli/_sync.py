@@ -15,6 +15,7 @@ from connector.cli._options import (
     AsJson,
     Collections,
     ConfigFile,
+    LockWait,
     SyncName,
     VisibleTimeout,
     WaitVisible,
@@ -34,6 +35,7 @@ def sync(
     allow_deletes: AllowDeletes = None,
     wait_visible: WaitVisible = False,
     visible_timeout: VisibleTimeout = 300,
+    lock_wait: LockWait = 60,
     as_json: AsJson = False,
 ) -> None:
     """Bring every destination up to date with the source."""
@@ -54,6 +56,7 @@ def sync(
             environ=os.environ,
             progress=progress,
             wait_visible=visible_timeout if wait_visible else 0,
+            lock_wait=lock_wait,
         )
     if as_json:
         print_json(summary.to_dict())

@@ -6,6 +6,7 @@ from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, WantedRows, diff_table
 from ._errors import refusal, translate, translated
 from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
+from ._locks import collection_lock
 from ._planned import looking, statements_to_create
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
 from ._server import PostgresServer
@@ -23,6 +24,7 @@ __all__ = [
     "Row",
     "WantedRows",
     "check_encoding",
+    "collection_lock",
     "count_rejected",
     "create_missing",
     "delete_assets",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 from ._url import shown
 
@@ -42,6 +43,16 @@ class Database:
         with self._engine.begin() as connection:
             self.answered = True
             yield connection
+
+    @contextmanager
+    def lone_transaction(self) -> Iterator[Connection]:
+        """A transaction that holds something while others work. That it is lost at the end, with its connection or its
+        server, is no error: what it held is free then too."""
+        with self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+            self.answered = True
+            yield connection
+            with suppress(DBAPIError):
+                connection.rollback()
 
     @contextmanager
     def autocommit(self, settings: Mapping[str, str]) -> Iterator[Connection]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from connector import (
 
 from .._postgres import (
     PostgresServer,
+    collection_lock,
     count_rejected,
     delete_assets,
     delete_rejected,
@@ -169,6 +171,13 @@ class PgvectorDestination:
         schema = self._loaded()
         with self._server.translated(), schema.database.transaction() as connection:
             return delete_assets(connection, schema.tables.ledger, collection, asset_ids)
+
+    @contextmanager
+    def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
+        """Keep other syncs into this schema out of a collection, by a lock that Postgres holds for this process."""
+        place = ("pgvector", self._schema_name, collection)
+        with self._server.translated(), collection_lock(self._server.database, place, wait):
+            yield
 
     def stored_collections(self) -> Sequence[str]:
         """The collections that the schema holds assets of."""

@@ -8,6 +8,7 @@ of it is acknowledged, the manifest. What a killed run had touched is in the jou
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -126,6 +127,10 @@ class PineconeDestination:
         """Forget the manifest's ledger entries of these assets; their records stay until they have been read."""
         self._check_synced()
         return self._manifest.read_again(collection, asset_ids)
+
+    def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
+        """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""
+        return self._manifest.lock(collection, wait)
 
     def status(self) -> Status:
         """What is in Pinecone, as the manifest says."""

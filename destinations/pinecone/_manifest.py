@@ -21,6 +21,7 @@ from .._postgres import (
     FeatureKey,
     PostgresServer,
     check_encoding,
+    collection_lock,
     count_rejected,
     create_missing,
     delete_assets,
@@ -230,6 +231,13 @@ class Manifest:
         """Forget the ledger's entries of these assets, so that the next sync reads them; how many there were."""
         with self._transaction() as connection:
             return delete_assets(connection, self._tables.ledger, collection, asset_ids)
+
+    @contextmanager
+    def lock(self, collection: str, wait: float) -> Iterator[None]:
+        """Keep other syncs that use this manifest out of a collection."""
+        place = ("pinecone", self._tables.ledger.fullname, collection)
+        with self._server.translated(), collection_lock(self._server.database, place, wait):
+            yield
 
     def indexes(self) -> Mapping[str, IndexRow]:
         """Every index, by name."""

@@ -21,18 +21,18 @@ class SyncEndedError(Exception):
     """There is nothing to kill any more."""
 
 
-def start(directory: Path, settings: Mapping[str, Any]) -> subprocess.Popen[str]:
-    """One `vectorferry sync` with these settings."""
+def start(directory: Path, settings: Mapping[str, Any], *arguments: str) -> subprocess.Popen[str]:
+    """One `vectorferry sync` with these settings and arguments."""
     config = directory / "vectorferry.yaml"
     config.write_text(yaml.safe_dump(settings))
-    command = [_EXECUTABLE, "sync", "-c", str(config), "--json"]
+    command = [_EXECUTABLE, "sync", "-c", str(config), "--json", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Wait for a sync that must succeed; its summary."""
+def finish(process: subprocess.Popen[str], exit_code: int = 0) -> dict[str, Any]:
+    """Wait for a sync that must succeed (or end with this code); its summary."""
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    assert process.returncode == exit_code, err
     summary: dict[str, Any] = json.loads(out)
     return summary
 

@@ -1,0 +1,92 @@
+"""One sync at a time in a collection: an advisory lock, which Postgres gives up when its holder dies.
+
+The lock belongs to a transaction that does nothing else, on a connection of its own. Behind a transaction pooler a
+session's lock would be left with whichever connection was used for it; a transaction's stays with its owner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from connector import LockedError, canonical_json
+
+from ._database import Database
+
+__all__ = ["collection_lock"]
+
+_PAUSE: Final = 0.1
+
+_TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+_HOLDER: Final = text(
+    "SELECT a.pid, a.application_name, a.state_change AT TIME ZONE 'UTC' "
+    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+    "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = :high AND l.objid = :low "
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_SETTINGS: Final = {
+    "idle_in_transaction_session_timeout": "0",
+    "transaction_timeout": "0",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+"""The server must not end the transaction for doing nothing, but notice within a minute when its owner's machine has
+vanished without a word. `transaction_timeout` came with Postgres 17."""
+
+_SET: Final = text("SELECT set_config(:name, :value, true) WHERE current_setting(:name, true) IS NOT NULL")
+
+
+@contextmanager
+def collection_lock(database: Database, place: Sequence[str], wait: float) -> Iterator[None]:
+    """Hold a lock on what `place` names (schema, collection, …) in this database until the block ends.
+
+    Raises `LockedError` when somebody else still holds it after `wait` seconds.
+    """
+    with database.lone_transaction() as connection:
+        _acquire(connection, _key(place), place[-1], time.monotonic() + wait)
+        _settle(connection)
+        yield
+
+
+def _acquire(connection: Connection, key: int, collection: str, deadline: float) -> None:
+    """By asking again and again: a statement that waits has a snapshot, and an index that is being built waits for it
+    to end."""
+    while not connection.execute(_TRY, {"key": key}).scalar_one():
+        if time.monotonic() >= deadline:
+            raise LockedError(f"another sync is writing {collection} ({_holder(connection, key)}).")
+        time.sleep(_PAUSE)
+
+
+def _settle(connection: Connection) -> None:
+    for name, value in {**_SETTINGS, "application_name": _name_of_this()}.items():
+        connection.execute(_SET, {"name": name, "value": value})
+    # Last, because it leaves no snapshot behind, as a query does: an index build would wait for that.
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+
+
+def _name_of_this() -> str:
+    return f"vectorferry, process {os.getpid()} on {socket.gethostname()}"[:63]
+
+
+def _holder(connection: Connection, key: int) -> str:
+    """Who has it. Of a process of another user, a server tells the number only."""
+    unsigned = key % 2**64
+    found = connection.execute(_HOLDER, {"high": unsigned >> 32, "low": unsigned % 2**32}).one_or_none()
+    if found is None:
+        return "which has just ended"
+    pid, name, since = found
+    known = f"{name}, since {since:%Y-%m-%d %H:%M:%S} UTC, " if since else ""
+    return f"{known}process {pid} of the server"
+
+
+def _key(place: Sequence[str]) -> int:
+    digest = hashlib.blake2b(canonical_json(["vectorferry sync", *place]), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -1,0 +1,155 @@
+"""Two syncs of one collection: one waits for the other. A dead one holds nothing up, and other collections go on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from connector import LockedError
+from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, running_sandbox
+from destinations import PgvectorDestination
+
+from ..waiting import wait_until
+from .killing import finish, kill, start
+
+Connection = psycopg.Connection[Any]
+
+READ = 21
+"""Ten whole batches of two assets, and one that waits for another."""
+
+CATALOGUE = GeneratedCatalogue(assets=120, features_per_asset=4, dimension=16, collections=("ads", "films"))
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(SandboxSettings(generate=CATALOGUE)) as running:
+        yield running
+
+
+class Place:
+    """One schema, and the syncs that want to write it."""
+
+    def __init__(self, directory: Path, sandbox: Sandbox, database: str, schema: str) -> None:
+        self._directory, self._sandbox, self._database, self._schema = directory, sandbox, database, schema
+        self._begun: list[subprocess.Popen[str]] = []
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """A sync of many small batches, in a process of its own."""
+        directory = self._directory / str(len(self._begun))
+        directory.mkdir()
+        settings = {
+            "name": "media",
+            "source": {"type": "mixpeek", "base_url": self._sandbox.url, "api_key": self._sandbox.api_key},
+            "destinations": [{"type": "pgvector", "url": self._database, "schema": self._schema}],
+            "batch": {"rows": 8},
+        }
+        self._begun.append(start(directory, settings, *arguments))
+        return self._begun[-1]
+
+    def held_up(self, *arguments: str) -> subprocess.Popen[str]:
+        """A sync that was stopped in the middle of the first of its collections, between two batches: what it holds is
+        its lock alone."""
+        self._sandbox.faults.add(Fault(route="assets.features", do=Stall(seconds=2), nth=READ + 1))
+        process = self.begin(*arguments)
+        ledger = f"{self._schema}._sync_ledger"
+        with psycopg.connect(self._database, autocommit=True) as connection:
+            wait_until(lambda: assets_in(connection, ledger) == READ - 1)
+        process.send_signal(signal.SIGSTOP)
+        self._sandbox.faults.clear()
+        return process
+
+    def end(self) -> None:
+        """Leave nothing behind, not even after a failure."""
+        for process in self._begun:
+            if process.poll() is None:
+                kill(process)
+            process.communicate()
+
+    def open(self) -> PgvectorDestination:
+        return PgvectorDestination(self._schema, self._database)
+
+
+@pytest.fixture
+def place(tmp_path: Path, sandbox: Sandbox, postgres_url: str, schema: str) -> Iterator[Place]:
+    made = Place(tmp_path, sandbox, postgres_url, schema)
+    yield made
+    made.end()
+
+
+def assets_in(connection: Connection, ledger: str) -> int:
+    if connection.execute("SELECT to_regclass(%s)", [ledger]).fetchone() == (None,):
+        return 0
+    (held,) = connection.execute(f"SELECT count(*) FROM {ledger}").fetchone() or (0,)
+    return int(held)
+
+
+def inserted(summary: dict[str, Any]) -> int:
+    counts: dict[str, int] = summary["destinations"]["pgvector"]["assets"]
+    return counts["inserted"] + counts["updated"]
+
+
+def has_begun_to_wait(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline()
+
+
+def test_the_second_waits_and_has_nothing_left_to_write(place: Place) -> None:
+    first = place.held_up("--collection", "ads")
+    second = place.begin("--collection", "ads")
+    told = has_begun_to_wait(second)
+    assert "pgvector: waiting up to 60 s" in told
+    assert f"process {first.pid} on " in told
+    first.send_signal(signal.SIGCONT)
+    assert inserted(finish(first)) == 60
+    summary = finish(second)
+    assert (inserted(summary), summary["collections"]["ads"]["unchanged"]) == (0, 60)
+
+
+def test_a_killed_one_holds_nobody_up(place: Place) -> None:
+    first = place.held_up("--collection", "ads")
+    second = place.begin("--collection", "ads")
+    has_begun_to_wait(second)
+    kill(first)
+    summary = finish(second)
+    assert summary["collections"]["ads"]["listed"] == 60
+    assert inserted(summary) + summary["collections"]["ads"]["unchanged"] == 60
+
+
+def test_who_does_not_wait_syncs_the_other_collections(place: Place) -> None:
+    first = place.held_up("--collection", "ads")
+    summary = finish(place.begin("--lock-wait", "0"), exit_code=1)
+    told = summary["collections"]["ads"]["error"]
+    assert f"process {first.pid} on " in told
+    assert "--lock-wait" in told
+    assert summary["collections"]["ads"]["listed"] == 0
+    assert summary["collections"]["films"]["error"] is None
+    assert inserted(summary) == 60
+    first.send_signal(signal.SIGCONT)
+    assert inserted(finish(first)) == 60
+
+
+def test_two_in_opposite_order_never_wait_for_each_other(place: Place) -> None:
+    one = place.begin("--collection", "ads", "--collection", "films")
+    other = place.begin("--collection", "films", "--collection", "ads")
+    summaries = [finish(one), finish(other)]
+    assert sum(map(inserted, summaries)) == 120
+    assert [summary["exit_code"] for summary in summaries] == [0, 0]
+
+
+def test_the_server_lets_go_of_one_whose_connection_is_gone(place: Place, postgres_url: str) -> None:
+    holder, other = place.open(), place.open()
+    with psycopg.connect(postgres_url, autocommit=True) as connection, holder.lock("ads"):
+        with pytest.raises(LockedError) as told, other.lock("ads"):
+            pass
+        number = str(told.value).rpartition("process ")[2].partition(" ")[0]
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", [int(number)])
+        with other.lock("ads", 5):
+            pass
+    holder.close()
+    other.close()
