@@ -329,10 +329,8 @@ class Quarantined(Protocol):
         asset that the ledger has is not read again before it changes."""
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
-        """Let the next sync read these assets as if they had changed; how many of them the ledger had.
-
-        Only assets with a record in quarantine are meant. The records stay until they have been read: they are what
-        still names an asset that is gone at the source by then."""
+        """Let the next sync read these assets as if they had changed: `known` has an empty fingerprint for them until
+        they are applied again. How many of them the ledger had. Rows and records stay."""
 
 
 @runtime_checkable

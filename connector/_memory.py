@@ -166,9 +166,12 @@ class MemoryDestination:
         return len(gone)
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
-        """Forget the ledger's entries of these assets."""
+        """Forget the fingerprints of these assets."""
         ledger = self.ledger.get(collection, {})
-        return sum(ledger.pop(asset_id, None) is not None for asset_id in set(asset_ids))
+        meant = [asset_id for asset_id in set(asset_ids) if asset_id in ledger and ledger[asset_id].fingerprint]
+        for asset_id in meant:
+            ledger[asset_id] = replace(ledger[asset_id], fingerprint="")
+        return len(meant)
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:

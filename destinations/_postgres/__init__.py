@@ -5,7 +5,7 @@ from ._database import Database, driver_of
 from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, WantedRows, diff_table
 from ._errors import refusal, translate, translated
-from ._ledger import held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
+from ._ledger import forget_fingerprints, held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
 from ._locks import collection_lock
 from ._planned import looking, statements_to_create
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
@@ -32,6 +32,7 @@ __all__ = [
     "delete_rejected",
     "diff_table",
     "driver_of",
+    "forget_fingerprints",
     "held_asset_ids",
     "held_hashes",
     "known_assets",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, Table, select, union
+from sqlalchemy import ColumnElement, Connection, Table, select, union, update
 
 from connector import Batch, Known, Modality, canonical_json
 
 from ._diff import FeatureKey, WantedRows
 from ._tables import of_assets
 
-__all__ = ["held_asset_ids", "known_assets", "ledger_hashes", "ledger_rows", "recorded_features"]
+__all__ = ["forget_fingerprints", "held_asset_ids", "known_assets", "ledger_hashes", "ledger_rows", "recorded_features"]
 
 
 def known_assets(
@@ -51,6 +51,12 @@ def recorded_features(fingerprint: str, now: Mapping[str, int], before: Known | 
 def ledger_hashes(held: Mapping[str, Known]) -> dict[FeatureKey, bytes]:
     """The value that `ledger_rows` compares, for what the ledger holds."""
     return {(asset_id, ""): _comparable(known.fingerprint, _counts(known)) for asset_id, known in held.items()}
+
+
+def forget_fingerprints(connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str]) -> int:
+    """Let these assets look changed, whatever the source says of them; how many of them the ledger has."""
+    meant = (of_assets(ledger, collection, asset_ids), ledger.c.fingerprint != "")
+    return connection.execute(update(ledger).where(*meant).values(fingerprint="")).rowcount
 
 
 def _comparable(fingerprint: str, features: Mapping[str, int]) -> bytes:

@@ -34,9 +34,9 @@ from .._postgres import (
     PostgresServer,
     collection_lock,
     count_rejected,
-    delete_assets,
     delete_rejected,
     driver_of,
+    forget_fingerprints,
     held_asset_ids,
     known_assets,
     read_rejected,
@@ -167,10 +167,10 @@ class PgvectorDestination:
             return delete_rejected(connection, schema.tables.quarantine, collection, asset_ids, reason)
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
-        """Forget the ledger's entries of these assets; their rows stay until they have been read."""
+        """Forget the fingerprints of these assets; their rows stay as they are until they have been read."""
         schema = self._loaded()
         with self._server.translated(), schema.database.transaction() as connection:
-            return delete_assets(connection, schema.tables.ledger, collection, asset_ids)
+            return forget_fingerprints(connection, schema.tables.ledger, collection, asset_ids)
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:

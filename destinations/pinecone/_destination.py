@@ -124,7 +124,7 @@ class PineconeDestination:
         return self._manifest.forget_rejected(collection, asset_ids, reason)
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
-        """Forget the manifest's ledger entries of these assets; their records stay until they have been read."""
+        """Forget the fingerprints of these assets; their records stay as they are until they have been read."""
         self._check_synced()
         return self._manifest.read_again(collection, asset_ids)
 

@@ -26,6 +26,7 @@ from .._postgres import (
     create_missing,
     delete_assets,
     delete_rejected,
+    forget_fingerprints,
     held_asset_ids,
     lock_ddl,
     read_rejected,
@@ -228,9 +229,9 @@ class Manifest:
             return delete_rejected(connection, self._tables.quarantine, collection, asset_ids, reason)
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
-        """Forget the ledger's entries of these assets, so that the next sync reads them; how many there were."""
+        """Forget the fingerprints of these assets, so that the next sync reads them; how many there were."""
         with self._transaction() as connection:
-            return delete_assets(connection, self._tables.ledger, collection, asset_ids)
+            return forget_fingerprints(connection, self._tables.ledger, collection, asset_ids)
 
     @contextmanager
     def lock(self, collection: str, wait: float) -> Iterator[None]:

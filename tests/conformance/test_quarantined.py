@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from connector import (
     Batch,
+    Counts,
     Destination,
     DestinationError,
     MemoryDestination,
@@ -141,11 +142,14 @@ def test_an_asset_that_is_to_be_read_again_stays_as_it_is_until_it_was(holder: H
     whole = asset("a", feature("g"), rejected=[refused("a", "f")])
     holder.apply(batch(whole, asset("b", feature("g"))))
     assert holder.read_again("ads", ["a", "never there"]) == 1
-    assert set(holder.known("ads", ["a", "b"])) == {"b"}
+    known = holder.known("ads", ["a", "b"])
+    assert {name: entry.fingerprint for name, entry in known.items()} == {"a": "", "b": "1"}
+    assert holder.read_again("ads", ["a"]) == 0
     assert sorted(holder.asset_ids("ads")) == ["a", "b"]
     assert told(holder) == [("ads", refused("a", "f"))]
     applied = holder.apply(batch(asset("a", feature("g"), feature("f"))))
-    assert (applied.features[Modality.VIDEO].inserted, applied.features[Modality.VIDEO].unchanged) == (1, 1)
+    assert (applied.assets, applied.features[Modality.VIDEO]) == (Counts(unchanged=1), Counts(inserted=1, unchanged=1))
+    assert holder.known("ads", ["a"])["a"].fingerprint == "1"
     assert told(holder) == []
 
 
