@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connector._destination import Status
+from connector._destination import Status, TableStatus
 from connector._errors import VectorferryError
 from connector._settings import SyncSettings
 from connector.cli._console import complain, plain, print_json, results
@@ -77,11 +77,14 @@ def _table(answer: Status) -> Table:
     )
     _add(table, "assets", answer.assets, "")
     for entry in answer.tables:
-        details = ", ".join(
-            f"{plain(entry.details[key])}" for key in ("storage", "metric", "index") if key in entry.details
-        )
-        _add(table, entry.name, entry.collections, details)
+        _add(table, entry.name, entry.collections, _details(entry))
     return table
+
+
+def _details(entry: TableStatus) -> str:
+    """Where the entry is an index itself, its name already stands in front."""
+    told = [entry.details[key] for key in ("storage", "metric", "index") if key in entry.details]
+    return ", ".join(plain(detail) for detail in told if detail != entry.name)
 
 
 def _add(table: Table, name: str, collections: Mapping[str, int], details: str) -> None:

@@ -42,7 +42,7 @@ class PostgresServer(Generic[SomeDatabase]):
     @property
     def location(self) -> str:
         """Which server is meant, without secrets."""
-        return shown(self._url) if self._url is not None else f"embedded, in {self._directory}"
+        return shown(self._url) if self._url is not None else f"embedded Postgres in {self._directory}"
 
     @property
     def has_never_run(self) -> bool:

@@ -107,7 +107,7 @@ def _as_answer(error: ApiError) -> Answer:
 
 def _hint(status: int) -> str:
     if status == HTTPStatus.NOT_FOUND:
-        return " Was the index deleted?"
+        return " Was the index deleted? If not, check destinations[].host."
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return " Redirects are not followed, so that the key goes nowhere else; check destinations[].host."
     return ""

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from connector import Status, TableStatus
 from tests.connector.cli.conftest import Invoke
+from tests.connector.cli.plugins import Box
 
 Configure = Callable[..., None]
 
@@ -32,6 +34,15 @@ def test_tables_are_counted_by_collection(
     assert ["video", "clips", "2"] in lines
     assert "2 records in quarantine" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_an_index_is_named_once(vectorferry: Invoke, configured: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    details = {"storage": "dense(4)", "metric": "cosine", "index": "media-multimodal-v1-4"}
+    index = TableStatus("media-multimodal-v1-4", None, "multimodal-v1", 2, {"films": 2}, details)
+    monkeypatch.setattr(Box, "status", lambda _: Status("box", "memory", {"films": 2}, [index], 0))
+    configured()
+    lines = [" ".join(line.split()) for line in vectorferry("status").stdout.splitlines()]
+    assert "media-multimodal-v1-4 films 2 dense(4), cosine" in lines
 
 
 def test_very_many_collections_are_added_up(vectorferry: Invoke, configured: Configure) -> None:
