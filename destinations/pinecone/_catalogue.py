@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from connector import ConfigurationError, SearchQuery
@@ -40,13 +40,23 @@ class Catalogue:
         not what the manifest knows: all of them when it was lost, and those that somebody has made anew."""
         with self._manifest.alone_with_indexes():
             self.reread()
-            listed = self._project.control.indexes(self._rows)
-            unlisted = {name: self._project.control.find(name) for name in self._rows.keys() - listed.keys()}
-            for name, row in {**unlisted, **listed}.items():
+            for name, row in self.changes().items():
                 if row is None:
                     self._forget(name)
                 else:
-                    self._take_in(row, self._rows.get(name))
+                    self._adopt(row)
+
+    def changes(self) -> Mapping[str, IndexRow | None]:
+        """By name, the indexes that are not what the manifest knows; None for those that are gone. Changes nothing."""
+        listed = self._project.control.indexes(self._rows)
+        unlisted = {name: self._project.control.find(name) for name in self._rows.keys() - listed.keys()}
+        found = {name: row and self._named(row) for name, row in {**unlisted, **listed}.items()}
+        return {name: row for name, row in found.items() if row is None or row != self._rows.get(name)}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The indexes that the manifest knows."""
+        return frozenset(self._rows)
 
     def ensure(self, specs: Iterable[IndexSpec]) -> bool:
         """Make the indexes that are missing. Whether one of them was there, so that the manifest knows more now."""
@@ -110,7 +120,7 @@ class Catalogue:
             if created:
                 self._enter(row)
             else:
-                self._take_in(row, self._rows.get(row.name))
+                self._take_in(self._named(row))
         return not created
 
     def _forget(self, name: str) -> None:
@@ -118,11 +128,14 @@ class Catalogue:
         self._manifest.forget_index(name)
         del self._rows[name]
 
-    def _take_in(self, row: IndexRow, known: IndexRow | None) -> None:
+    def _named(self, row: IndexRow) -> IndexRow:
+        """With the vector's name as the manifest has it: a tag has less room."""
+        known = self._rows.get(row.name)
+        return row if known is None else replace(row, vector_name=known.vector_name)
+
+    def _take_in(self, row: IndexRow) -> None:
         """Look up what an index holds, unless the manifest knows it and this very index."""
-        if known is not None:
-            row = replace(row, vector_name=known.vector_name)  # a tag has less room
-        if row != known:
+        if row != self._rows.get(row.name):
             self._adopt(row)
 
     def _adopt(self, row: IndexRow) -> None:

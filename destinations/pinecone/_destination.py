@@ -19,6 +19,7 @@ from connector import (
     DestinationError,
     IndexBuild,
     Known,
+    Planned,
     Reason,
     Rejected,
     SchemaMapping,
@@ -34,6 +35,7 @@ from ._counts import count_removed, count_written
 from ._layout import Layout
 from ._manifest import Manifest, NamespaceRow
 from ._plan import plan_removal
+from ._planned import planned_sync
 from ._project import Project, ProjectSettings
 from ._search import Searcher
 from ._sending import Sending
@@ -131,6 +133,10 @@ class PineconeDestination:
     def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""
         return self._manifest.lock(collection, wait)
+
+    def planned(self, mapping: SchemaMapping) -> Planned:
+        """What a sync would find and make. Pinecone is asked for its indexes only, and nothing is written anywhere."""
+        return planned_sync(self._settings, self._layout, self._manifest, mapping)
 
     def status(self) -> Status:
         """What is in Pinecone, as the manifest says."""

@@ -85,7 +85,7 @@ class Layout:
         """Raise `ConfigurationError` for a metric that Pinecone lacks, or a hybrid that no metric allows."""
         for modality in MODALITIES:
             for name, vector in mapping.modality(modality).vectors.items():
-                if self._keeps(name):
+                if self.keeps(name):
                     _check_metric(f"modalities.{modality}.vectors.{name}", vector.metric)
         for dense in self.hybrid:
             if all(mapping.vector(modality, dense).metric != "inner_product" for modality in MODALITIES):
@@ -100,7 +100,7 @@ class Layout:
 
     def records(self, feature: LoadedFeature, mapping: SchemaMapping) -> Iterator[WantedRecord]:
         """The records of a feature, one per index. Raises `QuarantineError` for a vector that Pinecone would refuse."""
-        vectors = {name: vector for name, vector in feature.vectors.items() if self._keeps(name)}
+        vectors = {name: vector for name, vector in feature.vectors.items() if self.keeps(name)}
         for name, vector in vectors.items():
             _check(name, vector)
         joined = self._joined(feature, mapping, vectors)
@@ -110,7 +110,8 @@ class Layout:
             partner = joined.get(name)
             yield self._record(feature, mapping, name, vector, partner)
 
-    def _keeps(self, name: str) -> bool:
+    def keeps(self, name: str) -> bool:
+        """Whether this named vector is kept at all."""
         return not self.vectors or name in self.vectors or name in self.hybrid.values()
 
     def _joined(self, feature: LoadedFeature, mapping: SchemaMapping, vectors: Mapping[str, Vector]) -> dict[str, str]:

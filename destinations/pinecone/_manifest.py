@@ -56,6 +56,7 @@ from ._manifest_places import (
 from ._manifest_tables import ManifestTables
 from ._manifest_turns import take_turn
 from ._manifest_values import Held, HeldFeature, IndexRow, ManifestCounts, ManifestRows, NamespaceRow, Place
+from ._planned_manifest import ManifestOutlook
 
 __all__ = [
     "Held",
@@ -101,6 +102,11 @@ class Manifest:
             return False
         with self._transaction() as connection:
             return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
+
+    def outlook(self, settings: Mapping[str, str]) -> ManifestOutlook:
+        """What is there, and what preparing it under these settings would make. Writes nothing, and starts no embedded
+        Postgres that is not there."""
+        return ManifestOutlook(self._server, self._tables, self._schema, settings)
 
     def prepare(self) -> None:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
@@ -208,10 +214,8 @@ class Manifest:
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
-        tables = self._tables
-        named = (tables.ledger, tables.quarantine, tables.unconfirmed, tables.features)
         with self._transaction() as connection:
-            yield from held_asset_ids(connection, named, collection)
+            yield from held_asset_ids(connection, self._tables.naming_assets, collection)
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""

@@ -26,14 +26,20 @@ class _Entry:
 
 
 def certain_assets(
-    connection: Connection, tables: ManifestTables, collection: str, asset_ids: Sequence[str], layout: str
+    connection: Connection,
+    tables: ManifestTables,
+    collection: str,
+    asset_ids: Sequence[str],
+    layout: str,
+    *only: ColumnElement[bool],
 ) -> Mapping[str, Known]:
-    """Assets that were written under this layout, and that nobody has begun to write since without ending it."""
+    """Assets that were written under this layout, and that nobody has begun to write since without ending it; `only`
+    under these further conditions."""
     ledger, unconfirmed = tables.ledger, tables.unconfirmed
     touched = exists().where(
         unconfirmed.c.collection == ledger.c.collection, unconfirmed.c.asset_id == ledger.c.asset_id
     )
-    return known_assets(connection, ledger, collection, asset_ids, _under(tables, layout), ~touched)
+    return known_assets(connection, ledger, collection, asset_ids, _under(tables, layout), ~touched, *only)
 
 
 def asset_hashes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Text, delete, exists, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Text, delete, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from connector import ConfigurationError
@@ -14,7 +14,9 @@ from ._manifest_values import IndexRow, NamespaceRow
 
 __all__ = [
     "advance",
+    "check_settings",
     "forget_index",
+    "has_records_in",
     "note_visible",
     "read_indexes",
     "read_namespaces",
@@ -25,6 +27,16 @@ __all__ = [
 
 def record_settings(connection: Connection, tables: ManifestTables, values: Mapping[str, str], place: str) -> None:
     """Keep settings that are new. Raises `ConfigurationError` for one that is not what it was; `place` says where."""
+    held = check_settings(connection, tables, values, place)
+    new = [{"key": key, "value": value} for key, value in sorted(values.items()) if key not in held]
+    if new:
+        connection.execute(insert(tables.settings).on_conflict_do_nothing(), new)
+
+
+def check_settings(
+    connection: Connection, tables: ManifestTables, values: Mapping[str, str], place: str
+) -> Mapping[str, str]:
+    """The settings that are kept. Raises `ConfigurationError` for one that is not what it was; `place` says where."""
     held = {row.key: row.value for row in connection.execute(select(tables.settings))}
     for key, value in values.items():
         if held.get(key, value) != value:
@@ -32,9 +44,7 @@ def record_settings(connection: Connection, tables: ManifestTables, values: Mapp
                 f"{key}: the records in Pinecone were written under {held[key]!r}, not {value!r}, says the manifest in "
                 f"{place}. Set it back to {held[key]!r}, or give the manifest another `schema` to start anew."
             )
-    new = [{"key": key, "value": value} for key, value in sorted(values.items()) if key not in held]
-    if new:
-        connection.execute(insert(tables.settings).on_conflict_do_nothing(), new)
+    return held
 
 
 def read_indexes(connection: Connection, tables: ManifestTables) -> dict[str, IndexRow]:
@@ -62,15 +72,21 @@ def write_index(connection: Connection, tables: ManifestTables, row: IndexRow) -
 
 def forget_index(connection: Connection, tables: ManifestTables, name: str) -> None:
     """Forget an index with its records. Assets that had some are not known any more, and will be read again."""
-    features, ledger = tables.features, tables.ledger
+    features = tables.features
     has_records = features.c.records.has_key(name)
-    of_asset = (features.c.collection == ledger.c.collection, features.c.asset_id == ledger.c.asset_id)
-    connection.execute(delete(ledger).where(exists().where(*of_asset, has_records)))
+    connection.execute(delete(tables.ledger).where(has_records_in(tables, name)))
     without = features.c.records.op("-")(literal(name, Text))
     connection.execute(update(features).where(has_records).values(records=without))
     connection.execute(delete(tables.unconfirmed).where(tables.unconfirmed.c.index_name == name))
     connection.execute(delete(tables.namespaces).where(tables.namespaces.c.index_name == name))
     connection.execute(delete(tables.indexes).where(tables.indexes.c.name == name))
+
+
+def has_records_in(tables: ManifestTables, index: str) -> ColumnElement[bool]:
+    """Of a ledger's row: the asset has records in this index."""
+    features, ledger = tables.features, tables.ledger
+    of_asset = (features.c.collection == ledger.c.collection, features.c.asset_id == ledger.c.asset_id)
+    return exists().where(*of_asset, features.c.records.has_key(index))
 
 
 def read_namespaces(connection: Connection, tables: ManifestTables) -> list[NamespaceRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import (
@@ -43,6 +44,11 @@ class ManifestTables:
         self.namespaces = self._namespaces()
         self.quarantine = quarantine_table(f"{self._prefix}_quarantine", self.metadata)
         self.settings = self._settings()
+
+    @property
+    def naming_assets(self) -> Sequence[Table]:
+        """Every table that an asset may be named in."""
+        return self.ledger, self.quarantine, self.unconfirmed, self.features
 
     def _features(self) -> Table:
         return Table(

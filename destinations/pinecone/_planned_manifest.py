@@ -1,0 +1,86 @@
+"""The manifest as preparing it would leave it: looked up in transactions that cannot write."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, func, inspect, select
+
+from connector import Averages, Known
+
+from .._postgres import (
+    Database,
+    PostgresServer,
+    check_encoding,
+    held_asset_ids,
+    looking,
+    statements_to_create,
+)
+from ._manifest_counts import read_counts
+from ._manifest_ledger import certain_assets
+from ._manifest_places import check_settings, has_records_in, read_indexes
+from ._manifest_tables import ManifestTables
+from ._manifest_values import IndexRow
+
+__all__ = ["ManifestOutlook"]
+
+
+class ManifestOutlook:
+    """What is there and what is not. `statements` would make the rest; `averages` are None when there is no feature.
+
+    Raises `ConfigurationError` when a setting is not what it was when the records were written.
+    """
+
+    def __init__(
+        self, server: PostgresServer[Database], tables: ManifestTables, schema: str, settings: Mapping[str, str]
+    ) -> None:
+        self.exists = False
+        self.averages: Averages | None = None
+        self.vector_names: frozenset[str] = frozenset()
+        self._server = server
+        self._tables = tables
+        if server.has_never_run:
+            self.statements = statements_to_create(None, schema, tables.metadata)
+            return
+        with self._looking() as connection:
+            check_encoding(connection, server.location)
+            self.statements = statements_to_create(connection, schema, tables.metadata)
+            self.exists = inspect(connection).has_table(tables.ledger.name, schema=schema)
+            if self.exists:
+                check_settings(connection, tables, settings, f"{server.location}, schema {schema}")
+                indexes = read_indexes(connection, tables)
+                self.vector_names = frozenset(row.vector_name for row in indexes.values())
+                self.averages = _averages(connection, tables, indexes)
+
+    def known(
+        self, collection: str, asset_ids: Sequence[str], layout: str, forgotten: Collection[str]
+    ) -> Mapping[str, Known]:
+        """What the ledger knows for certain; `forgotten` are indexes whose records are looked up or written again."""
+        if not self.exists:
+            return {}
+        only = [~has_records_in(self._tables, name) for name in forgotten]
+        with self._looking() as connection:
+            return certain_assets(connection, self._tables, collection, asset_ids, layout, *only)
+
+    def asset_ids(self, collection: str) -> Iterator[str]:
+        """Every asset that has anything here, streamed."""
+        if self.exists:
+            with self._looking() as connection:
+                yield from held_asset_ids(connection, self._tables.naming_assets, collection)
+
+    @contextmanager
+    def _looking(self) -> Iterator[Connection]:
+        with self._server.translated(), looking(self._server.database) as connection:
+            yield connection
+
+
+def _averages(connection: Connection, tables: ManifestTables, indexes: Mapping[str, IndexRow]) -> Averages | None:
+    """Bytes are those of dense vectors: how long sparse ones are, nobody has written down."""
+    counted = read_counts(connection, tables)
+    features = int(connection.execute(select(func.count()).select_from(tables.features)).scalar_one())
+    assets, records = sum(counted.assets.values()), {n: sum(each.values()) for n, each in counted.records.items()}
+    if not features or not assets:
+        return None
+    size = sum(4 * (indexes[name].dimension or 0) * count for name, count in records.items() if name in indexes)
+    return Averages(features / assets, sum(records.values()) / features, size / features)

@@ -1,0 +1,177 @@
+"""Whoever can be planned for tells what a sync will find, and what a plan announces, a sync does; the destination in
+memory is the model."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, Protocol, TypeAlias
+
+import psycopg
+import pytest
+
+from connector import (
+    Asset,
+    DeleteGuard,
+    Destination,
+    MemoryDestination,
+    MemorySource,
+    Plannable,
+    Planned,
+    Reason,
+    Rejected,
+    SchemaMapping,
+    plan,
+    sync,
+)
+from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from destinations import PgvectorDestination
+
+from ..builders import asset, batch, dense, feature
+from ..connector import worlds
+from ..pinecone import forget_budgets, pinecone_destination
+
+
+class Target(Destination, Plannable, Protocol):
+    """A destination that can be planned for."""
+
+
+Open: TypeAlias = Callable[[], Target]
+
+NAMES = ["a", "b", "c", "d"]
+RELATIONS = (
+    "SELECT c.oid, c.xmin::text, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE nspname = %s ORDER BY 1"
+)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    forget_budgets()
+    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=1_000))) as running:
+        yield running
+
+
+@pytest.fixture
+def schema() -> str:
+    """A schema of the test's own."""
+    return f"t_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["memory", "pgvector", "pinecone"])
+def open_one(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox, schema: str) -> Iterator[Open]:
+    """Opens one of each kind, as often as the test likes; the first time it is empty, and never prepared."""
+    memory = MemoryDestination()
+    with ExitStack() as opened:
+
+        def open_it() -> Target:
+            target: Target = memory
+            if request.param == "pgvector":
+                target = PgvectorDestination(schema, postgres_url)
+            elif request.param == "pinecone":
+                target = pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-"))
+            opened.callback(target.close)
+            return target
+
+        yield open_it
+
+
+@pytest.fixture
+def relations(postgres_url: str, schema: str) -> Iterator[Callable[[], list[Any]]]:
+    """Everything in the schema, with the transaction that changed its entry last."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield lambda: connection.execute(RELATIONS, [schema]).fetchall()
+
+
+def prepared(target: Target) -> Target:
+    target.prepare(SchemaMapping())
+    return target
+
+
+def found(planned: Planned | Destination) -> object:
+    return dict(planned.known("ads", NAMES)), sorted(planned.asset_ids("ads"))
+
+
+def test_it_is_one(open_one: Open) -> None:
+    assert isinstance(open_one(), Plannable)
+
+
+def test_before_the_first_sync_nothing_is_known_and_nothing_made(
+    open_one: Open, relations: Callable[[], list[Any]]
+) -> None:
+    planned = open_one().planned(SchemaMapping())
+    assert found(planned) == ({}, [])
+    assert planned.averages is None
+    assert list(planned.indexes) == []
+    assert relations() == []
+
+
+def test_planning_finds_what_a_prepared_one_finds_and_changes_nothing(
+    open_one: Open, relations: Callable[[], list[Any]]
+) -> None:
+    target = prepared(open_one())
+    aside = Rejected("b", Reason.NOT_FINITE, "NaN", "g", "video")
+    target.apply(batch(asset("a", feature("f1"), feature("f2")), asset("b", feature("f"), rejected=[aside])))
+    target.apply(batch(asset("d"), rejected=[Rejected("c", Reason.UNREADABLE, "500")]))
+    target.remove("ads", ["d"])
+    before = relations()
+    planned = open_one().planned(SchemaMapping())
+    assert found(planned) == found(target)
+    assert list(planned.statements) == []
+    assert relations() == before
+    assert dict(planned.known("films", NAMES)) == {}
+    assert list(planned.asset_ids("films")) == []
+
+
+def test_averages_are_those_of_what_is_stored(open_one: Open) -> None:
+    target = prepared(open_one())
+    target.apply(batch(asset("a", feature("f1"), feature("f2"), feature("f3", {"model-v1": dense(2)})), asset("b")))
+    averages = open_one().planned(SchemaMapping()).averages
+    assert averages is not None
+    assert averages.features_per_asset == 1.5
+    assert averages.rows_per_feature in (1, 2)
+    assert averages.bytes_per_feature >= 4 * 8
+
+
+def edited(source: MemorySource, *changed: str, gone: int = 0) -> None:
+    held = source.assets["ads"]
+    for name in changed:
+        held[name] = worlds.asset(name, 2)
+    for name in list(held)[:gone]:
+        del held[name]
+
+
+ASSETS: list[Asset] = worlds.assets(6)
+HISTORIES: dict[str, Callable[[MemorySource], None]] = {
+    "nothing new": edited,
+    "changed and new": lambda source: edited(source, "a0001", "a0002", "new"),
+    "gone": lambda source: edited(source, gone=1),
+    "too many gone": lambda source: edited(source, "a0005", "new", gone=4),
+    "all gone": lambda source: edited(source, gone=6),
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+async def test_what_is_announced_is_done_number_for_number(open_one: Open, history: str) -> None:
+    source, guard = MemorySource({"ads": ASSETS, "films": ASSETS[:2]}), DeleteGuard(max_share=0.5)
+    first = await plan(source, [open_one()], name="m", deletes=guard)
+    assert [each.to_pull for each in first.collections.values()] == [6, 2]
+    await sync(source, [open_one()], name="m", deletes=guard)
+    HISTORIES[history](source)
+    told = await plan(source, [open_one()], name="m", deletes=guard)
+    done = await sync(source, [open_one()], name="m", deletes=guard)
+    for name, seen in done.collections.items():
+        collection = told.collections[name]
+        assert (collection.listed, collection.unchanged, collection.to_pull) == (
+            seen.listed,
+            seen.unchanged,
+            seen.pulled,
+        )
+        assert (collection.complete, collection.refused) == (seen.complete, seen.refused)
+    ((announced,), (written,)) = told.destinations.values(), done.destinations.values()
+    assets = written.applied.assets
+    assert (announced.new, announced.changed) == (assets.inserted, assets.updated)
+    assert (announced.unchanged, announced.deleted) == (assets.unchanged, assets.deleted)
+    assert told.exit_code == done.exit_code
+    assert done.usage.requests == told.reads.listing + (told.reads.reading or 0)
