@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, StringConstraints, field_validator
 
 from connector import DestinationSettings
 
+from .._postgres import check_url
 from ._destination import PgvectorDestination
 
 __all__ = ["PgvectorSettings"]
@@ -24,6 +25,8 @@ class PgvectorSettings(DestinationSettings):
         default=None, alias="schema", description="where the tables live; the sync's name when left out"
     )
     directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")
+
+    _url_is_an_address = field_validator("url")(check_url)
 
     @field_validator("schema_name")
     @classmethod

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, StringConstraints, field_validator
 from connector import MODALITIES, DestinationSettings, SchemaMapping, Settings
 from connector.http import check_base_url
 
+from .._postgres import check_url
 from ..pgvector import PgvectorSettings
 from ._destination import PineconeDestination
 from ._ids import check_template, index_prefix
@@ -33,6 +34,8 @@ class ManifestSettings(Settings):
         default=None, alias="schema", description="where its tables live; the sync's name when left out"
     )
     directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")
+
+    _url_is_an_address = field_validator("url")(check_url)
 
 
 class PineconeSettings(DestinationSettings):

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
-from connector import ConfigurationError, RetryableError, SchemaMapping, VectorferryError
+from connector import (
+    ConfigurationError,
+    RetryableError,
+    SchemaMapping,
+    VectorferryError,
+    load_settings,
+    run_sync,
+)
 from destinations import PgvectorDestination
 from destinations._postgres import translated
 
@@ -64,7 +73,7 @@ def test_a_server_without_pgvector_is_told_apart(postgres_url: str, schema: str)
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        (f"mysql://ada:{SECRET}@host/db", "starts with postgresql://"),
+        (f"mysql://ada:{SECRET}@host/db", "should start with postgresql://"),
         (f"ada:{SECRET}@host", "no database address"),
         (f"postgresql://ada:{SECRET}@host:port/db", "no database address"),
         (f"postgresql://ada:p@{SECRET}@host/db", "write one in a password as %40"),
@@ -110,3 +119,20 @@ def test_a_connection_that_ends_in_mid_work_is_retryable(postgres_url: str, sche
             work()
     assert destination.known("ads", ["a"]) == {}
     destination.close()
+
+
+@pytest.mark.parametrize("given", [f"mysql://ada:{SECRET}@host/db", "${DATABASE_URL}"])
+def test_an_address_of_the_wrong_form_names_file_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"mysql://ada:{SECRET}@host/db")
+    file = tmp_path / "sync.yaml"
+    pinecone = f"{{type: pinecone, api_key: key, manifest: {{url: '{given}'}}}}"
+    file.write_text(
+        f"name: media\nsource: {{type: sandbox}}\ndestinations: [{{type: pgvector, url: '{given}'}}, {pinecone}]\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        run_sync(load_settings(file))
+    for key in ("destinations[0].url", "destinations[1].manifest.url"):
+        assert f"sync.yaml: {key}: the address should start with postgresql://" in str(caught.value)
+    assert SECRET not in str(caught.value)
