@@ -6,6 +6,7 @@ for us after each batch, and we for the store (measured: 20,000 × 1024-d in two
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -39,6 +40,7 @@ class BatchWrite:
         self._mapping = mapping
         self._manifest = manifest
         self._catalogue = catalogue
+        self._updated: Counter[str] = Counter()
         self.held = self._read_held()
 
     def carry_out(self, sending: Sending) -> Mapping[str, int]:
@@ -46,7 +48,9 @@ class BatchWrite:
         with sending.flight(self._layout.namespace_of(self._batch.collection)) as flight:
             for group in self._groups():
                 self._find_indexes(group)
-                self._begin(plan_writes(group, self.held), flight.write)
+                plan = plan_writes(group, self.held, self._updated)
+                self._updated.update({index: len(features) for index, features in plan.updates.items()})
+                self._begin(plan, flight.write)
             written = flight.landed()
             self._withdraw(written.refused, flight)
             self._begin(plan_stale(self.wanted, self.held), flight.delete)

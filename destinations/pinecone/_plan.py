@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,13 +46,14 @@ class Plan:
         self.places[place] = modality
 
 
-def plan_writes(features: Iterable[WantedFeature], held: Held) -> Plan:
-    """Compare what is wanted of some features with what the manifest holds of them."""
+def plan_writes(features: Iterable[WantedFeature], held: Held, updated: Mapping[str, int]) -> Plan:
+    """Compare what is wanted of some features with what the manifest holds of them. `updated` says how many of the
+    batch's features were only updated so far, by index."""
     plan = Plan()
     for one in features:
         for index in one.records:
             _compare(plan, one, index, held)
-    _join_updates(plan)
+    _join_updates(plan, updated)
     return plan
 
 
@@ -94,10 +95,13 @@ def _compare(plan: Plan, one: WantedFeature, index: str, held: Held) -> None:
         plan.update(index, one)
 
 
-def _join_updates(plan: Plan) -> None:
+def _join_updates(plan: Plan, updated: Mapping[str, int]) -> None:
     """Write whole records where very many have changed: an update is a request for each of them."""
-    for index in [index for index, features in plan.updates.items() if len(features) > _MOST_UPDATES]:
-        plan.upserts[index] += plan.updates.pop(index)
+    for index, features in [*plan.updates.items()]:
+        room = max(_MOST_UPDATES - updated.get(index, 0), 0)
+        if rest := features[room:]:
+            plan.upserts[index] += rest
+            plan.updates[index] = features[:room]
 
 
 def _is_wanted(place: Place, wanted: Wanted) -> bool:

@@ -1,0 +1,229 @@
+"""Whatever happens between and during runs (kills, edits, other settings, a lost manifest, deleted indexes): one more
+run, and the store holds exactly what an undisturbed one would have left."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connector import MODALITIES, LoadedAsset, LoadedFeature, Modality, SchemaMapping
+from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from destinations import PineconeDestination
+from destinations.pinecone._manifest import Manifest
+from destinations.pinecone._sending import Flight
+
+from ...builders import asset, batch, dense, feature, sparse
+from ...pinecone import pinecone_destination
+from .store import delete_index, lose_manifest
+
+NAMES = ("a", "b")
+KILLED_AFTER = [
+    (Manifest, "begin"),
+    (Manifest, "adopt"),
+    (Manifest, "forget_index"),
+    (Manifest, "put_index"),
+    (Manifest, "commit"),
+    (Manifest, "remove"),
+    (Flight, "landed"),
+]
+METRICS = ("cosine", "inner_product")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the user has written into the file."""
+
+    metric: str = "cosine"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def mapping(self) -> SchemaMapping:
+        each = {modality.value: {"vectors": {"model": {"metric": self.metric}}} for modality in MODALITIES}
+        return SchemaMapping.model_validate(each)
+
+
+CONFIGS = st.one_of(
+    st.builds(
+        Config,
+        st.sampled_from(METRICS),
+        st.sampled_from([{}, {"vectors": ["model"]}, {"vectors": ["other"]}, {"metadata": {"leave_out": ["text"]}}]),
+    ),
+    st.just(Config("inner_product", {"hybrid": {"model": "words"}})),
+)
+VECTORS = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.sampled_from([dense(1), dense(2), dense(1, dimension=4), dense(*[0.0] * 8)]),
+        "other": st.sampled_from([dense(1), dense(2)]),
+        "words": st.sampled_from([sparse({1: 0.5}), sparse({1: 0.5, 3: 1}), sparse({})]),
+    },
+)
+FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
+    lambda name, text, author, modality, vectors: feature(
+        name, vectors, modality=modality, text=text, metadata={"author": author} if author else {}
+    ),
+    st.sampled_from(["f1", "f2"]),
+    st.sampled_from(["old", "new"]),
+    st.sampled_from(["", "ada"]),
+    st.sampled_from([Modality.VIDEO, Modality.TEXT]),
+    VECTORS,
+)
+ASSETS = st.lists(FEATURES, max_size=2, unique_by=lambda one: one.feature_id)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The source holds other features of an asset, or (None) the asset no more."""
+
+    name: str
+    features: list[LoadedFeature] | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sync of some modalities, killed after a number of calls of something, or not at all."""
+
+    config: Config
+    modalities: frozenset[Modality]
+    killed: tuple[type, str] | None
+    calls: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The manifest (None), or one of the indexes."""
+
+    index: int | None
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.builds(Edit, st.sampled_from(NAMES), st.one_of(st.none(), ASSETS, ASSETS)),
+        st.builds(
+            Run,
+            CONFIGS,
+            st.sampled_from([frozenset(MODALITIES), frozenset({Modality.VIDEO}), frozenset({Modality.TEXT})]),
+            st.one_of(st.none(), st.sampled_from(KILLED_AFTER)),
+            st.integers(1, 4),
+        ),
+        st.builds(Lost, st.one_of(st.none(), st.integers(0, 3))),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+class Killed(BaseException):
+    """Nothing is cleaned up after it, as after a signal."""
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[Sandbox]:
+    """A sandbox for the indexes of many destinations."""
+    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
+        yield running
+
+
+class World:
+    """A source, and a store that is kept in step with it."""
+
+    def __init__(self, sandbox: Sandbox, url: str) -> None:
+        self.prefix = f"d-{uuid.uuid4().hex[:12]}"
+        self.schema = self.prefix.replace("-", "_")
+        self.source: dict[str, LoadedAsset] = {}
+        self._sandbox = sandbox
+        self._url = url
+        self._edits = count()
+
+    def edit(self, change: Edit) -> None:
+        self.source.pop(change.name, None)
+        if change.features is not None:
+            fingerprint = str(next(self._edits))
+            self.source[change.name] = asset(change.name, *change.features, fingerprint=fingerprint)
+
+    def lose(self, lost: Lost) -> None:
+        indexes = self.indexes()
+        if lost.index is None:
+            with suppress(Exception):
+                lose_manifest(self._url, self.schema)
+        elif indexes:
+            delete_index(self._sandbox, indexes[lost.index % len(indexes)])
+
+    def run(self, one: Run) -> None:
+        with self.opened(one.config) as destination, suppress(Killed), pytest.MonkeyPatch.context() as patches:
+            if one.killed:
+                patches.setattr(*one.killed, killed_after(getattr(*one.killed), one.calls))
+            self.sync(destination, one)
+
+    def sync(self, destination: PineconeDestination, one: Run) -> None:
+        """What the engine does."""
+        destination.prepare(one.config.mapping)
+        known = destination.known("ads", NAMES)
+        for name, each in self.source.items():
+            held = known.get(name)
+            if held is None or held.fingerprint != each.fingerprint or not held.modalities >= one.modalities:
+                features = tuple(one_ for one_ in each.features if one_.modality in one.modalities)
+                part = asset(name, *features, fingerprint=each.fingerprint)
+                destination.apply(batch(part, modalities=[*one.modalities]))
+        gone = [name for name in destination.asset_ids("ads") if name not in self.source]
+        if gone:
+            destination.remove("ads", gone)
+
+    def opened(self, config: Config) -> AbstractContextManager[PineconeDestination]:
+        return closing(
+            pinecone_destination(self._sandbox, self._url, self.schema, index_prefix=self.prefix, **config.settings)
+        )
+
+    def indexes(self) -> list[str]:
+        return [name for name in self._sandbox.pinecone.indexes() if name.startswith(self.prefix)]
+
+    def stored(self) -> dict[str, str]:
+        """What is in each index that is not empty."""
+        return {
+            index.removeprefix(self.prefix): self._sandbox.pinecone.digest(index, "ads")
+            for index in self.indexes()
+            if self._sandbox.pinecone.records(index, "ads")
+        }
+
+
+def killed_after(work: Callable[..., Any], calls: int) -> Callable[..., Any]:
+    left = count(calls - 1, -1)
+
+    def last(*arguments: Any) -> Any:
+        answer = work(*arguments)
+        if next(left) == 0:
+            raise Killed
+        return answer
+
+    return last
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS, config=CONFIGS)
+def test_one_more_run_and_all_is_as_if_nothing_had_happened(
+    crowded: Sandbox, postgres_url: str, steps: list[Edit | Run | Lost], config: Config
+) -> None:
+    world, undisturbed = World(crowded, postgres_url), World(crowded, postgres_url)
+    for step in steps:
+        if isinstance(step, Edit):
+            world.edit(step)
+        elif isinstance(step, Run):
+            world.run(step)
+        else:
+            world.lose(step)
+    undisturbed.source = world.source
+    last = Run(config, frozenset(MODALITIES), None, 0)
+    world.run(last)
+    undisturbed.run(last)
+    assert world.stored() == undisturbed.stored()
+    with world.opened(config) as again:
+        world.sync(again, last)
+        assert again.delivered().requests == 0
