@@ -56,6 +56,7 @@ from connector._records import (
     Vector,
 )
 from connector._registry import destination_settings, source_settings
+from connector._seen import SeenIds
 from connector._settings import BatchLimits, DeleteGuard, DestinationSettings, SourceSettings, SyncSettings
 from connector._settings_base import Settings
 from connector._source import Source, Usage
@@ -124,6 +125,7 @@ __all__ = [
     "SchemaMapping",
     "SearchAnswer",
     "SearchQuery",
+    "SeenIds",
     "Settings",
     "Source",
     "SourceError",

@@ -348,8 +348,8 @@ class Verifiable(Protocol):
         a vector whose own hash the books do not have has an empty digest."""
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
-        """Until it has written these assets again, `known` leaves them out, `asset_ids` names them all, and `apply` writes
-        those of their records that were found to be different, whatever their hashes say."""
+        """Until it has written these assets again, `known` leaves them out, `asset_ids` names them all, and `apply`
+        writes those of their records that were found to be different, whatever their hashes say."""
 
 
 @runtime_checkable

@@ -7,11 +7,10 @@ again, compares, and writes only what differs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from hashlib import blake2b
 
-from connector import MODALITIES, Modality, vector_hash
+from connector import MODALITIES, Modality
 
 from .._postgres import FeatureKey
 from ._ids import owner_of
@@ -55,15 +54,5 @@ def _held(row: IndexRow, record: StoredRecord, modality: Modality) -> HeldFeatur
         row_hash=None,
         metadata_hash=metadata_hash(record.metadata),
         keys_hash=keys_hash(record.metadata),
-        records={row.name: _digest(record)},
+        records={row.name: record.digest},
     )
-
-
-def _digest(record: StoredRecord) -> bytes:
-    """As `Layout` makes it of the vectors that were sent: floats come back exactly."""
-    hashes = [*_hashes(record)]
-    return hashes[0] if len(hashes) == 1 else blake2b(b"".join(hashes), digest_size=16).digest()
-
-
-def _hashes(record: StoredRecord) -> Iterator[bytes]:
-    yield from (vector_hash(vector) for vector in (record.dense, record.sparse) if vector is not None)

@@ -7,7 +7,7 @@ of it is acknowledged, the manifest. What a killed run had touched is in the jou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from connector import (
     Batch,
     Delivery,
     DestinationError,
+    Discrepancy,
     IndexBuild,
     Known,
     Planned,
@@ -26,6 +27,7 @@ from connector import (
     SearchAnswer,
     SearchQuery,
     Status,
+    StoredDigest,
     Visibility,
 )
 
@@ -40,6 +42,7 @@ from ._project import Project, ProjectSettings
 from ._search import Searcher
 from ._sending import Sending
 from ._status import read_status
+from ._verify import find_discrepancies, places_of, read_digests
 from ._visibility import as_known, wait_until_visible
 
 __all__ = ["PineconeDestination"]
@@ -137,6 +140,21 @@ class PineconeDestination:
     def planned(self, mapping: SchemaMapping) -> Planned:
         """What a sync would find and make. Pinecone is asked for its indexes only, and nothing is written anywhere."""
         return planned_sync(self._settings, self._layout, self._manifest, mapping)
+
+    def discrepancies(self, collection: str, sample: int | None = None) -> Iterator[Discrepancy]:
+        """Records that are not as the manifest says. All ids are listed; records are fetched for the sample only."""
+        return find_discrepancies(self._manifest, self._prepared.catalogue, self._layout, collection, sample)
+
+    def digests(self, collection: str) -> Iterator[StoredDigest]:
+        """The manifest's hashes; nothing is asked of Pinecone."""
+        return read_digests(self._manifest, self._layout, collection)
+
+    def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
+        """Enter these records into the journal, as if a run that was killed had touched them; their assets are read
+        again, and so are those of which no single record is named."""
+        wrong = list(discrepancies)
+        self._manifest.begin(collection, places_of(self._manifest, collection, wrong))
+        self._manifest.read_again(collection, sorted({one.asset_id for one in wrong if one.vector_name is None}))
 
     def status(self) -> Status:
         """What is in Pinecone, as the manifest says."""

@@ -57,6 +57,7 @@ from ._manifest_tables import ManifestTables
 from ._manifest_turns import take_turn
 from ._manifest_values import Held, HeldFeature, IndexRow, ManifestCounts, ManifestRows, NamespaceRow, Place
 from ._planned_manifest import ManifestOutlook
+from ._verify_manifest import any_assets, features_after, unconfirmed_keys
 
 __all__ = [
     "Held",
@@ -244,6 +245,25 @@ class Manifest:
         with self._server.translated(), collection_lock(self._server.database, place, wait):
             yield
 
+    def features(
+        self, collection: str, asset_ids: Sequence[str] | None = None
+    ) -> Iterator[tuple[FeatureKey, HeldFeature]]:
+        """The features of these assets, or of all (None), by asset and feature, read a page at a time."""
+        after = ("", "")
+        while page := self._features_after(collection, after, asset_ids):
+            yield from page.items()
+            after = max(page)
+
+    def unconfirmed_keys(self, collection: str) -> set[FeatureKey]:
+        """Every feature of a collection with a record in the journal."""
+        with self._transaction() as connection:
+            return unconfirmed_keys(connection, self._tables, collection)
+
+    def any_assets(self, collection: str, number: int) -> list[str]:
+        """So many assets of the ledger, other ones each time."""
+        with self._transaction() as connection:
+            return any_assets(connection, self._tables, collection, number)
+
     def indexes(self) -> Mapping[str, IndexRow]:
         """Every index, by name."""
         with self._transaction() as connection:
@@ -297,6 +317,12 @@ class Manifest:
                 yield connection
         else:
             yield self._turn
+
+    def _features_after(
+        self, collection: str, after: FeatureKey, asset_ids: Sequence[str] | None
+    ) -> Mapping[FeatureKey, HeldFeature]:
+        with self._transaction() as connection:
+            return features_after(connection, self._tables, collection, after, asset_ids)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

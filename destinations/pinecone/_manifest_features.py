@@ -17,6 +17,7 @@ from ._manifest_values import HeldFeature, ManifestRows, Place
 __all__ = [
     "can_be_ours",
     "confirm",
+    "feature_of",
     "is_storable",
     "journal",
     "read_features",
@@ -37,7 +38,7 @@ def read_features(
     """The features of some assets."""
     columns = (column for column in features.c if column.name != "collection")
     rows = connection.execute(select(*columns).where(of_assets(features, collection, asset_ids)))
-    return {(asset_id, feature_id): _feature(*values) for asset_id, feature_id, *values in rows}
+    return {(asset_id, feature_id): feature_of(*values) for asset_id, feature_id, *values in rows}
 
 
 def write_features(connection: Connection, features: Table, batch: Batch, rows: ManifestRows) -> None:
@@ -103,9 +104,10 @@ def confirm(connection: Connection, unconfirmed: Table, batch: Batch) -> None:
     )
 
 
-def _feature(
+def feature_of(
     modality: str, row_hash: bytes | None, metadata_hash: bytes, keys_hash: bytes, records: Mapping[str, str]
 ) -> HeldFeature:
+    """A row's values as what the store holds of a feature."""
     return HeldFeature(
         modality=Modality(modality),
         row_hash=row_hash,

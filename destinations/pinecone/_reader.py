@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 from pinecone import Index, SparseValues
 
-from connector import DenseVector, SparseVector, Vector
+from connector import DenseVector, SparseVector, Vector, vector_hash
 
 from ._errors import translated
 from ._manifest import IndexRow
@@ -29,6 +30,12 @@ class StoredRecord:
     dense: DenseVector | None
     sparse: SparseVector | None
     metadata: Mapping[str, Any]
+
+    @property
+    def digest(self) -> bytes:
+        """As `Layout` makes it of the vectors that were sent: floats come back exactly."""
+        hashes = [vector_hash(vector) for vector in (self.dense, self.sparse) if vector is not None]
+        return hashes[0] if len(hashes) == 1 else blake2b(b"".join(hashes), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

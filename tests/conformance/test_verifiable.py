@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
 import psycopg
 import pytest
+from pinecone import Pinecone
 
 from connector import (
     Destination,
@@ -25,10 +25,12 @@ from connector import (
     vector_hash,
 )
 from connector._engine._rows import hash_row
-from destinations import PgvectorDestination
+from connector.sandbox import Sandbox, running_sandbox
+from destinations import PgvectorDestination, PineconeDestination
 
 from .. import builders
 from ..builders import batch, dense, sparse
+from ..pinecone import forget_budgets, pinecone_destination
 
 MODEL = "model-v1"
 
@@ -129,16 +131,54 @@ class InPostgres:
             assert connection.execute(statement.encode(), values).rowcount == 1
 
 
-@pytest.fixture(params=["memory", "pgvector"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+class InPinecone:
+    """Tampers with records, through the SDK."""
+
+    def __init__(self, destination: PineconeDestination, sandbox: Sandbox) -> None:
+        self.destination: Checked = destination
+        self._sandbox = sandbox
+
+    def drop(self, asset_id: str, feature_id: str) -> Discrepancy:
+        with self._index() as index:
+            index.delete(ids=[f"{asset_id}#{feature_id}"], namespace="ads")
+        return vector_of(Difference.MISSING, asset_id, feature_id)
+
+    def corrupt(self, asset_id: str, feature_id: str) -> Discrepancy:
+        with self._index() as index:
+            index.update(id=f"{asset_id}#{feature_id}", values=[9.0] * 8, namespace="ads")
+        return replace(vector_of(Difference.DIFFERENT, asset_id, feature_id), detail="the vector is another one")
+
+    def add(self, asset_id: str, feature_id: str) -> Discrepancy:
+        metadata = {"collection": "ads", "asset_id": asset_id, "feature_id": feature_id, "modality": "video"}
+        record = {"id": f"{asset_id}#{feature_id}", "values": [9.0] * 8, "metadata": metadata}
+        with self._index() as index:
+            index.upsert(vectors=[record, {**record, "id": "somebody-else's"}], namespace="ads")
+        return vector_of(Difference.EXTRA, asset_id, feature_id)
+
+    @contextmanager
+    def _index(self) -> Iterator[Any]:
+        with Pinecone(api_key=self._sandbox.api_key, host=self._sandbox.url) as pinecone:
+            (name,) = self._sandbox.pinecone.indexes()
+            with pinecone.Index(name) as index:
+                yield index
+
+
+@pytest.fixture(params=["memory", "pgvector", "pinecone"])
+def store(request: pytest.FixtureRequest, schema: str) -> Iterator[Store]:
     """One of each kind, empty and prepared."""
     if request.param == "memory":
         yield InMemory(MemoryDestination())
-    else:
-        schema, url = f"t_{uuid.uuid4().hex[:12]}", request.getfixturevalue("postgres_url")
+        return
+    url = request.getfixturevalue("postgres_url")
+    if request.param == "pgvector":
         with closing(PgvectorDestination(schema, url)) as destination:
             destination.prepare(SchemaMapping())
             yield InPostgres(destination, url, schema)
+    else:
+        forget_budgets()
+        with running_sandbox() as sandbox, closing(pinecone_destination(sandbox, url, schema)) as there:
+            there.prepare(SchemaMapping())
+            yield InPinecone(there, sandbox)
 
 
 FILLED = batch(

@@ -50,23 +50,25 @@ def store(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def tampered(store: psycopg.Connection[Any], schema: str, statement: str) -> set[tuple[str, str]]:
-    """Run a statement on the video vectors; asset and feature of the rows it was about."""
+def tampered(url: str, schema: str, statement: str) -> set[tuple[str, str]]:
+    """Run a statement on the video vectors; asset and feature of the rows it was about. Under the name by which
+    `writes` waits for the end of connections, so that these rows are in what it counts."""
     sql = statement.format(table=f"{schema}.{VIDEO_VECTORS}")
-    return set(store.execute(sql.encode()).fetchall())
+    with psycopg.connect(url, application_name="vectorferry") as connection:
+        return set(connection.execute(sql.encode()).fetchall())
 
 
-def hundred_deleted(store: psycopg.Connection[Any], schema: str) -> set[tuple[str, str]]:
+def hundred_deleted(url: str, schema: str) -> set[tuple[str, str]]:
     chosen = "SELECT ctid FROM {table} ORDER BY md5(feature_id) LIMIT 100"
     return tampered(
-        store, schema, f"DELETE FROM {{table}} WHERE ctid = ANY(ARRAY({chosen})) RETURNING asset_id, feature_id"
+        url, schema, f"DELETE FROM {{table}} WHERE ctid = ANY(ARRAY({chosen})) RETURNING asset_id, feature_id"
     )
 
 
-def hundred_corrupted(store: psycopg.Connection[Any], schema: str) -> set[tuple[str, str]]:
+def hundred_corrupted(url: str, schema: str) -> set[tuple[str, str]]:
     chosen = "SELECT ctid FROM {table} ORDER BY md5(feature_id) LIMIT 100"
     changed = "UPDATE {table} SET embedding = embedding + embedding"
-    return tampered(store, schema, f"{changed} WHERE ctid = ANY(ARRAY({chosen})) RETURNING asset_id, feature_id")
+    return tampered(url, schema, f"{changed} WHERE ctid = ANY(ARRAY({chosen})) RETURNING asset_id, feature_id")
 
 
 def writes(store: psycopg.Connection[Any], schema: str) -> Mapping[str, int]:
@@ -105,16 +107,15 @@ def test_what_a_sync_has_written_is_in_step(synced: Command, sandbox: Sandbox) -
 
 
 def test_two_hundred_vectors_are_named_and_mended_with_two_hundred_writes(
-    synced: Command, sandbox: Sandbox, store: psycopg.Connection[Any], schema: str
+    synced: Command, store: psycopg.Connection[Any], postgres_url: str, schema: str
 ) -> None:
-    deleted = hundred_deleted(store, schema)
-    corrupted = hundred_corrupted(store, schema)
+    deleted = hundred_deleted(postgres_url, schema)
+    corrupted = hundred_corrupted(postgres_url, schema)
     assert (len(deleted), len(corrupted)) == (100, 100)
     told = synced.told("verify", "--everything", exit_code=1)
     assert counts(told) == {("ledger", "missing"): 100, ("ledger", "different"): 100}
     assert named(told) == {"missing": deleted, "different": corrupted}
     before = writes(store, schema)
-    sandbox.requests.reset()
     mended = synced.told("verify", "--everything", "--repair")
     after = writes(store, schema)
     assert {table: after[table] - before[table] for table in after if after[table] != before[table]} == {
