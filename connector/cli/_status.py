@@ -68,7 +68,8 @@ def _show(answer: Status | VectorferryError, console: Console) -> None:
         console.print(_table(answer))
         console.print(Text(_last_change(answer)))
     if answer.quarantined:
-        console.print(Text(f"{counted(answer.quarantined, 'record')} in quarantine"), style="yellow")
+        records = counted(answer.quarantined, "record")
+        console.print(Text(f"{records} in quarantine: vectorferry quarantine list"), style="yellow")
 
 
 def _table(answer: Status) -> Table:

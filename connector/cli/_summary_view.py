@@ -141,7 +141,8 @@ def _destination_warnings(name: str, destination: DestinationSummary) -> Iterato
     if destination.replaced_nul:
         yield f"{name}: NUL characters, which it cannot store, were replaced in {destination.replaced_nul:,} texts"
     if destination.quarantined:
-        yield f"{name}: {counted(destination.quarantined, 'record')} in quarantine, each with its reason"
+        records = counted(destination.quarantined, "record")
+        yield f"{name}: {records} in quarantine, each with its reason: vectorferry quarantine list"
     for record in destination.applied.rejected[:REJECTED_SHOWN]:
         what = f"{record.modality} {record.feature_id}".strip() if record.feature_id else f"asset {record.asset_id}"
         yield f"{name}: set aside: {plain(what)}: {plain(record.detail)} ({record.reason})"
