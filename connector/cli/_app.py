@@ -11,6 +11,7 @@ import typer
 from connector.cli._demo import demo
 from connector.cli._failures import ReportingGroup, stop_on_sigterm
 from connector.cli._init import init
+from connector.cli._plan import plan
 from connector.cli._quarantine import quarantine
 from connector.cli._refill import refill
 from connector.cli._sandbox import sandbox
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, init, sync, refill, search, status, verify, sandbox):
+for command in (demo, init, plan, sync, refill, search, status, verify, sandbox):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 

@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from connector._destination import Applied, Counts, Delivery
+from connector._plan import CollectionPlan
 from connector._records import MODALITIES
 from connector._source import Usage
 from connector._summary import CollectionSummary, DestinationSummary, Summary
 from connector.cli._console import plain
 from connector.cli._tables import cell, counted, make_table, megabytes
 
-__all__ = ["show_summary"]
+__all__ = ["collection_warnings", "show_summary"]
 
 COLUMNS: Final = ("inserted", "updated", "unchanged", "deleted", "quarantined")
 WRITTEN: Final = ("inserted", "updated", "deleted")
@@ -121,12 +122,13 @@ def _usage_line(summary: Summary) -> str:
 
 def _warnings(summary: Summary) -> Iterator[str]:
     for name, seen in summary.collections.items():
-        yield from _collection_warnings(plain(name), seen)
+        yield from collection_warnings(plain(name), seen)
     for name, destination in summary.destinations.items():
         yield from _destination_warnings(plain(name), destination)
 
 
-def _collection_warnings(name: str, seen: CollectionSummary) -> Iterator[str]:
+def collection_warnings(name: str, seen: CollectionSummary | CollectionPlan) -> Iterator[str]:
+    """What of a collection needs attention, each in a line."""
     if seen.pending_count:
         yield f"{name}: not ready yet, for a later sync: {_named(seen.pending, seen.pending_count)}"
     if seen.failed_count:

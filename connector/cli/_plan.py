@@ -1,0 +1,46 @@
+"""``vectorferry plan``: what a sync would do."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from connector.cli._console import print_json, results
+from connector.cli._options import (
+    DEFAULT_CONFIG,
+    AllowDeletes,
+    AsJson,
+    Collections,
+    ConfigFile,
+    SyncName,
+    allowing_deletes,
+)
+
+__all__ = ["plan"]
+
+
+def plan(
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    collection: Collections = None,
+    allow_deletes: AllowDeletes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a sync would do, and change nothing."""
+    from connector._config import load_settings
+    from connector._engine import run_plan
+    from connector.cli._collections import check_collections
+    from connector.cli._plan_view import show_plan
+    from connector.cli._progress import progress_shown
+
+    settings = allowing_deletes(load_settings(config, name), allow_deletes)
+    if collection:
+        check_collections(settings, collection)
+    with progress_shown() as progress:
+        planned = run_plan(settings, collections=collection, environ=os.environ, progress=progress)
+    if as_json:
+        print_json(planned.to_dict())
+    else:
+        show_plan(planned, results())
+    raise typer.Exit(planned.exit_code)

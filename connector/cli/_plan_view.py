@@ -1,0 +1,118 @@
+"""A plan for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from connector._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
+from connector._planned import PlannedIndex
+from connector.cli._console import plain
+from connector.cli._summary_view import collection_warnings
+from connector.cli._tables import cell, counted, make_table, megabytes
+
+__all__ = ["show_plan"]
+
+COLLECTIONS_SHOWN: Final = 20
+STATEMENTS_SHOWN: Final = 20
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """What would be read, then what each destination would be given and would do, then what needs attention."""
+    console.print(_collections(plan.collections))
+    console.print(Text(_reading(plan)), soft_wrap=True)
+    for name, destination in plan.destinations.items():
+        for line in _destination_lines(plain(name), destination):
+            console.print(Text(line), soft_wrap=True)
+    for line in _warnings(plan):
+        console.print(Text(line), style="yellow", soft_wrap=True)
+
+
+def _collections(collections: Mapping[str, CollectionPlan]) -> Table:
+    numbers = ("listed", "unchanged", "new", "changed", "to delete")
+    table = make_table("collection", *numbers, numbers=numbers, cut=("collection",))
+    for name, each in list(collections.items())[:COLLECTIONS_SHOWN]:
+        counts = (each.listed, each.unchanged, each.new, each.changed)
+        table.add_row(cell(plain(name)), *(f"{count:,}" for count in counts), _deletes(each))
+    if len(collections) > COLLECTIONS_SHOWN:
+        table.add_row(cell(f"… and {len(collections) - COLLECTIONS_SHOWN:,} more"), *("" for _ in numbers))
+    return table
+
+
+def _deletes(plan: CollectionPlan) -> str:
+    """The most of any destination: they are the same ones where all destinations have the same assets."""
+    if not plan.complete:
+        return "unknown"
+    missing = max((each.missing for each in plan.deletes.values()), default=0)
+    return f"{missing:,}, refused" if plan.refused else f"{missing:,}"
+
+
+def _reading(plan: Plan) -> str:
+    reads, assets = plan.reads, sum(each.to_pull for each in plan.collections.values())
+    listing = f"{counted(reads.listing, 'request')} to list"
+    if not assets:
+        return f"{listing}, nothing to read"
+    if reads.features is None:
+        return f"{listing}, {counted(assets, 'asset')} to read; with how many features, nothing stored tells"
+    asked = "" if reads.reading is None else f" in about {counted(reads.reading, 'request')}"
+    took = "" if reads.seconds is None else f"; {_time(reads.seconds)} in all"
+    return f"{listing}, {counted(assets, 'asset')} with about {counted(reads.features, 'feature')} to read{asked}{took}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7_200 else f"about {seconds / 3_600:.1f} h"
+
+
+def _destination_lines(name: str, plan: DestinationPlan) -> Iterator[str]:
+    if plan.error:
+        return
+    if plan.new or plan.changed or plan.deleted:
+        yield (
+            f"{name}: {counted(plan.new, 'new asset')}, {plan.changed:,} changed, {plan.deleted:,} to delete; "
+            f"{_writing(plan.writes)}"
+        )
+    else:
+        yield f"{name}: no asset to write, {counted(plan.unchanged, 'asset')} unchanged"
+    for statement in plan.statements[:STATEMENTS_SHOWN]:
+        yield f"  {_first_line(statement)}"
+    if len(plan.statements) > STATEMENTS_SHOWN:
+        yield f"  … and {len(plan.statements) - STATEMENTS_SHOWN:,} more statements, all of them with --json"
+    yield from (f"  {_index(index)}" for index in plan.indexes)
+    yield from (f"  {plain(note)}" for note in plan.notes)
+
+
+def _writing(writes: WriteEstimate) -> str:
+    if writes.features is None:
+        return "how much that is, nothing stored here tells"
+    rows = "" if writes.rows is None else f" in {writes.rows:,} rows"
+    size = "" if writes.bytes is None else f", {megabytes(writes.bytes)}"
+    return f"about {counted(writes.features, 'feature')}{rows}{size}"
+
+
+def _index(index: PlannedIndex) -> str:
+    return (
+        f"{index.method} index {plain(index.index)} over the {counted(index.rows, 'row')} that are there now: "
+        f"a graph of about {megabytes(index.graph_bytes)}, built with {megabytes(index.memory_bytes)} of memory"
+    )
+
+
+def _first_line(statement: str) -> str:
+    first = plain(statement.strip().splitlines()[0])
+    return first.removesuffix("(").rstrip()
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    for name, seen in plan.collections.items():
+        yield from collection_warnings(plain(name), seen)
+        for destination, deletes in seen.deletes.items():
+            if deletes.refusal:
+                yield f"{plain(name)}: a sync would delete nothing: {plain(destination)}: {plain(deletes.refusal)}"
+    for name, each in plan.destinations.items():
+        if each.error:
+            yield f"{plain(name)}: failed: {plain(each.error)}"
