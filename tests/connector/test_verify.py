@@ -1,0 +1,219 @@
+"""A check of a sync: what it compares, what it says about what it cannot, and what a repair reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connector import (
+    MODALITIES,
+    AssetState,
+    Batch,
+    ConfigurationError,
+    DeleteGuard,
+    Difference,
+    Discrepancy,
+    Listing,
+    LoadedAsset,
+    MemoryDestination,
+    MemorySource,
+    Reason,
+    Rejected,
+    Verification,
+    run_verify,
+    sync,
+    verify,
+)
+from tests.connector.worlds import Scripted, asset, assets, content, incomplete, settings_for
+
+MISSING, EXTRA, DIFFERENT = Difference.MISSING, Difference.EXTRA, Difference.DIFFERENT
+
+
+@pytest.fixture
+def source() -> Scripted:
+    """Thirty assets."""
+    return Scripted({"c": assets(30)})
+
+
+async def filled(source: MemorySource, name: str = "memory") -> MemoryDestination:
+    """A destination after a sync."""
+    destination = MemoryDestination(name)
+    await sync(source, [destination], name="media")
+    return destination
+
+
+def counts(found: Verification, collection: str = "c") -> dict[tuple[str, str, Difference], int]:
+    return dict(found.collections[collection].counts)
+
+
+def damage(destination: MemoryDestination, asset_id: str) -> None:
+    """Change a number of a vector behind the destination's back."""
+    held = destination.assets["c"][asset_id]
+    first, *rest = held.features
+    wrong = replace(first, vectors={name: np.zeros(3, np.float32) for name in first.vectors})
+    destination.assets["c"][asset_id] = replace(held, features=(wrong, *rest))
+
+
+async def test_what_was_synced_is_in_step_and_no_asset_is_read(source: Scripted) -> None:
+    destination = await filled(source)
+    source.pulled.clear()
+    found = await verify(source, [destination], name="media")
+    assert (found.exit_code, found.in_step, counts(found)) == (0, True, {})
+    assert found.collections["c"].assets == 30
+    assert source.pulled == []
+
+
+async def test_the_ledger_is_compared_with_the_listing(source: Scripted) -> None:
+    destination = await filled(source)
+    held = source.assets["c"]
+    held["new"], held["a0001"] = asset("new"), asset("a0001", version=2)
+    del held["a0002"]
+    found = await verify(source, [destination], name="media")
+    assert found.exit_code == 1
+    assert [finding.record for finding in found.collections["c"].findings] == [
+        Discrepancy(DIFFERENT, "a0001", detail="changed at the source since it was synced"),
+        Discrepancy(MISSING, "new"),
+        Discrepancy(EXTRA, "a0002"),
+    ]
+    assert {finding.against for finding in found.collections["c"].findings} == {"source"}
+
+
+async def test_assets_that_are_not_ready_are_neither_missing_nor_extra(source: Scripted) -> None:
+    destination = await filled(source)
+    source.assets["c"]["new"] = asset("new")
+    source.states = {"new": AssetState.PENDING, "a0001": AssetState.FAILED}
+    assert (await verify(source, [destination], name="media")).in_step
+
+
+async def test_a_row_that_one_listing_has_skipped_is_not_extra(source: Scripted) -> None:
+    destination = await filled(source)
+
+    class Skipping(MemorySource):
+        scans = 0
+
+        async def scan(self, collection: str) -> AsyncIterator[Listing]:
+            self.scans += 1
+            async for listing in super().scan(collection):
+                if self.scans > 1 or listing.asset_id != "a0007":
+                    yield listing
+
+    assert (await verify(Skipping({"c": assets(30)}), [destination], name="media")).in_step
+
+
+async def test_nothing_is_extra_when_the_listing_is_not_complete(source: Scripted) -> None:
+    destination = await filled(source)
+    del source.assets["c"]["a0002"]
+    source.scan_error = incomplete()
+    found = await verify(source, [destination], name="media")
+    assert counts(found) == {}
+    assert found.collections["c"].notes == [f"what the source does not have cannot be told: {incomplete()}"]
+
+
+async def test_a_repair_reads_only_what_was_found(source: Scripted) -> None:
+    destination = await filled(source)
+    whole = content(destination)
+    damage(destination, "a0003")
+    del destination.assets["c"]["a0004"]
+    source.pulled.clear()
+    found = await verify(source, [destination], name="media", repair=True)
+    assert counts(found) == {("memory", "ledger", DIFFERENT): 1, ("memory", "ledger", MISSING): 1}
+    assert sorted(source.pulled) == ["a0003", "a0004"]
+    assert (found.exit_code, content(destination)) == (0, whole)
+    assert (await verify(source, [destination], name="media")).in_step
+
+
+async def test_without_repair_nothing_is_written_or_remembered(source: Scripted) -> None:
+    destination = await filled(source)
+    damage(destination, "a0003")
+    source.pulled.clear()
+    await verify(source, [destination], name="media")
+    await sync(source, [destination], name="media")
+    assert source.pulled == []
+
+
+async def test_a_repair_deletes_under_the_guard(source: Scripted) -> None:
+    destination = await filled(source)
+    for number in range(20):
+        del source.assets["c"][f"a{number:04}"]
+    found = await verify(source, [destination], name="media", repair=True)
+    assert (found.exit_code, len(destination.assets["c"])) == (4, 30)
+    allowed = DeleteGuard(max_share=1)
+    assert (await verify(source, [destination], name="media", repair=True, deletes=allowed)).exit_code == 0
+    assert len(destination.assets["c"]) == 10
+
+
+async def test_only_collections_with_a_finding_are_repaired() -> None:
+    source = Scripted({"c": assets(3), "d": assets(3)})
+    destination = await filled(source)
+    damage(destination, "a0001")
+    found = await verify(source, [destination], name="media", repair=True)
+    assert found.repair is not None
+    assert found.repair.collections.keys() == {"c"}
+
+
+async def test_two_destinations_are_compared_by_what_both_were_given(source: Scripted) -> None:
+    one, other = await filled(source, "one"), await filled(source, "other")
+    changed = Scripted({"c": [asset("a0001", version=2), *assets(30)[2:]]})
+    changed.assets["c"]["a0001"] = replace(changed.assets["c"]["a0001"], fingerprint="v1")
+    third = await filled(changed, "third")
+    assert (await verify(source, [one, other], name="media")).in_step
+    found = await verify(source, [one, third], name="media")
+    # Each asset has three features, each of them a row and a vector.
+    assert counts(found) == {
+        ("third", "source", MISSING): 1,
+        ("third", "one", MISSING): 6,
+        ("third", "one", DIFFERENT): 6,
+    }
+    repaired = await verify(source, [one, third], name="media", repair=True)
+    assert (repaired.exit_code, content(third)) == (0, content(one))
+
+
+async def test_what_one_of_two_has_in_quarantine_is_no_difference(source: Scripted) -> None:
+    one, other = await filled(source, "one"), await filled(source, "other")
+    held = other.assets["c"]["a0001"]
+    feature, *rest = held.features
+    other.apply(_batch(replace(held, features=tuple(rest), rejected=(_zero(held.asset_id, feature.feature_id),))))
+    assert (await verify(source, [one, other], name="media")).in_step
+
+
+async def test_of_each_count_a_hundred_are_named(source: Scripted) -> None:
+    source.assets["c"] |= {name.asset_id: name for name in assets(250)}
+    destination = await filled(source)
+    for asset_id in list(destination.assets["c"]):
+        damage(destination, asset_id)
+    told = (await verify(source, [destination], name="media")).to_dict()
+    assert told["exit_code"] == 1
+    (count,) = told["collections"]["c"]["counts"]
+    assert count == {"where": "memory", "against": "ledger", "kind": "different", "records": 250}
+    assert Counter(one["kind"] for one in told["collections"]["c"]["findings"]) == {"different": 100}
+
+
+def test_a_destination_that_cannot_be_checked_is_named(source: Scripted) -> None:
+    class Plain:
+        """Has nothing but a name."""
+
+        name = "plain"
+
+        def close(self) -> None:
+            """Nothing to release."""
+
+    settings = settings_for(source, _as_any(Plain()))
+    with pytest.raises(ConfigurationError, match="plain: this destination cannot be checked"):
+        run_verify(settings)
+
+
+def _as_any(value: Any) -> Any:
+    return value
+
+
+def _zero(asset_id: str, feature_id: str) -> Rejected:
+    return Rejected(asset_id, Reason.ZERO_VECTOR, "all zero", feature_id, "video")
+
+
+def _batch(*loaded: LoadedAsset) -> Batch:
+    return Batch("c", frozenset(MODALITIES), loaded)
