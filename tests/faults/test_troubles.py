@@ -1,0 +1,86 @@
+"""Whatever happens to a sync, the next one leaves what an undisturbed one would have left: row by row, bit by bit.
+
+The short version has one trouble of each kind, and is part of every test run. The long one tries each of them at
+several moments, for first syncs and for updates: ``pytest -m long tests/faults/test_troubles.py -s``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import psycopg
+import pytest
+
+from connector.sandbox import Sandbox, running_sandbox
+from destinations._postgres import _errors
+
+from ..tables import differences
+from .media import serve
+from .proxy import running_proxy
+from .trouble_runs import AFTER, Outcome, TroubledWorld
+from .troubles import ONE_OF_EACH, TROUBLES, Trouble
+
+MOMENTS = (0, 1, 4)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with running_sandbox() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def world(sandbox: Sandbox, postgres_url: str) -> Iterator[TroubledWorld]:
+    with running_proxy(postgres_url) as (proxy, proxied), pytest.MonkeyPatch.context() as patches:
+        patches.setattr(_errors, "_SECONDS_TO_RESTART", 0.05)
+        made = TroubledWorld(sandbox, proxy, postgres_url, proxied, "t_undisturbed_troubles")
+        serve(sandbox, AFTER)
+        assert made.sync(made.undisturbed).exit_code == 0
+        yield made
+
+
+@pytest.fixture
+def connection(postgres_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(postgres_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("trouble", ONE_OF_EACH, ids=lambda trouble: trouble.name)
+def test_the_next_sync_makes_up_for_it(
+    world: TroubledWorld, connection: psycopg.Connection, schema: str, trouble: Trouble
+) -> None:
+    assert world.go_through(trouble, schema) > 0
+    assert differences(connection, world.undisturbed, schema) == []
+    assert world.outcome(connection, schema) == Outcome()
+
+
+def test_a_difference_would_be_found(world: TroubledWorld, connection: psycopg.Connection, schema: str) -> None:
+    serve(world.sandbox, AFTER)
+    world.sync(schema)
+    connection.execute(f"DELETE FROM {schema}.text WHERE feature_id LIKE 'asset-02%'")
+    connection.execute(
+        f"UPDATE {schema}.text__words SET embedding = '{{1:9}}/1000000000' WHERE feature_id LIKE '%03-same'"
+    )
+    found = world.outcome(connection, schema)
+    assert found.missing > 0
+    assert found.stale == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_every_trouble_at_several_moments(world: TroubledWorld, connection: psycopg.Connection, schema: str) -> None:
+    total, runs = Outcome(), 0
+    for trouble in TROUBLES:
+        found, hits = Outcome(), 0
+        for moment, update in product(MOMENTS, (False, True)):
+            runs += 1
+            name = f"{schema}_{runs}"
+            hits += world.go_through(trouble.later(moment), name, update=update)
+            found += world.outcome(connection, name)
+            connection.execute(f"DROP SCHEMA {name} CASCADE")
+        print(f"{trouble.name:70} hits {hits:4}  {found}")
+        assert hits
+        total += found
+    print(f"{len(TROUBLES)} troubles, {runs} runs: {total}")
+    assert total == Outcome()
