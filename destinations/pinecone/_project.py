@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pinecone import Pinecone
 
@@ -23,7 +23,7 @@ __all__ = ["Project", "ProjectSettings"]
 class ProjectSettings:
     """Where the project is, and what its indexes are made with and called."""
 
-    api_key: str
+    api_key: str = field(repr=False)
     host: str
     prefix: str
     cloud: str
@@ -46,20 +46,20 @@ class Project:
         self._readers: dict[str, IndexReader] = {}
 
     def writer(self, row: IndexRow) -> IndexWriter:
-        """What writes to this index; the same one each time."""
-        if row.name not in self._writers:
+        """What writes to this index; the same one each time, as long as it stays where it is."""
+        if row.host not in self._writers:
             settings = self._settings
-            self._writers[row.name] = IndexWriter(
+            self._writers[row.host] = IndexWriter(
                 row.host, settings.api_key, pool=self._pool, usage=self.usage, limits=settings.limits
             )
-        return self._writers[row.name]
+        return self._writers[row.host]
 
     def reader(self, row: IndexRow) -> IndexReader:
-        """What reads from this index; the same one each time."""
-        if row.name not in self._readers:
+        """What reads from this index; the same one each time, as long as it stays where it is."""
+        if row.host not in self._readers:
             with translated(f"opening the index {row.name}", self._settings.api_key):
-                self._readers[row.name] = IndexReader(row, self._sdk.index(host=row.host), self._settings.api_key)
-        return self._readers[row.name]
+                self._readers[row.host] = IndexReader(row, self._sdk.index(host=row.host), self._settings.api_key)
+        return self._readers[row.host]
 
     def close(self) -> None:
         """Release every connection and thread."""

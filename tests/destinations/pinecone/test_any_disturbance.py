@@ -4,14 +4,14 @@ run, and the store holds exactly what an undisturbed one would have left."""
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connector import MODALITIES, LoadedAsset, LoadedFeature, Modality, SchemaMapping
@@ -25,6 +25,7 @@ from ...pinecone import pinecone_destination
 from .store import delete_index, lose_manifest
 
 NAMES = ("a", "b")
+ALL = frozenset(MODALITIES)
 KILLED_AFTER = [
     (Manifest, "begin"),
     (Manifest, "adopt"),
@@ -110,7 +111,7 @@ STEPS = st.lists(
         st.builds(
             Run,
             CONFIGS,
-            st.sampled_from([frozenset(MODALITIES), frozenset({Modality.VIDEO}), frozenset({Modality.TEXT})]),
+            st.sampled_from([ALL, frozenset({Modality.VIDEO}), frozenset({Modality.TEXT})]),
             st.one_of(st.none(), st.sampled_from(KILLED_AFTER)),
             st.integers(1, 4),
         ),
@@ -119,6 +120,22 @@ STEPS = st.lists(
     min_size=2,
     max_size=8,
 )
+
+
+def content(features: Sequence[LoadedFeature]) -> str:
+    """A fingerprint that comes back when the content does."""
+    return str(sorted((one.feature_id, one.row_hash, sorted(one.vector_hashes.items())) for one in features))
+
+
+PLAIN, DOT = Config(), Config("inner_product")
+HYBRID = Config("inner_product", {"hybrid": {"model": "words"}})
+FEW, SHORT = Config(settings={"vectors": ["other"]}), Config(settings={"metadata": {"leave_out": ["text"]}})
+OLD = Edit("a", [feature("f1", {"model": dense(1), "other": dense(1), "words": sparse({1: 0.5})}, text="old")])
+NEW = Edit("a", [feature("f1", {"model": dense(2), "words": sparse({1: 0.5})}, text="new"), feature("f2")])
+
+
+def run(config: Config, killed: tuple[type, str] | None = None, calls: int = 1) -> Run:
+    return Run(config, ALL, killed, calls)
 
 
 class Killed(BaseException):
@@ -141,13 +158,11 @@ class World:
         self.source: dict[str, LoadedAsset] = {}
         self._sandbox = sandbox
         self._url = url
-        self._edits = count()
 
     def edit(self, change: Edit) -> None:
         self.source.pop(change.name, None)
         if change.features is not None:
-            fingerprint = str(next(self._edits))
-            self.source[change.name] = asset(change.name, *change.features, fingerprint=fingerprint)
+            self.source[change.name] = asset(change.name, *change.features, fingerprint=content(change.features))
 
     def lose(self, lost: Lost) -> None:
         indexes = self.indexes()
@@ -206,6 +221,14 @@ def killed_after(work: Callable[..., Any], calls: int) -> Callable[..., Any]:
     return last
 
 
+@example(steps=[OLD, run(PLAIN)], config=DOT)
+@example(steps=[OLD, run(DOT)], config=HYBRID)
+@example(steps=[OLD, run(HYBRID)], config=FEW)
+@example(steps=[OLD, run(FEW)], config=PLAIN)
+@example(steps=[OLD, run(PLAIN)], config=SHORT)
+@example(steps=[OLD, run(PLAIN), NEW, run(PLAIN, (Flight, "landed")), OLD], config=PLAIN)
+@example(steps=[OLD, run(PLAIN), NEW, run(HYBRID, (Flight, "landed"), 2), Edit("a", None)], config=PLAIN)
+@example(steps=[OLD, run(PLAIN), Lost(None), run(PLAIN, (Manifest, "adopt")), Lost(0)], config=PLAIN)
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, config=CONFIGS)
 def test_one_more_run_and_all_is_as_if_nothing_had_happened(
@@ -220,7 +243,7 @@ def test_one_more_run_and_all_is_as_if_nothing_had_happened(
         else:
             world.lose(step)
     undisturbed.source = world.source
-    last = Run(config, frozenset(MODALITIES), None, 0)
+    last = run(config)
     world.run(last)
     undisturbed.run(last)
     assert world.stored() == undisturbed.stored()

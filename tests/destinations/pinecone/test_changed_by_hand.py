@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector import ConfigurationError, DestinationError, RetryableError
+from connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping
 from connector.sandbox import Fault, Sandbox, SetField
 from destinations.pinecone._manifest import IndexRow, Manifest
 
@@ -31,6 +31,17 @@ def test_an_index_that_was_made_anew_is_filled_again(sandbox: Sandbox, open_pine
     again.apply(ONE)
     assert stored_ids(sandbox) == {"a#f1"}
     assert open_pinecone().known("ads", ["a"]).keys() == {"a"}
+
+
+def test_an_index_that_is_made_anew_meanwhile_is_written_where_it_is_now(sandbox: Sandbox, open_pinecone: Open) -> None:
+    destination = open_pinecone()
+    destination.apply(ONE)
+    delete_index(sandbox)
+    make_index(sandbox, INDEX)
+    destination.prepare(SchemaMapping())
+    destination.apply(ONE)
+    assert stored_ids(sandbox) == {"a#f1"}
+    assert [one.is_visible for one in destination.delivered(wait=5).places] == [True]
 
 
 def test_an_index_that_was_made_anew_with_another_metric_is_named(sandbox: Sandbox, open_pinecone: Open) -> None:
