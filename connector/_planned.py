@@ -43,7 +43,8 @@ class Planned:
 
     `statements` are those that `prepare` would make or change something with, in order; `notes` tell in words what
     else a sync would do here, and what cannot be known before. `known` and `asset_ids` answer as the destination's
-    methods of that name would after `prepare`: empty before the first sync. `averages` are None when nothing is stored.
+    methods of that name would after `prepare`: empty before the first sync. Of an asset that is there but would be read
+    again in any case, `known` gives an empty fingerprint. `averages` are None when nothing is stored.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]

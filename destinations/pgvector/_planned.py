@@ -49,13 +49,16 @@ class SchemaOutlook:
             )
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
-        """The ledger's entries, without those that preparing the schema would forget."""
+        """The ledger's entries, without fingerprints where preparing the schema would have assets read again."""
+        if not self._has_ledger:
+            return {}
+        tables = self._schema.tables
         with self._looking() as connection:
-            tables = self._schema.tables
-            if not self._has_ledger:
-                return {}
-            only = [~tables.has_set_aside(self._changed)] if self._changed else []
-            return known_assets(connection, tables.ledger, collection, asset_ids, *only)
+            known = known_assets(connection, tables.ledger, collection, asset_ids)
+            if not self._changed:
+                return known
+            again = known_assets(connection, tables.ledger, collection, asset_ids, tables.has_set_aside(self._changed))
+        return {**known, **{asset_id: replace(entry, fingerprint="") for asset_id, entry in again.items()}}
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the ledger or the quarantine, streamed."""

