@@ -30,6 +30,7 @@ class Cut:
         arrives: whether the server gets the last piece, the answer to which is lost.
         frozen: seconds that nothing gets through before.
         times: how often it happens.
+        for_good: whether nothing gets through afterwards either. To the server, that is a client that was killed.
     """
 
     at: bytes
@@ -37,6 +38,7 @@ class Cut:
     arrives: bool = False
     frozen: float = 0
     times: int = 1
+    for_good: bool = False
 
 
 class Proxy:
@@ -88,8 +90,10 @@ class Proxy:
 
     def _sent(self, piece: bytes) -> bool:
         """Whether the connection outlives this piece."""
-        if self.cut is None or self.cuts >= self.cut.times:
+        if self.cut is None or (self.cuts >= self.cut.times and not self.cut.for_good):
             return True
+        if self.cuts and self.cut.for_good:
+            return False
         if self._left is None and self.cut.at in piece:
             self._left = self.cut.after
         elif self._left is not None:

@@ -19,7 +19,7 @@ from ..tables import differences
 from .media import serve
 from .proxy import running_proxy
 from .trouble_runs import AFTER, Outcome, TroubledWorld
-from .troubles import ONE_OF_EACH, TROUBLES, Trouble
+from .troubles import ONE_OF_EACH, TROUBLES, Trouble, gone_after
 
 MOMENTS = (0, 1, 4)
 
@@ -53,6 +53,29 @@ def test_the_next_sync_makes_up_for_it(
     assert world.go_through(trouble, schema) > 0
     assert differences(connection, world.undisturbed, schema) == []
     assert world.outcome(connection, schema) == Outcome()
+
+
+@pytest.mark.parametrize("pieces", [20, 55, 90, 125, 160])
+def test_a_sync_may_be_gone_between_any_two_steps(
+    world: TroubledWorld, connection: psycopg.Connection, schema: str, pieces: int
+) -> None:
+    assert world.go_through(gone_after(pieces), schema) > 0
+    assert differences(connection, world.undisturbed, schema) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_a_sync_is_gone_between_every_two_steps(
+    world: TroubledWorld, connection: psycopg.Connection, schema: str
+) -> None:
+    total, pieces = Outcome(), 0
+    while world.go_through(gone_after(pieces), f"{schema}_{pieces}"):
+        total += world.outcome(connection, f"{schema}_{pieces}")
+        connection.execute(f"DROP SCHEMA {schema}_{pieces} CASCADE")
+        pieces += 1
+    print(f"gone after each of {pieces} pieces: {total}")
+    assert pieces > 100
+    assert total == Outcome()
 
 
 def test_a_difference_would_be_found(world: TroubledWorld, connection: psycopg.Connection, schema: str) -> None:

@@ -24,7 +24,7 @@ from connector.sandbox import (
 
 from .proxy import Cut
 
-__all__ = ["ONE_OF_EACH", "TROUBLES", "Trouble"]
+__all__ = ["ONE_OF_EACH", "TROUBLES", "Trouble", "gone_after"]
 
 LIST: Final = "assets.list"
 READ: Final = "assets.features"
@@ -118,6 +118,11 @@ TROUBLES: Final = (
         cut=Cut(COMMIT, arrives=True, frozen=0.2),
     ),
 )
+
+
+def gone_after(pieces: int) -> Trouble:
+    """Postgres hears so many pieces of what a sync sends, and then nothing any more: as when it is killed there."""
+    return cut(f"gone after {pieces} pieces", b"", after=pieces, for_good=True)
 
 
 def _one_of_each() -> Iterator[Trouble]:
