@@ -34,6 +34,11 @@ class Database:
                 "client_encoding": "utf8",
                 # No server-side prepared statements: they break behind a transaction pooler, and ours run once.
                 "prepare_threshold": None,
+                # Otherwise a sync would wait for hours for a server whose machine has vanished without a word.
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 6,
+                "tcp_user_timeout": 90_000,
             },
         )
 
