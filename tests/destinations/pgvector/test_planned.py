@@ -15,6 +15,7 @@ from connector import ConfigurationError, Modality, Planned, Reason, Rejected, S
 from destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
+from ...urls import as_user, in_database
 from .conftest import Prepared
 
 DEFINING = ("CREATE ", "ALTER ", "DROP ", "COMMENT ")
@@ -144,6 +145,31 @@ def test_a_mapping_that_cannot_be_applied_is_refused_as_prepare_refuses_it(
         planned(mapping)
     with pytest.raises(ConfigurationError, match=told):
         prepared(mapping)
+
+
+def test_a_database_without_pgvector_stays_without_it(postgres_url: str, schema: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {schema}")
+    url = in_database(postgres_url, schema)
+    with closing(PgvectorDestination("media", url)) as destination:
+        told = destination.planned(SchemaMapping())
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchall() == []
+    assert told.statements[:2] == ["CREATE EXTENSION IF NOT EXISTS vector", "CREATE SCHEMA media"]
+
+
+def test_one_who_may_only_read_can_plan(
+    postgres_url: str, schema: str, sql: psycopg.Connection[Any], prepared: Prepared
+) -> None:
+    prepared({}).apply(batch(asset("a", feature("f"))))
+    sql.execute(
+        f"CREATE ROLE {schema} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema}; "
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {schema}"
+    )
+    with closing(PgvectorDestination(schema, as_user(postgres_url, schema))) as destination:
+        told = destination.planned(SchemaMapping())
+        assert set(told.known("ads", ["a"])) == {"a"}
+        assert told.statements == []
 
 
 def test_an_embedded_server_that_has_never_run_is_not_started(tmp_path: Path, schema: str) -> None:
