@@ -57,8 +57,8 @@ __all__ = ["PgvectorDestination"]
 
 
 class PgvectorDestination:
-    """One schema of one Postgres. Implements `connector.Destination`, `connector.StoredAssets` and
-    `connector.Quarantined`.
+    """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
+    `connector.StoredAssets`, `Quarantined`, `Lockable`, `Plannable` and `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.

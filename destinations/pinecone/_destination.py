@@ -49,8 +49,8 @@ __all__ = ["PineconeDestination"]
 
 
 class PineconeDestination:
-    """The indexes of one sync in one Pinecone project. Implements `connector.Destination` and
-    `connector.Quarantined`.
+    """The indexes of one sync in one Pinecone project. Implements `connector.Destination`, and
+    `connector.Quarantined`, `Lockable`, `Plannable` and `Verifiable`.
 
     Args:
         project: which project, and how it is written.

@@ -124,3 +124,18 @@ def test_two_hundred_vectors_are_named_and_mended_with_two_hundred_writes(
     concerned = {asset_id for asset_id, _ in deleted | corrupted}
     assert [one["pulled"] for one in mended["repair"]["collections"].values()] == [len(concerned)]
     assert counts(synced.told("verify", "--everything")) == {}
+
+
+def test_people_are_told_what_differs_and_what_to_do(synced: Command, postgres_url: str, schema: str) -> None:
+    deleted = hundred_deleted(postgres_url, schema)
+    result = synced.run("verify")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert any(line.endswith(": 60 assets at the source, 100 differences") for line in lines)
+    for asset_id, feature_id in deleted:
+        told = f"  missing   pgvector against ledger: {asset_id} / video / {feature_id}, vector multimodal-v1"
+        assert told in lines
+    assert lines[-1] == "`vectorferry verify --repair` reads these assets again and writes what is wrong"
+    repaired = synced.run("verify", "--repair")
+    assert repaired.exit_code == 0
+    assert "repaired by a sync of the assets with a difference:" in repaired.stdout
