@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from connector import ConfigurationError, SearchQuery
@@ -53,6 +53,15 @@ class Catalogue:
         found = {name: row and self._named(row) for name, row in {**unlisted, **listed}.items()}
         return {name: row for name, row in found.items() if row is None or row != self._rows.get(name)}
 
+    def check_names(self, keeps: Callable[[str], bool]) -> None:
+        """Raise `ConfigurationError` when nothing that is there is to be kept: a slip would delete all of it."""
+        held = sorted({row.vector_name for row in self._rows.values()})
+        if held and not any(map(keeps, held)):
+            raise ConfigurationError(
+                f"`vectors` names none of the vectors that are in Pinecone ({', '.join(held)}), so that every record "
+                "would be deleted. Correct the names; if it is meant, name an old one beside the new ones for one sync."
+            )
+
     @property
     def names(self) -> frozenset[str]:
         """The indexes that the manifest knows."""
@@ -88,10 +97,8 @@ class Catalogue:
         rows = [row for row in self._rows.values() if query.vector_name in (None, row.vector_name)]
         if query.vector is not None and len(rows) > 1:
             rows = [row for row in rows if row.dimension == getattr(query.vector, "size", None)] or rows
-        if len(rows) > 1:
-            filled = (
-                self._manifest.counts().records
-            )  # an index outlives its records: a model got another dimension, say
+        if len(rows) > 1:  # an index outlives its records, and modalities may differ in their metric
+            filled = self._manifest.indexes_of(query.modality)
             rows = [row for row in rows if row.name in filled] or rows
         if len(rows) == 1:
             return rows[0]

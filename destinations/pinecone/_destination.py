@@ -82,7 +82,9 @@ class PineconeDestination:
         self._mapping, self._digest = mapping, self._layout.digest(mapping)
         self._manifest.prepare()
         self._manifest.check_settings(self._layout.fixed)
-        self._open().catalogue.reconcile()
+        catalogue = self._open().catalogue
+        catalogue.reconcile()
+        catalogue.check_names(self._layout.keeps)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has, and that no killed run has touched since."""

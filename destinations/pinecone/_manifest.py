@@ -32,7 +32,7 @@ from .._postgres import (
     read_rejected,
     replace_rejected,
 )
-from ._manifest_counts import read_counts
+from ._manifest_counts import read_counts, read_indexes_of
 from ._manifest_features import (
     can_be_ours,
     confirm,
@@ -299,6 +299,11 @@ class Manifest:
         with self._transaction() as connection:
             found = connection.execute(select(*owner).where(*wanted).order_by(*owner))
             return [(collection, asset_id) for collection, asset_id in found]
+
+    def indexes_of(self, modality: Modality) -> frozenset[str]:
+        """The indexes that hold records of a modality."""
+        with self._transaction() as connection:
+            return read_indexes_of(connection, self._tables.features, modality)
 
     def counts(self) -> ManifestCounts:
         """What there is, in numbers."""

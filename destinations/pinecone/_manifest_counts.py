@@ -6,11 +6,13 @@ from collections import defaultdict
 
 from sqlalchemy import Connection, Table, func, select
 
+from connector import Modality
+
 from .._postgres import count_rejected
 from ._manifest_tables import ManifestTables
 from ._manifest_values import ManifestCounts
 
-__all__ = ["read_counts"]
+__all__ = ["read_counts", "read_indexes_of"]
 
 
 def read_counts(connection: Connection, tables: ManifestTables) -> ManifestCounts:
@@ -21,6 +23,12 @@ def read_counts(connection: Connection, tables: ManifestTables) -> ManifestCount
         quarantined=count_rejected(connection, tables.quarantine),
         last_change=connection.execute(select(func.max(tables.ledger.c.synced_at))).scalar(),
     )
+
+
+def read_indexes_of(connection: Connection, features: Table, modality: Modality) -> frozenset[str]:
+    """The indexes that hold records of a modality."""
+    names = select(func.jsonb_object_keys(features.c.records)).where(features.c.modality == modality.value)
+    return frozenset(connection.execute(names.distinct()).scalars())
 
 
 def _records(connection: Connection, features: Table) -> dict[str, dict[str, int]]:

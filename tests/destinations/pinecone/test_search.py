@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from connector import ConfigurationError, Modality, SearchQuery, VectorferryError
+from connector import (
+    ConfigurationError,
+    Modality,
+    ModalityMapping,
+    SchemaMapping,
+    SearchQuery,
+    VectorferryError,
+    VectorMapping,
+)
 from destinations import PineconeDestination
 
 from ...builders import asset, batch, dense, feature
@@ -67,3 +75,13 @@ def test_a_limit_is_within_what_the_store_answers(filled: PineconeDestination) -
     for limit in (0, 10_000):
         with pytest.raises(ConfigurationError, match="ask for 1 to 9,999 rows"):
             filled.search(SearchQuery(Modality.VIDEO, like="f1", limit=limit))
+
+
+def test_where_modalities_differ_in_their_metric_each_asks_its_own_index(open_pinecone: Open) -> None:
+    mapping = SchemaMapping(video=ModalityMapping(vectors={"model-v1": VectorMapping(metric="l2")}))
+    destination = open_pinecone(mapping)
+    destination.apply(batch(asset("a", feature("f1"), feature("f2", modality=Modality.TEXT))))
+    for modality, index in ((Modality.VIDEO, "media-model-v1-8-euclidean"), (Modality.TEXT, "media-model-v1-8")):
+        answer = destination.search(SearchQuery(modality, vector=dense(1)))
+        assert f'"{index}"' in answer.statement
+        assert len(answer.rows) == 1
