@@ -95,6 +95,13 @@ def found(verification: Verification) -> list[Discrepancy]:
     return [finding.record for finding in verification.collections["ads"].findings]
 
 
+def rows_written(summary: Summary) -> int:
+    """Of assets, features and vectors."""
+    applied = summary.destinations["pgvector"].applied
+    counts = [applied.assets, *applied.features.values(), *applied.vectors.values()]
+    return sum(each.inserted + each.updated + each.deleted for each in counts)
+
+
 def own(store: PgvectorDestination) -> Sequence[Discrepancy]:
     return list(store.discrepancies("ads"))
 
@@ -158,6 +165,7 @@ def test_it_is_named_and_repaired_with_one_write_for_each_row(
     assert repaired.repair is not None
     assert repaired.exit_code == 0
     assert repaired.repair.collections["ads"].pulled == 1
+    assert rows_written(repaired.repair) == (0 if "_sync_ledger" in tampering else 1)
     assert own(store) == []
     assert synced(source, store).collections["ads"].pulled == 0
 
