@@ -76,4 +76,4 @@ def _entered(destination: Lockable, collection: str, wait: float) -> ExitStack:
 
 def _waited(lane: Lane, error: LockedError, wait: float) -> str:
     waited = f" Waited {wait:g} s." if wait else ""
-    return f"{lane.name}: {error}{waited} Run again later, or wait longer with --lock-wait SECONDS."
+    return f"{lane.name}: {error}{waited} Run again later; a sync waits longer with --lock-wait SECONDS."
