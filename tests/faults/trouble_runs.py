@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -133,10 +134,15 @@ class TroubledWorld:
 
 @contextlib.contextmanager
 def _lost_cursors() -> Iterator[None]:
-    """psycopg warns of a cursor that could not be closed because its connection was gone: not of a leak, here."""
+    """psycopg warns of a cursor that could not be closed because its connection was gone: not of a leak, here.
+
+    SQLAlchemy logs it, and what a test logs is kept until it ends, with the cursor.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*ServerCursor.* was deleted while still open", ResourceWarning)
+        logging.disable(logging.ERROR)
         yield
+        logging.disable(logging.NOTSET)
         gc.collect()
 
 
