@@ -21,7 +21,7 @@ from .killing import finish, kill, start, wait_for
 Connection = psycopg.Connection[Any]
 
 MOMENTS = 10
-CATALOGUE = GeneratedCatalogue(assets=150, features_per_asset=8, dimension=256, collections=("ads", "films"))
+CATALOGUE = GeneratedCatalogue(assets=90, features_per_asset=8, dimension=256, collections=("ads", "films"))
 
 
 @pytest.fixture(scope="module")
