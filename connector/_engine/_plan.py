@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from os import environ as process_environ
 
 from connector._config import resolve
 from connector._destination import Destination
 from connector._engine._guard import refusal
+from connector._engine._opening import open_destinations, open_source
 from connector._engine._plan_dry import DryDestination, DrySource, PlannableDestination
 from connector._engine._plan_estimates import Rate, estimate_reads, estimate_writes, sum_up
 from connector._engine._progress import ProgressCallback
@@ -68,11 +68,7 @@ def run_plan(
     Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
     """
     resolved = resolve(settings, environ)
-    with ExitStack() as stack:
-        destinations: list[Destination] = []
-        for each in resolved.destinations:
-            destinations.append(each.open(resolved.name))
-            stack.callback(destinations[-1].close)
+    with open_destinations(resolved) as destinations:
         return asyncio.run(_opened(resolved, destinations, collections, progress))
 
 
@@ -82,8 +78,7 @@ async def _opened(
     collections: Sequence[str] | None,
     progress: ProgressCallback | None,
 ) -> Plan:
-    source = settings.source.open()
-    try:
+    async with open_source(settings) as source:
         return await plan(
             source,
             destinations,
@@ -94,8 +89,6 @@ async def _opened(
             rate=Rate.of(settings.source),
             progress=progress,
         )
-    finally:
-        await source.aclose()
 
 
 def _plannable(destination: Destination) -> PlannableDestination:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from os import environ as process_environ
@@ -19,6 +18,7 @@ from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._locking import LOCK_WAIT
+from connector._engine._opening import open_destinations, open_source
 from connector._engine._progress import ProgressCallback
 from connector._errors import (
     ConfigurationError,
@@ -104,11 +104,7 @@ def run_sync(
     Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
     """
     resolved = resolve(settings, environ)
-    with ExitStack() as stack:
-        destinations: list[Destination] = []
-        for each in resolved.destinations:
-            destinations.append(each.open(resolved.name))
-            stack.callback(destinations[-1].close)
+    with open_destinations(resolved) as destinations:
         return asyncio.run(_opened(resolved, destinations, collections, modalities, progress, wait_visible, lock_wait))
 
 
@@ -121,8 +117,7 @@ async def _opened(
     wait_visible: float,
     lock_wait: float,
 ) -> Summary:
-    source = settings.source.open()
-    try:
+    async with open_source(settings) as source:
         return await sync(
             source,
             destinations,
@@ -136,8 +131,6 @@ async def _opened(
             wait_visible=wait_visible,
             lock_wait=lock_wait,
         )
-    finally:
-        await source.aclose()
 
 
 async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:

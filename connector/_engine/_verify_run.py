@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from os import environ as process_environ
 
 from connector._config import resolve
 from connector._destination import Destination
+from connector._engine._opening import open_destinations, open_source
 from connector._engine._verify import verify
 from connector._settings import SyncSettings
 from connector._verify_report import Verification
@@ -30,11 +30,7 @@ def run_verify(
     Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
     """
     resolved = resolve(settings, environ)
-    with ExitStack() as stack:
-        destinations: list[Destination] = []
-        for each in resolved.destinations:
-            destinations.append(each.open(resolved.name))
-            stack.callback(destinations[-1].close)
+    with open_destinations(resolved) as destinations:
         return asyncio.run(_opened(resolved, destinations, collections, sample, repair, visible_timeout))
 
 
@@ -46,8 +42,7 @@ async def _opened(
     repair: bool,
     visible_timeout: float,
 ) -> Verification:
-    source = settings.source.open()
-    try:
+    async with open_source(settings) as source:
         return await verify(
             source,
             destinations,
@@ -60,5 +55,3 @@ async def _opened(
             deletes=settings.deletes,
             visible_timeout=visible_timeout,
         )
-    finally:
-        await source.aclose()
