@@ -1,7 +1,7 @@
 """One batch on its way into Pinecone.
 
 Features are laid out in groups, and a group is written while the next one is laid out: otherwise the store would wait
-for us after each batch, and we for the store (measured: 20,000 × 1024-d in two thirds of the time).
+for us after each batch, and we for the store (measured: 20,000 × 1024-d in a tenth less time).
 """
 
 from __future__ import annotations
