@@ -11,13 +11,15 @@
         ├── SourceError         the source cannot be read                           (exit 1)
         ├── DestinationError    the destination cannot be written                   (exit 1)
         │   └── LockedError     somebody else is writing there
-        └── GuardRefusedError   a guard refused; nothing was deleted                (exit 4)
+        ├── GuardRefusedError   a guard refused; nothing was deleted                (exit 4)
+        └── LimitReachedError   the quota of the source is used up for now          (exit 5)
 
 Messages are read at 3 a.m.: one or two lines, what happened first, then what to do. They never hold a key.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "DestinationError",
     "GuardRefusedError",
     "IncompleteScanError",
+    "LimitReachedError",
     "LockedError",
     "QuarantineError",
     "RetryableError",
@@ -99,3 +102,13 @@ class GuardRefusedError(StopError):
     """A guard refused to go on; nothing was deleted."""
 
     exit_code = 4
+
+
+class LimitReachedError(StopError):
+    """The quota of the source is used up for longer than a request may wait; `until` (UTC): when to come back."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, until: datetime | None = None) -> None:
+        super().__init__(message)
+        self.until = until
