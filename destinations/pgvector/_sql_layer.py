@@ -17,7 +17,7 @@ from ._catalogue import VectorEntry
 
 __all__ = ["layer_digest", "refresh_layer"]
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
 _WHERE_FUNCTION: Final = "_sync_where"
@@ -69,7 +69,9 @@ END $body$
 """
 
 # The index answers first. Where a filter leaves too few of its candidates (it looks at no more than
-# hnsw.max_scan_tuples of them), the same question is answered exactly: "+ 0" keeps the index out.
+# hnsw.max_scan_tuples of them), the same question is answered exactly: an addition keeps the index out.
+# pgvector is often in `public`, where others may make objects too. So whatever Postgres itself has for these very types
+# is named, or spelled so that it is found first: a better match of a stranger's would run with the caller's rights.
 _SEARCH: Final = """
 CREATE OR REPLACE FUNCTION {function}(query {storage}, k integer DEFAULT 10, filter jsonb DEFAULT '{{}}')
 RETURNS SETOF {match} LANGUAGE plpgsql STABLE
@@ -81,14 +83,14 @@ DECLARE
     hits {match}[];
 BEGIN
     IF query IS NULL THEN RETURN; END IF;
-    FOREACH ordering IN ARRAY ARRAY['embedding {operator} $1', '(embedding {operator} $1) + 0'] LOOP
-        EXECUTE 'SELECT array_agg(hit) FROM (SELECT ROW(' || {columns} || ')::' || {match_name}
+    FOREACH ordering IN ARRAY ARRAY['embedding {operator} $1', '(embedding {operator} $1) + 0::float8'] LOOP
+        EXECUTE 'SELECT pg_catalog.array_agg(hit) FROM (SELECT ROW(' || {columns} || ')::' || {match_name}
             || ' AS hit FROM ' || {view_name} || ' WHERE ' || predicate
             || ' ORDER BY ' || ordering || ' LIMIT $2) nearest'
         INTO hits USING query, coalesce(k, 10);
-        EXIT WHEN cardinality(hits) >= coalesce(k, 10);
+        EXIT WHEN pg_catalog.cardinality(hits) >= coalesce(k, 10);
     END LOOP;
-    RETURN QUERY SELECT * FROM unnest(hits);
+    RETURN QUERY SELECT * FROM pg_catalog.unnest(hits);
 END $body$
 """
 
