@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ Sql = psycopg.Connection[Any]
 
 DOCS = Path(__file__).parents[3] / "docs" / "sql.md"
 ROWS = 5
+REFUSALS = (psycopg.errors.DataError, psycopg.errors.RaiseException, psycopg.errors.UndefinedColumn)
 NEAR = "[1,1,1,1,1,1,1,1]"
 ODD_NAMES = ('v"; DROP SCHEMA media CASCADE; --', "v'); SELECT pg_sleep(9); --", "$body$ BEGIN", "%I %s", "pg_class")
 RESERVED = ("select", "user", "query", "k", "filter", "predicate", "ordering", "hits", "hit", "nearest", "match")
@@ -56,9 +57,7 @@ def _load(url: str) -> None:
     destination.prepare(mapping)
     for number in range(ROWS):
         vectors = {"multimodal-v1": dense(number), **{name: dense(number) for name in ODD_NAMES}}
-        one = feature(
-            f"f{number}", vectors, mapping=mapping, text=f"number {number}", start_time=float(number)
-        )
+        one = feature(f"f{number}", vectors, mapping=mapping, text=f"number {number}", start_time=float(number))
         destination.apply(batch(asset(f"a{number}", one), collection="ads"))
     destination.close()
 
@@ -166,7 +165,7 @@ def test_a_filter_is_only_ever_a_value(owner: Sql, filters: dict[str, Any], quot
     owner.execute(f"SET escape_string_warning = off; SET standard_conforming_strings = {quoting}")
     try:
         found = ask(owner, json.dumps(filters))
-    except (psycopg.errors.DataError, psycopg.errors.RaiseException, psycopg.errors.UndefinedColumn):
+    except REFUSALS:
         found = []
     assert found == [] or filters["text"].keys() == {"ne"}
     assert owner.execute("SELECT count(*) FROM media.video").fetchone() == (ROWS,)
@@ -189,10 +188,8 @@ def test_any_filter_is_answered_or_refused_for_what_it_says(owner: Sql) -> None:
     @settings(max_examples=150, deadline=None)
     @given(filters_of_any_kind)
     def ask_anything(filters: dict[str, Any]) -> None:
-        try:
+        with suppress(*REFUSALS):
             ask(owner, json.dumps(filters))
-        except (psycopg.errors.DataError, psycopg.errors.RaiseException, psycopg.errors.UndefinedColumn):
-            pass
 
     ask_anything()
 
@@ -209,7 +206,7 @@ def test_a_text_is_found_whatever_stands_in_it(owner: Sql) -> None:
 @pytest.mark.parametrize("name", RESERVED)
 def test_a_column_may_be_called_like_a_word_of_sql_or_of_the_function(owner: Sql, name: str) -> None:
     owner.execute("BEGIN")
-    owner.execute(f'UPDATE media.video SET "{name}" = \'here\' WHERE feature_id = \'f3\'')
+    owner.execute(f"UPDATE media.video SET \"{name}\" = 'here' WHERE feature_id = 'f3'")
     assert ask(owner, json.dumps({name: "here"})) == ["f3"]
     owner.execute("ROLLBACK")
 
@@ -290,9 +287,11 @@ def test_the_documented_bounds_hold(database: str, analyst: Sql) -> None:
     assert analyst.execute("SHOW temp_file_limit").fetchone() == ("1GB",)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         analyst.execute("SET temp_file_limit = -1")
-    with ExitStack() as crowd, pytest.raises(psycopg.OperationalError, match="too many connections for role"):
-        for _ in range(8):
+    with ExitStack() as crowd:
+        for _ in range(3):
             crowd.enter_context(psycopg.connect(as_user(database, "analyst")))
+        with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+            psycopg.connect(as_user(database, "analyst"))
 
 
 def test_a_long_question_is_ended(analyst: Sql) -> None:
