@@ -2,11 +2,11 @@
 
 from connector.http._address import check_base_url, segment
 from connector.http._client import ApiClient
-from connector.http._errors import NotFoundError, RefusedError, UnreadableError
+from connector.http._errors import NotFoundError, RefusedError, UnreadableError, UnsureError
 from connector.http._exchange import Answer
-from connector.http._judge import retry_after
 from connector.http._settings import ApiSourceSettings, ClientSettings, RetryPolicy
 from connector.http._text import one_line, server_message
+from connector.http._waits import retry_after
 
 __all__ = [
     "Answer",
@@ -17,6 +17,7 @@ __all__ = [
     "RefusedError",
     "RetryPolicy",
     "UnreadableError",
+    "UnsureError",
     "check_base_url",
     "one_line",
     "retry_after",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import httpx
 import orjson
@@ -15,17 +15,20 @@ from httpx_aiohttp import HttpxAiohttpClient
 from connector._errors import ConfigurationError, RetryableError
 from connector._source import Usage
 from connector.http._address import Address
-from connector.http._errors import UnreadableError
+from connector.http._errors import UnreadableError, UnsureError, limit_reached
 from connector.http._exchange import Answer, NoConnectionError, exchange
 from connector.http._judge import Judge
 from connector.http._pace import Pace, TimeLimit
 from connector.http._retry import Retries, Tries
 from connector.http._settings import ClientSettings
 from connector.http._text import one_line, without_key
+from connector.http._waits import wait_when_spent
 
 __all__ = ["ApiClient"]
 
 T = TypeVar("T")
+Params: TypeAlias = Mapping[str, str | int]
+Form: TypeAlias = Sequence[tuple[str, str]]
 
 STRANGER_ATTEMPTS: Final = 3
 """Attempts to reach a host that has never answered: more likely its address is wrong than that it is away."""
@@ -38,6 +41,17 @@ class _Wire:
     http: httpx.AsyncClient
     slots: asyncio.Semaphore
     pace: Pace
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[T]):
+    """One request, and how it is to be treated."""
+
+    what: str
+    request: httpx.Request
+    decode: Callable[[bytes], T]
+    kind: str
+    once: bool
 
 
 class ApiClient:
@@ -69,29 +83,34 @@ class ApiClient:
         path: str,
         *,
         decode: Callable[[bytes], T],
-        params: Mapping[str, str | int] | None = None,
+        params: Params | None = None,
         json: Any = None,
+        form: Form | None = None,
+        kind: str = "",
+        once: bool = False,
     ) -> T:
         """Send a request below the base URL and decode its answer, trying again where that may help.
 
         `path` begins with a slash; ids in it go through `segment` first. `decode` gets the whole body; when it raises
-        `ValueError` the answer counts as broken and is asked for again, anything else passes through.
+        `ValueError` the answer counts as broken and is asked for again, anything else passes through. `form` is sent as
+        multipart/form-data. `kind` says which of the settings' limits counts this request. With `once` it is not sent
+        again when it may have been received, for what would else be done twice.
 
         Raises `CredentialsError` (401, 403), `NotFoundError` (404, 410), `RefusedError` (other 4xx), `UnreadableError`
-        (retries are used up, or the answer is too large) and `SourceError` (a redirect, a wrong certificate).
+        (retries are used up, or the answer is too large), `UnsureError` (`once`, and nobody knows), `SourceError` (a
+        redirect, a wrong certificate) and `LimitReachedError` (too many requests, for longer than one may wait).
         """
         wire = self._wire = self._wire or self._connect()
-        what = f"{method} {path}"
-        request = self._request(method, self._address.url(path, params or {}), json, wire)
+        request = self._request(method, self._address.url(path, params or {}), json, form, wire)
+        asked = _Asked(f"{method} {path}", request, decode, kind, once)
         async with wire.slots:
             tries = Tries(TimeLimit(self._settings.retry.total_seconds), self._settings.retry.attempts)
-            attempt = partial(self._attempt, wire, request, what, decode)
             try:
                 async with tries.limit:
-                    return await self._retries.run(attempt, tries)
+                    return await self._retries.run(partial(self._attempt, wire, asked), tries)
             except (RetryableError, TimeoutError):
                 pass
-        raise self._given_up(what, tries)
+        raise self._given_up(asked, tries)
 
     async def aclose(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -99,35 +118,50 @@ class ApiClient:
         if wire is not None:
             await wire.http.aclose()
 
-    async def _attempt(
-        self, wire: _Wire, request: httpx.Request, what: str, decode: Callable[[bytes], T], tries: Tries
-    ) -> T:
-        await wire.pace.turn(tries.limit)
+    async def _attempt(self, wire: _Wire, asked: _Asked[T], tries: Tries) -> T:
+        await wire.pace.turn(asked.kind, tries.limit)
         tries.count += 1
+        tries.unsure = asked.once
         self.usage.requests += 1
         self.usage.retries += tries.count > 1
         try:
-            answer = await exchange(wire.http, request, self._settings.max_answer_bytes)
+            answer = await exchange(wire.http, asked.request, self._settings.max_answer_bytes)
             self._met = True
             self.usage.bytes += len(answer.body)
-            self._check(wire, answer, what)
-            return self._decoded(answer, decode)
+            self._check(wire, asked, answer, tries)
+            return self._decoded(answer, asked.decode)
         except NoConnectionError as error:
-            tries.last = str(error)
+            tries.missed(str(error))
             if not self._met:
                 tries.attempts = min(tries.attempts, STRANGER_ATTEMPTS)
             raise
         except RetryableError as error:
             tries.last = str(error)
+            if tries.unsure:
+                tries.attempts = tries.count
             raise
 
-    def _check(self, wire: _Wire, answer: Answer, what: str) -> None:
+    def _check(self, wire: _Wire, asked: _Asked[T], answer: Answer, tries: Tries) -> None:
         try:
-            self._judge.check(answer, what)
+            self._judge.check(answer, asked.what)
         except RetryableError as error:
-            if answer.status == 429:
-                wire.pace.hold(self._retries.asked(error))
-            raise
+            if answer.status != 429:
+                raise
+            tries.missed(str(error))
+            if (error.after or 0) <= self._retries.longest_hold:
+                wire.pace.hold(asked.kind, self._retries.asked(error))
+                raise
+            reached = limit_reached(self.host, str(error), error.after or 0)
+        else:
+            self._pause_when_spent(wire, asked.kind, answer)
+            return
+        raise reached
+
+    def _pause_when_spent(self, wire: _Wire, kind: str, answer: Answer) -> None:
+        """Rather than run into a 429. Where the wait is too long, the 429 will say so in the service's own words."""
+        wait = wait_when_spent(answer)
+        if wait is not None and wait <= self._retries.longest_hold:
+            wire.pace.hold(kind, wait)
 
     def _decoded(self, answer: Answer, decode: Callable[[bytes], T]) -> T:
         try:
@@ -137,18 +171,28 @@ class ApiClient:
         kind = one_line(answer.headers.get("content-type", "no content type"), 60, key=self._key)
         raise RetryableError(f"an answer that cannot be read ({kind}, {len(answer.body):,} bytes: {problem})")
 
-    def _given_up(self, what: str, tries: Tries) -> UnreadableError:
+    def _given_up(self, asked: _Asked[T], tries: Tries) -> UnreadableError:
         last = without_key(tries.last, self._key) or "no answer in time"
+        what = one_line(asked.what)
+        if tries.unsure:
+            return UnsureError(
+                f"{self.host} gave no usable answer to {what}, which may have been done all the same; last: {last}.\n"
+                "It was not sent again. Look there first, then run again if need be."
+            )
         advice = "Run again later; source.retry sets how long to try."
         if not self._met:
             advice = f"It has never answered: check source.base_url and the network. {advice}"
         return UnreadableError(
-            f"{self.host} gave no usable answer to {one_line(what)}: {tries.count} "
+            f"{self.host} gave no usable answer to {what}: {tries.count} "
             f"{'attempt' if tries.count == 1 else 'attempts'}, at most {self._settings.retry.total_seconds:g} s; "
             f"last: {last}.\n{advice}"
         )
 
-    def _request(self, method: str, url: str, json: Any, wire: _Wire) -> httpx.Request:
+    def _request(self, method: str, url: str, json: Any, form: Form | None, wire: _Wire) -> httpx.Request:
+        if form is not None:
+            request = wire.http.build_request(method, url, files=[(name, (None, value)) for name, value in form])
+            request.read()  # a request that is sent again has to begin at its beginning
+            return request
         if json is None:
             return wire.http.build_request(method, url)
         return wire.http.build_request(
@@ -168,7 +212,7 @@ class ApiClient:
             raise ConfigurationError(
                 f"The proxy settings of the environment cannot be used ({type(error).__name__}); check HTTPS_PROXY."
             ) from None
-        return _Wire(http, asyncio.Semaphore(settings.concurrency), Pace(settings.requests_per_minute))
+        return _Wire(http, asyncio.Semaphore(settings.concurrency), Pace(settings.requests_per_minute, settings.kinds))
 
     def _checked_headers(self) -> dict[str, str]:
         settings = self._settings

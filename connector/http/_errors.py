@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from connector._errors import SourceError
+from datetime import UTC, datetime, timedelta
 
-__all__ = ["NotFoundError", "RefusedError", "UnreadableError"]
+from connector._errors import LimitReachedError, SourceError
+
+__all__ = ["NotFoundError", "RefusedError", "UnreadableError", "UnsureError", "limit_reached"]
 
 
 class NotFoundError(SourceError):
@@ -21,3 +23,14 @@ class RefusedError(SourceError):
 
 class UnreadableError(SourceError):
     """No usable answer within the attempts and the time allowed, or one that is larger than allowed."""
+
+
+class UnsureError(UnreadableError):
+    """What was asked for may have been done or not: it went out, no usable answer came, and it is not sent twice."""
+
+
+def limit_reached(host: str, said: str, wait: float) -> LimitReachedError:
+    """The error for a quota that is used up for so many seconds from now."""
+    until = (datetime.now(UTC) + timedelta(seconds=wait, microseconds=999_999)).replace(microsecond=0)
+    told = f"{host} takes no more requests until {until:%Y-%m-%d %H:%M:%S} UTC ({said}); run again after that."
+    return LimitReachedError(told, until=until)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, NoReturn
 from urllib.parse import urljoin, urlsplit
@@ -12,8 +10,9 @@ from connector._errors import CredentialsError, RetryableError, SourceError
 from connector.http._errors import NotFoundError, RefusedError
 from connector.http._exchange import Answer
 from connector.http._text import one_line, server_message
+from connector.http._waits import asked_wait, retry_after
 
-__all__ = ["Judge", "retry_after"]
+__all__ = ["Judge"]
 
 TRY_AGAIN: Final = frozenset({408, 425, 429})
 STANDARD_WORDS: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -40,7 +39,7 @@ class Judge:
         said = self._said(answer)
         status = answer.status
         if status in TRY_AGAIN or status >= 500:
-            raise RetryableError(said, after=retry_after(answer))
+            raise RetryableError(said, after=asked_wait(answer) if status == 429 else retry_after(answer))
         if status in (401, 403):
             raise CredentialsError(f"{self._host} refused the key ({said}). Check {self._key_path}.")
         if status in (404, 410):
@@ -68,23 +67,3 @@ def _host_of(location: str, base_url: str) -> str:
         return urlsplit(urljoin(base_url, location)).netloc.rpartition("@")[2] or "nowhere"
     except ValueError:
         return "an address that is none"
-
-
-def retry_after(answer: Answer) -> float | None:
-    """Seconds the service asks to wait: a number, or a date compared with the service's own clock if it shows one."""
-    value = answer.headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    until, now = _timestamp(value), _timestamp(answer.headers.get("date", ""))
-    return None if until is None else max(0.0, until - (time.time() if now is None else now))
-
-
-def _timestamp(value: str) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -44,24 +44,49 @@ class TimeLimit:
 
 
 class Pace:
-    """Spaces requests evenly, so that no window of a minute holds more than allowed, and can stop all for a while."""
+    """Lets requests go evenly, all of them together and those of each kind, and can stop a kind for a while."""
+
+    def __init__(self, requests_per_minute: int | None, kinds: Mapping[str, int]) -> None:
+        self._overall = _Gate(requests_per_minute)
+        self._kinds = {kind: _Gate(limit) for kind, limit in kinds.items()}
+
+    def hold(self, kind: str, seconds: float) -> None:
+        """Let none of this kind go for this long: the service said that there were too many."""
+        self._gate(kind).hold(seconds)
+
+    async def turn(self, kind: str, limit: TimeLimit) -> None:
+        """Return when a request of this kind may go; the waiting does not count against its time limit."""
+        gates = [gate for gate in (self._gate(kind), self._overall) if not gate.open]
+        if gates:
+            with limit.paused():
+                for gate in gates:
+                    await gate.turn()
+
+    def _gate(self, kind: str) -> _Gate:
+        return self._kinds.setdefault(kind, _Gate(None))
+
+
+class _Gate:
+    """Spaces requests evenly, so that no window of a minute holds more than allowed, and can be shut for a while."""
 
     def __init__(self, requests_per_minute: int | None) -> None:
         self._limiter = AsyncLimiter(1, 60 / requests_per_minute) if requests_per_minute else None
         self._resume_at = 0.0
 
+    @property
+    def open(self) -> bool:
+        """Whether a request need not even ask."""
+        return self._limiter is None and self._held() <= 0
+
     def hold(self, seconds: float) -> None:
-        """Let nothing go for this long: the service said that there were too many requests."""
+        """Let nothing go for this long."""
         self._resume_at = max(self._resume_at, asyncio.get_running_loop().time() + seconds)
 
-    async def turn(self, limit: TimeLimit) -> None:
-        """Return when a request may go; the waiting does not count against its time limit."""
-        if self._limiter is None and self._held() <= 0:
-            return
-        with limit.paused():
-            await self._until_resumed()
-            if self._limiter is not None:
-                await self._limiter.acquire()
+    async def turn(self) -> None:
+        """Return when a request may go."""
+        await self._until_resumed()
+        if self._limiter is not None:
+            await self._limiter.acquire()
 
     async def _until_resumed(self) -> None:
         """Looks again after each wait: another answer may have asked for more time meanwhile."""

@@ -21,12 +21,21 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Tries:
-    """What has been tried for one request so far, of how many attempts at most."""
+    """What has been tried for one request so far, of how many attempts at most.
+
+    `unsure` says that the last attempt may have been received, and must not be repeated for that reason.
+    """
 
     limit: TimeLimit
     attempts: int
     count: int = 0
     last: str = ""
+    unsure: bool = False
+
+    def missed(self, why: str) -> None:
+        """The last attempt came to nothing for certain."""
+        self.last = why
+        self.unsure = False
 
 
 class Retries:
@@ -61,6 +70,11 @@ class Retries:
             return tries.count >= tries.attempts or state.upcoming_sleep >= tries.limit.remaining()
 
         return await self._template.copy(stop=give_up)(once_more, tries)
+
+    @property
+    def longest_hold(self) -> float:
+        """Most seconds that one request may wait because there were too many."""
+        return min(self._policy.longest_retry_after, self._policy.total_seconds)
 
     def asked(self, error: RetryableError) -> float:
         """The wait that the service asked for, cut to what the policy allows."""

@@ -27,7 +27,10 @@ class RetryPolicy(Settings):
     first_wait: float = Field(default=0.5, gt=0, le=60, description="seconds before the second attempt; then doubling")
     longest_wait: float = Field(default=30, gt=0, le=3_600, description="most seconds between two attempts")
     longest_retry_after: float = Field(
-        default=120, gt=0, le=3_600, description="most seconds waited when the service asks for more (Retry-After)"
+        default=120,
+        gt=0,
+        le=3_600,
+        description="most seconds waited when the service asks for more; too many requests for longer end the run",
     )
 
 
@@ -37,6 +40,7 @@ class ClientSettings:
 
     `key_path` names, for error messages, where the user set the key: ``source.api_key (${MIXPEEK_API_KEY})``.
     The key travels as ``Authorization: Bearer``, or bare in `key_header` when that is set.
+    `kinds` are the requests per minute of each kind of request that has a limit of its own.
     """
 
     base_url: str
@@ -46,6 +50,7 @@ class ClientSettings:
     headers: Mapping[str, str] = field(default_factory=dict)
     concurrency: int = 8
     requests_per_minute: int | None = None
+    kinds: Mapping[str, int] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     allow_http: bool = False
     max_answer_bytes: int = 256_000_000
@@ -74,7 +79,12 @@ class ApiSourceSettings(SourceSettings, ABC):
         return value
 
     def client_settings(
-        self, *, key_variable: str, key_header: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        *,
+        key_variable: str,
+        key_header: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        kinds: Mapping[str, int] | None = None,
     ) -> ClientSettings:
         """These settings for an `ApiClient`; `key_variable` is the environment variable that usually holds the key."""
         return ClientSettings(
@@ -85,6 +95,7 @@ class ApiSourceSettings(SourceSettings, ABC):
             headers=dict(headers or {}),
             concurrency=self.concurrency,
             requests_per_minute=self.requests_per_minute,
+            kinds=dict(kinds or {}),
             retry=self.retry,
             allow_http=self.allow_http,
             max_answer_bytes=self.max_answer_mb * 1_000_000,

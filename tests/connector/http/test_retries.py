@@ -18,7 +18,7 @@ from aiohttp import web
 from connector._json import parse_json
 from connector.http import RetryPolicy, UnreadableError
 from connector.http._exchange import Answer
-from connector.http._judge import retry_after
+from connector.http._waits import retry_after
 from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_turn, json, serving
 from tests.waiting import wait_until
 
@@ -169,7 +169,7 @@ def test_unreadable_retry_after_is_none(value: str) -> None:
 @pytest.mark.parametrize("value", ["3600", "9" * 400, "inf", "nan", "Fri, 31 Dec 2199 23:59:59 GMT"])
 async def test_an_absurd_retry_after_is_cut(value: str) -> None:
     policy = QUICK.model_copy(update={"longest_retry_after": 0.05})
-    async with serving(in_turn(json({}, 429, retry_after=value), GOOD)) as server:
+    async with serving(in_turn(json({}, 503, retry_after=value), GOOD)) as server:
         assert await ask(server, retry=policy) == {"ok": 1}
 
 
@@ -211,7 +211,7 @@ async def test_one_request_ends_with_its_total_time(stalling: Handler) -> None:
 
 async def test_no_wait_begins_that_would_not_end_in_time() -> None:
     policy = RetryPolicy(total_seconds=5, longest_retry_after=60)
-    async with serving(in_turn(json({}, 429, retry_after="60"))) as server:
+    async with serving(in_turn(json({}, 503, retry_after="60"))) as server:
         with pytest.raises(UnreadableError, match="1 attempt"):
             await ask(server, retry=policy)
 
