@@ -26,11 +26,13 @@ from connector.sandbox._running import running_sandbox, serve
 from connector.sandbox._sandbox import Sandbox
 from connector.sandbox._settings import (
     GeneratedCatalogue,
+    GeneratedIndexes,
     MixpeekDialect,
     PineconeDialect,
     PineconeRates,
     RateLimit,
     SandboxSettings,
+    TwelveLabsDialect,
 )
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "ForeignNextPage",
     "Garbage",
     "GeneratedCatalogue",
+    "GeneratedIndexes",
     "Html",
     "MixpeekDialect",
     "MixpeekEditor",
@@ -59,6 +62,7 @@ __all__ = [
     "Stall",
     "Status",
     "Truncate",
+    "TwelveLabsDialect",
     "Vanish",
     "embed_text",
     "running_sandbox",

@@ -10,7 +10,7 @@ from connector.sandbox._library import Library, StoredAsset
 from connector.sandbox._shots import Clock, Shot, shoot
 from connector.sandbox._subjects import LESSONS, NOTES, PODCASTS, PRODUCTS, VIDEOS, Moment
 
-__all__ = ["COLLECTIONS", "described_library"]
+__all__ = ["COLLECTIONS", "described_library", "lesson_shots", "podcast_shots", "product_shots", "video_shots"]
 
 COLLECTIONS = ("quickstart", "product-shots", "lectures", "example")
 
@@ -32,11 +32,11 @@ def described_library() -> Library:
         library.add_collection(collection)
     for asset in (
         *documented_assets(),
-        *_shot(_videos()),
+        *_shot(video_shots()),
         *_shot(_notes()),
-        *_shot(_podcasts()),
-        *_shot(_products()),
-        *_shot(_lessons()),
+        *_shot(podcast_shots()),
+        *_shot(product_shots()),
+        *_shot(lesson_shots()),
     ):
         library.add(asset)
     return library
@@ -48,7 +48,8 @@ def _shot(shots: Iterator[Shot]) -> Iterator[StoredAsset]:
         yield shoot(shot, number, clock)
 
 
-def _videos() -> Iterator[Shot]:
+def video_shots() -> Iterator[Shot]:
+    """Every film in every place, as it was and in slow motion."""
     for video in VIDEOS:
         for take, (speed, place) in enumerate(product(("", " in slow motion"), video.places)):
             moments = tuple(one._replace(seen=f"{one.seen},{speed} {place}") for one in _cut(video.moments, take))
@@ -63,14 +64,16 @@ def _notes() -> Iterator[Shot]:
         yield Shot("quickstart", f"note-{number + 1}", "text", "user", ("note",), "en", moments, {"hello": "world"})
 
 
-def _podcasts() -> Iterator[Shot]:
+def podcast_shots() -> Iterator[Shot]:
+    """Every episode."""
     for number, lines in enumerate(PODCASTS):
         episode = {"hello": "world", "episode": number + 1}
         moments = tuple(Moment("", line) for line in lines)
         yield Shot("quickstart", f"podcast-{number + 1}", "audio", "night desk", ("podcast",), "en", moments, episode)
 
 
-def _products() -> Iterator[Shot]:
+def product_shots() -> Iterator[Shot]:
+    """Every product in front of every backdrop."""
     for item in PRODUCTS:
         for view, backdrop in enumerate(_BACKDROPS):
             moments = (Moment(f"{item.described}, {backdrop}", "", item.written),)
@@ -79,7 +82,8 @@ def _products() -> Iterator[Shot]:
             yield Shot("product-shots", slug, "image", item.author, item.tags, "en", moments, metadata)
 
 
-def _lessons() -> Iterator[Shot]:
+def lesson_shots() -> Iterator[Shot]:
+    """Every lecture as video, sound, handout and slides."""
     for lesson in LESSONS:
         tags = ("lecture", lesson.slug)
         talk = tuple(Moment(f"The lecturer points at a slide: {lesson.title}", point, point) for point in lesson.points)

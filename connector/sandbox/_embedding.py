@@ -12,7 +12,7 @@ import numpy as np
 from connector._records import DenseVector, SparseVector
 from connector.sandbox._words import concept
 
-__all__ = ["MODELS", "embed_sparse", "embed_text", "words_of"]
+__all__ = ["MARENGO", "MODELS", "embed_in", "embed_sparse", "embed_text", "words_of"]
 
 MODELS: dict[str, int | None] = {
     "multimodal-v1": 1408,
@@ -30,20 +30,29 @@ MODELS: dict[str, int | None] = {
 }
 """Model name to dimension, as Mixpeek documented them in its first generation; None for sparse models."""
 
+MARENGO = {"marengo3.0": 512, "marengo2.7": 1024}
+"""TwelveLabs' model name to dimension: 1024 until version 2.7, 512 from 3.0 on."""
+
+_DIMENSIONS = {**MODELS, **MARENGO}
 _SPARSE_SIZE = 30_522
 _WORD = re.compile(r"[a-z0-9]+")
 
 
-@lru_cache(maxsize=4_096)
 def embed_text(text: str, model: str = "multimodal-v1") -> DenseVector:
-    """The unit vector of `text` under a dense model of `MODELS`: shape ``(dimension,)``, float32, read-only.
+    """The unit vector of `text`: shape ``(dimension,)``, float32, read-only. `model` is of `MODELS` or `MARENGO`.
 
     The same text always gives the same bits. A text without a single word has a vector of its own.
     Raises `KeyError` for a model that is unknown, `ValueError` for a sparse one.
     """
-    dimension = MODELS[model]
+    dimension = _DIMENSIONS[model]
     if dimension is None:
         raise ValueError(f"{model} is a sparse model: use embed_sparse")
+    return embed_in(text, model, dimension)
+
+
+@lru_cache(maxsize=4_096)
+def embed_in(text: str, model: str, dimension: int) -> DenseVector:
+    """As `embed_text`, for a model that has this dimension."""
     counts = _concepts(text) or Counter({f"\0{text}": 1})
     total = np.zeros(dimension, dtype=np.float32)
     for word, count in sorted(counts.items()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -13,14 +13,16 @@ import orjson
 
 from connector.sandbox import _faults as do
 from connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, json_reply
-from connector.sandbox._library import Library
 
-__all__ = ["before", "spoil"]
+__all__ = ["Vanishing", "before", "spoil"]
+
+Vanishing = Callable[[Sequence[str]], None]
+"""Deletes what a path names."""
 
 _HTML = b"<html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
 
 
-def before(action: do.Action, api: Api, request: Request, library: Library) -> Reply | None:
+def before(action: do.Action, api: Api, request: Request, vanish: Vanishing) -> Reply | None:
     """The whole answer, for actions that need no right one; else None, after whatever the action changes first."""
     match action:
         case do.Status():
@@ -34,7 +36,7 @@ def before(action: do.Action, api: Api, request: Request, library: Library) -> R
         case do.Redirect():
             return Reply(b"", action.status, headers={"Location": action.location})
         case do.Vanish():
-            _vanish(request, library)
+            vanish(request.params)
         case do.ShiftRows():
             request.shifted_rows = action.rows
     return None
@@ -81,12 +83,6 @@ def _worded(action: do.Status, api: Api) -> Reply:
     )
     refusal = RefusedError(action.status, f"Fault rule: status {action.status}", details=details)
     return api.refuse(refusal, None if action.body == "own" else action.body)
-
-
-def _vanish(request: Request, library: Library) -> None:
-    for name in request.params:
-        if not library.remove(name):
-            library.remove_feature(name)
 
 
 def _edited(action: do.Action, reply: Reply) -> Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 from connector.sandbox._http import Api, Route
@@ -16,7 +16,8 @@ Match = tuple[Api, Route, tuple[str, ...]]
 class Router:
     """Routes of several APIs on one address. A literal segment wins over a `{}` one, then the earlier route."""
 
-    def __init__(self, apis: Iterable[Api]) -> None:
+    def __init__(self, apis: Sequence[Api]) -> None:
+        self._first = apis[0]
         self._routes: defaultdict[int, list[tuple[Api, Route, list[str]]]] = defaultdict(list)
         for api in apis:
             for route in api.routes:
@@ -34,6 +35,11 @@ class Router:
                 if params is not None:
                     return api, route, params
         return None
+
+    def nearest(self, raw_path: str) -> Api:
+        """In whose words a path that nobody serves is refused."""
+        roots = ((route.prefix, api) for routes in self._routes.values() for api, route, _ in routes if route.prefix)
+        return next((api for root, api in roots if raw_path.startswith(f"{root}/")), self._first)
 
     def methods(self, raw_path: str) -> frozenset[str]:
         """The methods that some route answers on this path."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from types import TracebackType
 
 from aiohttp import web
@@ -24,6 +25,10 @@ from connector.sandbox._pinecone._project import Project
 from connector.sandbox._request_log import RequestLog
 from connector.sandbox._server import Server
 from connector.sandbox._settings import SandboxSettings
+from connector.sandbox._twelvelabs._account import Account
+from connector.sandbox._twelvelabs._api import PREFIX, TwelveLabsApi
+from connector.sandbox._twelvelabs._generated import generated_account
+from connector.sandbox._twelvelabs._sample import described_account
 
 __all__ = ["Sandbox"]
 
@@ -36,7 +41,8 @@ class Sandbox:
         async with Sandbox() as sandbox:
             ...  # sandbox.url, sandbox.api_key, sandbox.requests.counts(), sandbox.mixpeek.edit_metadata(...)
 
-    `url` serves Mixpeek and Pinecone's control plane; each Pinecone index is at the `host` that its description names.
+    `url` serves Mixpeek and Pinecone's control plane; each Pinecone index is at the `host` that its description names,
+    and TwelveLabs is at `twelvelabs_url`.
     """
 
     def __init__(self, settings: SandboxSettings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -48,18 +54,22 @@ class Sandbox:
         project = Project(self.settings.pinecone)
         self.pinecone = PineconeInspector(project, self._library.lock)
         edits = [*editor_routes(self.mixpeek), *inspector_routes(self.pinecone)]
+        self._account = self._twelvelabs_account()
         self._control = ControlApi(self.requests, self.faults, edits)
         self._ports = IndexPorts(host, self._answering)
         mixpeek = MixpeekApi(self._library, self.settings.mixpeek, self.settings.api_key)
         pinecone = ControlPlane(project, self.settings.api_key, self._ports.open, self._ports.close)
-        self._answer = self._answering(mixpeek, pinecone)
+        twelvelabs = TwelveLabsApi(self._account, self.settings.twelvelabs, self.settings.api_key)
+        if self.settings.generate_twelvelabs and self.settings.generate_twelvelabs.printed:
+            twelvelabs.print_all()
+        self._answer = self._answering(mixpeek, pinecone, twelvelabs)
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
 
     @property
     def api_key(self) -> str:
-        """The key that the APIs accept: Mixpeek as a bearer token, Pinecone as `Api-Key`."""
+        """The key that the APIs accept: Mixpeek as a bearer token, Pinecone as `Api-Key`, TwelveLabs as `x-api-key`."""
         return self.settings.api_key
 
     @property
@@ -68,8 +78,27 @@ class Sandbox:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
+    @property
+    def twelvelabs_url(self) -> str:
+        """Where TwelveLabs is, version and all."""
+        return f"{self.url}{PREFIX}"
+
+    def _twelvelabs_account(self) -> Account:
+        if self.settings.generate_twelvelabs is not None:
+            return generated_account(self.settings.generate_twelvelabs, self._library.lock)
+        return described_account(self.settings.twelvelabs, self._library.lock)
+
     def _answering(self, *apis: Api) -> Answer:
-        return Server(apis, self._control, self._library, self.settings, self.requests, self.faults).handle
+        return Server(
+            apis, self._control, self._vanish, self._library.lock, self.settings, self.requests, self.faults
+        ).handle
+
+    def _vanish(self, names: Sequence[str]) -> None:
+        for name in names:
+            if not self._library.remove(name):
+                self._library.remove_feature(name)
+        # A path of TwelveLabs names the index first, and that is to stay.
+        self._account.forget(names[-1])
 
     async def start(self) -> None:
         """Listen. Raises `ConfigurationError` when the port is taken or not allowed."""

@@ -6,14 +6,14 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from aiohttp import web
 
 from connector.sandbox._delivery import deliver
-from connector.sandbox._fault_effects import before, spoil
+from connector.sandbox._fault_effects import Vanishing, before, spoil
 from connector.sandbox._faults import Action, Faults, Stall
 from connector.sandbox._http import Api, RefusedError, Reply, Request, Route
-from connector.sandbox._library import Library
 from connector.sandbox._request_log import RequestLog
 from connector.sandbox._router import Router
 from connector.sandbox._settings import RateLimit, SandboxSettings
@@ -30,7 +30,8 @@ class Server:
         self,
         apis: Sequence[Api],
         control: Api,
-        library: Library,
+        vanish: Vanishing,
+        lock: AbstractContextManager[object],
         settings: SandboxSettings,
         requests: RequestLog,
         faults: Faults,
@@ -38,9 +39,9 @@ class Server:
         self.requests = requests
         self.faults = faults
         self._control = control
-        self._first = apis[0]
         self._router = Router([*apis, control])
-        self._library = library
+        self._vanish = vanish
+        self._lock = lock
         self._latency = settings.latency_ms / 1000
         self._limiter = _Limiter(settings.rate_limit) if settings.rate_limit else None
 
@@ -51,7 +52,7 @@ class Server:
         match = self._router.find(raw.method, path)
         if match is None:
             with self.requests.counted("unknown", len(request.body)):
-                return await deliver(raw, self._first.refuse(self._nowhere(raw.method, path)))
+                return await deliver(raw, self._router.nearest(path).refuse(self._nowhere(raw.method, path)))
         api, route, request.params = match
         if api is self._control:
             return await deliver(raw, self._answer(api, route, request))
@@ -72,14 +73,14 @@ class Server:
     async def _misbehave(self, action: Action, api: Api, route: Route, request: Request) -> Reply:
         if isinstance(action, Stall) and action.when == "before":
             await asyncio.sleep(action.seconds)
-        with self._library.lock:
-            reply = before(action, api, request, self._library)
+        with self._lock:
+            reply = before(action, api, request, self._vanish)
         return reply if reply is not None else spoil(action, self._answer(api, route, request))
 
     def _answer(self, api: Api, route: Route, request: Request) -> Reply:
         try:
             api.authorize(request)
-            with self._library.lock:
+            with self._lock:
                 return route.handler(request)
         except RefusedError as refusal:
             return api.refuse(refusal)

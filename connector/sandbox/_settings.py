@@ -11,11 +11,13 @@ from connector.sandbox._faults import Fault
 
 __all__ = [
     "GeneratedCatalogue",
+    "GeneratedIndexes",
     "MixpeekDialect",
     "PineconeDialect",
     "PineconeRates",
     "RateLimit",
     "SandboxSettings",
+    "TwelveLabsDialect",
 ]
 
 
@@ -30,6 +32,19 @@ class GeneratedCatalogue(Settings):
     collections: tuple[str, ...] = Field(
         default=("generated",), min_length=1, description="assets are dealt out in turn"
     )
+    seed: int = 0
+
+
+class GeneratedIndexes(Settings):
+    """TwelveLabs indexes of any size, with noise for vectors: assets x segments x options of them."""
+
+    assets: int = Field(default=200, ge=0, le=1_000_000)
+    segments_per_asset: int = Field(default=30, ge=0, le=10_000)
+    options: tuple[Literal["visual", "audio", "transcription"], ...] = ("visual", "audio", "transcription")
+    dimension: int = Field(default=512, ge=1, le=16_000)
+    model_name: str = "marengo3.0"
+    indexes: tuple[str, ...] = Field(default=("generated",), min_length=1, description="assets are dealt out in turn")
+    printed: bool = Field(default=False, description="print all vectors at once, not when they are asked for")
     seed: int = 0
 
 
@@ -96,15 +111,56 @@ class PineconeDialect(Settings):
     rates: PineconeRates | None = None
 
 
+class TwelveLabsDialect(Settings):
+    """How TwelveLabs answers where its documents disagree, or where what it does is not known."""
+
+    indexed_assets: bool = Field(default=True, description="false: 404, so that only the legacy videos are left")
+    system_metadata: Literal["system_metadata", "metadata"] = "system_metadata"
+    asset_ids: bool = Field(default=True, description="an indexed asset names the upload that it comes from")
+    expires_at: bool = Field(default=False, description="indexes end 90 days after they were made; false: null")
+    null_data: bool = Field(default=False, description="null where a list would be empty")
+    date_digits: Literal[0, 2, 3] = Field(default=3, description="of the fraction of a second")
+    date_filter: Literal["since", "same_day"] = Field(
+        default="since", description="same_day: created_at and updated_at also end with the day that they name"
+    )
+    updated_at_filter: Literal["every", "edited"] = Field(
+        default="every", description="edited: finds only what had its metadata edited"
+    )
+    edits_move_updated_at: bool = Field(default=True, description="so does a change of the metadata")
+    transcription: Literal["sentences", "words"] = "sentences"
+    silence: Literal["null", "empty"] = Field(default="null", description="the transcription where nobody speaks")
+    segment_order: Literal["by_time", "shuffled"] = "by_time"
+    whole_asset: Literal["none", "video", "asset"] = Field(
+        default="none", description="the scope of one more segment per option that is as long as the asset"
+    )
+    absent_option: Literal["refused", "empty"] = Field(
+        default="refused", description="what asking for vectors that the index has none of leads to"
+    )
+    signed: Literal["thumbnails", "all", "none"] = Field(
+        default="thumbnails", description="addresses that are new in every answer"
+    )
+    missing: Literal["declared", "400", "403", "404"] = Field(
+        default="declared", description="the status for what is not there; declared: 400 or 404, as documented"
+    )
+    largest_page: int = Field(default=50, ge=1)
+    larger_pages: Literal["refused", "cut"] = Field(default="refused", description="cut: to the largest page")
+    unready_status: str | None = Field(default=None, description="this one for every sample that is not ready")
+    second_dimension: int | None = Field(
+        default=None, ge=1, le=16_000, description="one more sample index: the same model name, this dimension"
+    )
+
+
 class SandboxSettings(Settings):
     """Everything about one sandbox. The defaults serve the described catalogue, fast and without faults."""
 
     api_key: str = "sk_sandbox"
     mixpeek: MixpeekDialect = MixpeekDialect()
     pinecone: PineconeDialect = PineconeDialect()
+    twelvelabs: TwelveLabsDialect = TwelveLabsDialect()
     generate: GeneratedCatalogue | None = Field(
         default=None, description="serve this in place of the described catalogue"
     )
+    generate_twelvelabs: GeneratedIndexes | None = Field(default=None, description="the same for TwelveLabs' indexes")
     latency_ms: float = Field(default=0.0, ge=0, description="how long every answer of an API waits")
     rate_limit: RateLimit | None = None
     faults: tuple[Fault, ...] = ()

@@ -1,0 +1,141 @@
+"""What one TwelveLabs account holds. In memory, and changeable while it is served."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import RLock
+from typing import Any
+
+from connector.sandbox._vectors import VectorSource
+
+__all__ = ["Account", "Index", "IndexedAsset", "Segment", "Spoken", "Upload", "object_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """From `start` to `end`, in seconds, as one embedding option sees it."""
+
+    start: float
+    end: float
+    option: str
+    vector: VectorSource
+    scope: str = "clip"
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One sentence, and when it is said."""
+
+    start: float
+    end: float
+    value: str
+
+
+@dataclass(slots=True)
+class Upload:
+    """A file of the account, which TwelveLabs calls an asset. It may be in several indexes, or in none."""
+
+    asset_id: str
+    filename: str
+    file_type: str
+    created_at: datetime
+    url: str | None = None
+    status: str = "ready"
+    size: int | None = None
+    duration: float | None = None
+    user_metadata: dict[str, Any] = field(default_factory=dict)
+    spoken: tuple[Spoken, ...] = ()
+
+
+@dataclass(slots=True)
+class IndexedAsset:
+    """An upload in an index. `fields` are shown in place of what the others say; `edited` is whether metadata were."""
+
+    indexed_asset_id: str
+    index_id: str
+    asset_id: str
+    created_at: datetime
+    updated_at: datetime
+    status: str = "ready"
+    indexed_at: datetime | None = None
+    system_metadata: dict[str, Any] = field(default_factory=dict)
+    user_metadata: dict[str, Any] = field(default_factory=dict)
+    segments: tuple[Segment, ...] = ()
+    spoken: tuple[Spoken, ...] = ()
+    stream: str | None = None
+    edited: bool = False
+    fields: dict[str, Any] = field(default_factory=dict)
+    revision: int = 0
+
+
+@dataclass(slots=True)
+class Index:
+    """A container with one model, which never changes. `dimension` is what no answer tells."""
+
+    index_id: str
+    name: str
+    model_name: str
+    options: tuple[str, ...]
+    dimension: int
+    created_at: datetime
+    updated_at: datetime
+    assets: dict[str, IndexedAsset] = field(default_factory=dict)
+
+
+class Account:
+    """Everything there is. Hold `lock` while reading or changing more than one thing."""
+
+    def __init__(self, lock: RLock | None = None) -> None:
+        self.lock = lock or RLock()
+        self.indexes: dict[str, Index] = {}
+        self.indexed_assets: dict[str, IndexedAsset] = {}
+        self.uploads: dict[str, Upload] = {}
+
+    def add_index(self, index: Index) -> None:
+        """Put an index in, in place of one with the same id; what that one held goes."""
+        self.remove_index(index.index_id)
+        self.indexes[index.index_id] = index
+
+    def remove_index(self, index_id: str) -> bool:
+        """Take an index out with what it holds; False when there was none."""
+        index = self.indexes.pop(index_id, None)
+        for asset_id in index.assets if index else ():
+            self.indexed_assets.pop(asset_id, None)
+        return index is not None
+
+    def add(self, asset: IndexedAsset) -> None:
+        """Put an indexed asset into its index, in place of one with the same id."""
+        known = self.indexed_assets.get(asset.indexed_asset_id)
+        if known is not None:
+            asset.revision = known.revision + 1
+            del self.indexes[known.index_id].assets[known.indexed_asset_id]
+        self.indexed_assets[asset.indexed_asset_id] = asset
+        self.indexes[asset.index_id].assets[asset.indexed_asset_id] = asset
+
+    def remove(self, indexed_asset_id: str) -> bool:
+        """Take an indexed asset out; False when there was none."""
+        asset = self.indexed_assets.pop(indexed_asset_id, None)
+        if asset is not None:
+            del self.indexes[asset.index_id].assets[indexed_asset_id]
+        return asset is not None
+
+    def forget(self, thing_id: str) -> None:
+        """Take out whatever has this id, if anything does."""
+        if not (self.remove(thing_id) or self.remove_index(thing_id)):
+            self.uploads.pop(thing_id, None)
+
+    def of_upload(self, asset_id: str) -> list[IndexedAsset]:
+        """An upload in every index that it is in."""
+        return [one for one in self.indexed_assets.values() if one.asset_id == asset_id]
+
+
+def object_id(*parts: Any) -> str:
+    """24 hexadecimal digits that are always the same for these parts."""
+    return hashlib.blake2b(_joined(parts), digest_size=12).hexdigest()
+
+
+def _joined(parts: Iterable[Any]) -> bytes:
+    return "\0".join(map(str, parts)).encode()

@@ -1,0 +1,109 @@
+"""From a described shot to what TwelveLabs would find in the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from connector.sandbox._shots import Shot
+from connector.sandbox._subjects import Moment
+from connector.sandbox._twelvelabs._account import Index, Segment, Spoken, object_id
+from connector.sandbox._twelvelabs._vectors import MarengoVector
+
+__all__ = ["Film", "film"]
+
+_FILES = {"video": ("mp4", "video/mp4"), "audio": ("mp3", "audio/mpeg")}
+_LEAD, _TRAIL = 0.35, 0.25
+
+
+class Film(NamedTuple):
+    """A file and what is seen, heard and said in it."""
+
+    asset_id: str
+    filename: str
+    file_type: str
+    url: str
+    stream: str | None
+    system_metadata: dict[str, Any]
+    user_metadata: dict[str, Any]
+    segments: tuple[Segment, ...]
+    spoken: tuple[Spoken, ...]
+
+
+def film(shot: Shot, index: Index) -> Film:
+    """The file of a shot, with the vectors that the model of `index` makes of it."""
+    ending, file_type = _FILES[shot.modality]
+    filename = f"{shot.slug}.{ending}"
+    base = f"https://media.example.com/{shot.collection_id}/{shot.slug}"
+    cuts = _cuts(shot)
+    return Film(
+        object_id("asset", shot.collection_id, shot.slug),
+        filename,
+        file_type,
+        f"{base}.{ending}",
+        f"{base}.m3u8" if shot.modality == "video" else None,
+        _system_metadata(shot, filename, cuts[-1]),
+        {"author": shot.author, "tags": list(shot.tags), "lang": shot.lang, **shot.metadata},
+        tuple(_segments(shot, index, cuts)),
+        tuple(_spoken(shot, cuts)),
+    )
+
+
+def _cuts(shot: Shot) -> list[float]:
+    """Where one moment ends and the next begins: every four to ten seconds."""
+    lengths = hashlib.shake_256(shot.slug.encode()).digest(len(shot.moments))
+    cuts = [0.0]
+    for length in lengths:
+        cuts.append(round(cuts[-1] + 4 + length * 6 / 255, 7))
+    return cuts
+
+
+def _system_metadata(shot: Shot, filename: str, duration: float) -> dict[str, Any]:
+    known: dict[str, Any] = {"filename": filename, "duration": duration, "size": 20_000 + int(duration * 81_920)}
+    seen = {"fps": 29.97, "width": 1280, "height": 720} if shot.modality == "video" else {}
+    return {**known, **seen}
+
+
+def _segments(shot: Shot, index: Index, cuts: list[float]) -> Iterator[Segment]:
+    for option, describe in _DESCRIBED.items():
+        for (start, end), moment in zip(pairwise(cuts), shot.moments, strict=True):
+            text = describe(moment)
+            if text and _has(shot, index, option):
+                if option == "transcription":
+                    start, end = _speech(start, end)  # noqa: PLW2901 - words begin and end inside the scene
+                yield Segment(start, end, option, MarengoVector(text, index.model_name, index.dimension))
+
+
+def _has(shot: Shot, index: Index, option: str) -> bool:
+    # Spoken words have vectors of their own since 3.0.
+    if option == "transcription":
+        return index.model_name != "marengo2.7" and "audio" in index.options
+    return option in index.options and (option != "visual" or shot.modality == "video")
+
+
+def _spoken(shot: Shot, cuts: list[float]) -> Iterator[Spoken]:
+    for span, moment in zip(pairwise(cuts), shot.moments, strict=True):
+        if moment.said:
+            yield Spoken(*_speech(*span), moment.said)
+
+
+def _speech(start: float, end: float) -> tuple[float, float]:
+    return round(start + _LEAD, 7), round(end - _TRAIL, 7)
+
+
+def _seen(moment: Moment) -> str:
+    return f"{moment.seen} {moment.written}".strip()
+
+
+def _heard(moment: Moment) -> str:
+    # Sound has the mood of what is said and none of what is only seen.
+    return f"{moment.said} {' '.join(moment.emotions)}".strip() if moment.said else ""
+
+
+def _said(moment: Moment) -> str:
+    return moment.said
+
+
+_DESCRIBED = {"visual": _seen, "audio": _heard, "transcription": _said}
