@@ -2,7 +2,7 @@
 
 from connector.http._address import check_base_url, segment
 from connector.http._client import ApiClient
-from connector.http._errors import NotFoundError, RefusedError, UnreadableError, UnsureError
+from connector.http._errors import ForbiddenError, NotFoundError, RefusedError, UnreadableError, UnsureError
 from connector.http._exchange import Answer
 from connector.http._settings import ApiSourceSettings, ClientSettings, RetryPolicy
 from connector.http._text import one_line, server_message
@@ -13,6 +13,7 @@ __all__ = [
     "ApiClient",
     "ApiSourceSettings",
     "ClientSettings",
+    "ForbiddenError",
     "NotFoundError",
     "RefusedError",
     "RetryPolicy",

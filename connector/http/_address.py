@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-__all__ = ["Address", "check_base_url", "segment"]
+__all__ = ["Address", "Params", "check_base_url", "segment"]
+
+Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
+"""What stands in a query; a list is the same parameter once for each of its values."""
 
 MAX_SEGMENT: Final = 2_000
 
@@ -69,7 +72,7 @@ class Address:
         self.host = parts.netloc
         self.encrypted = parts.scheme == "https"
 
-    def url(self, path: str, params: Mapping[str, str | int]) -> str:
+    def url(self, path: str, params: Params) -> str:
         """The URL of a path below the base URL.
 
         The path begins with one slash; ids in it have gone through `segment`. Raises `ValueError` for anything that
@@ -79,5 +82,5 @@ class Address:
             raise ValueError("a path begins with one slash and holds no query")
         if any(part in (".", "..") for part in path.split("/")):
             raise ValueError("a path holds no dot segments")
-        query = f"?{urlencode(params)}" if params else ""
+        query = f"?{urlencode(params, doseq=True)}" if params else ""
         return f"{self.base_url}{path}{query}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -14,7 +14,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 
 from connector._errors import ConfigurationError, RetryableError
 from connector._source import Usage
-from connector.http._address import Address
+from connector.http._address import Address, Params
 from connector.http._errors import UnreadableError, UnsureError, limit_reached
 from connector.http._exchange import Answer, NoConnectionError, exchange
 from connector.http._judge import Judge
@@ -27,7 +27,6 @@ from connector.http._waits import wait_when_spent
 __all__ = ["ApiClient"]
 
 T = TypeVar("T")
-Params: TypeAlias = Mapping[str, str | int]
 Form: TypeAlias = Sequence[tuple[str, str]]
 
 STRANGER_ATTEMPTS: Final = 3
@@ -67,7 +66,8 @@ class ApiClient:
         self._key = settings.api_key.get_secret_value().strip()
         self._headers = self._checked_headers()
         self._address = self._checked_address()
-        self._judge = Judge(self._address.base_url, self._address.host, self._key, settings.key_path)
+        key_help = f"Check {settings.key_path}. {settings.key_advice}".strip()
+        self._judge = Judge(self._address.base_url, self._address.host, self._key, key_help)
         self._retries = Retries(settings.retry)
         self._wire: _Wire | None = None
         self._met = False
@@ -96,9 +96,10 @@ class ApiClient:
         multipart/form-data. `kind` says which of the settings' limits counts this request. With `once` it is not sent
         again when it may have been received, for what would else be done twice.
 
-        Raises `CredentialsError` (401, 403), `NotFoundError` (404, 410), `RefusedError` (other 4xx), `UnreadableError`
-        (retries are used up, or the answer is too large), `UnsureError` (`once`, and nobody knows), `SourceError` (a
-        redirect, a wrong certificate) and `LimitReachedError` (too many requests, for longer than one may wait).
+        Raises `CredentialsError` (401; 403 as `ForbiddenError`), `NotFoundError` (404, 410), `RefusedError` (other
+        4xx), `UnreadableError` (retries are used up, or the answer is too large), `UnsureError` (`once`, and nobody
+        knows), `SourceError` (a redirect, a wrong certificate) and `LimitReachedError` (too many requests, for longer
+        than one may wait).
         """
         wire = self._wire = self._wire or self._connect()
         request = self._request(method, self._address.url(path, params or {}), json, form, wire)

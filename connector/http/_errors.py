@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from connector._errors import LimitReachedError, SourceError
+from connector._errors import CredentialsError, LimitReachedError, SourceError
 
-__all__ = ["NotFoundError", "RefusedError", "UnreadableError", "UnsureError", "limit_reached"]
+__all__ = ["ForbiddenError", "NotFoundError", "RefusedError", "UnreadableError", "UnsureError", "limit_reached"]
+
+
+class ForbiddenError(CredentialsError):
+    """403: the key may not do this. Some services mean this one thing, not the key: `code` is their word for why."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class NotFoundError(SourceError):
@@ -14,11 +22,15 @@ class NotFoundError(SourceError):
 
 
 class RefusedError(SourceError):
-    """The service does not accept the request itself (400, 405, 422, …); sending it again would not help."""
+    """The service does not accept the request itself (400, 405, 422, …); sending it again would not help.
 
-    def __init__(self, message: str, *, status: int) -> None:
+    `code` is the service's word for why, if it has one.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
 
 
 class UnreadableError(SourceError):

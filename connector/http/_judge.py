@@ -7,9 +7,9 @@ from typing import Final, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 from connector._errors import CredentialsError, RetryableError, SourceError
-from connector.http._errors import NotFoundError, RefusedError
+from connector.http._errors import ForbiddenError, NotFoundError, RefusedError
 from connector.http._exchange import Answer
-from connector.http._text import one_line, server_message
+from connector.http._text import one_line, server_code, server_message
 from connector.http._waits import asked_wait, retry_after
 
 __all__ = ["Judge"]
@@ -21,11 +21,11 @@ STANDARD_WORDS: Final = {status.value: status.phrase for status in HTTPStatus}
 class Judge:
     """Turns every answer but a success into the error that says what to do next."""
 
-    def __init__(self, base_url: str, host: str, key: str, key_path: str) -> None:
+    def __init__(self, base_url: str, host: str, key: str, key_help: str) -> None:
         self._base_url = base_url
         self._host = host
         self._key = key
-        self._key_path = key_path
+        self._key_help = key_help
 
     def check(self, answer: Answer, what: str) -> None:
         """Return for a 2xx. `what` names the request: ``GET /collections``.
@@ -41,12 +41,20 @@ class Judge:
         if status in TRY_AGAIN or status >= 500:
             raise RetryableError(said, after=asked_wait(answer) if status == 429 else retry_after(answer))
         if status in (401, 403):
-            raise CredentialsError(f"{self._host} refused the key ({said}). Check {self._key_path}.")
+            raise self._key_refused(answer, said)
         if status in (404, 410):
             raise NotFoundError(f"{self._host} has nothing for {what} ({said}).")
         if 300 <= status < 400:
             raise SourceError(self._redirected(answer, what))
-        raise RefusedError(f"{self._host} refused {what} ({said}).", status=status)
+        raise RefusedError(f"{self._host} refused {what} ({said}).", status=status, code=server_code(answer.body))
+
+    def _key_refused(self, answer: Answer, said: str) -> CredentialsError:
+        message = f"{self._host} refused the key ({said}). {self._key_help}"
+        return (
+            CredentialsError(message)
+            if answer.status == 401
+            else ForbiddenError(message, code=server_code(answer.body))
+        )
 
     def _said(self, answer: Answer) -> str:
         """The status in standard words: the reason phrase is the service's to choose, and could hold anything."""

@@ -39,7 +39,8 @@ class ClientSettings:
     """What one `ApiClient` needs to know.
 
     `key_path` names, for error messages, where the user set the key: ``source.api_key (${MIXPEEK_API_KEY})``.
-    The key travels as ``Authorization: Bearer``, or bare in `key_header` when that is set.
+    `key_advice` is a sentence that follows it when the service refuses the key. The key travels as
+    ``Authorization: Bearer``, or bare in `key_header` when that is set.
     `kinds` are the requests per minute of each kind of request that has a limit of its own.
     """
 
@@ -47,6 +48,7 @@ class ClientSettings:
     api_key: SecretStr
     key_path: str
     key_header: str | None = None
+    key_advice: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     concurrency: int = 8
     requests_per_minute: int | None = None
@@ -83,6 +85,7 @@ class ApiSourceSettings(SourceSettings, ABC):
         *,
         key_variable: str,
         key_header: str | None = None,
+        key_advice: str = "",
         headers: Mapping[str, str] | None = None,
         kinds: Mapping[str, int] | None = None,
     ) -> ClientSettings:
@@ -92,6 +95,7 @@ class ApiSourceSettings(SourceSettings, ABC):
             api_key=self.api_key,
             key_path=f"source.api_key (by default ${{{key_variable}}})",
             key_header=key_header,
+            key_advice=key_advice,
             headers=dict(headers or {}),
             concurrency=self.concurrency,
             requests_per_minute=self.requests_per_minute,

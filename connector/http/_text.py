@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from connector._json import parse_json
 
-__all__ = ["one_line", "server_message", "without_key"]
+__all__ = ["one_line", "server_code", "server_message", "without_key"]
 
 LONGEST: Final = 300
 DEEPEST: Final = 6
@@ -50,6 +50,17 @@ def server_message(body: bytes, key: str = "") -> str:
     except ValueError:
         words = _plain(body)
     return one_line(words, key=key)
+
+
+def server_code(body: bytes) -> str:
+    """The service's own word for what went wrong, at the top of its answer or under `error`; else empty."""
+    try:
+        answer = parse_json(body)
+    except ValueError:
+        return ""
+    places = (answer, answer.get("error")) if isinstance(answer, dict) else ()
+    codes = (place.get("code") for place in places if isinstance(place, dict))
+    return next((one_line(code, 60) for code in codes if isinstance(code, str)), "")
 
 
 def _hidden(text: str, key: str) -> list[tuple[int, int]]:

@@ -10,11 +10,11 @@ from connector._errors import QuarantineError, VectorferryError
 from connector._json import is_too_deep
 from connector._records import AssetState, Reason
 from connector.http import NotFoundError, UnreadableError, one_line
+from connector.sources._pages import Page, identity_by, walk
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._asset_reply import AssetReply
 from connector.sources.mixpeek._features import FeatureRows, feature_rows
 from connector.sources.mixpeek._listing import state_of
-from connector.sources.mixpeek._pages import Page, identity_by, walk
 
 __all__ = ["AssetAnswer", "LeftOutError", "read_answer"]
 

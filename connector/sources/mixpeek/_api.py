@@ -9,8 +9,9 @@ from typing import Any, Literal, TypeVar
 from connector._errors import SourceError
 from connector._source import Usage
 from connector.http import ApiClient, NotFoundError, RefusedError, segment
+from connector.sources._pages import Page, identity_by, walk
 from connector.sources.mixpeek._asset_reply import AssetReply, read_asset, read_asset_reply
-from connector.sources.mixpeek._pages import Page, identity_by, read_page, walk
+from connector.sources.mixpeek._pages import read_page
 
 __all__ = ["MixpeekApi"]
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
-from connector._errors import ConfigurationError, SourceError
-from connector.http import one_line
+from connector._errors import SourceError
+from connector.sources._collections import Names, chosen
+from connector.sources._tally import Tally
 from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._tally import Tally
 
 __all__ = ["collection_ids"]
-
-Names: TypeAlias = Mapping[str, str | None]
 
 
 async def collection_ids(api: MixpeekApi, wanted: Sequence[str]) -> Sequence[str]:
@@ -22,11 +19,9 @@ async def collection_ids(api: MixpeekApi, wanted: Sequence[str]) -> Sequence[str
     list of all collections is needed and does not come completely, or is empty.
     """
     names = await _names(api, wanted)
-    if wanted:
-        return list(dict.fromkeys(_id_of(name, names) for name in wanted))
-    if not names:
+    if not names and not wanted:
         raise SourceError(f"{api.host} lists no collection; check source.namespace and the key.")
-    return sorted(names)
+    return chosen(names, wanted)
 
 
 async def _names(api: MixpeekApi, wanted: Sequence[str]) -> Names:
@@ -46,18 +41,3 @@ async def _listed(api: MixpeekApi) -> tuple[Names, str | None]:
     tally = Tally("collections", "collection_id")
     rows = [row async for page in api.collections() for row in tally.fresh(page)]
     return {row["collection_id"]: row.get("collection_name") for row in rows}, tally.problem()
-
-
-def _id_of(name: str, names: Names) -> str:
-    if name in names:
-        return name
-    ids = [collection for collection, label in names.items() if label == name]
-    if len(ids) == 1:
-        return ids[0]
-    if ids:
-        raise ConfigurationError(
-            f"source.collections: {len(ids)} collections are named {name}; use one of their ids: "
-            + one_line(", ".join(ids))
-        )
-    there = one_line(", ".join(f"{label} ({found})" if label else found for found, label in names.items()))
-    raise ConfigurationError(f"source.collections: there is no collection {name}; there are: {there or 'none'}")

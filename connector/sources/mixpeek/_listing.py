@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from connector._json import canonical_json, is_too_deep
 from connector._records import AssetState, Listing
-from connector.sources.mixpeek._pages import Page
-from connector.sources.mixpeek._signed import without_signatures
-from connector.sources.mixpeek._tally import Tally
+from connector.sources._pages import Page
+from connector.sources._signed import without_signatures
+from connector.sources._tally import Tally
 
 __all__ = ["AssetTally", "fingerprint", "state_of"]
 

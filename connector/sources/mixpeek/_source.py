@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
-from typing import Final
 
-from connector._errors import IncompleteScanError, SourceError
-from connector._records import Asset, Listing, Reason, Rejected
+from connector._errors import IncompleteScanError
+from connector._records import Asset, Listing, Rejected
 from connector._source import Usage
-from connector.http import one_line
+from connector.sources._failures import Failures
 from connector.sources._parallel import results_of
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._collections import collection_ids
@@ -17,12 +16,6 @@ from connector.sources.mixpeek._listing import AssetTally
 from connector.sources.mixpeek._reader import AssetReader
 
 __all__ = ["MixpeekSource"]
-
-MOST_IN_A_ROW: Final = 10
-"""After so many unreadable assets without a readable one between, the service itself may be at fault: it is asked."""
-
-ENOUGH_TO_JUDGE: Final = 50
-"""From this many assets on, more unreadable than readable ones mean that it is."""
 
 
 class MixpeekSource:
@@ -63,7 +56,7 @@ class MixpeekSource:
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
         """These assets with features and vectors. Raises `SourceError` when too many are unreadable."""
         reader = AssetReader(self._api, self._concurrency)
-        failures = _Failures(self._api, collection)
+        failures = Failures(self._api.check, collection)
         async with aclosing(results_of(listings, reader.read, self._concurrency)) as results:
             async for result in results:
                 if result is not None:
@@ -77,42 +70,3 @@ class MixpeekSource:
     async def aclose(self) -> None:
         """Release connections."""
         await self._api.aclose()
-
-
-class _Failures:
-    """Tells a service that has failed from assets that are unreadable one by one."""
-
-    def __init__(self, api: MixpeekApi, collection: str) -> None:
-        self._api = api
-        self._collection = collection
-        self._read = 0
-        self._unreadable = 0
-        self._in_a_row = 0
-
-    async def note(self, result: Asset | Rejected) -> None:
-        """Count a result. Raises `SourceError` when it is the service that has failed."""
-        if not isinstance(result, Rejected) or result.reason is not Reason.UNREADABLE:
-            self._read += 1
-            self._in_a_row = 0
-            return
-        self._unreadable += 1
-        self._in_a_row += 1
-        if self._unreadable > self._read and self._unreadable + self._read >= ENOUGH_TO_JUDGE:
-            raise SourceError(self._message(f"{self._unreadable} of {self._unreadable + self._read} assets", result))
-        if self._in_a_row > MOST_IN_A_ROW:
-            await self._check_service(result)
-
-    async def _check_service(self, last: Rejected) -> None:
-        """The few assets that no run can read are all that is asked for when nothing else changes, one after the other;
-        stopping there would keep the collection from being synced for ever."""
-        try:
-            await self._api.check()
-        except SourceError:
-            message = self._message(f"More than {MOST_IN_A_ROW} assets in a row", last)
-        else:
-            self._in_a_row = 0
-            return
-        raise SourceError(message)
-
-    def _message(self, many: str, last: Rejected) -> str:
-        return f"{many} of collection {one_line(self._collection)} cannot be read; the last: {last.detail}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from connector._seen import SeenIds
-from connector.sources.mixpeek._pages import Page
+from connector.sources._pages import Page
 
 __all__ = ["Tally"]
 
