@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from connector._destination import Applied, Delivery, IndexBuild
+from connector._errors import LimitReachedError
 from connector._source import Usage
 
 __all__ = ["CollectionSummary", "DestinationSummary", "Summary"]
@@ -80,7 +81,10 @@ class DestinationSummary:
 
 @dataclass(slots=True)
 class Summary:
-    """One run, whole. `exit_code` is 0 done, 1 failed, 3 records in quarantine, 4 a guard refused."""
+    """One run, whole. `exit_code` is 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached.
+
+    `limit` is what stopped the run when the source's quota was used up: nothing more of the source was tried.
+    """
 
     sync: str
     collections: dict[str, CollectionSummary] = field(default_factory=dict)
@@ -88,6 +92,7 @@ class Summary:
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     exit_code: int = 0
+    limit: LimitReachedError | None = None
 
     def to_dict(self) -> Mapping[str, Any]:
         """Plain JSON values, for ``--json`` and for Dagster metadata. Keys are only ever added.
@@ -95,7 +100,7 @@ class Summary:
         ::
 
             sync, exit_code, seconds
-            source        requests, retries, bytes
+            source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, pending {count, first}, failed {count, first},
                           complete, refused, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
@@ -113,7 +118,7 @@ class Summary:
             "sync": self.sync,
             "exit_code": self.exit_code,
             "seconds": round(self.seconds, 3),
-            "source": asdict(self.usage),
+            "source": {**asdict(self.usage), **_limit(self.limit)},
             "collections": {name: collection.to_dict() for name, collection in self.collections.items()},
             "destinations": {name: destination.to_dict() for name, destination in self.destinations.items()},
             "notes": [*self._notes()],
@@ -125,6 +130,13 @@ class Summary:
         for name, destination in self.destinations.items():
             if destination.error:
                 yield f"{name}: {destination.error}"
+        if self.limit:
+            yield str(self.limit)
+
+
+def _limit(limit: LimitReachedError | None) -> dict[str, str | None]:
+    until = limit.until if limit else None
+    return {"limited": str(limit) if limit else None, "limited_until": until.isoformat() if until else None}
 
 
 def _applied(applied: Applied) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import dagster as dg
@@ -12,6 +12,7 @@ from connector import (
     CredentialsError,
     DestinationError,
     GuardRefusedError,
+    LimitReachedError,
     RetryableError,
     SourceError,
     Summary,
@@ -23,12 +24,14 @@ __all__ = ["RETRIES", "failure", "hopeless", "raise_for_exit_code"]
 RETRIES: Final = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what a service may get over by itself. What was committed stays, so another try only does the rest."""
 
-NO_USE_TO_RETRY: Final = (ConfigurationError, CredentialsError, GuardRefusedError)
+NO_USE_TO_RETRY: Final = (ConfigurationError, CredentialsError, GuardRefusedError, LimitReachedError)
+
+READ_IS_WRITTEN: Final = "What was read is written; the next run goes on from there."
 
 
 def hopeless(error: VectorferryError) -> bool:
     """Whether other collections of the same sync would fail in the same way."""
-    return isinstance(error, CredentialsError)
+    return isinstance(error, CredentialsError | LimitReachedError)
 
 
 def failure(failed: Mapping[str, VectorferryError], asked: int) -> dg.Failure | dg.RetryRequested:
@@ -38,9 +41,21 @@ def failure(failed: Mapping[str, VectorferryError], asked: int) -> dg.Failure | 
         return dg.RetryRequested(max_retries=RETRIES.max_retries, seconds_to_wait=max(waits))
     return dg.Failure(
         description=_description(failed, asked),
-        metadata={f"error/{key}": str(error) for key, error in failed.items()},
-        allow_retries=not all(isinstance(error, NO_USE_TO_RETRY) for error in failed.values()),
+        metadata={**{f"error/{key}": str(error) for key, error in failed.items()}, **_come_back(failed.values())},
+        allow_retries=_may_be_tried_again(failed.values()),
     )
+
+
+def _may_be_tried_again(errors: Collection[VectorferryError]) -> bool:
+    """One that reached a limit of the source ended the step, and every further try would reach it again at once."""
+    at_limit = any(isinstance(error, LimitReachedError) for error in errors)
+    return not at_limit and not all(isinstance(error, NO_USE_TO_RETRY) for error in errors)
+
+
+def _come_back(errors: Collection[VectorferryError]) -> dict[str, dg.TimestampMetadataValue]:
+    """When the source takes requests again, if it said."""
+    times = [error.until for error in errors if isinstance(error, LimitReachedError) and error.until]
+    return {"limited_until": dg.MetadataValue.timestamp(max(times))} if times else {}
 
 
 def _description(failed: Mapping[str, VectorferryError], asked: int) -> str:
@@ -54,6 +69,8 @@ def raise_for_exit_code(summary: Summary) -> None:
     """Raise what the summary's exit code stands for; records in quarantine are no failure."""
     errors = [f"{name}: {destination.error}" for name, destination in summary.destinations.items() if destination.error]
     notes = [f"{name}: {said}" for name, scan in summary.collections.items() if (said := scan.error or scan.note)]
+    if limit := summary.limit:
+        raise LimitReachedError("\n".join([str(limit), READ_IS_WRITTEN, *notes, *errors]), until=limit.until)
     if summary.exit_code == GuardRefusedError.exit_code:
         raise GuardRefusedError("\n".join(notes + errors) or "a guard refused; nothing was deleted")
     if errors:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from connector import SyncSettings
+from connector import LimitReachedError, SyncSettings
 from dagster_project._discovery import Collections
 from dagster_project._partitions import CollectionPartitions, named_collections
 from dagster_project._resources import resource_keys, settings_from
@@ -36,7 +36,10 @@ def discovery_sensor(settings: SyncSettings, job: Any) -> dg.SensorDefinition:
         description="Adds a partition for every new collection of the source, and asks for its first run.",
     )
     def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        keys = Collections(settings_from(context.resources, settings), environ).keys()
+        try:
+            keys = Collections(settings_from(context.resources, settings), environ).keys()
+        except LimitReachedError as error:
+            return dg.SkipReason(str(error))
         known = set(context.instance.get_dynamic_partitions(partitions.store_name))
         new = [key for key in keys if key not in known][:RUNS_PER_TICK]
         if not new:

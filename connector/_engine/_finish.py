@@ -44,10 +44,12 @@ def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
 
 
 def exit_code(summary: Summary) -> int:
-    """What the summary amounts to: 0 done, 1 failed, 3 records in quarantine, 4 a guard refused."""
+    """What the summary amounts to: 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached."""
     destinations, collections = summary.destinations.values(), summary.collections.values()
     if any(each.error for each in destinations) or any(each.error for each in collections):
         return 1
+    if summary.limit:
+        return summary.limit.exit_code
     if any(each.refused for each in collections):
         return 4
     return 3 if any(each.quarantined for each in destinations) else 0

@@ -53,6 +53,8 @@ async def plan(
         deletes=DeleteGuard(max_share=1),  # everything that is missing is counted, whatever the guard would say
         progress=progress,
     )
+    if summary.limit:
+        raise summary.limit
     return _Plans(summary, reader, dry, deletes or DeleteGuard()).made(rate or Rate())
 
 

@@ -24,6 +24,7 @@ from connector._errors import (
     ConfigurationError,
     CredentialsError,
     DestinationError,
+    LimitReachedError,
     SourceError,
     VectorferryError,
 )
@@ -65,6 +66,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
 
     In the end it waits up to `wait_visible` seconds for queries to see what was written; a destination where they
     don't is named in the summary.
+
+    When the source's quota is used up, no further collection is tried, and the summary has the time to come back.
 
     Raises `SourceError` when no collection can be read, `CredentialsError` when the source refuses the key, the
     destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
@@ -141,7 +144,8 @@ async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
 async def _run_collections(job: Job, collections: Sequence[str], summary: Summary) -> None:
     """One after the other. One that fails is named in the summary and the others go on; when all do, the first
     error is raised. One about the key or the configuration would come back, and is raised at once; so is that of a
-    source that is down: when three collections in a row could not even be listed."""
+    source that is down: when three collections in a row could not even be listed. Where the source's quota is used up
+    the run ends, and its summary says so."""
     wanted = list(dict.fromkeys(collections))
     errors: list[VectorferryError] = []
     unlisted = 0
@@ -153,6 +157,9 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
             await run.run()
         except (ConfigurationError, CredentialsError):
             raise
+        except LimitReachedError as error:
+            summary.limit = error
+            break
         except VectorferryError as error:
             run.fail(error)
             errors.append(error)

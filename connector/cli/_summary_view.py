@@ -29,7 +29,7 @@ REJECTED_SHOWN: Final = 5
 def show_summary(summary: Summary, console: Console, *, brief: bool = False, listed_by: str = "the source") -> None:
     """What was written per destination, and unless `brief` what was read and everything that needs attention."""
     for name, destination in summary.destinations.items():
-        _show_destination(plain(name), destination, _when_idle(summary.collections, listed_by), console)
+        _show_destination(plain(name), destination, _when_idle(summary, listed_by), console)
     if not brief:
         for line in _collection_lines(summary.collections):
             console.print(Text(line))
@@ -38,11 +38,11 @@ def show_summary(summary: Summary, console: Console, *, brief: bool = False, lis
         console.print(Text(line), style="yellow", soft_wrap=True)
 
 
-def _when_idle(collections: Mapping[str, CollectionSummary], listed_by: str) -> str:
+def _when_idle(summary: Summary, listed_by: str) -> str:
     """What to say of a destination that nothing was written to."""
-    if not collections:
+    if not summary.collections:
         return f"nothing was written, {listed_by} has no collection"
-    failed = any(seen.error for seen in collections.values())
+    failed = summary.limit or any(seen.error for seen in summary.collections.values())
     return "nothing was written" if failed else "nothing was written, everything is up to date"
 
 
@@ -125,6 +125,9 @@ def _warnings(summary: Summary) -> Iterator[str]:
         yield from collection_warnings(plain(name), seen)
     for name, destination in summary.destinations.items():
         yield from _destination_warnings(plain(name), destination)
+    if summary.limit:
+        happened = plain(str(summary.limit).partition("\n")[0]).rstrip(".")
+        yield f"stopped: {happened}. What was read is written; run `vectorferry sync` again after that."
 
 
 def collection_warnings(name: str, seen: CollectionSummary | CollectionPlan) -> Iterator[str]:

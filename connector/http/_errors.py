@@ -44,5 +44,5 @@ class UnsureError(UnreadableError):
 def limit_reached(host: str, said: str, wait: float) -> LimitReachedError:
     """The error for a quota that is used up for so many seconds from now."""
     until = (datetime.now(UTC) + timedelta(seconds=wait, microseconds=999_999)).replace(microsecond=0)
-    told = f"{host} takes no more requests until {until:%Y-%m-%d %H:%M:%S} UTC ({said}); run again after that."
+    told = f"{host} takes no more requests until {until:%Y-%m-%d %H:%M:%S} UTC ({said}).\nRun again after that."
     return LimitReachedError(told, until=until)

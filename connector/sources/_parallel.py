@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
+from connector._errors import LimitReachedError
+
 __all__ = ["cancellable", "results_of"]
 
 T = TypeVar("T")
@@ -24,7 +26,8 @@ async def results_of(items: AsyncIterable[T], work: Callable[[T], Awaitable[R]],
     """What `work` makes of each item, in the order of completion.
 
     At most `width` items are in work and as many results wait to be taken. An exception of `items` is raised after
-    the results of everything before it; one of `work` cancels the rest and is raised after the results so far.
+    the results of everything before it; one of `work` cancels the rest and is raised after the results so far, but for
+    `LimitReachedError`: it begins nothing more, and what is in work ends, since its requests have been counted.
     Closing the generator cancels everything that is under way.
     """
     results: asyncio.Queue[R | _Mark] = asyncio.Queue(maxsize=width)
@@ -58,7 +61,12 @@ async def _run(
 
     async def worker() -> None:
         while (item := await items.next()) is not END:
-            await results.put(await work(item))
+            try:
+                result = await work(item)
+            except LimitReachedError as error:
+                items.stop(error)
+                return
+            await results.put(result)
 
     async def workers() -> None:
         async with asyncio.TaskGroup() as group:
@@ -83,6 +91,11 @@ class _Items(Generic[T]):
         self._ended = False
         self.failure: BaseException | None = None
 
+    def stop(self, failure: BaseException) -> None:
+        """Hand out no more."""
+        self.failure = self.failure or failure
+        self._ended = True
+
     async def next(self) -> T | _Mark:
         async with self._turn:
             if self._ended:
@@ -90,10 +103,10 @@ class _Items(Generic[T]):
             try:
                 item = await anext(self._items, END)
             except Exception as error:
-                self.failure = error
+                self.failure = self.failure or error
                 item = END
-            self._ended = item is END
-            return item
+            self._ended = self._ended or item is END
+            return END if self._ended else item
 
 
 async def _stopped(task: asyncio.Task[Any]) -> None:

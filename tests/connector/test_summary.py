@@ -49,7 +49,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
         "sync": "media",
         "exit_code": 1,
         "seconds": 1.235,
-        "source": {"requests": 3, "retries": 2, "bytes": 1},
+        "source": {"requests": 3, "retries": 2, "bytes": 1, "limited": None, "limited_until": None},
         "collections": {
             "c": {
                 "listed": 9,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import NoReturn
 
 import dagster as dg
@@ -12,6 +13,7 @@ from connector import (
     CredentialsError,
     DestinationError,
     IncompleteScanError,
+    LimitReachedError,
     MemoryDestination,
     Modality,
     RetryableError,
@@ -227,6 +229,25 @@ def test_a_refused_key_stops_the_step_at_once(
     materialize(load({"collections": ["ads", "lectures", "news"]}), instance, "ads", "news")
     assert set(recorded(instance, "media/video")) == {"ads"}
     assert set(box.assets) == {"ads"}
+
+
+def test_a_limit_of_the_source_ends_the_step_for_good_and_says_when_to_come_back(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    until = datetime(2026, 11, 22, 0, 2, 50, tzinfo=UTC)
+    source.errors["lectures"] = LimitReachedError("closed until 2026-11-22 00:02:50 UTC", until=until)
+    instance.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    result = materialize(load({"collections": ["ads", "lectures", "news"]}), instance, "ads", "news")
+    assert attempts(result) == 1
+    assert source.scanned == ["ads", "lectures"]
+    assert set(recorded(instance, "media/video")) == {"ads"}
+    said = failure_of(result)
+    assert "closed until 2026-11-22 00:02:50 UTC" in said
+    assert "What was read is written; the next run goes on from there." in said
+    (event,) = (event for event in result.all_events if event.is_step_failure)
+    told = event.step_failure_data.user_failure_data
+    assert told is not None
+    assert told.metadata["limited_until"].value == until.timestamp()
 
 
 def test_records_in_quarantine_are_a_warning(load: Load, source: ShelfSource, instance: dg.DagsterInstance) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import NoReturn
+
 import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from connector import ConfigurationError
+from connector import ConfigurationError, LimitReachedError
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 
@@ -63,6 +65,16 @@ def test_a_collection_that_went_and_came_back_gets_another_run(load: Load, store
     stored.delete_dynamic_partition("media_collections", "ads")
     again = tick(defs, stored, first.cursor)
     assert (first.run_requests or [])[0].run_key != (again.run_requests or [])[0].run_key
+
+
+def test_a_limit_of_the_source_skips_the_tick_and_says_when_to_come_back(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed() -> NoReturn:
+        raise LimitReachedError("closed until 2026-11-22 00:02:50 UTC")
+
+    monkeypatch.setattr(source, "collections", closed)
+    assert tick(load(), stored).skip_message == "closed until 2026-11-22 00:02:50 UTC"
 
 
 def test_named_collections_need_neither_source_nor_key(load: Load, stored: dg.DagsterInstance) -> None:

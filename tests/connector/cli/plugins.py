@@ -26,6 +26,7 @@ from connector import (
     DestinationError,
     DestinationSettings,
     Feature,
+    LimitReachedError,
     Listing,
     MemoryDestination,
     MemorySource,
@@ -40,7 +41,7 @@ from connector import (
 )
 
 HERE = "tests.connector.cli.plugins"
-Mishap = Literal["refused", "crash", "interrupt", "terminate", "terminate in a task", "disk full"]
+Mishap = Literal["refused", "crash", "interrupt", "terminate", "terminate in a task", "disk full", "limited"]
 
 
 class Retry(Settings):
@@ -109,6 +110,9 @@ class Shelf(MemorySource):
                 raise ZeroDivisionError(self.settings.api_key.get_secret_value())
             case "disk full":
                 raise OSError(28, "No space left on device", "shelf.db")
+            case "limited":
+                until = datetime(2026, 11, 22, 0, 2, 50, tzinfo=UTC)
+                raise LimitReachedError("the shelf is closed until 2026-11-22 00:02:50 UTC", until=until)
             case "interrupt":
                 signal.raise_signal(signal.SIGINT)
             case "terminate":

@@ -57,6 +57,32 @@ def test_a_collection_that_fails_is_named_and_the_others_are_synced(vectorferry:
     assert "box: nothing was written\n" in result.stdout
 
 
+def test_a_limit_of_the_source_is_one_clear_line_and_exit_code_5(vectorferry: Invoke, configured: Configure) -> None:
+    configured("collections: [films, clips], mishap: limited")
+    result = vectorferry("sync")
+    assert result.exit_code == 5
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("stopped: "))
+    assert line == (
+        "stopped: the shelf is closed until 2026-11-22 00:02:50 UTC. What was read is written; "
+        "run `vectorferry sync` again after that."
+    )
+    assert "box: nothing was written\n" in result.stdout
+    told = json.loads(vectorferry("sync", "--json").stdout)
+    assert told["source"]["limited_until"] == "2026-11-22T00:02:50+00:00"
+
+
+@pytest.mark.parametrize("command", [("plan",), ("verify",), ("quarantine", "replay")])
+def test_every_command_that_lists_the_source_meets_the_limit_alike(
+    vectorferry: Invoke, configured: Configure, command: tuple[str, ...]
+) -> None:
+    configured("unreadable: 1")
+    vectorferry("sync")
+    configured("unreadable: 1, mishap: limited")
+    result = vectorferry(*command)
+    assert result.exit_code == 5
+    assert "the shelf is closed until 2026-11-22 00:02:50 UTC" in result.output
+
+
 def test_json_is_the_whole_summary_and_nothing_else(vectorferry: Invoke, configured: Configure) -> None:
     configured()
     result = vectorferry("sync", "--json")

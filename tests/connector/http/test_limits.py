@@ -58,7 +58,7 @@ async def test_a_daily_cap_is_raised_with_the_time_that_its_message_names() -> N
     assert near(error.until, until)
     assert "100req/1day" in str(error)
     assert f"until {error.until:%Y-%m-%d %H:%M:%S} UTC" in str(error)
-    assert "run again after that" in str(error)
+    assert str(error).endswith(".\nRun again after that.")
 
 
 async def test_a_long_retry_after_is_raised_and_not_slept_on() -> None:

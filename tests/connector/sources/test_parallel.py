@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
+from connector import LimitReachedError
 from connector.sources._parallel import results_of
 
 
@@ -126,6 +127,27 @@ async def test_a_failure_of_the_work_ends_it_and_cancels_the_rest() -> None:
         await collect(results_of(numbers(100), work, 4), results)
     assert sorted(results) == [0, 1, 2]
     assert asyncio.all_tasks() == before
+
+
+async def test_a_limit_begins_nothing_more_and_lets_what_is_in_work_end() -> None:
+    begun: list[int] = []
+    met = asyncio.Event()
+
+    async def work(number: int) -> int:
+        begun.append(number)
+        if number == 3:
+            met.set()
+            raise LimitReachedError("closed")
+        await met.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return number
+
+    results: list[int] = []
+    with pytest.raises(LimitReachedError):
+        await collect(results_of(numbers(100), work, 4), results)
+    assert sorted(results) == [0, 1, 2]
+    assert begun == [0, 1, 2, 3]
 
 
 async def test_a_failure_of_the_items_comes_after_the_results_before_it() -> None:
