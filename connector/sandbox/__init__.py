@@ -34,6 +34,7 @@ from connector.sandbox._settings import (
     SandboxSettings,
     TwelveLabsDialect,
 )
+from connector.sandbox._twelvelabs._editor import TwelveLabsEditor
 
 __all__ = [
     "DropField",
@@ -63,6 +64,7 @@ __all__ = [
     "Status",
     "Truncate",
     "TwelveLabsDialect",
+    "TwelveLabsEditor",
     "Vanish",
     "embed_text",
     "running_sandbox",

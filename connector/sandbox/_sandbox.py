@@ -27,6 +27,8 @@ from connector.sandbox._server import Server
 from connector.sandbox._settings import SandboxSettings
 from connector.sandbox._twelvelabs._account import Account
 from connector.sandbox._twelvelabs._api import PREFIX, TwelveLabsApi
+from connector.sandbox._twelvelabs._control import editor_routes as twelvelabs_routes
+from connector.sandbox._twelvelabs._editor import TwelveLabsEditor
 from connector.sandbox._twelvelabs._generated import generated_account
 from connector.sandbox._twelvelabs._sample import described_account
 
@@ -55,6 +57,8 @@ class Sandbox:
         self.pinecone = PineconeInspector(project, self._library.lock)
         edits = [*editor_routes(self.mixpeek), *inspector_routes(self.pinecone)]
         self._account = self._twelvelabs_account()
+        self.twelvelabs = TwelveLabsEditor(self._account)
+        edits += twelvelabs_routes(self.twelvelabs)
         self._control = ControlApi(self.requests, self.faults, edits)
         self._ports = IndexPorts(host, self._answering)
         mixpeek = MixpeekApi(self._library, self.settings.mixpeek, self.settings.api_key)

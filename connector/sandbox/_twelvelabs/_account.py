@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from threading import RLock
 from typing import Any
 
@@ -48,11 +49,17 @@ class Upload:
     duration: float | None = None
     user_metadata: dict[str, Any] = field(default_factory=dict)
     spoken: tuple[Spoken, ...] = ()
+    method: str = "url"
+    upcoming: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class IndexedAsset:
-    """An upload in an index. `fields` are shown in place of what the others say; `edited` is whether metadata were."""
+    """An upload in an index.
+
+    `upcoming` are the states that it goes through, one per look at it. `edited` is whether its metadata ever were, and
+    `fields` are shown in place of what the others say. No two versions of its vectors have the same `revision`.
+    """
 
     indexed_asset_id: str
     index_id: str
@@ -66,9 +73,21 @@ class IndexedAsset:
     segments: tuple[Segment, ...] = ()
     spoken: tuple[Spoken, ...] = ()
     stream: str | None = None
+    upcoming: tuple[str, ...] = ()
     edited: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
     revision: int = 0
+
+    def set_status(self, status: str, when: datetime) -> None:
+        """A change of state, which moves `updated_at`; only what is ready has been indexed."""
+        self.status, self.updated_at = status, when
+        self.indexed_at = when if status == "ready" else None
+
+    def edit_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Set what is named; None takes a value away."""
+        merged = {**self.user_metadata, **metadata}
+        self.user_metadata = {name: value for name, value in merged.items() if value is not None}
+        self.edited = True
 
 
 @dataclass(slots=True)
@@ -93,6 +112,7 @@ class Account:
         self.indexes: dict[str, Index] = {}
         self.indexed_assets: dict[str, IndexedAsset] = {}
         self.uploads: dict[str, Upload] = {}
+        self._revisions = count(1)
 
     def add_index(self, index: Index) -> None:
         """Put an index in, in place of one with the same id; what that one held goes."""
@@ -110,10 +130,14 @@ class Account:
         """Put an indexed asset into its index, in place of one with the same id."""
         known = self.indexed_assets.get(asset.indexed_asset_id)
         if known is not None:
-            asset.revision = known.revision + 1
             del self.indexes[known.index_id].assets[known.indexed_asset_id]
+        self.revise(asset)
         self.indexed_assets[asset.indexed_asset_id] = asset
         self.indexes[asset.index_id].assets[asset.indexed_asset_id] = asset
+
+    def revise(self, asset: IndexedAsset) -> None:
+        """Give what was printed of an asset's vectors up."""
+        asset.revision = next(self._revisions)
 
     def remove(self, indexed_asset_id: str) -> bool:
         """Take an indexed asset out; False when there was none."""

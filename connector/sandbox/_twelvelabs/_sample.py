@@ -93,7 +93,7 @@ def _indexed(made: Film, index: Index, upload: Upload, created_at: datetime, sta
         done if ready else None,
         made.system_metadata,
         dict(made.user_metadata),
-        made.segments if ready else (),
-        made.spoken if ready else (),
+        made.segments,
+        made.spoken,
         made.stream,
     )

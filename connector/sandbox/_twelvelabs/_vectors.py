@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from connector._records import DenseVector
 from connector.sandbox._embedding import embed_in
+from connector.sandbox._vectors import NoiseVector, VectorSource
 
-__all__ = ["MarengoVector"]
+__all__ = ["MarengoVector", "made_again"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +26,14 @@ class MarengoVector:
 
     def dense(self) -> DenseVector | None:
         return embed_in(self.text, f"{self.model}/{self.take}" if self.take else self.model, self.dimension)
+
+
+def made_again(vector: VectorSource, dimension: int) -> VectorSource:
+    """Another vector of the same thing, in this dimension; one that somebody put there stays."""
+    match vector:
+        case MarengoVector():
+            return replace(vector, dimension=dimension, take=vector.take + 1)
+        case NoiseVector():
+            return NoiseVector(vector.seed + 1_000_003, dimension)
+        case _:
+            return vector

@@ -1,0 +1,168 @@
+"""Changing what the TwelveLabs sandbox holds, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from connector._records import DenseVector
+from connector.sandbox._twelvelabs._account import Account, Index, IndexedAsset, object_id
+from connector.sandbox._twelvelabs._given import given_asset, given_upload
+from connector.sandbox._twelvelabs._times import later, now
+from connector.sandbox._twelvelabs._vectors import made_again
+from connector.sandbox._vectors import RawVector, raw_json, raw_value
+
+__all__ = ["TwelveLabsEditor"]
+
+
+class TwelveLabsEditor:
+    """Reads and changes the account. Safe from any thread; a change is visible from the next request on.
+
+    An asset is here always an indexed asset, under the `_id` that it has in its index. Every change also moves its
+    `updated_at`, unless `touch=False`. What names something that does not exist raises `KeyError`. Where a raw value is
+    taken, `bytes` are served as they are, valid JSON or not, and anything else is served as its JSON.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def index_ids(self) -> list[str]:
+        """The ids of all indexes."""
+        with self._account.lock:
+            return list(self._account.indexes)
+
+    def index_id(self, name: str) -> str:
+        """The id of the first index with this name."""
+        with self._account.lock:
+            found = [one.index_id for one in self._account.indexes.values() if one.name == name]
+        if not found:
+            raise KeyError(name)
+        return found[0]
+
+    def asset_ids(self, index_id: str | None = None, *, status: str | None = None) -> list[str]:
+        """The ids of all assets, or of one index's, or of those with a status such as ``ready``."""
+        with self._account.lock:
+            account = self._account
+            assets = account.indexed_assets if index_id is None else account.indexes[index_id].assets
+            return [one.indexed_asset_id for one in assets.values() if status in {None, one.status}]
+
+    def asset(self, asset_id: str) -> dict[str, Any]:
+        """What is known of an asset, vectors apart; its times are aware datetimes."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            names = ("index_id", "asset_id", "status", "created_at", "updated_at", "indexed_at")
+            known = {name: getattr(asset, name) for name in names}
+            return {**known, **asset.system_metadata, "user_metadata": dict(asset.user_metadata)}
+
+    def segments(self, asset_id: str) -> list[dict[str, Any]]:
+        """Its segments: `start`, `end`, `option` and `vector`, the latter None when a raw value is served."""
+        with self._account.lock:
+            segments = self._account.indexed_assets[asset_id].segments
+            return [
+                {"start": one.start, "end": one.end, "option": one.option, "vector": one.vector.dense()}
+                for one in segments
+            ]
+
+    def vectors(self, asset_id: str) -> list[DenseVector | None]:
+        """The vectors of its segments alone."""
+        return [one["vector"] for one in self.segments(asset_id)]
+
+    def put_index(
+        self,
+        name: str,
+        index_id: str | None = None,
+        *,
+        model_name: str = "marengo3.0",
+        options: Sequence[str] = ("visual", "audio"),
+        dimension: int = 512,
+    ) -> str:
+        """Add an empty index, or replace the one with the same id; returns its id."""
+        with self._account.lock:
+            index_id = index_id or object_id("index", name)
+            made = now()
+            self._account.add_index(Index(index_id, name, model_name, tuple(options), dimension, made, made))
+            return index_id
+
+    def remove_index(self, index_id: str) -> None:
+        """Delete an index with what it holds."""
+        with self._account.lock:
+            if not self._account.remove_index(index_id):
+                raise KeyError(index_id)
+
+    def put_asset(self, index_id: str, asset: Mapping[str, Any]) -> str:
+        """Add an asset, or replace the one with the same id; returns its id.
+
+        All of `asset` may be left out: `asset_id` (its id in the index), `upload_id`, `filename`, `status`, `duration`,
+        `user_metadata`, `segments` and `transcription`. A segment has `start`, `end` and `option`, and either a `text`
+        to make its vector from or a raw `float`; an entry of the transcription has `start`, `end` and `value`.
+        """
+        with self._account.lock:
+            index = self._account.indexes[index_id]
+            stored = given_asset(index, asset, len(self._account.indexed_assets))
+            known = self._account.indexed_assets.get(stored.indexed_asset_id)
+            if known is not None:
+                stored.created_at, stored.updated_at = known.created_at, later(known.updated_at)
+            self._account.add(stored)
+            self._account.uploads.setdefault(stored.asset_id, given_upload(stored))
+            return stored.indexed_asset_id
+
+    def remove_asset(self, asset_id: str) -> None:
+        """Take an asset out of its index."""
+        with self._account.lock:
+            if not self._account.remove(asset_id):
+                raise KeyError(asset_id)
+
+    def edit_metadata(self, asset_id: str, metadata: Mapping[str, Any], *, touch: bool = True) -> None:
+        """Set some metadata; what is not named stays, and what is None goes."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            asset.edit_metadata(metadata)
+            self._changed(asset, touch)
+
+    def set_status(self, asset_id: str, status: str) -> None:
+        """Move an asset into a state, known or not."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            asset.upcoming = ()
+            asset.set_status(status, later(asset.updated_at))
+
+    def set_upload_status(self, upload_id: str, status: str) -> None:
+        """Move an uploaded file into a state: ``processing``, ``ready`` or ``failed``."""
+        with self._account.lock:
+            upload = self._account.uploads[upload_id]
+            upload.upcoming, upload.status = (), status
+
+    def reembed(self, thing_id: str, dimension: int | None = None, *, touch: bool = True) -> None:
+        """Give an asset, or all that an index holds, other vectors; of another dimension, if one is named."""
+        with self._account.lock:
+            index = self._account.indexes.get(thing_id)
+            assets = index.assets.values() if index else [self._account.indexed_assets[thing_id]]
+            if index is not None and dimension is not None:
+                index.dimension = dimension
+            for asset in assets:
+                size = dimension or self._account.indexes[asset.index_id].dimension
+                segments = (replace(one, vector=made_again(one.vector, size)) for one in asset.segments)
+                asset.segments = tuple(segments)
+                self._changed(asset, touch)
+
+    def put_vector(self, asset_id: str, place: int, value: Any, *, touch: bool = True) -> None:
+        """Serve a raw value as the vector of the segment at this place of `segments`."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            segments = list(asset.segments)
+            segments[place] = replace(segments[place], vector=RawVector(raw_json(value)))
+            asset.segments = tuple(segments)
+            self._changed(asset, touch)
+
+    def put_field(self, asset_id: str, field: str, value: Any, *, touch: bool = True) -> None:
+        """Serve a raw value as this field of an asset, whatever else is known of it."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            asset.fields[field] = raw_value(value)
+            self._changed(asset, touch)
+
+    def _changed(self, asset: IndexedAsset, touch: bool) -> None:
+        self._account.revise(asset)
+        if touch:
+            asset.updated_at = later(asset.updated_at)
