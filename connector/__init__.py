@@ -39,7 +39,7 @@ from connector._errors import (
 )
 from connector._json import canonical_json, parse_json
 from connector._listed import list_collections
-from connector._mapping import ColumnMapping, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
+from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
 from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan, ReadEstimate, WriteEstimate
 from connector._planned import Averages, CountedReads, Plannable, Planned, PlannedIndex
@@ -57,11 +57,12 @@ from connector._records import (
     Vector,
 )
 from connector._registry import destination_settings, source_settings
+from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated, related_counts
 from connector._seen import SeenIds
 from connector._settings import BatchLimits, DeleteGuard, DestinationSettings, SourceSettings, SyncSettings
 from connector._settings_base import Settings
 from connector._source import Source, Usage
-from connector._summary import CollectionSummary, DestinationSummary, Summary
+from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from connector._vectors import vector_bytes, vector_hash
 from connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
 from connector._verify_report import CollectionReport, Finding, Verification
@@ -79,6 +80,7 @@ __all__ = [
     "CollectionReport",
     "CollectionSummary",
     "ColumnMapping",
+    "ColumnType",
     "ConfigurationError",
     "CountedReads",
     "Counts",
@@ -123,6 +125,10 @@ __all__ = [
     "Reason",
     "RecordHashes",
     "Rejected",
+    "RelatedRow",
+    "RelatedSummary",
+    "RelatedTable",
+    "RelatedTables",
     "RetryableError",
     "SchemaMapping",
     "SearchAnswer",
@@ -138,6 +144,7 @@ __all__ = [
     "Storage",
     "StoredAssets",
     "StoredDigest",
+    "StoresRelated",
     "Summary",
     "SyncSettings",
     "TableStatus",
@@ -158,6 +165,7 @@ __all__ = [
     "parse_settings",
     "plan",
     "refill",
+    "related_counts",
     "resolve",
     "resolve_part",
     "run_plan",

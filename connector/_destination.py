@@ -251,7 +251,7 @@ class TableStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a destination holds now."""
+    """What a destination holds now. `related` counts the rows of each table of metadata beside the assets."""
 
     destination: str
     location: str
@@ -259,6 +259,7 @@ class Status:
     tables: Sequence[TableStatus]
     quarantined: int
     last_change: datetime | None = None
+    related: Mapping[str, int] = field(default_factory=dict)
 
 
 class Destination(Protocol):

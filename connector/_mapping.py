@@ -13,12 +13,15 @@ from connector._records import MODALITIES, Modality
 from connector._settings_base import Settings
 
 __all__ = [
+    "SYSTEM_COLUMNS",
     "ColumnMapping",
     "ColumnType",
+    "Identifier",
     "Metric",
     "ModalityMapping",
     "SchemaMapping",
     "Storage",
+    "TableName",
     "VectorMapping",
 ]
 
@@ -31,10 +34,12 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,54}$"
 TableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=40)]
 FieldPath = Annotated[str, StringConstraints(pattern=r"^[^.]+(\.[^.]+)*$", max_length=500)]
 
-RESERVED_COLUMNS: Final = frozenset(
-    {"feature_id", "asset_id", "collection", "metadata", "extra", "row_hash", "embedding", "distance"}
-    | {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}  # Postgres has these in every table
-)
+SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+"""Postgres has these in every table."""
+
+RESERVED_COLUMNS: Final = SYSTEM_COLUMNS | {
+    *("feature_id", "asset_id", "collection", "metadata", "extra", "row_hash", "embedding", "distance"),
+}
 
 
 class ColumnMapping(Settings):
@@ -123,6 +128,10 @@ class SchemaMapping(Settings):
         if clash := next((table for table in tables if tables.count(table) > 1), None):
             raise ValueError(f"two tables would be called {clash}: choose another `table` for one of them")
         return self
+
+    def tables(self) -> dict[str, Modality]:
+        """The modality whose rows are in each table."""
+        return {self.table(modality): modality for modality in MODALITIES}
 
     def modality(self, modality: Modality) -> ModalityMapping:
         """What the user said about this modality."""

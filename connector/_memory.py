@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
 from connector._destination import (
     Applied,
     Batch,
+    Counts,
     Delivery,
     IndexBuild,
     Known,
@@ -30,6 +32,7 @@ from connector._errors import DestinationError, LockedError
 from connector._mapping import SchemaMapping
 from connector._planned import Averages, Planned
 from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
+from connector._related import RelatedRow, RelatedTable, related_counts
 from connector._source import Usage
 from connector._vectors import vector_bytes
 from connector._verify import Discrepancy, Distrusted, StoredDigest
@@ -39,11 +42,13 @@ __all__ = ["MemoryDestination", "MemorySource"]
 
 
 class MemorySource:
-    """Serves assets from a dictionary per collection; `states` names the assets that are not ready."""
+    """Serves assets from a dictionary per collection; `states` names the assets that are not ready, and `related` holds
+    tables of metadata with their rows, by name."""
 
     def __init__(self, assets: Mapping[str, Iterable[Asset]]) -> None:
         self.assets = {name: {asset.asset_id: asset for asset in each} for name, each in assets.items()}
         self.states: dict[str, AssetState] = {}
+        self.related: dict[str, tuple[RelatedTable, list[Mapping[str, Any]]]] = {}
         self._usage = Usage()
 
     @property
@@ -68,6 +73,17 @@ class MemorySource:
             if asset := self.assets[collection].get(listing.asset_id):
                 yield asset
 
+    @property
+    def related_tables(self) -> Sequence[RelatedTable]:
+        """Those of `related`."""
+        return [table for table, _ in self.related.values()]
+
+    async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
+        """The rows as they are when it begins."""
+        self._usage.requests += 1
+        for row in list(self.related[table.name][1]):
+            yield row
+
     def requests_to_read(self, assets: int, features: int) -> int:  # noqa: ARG002
         """One for each asset."""
         return assets
@@ -86,6 +102,7 @@ class MemoryDestination:
         self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
+        self.related: defaultdict[str, dict[str, RelatedRow]] = defaultdict(dict)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._written_at: dict[tuple[str, Rejected], datetime] = {}
 
@@ -197,6 +214,17 @@ class MemoryDestination:
         """Have these assets read again: they are replaced as wholes anyway."""
         self._distrusted.add(collection, discrepancies)
 
+    def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
+        """Of the rows that it was given."""
+        return {key: row.row_hash for key, row in self.related[table.name].items()}
+
+    def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
+        """Keep these rows, and unless they are `complete` those that were there."""
+        counts = related_counts(self.related_hashes(table), rows, complete=complete)
+        kept = {} if complete else self.related[table.name]
+        self.related[table.name] = {**kept, **{row.key: row for row in rows}}
+        return counts
+
     def stored_collections(self) -> Sequence[str]:
         """Those with an asset in the ledger, sorted."""
         return sorted(collection for collection, ledger in self.ledger.items() if ledger)
@@ -210,13 +238,15 @@ class MemoryDestination:
 
     def planned(self, mapping: SchemaMapping) -> Planned:  # noqa: ARG002
         """Nothing has to be made for any mapping."""
-        return Planned(self.known, self.asset_ids, averages=_averages(self.assets))
+        return Planned(self.known, self.asset_ids, related_hashes=self.related_hashes, averages=_averages(self.assets))
 
     def status(self) -> Status:
         """Counted now."""
         assets = {collection: len(held) for collection, held in self.assets.items()}
         quarantined = sum(map(len, self.quarantine.values()))
-        return Status(self.name, "memory", assets, [self._table(modality) for modality in MODALITIES], quarantined)
+        tables = [self._table(modality) for modality in MODALITIES]
+        related = {name: len(rows) for name, rows in self.related.items()}
+        return Status(self.name, "memory", assets, tables, quarantined, related=related)
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         """By cosine distance to every dense vector of the name; filters compare columns for equality."""

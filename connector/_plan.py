@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from connector._planned import PlannedIndex
+from connector._summary import RelatedSummary
 
 __all__ = ["CollectionPlan", "DeletePlan", "DestinationPlan", "Plan", "ReadEstimate", "WriteEstimate"]
 
@@ -94,19 +95,24 @@ class DestinationPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a sync would do. `exit_code` is 0, 1 when something could not be asked, 4 when the guard would refuse."""
+    """What a sync would do; of tables of metadata (`related`), what its summary would say.
+
+    `exit_code` is 0, 1 when something could not be asked, 4 when the guard would refuse.
+    """
 
     sync: str
     collections: Mapping[str, CollectionPlan]
     destinations: Mapping[str, DestinationPlan]
     reads: ReadEstimate
+    related: Mapping[str, RelatedSummary] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
         """What the plan amounts to."""
-        if any(each.error for each in self.collections.values()) or any(e.error for e in self.destinations.values()):
+        read: list[CollectionPlan | RelatedSummary] = [*self.collections.values(), *self.related.values()]
+        if any(each.error for each in read) or any(each.error for each in self.destinations.values()):
             return 1
-        return 4 if any(each.refused for each in self.collections.values()) else 0
+        return 4 if any(each.refused for each in read) else 0
 
     def to_dict(self) -> Mapping[str, Any]:
         """Plain JSON values. Keys are only ever added.
@@ -118,6 +124,7 @@ class Plan:
             collections   per id: listed, unchanged, to_pull, new, changed, pending {count, first},
                           failed {count, first}, complete, refused, deletes {destination: {held, missing, refusal}},
                           note, error
+            related       per table of metadata: what a sync's summary would say of it
             destinations  per name: new, changed, unchanged, deleted, writes {features, rows, bytes}, statements,
                           indexes [{table, index, method, rows, graph_bytes, memory_bytes}], notes, error
         """
@@ -126,6 +133,7 @@ class Plan:
             "exit_code": self.exit_code,
             "reads": asdict(self.reads),
             "collections": {name: _collection(each) for name, each in self.collections.items()},
+            "related": {name: table.to_dict() for name, table in self.related.items()},
             "destinations": {name: asdict(each) for name, each in self.destinations.items()},
         }
 

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from connector._destination import Known
 from connector._mapping import SchemaMapping
+from connector._related import RelatedTable
 
 __all__ = ["Averages", "CountedReads", "Plannable", "Planned", "PlannedIndex"]
 
@@ -44,7 +45,8 @@ class Planned:
     `statements` are those that `prepare` would make or change something with, in order; `notes` tell in words what
     else a sync would do here, and what cannot be known before. `known` and `asset_ids` answer as the destination's
     methods of that name would after `prepare`: empty before the first sync. Of an asset that is there but would be read
-    again in any case, `known` gives an empty fingerprint. `averages` are None when nothing is stored.
+    again in any case, `known` gives an empty fingerprint. `related_hashes` is for destinations that are
+    `StoresRelated`. `averages` are None when nothing is stored.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -52,6 +54,7 @@ class Planned:
     statements: Sequence[str] = ()
     indexes: Sequence[PlannedIndex] = ()
     notes: Sequence[str] = ()
+    related_hashes: Callable[[RelatedTable], Mapping[str, bytes]] = lambda _: {}
     averages: Averages | None = None
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from connector._destination import Applied, Delivery, IndexBuild
+from connector._destination import Applied, Counts, Delivery, IndexBuild
 from connector._errors import LimitReachedError
 from connector._source import Usage
 
-__all__ = ["CollectionSummary", "DestinationSummary", "Summary"]
+__all__ = ["CollectionSummary", "DestinationSummary", "RelatedSummary", "Summary"]
 
 
 @dataclass(slots=True)
@@ -80,6 +80,34 @@ class DestinationSummary:
 
 
 @dataclass(slots=True)
+class RelatedSummary:
+    """One table of metadata beside the assets: how many rows the source `listed`, and what changed per destination.
+
+    `complete` says that the list ended as it should and every row could be used: only then are rows deleted. `refused`
+    and `note` tell that it was empty and therefore not believed. With an `error`, rows may be as they were before.
+    """
+
+    listed: int = 0
+    complete: bool = False
+    refused: bool = False
+    note: str | None = None
+    error: str | None = None
+    destinations: dict[str, Counts] = field(default_factory=dict)
+
+    def refuse(self, why: str) -> None:
+        """Say that the guard kept the rows."""
+        self.refused, self.note = True, why
+
+    def fail(self, error: str) -> None:
+        """Add an error to what is told already."""
+        self.error = "; ".join(filter(None, (self.error, error)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "destinations": {name: asdict(each) for name, each in self.destinations.items()}}
+
+
+@dataclass(slots=True)
 class Summary:
     """One run, whole. `exit_code` is 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached.
 
@@ -93,6 +121,7 @@ class Summary:
     seconds: float = 0.0
     exit_code: int = 0
     limit: LimitReachedError | None = None
+    related: dict[str, RelatedSummary] = field(default_factory=dict)
 
     def to_dict(self) -> Mapping[str, Any]:
         """Plain JSON values, for ``--json`` and for Dagster metadata. Keys are only ever added.
@@ -109,6 +138,7 @@ class Summary:
                           rejected [{asset_id, feature_id, modality, reason, detail}] (this run's first 100),
                           replaced_nul, error,
                           delivery {requests, retries, bytes, write_units, places [{place, written, visible}]}
+            related       per table of metadata: listed, complete, refused, note, error, destinations {name: <counts>}
             notes         every note and error, one text each
 
         ``<counts>`` is ``{inserted, updated, unchanged, deleted, quarantined}``. Vectors of assets that were not read
@@ -121,12 +151,14 @@ class Summary:
             "source": {**asdict(self.usage), **_limit(self.limit)},
             "collections": {name: collection.to_dict() for name, collection in self.collections.items()},
             "destinations": {name: destination.to_dict() for name, destination in self.destinations.items()},
+            "related": {name: table.to_dict() for name, table in self.related.items()},
             "notes": [*self._notes()],
         }
 
     def _notes(self) -> Iterator[str]:
-        for name, collection in self.collections.items():
-            yield from (f"{name}: {told}" for told in (collection.note, collection.error) if told)
+        read: dict[str, CollectionSummary | RelatedSummary] = {**self.collections, **self.related}
+        for name, seen in read.items():
+            yield from (f"{name}: {told}" for told in (seen.note, seen.error) if told)
         for name, destination in self.destinations.items():
             if destination.error:
                 yield f"{name}: {destination.error}"

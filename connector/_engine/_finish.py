@@ -11,7 +11,7 @@ from typing import Final
 from connector._destination import Delivery, Visibility
 from connector._engine._lane import Lane
 from connector._errors import DestinationError
-from connector._summary import Summary
+from connector._summary import CollectionSummary, RelatedSummary, Summary
 
 __all__ = ["exit_code", "finish", "raise_when_all_failed"]
 
@@ -45,14 +45,14 @@ def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
 
 def exit_code(summary: Summary) -> int:
     """What the summary amounts to: 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached."""
-    destinations, collections = summary.destinations.values(), summary.collections.values()
-    if any(each.error for each in destinations) or any(each.error for each in collections):
+    read: list[CollectionSummary | RelatedSummary] = [*summary.collections.values(), *summary.related.values()]
+    if any(each.error for each in summary.destinations.values()) or any(each.error for each in read):
         return 1
     if summary.limit:
         return summary.limit.exit_code
-    if any(each.refused for each in collections):
+    if any(each.refused for each in read):
         return 4
-    return 3 if any(each.quarantined for each in destinations) else 0
+    return 3 if any(each.quarantined for each in summary.destinations.values()) else 0
 
 
 async def _deliver(lane: Lane, wait: float) -> None:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from connector._errors import GuardRefusedError
 from connector._settings import DeleteGuard
 
-__all__ = ["check_deletes", "refusal"]
+__all__ = ["check_deletes", "refusal", "refusal_to_empty"]
 
 
 def check_deletes(guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source") -> None:
@@ -34,6 +34,16 @@ def refusal(guard: DeleteGuard, held: int, missing: int, listed: int, lister: st
     return (
         f"{seen}, so {missing} of {held} assets would go, and at most {allowed}. "
         f"If they are really gone, allow it once with --allow-deletes {share:g}, or set deletes.max_share."
+    )
+
+
+def refusal_to_empty(guard: DeleteGuard, held: int) -> str | None:
+    """Why a table of `held` rows would not be emptied because the source lists none, and what allows it; else None."""
+    if not held or guard.max_share == 1:
+        return None
+    return (
+        f"the source listed no row at all, so all {held} would go. "
+        "If they are really gone, allow it once with --allow-deletes 1, or set deletes.max_share."
     )
 
 

@@ -72,6 +72,10 @@ class Lane:
         """
         return await self._attempt(work) if self.alive else None
 
+    async def ask(self, work: Callable[[], T]) -> T:
+        """The answer of `work`, as `Worker.run` gets it. What that raises is no failure of the destination."""
+        return await self._worker.run(work)
+
     async def release(self, work: Callable[[], object]) -> None:
         """Call what has to be called even after a failure."""
         await self._attempt(work)

@@ -9,9 +9,9 @@ from os import environ as process_environ
 
 from connector._config import resolve
 from connector._destination import Destination
-from connector._engine._guard import refusal
+from connector._engine._guard import refusal, refusal_to_empty
 from connector._engine._opening import open_destinations, open_source
-from connector._engine._plan_dry import DryDestination, DrySource, PlannableDestination
+from connector._engine._plan_dry import DryDestination, DrySource, PlannableDestination, dry_destination
 from connector._engine._plan_estimates import Rate, estimate_reads, estimate_writes, sum_up
 from connector._engine._progress import ProgressCallback
 from connector._engine._run import sync
@@ -21,7 +21,7 @@ from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan
 from connector._planned import Plannable
 from connector._settings import DeleteGuard, SyncSettings
 from connector._source import Source
-from connector._summary import CollectionSummary, DestinationSummary, Summary
+from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 
 __all__ = ["plan", "run_plan"]
 
@@ -42,7 +42,7 @@ async def plan(
     A collection or destination that cannot be asked is named in the plan while others can. Raises what `sync` would
     raise, and `ConfigurationError` for a destination that cannot be planned for.
     """
-    dry = [DryDestination(_plannable(destination)) for destination in destinations]
+    dry = [dry_destination(_plannable(destination)) for destination in destinations]
     reader = DrySource(source, dry)
     summary = await sync(
         reader,
@@ -118,7 +118,7 @@ class _Plans:
         averages = [each.planned.averages for each in self.destinations]
         reads = sum_up(map(self.source.reads, collections))
         estimate = estimate_reads(self.source, self.summary.usage, reads, averages, rate)
-        return Plan(self.summary.sync, collections, destinations, estimate)
+        return Plan(self.summary.sync, collections, destinations, estimate, self._related())
 
     def _collection(self, name: str, seen: CollectionSummary) -> CollectionPlan:
         reads = self.source.reads(name)
@@ -142,6 +142,14 @@ class _Plans:
         book = destination.book(name)
         missing = len(book.gone)
         return DeletePlan(book.held, missing, refusal(self.guard, book.held, missing, seen.listed))
+
+    def _related(self) -> Mapping[str, RelatedSummary]:
+        """As the dry sync tells, and refused where the guard would not let a table be emptied."""
+        for told in self.summary.related.values():
+            for name, counts in told.destinations.items() if told.complete and not told.listed else ():
+                if why := refusal_to_empty(self.guard, counts.deleted):
+                    told.refuse(f"{name}: nothing would be deleted: {why}")
+        return self.summary.related
 
     def _destination(
         self, destination: DryDestination, told: DestinationSummary, collections: Mapping[str, CollectionPlan]

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from connector._closing import closing
 from connector._destination import (
     Applied,
     Batch,
+    Counts,
     Delivery,
     Destination,
     IndexBuild,
@@ -25,10 +26,13 @@ from connector._engine._checks import safe_id
 from connector._mapping import SchemaMapping
 from connector._planned import CountedReads, Plannable, Planned
 from connector._records import Asset, Listing
+from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated, related_counts
 from connector._seen import SeenIds
 from connector._source import Source, Usage
 
-__all__ = ["Book", "DryDestination", "DrySource", "PlannableDestination", "Reads"]
+__all__ = ["Book", "DryDestination", "DrySource", "PlannableDestination", "Reads", "dry_destination"]
+
+T = TypeVar("T")
 
 LOOKED_UP_AT_ONCE: Final = 5_000
 
@@ -144,6 +148,23 @@ class DryDestination:
         """The destination stays open."""
 
 
+class DryRelatedDestination(DryDestination):
+    """One that would also be given tables of metadata."""
+
+    def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
+        """Of the rows that it has."""
+        return self.planned.related_hashes(table)
+
+    def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
+        """Count what would change."""
+        return related_counts(self.related_hashes(table), rows, complete=complete)
+
+
+def dry_destination(inner: PlannableDestination) -> DryDestination:
+    """One that stores what the real one stores."""
+    return DryRelatedDestination(inner) if isinstance(inner, StoresRelated) else DryDestination(inner)
+
+
 class DrySource:
     """Lists as the source does. Of assets that a sync would read, it gives back little more than the id."""
 
@@ -176,13 +197,9 @@ class DrySource:
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """The source's own listing; how long it takes is noted."""
-        started = time.monotonic()
-        async with closing(self._inner.scan(collection)) as listed:
+        async with closing(self._timed(self._inner.scan(collection))) as listed:
             async for listing in listed:
-                self.listing_seconds += time.monotonic() - started
                 yield listing
-                started = time.monotonic()
-        self.listing_seconds += time.monotonic() - started
 
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset]:
         """Count what would be read. Nothing is read ahead, so a listing is always of the page that was looked up."""
@@ -190,8 +207,29 @@ class DrySource:
             self._note(self.reads(collection), listing.asset_id)
             yield Asset(listing.asset_id, listing.fingerprint)
 
+    @property
+    def related_tables(self) -> Sequence[RelatedTable]:
+        """The source's own."""
+        return self._inner.related_tables if isinstance(self._inner, RelatedTables) else ()
+
+    async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
+        """The source's own; how long it takes is noted as listing."""
+        if isinstance(self._inner, RelatedTables):
+            async with closing(self._timed(self._inner.related_rows(table))) as listed:
+                async for row in listed:
+                    yield row
+
     async def aclose(self) -> None:
         """The source stays open."""
+
+    async def _timed(self, listed: AsyncIterator[T]) -> AsyncIterator[T]:
+        started = time.monotonic()
+        async with closing(listed) as each:
+            async for one in each:
+                self.listing_seconds += time.monotonic() - started
+                yield one
+                started = time.monotonic()
+        self.listing_seconds += time.monotonic() - started
 
     def _note(self, reads: Reads, asset_id: str) -> None:
         had = [_features_of(each.page[asset_id]) for each in self._destinations if asset_id in each.page]

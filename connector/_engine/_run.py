@@ -20,6 +20,7 @@ from connector._engine._load import Loader
 from connector._engine._locking import LOCK_WAIT
 from connector._engine._opening import open_destinations, open_source
 from connector._engine._progress import ProgressCallback
+from connector._engine._related import check_related_names, sync_related
 from connector._errors import (
     ConfigurationError,
     CredentialsError,
@@ -54,6 +55,7 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     progress: ProgressCallback | None = None,
     wait_visible: float = 0,
     lock_wait: float = LOCK_WAIT,
+    related: bool | None = None,
 ) -> Summary:
     """Make every destination hold what the source holds of these collections (None: all of the source's).
 
@@ -63,6 +65,9 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
 
     While a collection is synced, other syncs are kept out of it where the destination is `Lockable`; a destination
     that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
+
+    Tables of metadata that the source has beside its assets are read after the collections, if `related`; None: in a
+    run of all collections. Where that fails, its part of the summary says so.
 
     In the end it waits up to `wait_visible` seconds for queries to see what was written; a destination where they
     don't is named in the summary.
@@ -76,6 +81,7 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     started, before = time.monotonic(), asdict(source.usage)
     if clash := _repeated([destination.name for destination in destinations]):
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
+    check_related_names(source, mapping or SchemaMapping())
     loader = Loader(mapping or SchemaMapping(), modalities)
     lanes = [Lane(destination, modalities, batch or BatchLimits()) for destination in destinations]
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
@@ -83,6 +89,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
         await _prepare(lanes, mapping or SchemaMapping())
         job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait)
         await _run_collections(job, await source.collections() if collections is None else collections, summary)
+        if collections is None if related is None else related:
+            await sync_related(source, lanes, job.guard, summary.related)
         await asyncio.gather(*(finish(lane, list(summary.collections), wait_visible) for lane in lanes))
         raise_when_all_failed(lanes)
     finally:

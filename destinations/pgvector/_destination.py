@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from connector import (
     Applied,
     Batch,
+    Counts,
     Delivery,
     DestinationError,
     Discrepancy,
@@ -23,6 +24,8 @@ from connector import (
     Planned,
     Reason,
     Rejected,
+    RelatedRow,
+    RelatedTable,
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
@@ -45,6 +48,7 @@ from ._bisect import write_around
 from ._database import VectorDatabase
 from ._indexes import build_due_indexes
 from ._planned import SchemaOutlook, nothing_yet
+from ._related import held_hashes, replace_rows
 from ._rows import batch_rows, first_layouts
 from ._search import search
 from ._status import read_status
@@ -58,7 +62,7 @@ __all__ = ["PgvectorDestination"]
 
 class PgvectorDestination:
     """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
-    `connector.StoredAssets`, `Quarantined`, `Lockable`, `Plannable` and `Verifiable`.
+    `connector.StoredAssets`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated` and `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -178,6 +182,18 @@ class PgvectorDestination:
         place = ("pgvector", self._schema_name, collection)
         with self._server.translated(), collection_lock(self._server.database, place, wait):
             yield
+
+    def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
+        """The hashes beside the rows."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return held_hashes(connection, schema.tables, table)
+
+    def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
+        """Bring a table of metadata up to date in one transaction."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return replace_rows(connection, schema, table, rows, complete=complete)
 
     def stored_collections(self) -> Sequence[str]:
         """The collections that the schema holds assets of."""

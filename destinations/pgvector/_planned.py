@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, inspect
 
-from connector import MODALITIES, Known, Modality, Planned, SchemaMapping
+from connector import MODALITIES, Known, Modality, Planned, RelatedTable, SchemaMapping
 
 from .._postgres import PostgresServer, held_asset_ids, known_assets, looking
 from ._catalogue import Catalogue, VectorEntry, read_catalogue
@@ -16,6 +16,7 @@ from ._database import VectorDatabase
 from ._planned_averages import read_averages
 from ._planned_ddl import first_statements, planned_statements
 from ._planned_indexes import is_index_due, planned_index
+from ._related import held_hashes
 from ._tables import SyncSchema
 
 __all__ = ["SchemaOutlook", "nothing_yet"]
@@ -45,6 +46,7 @@ class SchemaOutlook:
                 statements=planned_statements(connection, schema),
                 indexes=[planned_index(connection, schema, entry, self._memory_limit_mb) for entry in due],
                 notes=[*self._changes(connection), *_unmade(schema.mapping, schema.catalogue)],
+                related_hashes=self.related_hashes,
                 averages=read_averages(connection, schema) if self._has_ledger else None,
             )
 
@@ -66,6 +68,11 @@ class SchemaOutlook:
         with self._looking() as connection:
             if self._has_ledger:
                 yield from held_asset_ids(connection, (tables.ledger, tables.quarantine), collection)
+
+    def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
+        """By key, the hash of each row of a table of metadata."""
+        with self._looking() as connection:
+            return held_hashes(connection, self._schema.tables, table)
 
     def _read(self, connection: Connection) -> None:
         tables, name = self._schema.tables, self._schema.name

@@ -26,17 +26,25 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from connector import ColumnMapping, Modality
+from connector import ColumnMapping, ColumnType, Modality
 
 from .._postgres import ID, ledger_table, quarantine_table
 from ._storage import VectorLayout
 
-__all__ = ["FIXED_FEATURE_COLUMNS", "KEY_COLUMNS", "SyncTables", "feature_table", "vector_table"]
+__all__ = [
+    "FIXED_FEATURE_COLUMNS",
+    "KEY_COLUMNS",
+    "SyncTables",
+    "column_type",
+    "feature_table",
+    "vector_table",
+    "when_written",
+]
 
 KEY_COLUMNS: Final = ("collection", "asset_id", "feature_id")
 FIXED_FEATURE_COLUMNS: Final = (*KEY_COLUMNS, "metadata", "extra", "row_hash")
 
-_COLUMN_TYPES: Final[Mapping[str, TypeEngine[Any]]] = {
+_COLUMN_TYPES: Final[Mapping[ColumnType, TypeEngine[Any]]] = {
     "text": Text(),
     "integer": Integer(),
     "bigint": BigInteger(),
@@ -67,6 +75,7 @@ class SyncTables:
         self.modalities = _modalities(self.metadata)
         self.vectors = _vectors(self.metadata)
         self.quarantine = quarantine_table("_sync_quarantine", self.metadata)
+        self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
 
     def has_set_aside(self, modalities: Collection[Modality]) -> ColumnElement[bool]:
         """Of a ledger's row: the asset has features of these modalities in quarantine."""
@@ -76,6 +85,16 @@ class SyncTables:
             quarantine.c.asset_id == ledger.c.asset_id,
             quarantine.c.modality.in_([modality.value for modality in modalities]),
         )
+
+
+def column_type(kind: ColumnType) -> TypeEngine[Any]:
+    """What a column of the mapping's types is in Postgres."""
+    return _COLUMN_TYPES[kind]
+
+
+def when_written() -> Column[Any]:
+    """The column that tells when a row was last written."""
+    return Column("synced_at", DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
 def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) -> Table:
@@ -123,7 +142,7 @@ def _assets(metadata: MetaData) -> Table:
         Column("metadata", JSONB, nullable=False),
         Column("extra", JSONB, nullable=False),
         Column("row_hash", LargeBinary, nullable=False),
-        Column("synced_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        when_written(),
         PrimaryKeyConstraint("collection", "asset_id"),
     )
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, func, select
 from connector import MODALITIES, Status, TableStatus
 
 from .._postgres import count_rejected
+from ._related import count_related
 from ._tables import SyncSchema
 
 __all__ = ["read_status"]
@@ -36,6 +37,7 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
         assets=_per_collection(connection, schema.tables.assets),
         tables=tables,
         quarantined=count_rejected(connection, schema.tables.quarantine),
+        related=count_related(connection, schema.tables),
         last_change=_last_change(connection, schema.tables.ledger),
     )
 

@@ -1,0 +1,143 @@
+"""The tables of metadata beside the assets: read whole, and replaced where they differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from connector._closing import closing
+from connector._engine._checks import check_id
+from connector._engine._clean import clean
+from connector._engine._columns import coerce, short
+from connector._engine._guard import refusal_to_empty
+from connector._engine._lane import Lane
+from connector._engine._rows import hash_row
+from connector._errors import (
+    ConfigurationError,
+    GuardRefusedError,
+    IncompleteScanError,
+    QuarantineError,
+    SourceError,
+    VectorferryError,
+)
+from connector._mapping import SchemaMapping
+from connector._records import Reason
+from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated
+from connector._settings import DeleteGuard
+from connector._source import Source
+from connector._summary import RelatedSummary
+
+__all__ = ["check_related_names", "load_row", "sync_related"]
+
+MOST_ROWS: Final = 100_000  # they are in memory all at once
+
+
+def check_related_names(source: Source, mapping: SchemaMapping) -> None:
+    """Raise `ConfigurationError` when the mapping wants a table for a modality that the source has a use for."""
+    taken = mapping.tables()
+    for table in source.related_tables if isinstance(source, RelatedTables) else ():
+        if table.name in taken:
+            raise ConfigurationError(
+                f"modalities.{taken[table.name]}.table: {table.name} is a table that the source brings along; "
+                "choose another name"
+            )
+
+
+async def sync_related(
+    source: Source, lanes: Sequence[Lane], guard: DeleteGuard, summaries: dict[str, RelatedSummary]
+) -> None:
+    """Make the destinations that store such tables hold what the source has in them.
+
+    One that fails is named in its summary and stays as it was, and the others go on.
+    """
+    takers = {lane: lane.destination for lane in lanes if lane.alive and isinstance(lane.destination, StoresRelated)}
+    if not takers or not isinstance(source, RelatedTables):
+        return
+    for table in source.related_tables:
+        replacing = _Replacing(table, takers, guard)
+        summaries[table.name] = replacing.summary
+        try:
+            await replacing.replace(source.related_rows(table))
+        except GuardRefusedError as error:
+            replacing.summary.refuse(str(error))
+        except VectorferryError as error:
+            replacing.summary.fail(str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacing:
+    """One table on its way to the destinations that take it."""
+
+    table: RelatedTable
+    takers: Mapping[Lane, StoresRelated]
+    guard: DeleteGuard
+    summary: RelatedSummary = field(default_factory=RelatedSummary)
+
+    async def replace(self, listed: AsyncIterator[Mapping[str, Any]]) -> None:
+        """Read all rows, then write. Rows that are gone go only after a complete list without a bad row in it.
+
+        Raises what the source raises, and `GuardRefusedError` before anything is written.
+        """
+        rows = await self._read(listed)
+        self.summary.listed = len(rows)
+        if self.summary.complete and not rows:
+            await self._check_empty()
+        await asyncio.gather(*(self._write(lane, list(rows.values())) for lane in self.takers))
+
+    async def _read(self, listed: AsyncIterator[Mapping[str, Any]]) -> dict[str, RelatedRow]:
+        rows: dict[str, RelatedRow] = {}
+        bad: list[QuarantineError] = []
+        try:
+            async with closing(listed) as each:
+                async for fields in each:
+                    try:
+                        row = load_row(self.table, fields)
+                        rows.setdefault(row.key, row)
+                    except QuarantineError as error:
+                        bad.append(error)
+                    if len(rows) + len(bad) > MOST_ROWS:
+                        raise SourceError(f"the source lists more than {MOST_ROWS:,} rows")
+        except IncompleteScanError as error:
+            self.summary.fail(str(error))
+            return rows
+        if bad:
+            left_out = "1 row was" if len(bad) == 1 else f"{len(bad):,} rows were"
+            self.summary.fail(f"{left_out} left out, so no row was deleted: {bad[0]}")
+        self.summary.complete = not bad
+        return rows
+
+    async def _check_empty(self) -> None:
+        for lane, destination in self.takers.items():
+            held = await lane.ask(partial(destination.related_hashes, self.table))
+            if why := refusal_to_empty(self.guard, len(held)):
+                raise GuardRefusedError(f"{lane.name}: nothing was deleted: {why}")
+
+    async def _write(self, lane: Lane, rows: Sequence[RelatedRow]) -> None:
+        """A destination that refuses the table has not failed: its features go on."""
+        work = partial(self.takers[lane].replace_related, self.table, rows, complete=self.summary.complete)
+        try:
+            self.summary.destinations[lane.name] = await lane.ask(work)
+        except VectorferryError as error:
+            self.summary.fail(f"{lane.name}: {error}")
+
+
+def load_row(table: RelatedTable, fields: Mapping[str, Any]) -> RelatedRow:
+    """The row that a destination is given. Raises `QuarantineError` when a value does not fit its column, or the key
+    is no id."""
+    columns = {name: _value(name, fields.get(name), kind) for name, kind in table.columns.items()}
+    key = columns[table.key] or ""
+    check_id(key, table.key)
+    digest, _ = hash_row(columns, {}, {})
+    return RelatedRow(key, columns, digest)
+
+
+def _value(name: str, value: Any, kind: Any) -> Any:
+    try:
+        cleaned, _ = clean(value)
+        return coerce(cleaned, kind)
+    except (ValueError, RecursionError) as error:
+        detail = f"column {name}: {short(value)} does not fit {kind}"
+        raise QuarantineError(Reason.BAD_VALUE, detail) from error

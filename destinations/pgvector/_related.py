@@ -1,0 +1,104 @@
+"""Tables of metadata beside the assets: made when they are first given, and replaced where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Connection,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    any_,
+    delete,
+    func,
+    insert,
+    inspect,
+    literal,
+    select,
+    text,
+)
+
+from connector import ConfigurationError, Counts, RelatedRow, RelatedTable
+
+from .._postgres import ID, diff_table, lock_ddl, send
+from ._columns import add_column
+from ._schema import SyncTables, column_type, when_written
+from ._tables import SyncSchema
+
+__all__ = ["count_related", "held_hashes", "replace_rows"]
+
+
+def held_hashes(connection: Connection, tables: SyncTables, table: RelatedTable) -> Mapping[str, bytes]:
+    """By key, the hash of each row; empty when the table is not there."""
+    if table.name not in _our_names(connection, tables):
+        return {}
+    held = _table(tables.schema, table)
+    found = connection.execute(select(held.c[table.key], held.c.row_hash))
+    return {key: bytes(digest) for key, digest in found}
+
+
+def replace_rows(
+    connection: Connection, schema: SyncSchema, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool
+) -> Counts:
+    """Write what differs, in the caller's transaction, while nobody else makes or replaces tables of this schema."""
+    lock_ddl(connection, schema.name)
+    _ensure(connection, schema.tables, table)
+    wanted = {(row.key, ""): (row.row_hash, (*row.columns.values(), row.row_hash)) for row in rows}
+    held = {(key, ""): digest for key, digest in held_hashes(connection, schema.tables, table).items()}
+    diff = diff_table(wanted, held if complete else {key: held[key] for key in held.keys() & wanted.keys()})
+    target = _table(schema.name, table)
+    send(connection, target, diff)
+    if diff.delete:
+        gone = literal([key for key, _ in diff.delete], ARRAY(Text))
+        connection.execute(delete(target).where(target.c[table.key] == any_(gone)))
+    return diff.counts()
+
+
+def count_related(connection: Connection, tables: SyncTables) -> dict[str, int]:
+    """How many rows each of these tables has, as the schema knows them."""
+    counting = {
+        name: select(func.count()).select_from(Table(name, MetaData(schema=tables.schema)))
+        for name in _our_names(connection, tables)
+    }
+    return {name: connection.execute(statement).scalar_one() for name, statement in counting.items()}
+
+
+def _ensure(connection: Connection, tables: SyncTables, table: RelatedTable) -> None:
+    """Make the table, or add the columns that it lacks. Raises `ConfigurationError` when it is not ours."""
+    made = _table(tables.schema, table)
+    if table.name not in _our_names(connection, tables):
+        if inspect(connection).has_table(table.name, schema=tables.schema):
+            raise ConfigurationError(
+                f"the table {tables.schema}.{table.name} exists and was not made by Vectorferry: rename it, or sync "
+                "into another `schema`"
+            )
+        made.create(connection)
+        connection.execute(insert(tables.related).values(table_name=table.name))
+    held = {column["name"] for column in inspect(connection).get_columns(table.name, schema=tables.schema)}
+    for name in table.columns.keys() - held:
+        connection.execute(text(add_column(connection.dialect, made, name)))
+
+
+def _our_names(connection: Connection, tables: SyncTables) -> Sequence[str]:
+    """The tables that were made here, sorted; none in a schema of before there were any."""
+    known = tables.related
+    if not inspect(connection).has_table(known.name, schema=tables.schema):
+        return []
+    return connection.execute(select(known.c.table_name).order_by(known.c.table_name)).scalars().all()
+
+
+def _table(schema: str, table: RelatedTable) -> Table:
+    return Table(
+        table.name,
+        MetaData(schema=schema),
+        *(
+            Column(name, ID, primary_key=True) if name == table.key else Column(name, column_type(kind))
+            for name, kind in table.columns.items()
+        ),
+        Column("row_hash", LargeBinary, nullable=False),
+        when_written(),
+    )
