@@ -12,7 +12,7 @@ from rich.text import Text
 from connector._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from connector._planned import PlannedIndex
 from connector.cli._console import plain
-from connector.cli._summary_view import collection_warnings
+from connector.cli._summary_view import collection_warnings, related_lines, related_warnings
 from connector.cli._tables import cell, counted, make_table, megabytes
 
 __all__ = ["show_plan"]
@@ -28,6 +28,8 @@ def show_plan(plan: Plan, console: Console) -> None:
     for name, destination in plan.destinations.items():
         for line in _destination_lines(plain(name), destination):
             console.print(Text(line), soft_wrap=True)
+    for line in related_lines(plan.related):
+        console.print(Text(line), soft_wrap=True)
     for line in _warnings(plan):
         console.print(Text(line), style="yellow", soft_wrap=True)
 
@@ -113,6 +115,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
         for destination, deletes in seen.deletes.items():
             if deletes.refusal:
                 yield f"{plain(name)}: a sync would delete nothing: {plain(destination)}: {plain(deletes.refusal)}"
+    yield from related_warnings(plan.related)
     for name, each in plan.destinations.items():
         if each.error:
             yield f"{plain(name)}: failed: {plain(each.error)}"

@@ -79,6 +79,8 @@ def _table(answer: Status) -> Table:
     _add(table, "assets", answer.assets, "")
     for entry in answer.tables:
         _add(table, entry.name, entry.collections, _details(entry))
+    for name, rows in answer.related.items():
+        table.add_row(cell(plain(name)), cell(""), f"{rows:,}", cell(""))
     return table
 
 

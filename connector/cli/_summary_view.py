@@ -13,11 +13,11 @@ from connector._destination import Applied, Counts, Delivery
 from connector._plan import CollectionPlan
 from connector._records import MODALITIES
 from connector._source import Usage
-from connector._summary import CollectionSummary, DestinationSummary, Summary
+from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from connector.cli._console import plain
 from connector.cli._tables import cell, counted, make_table, megabytes
 
-__all__ = ["collection_warnings", "show_summary"]
+__all__ = ["collection_warnings", "related_lines", "related_warnings", "show_summary"]
 
 COLUMNS: Final = ("inserted", "updated", "unchanged", "deleted", "quarantined")
 WRITTEN: Final = ("inserted", "updated", "deleted")
@@ -30,6 +30,8 @@ def show_summary(summary: Summary, console: Console, *, brief: bool = False, lis
     """What was written per destination, and unless `brief` what was read and everything that needs attention."""
     for name, destination in summary.destinations.items():
         _show_destination(plain(name), destination, _when_idle(summary, listed_by), console)
+    for line in related_lines(summary.related):
+        console.print(Text(line))
     if not brief:
         for line in _collection_lines(summary.collections):
             console.print(Text(line))
@@ -123,11 +125,30 @@ def _usage_line(summary: Summary) -> str:
 def _warnings(summary: Summary) -> Iterator[str]:
     for name, seen in summary.collections.items():
         yield from collection_warnings(plain(name), seen)
+    yield from related_warnings(summary.related)
     for name, destination in summary.destinations.items():
         yield from _destination_warnings(plain(name), destination)
     if summary.limit:
         happened = plain(str(summary.limit).partition("\n")[0]).rstrip(".")
         yield f"stopped: {happened}. What was read is written; run `vectorferry sync` again after that."
+
+
+def related_lines(related: Mapping[str, RelatedSummary]) -> Iterator[str]:
+    """Of each table of metadata, what changes where; nothing of those that stay as they are."""
+    for name, seen in related.items():
+        for destination, counts in seen.destinations.items():
+            if _any(counts, WRITTEN):
+                changes = ", ".join(f"{getattr(counts, kind):,} {kind}" for kind in WRITTEN if getattr(counts, kind))
+                yield f"{plain(destination)}: {plain(name)}: {changes}"
+
+
+def related_warnings(related: Mapping[str, RelatedSummary]) -> Iterator[str]:
+    """What of tables of metadata needs attention."""
+    for name, seen in related.items():
+        if seen.note:
+            yield f"{plain(name)}: {plain(seen.note)}"
+        if seen.error:
+            yield f"{plain(name)}: failed: {_sentences(seen.error)}"
 
 
 def collection_warnings(name: str, seen: CollectionSummary | CollectionPlan) -> Iterator[str]:

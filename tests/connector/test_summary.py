@@ -91,5 +91,6 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "error": "gone",
             }
         },
+        "related": {},
         "notes": ["c: refused", "c: 503", "store: gone"],
     }

@@ -45,6 +45,15 @@ def test_an_index_is_named_once(vectorferry: Invoke, configured: Configure, monk
     assert "media-multimodal-v1-4 films 2 dense(4), cosine" in lines
 
 
+def test_tables_of_metadata_are_counted(
+    vectorferry: Invoke, configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Status("box", "memory", {"films": 2}, [], 0, related={"people": 3})
+    monkeypatch.setattr(Box, "status", lambda _: told)
+    configured()
+    assert ["people", "3"] in [line.split() for line in vectorferry("status").stdout.splitlines()]
+
+
 def test_very_many_collections_are_added_up(vectorferry: Invoke, configured: Configure) -> None:
     configured(f"collections: [{', '.join(f'c{number}' for number in range(40))}]")
     vectorferry("sync")
