@@ -19,6 +19,7 @@ from connector._errors import (
     ConfigurationError,
     GuardRefusedError,
     IncompleteScanError,
+    LimitReachedError,
     QuarantineError,
     SourceError,
     VectorferryError,
@@ -28,7 +29,7 @@ from connector._records import Reason
 from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated
 from connector._settings import DeleteGuard
 from connector._source import Source
-from connector._summary import RelatedSummary
+from connector._summary import RelatedSummary, Summary
 
 __all__ = ["check_related_names", "load_row", "sync_related"]
 
@@ -46,21 +47,24 @@ def check_related_names(source: Source, mapping: SchemaMapping) -> None:
             )
 
 
-async def sync_related(
-    source: Source, lanes: Sequence[Lane], guard: DeleteGuard, summaries: dict[str, RelatedSummary]
-) -> None:
+async def sync_related(source: Source, lanes: Sequence[Lane], guard: DeleteGuard, summary: Summary) -> None:
     """Make the destinations that store such tables hold what the source has in them.
 
-    One that fails is named in its summary and stays as it was, and the others go on.
+    One that fails is named in the summary and stays as it was, and the others go on. Nothing is asked of a source whose
+    quota is used up.
     """
     takers = {lane: lane.destination for lane in lanes if lane.alive and isinstance(lane.destination, StoresRelated)}
     if not takers or not isinstance(source, RelatedTables):
         return
     for table in source.related_tables:
+        if summary.limit:
+            return
         replacing = _Replacing(table, takers, guard)
-        summaries[table.name] = replacing.summary
+        summary.related[table.name] = replacing.summary
         try:
             await replacing.replace(source.related_rows(table))
+        except LimitReachedError as error:
+            summary.limit = error
         except GuardRefusedError as error:
             replacing.summary.refuse(str(error))
         except VectorferryError as error:

@@ -90,7 +90,7 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
         job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait)
         await _run_collections(job, await source.collections() if collections is None else collections, summary)
         if collections is None if related is None else related:
-            await sync_related(source, lanes, job.guard, summary.related)
+            await sync_related(source, lanes, job.guard, summary)
         await asyncio.gather(*(finish(lane, list(summary.collections), wait_visible) for lane in lanes))
         raise_when_all_failed(lanes)
     finally:

@@ -13,6 +13,7 @@ from connector import (
     Counts,
     DeleteGuard,
     DestinationError,
+    LimitReachedError,
     MemoryDestination,
     RelatedRow,
     RelatedSummary,
@@ -125,6 +126,16 @@ async def test_one_that_cannot_be_read_stays_as_it_was_and_costs_only_itself() -
     assert (set(held(store)), len(content(store)["c"])) == ({"p1", "p2"}, 3)
     assert summary.exit_code == 1
     assert summary.to_dict()["notes"] == ["people: the source is down"]
+
+
+async def test_a_source_whose_quota_is_used_up_is_asked_no_more() -> None:
+    source, store = Peopled(), MemoryDestination()
+    source.related_errors["people"] = LimitReachedError("the daily quota is used up")
+    summary = await sync(source, [store], name="m")
+    assert (summary.exit_code, list(summary.related)) == (5, ["people"])
+    source.scan_error = LimitReachedError("the daily quota is used up")
+    again = await sync(source, [store], name="m")
+    assert (again.exit_code, again.related, store.related) == (5, {}, {})
 
 
 async def test_an_incomplete_list_deletes_nothing() -> None:
