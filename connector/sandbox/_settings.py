@@ -126,7 +126,11 @@ class TwelveLabsDialect(Settings):
     updated_at_filter: Literal["every", "edited"] = Field(
         default="every", description="edited: finds only what had its metadata edited"
     )
-    edits_move_updated_at: bool = Field(default=True, description="so does a change of the metadata")
+    edits_move_updated_at: bool = Field(default=True, description="a change of the metadata moves it")
+    polls_per_state: int | None = Field(
+        default=1, ge=1, description="looks at what was submitted until it moves on; null: only an editor moves it"
+    )
+    videos: Literal["ready", "every"] = Field(default="ready", description="what the legacy videos show")
     transcription: Literal["sentences", "words"] = "sentences"
     silence: Literal["null", "empty"] = Field(default="null", description="the transcription where nobody speaks")
     segment_order: Literal["by_time", "shuffled"] = "by_time"

@@ -13,12 +13,23 @@ from connector.sandbox._twelvelabs._errors import error_body
 from connector.sandbox._twelvelabs._indexed_assets import IndexedAssetHandlers
 from connector.sandbox._twelvelabs._indexes import IndexHandlers
 from connector.sandbox._twelvelabs._showing import print_embedding
+from connector.sandbox._twelvelabs._submitting import SubmittingHandlers
+from connector.sandbox._twelvelabs._tasks import TaskHandlers
+from connector.sandbox._twelvelabs._uploads import UploadHandlers
+from connector.sandbox._twelvelabs._videos import VideoHandlers
 
 __all__ = ["PREFIX", "TwelveLabsApi"]
 
 PREFIX = "/v1.3"
 
-_KINDS = (IndexHandlers, IndexedAssetHandlers)
+_KINDS = (
+    IndexHandlers,
+    IndexedAssetHandlers,
+    SubmittingHandlers,
+    VideoHandlers,
+    TaskHandlers,
+    UploadHandlers,
+)
 
 
 class TwelveLabsApi:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from urllib.parse import parse_qsl
 
 import orjson
@@ -13,8 +13,9 @@ from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._paging import by_time, listed
 from connector.sandbox._twelvelabs._query import on_or_after, values, within
 from connector.sandbox._twelvelabs._showing import show_asset, show_row
+from connector.sandbox._twelvelabs._states import looked_at
 
-__all__ = ["IndexedAssetHandlers", "chosen"]
+__all__ = ["IndexedAssetHandlers", "by_either_time", "chosen"]
 
 _PATH = "/indexes/{index_id}/indexed-assets"
 _NUMBERS = ("duration", "fps", "width", "height", "size")
@@ -46,10 +47,12 @@ class IndexedAssetHandlers:
         return listed(request, self._context.dialect, rows, lambda row: show_row(self._context, row))
 
     def get(self, request: Request) -> Reply:
-        """One indexed asset, with the vectors that are asked for."""
+        """One indexed asset with the vectors that are asked for; a submitted one moves on after each look."""
         index_id, indexed_asset_id = request.params
         asset = self._context.indexed_asset(index_id, indexed_asset_id)
-        return json_reply(show_asset(self._context, self._context.index(index_id), asset, request))
+        reply = json_reply(show_asset(self._context, self._context.index(index_id), asset, request))
+        looked_at(asset)
+        return reply
 
     def by_upload(self, request: Request) -> Reply:
         """Where an upload is indexed."""
@@ -67,7 +70,14 @@ def chosen(context: Context, request: Request, assets: Collection[IndexedAsset])
     """Those that every filter but `status` lets through, in the order that is asked for."""
     metadata = _metadata(request)
     rows = assets if not request.raw_query else [one for one in assets if _wanted(context, request, one, metadata)]
-    return by_time(request, rows, {"created_at": lambda one: one.created_at, "updated_at": lambda one: one.updated_at})
+    return by_either_time(request, rows)
+
+
+def by_either_time(request: Request, assets: Iterable[IndexedAsset]) -> list[IndexedAsset]:
+    """In the order that is asked for."""
+    return by_time(
+        request, assets, {"created_at": lambda one: one.created_at, "updated_at": lambda one: one.updated_at}
+    )
 
 
 def _wanted(context: Context, request: Request, asset: IndexedAsset, metadata: dict[str, str]) -> bool:

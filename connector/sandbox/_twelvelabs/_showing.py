@@ -14,7 +14,7 @@ from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._errors import invalid
 from connector.sandbox._twelvelabs._query import flag, values
 
-__all__ = ["print_embedding", "show_asset", "show_row", "show_spoken"]
+__all__ = ["print_embedding", "show_asset", "show_row", "show_spoken", "words_of"]
 
 OPTIONS = ("visual", "audio", "transcription", "visual-text")
 
@@ -60,7 +60,7 @@ def show_spoken(context: Context, spoken: Sequence[Spoken]) -> list[dict[str, An
     """Sentences or words with their times."""
     if not spoken:
         return None if context.dialect.silence == "null" else []
-    parts = spoken if context.dialect.transcription == "sentences" else _words(spoken)
+    parts = spoken if context.dialect.transcription == "sentences" else words_of(spoken)
     return [{"start": one.start, "end": one.end, "value": one.value} for one in parts]
 
 
@@ -110,12 +110,13 @@ def _stream(context: Context, asset: IndexedAsset, stream: str) -> dict[str, Any
     }
 
 
-def _words(spoken: Sequence[Spoken]) -> list[Spoken]:
+def words_of(spoken: Sequence[Spoken]) -> list[Spoken]:
+    """Sentences word by word, equally long within each."""
     found = []
     for sentence in spoken:
         words = sentence.value.split()
         step = (sentence.end - sentence.start) / max(len(words), 1)
         for place, word in enumerate(words):
             start = sentence.start + place * step
-            found.append(Spoken(round(start, 3), round(start + step, 3), word))
+            found.append(Spoken(round(start, 7), round(start + step, 7), word))
     return found
