@@ -61,7 +61,7 @@ from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRe
 from connector._seen import SeenIds
 from connector._settings import BatchLimits, DeleteGuard, DestinationSettings, SourceSettings, SyncSettings
 from connector._settings_base import Settings
-from connector._source import Source, Usage
+from connector._source import Hit, Searches, Source, Submission, SubmissionState, Submits, Usage
 from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from connector._vectors import vector_bytes, vector_hash
 from connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
@@ -100,6 +100,7 @@ __all__ = [
     "Feature",
     "Finding",
     "GuardRefusedError",
+    "Hit",
     "IncompleteScanError",
     "IndexBuild",
     "Known",
@@ -133,6 +134,7 @@ __all__ = [
     "SchemaMapping",
     "SearchAnswer",
     "SearchQuery",
+    "Searches",
     "SeenIds",
     "Settings",
     "Source",
@@ -145,6 +147,9 @@ __all__ = [
     "StoredAssets",
     "StoredDigest",
     "StoresRelated",
+    "Submission",
+    "SubmissionState",
+    "Submits",
     "Summary",
     "SyncSettings",
     "TableStatus",

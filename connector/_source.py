@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
 from connector._records import Asset, Listing, Rejected
 
-__all__ = ["Source", "Usage"]
+__all__ = ["Hit", "Searches", "Source", "Submission", "SubmissionState", "Submits", "Usage"]
 
 
 @dataclass(slots=True)
@@ -47,3 +48,58 @@ class Source(Protocol):
 
     async def aclose(self) -> None:
         """Release connections."""
+
+
+class SubmissionState(StrEnum):
+    """How far a submitted file has come. From `INDEXING` on the service goes on by itself."""
+
+    FETCHING = "fetching"
+    INDEXING = "indexing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One URL that was submitted to one collection. `asset_id` is the asset's in that collection, empty until it has
+    one; `known` says that the service had this URL already and nothing was uploaded; `detail` says what failed."""
+
+    url: str
+    state: SubmissionState
+    asset_id: str = ""
+    known: bool = False
+    detail: str = ""
+
+
+@runtime_checkable
+class Submits(Protocol):
+    """What a source also provides when media can be handed to it."""
+
+    def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncIterator[Submission]:
+        """Have the service fetch what is at this URL and index it in the collection; yields each change, the last one
+        `READY` or `FAILED`.
+
+        A URL that was submitted before is taken up where it is, unless `again`. Closing early ends the watching only.
+        Raises `SourceError` where the service cannot be asked.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What a source's own search found: an asset, and from `start` to `end` (seconds) where it is a piece of one.
+    `rank` begins at 1, the best; `text` is what the service shows with it."""
+
+    asset_id: str
+    rank: int
+    start: float | None = None
+    end: float | None = None
+    text: str = ""
+
+
+@runtime_checkable
+class Searches(Protocol):
+    """What a source also provides when it has a search of its own."""
+
+    async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
+        """The best `limit` hits in one collection for a text, best first. `options` are the service's words for what is
+        looked at (``visual``, ``audio``); none: all that the collection has. Raises `SourceError`."""

@@ -7,6 +7,7 @@ from connector._engine._replay import Holder, RejectedAt, Selection, drop_select
 from connector._engine._run import run_sync, sync
 from connector._engine._run_refill import run_refill
 from connector._engine._store import Store
+from connector._engine._submit import SubmissionCallback, Submissions, Submitted, run_submit, submit, without_query
 from connector._engine._verify import verify
 from connector._engine._verify_run import run_verify
 
@@ -17,6 +18,9 @@ __all__ = [
     "RejectedAt",
     "Selection",
     "Store",
+    "SubmissionCallback",
+    "Submissions",
+    "Submitted",
     "drop_selected",
     "holders",
     "plan",
@@ -24,9 +28,12 @@ __all__ = [
     "run_plan",
     "run_refill",
     "run_replay",
+    "run_submit",
     "run_sync",
     "run_verify",
     "selected",
+    "submit",
     "sync",
     "verify",
+    "without_query",
 ]

@@ -17,6 +17,7 @@ from connector.cli._refill import refill
 from connector.cli._sandbox import sandbox
 from connector.cli._search import search
 from connector.cli._status import status
+from connector.cli._submit import submit
 from connector.cli._sync import sync
 from connector.cli._verify import verify
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, init, plan, sync, refill, search, status, verify, sandbox):
+for command in (demo, init, plan, sync, refill, search, submit, status, verify, sandbox):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, cast
@@ -26,6 +26,7 @@ from connector import (
     DestinationError,
     DestinationSettings,
     Feature,
+    Hit,
     LimitReachedError,
     Listing,
     MemoryDestination,
@@ -37,6 +38,8 @@ from connector import (
     Settings,
     SourceError,
     SourceSettings,
+    Submission,
+    SubmissionState,
     Visibility,
 )
 
@@ -51,7 +54,7 @@ class Retry(Settings):
 class ShelfSettings(SourceSettings):
     """A source of made-up videos."""
 
-    type: Literal["shelf"] = "shelf"
+    type: Literal["shelf", "shop"] = "shelf"
     api_key: SecretStr
     base_url: str = "https://shelf.example"
     collections: tuple[str, ...] = ("films",)
@@ -133,6 +136,48 @@ async def _terminated() -> None:
 
 def _leave_a_trace() -> None:
     Path("closed").touch()
+
+
+class ShopSettings(ShelfSettings):
+    """A shelf whose service takes media in, and has a search of its own."""
+
+    type: Literal["shelf", "shop"] = "shop"
+
+    def open(self) -> Shop:
+        return Shop(self)
+
+
+class Shop(Shelf):
+    """The address says what becomes of a file: it is ready at once, or ``stuck``, ``broken`` or ``closed``."""
+
+    taken: ClassVar[list[tuple[str, str, bool]]] = []
+    asked: ClassVar[list[tuple[str, str, int, tuple[str, ...]]]] = []
+    closed: ClassVar[int] = 0
+
+    async def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncIterator[Submission]:
+        self.taken.append((collection, url, again))
+        if "closed" in url:
+            raise LimitReachedError("the shop is closed until 2026-11-22 00:02:50 UTC")
+        yield Submission(url, SubmissionState.FETCHING)
+        if "broken" in url:
+            yield Submission(url, SubmissionState.FAILED, detail="no video in it")
+            return
+        yield Submission(url, SubmissionState.INDEXING, "new-1", known="old" in url)
+        if "stuck" in url:
+            await asyncio.Event().wait()
+        yield Submission(url, SubmissionState.READY, "new-1", known="old" in url)
+
+    async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
+        self.asked.append((collection, text, limit, tuple(options)))
+        hits = [
+            Hit("ready-1", 1, 4.0, 6.0, "a surfer \x1b[31mrides"),
+            Hit("ready-0", 2),
+            Hit("not-synced", 3, 0.5, 2.25),
+        ]
+        return hits[:limit]
+
+    async def aclose(self) -> None:
+        Shop.closed += 1
 
 
 def _asset(asset_id: str) -> Asset:
@@ -235,7 +280,7 @@ def install_fakes(folder: Path) -> None:
     install(
         folder,
         {
-            "vectorferry.sources": {"shelf": f"{HERE}:ShelfSettings"},
+            "vectorferry.sources": {"shelf": f"{HERE}:ShelfSettings", "shop": f"{HERE}:ShopSettings"},
             "vectorferry.destinations": {"box": f"{HERE}:BoxSettings"},
         },
     )

@@ -1,0 +1,159 @@
+"""URLs handed to a source's service: side by side, each watched for as long as the caller wants to wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import environ as process_environ
+from typing import Any, Final, TypeAlias, TypeGuard
+
+from connector._closing import closing
+from connector._engine._chosen import chosen_collection, source_for
+from connector._errors import ConfigurationError, StopError, VectorferryError
+from connector._settings import SyncSettings
+from connector._source import Source, Submission, SubmissionState, Submits
+
+__all__ = ["SubmissionCallback", "Submissions", "Submitted", "run_submit", "submit", "without_query"]
+
+SubmissionCallback: TypeAlias = Callable[[Submission], None]
+"""Called at each change of each URL."""
+
+DONE: Final = frozenset({SubmissionState.READY, SubmissionState.FAILED})
+ACCEPTED: Final = DONE | {SubmissionState.INDEXING}
+
+
+@dataclass(slots=True)
+class Submitted:
+    """What came of one URL: how far it was seen to come (None: nowhere), and what kept it from coming further."""
+
+    url: str
+    last: Submission | None = None
+    error: VectorferryError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when it came as far as it was waited for."""
+        if self.error:
+            return self.error.exit_code
+        return int(self.last is None or self.last.state is SubmissionState.FAILED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: url, state (or null), asset_id (or null), known, error (or null)."""
+        last = self.last or Submission(self.url, SubmissionState.FAILED)
+        return {
+            "url": without_query(self.url),
+            "state": last.state.value if self.last else None,
+            "asset_id": last.asset_id or None,
+            "known": last.known,
+            "error": str(self.error) if self.error else last.detail or None,
+        }
+
+
+@dataclass(slots=True)
+class Submissions:
+    """Those of one command, in the order in which they were given. `collection` is its id."""
+
+    collection: str
+    submitted: Sequence[Submitted] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The gravest: 5 where a limit of the source was met, 1 where something failed or takes too long."""
+        return max((each.exit_code for each in self.submitted), default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: collection, submitted [what `Submitted.to_dict` says], exit_code."""
+        submitted = [each.to_dict() for each in self.submitted]
+        return {"collection": self.collection, "submitted": submitted, "exit_code": self.exit_code}
+
+
+def without_query(url: str) -> str:
+    """The address up to ``?`` or ``#``: a signature behind it would be a key."""
+    return url.partition("#")[0].partition("?")[0]
+
+
+async def submit(
+    source: Source,
+    collection: str,
+    urls: Sequence[str],
+    *,
+    wait: bool = False,
+    timeout: float = 3_600,  # noqa: ASYNC109 - what came of the URLs is told, also of those that took too long
+    again: bool = False,
+    progress: SubmissionCallback | None = None,
+) -> Submissions:
+    """Submit each URL to the collection, and return when the service has accepted all of them (`wait`: has made them
+    ready). What fails or takes longer than `timeout` seconds is told in the result.
+
+    Raises `ConfigurationError` for a source that takes nothing in.
+    """
+    if not _submits(source):
+        raise ConfigurationError("this source cannot submit: its service takes media in by other ways")
+
+    async def follow(url: str) -> Submitted:
+        told = Submitted(url)
+        try:
+            async with asyncio.timeout(timeout):
+                await _follow(source, collection, told, DONE if wait else ACCEPTED, again, progress)
+        except TimeoutError:
+            told.error = _too_long(told, timeout)
+        except VectorferryError as error:
+            told.error = error
+        return told
+
+    return Submissions(collection, await asyncio.gather(*map(follow, dict.fromkeys(urls))))
+
+
+def run_submit(
+    settings: SyncSettings,
+    urls: Sequence[str],
+    *,
+    collection: str | None = None,
+    wait: bool = False,
+    timeout: float = 3_600,
+    again: bool = False,
+    environ: Mapping[str, str] = process_environ,
+    progress: SubmissionCallback | None = None,
+) -> Submissions:
+    """Submit to the source of a sync; no destination is opened. `collection` may be left out where there is only one.
+
+    Raises what `submit` raises, what the source raises when it is asked for its collections, and `ConfigurationError`
+    when it is not clear which collection is meant.
+    """
+    opened = source_for(settings, collection, environ).open()
+
+    async def run() -> Submissions:
+        try:
+            where = await chosen_collection(opened, collection)
+            return await submit(opened, where, urls, wait=wait, timeout=timeout, again=again, progress=progress)
+        finally:
+            await opened.aclose()
+
+    return asyncio.run(run())
+
+
+async def _follow(
+    source: Submits,
+    collection: str,
+    told: Submitted,
+    until: frozenset[SubmissionState],
+    again: bool,
+    progress: SubmissionCallback | None,
+) -> None:
+    async with closing(source.submit(collection, told.url, again=again)) as changes:
+        async for change in changes:
+            told.last = change
+            if progress:
+                progress(change)
+            if change.state in until:
+                return
+
+
+def _too_long(told: Submitted, seconds: float) -> StopError:
+    state = told.last.state.value if told.last else "not accepted"
+    return StopError(f"still {state} after {seconds:g} s; the same command takes it up where it is")
+
+
+def _submits(source: object) -> TypeGuard[Submits]:
+    return isinstance(source, Submits)
