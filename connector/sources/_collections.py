@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from connector._errors import ConfigurationError
+from connector._errors import ConfigurationError, SourceError
 from connector.http import one_line
 
-__all__ = ["Names", "chosen"]
+__all__ = ["Listed", "Names", "collection_ids"]
 
 Names: TypeAlias = Mapping[str, str | None]
 """The ids of collections, each with its name if it has one."""
 
+Listed: TypeAlias = tuple[Names, str | None]
+"""What one walk over the list found, and what shows that it was not all; None when nothing does."""
 
-def chosen(names: Names, wanted: Sequence[str]) -> list[str]:
+
+async def collection_ids(host: str, listed: Callable[[], Awaitable[Listed]], wanted: Sequence[str]) -> Sequence[str]:
     """The ids of the wanted collections, in their order; of all of them, sorted, when none is wanted.
 
-    Raises `ConfigurationError` for an id or name that is not there, or a name that is there twice.
+    Raises `ConfigurationError` for an id or name that is not there, or a name that is there twice, and `SourceError`
+    when the list does not come completely.
     """
-    if not wanted:
-        return sorted(names)
-    return list(dict.fromkeys(_id_of(name, names) for name in wanted))
+    names = await _names(host, listed, wanted)
+    if wanted:
+        return list(dict.fromkeys(_id_of(name, names) for name in wanted))
+    return sorted(names)
+
+
+async def _names(host: str, listed: Callable[[], Awaitable[Listed]], wanted: Sequence[str]) -> Names:
+    """Ids with names. Asked for once more when the list is not complete: a collection may have come or gone."""
+    problem: str | None = None
+    for _ in range(2):
+        names, problem = await listed()
+        if problem is None or (wanted and names.keys() >= set(wanted)):
+            return names
+    raise SourceError(
+        f"{host} did not list its collections completely: {problem}. "
+        "Run again, or set source.collections to the ids of those to sync."
+    )
 
 
 def _id_of(name: str, names: Names) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["is_signed", "without_signatures"]
+__all__ = ["is_signed", "lasting", "without_signatures"]
 
 SIGNED: Final = re.compile(
     r"^https?://[^?#\s]+\?(?:[^#]*&)?(?:x-amz-signature|x-goog-signature|signature|sig|expires)=", re.IGNORECASE
@@ -15,6 +15,15 @@ SIGNED: Final = re.compile(
 def is_signed(value: Any) -> bool:
     """Whether this is an address that stops working after a while."""
     return isinstance(value, str) and SIGNED.match(value) is not None
+
+
+def lasting(value: Any) -> Any:
+    """A JSON value without the presigned addresses in it."""
+    if isinstance(value, dict):
+        return {key: lasting(item) for key, item in value.items() if not is_signed(item)}
+    if isinstance(value, list):
+        return [lasting(item) for item in value if not is_signed(item)]
+    return value
 
 
 def without_signatures(value: Any) -> Any:

@@ -6,23 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector._errors import QuarantineError, VectorferryError
+from connector._errors import QuarantineError
 from connector._json import is_too_deep
 from connector._records import AssetState, Reason
 from connector.http import NotFoundError, UnreadableError, one_line
 from connector.sources._pages import Page, identity_by, walk
+from connector.sources._reading import LeftOutError
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._asset_reply import AssetReply
 from connector.sources.mixpeek._features import FeatureRows, feature_rows
 from connector.sources.mixpeek._listing import state_of
 
-__all__ = ["AssetAnswer", "LeftOutError", "read_answer"]
+__all__ = ["AssetAnswer", "read_answer"]
 
 _feature_identity = identity_by("feature_id")
-
-
-class LeftOutError(VectorferryError):
-    """This run leaves the asset as it is, and the next one looks at it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 
 from connector._errors import QuarantineError
 from connector._records import Asset, Feature, Listing, Reason, Rejected
-from connector.http import NotFoundError, RefusedError, UnreadableError, one_line, segment
+from connector.http import NotFoundError, UnreadableError
 from connector.sources._parallel import cancellable
-from connector.sources.mixpeek._answer import LeftOutError, read_answer
+from connector.sources._reading import LeftOutError, check_id, outcome
+from connector.sources.mixpeek._answer import read_answer
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._asset_reply import asset_from, read_object
 from connector.sources.mixpeek._features import FeatureRow, feature_from, merged
 
 __all__ = ["AssetReader"]
-
-log = logging.getLogger(__name__)
 
 
 class _FeatureMissingError(NotFoundError):
@@ -43,18 +41,10 @@ class AssetReader:
     async def read(self, listing: Listing) -> Asset | Rejected | None:
         """An asset; None when it, or one of its features, is not there any more or not there again yet; a `Rejected`
         when the service gave no usable answer for it (`Reason.UNREADABLE`) or it cannot be read as it is."""
-        try:
-            return await self._asset(listing)
-        except LeftOutError as why:
-            log.warning("Asset %s is left out, the next run looks again: %s.", one_line(listing.asset_id), why)
-            return None
-        except QuarantineError as error:
-            return Rejected(listing.asset_id, Reason(error.reason), str(error))
-        except (UnreadableError, RefusedError) as error:
-            return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
+        return await outcome(listing, self._asset)
 
     async def _asset(self, listing: Listing) -> Asset:
-        _check_id(listing.asset_id)
+        check_id(listing.asset_id)
         answer = await read_answer(self._api, listing.asset_id)
         try:
             read = await self._features(listing.asset_id, answer.rows.good)
@@ -105,13 +95,6 @@ class AssetReader:
             reason = Reason(error.reason)
             return Rejected(asset_id, reason, str(error), feature.feature_id, feature.modality)
         raise _FeatureMissingError(feature.feature_id, missing)
-
-
-def _check_id(asset_id: str) -> None:
-    try:
-        segment(asset_id)
-    except ValueError:
-        raise QuarantineError(Reason.BAD_ID, "the asset id cannot be part of an address") from None
 
 
 def _detailed(feature: FeatureRow, body: bytes) -> Feature:

@@ -11,7 +11,7 @@ from connector._source import Usage
 from connector.sources._failures import Failures
 from connector.sources._parallel import results_of
 from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._collections import collection_ids
+from connector.sources.mixpeek._collections import wanted_ids
 from connector.sources.mixpeek._listing import AssetTally
 from connector.sources.mixpeek._reader import AssetReader
 
@@ -37,7 +37,7 @@ class MixpeekSource:
         Raises `ConfigurationError` for a name that the service does not have, or has twice, and `SourceError` when
         the list does not come completely, or holds nothing while none was configured.
         """
-        return await collection_ids(self._api, self._wanted)
+        return await wanted_ids(self._api, self._wanted)
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless the unique rows agree with

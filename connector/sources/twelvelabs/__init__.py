@@ -1,0 +1,6 @@
+"""TwelveLabs' API, version 1.3: indexes with their indexed assets, and embedding tasks."""
+
+from connector.sources.twelvelabs._settings import TwelveLabsSettings
+from connector.sources.twelvelabs._source import TwelveLabsSource
+
+__all__ = ["TwelveLabsSettings", "TwelveLabsSource"]

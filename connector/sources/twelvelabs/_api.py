@@ -1,0 +1,155 @@
+"""The requests that this source makes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+from connector._errors import SourceError
+from connector._json import parse_json
+from connector._source import Usage
+from connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
+from connector.sources._pages import Page, identity_by, walk
+from connector.sources._reading import LeftOutError, check_id
+from connector.sources.twelvelabs._pages import read_page
+
+__all__ = ["TaskKind", "TwelveLabsApi"]
+
+T = TypeVar("T")
+Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
+TaskKind: TypeAlias = Literal["embed", "embed-v2"]
+
+OLDEST_FIRST: Final = {"sort_by": "created_at", "sort_option": "asc"}
+"""What is added while a list is walked over then comes at its end; the default is newest first."""
+
+_identity = identity_by("_id")
+
+
+class TwelveLabsApi:
+    """Knows paths and parameters, and the older name under which an index's assets may be found."""
+
+    def __init__(self, client: ApiClient, page_size: int) -> None:
+        self._client = client
+        self._page_size = page_size
+        self._older: set[str] = set()
+
+    @property
+    def host(self) -> str:
+        """The service's host, for messages."""
+        return self._client.host
+
+    @property
+    def usage(self) -> Usage:
+        """What the requests have cost so far."""
+        return self._client.usage
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def check(self) -> None:
+        """Ask a small question. Raises `SourceError` when the service does not answer even that."""
+        await self._get("/indexes", {"page": 1, "page_limit": 1}, read_page)
+
+    def indexes(self) -> AsyncIterator[Page]:
+        """Every page of ``GET /indexes``."""
+        return self._list("/indexes", OLDEST_FIRST)
+
+    async def index(self, index_id: str) -> dict[str, Any]:
+        """``GET /indexes/{id}``."""
+        return await self._get(_index_path(index_id), {}, _read_object)
+
+    async def assets(self, index_id: str) -> AsyncIterator[Page]:
+        """Every page of ``GET /indexes/{id}/indexed-assets``, or of its predecessor where there is no such list."""
+        seen = False
+        try:
+            async for page in self._list(self._assets_path(index_id), OLDEST_FIRST):
+                seen = True
+                yield page
+            return
+        except NotFoundError as error:
+            if seen or index_id in self._older:
+                raise
+            missing = error
+        async for page in self._older_assets(index_id, missing):
+            yield page
+
+    async def asset(
+        self, index_id: str, asset_id: str, options: Sequence[str], *, transcription: bool, decode: Callable[[bytes], T]
+    ) -> T:
+        """``GET /indexes/{id}/indexed-assets/{id}``. Raises `LeftOutError` when it is gone."""
+        params: dict[str, str | Sequence[str]] = {}
+        if options:
+            params["embedding_option"] = options
+        if transcription:
+            params["transcription"] = "true"
+        return await self._get_one(f"{self._assets_path(index_id)}/{segment(asset_id)}", params, decode)
+
+    async def transcription(self, upload_id: str, parts: str, decode: Callable[[bytes], T]) -> T:
+        """``GET /assets/{id}/transcription``. Raises `LeftOutError` when there is none, and `QuarantineError` for an id
+        that cannot be part of an address."""
+        check_id(upload_id)
+        return await self._get_one(f"/assets/{segment(upload_id)}/transcription", {"include": parts}, decode)
+
+    def tasks(self, kind: TaskKind) -> AsyncIterator[Page]:
+        """Every page of ``GET /embed/tasks`` or ``/embed-v2/tasks``: those of the last seven days."""
+        return self._list(f"/{kind}/tasks", {})
+
+    async def task(self, kind: TaskKind, task_id: str, decode: Callable[[bytes], T]) -> T:
+        """``GET /embed/tasks/{id}`` or ``/embed-v2/tasks/{id}``; both give all options when none is asked for. Raises
+        `LeftOutError` when it is gone."""
+        return await self._get_one(f"/{kind}/tasks/{segment(task_id)}", {}, decode)
+
+    def _assets_path(self, index_id: str) -> str:
+        kind = "videos" if index_id in self._older else "indexed-assets"
+        return f"{_index_path(index_id)}/{kind}"
+
+    async def _older_assets(self, index_id: str, missing: NotFoundError) -> AsyncIterator[Page]:
+        self._older.add(index_id)
+        try:
+            async for page in self._list(self._assets_path(index_id), OLDEST_FIRST):
+                yield page
+        except NotFoundError:
+            self._older.discard(index_id)
+            raise SourceError(f"{missing} Check source.collections.") from None
+
+    def _list(self, path: str, params: Params) -> AsyncIterator[Page]:
+        async def fetch(number: int) -> Page:
+            return await self._get(path, {**params, "page": number, "page_limit": self._page_size}, read_page)
+
+        return walk(fetch, _identity)
+
+    async def _get_one(self, path: str, params: Params, decode: Callable[[bytes], T]) -> T:
+        """One thing may be forbidden or gone without anything being wrong with the key or with the others."""
+        try:
+            return await self._get(path, params, decode)
+        except (NotFoundError, ForbiddenError, RefusedError) as error:
+            refused = error
+        if _is_gone(refused):
+            raise LeftOutError("the service does not have it any more")
+        if isinstance(refused, ForbiddenError):
+            raise UnreadableError(str(refused))
+        raise refused
+
+    async def _get(self, path: str, params: Params, decode: Callable[[bytes], T]) -> T:
+        return await self._client.request("GET", path, params=params, decode=decode)
+
+
+def _index_path(index_id: str) -> str:
+    try:
+        return f"/indexes/{segment(index_id)}"
+    except ValueError:
+        raise SourceError(f"The index id {one_line(repr(index_id), 60)} cannot be part of an address.") from None
+
+
+def _is_gone(error: NotFoundError | ForbiddenError | RefusedError) -> bool:
+    """404 is declared for some things only. 403 with this code has been seen for ids that are gone, and the documents
+    give the other code for them without a status."""
+    return isinstance(error, NotFoundError) or error.code in ("read_not_allowed", "resource_not_exist")
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    answer = parse_json(body)
+    if not isinstance(answer, dict) or not isinstance(answer.get("_id"), str):
+        raise ValueError("no _id")
+    return answer

@@ -1,0 +1,61 @@
+"""What to ask for, and how often. Pure but for the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal, TypeAlias
+
+from connector.sources.twelvelabs._index import Index
+
+__all__ = ["Asked", "Reread", "Transcriptions"]
+
+Transcriptions: TypeAlias = Literal["none", "segments", "entries", "sentences", "utterances", "words"]
+
+DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """When assets that seem unchanged are read again: once in so many days, each at its own time."""
+
+    days: float | None
+    clock: Callable[[], float] = time.time
+
+    def turn(self, asset_id: str) -> int:
+        """A number that goes up by one whenever the asset's turn comes; always 0 without a period."""
+        if self.days is None:
+            return 0
+        period = self.days * DAY
+        share = int.from_bytes(blake2b(asset_id.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
+        return int((self.clock() + share * period) // period)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user wants of each asset."""
+
+    options: tuple[str, ...] | None
+    transcriptions: Transcriptions
+    reread: Reread
+
+    def options_of(self, index: Index) -> tuple[str, ...]:
+        """The embedding options to ask for."""
+        return index.options if self.options is None else self.options
+
+    @property
+    def transcription(self) -> bool:
+        """Whether to ask for what is spoken at all."""
+        return self.transcriptions != "none"
+
+    @property
+    def entries(self) -> bool:
+        """Whether what is spoken becomes features of its own."""
+        return self.transcriptions not in ("none", "segments")
+
+    @property
+    def finer(self) -> Literal["sentences", "utterances", "words"] | None:
+        """The parts of an asset's own transcription to ask for, if any."""
+        return self.transcriptions if self.transcriptions in ("sentences", "utterances", "words") else None

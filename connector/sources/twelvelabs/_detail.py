@@ -1,0 +1,130 @@
+"""An indexed asset's own answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector._errors import QuarantineError
+from connector._json import is_too_deep
+from connector._records import Asset, AssetState, Listing, Modality, Reason
+from connector.http import UnreadableError, one_line
+from connector.sources._lifted import LiftedVectors, read_lifted
+from connector.sources._reading import LeftOutError
+from connector.sources._signed import is_signed, lasting
+from connector.sources._times import read_time
+from connector.sources.twelvelabs._asked import Asked
+from connector.sources.twelvelabs._embeddings import modality_of, segment_rows
+from connector.sources.twelvelabs._features import Features, Owner
+from connector.sources.twelvelabs._index import Index
+from connector.sources.twelvelabs._listing import state_of, system_metadata
+from connector.sources.twelvelabs._speech import Speech, read_speech
+
+__all__ = ["Detail", "DetailReader"]
+
+BULKY: Final = frozenset({"embedding", "transcription"})
+NAMED: Final = frozenset(
+    {*BULKY, "_id", "asset_id", "index_id", "status", "created_at", "updated_at", "user_metadata"}
+    | {"system_metadata", "metadata"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What an answer says: the asset itself, its features so far, and what is spoken in it.
+
+    `upload_id` is the file's id in the account, None when the answer does not say.
+    """
+
+    description: Mapping[str, Any]
+    modality: Modality
+    features: Features
+    speech: Speech
+    upload_id: str | None
+
+    def asset(self, listing: Listing) -> Asset:
+        """The record of the asset with these features."""
+        told = self.description
+        metadata, stream = told.get("user_metadata"), told.get("hls")
+        url = stream.get("video_url") if isinstance(stream, dict) else None
+        return Asset(
+            asset_id=listing.asset_id,
+            fingerprint=listing.fingerprint,
+            modality=self.modality,
+            url=url if isinstance(url, str) and not is_signed(url) else None,
+            status=_text(told.get("status")),
+            metadata=metadata if isinstance(metadata, dict) else {},
+            created_at=read_time(told.get("created_at")),
+            updated_at=read_time(told.get("updated_at")),
+            fields=self._fields(),
+            features=tuple(self.features.good.values()),
+            rejected=tuple(self.features.rejected),
+        )
+
+    def _fields(self) -> dict[str, Any]:
+        told = {key: value for key, value in self.description.items() if key not in NAMED}
+        told["system_metadata"] = system_metadata(self.description)
+        told["uploaded_asset_id"] = self.upload_id
+        return {key: lasting(value) for key, value in told.items() if value is not None and not is_signed(value)}
+
+
+@dataclass(frozen=True, slots=True)
+class DetailReader:
+    """Reads the answers about one index's assets."""
+
+    host: str
+    index: Index
+    asked: Asked
+
+    def read(self, asset_id: str, body: bytes) -> Detail:
+        """The answer about this asset.
+
+        Raises `ValueError` when it is none, `UnreadableError` when it lacks what was asked for or is about another
+        asset, `LeftOutError` when the asset is being processed again, and `QuarantineError` when it is nested too
+        deeply. An answer that lacks embeddings says nothing about them: it would remove those in a destination.
+        """
+        return read_lifted(body, lambda answer, vectors: self._detail(asset_id, answer, vectors))
+
+    def _detail(self, asset_id: str, answer: Any, vectors: LiftedVectors) -> Detail:
+        if not isinstance(answer, dict):
+            raise ValueError("not a JSON object")
+        description = {key: value for key, value in answer.items() if key not in BULKY}
+        self._check(asset_id, description)
+        speech = read_speech(answer.get("transcription"))
+        embedding = answer.get("embedding")
+        rows = self._rows(embedding)
+        modality = modality_of(system_metadata(description), rows)
+        features = Features(Owner(self.index.index_id, asset_id))
+        if rows:
+            model = self._model(embedding)
+            features.add_segments(rows, vectors, model=model, modality=modality, speech=speech)
+        return Detail(description, modality, features, speech, _text(description.get("asset_id")))
+
+    def _check(self, asset_id: str, description: Mapping[str, Any]) -> None:
+        if description.get("_id") not in (None, asset_id):
+            raise UnreadableError(f"{self.host} answered for another asset than the one asked for.")
+        if is_too_deep(description):
+            raise QuarantineError(Reason.MALFORMED, "what the service says of the asset is nested too deeply")
+        if state_of(description) is not AssetState.READY:
+            raise LeftOutError(f"its status is {one_line(str(description['status']), 60)} by now")
+
+    def _rows(self, embedding: Any) -> list[Any]:
+        rows = segment_rows(embedding)
+        options = self.asked.options_of(self.index)
+        if rows is None and options:
+            raise UnreadableError(
+                f"{self.host} sent no embeddings though {', '.join(options)} were asked for. "
+                "Set source.options to what the index has."
+            )
+        return rows or []
+
+    def _model(self, embedding: Any) -> str:
+        model = _text(embedding.get("model_name")) or self.index.model_name
+        if not model:
+            raise UnreadableError(f"{self.host} does not say which model made these embeddings.")
+        return model
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,153 @@
+"""From segments and spoken words to features. Pure; one bad segment never harms the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final
+
+from connector._errors import QuarantineError
+from connector._json import is_too_deep
+from connector._records import Feature, Modality, Reason, Rejected, Vector
+from connector._vectors import vector_hash
+from connector.sources._lifted import LiftedVectors
+from connector.sources.twelvelabs._spans import Span, milliseconds, span_in
+from connector.sources.twelvelabs._speech import Speech
+
+__all__ = ["Features", "Owner"]
+
+VECTOR_KEYS: Final = ("float", "embedding")
+TIME_KEYS: Final = (("start_offset_sec", "end_offset_sec"), ("start_sec", "end_sec"))
+"""Indexed assets and the first generation of embedding tasks have the first of each, the second the other."""
+
+OWN_PLACES: Final = frozenset({*VECTOR_KEYS, *(key for keys in TIME_KEYS for key in keys)})
+PLACES: Final = ("start_page_number", "end_page_number", "quadrant", "chunk_index")
+"""What tells parts of documents and pictures apart, as times do in videos."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose features they are; ids are made of it."""
+
+    collection: str
+    asset_id: str
+
+    def feature_id(self, *parts: Any) -> str:
+        """32 hexadecimal digits that are always the same for the same part of the same asset."""
+        told = "\0".join(map(str, (self.collection, self.asset_id, *parts)))
+        return blake2b(told.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+@dataclass(slots=True)
+class Features:
+    """The features of one asset as they are read, and what of them was set aside."""
+
+    owner: Owner
+    good: dict[str, Feature] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def add_segments(
+        self, rows: list[Any], vectors: LiftedVectors, *, model: str, modality: Modality, speech: Speech
+    ) -> None:
+        """One feature for each segment, with one vector, named after the model and the embedding option."""
+        for place, row in enumerate(rows):
+            name = f"segment[{place}]"
+            try:
+                vector = _vector(row, vectors)
+                segment = _Segment(row, model)
+                name = self.owner.feature_id(*segment.identity)
+                self._add(Feature(name, modality, segment.fields(speech), {segment.vector_name: vector}))
+            except QuarantineError as error:
+                self._reject(Reason(error.reason), str(error), name, modality)
+
+    def add_speech(self, speech: Speech, kind: str) -> None:
+        """One feature without a vector for each entry. Two entries at the same time are told apart by their order."""
+        seen: Counter[tuple[int, int]] = Counter()
+        for entry in speech.entries:
+            times = (milliseconds(entry.span.start), milliseconds(entry.span.end))
+            identity = (kind, *times, seen[times]) if seen[times] else (kind, *times)
+            seen[times] += 1
+            feature_id = self.owner.feature_id(*identity)
+            fields = {**entry.fields, "start_time": entry.span.start, "end_time": entry.span.end, "text": entry.text}
+            self.good[feature_id] = Feature(feature_id, Modality.TEXT, fields)
+        if speech.unusable:
+            detail = f"{speech.unusable} entries without usable times and words"
+            self._reject(Reason.MALFORMED, detail, kind, Modality.TEXT)
+
+    def _add(self, feature: Feature) -> None:
+        first = self.good.setdefault(feature.feature_id, feature)
+        if not _same(first, feature):
+            raise QuarantineError(Reason.DUPLICATE_ID, "another segment of the same option, scope and time came before")
+
+    def _reject(self, reason: Reason, detail: str, name: str, modality: Modality) -> None:
+        self.rejected.append(Rejected(self.owner.asset_id, reason, detail, name, modality))
+
+
+class _Segment:
+    """A segment without its vector. Raises `QuarantineError` for what is none."""
+
+    def __init__(self, row: Mapping[str, Any], model: str) -> None:
+        self._row = row
+        self._model = model
+        self._span = _span(row)
+        self._option = _text(row, "embedding_option")
+        self._scope = _text(row, "embedding_scope")
+        if is_too_deep(row):
+            raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
+
+    @property
+    def vector_name(self) -> str:
+        """The model and the option, since vectors of different options are not alike."""
+        return f"{self._model}-{self._option}" if self._option else self._model
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells it from the other segments of its asset."""
+        times = () if self._span is None else map(milliseconds, self._span)
+        places = ((key, self._row[key]) for key in PLACES if self._row.get(key) is not None)
+        return (self._model, self._option, self._scope, *times, *places)
+
+    def fields(self, speech: Speech) -> dict[str, Any]:
+        """Everything but the vector, with the words that are spoken meanwhile."""
+        fields = {key: value for key, value in self._row.items() if key not in OWN_PLACES}
+        fields["model_name"] = self._model
+        if self._span is not None:
+            fields["start_time"], fields["end_time"] = self._span
+            if words := speech.within(self._span):
+                fields["transcription"] = words
+        return fields
+
+
+def _vector(row: Any, vectors: LiftedVectors) -> Vector:
+    """Taken before anything else is looked at: what nobody takes counts as somebody's metadata."""
+    if not isinstance(row, dict):
+        raise QuarantineError(Reason.MALFORMED, "a segment that is not an object")
+    key = next((key for key in VECTOR_KEYS if row.get(key) is not None), None)
+    if key is None:
+        raise QuarantineError(Reason.MALFORMED, "a segment without a vector")
+    return vectors.take(row[key])
+
+
+def _span(row: Mapping[str, Any]) -> Span | None:
+    """None for what is no part of a time: a picture, a page."""
+    for start, end in TIME_KEYS:
+        if row.get(start) is not None or row.get(end) is not None:
+            return span_in(row, start, end)
+    return None
+
+
+def _text(row: Mapping[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    if not isinstance(value, str | None):
+        raise QuarantineError(Reason.MALFORMED, f"{key} is not text")
+    return value
+
+
+def _same(one: Feature, other: Feature) -> bool:
+    return one is other or (one.fields == other.fields and _hashes(one) == _hashes(other))
+
+
+def _hashes(feature: Feature) -> dict[str, bytes]:
+    return {name: vector_hash(vector) for name, vector in feature.vectors.items()}

@@ -1,0 +1,42 @@
+"""An index, and the embedding options it was made with; neither ever changes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Index", "index_from"]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """`model_name` is the embedding model, None when the index has none (or does not say); `options` are what to ask
+    of it."""
+
+    index_id: str
+    name: str | None
+    model_name: str | None
+    options: tuple[str, ...]
+
+
+def index_from(row: Mapping[str, Any]) -> Index:
+    """An index from a row of the list, or its own answer. The id is known to be text."""
+    models = list(_embedding_models(row.get("models")))
+    options = dict.fromkeys(option for model in models for option in _texts(model.get("model_options")))
+    if "audio" in options:
+        options["transcription"] = None  # asked for by itself, never among an index's options
+    names = _texts([model.get("model_name") for model in models])
+    name = row.get("index_name")
+    return Index(row["_id"], name if isinstance(name, str) else None, next(iter(names), None), tuple(options))
+
+
+def _embedding_models(models: Any) -> Iterator[Mapping[str, Any]]:
+    """Pegasus, which older indexes have beside Marengo or alone, makes text and no embeddings."""
+    for model in models if isinstance(models, list) else ():
+        if isinstance(model, dict) and not str(model.get("model_name")).lower().startswith("pegasus"):
+            yield model
+
+
+def _texts(values: Any) -> list[str]:
+    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []

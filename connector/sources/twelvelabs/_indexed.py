@@ -1,0 +1,137 @@
+"""The collection of an index: its assets listed, and read one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from connector._errors import IncompleteScanError, QuarantineError
+from connector._json import parse_json
+from connector._records import Asset, Listing, Rejected
+from connector.http import RefusedError
+from connector.sources._reading import LeftOutError, check_id, outcome
+from connector.sources._tally import Tally
+from connector.sources.twelvelabs._api import TwelveLabsApi
+from connector.sources.twelvelabs._asked import Asked
+from connector.sources.twelvelabs._detail import Detail, DetailReader
+from connector.sources.twelvelabs._index import Index
+from connector.sources.twelvelabs._listing import digest, moment, state_of, system_metadata
+from connector.sources.twelvelabs._speech import Speech, read_speech
+
+__all__ = ["IndexedAssets"]
+
+LONG: Final = 3_600.0
+"""From this many seconds on, an asset's answer has tens of megabytes."""
+
+LONG_AT_ONCE: Final = 2
+"""So many of these answers are in memory together; one arrives while the other is read."""
+
+PARAMETERS: Final = frozenset({"parameter_invalid", "parameter_unknown"})
+
+
+class IndexedAssets:
+    """Lists and reads the assets of one index."""
+
+    def __init__(self, api: TwelveLabsApi, index: Index, asked: Asked) -> None:
+        self._api = api
+        self._index = index
+        self._asked = asked
+        self._options = asked.options_of(index)
+        self._details = DetailReader(api.host, index, asked)
+        self._long: set[str] = set()
+        self._room_for_long = asyncio.Semaphore(LONG_AT_ONCE)
+
+    async def scan(self) -> AsyncGenerator[Listing, None]:
+        """Every asset once; raises `IncompleteScanError` at its end unless the rows agree with a total that stayed the
+        same from the first page to the last."""
+        tally = Tally("assets", "_id")
+        async for page in self._api.assets(self._index.index_id):
+            for row in tally.fresh(page):
+                self._note_length(row)
+                yield Listing(row["_id"], self._fingerprint(row), state_of(row))
+        if problem := tally.problem():
+            raise IncompleteScanError(f"the listing was not complete, so nothing is deleted: {problem}")
+        if not tally.knows_total:
+            raise IncompleteScanError(
+                "the service never says how many assets there are, so nothing is deleted", unknowable=True
+            )
+
+    async def read(self, listing: Listing) -> Asset | Rejected | None:
+        """An asset; None when it is gone or being processed again; a `Rejected` when it cannot be read."""
+        return await outcome(listing, self._asset)
+
+    def _fingerprint(self, row: Mapping[str, Any]) -> str:
+        """Of what changes with the asset, and of what is asked for: other settings need another answer."""
+        return digest(
+            row.get("status"),
+            moment(row.get("updated_at")),
+            moment(row.get("indexed_at")),
+            system_metadata(row),
+            self._options,
+            self._asked.transcriptions,
+            self._asked.reread.turn(row["_id"]),
+        )
+
+    def _note_length(self, row: Mapping[str, Any]) -> None:
+        system = system_metadata(row)
+        duration = system.get("duration") if isinstance(system, dict) else None
+        if isinstance(duration, int | float) and duration >= LONG:
+            self._long.add(row["_id"])
+
+    async def _asset(self, listing: Listing) -> Asset:
+        check_id(listing.asset_id)
+        if listing.asset_id in self._long:
+            async with self._room_for_long:
+                detail = await self._detail(listing.asset_id)
+        else:
+            detail = await self._detail(listing.asset_id)
+        await self._add_speech(detail)
+        return detail.asset(listing)
+
+    async def _detail(self, asset_id: str) -> Detail:
+        try:
+            return await self._api.asset(
+                self._index.index_id,
+                asset_id,
+                self._options,
+                transcription=self._asked.transcription,
+                decode=partial(self._details.read, asset_id),
+            )
+        except RefusedError as error:
+            refused = error
+        raise self._explained(refused)
+
+    def _explained(self, refused: RefusedError) -> RefusedError:
+        if refused.code not in PARAMETERS:
+            return refused
+        has = ", ".join(self._index.options) or "none that is known"
+        return RefusedError(
+            f"{refused} Set source.options to the embedding options that the index was made with ({has}).",
+            status=refused.status,
+            code=refused.code,
+        )
+
+    async def _add_speech(self, detail: Detail) -> None:
+        if self._asked.finer and detail.upload_id:
+            finer = await self._finer_speech(detail.upload_id, self._asked.finer)
+            if finer is not None:
+                detail.features.add_speech(finer, self._asked.finer)
+                return
+        if self._asked.entries:
+            detail.features.add_speech(detail.speech, "transcription")
+
+    async def _finer_speech(self, upload_id: str, parts: str) -> Speech | None:
+        """None where the service has no such transcription, or not yet; many assets have none."""
+        try:
+            return await self._api.transcription(upload_id, parts, partial(_own_speech, parts))
+        except (LeftOutError, QuarantineError):
+            return None
+
+
+def _own_speech(parts: str, body: bytes) -> Speech | None:
+    answer = parse_json(body)
+    if not isinstance(answer, dict):
+        raise ValueError("not a JSON object")
+    return read_speech(answer[parts]) if answer.get("status") in (None, "ready") and parts in answer else None

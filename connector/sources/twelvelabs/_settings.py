@@ -1,0 +1,63 @@
+"""What a user may set for this source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, SecretStr, StringConstraints
+
+from connector.http import ApiClient, ApiSourceSettings
+from connector.sources.twelvelabs._api import TwelveLabsApi
+from connector.sources.twelvelabs._asked import Asked, Reread, Transcriptions
+from connector.sources.twelvelabs._source import TwelveLabsSource
+
+__all__ = ["TwelveLabsSettings"]
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Option = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,59}$")]
+
+KEYS_EXPIRE: Final = "Keys of TwelveLabs expire, by default after twelve months; make a new one in its dashboard."
+
+
+class TwelveLabsSettings(ApiSourceSettings):
+    """TwelveLabs' API, version 1.3."""
+
+    type: Literal["twelvelabs"] = "twelvelabs"
+    api_key: SecretStr = Field(default=SecretStr("${TWELVELABS_API_KEY}"), description="a TwelveLabs API key")
+    base_url: str = Field(
+        default="https://api.twelvelabs.io/v1.3",
+        description="where the API is, with its version; the key is sent to this host and no other",
+    )
+    collections: tuple[Name, ...] = Field(default=(), description="ids or names of the indexes to sync; none: all")
+    page_size: int = Field(default=50, ge=1, le=50, description="indexed assets listed per request")
+    options: tuple[Option, ...] | None = Field(
+        default=None,
+        description="embedding options to read (visual, audio, transcription); "
+        "none: what the index was made with, and transcription where that includes audio",
+    )
+    transcriptions: Transcriptions = Field(
+        default="entries",
+        description="what is spoken: segments (a column of the segments), entries (as well as text features of its "
+        "own), sentences, utterances or words (text features from the asset's own transcription, one more request for "
+        "each asset), or none",
+    )
+    embed_tasks: bool = Field(
+        default=False,
+        description="read the embedding tasks of the last seven days too: collections embed-tasks, embed-v2-tasks",
+    )
+    reread_days: float | None = Field(
+        default=7,
+        gt=0,
+        le=3_650,
+        description="days until an asset that seems unchanged is read again: editing its metadata may not show in "
+        "lists; none: never",
+    )
+
+    def open(self) -> TwelveLabsSource:
+        """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""
+        client = ApiClient(
+            self.client_settings(key_variable="TWELVELABS_API_KEY", key_header="x-api-key", key_advice=KEYS_EXPIRE)
+        )
+        asked = Asked(self.options, self.transcriptions, Reread(self.reread_days))
+        api = TwelveLabsApi(client, self.page_size)
+        return TwelveLabsSource(api, self.collections, asked, self.concurrency, embed_tasks=self.embed_tasks)

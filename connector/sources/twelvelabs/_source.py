@@ -1,0 +1,102 @@
+"""The source: names indexes, lists their assets, reads them with embeddings and transcriptions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import aclosing
+
+from connector._errors import SourceError
+from connector._records import Asset, Listing, Rejected
+from connector._source import Usage
+from connector.http import NotFoundError, RefusedError
+from connector.sources._collections import Listed, collection_ids
+from connector.sources._failures import Failures
+from connector.sources._parallel import results_of
+from connector.sources._tally import Tally
+from connector.sources.twelvelabs._api import TwelveLabsApi
+from connector.sources.twelvelabs._asked import Asked
+from connector.sources.twelvelabs._index import index_from
+from connector.sources.twelvelabs._indexed import IndexedAssets
+from connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
+
+__all__ = ["TwelveLabsSource"]
+
+
+class TwelveLabsSource:
+    """Implements the `Source` protocol over TwelveLabs' API."""
+
+    def __init__(
+        self, api: TwelveLabsApi, collections: Sequence[str], asked: Asked, concurrency: int, *, embed_tasks: bool
+    ) -> None:
+        self._api = api
+        self._wanted = collections
+        self._asked = asked
+        self._concurrency = concurrency
+        self._embed_tasks = embed_tasks
+        self._collections: dict[str, IndexedAssets | EmbedTasks] = {name: EmbedTasks(api, name) for name in TASKS}
+
+    @property
+    def usage(self) -> Usage:
+        """Requests, retries and answer bytes so far."""
+        return self._api.usage
+
+    async def collections(self) -> Sequence[str]:
+        """Ids of indexes in the configured order, or of all of them, sorted, when none was configured; then the
+        embedding tasks when these are wanted.
+
+        Raises `ConfigurationError` for a name that the service does not have, or has twice, and `SourceError` when
+        the list does not come completely, or holds nothing while none was configured.
+        """
+        ids = [*await collection_ids(self._api.host, self._listed, self._wanted), *self._task_collections()]
+        if not ids:
+            raise SourceError(f"{self._api.host} lists no index; check that the key is that of the right account.")
+        return ids
+
+    async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
+        """Every asset of a collection once; raises `IncompleteScanError` at its end unless it is known to be whole."""
+        async with aclosing((await self._collection(collection)).scan()) as listings:
+            async for listing in listings:
+                yield listing
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
+        """These assets with features and vectors, one request for each. Raises `SourceError` when too many are
+        unreadable."""
+        read = (await self._collection(collection)).read
+        failures = Failures(self._api.check, collection)
+        async with aclosing(results_of(listings, read, self._concurrency)) as results:
+            async for result in results:
+                if result is not None:
+                    await failures.note(result)
+                    yield result
+
+    def requests_to_read(self, assets: int, features: int) -> int:  # noqa: ARG002 - they come with their asset
+        """One for each asset, and another when its own transcription is wanted."""
+        return assets * (2 if self._asked.finer else 1)
+
+    async def aclose(self) -> None:
+        """Release connections."""
+        await self._api.aclose()
+
+    def _task_collections(self) -> Sequence[str]:
+        return tuple(TASKS) if self._embed_tasks else ()
+
+    async def _listed(self) -> Listed:
+        tally = Tally("indexes", "_id")
+        indexes = [index_from(row) async for page in self._api.indexes() for row in tally.fresh(page)]
+        for index in indexes:
+            self._collections.setdefault(index.index_id, IndexedAssets(self._api, index, self._asked))
+        return {index.index_id: index.name for index in indexes}, tally.problem()
+
+    async def _collection(self, collection: str) -> IndexedAssets | EmbedTasks:
+        if collection not in self._collections:
+            self._collections[collection] = await self._found(collection)
+        return self._collections[collection]
+
+    async def _found(self, index_id: str) -> IndexedAssets:
+        try:
+            row = await self._api.index(index_id)
+        except (NotFoundError, RefusedError) as error:
+            missing = str(error)
+        else:
+            return IndexedAssets(self._api, index_from(row), self._asked)
+        raise SourceError(f"{missing} Check source.collections.")

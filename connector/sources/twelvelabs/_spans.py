@@ -1,0 +1,38 @@
+"""From when to when, in seconds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from connector._errors import QuarantineError
+from connector._records import Reason
+
+__all__ = ["Span", "milliseconds", "span_in"]
+
+LONGEST: Final = 1e9
+"""Thirty years; NaN is not below it either."""
+
+
+class Span(NamedTuple):
+    """Seconds from the beginning of the file."""
+
+    start: float
+    end: float
+
+
+def span_in(row: Mapping[str, Any], start: str, end: str) -> Span:
+    """The span under these two keys. Raises `QuarantineError` when either is no number of seconds."""
+    return Span(_seconds(row, start), _seconds(row, end))
+
+
+def milliseconds(seconds: float) -> int:
+    """What ids are made of: printed fractions may differ in their last digits."""
+    return round(seconds * 1000)
+
+
+def _seconds(row: Mapping[str, Any], key: str) -> float:
+    value = row.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LONGEST:
+        return float(value)
+    raise QuarantineError(Reason.MALFORMED, f"no usable {key}")

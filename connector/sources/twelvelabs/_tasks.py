@@ -1,0 +1,136 @@
+"""The collections of embedding tasks: what was embedded in the last seven days without an index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from connector._errors import IncompleteScanError
+from connector._records import Asset, AssetState, Listing, Modality, Rejected
+from connector.http import UnreadableError, one_line
+from connector.sources._lifted import LiftedVectors, read_lifted
+from connector.sources._reading import LeftOutError, check_id, outcome
+from connector.sources._signed import is_signed, lasting
+from connector.sources._tally import Tally
+from connector.sources._times import read_time
+from connector.sources.twelvelabs._api import TaskKind, TwelveLabsApi
+from connector.sources.twelvelabs._embeddings import media_of, segment_rows
+from connector.sources.twelvelabs._features import Features, Owner
+from connector.sources.twelvelabs._listing import digest, moment, state_of
+from connector.sources.twelvelabs._speech import Speech
+
+__all__ = ["TASKS", "EmbedTasks"]
+
+TASKS: Final[Mapping[str, TaskKind]] = {"embed-tasks": "embed", "embed-v2-tasks": "embed-v2"}
+"""The collections, with what the API calls them."""
+
+MODALITIES: Final = {
+    "audio": Modality.AUDIO,
+    "image": Modality.IMAGE,
+    "text_image": Modality.IMAGE,
+    "text": Modality.TEXT,
+    "document": Modality.TEXT,
+}
+"""Everything else is a video."""
+
+
+class EmbedTasks:
+    """Lists and reads the tasks of one generation. A task's answer comes with all embedding options."""
+
+    def __init__(self, api: TwelveLabsApi, collection: str) -> None:
+        self._api = api
+        self._collection = collection
+        self._kind = TASKS[collection]
+        self._models: dict[str, str] = {}
+        self._learning = asyncio.Lock()
+
+    async def scan(self) -> AsyncGenerator[Listing, None]:
+        """Every task of the last seven days once. Always raises `IncompleteScanError` at its end: a task that is not
+        listed any more has not been deleted."""
+        tally = Tally("tasks", "_id")
+        async for page in self._api.tasks(self._kind):
+            for row in tally.fresh(page):
+                self._note_model(row)
+                yield Listing(row["_id"], _fingerprint(row), state_of(row))
+        raise IncompleteScanError(
+            "the service lists embedding tasks for seven days only, so nothing is deleted", unknowable=True
+        )
+
+    async def read(self, listing: Listing) -> Asset | Rejected | None:
+        """A task as an asset; None when it or its vectors are gone; a `Rejected` when it cannot be read."""
+        return await outcome(listing, self._asset)
+
+    async def _asset(self, listing: Listing) -> Asset:
+        check_id(listing.asset_id)
+        model = await self._model(listing.asset_id) if self._kind == "embed-v2" else None
+        decode = partial(self._decoded, listing, model)
+        return await self._api.task(self._kind, listing.asset_id, decode)
+
+    async def _model(self, task_id: str) -> str | None:
+        """The answers of the second generation do not say which model made the vectors; only its list does."""
+        async with self._learning:
+            if task_id not in self._models:
+                async for page in self._api.tasks(self._kind):
+                    for row in Tally("tasks", "_id").fresh(page):
+                        self._note_model(row)
+        return self._models.get(task_id)
+
+    def _note_model(self, row: Mapping[str, Any]) -> None:
+        if isinstance(row.get("model_name"), str):
+            self._models[row["_id"]] = row["model_name"]
+
+    def _decoded(self, listing: Listing, model: str | None, body: bytes) -> Asset:
+        return read_lifted(body, partial(self._task, listing, model))
+
+    def _task(self, listing: Listing, model: str | None, answer: Any, vectors: LiftedVectors) -> Asset:
+        if not isinstance(answer, dict):
+            raise ValueError("not a JSON object")
+        _check(answer)
+        rows = answer.get("data") if self._kind == "embed-v2" else segment_rows(answer)
+        if not isinstance(rows, list) or not rows:
+            raise LeftOutError("its vectors are not there, or not any more")
+        model = answer.get("model_name") or model
+        if not isinstance(model, str):
+            raise UnreadableError(f"{self._api.host} does not say which model made these embeddings.")
+        kind, media = _media(answer)
+        modality = MODALITIES.get(kind or "", Modality.VIDEO)
+        features = Features(Owner(self._collection, listing.asset_id))
+        features.add_segments(rows, vectors, model=model, modality=modality, speech=Speech())
+        return _asset_from(listing, answer, {**media, "model_name": model}, features, modality)
+
+
+def _asset_from(
+    listing: Listing, answer: Mapping[str, Any], media: Mapping[str, Any], features: Features, modality: Modality
+) -> Asset:
+    url = media.get("input_url")
+    return Asset(
+        asset_id=listing.asset_id,
+        fingerprint=listing.fingerprint,
+        modality=modality,
+        url=url if isinstance(url, str) and not is_signed(url) else None,
+        status=answer.get("status"),
+        created_at=read_time(answer.get("created_at")),
+        updated_at=read_time(answer.get("updated_at")),
+        fields=lasting({key: value for key, value in media.items() if key != "input_url"}),
+        features=tuple(features.good.values()),
+        rejected=tuple(features.rejected),
+    )
+
+
+def _media(answer: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
+    metadata = answer.get("metadata")
+    if isinstance(metadata, dict):
+        return str(metadata.get("input_type")), metadata
+    return media_of(answer)
+
+
+def _check(answer: Mapping[str, Any]) -> None:
+    if state_of(answer) is not AssetState.READY:
+        raise LeftOutError(f"its status is {one_line(str(answer['status']), 60)} by now")
+
+
+def _fingerprint(row: Mapping[str, Any]) -> str:
+    times = (moment(row.get("created_at")), moment(row.get("updated_at")))
+    return digest(row.get("status"), *times, row.get("model_name"))
