@@ -73,7 +73,7 @@ class Reason(StrEnum):
     """Why a record is in quarantine."""
 
     NOT_FINITE = "not_finite"  # NaN or infinity in a vector
-    DIMENSION = "dimension"  # another dimension, or sparse against dense, than the table's
+    DIMENSION = "dimension"  # more dimensions than the destination can store, or sparse where dense is configured
     MALFORMED = "malformed"  # not the shape the source documents
     BAD_ID = "bad_id"  # an id the destination cannot take
     BAD_NAME = "bad_name"  # a vector name the destination cannot take

@@ -3,7 +3,7 @@
 from ._copy import upsert_rows
 from ._database import Database, driver_of
 from ._ddl import check_encoding, create_missing, lock_ddl
-from ._diff import FeatureKey, Row, WantedRows, diff_table
+from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
 from ._errors import refusal, translate, translated
 from ._ledger import forget_fingerprints, held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
 from ._locks import collection_lock
@@ -22,6 +22,7 @@ __all__ = [
     "FeatureKey",
     "PostgresServer",
     "Row",
+    "TableDiff",
     "WantedRows",
     "check_encoding",
     "check_url",

@@ -1,41 +1,40 @@
-"""The named vectors a schema holds: how each is stored, and what its table, view and function are called."""
+"""The named vectors a schema holds, and what each one's tables, views and functions are called.
+
+A named vector has a generation, with a table of its own, for each dimension that it ever had.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, RowMapping, select, text
+from sqlalchemy import Connection, func, literal_column, select, text
 
 from connector import Modality
 
 from ._identifiers import allocate
 from ._schema import SyncTables
-from ._storage import VectorLayout
+from ._storage import SPARSE_DIMENSION, VectorLayout
 
-__all__ = ["Catalogue", "VectorEntry", "read_catalogue"]
+__all__ = ["Catalogue", "Layer", "State", "VectorEntry", "VectorKey", "catalogue_row", "read_catalogue"]
+
+VectorKey: TypeAlias = tuple[Modality, str, int]
+"""Modality, vector name, and dimension, which tells dense from sparse as well: no dense vector has so many."""
+
+State: TypeAlias = Literal["current", "filling", "retired"]
+"""The plain view shows the current generation. A later one is filling until it has superseded all of the current one,
+which is retired then."""
+
+_Exists: TypeAlias = Callable[[frozenset[str]], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class VectorEntry:
-    """One named vector of one modality. `base` is the modality's table, `identifier` the folded vector name."""
+class Layer:
+    """What people query of one generation: a view that joins features and vectors, and a search function."""
 
-    modality: Modality
-    vector_name: str
-    base: str
-    identifier: str
-    layout: VectorLayout
-    sql_digest: str = ""
-
-    @property
-    def table(self) -> str:
-        """Holds the vectors."""
-        return f"{self.base}__{self.identifier}"
-
-    @property
-    def view(self) -> str:
-        """Joins features and vectors, for people who query."""
-        return f"{self.base}_{self.identifier}"
+    view: str
+    function: str
 
     @property
     def match_type(self) -> str:
@@ -43,9 +42,41 @@ class VectorEntry:
         return f"{self.view}_match"
 
     @property
-    def function(self) -> str:
-        """The search function."""
-        return f"search_{self.modality}_{self.identifier}"
+    def names(self) -> frozenset[str]:
+        """Every name in the schema that it takes."""
+        return frozenset({self.view, self.match_type, self.function})
+
+
+@dataclass(frozen=True, slots=True)
+class VectorEntry:
+    """One generation of a named vector of one modality.
+
+    `base` is the modality's table. Folded names: `identifier` for the table, `plain` for the view and function that
+    show the current generation, `own` for those that always show this one (empty: there has been no other so far).
+    The digests say what the layers were made of.
+    """
+
+    modality: Modality
+    vector_name: str
+    base: str
+    identifier: str
+    layout: VectorLayout
+    generation: int = 1
+    state: State = "current"
+    plain: str = ""
+    own: str = ""
+    sql_digest: str = ""
+    own_digest: str = ""
+
+    @property
+    def key(self) -> VectorKey:
+        """What the catalogue knows it by."""
+        return self.modality, self.vector_name, self.layout.dimension
+
+    @property
+    def table(self) -> str:
+        """Holds the vectors."""
+        return f"{self.base}__{self.identifier}"
 
     @property
     def index(self) -> str:
@@ -53,58 +84,101 @@ class VectorEntry:
         return f"{self.table}_hnsw"
 
     @property
+    def plain_layer(self) -> Layer:
+        """What shows the current generation, whichever it is."""
+        return self._layer(self.plain)
+
+    @property
+    def own_layer(self) -> Layer | None:
+        """What always shows this generation."""
+        return self._layer(self.own) if self.own else None
+
+    @property
+    def layer(self) -> Layer:
+        """What shows this generation now, the plain one where it does."""
+        return self.plain_layer if self.state == "current" else self._layer(self.own)
+
+    @property
     def names(self) -> frozenset[str]:
-        """Every name in the schema that this entry takes."""
-        return frozenset({self.table, self.view, self.match_type, self.function, self.index})
+        """Every name in the schema that this generation takes."""
+        own = self.own_layer.names if self.own_layer else frozenset()
+        return frozenset({self.table, self.index}) | self.plain_layer.names | own
+
+    def _layer(self, identifier: str) -> Layer:
+        return Layer(f"{self.base}_{identifier}", f"search_{self.modality}_{identifier}")
 
 
-class Catalogue(Mapping[tuple[Modality, str], VectorEntry]):
-    """Entries by modality and vector name."""
+class Catalogue(Mapping[VectorKey, VectorEntry]):
+    """Generations by modality, vector name and dimension."""
 
-    def __init__(self, entries: Mapping[tuple[Modality, str], VectorEntry]) -> None:
+    def __init__(self, entries: Mapping[VectorKey, VectorEntry]) -> None:
         self._entries = dict(entries)
 
-    def __getitem__(self, key: tuple[Modality, str]) -> VectorEntry:
+    def __getitem__(self, key: VectorKey) -> VectorEntry:
         return self._entries[key]
 
-    def __iter__(self) -> Iterator[tuple[Modality, str]]:
+    def __iter__(self) -> Iterator[VectorKey]:
         return iter(sorted(self._entries))
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def of(self, modality: Modality) -> list[VectorEntry]:
-        """The named vectors of one modality."""
-        return [self._entries[key] for key in self if key[0] == modality]
+        """The generations of one modality's named vectors, those of one name from the oldest to the newest."""
+        entries = [entry for entry in self.values() if entry.modality == modality]
+        return sorted(entries, key=lambda entry: (entry.vector_name, entry.generation))
+
+    def live(self, modality: Modality) -> list[VectorEntry]:
+        """The same without those that are retired, which hold no feature's value."""
+        return [entry for entry in self.of(modality) if entry.state != "retired"]
+
+    def named(self, modality: Modality) -> dict[str, list[VectorEntry]]:
+        """By vector name: its generations from the oldest to the newest."""
+        found: dict[str, list[VectorEntry]] = {}
+        for entry in self.of(modality):
+            found.setdefault(entry.vector_name, []).append(entry)
+        return found
+
+    def generations(self, modality: Modality, vector_name: str) -> list[VectorEntry]:
+        """Those of one named vector, from the oldest to the newest; none where nothing of that name has arrived."""
+        return self.named(modality).get(vector_name, [])
 
     def new_entry(
-        self,
-        modality: Modality,
-        vector_name: str,
-        base: str,
-        layout: VectorLayout,
-        exists: Callable[[frozenset[str]], bool],
+        self, modality: Modality, vector_name: str, base: str, layout: VectorLayout, exists: _Exists
     ) -> VectorEntry:
-        """An entry whose names nobody else has. `exists` says whether the schema already has one of some names."""
+        """The first or a later generation, whose names nobody else has. `exists` says whether the schema already has
+        one of some names."""
+        entry = VectorEntry(modality, vector_name, base, "", layout)
+        earlier = self.generations(modality, vector_name)
+        if not earlier:
+            name = self._free(entry, vector_name, exists)
+            return replace(entry, identifier=name, plain=name)
+        name, newest = self._free(entry, _with_dimension(entry), exists), earlier[-1]
+        later = replace(entry, generation=newest.generation + 1, state="filling", plain=newest.plain)
+        return replace(later, identifier=name, own=name)
 
-        def entry(identifier: str) -> VectorEntry:
-            return VectorEntry(modality, vector_name, base, identifier, layout)
+    def with_own_layer(self, entry: VectorEntry, exists: _Exists) -> VectorEntry:
+        """A first generation with names for a view and a function that will always show it."""
+        return replace(entry, own=self._free(entry, _with_dimension(entry), exists))
+
+    def _free(self, entry: VectorEntry, name: str, exists: _Exists) -> str:
+        """An identifier for a table, a view and a function, none of which is there."""
+
+        def names(identifier: str) -> frozenset[str]:
+            return replace(entry, identifier=identifier, plain=identifier).names
 
         def is_taken(identifier: str) -> bool:
-            names = entry(identifier).names
-            return any(names & other.names for other in self.values()) or exists(names)
+            return any(names(identifier) & other.names for other in self.values()) or exists(names(identifier))
 
-        def longest(identifier: str) -> str:
-            return max(entry(identifier).names, key=len)
-
-        return entry(allocate(vector_name, longest, is_taken))
+        return allocate(name, lambda identifier: max(names(identifier), key=len), is_taken)
 
 
 def read_catalogue(connection: Connection, tables: SyncTables, bases: Mapping[Modality, str]) -> Catalogue:
     """The catalogue as it is in the database; empty before the first sync."""
-    rows = connection.execute(select(tables.vectors)).mappings()
-    entries = (_entry(row, bases) for row in rows)
-    return Catalogue({(entry.modality, entry.vector_name): entry for entry in entries})
+    # As JSON, since nobody has added the columns yet that a schema of an earlier version lacks.
+    rows = connection.execute(select(func.to_jsonb(literal_column("v"))).select_from(tables.vectors.alias("v")))
+    entries = (_entry(row, bases) for row in rows.scalars())
+    return Catalogue({entry.key: entry for entry in entries})
 
 
 def names_exist(connection: Connection, schema: str, names: frozenset[str]) -> bool:
@@ -123,20 +197,39 @@ def names_exist(connection: Connection, schema: str, names: frozenset[str]) -> b
     return found.first() is not None
 
 
-def _entry(row: RowMapping, bases: Mapping[Modality, str]) -> VectorEntry:
+_LAYOUT: Final = ("storage", "dimension", "metric", "index_method", "m", "ef_construction")
+_LATER: Final[Mapping[str, Any]] = {"generation": 1, "state": "current", "plain": None, "own": "", "own_digest": ""}
+"""What stands for the columns that earlier versions did not have."""
+
+
+def catalogue_row(entry: VectorEntry) -> dict[str, Any]:
+    """What the catalogue's table holds of a generation."""
+    layout = entry.layout
+    values = (layout.storage, layout.dimension, layout.metric, layout.index, layout.m, layout.ef_construction)
+    return {
+        "modality": entry.modality.value,
+        "vector_name": entry.vector_name,
+        "identifier": entry.identifier,
+        **dict(zip(_LAYOUT, values, strict=True)),
+        "sql_digest": entry.sql_digest,
+        **{name: getattr(entry, name) for name in _LATER},
+    }
+
+
+def _entry(row: Mapping[str, Any], bases: Mapping[Modality, str]) -> VectorEntry:
     modality = Modality(row["modality"])
+    later = {name: row.get(name, default) for name, default in _LATER.items()}
     return VectorEntry(
         modality=modality,
         vector_name=row["vector_name"],
         base=bases[modality],
         identifier=row["identifier"],
-        layout=VectorLayout(
-            storage=row["storage"],
-            dimension=row["dimension"],
-            metric=row["metric"],
-            index=row["index_method"],
-            m=row["m"],
-            ef_construction=row["ef_construction"],
-        ),
+        layout=VectorLayout(*(row[name] for name in _LAYOUT)),
         sql_digest=row["sql_digest"],
+        **{**later, "plain": later["plain"] or row["identifier"]},
     )
+
+
+def _with_dimension(entry: VectorEntry) -> str:
+    dimension = entry.layout.dimension
+    return f"{entry.vector_name}-{'sparse' if dimension == SPARSE_DIMENSION else dimension}"

@@ -181,6 +181,8 @@ class PgvectorDestination:
         """Keep other syncs into this schema out of a collection, by a lock that Postgres holds for this process."""
         place = ("pgvector", self._schema_name, collection)
         with self._server.translated(), collection_lock(self._server.database, place, wait):
+            if self._schema is not None:
+                self._schema.read_again()  # another sync may have met new named vectors while this one waited
             yield
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:

@@ -35,11 +35,11 @@ _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE nam
 def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexBuild]:
     """Build every index of the catalogue that is missing or invalid, one after the other.
 
-    One that another process is building is left to it.
+    One that another process is building is left to it. Retired generations need none.
     """
     database = schema.database
     for entry in schema.catalogue.values():
-        if entry.layout.index == "hnsw":
+        if entry.layout.index == "hnsw" and entry.state != "retired":
             with _only_builder(database, schema.name, entry) as alone:
                 if alone and _is_due(schema, entry):
                     yield from _build(database, schema, entry, memory_limit_mb)

@@ -99,7 +99,8 @@ class SchemaOutlook:
         for entry in self._schema.catalogue.values():
             changed = replace(entry, layout=self._schema.wanted_layout(entry))
             if self._schema.layer_is_due(connection, changed):
-                yield f"the view {entry.view} and the function {entry.function} are made, or made anew"
+                layer = entry.layer
+                yield f"the view {layer.view} and the function {layer.function} are made, or made anew"
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:
@@ -120,7 +121,7 @@ def nothing_yet(name: str, mapping: SchemaMapping) -> Planned:
 def _unmade(mapping: SchemaMapping, catalogue: Catalogue) -> Iterator[str]:
     for modality in MODALITIES:
         for name in mapping.modality(modality).vectors:
-            if (modality, name) not in catalogue:
+            if not catalogue.generations(modality, name):
                 yield f"table, view and function of the {modality} vectors {name} are made when the first one arrives"
     if not catalogue:
         yield "table, view and function of every other named vector are made when the first one arrives"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, Table, func, literal, select, text
 
-from connector import Averages
+from connector import MODALITIES, Averages
 
 from ._tables import SyncSchema
 
@@ -17,7 +17,7 @@ def read_averages(connection: Connection, schema: SyncSchema) -> Averages | None
     """Counted rows, and the sizes of their tables as Postgres keeps them, indexes left out; None when there is no
     feature."""
     features = [*schema.features.values()]
-    vectors = [schema.vector_table(entry) for entry in schema.catalogue.values()]
+    vectors = [schema.vector_table(entry) for modality in MODALITIES for entry in schema.catalogue.live(modality)]
     counted, assets = _rows(connection, features), _rows(connection, [schema.tables.assets])
     if not counted or not assets:
         return None

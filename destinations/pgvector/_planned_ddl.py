@@ -42,12 +42,12 @@ def _metadata(tables: SyncTables, features: Mapping[Modality, Table]) -> list[Me
 
 def _columns(connection: Connection, schema: SyncSchema) -> Iterator[str]:
     """Of tables that are there: others are made with every column."""
-    ledger, dialect = schema.tables.ledger, connection.dialect
-    held = _held_columns(connection, ledger)
-    yield from (add_column(dialect, ledger, column.name) for column in ledger.c if held and column.name not in held)
+    dialect = connection.dialect
+    yield from (add_column(dialect, column.table, column.name) for column in schema.later_columns(connection))
+    yield from schema.new_keys(connection)
     for modality in sorted(MODALITIES):
         table = schema.features[modality]
-        if _held_columns(connection, table):
+        if inspect(connection).has_table(table.name, schema=table.schema):
             missing = missing_columns(connection, table, schema.mapping.columns(modality))
             yield from (add_column(dialect, table, name) for name in missing)
 
@@ -56,11 +56,3 @@ def _dropped(connection: Connection, schema: SyncSchema) -> Iterator[str]:
     for entry in schema.catalogue.values():
         if schema.wanted_layout(entry) != entry.layout:
             yield schema.drop_index(connection, entry)
-
-
-def _held_columns(connection: Connection, table: Table) -> set[str]:
-    """Empty when there is no such table."""
-    there = inspect(connection)
-    if not there.has_table(table.name, schema=table.schema):
-        return set()
-    return {column["name"] for column in there.get_columns(table.name, schema=table.schema)}

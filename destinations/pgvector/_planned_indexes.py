@@ -18,7 +18,11 @@ __all__ = ["is_index_due", "planned_index"]
 def is_index_due(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
     """Whether it is wanted, and missing, broken off or of another layout. One over no rows is never built."""
     wanted = schema.wanted_layout(entry)
-    if wanted.index == "none" or (wanted == entry.layout and is_built(connection, schema.name, entry)):
+    if (
+        entry.state == "retired"
+        or wanted.index == "none"
+        or (wanted == entry.layout and is_built(connection, schema.name, entry))
+    ):
         return False
     return count_vectors(connection, schema, entry) > 0
 

@@ -17,8 +17,8 @@ from connector import (
 )
 
 from .._postgres import WantedRows
-from ._catalogue import Catalogue
-from ._storage import VectorLayout, check_vector, choose_layout
+from ._catalogue import Catalogue, VectorKey
+from ._storage import VectorLayout, check_vector, choose_layout, dimension_of
 from ._verify_hashes import recorded_hash
 
 __all__ = ["BatchRows", "batch_rows", "first_layouts"]
@@ -29,21 +29,21 @@ class BatchRows:
     """Everything a batch wants in the tables. `features` counts per asset what is written, for the ledger."""
 
     features: dict[Modality, WantedRows] = field(default_factory=dict)
-    vectors: dict[tuple[Modality, str], WantedRows] = field(default_factory=dict)
+    vectors: dict[VectorKey, WantedRows] = field(default_factory=dict)
     per_asset: dict[str, dict[str, int]] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
 
 
-def first_layouts(batch: Batch, mapping: SchemaMapping) -> dict[tuple[Modality, str], VectorLayout]:
-    """The layout that each vector name gets from its first storable vector, in the order of ids: what arrives
-    first over the network must not decide."""
-    layouts: dict[tuple[Modality, str], VectorLayout] = {}
+def first_layouts(batch: Batch, mapping: SchemaMapping) -> dict[VectorKey, VectorLayout]:
+    """The layout that each vector name gets for each of its dimensions, in the order of ids: what arrives first over
+    the network must not decide."""
+    layouts: dict[VectorKey, VectorLayout] = {}
     for feature in _features_in_order(batch):
         for name, vector in feature.vectors.items():
-            key = (feature.modality, name)
+            key = (feature.modality, name, dimension_of(vector))
             if key not in layouts:
                 with suppress(QuarantineError):
-                    layouts[key] = choose_layout(vector, mapping.vector(*key))
+                    layouts[key] = choose_layout(vector, mapping.vector(feature.modality, name))
     return layouts
 
 
@@ -68,24 +68,23 @@ def _add_feature(
     collection: str,
     asset_id: str,
     feature: LoadedFeature,
-    layouts: Mapping[tuple[Modality, str], VectorLayout],
+    layouts: Mapping[VectorKey, VectorLayout],
 ) -> None:
     key, modality, digest = (asset_id, feature.feature_id), feature.modality, feature.row_hash
     row = (collection, *key, *feature.columns.values(), feature.metadata, feature.extra, digest)
     rows.features.setdefault(modality, {})[key] = (digest, row)
     rows.per_asset[asset_id][modality.value] += 1
     for name, vector in feature.vectors.items():
-        digest = recorded_hash(vector, feature.vector_hashes[name], layouts[modality, name].storage)
-        rows.vectors.setdefault((modality, name), {})[key] = (digest, (collection, *key, vector, digest))
+        place = (modality, name, dimension_of(vector))
+        digest = recorded_hash(vector, feature.vector_hashes[name], layouts[place].storage)
+        rows.vectors.setdefault(place, {})[key] = (digest, (collection, *key, vector, digest))
 
 
-def _check_vectors(
-    feature: LoadedFeature, layouts: Mapping[tuple[Modality, str], VectorLayout], mapping: SchemaMapping
-) -> None:
+def _check_vectors(feature: LoadedFeature, layouts: Mapping[VectorKey, VectorLayout], mapping: SchemaMapping) -> None:
     for name, vector in feature.vectors.items():
         try:
-            # No layout means that no vector of this name could be stored so far: choosing one says why.
-            layout = layouts.get((feature.modality, name))
+            # No layout means that no vector of this kind could be stored so far: choosing one says why.
+            layout = layouts.get((feature.modality, name, dimension_of(vector)))
             check_vector(vector, layout or choose_layout(vector, mapping.vector(feature.modality, name)))
         except QuarantineError as error:
             raise QuarantineError(error.reason, f"vector {name}: {error}") from error

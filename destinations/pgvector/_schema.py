@@ -76,6 +76,9 @@ class SyncTables:
         self.vectors = _vectors(self.metadata)
         self.quarantine = quarantine_table("_sync_quarantine", self.metadata)
         self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
+        generations = ("generation", "state", "plain", "own", "own_digest")
+        self.later = (self.ledger.c.contents, *(self.vectors.c[name] for name in generations))
+        """Columns that schemas of the first versions lack: without them, their rows are still right."""
 
     def has_set_aside(self, modalities: Collection[Modality]) -> ColumnElement[bool]:
         """Of a ledger's row: the asset has features of these modalities in quarantine."""
@@ -170,5 +173,10 @@ def _vectors(metadata: MetaData) -> Table:
         Column("m", Integer, nullable=False),
         Column("ef_construction", Integer, nullable=False),
         Column("sql_digest", Text, nullable=False, server_default=""),
-        PrimaryKeyConstraint("modality", "vector_name"),
+        Column("generation", Integer, nullable=False, server_default="1"),
+        Column("state", Text, nullable=False, server_default="current", comment="current, filling or retired"),
+        Column("plain", Text, comment="identifier of the view and function that show the current generation"),
+        Column("own", Text, nullable=False, server_default="", comment="of those that always show this one"),
+        Column("own_digest", Text, nullable=False, server_default=""),
+        PrimaryKeyConstraint("modality", "vector_name", "dimension"),
     )

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector, canonical_json
 
 from ._catalogue import Catalogue, VectorEntry
-from ._storage import SPARSE_DIMENSION
+from ._storage import SPARSE_DIMENSION, dimension_of
 
 __all__ = ["search"]
 
@@ -27,7 +27,7 @@ def search(driver: _Driver, schema: str, catalogue: Catalogue, query: SearchQuer
     """
     if not 1 <= query.limit <= _MAX_LIMIT:
         raise ConfigurationError(f"the limit is {query.limit}; ask for 1 to {_MAX_LIMIT:,} rows")
-    entry = _entry(catalogue, query)
+    entry = _generation(driver, schema, _named(catalogue, query), query)
     statement = _statement(schema, entry, query)
     rows = _ask(driver, statement)
     if not rows and query.like is not None:
@@ -48,23 +48,34 @@ def _ask(driver: _Driver, statement: sql.Composed) -> list[dict[str, Any]]:
         raise ConfigurationError(f"the search was refused: {words}{hint}") from error
 
 
-def _entry(catalogue: Catalogue, query: SearchQuery) -> VectorEntry:
-    entries = catalogue.of(query.modality)
-    named = [entry for entry in entries if query.vector_name in (None, entry.vector_name)]
-    if len(named) == 1:
-        return named[0]
-    there = ", ".join(entry.vector_name for entry in entries)
-    if not entries:
+def _named(catalogue: Catalogue, query: SearchQuery) -> list[VectorEntry]:
+    """The generations of the named vector that is asked for, the current one first."""
+    named = catalogue.named(query.modality)
+    if not named:
         raise ConfigurationError(f"there are no {query.modality} vectors yet; run `vectorferry sync` first")
-    asked = f"no vector named {query.vector_name}" if query.vector_name else f"{len(entries)} named vectors"
-    raise ConfigurationError(f"{query.modality} has {asked}: choose one of {there} with --vector-name")
+    meant = [name for name in named if query.vector_name in (None, name)]
+    if len(meant) != 1:
+        asked = f"no vector named {query.vector_name}" if query.vector_name else f"{len(named)} named vectors"
+        raise ConfigurationError(f"{query.modality} has {asked}: choose one of {', '.join(named)} with --vector-name")
+    generations = [entry for entry in named[meant[0]] if entry.state != "retired"]
+    return sorted(generations, key=lambda entry: entry.state != "current")
+
+
+def _generation(driver: _Driver, schema: str, generations: list[VectorEntry], query: SearchQuery) -> VectorEntry:
+    """The one that has vectors of the dimension that is given, or of the feature."""
+    if query.vector is not None:
+        meant = [entry for entry in generations if entry.layout.dimension == dimension_of(query.vector)]
+    else:
+        like = query.like if len(generations) > 1 else None
+        meant = [entry for entry in generations if like is not None and _has_feature(driver, schema, entry, like)]
+    return (meant or generations)[0]
 
 
 def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Composed:
-    function = sql.Identifier(schema, entry.function)
+    function = sql.Identifier(schema, entry.layer.function)
     filters = sql.Literal(canonical_json(dict(query.filters)).decode())
     if query.like is not None:
-        return _more_like(query.like, query.limit, function, sql.Identifier(schema, entry.view), filters)
+        return _more_like(query.like, query.limit, function, sql.Identifier(schema, entry.layer.view), filters)
     if query.vector is None:
         raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
     _check_kind(entry, query.vector)
@@ -109,8 +120,11 @@ def _vector_text(vector: Vector) -> str:
 
 
 def _check_known(driver: _Driver, schema: str, entry: VectorEntry, feature_id: str) -> None:
-    found = driver.execute(
-        sql.SQL("SELECT 1 FROM {} WHERE feature_id = %s").format(sql.Identifier(schema, entry.view)), [feature_id]
-    ).fetchone()
-    if found is None:
+    if not _has_feature(driver, schema, entry, feature_id):
         raise ConfigurationError(f"no {entry.modality} feature {feature_id} has a vector named {entry.vector_name}")
+
+
+def _has_feature(driver: _Driver, schema: str, entry: VectorEntry, feature_id: str) -> bool:
+    view = sql.Identifier(schema, entry.layer.view)
+    found = driver.execute(sql.SQL("SELECT 1 FROM {} WHERE feature_id = %s LIMIT 1").format(view), [feature_id])
+    return found.fetchone() is not None

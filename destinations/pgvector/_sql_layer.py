@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
@@ -13,9 +14,9 @@ from psycopg import sql
 
 from connector import ColumnMapping
 
-from ._catalogue import VectorEntry
+from ._catalogue import Layer, VectorEntry
 
-__all__ = ["layer_digest", "refresh_layer"]
+__all__ = ["Shown", "layer_digest", "layer_exists", "refresh_layer"]
 
 _VERSION: Final = 3
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
@@ -78,14 +79,15 @@ RETURNS SETOF {match} LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, {extension}, pg_temp
 SET hnsw.iterative_scan = 'strict_order' SET hnsw.ef_search = 100 AS $body$
 DECLARE
-    predicate constant text := {where}({view_name}::regclass, filter);
+    shown constant text := {shown};
+    predicate constant text := {where}(shown::pg_catalog.regclass, filter);
     ordering text;
     hits {match}[];
 BEGIN
     IF query IS NULL THEN RETURN; END IF;
     FOREACH ordering IN ARRAY ARRAY['embedding {operator} $1', '(embedding {operator} $1) + 0::float8'] LOOP
         EXECUTE 'SELECT pg_catalog.array_agg(hit) FROM (SELECT ROW(' || {columns} || ')::' || {match_name}
-            || ' AS hit FROM ' || {view_name} || ' WHERE ' || predicate
+            || ' AS hit FROM ' || shown || ' WHERE ' || predicate
             || ' ORDER BY ' || ordering || ' LIMIT $2) nearest'
         INTO hits USING query, coalesce(k, 10);
         EXIT WHEN pg_catalog.cardinality(hits) >= coalesce(k, 10);
@@ -93,6 +95,13 @@ BEGIN
     RETURN QUERY SELECT * FROM pg_catalog.unnest(hits);
 END $body$
 """
+
+# Whoever asks with a vector of an earlier or a later dimension is answered from where such vectors are. The views of
+# the generations never show another one, so that a switch between two statements of this function changes nothing.
+_ROUTED: Final = """coalesce((
+        SELECT route.own FROM (VALUES {routes}) route (dimension, own)
+        WHERE route.dimension = {extension}.vector_dims(query) AND pg_catalog.has_table_privilege(route.own, 'SELECT')
+    ), {view_name})"""
 
 _COLUMNS_OF: Final = """
 SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -111,59 +120,64 @@ WHERE n.nspname = %(schema)s AND p.proname = %(f)s
 _Driver = psycopg.Connection[tuple[object, ...]]
 
 
-def layer_digest(entry: VectorEntry, columns: Mapping[str, ColumnMapping], extension: str) -> str:
-    """Changes when the view or the function of this entry would be made differently."""
-    shape = [
-        _VERSION,
-        extension,
-        sorted(entry.names),
-        entry.layout.storage,
-        entry.layout.dimension,
-        entry.layout.metric,
-    ]
-    types = [[name, column.type] for name, column in columns.items()]
-    return hashlib.blake2b(json.dumps([*shape, types]).encode(), digest_size=8).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A layer, and the generation that it shows with these columns. `routes` names, by dimension, the views that its
+    function asks instead of its own."""
+
+    layer: Layer
+    entry: VectorEntry
+    columns: Mapping[str, ColumnMapping]
+    routes: Mapping[int, str]
 
 
-def layer_exists(driver: _Driver, schema: str, entry: VectorEntry) -> bool:
+def layer_digest(shown: Shown, extension: str) -> str:
+    """Changes when the view or the function would be made differently."""
+    layout = shown.entry.layout
+    shape = [_VERSION, extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
+    types = [[name, column.type] for name, column in shown.columns.items()]
+    routes = sorted(shown.routes.items())
+    made = [*shape, layout.storage, layout.dimension, layout.metric, types, routes]
+    return hashlib.blake2b(json.dumps(made).encode(), digest_size=8).hexdigest()
+
+
+def layer_exists(driver: _Driver, schema: str, layer: Layer) -> bool:
     """Whether nobody has dropped the view, the match type or the function since."""
-    found = driver.execute(_LAYER, {"schema": schema, "relations": [entry.view, entry.match_type], "f": entry.function})
+    found = driver.execute(_LAYER, {"schema": schema, "relations": [layer.view, layer.match_type], "f": layer.function})
     return len(found.fetchall()) == 3
 
 
-def refresh_layer(
-    driver: _Driver, schema: str, extension: str, entry: VectorEntry, columns: Mapping[str, ColumnMapping]
-) -> None:
-    """Make or extend the view, the match type and the function of one named vector."""
+def refresh_layer(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
+    """Make or extend the view, the match type and the function of a layer."""
     # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
     driver.execute(sql.SQL("SELECT CAST('[1]' AS {})").format(sql.Identifier(extension, "vector")))
-    _refresh_view(driver, schema, entry, columns)
-    _refresh_match_type(driver, schema, entry, columns)
+    _refresh_view(driver, schema, shown)
+    _refresh_match_type(driver, schema, shown)
     driver.execute(sql.SQL(_WHERE).format(where=sql.Identifier(schema, _WHERE_FUNCTION)))
-    driver.execute(_search_function(driver, schema, extension, entry))
+    driver.execute(_search_function(driver, schema, extension, shown))
 
 
-def _refresh_view(driver: _Driver, schema: str, entry: VectorEntry, columns: Mapping[str, ColumnMapping]) -> None:
-    wanted = ["collection", "asset_id", "feature_id", *columns, "metadata", "extra", "embedding"]
-    ordered = _keeping_order(_columns_of(driver, schema, entry.view), wanted)
+def _refresh_view(driver: _Driver, schema: str, shown: Shown) -> None:
+    wanted = ["collection", "asset_id", "feature_id", *shown.columns, "metadata", "extra", "embedding"]
+    ordered = _keeping_order(_columns_of(driver, schema, shown.layer.view), wanted)
     selected = [sql.Identifier("v" if name == "embedding" else "f", name) for name in ordered]
     driver.execute(
         sql.SQL(
             "CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {vectors} v "
             "JOIN {features} f USING (collection, asset_id, feature_id)"
         ).format(
-            view=sql.Identifier(schema, entry.view),
+            view=sql.Identifier(schema, shown.layer.view),
             columns=sql.SQL(", ").join(selected),
-            vectors=sql.Identifier(schema, entry.table),
-            features=sql.Identifier(schema, entry.base),
+            vectors=sql.Identifier(schema, shown.entry.table),
+            features=sql.Identifier(schema, shown.entry.base),
         )
     )
 
 
-def _refresh_match_type(driver: _Driver, schema: str, entry: VectorEntry, columns: Mapping[str, ColumnMapping]) -> None:
-    types = _match_columns(columns)
-    match = sql.Identifier(schema, entry.match_type)
-    existing = _columns_of(driver, schema, entry.match_type)
+def _refresh_match_type(driver: _Driver, schema: str, shown: Shown) -> None:
+    types = _match_columns(shown.columns)
+    match = sql.Identifier(schema, shown.layer.match_type)
+    existing = _columns_of(driver, schema, shown.layer.match_type)
     if not existing:
         attributes = sql.SQL(", ").join(_attribute(name, kind) for name, kind in types.items())
         driver.execute(sql.SQL("CREATE TYPE {} AS ({})").format(match, attributes))
@@ -194,22 +208,38 @@ def _fixed(text: Any) -> sql.SQL:
     return sql.SQL(text)
 
 
-def _search_function(driver: _Driver, schema: str, extension: str, entry: VectorEntry) -> sql.Composed:
-    view, match = sql.Identifier(schema, entry.view), sql.Identifier(schema, entry.match_type)
-    operator = _fixed(entry.layout.operator)
+def _search_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composed:
+    layer, layout = shown.layer, shown.entry.layout
+    match = sql.Identifier(schema, layer.match_type)
+    operator = _fixed(layout.operator)
     distance = sql.SQL("embedding {} $1").format(operator)
-    names = _columns_of(driver, schema, entry.match_type)
+    names = _columns_of(driver, schema, layer.match_type)
     columns = sql.SQL(", ").join(distance if name == "distance" else sql.Identifier(name) for name in names)
     return sql.SQL(_SEARCH).format(
-        function=sql.Identifier(schema, entry.function),
-        storage=sql.Identifier(extension, entry.layout.storage),
+        function=sql.Identifier(schema, layer.function),
+        storage=sql.Identifier(extension, layout.storage),
         match=match,
         extension=sql.Identifier(extension),
         where=sql.Identifier(schema, _WHERE_FUNCTION),
         operator=operator,
         columns=sql.Literal(columns.as_string(driver)),
-        view_name=sql.Literal(view.as_string(driver)),
+        shown=_shown_view(driver, schema, extension, shown),
         match_name=sql.Literal(match.as_string(driver)),
+    )
+
+
+def _shown_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composable:
+    """An expression that names the view to ask."""
+
+    def name(view: str) -> sql.Literal:
+        return sql.Literal(sql.Identifier(schema, view).as_string(driver))
+
+    plain = name(shown.layer.view)
+    if not shown.routes:
+        return plain
+    routes = [sql.SQL("({}, {})").format(sql.Literal(each), name(view)) for each, view in sorted(shown.routes.items())]
+    return sql.SQL(_ROUTED).format(
+        routes=sql.SQL(", ").join(routes), extension=sql.Identifier(extension), view_name=plain
     )
 
 

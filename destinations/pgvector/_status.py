@@ -24,11 +24,12 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
         for entry in schema.catalogue.of(modality):
             rows = _per_collection(connection, schema.vector_table(entry))
             details = {
-                "view": entry.view,
-                "function": entry.function,
+                "view": entry.layer.view,
+                "function": entry.layer.function,
                 "storage": f"{entry.layout.storage}({entry.layout.dimension})",
                 "metric": entry.layout.metric,
                 "index": entry.layout.index,
+                "state": entry.state,
             }
             tables.append(TableStatus(entry.table, modality, entry.vector_name, sum(rows.values()), rows, details))
     return Status(

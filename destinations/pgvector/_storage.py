@@ -12,7 +12,7 @@ import numpy as np
 
 from connector import DenseVector, QuarantineError, Reason, SparseVector, Storage, Vector, VectorMapping
 
-__all__ = ["SPARSE_DIMENSION", "VectorLayout", "check_vector", "choose_layout", "layout_of"]
+__all__ = ["SPARSE_DIMENSION", "VectorLayout", "check_vector", "choose_layout", "dimension_of", "layout_of"]
 
 SPARSE_DIMENSION: Final = 1_000_000_000
 """pgvector's largest sparsevec. The API never says how large a sparse model's vocabulary is, and the number
@@ -61,7 +61,7 @@ def choose_layout(first: Vector, mapping: VectorMapping) -> VectorLayout:
     """
     storage = mapping.storage or _default_storage(first)
     _check_kind(first, storage)
-    dimension = _dimension_of(first)
+    dimension = dimension_of(first)
     if storage != "sparsevec" and dimension > MAX_DENSE_DIMENSION:
         raise QuarantineError(
             Reason.DIMENSION, f"{dimension} dimensions; pgvector stores at most {MAX_DENSE_DIMENSION}"
@@ -83,15 +83,16 @@ def layout_of(storage: Storage, dimension: int, mapping: VectorMapping) -> Vecto
 
 
 def check_vector(vector: Vector, layout: VectorLayout) -> None:
-    """Raise `QuarantineError` when a vector does not fit the column that this layout describes."""
-    if isinstance(vector, SparseVector) != (layout.storage == "sparsevec"):
-        raise _mismatch(vector, layout)
+    """Raise `QuarantineError` when the column of this layout, which has the vector's dimension, cannot hold it."""
     if isinstance(vector, SparseVector):
         _check_sparse(vector, layout)
-    elif len(vector) != layout.dimension:
-        raise _mismatch(vector, layout)
     elif layout.storage == "halfvec":
         _check_half(vector)
+
+
+def dimension_of(vector: Vector) -> int:
+    """The dimension of the column that a vector belongs in."""
+    return SPARSE_DIMENSION if isinstance(vector, SparseVector) else len(vector)
 
 
 def _check_half(vector: DenseVector) -> None:
@@ -109,16 +110,6 @@ def _check_sparse(vector: SparseVector, layout: VectorLayout) -> None:
     if len(vector.indices) and int(vector.indices[-1]) >= layout.dimension:
         last = int(vector.indices[-1])
         raise QuarantineError(Reason.DIMENSION, f"index {last} is beyond {layout.dimension} dimensions")
-
-
-def _mismatch(vector: Vector, layout: VectorLayout) -> QuarantineError:
-    given = "is sparse" if isinstance(vector, SparseVector) else f"has {len(vector)} dimensions"
-    held = "sparse vectors" if layout.storage == "sparsevec" else f"{layout.dimension} dimensions"
-    return QuarantineError(Reason.DIMENSION, f"the vector {given}, its table holds {held}")
-
-
-def _dimension_of(vector: Vector) -> int:
-    return SPARSE_DIMENSION if isinstance(vector, SparseVector) else len(vector)
 
 
 def _default_storage(first: Vector) -> Storage:

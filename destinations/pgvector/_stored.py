@@ -65,7 +65,7 @@ class _Tables:
         self._vectors = {
             modality: [
                 (entry, Feed(open_table(schema.vector_table(entry), _VECTOR_COLUMNS)))
-                for entry in catalogue.of(modality)
+                for entry in catalogue.live(modality)
             ]
             for modality in MODALITIES
         }
@@ -99,7 +99,7 @@ class _Tables:
                 )
 
     def _vectors_of(self, asset_id: str, modality: Modality) -> dict[str, _NamedVectors]:
-        """By feature id."""
+        """By feature id; a row of a newer generation takes the place of an older one's."""
         found: dict[str, _NamedVectors] = {}
         for entry, rows in self._vectors[modality]:
             for feature_id, vector, digest in rows.take(asset_id):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, inspect, select, text, update
+from sqlalchemy import Column, Connection, Inspector, Table, delete, insert, inspect, select, text, update
 
 from connector import (
     MODALITIES,
@@ -19,14 +19,15 @@ from connector import (
 )
 
 from .._postgres import create_missing, driver_of, lock_ddl
-from ._catalogue import Catalogue, VectorEntry, names_exist, read_catalogue
+from ._catalogue import Catalogue, Layer, VectorEntry, VectorKey, catalogue_row, names_exist, read_catalogue
 from ._columns import add_column, missing_columns
 from ._database import VectorDatabase
+from ._grants import give_grants, grants_on
 from ._schema import SyncTables, feature_table, vector_table
-from ._sql_layer import layer_digest, layer_exists, refresh_layer
+from ._sql_layer import Shown, layer_digest, layer_exists, refresh_layer
 from ._storage import VectorLayout, layout_of
 
-__all__ = ["SyncSchema", "feature_tables"]
+__all__ = ["SyncSchema", "column_names", "feature_tables"]
 
 
 class SyncSchema:
@@ -48,7 +49,10 @@ class SyncSchema:
             lock_ddl(connection, self.name)
             features = (table.metadata for table in self.features.values())
             create_missing(connection, self.name, self.tables.metadata, *features)
-            self._extend_ledger(connection)
+            for column in self.later_columns(connection):
+                _add_column(connection, column.table, column.name)
+            for statement in self.new_keys(connection):
+                connection.execute(text(statement))
             self._record_table_names(connection)
             for modality in sorted(MODALITIES):  # in the order in which writers visit the tables
                 _extend(connection, self.features[modality], self.mapping.columns(modality))
@@ -68,29 +72,51 @@ class SyncSchema:
             self.features = feature_tables(self.name, self.mapping)
             self.catalogue = self._read_catalogue(connection)
 
-    def ensure_vectors(self, layouts: Mapping[tuple[Modality, str], VectorLayout]) -> None:
-        """Make table, view and function for the named vectors that are new."""
-        missing = sorted(key for key in layouts if key not in self.catalogue)
+    def ensure_vectors(self, layouts: Mapping[VectorKey, VectorLayout]) -> None:
+        """Make table, view and function for the named vectors that are new, and for new dimensions of old ones."""
+        # By name; of one name the dimension that comes first stays first.
+        missing = sorted((key for key in layouts if not self._takes(key)), key=lambda key: key[:2])
         if not missing:
             return
         with self.database.transaction() as connection:
             lock_ddl(connection, self.name)
             self.catalogue = self._read_catalogue(connection)
-            for modality, vector_name in missing:
-                if (modality, vector_name) not in self.catalogue:
-                    self._add_vector(connection, modality, vector_name, layouts[modality, vector_name])
-                    self.catalogue = self._read_catalogue(connection)
+            for key in missing:
+                if not self._takes(key):
+                    self._add_generation(connection, key, layouts[key])
+
+    def read_again(self) -> None:
+        """Take the catalogue as it is now: others may have added to it, or switched a view, since it was read."""
+        with self.database.transaction() as connection:
+            self.catalogue = self._read_catalogue(connection)
+
+    def _takes(self, key: VectorKey) -> bool:
+        """Whether there is a table for such vectors, and not a retired one."""
+        return key in self.catalogue and self.catalogue[key].state != "retired"
 
     def vector_table(self, entry: VectorEntry) -> Table:
         """The table of a catalogue entry."""
         return vector_table(self.name, entry.table, entry.layout)
 
-    def _extend_ledger(self, connection: Connection) -> None:
-        """Add the column that schemas of the first versions lack: without it their rows are still right."""
-        ledger = self.tables.ledger
-        held = {column["name"] for column in inspect(connection).get_columns(ledger.name, schema=self.name)}
-        if ledger.c.contents.name not in held:
-            _add_column(connection, ledger, ledger.c.contents.name)
+    def later_columns(self, connection: Connection) -> list[Column[Any]]:
+        """The columns that the sync's own tables lack, of tables that are there."""
+        there = inspect(connection)
+        of_tables = [column for column in self.tables.later if there.has_table(column.table.name, schema=self.name)]
+        return [column for column in of_tables if column.name not in column_names(there, column.table)]
+
+    def new_keys(self, connection: Connection) -> list[str]:
+        """The statement that lets the catalogue of a schema of the first versions have several generations."""
+        vectors, there = self.tables.vectors, inspect(connection)
+        if not there.has_table(vectors.name, schema=self.name):
+            return []
+        key, wanted = there.get_pk_constraint(vectors.name, schema=self.name), vectors.primary_key.columns.keys()
+        if list(key["constrained_columns"]) == list(wanted):
+            return []
+        quote = connection.dialect.identifier_preparer
+        return [
+            f"ALTER TABLE {quote.format_table(vectors)} DROP CONSTRAINT {quote.quote(str(key['name']))}, "
+            f"ADD PRIMARY KEY ({', '.join(map(quote.quote, wanted))})"
+        ]
 
     def _read_catalogue(self, connection: Connection) -> Catalogue:
         bases = {modality: self.mapping.table(modality) for modality in MODALITIES}
@@ -113,11 +139,14 @@ class SyncSchema:
         return [modality for modality in MODALITIES if modality not in held]
 
     def wanted_layout(self, entry: VectorEntry) -> VectorLayout:
-        """How the mapping wants a named vector to be stored and indexed. Raises `ConfigurationError` for another column
-        type than the one that it has."""
+        """How the mapping wants a generation to be stored and indexed. Raises `ConfigurationError` for another column
+        type than the one that it has. A retired one stays as it is."""
         mapping = self.mapping.vector(entry.modality, entry.vector_name)
         held = entry.layout
-        if mapping.storage not in (None, held.storage):
+        if entry.state == "retired":
+            return held
+        is_of_same_kind = (mapping.storage == "sparsevec") == (held.storage == "sparsevec")
+        if mapping.storage not in (None, held.storage) and is_of_same_kind:
             raise ConfigurationError(
                 f"modalities.{entry.modality}.vectors.{entry.vector_name}.storage: table {self.name}.{entry.table} "
                 f"already stores {held.storage}. Set it to {held.storage}, or sync into another `schema`."
@@ -125,46 +154,96 @@ class SyncSchema:
         return layout_of(held.storage, held.dimension, mapping)
 
     def layer_is_due(self, connection: Connection, entry: VectorEntry) -> bool:
-        """Whether the view and the function of a named vector are missing, or older than the mapping."""
-        digest = self._digest(entry)
-        return digest != entry.sql_digest or not layer_exists(driver_of(connection), self.name, entry)
+        """Whether a view or a function of a generation is missing, or older than the mapping."""
+        return any(self._is_due(connection, shown, digest) for shown, digest in self._layers(entry))
 
-    def _digest(self, entry: VectorEntry) -> str:
-        return layer_digest(entry, self.mapping.columns(entry.modality), self.database.extension_schema)
+    def _layers(self, entry: VectorEntry) -> Iterator[tuple[Shown, str]]:
+        """What shows a generation, each with the digest of what it was last made of."""
+        columns = self.mapping.columns(entry.modality)
+        if entry.state == "current":
+            yield Shown(entry.plain_layer, entry, columns, self._routes(entry)), entry.sql_digest
+        if entry.own_layer:
+            yield Shown(entry.own_layer, entry, columns, {}), entry.own_digest
+
+    def _routes(self, current: VectorEntry) -> Mapping[int, str]:
+        """By dimension: the views of all generations that the plain function can ask."""
+        return {
+            entry.layout.dimension: entry.own_layer.view
+            for entry in self.catalogue.generations(current.modality, current.vector_name)
+            if entry.own_layer and entry.layout.storage == current.layout.storage
+        }
+
+    def _is_due(self, connection: Connection, shown: Shown, digest: str) -> bool:
+        extension = self.database.extension_schema
+        return digest != layer_digest(shown, extension) or not layer_exists(
+            driver_of(connection), self.name, shown.layer
+        )
 
     def _record_table_names(self, connection: Connection) -> None:
         for modality in self.unrecorded_tables(connection):
             wanted = self.mapping.table(modality)
             connection.execute(insert(self.tables.modalities).values(modality=modality.value, table_name=wanted))
 
-    def _add_vector(self, connection: Connection, modality: Modality, vector_name: str, layout: VectorLayout) -> None:
-        entry = self.catalogue.new_entry(
-            modality,
-            vector_name,
-            self.mapping.table(modality),
-            layout,
-            lambda names: names_exist(connection, self.name, names),
-        )
-        self.vector_table(entry).metadata.create_all(connection)
-        connection.execute(insert(self.tables.vectors).values(**_catalogue_row(entry)))
-        self._refresh(connection, entry)
+    def _add_generation(self, connection: Connection, key: VectorKey, layout: VectorLayout) -> None:
+        if key in self.catalogue:
+            self._empty(connection, self.catalogue[key])
+        else:
+            entry = self.catalogue.new_entry(*key[:2], self.mapping.table(key[0]), layout, self._exists(connection))
+            self.vector_table(entry).metadata.create_all(connection)
+            connection.execute(insert(self.tables.vectors).values(**catalogue_row(entry)))
+        self.catalogue = self._read_catalogue(connection)
+        self.refresh_layers(connection, *key[:2])
+
+    def _empty(self, connection: Connection, retired: VectorEntry) -> None:
+        """Begin a retired generation anew, as the newest."""
+        table = connection.dialect.identifier_preparer.format_table(self.vector_table(retired))
+        connection.execute(text(f"TRUNCATE {table}"))
+        connection.execute(text(self.drop_index(connection, retired)))
+        newest = self.catalogue.generations(retired.modality, retired.vector_name)[-1]
+        begun = replace(retired, state="filling", generation=newest.generation + 1)
+        self._update_row(connection, replace(begun, layout=self.wanted_layout(begun)))
+
+    def _exists(self, connection: Connection) -> Callable[[frozenset[str]], bool]:
+        return lambda names: names_exist(connection, self.name, names)
+
+    def refresh_layers(self, connection: Connection, modality: Modality, vector_name: str) -> None:
+        """Bring the views and functions of a named vector up to its generations and the mapping. Where there are
+        several generations, each gets a view and a function of its own."""
+        generations = self.catalogue.generations(modality, vector_name)
+        for entry in generations:
+            if len(generations) > 1 and not entry.own:
+                self._update_row(connection, self.catalogue.with_own_layer(entry, self._exists(connection)))
+                self.catalogue = self._read_catalogue(connection)
+        for entry in self.catalogue.generations(modality, vector_name):
+            self._refresh(connection, entry)
+        self.catalogue = self._read_catalogue(connection)
 
     def _refresh(self, connection: Connection, entry: VectorEntry) -> None:
-        if self.layer_is_due(connection, entry):
-            columns, extension = self.mapping.columns(entry.modality), self.database.extension_schema
-            refresh_layer(driver_of(connection), self.name, extension, entry, columns)
-            self._update_row(connection, replace(entry, sql_digest=self._digest(entry)))
+        driver, extension = driver_of(connection), self.database.extension_schema
+        made: dict[Layer, str] = {}
+        # The own layer first: the plain function asks it.
+        for shown, digest in reversed([*self._layers(entry)]):
+            if self._is_due(connection, shown, digest):
+                is_new = not digest and shown.layer == entry.own_layer
+                refresh_layer(driver, self.name, extension, shown)
+                if is_new:
+                    give_grants(driver, self.name, shown.layer, grants_on(driver, self.name, entry.plain_layer))
+            made[shown.layer] = layer_digest(shown, extension)
+        own = entry.own_layer and made[entry.own_layer]
+        refreshed = replace(entry, sql_digest=made.get(entry.plain_layer, ""), own_digest=own or "")
+        if refreshed != entry:
+            self._update_row(connection, refreshed)
 
     def _apply_mapping(self, connection: Connection) -> None:
         for entry in self.catalogue.values():
             wanted = self.wanted_layout(entry)
-            changed = replace(entry, layout=wanted)
             if wanted != entry.layout:
                 connection.execute(text(self.drop_index(connection, entry)))
-                self._update_row(connection, changed)
+                self._update_row(connection, replace(entry, layout=wanted))
                 self._forget_refused(connection, entry.modality)
-            self._refresh(connection, changed)
         self.catalogue = self._read_catalogue(connection)
+        for modality, vector_name in sorted({key[:2] for key in self.catalogue}):
+            self.refresh_layers(connection, modality, vector_name)
 
     def _forget_refused(self, connection: Connection, modality: Modality) -> None:
         """Let the next run read assets again whose vectors did not fit the layout that has just changed."""
@@ -179,24 +258,18 @@ class SyncSchema:
         vectors = self.tables.vectors
         connection.execute(
             update(vectors)
-            .where(vectors.c.modality == entry.modality.value, vectors.c.vector_name == entry.vector_name)
-            .values(**_catalogue_row(entry))
+            .where(
+                vectors.c.modality == entry.modality.value,
+                vectors.c.vector_name == entry.vector_name,
+                vectors.c.dimension == entry.layout.dimension,
+            )
+            .values(**catalogue_row(entry))
         )
 
 
-def _catalogue_row(entry: VectorEntry) -> dict[str, Any]:
-    return {
-        "modality": entry.modality.value,
-        "vector_name": entry.vector_name,
-        "identifier": entry.identifier,
-        "storage": entry.layout.storage,
-        "dimension": entry.layout.dimension,
-        "metric": entry.layout.metric,
-        "index_method": entry.layout.index,
-        "m": entry.layout.m,
-        "ef_construction": entry.layout.ef_construction,
-        "sql_digest": entry.sql_digest,
-    }
+def column_names(there: Inspector, table: Table) -> set[str]:
+    """The columns that a table has."""
+    return {column["name"] for column in there.get_columns(table.name, schema=table.schema)}
 
 
 def feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]:

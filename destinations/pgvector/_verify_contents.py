@@ -60,8 +60,8 @@ def comparable(digest: bytes, contents: Contents | None) -> bytes:
 
 def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
     names: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for modality, vector_name in sorted(rows.vectors):
-        for asset_id, feature_id in rows.vectors[modality, vector_name]:
+    for modality, vector_name, dimension in sorted(rows.vectors):
+        for asset_id, feature_id in rows.vectors[modality, vector_name, dimension]:
             names[asset_id, modality, feature_id].append(vector_name)
     grouped: dict[str, dict[str, dict[tuple[str, ...], list[str]]]] = {
         asset.asset_id: {modality.value: {} for modality in batch.modalities} for asset in batch.assets

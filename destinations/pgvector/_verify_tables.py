@@ -68,9 +68,11 @@ class AssetTables:
         }
         # Read again: another process may have met a new named vector since this one was prepared.
         bases = {modality: schema.mapping.table(modality) for modality in MODALITIES}
+        catalogue = read_catalogue(connection, tables, bases)
         self._vectors = [
             (entry, self._feed(schema.vector_table(entry), ("feature_id",), "vector_hash", ("embedding",)))
-            for entry in read_catalogue(connection, tables, bases).values()
+            for modality in MODALITIES
+            for entry in catalogue.live(modality)
         ]
 
     def assets(self) -> Iterator[AssetParts]:
@@ -106,6 +108,7 @@ class AssetTables:
         for feature_id, recorded, *values in rows:
             key = (entry.modality, feature_id, entry.vector_name)
             parts.hashes[key] = source_hash(recorded)
+            parts.wrong.discard(key)  # an older generation's row, which this one supersedes
             if self._whole and not is_vector_of(recorded, values[0], entry.layout.storage):
                 parts.wrong.add(key)
 

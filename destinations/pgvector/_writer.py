@@ -23,11 +23,10 @@ from .._postgres import (
     replace_rejected,
     send,
 )
-from ._catalogue import VectorEntry
 from ._rows import BatchRows
 from ._tables import SyncSchema
+from ._vectors import remove_vectors, write_vectors
 from ._verify_contents import comparable, recorded_contents, with_contents
-from ._wire import VECTOR_DUMPERS
 
 __all__ = ["remove_assets", "write_batch"]
 
@@ -41,11 +40,9 @@ def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: 
         held = _held(connection, schema, batch.collection, asset_ids, modality)
         wanted = rows.features.get(modality, {})
         applied.features[modality] = _write_table(connection, schema.features[modality], batch.collection, wanted, held)
-        for entry in schema.catalogue.of(modality):
-            key = (modality, entry.vector_name)
-            table, wanted = schema.vector_table(entry), rows.vectors.get(key, {})
-            held = _held(connection, schema, batch.collection, asset_ids, modality, entry)
-            applied.vectors[key] = _write_table(connection, table, batch.collection, wanted, held)
+        for name, generations in schema.catalogue.named(modality).items():
+            changed = write_vectors(connection, schema, batch.collection, asset_ids, generations, rows)
+            applied.vectors[modality, name] = changed
     _write_ledger(connection, schema.tables.ledger, batch, rows)
     _set_aside(connection, schema, batch, rows, applied)
     return applied
@@ -61,8 +58,8 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
     applied = Applied(assets=gone(tables.assets))
     for modality in sorted(MODALITIES):
         applied.features[modality] = gone(schema.features[modality])
-        for entry in schema.catalogue.of(modality):
-            applied.vectors[modality, entry.vector_name] = gone(schema.vector_table(entry))
+        for name, generations in schema.catalogue.named(modality).items():
+            applied.vectors[modality, name] = remove_vectors(connection, schema, collection, asset_ids, generations)
     gone(tables.ledger)
     gone(tables.quarantine)
     return applied
@@ -74,22 +71,17 @@ def _held(
     collection: str,
     asset_ids: Sequence[str],
     modality: Modality,
-    entry: VectorEntry | None = None,
 ) -> Mapping[FeatureKey, bytes]:
-    """The hashes that are trusted of some assets' features, or of their vectors under an entry's name."""
-    if entry is None:
-        table, column, vector_name = schema.features[modality], "row_hash", None
-    else:
-        table, column, vector_name = schema.vector_table(entry), "vector_hash", entry.vector_name
-    held = held_hashes(connection, table, column, collection, asset_ids)
-    return schema.distrusted.blanked(collection, modality, vector_name, held)
+    """The hashes that are trusted of some assets' features."""
+    held = held_hashes(connection, schema.features[modality], "row_hash", collection, asset_ids)
+    return schema.distrusted.blanked(collection, modality, None, held)
 
 
 def _write_table(
     connection: Connection, table: Table, collection: str, wanted: WantedRows, held: Mapping[FeatureKey, bytes]
 ) -> Counts:
     diff = diff_table(wanted, held)
-    send(connection, table, diff, VECTOR_DUMPERS)
+    send(connection, table, diff)
     delete_keys(connection, table, collection, diff.delete)
     return diff.counts()
 

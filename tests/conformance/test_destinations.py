@@ -27,11 +27,12 @@ from connector import (
     Rejected,
     SchemaMapping,
     SearchQuery,
+    Vector,
 )
 from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from destinations import PgvectorDestination
 
-from ..builders import asset, batch, dense, feature
+from ..builders import asset, batch, dense, feature, sparse
 from ..pinecone import forget_budgets, pinecone_destination
 
 NOTHING = Counts()
@@ -95,6 +96,20 @@ def test_row_and_vector_are_judged_apart(destination: Destination) -> None:
     assert applied.vectors[Modality.VIDEO, "model-v1"] == Counts(unchanged=1)
 
 
+@pytest.mark.parametrize("after", [dense(0.5, dimension=3), sparse({1: 0.5})])
+def test_a_vector_may_change_its_dimension_and_its_kind(destination: Destination, after: Vector) -> None:
+    destination.apply(batch(asset("a", feature("f1"), feature("f2"))))
+    moved = batch(asset("a", feature("f1", {"model-v1": after}), feature("f2"), fingerprint="2"))
+    applied = destination.apply(moved)
+    assert applied.features[Modality.VIDEO] == Counts(unchanged=2)
+    assert applied.vectors[Modality.VIDEO, "model-v1"] == Counts(updated=1, unchanged=1)
+    assert applied.rejected == []
+    assert destination.apply(moved).vectors[Modality.VIDEO, "model-v1"] == Counts(unchanged=2)
+    back = destination.apply(batch(asset("a", feature("f1"), feature("f2"), fingerprint="3")))
+    assert back.vectors[Modality.VIDEO, "model-v1"] == Counts(updated=1, unchanged=1)
+    assert destination.remove("ads", ["a"]).vectors[Modality.VIDEO, "model-v1"] == Counts(deleted=2)
+
+
 def test_collections_are_apart(destination: Destination) -> None:
     destination.apply(batch(asset("a", feature("f1"))))
     destination.apply(batch(asset("a", feature("f1")), collection="films"))
@@ -137,7 +152,11 @@ FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
     st.sampled_from(["old", "new"]),
     MODALITY,
     st.dictionaries(
-        st.sampled_from(["model-v1", "other"]), st.integers(0, 2).map(lambda n: dense(float(n))), max_size=2
+        st.sampled_from(["model-v1", "other"]),
+        st.builds(
+            lambda n, dimension: dense(float(n), dimension=dimension), st.integers(0, 2), st.sampled_from([8, 3])
+        ),
+        max_size=2,
     ),
 )
 ASSETS: st.SearchStrategy[LoadedAsset] = st.builds(

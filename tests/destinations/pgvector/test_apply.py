@@ -92,17 +92,17 @@ def test_modalities_synced_one_after_the_other_add_up(destination: PgvectorDesti
     assert known.features == {Modality.VIDEO: 1, Modality.TEXT: 1}
 
 
-def test_a_vector_of_another_dimension_is_set_aside_and_the_rest_goes_on(
+def test_a_vector_that_cannot_be_stored_is_set_aside_and_the_rest_goes_on(
     destination: PgvectorDestination, sql: Sql
 ) -> None:
     destination.apply(batch(asset("a", feature("f1"))))
-    odd = feature("f2", {"model-v1": dense(1, dimension=3)})
+    odd = feature("f2", {"model-v1": dense(1, dimension=16_001)})
     applied = destination.apply(batch(asset("b", odd, feature("f3"))))
     assert [(each.feature_id, each.reason) for each in applied.rejected] == [("f2", Reason.DIMENSION)]
     assert applied.features[Modality.VIDEO] == Counts(inserted=1, quarantined=1)
     assert column(sql, "SELECT feature_id FROM video ORDER BY 1") == ["f1", "f3"]
     assert column(sql, "SELECT detail FROM _sync_quarantine") == [
-        "vector model-v1: the vector has 3 dimensions, its table holds 8 dimensions"
+        "vector model-v1: 16001 dimensions; pgvector stores at most 16000"
     ]
     assert destination.quarantined("ads") == 1
 

@@ -129,7 +129,7 @@ def test_many_culprits_are_all_found(indexed: PgvectorDestination, sql: Sql) -> 
 
 def test_what_was_set_aside_before_is_set_aside_as_well(indexed: PgvectorDestination, sql: Sql) -> None:
     before = Rejected("a", Reason.NOT_FINITE, "NaN", "f0", "video")
-    odd = feature("f9", {"model-v1": dense(1, dimension=3)})
+    odd = feature("f9", {"model-v1": dense(1, dimension=16_001)})
     indexed.apply(batch(asset("z", spoken("f"))))
     indexed.apply(
         batch(

@@ -10,7 +10,7 @@ from connector import Modality, Vector
 from destinations import PgvectorDestination
 from destinations.pgvector._indexes import _only_builder
 
-from ...builders import asset, batch, dense, feature, sparse
+from ...builders import DIMENSION, asset, batch, dense, feature, sparse
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]
@@ -68,7 +68,7 @@ def test_what_another_process_is_building_is_left_to_it(
 ) -> None:
     destination.apply(batch(asset("a", feature("f1"))))
     builder = prepared({})._prepared()
-    with _only_builder(builder.database, schema, builder.catalogue[Modality.VIDEO, "model-v1"]) as alone:
+    with _only_builder(builder.database, schema, builder.catalogue[Modality.VIDEO, "model-v1", DIMENSION]) as alone:
         assert alone
         assert destination.build_indexes() == []
     assert len(destination.build_indexes()) == 1

@@ -48,10 +48,9 @@ def test_what_pgvector_cannot_store_is_refused_with_the_limit() -> None:
         choose_layout(np.ones(16_001, np.float32), VectorMapping())
 
 
-def test_a_sparse_vector_does_not_fit_a_dense_table() -> None:
-    layout = choose_layout(np.ones(3, np.float32), VectorMapping())
-    with pytest.raises(QuarantineError, match="is sparse, its table holds 3 dimensions"):
-        check_vector(sparse({1: 1.0}), layout)
+def test_a_sparse_vector_does_not_fit_a_storage_that_was_configured_for_dense_ones() -> None:
+    with pytest.raises(QuarantineError, match="a sparse vector does not fit the configured storage halfvec"):
+        choose_layout(sparse({1: 1.0}), VectorMapping(storage="halfvec"))
 
 
 def test_a_value_beyond_half_precision_is_refused() -> None:
