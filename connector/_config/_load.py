@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from connector._config._problems import joined, validation_lines
+from connector._config._secrets import without_secret
 from connector._config._yaml import read_documents
 from connector._errors import ConfigurationError
 from connector._settings import SyncSettings
@@ -50,7 +51,7 @@ def _chosen(syncs: list[Mapping[str, Any]], name: str | None, where: str) -> Map
     found = [sync for sync in syncs if name is None or sync.get("name") == name]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(str(sync.get("name", "(no name)"))[:60] for sync in syncs)
+    names = ", ".join(without_secret(str(sync.get("name", "(no name)"))[:60]) for sync in syncs)
     if not syncs:
         raise ConfigurationError(f"{where}: empty; run `vectorferry init` for one to begin with")
     if not found:

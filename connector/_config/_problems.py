@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from connector._config._secrets import HIDDEN, looks_secret
 from connector._errors import ConfigurationError
 from connector._registry import closest, destination_settings, source_settings
 from connector._settings import SyncSettings
@@ -48,7 +49,15 @@ def key_path(path: KeyPath) -> str:
 def validation_lines(error: ValidationError, tree: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:
     """What pydantic found wrong in this tree, problem by problem."""
     details = error.errors(include_url=False, include_input=False)
-    return [(detail["loc"], _text(detail, tree)) for detail in details if not _follows(detail, details)]
+    return [(_place(detail), _text(detail, tree)) for detail in details if not _follows(detail, details)]
+
+
+def _place(detail: ErrorDetails) -> KeyPath:
+    return (*detail["loc"][:-1], HIDDEN) if _is_misplaced_secret(detail) else detail["loc"]
+
+
+def _is_misplaced_secret(detail: ErrorDetails) -> bool:
+    return detail["type"] == "extra_forbidden" and looks_secret(str(detail["loc"][-1]))
 
 
 def _follows(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
@@ -59,6 +68,8 @@ def _follows(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
 
 
 def _text(detail: ErrorDetails, tree: Mapping[str, Any]) -> str:
+    if _is_misplaced_secret(detail):
+        return "unknown key, not shown since it looks like a secret; a secret is written behind the key: `api_key: …`"
     if detail["type"] == "extra_forbidden":
         *parents, key = detail["loc"]
         return f"unknown key{closest(str(key), _known_keys(tuple(parents), tree))}"

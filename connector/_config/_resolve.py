@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from connector._config._problems import KeyPath, joined, validation_lines
+from connector._config._secrets import looks_secret
 from connector._errors import ConfigurationError
 from connector._settings import SyncSettings
 
@@ -91,8 +92,14 @@ class _Resolver:
     def _variable(self, name: str, path: KeyPath) -> str:
         value = self._environ.get(name)
         if value is None:
-            self.problems.append((path, f"environment variable {name} is not set; run `export {name}=…` first"))
+            self.problems.append((path, _not_set(name)))
             return f"${{{name}}}"
         if any(ord(char) < 32 or ord(char) == 127 for char in value):
             self.problems.append((path, f"environment variable {name} holds a line break or control character"))
         return value
+
+
+def _not_set(name: str) -> str:
+    if looks_secret(name):
+        return "`${…}` takes the name of an environment variable; what stands there looks like the secret itself"
+    return f"environment variable {name} is not set; run `export {name}=…` first"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import quote
 
 from connector._json import parse_json
 
@@ -29,7 +32,8 @@ def one_line(text: str, longest: int = LONGEST, *, key: str = "") -> str:
 def without_key(text: str, key: str) -> str:
     """The text with the key, and every telling part of it, blotted out: services do echo keys.
 
-    White space and control characters within the key are passed over: a service may have wrapped it.
+    White space and control characters within the key are passed over: a service may have wrapped it. So is a key that
+    it gives back as part of an address or of base64 found.
     """
     if not key:
         return text
@@ -66,14 +70,23 @@ def server_code(body: bytes) -> str:
 def _hidden(text: str, key: str) -> list[tuple[int, int]]:
     """Where, from and to, telling parts of the key stand in the text; parts that touch are one."""
     size = min(TELLING, len(key))
-    parts = {key[start : start + size] for start in range(len(key) - size + 1)}
+    spellings = {*_spellings(key)}
+    parts = {spelt[start : start + size] for spelt in spellings for start in range(len(spelt) - size + 1)}
     spans: list[tuple[int, int]] = []
     for start in range(len(text)):
         part = text[start : start + size]
-        if part in parts or _is_tail(part, key):
+        if part in parts or any(_is_tail(part, spelt) for spelt in spellings):
             first = spans.pop()[0] if spans and spans[-1][1] >= start else start
             spans.append((first, start + len(part)))
     return spans
+
+
+def _spellings(key: str) -> Iterator[str]:
+    """As it is, in an address, and in base64, where it looks different by how much stands before it."""
+    yield key
+    yield quote(key, safe="")
+    for before in range(3):
+        yield b64encode(bytes(before) + key.encode())[4 if before else 0 :].decode().rstrip("=")
 
 
 def _is_tail(rest: str, key: str) -> bool:

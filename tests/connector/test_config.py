@@ -130,6 +130,15 @@ def test_a_key_of_the_wrong_type_is_not_repeated(file: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["sk_4f1d98c2e7a6b3", "tlk_0AB1C2D3E4F5G6", "pcsk-7f3a-9c41-58d0"])
+def test_a_secret_in_the_place_of_a_name_is_not_repeated(file: Path, key: str) -> None:
+    as_key = refusal(file, SMALLEST.replace("api_key", key))
+    as_names = refusal(file, f"name: {key}\n---\nname: films\n")
+    assert key not in as_key + as_names
+    assert "sync.yaml: source.***: unknown key, not shown since it looks like a secret" in as_key
+    assert "holds several syncs (***, films)" in as_names
+
+
 def test_many_mistakes_are_cut_short(file: Path) -> None:
     lines = refusal(file, SMALLEST + "".join(f"extra_{n}: 1\n" for n in range(8))).splitlines()
     assert len(lines) == 6

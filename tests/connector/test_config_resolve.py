@@ -94,6 +94,14 @@ def test_every_missing_variable_is_named_with_file_key_and_fix() -> None:
     ]
 
 
+def test_a_secret_in_the_place_of_a_variable_s_name_is_not_repeated() -> None:
+    message = refusal(settings({"api_key": "${sk_4f1d98c2e7a6b3}"}), {})
+    assert "sk_4f1d" not in message
+    assert message.startswith(
+        "sync.yaml: source.api_key: `${…}` takes the name of an environment variable; what stands"
+    )
+
+
 def test_an_empty_or_broken_value_is_refused() -> None:
     assert "source.api_key: the environment variable it names is empty" in refusal(settings(), {"SHELF_KEY": ""})
     assert "SHELF_KEY holds a line break" in refusal(settings(), {"SHELF_KEY": f"{SECRET}\n"})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import aclosing
 from json import dumps
+from urllib.parse import quote
 
 import aiohttp
 import httpx
@@ -143,6 +145,20 @@ async def test_no_part_of_a_key_that_is_echoed_shows(said: str, status: int, con
             await client.request("GET", "/thing", decode=_refuse)
     shown = "".join(str(caught.value).split())
     assert not [KEY[at : at + 6] for at in range(len(KEY) - 5) if KEY[at : at + 6] in shown]
+
+
+@pytest.mark.parametrize("before", range(3))
+@pytest.mark.parametrize("form", ["base64", "an address"])
+async def test_no_part_of_a_key_that_is_echoed_in_another_form_shows(form: str, before: int) -> None:
+    key = "sk/canary+7f3a&9c="
+    said = b64encode(b"u:"[:before] + key.encode()).decode() if form == "base64" else quote(key, safe="")
+    async with (
+        serving(in_turn(json({"message": f"no {said}."}, 422))) as server,
+        aclosing(client_for(server.url, api_key=SecretStr(key))) as client,
+    ):
+        with pytest.raises(VectorferryError, match=r"no [A-Za-z0-9+/=]{0,4}\*\*\*") as caught:
+            await client.request("GET", "/thing", decode=_refuse)
+    assert not [said[at : at + 6] for at in range(len(said) - 5) if said[at : at + 6] in str(caught.value)]
 
 
 def _refuse(body: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Keys and passwords stay where they belong."""
