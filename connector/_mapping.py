@@ -100,7 +100,12 @@ DEFAULT_COLUMNS: Final[Mapping[Modality, Mapping[str, ColumnMapping]]] = {
         detect="jsonb",
         created_at="timestamptz",
     ),
-    Modality.TEXT: _columns(text="text", created_at="timestamptz"),
+    Modality.TEXT: _columns(
+        start_time="double precision",
+        end_time="double precision",
+        text="text",
+        created_at="timestamptz",
+    ),
     Modality.AUDIO: _columns(
         start_time="double precision",
         end_time="double precision",
@@ -111,7 +116,9 @@ DEFAULT_COLUMNS: Final[Mapping[Modality, Mapping[str, ColumnMapping]]] = {
         created_at="timestamptz",
     ),
 }
-"""The fields that Mixpeek's documented examples show, per modality. Audio is never shown filled: like video."""
+"""The fields that Mixpeek's documented examples show, per modality, and the times of what TwelveLabs heard being said.
+
+Audio is never shown filled: like video."""
 
 
 class SchemaMapping(Settings):

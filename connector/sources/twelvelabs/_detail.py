@@ -51,7 +51,7 @@ class Detail:
         return Asset(
             asset_id=listing.asset_id,
             fingerprint=listing.fingerprint,
-            modality=self.modality,
+            modality=self.modality.value,
             url=url if isinstance(url, str) and not is_signed(url) else None,
             status=_text(told.get("status")),
             metadata=metadata if isinstance(metadata, dict) else {},

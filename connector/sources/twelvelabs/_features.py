@@ -58,7 +58,7 @@ class Features:
                 vector = _vector(row, vectors)
                 segment = _Segment(row, model)
                 name = self.owner.feature_id(*segment.identity)
-                self._add(Feature(name, modality, segment.fields(speech), {segment.vector_name: vector}))
+                self._add(Feature(name, modality.value, segment.fields(speech), {segment.vector_name: vector}))
             except QuarantineError as error:
                 self._reject(Reason(error.reason), str(error), name, modality)
 
@@ -71,7 +71,7 @@ class Features:
             seen[times] += 1
             feature_id = self.owner.feature_id(*identity)
             fields = {**entry.fields, "start_time": entry.span.start, "end_time": entry.span.end, "text": entry.text}
-            self.good[feature_id] = Feature(feature_id, Modality.TEXT, fields)
+            self.good[feature_id] = Feature(feature_id, Modality.TEXT.value, fields)
         if speech.unusable:
             detail = f"{speech.unusable} entries without usable times and words"
             self._reject(Reason.MALFORMED, detail, kind, Modality.TEXT)
@@ -82,7 +82,7 @@ class Features:
             raise QuarantineError(Reason.DUPLICATE_ID, "another segment of the same option, scope and time came before")
 
     def _reject(self, reason: Reason, detail: str, name: str, modality: Modality) -> None:
-        self.rejected.append(Rejected(self.owner.asset_id, reason, detail, name, modality))
+        self.rejected.append(Rejected(self.owner.asset_id, reason, detail, name, modality.value))
 
 
 class _Segment:

@@ -108,7 +108,7 @@ def _asset_from(
     return Asset(
         asset_id=listing.asset_id,
         fingerprint=listing.fingerprint,
-        modality=modality,
+        modality=modality.value,
         url=url if isinstance(url, str) and not is_signed(url) else None,
         status=answer.get("status"),
         created_at=read_time(answer.get("created_at")),

@@ -1,0 +1,112 @@
+"""TwelveLabs into Postgres: how often it is asked, and what a second sync does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from typing import Any
+
+import psycopg
+import pytest
+
+from connector import Summary, SyncSettings, run_sync
+from connector._config import parse_settings
+from connector.sandbox import GeneratedIndexes, Sandbox, SandboxSettings, running_sandbox
+
+from ..waiting import wait_until
+
+ROWS_WRITTEN = (
+    "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables WHERE schemaname = %s"
+)
+CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
+OPTIONS = ("visual", "audio", "transcription")
+WITHOUT_INDEXES = {"video": {"vectors": {f"marengo3.0-{option}": {"index": "none"} for option in OPTIONS}}}
+"""Building them would take most of the time."""
+
+
+class World:
+    """A sandboxed TwelveLabs and the schema of one sync."""
+
+    def __init__(self, sandbox: Sandbox, settings: SyncSettings, connection: psycopg.Connection, schema: str) -> None:
+        self.sandbox = sandbox
+        self._settings = settings
+        self._connection = connection
+        self._schema = schema
+
+    def sync(self) -> tuple[Summary, dict[str, int]]:
+        """One run, and the requests by route that it took."""
+        self.sandbox.requests.reset()
+        summary = run_sync(self._settings)
+        assert summary.exit_code == 0, summary.to_dict()["notes"]
+        return summary, self.sandbox.requests.counts()
+
+    def value(self, query: str) -> Any:
+        """The one value of a query; ``{schema}`` is the sync's."""
+        row = self._connection.execute(query.format(schema=self._schema)).fetchone()
+        assert row is not None
+        return row[0]
+
+    def rows_written(self) -> int:
+        """By all runs so far, as Postgres counts them once the connections that wrote have ended."""
+        wait_until(lambda: self._connection.execute(CONNECTED).fetchone() == (0,))
+        row = self._connection.execute(ROWS_WRITTEN, [self._schema]).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@contextmanager
+def world(generated: GeneratedIndexes | None, postgres_url: str, schema: str) -> Iterator[World]:
+    """A sync of generated assets, or of the described ones."""
+    served = SandboxSettings(generate_twelvelabs=generated)
+    with running_sandbox(served) as sandbox, psycopg.connect(postgres_url, autocommit=True) as connection:
+        source = {
+            "type": "twelvelabs",
+            "base_url": sandbox.twelvelabs_url,
+            "api_key": sandbox.api_key,
+            "reread_days": None,
+        }
+        destination = {"type": "pgvector", "url": postgres_url, "schema": schema}
+        settings = parse_settings(
+            {"name": "films", "source": source, "destinations": [destination], "modalities": WITHOUT_INDEXES}, "test"
+        )
+        yield World(sandbox, settings, connection, schema)
+
+
+@pytest.mark.parametrize(("assets", "segments"), [(110, 3), (200, 30)])
+def test_each_asset_is_read_once_and_nothing_is_written_twice(
+    assets: int, segments: int, postgres_url: str, schema: str
+) -> None:
+    generated = GeneratedIndexes(assets=assets, segments_per_asset=segments, options=OPTIONS)
+    with world(generated, postgres_url, schema) as here:
+        summary, asked = here.sync()
+        lists = {"twelvelabs.indexes.list": 1, "twelvelabs.indexed_assets.list": ceil(assets / 50)}
+        assert asked == {**lists, "twelvelabs.indexed_assets.get": assets}
+        assert summary.usage.requests == sum(asked.values())
+        for option in OPTIONS:
+            stored = here.value(f"SELECT count(*) FROM {{schema}}.video_marengo3_0_{option}")
+            assert stored == assets * segments
+        written = here.rows_written()
+        _, asked = here.sync()
+        assert asked == lists
+        assert here.rows_written() == written
+
+        changed = here.sandbox.twelvelabs.asset_ids()[7]
+        here.sandbox.twelvelabs.reembed(changed)
+        _, asked = here.sync()
+        assert asked == {**lists, "twelvelabs.indexed_assets.get": 1}
+
+
+def test_segments_know_what_is_said_meanwhile(postgres_url: str, schema: str) -> None:
+    with world(None, postgres_url, schema) as here:
+        here.sync()
+        said = here.value(
+            "SELECT count(*) FROM {schema}.video AS segment JOIN {schema}.text AS entry USING (asset_id) "
+            "WHERE segment.transcription LIKE '%%' || entry.text || '%%' "
+            "AND entry.start_time >= segment.start_time AND entry.end_time <= segment.end_time"
+        )
+        assert said > 0
+        unspoken = here.value("SELECT count(*) FROM {schema}.video WHERE transcription IS NULL")
+        assert unspoken > 0
+        addresses = here.value("SELECT count(*) FROM {schema}.assets WHERE url LIKE 'https://%%.m3u8'")
+        assert addresses > 0
