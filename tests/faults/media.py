@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
-from connector.sandbox import Sandbox
+from connector.sandbox import Sandbox, SandboxSettings
+from connector.sandbox._faults import Action
 
-__all__ = ["ASSETS", "COLLECTION", "Content", "serve"]
+__all__ = ["ASSETS", "PARTS", "VERSIONS", "Content", "Service", "Wrong", "asset_name", "words"]
 
-COLLECTION: Final = "ads"
 ASSETS: Final = 12
 
-Content = Mapping[int, int]
+Content: TypeAlias = Mapping[int, int]
 """Which assets there are, by number, and in which version."""
 
+Part: TypeAlias = Mapping[str, Any]
+"""What one piece of an asset is about: its name, the first number of its vector, and what is said about it."""
 
-def serve(sandbox: Sandbox, content: Content) -> None:
-    """Let the source hold this, and nothing else."""
-    for asset_id in sandbox.mixpeek.asset_ids(COLLECTION):
-        if asset_id not in map(_name, content):
-            sandbox.mixpeek.remove_asset(asset_id)
-    for number, version in content.items():
-        asset = {
-            "asset_id": _name(number),
-            "collection_id": COLLECTION,
-            "updated_at": f"2025-01-0{version + 1}T00:00:00",
-        }
-        sandbox.mixpeek.put_asset(asset, [_feature(number, **one) for one in _VERSIONS[version]])
+PARTS: Final = ("same", "retold", "untagged", "redrawn", "dropped", "added")
 
-
-_VERSIONS: Final[tuple[list[dict[str, Any]], ...]] = (
+VERSIONS: Final[Sequence[Sequence[Part]]] = (
     [
         {"part": "same"},
         {"part": "retold", "author": "ada"},
@@ -50,17 +41,44 @@ _VERSIONS: Final[tuple[list[dict[str, Any]], ...]] = (
 """The second leaves a record as it is, changes metadata, takes a key away, changes vectors, drops one and adds one; the
 third drops some of both."""
 
+Wrong: TypeAlias = tuple[str, Action, Sequence[str]]
+"""What is wrong with an answer, how it is made so, and the routes whose answers can be wrong in this way."""
 
-def _name(number: int) -> str:
+
+def asset_name(number: int) -> str:
+    """A name that sorts like the number."""
     return f"asset-{number:02}"
 
 
-def _feature(number: int, part: str, value: float = 0.5, **metadata: str) -> dict[str, Any]:
-    dense = [value, float(number), 1.0, 2.0]
-    sparse = {"indices": [number, 100 + len(part)], "values": [value, 1.0]}
-    return {
-        "feature_id": f"{_name(number)}-{part}",
-        "vectors": {"multimodal-v1": dense, "words": sparse},
-        "transcription": f"{part} of {number}",
-        "metadata": metadata,
-    }
+def words(part: Part) -> Mapping[str, Any]:
+    """What is said about a part, beyond its name and its numbers."""
+    return {key: value for key, value in part.items() if key not in {"part", "value"}}
+
+
+class Service(ABC):
+    """A service that a sandbox serves, with what differs from one to the other: all that these tests know of it."""
+
+    name: str
+    collection: str
+    listing: str
+    """The route that lists assets."""
+
+    reading: Sequence[str]
+    """The routes that an asset is read from; the first answers with what is in it."""
+
+    wrong: Sequence[Wrong]
+
+    @abstractmethod
+    def serve(self, sandbox: Sandbox, content: Content) -> None:
+        """Let the source hold this, and nothing else."""
+
+    @abstractmethod
+    def source(self, url: str, api_key: str) -> dict[str, Any]:
+        """The settings of a source that reads from a sandbox at this address, a few requests at a time."""
+
+    @abstractmethod
+    def generated(self, assets: int, features: int) -> SandboxSettings:
+        """A sandbox of two collections with so many assets together, each with so many features of modality video."""
+
+    def __str__(self) -> str:
+        return self.name

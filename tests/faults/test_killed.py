@@ -12,30 +12,39 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import GeneratedCatalogue, SandboxSettings
-
 from ..sandbox_process import sandbox_process
 from ..tables import differences, row_counts
 from .killing import finish, kill, start, wait_for
+from .media import Service
+from .mixpeek_media import MIXPEEK
 
 Connection = psycopg.Connection[Any]
 
 MOMENTS = 10
-CATALOGUE = GeneratedCatalogue(assets=90, features_per_asset=8, dimension=256, collections=("ads", "films"))
+ASSETS = 90
+FEATURES = 8
+
+
+@pytest.fixture(scope="module", params=[MIXPEEK], ids=str)
+def service(request: pytest.FixtureRequest) -> Service:
+    """Each of them."""
+    found: Service = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
-def sandbox_url() -> Iterator[str]:
-    """A sandbox slow enough for a sync to be hit in every phase."""
-    with sandbox_process(SandboxSettings(generate=CATALOGUE, latency_ms=10)) as url:
-        yield url
+def source(service: Service) -> Iterator[dict[str, Any]]:
+    """A sandbox slow enough for a sync to be hit in every phase, as a source of a sync."""
+    serving = service.generated(ASSETS, FEATURES).model_copy(update={"latency_ms": 10})
+    with sandbox_process(serving) as url:
+        yield {**service.source(url, serving.api_key), "concurrency": 16}
 
 
-def settings(sandbox_url: str, database: str, schema: str) -> dict[str, Any]:
+def settings(source: dict[str, Any], database: str, schema: str) -> dict[str, Any]:
     """A sync of many small batches."""
     return {
         "name": "media",
-        "source": {"type": "mixpeek", "base_url": sandbox_url, "api_key": "sk_sandbox", "concurrency": 16},
+        "source": source,
         "destinations": [{"type": "pgvector", "url": database, "schema": schema}],
         "batch": {"rows": 40},
     }
@@ -51,19 +60,20 @@ def has_assets(connection: Connection, schema: str, wanted: int) -> bool:
 
 
 def test_killed_at_random_moments_and_run_again(
-    tmp_path: Path, sandbox_url: str, postgres_url: str, schema: str
+    tmp_path: Path, source: dict[str, Any], postgres_url: str, schema: str
 ) -> None:
     undisturbed = f"{schema}_undisturbed"
     moments = random.Random(2026)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        finish(start(tmp_path, settings(sandbox_url, postgres_url, undisturbed)))
+        finish(start(tmp_path, settings(source, postgres_url, undisturbed)))
         expected = row_counts(connection, undisturbed)
-        assert expected["video"] == expected["video__multimodal_v1"] == CATALOGUE.assets * CATALOGUE.features_per_asset
+        vectors = sum(count for table, count in expected.items() if table.startswith("video__"))
+        assert expected["video"] == vectors == ASSETS * FEATURES
         for number in range(MOMENTS):
             killed = f"{schema}_{number}"
-            again = settings(sandbox_url, postgres_url, killed)
+            again = settings(source, postgres_url, killed)
             process = start(tmp_path, again)
-            wait_for(process, partial(has_assets, connection, killed, moments.randrange(CATALOGUE.assets - 20)))
+            wait_for(process, partial(has_assets, connection, killed, moments.randrange(ASSETS - 20)))
             time.sleep(moments.uniform(0, 0.05))
             kill(process)
             finish(start(tmp_path, again))

@@ -18,7 +18,8 @@ import pytest
 from connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall, running_sandbox
 
 from .killing import SyncEndedError, kill, start, wait_for
-from .media import ASSETS, COLLECTION, Content, serve
+from .media import ASSETS, Content
+from .mixpeek_media import COLLECTION, serve
 from .pinecone_runs import World, unlike
 
 Connection = psycopg.Connection[Any]

@@ -6,7 +6,8 @@ several moments, for first syncs and for updates: ``pytest -m long tests/faults/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import product
 
 import psycopg
@@ -16,12 +17,22 @@ from connector.sandbox import Sandbox, running_sandbox
 from destinations._postgres import _errors
 
 from ..tables import differences
-from .media import serve
+from .media import Service
+from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
 from .trouble_runs import AFTER, Outcome, TroubledWorld
-from .troubles import ONE_OF_EACH, TROUBLES, Trouble, gone_after
+from .troubles import CUTS, Trouble, gone_after, one_of_each, troubles_of
 
 MOMENTS = (0, 1, 4)
+SERVICES: tuple[Service, ...] = (MIXPEEK,)
+
+Worlds = Callable[[Service], TroubledWorld]
+
+SHORT = [
+    *((service, trouble) for service in SERVICES for trouble in one_of_each(troubles_of(service))),
+    *((MIXPEEK, trouble) for trouble in one_of_each(CUTS)),
+]
+"""Where a connection to Postgres is cut, the service makes no difference."""
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +42,29 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module")
-def world(sandbox: Sandbox, postgres_url: str) -> Iterator[TroubledWorld]:
-    with running_proxy(postgres_url) as (proxy, proxied), pytest.MonkeyPatch.context() as patches:
+def worlds(sandbox: Sandbox, postgres_url: str) -> Iterator[Worlds]:
+    """Each service's, with what an undisturbed sync of it leaves."""
+    made: dict[str, TroubledWorld] = {}
+    with ExitStack() as stack:
+        patches = stack.enter_context(pytest.MonkeyPatch.context())
         patches.setattr(_errors, "_SECONDS_TO_RESTART", 0.05)
-        made = TroubledWorld(sandbox, proxy, postgres_url, proxied, "t_undisturbed_troubles")
-        serve(sandbox, AFTER)
-        assert made.sync(made.undisturbed).exit_code == 0
-        yield made
+        proxy, proxied = stack.enter_context(running_proxy(postgres_url))
+
+        def world_of(service: Service) -> TroubledWorld:
+            if service.name not in made:
+                undisturbed = f"t_undisturbed_{service.name}"
+                world = made[service.name] = TroubledWorld(service, sandbox, proxy, postgres_url, proxied, undisturbed)
+                world.serve(AFTER)
+                assert world.sync(undisturbed).exit_code == 0
+            return made[service.name]
+
+        yield world_of
+
+
+@pytest.fixture
+def world(worlds: Worlds) -> TroubledWorld:
+    """Where it is Postgres that is in trouble."""
+    return worlds(MIXPEEK)
 
 
 @pytest.fixture
@@ -46,10 +73,11 @@ def connection(postgres_url: str) -> Iterator[psycopg.Connection]:
         yield opened
 
 
-@pytest.mark.parametrize("trouble", ONE_OF_EACH, ids=lambda trouble: trouble.name)
+@pytest.mark.parametrize(("service", "trouble"), SHORT, ids=str)
 def test_the_next_sync_makes_up_for_it(
-    world: TroubledWorld, connection: psycopg.Connection, schema: str, trouble: Trouble
+    worlds: Worlds, connection: psycopg.Connection, schema: str, service: Service, trouble: Trouble
 ) -> None:
+    world = worlds(service)
     assert world.go_through(trouble, schema) > 0
     assert differences(connection, world.undisturbed, schema) == []
     assert world.outcome(connection, schema) == Outcome()
@@ -79,7 +107,7 @@ def test_a_sync_is_gone_between_every_two_steps(
 
 
 def test_a_difference_would_be_found(world: TroubledWorld, connection: psycopg.Connection, schema: str) -> None:
-    serve(world.sandbox, AFTER)
+    world.serve(AFTER)
     world.sync(schema)
     connection.execute(f"DELETE FROM {schema}.text WHERE feature_id LIKE 'asset-02%'")
     connection.execute(
@@ -92,9 +120,13 @@ def test_a_difference_would_be_found(world: TroubledWorld, connection: psycopg.C
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_every_trouble_at_several_moments(world: TroubledWorld, connection: psycopg.Connection, schema: str) -> None:
+@pytest.mark.parametrize("service", SERVICES, ids=str)
+def test_every_trouble_at_several_moments(
+    worlds: Worlds, connection: psycopg.Connection, schema: str, service: Service
+) -> None:
+    world, troubles = worlds(service), (*troubles_of(service), *CUTS)
     total, runs = Outcome(), 0
-    for trouble in TROUBLES:
+    for trouble in troubles:
         found, hits = Outcome(), 0
         for moment, update in product(MOMENTS, (False, True)):
             runs += 1
@@ -105,5 +137,5 @@ def test_every_trouble_at_several_moments(world: TroubledWorld, connection: psyc
         print(f"{trouble.name:70} hits {hits:4}  {found}")
         assert hits
         total += found
-    print(f"{len(TROUBLES)} troubles, {runs} runs: {total}")
+    print(f"{service}: {len(troubles)} troubles, {runs} runs: {total}")
     assert total == Outcome()

@@ -19,7 +19,7 @@ from connector.sandbox import Sandbox
 from destinations import PgvectorDestination
 
 from ..tables import tables_of
-from .media import ASSETS, COLLECTION, Content, serve
+from .media import ASSETS, Content, Service
 from .proxy import Proxy
 from .troubles import Trouble
 
@@ -58,11 +58,16 @@ class Outcome:
 class TroubledWorld:
     """A source, a Postgres behind a proxy, and the schema that an undisturbed sync has filled."""
 
+    service: Service
     sandbox: Sandbox
     proxy: Proxy
     database: str
     proxied: str
     undisturbed: str
+
+    def serve(self, content: Content) -> None:
+        """Let the source hold this, and nothing else."""
+        self.service.serve(self.sandbox, content)
 
     def sync(self, schema: str, url: str | None = None) -> Summary:
         """To its end, in this process."""
@@ -74,12 +79,12 @@ class TroubledWorld:
         How many requests or connections it hit.
         """
         if update:
-            serve(self.sandbox, BEFORE)
+            self.serve(BEFORE)
             assert self.sync(schema).exit_code == 0
-        serve(self.sandbox, AFTER)
+        self.serve(AFTER)
         with _lost_cursors(), self._in(trouble) as happened, contextlib.suppress(VectorferryError):
             self.sync(schema, self.proxied)
-        serve(self.sandbox, AFTER)
+        self.serve(AFTER)
         if self.sync(schema).exit_code == 3:
             self._read_again(schema)
             assert self.sync(schema).exit_code == 0
@@ -111,8 +116,8 @@ class TroubledWorld:
         destination: Destination = PgvectorDestination(schema, self.database)
         assert isinstance(destination, Quarantined)
         with contextlib.closing(destination):
-            named = {record.asset_id for _, record, _ in destination.rejected(COLLECTION)}
-            destination.read_again(COLLECTION, sorted(named))
+            named = {record.asset_id for _, record, _ in destination.rejected(self.service.collection)}
+            destination.read_again(self.service.collection, sorted(named))
 
     def _settings(self, schema: str, url: str) -> dict[str, Any]:
         retry = {
@@ -122,10 +127,11 @@ class TroubledWorld:
             "total_seconds": 10,
             "timeout_seconds": 0.5,
         }
-        source = {"type": "mixpeek", "base_url": self.sandbox.url, "api_key": self.sandbox.api_key, "retry": retry}
+        few = {"collections": [self.service.collection], "page_size": 5, "concurrency": 3}
+        source = self.service.source(self.sandbox.url, self.sandbox.api_key)
         return {
             "name": "media",
-            "source": {**source, "collections": [COLLECTION], "page_size": 5, "concurrency": 3},
+            "source": {**source, **few, "retry": retry},
             "destinations": [{"type": "pgvector", "url": url, "schema": schema}],
             "batch": {"rows": 15},
             "deletes": {"max_share": 1.0},

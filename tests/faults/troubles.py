@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Final
 
-from connector.sandbox import (
-    DropField,
-    DuplicateRows,
-    Fault,
-    Garbage,
-    Html,
-    Reset,
-    SetField,
-    ShiftRows,
-    Stall,
-    Status,
-    Truncate,
-    Vanish,
-)
+from connector.sandbox import Fault, Garbage, Html, Reset, Stall, Status, Truncate
+from connector.sandbox._faults import Action
 
+from .media import Service
 from .proxy import Cut
 
-__all__ = ["ONE_OF_EACH", "TROUBLES", "Trouble", "gone_after"]
-
-LIST: Final = "assets.list"
-READ: Final = "assets.features"
-VECTORS: Final = "features.get"
+__all__ = ["CUTS", "Trouble", "gone_after", "one_of_each", "troubles_of"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +25,9 @@ class Trouble:
     rules: tuple[Fault, ...] = ()
     cut: Cut | None = None
 
+    def __str__(self) -> str:
+        return self.name
+
     def later(self, by: int) -> Trouble:
         """The same, but so many requests (or pieces of a COPY) later."""
         rules = tuple(rule.model_copy(update={"nth": rule.nth + by}) for rule in self.rules)
@@ -49,7 +37,7 @@ class Trouble:
         return replace(self.cut, after=self.cut.after + by) if self.cut and self.cut.at == COPY else self.cut
 
 
-def source(name: str, do: Any, *routes: str, **rule: Any) -> list[Trouble]:
+def answers(name: str, do: Action, *routes: str, **rule: Any) -> list[Trouble]:
     """One trouble per route; by default it happens to the second request, once."""
     rule = {"nth": 2, "times": 1, **rule}
     return [Trouble(f"{name} ({route})", name, (Fault(route=route, do=do, **rule),)) for route in routes]
@@ -64,36 +52,34 @@ COPY: Final = b"COPY "
 COMMIT: Final = b"COMMIT\0"
 ALWAYS: Final = {"times": None}
 
-TROUBLES: Final = (
-    *source("429", Status(status=429), LIST, READ, VECTORS),
-    *source("429 with Retry-After", Status(status=429, retry_after=1), VECTORS),
-    *source("429 all the time", Status(status=429), LIST, READ, VECTORS, **ALWAYS),
-    *source("500", Status(status=500), LIST, READ, VECTORS),
-    *source("500 all the time", Status(status=500), LIST, READ, VECTORS, **ALWAYS),
-    *source("503", Status(status=503), LIST, READ, VECTORS),
-    *source("503 all the time", Status(status=503), LIST, READ, VECTORS, **ALWAYS),
-    *source("reset before the answer", Reset(), LIST, READ, VECTORS),
-    *source("reset in mid-answer", Reset(when="midway"), LIST, READ, VECTORS),
-    *source("reset all the time", Reset(when="midway"), LIST, READ, VECTORS, **ALWAYS),
-    *source("timeout", Stall(seconds=2), LIST, READ, VECTORS),
-    *source("truncated JSON", Truncate(), LIST, READ, VECTORS),
-    *source("truncated JSON all the time", Truncate(), LIST, READ, VECTORS, **ALWAYS),
-    *source("an answer shorter than announced", Truncate(length="short"), LIST, READ, VECTORS),
-    *source("HTML", Html(), LIST, READ, VECTORS),
-    *source("HTML all the time", Html(), LIST, READ, VECTORS, **ALWAYS),
-    *source("bytes that mean nothing", Garbage(), LIST, READ, VECTORS),
-    *source("ids of the wrong type", SetField(field="asset_id", value=[1]), LIST, READ, VECTORS),
-    *source("features of the wrong type", SetField(field="features", value="none"), READ),
-    *source("vectors of the wrong type", SetField(field="vectors", value=7), VECTORS),
-    *source("numbers that are text", SetField(field="multimodal-v1", value=["one", "two"]), VECTORS),
-    *source("ids missing", DropField(field="asset_id"), LIST, READ, VECTORS),
-    *source("feature ids missing", DropField(field="feature_id"), READ, VECTORS),
-    *source("rows missing", DropField(field="results"), LIST),
-    *source("an id twice", DuplicateRows(), LIST, READ),
-    *source("rows shifted back", ShiftRows(rows=1), LIST),
-    *source("rows shifted forward", ShiftRows(rows=-1), LIST),
-    *source("an asset vanishes", Vanish(), READ, VECTORS),
-    *source("the key is revoked", Status(status=401), LIST, READ, VECTORS, **ALWAYS),
+
+def troubles_of(service: Service) -> tuple[Trouble, ...]:
+    """Everything that a service can do to a sync, and that its answers can be like."""
+    every, last = (service.listing, *service.reading), service.reading[-1]
+    return (
+        *answers("429", Status(status=429), *every),
+        *answers("429 with Retry-After", Status(status=429, retry_after=1), last),
+        *answers("429 all the time", Status(status=429), *every, **ALWAYS),
+        *answers("500", Status(status=500), *every),
+        *answers("500 all the time", Status(status=500), *every, **ALWAYS),
+        *answers("503", Status(status=503), *every),
+        *answers("503 all the time", Status(status=503), *every, **ALWAYS),
+        *answers("reset before the answer", Reset(), *every),
+        *answers("reset in mid-answer", Reset(when="midway"), *every),
+        *answers("reset all the time", Reset(when="midway"), *every, **ALWAYS),
+        *answers("timeout", Stall(seconds=2), *every),
+        *answers("truncated JSON", Truncate(), *every),
+        *answers("truncated JSON all the time", Truncate(), *every, **ALWAYS),
+        *answers("an answer shorter than announced", Truncate(length="short"), *every),
+        *answers("HTML", Html(), *every),
+        *answers("HTML all the time", Html(), *every, **ALWAYS),
+        *answers("bytes that mean nothing", Garbage(), *every),
+        *answers("the key is revoked", Status(status=401), *every, **ALWAYS),
+        *chain.from_iterable(answers(name, do, *routes) for name, do, routes in service.wrong),
+    )
+
+
+CUTS: Final = (
     cut("cut in mid-COPY", COPY, after=2),
     Trouble(
         "cut in mid-COPY, again and again", "cut in mid-COPY, again and again", cut=Cut(COPY, after=2, times=1_000)
@@ -125,11 +111,8 @@ def gone_after(pieces: int) -> Trouble:
     return cut(f"gone after {pieces} pieces", b"", after=pieces, for_good=True)
 
 
-def _one_of_each() -> Iterator[Trouble]:
+def one_of_each(troubles: Iterable[Trouble]) -> Iterator[Trouble]:
     """Each kind once, with one route after the other."""
-    for turn, (_, group) in enumerate(groupby(TROUBLES, key=lambda trouble: trouble.kind)):
+    for turn, (_, group) in enumerate(groupby(troubles, key=lambda trouble: trouble.kind)):
         same = list(group)
         yield same[turn % len(same)]
-
-
-ONE_OF_EACH: Final = tuple(_one_of_each())
