@@ -14,7 +14,7 @@ def test_user_columns_come_after_the_defaults_and_may_replace_them() -> None:
     mapping = SchemaMapping.model_validate(
         {"text": {"columns": {"author": {"path": "metadata.author"}, "text": {"path": "body"}}}}
     )
-    assert list(mapping.columns(Modality.TEXT)) == ["text", "created_at", "author"]
+    assert list(mapping.columns(Modality.TEXT)) == ["start_time", "end_time", "text", "created_at", "author"]
     assert mapping.columns(Modality.TEXT)["text"].path == "body"
 
 
