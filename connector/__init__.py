@@ -19,6 +19,7 @@ from connector._destination import (
     Status,
     StoredAssets,
     TableStatus,
+    Tombstones,
     Verifiable,
     Visibility,
 )
@@ -153,6 +154,7 @@ __all__ = [
     "Summary",
     "SyncSettings",
     "TableStatus",
+    "Tombstones",
     "Usage",
     "Vector",
     "VectorMapping",

@@ -38,7 +38,7 @@ SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "
 """Postgres has these in every table."""
 
 RESERVED_COLUMNS: Final = SYSTEM_COLUMNS | {
-    *("feature_id", "asset_id", "collection", "metadata", "extra", "row_hash", "embedding", "distance"),
+    *("feature_id", "asset_id", "collection", "metadata", "extra", "row_hash", "deleted_at", "embedding", "distance"),
 }
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -39,6 +39,8 @@ from connector._verify import Discrepancy, Distrusted, StoredDigest
 from connector._verify_memory import discrepancies_of, hashes_of, in_order
 
 __all__ = ["MemoryDestination", "MemorySource"]
+
+ALL: Final = frozenset(MODALITIES)
 
 
 class MemorySource:
@@ -100,6 +102,7 @@ class MemoryDestination:
         self.assets: dict[str, dict[str, LoadedAsset]] = {}
         self.ledger: dict[str, dict[str, Known]] = {}
         self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
+        self._hidden: defaultdict[str, dict[str, LoadedAsset]] = defaultdict(dict)
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
         self.related: defaultdict[str, dict[str, RelatedRow]] = defaultdict(dict)
@@ -130,7 +133,7 @@ class MemoryDestination:
             new = assets[asset.asset_id] = replace(asset, features=(*kept, *asset.features), rejected=())
             ledger[asset.asset_id] = _entry(new, batch.modalities, ledger.get(asset.asset_id))
             self._recorded[batch.collection][asset.asset_id] = hashes_of(new)
-            _count(applied, old, new, batch.modalities)
+            _count(applied, old, new, batch.modalities, self._show(batch, asset.asset_id))
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         self._set_aside(batch, applied)
         return applied
@@ -144,15 +147,18 @@ class MemoryDestination:
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Forget these assets and everything that belongs to them."""
         applied = Applied()
-        gone = set(asset_ids)
-        self._distrusted.forget(collection, gone)
-        for asset_id in gone:
-            self.ledger.get(collection, {}).pop(asset_id, None)
-            self._recorded[collection].pop(asset_id, None)
-            if old := self.assets.get(collection, {}).pop(asset_id, None):
-                _count(applied, old, None, frozenset(MODALITIES))
-        quarantine = self.quarantine.get(collection, {})
-        self.quarantine[collection] = {key: record for key, record in quarantine.items() if key[0] not in gone}
+        for asset_id, old in self._take_out(collection, asset_ids).items():
+            _count(applied, old, None, ALL, self._hidden[collection].pop(asset_id, None))
+        return applied
+
+    def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        """Move these assets to where nobody looks; their vectors do not count as deleted."""
+        applied, hidden = Applied(), self._hidden[collection]
+        for asset_id, old in self._take_out(collection, asset_ids).items():
+            if old:
+                earlier = hidden[asset_id].features if asset_id in hidden else ()
+                hidden[asset_id] = replace(old, features=(*earlier, *old.features))
+                _count(applied, _without_vectors(old), None, ALL)
         return applied
 
     def build_indexes(self) -> Sequence[IndexBuild]:
@@ -268,6 +274,27 @@ class MemoryDestination:
     def close(self) -> None:
         """Nothing to release."""
 
+    def _take_out(self, collection: str, asset_ids: Sequence[str]) -> dict[str, LoadedAsset | None]:
+        """Forget these assets in all books; what was there of each."""
+        gone = set(asset_ids)
+        self._distrusted.forget(collection, gone)
+        quarantine = self.quarantine.get(collection, {})
+        self.quarantine[collection] = {key: record for key, record in quarantine.items() if key[0] not in gone}
+        for books in (self.ledger.get(collection, {}), self._recorded[collection]):
+            for asset_id in gone:
+                books.pop(asset_id, None)
+        return {asset_id: self.assets.get(collection, {}).pop(asset_id, None) for asset_id in gone}
+
+    def _show(self, batch: Batch, asset_id: str) -> LoadedAsset | None:
+        """Drop what is hidden of an asset that is being replaced; what that was. Other modalities stay hidden."""
+        hidden = self._hidden[batch.collection].pop(asset_id, None)
+        if hidden is None:
+            return None
+        others = tuple(feature for feature in hidden.features if feature.modality not in batch.modalities)
+        if others:
+            self._hidden[batch.collection][asset_id] = replace(hidden, features=others)
+        return hidden
+
     def _set_aside(self, batch: Batch, applied: Applied) -> None:
         quarantine = self.quarantine.setdefault(batch.collection, {})
         read = {asset.asset_id for asset in batch.assets}
@@ -312,9 +339,23 @@ def _averages(held: Mapping[str, Mapping[str, LoadedAsset]]) -> Averages | None:
     return Averages(len(features) / len(assets), 1 + len(vectors) / len(features), size / len(features))
 
 
-def _count(applied: Applied, old: LoadedAsset | None, new: LoadedAsset | None, modalities: frozenset[Modality]) -> None:
-    applied.assets.compare(old.row_hash if old else None, new.row_hash if new else None)
-    applied.compare(_hashes(old, modalities), _hashes(new, modalities))
+def _count(
+    applied: Applied,
+    old: LoadedAsset | None,
+    new: LoadedAsset | None,
+    modalities: frozenset[Modality],
+    hidden: LoadedAsset | None = None,
+) -> None:
+    """Count what changes from old to new. Rows that were hidden were not there, but their vectors were."""
+    if old or new:
+        applied.assets.compare(old.row_hash if old else None, new.row_hash if new else None)
+    before, after, behind = (_hashes(asset, modalities) for asset in (old, new, hidden))
+    vectors: RecordHashes = {key: digest for key, digest in behind.items() if key[1] is not None}
+    applied.compare({**vectors, **before}, after)
+
+
+def _without_vectors(asset: LoadedAsset) -> LoadedAsset:
+    return replace(asset, features=tuple(replace(one, vectors={}, vector_hashes={}) for one in asset.features))
 
 
 def _hashes(asset: LoadedAsset | None, modalities: frozenset[Modality]) -> RecordHashes:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from sqlalchemy import Connection, Dialect, Table, inspect
 from sqlalchemy.schema import CreateColumn
 
 from connector import ColumnMapping, ConfigurationError
 
-from ._schema import FIXED_FEATURE_COLUMNS
+from ._schema import DELETED_AT, FIXED_FEATURE_COLUMNS
 
 __all__ = ["add_column", "missing_columns"]
+
+_TIME: Final = ColumnMapping(path=DELETED_AT, type="timestamptz")
 
 
 def add_column(dialect: Dialect, table: Table, name: str) -> str:
@@ -21,7 +24,7 @@ def add_column(dialect: Dialect, table: Table, name: str) -> str:
 
 
 def missing_columns(connection: Connection, table: Table, columns: Mapping[str, ColumnMapping]) -> Iterator[str]:
-    """The mapped columns that a table of features lacks.
+    """The mapped columns that a table of features lacks, after the one that the tables of the first versions lack.
 
     Raises `ConfigurationError` for a table that is not ours, and for a column of another type than the mapping's.
     """
@@ -29,7 +32,7 @@ def missing_columns(connection: Connection, table: Table, columns: Mapping[str, 
         column["name"]: column["type"] for column in inspect(connection).get_columns(table.name, schema=table.schema)
     }
     _check_fixed_columns(table, held)
-    for name, mapping in columns.items():
+    for name, mapping in {DELETED_AT: _TIME, **columns}.items():
         if name not in held:
             yield name
         elif (kind := held[name].compile(connection.dialect).lower()) != _normal(mapping.type):

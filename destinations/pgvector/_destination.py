@@ -54,6 +54,7 @@ from ._search import search
 from ._status import read_status
 from ._stored import stored_assets, stored_collections
 from ._tables import SyncSchema
+from ._tombstones import tombstone_assets
 from ._verify import find_discrepancies, read_digests
 from ._writer import remove_assets, write_batch
 
@@ -62,7 +63,7 @@ __all__ = ["PgvectorDestination"]
 
 class PgvectorDestination:
     """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
-    `connector.StoredAssets`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated` and `Verifiable`.
+    `connector.StoredAssets`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated` and `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -139,6 +140,14 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             applied = remove_assets(connection, schema, collection, asset_ids)
+        self._distrusted.forget(collection, asset_ids)
+        return applied
+
+    def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        """Hide assets with their features, in one transaction; their vectors stay as they are."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            applied = tombstone_assets(connection, schema, collection, asset_ids)
         self._distrusted.forget(collection, asset_ids)
         return applied
 

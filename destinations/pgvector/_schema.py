@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import pgvector.sqlalchemy
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Text,
     exists,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
@@ -32,6 +34,7 @@ from .._postgres import ID, ledger_table, quarantine_table
 from ._storage import VectorLayout
 
 __all__ = [
+    "DELETED_AT",
     "FIXED_FEATURE_COLUMNS",
     "KEY_COLUMNS",
     "SyncTables",
@@ -41,6 +44,7 @@ __all__ = [
     "when_written",
 ]
 
+DELETED_AT: Final = "deleted_at"
 KEY_COLUMNS: Final = ("collection", "asset_id", "feature_id")
 FIXED_FEATURE_COLUMNS: Final = (*KEY_COLUMNS, "metadata", "extra", "row_hash")
 
@@ -77,7 +81,7 @@ class SyncTables:
         self.quarantine = quarantine_table("_sync_quarantine", self.metadata)
         self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
         generations = ("generation", "state", "plain", "own", "own_digest")
-        self.later = (self.ledger.c.contents, *(self.vectors.c[name] for name in generations))
+        self.later = (self.ledger.c.contents, self.assets.c.deleted_at, *(self.vectors.c[name] for name in generations))
         """Columns that schemas of the first versions lack: without them, their rows are still right."""
 
     def has_set_aside(self, modalities: Collection[Modality]) -> ColumnElement[bool]:
@@ -110,6 +114,7 @@ def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) 
         Column("metadata", JSONB, nullable=False),
         Column("extra", JSONB, nullable=False),
         Column("row_hash", LargeBinary, nullable=False),
+        _deleted_at(),
         PrimaryKeyConstraint(*KEY_COLUMNS),
         Index(f"{name}_feature_id", "feature_id"),
     )
@@ -131,6 +136,11 @@ def _keys() -> list[Column[str]]:
     return [Column(name, ID, nullable=False) for name in KEY_COLUMNS]
 
 
+def _deleted_at() -> Column[datetime]:
+    """A default makes it one of the columns that no batch brings, and that every rewritten row gets anew."""
+    return Column(DELETED_AT, DateTime(timezone=True), server_default=text("NULL"))
+
+
 def _assets(metadata: MetaData) -> Table:
     return Table(
         "assets",
@@ -146,6 +156,7 @@ def _assets(metadata: MetaData) -> Table:
         Column("extra", JSONB, nullable=False),
         Column("row_hash", LargeBinary, nullable=False),
         when_written(),
+        _deleted_at(),
         PrimaryKeyConstraint("collection", "asset_id"),
     )
 

@@ -164,7 +164,7 @@ def _refresh_view(driver: _Driver, schema: str, shown: Shown) -> None:
     driver.execute(
         sql.SQL(
             "CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {vectors} v "
-            "JOIN {features} f USING (collection, asset_id, feature_id)"
+            "JOIN {features} f USING (collection, asset_id, feature_id) WHERE f.deleted_at IS NULL"
         ).format(
             view=sql.Identifier(schema, shown.layer.view),
             columns=sql.SQL(", ").join(selected),

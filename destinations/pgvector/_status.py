@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select, true
 
 from connector import MODALITIES, Status, TableStatus
 
 from .._postgres import count_rejected
 from ._related import count_related
 from ._tables import SyncSchema
+from ._tombstones import visible, with_visible
 
 __all__ = ["read_status"]
 
 
 def read_status(connection: Connection, schema: SyncSchema, destination: str, location: str) -> Status:
-    """Rows per table and collection, quarantine, and when something last changed."""
+    """Rows that are not hidden per table and collection, quarantine, and when something last changed."""
     tables = []
+    shown, with_shown = (visible, with_visible) if not schema.later_columns(connection) else (_any, _any)
     for modality in MODALITIES:
-        rows = _per_collection(connection, schema.features[modality])
-        tables.append(TableStatus(schema.features[modality].name, modality, None, sum(rows.values()), rows))
+        features = schema.features[modality]
+        rows = _per_collection(connection, features, shown(features))
+        tables.append(TableStatus(features.name, modality, None, sum(rows.values()), rows))
         for entry in schema.catalogue.of(modality):
-            rows = _per_collection(connection, schema.vector_table(entry))
+            vectors = schema.vector_table(entry)
+            rows = _per_collection(connection, vectors, with_shown(vectors, features))
             details = {
                 "view": entry.layer.view,
                 "function": entry.layer.function,
@@ -35,7 +39,7 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
     return Status(
         destination=destination,
         location=location,
-        assets=_per_collection(connection, schema.tables.assets),
+        assets=_per_collection(connection, schema.tables.assets, shown(schema.tables.assets)),
         tables=tables,
         quarantined=count_rejected(connection, schema.tables.quarantine),
         related=count_related(connection, schema.tables),
@@ -43,10 +47,14 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
     )
 
 
-def _per_collection(connection: Connection, table: Table) -> dict[str, int]:
-    counted = connection.execute(
-        select(table.c.collection, func.count()).group_by(table.c.collection).order_by(table.c.collection)
-    )
+def _any(*_: Table) -> ColumnElement[bool]:
+    """Nothing can be hidden in a schema that no sync has extended yet."""
+    return true()
+
+
+def _per_collection(connection: Connection, table: Table, counted_rows: ColumnElement[bool]) -> dict[str, int]:
+    of_collection = select(table.c.collection, func.count()).where(counted_rows)
+    counted = connection.execute(of_collection.group_by(table.c.collection).order_by(table.c.collection))
     return {str(collection): int(count) for collection, count in counted}
 
 

@@ -12,6 +12,7 @@ from connector import MODALITIES, LoadedAsset, LoadedFeature, Modality, Reason, 
 
 from .._postgres import Row
 from ._catalogue import VectorEntry, read_catalogue
+from ._schema import DELETED_AT
 from ._stored_feeds import Feed, Reader, begin_snapshot
 from ._stored_values import stored_loaders
 from ._tables import SyncSchema
@@ -19,7 +20,7 @@ from ._tables import SyncSchema
 __all__ = ["stored_assets", "stored_collections"]
 
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "created_at", "updated_at", "row_hash")
-_FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash")
+_FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash", DELETED_AT)
 _VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
 _REJECTED_COLUMNS: Final = ("feature_id", "modality", "reason", "detail")
 
@@ -85,7 +86,9 @@ class _Tables:
     def _features_of(self, asset_id: str) -> Iterator[LoadedFeature]:
         for modality, rows in self._features.items():
             vectors = self._vectors_of(asset_id, modality)
-            for feature_id, metadata, extra, row_hash, *columns in rows.take(asset_id):
+            for feature_id, metadata, extra, row_hash, deleted_at, *columns in rows.take(asset_id):
+                if deleted_at is not None:
+                    continue
                 named = vectors.get(feature_id, {})
                 yield LoadedFeature(
                     feature_id=feature_id,

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table
 
 from connector import MODALITIES, Applied, Batch, Counts, LoadedAsset, Modality, Rejected
 
 from .._postgres import (
     FeatureKey,
     Row,
+    TableDiff,
     WantedRows,
     delete_assets,
     delete_keys,
     diff_table,
-    held_hashes,
     known_assets,
     ledger_hashes,
     ledger_rows,
-    of_assets,
     replace_rejected,
     send,
 )
 from ._rows import BatchRows
 from ._tables import SyncSchema
+from ._tombstones import count_changes, held_rows, remove_rows
 from ._vectors import remove_vectors, write_vectors
 from ._verify_contents import comparable, recorded_contents, with_contents
 
@@ -37,9 +37,8 @@ def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: 
     applied = Applied()
     applied.assets = _write_assets(connection, schema, batch, asset_ids)
     for modality in sorted(batch.modalities):
-        held = _held(connection, schema, batch.collection, asset_ids, modality)
         wanted = rows.features.get(modality, {})
-        applied.features[modality] = _write_table(connection, schema.features[modality], batch.collection, wanted, held)
+        applied.features[modality] = _write_rows(connection, schema, batch.collection, asset_ids, modality, wanted)
         for name, generations in schema.catalogue.named(modality).items():
             changed = write_vectors(connection, schema, batch.collection, asset_ids, generations, rows)
             applied.vectors[modality, name] = changed
@@ -55,9 +54,9 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
         return Counts(deleted=delete_assets(connection, table, collection, asset_ids))
 
     tables = schema.tables
-    applied = Applied(assets=gone(tables.assets))
+    applied = Applied(assets=remove_rows(connection, tables.assets, collection, asset_ids))
     for modality in sorted(MODALITIES):
-        applied.features[modality] = gone(schema.features[modality])
+        applied.features[modality] = remove_rows(connection, schema.features[modality], collection, asset_ids)
         for name, generations in schema.catalogue.named(modality).items():
             applied.vectors[modality, name] = remove_vectors(connection, schema, collection, asset_ids, generations)
     gone(tables.ledger)
@@ -65,37 +64,34 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
     return applied
 
 
-def _held(
+def _write_rows(
     connection: Connection,
     schema: SyncSchema,
     collection: str,
     asset_ids: Sequence[str],
-    modality: Modality,
-) -> Mapping[FeatureKey, bytes]:
-    """The hashes that are trusted of some assets' features."""
-    held = held_hashes(connection, schema.features[modality], "row_hash", collection, asset_ids)
-    return schema.distrusted.blanked(collection, modality, None, held)
+    modality: Modality | None,
+    wanted: WantedRows,
+) -> Counts:
+    """Bring the rows of a modality's features, or of the assets (None), to what is wanted; hidden ones are shown."""
+    table = schema.tables.assets if modality is None else schema.features[modality]
+    held = held_rows(connection, table, collection, asset_ids)
+    trusted = schema.distrusted.blanked(collection, modality, None, held.hashes)
+    diff = _write_table(connection, table, collection, wanted, trusted)
+    return count_changes(diff, wanted, held.hidden)
 
 
 def _write_table(
     connection: Connection, table: Table, collection: str, wanted: WantedRows, held: Mapping[FeatureKey, bytes]
-) -> Counts:
+) -> TableDiff[Row]:
     diff = diff_table(wanted, held)
     send(connection, table, diff)
     delete_keys(connection, table, collection, diff.delete)
-    return diff.counts()
+    return diff
 
 
 def _write_assets(connection: Connection, schema: SyncSchema, batch: Batch, asset_ids: Sequence[str]) -> Counts:
-    table = schema.tables.assets
     wanted = {(asset.asset_id, ""): (asset.row_hash, _asset_row(batch.collection, asset)) for asset in batch.assets}
-    found = connection.execute(
-        select(table.c.asset_id, table.c.row_hash).where(of_assets(table, batch.collection, asset_ids))
-    )
-    held = {(asset_id, ""): bytes(digest) for asset_id, digest in found}
-    diff = diff_table(wanted, schema.distrusted.blanked(batch.collection, None, None, held))
-    send(connection, table, diff)
-    return diff.counts()
+    return _write_rows(connection, schema, batch.collection, asset_ids, None, wanted)
 
 
 def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
