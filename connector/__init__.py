@@ -5,6 +5,8 @@ from connector._destination import (
     Applied,
     Batch,
     Counts,
+    Cursor,
+    Cursors,
     Delivery,
     Destination,
     IndexBuild,
@@ -60,9 +62,16 @@ from connector._records import (
 from connector._registry import destination_settings, source_settings
 from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated, related_counts
 from connector._seen import SeenIds
-from connector._settings import BatchLimits, DeleteGuard, DestinationSettings, SourceSettings, SyncSettings
+from connector._settings import (
+    BatchLimits,
+    DeleteGuard,
+    DestinationSettings,
+    IncrementalScans,
+    SourceSettings,
+    SyncSettings,
+)
 from connector._settings_base import Settings
-from connector._source import Hit, Searches, Source, Submission, SubmissionState, Submits, Usage
+from connector._source import ChangedSince, Hit, Searches, Source, Submission, SubmissionState, Submits, Usage
 from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from connector._vectors import vector_bytes, vector_hash
 from connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
@@ -77,6 +86,7 @@ __all__ = [
     "Averages",
     "Batch",
     "BatchLimits",
+    "ChangedSince",
     "CollectionPlan",
     "CollectionReport",
     "CollectionSummary",
@@ -86,6 +96,8 @@ __all__ = [
     "CountedReads",
     "Counts",
     "CredentialsError",
+    "Cursor",
+    "Cursors",
     "DeleteGuard",
     "DeletePlan",
     "Delivery",
@@ -103,6 +115,7 @@ __all__ = [
     "GuardRefusedError",
     "Hit",
     "IncompleteScanError",
+    "IncrementalScans",
     "IndexBuild",
     "Known",
     "LimitReachedError",

@@ -17,6 +17,7 @@ from connector._destination import (
     Applied,
     Batch,
     Counts,
+    Cursor,
     Delivery,
     IndexBuild,
     Known,
@@ -103,6 +104,7 @@ class MemoryDestination:
         self.ledger: dict[str, dict[str, Known]] = {}
         self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
         self._hidden: defaultdict[str, dict[str, LoadedAsset]] = defaultdict(dict)
+        self.cursors: dict[str, Cursor] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
         self.related: defaultdict[str, dict[str, RelatedRow]] = defaultdict(dict)
@@ -190,11 +192,23 @@ class MemoryDestination:
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
         """Forget the fingerprints of these assets."""
+        self.record_cursor(collection, None)
         ledger = self.ledger.get(collection, {})
         meant = [asset_id for asset_id in set(asset_ids) if asset_id in ledger and ledger[asset_id].fingerprint]
         for asset_id in meant:
             ledger[asset_id] = replace(ledger[asset_id], fingerprint="")
         return len(meant)
+
+    def cursor(self, collection: str) -> Cursor | None:
+        """What was recorded last."""
+        return self.cursors.get(collection)
+
+    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+        """Keep it, or forget what is kept."""
+        if cursor is None:
+            self.cursors.pop(collection, None)
+        else:
+            self.cursors[collection] = cursor
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
@@ -218,6 +232,7 @@ class MemoryDestination:
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Have these assets read again: they are replaced as wholes anyway."""
+        self.record_cursor(collection, None)
         self._distrusted.add(collection, discrepancies)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
@@ -277,6 +292,7 @@ class MemoryDestination:
     def _take_out(self, collection: str, asset_ids: Sequence[str]) -> dict[str, LoadedAsset | None]:
         """Forget these assets in all books; what was there of each."""
         gone = set(asset_ids)
+        self.record_cursor(collection, None)
         self._distrusted.forget(collection, gone)
         quarantine = self.quarantine.get(collection, {})
         self.quarantine[collection] = {key: record for key, record in quarantine.items() if key[0] not in gone}

@@ -14,7 +14,7 @@ from connector._plugins import DestinationSettings, SourceSettings
 from connector._registry import destination_settings, source_settings
 from connector._settings_base import Settings
 
-__all__ = ["BatchLimits", "DeleteGuard", "DestinationSettings", "SourceSettings", "SyncSettings"]
+__all__ = ["BatchLimits", "DeleteGuard", "DestinationSettings", "IncrementalScans", "SourceSettings", "SyncSettings"]
 
 SyncName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 
@@ -31,6 +31,12 @@ class DeleteGuard(Settings):
     """Refuses deletes that look like a mistake."""
 
     max_share: float = Field(default=0.2, ge=0, le=1, description="share of a collection's assets")
+
+
+class IncrementalScans(Settings):
+    """How often a source that can list its changes is listed in full all the same, which is what finds deletes."""
+
+    full_every: int = Field(default=24, ge=1, le=100_000, description="every so many runs, the scan is a full one")
 
 
 def _typed(value: object, find: Callable[[str], type[Settings]]) -> object:
@@ -68,6 +74,7 @@ class SyncSettings(Settings):
     modalities: SchemaMapping = Field(default_factory=SchemaMapping)
     batch: BatchLimits = BatchLimits()
     deletes: DeleteGuard = DeleteGuard()
+    incremental: IncrementalScans = IncrementalScans()
     schedule: str | None = Field(default=None, description="cron expression, used by Dagster only")
     _where: str = PrivateAttr(default="configuration")
 

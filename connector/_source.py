@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from connector._records import Asset, Listing, Rejected
 
-__all__ = ["Hit", "Searches", "Source", "Submission", "SubmissionState", "Submits", "Usage"]
+__all__ = ["ChangedSince", "Hit", "Searches", "Source", "Submission", "SubmissionState", "Submits", "Usage"]
 
 
 @dataclass(slots=True)
@@ -103,3 +103,29 @@ class Searches(Protocol):
     async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
         """The best `limit` hits in one collection for a text, best first. `options` are the service's words for what is
         looked at (``visual``, ``audio``); none: all that the collection has. Raises `SourceError`."""
+
+
+@runtime_checkable
+class ChangedSince(Protocol):
+    """What a source also provides when it can list what has changed, and its answer can be trusted.
+
+    Trusted means: whatever would make a `Listing` differ (content, metadata, state, an asset that comes back) moves the
+    asset behind every cursor that was given out before. Where the service promises less, leave this out. Deletes need
+    not be listed: full scans find them.
+    """
+
+    def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
+        """List every asset that has changed after the cursor `since`, and as many others as is convenient.
+
+        Ending normally promises that none is missing. Raises `IncompleteScanError` when it cannot promise that (the
+        service has forgotten that far back, the cursor is another account's): then everything is listed.
+        """
+
+    async def cursor(self, collection: str) -> str | None:
+        """Where the next `scan_changed` has to begin, after a scan of either kind has ended normally; None: nowhere.
+
+        It is the source's own mark (a time or number from its answers, never from a clock of ours), read by nobody
+        else, at most 4,000 bytes long. It is already moved back by as much as the service may be late in showing a
+        change, so that what was committed late is seen again; seeing an unchanged asset again costs nothing. It must
+        not be beyond what that scan has seen: of several answers in a scan, that is what the first one said.
+        """

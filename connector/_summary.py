@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from connector._destination import Applied, Counts, Delivery, IndexBuild
 from connector._errors import LimitReachedError
@@ -19,7 +19,8 @@ class CollectionSummary:
 
     `unchanged` assets were up to date in every destination; `pulled` counts answers, usable or not. `complete` says
     that the last scan ended as it should; `refused` that the delete guard stopped the deletes that would have followed.
-    `error` is set when the collection could not be read, or not listed completely, while the run went on.
+    `error` is set when the collection could not be read, or not listed completely, while the run went on. An
+    `incremental` scan lists only what has changed, and finds no deletes; `why_full` says why it was not one.
     """
 
     listed: int = 0
@@ -31,6 +32,8 @@ class CollectionSummary:
     failed_count: int = 0
     complete: bool = False
     refused: bool = False
+    scan: Literal["full", "incremental"] = "full"
+    why_full: str | None = None
     note: str | None = None
     error: str | None = None
 
@@ -44,6 +47,8 @@ class CollectionSummary:
             "failed": {"count": self.failed_count, "first": list(self.failed)},
             "complete": self.complete,
             "refused": self.refused,
+            "scan": self.scan,
+            "why_full": self.why_full,
             "note": self.note,
             "error": self.error,
         }
@@ -131,7 +136,7 @@ class Summary:
             sync, exit_code, seconds
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, pending {count, first}, failed {count, first},
-                          complete, refused, note, error
+                          complete, refused, scan, why_full, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,

@@ -1,15 +1,16 @@
-"""One collection of a run: scan, diff, pull, hand to the lanes that lack it, scan again, prune."""
+"""One collection of a run: scan, diff, pull, hand to the lanes that lack it, scan again, prune, keep a cursor."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from connector._closing import closing
 from connector._destination import Known
+from connector._engine._changes import Changes, ScanRules
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._diff import Action, Decision, diff
 from connector._engine._lane import Lane
@@ -41,6 +42,7 @@ class Job:
     guard: DeleteGuard
     progress: ProgressCallback | None = None
     lock_wait: float = LOCK_WAIT
+    scans: ScanRules = field(default_factory=ScanRules)
 
     @property
     def alive(self) -> list[Lane]:
@@ -57,7 +59,9 @@ class CollectionRun:
         self._collection = collection
         self._seen = SeenIds()
         self._to_pull = 0
-        self._partly_lacking: dict[str, frozenset[str]] = {}
+        self._changes = Changes(job.source, collection, job.loader, job.scans, self.summary)
+        self._awaited: dict[str, frozenset[str]] = {}
+        """Assets that were asked for and have not come yet, with the destinations that lack them."""
         self._scan_error: VectorferryError | None = None
 
     async def run(self) -> None:
@@ -82,9 +86,12 @@ class CollectionRun:
         self.summary.error = "; ".join(filter(None, (self.summary.error, str(error))))
 
     async def _sync(self) -> None:
+        await self._changes.begin(self._job.alive)
         try:
             await self._list()
-            await self._prune()
+            if not self._changes.only_changed:
+                await self._prune()
+            await self._changes.end(self._job.alive, everything_arrived=self._everything_arrived())
         except IncompleteScanError as error:
             self._tell_incomplete(error)
         except GuardRefusedError as error:
@@ -97,6 +104,10 @@ class CollectionRun:
         try:
             await self._pass()
         except IncompleteScanError as error:
+            if self._changes.only_changed:
+                await self._changes.list_in_full(self._job.alive, str(error))
+                await self._list()
+                return
             if error.unknowable:
                 raise
             await self._pass()
@@ -113,7 +124,12 @@ class CollectionRun:
         else:
             self.fail(error)
 
+    def _everything_arrived(self) -> bool:
+        """Whether every asset that was listed as ready is in every destination that is left."""
+        return not self._awaited and not any(lane.left_out for lane in self._job.alive)
+
     async def _pass(self) -> None:
+        nothing_decided_before = not len(self._seen)
         failure: VectorferryError | None = None
         try:
             await self._transfer()
@@ -123,6 +139,8 @@ class CollectionRun:
         self._report()
         if failure:
             raise failure
+        if nothing_decided_before and self.summary.complete:
+            await self._changes.reached()
 
     async def _transfer(self) -> None:
         self.summary.complete = False
@@ -142,7 +160,7 @@ class CollectionRun:
         """The listings to pull. A scan's error waits in `_scan_error`, so that the source never sees its own error
         come back through the iterable it reads from."""
         try:
-            async with closing(pages(self._job.source.scan(self._collection), PAGE)) as listed:
+            async with closing(pages(self._changes.scan(), PAGE)) as listed:
                 async for page in listed:
                     for decision in await self._decide(page):
                         if decision.action is Action.PULL:
@@ -187,12 +205,11 @@ class CollectionRun:
 
     def _ask_for(self, decision: Decision) -> Listing:
         self._to_pull += 1
-        if len(decision.lacking) < len(self._job.lanes):
-            self._partly_lacking[decision.listing.asset_id] = decision.lacking
+        self._awaited[decision.listing.asset_id] = decision.lacking
         return decision.listing
 
     async def _deliver(self, item: Asset | Rejected) -> None:
-        lacking = self._partly_lacking.pop(item.asset_id, None)
+        lacking = self._awaited.pop(item.asset_id, None)
         loaded = self._job.loader.load(item)
         self.summary.pulled += 1
         for lane in self._job.lanes:

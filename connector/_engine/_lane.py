@@ -12,7 +12,7 @@ from connector._engine._batches import Batcher
 from connector._engine._load import Loaded
 from connector._engine._worker import Worker
 from connector._errors import LockedError, VectorferryError
-from connector._records import Modality
+from connector._records import Modality, Reason, Rejected
 from connector._settings import BatchLimits
 from connector._summary import DestinationSummary
 
@@ -36,6 +36,8 @@ class Lane:
         self.summary = DestinationSummary()
         self.error: VectorferryError | None = None
         self.written = 0
+        self.left_out = 0
+        """Assets of the current collection that the destination could not take, and that a later run may bring."""
         self._modalities = modalities
         self._limits = limits
         self._collection = ""
@@ -54,6 +56,7 @@ class Lane:
         """From now on, assets and counts belong to this collection."""
         self._collection = collection
         self._sits_out = False
+        self.left_out = 0
         self._batcher = Batcher(collection, self._modalities, self._limits)
         self.summary.by_collection.setdefault(collection, Applied())
 
@@ -131,5 +134,11 @@ class Lane:
     async def _apply(self, batch: Batch) -> None:
         applied = await self.call(partial(self.destination.apply, batch))
         if applied is not None:
+            self.left_out += sum(_may_come_later(record) for record in applied.rejected)
             self.record(applied)
             self.written += sum(len(asset.features) for asset in batch.assets)
+
+
+def _may_come_later(record: Rejected) -> bool:
+    """Of a whole asset: that it may be taken when it is read again. An id stays as it is."""
+    return not record.feature_id and record.reason != Reason.BAD_ID

@@ -10,6 +10,7 @@ from typing import Final
 
 from connector._closing import closing
 from connector._destination import Destination, Known
+from connector._engine._changes import record_cursor
 from connector._engine._checks import safe_id
 from connector._engine._diff import Action, Decision, holds
 from connector._engine._finish import exit_code, finish, raise_when_all_failed
@@ -101,8 +102,12 @@ class _CollectionRefill:
         self._partial_count = 0
 
     async def run(self) -> None:
-        """Copy, then prune. What was read is written, whatever the store does afterwards."""
+        """Copy, then prune. What was read is written, whatever the store does afterwards.
+
+        The store may be behind the source, so what the target has followed of its changes counts no more.
+        """
         self._lane.begin(self._collection)
+        await record_cursor([self._lane], self._collection, None)
         try:
             await self._copy()
         except VectorferryError:

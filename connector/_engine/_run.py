@@ -12,6 +12,7 @@ from typing import Final
 
 from connector._config import resolve
 from connector._destination import Destination
+from connector._engine._changes import ScanRules
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._collection import CollectionRun, Job
 from connector._engine._finish import exit_code, finish, raise_when_all_failed
@@ -31,7 +32,7 @@ from connector._errors import (
 )
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Modality
-from connector._settings import BatchLimits, DeleteGuard, SyncSettings
+from connector._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
 from connector._source import Source, Usage
 from connector._summary import Summary
 
@@ -52,6 +53,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     modalities: frozenset[Modality] = ALL,
     batch: BatchLimits | None = None,
     deletes: DeleteGuard | None = None,
+    incremental: IncrementalScans | None = None,
+    full: bool = False,
     progress: ProgressCallback | None = None,
     wait_visible: float = 0,
     lock_wait: float = LOCK_WAIT,
@@ -62,6 +65,9 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
     that fails is left out from then on and named in the summary, and so is a collection that cannot be read. Source
     and destinations stay open; each destination is used from one thread, which has ended when this returns.
+
+    From a source that can list its changes, a run asks for these only, where the last run has left a cursor, and lists
+    everything every so many runs, which is what finds deletes; `full` does so now. The summary says which.
 
     While a collection is synced, other syncs are kept out of it where the destination is `Lockable`; a destination
     that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
@@ -87,7 +93,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
         await _prepare(lanes, mapping or SchemaMapping())
-        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait)
+        scans = ScanRules(full, (incremental or IncrementalScans()).full_every)
+        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans)
         await _run_collections(job, await source.collections() if collections is None else collections, summary)
         if collections is None if related is None else related:
             await sync_related(source, lanes, job.guard, summary)
@@ -109,6 +116,7 @@ def run_sync(
     progress: ProgressCallback | None = None,
     wait_visible: float = 0,
     lock_wait: float = LOCK_WAIT,
+    full: bool = False,
 ) -> Summary:
     """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
 
@@ -116,7 +124,9 @@ def run_sync(
     """
     resolved = resolve(settings, environ)
     with open_destinations(resolved) as destinations:
-        return asyncio.run(_opened(resolved, destinations, collections, modalities, progress, wait_visible, lock_wait))
+        return asyncio.run(
+            _opened(resolved, destinations, collections, modalities, progress, wait_visible, lock_wait, full)
+        )
 
 
 async def _opened(
@@ -127,6 +137,7 @@ async def _opened(
     progress: ProgressCallback | None,
     wait_visible: float,
     lock_wait: float,
+    full: bool,
 ) -> Summary:
     async with open_source(settings) as source:
         return await sync(
@@ -138,6 +149,8 @@ async def _opened(
             modalities=modalities,
             batch=settings.batch,
             deletes=settings.deletes,
+            incremental=settings.incremental,
+            full=full,
             progress=progress,
             wait_visible=wait_visible,
             lock_wait=lock_wait,

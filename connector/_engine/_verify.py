@@ -67,7 +67,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     if repair and not found.in_step:
         wrong = [collection for collection, report in found.collections.items() if not report.in_step]
         found.repair = await sync(
-            source, destinations, name=name, mapping=mapping, collections=wrong, batch=batch, deletes=deletes
+            source, destinations, name=name, mapping=mapping, collections=wrong, batch=batch, deletes=deletes, full=True
         )
     found.seconds = time.monotonic() - started
     return found

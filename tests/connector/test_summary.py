@@ -59,6 +59,8 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "failed": {"count": 1, "first": ["f"]},
                 "complete": True,
                 "refused": True,
+                "scan": "full",
+                "why_full": None,
                 "note": "refused",
                 "error": "503",
             }
