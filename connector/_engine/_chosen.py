@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
 
 from connector._config import resolve_part
 from connector._errors import ConfigurationError
-from connector._plugins import SourceSettings
 from connector._settings import SyncSettings
 from connector._source import Source
 
-__all__ = ["chosen_collection", "source_for"]
+__all__ = ["asking"]
 
 SHOWN: Final = 20
 
-
-def source_for(settings: SyncSettings, collection: str | None, environ: Mapping[str, str]) -> SourceSettings:
-    """The sync's source, resolved, for one collection only (by id or by name; None: as the file says)."""
-    source = resolve_part(settings.source, environ, settings.where, ("source",))
-    return source.model_copy(update={"collections": (collection,)}) if collection else source
+T = TypeVar("T")
 
 
-async def chosen_collection(source: Source, wanted: str | None) -> str:
-    """The id of the collection that is meant. Raises `ConfigurationError` when several could be, or none."""
+def asking(
+    settings: SyncSettings,
+    collection: str | None,
+    environ: Mapping[str, str],
+    work: Callable[[Source, str], Awaitable[T]],
+) -> T:
+    """What `work` makes of the sync's source and the id of the collection that is meant, by id or by name; None: the
+    only one. No destination is opened, and the source is closed again.
+
+    Raises `ConfigurationError` when it is not clear which collection is meant, and what the source raises.
+    """
+    configured = resolve_part(settings.source, environ, settings.where, ("source",))
+    narrowed = collection is not None and "collections" in type(configured).model_fields
+    opened = (configured.model_copy(update={"collections": (collection,)}) if narrowed else configured).open()
+
+    async def run() -> T:
+        try:
+            return await work(opened, await _chosen(opened, collection, narrowed=narrowed))
+        finally:
+            await opened.aclose()
+
+    return asyncio.run(run())
+
+
+async def _chosen(source: Source, wanted: str | None, *, narrowed: bool) -> str:
+    """The id of the collection that is meant; a source that was `narrowed` to it names it first.
+
+    Raises `ConfigurationError` when several could be, or none.
+    """
     ids = await source.collections()
     if wanted is not None and wanted in ids:
         return wanted
-    if len(ids) == 1:
+    if len(ids) == 1 or (ids and wanted is not None and narrowed):
         return ids[0]
     there = ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else "")
     said = "say which collection with --collection" if wanted is None else f"--collection {wanted}: not there"

@@ -9,7 +9,7 @@ from os import environ as process_environ
 from typing import Any, Final, TypeAlias, TypeGuard
 
 from connector._closing import closing
-from connector._engine._chosen import chosen_collection, source_for
+from connector._engine._chosen import asking
 from connector._errors import ConfigurationError, StopError, VectorferryError
 from connector._settings import SyncSettings
 from connector._source import Source, Submission, SubmissionState, Submits
@@ -121,16 +121,11 @@ def run_submit(
     Raises what `submit` raises, what the source raises when it is asked for its collections, and `ConfigurationError`
     when it is not clear which collection is meant.
     """
-    opened = source_for(settings, collection, environ).open()
 
-    async def run() -> Submissions:
-        try:
-            where = await chosen_collection(opened, collection)
-            return await submit(opened, where, urls, wait=wait, timeout=timeout, again=again, progress=progress)
-        finally:
-            await opened.aclose()
+    async def run(source: Source, where: str) -> Submissions:
+        return await submit(source, where, urls, wait=wait, timeout=timeout, again=again, progress=progress)
 
-    return asyncio.run(run())
+    return asking(settings, collection, environ, run)
 
 
 async def _follow(

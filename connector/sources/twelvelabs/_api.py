@@ -13,7 +13,7 @@ from connector.sources._pages import Page, identity_by, walk
 from connector.sources._reading import LeftOutError, check_id
 from connector.sources.twelvelabs._pages import read_page
 
-__all__ = ["TaskKind", "TwelveLabsApi"]
+__all__ = ["TaskKind", "TwelveLabsApi", "index_path"]
 
 T = TypeVar("T")
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
@@ -49,7 +49,7 @@ class TwelveLabsApi:
 
     async def check(self) -> None:
         """Ask a small question. Raises `SourceError` when the service does not answer even that."""
-        await self._get("/indexes", {"page": 1, "page_limit": 1}, read_page)
+        await self._get("/indexes", {"page": 1, "page_limit": 1}, read_page, kind="list")
 
     def indexes(self) -> AsyncIterator[Page]:
         """Every page of ``GET /indexes``."""
@@ -57,7 +57,7 @@ class TwelveLabsApi:
 
     async def index(self, index_id: str) -> dict[str, Any]:
         """``GET /indexes/{id}``."""
-        return await self._get(_index_path(index_id), {}, _read_object)
+        return await self._get(index_path(index_id), {}, _read_object)
 
     async def assets(self, index_id: str) -> AsyncIterator[Page]:
         """Every page of ``GET /indexes/{id}/indexed-assets``, or of its predecessor where there is no such list."""
@@ -102,7 +102,7 @@ class TwelveLabsApi:
 
     def _assets_path(self, index_id: str) -> str:
         kind = "videos" if index_id in self._older else "indexed-assets"
-        return f"{_index_path(index_id)}/{kind}"
+        return f"{index_path(index_id)}/{kind}"
 
     async def _older_assets(self, index_id: str, missing: NotFoundError) -> AsyncIterator[Page]:
         self._older.add(index_id)
@@ -115,7 +115,8 @@ class TwelveLabsApi:
 
     def _list(self, path: str, params: Params) -> AsyncIterator[Page]:
         async def fetch(number: int) -> Page:
-            return await self._get(path, {**params, "page": number, "page_limit": self._page_size}, read_page)
+            paged = {**params, "page": number, "page_limit": self._page_size}
+            return await self._get(path, paged, read_page, kind="list")
 
         return walk(fetch, _identity)
 
@@ -131,11 +132,14 @@ class TwelveLabsApi:
             raise UnreadableError(str(refused))
         raise refused
 
-    async def _get(self, path: str, params: Params, decode: Callable[[bytes], T]) -> T:
-        return await self._client.request("GET", path, params=params, decode=decode)
+    async def _get(
+        self, path: str, params: Params, decode: Callable[[bytes], T], kind: Literal["list", "read"] = "read"
+    ) -> T:
+        return await self._client.request("GET", path, params=params, kind=kind, decode=decode)
 
 
-def _index_path(index_id: str) -> str:
+def index_path(index_id: str) -> str:
+    """Where an index is. Raises `SourceError` for an id that cannot be part of an address."""
     try:
         return f"/indexes/{segment(index_id)}"
     except ValueError:

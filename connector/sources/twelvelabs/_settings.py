@@ -9,12 +9,17 @@ from pydantic import Field, SecretStr, StringConstraints
 from connector.http import ApiClient, ApiSourceSettings
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked, Reread, Transcriptions
+from connector.sources.twelvelabs._search import Searcher
 from connector.sources.twelvelabs._source import TwelveLabsSource
+from connector.sources.twelvelabs._submit import Submitter
 
 __all__ = ["TwelveLabsSettings"]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Option = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,59}$")]
+
+Kind = Literal["list", "read", "index", "search"]
+RequestsPerMinute = Annotated[int, Field(ge=1, le=600_000)]
 
 KEYS_EXPIRE: Final = "Keys of TwelveLabs expire, by default after twelve months; make a new one in its dashboard."
 
@@ -53,11 +58,30 @@ class TwelveLabsSettings(ApiSourceSettings):
         "lists; none: never",
     )
 
+    requests_per_minute_by_kind: dict[Kind, RequestsPerMinute] = Field(
+        default={"index": 60, "search": 600},
+        description="most requests per minute of a kind (list, read, index, search), within requests_per_minute; the "
+        "defaults are those of its first tier",
+    )
+
     def open(self) -> TwelveLabsSource:
         """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""
         client = ApiClient(
-            self.client_settings(key_variable="TWELVELABS_API_KEY", key_header="x-api-key", key_advice=KEYS_EXPIRE)
+            self.client_settings(
+                key_variable="TWELVELABS_API_KEY",
+                key_header="x-api-key",
+                key_advice=KEYS_EXPIRE,
+                kinds={str(kind): limit for kind, limit in self.requests_per_minute_by_kind.items()},
+            )
         )
         asked = Asked(self.options, self.transcriptions, Reread(self.reread_days))
         api = TwelveLabsApi(client, self.page_size)
-        return TwelveLabsSource(api, self.collections, asked, self.concurrency, embed_tasks=self.embed_tasks)
+        return TwelveLabsSource(
+            api,
+            self.collections,
+            asked,
+            self.concurrency,
+            embed_tasks=self.embed_tasks,
+            submitter=Submitter(client),
+            searcher=Searcher(client),
+        )

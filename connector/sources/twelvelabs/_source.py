@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from connector._errors import SourceError
 from connector._records import Asset, Listing, Rejected
-from connector._source import Usage
+from connector._source import Hit, Submission, Usage
 from connector.http import NotFoundError, RefusedError
 from connector.sources._collections import Listed, collection_ids
 from connector.sources._failures import Failures
@@ -15,8 +15,10 @@ from connector.sources._parallel import results_of
 from connector.sources._tally import Tally
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked
-from connector.sources.twelvelabs._index import index_from
+from connector.sources.twelvelabs._index import Index, index_from
 from connector.sources.twelvelabs._indexed import IndexedAssets
+from connector.sources.twelvelabs._search import Searcher
+from connector.sources.twelvelabs._submit import Submitter
 from connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
 
 __all__ = ["TwelveLabsSource"]
@@ -26,9 +28,19 @@ class TwelveLabsSource:
     """Implements the `Source` protocol over TwelveLabs' API."""
 
     def __init__(
-        self, api: TwelveLabsApi, collections: Sequence[str], asked: Asked, concurrency: int, *, embed_tasks: bool
+        self,
+        api: TwelveLabsApi,
+        collections: Sequence[str],
+        asked: Asked,
+        concurrency: int,
+        *,
+        embed_tasks: bool,
+        submitter: Submitter,
+        searcher: Searcher,
     ) -> None:
         self._api = api
+        self._submitter = submitter
+        self._searcher = searcher
         self._wanted = collections
         self._asked = asked
         self._concurrency = concurrency
@@ -73,6 +85,18 @@ class TwelveLabsSource:
         """One for each asset, and another when its own transcription is wanted."""
         return assets * (2 if self._asked.finer else 1)
 
+    async def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncGenerator[Submission, None]:
+        """Upload what is at this URL, index it, and tell of each change until it is ready or has failed."""
+        index = await self._index(collection)
+        async with aclosing(self._submitter.submit(index.index_id, url, again=again)) as changes:
+            async for change in changes:
+                yield change
+
+    async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
+        """The hits of TwelveLabs' own search in an index; without `options`, by all that it was made with."""
+        index = await self._index(collection)
+        return await self._searcher.search(index.index_id, text, limit=limit, options=options or index.options)
+
     async def aclose(self) -> None:
         """Release connections."""
         await self._api.aclose()
@@ -93,10 +117,13 @@ class TwelveLabsSource:
         return self._collections[collection]
 
     async def _found(self, index_id: str) -> IndexedAssets:
+        return IndexedAssets(self._api, await self._index(index_id), self._asked)
+
+    async def _index(self, index_id: str) -> Index:
+        if index_id in TASKS:
+            raise SourceError(f"{index_id} is no index: nothing can be submitted to it or searched in it.")
         try:
-            row = await self._api.index(index_id)
+            return index_from(await self._api.index(index_id))
         except (NotFoundError, RefusedError) as error:
             missing = str(error)
-        else:
-            return IndexedAssets(self._api, index_from(row), self._asked)
         raise SourceError(f"{missing} Check source.collections.")

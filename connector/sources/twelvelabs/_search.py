@@ -1,0 +1,84 @@
+"""The service's own search: a text against one index, best hits first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector._json import parse_json
+from connector._source import Hit
+from connector.http import ApiClient, one_line, segment
+
+__all__ = ["Searcher"]
+
+MOST_PER_PAGE: Final = 50
+LONGEST_TEXT: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One page of hits, and what to ask for the next one with."""
+
+    rows: list[Any]
+    token: str | None
+
+
+class Searcher:
+    """Searches over one client."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def search(self, index: str, text: str, *, limit: int, options: Sequence[str]) -> list[Hit]:
+        """As the protocol `Searches` says; `options` are not empty. Rows that name no asset are left out."""
+        page = await self._first(index, text, min(limit, MOST_PER_PAGE), options)
+        hits = _hits(page.rows, 0)
+        while page.token and page.rows and len(hits) < limit:
+            page = await self._client.request("GET", f"/search/{segment(page.token)}", kind="search", decode=_read_page)
+            hits += _hits(page.rows, len(hits))
+        return hits[:limit]
+
+    async def _first(self, index: str, text: str, size: int, options: Sequence[str]) -> _Found:
+        form = [("index_id", index), ("query_text", text), ("group_by", "clip"), ("page_limit", str(size))]
+        form += [("search_options", option) for option in options]
+        return await self._client.request("POST", "/search", form=form, kind="search", decode=_read_page)
+
+
+def _read_page(body: bytes) -> _Found:
+    """Raises `ValueError` when it is no page of hits; a token that cannot be part of an address is none."""
+    answer = parse_json(body)
+    rows = answer.get("data") if isinstance(answer, dict) else False
+    if rows is not None and not isinstance(rows, list):
+        raise ValueError("no list of hits")
+    counts = answer.get("page_info")
+    token = counts.get("next_page_token") if isinstance(counts, dict) else None
+    if isinstance(token, str) and token:
+        segment(token)
+        return _Found(rows or [], token)
+    return _Found(rows or [], None)
+
+
+def _hits(rows: list[Any], before: int) -> list[Hit]:
+    """The service numbers hits itself; older answers, which do not, are numbered by their place."""
+    hits: list[Hit] = []
+    for row in rows:
+        asset_id = row.get("video_id") if isinstance(row, dict) else None
+        if isinstance(asset_id, str) and asset_id:
+            rank = row.get("rank")
+            place = before + len(hits) + 1
+            text = row.get("transcription")
+            hits.append(
+                Hit(
+                    asset_id,
+                    rank if type(rank) is int and rank > 0 else place,
+                    _seconds(row.get("start")),
+                    _seconds(row.get("end")),
+                    one_line(text, LONGEST_TEXT) if isinstance(text, str) else "",
+                )
+            )
+    return hits
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else None

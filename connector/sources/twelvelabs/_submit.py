@@ -1,0 +1,179 @@
+"""Media handed to the service by URL: uploaded once, indexed once, watched until it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from connector._json import parse_json
+from connector._source import Submission, SubmissionState
+from connector.http import ApiClient, one_line, segment
+from connector.sources._pages import Page, identity_by, walk
+from connector.sources.twelvelabs._api import index_path
+from connector.sources.twelvelabs._pages import read_page
+
+__all__ = ["Submitter"]
+
+MARK: Final = "vectorferry_url"
+"""The key, in an uploaded asset's own metadata, of the hash of the address that it came from: the service does not keep
+the address, and would take the same one twice."""
+
+T = TypeVar("T")
+Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
+
+PAGE: Final = 50
+READY: Final = "ready"
+ENDED: Final = frozenset({READY, "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """An uploaded or an indexed asset: what is needed of it."""
+
+    item_id: str
+    status: str
+    problem: str
+    mark: str
+
+
+class Submitter:
+    """Submits over one client. Waits grow from `first_wait` to `longest_wait` seconds between two looks."""
+
+    def __init__(self, client: ApiClient, *, first_wait: float = 2.0, longest_wait: float = 15.0) -> None:
+        self._client = client
+        self._first_wait = first_wait
+        self._longest_wait = longest_wait
+
+    async def submit(self, index: str, url: str, *, again: bool) -> AsyncGenerator[Submission, None]:
+        """As the protocol `Submits` says. Raises `UnsureError` where a request may have been received though no answer
+        came: submitting the same URL again finds what became of it."""
+        before = None if again else await self._uploaded(url)
+        known = before is not None
+        asset = before or await self._upload(url)
+        yield Submission(url, SubmissionState.FETCHING, known=known)
+        asset = await self._ended(asset, f"/assets/{segment(asset.item_id)}")
+        if asset.status != READY:
+            yield Submission(url, SubmissionState.FAILED, known=known, detail=asset.problem)
+            return
+        indexed_id = await self._indexed_in(index, asset.item_id) if known else None
+        indexed_id = indexed_id or await self._index(index, asset.item_id)
+        yield Submission(url, SubmissionState.INDEXING, indexed_id, known)
+        path = f"{index_path(index)}/indexed-assets/{segment(indexed_id)}"
+        indexed = await self._ended(_Item(indexed_id, "pending", "", ""), path)
+        state = SubmissionState.READY if indexed.status == READY else SubmissionState.FAILED
+        yield Submission(url, state, indexed_id, known, indexed.problem)
+
+    async def _uploaded(self, url: str) -> _Item | None:
+        """The newest upload of this address that has not failed."""
+        if name := _filename(url):
+            async with aclosing(self._rows("/assets", {"filename": name})) as rows:
+                async for row in rows:
+                    asset = _readable(_item, row)
+                    if asset and asset.mark == _hash(url) and asset.status != "failed":
+                        return asset
+        return None
+
+    async def _indexed_in(self, index: str, asset_id: str) -> str | None:
+        async with aclosing(self._rows(f"/assets/{segment(asset_id)}/indexed-assets", {})) as rows:
+            async for row in rows:
+                place = _readable(_place, row)
+                if place and place[1] == index:
+                    return place[0]
+        return None
+
+    async def _upload(self, url: str) -> _Item:
+        form = [("method", "url"), ("url", url), ("user_metadata", orjson.dumps({MARK: _hash(url)}).decode())]
+        if name := _filename(url):
+            form.append(("filename", name))
+        return await self._client.request(
+            "POST", "/assets", form=form, kind="index", once=True, decode=lambda body: _item(parse_json(body))
+        )
+
+    async def _index(self, index: str, asset_id: str) -> str:
+        path = f"{index_path(index)}/indexed-assets"
+        return await self._client.request(
+            "POST",
+            path,
+            json={"asset_id": asset_id},
+            kind="index",
+            once=True,
+            decode=lambda body: _id(parse_json(body)),
+        )
+
+    async def _ended(self, item: _Item, path: str) -> _Item:
+        """The item when it is ready or has failed."""
+        wait = self._first_wait
+        while item.status not in ENDED:
+            await asyncio.sleep(wait)
+            wait = min(1.5 * wait, self._longest_wait)
+            item = await self._client.request("GET", path, kind="read", decode=lambda body: _item(parse_json(body)))
+        return item
+
+    async def _rows(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[Any, None]:
+        """Every row of a list."""
+
+        async def fetch(number: int) -> Page:
+            paged: Params = {**params, "page": number, "page_limit": PAGE}
+            return await self._client.request("GET", path, params=paged, kind="list", decode=read_page)
+
+        async for page in walk(fetch, identity_by("_id")):
+            for row in page.rows:
+                yield row
+
+
+def _filename(url: str) -> str:
+    """The last part of the address's path, by which the upload is found again; at most 200 characters of it."""
+    return unquote(urlsplit(url).path).rpartition("/")[2][-200:]
+
+
+def _hash(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:32]
+
+
+def _item(row: Any) -> _Item:
+    item_id = _id(row)
+    metadata, error = row.get("user_metadata"), row.get("error")
+    mark = metadata.get(MARK) if isinstance(metadata, dict) else None
+    problem = error.get("message") if isinstance(error, dict) else None
+    status = _text(row, "status")
+    return _Item(item_id, status, _problem(status, problem), mark if isinstance(mark, str) else "")
+
+
+def _place(row: Any) -> tuple[str, str]:
+    """An indexed asset and its index."""
+    return _id(row), _text(row.get("index"), "_id")
+
+
+def _readable(read: Callable[[Any], T], row: Any) -> T | None:
+    """A row of a list; one that cannot be read is not the one that is looked for."""
+    try:
+        return read(row)
+    except ValueError:
+        return None
+
+
+def _problem(status: str, said: Any) -> str:
+    if status != "failed":
+        return ""
+    return one_line(said) if isinstance(said, str) and said else "the service does not say why"
+
+
+def _id(row: Any) -> str:
+    """An id that can be part of an address."""
+    item_id = _text(row, "_id")
+    segment(item_id)
+    return item_id
+
+
+def _text(row: Any, key: str) -> str:
+    value = row.get(key) if isinstance(row, dict) else None
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} is missing")
+    return value
