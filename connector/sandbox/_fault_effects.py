@@ -64,10 +64,11 @@ def spoil(action: do.Action, reply: Reply) -> Reply:
 
 def _status(action: do.Status, api: Api) -> Reply:
     reply = _worded(action, api)
+    reply.headers = action.headers
     if action.retry_after is not None:
         until = format_datetime(datetime.now(UTC) + timedelta(seconds=action.retry_after), usegmt=True)
         wait = until if action.retry_after_form == "date" else str(action.retry_after)
-        reply.headers = {"Retry-After": wait}
+        reply.headers = {**reply.headers, "Retry-After": wait}
     return reply
 
 
@@ -76,12 +77,13 @@ def _worded(action: do.Status, api: Api) -> Reply:
         return Reply(b"", action.status)
     if action.body == "html":
         return Reply(_HTML, action.status, content_type="text/html")
+    message = action.message or f"Fault rule: status {action.status}"
     if action.body == "text":
-        return Reply(f"Fault rule: status {action.status}".encode(), action.status, content_type="text/plain")
+        return Reply(message.encode(), action.status, content_type="text/plain")
     details = (
         [{"loc": ["body"], "msg": "refused by a fault rule", "type": "value_error"}] if action.status == 422 else None
     )
-    refusal = RefusedError(action.status, f"Fault rule: status {action.status}", details=details)
+    refusal = RefusedError(action.status, message, details=details)
     return api.refuse(refusal, None if action.body == "own" else action.body)
 
 

@@ -42,6 +42,8 @@ class Status(Settings):
     retry_after: int | None = Field(default=None, ge=1, description="seconds; never 0, which makes some clients spin")
     retry_after_form: Literal["seconds", "date"] = "seconds"
     body: Literal["own", "envelope", "detail", "flat", "empty", "html", "text"] = "own"
+    message: str | None = Field(default=None, description="what the answer says, where it says anything")
+    headers: dict[str, str] = Field(default_factory=dict)
 
 
 class Reset(Settings):

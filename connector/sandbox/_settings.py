@@ -146,6 +146,15 @@ class TwelveLabsDialect(Settings):
     missing: Literal["declared", "400", "403", "404"] = Field(
         default="declared", description="the status for what is not there; declared: 400 or 404, as documented"
     )
+    shared_tasks: bool = Field(default=False, description="both kinds of embedding tasks are in both lists")
+    expired_tasks: Literal["gone", "kept"] = Field(
+        default="gone", description="the vectors of embedding tasks that are older than seven days"
+    )
+    requests_per_day: int | None = Field(default=None, ge=1, description="what is over gets a 429 until the day ends")
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    day_seconds: float = Field(default=86_400, gt=0, description="how long such a day is, from its first request on")
+    rate_headers: bool = Field(default=True, description="X-Ratelimit-* on every answer, where there is a limit")
+    rate_body: Literal["json", "text", "empty"] = "json"
     largest_page: int = Field(default=50, ge=1)
     larger_pages: Literal["refused", "cut"] = Field(default="refused", description="cut: to the largest page")
     unready_status: str | None = Field(default=None, description="this one for every sample that is not ready")

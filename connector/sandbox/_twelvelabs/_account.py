@@ -12,7 +12,18 @@ from typing import Any
 
 from connector.sandbox._vectors import VectorSource
 
-__all__ = ["Account", "Index", "IndexedAsset", "Segment", "Spoken", "Upload", "object_id"]
+__all__ = [
+    "Account",
+    "EmbedTask",
+    "Entity",
+    "EntityCollection",
+    "Index",
+    "IndexedAsset",
+    "Segment",
+    "Spoken",
+    "Upload",
+    "object_id",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,57 @@ class Index:
     assets: dict[str, IndexedAsset] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class EmbedTask:
+    """A file that was embedded without an index, through version ``v1`` or ``v2`` of those calls."""
+
+    task_id: str
+    version: str
+    model_name: str
+    created_at: datetime
+    updated_at: datetime
+    url: str
+    duration: float
+    options: tuple[str, ...]
+    segments: tuple[Segment, ...] = ()
+    status: str = "ready"
+    kind: str = "video"
+    error: str = ""
+    upcoming: tuple[str, ...] = ()
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes that there are, or will be."""
+        return sorted({one.scope for one in self.segments} or {"clip"})
+
+
+@dataclass(slots=True)
+class Entity:
+    """Somebody or something that may be searched for; `asset_ids` are uploaded pictures of it."""
+
+    entity_id: str
+    collection_id: str
+    name: str
+    created_at: datetime
+    updated_at: datetime
+    description: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    asset_ids: tuple[str, ...] = ()
+    status: str = "ready"
+
+
+@dataclass(slots=True)
+class EntityCollection:
+    """Entities that belong together."""
+
+    collection_id: str
+    name: str
+    created_at: datetime
+    updated_at: datetime
+    description: str = ""
+    entities: dict[str, Entity] = field(default_factory=dict)
+
+
 class Account:
     """Everything there is. Hold `lock` while reading or changing more than one thing."""
 
@@ -112,6 +174,8 @@ class Account:
         self.indexes: dict[str, Index] = {}
         self.indexed_assets: dict[str, IndexedAsset] = {}
         self.uploads: dict[str, Upload] = {}
+        self.embed_tasks: dict[str, EmbedTask] = {}
+        self.entity_collections: dict[str, EntityCollection] = {}
         self._revisions = count(1)
 
     def add_index(self, index: Index) -> None:
@@ -150,6 +214,10 @@ class Account:
         """Take out whatever has this id, if anything does."""
         if not (self.remove(thing_id) or self.remove_index(thing_id)):
             self.uploads.pop(thing_id, None)
+            self.embed_tasks.pop(thing_id, None)
+            self.entity_collections.pop(thing_id, None)
+            for collection in self.entity_collections.values():
+                collection.entities.pop(thing_id, None)
 
     def of_upload(self, asset_id: str) -> list[IndexedAsset]:
         """An upload in every index that it is in."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from connector.sandbox._http import Handler, RefusedError, Reply, Request, Route, json_reply
 from connector.sandbox._settings import TwelveLabsDialect
 from connector.sandbox._twelvelabs._account import Account
 from connector.sandbox._twelvelabs._context import Context
+from connector.sandbox._twelvelabs._embed_tasks import EmbedTaskHandlers
+from connector.sandbox._twelvelabs._embed_v2 import EmbedV2Handlers
+from connector.sandbox._twelvelabs._entities import EntityHandlers
 from connector.sandbox._twelvelabs._errors import error_body
 from connector.sandbox._twelvelabs._indexed_assets import IndexedAssetHandlers
 from connector.sandbox._twelvelabs._indexes import IndexHandlers
+from connector.sandbox._twelvelabs._quota import LimitedError, Quota
+from connector.sandbox._twelvelabs._search import SearchHandlers
 from connector.sandbox._twelvelabs._showing import print_embedding
 from connector.sandbox._twelvelabs._submitting import SubmittingHandlers
 from connector.sandbox._twelvelabs._tasks import TaskHandlers
@@ -22,6 +27,8 @@ __all__ = ["PREFIX", "TwelveLabsApi"]
 
 PREFIX = "/v1.3"
 
+_VERSION = {"X-Api-Version": "1.3"}
+
 _KINDS = (
     IndexHandlers,
     IndexedAssetHandlers,
@@ -29,6 +36,10 @@ _KINDS = (
     VideoHandlers,
     TaskHandlers,
     UploadHandlers,
+    EmbedTaskHandlers,
+    EmbedV2Handlers,
+    EntityHandlers,
+    SearchHandlers,
 )
 
 
@@ -38,13 +49,18 @@ class TwelveLabsApi:
     def __init__(self, account: Account, dialect: TwelveLabsDialect, api_key: str) -> None:
         self._api_key = api_key
         context = Context(account, dialect)
+        self._dialect = dialect
+        self._quota = Quota(dialect)
         self._context = context
         self._routes = [route for kind in _KINDS for route in kind(context).routes()]
 
     @property
     def routes(self) -> Sequence[Route]:
         """Every route."""
-        return [replace(route, path=f"{PREFIX}{route.path}", prefix=PREFIX) for route in self._routes]
+        return [
+            replace(route, path=f"{PREFIX}{route.path}", prefix=PREFIX, handler=self._headed(route.handler))
+            for route in self._routes
+        ]
 
     def print_all(self) -> None:
         """Print every vector now; what the vectors need beyond the room that is kept for them is printed in vain."""
@@ -53,10 +69,25 @@ class TwelveLabsApi:
             print_embedding(self._context, self._context.index(asset.index_id), asset, options)
 
     def authorize(self, request: Request) -> None:
-        """The key."""
+        """The key, then the limits."""
         if request.headers.get("x-api-key") != self._api_key:
             raise RefusedError(401, "The API key is invalid or has expired.", kind="api_key_invalid")
+        self._quota.take()
 
-    def refuse(self, refusal: RefusedError, _style: str | None = None) -> Reply:
-        """The refusal as a flat body."""
-        return json_reply(error_body(refusal), refusal.status)
+    def refuse(self, refusal: RefusedError, style: str | None = None) -> Reply:
+        """The refusal as a flat body, or as the envelope of embed-v2."""
+        if isinstance(refusal, LimitedError) and self._dialect.rate_body != "json":
+            text = refusal.message.encode() if self._dialect.rate_body == "text" else b""
+            reply = Reply(text, refusal.status, content_type="text/plain")
+        else:
+            reply = json_reply(error_body(refusal, style or "flat"), refusal.status)
+        reply.headers = {**_VERSION, **(refusal.headers if isinstance(refusal, LimitedError) else {})}
+        return reply
+
+    def _headed(self, handler: Handler) -> Handler:
+        def answer(request: Request, /) -> Reply:
+            reply = handler(request)
+            reply.headers = {**_VERSION, **self._quota.headers(), **reply.headers}
+            return reply
+
+        return answer

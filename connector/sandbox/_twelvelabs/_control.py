@@ -35,6 +35,11 @@ def editor_routes(editor: TwelveLabsEditor) -> list[Route]:
         ("PUT", f"{_BASE}/uploads/{{upload_id}}/status"): lambda r: editor.set_upload_status(
             r.params[0], str(json_object(r)["status"])
         ),
+        ("PUT", f"{_BASE}/entity-collections/{{name}}"): lambda r: _id(editor.put_entity_collection(*r.params)),
+        ("DELETE", f"{_BASE}/entity-collections/{{id}}"): lambda r: editor.remove_entity_collection(*r.params),
+        ("POST", f"{_BASE}/entity-collections/{{id}}/entities"): lambda r: _put_entity(editor, r),
+        ("DELETE", f"{_BASE}/entities/{{id}}"): lambda r: editor.remove_entity(*r.params),
+        ("DELETE", f"{_BASE}/embed-tasks/{{id}}"): lambda r: editor.remove_embed_task(*r.params),
     }
     return edit_routes(edits)
 
@@ -53,6 +58,12 @@ def _reembed(editor: TwelveLabsEditor, request: Request) -> None:
 def _put_vector(editor: TwelveLabsEditor, request: Request) -> None:
     asset_id, place, value = raw_field(request)
     editor.put_vector(asset_id, int(place), value, touch=touches(request))
+
+
+def _put_entity(editor: TwelveLabsEditor, request: Request) -> dict[str, Any]:
+    body = json_object(request)
+    known = {name: body[name] for name in ("description", "metadata", "asset_ids", "status") if name in body}
+    return _id(editor.put_entity(request.params[0], body["name"], body.get("entity_id"), **known))
 
 
 def _id(made: str) -> dict[str, str]:

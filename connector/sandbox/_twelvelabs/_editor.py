@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from connector._records import DenseVector
-from connector.sandbox._twelvelabs._account import Account, Index, IndexedAsset, object_id
+from connector.sandbox._twelvelabs._account import Account, Entity, EntityCollection, Index, IndexedAsset, object_id
 from connector.sandbox._twelvelabs._given import given_asset, given_upload
 from connector.sandbox._twelvelabs._times import later, now
 from connector.sandbox._twelvelabs._vectors import made_again
@@ -161,6 +161,53 @@ class TwelveLabsEditor:
             asset = self._account.indexed_assets[asset_id]
             asset.fields[field] = raw_value(value)
             self._changed(asset, touch)
+
+    def entity_ids(self) -> dict[str, list[str]]:
+        """The ids of all entities by that of their collection."""
+        with self._account.lock:
+            return {one.collection_id: list(one.entities) for one in self._account.entity_collections.values()}
+
+    def put_entity_collection(self, name: str, description: str = "") -> str:
+        """Add an empty collection of entities; returns its id."""
+        with self._account.lock:
+            made = now()
+            collection = EntityCollection(object_id("entities", name), name, made, made, description)
+            self._account.entity_collections[collection.collection_id] = collection
+            return collection.collection_id
+
+    def remove_entity_collection(self, collection_id: str) -> None:
+        """Delete a collection with its entities."""
+        with self._account.lock:
+            del self._account.entity_collections[collection_id]
+
+    def put_entity(self, collection_id: str, name: str, entity_id: str | None = None, **known: Any) -> str:
+        """Add an entity, or replace the one with the same id; `known` are other fields of it. Returns its id."""
+        with self._account.lock:
+            entities = self._account.entity_collections[collection_id].entities
+            entity_id = entity_id or object_id("entity", collection_id, name)
+            before = entities.get(entity_id)
+            made = before.created_at if before else now()
+            changed = later(before.updated_at) if before else made
+            entities[entity_id] = Entity(entity_id, collection_id, name, made, changed, **known)
+            return entity_id
+
+    def remove_entity(self, entity_id: str) -> None:
+        """Delete an entity."""
+        with self._account.lock:
+            for collection in self._account.entity_collections.values():
+                if collection.entities.pop(entity_id, None) is not None:
+                    return
+        raise KeyError(entity_id)
+
+    def embed_task_ids(self, version: str) -> list[str]:
+        """The ids of the embedding tasks of ``v1`` or ``v2``."""
+        with self._account.lock:
+            return [one.task_id for one in self._account.embed_tasks.values() if one.version == version]
+
+    def remove_embed_task(self, task_id: str) -> None:
+        """Delete an embedding task, as time does."""
+        with self._account.lock:
+            del self._account.embed_tasks[task_id]
 
     def _changed(self, asset: IndexedAsset, touch: bool) -> None:
         self._account.revise(asset)

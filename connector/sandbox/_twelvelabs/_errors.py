@@ -18,9 +18,11 @@ _CODES = {
 }
 
 
-def error_body(refusal: RefusedError) -> dict[str, Any]:
-    """The flat body that all endpoints but embed-v2 answer with."""
+def error_body(refusal: RefusedError, style: str = "flat") -> dict[str, Any]:
+    """The flat body that most endpoints answer with, or the envelope of embed-v2, whose codes are in capitals."""
     code = refusal.kind or _CODES.get(refusal.status, "internal_server_error")
+    if style == "envelope" or code.isupper():
+        return {"error": {"code": code.upper(), "message": refusal.message, "details": refusal.details or {}}}
     return {"code": code, "message": refusal.message}
 
 

@@ -12,6 +12,8 @@ from connector.sandbox._settings import TwelveLabsDialect
 from connector.sandbox._shots import Shot
 from connector.sandbox._twelvelabs._account import Account, Index, IndexedAsset, Upload, object_id
 from connector.sandbox._twelvelabs._filming import Film, film
+from connector.sandbox._twelvelabs._sample_entities import describe_entities
+from connector.sandbox._twelvelabs._sample_tasks import described_tasks
 
 __all__ = ["ARCHIVE", "FILMS", "LECTURES", "described_account"]
 
@@ -36,6 +38,8 @@ def described_account(dialect: TwelveLabsDialect, lock: RLock | None = None) -> 
     if dialect.second_dimension is not None:
         second = _index(object_id("index", "films-small"), "films-small", "marengo3.0", dialect.second_dimension, 60)
         _fill(account, second, films[:_ARCHIVED], dialect)
+    account.embed_tasks = {task.task_id: task for task in described_tasks()}
+    describe_entities(account)
     return account
 
 

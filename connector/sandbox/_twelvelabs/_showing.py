@@ -14,7 +14,7 @@ from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._errors import invalid
 from connector.sandbox._twelvelabs._query import flag, values
 
-__all__ = ["print_embedding", "show_asset", "show_row", "show_spoken", "words_of"]
+__all__ = ["print_embedding", "show_asset", "show_row", "show_segment", "show_spoken", "words_of"]
 
 OPTIONS = ("visual", "audio", "transcription", "visual-text")
 
@@ -77,10 +77,11 @@ def _embedding(context: Context, index: Index, asset: IndexedAsset, options: Col
     wanted = [one for one in (*asset.segments, *_whole(context, asset)) if one.option in options]
     if context.dialect.segment_order == "shuffled":
         Random(asset.indexed_asset_id).shuffle(wanted)
-    return {"model_name": index.model_name, "video_embedding": {"segments": [_segment(one) for one in wanted]}}
+    return {"model_name": index.model_name, "video_embedding": {"segments": [show_segment(one) for one in wanted]}}
 
 
-def _segment(segment: Segment) -> dict[str, Any]:
+def show_segment(segment: Segment) -> dict[str, Any]:
+    """A segment the way indexed assets and the first embedding tasks have it."""
     return {
         "start_offset_sec": segment.start,
         "end_offset_sec": segment.end,

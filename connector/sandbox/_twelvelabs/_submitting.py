@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._account import Index, IndexedAsset, Segment, Spoken, Upload, object_id
+from connector.sandbox._twelvelabs._account import Index, IndexedAsset, Spoken, Upload, object_id
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._errors import invalid
 from connector.sandbox._twelvelabs._forms import json_body
+from connector.sandbox._twelvelabs._imagined import LENGTH, about, imagined
 from connector.sandbox._twelvelabs._states import INDEXING, upcoming
 from connector.sandbox._twelvelabs._times import later, now
-from connector.sandbox._twelvelabs._vectors import MarengoVector
 
 __all__ = ["SubmittingHandlers"]
 
 _PATH = "/indexes/{index_id}/indexed-assets"
 _ASSET = f"{_PATH}/{{indexed_asset_id}}"
-_SCENES, _LENGTH = 4, 6.0
 
 
 class SubmittingHandlers:
@@ -89,21 +86,12 @@ class SubmittingHandlers:
                 **({"fps": 25, "width": 1280, "height": 720} if upload.file_type.startswith("video/") else {}),
                 "size": upload.size,
             },
-            segments=tuple(_imagined(index, upload)),
-            spoken=upload.spoken or (Spoken(0.5, _LENGTH, f"This is {_about(upload)}."),),
+            segments=tuple(imagined(upload.filename, _options(index, upload), index.model_name, index.dimension)),
+            spoken=upload.spoken or (Spoken(0.5, LENGTH, f"This is {about(upload.filename)}."),),
             stream=f"https://media.example.com/submitted/{upload.asset_id}.m3u8" if streamed else None,
             upcoming=upcoming(INDEXING, self._context.dialect.polls_per_state),
         )
 
 
-def _imagined(index: Index, upload: Upload) -> Iterator[Segment]:
-    for option in index.options:
-        if option == "audio" or upload.file_type.startswith("video/"):
-            for scene in range(_SCENES):
-                text = f"{_about(upload)} {option} scene {scene + 1}"
-                vector = MarengoVector(text, index.model_name, index.dimension)
-                yield Segment(scene * _LENGTH, (scene + 1) * _LENGTH, option, vector)
-
-
-def _about(upload: Upload) -> str:
-    return upload.filename.rpartition(".")[0].replace("-", " ").replace("_", " ")
+def _options(index: Index, upload: Upload) -> list[str]:
+    return [one for one in index.options if one == "audio" or upload.file_type.startswith("video/")]

@@ -12,6 +12,7 @@ from connector.sandbox._http import RefusedError, Reply, Request, Route, json_re
 from connector.sandbox._twelvelabs._account import Spoken, Upload, object_id
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._forms import Form, json_field, read_form, required
+from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES
 from connector.sandbox._twelvelabs._paging import listed
 from connector.sandbox._twelvelabs._query import flag, values
 from connector.sandbox._twelvelabs._showing import words_of
@@ -93,7 +94,7 @@ class UploadHandlers:
             url=source,
             status=UPLOADING[0],
             size=1_000_000,
-            duration=24.0,
+            duration=SCENES * LENGTH,
             user_metadata=json_field(form, "user_metadata"),
             method=method,
             upcoming=upcoming(UPLOADING, dialect.polls_per_state),

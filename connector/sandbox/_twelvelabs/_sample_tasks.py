@@ -1,0 +1,58 @@
+"""The described embedding tasks. Their times follow the clock, for the lists end after seven days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Final
+
+from connector.sandbox._catalogue import podcast_shots, video_shots
+from connector.sandbox._shots import Shot
+from connector.sandbox._twelvelabs._account import EmbedTask, Index, Segment, object_id
+from connector.sandbox._twelvelabs._filming import Film, film
+from connector.sandbox._twelvelabs._times import now
+
+__all__ = ["described_tasks"]
+
+_DAYS: Final = (1, 2, 3, 5, 0, 4, 10)
+_STATES: Final = {4: "processing", 5: "failed"}
+_FAILED: Final = "The embedding task failed. Please try again later."
+_WHOLE: Final = {"v1": "video", "v2": "asset"}
+
+
+def described_tasks() -> Iterator[EmbedTask]:
+    """Seven of each version: the fifth is unfinished, the sixth failed, and the last is ten days old."""
+    for number, shot in enumerate(islice(video_shots(), len(_DAYS))):
+        yield _task("v1", number, shot)
+    sounds, films = podcast_shots(), islice(video_shots(), len(_DAYS), None)
+    for number in range(len(_DAYS)):
+        yield _task("v2", number, next(sounds if number == 1 else films))
+
+
+def _task(version: str, number: int, shot: Shot) -> EmbedTask:
+    midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    created = midnight - timedelta(days=_DAYS[number]) + timedelta(minutes=number)
+    status = _STATES.get(number, "ready")
+    made = film(shot, Index("", "", "marengo3.0", ("visual", "audio"), 512, created, created))
+    segments = (*made.segments, *_whole(made, _WHOLE[version])) if status == "ready" else ()
+    return EmbedTask(
+        object_id("described task", version, number),
+        version,
+        "marengo3.0",
+        created,
+        created + timedelta(seconds=40),
+        made.url,
+        made.system_metadata["duration"],
+        tuple(dict.fromkeys(one.option for one in made.segments)),
+        segments,
+        status,
+        shot.modality,
+        _FAILED if status == "failed" else "",
+    )
+
+
+def _whole(made: Film, scope: str) -> Iterator[Segment]:
+    for option in dict.fromkeys(one.option for one in made.segments):
+        first = next(one for one in made.segments if one.option == option)
+        yield Segment(0, made.system_metadata["duration"], option, first.vector, scope)
