@@ -103,6 +103,13 @@ class RelatedSummary:
         """Say that the guard kept the rows."""
         self.refused, self.note = True, why
 
+    def tell_incomplete(self, why: str, *, unknowable: bool) -> None:
+        """Say that no row was deleted; where no list will ever be known to be complete, that is no error."""
+        if unknowable:
+            self.note = why
+        else:
+            self.fail(why)
+
     def fail(self, error: str) -> None:
         """Add an error to what is told already."""
         self.error = "; ".join(filter(None, (self.error, error)))

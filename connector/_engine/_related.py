@@ -105,7 +105,7 @@ class _Replacing:
                     if len(rows) + len(bad) > MOST_ROWS:
                         raise SourceError(f"the source lists more than {MOST_ROWS:,} rows")
         except IncompleteScanError as error:
-            self.summary.fail(str(error))
+            self.summary.tell_incomplete(str(error), unknowable=error.unknowable)
             return rows
         if bad:
             left_out = "1 row was" if len(bad) == 1 else f"{len(bad):,} rows were"

@@ -149,6 +149,14 @@ async def test_an_incomplete_list_deletes_nothing() -> None:
     assert set(held(store)) == {"p1", "p2", "p3"}
 
 
+async def test_a_list_that_is_never_known_to_be_complete_is_no_error() -> None:
+    source, store = Peopled(), MemoryDestination()
+    source.related_errors["people"] = incomplete(unknowable=True)
+    summary = await sync(source, [store], name="m")
+    assert (summary.exit_code, summary.related["people"].complete) == (0, False)
+    assert "nothing is deleted" in str(summary.related["people"].note)
+
+
 async def test_an_empty_list_is_not_believed_unless_everything_may_go() -> None:
     source, store = Peopled(), MemoryDestination()
     await sync(source, [store], name="m")

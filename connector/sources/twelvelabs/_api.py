@@ -91,6 +91,14 @@ class TwelveLabsApi:
         check_id(upload_id)
         return await self._get_one(f"/assets/{segment(upload_id)}/transcription", {"include": parts}, decode)
 
+    def entity_collections(self) -> AsyncIterator[Page]:
+        """Every page of ``GET /entity-collections``."""
+        return self._list("/entity-collections", OLDEST_FIRST)
+
+    def entities(self, collection_id: str) -> AsyncIterator[Page]:
+        """Every page of ``GET /entity-collections/{id}/entities``."""
+        return self._list(f"{_path('/entity-collections', collection_id)}/entities", OLDEST_FIRST)
+
     def tasks(self, kind: TaskKind) -> AsyncIterator[Page]:
         """Every page of ``GET /embed/tasks`` or ``/embed-v2/tasks``: those of the last seven days."""
         return self._list(f"/{kind}/tasks", {})
@@ -140,10 +148,15 @@ class TwelveLabsApi:
 
 def index_path(index_id: str) -> str:
     """Where an index is. Raises `SourceError` for an id that cannot be part of an address."""
+    return _path("/indexes", index_id)
+
+
+def _path(kind: str, identifier: str) -> str:
     try:
-        return f"/indexes/{segment(index_id)}"
+        return f"{kind}/{segment(identifier)}"
     except ValueError:
-        raise SourceError(f"The index id {one_line(repr(index_id), 60)} cannot be part of an address.") from None
+        shown = one_line(repr(identifier), 60)
+        raise SourceError(f"The id {shown} in {kind} cannot be part of an address.") from None
 
 
 def _is_gone(error: NotFoundError | ForbiddenError | RefusedError) -> bool:

@@ -50,6 +50,9 @@ class TwelveLabsSettings(ApiSourceSettings):
         default=False,
         description="read the embedding tasks of the last seven days too: collections embed-tasks, embed-v2-tasks",
     )
+    entities: bool = Field(
+        default=True, description="read entity collections and entities too: two tables of metadata, in Postgres only"
+    )
     reread_days: float | None = Field(
         default=7,
         gt=0,
@@ -84,4 +87,5 @@ class TwelveLabsSettings(ApiSourceSettings):
             embed_tasks=self.embed_tasks,
             submitter=Submitter(client),
             searcher=Searcher(client),
+            entities=self.entities,
         )

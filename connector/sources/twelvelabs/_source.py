@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from connector._errors import SourceError
 from connector._records import Asset, Listing, Rejected
+from connector._related import RelatedTable
 from connector._source import Hit, Submission, Usage
 from connector.http import NotFoundError, RefusedError
 from connector.sources._collections import Listed, collection_ids
@@ -15,6 +17,7 @@ from connector.sources._parallel import results_of
 from connector.sources._tally import Tally
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked
+from connector.sources.twelvelabs._entities import ENTITIES, ENTITY_COLLECTIONS, EntityTables
 from connector.sources.twelvelabs._index import Index, index_from
 from connector.sources.twelvelabs._indexed import IndexedAssets
 from connector.sources.twelvelabs._search import Searcher
@@ -37,6 +40,7 @@ class TwelveLabsSource:
         embed_tasks: bool,
         submitter: Submitter,
         searcher: Searcher,
+        entities: bool,
     ) -> None:
         self._api = api
         self._submitter = submitter
@@ -45,6 +49,7 @@ class TwelveLabsSource:
         self._asked = asked
         self._concurrency = concurrency
         self._embed_tasks = embed_tasks
+        self._with_entities = entities
         self._collections: dict[str, IndexedAssets | EmbedTasks] = {name: EmbedTasks(api, name) for name in TASKS}
 
     @property
@@ -96,6 +101,17 @@ class TwelveLabsSource:
         """The hits of TwelveLabs' own search in an index; without `options`, by all that it was made with."""
         index = await self._index(collection)
         return await self._searcher.search(index.index_id, text, limit=limit, options=options or index.options)
+
+    @property
+    def related_tables(self) -> Sequence[RelatedTable]:
+        """Entity collections and entities, when these are wanted."""
+        return (ENTITY_COLLECTIONS, ENTITIES) if self._with_entities else ()
+
+    async def related_rows(self, table: RelatedTable) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Their rows."""
+        async with aclosing(EntityTables(self._api).rows(table)) as rows:
+            async for row in rows:
+                yield row
 
     async def aclose(self) -> None:
         """Release connections."""

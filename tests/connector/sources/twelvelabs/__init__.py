@@ -1,0 +1,1 @@
+"""The Mixpeek source, against real servers on loopback."""
