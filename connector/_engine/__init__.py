@@ -1,5 +1,6 @@
 """The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
 
+from connector._engine._found import Found, FoundHit, run_source_search
 from connector._engine._plan import plan, run_plan
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._refill import refill
@@ -12,6 +13,8 @@ from connector._engine._verify import verify
 from connector._engine._verify_run import run_verify
 
 __all__ = [
+    "Found",
+    "FoundHit",
     "Holder",
     "Progress",
     "ProgressCallback",
@@ -28,6 +31,7 @@ __all__ = [
     "run_plan",
     "run_refill",
     "run_replay",
+    "run_source_search",
     "run_submit",
     "run_sync",
     "run_verify",

@@ -15,7 +15,7 @@ from connector._destination import SearchAnswer
 from connector.cli._console import plain, printable
 from connector.cli._tables import cell, make_table
 
-__all__ = ["show_answer"]
+__all__ = ["row_text", "seconds", "show_answer"]
 
 NEARNESS: Final = ("distance", "score")
 """What a store answers: pgvector a distance, which is small for what is near, Pinecone a score."""
@@ -50,19 +50,25 @@ def _table(answer: SearchAnswer) -> Table:
     numbers = (nearness, "seconds")
     table = make_table(nearness, "feature", "seconds", "collection", numbers=numbers, cut=("feature",))
     for row in answer.rows:
-        feature = cell(plain(_text(row), 400)).append(f"\n{plain(row.get('feature_id', ''))}", style="dim")
-        table.add_row(_number(row.get(nearness)), feature, _seconds(row), cell(plain(row.get("collection", ""), 24)))
+        feature = cell(plain(row_text(row), 400)).append(f"\n{plain(row.get('feature_id', ''))}", style="dim")
+        table.add_row(
+            _number(row.get(nearness)),
+            feature,
+            seconds(row.get("start_time"), row.get("end_time")),
+            cell(plain(row.get("collection", ""), 24)),
+        )
     return table
 
 
-def _text(row: Mapping[str, Any]) -> str:
+def row_text(row: Mapping[str, Any]) -> str:
+    """What a feature's columns say in words."""
     return str(next((row[name] for name in TEXTS if row.get(name)), ""))
+
+
+def seconds(start: object, end: object) -> str:
+    """``4–6.5``; empty where either is not known."""
+    return f"{start:g}–{end:g}" if isinstance(start, int | float) and isinstance(end, int | float) else ""
 
 
 def _number(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, int | float) else ""
-
-
-def _seconds(row: Mapping[str, Any]) -> str:
-    start, end = row.get("start_time"), row.get("end_time")
-    return f"{start:g}–{end:g}" if isinstance(start, int | float) and isinstance(end, int | float) else ""

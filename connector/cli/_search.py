@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 
 from connector._destination import SearchQuery
 from connector._records import Modality
+from connector._settings import SyncSettings
 from connector.cli._console import print_json, results
 from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
@@ -27,6 +29,15 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     vector: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Find what is near this vector (JSON or .npy).")
     ] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Ask the source's own search, and show our rows of its hits.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", metavar="ID", help="With --text: where; else the only one.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="With --text: what the source looks at, like visual; repeatable.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many rows.")] = 10,
     filter_: Annotated[
         list[str] | None,
@@ -39,14 +50,19 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     name: SyncName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the nearest features, and show the SQL, or the call to Pinecone, that finds them."""
+    """Find the nearest features, and show the SQL, or the call to Pinecone, that finds them; or ask the source."""
     from connector._config import load_settings
     from connector.cli._answers import show_answer
     from connector.cli._destinations import destination_index, opened
     from connector.cli._vector_file import read_vector
 
-    if (like is None) == (vector is None):
-        raise click.UsageError("give either --like FEATURE_ID or --vector FILE")
+    if [like, vector, text].count(None) != 2:
+        raise click.UsageError("give one of --like FEATURE_ID, --vector FILE and --text WORDS")
+    if text is not None:
+        _refuse("--text", {"--filter": filter_, "--vector-name": vector_name})
+        _ask_source(load_settings(config, name), text, collection, limit, option or (), destination, as_json)
+        return
+    _refuse("--like and --vector", {"--collection": collection, "--option": option})
     query = SearchQuery(
         modality=modality,
         vector_name=vector_name,
@@ -62,6 +78,42 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
         print_json({"statement": answer.statement, "rows": answer.rows})
     else:
         show_answer(answer, results())
+
+
+def _refuse(way: str, given: Mapping[str, object]) -> None:
+    """Options that belong to another way of searching would be left out of account without a word."""
+    for option, value in given.items():
+        if value:
+            raise click.UsageError(f"{option} does not go with {way}")
+
+
+def _ask_source(
+    settings: SyncSettings,
+    text: str,
+    collection: str | None,
+    limit: int,
+    options: Sequence[str],
+    destination: str | None,
+    as_json: bool,
+) -> None:
+    from connector._engine import run_source_search
+    from connector.cli._hits import show_hits
+
+    if not text.strip():
+        raise click.UsageError("--text is empty")
+    found = run_source_search(
+        settings,
+        text,
+        collection=collection,
+        limit=limit,
+        options=options,
+        called=destination,
+        environ=os.environ,
+    )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        show_hits(found, results())
 
 
 def _filters(given: Sequence[str]) -> dict[str, Any]:

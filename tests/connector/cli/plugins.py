@@ -154,6 +154,11 @@ class Shop(Shelf):
     asked: ClassVar[list[tuple[str, str, int, tuple[str, ...]]]] = []
     closed: ClassVar[int] = 0
 
+    def __init__(self, settings: ShelfSettings) -> None:
+        super().__init__(settings)
+        for collection, assets in self.assets.items():
+            self.assets[collection] = {asset_id: _in_scenes(asset_id) for asset_id in assets}
+
     async def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncIterator[Submission]:
         self.taken.append((collection, url, again))
         if "closed" in url:
@@ -259,6 +264,15 @@ class Sealed:
         if name.startswith("stored") or name in {"rejected", "forget_rejected", "read_again"}:
             raise AttributeError(name)
         return getattr(self._box, name)
+
+
+def _in_scenes(asset_id: str) -> Asset:
+    """Three scenes of two seconds each, the middle one described."""
+    scenes = [
+        Feature(f"{asset_id}-{start}", "video", {"start_time": start, "end_time": start + 2.5, **words})
+        for start, words in ((1, {}), (3, {"description": "a wave"}), (5, {}))
+    ]
+    return Asset(asset_id, "v1", features=tuple(scenes), url=f"https://shop.example/{asset_id}.mp4")
 
 
 def not_settings() -> NoReturn:

@@ -9,7 +9,7 @@ import pytest
 
 from connector import Modality, SearchQuery, SparseVector
 from tests.connector.cli.conftest import Invoke
-from tests.connector.cli.plugins import Box
+from tests.connector.cli.plugins import Box, Shop
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +129,78 @@ def test_the_destination_is_chosen_by_its_type(vectorferry: Invoke) -> None:
     assert vectorferry("search", "--like", "x", "--destination", "box").exit_code == 0
     told = vectorferry("search", "--like", "x", "--destination", "pinecone")
     assert "vectorferry.yaml: no destination is called 'pinecone'; it has: box" in told.stderr
+
+
+def in_the_shop(more: str = "", box: str = "") -> None:
+    Path("vectorferry.yaml").write_text(
+        f'name: media\nsource: {{type: shop, api_key: "${{SHELF_KEY}}", {more}}}\n'
+        f"destinations: [{{type: box, {box}}}]\n"
+    )
+
+
+@pytest.fixture
+def shop(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two assets of three scenes each, synced."""
+    monkeypatch.setenv("SHELF_KEY", "any")
+    monkeypatch.setattr(Shop, "asked", [])
+    in_the_shop()
+    assert vectorferry("sync").exit_code == 0
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_source_is_asked_and_its_hits_are_shown_with_our_rows(vectorferry: Invoke) -> None:
+    result = vectorferry("search", "--text", "surfing", "--option", "visual", "--limit", "7")
+    assert result.exit_code == 0, result.stderr
+    assert Shop.asked == [("films", "surfing", 7, ("visual",))]
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "with the features that box holds of them" in lines
+    first = lines.index("1 a surfer �[31mrides 4–6 ready-1")
+    assert lines[first + 1] == "ready-1-3"
+    assert lines[lines.index("2 ready-0") + 1] == "no feature at that time"
+    assert lines[lines.index("3 0.5–2.25 not-synced") + 1] == "not synced"
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("shop")
+def test_json_has_the_hits_with_the_stored_columns(vectorferry: Invoke) -> None:
+    told = json.loads(vectorferry("search", "--text", "surfing", "--json").stdout)
+    assert (told["collection"], told["destination"], told["note"]) == ("films", "box", None)
+    first, second, third = told["hits"]
+    assert (first["rank"], first["asset_id"], first["start"], first["end"]) == (1, "ready-1", 4.0, 6.0)
+    assert first["asset"]["url"] == "https://shop.example/ready-1.mp4"
+    assert [row["feature_id"] for row in first["rows"]] == ["ready-1-3", "ready-1-5"]
+    assert (first["rows"][0]["modality"], first["rows"][0]["description"]) == ("video", "a wave")
+    assert (second["asset"]["url"], second["rows"]) == ("https://shop.example/ready-0.mp4", [])
+    assert (third["asset"], third["rows"]) == (None, [])
+
+
+@pytest.mark.usefixtures("shop")
+def test_hits_are_shown_also_where_no_destination_can_tell_what_it_holds(vectorferry: Invoke) -> None:
+    for box, told in (("sealed: true", "no destination of this sync can say"), ("reachable: false", "is it up?")):
+        in_the_shop(box=box)
+        result = vectorferry("search", "--text", "surfing")
+        assert result.exit_code == 0, result.stderr
+        assert told in result.stdout
+        assert "ready-1" in result.stdout
+
+
+def test_a_source_without_a_search_says_so(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELF_KEY", "any")
+    result = vectorferry("search", "--text", "surfing")
+    assert result.exit_code == 2
+    assert "this source has no search of its own" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--text", "a", "--like", "b"),
+        ("--text", "a", "--vector", "q.json"),
+        ("--text", "a", "--filter", "b=c"),
+        ("--text", " "),
+        ("--like", "a", "--option", "visual"),
+        ("--like", "a", "--collection", "films"),
+    ],
+)
+def test_ways_of_searching_are_not_mixed(vectorferry: Invoke, arguments: tuple[str, ...]) -> None:
+    assert vectorferry("search", *arguments).exit_code == 2
