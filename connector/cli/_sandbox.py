@@ -25,6 +25,15 @@ In vectorferry.yaml:
     base_url: {url}
     api_key: {api_key}
 
+or, for TwelveLabs:
+
+  source:
+    type: twelvelabs
+    base_url: {twelvelabs_url}
+    api_key: {api_key}
+
+and with either:
+
   destinations:
     - type: pinecone
       host: {url}
@@ -38,7 +47,7 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes any free port.")] = 8765,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Serve local stand-ins for the Mixpeek and Pinecone APIs until interrupted."""
+    """Serve local stand-ins for the Mixpeek, TwelveLabs and Pinecone APIs until interrupted."""
     from connector.sandbox import serve
 
     with suppress(KeyboardInterrupt):
@@ -47,5 +56,6 @@ def sandbox(
 
 def _tell(ready: Sandbox) -> None:
     console = results()
-    console.print(READY.format(url=ready.url, api_key=ready.api_key), markup=False, soft_wrap=True)
+    said = READY.format(url=ready.url, twelvelabs_url=ready.twelvelabs_url, api_key=ready.api_key)
+    console.print(said, markup=False, soft_wrap=True)
     console.file.flush()
