@@ -22,7 +22,7 @@ def sandbox_command(stop: signal.Signals) -> Iterator[str]:
     with subprocess.Popen([EXECUTABLE, "sandbox", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         said = ""
-        while "api_key:" not in said:
+        while "with either" not in said:
             line = process.stdout.readline()
             assert line, f"ended early: {said}"
             said += line
@@ -42,7 +42,8 @@ def configure(base_url: str, api_key: str, database: str, schema: str) -> None:
 
 def test_a_sync_from_the_sandbox_into_postgres(postgres_url: str, schema: str) -> None:
     with sandbox_command(signal.SIGINT) as said:
-        url = re.findall(r"base_url: (\S+)", said)[0]
+        url, twelvelabs = re.findall(r"base_url: (\S+)", said)
+        assert twelvelabs == f"{url}/v1.3"
         configure(url, re.findall(r"api_key: (\S+)", said)[0], postgres_url, schema)
         first = json.loads(run("sync", "--collection", "lectures", "--json").stdout)
         assert first["exit_code"] == 0
