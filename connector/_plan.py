@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from connector._planned import PlannedIndex
+from connector._settings import DeleteMode
 from connector._summary import RelatedSummary
 
 __all__ = ["CollectionPlan", "DeletePlan", "DestinationPlan", "Plan", "ReadEstimate", "WriteEstimate"]
@@ -30,11 +31,13 @@ class ReadEstimate:
 class DeletePlan:
     """Assets that the source does not list: `missing` of the `held` ones, once everything to be written is.
 
-    `refusal` says why the guard would stop a sync, and what allows it.
+    `mode` is what would happen to them there: a destination that cannot hide assets removes them instead. `refusal`
+    says why the guard would stop a sync, and what allows it.
     """
 
     held: int
     missing: int
+    mode: DeleteMode = "prune"
     refusal: str | None = None
 
 
@@ -122,8 +125,8 @@ class Plan:
             sync, exit_code
             reads         listing, reading, features, seconds
             collections   per id: listed, unchanged, to_pull, new, changed, pending {count, first},
-                          failed {count, first}, complete, refused, deletes {destination: {held, missing, refusal}},
-                          note, error
+                          failed {count, first}, complete, refused,
+                          deletes {destination: {held, missing, mode, refusal}}, note, error
             related       per table of metadata: what a sync's summary would say of it
             destinations  per name: new, changed, unchanged, deleted, writes {features, rows, bytes}, statements,
                           indexes [{table, index, method, rows, graph_bytes, memory_bytes}], notes, error

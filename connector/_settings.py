@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
@@ -14,8 +14,17 @@ from connector._plugins import DestinationSettings, SourceSettings
 from connector._registry import destination_settings, source_settings
 from connector._settings_base import Settings
 
-__all__ = ["BatchLimits", "DeleteGuard", "DestinationSettings", "IncrementalScans", "SourceSettings", "SyncSettings"]
+__all__ = [
+    "BatchLimits",
+    "DeleteGuard",
+    "DeleteMode",
+    "DestinationSettings",
+    "IncrementalScans",
+    "SourceSettings",
+    "SyncSettings",
+]
 
+DeleteMode: TypeAlias = Literal["prune", "tombstone", "keep"]
 SyncName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 
 
@@ -28,8 +37,11 @@ class BatchLimits(Settings):
 
 
 class DeleteGuard(Settings):
-    """Refuses deletes that look like a mistake."""
+    """What happens to assets that the source no longer has, and which deletes look like a mistake."""
 
+    mode: DeleteMode = Field(
+        default="prune", description="prune removes, tombstone hides, keep leaves assets as they are"
+    )
     max_share: float = Field(default=0.2, ge=0, le=1, description="share of a collection's assets")
 
 

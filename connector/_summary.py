@@ -10,7 +10,7 @@ from connector._destination import Applied, Counts, Delivery, IndexBuild
 from connector._errors import LimitReachedError
 from connector._source import Usage
 
-__all__ = ["CollectionSummary", "DestinationSummary", "RelatedSummary", "Summary"]
+__all__ = ["CollectionSummary", "DestinationSummary", "RelatedSummary", "Summary", "kept_note"]
 
 
 @dataclass(slots=True)
@@ -20,7 +20,8 @@ class CollectionSummary:
     `unchanged` assets were up to date in every destination; `pulled` counts answers, usable or not. `complete` says
     that the last scan ended as it should; `refused` that the delete guard stopped the deletes that would have followed.
     `error` is set when the collection could not be read, or not listed completely, while the run went on. An
-    `incremental` scan lists only what has changed, and finds no deletes; `why_full` says why it was not one.
+    `incremental` scan lists only what has changed, and finds no deletes; `why_full` says why it was not one. `kept`
+    counts per destination the assets that the last scan did not list and that stay, because deletes are kept.
     """
 
     listed: int = 0
@@ -34,8 +35,19 @@ class CollectionSummary:
     refused: bool = False
     scan: Literal["full", "incremental"] = "full"
     why_full: str | None = None
+    kept: dict[str, int] = field(default_factory=dict)
     note: str | None = None
     error: str | None = None
+
+    def keep(self, assets: Mapping[str, int], lister: str = "the source") -> None:
+        """Take in, and tell, how many assets that are not listed stay in each destination."""
+        self.kept.update(assets)
+        for name, count in assets.items():
+            self.add_note(kept_note(name, count, lister))
+
+    def add_note(self, told: str) -> None:
+        """Add to what is told already."""
+        self.note = "; ".join(filter(None, (self.note, told)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -49,6 +61,7 @@ class CollectionSummary:
             "refused": self.refused,
             "scan": self.scan,
             "why_full": self.why_full,
+            "kept": dict(self.kept),
             "note": self.note,
             "error": self.error,
         }
@@ -143,7 +156,7 @@ class Summary:
             sync, exit_code, seconds
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, pending {count, first}, failed {count, first},
-                          complete, refused, scan, why_full, note, error
+                          complete, refused, scan, why_full, kept {destination: assets}, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,
@@ -181,6 +194,12 @@ class Summary:
 def _limit(limit: LimitReachedError | None) -> dict[str, str | None]:
     until = limit.until if limit else None
     return {"limited": str(limit) if limit else None, "limited_until": until.isoformat() if until else None}
+
+
+def kept_note(name: str, count: int, lister: str = "the source") -> str:
+    """How many assets stay in a destination although they are not listed."""
+    assets = "1 asset" if count == 1 else f"{count:,} assets"
+    return f"{name}: {assets} that {lister} does not list stayed (deletes.mode: keep)"
 
 
 def _applied(applied: Applied) -> dict[str, Any]:

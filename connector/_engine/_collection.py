@@ -17,7 +17,7 @@ from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._locking import LOCK_WAIT, locked
 from connector._engine._progress import Progress, ProgressCallback
-from connector._engine._prune import anything_missing, prune
+from connector._engine._prune import anything_missing, kept, prune
 from connector._engine._stream import pages
 from connector._engine._tally import note_listing, unchanged
 from connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
@@ -114,7 +114,9 @@ class CollectionRun:
 
     async def _prune(self) -> None:
         """Remove what two complete listings did not hold: one alone may have skipped an asset when rows moved."""
-        if await anything_missing(self._job.alive, self._collection, self._seen):
+        if self._job.guard.mode == "keep":
+            self.summary.keep(await kept(self._job.alive, self._collection, self._seen))
+        elif await anything_missing(self._job.alive, self._collection, self._seen):
             await self._list()
             await prune(self._job.alive, self._collection, self._seen, self._job.guard)
 

@@ -22,7 +22,9 @@ def check_deletes(guard: DeleteGuard, held: int, missing: int, listed: int, list
 
 
 def refusal(guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source") -> str | None:
-    """Why `check_deletes` would refuse, and what allows it; None when it would not."""
+    """Why `check_deletes` would refuse, and what allows it; None when it would not, or where nothing is deleted."""
+    if guard.mode == "keep":
+        return None
     may_go = _exact(guard.max_share) * held
     if missing <= may_go:
         return None
@@ -39,7 +41,7 @@ def refusal(guard: DeleteGuard, held: int, missing: int, listed: int, lister: st
 
 def refusal_to_empty(guard: DeleteGuard, held: int) -> str | None:
     """Why a table of `held` rows would not be emptied because the source lists none, and what allows it; else None."""
-    if not held or guard.max_share == 1:
+    if not held or guard.max_share == 1 or guard.mode == "keep":
         return None
     return (
         f"the source listed no row at all, so all {held} would go. "

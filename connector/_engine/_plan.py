@@ -43,19 +43,19 @@ async def plan(
     raise, and `ConfigurationError` for a destination that cannot be planned for.
     """
     dry = [dry_destination(_plannable(destination)) for destination in destinations]
-    reader = DrySource(source, dry)
+    reader, guard = DrySource(source, dry), deletes or DeleteGuard()
     summary = await sync(
         reader,
         dry,
         name=name,
         mapping=mapping,
         collections=collections,
-        deletes=DeleteGuard(max_share=1),  # everything that is missing is counted, whatever the guard would say
+        deletes=DeleteGuard(mode=guard.mode, max_share=1),  # what is missing is counted, whatever the guard would say
         progress=progress,
     )
     if summary.limit:
         raise summary.limit
-    return _Plans(summary, reader, dry, deletes or DeleteGuard()).made(rate or Rate())
+    return _Plans(summary, reader, dry, guard).made(rate or Rate())
 
 
 def run_plan(
@@ -140,8 +140,9 @@ class _Plans:
 
     def _deletes(self, destination: DryDestination, name: str, seen: CollectionSummary) -> DeletePlan:
         book = destination.book(name)
-        missing = len(book.gone)
-        return DeletePlan(book.held, missing, refusal(self.guard, book.held, missing, seen.listed))
+        missing = seen.kept.get(destination.name, len(book.gone))
+        mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
+        return DeletePlan(book.held, missing, mode, refusal(self.guard, book.held, missing, seen.listed))
 
     def _related(self) -> Mapping[str, RelatedSummary]:
         """As the dry sync tells, and refused where the guard would not let a table be emptied."""

@@ -21,6 +21,7 @@ from connector._destination import (
     SearchAnswer,
     SearchQuery,
     Status,
+    Tombstones,
 )
 from connector._engine._checks import safe_id
 from connector._mapping import SchemaMapping
@@ -78,6 +79,11 @@ class DryDestination:
     def name(self) -> str:
         """The destination's own."""
         return self._inner.name
+
+    @property
+    def hides(self) -> bool:
+        """Whether it can hide assets instead of removing them."""
+        return isinstance(self._inner, Tombstones)
 
     @property
     def planned(self) -> Planned:

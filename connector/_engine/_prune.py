@@ -1,22 +1,22 @@
-"""After complete scans: remove the assets that a destination holds and no scan listed, under the guard."""
+"""After complete scans: the assets that a destination holds and no scan listed go, under the guard, or are kept."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Final
 
-from connector._destination import Destination
+from connector._destination import Applied, Destination, Tombstones
 from connector._engine._guard import check_deletes
 from connector._engine._lane import Lane
 from connector._errors import GuardRefusedError
 from connector._seen import SeenIds
 from connector._settings import DeleteGuard
 
-__all__ = ["anything_missing", "prune"]
+__all__ = ["anything_missing", "hides", "kept", "prune"]
 
 LOOKED_UP_AT_ONCE: Final = 5_000
 REMEMBERED: Final = 50_000  # ids held in memory; beyond that the destination is asked again
@@ -37,16 +37,30 @@ async def anything_missing(lanes: Sequence[Lane], collection: str, seen: SeenIds
     return any(found and found.missing for found in await _surveys(lanes, collection, seen))
 
 
+async def kept(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> dict[str, int]:
+    """How many assets that were not listed each destination holds, where there are any."""
+    surveys = zip(lanes, await _surveys(lanes, collection, seen), strict=True)
+    return {lane.name: found.missing for lane, found in surveys if found and found.missing}
+
+
+def hides(destination: object, guard: DeleteGuard) -> bool:
+    """Whether assets are hidden there instead of removed."""
+    return guard.mode == "tombstone" and isinstance(destination, Tombstones)
+
+
 async def prune(
     lanes: Sequence[Lane], collection: str, seen: SeenIds, guard: DeleteGuard, lister: str = "the source"
 ) -> None:
-    """Remove what `lister` did not list. Raises `GuardRefusedError`, with no delete in any destination."""
+    """Remove what `lister` did not list, or hide it where that is wanted and possible.
+
+    Raises `GuardRefusedError`, with no delete in any destination.
+    """
     surveys = await _surveys(lanes, collection, seen)
     for lane, found in zip(lanes, surveys, strict=True):
         if found is not None:
             _check(guard, lane.name, found, len(seen), lister)
     await asyncio.gather(
-        *(_remove(lane, collection, seen, found) for lane, found in zip(lanes, surveys, strict=True) if found)
+        *(_remove(lane, collection, seen, found, guard) for lane, found in zip(lanes, surveys, strict=True) if found)
     )
 
 
@@ -62,18 +76,25 @@ def _check(guard: DeleteGuard, name: str, found: Survey, listed: int, lister: st
         raise GuardRefusedError(f"{name}: {error}") from None
 
 
-async def _remove(lane: Lane, collection: str, seen: SeenIds, found: Survey) -> None:
+async def _remove(lane: Lane, collection: str, seen: SeenIds, found: Survey, guard: DeleteGuard) -> None:
+    remove = _removal(lane.destination, guard)
     left = found.missing
     ids: Sequence[str] = found.first
     while ids:
         for chunk in _chunks(ids, REMOVED_AT_ONCE):
-            applied = await lane.call(partial(lane.destination.remove, collection, chunk))
+            applied = await lane.call(partial(remove, collection, chunk))
             if applied is None:
                 return
             lane.record(applied)
         left -= len(ids)
         again = await lane.call(partial(_survey, lane.destination, collection, seen)) if left > 0 else None
         ids = again.first if again else ()
+
+
+def _removal(destination: Destination, guard: DeleteGuard) -> Callable[[str, Sequence[str]], Applied]:
+    if isinstance(destination, Tombstones) and hides(destination, guard):
+        return destination.tombstone
+    return destination.remove
 
 
 def _survey(destination: Destination, collection: str, seen: SeenIds) -> Survey:

@@ -17,7 +17,7 @@ from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._lane import Lane
 from connector._engine._locking import LOCK_WAIT, locked
 from connector._engine._progress import Progress, ProgressCallback
-from connector._engine._prune import anything_missing, prune
+from connector._engine._prune import anything_missing, kept, prune
 from connector._engine._store import Store, StoreReader
 from connector._engine._tally import note_listing, unchanged
 from connector._errors import ConfigurationError, GuardRefusedError, VectorferryError
@@ -180,6 +180,9 @@ class _CollectionRefill:
         """Remove what the store does not hold. A sync may have added to both since the store was listed, so the store
         is listed once more before anything goes."""
         reader, seen = self._job.reader, self._seen
+        if self._job.guard.mode == "keep":
+            self.summary.keep(await kept([self._lane], self._collection, seen), reader.name)
+            return
         if not await anything_missing([self._lane], self._collection, seen):
             return
         async with closing(reader.asset_ids(self._collection)) as listed:
@@ -189,7 +192,7 @@ class _CollectionRefill:
             await prune([self._lane], self._collection, seen, self._job.guard, reader.name)
         except GuardRefusedError as error:
             self.summary.refused = True
-            self.summary.note = " ".join(filter(None, (self.summary.note, str(error))))
+            self.summary.add_note(str(error))
 
     def _report(self) -> None:
         if self._job.progress:

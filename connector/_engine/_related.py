@@ -121,7 +121,8 @@ class _Replacing:
 
     async def _write(self, lane: Lane, rows: Sequence[RelatedRow]) -> None:
         """A destination that refuses the table has not failed: its features go on."""
-        work = partial(self.takers[lane].replace_related, self.table, rows, complete=self.summary.complete)
+        complete = self.summary.complete and self.guard.mode != "keep"
+        work = partial(self.takers[lane].replace_related, self.table, rows, complete=complete)
         try:
             self.summary.destinations[lane.name] = await lane.ask(work)
         except VectorferryError as error:

@@ -59,7 +59,8 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     try:
         await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
         for collection in await source.collections() if collections is None else dict.fromkeys(collections):
-            job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection)
+            keeps = (deletes or DeleteGuard()).mode == "keep"
+            job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection, keeps=keeps)
             found.collections[safe_id(collection)] = await job.run(sample, distrust=repair)
     finally:
         for one in checked:
@@ -82,11 +83,14 @@ def _verifiable(destination: Destination) -> Verifiable:
 class _CollectionCheck:
     """Checks one collection, and remembers what a repair has to do."""
 
-    def __init__(self, source: Source, checked: Sequence[Checked], loader: Loader, collection: str) -> None:
+    def __init__(
+        self, source: Source, checked: Sequence[Checked], loader: Loader, collection: str, *, keeps: bool
+    ) -> None:
         self._source = source
         self._checked = checked
         self._loader = loader
         self._collection = collection
+        self._keeps = keeps
         self._report = CollectionReport()
         self._wrong: dict[str, list[Discrepancy]] = defaultdict(list)
 
@@ -105,7 +109,9 @@ class _CollectionCheck:
 
     async def _compare_with_source(self) -> None:
         """A sync repairs these by itself."""
-        compared = compare_with_source(self._source, self._checked, self._loader, self._collection, self._report)
+        compared = compare_with_source(
+            self._source, self._checked, self._loader, self._collection, self._report, keeps=self._keeps
+        )
         async for finding in compared:
             self._report.add(finding)
 

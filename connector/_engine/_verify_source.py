@@ -15,6 +15,7 @@ from connector._errors import IncompleteScanError
 from connector._records import AssetState, Listing
 from connector._seen import SeenIds
 from connector._source import Source
+from connector._summary import kept_note
 from connector._verify import Difference, Discrepancy
 from connector._verify_report import CollectionReport, Finding
 
@@ -25,18 +26,27 @@ BEHIND: Final = "changed at the source since it was synced"
 
 
 async def compare_with_source(
-    source: Source, checked: Sequence[Checked], loader: Loader, collection: str, report: CollectionReport
+    source: Source,
+    checked: Sequence[Checked],
+    loader: Loader,
+    collection: str,
+    report: CollectionReport,
+    *,
+    keeps: bool,
 ) -> AsyncIterator[Finding]:
     """Assets that a destination lacks, has in another version, or has alone. `report` gets the number of assets, and a
-    note where the listing is not complete: then nothing is called extra."""
+    note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra."""
     seen = SeenIds()
     try:
         async with closing(pages(source.scan(collection), PAGE)) as listed:
             async for page in listed:
                 for finding in await _compare_page(page, seen, checked, loader, collection):
                     yield finding
-        async for finding in _extra(source, seen, checked, collection):
-            yield finding
+        if keeps:
+            report.notes += [note async for note in _kept(seen, checked, collection)]
+        else:
+            async for finding in _extra(source, seen, checked, collection):
+                yield finding
     except IncompleteScanError as error:
         report.notes.append(f"what the source does not have cannot be told: {error}")
     report.assets = len(seen)
@@ -61,6 +71,14 @@ def _lacking(name: str, asset_id: str, held: bool) -> Finding:
     if held:
         return Finding(name, "source", Discrepancy(Difference.DIFFERENT, asset_id, detail=BEHIND))
     return Finding(name, "source", Discrepancy(Difference.MISSING, asset_id))
+
+
+async def _kept(seen: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[str]:
+    for one in checked:
+        async with closing(one.asset_ids(collection)) as held:
+            count = sum([len(seen.missing(page)) async for page in held])
+        if count:
+            yield kept_note(one.name, count)
 
 
 async def _extra(source: Source, seen: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[Finding]:

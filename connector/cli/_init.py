@@ -42,7 +42,7 @@ destinations:
 #       multimodal-v1: {metric: cosine, storage: halfvec, index: hnsw}
 
 # Refuse to delete more than this share of a collection's assets in one run:
-# deletes: {max_share: 0.2}
+# deletes: {mode: prune, max_share: 0.2}
 
 # When Dagster runs it (cron):
 # schedule: "*/15 * * * *"

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from connector._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from connector._planned import PlannedIndex
+from connector._settings import DeleteMode
 from connector.cli._console import plain
 from connector.cli._summary_view import collection_warnings, related_lines, related_warnings
 from connector.cli._tables import cell, counted, make_table, megabytes
@@ -19,6 +20,8 @@ __all__ = ["show_plan"]
 
 COLLECTIONS_SHOWN: Final = 20
 STATEMENTS_SHOWN: Final = 20
+DONE: Final[Mapping[DeleteMode, str]] = {"keep": "kept", "tombstone": "hidden"}
+TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to hide", "keep": "to delete"}
 
 
 def show_plan(plan: Plan, console: Console) -> None:
@@ -26,7 +29,7 @@ def show_plan(plan: Plan, console: Console) -> None:
     console.print(_collections(plan.collections))
     console.print(Text(_reading(plan)), soft_wrap=True)
     for name, destination in plan.destinations.items():
-        for line in _destination_lines(plain(name), destination):
+        for line in _destination_lines(plain(name), destination, _mode(name, plan.collections)):
             console.print(Text(line), soft_wrap=True)
     for line in related_lines(plan.related):
         console.print(Text(line), soft_wrap=True)
@@ -50,7 +53,14 @@ def _deletes(plan: CollectionPlan) -> str:
     if not plan.complete:
         return "unknown"
     missing = max((each.missing for each in plan.deletes.values()), default=0)
-    return f"{missing:,}, refused" if plan.refused else f"{missing:,}"
+    modes = {each.mode for each in plan.deletes.values() if each.missing}
+    done = "refused" if plan.refused else next((DONE[mode] for mode in DONE if mode in modes), None)
+    return f"{missing:,}, {done}" if done else f"{missing:,}"
+
+
+def _mode(name: str, collections: Mapping[str, CollectionPlan]) -> DeleteMode:
+    """What a destination does with assets that the source no longer has."""
+    return next((each.deletes[name].mode for each in collections.values() if name in each.deletes), "prune")
 
 
 def _reading(plan: Plan) -> str:
@@ -71,12 +81,12 @@ def _time(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds < 7_200 else f"about {seconds / 3_600:.1f} h"
 
 
-def _destination_lines(name: str, plan: DestinationPlan) -> Iterator[str]:
+def _destination_lines(name: str, plan: DestinationPlan, mode: DeleteMode) -> Iterator[str]:
     if plan.error:
         return
     if plan.new or plan.changed or plan.deleted:
         yield (
-            f"{name}: {counted(plan.new, 'new asset')}, {plan.changed:,} changed, {plan.deleted:,} to delete; "
+            f"{name}: {counted(plan.new, 'new asset')}, {plan.changed:,} changed, {plan.deleted:,} {TO_DO[mode]}; "
             f"{_writing(plan.writes)}"
         )
     else:

@@ -45,7 +45,9 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     destinations: Annotated[list[dict[str, Any]], _say("One or more, each with its `type`.")]
     modalities: Annotated[dict[str, Any], _say("What differs from the default mapping.")] = Field(default_factory=dict)
     batch: Annotated[dict[str, Any], _say("When a batch is full: `rows`, `bytes`.")] = Field(default_factory=dict)
-    deletes: Annotated[dict[str, Any], _say("The guard on deletes: `max_share`.")] = Field(default_factory=dict)
+    deletes: Annotated[dict[str, Any], _say("Assets that are gone: `mode`, and the guard's `max_share`.")] = Field(
+        default_factory=dict
+    )
     schedule: Annotated[str | None, _say("A cron expression: every known collection is synced then.")] = None
 
     _where: str = PrivateAttr(default="defs.yaml")

@@ -208,5 +208,5 @@ def test_json_is_plain() -> None:
     ads = told["collections"]["ads"]
     assert ads["pending"] == {"count": 1, "first": ["a0000"]}
     assert ads["failed"] == {"count": 0, "first": []}
-    assert ads["deletes"] == {"memory": {"held": 2, "missing": 0, "refusal": None}}
+    assert ads["deletes"] == {"memory": {"held": 2, "missing": 0, "mode": "prune", "refusal": None}}
     assert told["reads"]["listing"] == 1

@@ -61,6 +61,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "refused": True,
                 "scan": "full",
                 "why_full": None,
+                "kept": {},
                 "note": "refused",
                 "error": "503",
             }
