@@ -102,7 +102,8 @@ class Sandbox:
             if not self._library.remove(name):
                 self._library.remove_feature(name)
         # A path of TwelveLabs names the index first, and that is to stay.
-        self._account.forget(names[-1])
+        for name in names[-1:]:
+            self._account.forget(name)
 
     async def start(self) -> None:
         """Listen. Raises `ConfigurationError` when the port is taken or not allowed."""

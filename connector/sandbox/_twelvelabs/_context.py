@@ -8,9 +8,10 @@ from itertools import count
 from typing import TypeVar
 
 from connector.sandbox._settings import TwelveLabsDialect
-from connector.sandbox._twelvelabs._account import Account, Index, IndexedAsset, Upload
+from connector.sandbox._twelvelabs._account import Account
 from connector.sandbox._twelvelabs._errors import missing
 from connector.sandbox._twelvelabs._printed import PrintedEmbeddings
+from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Upload
 from connector.sandbox._twelvelabs._times import printed
 
 __all__ = ["Context"]

@@ -6,12 +6,12 @@ from typing import Any
 
 from connector.sandbox._embedding import embed_in
 from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._account import EmbedTask, Segment, object_id
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._forms import json_body
 from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES, imagined
 from connector.sandbox._twelvelabs._states import UPLOADING, upcoming
 from connector.sandbox._twelvelabs._task_rows import expired, task_looked_at, task_of, task_page
+from connector.sandbox._twelvelabs._things import EmbedTask, Segment, object_id
 from connector.sandbox._twelvelabs._times import now
 
 __all__ = ["EmbedV2Handlers"]

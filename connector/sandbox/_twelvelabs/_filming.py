@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from connector.sandbox._shots import Shot
 from connector.sandbox._subjects import Moment
-from connector.sandbox._twelvelabs._account import Index, Segment, Spoken, object_id
+from connector.sandbox._twelvelabs._things import Index, Segment, Spoken, object_id
 from connector.sandbox._twelvelabs._vectors import MarengoVector
 
 __all__ = ["Film", "film"]

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from threading import RLock
 
 from connector.sandbox._settings import GeneratedIndexes
-from connector.sandbox._twelvelabs._account import Account, Index, IndexedAsset, Segment, Spoken, Upload, object_id
+from connector.sandbox._twelvelabs._account import Account
+from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken, Upload, object_id
 from connector.sandbox._vectors import NoiseVector
 
 __all__ = ["generated_account"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from connector.sandbox._twelvelabs._account import Index, IndexedAsset, Segment, Spoken, Upload, object_id
+from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken, Upload, object_id
 from connector.sandbox._twelvelabs._times import now
 from connector.sandbox._twelvelabs._vectors import MarengoVector
 from connector.sandbox._vectors import RawVector, VectorSource, raw_json

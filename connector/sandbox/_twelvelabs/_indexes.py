@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._account import Index
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._paging import by_time, listed
 from connector.sandbox._twelvelabs._query import on_or_after, values
+from connector.sandbox._twelvelabs._things import Index
 
 __all__ = ["IndexHandlers"]
 

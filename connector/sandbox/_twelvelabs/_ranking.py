@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from connector.sandbox._embedding import embed_in
-from connector.sandbox._twelvelabs._account import Index, IndexedAsset
+from connector.sandbox._twelvelabs._things import Index, IndexedAsset
 
 __all__ = ["Hit", "ranked"]
 

@@ -10,10 +10,11 @@ from threading import RLock
 from connector.sandbox._catalogue import lesson_shots, podcast_shots, product_shots, video_shots
 from connector.sandbox._settings import TwelveLabsDialect
 from connector.sandbox._shots import Shot
-from connector.sandbox._twelvelabs._account import Account, Index, IndexedAsset, Upload, object_id
+from connector.sandbox._twelvelabs._account import Account
 from connector.sandbox._twelvelabs._filming import Film, film
 from connector.sandbox._twelvelabs._sample_entities import describe_entities
 from connector.sandbox._twelvelabs._sample_tasks import described_tasks
+from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Upload, object_id
 
 __all__ = ["ARCHIVE", "FILMS", "LECTURES", "described_account"]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from connector.sandbox._subjects import LESSONS
-from connector.sandbox._twelvelabs._account import Account, Entity, EntityCollection, Upload, object_id
+from connector.sandbox._twelvelabs._account import Account
+from connector.sandbox._twelvelabs._things import Entity, EntityCollection, Upload, object_id
 
 __all__ = ["describe_entities"]
 

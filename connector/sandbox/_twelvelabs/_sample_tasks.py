@@ -9,8 +9,8 @@ from typing import Final
 
 from connector.sandbox._catalogue import podcast_shots, video_shots
 from connector.sandbox._shots import Shot
-from connector.sandbox._twelvelabs._account import EmbedTask, Index, Segment, object_id
 from connector.sandbox._twelvelabs._filming import Film, film
+from connector.sandbox._twelvelabs._things import EmbedTask, Index, Segment, object_id
 from connector.sandbox._twelvelabs._times import now
 
 __all__ = ["described_tasks"]

@@ -10,12 +10,12 @@ from itertools import groupby
 from typing import Any
 
 from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._account import Index, object_id
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._errors import invalid
 from connector.sandbox._twelvelabs._forms import Form, json_field, read_form, required
 from connector.sandbox._twelvelabs._query import flag
 from connector.sandbox._twelvelabs._ranking import Hit, ranked
+from connector.sandbox._twelvelabs._things import Index, object_id
 from connector.sandbox._twelvelabs._times import now
 
 __all__ = ["SearchHandlers"]

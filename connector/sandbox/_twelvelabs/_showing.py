@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 
 from connector.sandbox._http import Request
-from connector.sandbox._twelvelabs._account import Index, IndexedAsset, Segment, Spoken
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._errors import invalid
 from connector.sandbox._twelvelabs._query import flag, values
+from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken
 
 __all__ = ["print_embedding", "show_asset", "show_row", "show_segment", "show_spoken", "words_of"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.sandbox._twelvelabs._account import IndexedAsset, Upload
+from connector.sandbox._twelvelabs._things import IndexedAsset, Upload
 from connector.sandbox._twelvelabs._times import later
 
 __all__ = ["INDEXING", "UPLOADING", "looked_at", "upcoming", "upload_looked_at"]

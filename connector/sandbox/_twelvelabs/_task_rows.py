@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from connector.sandbox._http import Reply, Request
-from connector.sandbox._twelvelabs._account import EmbedTask
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._paging import listed
 from connector.sandbox._twelvelabs._query import values
+from connector.sandbox._twelvelabs._things import EmbedTask
 from connector.sandbox._twelvelabs._times import later, moment, now
 
 __all__ = ["expired", "show_task", "task_looked_at", "task_of", "task_page"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._account import IndexedAsset, object_id
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._indexed_assets import by_either_time
 from connector.sandbox._twelvelabs._paging import listed
 from connector.sandbox._twelvelabs._query import on_or_after, values, within
+from connector.sandbox._twelvelabs._things import IndexedAsset, object_id
 
 __all__ = ["TaskHandlers"]
 

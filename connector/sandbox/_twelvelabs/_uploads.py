@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._account import Spoken, Upload, object_id
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._forms import Form, json_field, read_form, required
 from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES
@@ -17,6 +16,7 @@ from connector.sandbox._twelvelabs._paging import listed
 from connector.sandbox._twelvelabs._query import flag, values
 from connector.sandbox._twelvelabs._showing import words_of
 from connector.sandbox._twelvelabs._states import UPLOADING, upcoming, upload_looked_at
+from connector.sandbox._twelvelabs._things import Spoken, Upload, object_id
 from connector.sandbox._twelvelabs._times import now
 
 __all__ = ["UploadHandlers"]

@@ -154,6 +154,26 @@ async def test_all_edits_go_over_http_too(twin: Twin) -> None:
         assert (await control.delete(f"{CONTROL}/indexes/i1")).status_code == 200
 
 
+async def test_entities_and_tasks_are_edited_over_http_too(twin: Twin) -> None:
+    sandbox, client = twin
+    async with httpx.AsyncClient(base_url=sandbox.url) as control:
+        made = (await control.put(f"{CONTROL}/entity-collections/cats")).json()["_id"]
+        body = {"name": "Tom", "description": "grey", "metadata": {"age": 3}}
+        entity = (await control.post(f"{CONTROL}/entity-collections/{made}/entities", json=body)).json()["_id"]
+        (shown,) = await rows_of(client, f"/entity-collections/{made}/entities")
+        assert body.items() <= shown.items()
+        assert (await control.delete(f"{CONTROL}/entities/{entity}")).status_code == 200
+        assert (await control.delete(f"{CONTROL}/entities/{entity}")).status_code == 404
+        assert (await control.delete(f"{CONTROL}/entity-collections/{made}")).status_code == 200
+        assert made not in sandbox.twelvelabs.entity_ids()
+        (task, *_) = sandbox.twelvelabs.embed_task_ids("v2")
+        assert (await control.delete(f"{CONTROL}/embed-tasks/{task}")).status_code == 200
+        assert (await client.get(f"/embed-v2/tasks/{task}")).status_code == 404
+        upload = (await rows_of(client, "/assets"))[0]["_id"]
+        await control.put(f"{CONTROL}/uploads/{upload}/status", json={"status": "failed"})
+        assert (await client.get(f"/assets/{upload}")).json()["status"] == "failed"
+
+
 async def test_a_reembedded_text_is_not_what_the_model_first_made_of_it(twin: Twin) -> None:
     sandbox, _ = twin
     index = sandbox.twelvelabs.put_index("tiny")

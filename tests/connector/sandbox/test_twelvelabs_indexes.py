@@ -89,6 +89,32 @@ async def test_vectors_are_made_from_the_words_with_the_index_s_own_model(client
     assert np.array_equal(np.array(spoken, dtype=np.float32), embed_text("Wait for it. Wait. And go!", "marengo3.0"))
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["user_metadata[author]=maren", "author=maren", "user_metadata%5Bauthor%5D=maren&user_metadata%5Blang%5D=en"],
+)
+async def test_the_user_s_metadata_is_asked_for_in_two_ways(client: httpx.AsyncClient, query: str) -> None:
+    films = await index_named(client, "films")
+    found = (await client.get(f"/indexes/{films}/indexed-assets?page_limit=50&{query}")).json()["data"]
+    assert {row["system_metadata"]["filename"][:11] for row in found} == {"dog-agility"}
+
+
+async def test_lists_are_filtered_by_numbers_states_and_models(client: httpx.AsyncClient) -> None:
+    films = await index_named(client, "films")
+    path = f"/indexes/{films}/indexed-assets"
+    rows = await rows_of(client, path)
+    middle = sorted(row["system_metadata"]["duration"] for row in rows)[37]
+    below = await rows_of(client, path, **{"duration[lte]": middle})
+    above = await rows_of(client, path, **{"duration[gte]": middle})
+    assert min(len(below), len(above)) > 30
+    assert {row["_id"] for row in (*below, *above)} == {row["_id"] for row in rows}
+    assert {row["status"] for row in await rows_of(client, path, status="failed,pending")} == {"failed", "pending"}
+    assert (await client.get(path, params={"duration[gte]": "long"})).status_code == 400
+    found = await rows_of(client, "/indexes", model_family="marengo", model_options="visual,audio")
+    assert [row["index_name"] for row in found] == ["lectures", "films", "archive"]
+    assert await rows_of(client, "/indexes", model_family="pegasus") == []
+
+
 async def test_an_upload_knows_its_indexes(client: httpx.AsyncClient) -> None:
     archive = await index_named(client, "archive")
     (row,) = await rows_of(client, f"/indexes/{archive}/indexed-assets", filename="dog-agility-1.mp4")
