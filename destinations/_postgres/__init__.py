@@ -6,7 +6,7 @@ from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
 from ._errors import refusal, translate, translated
 from ._ledger import forget_fingerprints, held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
-from ._locks import collection_lock
+from ._locks import collection_lock, try_alone
 from ._planned import looking, statements_to_create
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
 from ._server import PostgresServer
@@ -54,5 +54,6 @@ __all__ = [
     "statements_to_create",
     "translate",
     "translated",
+    "try_alone",
     "upsert_rows",
 ]

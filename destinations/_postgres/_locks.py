@@ -20,11 +20,12 @@ from connector import LockedError, canonical_json
 
 from ._database import Database
 
-__all__ = ["collection_lock"]
+__all__ = ["collection_lock", "try_alone"]
 
 _PAUSE: Final = 0.1
 
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+_SHARE: Final = text("SELECT pg_advisory_xact_lock_shared(:key)")
 _HOLDER: Final = text(
     "SELECT a.pid, a.application_name, a.state_change AT TIME ZONE 'UTC' "
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
@@ -46,14 +47,21 @@ _SET: Final = text("SELECT set_config(:name, :value, true) WHERE current_setting
 
 @contextmanager
 def collection_lock(database: Database, place: Sequence[str], wait: float) -> Iterator[None]:
-    """Hold a lock on what `place` names (schema, collection, …) in this database until the block ends.
+    """Hold a lock on what `place` names (schema, collection, …) in this database until the block ends, and a share in
+    one on all that it is part of.
 
     Raises `LockedError` when somebody else still holds it after `wait` seconds.
     """
     with database.lone_transaction() as connection:
         _acquire(connection, _key(place), place[-1], time.monotonic() + wait)
+        connection.execute(_SHARE, {"key": _key(place[:-1])})
         _settle(connection)
         yield
+
+
+def try_alone(connection: Connection, place: Sequence[str]) -> bool:
+    """Whether nobody holds a lock on anything in this place, or will until the caller's transaction ends."""
+    return bool(connection.execute(_TRY, {"key": _key(place)}).scalar_one())
 
 
 def _acquire(connection: Connection, key: int, collection: str, deadline: float) -> None:

@@ -143,6 +143,10 @@ class Catalogue(Mapping[VectorKey, VectorEntry]):
         """Those of one named vector, from the oldest to the newest; none where nothing of that name has arrived."""
         return self.named(modality).get(vector_name, [])
 
+    def live_generations(self, modality: Modality, vector_name: str) -> list[VectorEntry]:
+        """The same without those that are retired."""
+        return [entry for entry in self.generations(modality, vector_name) if entry.state != "retired"]
+
     def new_entry(
         self, modality: Modality, vector_name: str, base: str, layout: VectorLayout, exists: _Exists
     ) -> VectorEntry:

@@ -53,6 +53,7 @@ from ._rows import batch_rows, first_layouts
 from ._search import search
 from ._status import read_status
 from ._stored import stored_assets, stored_collections
+from ._switch import switch_views
 from ._tables import SyncSchema
 from ._tombstones import tombstone_assets
 from ._verify import find_discrepancies, read_digests
@@ -152,10 +153,12 @@ class PgvectorDestination:
         return applied
 
     def build_indexes(self) -> Sequence[IndexBuild]:
-        """Build the vector indexes that are due."""
+        """Build the vector indexes that are due, and let views show the newer vectors that have become complete."""
         schema = self._prepared()
         with self._server.translated():
-            return list(build_due_indexes(schema, self._index_memory_mb))
+            built = list(build_due_indexes(schema, self._index_memory_mb))
+            switch_views(schema)
+        return built
 
     def delivered(self, wait: float = 0) -> Delivery:  # noqa: ARG002
         """Nothing is metered, and a commit is seen at once."""
@@ -190,8 +193,10 @@ class PgvectorDestination:
         """Keep other syncs into this schema out of a collection, by a lock that Postgres holds for this process."""
         place = ("pgvector", self._schema_name, collection)
         with self._server.translated(), collection_lock(self._server.database, place, wait):
-            if self._schema is not None:
-                self._schema.read_again()  # another sync may have met new named vectors while this one waited
+            if (schema := self._schema) is not None:
+                # Another sync may have met new named vectors while this one waited.
+                with schema.database.transaction() as connection:
+                    schema.read_again(connection)
             yield
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:

@@ -1,17 +1,18 @@
-"""What roles may do with a view and a function, carried over to one that is made anew, or beside it."""
+"""What roles may do with a view or a function, carried over to one that is made anew, or beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import psycopg
 from psycopg import sql
 
 from ._catalogue import Layer
 
-__all__ = ["Grant", "LayerGrants", "give_grants", "grants_on"]
+__all__ = ["copy_grants", "keeping_grants"]
 
 _ON_VIEW: Final = """
 SELECT a.privilege_type, r.rolname, a.is_grantable, NULL
@@ -30,12 +31,17 @@ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a LEFT JOIN pg_roles r ON r.oid = a.grantee
 WHERE n.nspname = %(schema)s AND p.proname = %(name)s AND a.grantee <> p.proowner
 """
+_COLUMN: Final = """
+SELECT 1 FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND t.attname = %s AND NOT t.attisdropped
+"""
 
 _Driver = psycopg.Connection[tuple[object, ...]]
+_Kind: TypeAlias = Literal["TABLE", "FUNCTION"]
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class _Grant:
     """One privilege of one role (None: PUBLIC), on one column where `column` names it."""
 
     privilege: str
@@ -44,63 +50,53 @@ class Grant:
     column: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerGrants:
-    """Those on a view and those on its search function; the owner's are left out."""
-
-    view: Sequence[Grant]
-    function: Sequence[Grant]
-
-
-def grants_on(driver: _Driver, schema: str, layer: Layer) -> LayerGrants:
-    """What others than the owner may do with a layer."""
-    return LayerGrants(
-        view=_read(driver, _ON_VIEW, schema, layer.view), function=_read(driver, _ON_FUNCTION, schema, layer.function)
-    )
+@contextmanager
+def keeping_grants(driver: _Driver, schema: str, kind: _Kind, name: str) -> Iterator[None]:
+    """Drop and make something anew in here: others than its owner may do with it afterwards what they might before,
+    but for columns that it does not have any more."""
+    grants = _grants_on(driver, schema, kind, name)
+    yield
+    _give(driver, schema, kind, name, grants)
 
 
-def give_grants(driver: _Driver, schema: str, layer: Layer, grants: LayerGrants) -> None:
-    """Let others do with a new layer exactly this, whatever its defaults are. A column that it lacks is passed over."""
-    held = grants_on(driver, schema, layer)
-    for kind, name, wanted, given in (
-        ("TABLE", layer.view, grants.view, held.view),
-        ("FUNCTION", layer.function, grants.function, held.function),
-    ):
-        there = sql.Identifier(schema, name)
-        for grant in given:
-            if grant not in wanted:
-                driver.execute(_statement("REVOKE", grant, kind, there))
-        for grant in wanted:
-            if grant not in given and (grant.column is None or _has_column(driver, schema, name, grant.column)):
-                driver.execute(_statement("GRANT", grant, kind, there))
+def copy_grants(driver: _Driver, schema: str, layer: Layer, to: Layer) -> None:
+    """Let everybody do with a new layer what they may do with another one."""
+    _give(driver, schema, "TABLE", to.view, _grants_on(driver, schema, "TABLE", layer.view))
+    _give(driver, schema, "FUNCTION", to.function, _grants_on(driver, schema, "FUNCTION", layer.function))
 
 
-def _read(driver: _Driver, query: str, schema: str, name: str) -> list[Grant]:
-    found: list[Any] = driver.execute(query.encode(), {"schema": schema, "name": name}).fetchall()
-    return [Grant(*row) for row in found]
+def _grants_on(driver: _Driver, schema: str, kind: _Kind, name: str) -> list[_Grant]:
+    """What others than the owner may do."""
+    query = _ON_VIEW if kind == "TABLE" else _ON_FUNCTION
+    found: list[Any] = driver.execute(query, {"schema": schema, "name": name}).fetchall()
+    return [_Grant(*row) for row in found]
+
+
+def _give(driver: _Driver, schema: str, kind: _Kind, name: str, wanted: Sequence[_Grant]) -> None:
+    """Exactly these, whatever the defaults for new ones are."""
+    there, given = sql.Identifier(schema, name), _grants_on(driver, schema, kind, name)
+    for grant in given:
+        if grant not in wanted:
+            driver.execute(_statement("REVOKE", grant, kind, there))
+    for grant in wanted:
+        if grant not in given and (grant.column is None or _has_column(driver, schema, name, grant.column)):
+            driver.execute(_statement("GRANT", grant, kind, there))
 
 
 def _has_column(driver: _Driver, schema: str, view: str, column: str) -> bool:
-    found = driver.execute(
-        "SELECT 1 FROM information_schema.columns WHERE (table_schema, table_name, column_name) = (%s, %s, %s)",
-        (schema, view, column),
-    )
-    return found.fetchone() is not None
+    return driver.execute(_COLUMN, (schema, view, column)).fetchone() is not None
 
 
-def _statement(verb: str, grant: Grant, kind: str, there: sql.Identifier) -> sql.Composed:
-    role = sql.SQL("PUBLIC") if grant.role is None else sql.Identifier(grant.role)
-    column = sql.SQL(" ({})").format(sql.Identifier(grant.column)) if grant.column else sql.SQL("")
-    option = " WITH GRANT OPTION" if grant.is_grantable and verb == "GRANT" else ""
+def _statement(verb: str, grant: _Grant, kind: _Kind, there: sql.Identifier) -> sql.Composed:
     return sql.SQL("{verb} {privilege}{column} ON {kind} {there} {to} {role}{option}").format(
         verb=_fixed(verb),
         privilege=_fixed(grant.privilege),
-        column=column,
+        column=sql.SQL(" ({})").format(sql.Identifier(grant.column)) if grant.column else sql.SQL(""),
         kind=_fixed(kind),
         there=there,
         to=_fixed("TO" if verb == "GRANT" else "FROM"),
-        role=role,
-        option=_fixed(option),
+        role=sql.SQL("PUBLIC") if grant.role is None else sql.Identifier(grant.role),
+        option=_fixed(" WITH GRANT OPTION" if grant.is_grantable and verb == "GRANT" else ""),
     )
 
 

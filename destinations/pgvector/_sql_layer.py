@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
-from connector import ColumnMapping
+from connector import ConfigurationError
 
-from ._catalogue import Layer, VectorEntry
+from ._catalogue import Layer
+from ._dependants import dependants_of_function
+from ._grants import keeping_grants
+from ._sql_view import Shown, columns_of, refresh_match_type, refresh_view
 
-__all__ = ["Shown", "layer_digest", "layer_exists", "refresh_layer"]
+__all__ = ["layer_digest", "layer_exists", "refresh_layer"]
 
 _VERSION: Final = 3
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
@@ -103,10 +104,9 @@ _ROUTED: Final = """coalesce((
         WHERE route.dimension = {extension}.vector_dims(query) AND pg_catalog.has_table_privilege(route.own, 'SELECT')
     ), {view_name})"""
 
-_COLUMNS_OF: Final = """
-SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+_TAKES: Final = """
+SELECT format_type(p.proargtypes[0], -1) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = %s AND p.proname = %s
 """
 
 _LAYER: Final = """
@@ -118,17 +118,6 @@ WHERE n.nspname = %(schema)s AND p.proname = %(f)s
 """
 
 _Driver = psycopg.Connection[tuple[object, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A layer, and the generation that it shows with these columns. `routes` names, by dimension, the views that its
-    function asks instead of its own."""
-
-    layer: Layer
-    entry: VectorEntry
-    columns: Mapping[str, ColumnMapping]
-    routes: Mapping[int, str]
 
 
 def layer_digest(shown: Shown, extension: str) -> str:
@@ -151,60 +140,31 @@ def refresh_layer(driver: _Driver, schema: str, extension: str, shown: Shown) ->
     """Make or extend the view, the match type and the function of a layer."""
     # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
     driver.execute(sql.SQL("SELECT CAST('[1]' AS {})").format(sql.Identifier(extension, "vector")))
-    _refresh_view(driver, schema, shown)
-    _refresh_match_type(driver, schema, shown)
+    refresh_view(driver, schema, extension, shown)
+    refresh_match_type(driver, schema, shown)
     driver.execute(sql.SQL(_WHERE).format(where=sql.Identifier(schema, _WHERE_FUNCTION)))
-    driver.execute(_search_function(driver, schema, extension, shown))
+    _refresh_function(driver, schema, extension, shown)
 
 
-def _refresh_view(driver: _Driver, schema: str, shown: Shown) -> None:
-    wanted = ["collection", "asset_id", "feature_id", *shown.columns, "metadata", "extra", "embedding"]
-    ordered = _keeping_order(_columns_of(driver, schema, shown.layer.view), wanted)
-    selected = [sql.Identifier("v" if name == "embedding" else "f", name) for name in ordered]
-    driver.execute(
-        sql.SQL(
-            "CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {vectors} v "
-            "JOIN {features} f USING (collection, asset_id, feature_id) WHERE f.deleted_at IS NULL"
-        ).format(
-            view=sql.Identifier(schema, shown.layer.view),
-            columns=sql.SQL(", ").join(selected),
-            vectors=sql.Identifier(schema, shown.entry.table),
-            features=sql.Identifier(schema, shown.entry.base),
-        )
-    )
-
-
-def _refresh_match_type(driver: _Driver, schema: str, shown: Shown) -> None:
-    types = _match_columns(shown.columns)
-    match = sql.Identifier(schema, shown.layer.match_type)
-    existing = _columns_of(driver, schema, shown.layer.match_type)
-    if not existing:
-        attributes = sql.SQL(", ").join(_attribute(name, kind) for name, kind in types.items())
-        driver.execute(sql.SQL("CREATE TYPE {} AS ({})").format(match, attributes))
+def _refresh_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
+    """In place; made anew with its grants where it takes vectors of another type now."""
+    name, storage = shown.layer.function, shown.entry.layout.storage
+    taken = [kind for (kind,) in driver.execute(_TAKES, (schema, name))]
+    if taken in ([], [storage]):
+        driver.execute(_search_function(driver, schema, extension, shown))
         return
-    for name, kind in types.items():
-        if name not in existing:
-            driver.execute(sql.SQL("ALTER TYPE {} ADD ATTRIBUTE {}").format(match, _attribute(name, kind)))
-
-
-def _match_columns(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
-    return {
-        "distance": "double precision",
-        "collection": "text",
-        "asset_id": "text",
-        "feature_id": "text",
-        **{name: column.type for name, column in columns.items()},
-        "metadata": "jsonb",
-        "extra": "jsonb",
-    }
-
-
-def _attribute(name: str, kind: str) -> sql.Composable:
-    return sql.SQL("{} {}").format(sql.Identifier(name), _fixed(kind))
+    if others := dependants_of_function(driver, schema, name):
+        raise ConfigurationError(
+            f"the function {schema}.{name} has to be made anew, and depends on it: {', '.join(others)}. "
+            "Drop that, run again, and make it again afterwards."
+        )
+    with keeping_grants(driver, schema, "FUNCTION", name):
+        driver.execute(sql.SQL("DROP FUNCTION {}").format(sql.Identifier(schema, name)))
+        driver.execute(_search_function(driver, schema, extension, shown))
 
 
 def _fixed(text: Any) -> sql.SQL:
-    """A type or an operator from our own short lists. psycopg wants SQL to be literal, which a lookup is not."""
+    """An operator from our own short list. psycopg wants SQL to be literal, which a lookup is not."""
     return sql.SQL(text)
 
 
@@ -213,7 +173,7 @@ def _search_function(driver: _Driver, schema: str, extension: str, shown: Shown)
     match = sql.Identifier(schema, layer.match_type)
     operator = _fixed(layout.operator)
     distance = sql.SQL("embedding {} $1").format(operator)
-    names = _columns_of(driver, schema, layer.match_type)
+    names = columns_of(driver, schema, layer.match_type)
     columns = sql.SQL(", ").join(distance if name == "distance" else sql.Identifier(name) for name in names)
     return sql.SQL(_SEARCH).format(
         function=sql.Identifier(schema, layer.function),
@@ -241,12 +201,3 @@ def _shown_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> s
     return sql.SQL(_ROUTED).format(
         routes=sql.SQL(", ").join(routes), extension=sql.Identifier(extension), view_name=plain
     )
-
-
-def _columns_of(driver: _Driver, schema: str, relation: str) -> list[str]:
-    return [str(row[0]) for row in driver.execute(_COLUMNS_OF, (schema, relation))]
-
-
-def _keeping_order(existing: list[str], wanted: list[str]) -> list[str]:
-    """Postgres can only append columns to a view."""
-    return [*existing, *(name for name in wanted if name not in existing)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, true
 
 from connector import MODALITIES, Status, TableStatus
 
 from .._postgres import count_rejected
 from ._related import count_related
+from ._superseded import is_not_superseded
 from ._tables import SyncSchema
 from ._tombstones import visible, with_visible
 
@@ -17,7 +18,7 @@ __all__ = ["read_status"]
 
 
 def read_status(connection: Connection, schema: SyncSchema, destination: str, location: str) -> Status:
-    """Rows that are not hidden per table and collection, quarantine, and when something last changed."""
+    """Rows per table and collection, but for hidden and superseded ones; quarantine; when something last changed."""
     tables = []
     shown, with_shown = (visible, with_visible) if not schema.later_columns(connection) else (_any, _any)
     for modality in MODALITIES:
@@ -26,7 +27,8 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
         tables.append(TableStatus(features.name, modality, None, sum(rows.values()), rows))
         for entry in schema.catalogue.of(modality):
             vectors = schema.vector_table(entry)
-            rows = _per_collection(connection, vectors, with_shown(vectors, features))
+            values = and_(with_shown(vectors, features), is_not_superseded(schema, entry, vectors))
+            rows = _per_collection(connection, vectors, values)
             details = {
                 "view": entry.layer.view,
                 "function": entry.layer.function,

@@ -22,9 +22,10 @@ from .._postgres import create_missing, driver_of, lock_ddl
 from ._catalogue import Catalogue, Layer, VectorEntry, VectorKey, catalogue_row, names_exist, read_catalogue
 from ._columns import add_column, missing_columns
 from ._database import VectorDatabase
-from ._grants import give_grants, grants_on
+from ._grants import copy_grants
 from ._schema import SyncTables, feature_table, vector_table
-from ._sql_layer import Shown, layer_digest, layer_exists, refresh_layer
+from ._sql_layer import layer_digest, layer_exists, refresh_layer
+from ._sql_view import Shown
 from ._storage import VectorLayout, layout_of
 
 __all__ = ["SyncSchema", "column_names", "feature_tables"]
@@ -41,6 +42,11 @@ class SyncSchema:
         self.features = feature_tables(schema, mapping)
         self.catalogue = Catalogue({})
         self.distrusted = Distrusted()
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What the locks of its collections are part of."""
+        return "pgvector", self.name
 
     def prepare(self) -> None:
         """Make the schema and its tables, add columns, bring views and functions up to the mapping."""
@@ -85,10 +91,9 @@ class SyncSchema:
                 if not self._takes(key):
                     self._add_generation(connection, key, layouts[key])
 
-    def read_again(self) -> None:
+    def read_again(self, connection: Connection) -> None:
         """Take the catalogue as it is now: others may have added to it, or switched a view, since it was read."""
-        with self.database.transaction() as connection:
-            self.catalogue = self._read_catalogue(connection)
+        self.catalogue = self._read_catalogue(connection)
 
     def _takes(self, key: VectorKey) -> bool:
         """Whether there is a table for such vectors, and not a retired one."""
@@ -166,7 +171,9 @@ class SyncSchema:
             yield Shown(entry.own_layer, entry, columns, {}), entry.own_digest
 
     def _routes(self, current: VectorEntry) -> Mapping[int, str]:
-        """By dimension: the views of all generations that the plain function can ask."""
+        """By dimension: the views of all generations that the plain function can ask. Sparse vectors have just one."""
+        if current.layout.storage == "sparsevec":
+            return {}
         return {
             entry.layout.dimension: entry.own_layer.view
             for entry in self.catalogue.generations(current.modality, current.vector_name)
@@ -201,7 +208,7 @@ class SyncSchema:
         connection.execute(text(self.drop_index(connection, retired)))
         newest = self.catalogue.generations(retired.modality, retired.vector_name)[-1]
         begun = replace(retired, state="filling", generation=newest.generation + 1)
-        self._update_row(connection, replace(begun, layout=self.wanted_layout(begun)))
+        self.update_entry(connection, replace(begun, layout=self.wanted_layout(begun)))
 
     def _exists(self, connection: Connection) -> Callable[[frozenset[str]], bool]:
         return lambda names: names_exist(connection, self.name, names)
@@ -212,7 +219,7 @@ class SyncSchema:
         generations = self.catalogue.generations(modality, vector_name)
         for entry in generations:
             if len(generations) > 1 and not entry.own:
-                self._update_row(connection, self.catalogue.with_own_layer(entry, self._exists(connection)))
+                self.update_entry(connection, self.catalogue.with_own_layer(entry, self._exists(connection)))
                 self.catalogue = self._read_catalogue(connection)
         for entry in self.catalogue.generations(modality, vector_name):
             self._refresh(connection, entry)
@@ -227,19 +234,19 @@ class SyncSchema:
                 is_new = not digest and shown.layer == entry.own_layer
                 refresh_layer(driver, self.name, extension, shown)
                 if is_new:
-                    give_grants(driver, self.name, shown.layer, grants_on(driver, self.name, entry.plain_layer))
+                    copy_grants(driver, self.name, entry.plain_layer, shown.layer)
             made[shown.layer] = layer_digest(shown, extension)
         own = entry.own_layer and made[entry.own_layer]
         refreshed = replace(entry, sql_digest=made.get(entry.plain_layer, ""), own_digest=own or "")
         if refreshed != entry:
-            self._update_row(connection, refreshed)
+            self.update_entry(connection, refreshed)
 
     def _apply_mapping(self, connection: Connection) -> None:
         for entry in self.catalogue.values():
             wanted = self.wanted_layout(entry)
             if wanted != entry.layout:
                 connection.execute(text(self.drop_index(connection, entry)))
-                self._update_row(connection, replace(entry, layout=wanted))
+                self.update_entry(connection, replace(entry, layout=wanted))
                 self._forget_refused(connection, entry.modality)
         self.catalogue = self._read_catalogue(connection)
         for modality, vector_name in sorted({key[:2] for key in self.catalogue}):
@@ -254,7 +261,8 @@ class SyncSchema:
         quote = connection.dialect.identifier_preparer.quote
         return f"DROP INDEX IF EXISTS {quote(self.name)}.{quote(entry.index)}"
 
-    def _update_row(self, connection: Connection, entry: VectorEntry) -> None:
+    def update_entry(self, connection: Connection, entry: VectorEntry) -> None:
+        """Write down what the catalogue says of a generation now."""
         vectors = self.tables.vectors
         connection.execute(
             update(vectors)

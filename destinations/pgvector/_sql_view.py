@@ -1,0 +1,150 @@
+"""The view of a layer and the row type that its function returns: extended in place where Postgres allows it, else made
+anew with the grants that they had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from connector import ColumnMapping, ConfigurationError
+
+from ._catalogue import Layer, VectorEntry
+from ._dependants import dependants_of_relation
+from ._grants import keeping_grants
+
+__all__ = ["Shown", "columns_of", "refresh_match_type", "refresh_view", "sql_type"]
+
+_COLUMNS_OF: Final = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+_Driver = psycopg.Connection[tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A layer, and the generation that it shows with these columns. `routes` names, by dimension, the views that its
+    function asks instead of its own."""
+
+    layer: Layer
+    entry: VectorEntry
+    columns: Mapping[str, ColumnMapping]
+    routes: Mapping[int, str]
+
+
+def columns_of(driver: _Driver, schema: str, relation: str) -> dict[str, str]:
+    """The columns of a relation in their order, each with its type; none where there is no such relation."""
+    return {str(name): str(kind) for name, kind in driver.execute(_COLUMNS_OF, (schema, relation))}
+
+
+def sql_type(kind: str) -> str:
+    """A type of the mapping, as Postgres calls it."""
+    return "timestamp with time zone" if kind == "timestamptz" else kind
+
+
+def refresh_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
+    """Make the view, or bring it to its generation and columns. Raises `ConfigurationError` where that would take away
+    what somebody has built upon it."""
+    held, wanted = columns_of(driver, schema, shown.layer.view), _view_columns(shown)
+    exact = f"{shown.entry.layout.storage}({shown.entry.layout.dimension})"
+    if held.get("embedding") == exact:  # views of earlier versions: as long as they need not change, they stay
+        wanted["embedding"] = exact
+    if all(wanted.get(name) == kind for name, kind in held.items()):
+        # Postgres can only append columns to a view.
+        ordered = {name: wanted[name] for name in (*held, *wanted)}
+        driver.execute(_view(schema, extension, shown, ordered))
+        return
+    _check_alone(driver, schema, shown.layer)
+    with keeping_grants(driver, schema, "TABLE", shown.layer.view):
+        driver.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(schema, shown.layer.view)))
+        driver.execute(_view(schema, extension, shown, wanted))
+
+
+def refresh_match_type(driver: _Driver, schema: str, shown: Shown) -> None:
+    """Make the row type, or bring it to the columns."""
+    wanted = _match_columns(shown.columns)
+    match, held = sql.Identifier(schema, shown.layer.match_type), columns_of(driver, schema, shown.layer.match_type)
+    if not held:
+        attributes = sql.SQL(", ").join(_attribute(name, kind) for name, kind in wanted.items())
+        driver.execute(sql.SQL("CREATE TYPE {} AS ({})").format(match, attributes))
+        return
+    changes = [
+        *(sql.SQL("DROP ATTRIBUTE {}").format(sql.Identifier(name)) for name in held if name not in wanted),
+        *(_retyped(name, kind) for name, kind in wanted.items() if name in held and held[name] != kind),
+        *(
+            sql.SQL("ADD ATTRIBUTE {}").format(_attribute(name, kind))
+            for name, kind in wanted.items()
+            if name not in held
+        ),
+    ]
+    if changes:
+        driver.execute(sql.SQL("ALTER TYPE {} {}").format(match, sql.SQL(", ").join(changes)))
+
+
+def _check_alone(driver: _Driver, schema: str, layer: Layer) -> None:
+    view = sql.Identifier(schema, layer.view).as_string(driver)
+    if others := dependants_of_relation(driver, view):
+        raise ConfigurationError(
+            f"the view {schema}.{layer.view} has to be made anew, and depends on it: {', '.join(others)}. "
+            "Drop that, run again, and make it again afterwards."
+        )
+
+
+def _view(schema: str, extension: str, shown: Shown, columns: Mapping[str, str]) -> sql.Composed:
+    selected = [_selected(extension, shown, name, kind) for name, kind in columns.items()]
+    return sql.SQL(
+        "CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {vectors} v "
+        "JOIN {features} f USING (collection, asset_id, feature_id) WHERE f.deleted_at IS NULL"
+    ).format(
+        view=sql.Identifier(schema, shown.layer.view),
+        columns=sql.SQL(", ").join(selected),
+        vectors=sql.Identifier(schema, shown.entry.table),
+        features=sql.Identifier(schema, shown.entry.base),
+    )
+
+
+def _selected(extension: str, shown: Shown, name: str, kind: str) -> sql.Composable:
+    """The embedding without its dimension, so that the view can be switched to another one."""
+    storage = shown.entry.layout.storage
+    if name != "embedding":
+        return sql.Identifier("f", name)
+    if kind != storage:
+        return sql.Identifier("v", name)
+    return sql.SQL("CAST(v.embedding AS {}) AS embedding").format(sql.Identifier(extension, storage))
+
+
+def _view_columns(shown: Shown) -> dict[str, str]:
+    keys = dict.fromkeys(("collection", "asset_id", "feature_id"), "text")
+    mapped = {name: sql_type(column.type) for name, column in shown.columns.items()}
+    return {**keys, **mapped, "metadata": "jsonb", "extra": "jsonb", "embedding": shown.entry.layout.storage}
+
+
+def _match_columns(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
+    return {
+        "distance": "double precision",
+        "collection": "text",
+        "asset_id": "text",
+        "feature_id": "text",
+        **{name: sql_type(column.type) for name, column in columns.items()},
+        "metadata": "jsonb",
+        "extra": "jsonb",
+    }
+
+
+def _attribute(name: str, kind: str) -> sql.Composable:
+    return sql.SQL("{} {}").format(sql.Identifier(name), _fixed(kind))
+
+
+def _retyped(name: str, kind: str) -> sql.Composable:
+    return sql.SQL("ALTER ATTRIBUTE {} SET DATA TYPE {}").format(sql.Identifier(name), _fixed(kind))
+
+
+def _fixed(text: Any) -> sql.SQL:
+    """A type from our own short lists. psycopg wants SQL to be literal, which a lookup is not."""
+    return sql.SQL(text)

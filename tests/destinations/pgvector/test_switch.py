@@ -1,0 +1,243 @@
+"""Once a newer dimension is complete the plain view shows it, in one transaction, and nobody who asks notices more."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+import psycopg
+import pytest
+
+from connector import Modality, SchemaMapping, SearchQuery, Vector
+from destinations import PgvectorDestination
+
+from ...builders import asset, batch, dense, feature, sparse
+from .conftest import Prepared
+
+Sql = psycopg.Connection[Any]
+NAME = "model-v1"
+TYPE = (
+    "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+    "WHERE attrelid = 'video_model_v1'::regclass AND attname = 'embedding'"
+)
+ASSETS = [f"a{number}" for number in range(20)]
+
+
+def column(sql: Sql, query: str) -> list[Any]:
+    return [row[0] for row in sql.execute(query.encode())]
+
+
+def load(destination: PgvectorDestination, vector: Vector, assets: list[str] = ASSETS) -> None:
+    """One batch for each asset, as a slow source would bring them."""
+    for name in assets:
+        destination.apply(batch(asset(name, feature("f", {NAME: vector}), fingerprint=str(id(vector)))))
+
+
+def shown(sql: Sql, view: str = "video_model_v1") -> list[int]:
+    return column(sql, f"SELECT DISTINCT vector_dims(embedding) FROM {view}")
+
+
+def states(sql: Sql) -> dict[int, str]:
+    return dict(sql.execute("SELECT dimension, state FROM _sync_vectors").fetchall())
+
+
+@contextmanager
+def asking(url: str, schema: str, ask: Callable[[Sql], None]) -> Iterator[None]:
+    """Somebody asks again and again meanwhile, and has asked at least once before and after."""
+    done, asked = Event(), Event()
+
+    def keep_asking() -> None:
+        with psycopg.connect(url, autocommit=True) as sql:
+            sql.execute(f"SET search_path = {schema}, public".encode())
+            while not done.is_set():
+                ask(sql)
+                asked.set()
+            ask(sql)
+
+    with ThreadPoolExecutor() as pool:
+        asker = pool.submit(keep_asking)
+        try:
+            while not asked.wait(0.01):
+                if asker.done():
+                    break
+            yield
+        finally:
+            done.set()
+        asker.result()
+
+
+def test_whoever_asks_meanwhile_sees_no_error_and_one_dimension_at_a_time(
+    destination: PgvectorDestination, sql: Sql, postgres_url: str, schema: str
+) -> None:
+    seen: list[int] = []
+
+    def ask(reader: Sql) -> None:
+        found = reader.execute("SELECT vector_dims(embedding), count(*) FROM video_model_v1 GROUP BY 1").fetchall()
+        assert [count for _, count in found] == [len(ASSETS)], "all of one dimension, and none of the other"
+        seen.append(found[0][0])
+        hits = reader.execute("SELECT * FROM search_video_model_v1('[1,1,1,1,1,1,1,1]', 30)").fetchall()
+        assert len(hits) == len(ASSETS)
+
+    load(destination, dense(1, dimension=8))
+    destination.build_indexes()
+    with asking(postgres_url, schema, ask):
+        load(destination, dense(1, dimension=3))
+        assert set(seen) == {8}
+        destination.build_indexes()
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] == 3
+    assert states(sql) == {8: "retired", 3: "current"}
+
+
+def test_it_waits_until_the_newer_one_has_everything(destination: PgvectorDestination, sql: Sql) -> None:
+    load(destination, dense(dimension=8))
+    load(destination, dense(dimension=3), ASSETS[1:])
+    destination.build_indexes()
+    assert (shown(sql), states(sql)) == ([8], {8: "current", 3: "filling"})
+    destination.remove("ads", ASSETS[:1])
+    destination.build_indexes()
+    assert (shown(sql), states(sql)) == ([3], {8: "retired", 3: "current"})
+    assert shown(sql, "video_model_v1_8") == [8]
+
+
+def test_collections_of_different_dimensions_stay_beside_each_other(destination: PgvectorDestination, sql: Sql) -> None:
+    for collection, dimension in (("ads", 8), ("films", 3)):
+        destination.apply(batch(asset("a", feature("f", {NAME: dense(dimension=dimension)})), collection=collection))
+        destination.build_indexes()
+    assert (shown(sql), shown(sql, "video_model_v1_3")) == ([8], [3])
+    assert states(sql) == {8: "current", 3: "filling"}
+
+
+def test_a_hidden_asset_does_not_keep_the_old_one(destination: PgvectorDestination, sql: Sql) -> None:
+    load(destination, dense(dimension=8))
+    destination.tombstone("ads", ASSETS[:1])
+    load(destination, dense(dimension=3), ASSETS[1:])
+    destination.build_indexes()
+    assert states(sql) == {8: "retired", 3: "current"}
+
+
+def test_while_another_sync_writes_nothing_is_switched(
+    destination: PgvectorDestination, prepared: Prepared, sql: Sql
+) -> None:
+    other = prepared({})
+    with other.lock("films"):
+        load(destination, dense(dimension=8))
+        load(destination, dense(dimension=3))
+        destination.build_indexes()
+        assert shown(sql) == [8]
+    destination.build_indexes()
+    assert shown(sql) == [3]
+    with other.lock("films"):  # it takes note of what has happened since it was prepared
+        other.apply(batch(asset("a", feature("f", {NAME: dense(dimension=8)})), collection="films"))
+    assert states(sql) == {8: "filling", 3: "current"}
+    assert column(sql, "SELECT feature_id FROM video_model_v1_8") == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "question"),
+    [
+        (dense(dimension=3), dense(dimension=2_500), str([1] * 2_500)),
+        (dense(dimension=2_500), dense(dimension=3), "[1,1,1]"),
+        (dense(dimension=3), sparse({3: 1.0}), "{4:1}/1000000000"),
+        (sparse({3: 1.0}), dense(dimension=3), "[1,1,1]"),
+    ],
+)
+def test_another_type_of_vector_takes_the_place_with_every_grant(
+    destination: PgvectorDestination, sql: Sql, schema: str, before: Vector, after: Vector, question: str
+) -> None:
+    load(destination, before, ["a"])
+    sql.execute(
+        f"CREATE ROLE {schema}_reader; CREATE ROLE {schema}_column; "
+        f"GRANT USAGE ON SCHEMA {schema} TO {schema}_reader; "
+        f"GRANT SELECT ON video_model_v1 TO {schema}_reader WITH GRANT OPTION; "
+        f"GRANT SELECT (feature_id) ON video_model_v1 TO {schema}_column; "
+        "REVOKE EXECUTE ON FUNCTION search_video_model_v1 FROM PUBLIC; "
+        f"GRANT EXECUTE ON FUNCTION search_video_model_v1 TO {schema}_reader".encode()
+    )
+    before_acl = acl(sql)
+    load(destination, after, ["a"])
+    destination.build_indexes()
+    assert acl(sql) == before_acl
+    sql.execute(f"SET ROLE {schema}_reader".encode())
+    found = sql.execute("SELECT feature_id FROM search_video_model_v1(%s)", [question]).fetchall()
+    assert found == [("f",)]
+    assert len(destination.search(SearchQuery(Modality.VIDEO, like="f", limit=1)).rows) == 0
+
+
+def acl(sql: Sql) -> list[Any]:
+    return sql.execute(
+        "SELECT (SELECT relacl::text FROM pg_class WHERE oid = 'video_model_v1'::regclass), "
+        "(SELECT attacl::text FROM pg_attribute "
+        "WHERE attrelid = 'video_model_v1'::regclass AND attname = 'feature_id'), "
+        "(SELECT proacl::text FROM pg_proc WHERE proname = 'search_video_model_v1' "
+        "AND pronamespace = current_schema()::regnamespace)"
+    ).fetchall()
+
+
+def test_what_somebody_built_on_the_view_stays_when_only_the_dimension_changes(
+    destination: PgvectorDestination, sql: Sql
+) -> None:
+    load(destination, dense(dimension=8), ["a"])
+    sql.execute("CREATE VIEW mine AS SELECT feature_id, vector_dims(embedding) AS dims FROM video_model_v1")
+    load(destination, dense(dimension=3), ["a"])
+    destination.build_indexes()
+    assert sql.execute("SELECT * FROM mine").fetchall() == [("f", 3)]
+
+
+def test_what_somebody_built_on_a_view_that_must_be_made_anew_puts_it_off(
+    destination: PgvectorDestination, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(destination, dense(dimension=3), ["a"])
+    sql.execute("CREATE VIEW mine AS SELECT feature_id, embedding FROM video_model_v1")
+    load(destination, sparse({3: 1.0}), ["a"])
+    with caplog.at_level(logging.WARNING, "vectorferry"):
+        destination.build_indexes()
+    assert re.search(r"depends on it: view \S*mine\. Drop that", caplog.text)
+    assert states(sql)[3] == "current"
+    assert len(column(sql, "SELECT feature_id FROM mine")) == 1
+    sql.execute("DROP VIEW mine")
+    destination.build_indexes()
+    assert states(sql)[3] == "retired"
+
+
+def test_who_comes_back_to_a_retired_dimension_begins_it_anew(destination: PgvectorDestination, sql: Sql) -> None:
+    load(destination, dense(1, dimension=8))
+    load(destination, dense(1, dimension=3))
+    destination.build_indexes()
+    load(destination, dense(2, dimension=8), ASSETS[:1])
+    assert (shown(sql), states(sql)) == ([3], {8: "filling", 3: "current"})
+    assert column(sql, "SELECT count(*) FROM video_model_v1_8") == [1]
+    load(destination, dense(2, dimension=8), ASSETS[1:])
+    destination.build_indexes()
+    assert (shown(sql), states(sql)) == ([8], {8: "current", 3: "retired"})
+
+
+def test_a_view_of_an_earlier_version_is_switched_too(prepared: Prepared, sql: Sql) -> None:
+    destination = prepared({})
+    load(destination, dense(dimension=8), ["a"])
+    (made,) = column(sql, "SELECT pg_get_viewdef('video_model_v1'::regclass)")
+    assert "embedding::vector" in made.replace("(", "").replace(")", "")
+    sql.execute(f"DROP VIEW video_model_v1; CREATE VIEW video_model_v1 AS {made.replace('::vector', '')}".encode())
+    assert column(sql, TYPE) == ["vector(8)"]
+    destination = prepared({})
+    load(destination, dense(dimension=3), ["a"])
+    destination.build_indexes()
+    assert (shown(sql), column(sql, TYPE)) == ([3], ["vector"])
+
+
+def test_preparing_afterwards_changes_nothing(prepared: Prepared, sql: Sql, schema: str) -> None:
+    destination = prepared({})
+    load(destination, dense(dimension=8), ["a"])
+    load(destination, dense(dimension=3), ["a"])
+    destination.build_indexes()
+    relations = "SELECT oid, xmin FROM pg_class WHERE relnamespace = %s::regnamespace"
+    before = sql.execute(relations, [schema]).fetchall()
+    planned = destination.planned(SchemaMapping())
+    assert (planned.statements, planned.indexes) == ([], [])
+    prepared({}).build_indexes()
+    assert sql.execute(relations, [schema]).fetchall() == before
