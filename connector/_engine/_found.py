@@ -121,7 +121,8 @@ def _overlapping(
             continue
         shared = min(span[1], looked_for[1]) - max(span[0], looked_for[0])
         if shared > 0:
-            row = {"feature_id": feature.feature_id, "modality": feature.modality.value, **feature.columns}
+            keys = {"feature_id": feature.feature_id, "modality": feature.modality.value}
+            row = {**keys, **feature.columns, "extra": feature.extra}
             yield -round(shared, 3), (span[1] - span[0], feature.feature_id), row
 
 
