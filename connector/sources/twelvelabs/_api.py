@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from connector._errors import SourceError
+from connector._errors import SourceError, VectorferryError
 from connector._json import parse_json
 from connector._source import Usage
 from connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
@@ -21,6 +21,13 @@ TaskKind: TypeAlias = Literal["embed", "embed-v2"]
 
 OLDEST_FIRST: Final = {"sort_by": "created_at", "sort_option": "asc"}
 """What is added while a list is walked over then comes at its end; the default is newest first."""
+
+GONE: Final = frozenset({"read_not_allowed", "resource_not_exist"})
+"""404 is declared for some things only. The first code has been seen with 403 for ids that are gone; the documents give
+the second without a status."""
+
+OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks"})
+"""Every account has these; a key that may not read them is a bad key."""
 
 _identity = identity_by("_id")
 
@@ -132,18 +139,23 @@ class TwelveLabsApi:
         """One thing may be forbidden or gone without anything being wrong with the key or with the others."""
         try:
             return await self._get(path, params, decode)
-        except (NotFoundError, ForbiddenError, RefusedError) as error:
-            refused = error
-        if _is_gone(refused):
-            raise LeftOutError("the service does not have it any more")
-        if isinstance(refused, ForbiddenError):
-            raise UnreadableError(str(refused))
-        raise refused
+        except NotFoundError:
+            failure: VectorferryError = LeftOutError("the service does not have it any more")
+        except ForbiddenError as error:
+            failure = UnreadableError(str(error))
+        raise failure
 
     async def _get(
         self, path: str, params: Params, decode: Callable[[bytes], T], kind: Literal["list", "read"] = "read"
     ) -> T:
-        return await self._client.request("GET", path, params=params, kind=kind, decode=decode)
+        """Raises `NotFoundError` also where the service has other words for that."""
+        try:
+            return await self._client.request("GET", path, params=params, kind=kind, decode=decode)
+        except (ForbiddenError, RefusedError) as error:
+            if error.code not in GONE or path in OWN_LISTS:
+                raise
+            code = error.code
+        raise NotFoundError(f"{self.host} has nothing for GET {path} that this key may read ({code}).")
 
 
 def index_path(index_id: str) -> str:
@@ -157,12 +169,6 @@ def _path(kind: str, identifier: str) -> str:
     except ValueError:
         shown = one_line(repr(identifier), 60)
         raise SourceError(f"The id {shown} in {kind} cannot be part of an address.") from None
-
-
-def _is_gone(error: NotFoundError | ForbiddenError | RefusedError) -> bool:
-    """404 is declared for some things only. 403 with this code has been seen for ids that are gone, and the documents
-    give the other code for them without a status."""
-    return isinstance(error, NotFoundError) or error.code in ("read_not_allowed", "resource_not_exist")
 
 
 def _read_object(body: bytes) -> dict[str, Any]:

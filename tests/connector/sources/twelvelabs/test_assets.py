@@ -1,0 +1,259 @@
+"""From answers to assets with their features, whatever the dialect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connector import Asset, Reason, Rejected
+from connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
+from connector.sources.twelvelabs import TwelveLabsSource
+
+from .worlds import READ, listed, read, read_asset, reading
+
+SAID = [{"start": 0, "end": 4.5, "value": "One."}, {"start": 4.5, "end": 9, "value": "Two."}]
+
+
+def segment(option: str = "visual", start: float = 0, end: float = 6, **given: Any) -> dict[str, Any]:
+    """A segment as the sandbox takes it."""
+    return {"start": start, "end": end, "option": option, "text": f"{option} {start}", **given}
+
+
+def put(sandbox: Sandbox, *segments: dict[str, Any], **given: Any) -> tuple[str, str]:
+    """The ids of a new index and of the one asset in it."""
+    index = sandbox.twelvelabs.put_index("small", dimension=4)
+    return index, sandbox.twelvelabs.put_asset(index, {"segments": segments, **given})
+
+
+def by_name(asset: Asset) -> dict[str, list[dict[str, Any]]]:
+    """The fields of all features, by the name of their vector; the empty name is for those without."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for feature in asset.features:
+        found.setdefault(next(iter(feature.vectors), ""), []).append(dict(feature.fields))
+    return found
+
+
+async def test_each_option_of_a_segment_is_a_feature_with_the_words_spoken_meanwhile() -> None:
+    async with reading() as (source, sandbox):
+        parts = [segment(), segment("audio"), segment(start=6, end=9.5)]
+        asset = await read_asset(source, *put(sandbox, *parts, transcription=SAID, user_metadata={"a": 1}))
+    found = by_name(asset)
+    assert found.keys() == {"marengo3.0-visual", "marengo3.0-audio", ""}
+    told = {"embedding_scope": "clip", "model_name": "marengo3.0"}
+    both = {"start_time": 0.0, "end_time": 6.0, "transcription": "One. Two."}
+    assert found["marengo3.0-audio"] == [{**told, **both, "embedding_option": "audio"}]
+    assert found["marengo3.0-visual"] == [
+        {**told, **both, "embedding_option": "visual"},
+        {**told, "embedding_option": "visual", "start_time": 6.0, "end_time": 9.5, "transcription": "Two."},
+    ]
+    assert found[""] == [
+        {"start_time": 0.0, "end_time": 4.5, "text": "One."},
+        {"start_time": 4.5, "end_time": 9.0, "text": "Two."},
+    ]
+    assert [feature.modality for feature in asset.features] == ["video"] * 3 + ["text"] * 2
+    assert (asset.modality, asset.status, asset.metadata, asset.rejected) == ("video", "ready", {"a": 1}, ())
+
+
+@pytest.mark.parametrize(
+    ("transcriptions", "texts", "column"),
+    [("none", 0, False), ("segments", 0, True), ("entries", 2, True), ("words", 2, True)],
+)
+async def test_what_is_spoken_becomes_what_was_asked_for(transcriptions: str, texts: int, column: bool) -> None:
+    async with reading(transcriptions=transcriptions) as (source, sandbox):
+        asset = await read_asset(source, *put(sandbox, segment(), transcription=SAID))
+    assert sum(feature.modality == "text" for feature in asset.features) == texts
+    assert ("transcription" in by_name(asset)["marengo3.0-visual"][0]) is column
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        {"segment_order": "shuffled"},
+        {"system_metadata": "metadata"},
+        {"asset_ids": False},
+        {"date_digits": 0},
+        {"date_digits": 2},
+        {"silence": "empty"},
+        {"signed": "none"},
+        {"indexed_assets": False},
+    ],
+    ids=str,
+)
+async def test_dialects_lead_to_the_same_features(dialect: dict[str, Any]) -> None:
+    features = []
+    for served in (TwelveLabsDialect(), TwelveLabsDialect(**dialect)):
+        async with reading(served) as (source, sandbox):
+            index = sandbox.twelvelabs.index_id("films")
+            ready = sandbox.twelvelabs.asset_ids(index, status="ready")
+            await listed(source, index)
+            results = await read(source, index, ready)
+            assert sorted(results) == sorted(ready)
+            assert not [result for result in results.values() if isinstance(result, Rejected) or result.rejected]
+            features.append({one.feature_id: one.fields for asset in results.values() for one in _features(asset)})
+    assert features[0] == features[1]
+
+
+def _features(asset: Asset | Rejected) -> tuple[Any, ...]:
+    assert isinstance(asset, Asset)
+    return asset.features
+
+
+async def test_addresses_that_change_with_every_answer_are_left_out() -> None:
+    async with reading(TwelveLabsDialect(signed="all")) as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("films")
+        asset = await read_asset(source, index, sandbox.twelvelabs.asset_ids(index)[0])
+        again = await read_asset(source, index, asset.asset_id)
+    assert asset.url is None
+    assert asset.fields == again.fields
+    assert asset.fields["hls"].keys() == {"thumbnail_urls", "status", "updated_at"}
+    assert asset.fields["system_metadata"]["filename"].endswith(".mp4")
+    assert asset.fields["uploaded_asset_id"]
+
+
+async def test_what_can_only_be_heard_is_audio() -> None:
+    async with reading() as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("lectures")
+        heard = [name for name in sandbox.twelvelabs.asset_ids(index) if "width" not in sandbox.twelvelabs.asset(name)]
+        results = await read(source, index, heard)
+    for asset in results.values():
+        assert isinstance(asset, Asset)
+        assert asset.modality == "audio"
+        assert {feature.modality for feature in asset.features} == {"audio", "text"}
+
+
+async def test_whole_assets_have_features_of_their_own() -> None:
+    async with reading(TwelveLabsDialect(whole_asset="video")) as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("archive")
+        asset = await read_asset(source, index, sandbox.twelvelabs.asset_ids(index)[0])
+    scopes = [fields["embedding_scope"] for fields in by_name(asset)["marengo2.7-visual"]]
+    assert scopes.count("video") == 1
+    assert scopes.count("clip") == len(scopes) - 1
+    assert {len(vector) for one in asset.features for vector in one.vectors.values()} == {1024}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("vector", "reason"),
+    [
+        ([1, "2", 3, 4], Reason.MALFORMED),
+        ([], Reason.MALFORMED),
+        (None, Reason.MALFORMED),
+        ("text", Reason.MALFORMED),
+        (b"[1.0, NaN, 1.0, 1.0]", Reason.NOT_FINITE),
+        (b"[1.0, 1e99, 1.0, 1.0]", Reason.NOT_FINITE),
+    ],
+)
+async def test_a_bad_vector_harms_no_other(vector: Any, reason: Reason) -> None:
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment(), segment(start=6, end=12))
+        sandbox.twelvelabs.put_vector(name, 0, vector)
+        asset = await read_asset(source, index, name)
+    assert len(asset.features) == 1
+    assert [(one.reason, one.modality) for one in asset.rejected] == [(reason, "video")]
+
+
+@pytest.mark.parametrize("field", ["start_offset_sec", "embedding_option"])
+async def test_a_segment_that_is_none_is_set_aside(field: str) -> None:
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment())
+        sandbox.faults.add(Fault(route=READ, do=SetField(field=field, value=[])))
+        asset = await read_asset(source, index, name)
+    assert [(one.reason, one.feature_id) for one in asset.rejected] == [(Reason.MALFORMED, "segment[0]")]
+
+
+async def test_the_same_segment_twice_counts_once_and_another_at_its_place_is_set_aside() -> None:
+    async with reading() as (source, sandbox):
+        asset = await read_asset(source, *put(sandbox, segment(), segment(), segment(text="other")))
+    assert len(asset.features) == 1
+    assert [one.reason for one in asset.rejected] == [Reason.DUPLICATE_ID]
+
+
+async def test_metadata_that_look_like_vectors_are_metadata() -> None:
+    metadata = {"float": [0.25, 0.5], "embedding": [1, 2], "quoted": '"float":[1,2]', "deep": [{"float": [3]}]}
+    async with reading() as (source, sandbox):
+        asset = await read_asset(source, *put(sandbox, segment(), user_metadata=metadata))
+    assert asset.metadata == metadata
+    assert len(asset.features) == 1
+
+
+@pytest.mark.parametrize("field", ["embedding", "video_embedding", "segments"])
+async def test_an_answer_without_the_embeddings_asked_for_removes_none(field: str) -> None:
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment())
+        sandbox.faults.add(Fault(route=READ, do=DropField(field=field)))
+        rejected = (await read(source, index, [name]))[name]
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason is Reason.UNREADABLE
+    assert "sent no embeddings though visual, audio, transcription were asked for" in rejected.detail
+
+
+@pytest.mark.parametrize("field", ["user_metadata", "system_metadata", "model_name", "_id", "status", "created_at"])
+async def test_other_fields_may_be_missing(field: str) -> None:
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment())
+        await source.collections()
+        sandbox.faults.add(Fault(route=READ, do=DropField(field=field)))
+        asset = await read_asset(source, index, name)
+    assert list(by_name(asset)) == ["marengo3.0-visual"]
+
+
+async def test_unknown_properties_are_kept() -> None:
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment())
+        sandbox.twelvelabs.put_field(name, "mood", {"calm": 0.5})
+        asset = await read_asset(source, index, name)
+    assert asset.fields["mood"] == {"calm": 0.5}
+
+
+async def test_the_finer_transcription_of_an_upload_takes_one_more_request() -> None:
+    async with reading(transcriptions="words") as (source, sandbox):
+        said = [{"start": 0, "end": 3, "value": "One and two."}]
+        index, name = put(sandbox, segment(), transcription=said)
+        await source.collections()
+        before = source.usage.requests
+        asset = await read_asset(source, index, name)
+        assert source.usage.requests - before == source.requests_to_read(1, 4)
+    found = by_name(asset)
+    assert [fields["text"] for fields in found[""]] == ["One", "and", "two."]
+    assert found["marengo3.0-visual"][0]["transcription"] == "One and two."
+
+
+async def test_where_an_upload_has_no_transcription_of_its_own_the_index_tells() -> None:
+    async with reading(transcriptions="words") as (source, sandbox):
+        index, name = put(sandbox, segment(), transcription=SAID)
+        sandbox.faults.add(Fault(route="/.*/transcription", do=Status(status=404)))
+        asset = await read_asset(source, index, name)
+    assert [fields["text"] for fields in by_name(asset)[""]] == ["One.", "Two."]
+
+
+async def test_nothing_is_asked_of_an_index_that_embeds_nothing() -> None:
+    async with reading() as (source, sandbox):
+        index = sandbox.twelvelabs.put_index("told", model_name="pegasus1.2")
+        asset = await read_asset(source, index, sandbox.twelvelabs.put_asset(index, {"transcription": SAID}))
+    assert [feature.modality for feature in asset.features] == ["text", "text"]
+
+
+async def _first(source: TwelveLabsSource, sandbox: Sandbox, name: str) -> Asset:
+    index = sandbox.twelvelabs.index_id(name)
+    return await read_asset(source, index, sandbox.twelvelabs.asset_ids(index)[0])
+
+
+async def test_ids_of_features_are_those_of_their_place_in_their_asset() -> None:
+    async with reading() as (source, sandbox):
+        film, older = await _first(source, sandbox, "films"), await _first(source, sandbox, "archive")
+        sandbox.twelvelabs.reembed(film.asset_id)
+        again = await _first(source, sandbox, "films")
+    ids = [feature.feature_id for feature in film.features]
+    assert ids == [feature.feature_id for feature in again.features]
+    assert len(set(ids)) == len(ids)
+    assert not set(ids) & {feature.feature_id for feature in older.features}
+
+
+async def test_generated_and_served_numbers_are_the_same() -> None:
+    async with reading() as (source, sandbox):
+        film = await _first(source, sandbox, "films")
+        given = {(one["start"], one["option"]): one["vector"] for one in sandbox.twelvelabs.segments(film.asset_id)}
+    for feature in film.features:
+        for vector in feature.vectors.values():
+            known = given[feature.fields["start_time"], feature.fields["embedding_option"]]
+            assert (vector == known).all()

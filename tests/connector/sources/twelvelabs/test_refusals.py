@@ -1,0 +1,99 @@
+"""What the service refuses: the key, one asset, an option; each told with what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from connector import Asset, CredentialsError, LimitReachedError, Reason, Rejected
+from connector.sandbox import Fault, Status, TwelveLabsDialect
+from connector.sources.twelvelabs import TwelveLabsSource
+
+from .worlds import READ, listed, read, reading
+
+
+async def test_an_expired_key_is_told_with_what_to_do() -> None:
+    async with reading(api_key=SecretStr("tlk_expired")) as (source, _):
+        with pytest.raises(CredentialsError) as refused:
+            await source.collections()
+    assert "refused the key (401 Unauthorized: The API key is invalid or has expired.)" in str(refused.value)
+    assert "Check source.api_key (by default ${TWELVELABS_API_KEY}). Keys of TwelveLabs expire" in str(refused.value)
+    assert "tlk_expired" not in str(refused.value)
+
+
+@pytest.mark.parametrize("missing", ["declared", "400", "403", "404"])
+async def test_an_asset_that_is_gone_is_left_out_whatever_the_service_calls_it(missing: Any) -> None:
+    async with reading(TwelveLabsDialect(missing=missing)) as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("archive")
+        gone, *others = await listed(source, index)
+        sandbox.twelvelabs.remove_asset(gone)
+        assert sorted(await read(source, index, [gone, *others])) == sorted(others)
+
+
+@pytest.mark.parametrize("status", ["queued", "failed", "what comes next"])
+async def test_an_asset_that_is_processed_again_is_left_out(status: str) -> None:
+    async with reading() as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("archive")
+        again, *others = await listed(source, index)
+        sandbox.twelvelabs.set_status(again, status)
+        assert sorted(await read(source, index, [again, *others])) == sorted(others)
+
+
+async def test_one_forbidden_asset_is_not_a_bad_key() -> None:
+    async with reading() as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("archive")
+        secret, *others = await listed(source, index)
+        sandbox.faults.add(Fault(route=f"/.*{secret}", do=Status(status=403, body="text")))
+        results = await read(source, index, [secret, *others])
+    rejected = results.pop(secret)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason is Reason.UNREADABLE
+    assert all(isinstance(result, Asset) for result in results.values())
+    assert len(results) == len(others)
+
+
+async def test_a_key_that_is_revoked_meanwhile_ends_the_run() -> None:
+    async with reading() as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("films")
+        assets = await listed(source, index)
+        sandbox.faults.add(Fault(route="twelvelabs.*", do=Status(status=403, body="text")))
+        with pytest.raises(CredentialsError, match="refused the key"):
+            await read(source, index, assets)
+
+
+async def test_a_key_that_expires_meanwhile_ends_the_run() -> None:
+    async with reading() as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("films")
+        assets = await listed(source, index)
+        sandbox.faults.add(Fault(route=READ, do=Status(status=401)))
+        with pytest.raises(CredentialsError, match="refused the key"):
+            await read(source, index, assets)
+
+
+async def _refused_option(source: TwelveLabsSource, index: str, name: str) -> Rejected:
+    result = (await read(source, index, [name]))[name]
+    assert isinstance(result, Rejected)
+    return result
+
+
+async def test_an_option_that_the_index_lacks_is_told_with_what_to_set() -> None:
+    async with reading(options=("visual", "visual-text")) as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("films")
+        await source.collections()
+        rejected = await _refused_option(source, index, sandbox.twelvelabs.asset_ids(index)[0])
+    assert rejected.reason is Reason.UNREADABLE
+    assert (
+        "Set source.options to the embedding options that the index was made with (visual, audio, transcription)"
+        in (rejected.detail)
+    )
+
+
+async def test_a_quota_for_the_day_ends_the_run_with_the_time_to_come_back() -> None:
+    async with reading(TwelveLabsDialect(requests_per_day=4)) as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("archive")
+        assets = await listed(source, index)
+        with pytest.raises(LimitReachedError) as reached:
+            await read(source, index, assets)
+    assert reached.value.until is not None

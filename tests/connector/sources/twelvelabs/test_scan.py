@@ -1,0 +1,174 @@
+"""Listing indexes and their assets: what counts as changed, and when a list is complete."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from connector import AssetState, ConfigurationError, IncompleteScanError, SourceError
+from connector.sandbox import (
+    DropField,
+    DuplicateRows,
+    Fault,
+    GeneratedIndexes,
+    SandboxSettings,
+    SetField,
+    ShiftRows,
+    TwelveLabsDialect,
+)
+from connector.sources.twelvelabs._asked import Reread
+
+from .worlds import LIST, listed, reading, source_for
+
+GENERATED = SandboxSettings(generate_twelvelabs=GeneratedIndexes(assets=120, segments_per_asset=0))
+DAY = 86_400
+
+
+async def fingerprints(settings: dict[str, Any] | None = None, **dialect: Any) -> dict[str, str]:
+    """What the films are listed as."""
+    async with reading(TwelveLabsDialect(**dialect), **settings or {}) as (source, sandbox):
+        found = await listed(source, sandbox.twelvelabs.index_id("films"))
+    return {name: listing.fingerprint for name, listing in found.items()}
+
+
+@pytest.mark.parametrize(("page_size", "pages"), [(50, 3), (40, 3), (7, 18)])
+async def test_one_request_for_each_page(page_size: int, pages: int) -> None:
+    async with reading(GENERATED, page_size=page_size) as (source, sandbox):
+        (index,) = await source.collections()
+        assert sorted(await listed(source, index)) == sorted(sandbox.twelvelabs.asset_ids())
+        assert sandbox.requests.counts() == {"twelvelabs.indexes.list": 1, LIST: pages}
+
+
+@pytest.mark.parametrize("null", [False, True])
+async def test_an_empty_index_is_complete(null: bool) -> None:
+    async with reading(TwelveLabsDialect(null_data=null)) as (source, sandbox):
+        assert [listing async for listing in source.scan(sandbox.twelvelabs.put_index("empty"))] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("ready", AssetState.READY),
+        ("failed", AssetState.FAILED),
+        ("pending", AssetState.PENDING),
+        ("queued", AssetState.PENDING),
+        ("indexing", AssetState.PENDING),
+        ("validating", AssetState.PENDING),
+        ("some new state", AssetState.PENDING),
+        (7, AssetState.PENDING),
+        (None, AssetState.READY),
+    ],
+)
+async def test_only_what_is_ready_is_ready(status: Any, state: AssetState) -> None:
+    async with reading() as (source, sandbox):
+        index = sandbox.twelvelabs.put_index("one")
+        name = sandbox.twelvelabs.put_asset(index, {})
+        sandbox.twelvelabs.put_field(name, "status", status)
+        assert [(found.asset_id, found.state) for found in (await listed(source, index)).values()] == [(name, state)]
+
+
+async def test_legacy_videos_are_listed_where_there_are_no_indexed_assets() -> None:
+    async with reading(TwelveLabsDialect(indexed_assets=False)) as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("films")
+        found = await listed(source, index)
+        assert sorted(found) == sorted(sandbox.twelvelabs.asset_ids(index, status="ready"))
+        assert {listing.state for listing in found.values()} == {AssetState.READY}
+
+
+@pytest.mark.parametrize("dialect", [{"date_digits": 2}, {"system_metadata": "metadata"}, {"asset_ids": False}])
+async def test_the_same_asset_told_in_another_way_has_not_changed(dialect: dict[str, Any]) -> None:
+    if "date_digits" not in dialect:
+        assert await fingerprints() == await fingerprints(**dialect)
+    else:
+        async with reading() as (source, sandbox):
+            index = sandbox.twelvelabs.put_index("one")
+            name = sandbox.twelvelabs.put_asset(index, {})
+            seen = set()
+            for spelled in ("2026-03-02T08:00:00.460Z", "2026-03-02T08:00:00.46Z", "2026-03-02T09:00:00.46+01:00"):
+                sandbox.twelvelabs.put_field(name, "updated_at", spelled, touch=False)
+                seen.add((await listed(source, index))[name].fingerprint)
+        assert len(seen) == 1
+
+
+@pytest.mark.parametrize("settings", [{"options": ("visual",)}, {"transcriptions": "none"}])
+async def test_asking_for_something_else_is_a_change(settings: dict[str, Any]) -> None:
+    before, after = await fingerprints(), await fingerprints(settings)
+    assert before.keys() == after.keys()
+    assert not set(before.values()) & set(after.values())
+
+
+async def test_an_edit_that_moves_no_time_is_not_seen_at_once() -> None:
+    async with reading(TwelveLabsDialect(edits_move_updated_at=False)) as (source, sandbox):
+        index = sandbox.twelvelabs.index_id("films")
+        before = await listed(source, index)
+        sandbox.twelvelabs.edit_metadata(next(iter(before)), {"author": "somebody"}, touch=False)
+        assert await listed(source, index) == before
+
+
+def test_every_asset_has_its_turn_once_in_a_period_and_not_all_at_once() -> None:
+    now = 20_000 * DAY
+    names = [f"asset {number}" for number in range(700)]
+    clocks = [partial(float, now + day * DAY) for day in range(8)]
+    turns = [[Reread(7, clock).turn(name) for name in names] for clock in clocks]
+    assert [last - first for first, last in zip(turns[0], turns[7], strict=True)] == [1] * 700
+    for today, tomorrow in pairwise(turns):
+        assert 50 < sum(one != other for one, other in zip(today, tomorrow, strict=True)) < 150
+    assert {Reread(None).turn(name) for name in names} == {0}
+
+
+@pytest.mark.parametrize(
+    "action", [ShiftRows(rows=-1), SetField(field="_id", value="x"), SetField(field="_id", value=7)]
+)
+async def test_a_list_with_rows_missing_is_not_complete(action: Any) -> None:
+    async with reading(GENERATED) as (source, sandbox):
+        (index,) = await source.collections()
+        sandbox.faults.add(Fault(route=LIST, do=action, nth=2, times=1))
+        with pytest.raises(IncompleteScanError, match="not complete, so nothing is deleted"):
+            _ = [listing async for listing in source.scan(index)]
+
+
+async def test_rows_that_come_twice_are_listed_once() -> None:
+    async with reading(GENERATED) as (source, sandbox):
+        (index,) = await source.collections()
+        sandbox.faults.add(Fault(route=LIST, do=DuplicateRows()))
+        listings = [listing.asset_id async for listing in source.scan(index)]
+        assert sorted(listings) == sorted(sandbox.twelvelabs.asset_ids())
+
+
+async def test_all_indexes_are_collections_and_a_name_that_two_have_is_refused() -> None:
+    async with reading() as (source, sandbox):
+        assert list(await source.collections()) == sorted(sandbox.twelvelabs.index_ids())
+        twins = [sandbox.twelvelabs.put_index("twin", f"{number:024}") for number in (1, 2)]
+        named = source_for(sandbox, collections=("films", "twin"))
+        with pytest.raises(
+            ConfigurationError, match=f"2 collections are named twin; use one of their ids: .*{twins[0]}"
+        ):
+            await named.collections()
+        await named.aclose()
+
+
+async def test_an_account_without_indexes_is_not_taken_for_one_where_all_is_deleted() -> None:
+    async with reading() as (source, sandbox):
+        for index in sandbox.twelvelabs.index_ids():
+            sandbox.twelvelabs.remove_index(index)
+        with pytest.raises(SourceError, match="lists no index; check that the key"):
+            await source.collections()
+
+
+@pytest.mark.parametrize("missing", ["declared", "400", "403", "404"])
+async def test_an_index_that_is_gone_is_told_as_such(missing: Any) -> None:
+    async with reading(TwelveLabsDialect(missing=missing)) as (source, _):
+        with pytest.raises(SourceError, match=r"0{24}.*Check source\.collections"):
+            _ = [listing async for listing in source.scan("0" * 24)]
+
+
+async def test_indexes_are_asked_about_again_when_their_list_was_cut_short() -> None:
+    async with reading() as (source, sandbox):
+        sandbox.faults.add(Fault(route="twelvelabs.indexes.list", do=DropField(field="_id"), times=1))
+        assert list(await source.collections()) == sorted(sandbox.twelvelabs.index_ids())
+        sandbox.faults.add(Fault(route="twelvelabs.indexes.list", do=DropField(field="_id")))
+        with pytest.raises(SourceError, match="did not list its collections completely: 3 rows without a usable _id"):
+            await source.collections()

@@ -1,0 +1,94 @@
+"""Embedding tasks as collections: what was embedded without an index, for as long as it is kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector import Asset, AssetState, IncompleteScanError
+from connector.sandbox import DropField, Fault, SetField, TwelveLabsDialect
+
+from .worlds import listed, read, reading, source_for
+
+SCOPES = {"embed-tasks": "video", "embed-v2-tasks": "asset"}
+
+
+async def test_tasks_are_collections_when_asked_for() -> None:
+    async with reading(embed_tasks=True, collections=("films",)) as (source, sandbox):
+        films = sandbox.twelvelabs.index_id("films")
+        assert list(await source.collections()) == [films, "embed-tasks", "embed-v2-tasks"]
+
+
+async def test_tasks_are_enough_where_there_is_no_index() -> None:
+    async with reading(embed_tasks=True) as (source, sandbox):
+        for index in sandbox.twelvelabs.index_ids():
+            sandbox.twelvelabs.remove_index(index)
+        assert list(await source.collections()) == ["embed-tasks", "embed-v2-tasks"]
+
+
+@pytest.mark.parametrize("collection", SCOPES)
+async def test_a_list_of_tasks_never_promises_to_be_complete(collection: str) -> None:
+    async with reading() as (source, _):
+        with pytest.raises(IncompleteScanError, match="seven days only") as raised:
+            _ = [listing async for listing in source.scan(collection)]
+        states = [listing.state for listing in (await listed(source, collection)).values()]
+    assert raised.value.unknowable
+    assert states.count(AssetState.READY) == 4
+    assert states.count(AssetState.PENDING) == states.count(AssetState.FAILED) == 1
+
+
+@pytest.mark.parametrize("collection", SCOPES)
+async def test_a_task_is_an_asset_with_a_vector_for_each_option(collection: str) -> None:
+    async with reading() as (source, _):
+        found = await listed(source, collection)
+        ready = [name for name, listing in found.items() if listing.state is AssetState.READY]
+        results = await read(source, collection, ready)
+        assert await listed(source, collection) == found
+    assert sorted(results) == sorted(ready)
+    for asset in results.values():
+        assert isinstance(asset, Asset)
+        assert asset.rejected == ()
+        assert {feature.modality for feature in asset.features} == {asset.modality}
+        assert {feature.fields["embedding_scope"] for feature in asset.features} == {"clip", SCOPES[collection]}
+        assert asset.url is not None
+        assert asset.fields["model_name"] == "marengo3.0"
+        for feature in asset.features:
+            ((name, vector),) = feature.vectors.items()
+            assert name == f"marengo3.0-{feature.fields['embedding_option']}"
+            assert len(vector) == 512  # type: ignore[arg-type]
+            assert feature.fields["start_time"] < feature.fields["end_time"]
+
+
+async def test_the_model_of_the_second_generation_is_found_without_a_scan() -> None:
+    async with reading() as (source, sandbox):
+        found = await listed(source, "embed-v2-tasks")
+        another = source_for(sandbox)
+        results = await read(another, "embed-v2-tasks", found)
+        assert [type(result) for result in results.values()] == [Asset] * 4
+        assert sandbox.requests.counts()["twelvelabs.embed_v2_tasks.list"] == 2
+        await another.aclose()
+
+
+@pytest.mark.parametrize(
+    ("collection", "action"),
+    [
+        ("embed-tasks", DropField(field="segments")),
+        ("embed-tasks", SetField(field="segments", value=[])),
+        ("embed-v2-tasks", SetField(field="data", value=None)),
+    ],
+)
+async def test_a_task_whose_vectors_are_gone_is_left_out(collection: str, action: DropField | SetField) -> None:
+    async with reading() as (source, sandbox):
+        found = await listed(source, collection)
+        await read(source, collection, [])
+        sandbox.faults.add(Fault(route="/v1.3/embed.*/tasks/.+", do=action))
+        assert await read(source, collection, found) == {}
+
+
+@pytest.mark.parametrize("collection", SCOPES)
+async def test_both_kinds_may_be_in_one_list(collection: str) -> None:
+    async with reading(TwelveLabsDialect(shared_tasks=True)) as (source, _):
+        found = await listed(source, collection)
+        ready = [name for name, listing in found.items() if listing.state is AssetState.READY]
+        results = await read(source, collection, ready)
+        assert len(results) == 8
+        assert all(isinstance(asset, Asset) and asset.features for asset in results.values())
