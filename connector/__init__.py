@@ -1,12 +1,11 @@
 """The engine: records, sources, mapping, the run, the command line. It never imports `destinations`."""
 
 from connector._config import load_settings, parse_settings, resolve, resolve_part
+from connector._cursor import Cursor, Cursors
 from connector._destination import (
     Applied,
     Batch,
     Counts,
-    Cursor,
-    Cursors,
     Delivery,
     Destination,
     IndexBuild,

@@ -20,8 +20,6 @@ __all__ = [
     "Applied",
     "Batch",
     "Counts",
-    "Cursor",
-    "Cursors",
     "Delivery",
     "Destination",
     "IndexBuild",
@@ -129,17 +127,6 @@ class Counts:
         self.deleted += other.deleted
         self.quarantined += other.quarantined
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far the changes of one collection have been followed: the source's mark `since`, what it is valid for (the
-    mapping's digest and the modalities), and how many incremental scans have followed the last full one."""
-
-    since: str
-    mapping: str
-    modalities: frozenset[Modality]
-    incremental_scans: int = 0
 
 
 RecordHashes: TypeAlias = Mapping[tuple[Modality, str | None, Hashable], bytes]
@@ -375,21 +362,6 @@ class Verifiable(Protocol):
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Until it has written these assets again, `known` leaves them out, `asset_ids` names them all, and `apply`
         writes those of their records that were found to be different, whatever their hashes say."""
-
-
-@runtime_checkable
-class Cursors(Protocol):
-    """What a destination also provides so that a source can be asked for changes only. `prepare` comes first.
-
-    A cursor says that everything up to it is here. Whatever makes that untrue forgets it: `remove`, `tombstone`,
-    `read_again`, `distrust`, and whatever else lets assets be read again (another layout, an index that is gone).
-    """
-
-    def cursor(self, collection: str) -> Cursor | None:
-        """What was recorded last, if it still holds."""
-
-    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
-        """Keep this one; None: forget what is kept. Writes nothing when that changes nothing."""
 
 
 @runtime_checkable

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from connector._cursor import Cursor
 from connector._destination import (
     Applied,
     Batch,
     Counts,
-    Cursor,
     Delivery,
     IndexBuild,
     Known,
@@ -259,7 +259,13 @@ class MemoryDestination:
 
     def planned(self, mapping: SchemaMapping) -> Planned:  # noqa: ARG002
         """Nothing has to be made for any mapping."""
-        return Planned(self.known, self.asset_ids, related_hashes=self.related_hashes, averages=_averages(self.assets))
+        return Planned(
+            self.known,
+            self.asset_ids,
+            related_hashes=self.related_hashes,
+            averages=_averages(self.assets),
+            cursor=self.cursor,
+        )
 
     def status(self) -> Status:
         """Counted now."""

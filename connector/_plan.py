@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from connector._planned import PlannedIndex
 from connector._settings import DeleteMode
@@ -46,7 +46,8 @@ class CollectionPlan:
     """One collection. Counts and names mean what they mean in `CollectionSummary`; `to_pull` assets would be read.
 
     `new` of them are in no destination; the `changed` ones are in at least one. `deletes` is per destination; where
-    `refused`, a sync would delete nothing anywhere. Nothing is deleted either unless the listing was `complete`.
+    `refused`, a sync would delete nothing anywhere. Nothing is deleted either unless the listing was `complete` and the
+    `scan` a full one.
     """
 
     listed: int = 0
@@ -60,6 +61,8 @@ class CollectionPlan:
     failed_count: int = 0
     complete: bool = False
     deletes: dict[str, DeletePlan] = field(default_factory=dict)
+    scan: Literal["full", "incremental"] = "full"
+    why_full: str | None = None
     note: str | None = None
     error: str | None = None
 
@@ -126,7 +129,7 @@ class Plan:
             reads         listing, reading, features, seconds
             collections   per id: listed, unchanged, to_pull, new, changed, pending {count, first},
                           failed {count, first}, complete, refused,
-                          deletes {destination: {held, missing, mode, refusal}}, note, error
+                          deletes {destination: {held, missing, mode, refusal}}, scan, why_full, note, error
             related       per table of metadata: what a sync's summary would say of it
             destinations  per name: new, changed, unchanged, deleted, writes {features, rows, bytes}, statements,
                           indexes [{table, index, method, rows, graph_bytes, memory_bytes}], notes, error

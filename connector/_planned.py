@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from connector._cursor import Cursor
 from connector._destination import Known
 from connector._mapping import SchemaMapping
 from connector._related import RelatedTable
@@ -46,7 +47,7 @@ class Planned:
     else a sync would do here, and what cannot be known before. `known` and `asset_ids` answer as the destination's
     methods of that name would after `prepare`: empty before the first sync. Of an asset that is there but would be read
     again in any case, `known` gives an empty fingerprint. `related_hashes` is for destinations that are
-    `StoresRelated`. `averages` are None when nothing is stored.
+    `StoresRelated`, `cursor` for those that are `Cursors`. `averages` are None when nothing is stored.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -56,6 +57,7 @@ class Planned:
     notes: Sequence[str] = ()
     related_hashes: Callable[[RelatedTable], Mapping[str, bytes]] = lambda _: {}
     averages: Averages | None = None
+    cursor: Callable[[str], Cursor | None] = lambda _: None
 
 
 @runtime_checkable

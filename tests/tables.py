@@ -12,7 +12,7 @@ __all__ = ["differences", "row_counts", "tables_of"]
 
 Connection = psycopg.Connection[Any]
 
-_IGNORED = ["synced_at", "seen_at"]
+_IGNORED = ["synced_at", "seen_at", "recorded_at"]
 """When a row was written is the one thing that two equal states may differ in."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from connector._destination import Cursor, Cursors
+from connector._cursor import NO_TRUSTED_CURSOR, Cursor, Cursors
 from connector._engine._checks import id_problem
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
@@ -20,7 +20,6 @@ __all__ = ["Changes", "ScanRules", "record_cursor"]
 
 MAX_CURSOR_BYTES: Final = 4_000
 
-NOTHING_TO_TRUST: Final = "the source has no changed-since cursor that can be trusted"
 ASKED_FOR: Final = "a full scan was asked for"
 NEVER_COMPLETE: Final = "no earlier run has left this collection wholly up to date"
 APART: Final = "the destinations are not equally up to date"
@@ -99,7 +98,7 @@ class Changes:
 
     def _why_not_to_ask(self, lanes: Sequence[Lane]) -> str | None:
         if not isinstance(self._source, ChangedSince):
-            return NOTHING_TO_TRUST
+            return NO_TRUSTED_CURSOR
         if self._rules.full:
             return ASKED_FOR
         unable = [lane.name for lane in lanes if not isinstance(lane.destination, Cursors)]

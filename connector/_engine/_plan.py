@@ -11,7 +11,7 @@ from connector._config import resolve
 from connector._destination import Destination
 from connector._engine._guard import refusal, refusal_to_empty
 from connector._engine._opening import open_destinations, open_source
-from connector._engine._plan_dry import DryDestination, DrySource, PlannableDestination, dry_destination
+from connector._engine._plan_dry import DryDestination, DrySource, PlannableDestination, dry_destination, dry_source
 from connector._engine._plan_estimates import Rate, estimate_reads, estimate_writes, sum_up
 from connector._engine._progress import ProgressCallback
 from connector._engine._run import sync
@@ -19,14 +19,14 @@ from connector._errors import ConfigurationError
 from connector._mapping import SchemaMapping
 from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan
 from connector._planned import Plannable
-from connector._settings import DeleteGuard, SyncSettings
+from connector._settings import DeleteGuard, IncrementalScans, SyncSettings
 from connector._source import Source
 from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 
 __all__ = ["plan", "run_plan"]
 
 
-async def plan(
+async def plan(  # noqa: PLR0913 - every choice that a run leaves open
     source: Source,
     destinations: Sequence[Destination],
     *,
@@ -34,6 +34,8 @@ async def plan(
     mapping: SchemaMapping | None = None,
     collections: Sequence[str] | None = None,
     deletes: DeleteGuard | None = None,
+    incremental: IncrementalScans | None = None,
+    full: bool = False,
     rate: Rate | None = None,
     progress: ProgressCallback | None = None,
 ) -> Plan:
@@ -43,7 +45,7 @@ async def plan(
     raise, and `ConfigurationError` for a destination that cannot be planned for.
     """
     dry = [dry_destination(_plannable(destination)) for destination in destinations]
-    reader, guard = DrySource(source, dry), deletes or DeleteGuard()
+    reader, guard = dry_source(source, dry), deletes or DeleteGuard()
     summary = await sync(
         reader,
         dry,
@@ -51,6 +53,8 @@ async def plan(
         mapping=mapping,
         collections=collections,
         deletes=DeleteGuard(mode=guard.mode, max_share=1),  # what is missing is counted, whatever the guard would say
+        incremental=incremental,
+        full=full,
         progress=progress,
     )
     if summary.limit:
@@ -64,6 +68,7 @@ def run_plan(
     collections: Sequence[str] | None = None,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
+    full: bool = False,
 ) -> Plan:
     """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
 
@@ -71,7 +76,7 @@ def run_plan(
     """
     resolved = resolve(settings, environ)
     with open_destinations(resolved) as destinations:
-        return asyncio.run(_opened(resolved, destinations, collections, progress))
+        return asyncio.run(_opened(resolved, destinations, collections, progress, full))
 
 
 async def _opened(
@@ -79,6 +84,7 @@ async def _opened(
     destinations: Sequence[Destination],
     collections: Sequence[str] | None,
     progress: ProgressCallback | None,
+    full: bool,
 ) -> Plan:
     async with open_source(settings) as source:
         return await plan(
@@ -88,6 +94,8 @@ async def _opened(
             mapping=settings.modalities,
             collections=collections,
             deletes=settings.deletes,
+            incremental=settings.incremental,
+            full=full,
             rate=Rate.of(settings.source),
             progress=progress,
         )
@@ -122,6 +130,7 @@ class _Plans:
 
     def _collection(self, name: str, seen: CollectionSummary) -> CollectionPlan:
         reads = self.source.reads(name)
+        looked_for = self.destinations if seen.complete and seen.scan == "full" else ()
         return CollectionPlan(
             listed=seen.listed,
             unchanged=seen.unchanged,
@@ -133,7 +142,9 @@ class _Plans:
             pending_count=seen.pending_count,
             failed_count=seen.failed_count,
             complete=seen.complete,
-            deletes={each.name: self._deletes(each, name, seen) for each in self.destinations if seen.complete},
+            deletes={each.name: self._deletes(each, name, seen) for each in looked_for},
+            scan=seen.scan,
+            why_full=seen.why_full,
             note=seen.note,
             error=seen.error,
         )

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
 
 from connector._closing import closing
+from connector._cursor import Cursor, Cursors
 from connector._destination import (
     Applied,
     Batch,
@@ -29,9 +30,9 @@ from connector._planned import CountedReads, Plannable, Planned
 from connector._records import Asset, Listing
 from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated, related_counts
 from connector._seen import SeenIds
-from connector._source import Source, Usage
+from connector._source import ChangedSince, Source, Usage
 
-__all__ = ["Book", "DryDestination", "DrySource", "PlannableDestination", "Reads", "dry_destination"]
+__all__ = ["Book", "DryDestination", "DrySource", "PlannableDestination", "Reads", "dry_destination", "dry_source"]
 
 T = TypeVar("T")
 
@@ -166,9 +167,25 @@ class DryRelatedDestination(DryDestination):
         return related_counts(self.related_hashes(table), rows, complete=complete)
 
 
+class DryFollowingDestination(DryDestination):
+    """One that has followed changes, and does so no further."""
+
+    def cursor(self, collection: str) -> Cursor | None:
+        """What was recorded last."""
+        return self.planned.cursor(collection)
+
+    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+        """Nothing is."""
+
+
+OPTIONAL: Final = ((StoresRelated, DryRelatedDestination), (Cursors, DryFollowingDestination))
+
+
 def dry_destination(inner: PlannableDestination) -> DryDestination:
-    """One that stores what the real one stores."""
-    return DryRelatedDestination(inner) if isinstance(inner, StoresRelated) else DryDestination(inner)
+    """One that provides what the real one provides."""
+    able = tuple(dry for protocol, dry in OPTIONAL if isinstance(inner, protocol))
+    made: type[DryDestination] = type(DryDestination.__name__, (*able, DryDestination), {})
+    return made(inner)
 
 
 class DrySource:
@@ -244,6 +261,31 @@ class DrySource:
             reads.features += max(had)
         else:
             reads.new += 1
+
+
+class DryChangedSource(DrySource):
+    """One that can list what has changed."""
+
+    def __init__(self, inner: Source, changes: ChangedSince, destinations: Sequence[DryDestination]) -> None:
+        super().__init__(inner, destinations)
+        self._changes = changes
+
+    async def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
+        """The source's own listing; how long it takes is noted."""
+        async with closing(self._timed(self._changes.scan_changed(collection, since))) as listed:
+            async for listing in listed:
+                yield listing
+
+    async def cursor(self, collection: str) -> str | None:
+        """The source's own."""
+        return await self._changes.cursor(collection)
+
+
+def dry_source(inner: Source, destinations: Sequence[DryDestination]) -> DrySource:
+    """One that provides what the real one provides."""
+    if isinstance(inner, ChangedSince):
+        return DryChangedSource(inner, inner, destinations)
+    return DrySource(inner, destinations)
 
 
 def _features_of(entry: Known) -> int:

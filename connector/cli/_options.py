@@ -15,6 +15,7 @@ __all__ = [
     "AsJson",
     "Collections",
     "ConfigFile",
+    "Full",
     "LockWait",
     "SyncName",
     "VisibleTimeout",
@@ -35,6 +36,7 @@ AllowDeletes = Annotated[
 Collections = Annotated[
     list[str] | None, typer.Option("--collection", metavar="ID", help="Only this collection; may be repeated.")
 ]
+Full = Annotated[bool, typer.Option("--full", help="List everything, even if the source could list just the changes.")]
 LockWait = Annotated[
     float,
     typer.Option(

@@ -13,6 +13,7 @@ from connector.cli._options import (
     AsJson,
     Collections,
     ConfigFile,
+    Full,
     SyncName,
     allowing_deletes,
 )
@@ -24,6 +25,7 @@ def plan(
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
     collection: Collections = None,
+    full: Full = False,
     allow_deletes: AllowDeletes = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +40,7 @@ def plan(
     if collection:
         check_collections(settings, collection)
     with progress_shown() as progress:
-        planned = run_plan(settings, collections=collection, environ=os.environ, progress=progress)
+        planned = run_plan(settings, collections=collection, environ=os.environ, progress=progress, full=full)
     if as_json:
         print_json(planned.to_dict())
     else:

@@ -13,7 +13,7 @@ from connector._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from connector._planned import PlannedIndex
 from connector._settings import DeleteMode
 from connector.cli._console import plain
-from connector.cli._summary_view import collection_warnings, related_lines, related_warnings
+from connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_told
 from connector.cli._tables import cell, counted, make_table, megabytes
 
 __all__ = ["show_plan"]
@@ -27,6 +27,8 @@ TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to
 def show_plan(plan: Plan, console: Console) -> None:
     """What would be read, then what each destination would be given and would do, then what needs attention."""
     console.print(_collections(plan.collections))
+    for line in _scans(plan.collections):
+        console.print(Text(line), soft_wrap=True)
     console.print(Text(_reading(plan)), soft_wrap=True)
     for name, destination in plan.destinations.items():
         for line in _destination_lines(plain(name), destination, _mode(name, plan.collections)):
@@ -46,6 +48,12 @@ def _collections(collections: Mapping[str, CollectionPlan]) -> Table:
     if len(collections) > COLLECTIONS_SHOWN:
         table.add_row(cell(f"… and {len(collections) - COLLECTIONS_SHOWN:,} more"), *("" for _ in numbers))
     return table
+
+
+def _scans(collections: Mapping[str, CollectionPlan]) -> Iterator[str]:
+    for name, each in list(collections.items())[:COLLECTIONS_SHOWN]:
+        if told := scan_told(each):
+            yield f"{plain(name)}: a sync lists {told}"
 
 
 def _deletes(plan: CollectionPlan) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from connector._cursor import NO_TRUSTED_CURSOR
 from connector._destination import Applied, Counts, Delivery
 from connector._plan import CollectionPlan
 from connector._records import MODALITIES
@@ -17,7 +18,7 @@ from connector._summary import CollectionSummary, DestinationSummary, RelatedSum
 from connector.cli._console import plain
 from connector.cli._tables import cell, counted, make_table, megabytes
 
-__all__ = ["collection_warnings", "related_lines", "related_warnings", "show_summary"]
+__all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_told", "show_summary"]
 
 COLUMNS: Final = ("inserted", "updated", "unchanged", "deleted", "quarantined")
 WRITTEN: Final = ("inserted", "updated", "deleted")
@@ -89,11 +90,18 @@ def _any(counts: Counts, columns: Sequence[str]) -> bool:
 
 def _collection_lines(collections: Mapping[str, CollectionSummary]) -> Iterator[str]:
     for name, seen in list(collections.items())[:COLLECTIONS_SHOWN]:
-        yield (
-            f"{plain(name)}: {counted(seen.listed, 'asset')} listed, {seen.unchanged:,} unchanged, {seen.pulled:,} read"
-        )
+        told = f" ({scan})" if (scan := scan_told(seen)) else ""
+        counts = f"{counted(seen.listed, 'asset')} listed, {seen.unchanged:,} unchanged, {seen.pulled:,} read"
+        yield f"{plain(name)}: {counts}{told}"
     if len(collections) > COLLECTIONS_SHOWN:
         yield f"… and {len(collections) - COLLECTIONS_SHOWN:,} more collections"
+
+
+def scan_told(seen: CollectionSummary | CollectionPlan) -> str:
+    """Which scan is made; nothing of a source that only knows one kind."""
+    if seen.scan == "incremental":
+        return "only what has changed"
+    return "" if seen.why_full in {None, NO_TRUSTED_CURSOR} else f"in full: {plain(seen.why_full or '')}"
 
 
 def _delivery_line(delivery: Delivery) -> str:

@@ -15,6 +15,7 @@ from connector.cli._options import (
     AsJson,
     Collections,
     ConfigFile,
+    Full,
     LockWait,
     SyncName,
     VisibleTimeout,
@@ -25,13 +26,14 @@ from connector.cli._options import (
 __all__ = ["sync"]
 
 
-def sync(
+def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
     collection: Collections = None,
     modality: Annotated[
         list[Modality] | None, typer.Option(help="Only features of this modality; may be repeated.")
     ] = None,
+    full: Full = False,
     allow_deletes: AllowDeletes = None,
     wait_visible: WaitVisible = False,
     visible_timeout: VisibleTimeout = 300,
@@ -57,6 +59,7 @@ def sync(
             progress=progress,
             wait_visible=visible_timeout if wait_visible else 0,
             lock_wait=lock_wait,
+            full=full,
         )
     if as_json:
         print_json(summary.to_dict())

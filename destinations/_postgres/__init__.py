@@ -1,6 +1,7 @@
 """Keeping books in a Postgres: what the pgvector destination and the Pinecone manifest have in common."""
 
 from ._copy import upsert_rows
+from ._cursors import cursor_table, forget_cursors, read_cursor, write_cursor
 from ._database import Database, driver_of
 from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
@@ -29,11 +30,13 @@ __all__ = [
     "collection_lock",
     "count_rejected",
     "create_missing",
+    "cursor_table",
     "delete_assets",
     "delete_keys",
     "delete_rejected",
     "diff_table",
     "driver_of",
+    "forget_cursors",
     "forget_fingerprints",
     "held_asset_ids",
     "held_hashes",
@@ -46,6 +49,7 @@ __all__ = [
     "of_assets",
     "parse_url",
     "quarantine_table",
+    "read_cursor",
     "read_rejected",
     "recorded_features",
     "refusal",
@@ -56,4 +60,5 @@ __all__ = [
     "translated",
     "try_alone",
     "upsert_rows",
+    "write_cursor",
 ]

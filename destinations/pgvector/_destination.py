@@ -14,6 +14,7 @@ from connector import (
     Applied,
     Batch,
     Counts,
+    Cursor,
     Delivery,
     DestinationError,
     Discrepancy,
@@ -39,10 +40,13 @@ from .._postgres import (
     count_rejected,
     delete_rejected,
     driver_of,
+    forget_cursors,
     forget_fingerprints,
     held_asset_ids,
     known_assets,
+    read_cursor,
     read_rejected,
+    write_cursor,
 )
 from ._bisect import write_around
 from ._database import VectorDatabase
@@ -64,7 +68,8 @@ __all__ = ["PgvectorDestination"]
 
 class PgvectorDestination:
     """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
-    `connector.StoredAssets`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated` and `Verifiable`.
+    `connector.StoredAssets`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`, `Cursors` and
+    `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -186,7 +191,23 @@ class PgvectorDestination:
         """Forget the fingerprints of these assets; their rows stay as they are until they have been read."""
         schema = self._loaded()
         with self._server.translated(), schema.database.transaction() as connection:
+            forget_cursors(connection, schema.tables.cursors, collection)
             return forget_fingerprints(connection, schema.tables.ledger, collection, asset_ids)
+
+    def cursor(self, collection: str) -> Cursor | None:
+        """How far the changes of a collection have been followed."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return read_cursor(connection, schema.tables.cursors, collection)
+
+    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+        """Keep it in a row per collection; None: forget it."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            if cursor is None:
+                forget_cursors(connection, schema.tables.cursors, collection)
+            else:
+                write_cursor(connection, schema.tables.cursors, collection, cursor)
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
@@ -245,6 +266,7 @@ class PgvectorDestination:
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Read these assets again, and write their different rows. Remembered by this object only."""
         self._distrusted.add(collection, discrepancies)
+        self.record_cursor(collection, None)
 
     def planned(self, mapping: SchemaMapping) -> Planned:
         """What a sync would find, make and change here, looked up where Postgres refuses every write."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, inspect
 
-from connector import MODALITIES, Known, Modality, Planned, RelatedTable, SchemaMapping
+from connector import MODALITIES, Cursor, Known, Modality, Planned, RelatedTable, SchemaMapping
 
-from .._postgres import PostgresServer, held_asset_ids, known_assets, looking
+from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor
 from ._catalogue import Catalogue, VectorEntry, read_catalogue
 from ._database import VectorDatabase
 from ._planned_averages import read_averages
@@ -47,6 +47,7 @@ class SchemaOutlook:
                 indexes=[planned_index(connection, schema, entry, self._memory_limit_mb) for entry in due],
                 notes=[*self._changes(connection), *_unmade(schema.mapping, schema.catalogue)],
                 related_hashes=self.related_hashes,
+                cursor=self.cursor,
                 averages=read_averages(connection, schema) if self._has_ledger else None,
             )
 
@@ -68,6 +69,11 @@ class SchemaOutlook:
         with self._looking() as connection:
             if self._has_ledger:
                 yield from held_asset_ids(connection, (tables.ledger, tables.quarantine), collection)
+
+    def cursor(self, collection: str) -> Cursor | None:
+        """What was recorded, unless preparing the schema would have assets read again."""
+        with self._looking() as connection:
+            return None if self._changed else read_cursor(connection, self._schema.tables.cursors, collection)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """By key, the hash of each row of a table of metadata."""

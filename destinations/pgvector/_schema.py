@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeEngine
 
 from connector import ColumnMapping, ColumnType, Modality
 
-from .._postgres import ID, ledger_table, quarantine_table
+from .._postgres import ID, cursor_table, ledger_table, quarantine_table
 from ._storage import VectorLayout
 
 __all__ = [
@@ -79,6 +79,7 @@ class SyncTables:
         self.modalities = _modalities(self.metadata)
         self.vectors = _vectors(self.metadata)
         self.quarantine = quarantine_table("_sync_quarantine", self.metadata)
+        self.cursors = cursor_table("_sync_cursors", self.metadata)
         self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
         generations = ("generation", "state", "plain", "own", "own_digest")
         self.later = (self.ledger.c.contents, self.assets.c.deleted_at, *(self.vectors.c[name] for name in generations))

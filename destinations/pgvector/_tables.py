@@ -18,7 +18,7 @@ from connector import (
     SchemaMapping,
 )
 
-from .._postgres import create_missing, driver_of, lock_ddl
+from .._postgres import create_missing, driver_of, forget_cursors, lock_ddl
 from ._catalogue import Catalogue, Layer, VectorEntry, VectorKey, catalogue_row, names_exist, read_catalogue
 from ._columns import add_column, missing_columns
 from ._database import VectorDatabase
@@ -255,6 +255,7 @@ class SyncSchema:
     def _forget_refused(self, connection: Connection, modality: Modality) -> None:
         """Let the next run read assets again whose vectors did not fit the layout that has just changed."""
         connection.execute(delete(self.tables.ledger).where(self.tables.has_set_aside([modality])))
+        forget_cursors(connection, self.tables.cursors)
 
     def drop_index(self, connection: Connection, entry: VectorEntry) -> str:
         """The statement that drops the index of a named vector."""

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, f
 
 from connector import MODALITIES, Applied, Counts
 
-from .._postgres import FeatureKey, Row, TableDiff, delete_assets, of_assets
+from .._postgres import FeatureKey, Row, TableDiff, delete_assets, forget_cursors, of_assets
 from ._schema import KEY_COLUMNS
 from ._tables import SyncSchema
 
@@ -58,6 +58,7 @@ def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str
         applied.features[modality] = _hide(connection, schema.features[modality], collection, asset_ids)
     for books in (tables.ledger, tables.quarantine):
         delete_assets(connection, books, collection, asset_ids)
+    forget_cursors(connection, tables.cursors, collection)
     return applied
 
 

@@ -16,6 +16,7 @@ from .._postgres import (
     delete_assets,
     delete_keys,
     diff_table,
+    forget_cursors,
     known_assets,
     ledger_hashes,
     ledger_rows,
@@ -61,6 +62,7 @@ def remove_assets(connection: Connection, schema: SyncSchema, collection: str, a
             applied.vectors[modality, name] = remove_vectors(connection, schema, collection, asset_ids, generations)
     gone(tables.ledger)
     gone(tables.quarantine)
+    forget_cursors(connection, tables.cursors, collection)
     return applied
 
 

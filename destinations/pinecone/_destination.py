@@ -15,6 +15,7 @@ from datetime import datetime
 from connector import (
     Applied,
     Batch,
+    Cursor,
     Delivery,
     DestinationError,
     Discrepancy,
@@ -50,7 +51,7 @@ __all__ = ["PineconeDestination"]
 
 class PineconeDestination:
     """The indexes of one sync in one Pinecone project. Implements `connector.Destination`, and
-    `connector.Quarantined`, `Lockable`, `Plannable` and `Verifiable`.
+    `connector.Quarantined`, `Lockable`, `Plannable`, `Cursors` and `Verifiable`.
 
     Args:
         project: which project, and how it is written.
@@ -134,6 +135,14 @@ class PineconeDestination:
         """Forget the fingerprints of these assets; their records stay as they are until they have been read."""
         self._check_synced()
         return self._manifest.read_again(collection, asset_ids)
+
+    def cursor(self, collection: str) -> Cursor | None:
+        """How far the changes of a collection have been followed."""
+        return self._manifest.cursor(collection, self._digest)
+
+    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+        """Keep it in the manifest; None: forget it."""
+        self._manifest.record_cursor(collection, cursor, self._digest)
 
     def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select
 
-from connector import Batch, Known, Modality, Reason, Rejected
+from connector import Batch, Cursor, Known, Modality, Reason, Rejected
 
 from .._postgres import (
     Database,
@@ -26,11 +26,14 @@ from .._postgres import (
     create_missing,
     delete_assets,
     delete_rejected,
+    forget_cursors,
     forget_fingerprints,
     held_asset_ids,
     lock_ddl,
+    read_cursor,
     read_rejected,
     replace_rejected,
+    write_cursor,
 )
 from ._manifest_counts import read_counts, read_indexes_of
 from ._manifest_features import (
@@ -199,6 +202,7 @@ class Manifest:
         with self._in_turn() as connection:
             for table in (tables.features, tables.ledger, tables.quarantine, tables.unconfirmed):
                 delete_assets(connection, table, collection, asset_ids)
+            forget_cursors(connection, tables.cursors, collection)
             advance(connection, tables, collection, namespace, written)
 
     def adopt(self, collection: str, index: str, features: Mapping[FeatureKey, HeldFeature]) -> None:
@@ -212,6 +216,7 @@ class Manifest:
                 write_found(connection, self._tables.features, collection, index, ours)
                 asset_ids = sorted({asset_id for asset_id, _ in ours})
                 delete_assets(connection, self._tables.ledger, collection, asset_ids)
+                forget_cursors(connection, self._tables.cursors, collection)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
@@ -236,7 +241,21 @@ class Manifest:
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
         """Forget the fingerprints of these assets, so that the next sync reads them; how many there were."""
         with self._transaction() as connection:
+            forget_cursors(connection, self._tables.cursors, collection)
             return forget_fingerprints(connection, self._tables.ledger, collection, asset_ids)
+
+    def cursor(self, collection: str, layout: str) -> Cursor | None:
+        """How far the changes of a collection have been followed under this layout."""
+        with self._transaction() as connection:
+            return read_cursor(connection, self._tables.cursors, collection, layout)
+
+    def record_cursor(self, collection: str, cursor: Cursor | None, layout: str) -> None:
+        """Keep it; None: forget it."""
+        with self._transaction() as connection:
+            if cursor is None:
+                forget_cursors(connection, self._tables.cursors, collection)
+            else:
+                write_cursor(connection, self._tables.cursors, collection, cursor, layout)
 
     @contextmanager
     def lock(self, collection: str, wait: float) -> Iterator[None]:

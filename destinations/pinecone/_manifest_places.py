@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from connector import ConfigurationError
 
+from .._postgres import forget_cursors
 from ._manifest_tables import ManifestTables
 from ._manifest_values import IndexRow, NamespaceRow
 
@@ -80,6 +81,7 @@ def forget_index(connection: Connection, tables: ManifestTables, name: str) -> N
     connection.execute(delete(tables.unconfirmed).where(tables.unconfirmed.c.index_name == name))
     connection.execute(delete(tables.namespaces).where(tables.namespaces.c.index_name == name))
     connection.execute(delete(tables.indexes).where(tables.indexes.c.name == name))
+    forget_cursors(connection, tables.cursors)
 
 
 def has_records_in(tables: ManifestTables, index: str) -> ColumnElement[bool]:

@@ -26,12 +26,14 @@ def planned_sync(settings: ProjectSettings, layout: Layout, manifest: Manifest, 
         else:
             known, changes = frozenset[str](), project.control.indexes(())
     forgotten = known & changes.keys()
+    digest = layout.digest(mapping)
     return Planned(
-        lambda collection, asset_ids: outlook.known(collection, asset_ids, layout.digest(mapping), forgotten),
+        lambda collection, asset_ids: outlook.known(collection, asset_ids, digest, forgotten),
         outlook.asset_ids,
         statements=outlook.statements,
         notes=[*(_told(name, row) for name, row in changes.items()), *_unmade(layout, mapping, outlook.vector_names)],
         averages=outlook.averages,
+        cursor=lambda collection: None if forgotten else outlook.cursor(collection, digest),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, func, inspect, select
 
-from connector import Averages, Known
+from connector import Averages, Cursor, Known
 
 from .._postgres import (
     Database,
@@ -17,6 +17,7 @@ from .._postgres import (
     held_asset_ids,
     known_assets,
     looking,
+    read_cursor,
     statements_to_create,
 )
 from ._manifest_counts import read_counts
@@ -73,6 +74,13 @@ class ManifestOutlook:
         if self.exists:
             with self._looking() as connection:
                 yield from held_asset_ids(connection, self._tables.naming_assets, collection)
+
+    def cursor(self, collection: str, layout: str) -> Cursor | None:
+        """How far the changes of a collection have been followed under this layout."""
+        if not self.exists:
+            return None
+        with self._looking() as connection:
+            return read_cursor(connection, self._tables.cursors, collection, layout)
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:

@@ -1,0 +1,245 @@
+"""Every destination remembers how far a source's changes have been followed, and forgets it when that is not so."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, cast
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from connector import (
+    MODALITIES,
+    Cursor,
+    Cursors,
+    DeleteGuard,
+    Destination,
+    Difference,
+    Discrepancy,
+    MemoryDestination,
+    MemorySource,
+    Modality,
+    ModalityMapping,
+    Planned,
+    Quarantined,
+    SchemaMapping,
+    Tombstones,
+    VectorMapping,
+    Verifiable,
+    plan,
+    sync,
+)
+from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from destinations import PgvectorDestination
+
+from ..builders import asset, batch, dense, feature
+from ..connector.changing import Changing
+from ..connector.worlds import asset as source_asset
+from ..connector.worlds import assets
+from ..destinations.pinecone.store import delete_index
+from ..pinecone import forget_budgets, pinecone_destination
+from ..tables import row_counts, tables_of
+
+CURSOR = Cursor("2026-11-01T00:00:00Z ✓", "d1", frozenset(MODALITIES), 3)
+MAPPING = SchemaMapping()
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """A local Pinecone; each destination has indexes of its own."""
+    forget_budgets()
+    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
+        yield running
+
+
+Open = Callable[[], Destination]
+
+
+@pytest.fixture(params=["memory", "pgvector", "pinecone"])
+def opened(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Open]:
+    """Opens the same place again and again, each time closing what was open."""
+    schema = f"t_{uuid.uuid4().hex[:12]}"
+    memory = MemoryDestination()
+    held: list[Destination] = []
+
+    def again() -> Destination:
+        while held:
+            held.pop().close()
+        if request.param == "memory":
+            held.append(memory)
+        elif request.param == "pgvector":
+            held.append(PgvectorDestination(schema, postgres_url))
+        else:
+            held.append(pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-")))
+        held[0].prepare(MAPPING)
+        return held[0]
+
+    yield again
+    while held:
+        held.pop().close()
+
+
+def cursors(destination: Destination) -> Cursors:
+    assert isinstance(destination, Cursors)
+    return destination
+
+
+def test_it_is_kept_per_collection(opened: Open) -> None:
+    first = cursors(opened())
+    assert first.cursor("ads") is None
+    first.record_cursor("ads", CURSOR)
+    first.record_cursor("films", replace(CURSOR, modalities=frozenset({Modality.VIDEO})))
+    first.record_cursor("ads", replace(CURSOR, incremental_scans=4))
+    again = cursors(opened())
+    assert again.cursor("ads") == replace(CURSOR, incremental_scans=4)
+    assert again.cursor("films") == replace(CURSOR, modalities=frozenset({Modality.VIDEO}))
+    again.record_cursor("ads", None)
+    again.record_cursor("ads", None)
+    assert again.cursor("ads") is None
+    assert again.cursor("films") is not None
+
+
+FORGETS: dict[str, Callable[[Any], object]] = {
+    "remove": lambda one: one.remove("ads", ["a"]),
+    "tombstone": lambda one: one.tombstone("ads", ["a"]) if isinstance(one, Tombstones) else one.remove("ads", ["a"]),
+    "read_again": lambda one: cast("Quarantined", one).read_again("ads", ["a"]),
+    "distrust": lambda one: cast("Verifiable", one).distrust("ads", [Discrepancy(Difference.MISSING, "a")]),
+}
+
+
+@pytest.mark.parametrize("how", FORGETS)
+def test_what_makes_it_untrue_forgets_it(opened: Open, how: str) -> None:
+    destination = opened()
+    destination.apply(batch(asset("a", feature("f"))))
+    for collection in ("ads", "films"):
+        cursors(destination).record_cursor(collection, CURSOR)
+    destination.apply(batch(asset("b", feature("f"))))
+    assert cursors(destination).cursor("ads") == CURSOR
+    FORGETS[how](destination)
+    assert cursors(destination).cursor("ads") is None
+    assert cursors(destination).cursor("films") == CURSOR
+
+
+def test_a_plan_knows_it(opened: Open) -> None:
+    destination: Any = opened()
+    cursors(destination).record_cursor("ads", CURSOR)
+    told: Planned = destination.planned(MAPPING)
+    assert told.cursor("ads") == CURSOR
+    assert told.cursor("films") is None
+
+
+async def test_a_plan_announces_the_scan_that_the_sync_then_makes(opened: Open) -> None:
+    source = Changing({"ads": assets(4)})
+    everything = DeleteGuard(max_share=1)
+
+    async def announced(*, full: bool = False) -> list[object]:
+        destination = opened()
+        told = await plan(source, [destination], name="m", deletes=everything, full=full)
+        summary = await sync(source, [destination], name="m", deletes=everything, full=full)
+        planned, seen = told.collections["ads"], summary.collections["ads"]
+        assert planned.to_pull == seen.pulled
+        for name in ("listed", "unchanged", "scan", "why_full", "complete"):
+            assert getattr(planned, name) == getattr(seen, name)
+        deleted = next(iter(summary.destinations.values())).applied.assets.deleted
+        assert sum(each.missing for each in planned.deletes.values()) == deleted
+        return [seen.scan, seen.pulled, deleted]
+
+    assert await announced() == ["full", 4, 0]
+    assert await announced() == ["incremental", 0, 0]
+    source.put("ads", source_asset("a0001", 2))
+    del source.assets["ads"]["a0002"]
+    assert await announced() == ["incremental", 1, 0]
+    assert await announced(full=True) == ["full", 0, 1]
+    assert await announced() == ["incremental", 0, 0]
+
+
+def written(connection: psycopg.Connection[Any], schema: str) -> set[tuple[str, str, str]]:
+    """Table, place and transaction of every row: a row that is written again gets another place."""
+    found: set[tuple[str, str, str]] = set()
+    for table in tables_of(connection, schema):
+        rows = connection.execute(
+            sql.SQL("SELECT {}, ctid::text, xmin::text FROM {}").format(table, sql.Identifier(schema, table))
+        )
+        found |= {(name, place, transaction) for name, place, transaction in rows}
+    return found
+
+
+async def test_an_incremental_sync_with_nothing_changed_writes_one_row_the_counter(
+    postgres_url: str, schema: str
+) -> None:
+    source = Changing({"ads": assets(4)})
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        await sync(source, [destination], name="m")
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            before = written(connection, schema)
+            for _ in range(2):
+                await sync(source, [destination], name="m")
+                after = written(connection, schema)
+                assert [table for table, *_ in after - before] == ["_sync_cursors"]
+                before = after
+
+
+async def test_a_source_without_cursors_leaves_no_row(postgres_url: str, schema: str) -> None:
+    source = MemorySource({"ads": assets(4)})
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        await sync(source, [destination], name="m")
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            before = written(connection, schema)
+            await sync(source, [destination], name="m")
+            assert written(connection, schema) == before
+            assert row_counts(connection, schema)["_sync_cursors"] == 0
+
+
+def test_a_schema_from_before_there_were_cursors_gets_the_table(postgres_url: str, schema: str) -> None:
+    with closing(PgvectorDestination(schema, postgres_url)) as destination, psycopg.connect(postgres_url) as connection:
+        destination.prepare(MAPPING)
+        destination.apply(batch(asset("a")))
+        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, "_sync_cursors")))
+        connection.commit()
+        told = destination.planned(MAPPING)
+        assert told.cursor("ads") is None
+        assert told.statements[0].startswith(f"CREATE TABLE {schema}._sync_cursors")
+        assert destination.read_again("ads", ["a"]) == 1
+        destination.prepare(MAPPING)
+        assert destination.cursor("ads") is None
+
+
+def test_a_layout_that_has_assets_read_again_forgets_all(postgres_url: str, schema: str) -> None:
+    other = SchemaMapping(video=ModalityMapping(vectors={"multimodal-v1": VectorMapping(metric="l2")}))
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        destination.prepare(MAPPING)
+        destination.apply(batch(asset("a", feature("f", {"multimodal-v1": dense(1)}))))
+        destination.record_cursor("ads", CURSOR)
+        assert destination.planned(MAPPING).cursor("ads") == CURSOR
+        assert destination.planned(other).cursor("ads") is None
+        destination.prepare(other)
+        assert destination.cursor("ads") is None
+
+
+def test_another_layout_of_records_is_another_cursor(postgres_url: str, schema: str, sandbox: Sandbox) -> None:
+    prefix = schema.replace("_", "-")
+    with closing(pinecone_destination(sandbox, postgres_url, schema, index_prefix=prefix)) as destination:
+        destination.prepare(MAPPING)
+        destination.record_cursor("ads", CURSOR)
+    leaner = pinecone_destination(sandbox, postgres_url, schema, index_prefix=prefix, metadata={"leave_out": ["text"]})
+    with closing(leaner) as destination:
+        assert destination.planned(MAPPING).cursor("ads") is None
+        destination.prepare(MAPPING)
+        assert destination.cursor("ads") is None
+
+
+def test_an_index_that_is_gone_forgets_all(postgres_url: str, schema: str, sandbox: Sandbox) -> None:
+    prefix = schema.replace("_", "-")
+    with closing(pinecone_destination(sandbox, postgres_url, schema, index_prefix=prefix)) as destination:
+        destination.prepare(MAPPING)
+        destination.apply(batch(asset("a", feature("f", {"multimodal-v1": dense(1)}))))
+        destination.record_cursor("ads", CURSOR)
+        (name,) = {table.name for table in destination.status().tables}
+        delete_index(sandbox, name)
+        assert destination.planned(MAPPING).cursor("ads") is None
+        destination.prepare(MAPPING)
+        assert destination.cursor("ads") is None
