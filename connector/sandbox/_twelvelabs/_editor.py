@@ -126,7 +126,7 @@ class TwelveLabsEditor:
         with self._account.lock:
             asset = self._account.indexed_assets[asset_id]
             asset.upcoming = ()
-            asset.set_status(status, later(asset.updated_at))
+            asset.enter(status)
 
     def set_upload_status(self, upload_id: str, status: str) -> None:
         """Move an uploaded file into a state: ``processing``, ``ready`` or ``failed``."""

@@ -10,8 +10,8 @@ from connector.sandbox._twelvelabs._forms import read_form, required
 from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES, imagined
 from connector.sandbox._twelvelabs._query import values
 from connector.sandbox._twelvelabs._showing import show_segment
-from connector.sandbox._twelvelabs._states import UPLOADING, upcoming
-from connector.sandbox._twelvelabs._task_rows import expired, show_task, task_looked_at, task_of, task_page
+from connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
+from connector.sandbox._twelvelabs._task_rows import expired, show_task, task_of, task_page
 from connector.sandbox._twelvelabs._things import EmbedTask, object_id
 from connector.sandbox._twelvelabs._times import now
 
@@ -65,7 +65,7 @@ class EmbedTaskHandlers:
         """How far a task is; it moves on after each look."""
         task = task_of(self._context, request.params[0], "v1", 400)
         shown = show_task(self._context, task)
-        task_looked_at(task)
+        looked_at(task)
         return json_reply({name: value for name, value in shown.items() if not name.endswith("_at")})
 
     def get(self, request: Request) -> Reply:
@@ -74,7 +74,7 @@ class EmbedTaskHandlers:
         shown = show_task(self._context, task)
         if task.status == "ready" and not expired(self._context, task):
             shown[f"{task.kind}_embedding"]["segments"] = _segments(task, values(request, "embedding_option"))
-        task_looked_at(task)
+        looked_at(task)
         return json_reply(shown)
 
 

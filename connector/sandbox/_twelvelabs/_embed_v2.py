@@ -9,8 +9,8 @@ from connector.sandbox._http import RefusedError, Reply, Request, Route, json_re
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._forms import json_body
 from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES, imagined
-from connector.sandbox._twelvelabs._states import UPLOADING, upcoming
-from connector.sandbox._twelvelabs._task_rows import expired, task_looked_at, task_of, task_page
+from connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
+from connector.sandbox._twelvelabs._task_rows import expired, task_of, task_page
 from connector.sandbox._twelvelabs._things import EmbedTask, Segment, object_id
 from connector.sandbox._twelvelabs._times import now
 
@@ -64,7 +64,7 @@ class EmbedV2Handlers:
         """A task with all its vectors, in no order; it moves on after each look."""
         task = task_of(self._context, request.params[0], "v2", 404)
         reply = json_reply(self._shown(task))
-        task_looked_at(task)
+        looked_at(task)
         return reply
 
     def _shown(self, task: EmbedTask) -> dict[str, Any]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from urllib.parse import parse_qsl
 
 import orjson
 
 from connector.sandbox._http import Reply, Request, Route, json_reply
 from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._paging import by_time, listed
+from connector.sandbox._twelvelabs._paging import by_either_time, listed
 from connector.sandbox._twelvelabs._query import on_or_after, values, within
 from connector.sandbox._twelvelabs._showing import show_asset, show_row
 from connector.sandbox._twelvelabs._states import looked_at
 from connector.sandbox._twelvelabs._things import IndexedAsset
 
-__all__ = ["IndexedAssetHandlers", "by_either_time", "chosen"]
+__all__ = ["IndexedAssetHandlers", "chosen"]
 
 _PATH = "/indexes/{index_id}/indexed-assets"
 _NUMBERS = ("duration", "fps", "width", "height", "size")
@@ -71,13 +71,6 @@ def chosen(context: Context, request: Request, assets: Collection[IndexedAsset])
     metadata = _metadata(request)
     rows = assets if not request.raw_query else [one for one in assets if _wanted(context, request, one, metadata)]
     return by_either_time(request, rows)
-
-
-def by_either_time(request: Request, assets: Iterable[IndexedAsset]) -> list[IndexedAsset]:
-    """In the order that is asked for."""
-    return by_time(
-        request, assets, {"created_at": lambda one: one.created_at, "updated_at": lambda one: one.updated_at}
-    )
 
 
 def _wanted(context: Context, request: Request, asset: IndexedAsset, metadata: dict[str, str]) -> bool:

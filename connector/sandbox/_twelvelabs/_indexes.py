@@ -7,7 +7,7 @@ from typing import Any
 
 from connector.sandbox._http import Reply, Request, Route, json_reply
 from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._paging import by_time, listed
+from connector.sandbox._twelvelabs._paging import by_either_time, listed
 from connector.sandbox._twelvelabs._query import on_or_after, values
 from connector.sandbox._twelvelabs._things import Index
 
@@ -31,9 +31,7 @@ class IndexHandlers:
         """One page of indexes."""
         context = self._context
         chosen = (index for index in context.account.indexes.values() if self._wanted(request, index))
-        rows = by_time(
-            request, chosen, {"created_at": lambda one: one.created_at, "updated_at": lambda one: one.updated_at}
-        )
+        rows = by_either_time(request, chosen)
         return listed(request, context.dialect, rows, self._shown)
 
     def get(self, request: Request) -> Reply:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from connector.sandbox._http import Reply, Request, json_reply
 from connector.sandbox._settings import TwelveLabsDialect
 from connector.sandbox._twelvelabs._errors import invalid
 from connector.sandbox._twelvelabs._query import whole_number
 
-__all__ = ["Page", "by_time", "listed"]
+__all__ = ["Page", "by_either_time", "by_time", "listed"]
 
 Row = TypeVar("Row")
-SortKey = Callable[[Row], Any]
+TimedRow = TypeVar("TimedRow", bound="Timed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,18 @@ def listed(
     data = [show(row) for row in page.rows(rows, request.shifted_rows)]
     shown = None if dialect.null_data and not data else data
     return json_reply({"data": shown, "page_info": page.info(len(rows))})
+
+
+class Timed(Protocol):
+    """Something that was made and changed."""
+
+    created_at: datetime
+    updated_at: datetime
+
+
+def by_either_time(request: Request, rows: Iterable[TimedRow]) -> list[TimedRow]:
+    """Sorted by `created_at`, or as `by_time` has it."""
+    return by_time(request, rows, {"created_at": lambda one: one.created_at, "updated_at": lambda one: one.updated_at})
 
 
 def by_time(request: Request, rows: Iterable[Row], keys: dict[str, Callable[[Row], datetime | str]]) -> list[Row]:

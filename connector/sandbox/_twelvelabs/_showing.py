@@ -14,7 +14,7 @@ from connector.sandbox._twelvelabs._errors import invalid
 from connector.sandbox._twelvelabs._query import flag, values
 from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken
 
-__all__ = ["print_embedding", "show_asset", "show_row", "show_segment", "show_spoken", "words_of"]
+__all__ = ["entries_of", "print_embedding", "show_asset", "show_row", "show_segment", "show_spoken", "words_of"]
 
 OPTIONS = ("visual", "audio", "transcription", "visual-text")
 
@@ -61,7 +61,12 @@ def show_spoken(context: Context, spoken: Sequence[Spoken]) -> list[dict[str, An
     if not spoken:
         return None if context.dialect.silence == "null" else []
     parts = spoken if context.dialect.transcription == "sentences" else words_of(spoken)
-    return [{"start": one.start, "end": one.end, "value": one.value} for one in parts]
+    return entries_of(parts)
+
+
+def entries_of(spoken: Sequence[Spoken]) -> list[dict[str, Any]]:
+    """What is said, with its times."""
+    return [{"start": one.start, "end": one.end, "value": one.value} for one in spoken]
 
 
 def _options(context: Context, index: Index, request: Request) -> tuple[str, ...]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
-from connector.sandbox._twelvelabs._things import IndexedAsset, Upload
-from connector.sandbox._twelvelabs._times import later
-
-__all__ = ["INDEXING", "UPLOADING", "looked_at", "upcoming", "upload_looked_at"]
+__all__ = ["INDEXING", "UPLOADING", "looked_at", "upcoming"]
 
 UPLOADING: Final = ("processing", "ready")
 INDEXING: Final = ("pending", "queued", "indexing", "ready")
+
+
+class Moving(Protocol):
+    """Something that goes through states."""
+
+    status: str
+    upcoming: tuple[str, ...]
+
+    def enter(self, status: str) -> None:
+        """Change the state."""
 
 
 def upcoming(states: tuple[str, ...], polls: int | None) -> tuple[str, ...]:
@@ -20,17 +27,10 @@ def upcoming(states: tuple[str, ...], polls: int | None) -> tuple[str, ...]:
     return tuple(state for state in states[:-1] for _ in range(polls))[1:] + states[-1:]
 
 
-def looked_at(asset: IndexedAsset) -> None:
+def looked_at(thing: Moving) -> None:
     """Move on after an answer."""
-    if asset.upcoming:
-        state, *rest = asset.upcoming
-        asset.upcoming = tuple(rest)
-        if state != asset.status:
-            asset.set_status(state, later(asset.updated_at))
-
-
-def upload_looked_at(upload: Upload) -> None:
-    """Move on after an answer."""
-    if upload.upcoming:
-        upload.status, *rest = upload.upcoming
-        upload.upcoming = tuple(rest)
+    if thing.upcoming:
+        status, *rest = thing.upcoming
+        thing.upcoming = tuple(rest)
+        if status != thing.status:
+            thing.enter(status)

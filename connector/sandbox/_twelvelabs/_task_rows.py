@@ -10,9 +10,9 @@ from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._paging import listed
 from connector.sandbox._twelvelabs._query import values
 from connector.sandbox._twelvelabs._things import EmbedTask
-from connector.sandbox._twelvelabs._times import later, moment, now
+from connector.sandbox._twelvelabs._times import moment, now
 
-__all__ = ["expired", "show_task", "task_looked_at", "task_of", "task_page"]
+__all__ = ["expired", "show_task", "task_of", "task_page"]
 
 _KEPT = timedelta(days=7)
 
@@ -29,15 +29,6 @@ def task_of(context: Context, task_id: str, version: str, declared: int) -> Embe
     task = context.account.embed_tasks.get(task_id)
     known = task if task and (task.version == version or context.dialect.shared_tasks) else None
     return context.found(known, "embedding tasks", task_id, declared=declared)
-
-
-def task_looked_at(task: EmbedTask) -> None:
-    """Move on after an answer."""
-    if task.upcoming:
-        state, *rest = task.upcoming
-        task.upcoming = tuple(rest)
-        if state != task.status:
-            task.status, task.updated_at = state, later(task.updated_at)
 
 
 def show_task(context: Context, task: EmbedTask) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from typing import Any
 
 from connector.sandbox._http import Reply, Request, Route, json_reply
 from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._indexed_assets import by_either_time
-from connector.sandbox._twelvelabs._paging import listed
+from connector.sandbox._twelvelabs._paging import by_either_time, listed
 from connector.sandbox._twelvelabs._query import on_or_after, values, within
 from connector.sandbox._twelvelabs._things import IndexedAsset, object_id
 

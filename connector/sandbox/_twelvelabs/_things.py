@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from connector.sandbox._twelvelabs._times import later
 from connector.sandbox._vectors import VectorSource
 
 __all__ = [
@@ -60,6 +61,10 @@ class Upload:
     method: str = "url"
     upcoming: tuple[str, ...] = ()
 
+    def enter(self, status: str) -> None:
+        """A change of state, which moves no time: uploads have none."""
+        self.status = status
+
 
 @dataclass(slots=True)
 class IndexedAsset:
@@ -86,10 +91,10 @@ class IndexedAsset:
     fields: dict[str, Any] = field(default_factory=dict)
     revision: int = 0
 
-    def set_status(self, status: str, when: datetime) -> None:
+    def enter(self, status: str) -> None:
         """A change of state, which moves `updated_at`; only what is ready has been indexed."""
-        self.status, self.updated_at = status, when
-        self.indexed_at = when if status == "ready" else None
+        self.status, self.updated_at = status, later(self.updated_at)
+        self.indexed_at = self.updated_at if status == "ready" else None
 
     def edit_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Set what is named; None takes a value away."""
@@ -129,6 +134,10 @@ class EmbedTask:
     kind: str = "video"
     error: str = ""
     upcoming: tuple[str, ...] = ()
+
+    def enter(self, status: str) -> None:
+        """A change of state, which moves `updated_at`."""
+        self.status, self.updated_at = status, later(self.updated_at)
 
     @property
     def scopes(self) -> list[str]:

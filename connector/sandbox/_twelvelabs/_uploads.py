@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Sequence
 from posixpath import basename
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +13,9 @@ from connector.sandbox._twelvelabs._forms import Form, json_field, read_form, re
 from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES
 from connector.sandbox._twelvelabs._paging import listed
 from connector.sandbox._twelvelabs._query import flag, values
-from connector.sandbox._twelvelabs._showing import words_of
-from connector.sandbox._twelvelabs._states import UPLOADING, upcoming, upload_looked_at
-from connector.sandbox._twelvelabs._things import Spoken, Upload, object_id
+from connector.sandbox._twelvelabs._showing import entries_of, words_of
+from connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
+from connector.sandbox._twelvelabs._things import Upload, object_id
 from connector.sandbox._twelvelabs._times import now
 
 __all__ = ["UploadHandlers"]
@@ -52,7 +51,7 @@ class UploadHandlers:
         """One file; one that was just uploaded moves on after each look."""
         upload = self._context.upload(request.params[0])
         reply = json_reply(self._shown(upload))
-        upload_looked_at(upload)
+        looked_at(upload)
         return reply
 
     def create(self, request: Request) -> Reply:
@@ -80,7 +79,7 @@ class UploadHandlers:
         if upload.status != "ready":
             return json_reply({"status": "processing"})
         asked = [kind for kind in values(request, "include") if kind in _TRANSCRIPTIONS] or ["words"]
-        entries = {kind: _entries(words_of(upload.spoken) if kind == "words" else upload.spoken) for kind in asked}
+        entries = {kind: entries_of(words_of(upload.spoken) if kind == "words" else upload.spoken) for kind in asked}
         return json_reply({"status": "ready", **entries})
 
     def _uploaded(self, form: Form, method: str, source: str) -> Upload:
@@ -123,7 +122,3 @@ def _wanted(request: Request, upload: Upload) -> bool:
         and (not kinds or upload.file_type.split("/")[0] in kinds)
         and request.query.get("filename", "").lower() in upload.filename.lower()
     )
-
-
-def _entries(spoken: Sequence[Spoken]) -> list[dict[str, Any]]:
-    return [{"start": one.start, "end": one.end, "value": one.value} for one in spoken]
