@@ -60,6 +60,7 @@ def troubles_of(service: Service) -> tuple[Trouble, ...]:
         *answers("429", Status(status=429), *every),
         *answers("429 with Retry-After", Status(status=429, retry_after=1), last),
         *answers("429 all the time", Status(status=429), *every, **ALWAYS),
+        *answers("429 for hours", Status(status=429, retry_after=7_200), *every, **ALWAYS),
         *answers("500", Status(status=500), *every),
         *answers("500 all the time", Status(status=500), *every, **ALWAYS),
         *answers("503", Status(status=503), *every),
