@@ -24,6 +24,8 @@ __all__ = ["Server"]
 _STARTING_SECONDS: Final = 300
 """Recovery after a crash may take minutes."""
 _STOPPING_SECONDS: Final = 60
+_PATIENT_SECONDS = 15.0
+"""PostgreSQL 18 never ends when it is asked to while it recovers from a crash, such as that of a full disk."""
 _GLANCE_SECONDS: Final = 0.01
 _LEFT_BEHIND: Final = ("postmaster.pid", f".s.PGSQL.{PORT}.lock")
 """Half-written, or with a number that is another process's by now, they keep Postgres from starting."""
@@ -60,11 +62,12 @@ class Server:
 
     def stop(self) -> None:
         """Ask the server to end, and wait until all its processes have."""
-        deadline = time.monotonic() + _STOPPING_SECONDS
-        while self._runs() and time.monotonic() < deadline:
+        asked = time.monotonic()
+        while self._runs() and (waited := time.monotonic() - asked) < _STOPPING_SECONDS:
             if (process := postmaster(self.data)) is not None:
                 with suppress(psutil.Error):
-                    process.send_signal(signal.SIGINT)  # a fast shutdown; asking again changes nothing
+                    # A fast shutdown, which asking again does not change; then one after which the next start recovers.
+                    process.send_signal(signal.SIGINT if waited < _PATIENT_SECONDS else signal.SIGQUIT)
             time.sleep(_GLANCE_SECONDS)
 
     def _runs(self) -> bool:

@@ -33,9 +33,13 @@ _REFUSING_STATES: Final = frozenset(
     }
 )
 _REFUSING_CLASSES: Final = ("22", "23")  # data exception, integrity constraint violation
+_DISK_FULL: Final = "The server's disk is full. Free space and run again; nothing of the last batch was kept."
+_NO_ROOM: Final = ("File too large", "Disk quota exceeded")
+"""Of the operating system, where a quota or a limit ends a file. Postgres has no SQLSTATE for them."""
+
 _FIXES: Final = {
     "42501": "A sync needs: GRANT CREATE, TEMPORARY ON DATABASE … TO …; and to own the schema, if it is there already.",
-    "53100": "The server's disk is full. Free space and run again; nothing of the last batch was kept.",
+    "53100": _DISK_FULL,
     "53200": "The server is out of memory. Lower maintenance_work_mem or `batch.rows` and run again.",
     "57014": "A timeout on the server ended a statement: raise statement_timeout for this user.",
     "25006": "The server is read-only (a replica?). Use the primary's address.",
@@ -93,7 +97,7 @@ def translate(error: Exception, location: str, answered: bool = False) -> Vector
         return RetryableError(f"Postgres at {location}: {words}")
     if state is None and isinstance(cause, psycopg.OperationalError):
         return _no_connection(location, words, answered)
-    fix = _FIXES.get(state or "")
+    fix = _DISK_FULL if any(part in words for part in _NO_ROOM) else _FIXES.get(state or "")
     return DestinationError(f"Postgres at {location}: {words}" + (f"\n{fix}" if fix else ""))
 
 

@@ -30,8 +30,16 @@ def test_what_may_work_the_next_time_is_retryable(state: str) -> None:
     assert isinstance(translate(wrapped, "here"), RetryableError)
 
 
-def test_a_full_disk_stops_with_advice() -> None:
-    error = translate(psycopg.errors.DiskFull("no space left on device"), "here")
+@pytest.mark.parametrize(
+    "refused",
+    [
+        psycopg.errors.DiskFull("no space left on device"),
+        psycopg.errors.InternalError_('could not extend file "base/5/1": Disk quota exceeded'),
+        psycopg.errors.InternalError_('could not write to log file "01": File too large'),
+    ],
+)
+def test_a_full_disk_stops_with_advice(refused: psycopg.Error) -> None:
+    error = translate(refused, "here")
     assert isinstance(error, DestinationError)
     assert "Free space" in str(error)
 
