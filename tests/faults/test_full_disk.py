@@ -10,7 +10,9 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -24,7 +26,8 @@ from destinations._embedded import _server
 from destinations._postgres import _errors
 
 from ..tables import differences
-from .media import Content, serve
+from .media import Content
+from .mixpeek_media import MIXPEEK
 from .proxy import Proxy
 from .small_disk import SmallDisk, end_of_log_near, files_no_larger_than, log_offset, mounted
 from .trouble_runs import AFTER, BEFORE, Outcome, TroubledWorld
@@ -53,16 +56,16 @@ class Store:
     @property
     def world(self) -> TroubledWorld:
         """To sync into it."""
-        return TroubledWorld(self._sandbox, Proxy(""), self._server.url, self._server.url, NEW)
+        return TroubledWorld(MIXPEEK, self._sandbox, Proxy(""), self._server.url, self._server.url, NEW)
 
     def sync(self, schema: str, content: Content) -> None:
         """One that must succeed."""
-        serve(self._sandbox, content)
+        self.world.serve(content)
         assert self.world.sync(schema).exit_code == 0
 
     def fail(self, schema: str, content: Content) -> str:
         """One that must not; what it says."""
-        serve(self._sandbox, content)
+        self.world.serve(content)
         with pytest.raises(DestinationError) as caught:
             self.world.sync(schema)
         assert caught.value.exit_code == 1
@@ -95,22 +98,42 @@ def disk(passable_path: Path) -> Iterator[SmallDisk]:
         yield mount
 
 
-def test_a_disk_that_is_full_for_the_data(disk: SmallDisk, sandbox: Sandbox) -> None:
-    """At once, before a first sync and before an update; and after some batches."""
-    store = Store(disk.path / "postgres", sandbox)
-    try:
-        for turn, free in enumerate((0, 0, 100_000, 150_000)):
-            schema = f"t_full_{turn}"
-            if turn:
-                store.sync(schema, BEFORE)
-            disk.fill(free)
-            assert_matches(store.fail(schema, AFTER), FULL)
-            if turn:
-                assert_assets_are_whole(store, schema)
-            disk.free()
-            assert_made_up(store, schema)
-    finally:
+@pytest.fixture(scope="module")
+def small(sandbox: Sandbox) -> Iterator[tuple[Store, SmallDisk]]:
+    """A store whose data are on a small disk."""
+    with TemporaryDirectory(prefix="vectorferry-test-") as name, mounted(Path(name) / "small") as disk:
+        Path(name).chmod(0o755)
+        store = Store(disk.path / "postgres", sandbox)
+        yield store, disk
         store.stop()
+
+
+@pytest.mark.parametrize("update", [False, True])
+def test_a_disk_that_is_full_for_the_data(small: tuple[Store, SmallDisk], schema: str, update: bool) -> None:
+    store, disk = small
+    if update:
+        store.sync(schema, BEFORE)
+    disk.fill()
+    assert_matches(store.fail(schema, AFTER), FULL)
+    disk.free()
+    assert_made_up(store, schema)
+
+
+def test_a_disk_that_is_full_after_some_batches(small: tuple[Store, SmallDisk], schema: str) -> None:
+    """With more and more room, until it suffices."""
+    store, disk = small
+    for turn in range(1, 20):
+        store.sync(f"{schema}_{turn}", BEFORE)
+        disk.fill(turn * 80_000)
+        store.world.serve(AFTER)
+        with suppress(DestinationError):
+            assert store.world.sync(f"{schema}_{turn}").exit_code == 0
+            break
+        assert_assets_are_whole(store, f"{schema}_{turn}")
+        disk.free()
+        assert_made_up(store, f"{schema}_{turn}")
+    disk.free()
+    assert turn > 1
 
 
 def test_a_disk_that_is_full_for_the_log(disk: SmallDisk, passable_path: Path, sandbox: Sandbox) -> None:
