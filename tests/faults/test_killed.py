@@ -17,15 +17,16 @@ from ..tables import differences, row_counts
 from .killing import finish, kill, start, wait_for
 from .media import Service
 from .mixpeek_media import MIXPEEK
+from .twelvelabs_media import TWELVELABS
 
 Connection = psycopg.Connection[Any]
 
-MOMENTS = 10
+MOMENTS = {MIXPEEK: 10, TWELVELABS: 5}
 ASSETS = 90
 FEATURES = 8
 
 
-@pytest.fixture(scope="module", params=[MIXPEEK], ids=str)
+@pytest.fixture(scope="module", params=MOMENTS, ids=str)
 def service(request: pytest.FixtureRequest) -> Service:
     """Each of them."""
     found: Service = request.param
@@ -60,7 +61,7 @@ def has_assets(connection: Connection, schema: str, wanted: int) -> bool:
 
 
 def test_killed_at_random_moments_and_run_again(
-    tmp_path: Path, source: dict[str, Any], postgres_url: str, schema: str
+    tmp_path: Path, service: Service, source: dict[str, Any], postgres_url: str, schema: str
 ) -> None:
     undisturbed = f"{schema}_undisturbed"
     moments = random.Random(2026)
@@ -69,7 +70,7 @@ def test_killed_at_random_moments_and_run_again(
         expected = row_counts(connection, undisturbed)
         vectors = sum(count for table, count in expected.items() if table.startswith("video__"))
         assert expected["video"] == vectors == ASSETS * FEATURES
-        for number in range(MOMENTS):
+        for number in range(MOMENTS[service]):
             killed = f"{schema}_{number}"
             again = settings(source, postgres_url, killed)
             process = start(tmp_path, again)

@@ -22,9 +22,10 @@ from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
 from .trouble_runs import AFTER, Outcome, TroubledWorld
 from .troubles import CUTS, Trouble, gone_after, one_of_each, troubles_of
+from .twelvelabs_media import TWELVELABS
 
 MOMENTS = (0, 1, 4)
-SERVICES: tuple[Service, ...] = (MIXPEEK,)
+SERVICES: tuple[Service, ...] = (MIXPEEK, TWELVELABS)
 
 Worlds = Callable[[Service], TroubledWorld]
 

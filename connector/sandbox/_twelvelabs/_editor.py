@@ -188,8 +188,8 @@ class TwelveLabsEditor:
             entity_id = entity_id or object_id("entity", collection_id, name)
             before = entities.get(entity_id)
             made = before.created_at if before else now()
-            changed = later(before.updated_at) if before else made
-            entities[entity_id] = Entity(entity_id, collection_id, name, made, changed, **known)
+            times = {"created_at": made, "updated_at": later(before.updated_at) if before else made}
+            entities[entity_id] = Entity(entity_id, collection_id, name, **{**times, **known})
             return entity_id
 
     def remove_entity(self, entity_id: str) -> None:

@@ -98,7 +98,7 @@ class DetailReader:
         features = Features(Owner(self.index.index_id, asset_id))
         if rows:
             model = self._model(embedding)
-            features.add_segments(rows, vectors, model=model, modality=modality, speech=speech)
+            features.add_segments(rows, vectors, model=model, modality=modality, speech=speech, options_named=True)
         return Detail(description, modality, features, speech, _text(description.get("asset_id")))
 
     def _check(self, asset_id: str, description: Mapping[str, Any]) -> None:

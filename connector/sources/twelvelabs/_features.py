@@ -49,14 +49,22 @@ class Features:
     rejected: list[Rejected] = field(default_factory=list)
 
     def add_segments(
-        self, rows: list[Any], vectors: LiftedVectors, *, model: str, modality: Modality, speech: Speech
+        self,
+        rows: list[Any],
+        vectors: LiftedVectors,
+        *,
+        model: str,
+        modality: Modality,
+        speech: Speech,
+        options_named: bool = False,
     ) -> None:
-        """One feature for each segment, with one vector, named after the model and the embedding option."""
+        """One feature for each segment, with one vector, named after the model and the embedding option. Where options
+        are always named, a segment without one is no segment."""
         for place, row in enumerate(rows):
             name = f"segment[{place}]"
             try:
                 vector = _vector(row, vectors)
-                segment = _Segment(row, model)
+                segment = _Segment(row, model, option_named=options_named)
                 name = self.owner.feature_id(*segment.identity)
                 self._add(Feature(name, modality.value, segment.fields(speech), {segment.vector_name: vector}))
             except QuarantineError as error:
@@ -88,11 +96,13 @@ class Features:
 class _Segment:
     """A segment without its vector. Raises `QuarantineError` for what is none."""
 
-    def __init__(self, row: Mapping[str, Any], model: str) -> None:
+    def __init__(self, row: Mapping[str, Any], model: str, *, option_named: bool) -> None:
         self._row = row
         self._model = model
         self._span = _span(row)
         self._option = _text(row, "embedding_option")
+        if option_named and not self._option:
+            raise QuarantineError(Reason.MALFORMED, "a segment without an embedding_option")
         self._scope = _text(row, "embedding_scope")
         if is_too_deep(row):
             raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")

@@ -49,8 +49,8 @@ def read_speech(raw: Any) -> Speech:
 
     Raises `ValueError` when it is no list.
     """
-    if isinstance(raw, dict):
-        raw = raw.get("data")
+    if isinstance(raw, dict) and "data" in raw:
+        raw = raw["data"]
     if not isinstance(raw, list | None):
         raise ValueError("the transcription is not a list")
     entries = list(_entries(raw or []))
