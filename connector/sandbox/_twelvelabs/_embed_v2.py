@@ -124,9 +124,10 @@ def _metadata(task: EmbedTask) -> dict[str, Any]:
 
 
 def _model(body: dict[str, Any]) -> str:
-    if body.get("model_name") not in {"marengo3.0", "marengo3.5"}:
+    model_name = str(body.get("model_name"))
+    if model_name not in {"marengo3.0", "marengo3.5"}:
         raise _refused("model_name must be marengo3.0 or marengo3.5.")
-    return str(body["model_name"])
+    return model_name
 
 
 def _dimension(body: dict[str, Any]) -> int:

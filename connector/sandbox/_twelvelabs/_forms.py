@@ -12,7 +12,7 @@ import orjson
 from connector.sandbox._http import RefusedError, Request
 from connector.sandbox._twelvelabs._errors import invalid
 
-__all__ = ["Form", "json_body", "json_field", "read_form", "required"]
+__all__ = ["Form", "json_body", "json_field", "object_in", "read_form", "required"]
 
 Form = dict[str, list[str]]
 
@@ -42,6 +42,14 @@ def json_field(form: Form, name: str) -> dict[str, Any]:
 def json_body(request: Request) -> dict[str, Any]:
     """The body, which is a JSON object."""
     return _object(request.body, "body")
+
+
+def object_in(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of the body that is an object; an empty one when it is null or not there."""
+    value = body.get(name) or {}
+    if not isinstance(value, dict):
+        raise invalid(name, "It must be an object.")
+    return value
 
 
 def _object(text: bytes, name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import parse_qsl
 
 from connector.sandbox._http import Request
@@ -40,8 +40,7 @@ def on_or_after(request: Request, name: str, when: datetime | None, rule: str) -
     if text is None:
         return True
     wanted = moment(name, text)
-    day_ends = wanted.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    return when is not None and when >= wanted and (rule == "since" or when < day_ends)
+    return when is not None and when >= wanted and (rule == "since" or when.date() == wanted.date())
 
 
 def within(request: Request, name: str, value: object) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from connector.sandbox._embedding import embed_in
+from connector.sandbox._twelvelabs._errors import invalid
 from connector.sandbox._twelvelabs._things import Index, IndexedAsset
 
 __all__ = ["Hit", "ranked"]
@@ -62,5 +63,7 @@ def _fits(asset: IndexedAsset, conditions: Mapping[str, Any]) -> bool:
 def _holds(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict):
         least, most = wanted.get("gte", -np.inf), wanted.get("lte", np.inf)
+        if not isinstance(least, int | float) or not isinstance(most, int | float):
+            raise invalid("filter", "gte and lte must be numbers.")
         return isinstance(value, int | float) and least <= value <= most
     return value in wanted if isinstance(wanted, list) else bool(value == wanted)

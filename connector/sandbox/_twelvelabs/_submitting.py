@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
 from connector.sandbox._twelvelabs._context import Context
 from connector.sandbox._twelvelabs._errors import invalid
-from connector.sandbox._twelvelabs._forms import json_body
+from connector.sandbox._twelvelabs._forms import json_body, object_in
 from connector.sandbox._twelvelabs._imagined import LENGTH, about, imagined
 from connector.sandbox._twelvelabs._states import INDEXING, upcoming
 from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Spoken, Upload, object_id
@@ -43,7 +43,7 @@ class SubmittingHandlers:
         if upload.status != "ready":
             raise invalid("asset_id", f"The asset is not ready: its status is {upload.status}.")
         asset = self._indexed(index, upload, streamed=body.get("enable_video_stream", True) is True)
-        asset.user_metadata = {**upload.user_metadata, **(body.get("user_metadata") or {})}
+        asset.user_metadata = {**upload.user_metadata, **object_in(body, "user_metadata")}
         self._context.account.add(asset)
         index.updated_at = later(index.updated_at)
         reply = json_reply({"_id": asset.indexed_asset_id, "asset_id": upload.asset_id}, 202)
@@ -53,10 +53,7 @@ class SubmittingHandlers:
     def update(self, request: Request) -> Reply:
         """Change some of the user's metadata; null deletes a value."""
         asset = self._asset(request)
-        metadata = json_body(request).get("user_metadata") or {}
-        if not isinstance(metadata, dict):
-            raise invalid("user_metadata", "It must be an object.")
-        asset.edit_metadata(metadata)
+        asset.edit_metadata(object_in(json_body(request), "user_metadata"))
         if self._context.dialect.edits_move_updated_at:
             asset.updated_at = later(asset.updated_at)
         return Reply(b"", 204)

@@ -19,9 +19,9 @@ def moment(name: str, text: str) -> datetime:
     """A moment or a day of the query; raises a `RefusedError` for anything else."""
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (OverflowError, ValueError):
         raise invalid(name, "It must be a date and time in RFC 3339.") from None
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def now() -> datetime:

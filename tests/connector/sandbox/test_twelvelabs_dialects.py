@@ -235,3 +235,34 @@ async def test_fields_may_be_spoiled() -> None:
     async with twelvelabs(_faulty("twelvelabs.indexed_assets.get", SetField(field="float", value="x"))) as (_, client):
         segments = (await _first_of(client))["embedding"]["video_embedding"]["segments"]
         assert {one["float"] for one in segments} == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/indexes?created_at=0001-01-01T00:00:00%2B14:00", None),
+        ("GET", "/embed/tasks?started_at=soon", None),
+        ("POST", "{assets}", {"asset_id": 5}),
+        ("POST", "{assets}", {"asset_id": "{upload}", "user_metadata": "x"}),
+        ("POST", "{assets}", []),
+        ("PATCH", "{assets}/{asset}", {"user_metadata": [1]}),
+        ("POST", "/embed-v2", {"input_type": "text", "model_name": ["x"], "text": {"input_text": "a"}}),
+        ("POST", "/embed-v2/tasks", {"input_type": "video", "model_name": "marengo3.0", "video": []}),
+        ("POST", "/search", {}),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(method: str, path: str, body: Any) -> None:
+    async with twelvelabs() as (sandbox, client):
+        films = await index_named(client, "films")
+        asset = sandbox.twelvelabs.asset_ids(films)[0]
+        path = path.replace("{assets}", ASSETS.format(films)).replace("{asset}", asset)
+        if isinstance(body, dict) and body.get("asset_id") == "{upload}":
+            body = {**body, "asset_id": sandbox.twelvelabs.asset(asset)["asset_id"]}
+        refused = await client.request(method, path, json=body)
+        assert refused.status_code == 400
+        assert refused.json().keys() in ({"code", "message"}, {"error"})
+
+
+async def test_the_last_day_of_all_can_be_asked_for() -> None:
+    async with twelvelabs(answering(date_filter="same_day")) as (_, client):
+        assert (await client.get("/indexes", params={"created_at": "9999-12-31T23:59:59Z"})).json()["data"] == []
