@@ -105,7 +105,8 @@ def _stored(
 def _join(hit: Hit, asset: LoadedAsset | None) -> FoundHit:
     if asset is None:
         return FoundHit(hit)
-    shown = {"url": asset.url, "modality": asset.modality, "status": asset.status, "metadata": asset.metadata}
+    named = {"url": asset.url, "modality": asset.modality, "status": asset.status}
+    shown = {**named, "metadata": asset.metadata, "extra": asset.extra}
     overlapping = sorted(_overlapping(hit, asset.features), key=lambda found: found[:2])
     return FoundHit(hit, shown, [row for _, _, row in overlapping[:ROWS]])
 

@@ -46,7 +46,7 @@ class _Item:
 class Submitter:
     """Submits over one client. Waits grow from `first_wait` to `longest_wait` seconds between two looks."""
 
-    def __init__(self, client: ApiClient, *, first_wait: float = 2.0, longest_wait: float = 15.0) -> None:
+    def __init__(self, client: ApiClient, *, first_wait: float = 1.0, longest_wait: float = 15.0) -> None:
         self._client = client
         self._first_wait = first_wait
         self._longest_wait = longest_wait
