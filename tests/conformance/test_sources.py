@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
-from connector import Asset, ConfigurationError, IncompleteScanError, Listing, Reason, Rejected
-from connector.sandbox import DropField, Fault, Html, SetField
+from connector import Asset, ConfigurationError, IncompleteScanError, LimitReachedError, Listing, Reason, Rejected
+from connector.sandbox import DropField, Fault, Html, SetField, Status
 
 from ..connector.http.serving import client_tasks
 from .source_worlds import ASSETS, CONCURRENCY, PAGE, SERVICES, WORLDS, World, in_order, pulled, scanned
@@ -194,6 +195,26 @@ async def test_an_asset_that_cannot_be_read_harms_no_other(service: World) -> No
     assert sorted(results) == sorted(listed)
     (rejected,) = [result for result in results.values() if isinstance(result, Rejected)]
     assert (rejected.asset_id, rejected.reason, rejected.feature_id) == (broken, Reason.UNREADABLE, "")
+
+
+async def test_a_quota_that_is_used_up_comes_through_with_the_time_to_come_back(service: World) -> None:
+    listed = await scanned(service.source, service.collection)
+    used_up = Status(status=429, retry_after=7_200)
+    service.served.faults.add(Fault(route=service.read, do=used_up, nth=ASSETS // 2))
+    service.served.faults.add(Fault(route=service.listing, do=used_up))
+    read: list[str] = []
+
+    async def read_all() -> None:
+        async for item in service.source.pull(service.collection, in_order(listed.values())):
+            read.append(item.asset_id)  # noqa: PERF401 - what came before the failure has to be kept
+
+    with pytest.raises(LimitReachedError) as caught:
+        await read_all()
+    assert 0 < len(read) < ASSETS // 2
+    assert caught.value.until is not None
+    assert timedelta(hours=1) < caught.value.until - datetime.now(UTC) < timedelta(hours=3)
+    with pytest.raises(LimitReachedError):
+        await scanned(service.source, service.collection)
 
 
 @pytest.mark.parametrize("total", [ASSETS - 1, ASSETS + 1])
