@@ -12,12 +12,23 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import Sandbox, running_sandbox
+from connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect, running_sandbox
 from tests.referees.environments import referee_answers, referee_python
 
 pytestmark = [pytest.mark.referee, pytest.mark.timeout(600)]
 
+SCRIPT = "ask_twelvelabs_1_3_6.py"
 OPTIONS = ("visual", "audio", "transcription")
+UNUSUAL = TwelveLabsDialect(
+    null_data=True,
+    expires_at=True,
+    date_digits=0,
+    transcription="words",
+    segment_order="shuffled",
+    whole_asset="asset",
+    shared_tasks=True,
+    requests_per_day=10_000,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +39,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def answers(sandbox: Sandbox) -> Any:
-    return referee_answers(referee_python("twelvelabs", "1.3.6"), "ask_twelvelabs_1_3_6.py", sandbox)
+    return referee_answers(referee_python("twelvelabs", "1.3.6"), SCRIPT, sandbox)
 
 
 @pytest.fixture
@@ -164,3 +175,17 @@ def test_errors_are_typed(answers: Any, name: str, kind: str, code: str) -> None
     raised, words = answers[name]
     assert raised == kind
     assert code in words
+
+
+def test_what_the_documents_leave_open_is_read_too() -> None:
+    with running_sandbox(SandboxSettings(twelvelabs=UNUSUAL)) as unusual:
+        answers = referee_answers(referee_python("twelvelabs", "1.3.6"), SCRIPT, unusual)
+    assert (answers["pages"], answers["no_rows"], answers["no_entities"]) == ([74, 3], [0, 2], [0, 2])
+    segments = answers["detail"]["segments"]
+    _nothing_is_missing([*segments, *answers["uploads"], *answers["indexed_assets"]])
+    assert [one["embedding_scope"] for one in segments].count("asset") == 3
+    seen = [one["start_offset_sec"] for one in segments if one["embedding_option"] == "visual"]
+    assert seen != sorted(seen)
+    assert [one["value"] for one in answers["detail"]["transcription"][:2]] == ["Wait", "for"]
+    assert answers["indexes"][0]["created_at"] == "2025-05-06T08:00:00Z"
+    assert answers["embed_tasks_ever"][0] >= 14
