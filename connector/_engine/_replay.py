@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
@@ -11,12 +11,10 @@ from operator import itemgetter
 from os import environ as process_environ
 from typing import Final, Protocol, TypeAlias, TypeGuard
 
-from connector._config import resolve_part
 from connector._destination import Destination, Quarantined
-from connector._engine._named import destination_label, destinations_called
+from connector._engine._able import able_ones
 from connector._engine._progress import ProgressCallback
 from connector._engine._run import run_sync
-from connector._errors import ConfigurationError
 from connector._records import Reason, Rejected
 from connector._settings import SyncSettings
 from connector._summary import Summary
@@ -50,25 +48,14 @@ class Selection:
         )
 
 
-@contextmanager
 def holders(
     settings: SyncSettings, called: str | None = None, environ: Mapping[str, str] = process_environ
-) -> Iterator[list[Holder]]:
+) -> AbstractContextManager[list[Holder]]:
     """The destinations of this name or type (None: all that can) whose quarantine can be worked off, open meanwhile.
 
-    Only their own ``${NAME}`` are resolved. Raises `ConfigurationError` when there is none.
+    Raises `ConfigurationError` when there is none.
     """
-    places = range(len(settings.destinations)) if called is None else destinations_called(settings, called)
-    with ExitStack() as stack:
-        opened: list[Destination] = []
-        for place in places:
-            resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
-            opened.append(resolved.open(settings.name))
-            stack.callback(opened[-1].close)
-        if not (able := [destination for destination in opened if _is_holder(destination)]):
-            labels = ", ".join(destination_label(settings.destinations[place]) for place in places)
-            raise ConfigurationError(f"{labels}: does not show what it has in quarantine")
-        yield able
+    return able_ones(settings, _is_holder, "does not show what it has in quarantine", called, environ)
 
 
 def selected(holder: Holder, selection: Selection) -> Iterator[RejectedAt]:

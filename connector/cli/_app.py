@@ -19,6 +19,7 @@ from connector.cli._search import search
 from connector.cli._status import status
 from connector.cli._submit import submit
 from connector.cli._sync import sync
+from connector.cli._vectors import vectors
 from connector.cli._verify import verify
 
 __all__ = ["app", "main"]
@@ -35,6 +36,7 @@ app = typer.Typer(
 for command in (demo, init, plan, sync, refill, search, submit, status, verify, sandbox):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(vectors, name="vectors")
 
 
 def _version(wanted: bool) -> None:

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, func, literal_column, select, text
 
-from connector import Modality
+from connector import Modality, VectorTableState
 
 from ._identifiers import allocate
 from ._schema import SyncTables
 from ._storage import SPARSE_DIMENSION, VectorLayout
 
-__all__ = ["Catalogue", "Layer", "State", "VectorEntry", "VectorKey", "catalogue_row", "read_catalogue"]
+__all__ = ["Catalogue", "Layer", "VectorEntry", "VectorKey", "catalogue_row", "read_catalogue"]
 
 VectorKey: TypeAlias = tuple[Modality, str, int]
 """Modality, vector name, and dimension, which tells dense from sparse as well: no dense vector has so many."""
-
-State: TypeAlias = Literal["current", "filling", "retired"]
-"""The plain view shows the current generation. A later one is filling until it has superseded all of the current one,
-which is retired then."""
 
 _Exists: TypeAlias = Callable[[frozenset[str]], bool]
 
@@ -62,7 +58,7 @@ class VectorEntry:
     identifier: str
     layout: VectorLayout
     generation: int = 1
-    state: State = "current"
+    state: VectorTableState = "current"
     plain: str = ""
     own: str = ""
     sql_digest: str = ""

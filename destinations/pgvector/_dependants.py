@@ -14,9 +14,10 @@ _RELATION: Final = """
 SELECT DISTINCT coalesce('view ' || w.ev_class::regclass::text, pg_describe_object(d.classid, d.objid, d.objsubid))
 FROM pg_depend d LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%(name)s)
-AND d.deptype IN ('n', 'a') AND (%(column)s::text IS NULL OR d.refobjsubid = (
+AND CASE WHEN %(column)s::text IS NULL THEN d.deptype = 'n' ELSE d.refobjsubid = (
     SELECT attnum FROM pg_attribute
-    WHERE attrelid = to_regclass(%(name)s) AND attname = %(column)s AND NOT attisdropped))
+    WHERE attrelid = to_regclass(%(name)s) AND attname = %(column)s AND NOT attisdropped)
+    AND (d.deptype = 'n' OR d.deptype = 'a' AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass)) END
 AND NOT (w.ev_class IS NOT NULL AND w.ev_class = ANY(%(ours)s::regclass[])) ORDER BY 1
 """
 _FUNCTION: Final = """
@@ -31,7 +32,10 @@ _Driver = psycopg.Connection[tuple[object, ...]]
 def dependants_of_relation(
     driver: _Driver, name: str, column: str | None = None, ours: Sequence[str] = ()
 ) -> list[str]:
-    """What depends on a relation, or on one column of it, but for `ours`: views. Names are qualified and quoted."""
+    """What depends on a relation, or on one column of it, but for `ours`: views. Names are qualified and quoted.
+
+    Indexes and constraints belong to a relation; they count as dependants of one of its columns only.
+    """
     found = driver.execute(_RELATION, {"name": name, "column": column, "ours": list(ours)})
     return [str(row[0]) for row in found]
 

@@ -32,6 +32,7 @@ from connector import (
     SearchQuery,
     Status,
     StoredDigest,
+    VectorTable,
 )
 
 from .._postgres import (
@@ -53,6 +54,7 @@ from ._database import VectorDatabase
 from ._indexes import build_due_indexes
 from ._planned import SchemaOutlook, nothing_yet
 from ._related import held_hashes, replace_rows
+from ._retired import drop_tables, list_tables
 from ._rows import batch_rows, first_layouts
 from ._search import search
 from ._status import read_status
@@ -68,8 +70,8 @@ __all__ = ["PgvectorDestination"]
 
 class PgvectorDestination:
     """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
-    `connector.StoredAssets`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`, `Cursors` and
-    `Verifiable`.
+    `connector.StoredAssets`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`, `Cursors`,
+    `VectorTables` and `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -267,6 +269,18 @@ class PgvectorDestination:
         """Read these assets again, and write their different rows. Remembered by this object only."""
         self._distrusted.add(collection, discrepancies)
         self.record_cursor(collection, None)
+
+    def vector_tables(self) -> list[VectorTable]:
+        """Each dimension of each named vector."""
+        schema = self._loaded()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return list_tables(connection, schema)
+
+    def drop_vector_tables(self, tables: Sequence[str]) -> list[VectorTable]:
+        """Drop retired tables, and ones without a row, in one transaction."""
+        schema = self._loaded()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return drop_tables(connection, schema, tables)
 
     def planned(self, mapping: SchemaMapping) -> Planned:
         """What a sync would find, make and change here, looked up where Postgres refuses every write."""

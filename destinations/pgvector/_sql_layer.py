@@ -17,7 +17,7 @@ from ._dependants import dependants_of_function
 from ._grants import keeping_grants
 from ._sql_view import Shown, columns_of, refresh_match_type, refresh_view
 
-__all__ = ["layer_digest", "layer_exists", "refresh_layer"]
+__all__ = ["layer_digest", "layer_exists", "refresh_function", "refresh_layer"]
 
 _VERSION: Final = 3
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
@@ -143,11 +143,12 @@ def refresh_layer(driver: _Driver, schema: str, extension: str, shown: Shown) ->
     refresh_view(driver, schema, extension, shown)
     refresh_match_type(driver, schema, shown)
     driver.execute(sql.SQL(_WHERE).format(where=sql.Identifier(schema, _WHERE_FUNCTION)))
-    _refresh_function(driver, schema, extension, shown)
+    refresh_function(driver, schema, extension, shown)
 
 
-def _refresh_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
-    """In place; made anew with its grants where it takes vectors of another type now."""
+def refresh_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
+    """Make the search function, or bring it to its generation and routes: in place, or anew with its grants where it
+    takes vectors of another type now. Raises `ConfigurationError` when somebody has built upon that."""
     name, storage = shown.layer.function, shown.entry.layout.storage
     taken = [kind for (kind,) in driver.execute(_TAKES, (schema, name))]
     if taken in ([], [storage]):

@@ -164,11 +164,14 @@ class SyncSchema:
 
     def _layers(self, entry: VectorEntry) -> Iterator[tuple[Shown, str]]:
         """What shows a generation, each with the digest of what it was last made of."""
-        columns = self.mapping.columns(entry.modality)
         if entry.state == "current":
-            yield Shown(entry.plain_layer, entry, columns, self._routes(entry)), entry.sql_digest
+            yield self.plainly_shown(entry), entry.sql_digest
         if entry.own_layer:
-            yield Shown(entry.own_layer, entry, columns, {}), entry.own_digest
+            yield Shown(entry.own_layer, entry, self.mapping.columns(entry.modality), {}), entry.own_digest
+
+    def plainly_shown(self, entry: VectorEntry) -> Shown:
+        """A current generation as the plain view and function show it."""
+        return Shown(entry.plain_layer, entry, self.mapping.columns(entry.modality), self._routes(entry))
 
     def _routes(self, current: VectorEntry) -> Mapping[int, str]:
         """By dimension: the views of all generations that the plain function can ask. Sparse vectors have just one."""

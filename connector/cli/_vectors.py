@@ -1,0 +1,108 @@
+"""``vectorferry vectors``: the tables of named vectors, one for each dimension; and those that nobody needs dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import click
+import typer
+from rich.table import Table
+
+from connector._errors import ConfigurationError
+from connector._vector_tables import VectorTable
+from connector.cli._console import plain, print_json, results
+from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from connector.cli._tables import cell, make_table
+
+__all__ = ["vectors"]
+
+vectors: Final = typer.Typer(no_args_is_help=True, help="Show the tables of named vectors, and drop retired ones.")
+
+WhichDestination = Annotated[
+    str | None, typer.Option("--destination", metavar="NAME", help="Only this destination, by name or type.")
+]
+
+
+@vectors.command("list")
+def list_(
+    destination: WhichDestination = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every table of named vectors, with the view that shows it."""
+    from connector._config import load_settings
+    from connector._engine._vector_tables import keepers
+
+    with keepers(load_settings(config, name), destination) as found:
+        tables = {keeper.name: keeper.vector_tables() for keeper in found}
+    if as_json:
+        told = [{"destination": at, "tables": [*map(dataclasses.asdict, each)]} for at, each in tables.items()]
+        print_json({"destinations": told, "exit_code": 0})
+        return
+    for at, each in tables.items():
+        results().print(f"{plain(at)}:" if each else f"{plain(at)}: no vectors yet", markup=False)
+        if each:
+            results().print(_shown(each))
+
+
+@vectors.command()
+def drop(
+    table: Annotated[
+        list[str] | None, typer.Argument(metavar="[TABLE]...", help="Tables that are retired, or have no row.")
+    ] = None,
+    retired: Annotated[bool, typer.Option("--retired", help="Every retired table.")] = False,
+    destination: WhichDestination = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drop tables of vectors that nothing needs any more, with their views and functions."""
+    from connector._config import load_settings
+    from connector._engine._vector_tables import Keeper, keepers
+
+    if bool(table) == retired:
+        raise click.UsageError("say which tables: TABLE; or --retired, and none of these")
+
+    def meant(keeper: Keeper) -> list[str]:
+        return table or [each.table for each in keeper.vector_tables() if each.state == "retired"]
+
+    with keepers(load_settings(config, name), destination) as found:
+        if table and len(found) > 1:
+            names = ", ".join(keeper.name for keeper in found)
+            raise ConfigurationError(
+                f"several destinations have tables of vectors: say which with --destination: {names}"
+            )
+        dropped = {keeper.name: keeper.drop_vector_tables(meant(keeper)) for keeper in found}
+    if as_json:
+        told = {at: [*map(dataclasses.asdict, each)] for at, each in dropped.items()}
+        print_json({"dropped": told, "exit_code": 0})
+        return
+    for at, each in dropped.items():
+        names = ", ".join(one.table for one in each) or "nothing"
+        results().print(f"{plain(at)}: {plain(names)} dropped", markup=False)
+
+
+def _shown(tables: Sequence[VectorTable]) -> Table:
+    shown = make_table(
+        "table",
+        "vector",
+        "storage",
+        "rows",
+        "superseded",
+        "state",
+        numbers=("rows", "superseded"),
+        cut=("table", "vector"),
+    )
+    for each in tables:
+        shown.add_row(
+            cell(plain(each.table)),
+            cell(f"{each.modality} {plain(each.vector_name)}"),
+            cell(plain(each.storage)),
+            f"{each.rows:,}",
+            f"{each.superseded:,}",
+            each.state,
+        )
+    return shown
