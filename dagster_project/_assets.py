@@ -13,7 +13,16 @@ from dagster_project._failures import RETRIES
 from dagster_project._resources import resource_keys
 from dagster_project._targets import Target
 
-__all__ = ["Execute", "sync_assets"]
+__all__ = ["RUN_CONFIG", "Execute", "sync_assets"]
+
+RUN_CONFIG: Mapping[str, dg.Field] = {
+    "full": dg.Field(
+        bool,
+        default_value=False,
+        description="List everything, even if the source could list just the changes: finds what was deleted there.",
+    )
+}
+"""What can be said of a single run."""
 
 Execute: TypeAlias = Callable[
     [dg.AssetExecutionContext, Mapping[dg.AssetKey, Target]], Iterable[dg.MaterializeResult[Any]]
@@ -32,6 +41,7 @@ def sync_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=RETRIES,
         pool=settings.source.type,
+        config_schema=dict(RUN_CONFIG),
         required_resource_keys=set(resource_keys(settings)),
     )
     def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:

@@ -126,12 +126,14 @@ def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:
     """How many assets the source listed, and what became of them; unfinished and failed ones by name."""
     scan = summary.collections.get(collection, CollectionSummary())
     named = {"assets_pending_ids": scan.pending, "assets_failed_ids": scan.failed}
+    said = {"why_full": scan.why_full, "note": scan.note, "error": scan.error}
     return {
+        "scan": scan.scan,
         "assets_listed": scan.listed,
         "assets_unchanged": scan.unchanged,
         "assets_pulled": scan.pulled,
         "assets_pending": scan.pending_count,
         "assets_failed": scan.failed_count,
         **{key: dg.MetadataValue.json(ids) for key, ids in named.items() if ids},
-        **{key: told for key, told in (("note", scan.note), ("error", scan.error)) if told},
+        **{key: told for key, told in said.items() if told},
     }

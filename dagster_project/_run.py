@@ -71,6 +71,7 @@ class _Step:
             modalities=self.selection.modalities,
             environ=environ,
             progress=ProgressLog(self.context.log.info),
+            full=self.context.op_execution_context.op_config["full"],
         )
         seen = scan_metadata(summary, collection)
         source = source_key(self.selection.settings)

@@ -48,6 +48,9 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     deletes: Annotated[dict[str, Any], _say("Assets that are gone: `mode`, and the guard's `max_share`.")] = Field(
         default_factory=dict
     )
+    incremental: Annotated[dict[str, Any], _say("Sources that list their changes: `full_every` so many runs.")] = Field(
+        default_factory=dict
+    )
     schedule: Annotated[str | None, _say("A cron expression: every known collection is synced then.")] = None
 
     _where: str = PrivateAttr(default="defs.yaml")

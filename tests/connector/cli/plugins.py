@@ -66,6 +66,7 @@ class ShelfSettings(SourceSettings):
     unreadable: int = 0
     broken: str | None = None
     mishap: Mishap | None = None
+    diary: bool = False
 
     @field_validator("base_url")
     @classmethod
@@ -75,7 +76,7 @@ class ShelfSettings(SourceSettings):
         return url
 
     def open(self) -> Shelf:
-        return Shelf(self)
+        return Diary(self) if self.diary else Shelf(self)
 
 
 class Shelf(MemorySource):
@@ -128,6 +129,18 @@ class Shelf(MemorySource):
     async def aclose(self) -> None:
         if self.settings.mishap:
             _leave_a_trace()
+
+
+class Diary(Shelf):
+    """A shelf that can say what was added since there were so many assets."""
+
+    async def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
+        async for listing in self.scan(collection):
+            if int(listing.asset_id.rpartition("-")[2]) >= int(since):
+                yield listing
+
+    async def cursor(self, collection: str) -> str:
+        return str(len(self.assets[collection]))
 
 
 async def _terminated() -> None:

@@ -232,3 +232,28 @@ def test_bad_usage_exits_with_2_in_json_as_well(vectorferry: Invoke, arguments: 
     told = vectorferry(*arguments, "--json")
     assert told.exit_code == 2
     assert json.loads(told.stdout)["exit_code"] == 2
+
+
+def test_a_sync_of_a_source_that_lists_its_changes_says_which_scan_it_made(
+    vectorferry: Invoke, configured: Configure
+) -> None:
+    told = "films: 3 assets listed, 0 unchanged, 3 read (in full: no earlier run"
+    configured("diary: true, assets: 3")
+    assert told in vectorferry("sync").stdout
+    configured("diary: true, assets: 4")
+    assert "films: a sync lists only what has changed\n" in vectorferry("plan").stdout
+    assert "films: 1 asset listed, 0 unchanged, 1 read (only what has changed)\n" in vectorferry("sync").stdout
+    configured("diary: true, assets: 3")
+    assert "films: a sync lists in full: a full scan was asked for\n" in vectorferry("plan", "--full").stdout
+    result = vectorferry("sync", "--full", "--allow-deletes", "1", "--json")
+    told_of = json.loads(result.stdout)["collections"]["films"]
+    assert (told_of["scan"], told_of["why_full"]) == ("full", "a full scan was asked for")
+    assert len(Box.of("media").assets["films"]) == 3
+
+
+def test_a_source_that_knows_one_scan_only_is_not_told_of_it(vectorferry: Invoke, configured: Configure) -> None:
+    configured()
+    assert "films: 2 assets listed, 0 unchanged, 2 read\n" in vectorferry("sync").stdout
+    (collection,) = json.loads(vectorferry("plan", "--json").stdout)["collections"].values()
+    assert collection["scan"] == "full"
+    assert collection["why_full"] == "the source has no changed-since cursor that can be trusted"
