@@ -22,6 +22,7 @@ from connector.http._pace import Pace, TimeLimit
 from connector.http._retry import Retries, Tries
 from connector.http._settings import ClientSettings
 from connector.http._text import one_line, without_key
+from connector.http._unpack import ACCEPTED
 from connector.http._waits import wait_when_spent
 
 __all__ = ["ApiClient"]
@@ -225,7 +226,8 @@ class ApiClient:
         if unusable:
             raise ConfigurationError(f"The value for the header {unusable[0]} holds a character that cannot be sent.")
         key = {settings.key_header: self._key} if settings.key_header else {"Authorization": f"Bearer {self._key}"}
-        return {"Accept": "application/json", "User-Agent": "vectorferry", **settings.headers, **key}
+        ours = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "User-Agent": "vectorferry"}
+        return {**ours, **settings.headers, **key}
 
     def _checked_address(self) -> Address:
         try:

@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from connector._errors import RetryableError, SourceError, VectorferryError
 from connector.http._errors import UnreadableError
 from connector.http._text import one_line
+from connector.http._unpack import Unpacker
 
 __all__ = ["LIBRARY_FAILURES", "Answer", "NoConnectionError", "exchange"]
 
@@ -67,17 +68,18 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+    unpacker = Unpacker(response.headers.get("content-encoding", ""), max_bytes)
     chunks: list[bytes] = []
     size = 0
-    compressed = "content-encoding" in response.headers
-    async for chunk in response.aiter_bytes() if compressed else response.aiter_raw():
-        size += len(chunk)
+    async for chunk in response.aiter_raw():
+        chunks.append(unpacker.take(chunk))
+        size += len(chunks[-1])
         if size > max_bytes:
             raise UnreadableError(
                 f"{response.request.url.host} sent an answer larger than {max_bytes:,} bytes; it was not read. "
                 "Raise source.max_answer_mb if it is genuine."
             )
-        chunks.append(chunk)
+    unpacker.end()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -11,8 +11,8 @@ from pinecone.errors import ConflictError, NotFoundError
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from connector import ConfigurationError, DestinationError
-from connector.http import check_base_url
 
+from ._address import checked_address
 from ._errors import translated
 from ._ids import IndexSpec, index_name
 from ._manifest import IndexRow
@@ -129,16 +129,13 @@ def _vector_name(model: IndexModel) -> str:
 
 def _as_row(model: IndexModel, vector_name: str) -> IndexRow:
     dense = model.vector_type == "dense"
-    return IndexRow(model.name, vector_name, model.dimension if dense else None, str(model.metric), _address(model))
-
-
-def _address(model: IndexModel) -> str:
-    """Where the index is written. The key goes there, so it travels encrypted or stays on this machine."""
-    host = model.host or ""
-    try:
-        return check_base_url(host if "://" in host else f"https://{host}", allow_http=None)
-    except ValueError as error:
-        raise DestinationError(f"the address that Pinecone gives for the index {model.name} {error}") from None
+    return IndexRow(
+        model.name,
+        vector_name,
+        model.dimension if dense else None,
+        str(model.metric),
+        checked_address(model.host or ""),
+    )
 
 
 def _check(model: IndexModel, spec: IndexSpec) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pinecone import Pinecone
 
+from ._address import index_address
 from ._errors import translated
 from ._indexes import ControlPlane
 from ._limits import WriterLimits
@@ -49,16 +50,18 @@ class Project:
         """What writes to this index; the same one each time, as long as it stays where it is."""
         if row.host not in self._writers:
             settings = self._settings
+            address = index_address(row.host, settings.host)
             self._writers[row.host] = IndexWriter(
-                row.host, settings.api_key, pool=self._pool, usage=self.usage, limits=settings.limits
+                address, settings.api_key, pool=self._pool, usage=self.usage, limits=settings.limits
             )
         return self._writers[row.host]
 
     def reader(self, row: IndexRow) -> IndexReader:
         """What reads from this index; the same one each time, as long as it stays where it is."""
         if row.host not in self._readers:
+            address = index_address(row.host, self._settings.host)
             with translated(f"opening the index {row.name}", self._settings.api_key):
-                self._readers[row.host] = IndexReader(row, self._sdk.index(host=row.host), self._settings.api_key)
+                self._readers[row.host] = IndexReader(row, self._sdk.index(host=address), self._settings.api_key)
         return self._readers[row.host]
 
     def close(self) -> None:

@@ -15,8 +15,9 @@ from typing import Final
 import httpx
 
 from connector import ConfigurationError, DestinationError, RetryableError
-from connector.http import Answer, check_base_url
+from connector.http import ACCEPTED, Answer, Unpacker
 
+from ._address import checked_address
 from ._bodies import Body
 from ._errors import KEY_SETTING, connection_failure, translated
 from ._limits import WriterLimits
@@ -45,7 +46,7 @@ class Requests:
         self._key = api_key
         self._timeout = limits.timeout
         self._most_bytes = limits.answer_bytes
-        url = _checked_url(host)
+        url = checked_address(host)
         with translated("opening the connection", api_key):
             self._client = httpx.Client(
                 base_url=url,
@@ -84,21 +85,16 @@ class Requests:
 
     def _read(self, response: httpx.Response, what: str) -> bytes:
         until = time.monotonic() + self._timeout
+        unpacker = Unpacker(response.headers.get("content-encoding", ""), self._most_bytes)
         body = bytearray()
-        for chunk in response.iter_bytes():
-            body += chunk
+        for chunk in response.iter_raw():
+            body += unpacker.take(chunk)
             if len(body) > self._most_bytes:
                 raise DestinationError(f"Pinecone's host sent more than {self._most_bytes:,} bytes while {what}.")
             if time.monotonic() > until:
                 raise RetryableError(f"Pinecone gave no whole answer in time while {what}")
+        unpacker.end()
         return bytes(body)
-
-
-def _checked_url(host: str) -> str:
-    try:
-        return check_base_url(host if "://" in host else f"https://{host}", allow_http=None)
-    except ValueError as error:
-        raise DestinationError(f"The address of a Pinecone index {error}.") from None
 
 
 def check_key(api_key: str) -> None:
@@ -113,5 +109,6 @@ def _headers(api_key: str) -> dict[str, str]:
         "Api-Key": api_key,
         "X-Pinecone-Api-Version": _API_VERSION,
         "Content-Type": "application/json",
+        "Accept-Encoding": ACCEPTED,
         "User-Agent": f"vectorferry/{version('vectorferry')}; source_tag=vectorferry",
     }

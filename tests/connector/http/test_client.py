@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import tracemalloc
 import zlib
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
@@ -110,6 +112,49 @@ async def test_a_small_answer_that_grows_when_decompressed_counts_in_full() -> N
     async with serving(in_turn(bomb)) as server, aclosing(client_for(server.url, max_answer_bytes=1_000_000)) as client:
         with pytest.raises(UnreadableError, match="larger"):
             await client.request("GET", "/thing", decode=parse_json)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate, gzip", "br", "zstd"])
+async def test_an_answer_never_grows_far_beyond_what_is_allowed(encoding: str) -> None:
+    """300 megabytes in three hundred kilobytes, and those in less than one."""
+    once = _zipped(300)
+    bomb = web.Response(body=gzip.compress(once) if "," in encoding else once, headers={"Content-Encoding": encoding})
+    async with serving(in_turn(bomb)) as server, aclosing(client_for(server.url, max_answer_bytes=1_000_000)) as client:
+        tracemalloc.start()
+        with pytest.raises(UnreadableError, match=r"larger than 1,000,000 bytes|encoding that was not asked for"):
+            await client.request("GET", "/thing", decode=parse_json)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def _zipped(megabytes: int) -> bytes:
+    made = zlib.compressobj(wbits=31)
+    return b"".join([*(made.compress(bytes(1_000_000)) for _ in range(megabytes)), made.flush()])
+
+
+async def test_a_compressed_answer_is_read() -> None:
+    zipped = web.Response(body=gzip.compress(b'{"ok": 1}'), headers={"Content-Encoding": "gzip"})
+    async with serving(in_turn(zipped)) as server, aclosing(client_for(server.url)) as client:
+        assert await client.request("GET", "/thing", decode=parse_json) == {"ok": 1}
+    assert server.seen[0].headers["Accept-Encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("ending", [b"\r\n", b""], ids=["headers", "one header"])
+async def test_headers_without_end_are_not_read(ending: bytes) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x" * 1_000 + (ending and ending + b"X: "))
+                await writer.drain()
+
+    async with await asyncio.start_server(endless, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        async with aclosing(client_for(f"http://127.0.0.1:{port}")) as client:
+            with pytest.raises(UnreadableError, match="connection failed"):
+                await client.request("GET", "/thing", decode=parse_json)
 
 
 async def test_no_more_requests_at_once_than_allowed() -> None:
