@@ -31,10 +31,13 @@ class Searcher:
         self._client = client
 
     async def search(self, index: str, text: str, *, limit: int, options: Sequence[str]) -> list[Hit]:
-        """As the protocol `Searches` says; `options` are not empty. Rows that name no asset are left out."""
+        """As the protocol `Searches` says; `options` are not empty. Rows that name no asset are left out, and after as
+        many pages as hits are wanted there is no next one: such rows could go on for ever."""
         page = await self._first(index, text, min(limit, MOST_PER_PAGE), options)
         hits = _hits(page.rows, 0)
-        while page.token and page.rows and len(hits) < limit:
+        for _ in range(limit - 1):
+            if not page.token or not page.rows or len(hits) >= limit:
+                break
             page = await self._client.request("GET", f"/search/{segment(page.token)}", kind="search", decode=_read_page)
             hits += _hits(page.rows, len(hits))
         return hits[:limit]
