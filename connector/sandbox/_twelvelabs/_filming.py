@@ -9,13 +9,21 @@ from typing import Any, NamedTuple
 
 from connector.sandbox._shots import Shot
 from connector.sandbox._subjects import Moment
-from connector.sandbox._twelvelabs._things import Index, Segment, Spoken, object_id
+from connector.sandbox._twelvelabs._things import Segment, Spoken, object_id
 from connector.sandbox._twelvelabs._vectors import MarengoVector
 
-__all__ = ["Film", "film"]
+__all__ = ["Film", "Model", "film"]
 
 _FILES = {"video": ("mp4", "video/mp4"), "audio": ("mp3", "audio/mpeg")}
 _LEAD, _TRAIL = 0.35, 0.25
+
+
+class Model(NamedTuple):
+    """What looks and listens, and at what."""
+
+    name: str
+    dimension: int
+    options: tuple[str, ...] = ("visual", "audio")
 
 
 class Film(NamedTuple):
@@ -31,9 +39,14 @@ class Film(NamedTuple):
     segments: tuple[Segment, ...]
     spoken: tuple[Spoken, ...]
 
+    @property
+    def kind(self) -> str:
+        """``video`` or ``audio``."""
+        return self.file_type.partition("/")[0]
 
-def film(shot: Shot, index: Index) -> Film:
-    """The file of a shot, with the vectors that the model of `index` makes of it."""
+
+def film(shot: Shot, model: Model) -> Film:
+    """The file of a shot, with the vectors that a model makes of it."""
     ending, file_type = _FILES[shot.modality]
     filename = f"{shot.slug}.{ending}"
     base = f"https://media.example.com/{shot.collection_id}/{shot.slug}"
@@ -46,7 +59,7 @@ def film(shot: Shot, index: Index) -> Film:
         f"{base}.m3u8" if shot.modality == "video" else None,
         _system_metadata(shot, filename, cuts[-1]),
         {"author": shot.author, "tags": list(shot.tags), "lang": shot.lang, **shot.metadata},
-        tuple(_segments(shot, index, cuts)),
+        tuple(_segments(shot, model, cuts)),
         tuple(_spoken(shot, cuts)),
     )
 
@@ -66,21 +79,21 @@ def _system_metadata(shot: Shot, filename: str, duration: float) -> dict[str, An
     return {**known, **seen}
 
 
-def _segments(shot: Shot, index: Index, cuts: list[float]) -> Iterator[Segment]:
+def _segments(shot: Shot, model: Model, cuts: list[float]) -> Iterator[Segment]:
     for option, describe in _DESCRIBED.items():
         for (start, end), moment in zip(pairwise(cuts), shot.moments, strict=True):
             text = describe(moment)
-            if text and _has(shot, index, option):
+            if text and _has(shot, model, option):
                 if option == "transcription":
                     start, end = _speech(start, end)  # noqa: PLW2901 - words begin and end inside the scene
-                yield Segment(start, end, option, MarengoVector(text, index.model_name, index.dimension))
+                yield Segment(start, end, option, MarengoVector(text, model.name, model.dimension))
 
 
-def _has(shot: Shot, index: Index, option: str) -> bool:
+def _has(shot: Shot, model: Model, option: str) -> bool:
     # Spoken words have vectors of their own since 3.0.
     if option == "transcription":
-        return index.model_name != "marengo2.7" and "audio" in index.options
-    return option in index.options and (option != "visual" or shot.modality == "video")
+        return model.name != "marengo2.7" and "audio" in model.options
+    return option in model.options and (option != "visual" or shot.modality == "video")
 
 
 def _spoken(shot: Shot, cuts: list[float]) -> Iterator[Spoken]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import islice
 from typing import Final
 
-from connector.sandbox._catalogue import podcast_shots, video_shots
-from connector.sandbox._shots import Shot
-from connector.sandbox._twelvelabs._filming import Film, film
-from connector.sandbox._twelvelabs._things import EmbedTask, Index, Segment, object_id
+from connector.sandbox._twelvelabs._filming import Film, Model
+from connector.sandbox._twelvelabs._reels import films
+from connector.sandbox._twelvelabs._things import EmbedTask, Segment, object_id
 from connector.sandbox._twelvelabs._times import now
 
 __all__ = ["described_tasks"]
 
+_MODEL: Final = Model("marengo3.0", 512)
 _DAYS: Final = (1, 2, 3, 5, 0, 4, 10)
 _STATES: Final = {4: "processing", 5: "failed"}
 _FAILED: Final = "The embedding task failed. Please try again later."
@@ -23,23 +22,23 @@ _WHOLE: Final = {"v1": "video", "v2": "asset"}
 
 def described_tasks() -> Iterator[EmbedTask]:
     """Seven of each version: the fifth is unfinished, the sixth failed, and the last is ten days old."""
-    for number, shot in enumerate(islice(video_shots(), len(_DAYS))):
-        yield _task("v1", number, shot)
-    sounds, films = podcast_shots(), islice(video_shots(), len(_DAYS), None)
+    reel = films(_MODEL)
+    seen = [made for made in reel if made.kind == "video"]
+    heard = [made for made in reel if made.kind == "audio"]
     for number in range(len(_DAYS)):
-        yield _task("v2", number, next(sounds if number == 1 else films))
+        yield _task("v1", number, seen[number])
+        yield _task("v2", number, heard[0] if number == 1 else seen[len(_DAYS) + number])
 
 
-def _task(version: str, number: int, shot: Shot) -> EmbedTask:
+def _task(version: str, number: int, made: Film) -> EmbedTask:
     midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
     created = midnight - timedelta(days=_DAYS[number]) + timedelta(minutes=number)
     status = _STATES.get(number, "ready")
-    made = film(shot, Index("", "", "marengo3.0", ("visual", "audio"), 512, created, created))
     segments = (*made.segments, *_whole(made, _WHOLE[version])) if status == "ready" else ()
     return EmbedTask(
         object_id("described task", version, number),
         version,
-        "marengo3.0",
+        _MODEL.name,
         created,
         created + timedelta(seconds=40),
         made.url,
@@ -47,7 +46,7 @@ def _task(version: str, number: int, shot: Shot) -> EmbedTask:
         tuple(dict.fromkeys(one.option for one in made.segments)),
         segments,
         status,
-        shot.modality,
+        made.kind,
         _FAILED if status == "failed" else "",
     )
 
