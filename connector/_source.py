@@ -125,7 +125,8 @@ class ChangedSince(Protocol):
         """Where the next `scan_changed` has to begin, after a scan of either kind has ended normally; None: nowhere.
 
         It is the source's own mark (a time or number from its answers, never from a clock of ours), read by nobody
-        else, at most 4,000 bytes long. It is already moved back by as much as the service may be late in showing a
-        change, so that what was committed late is seen again; seeing an unchanged asset again costs nothing. It must
-        not be beyond what that scan has seen: of several answers in a scan, that is what the first one said.
+        else, at most 4,000 bytes long. It says how far the service was when that scan began: the newest mark of all its
+        pages would pass over an asset that changed after its own page was read. And it is already moved back by as much
+        as the service may be late in showing a change, so that what was committed late is seen again; seeing an
+        unchanged asset again costs nothing.
         """

@@ -1,5 +1,5 @@
 """Whatever happened before: an undisturbed run brings everything that is at the source, and a full one takes away what
-is not."""
+is not. Plans announce which one it will be."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from connector import (
     SchemaMapping,
     SourceError,
     Summary,
+    plan,
     sync,
 )
 from tests.connector.changing import OVERLAP, Changing
@@ -100,9 +101,13 @@ async def disturbed_run(source: Changing, stores: Sequence[Crashing], how: dict[
 
 
 async def undisturbed_run(source: Changing, stores: Sequence[MemoryDestination], *, full: bool = False) -> Summary:
-    return await sync(
-        source, stores, name="m", full=full, deletes=EVERYTHING, incremental=IncrementalScans(full_every=100)
-    )
+    rarely = IncrementalScans(full_every=100)
+    told = await plan(source, stores, name="m", full=full, deletes=EVERYTHING, incremental=rarely)
+    summary = await sync(source, stores, name="m", full=full, deletes=EVERYTHING, incremental=rarely)
+    planned, seen = told.collections["c"], summary.collections["c"]
+    assert (planned.scan, planned.why_full, planned.listed) == (seen.scan, seen.why_full, seen.listed)
+    assert planned.to_pull == seen.pulled
+    return summary
 
 
 async def replay(history: list[Any]) -> None:
@@ -128,7 +133,7 @@ async def replay(history: list[Any]) -> None:
     assert (again.collections["c"].scan, again.collections["c"].pulled) == ("incremental", 0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(histories)
 def test_an_undisturbed_run_passes_nothing_over(history: list[Any]) -> None:
     asyncio.run(replay(history))
