@@ -14,7 +14,7 @@ from connector.sandbox._twelvelabs._things import Index, IndexedAsset
 
 __all__ = ["Hit", "ranked"]
 
-NEAR: Final = 0.15
+_NEAR: Final = 0.15
 """What is further away than this is not found."""
 
 
@@ -35,7 +35,7 @@ def ranked(
     best: dict[tuple[str, float, float], tuple[float, IndexedAsset]] = {}
     for score, asset, span in _scored(index, text, options, conditions, every_option):
         key = (asset.indexed_asset_id, *span)
-        if score > NEAR and score > best.get(key, (0.0, asset))[0]:
+        if score > _NEAR and score > best.get(key, (0.0, asset))[0]:
             best[key] = score, asset
     ordered = sorted(best.items(), key=lambda one: (-one[1][0], one[0]))
     return [Hit(asset, key[1], key[2], rank) for rank, (key, (_, asset)) in enumerate(ordered, 1)]

@@ -16,7 +16,7 @@ from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, 
 
 __all__ = ["entries_of", "print_embedding", "show_asset", "show_row", "show_segment", "show_spoken", "words_of"]
 
-OPTIONS = ("visual", "audio", "transcription", "visual-text")
+_OPTIONS = ("visual", "audio", "transcription", "visual-text")
 
 
 def show_row(context: Context, asset: IndexedAsset) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _options(context: Context, index: Index, request: Request) -> tuple[str, ...
     options = tuple(dict.fromkeys(values(request, "embedding_option")))
     there = {*index.options, *({"transcription"} if "audio" in index.options else ())}
     for option in options:
-        if option not in OPTIONS or (option not in there and context.dialect.absent_option == "refused"):
+        if option not in _OPTIONS or (option not in there and context.dialect.absent_option == "refused"):
             raise invalid("embedding_option", f"The index {index.index_id} has no embeddings of {option[:40]!r}.")
     return options
 
