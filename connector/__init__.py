@@ -20,7 +20,6 @@ from connector._destination import (
     Status,
     StoredAssets,
     TableStatus,
-    Tombstones,
     Verifiable,
     Visibility,
 )
@@ -39,6 +38,7 @@ from connector._errors import (
     StopError,
     VectorferryError,
 )
+from connector._gone import AllCollections, StoredCollections, Tombstones
 from connector._json import canonical_json, parse_json
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
@@ -80,6 +80,7 @@ from connector._verify_rows import is_row_of
 
 __all__ = [
     "MODALITIES",
+    "AllCollections",
     "Applied",
     "Asset",
     "AssetState",
@@ -159,6 +160,7 @@ __all__ = [
     "StopError",
     "Storage",
     "StoredAssets",
+    "StoredCollections",
     "StoredDigest",
     "StoresRelated",
     "Submission",

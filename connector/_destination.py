@@ -34,7 +34,6 @@ __all__ = [
     "Status",
     "StoredAssets",
     "TableStatus",
-    "Tombstones",
     "Verifiable",
     "Visibility",
 ]
@@ -316,16 +315,6 @@ class StoredAssets(Protocol):
     def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
         """These assets with all their features and vectors, as they would be applied, streamed. Vectors (and their
         hashes) are as they are stored, which may be less precise than the source had them."""
-
-
-@runtime_checkable
-class Tombstones(Protocol):
-    """What a destination also provides when it can hide assets instead of removing them."""
-
-    def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
-        """Hide these assets with their features: they are in no answer any more, as if they had been removed, and count
-        as deleted. Their ledger entries and quarantine records go, so that `apply` brings them back as it would insert
-        them; but it finds their vectors where they were, and writes none that is the same. `remove` removes them."""
 
 
 @runtime_checkable

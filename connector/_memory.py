@@ -63,6 +63,10 @@ class MemorySource:
         """All of them."""
         return list(self.assets)
 
+    def is_gone(self, collection: str) -> bool:
+        """Every collection is named, so it is."""
+        return collection not in self.assets
+
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """List the assets as they are when the scan begins, which makes it complete."""
         self._usage.requests += 1
@@ -262,6 +266,7 @@ class MemoryDestination:
         return Planned(
             self.known,
             self.asset_ids,
+            collections=self.stored_collections,
             related_hashes=self.related_hashes,
             averages=_averages(self.assets),
             cursor=self.cursor,

@@ -63,6 +63,7 @@ class CollectionPlan:
     deletes: dict[str, DeletePlan] = field(default_factory=dict)
     scan: Literal["full", "incremental"] = "full"
     why_full: str | None = None
+    gone: bool = False
     note: str | None = None
     error: str | None = None
 
@@ -129,7 +130,8 @@ class Plan:
             reads         listing, reading, features, seconds
             collections   per id: listed, unchanged, to_pull, new, changed, pending {count, first},
                           failed {count, first}, complete, refused,
-                          deletes {destination: {held, missing, mode, refusal}}, scan, why_full, note, error
+                          deletes {destination: {held, missing, mode, refusal}}, scan, why_full, gone,
+                          note, error
             related       per table of metadata: what a sync's summary would say of it
             destinations  per name: new, changed, unchanged, deleted, writes {features, rows, bytes}, statements,
                           indexes [{table, index, method, rows, graph_bytes, memory_bytes}], notes, error

@@ -45,9 +45,10 @@ class Planned:
 
     `statements` are those that `prepare` would make or change something with, in order; `notes` tell in words what
     else a sync would do here, and what cannot be known before. `known` and `asset_ids` answer as the destination's
-    methods of that name would after `prepare`: empty before the first sync. Of an asset that is there but would be read
-    again in any case, `known` gives an empty fingerprint. `related_hashes` is for destinations that are
-    `StoresRelated`, `cursor` for those that are `Cursors`. `averages` are None when nothing is stored.
+    methods of that name would after `prepare`, and `collections` as `stored_collections`: empty before the first sync.
+    Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
+    `related_hashes` is for destinations that are `StoresRelated`, `cursor` for those that are `Cursors`. `averages` are
+    None when nothing is stored.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -58,6 +59,7 @@ class Planned:
     related_hashes: Callable[[RelatedTable], Mapping[str, bytes]] = lambda _: {}
     averages: Averages | None = None
     cursor: Callable[[str], Cursor | None] = lambda _: None
+    collections: Callable[[], Sequence[str]] = tuple
 
 
 @runtime_checkable

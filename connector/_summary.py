@@ -21,7 +21,8 @@ class CollectionSummary:
     that the last scan ended as it should; `refused` that the delete guard stopped the deletes that would have followed.
     `error` is set when the collection could not be read, or not listed completely, while the run went on. An
     `incremental` scan lists only what has changed, and finds no deletes; `why_full` says why it was not one. `kept`
-    counts per destination the assets that the last scan did not list and that stay, because deletes are kept.
+    counts per destination the assets that the last scan did not list and that stay, because deletes are kept. A
+    collection that is `gone` is one that the source no longer has; it counts as listed, with no asset in it.
     """
 
     listed: int = 0
@@ -36,6 +37,7 @@ class CollectionSummary:
     scan: Literal["full", "incremental"] = "full"
     why_full: str | None = None
     kept: dict[str, int] = field(default_factory=dict)
+    gone: bool = False
     note: str | None = None
     error: str | None = None
 
@@ -62,6 +64,7 @@ class CollectionSummary:
             "scan": self.scan,
             "why_full": self.why_full,
             "kept": dict(self.kept),
+            "gone": self.gone,
             "note": self.note,
             "error": self.error,
         }
@@ -156,7 +159,8 @@ class Summary:
             sync, exit_code, seconds
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, pending {count, first}, failed {count, first},
-                          complete, refused, scan, why_full, kept {destination: assets}, note, error
+                          complete, refused, scan, why_full, kept {destination: assets}, gone,
+                          note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,

@@ -11,17 +11,22 @@ from connector._settings import DeleteGuard
 __all__ = ["check_deletes", "refusal", "refusal_to_empty"]
 
 
-def check_deletes(guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source") -> None:
+def check_deletes(
+    guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source", gone: str = ""
+) -> None:
     """Raise `GuardRefusedError` when `missing` of the `held` assets are too many to delete.
 
-    `listed` is how many assets a complete scan of `lister` saw. Exactly `guard.max_share` of the held assets may go;
+    `listed` is how many assets a complete scan of `lister` saw; `gone` the collection, where it has none by that name
+    any more. Exactly `guard.max_share` of the held assets may go;
     an empty listing and the loss of everything are allowed only by a `max_share` of 1.
     """
-    if why := refusal(guard, held, missing, listed, lister):
+    if why := refusal(guard, held, missing, listed, lister, gone):
         raise GuardRefusedError(f"nothing was deleted: {why}")
 
 
-def refusal(guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source") -> str | None:
+def refusal(
+    guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source", gone: str = ""
+) -> str | None:
     """Why `check_deletes` would refuse, and what allows it; None when it would not, or where nothing is deleted."""
     if guard.mode == "keep":
         return None
@@ -32,11 +37,16 @@ def refusal(guard: DeleteGuard, held: int, missing: int, listed: int, lister: st
     less_than_one = 0 < may_go < 1
     share = 1 if less_than_one else math.ceil(100 * Fraction(missing, held)) / 100
     allowed = f"{guard.max_share:.0%} may" + (f", which is less than one of {held}" if less_than_one else "")
-    seen = f"{lister} listed {listed} assets" if listed else f"{lister} listed no asset at all"
     return (
-        f"{seen}, so {missing} of {held} assets would go, and at most {allowed}. "
+        f"{lister} {_seen(listed, gone)}, so {missing} of {held} assets would go, and at most {allowed}. "
         f"If they are really gone, allow it once with --allow-deletes {share:g}, or set deletes.max_share."
     )
+
+
+def _seen(listed: int, gone: str) -> str:
+    if gone:
+        return f"no longer has the collection {gone}"
+    return f"listed {listed} assets" if listed else "listed no asset at all"
 
 
 def refusal_to_empty(guard: DeleteGuard, held: int) -> str | None:

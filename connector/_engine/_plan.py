@@ -145,6 +145,7 @@ class _Plans:
             deletes={each.name: self._deletes(each, name, seen) for each in looked_for},
             scan=seen.scan,
             why_full=seen.why_full,
+            gone=seen.gone,
             note=seen.note,
             error=seen.error,
         )
@@ -153,7 +154,8 @@ class _Plans:
         book = destination.book(name)
         missing = seen.kept.get(destination.name, len(book.gone))
         mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
-        return DeletePlan(book.held, missing, mode, refusal(self.guard, book.held, missing, seen.listed))
+        why = refusal(self.guard, book.held, missing, seen.listed, gone=name if seen.gone else "")
+        return DeletePlan(book.held, missing, mode, why)
 
     def _related(self) -> Mapping[str, RelatedSummary]:
         """As the dry sync tells, and refused where the guard would not let a table be emptied."""

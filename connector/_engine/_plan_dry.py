@@ -22,9 +22,9 @@ from connector._destination import (
     SearchAnswer,
     SearchQuery,
     Status,
-    Tombstones,
 )
 from connector._engine._checks import safe_id
+from connector._gone import AllCollections, Tombstones
 from connector._mapping import SchemaMapping
 from connector._planned import CountedReads, Plannable, Planned
 from connector._records import Asset, Listing
@@ -131,6 +131,10 @@ class DryDestination:
         book.gone.add(asset_ids)
         return Applied()
 
+    def stored_collections(self) -> Sequence[str]:
+        """Those that it has."""
+        return self.planned.collections()
+
     def build_indexes(self) -> Sequence[IndexBuild]:
         """None; those that are due are in what was planned."""
         return []
@@ -217,6 +221,10 @@ class DrySource:
     async def collections(self) -> Sequence[str]:
         """The source's own."""
         return await self._inner.collections()
+
+    def is_gone(self, collection: str) -> bool:
+        """What the source says, if it can."""
+        return isinstance(self._inner, AllCollections) and self._inner.is_gone(collection)
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """The source's own listing; how long it takes is noted."""

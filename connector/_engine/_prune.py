@@ -9,10 +9,11 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from connector._destination import Applied, Destination, Tombstones
+from connector._destination import Applied, Destination
 from connector._engine._guard import check_deletes
 from connector._engine._lane import Lane
 from connector._errors import GuardRefusedError
+from connector._gone import Tombstones
 from connector._seen import SeenIds
 from connector._settings import DeleteGuard
 
@@ -49,16 +50,22 @@ def hides(destination: object, guard: DeleteGuard) -> bool:
 
 
 async def prune(
-    lanes: Sequence[Lane], collection: str, seen: SeenIds, guard: DeleteGuard, lister: str = "the source"
+    lanes: Sequence[Lane],
+    collection: str,
+    seen: SeenIds,
+    guard: DeleteGuard,
+    lister: str = "the source",
+    gone: str = "",
 ) -> None:
-    """Remove what `lister` did not list, or hide it where that is wanted and possible.
+    """Remove what `lister` did not list, or hide it where that is wanted and possible; `gone` is the collection, where
+    it is no longer there at all.
 
     Raises `GuardRefusedError`, with no delete in any destination.
     """
     surveys = await _surveys(lanes, collection, seen)
     for lane, found in zip(lanes, surveys, strict=True):
         if found is not None:
-            _check(guard, lane.name, found, len(seen), lister)
+            _check(guard, lane.name, found, len(seen), lister, gone)
     await asyncio.gather(
         *(_remove(lane, collection, seen, found, guard) for lane, found in zip(lanes, surveys, strict=True) if found)
     )
@@ -69,9 +76,9 @@ async def _surveys(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> Seq
     return await asyncio.gather(*(lane.call(partial(_survey, lane.destination, collection, seen)) for lane in lanes))
 
 
-def _check(guard: DeleteGuard, name: str, found: Survey, listed: int, lister: str) -> None:
+def _check(guard: DeleteGuard, name: str, found: Survey, listed: int, lister: str, gone: str) -> None:
     try:
-        check_deletes(guard, found.held, found.missing, listed, lister)
+        check_deletes(guard, found.held, found.missing, listed, lister, gone)
     except GuardRefusedError as error:
         raise GuardRefusedError(f"{name}: {error}") from None
 

@@ -16,6 +16,7 @@ from connector._engine._changes import ScanRules
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._collection import CollectionRun, Job
 from connector._engine._finish import exit_code, finish, raise_when_all_failed
+from connector._engine._gone import settle_gone
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._locking import LOCK_WAIT
@@ -69,6 +70,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     From a source that can list its changes, a run asks for these only, where the last run has left a cursor, and lists
     everything every so many runs, which is what finds deletes; `full` does so now. The summary says which.
 
+    In a run of all collections, one that destinations hold and that the source no longer has is taken for an empty one.
+
     While a collection is synced, other syncs are kept out of it where the destination is `Lockable`; a destination
     that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
 
@@ -96,6 +99,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
         scans = ScanRules(full, (incremental or IncrementalScans()).full_every)
         job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans)
         await _run_collections(job, await source.collections() if collections is None else collections, summary)
+        if collections is None:
+            await settle_gone(job, summary)
         if collections is None if related is None else related:
             await sync_related(source, lanes, job.guard, summary)
         await asyncio.gather(*(finish(lane, list(summary.collections), wait_visible) for lane in lanes))

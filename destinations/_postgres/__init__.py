@@ -6,7 +6,15 @@ from ._database import Database, driver_of
 from ._ddl import check_encoding, create_missing, lock_ddl
 from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
 from ._errors import refusal, translate, translated
-from ._ledger import forget_fingerprints, held_asset_ids, known_assets, ledger_hashes, ledger_rows, recorded_features
+from ._ledger import (
+    forget_fingerprints,
+    held_asset_ids,
+    held_collections,
+    known_assets,
+    ledger_hashes,
+    ledger_rows,
+    recorded_features,
+)
 from ._locks import collection_lock, try_alone
 from ._planned import looking, statements_to_create
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
@@ -39,6 +47,7 @@ __all__ = [
     "forget_cursors",
     "forget_fingerprints",
     "held_asset_ids",
+    "held_collections",
     "held_hashes",
     "known_assets",
     "ledger_hashes",

@@ -11,7 +11,15 @@ from connector import Batch, Known, Modality, canonical_json
 from ._diff import FeatureKey, WantedRows
 from ._tables import of_assets
 
-__all__ = ["forget_fingerprints", "held_asset_ids", "known_assets", "ledger_hashes", "ledger_rows", "recorded_features"]
+__all__ = [
+    "forget_fingerprints",
+    "held_asset_ids",
+    "held_collections",
+    "known_assets",
+    "ledger_hashes",
+    "ledger_rows",
+    "recorded_features",
+]
 
 
 def known_assets(
@@ -30,6 +38,12 @@ def held_asset_ids(connection: Connection, tables: Sequence[Table], collection: 
     """Every asset of a collection that one of these tables names, from a server-side cursor."""
     statement = union(*(select(table.c.asset_id).where(table.c.collection == collection) for table in tables))
     yield from connection.execution_options(yield_per=10_000).execute(statement).scalars()
+
+
+def held_collections(connection: Connection, tables: Sequence[Table]) -> list[str]:
+    """The collections that these tables name, sorted."""
+    named = union(*(select(table.c.collection) for table in tables)).subquery()
+    return sorted(connection.execute(select(named.c.collection).distinct()).scalars())
 
 
 def ledger_rows(batch: Batch, held: Mapping[str, Known], per_asset: Mapping[str, Mapping[str, int]]) -> WantedRows:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect
 
 from connector import MODALITIES, Cursor, Known, Modality, Planned, RelatedTable, SchemaMapping
 
-from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor
+from .._postgres import PostgresServer, held_asset_ids, held_collections, known_assets, looking, read_cursor
 from ._catalogue import Catalogue, VectorEntry, read_catalogue
 from ._database import VectorDatabase
 from ._planned_averages import read_averages
@@ -49,6 +49,7 @@ class SchemaOutlook:
                 related_hashes=self.related_hashes,
                 cursor=self.cursor,
                 averages=read_averages(connection, schema) if self._has_ledger else None,
+                collections=self.collections,
             )
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
@@ -79,6 +80,11 @@ class SchemaOutlook:
         """By key, the hash of each row of a table of metadata."""
         with self._looking() as connection:
             return held_hashes(connection, self._schema.tables, table)
+
+    def collections(self) -> list[str]:
+        """Those in the ledger."""
+        with self._looking() as connection:
+            return held_collections(connection, [self._schema.tables.ledger]) if self._has_ledger else []
 
     def _read(self, connection: Connection) -> None:
         tables, name = self._schema.tables, self._schema.name

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table
 
 from connector import MODALITIES, LoadedAsset, LoadedFeature, Modality, Reason, Rejected, Vector, vector_hash
 
-from .._postgres import Row
+from .._postgres import Row, held_collections
 from ._catalogue import VectorEntry, read_catalogue
 from ._schema import DELETED_AT
 from ._stored_feeds import Feed, Reader, begin_snapshot
@@ -30,8 +30,7 @@ _NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
 
 def stored_collections(connection: Connection, schema: SyncSchema) -> list[str]:
     """The collections in the ledger, sorted."""
-    ledger = schema.tables.ledger
-    return list(connection.execute(select(ledger.c.collection).distinct().order_by(ledger.c.collection)).scalars())
+    return held_collections(connection, [schema.tables.ledger])
 
 
 def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Iterator[LoadedAsset]:

@@ -100,6 +100,10 @@ class PineconeDestination:
         """Every asset of a collection in the manifest, its journal or the quarantine, streamed."""
         return self._manifest.asset_ids(collection)
 
+    def stored_collections(self) -> Sequence[str]:
+        """The collections that Pinecone has records of, as the manifest says."""
+        return self._manifest.collections()
+
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Delete every record of these assets, then forget them."""
         with self._manifest.alone(collection):

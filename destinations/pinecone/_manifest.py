@@ -29,6 +29,7 @@ from .._postgres import (
     forget_cursors,
     forget_fingerprints,
     held_asset_ids,
+    held_collections,
     lock_ddl,
     read_cursor,
     read_rejected,
@@ -222,6 +223,11 @@ class Manifest:
         """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
         with self._transaction() as connection:
             yield from held_asset_ids(connection, self._tables.naming_assets, collection)
+
+    def collections(self) -> Sequence[str]:
+        """Every collection that has an asset in the ledger or the journal, sorted."""
+        with self._transaction() as connection:
+            return held_collections(connection, self._tables.naming_collections)
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""

@@ -15,6 +15,7 @@ from .._postgres import (
     PostgresServer,
     check_encoding,
     held_asset_ids,
+    held_collections,
     known_assets,
     looking,
     read_cursor,
@@ -81,6 +82,13 @@ class ManifestOutlook:
             return None
         with self._looking() as connection:
             return read_cursor(connection, self._tables.cursors, collection, layout)
+
+    def collections(self) -> Sequence[str]:
+        """Every collection that has assets here."""
+        if not self.exists:
+            return ()
+        with self._looking() as connection:
+            return held_collections(connection, self._tables.naming_collections)
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:

@@ -23,10 +23,12 @@ from connector import (
     LoadedFeature,
     MemoryDestination,
     Modality,
+    Plannable,
     Reason,
     Rejected,
     SchemaMapping,
     SearchQuery,
+    StoredCollections,
     Vector,
 )
 from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
@@ -222,3 +224,17 @@ def test_any_history_leaves_what_it_leaves_in_memory(
         for step in steps:
             assert told(apply_step(destination, step)) == told(apply_step(model, step))
         assert held(destination) == held(model)
+
+
+def test_it_names_the_collections_that_it_holds_before_and_after_it_is_prepared(destination: Destination) -> None:
+    assert isinstance(destination, StoredCollections)
+    assert isinstance(destination, Plannable)
+    assert list(destination.stored_collections()) == list(destination.planned(SchemaMapping()).collections()) == []
+    destination.apply(batch(asset("a", feature("f1")), asset("b")))
+    destination.apply(batch(asset("a", feature("f1")), collection="films"))
+    for _ in range(2):
+        assert list(destination.stored_collections()) == ["ads", "films"]
+        assert list(destination.planned(SchemaMapping()).collections()) == ["ads", "films"]
+        destination.remove("ads", ["a"])
+    destination.remove("ads", ["b"])
+    assert list(destination.stored_collections()) == ["films"]

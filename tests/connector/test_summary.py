@@ -62,6 +62,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "scan": "full",
                 "why_full": None,
                 "kept": {},
+                "gone": False,
                 "note": "refused",
                 "error": "503",
             }

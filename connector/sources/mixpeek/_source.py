@@ -39,6 +39,10 @@ class MixpeekSource:
         """
         return await wanted_ids(self._api, self._wanted)
 
+    def is_gone(self, collection: str) -> bool:  # noqa: ARG002
+        """Whether all collections are wanted, and so were named."""
+        return not self._wanted
+
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless the unique rows agree with
         a total that stayed the same from the first page to the last."""

@@ -31,6 +31,10 @@ class SandboxSource:
         """Ids in the configured order, or all of the sample collections. Raises `ConfigurationError` for others."""
         return await (await self._running()).collections()
 
+    def is_gone(self, collection: str) -> bool:  # noqa: ARG002
+        """Whether all collections are wanted, and so were named."""
+        return not self._wanted
+
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """Every asset of a collection once."""
         async with closing((await self._running()).scan(collection)) as found:

@@ -69,6 +69,10 @@ class TwelveLabsSource:
             raise SourceError(f"{self._api.host} lists no index; check that the key is that of the right account.")
         return ids
 
+    def is_gone(self, collection: str) -> bool:
+        """Whether all indexes are wanted, and so were named. Embedding tasks only ever drop out of their list."""
+        return not self._wanted and collection not in TASKS
+
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless it is known to be whole."""
         async with aclosing((await self._collection(collection)).scan()) as listings:

@@ -1,0 +1,80 @@
+"""Collections that destinations hold and the source no longer has: each is treated like one that lists no asset."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from connector._engine._changes import record_cursor
+from connector._engine._checks import safe_id
+from connector._engine._collection import Job
+from connector._engine._locking import locked
+from connector._engine._prune import kept, prune
+from connector._errors import GuardRefusedError, LimitReachedError, VectorferryError
+from connector._gone import AllCollections, StoredCollections
+from connector._seen import SeenIds
+from connector._summary import CollectionSummary, Summary
+
+__all__ = ["settle_gone"]
+
+GONE: Final = "the source no longer has this collection"
+
+
+async def settle_gone(job: Job, summary: Summary) -> None:
+    """Remove, hide or keep what destinations hold of collections that the source lost; the summary tells of each.
+
+    For after a run of all collections. One list of them may be wrong by chance, so there is a second one before
+    anything goes.
+    """
+    gone = await _gone(job, summary)
+    if not gone:
+        return
+    try:
+        still_gone = gone if job.guard.mode == "keep" else gone - set(await job.source.collections())
+    except LimitReachedError as error:
+        summary.limit = error
+        return
+    except VectorferryError as error:
+        for collection in gone:
+            summary.collections[safe_id(collection)] = CollectionSummary(gone=True, error=str(error))
+        return
+    for collection in sorted(still_gone):
+        told = summary.collections[safe_id(collection)] = CollectionSummary(gone=True)
+        await _settle(job, collection, told)
+
+
+async def _gone(job: Job, summary: Summary) -> set[str]:
+    source = job.source
+    if summary.limit or not isinstance(source, AllCollections):
+        return set()
+    stores = [(lane, lane.destination) for lane in job.alive if isinstance(lane.destination, StoredCollections)]
+    held = await asyncio.gather(*(lane.call(store.stored_collections) for lane, store in stores))
+    stored = {collection for each in held for collection in each or ()}
+    return {each for each in stored if safe_id(each) not in summary.collections and source.is_gone(each)}
+
+
+async def _settle(job: Job, collection: str, told: CollectionSummary) -> None:
+    for lane in job.lanes:
+        lane.begin(collection)
+    try:
+        async with locked(job.alive, collection, job.lock_wait) as locked_out:
+            told.error = locked_out
+            await _empty(job, collection, told)
+    except GuardRefusedError as error:
+        told.refused = True
+        told.note = str(error)
+    except VectorferryError as error:
+        told.error = str(error)
+    finally:
+        for lane in job.lanes:
+            lane.rejoin()
+
+
+async def _empty(job: Job, collection: str, told: CollectionSummary) -> None:
+    told.complete = True
+    if job.guard.mode == "keep":
+        told.keep(await kept(job.alive, collection, SeenIds()))
+    else:
+        await prune(job.alive, collection, SeenIds(), job.guard, gone=safe_id(collection))
+        await record_cursor(job.alive, collection, None)
+    told.note = "; ".join(filter(None, (GONE, told.note)))
