@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
 import tracemalloc
 import zlib
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 
 from connector._errors import QuarantineError, SourceError
 from connector._json import parse_json
 from connector.http import NotFoundError, RefusedError, UnreadableError
+from connector.sources.mixpeek import MixpeekSettings
+from tests.certificates import CERTIFICATE
 from tests.connector.http.serving import client_for, client_tasks, in_turn, json, serving
 
 
@@ -216,3 +222,65 @@ async def test_a_certificate_that_is_not_trusted_stops_at_once(untrusted_https: 
         with pytest.raises(SourceError, match=r"certificate.*not trusted.*base_url"):
             await client.request("GET", "/thing", decode=parse_json)
     assert client.usage.requests == 1
+
+
+SWITCHES = {
+    "PYTHONHTTPSVERIFY": "0",
+    "CURL_CA_BUNDLE": "",
+    "REQUESTS_CA_BUNDLE": "",
+    "SSL_CERT_FILE": "",
+    "SSL_VERIFY": "0",
+}
+
+
+async def test_no_variable_of_the_environment_turns_verification_off(
+    untrusted_https: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SWITCHES.items():
+        monkeypatch.setenv(name, value)
+    async with aclosing(client_for(untrusted_https)) as client:
+        with pytest.raises(SourceError, match=r"certificate.*not trusted"):
+            await client.request("GET", "/thing", decode=parse_json)
+
+
+@pytest.mark.parametrize("name", ["verify", "verify_ssl", "ssl_verify", "insecure", "verify_tls"])
+def test_no_setting_turns_verification_off(name: str) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        MixpeekSettings.model_validate({name: False})
+
+
+TrustedHttps = Callable[[bytes], AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def trusted_https(self_signed: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrustedHttps:
+    """A server that answers every request with these bytes, and whose certificate is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / CERTIFICATE))
+
+    @asynccontextmanager
+    async def serve(answer: bytes) -> AsyncIterator[str]:
+        async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(reply, "127.0.0.1", 0, ssl=self_signed) as listener:
+            yield f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+
+    return serve
+
+
+async def test_an_authority_of_one_s_own_is_named_by_a_variable(trusted_https: TrustedHttps) -> None:
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{"ok": 1}'
+    async with trusted_https(answer) as url, aclosing(client_for(url)) as client:
+        assert await client.request("GET", "/thing", decode=parse_json) == {"ok": 1}
+
+
+async def test_a_redirect_from_https_to_http_is_not_followed(trusted_https: TrustedHttps) -> None:
+    async with serving(in_turn(json({}))) as plain:
+        answer = f"HTTP/1.1 302 Found\r\nLocation: {plain.url}/thing\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        async with trusted_https(answer.encode()) as url, aclosing(client_for(url)) as client:
+            with pytest.raises(SourceError, match="redirects are not followed"):
+                await client.request("GET", "/thing", decode=parse_json)
+    assert plain.seen == []

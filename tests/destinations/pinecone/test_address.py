@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import socket
+import ssl
+from contextlib import closing, suppress
+from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
@@ -10,11 +14,17 @@ import pytest
 from connector import DestinationError, Modality, SearchQuery
 from connector.sandbox import Sandbox
 from destinations.pinecone._address import index_address
+from destinations.pinecone._bodies import Body, Envelope
+from destinations.pinecone._limits import WriterLimits
+from destinations.pinecone._requests import Requests
+from destinations.pinecone._requests_verdict import Write
 
 from ...builders import asset, batch, feature
+from ...certificates import self_signed_context
 from ...pinecone import pinecone_destination
 from .conftest import Open
 
+NOTHING = Envelope(b"{", b"}", 1)
 CLOUD = "https://api.pinecone.io"
 
 
@@ -67,3 +77,25 @@ def test_a_manifest_that_names_another_host_does_not_get_the_key_there(
         pytest.raises(DestinationError, match=r"said to be at evil\.example\.com.*\nThe key was not sent there"),
     ):
         destination.search(SearchQuery(Modality.VIDEO, like="f"))
+
+
+def test_a_host_whose_certificate_is_not_trusted_gets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHTTPSVERIFY", "0")
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=_hear, args=(listener, self_signed_context(tmp_path), heard), daemon=True)
+        thread.start()
+        requests = Requests(f"https://127.0.0.1:{listener.getsockname()[1]}", "pc-key", WriterLimits())
+        with (
+            closing(requests),
+            pytest.raises(DestinationError, match=r"certificate .* is not trusted.*\(.*self-signed"),
+        ):
+            requests.post(Write("writing", "/vectors/upsert", NOTHING), Body(NOTHING, []), 1)
+        thread.join()
+    assert heard == []
+
+
+def _hear(listener: socket.socket, context: ssl.SSLContext, heard: list[bytes]) -> None:
+    connection, _ = listener.accept()
+    with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as encrypted:
+        heard.append(encrypted.recv(1_000))
