@@ -14,6 +14,8 @@ from psycopg import sql
 
 from connector import (
     MODALITIES,
+    BatchLimits,
+    ColumnMapping,
     Cursor,
     Cursors,
     DeleteGuard,
@@ -27,6 +29,7 @@ from connector import (
     Planned,
     Quarantined,
     SchemaMapping,
+    SourceError,
     Tombstones,
     VectorMapping,
     Verifiable,
@@ -46,6 +49,7 @@ from ..tables import row_counts, tables_of
 
 CURSOR = Cursor("2026-11-01T00:00:00Z ✓", "d1", frozenset(MODALITIES), 3)
 MAPPING = SchemaMapping()
+OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,41 @@ async def test_a_plan_announces_the_scan_that_the_sync_then_makes(opened: Open) 
     assert await announced() == ["incremental", 1, 0]
     assert await announced(full=True) == ["full", 0, 1]
     assert await announced() == ["incremental", 0, 0]
+
+
+async def is_right(source: Changing, destination: Destination) -> bool:
+    """Whether the books say what those of an empty destination would say after a full sync."""
+    right = MemoryDestination()
+    await sync(MemorySource({"ads": source.assets["ads"].values()}), [right], name="m")
+    return list(cast("Verifiable", destination).digests("ads")) == list(right.digests("ads"))
+
+
+async def test_a_history_of_incremental_and_full_runs_ends_right(opened: Open) -> None:
+    source = Changing({"ads": assets(9)})
+
+    async def run(destination: Destination, **more: Any) -> str:
+        summary = await sync(source, [destination], name="m", deletes=DeleteGuard(max_share=1), **more)
+        return summary.collections["ads"].scan
+
+    assert await run(opened()) == "full"
+    for number in (1, 2):
+        source.put("ads", source_asset(f"a000{number}", 2))
+    source.put("ads", source_asset("late"), late=1)
+    assert await run(opened()) == "incremental"
+    assert await is_right(source, opened())
+    source.instead["a0003"] = None
+    for number in (3, 4, 5):
+        source.put("ads", source_asset(f"a000{number}", 3))
+    assert await run(opened()) == "incremental"
+    source.instead.clear()
+    assert await run(opened()) == "incremental"
+    assert await is_right(source, opened())
+    source.pull_error = SourceError("gone for an hour")
+    with pytest.raises(SourceError):
+        await run(opened(), mapping=OTHER_MAPPING, batch=BatchLimits(rows=3))
+    source.pull_error = None
+    assert await run(opened()) == "full"
+    assert await is_right(source, opened())
 
 
 def written(connection: psycopg.Connection[Any], schema: str) -> set[tuple[str, str, str]]:
