@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
@@ -12,7 +13,7 @@ import pytest
 
 from connector import Summary, SyncSettings, run_sync
 from connector._config import parse_settings
-from connector.sandbox import GeneratedIndexes, Sandbox, SandboxSettings, running_sandbox
+from connector.sandbox import GeneratedIndexes, Sandbox, SandboxSettings, TwelveLabsDialect, running_sandbox
 
 from ..waiting import wait_until
 
@@ -54,17 +55,33 @@ class World:
         assert row is not None
         return int(row[0])
 
+    def vector_rows_written(self) -> int:
+        """The same for tables of vectors."""
+        self.rows_written()
+        row = self._connection.execute(f"{ROWS_WRITTEN} AND relname LIKE '%%\\_\\_%%'", [self._schema]).fetchone()
+        assert row is not None
+        return int(row[0])
+
 
 @contextmanager
-def world(generated: GeneratedIndexes | None, postgres_url: str, schema: str) -> Iterator[World]:
-    """A sync of generated assets, or of the described ones."""
-    served = SandboxSettings(generate_twelvelabs=generated)
+def world(
+    postgres_url: str,
+    schema: str,
+    *,
+    generated: GeneratedIndexes | None = None,
+    dialect: TwelveLabsDialect | None = None,
+    **given: Any,
+) -> Iterator[World]:
+    """A sync of generated assets, or of the described ones; `given` are settings of the source."""
+    served = SandboxSettings(generate_twelvelabs=generated, twelvelabs=dialect or TwelveLabsDialect())
     with running_sandbox(served) as sandbox, psycopg.connect(postgres_url, autocommit=True) as connection:
         source = {
             "type": "twelvelabs",
             "base_url": sandbox.twelvelabs_url,
             "api_key": sandbox.api_key,
             "reread_days": None,
+            "entities": False,
+            **given,
         }
         destination = {"type": "pgvector", "url": postgres_url, "schema": schema}
         settings = parse_settings(
@@ -78,7 +95,7 @@ def test_each_asset_is_read_once_and_nothing_is_written_twice(
     assets: int, segments: int, postgres_url: str, schema: str
 ) -> None:
     generated = GeneratedIndexes(assets=assets, segments_per_asset=segments, options=OPTIONS)
-    with world(generated, postgres_url, schema) as here:
+    with world(postgres_url, schema, generated=generated) as here:
         summary, asked = here.sync()
         lists = {"twelvelabs.indexes.list": 1, "twelvelabs.indexed_assets.list": ceil(assets / 50)}
         assert asked == {**lists, "twelvelabs.indexed_assets.get": assets}
@@ -98,7 +115,7 @@ def test_each_asset_is_read_once_and_nothing_is_written_twice(
 
 
 def test_segments_know_what_is_said_meanwhile(postgres_url: str, schema: str) -> None:
-    with world(None, postgres_url, schema) as here:
+    with world(postgres_url, schema) as here:
         here.sync()
         said = here.value(
             "SELECT count(*) FROM {schema}.video AS segment JOIN {schema}.text AS entry USING (asset_id) "
@@ -110,3 +127,47 @@ def test_segments_know_what_is_said_meanwhile(postgres_url: str, schema: str) ->
         assert unspoken > 0
         addresses = here.value("SELECT count(*) FROM {schema}.assets WHERE url LIKE 'https://%%.m3u8'")
         assert addresses > 0
+
+
+def test_indexes_of_different_dimensions_go_to_tables_of_their_own(postgres_url: str, schema: str) -> None:
+    with world(postgres_url, schema, dialect=TwelveLabsDialect(second_dimension=1024)) as here:
+        here.sync()
+        films = here.sandbox.twelvelabs
+        wanted = Counter(
+            len(one["vector"])
+            for name in ("films", "lectures", "films-small")
+            for asset_id in films.asset_ids(films.index_id(name), status="ready")
+            for one in films.segments(asset_id)
+            if one["option"] == "visual"
+        )
+        assert set(wanted) == {512, 1024}
+        for dimension, vectors in wanted.items():
+            assert here.value(f"SELECT count(*) FROM {{schema}}.video_marengo3_0_visual_{dimension}") == vectors
+        assert here.value("SELECT min(vector_dims(embedding)) FROM {schema}.video_marengo2_7_visual") == 1024
+
+
+def test_an_edit_that_shows_nowhere_is_found_when_the_assets_turn_comes(postgres_url: str, schema: str) -> None:
+    quiet = TwelveLabsDialect(edits_move_updated_at=False)
+    often = 1 / 86_400_000
+    with world(postgres_url, schema, dialect=quiet, collections=["archive"], reread_days=often) as here:
+        here.sync()
+        edited = here.sandbox.twelvelabs.asset_ids(here.sandbox.twelvelabs.index_id("archive"))[0]
+        vectors = here.vector_rows_written()
+        here.sandbox.twelvelabs.edit_metadata(edited, {"author": "somebody"}, touch=False)
+        here.sync()
+        assert here.value("SELECT asset_id FROM {schema}.assets WHERE metadata ->> 'author' = 'somebody'") == edited
+        assert here.vector_rows_written() == vectors
+
+
+def test_vectors_of_a_task_stay_when_it_leaves_the_list(postgres_url: str, schema: str) -> None:
+    stored = "SELECT count(*) FROM {schema}.assets WHERE collection = 'embed-tasks'"
+    with world(postgres_url, schema, collections=["archive"], embed_tasks=True) as here:
+        summary, asked = here.sync()
+        assert asked["twelvelabs.embed_tasks.get"] == asked["twelvelabs.embed_v2_tasks.get"] == 4
+        assert summary.collections["embed-tasks"].note
+        assert here.value(stored) == 4
+        for task in here.sandbox.twelvelabs.embed_task_ids("v1"):
+            here.sandbox.twelvelabs.remove_embed_task(task)
+        _, asked = here.sync()
+        assert not {"twelvelabs.embed_tasks.get", "twelvelabs.embed_v2_tasks.get"} & asked.keys()
+        assert here.value(stored) == 4
