@@ -9,7 +9,14 @@ import typer
 
 from connector.cli._options import AsJson
 
-__all__ = ["DemoDestination", "demo"]
+__all__ = ["DemoDestination", "DemoSource", "demo"]
+
+
+class DemoSource(StrEnum):
+    """Whose sample media the demo syncs."""
+
+    MIXPEEK = "mixpeek"
+    TWELVELABS = "twelvelabs"
 
 
 class DemoDestination(StrEnum):
@@ -21,6 +28,9 @@ class DemoDestination(StrEnum):
 
 
 def demo(
+    source: Annotated[
+        DemoSource, typer.Option(help="Where to sync from: a local stand-in for this service.")
+    ] = DemoSource.MIXPEEK,
     destination: Annotated[
         DemoDestination, typer.Option(help="Where to sync to; Pinecone is a local stand-in.")
     ] = DemoDestination.PGVECTOR,
@@ -31,7 +41,7 @@ def demo(
     from connector.cli._console import print_json, results
     from connector.cli._demonstration import demonstrate
 
-    told = demonstrate(results(quiet=as_json), destination, fresh=fresh)
+    told = demonstrate(results(quiet=as_json), source, destination, fresh=fresh)
     if as_json:
         print_json(told)
     raise typer.Exit(told["exit_code"])

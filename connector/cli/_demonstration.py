@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from connector._settings import SyncSettings
 from connector._summary import Summary
 from connector.cli._answers import show_answer
 from connector.cli._console import plain
-from connector.cli._demo_sync import CONFIG, demo_sync
+from connector.cli._demo_sync import SAMPLES, Sample, demo_sync
 from connector.cli._destinations import opened
 from connector.cli._progress import progress_shown
 from connector.cli._summary_view import show_summary
@@ -27,7 +28,6 @@ from connector.sandbox import embed_text
 
 __all__ = ["demonstrate"]
 
-VECTOR_NAME: Final = "multimodal-v1"
 WORDS: Final = "a dog leaps over a fence"
 OPENING: Final = 10
 ROWS: Final = 3
@@ -41,7 +41,7 @@ With what is stored now:
 """
 OWN: Final = """\
 With your own media and your own stores:
-  vectorferry init      writes vectorferry.yaml; give its destination a url
+  vectorferry init{chosen}      writes vectorferry.yaml; give its destination a url
   vectorferry sync      after that anyone can ask in SQL: psql "$DATABASE_URL"
 
 In Dagster: docs/dagster.md
@@ -52,24 +52,25 @@ In Pinecone: add `- {type: pinecone, api_key: "${PINECONE_API_KEY}"}` to the des
 """
 
 
-def demonstrate(console: Console, destination: str, *, fresh: bool) -> Mapping[str, Any]:
+def demonstrate(console: Console, source: str, destination: str, *, fresh: bool) -> Mapping[str, Any]:
     """Run the demo in the working directory and return what happened as JSON values.
 
-    `destination` is ``pgvector``, ``pinecone`` or ``both``.
+    `source` is ``mixpeek`` or ``twelvelabs``, `destination` ``pgvector``, ``pinecone`` or ``both``.
     """
-    with demo_sync(destination) as settings, ExitStack() as stack:
+    sample = SAMPLES[source]
+    with demo_sync(sample, destination) as settings, ExitStack() as stack:
         # Held open all the while, so that the embedded Postgres starts and stops only once.
         stores = [stack.enter_context(opened(settings, place)) for place in range(len(settings.destinations))]
         for store in stores:
             _prepare(settings, store)
             if fresh:
                 _forget(store)
-        _title("1. Sync everything that a local stand-in for Mixpeek holds", console)
+        _title(f"1. Sync everything that a local stand-in for {sample.title} holds", console)
         show_summary(first := _sync(settings), console)
         _title("2. Sync again: nothing has changed there", console)
         show_summary(second := _sync(settings), console, brief=True)
-        asked = [each for store in stores for each in _ask_all(store, console, named=len(stores) > 1)]
-    _show_next(asked, destination, console)
+        asked = [each for store in stores for each in _ask_all(store, sample, console, named=len(stores) > 1)]
+    _show_next(asked, sample, destination, console)
     return {
         "first_sync": first.to_dict(),
         "second_sync": second.to_dict(),
@@ -98,18 +99,19 @@ def _sync(settings: SyncSettings) -> Summary:
         return run_sync(settings, progress=progress)
 
 
-def _ask_all(destination: Destination, console: Console, *, named: bool) -> list[tuple[str, SearchAnswer]]:
+def _ask_all(
+    destination: Destination, sample: Sample, console: Console, *, named: bool
+) -> list[tuple[str, SearchAnswer]]:
     """Each question follows from the answer before it; `named` says which of several stores is asked."""
     asked = f"3. In {destination.name}: which" if named else "3. Which"
-    near = SearchQuery(Modality.VIDEO, VECTOR_NAME, vector=embed_text(WORDS, VECTOR_NAME), limit=ROWS)
-    in_words = _ask(destination, f"{asked} video segments are near the words “{WORDS}”?", near, console)
+    video, words = partial(SearchQuery, Modality.VIDEO, sample.vector_name, limit=ROWS), embed_text(WORDS, sample.model)
+    in_words = _ask(destination, f"{asked} video segments are near the words “{WORDS}”?", video(vector=words), console)
     if not in_words[1].rows:
-        raise DestinationError("the demo finds none of its own videos; run `vectorferry demo --fresh`")
+        again = f"vectorferry demo --source {sample.service} --fresh"
+        raise DestinationError(f"the demo finds none of its own videos; run `{again}`")
     best = in_words[1].rows[0]["feature_id"]
-    like = SearchQuery(Modality.VIDEO, VECTOR_NAME, like=best, limit=ROWS)
-    alike = _ask(destination, "4. Which segments are most like the first of these?", like, console)
-    filters = {"start_time": {"lt": OPENING}}
-    openings = SearchQuery(Modality.VIDEO, VECTOR_NAME, like=best, limit=ROWS, filters=filters)
+    alike = _ask(destination, "4. Which segments are most like the first of these?", video(like=best), console)
+    openings = video(like=best, filters={"start_time": {"lt": OPENING}})
     filtered = _ask(destination, f"5. … and begin within the first {OPENING} seconds?", openings, console)
     return [in_words, alike, filtered]
 
@@ -126,9 +128,12 @@ def _title(text: str, console: Console) -> None:
     console.print(Rule(Text(text), align="left", style="none"))
 
 
-def _show_next(asked: list[tuple[str, SearchAnswer]], destination: str, console: Console) -> None:
+def _show_next(asked: list[tuple[str, SearchAnswer]], sample: Sample, destination: str, console: Console) -> None:
     _title("Next", console)
     feature_id = plain(asked[0][1].rows[0]["feature_id"])
     stored = "" if destination == "pinecone" else STORED
-    text = (stored + OWN).format(config=CONFIG, vector_name=VECTOR_NAME, feature_id=feature_id)
+    chosen = "" if sample.service == "mixpeek" else f" --source {sample.service}"
+    text = (stored + OWN).format(
+        config=sample.config, vector_name=sample.vector_name, feature_id=feature_id, chosen=chosen
+    )
     console.print(text + (PINECONE if destination != "pgvector" else ""), markup=False, soft_wrap=True)

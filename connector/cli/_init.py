@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,7 +12,33 @@ from connector._errors import ConfigurationError
 from connector.cli._console import for_people, plain
 from connector.cli._options import DEFAULT_CONFIG, ConfigFile
 
-__all__ = ["init"]
+__all__ = ["InitSource", "init"]
+
+
+class InitSource(StrEnum):
+    """What the new sync is to read."""
+
+    MIXPEEK = "mixpeek"
+    TWELVELABS = "twelvelabs"
+
+
+MIXPEEK: Final = """\
+source:
+  type: mixpeek                    # or sandbox, for sample media: then take out the api_key
+  api_key: ${MIXPEEK_API_KEY}
+  # collections: [quickstart]      # without this line: all of them
+  # base_url: http://127.0.0.1:8765  # where `vectorferry sandbox` serves
+"""
+TWELVELABS: Final = """\
+source:
+  type: twelvelabs                 # or sandbox with `service: twelvelabs`, for sample media: then take out the api_key
+  api_key: ${TWELVELABS_API_KEY}
+  # collections: [films]           # names or ids of indexes; without this line: all of them
+  # options: [visual, audio]       # without this line: every embedding option that an index was made with
+  # embed_tasks: true              # the embedding tasks of the last seven days, too
+  # reread_days: 7                 # metadata may be edited without a trace in lists: read again after so many days
+  # base_url: http://127.0.0.1:8765/v1.3  # where `vectorferry sandbox` serves
+"""
 
 TEMPLATE: Final = """\
 # One sync: from a source, into one or more destinations. Run it with `vectorferry sync`.
@@ -19,27 +46,22 @@ TEMPLATE: Final = """\
 
 name: media                        # also the Postgres schema
 
-source:
-  type: mixpeek                    # or sandbox, for sample media: then take out the api_key
-  api_key: ${MIXPEEK_API_KEY}
-  # collections: [quickstart]      # without this line: all of them
-  # base_url: http://127.0.0.1:8765  # where `vectorferry sandbox` serves
-
+{source}
 destinations:
   - type: pgvector                 # without a url: an embedded Postgres under .vectorferry/
     # url: ${DATABASE_URL}         # uncomment it: postgresql://user:password@host:5432/database
     # schema: media
   # - type: pinecone               # the same vectors for serving; its indexes are made when they are missing
   #   api_key: ${PINECONE_API_KEY}
-  #   vectors: [multimodal-v1]     # without this line: all named vectors, an index for each
+  #   vectors: {vectors}# without this line: all named vectors, an index for each
 
 # What each modality adds to the default columns, and how its vectors are stored:
 # modalities:
 #   video:
 #     columns:
-#       author: {path: metadata.author, type: text}
+#       {column}
 #     vectors:
-#       multimodal-v1: {metric: cosine, storage: halfvec, index: hnsw}
+#       {vector_name}: {metric: cosine, storage: halfvec, index: hnsw}
 
 # Refuse to delete more than this share of a collection's assets in one run:
 # deletes: {mode: prune, max_share: 0.2}
@@ -48,27 +70,41 @@ destinations:
 # schedule: "*/15 * * * *"
 """
 
+SOURCES: Final = {
+    InitSource.MIXPEEK: (MIXPEEK, "multimodal-v1", "author: {path: metadata.author, type: text}"),
+    InitSource.TWELVELABS: (TWELVELABS, "marengo3.0-visual", "option: {path: embedding_option, type: text}"),
+}
+"""What stands under `source`, and of what it has a named vector and a column."""
+
 
 def init(
     config: ConfigFile = DEFAULT_CONFIG,
+    source: Annotated[InitSource, typer.Option(help="Where the sync is to read from.")] = InitSource.MIXPEEK,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
 ) -> None:
     """Write a commented vectorferry.yaml to begin with."""
-    _write(config, force)
+    _write(config, _template(source), force)
     where = plain(config)
     chosen = "" if config == DEFAULT_CONFIG else f" -c {where}"
+    sandbox = "`type: sandbox`" + ("" if source is InitSource.MIXPEEK else f" and `service: {source}`")
     for_people().print(
         f"Wrote {where}. Next:\n\n"
-        f"  export MIXPEEK_API_KEY=…    or, before you have one: `type: sandbox`, without api_key\n"
+        f"  export {source.upper()}_API_KEY=…    or, before you have one: {sandbox}, without api_key\n"
         f"  vectorferry sync{chosen}            into an embedded Postgres here, until you uncomment `url`",
         markup=False,
         soft_wrap=True,
     )
 
 
-def _write(config: Path, force: bool) -> None:
+def _template(source: InitSource) -> str:
+    described, vector_name, column = SOURCES[source]
+    filled = TEMPLATE.replace("{source}", described).replace("{column}", column)
+    return filled.replace("{vectors}", f"[{vector_name}]".ljust(20)).replace("{vector_name}", vector_name)
+
+
+def _write(config: Path, text: str, force: bool) -> None:
     try:
         with config.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(TEMPLATE)
+            file.write(text)
     except FileExistsError:
         raise ConfigurationError(f"{config}: is there already; --force overwrites it, -c FILE writes another") from None

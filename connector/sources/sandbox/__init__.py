@@ -1,4 +1,4 @@
-"""Sample media without a key: a local stand-in for Mixpeek's API that lives as long as the run that reads it."""
+"""Sample media without a key: a local stand-in for a service's API that lives as long as the run that reads it."""
 
 from connector.sources.sandbox._settings import SandboxSettings
 from connector.sources.sandbox._source import SandboxSource

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from connector._plugins import SourceSettings
-from connector.sources.sandbox._source import SandboxSource
+from connector.sources.sandbox._source import SandboxSource, Service
 
 __all__ = ["SandboxSettings"]
 
@@ -18,8 +18,9 @@ class SandboxSettings(SourceSettings):
     """Sample media from a sandbox that is started when it is read and stopped when it is closed."""
 
     type: Literal["sandbox"] = "sandbox"
+    service: Service = Field(default="mixpeek", description="whose API is stood in for: mixpeek or twelvelabs")
     collections: tuple[Name, ...] = Field(default=(), description="ids of the sample collections to sync; none: all")
 
     def open(self) -> SandboxSource:
         """A source with these settings. Nothing is started yet."""
-        return SandboxSource(self.collections)
+        return SandboxSource(self.collections, self.service)

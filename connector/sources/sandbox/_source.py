@@ -1,24 +1,32 @@
-"""A sandbox and the Mixpeek source that reads it over HTTP, as one source."""
+"""A sandbox and the source that reads one of its services over HTTP, as one source."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import SecretStr
 
 from connector._closing import closing
 from connector._records import Asset, Listing, Rejected
+from connector._related import RelatedTable, RelatedTables
 from connector._source import Source, Usage
 
-__all__ = ["SandboxSource"]
+if TYPE_CHECKING:
+    from connector.sandbox import Sandbox
+
+__all__ = ["SandboxSource", "Service"]
+
+Service: TypeAlias = Literal["mixpeek", "twelvelabs"]
 
 
 class SandboxSource:
     """Implements the `Source` protocol. The sandbox runs in the event loop of whoever reads this first."""
 
-    def __init__(self, collections: Sequence[str]) -> None:
+    def __init__(self, collections: Sequence[str], service: Service = "mixpeek") -> None:
         self._wanted = tuple(collections)
+        self._service = service
         self._stack = AsyncExitStack()
         self._inner: Source | None = None
 
@@ -48,8 +56,23 @@ class SandboxSource:
                 yield asset
 
     def requests_to_read(self, assets: int, features: int) -> int:
-        """One for each asset, and one for each feature with its vectors."""
-        return assets + features
+        """One for each asset; from Mixpeek, one more for each feature with its vectors."""
+        return assets if self._service == "twelvelabs" else assets + features
+
+    @property
+    def related_tables(self) -> Sequence[RelatedTable]:
+        """Those of the service."""
+        from connector.sources.twelvelabs import ENTITY_TABLES
+
+        return ENTITY_TABLES if self._service == "twelvelabs" else ()
+
+    async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
+        """The rows of one of them."""
+        reader = await self._running()
+        if isinstance(reader, RelatedTables):
+            async with closing(reader.related_rows(table)) as rows:
+                async for row in rows:
+                    yield row
 
     async def aclose(self) -> None:
         """Stop the sandbox. Safe to call twice."""
@@ -62,10 +85,23 @@ class SandboxSource:
 
     async def _start(self) -> Source:
         from connector.sandbox import Sandbox
-        from connector.sources.mixpeek import MixpeekSettings
 
         sandbox = await self._stack.enter_async_context(Sandbox())
-        settings = MixpeekSettings(base_url=sandbox.url, api_key=SecretStr(sandbox.api_key), collections=self._wanted)
-        source = settings.open()
+        source = _reader(self._service, _address(sandbox, self._service), sandbox.api_key, self._wanted)
         self._stack.push_async_callback(source.aclose)
         return source
+
+
+def _address(sandbox: Sandbox, service: Service) -> str:
+    return sandbox.twelvelabs_url if service == "twelvelabs" else sandbox.url
+
+
+def _reader(service: Service, url: str, api_key: str, collections: Sequence[str]) -> Source:
+    """What is read twice from samples that never change should not look as if it had grown old meanwhile."""
+    from connector.sources.mixpeek import MixpeekSettings
+    from connector.sources.twelvelabs import TwelveLabsSettings
+
+    key, wanted = SecretStr(api_key), tuple(collections)
+    if service == "twelvelabs":
+        return TwelveLabsSettings(base_url=url, api_key=key, collections=wanted, reread_days=None).open()
+    return MixpeekSettings(base_url=url, api_key=key, collections=wanted).open()

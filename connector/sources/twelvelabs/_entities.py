@@ -15,7 +15,7 @@ from connector.sources._tally import Tally
 from connector.sources._times import read_time
 from connector.sources.twelvelabs._api import TwelveLabsApi
 
-__all__ = ["ENTITIES", "ENTITY_COLLECTIONS", "EntityTables"]
+__all__ = ["ENTITY_TABLES", "EntityTables"]
 
 ENTITY_COLLECTIONS: Final = RelatedTable(
     name="entity_collections",
@@ -45,6 +45,8 @@ ENTITIES: Final = RelatedTable(
         "extra": "jsonb",
     },
 )
+ENTITY_TABLES: Final = (ENTITY_COLLECTIONS, ENTITIES)
+
 TEXTS: Final = ("name", "description", "status")
 TIMES: Final = ("created_at", "updated_at")
 

@@ -17,7 +17,7 @@ from connector.sources._parallel import results_of
 from connector.sources._tally import Tally
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked
-from connector.sources.twelvelabs._entities import ENTITIES, ENTITY_COLLECTIONS, EntityTables
+from connector.sources.twelvelabs._entities import ENTITY_TABLES, EntityTables
 from connector.sources.twelvelabs._index import Index, index_from
 from connector.sources.twelvelabs._indexed import IndexedAssets
 from connector.sources.twelvelabs._search import Searcher
@@ -109,7 +109,7 @@ class TwelveLabsSource:
     @property
     def related_tables(self) -> Sequence[RelatedTable]:
         """Entity collections and entities, when these are wanted."""
-        return (ENTITY_COLLECTIONS, ENTITIES) if self._with_entities else ()
+        return ENTITY_TABLES if self._with_entities else ()
 
     async def related_rows(self, table: RelatedTable) -> AsyncGenerator[Mapping[str, Any], None]:
         """Their rows."""

@@ -83,3 +83,21 @@ def test_the_demo_needs_no_vector_table_for_pinecone_alone(passable_path: Path) 
     assert told.stdout.count("query_namespaces(") == 3
     assert "status -c" not in told.stdout
     assert left_behind(passable_path) == []
+
+
+def test_the_demo_of_twelvelabs_writes_to_both_stores_and_they_agree(passable_path: Path) -> None:
+    demo = json.loads(run("demo", "--source", "twelvelabs", "--destination", "both", "--json").stdout)
+    assert (demo["exit_code"], written(demo["second_sync"]), written(demo["second_sync"], "pinecone")) == (0, 0, 0)
+    assert {name: table["destinations"] for name, table in demo["second_sync"]["related"].items()} == {
+        "entities": {"pgvector": unchanged(8)},
+        "entity_collections": {"pgvector": unchanged(3)},
+    }
+    rows = [[row["feature_id"] for row in question["rows"]] for question in demo["questions"]]
+    assert rows[:3] == rows[3:], "the same three questions, asked of pgvector and of Pinecone"
+    status = json.loads(run("status", "-c", ".vectorferry/demo-twelvelabs.yaml", "--json").stdout)
+    assert status["destinations"][0]["related"] == {"entities": 8, "entity_collections": 3}
+    assert left_behind(passable_path) == []
+
+
+def unchanged(rows: int) -> dict[str, int]:
+    return {"inserted": 0, "updated": 0, "unchanged": rows, "deleted": 0, "quarantined": 0}

@@ -29,6 +29,22 @@ def test_the_file_loads_with_every_option_switched_on(vectorferry: Invoke) -> No
     assert settings.destinations[1].model_dump()["vectors"] == ("multimodal-v1",)
 
 
+def test_one_for_twelvelabs_loads_with_every_option_switched_on(vectorferry: Invoke) -> None:
+    result = vectorferry("init", "--source", "twelvelabs")
+    assert result.exit_code == 0, result.output
+    assert "TWELVELABS_API_KEY" in result.stderr
+    file = Path("vectorferry.yaml")
+    assert load_settings(file).source.type == "twelvelabs"
+    switched_on = re.sub(r"^( *)# (?=( *)(- )?[a-z0-9_\-.]+:)", r"\1", file.read_text(), flags=re.MULTILINE)
+    file.write_text(switched_on)
+    settings = load_settings(file)
+    assert settings.source.model_dump()["collections"] == ("films",)
+    assert settings.source.model_dump()["embed_tasks"] is True
+    assert settings.modalities.video.columns["option"].path == "embedding_option"
+    assert settings.modalities.video.vectors["marengo3.0-visual"].storage == "halfvec"
+    assert settings.destinations[1].model_dump()["vectors"] == ("marengo3.0-visual",)
+
+
 def test_a_file_that_is_there_is_kept_unless_forced(vectorferry: Invoke) -> None:
     file = Path("vectorferry.yaml")
     file.write_text("mine")

@@ -44,3 +44,12 @@ async def test_nothing_is_started_before_it_is_read() -> None:
     source = SandboxSettings().open()
     assert (source.usage.requests, source.usage.bytes) == (0, 0)
     await source.aclose()
+
+
+async def test_it_stands_in_for_twelvelabs_too() -> None:
+    source, memory = SandboxSettings(service="twelvelabs").open(), MemoryDestination()
+    first, second = [await sync(source, [memory], name="media") for _ in range(2)]
+    await source.aclose()
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert {table: len(rows) for table, rows in memory.related.items()} == {"entity_collections": 3, "entities": 8}
+    assert all(seen.pulled == 0 for seen in second.collections.values())
