@@ -129,13 +129,14 @@ def _vector_name(model: IndexModel) -> str:
 
 def _as_row(model: IndexModel, vector_name: str) -> IndexRow:
     dense = model.vector_type == "dense"
-    return IndexRow(
-        model.name,
-        vector_name,
-        model.dimension if dense else None,
-        str(model.metric),
-        checked_address(model.host or ""),
-    )
+    return IndexRow(model.name, vector_name, model.dimension if dense else None, str(model.metric), _address(model))
+
+
+def _address(model: IndexModel) -> str:
+    try:
+        return checked_address(model.host or "")
+    except DestinationError as error:
+        raise DestinationError(f"{error} Pinecone gives it for the index {model.name}.") from None
 
 
 def _check(model: IndexModel, spec: IndexSpec) -> None:
