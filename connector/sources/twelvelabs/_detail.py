@@ -99,6 +99,7 @@ class DetailReader:
         if rows:
             model = self._model(embedding)
             features.add_segments(rows, vectors, model=model, modality=modality, speech=speech, options_named=True)
+            self._check_usable(features)
         return Detail(description, modality, features, speech, _text(description.get("asset_id")))
 
     def _check(self, asset_id: str, description: Mapping[str, Any]) -> None:
@@ -118,6 +119,14 @@ class DetailReader:
                 "Set source.options to what the index has."
             )
         return rows or []
+
+    def _check_usable(self, features: Features) -> None:
+        """One malformed segment is set aside; when there is no other, it is the answer that is malformed."""
+        if not features.good and all(one.reason is Reason.MALFORMED for one in features.rejected):
+            raise UnreadableError(
+                f"{self.host} sent {len(features.rejected)} segments and none that is usable: "
+                f"{features.rejected[0].detail}."
+            )
 
     def _model(self, embedding: Any) -> str:
         model = _text(embedding.get("model_name")) or self.index.model_name

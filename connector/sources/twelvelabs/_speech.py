@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Any
 
 from connector._errors import QuarantineError
@@ -25,10 +25,11 @@ class Entry:
 
 
 class Speech:
-    """Entries in the order of their times, and how many could not be read."""
+    """Entries in the order of their times, each once, and how many could not be read."""
 
     def __init__(self, entries: Sequence[Entry] = (), unusable: int = 0) -> None:
-        self.entries = sorted(entries, key=lambda entry: (entry.span.start, entry.span.end))
+        in_order = sorted(entries, key=lambda entry: (entry.span, entry.text))
+        self.entries = [entry for entry, _ in groupby(in_order)]
         self.unusable = unusable
         self._starts = [entry.span.start for entry in self.entries]
         self._latest_ends = list(accumulate((entry.span.end for entry in self.entries), max))

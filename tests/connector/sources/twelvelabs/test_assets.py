@@ -152,13 +152,23 @@ async def test_a_bad_vector_harms_no_other(vector: Any, reason: Reason) -> None:
     assert [(one.reason, one.modality) for one in asset.rejected] == [(reason, "video")]
 
 
-@pytest.mark.parametrize("field", ["start_offset_sec", "embedding_option"])
-async def test_a_segment_that_is_none_is_set_aside(field: str) -> None:
+@pytest.mark.parametrize("broken", [{"start": "soon"}, {"end": True}, {"scope": 7}])
+async def test_a_segment_that_is_none_is_set_aside(broken: dict[str, Any]) -> None:
     async with reading() as (source, sandbox):
-        index, name = put(sandbox, segment())
-        sandbox.faults.add(Fault(route=READ, do=SetField(field=field, value=[])))
-        asset = await read_asset(source, index, name)
-    assert [(one.reason, one.feature_id) for one in asset.rejected] == [(Reason.MALFORMED, "segment[0]")]
+        asset = await read_asset(source, *put(sandbox, segment(), {**segment(), **broken}, duration=6))
+    assert len(asset.features) == 1
+    assert [(one.reason, one.feature_id) for one in asset.rejected] == [(Reason.MALFORMED, "segment[1]")]
+
+
+@pytest.mark.parametrize("field", ["float", "embedding_option", "start_offset_sec"])
+async def test_an_answer_in_which_no_segment_is_usable_removes_none(field: str) -> None:
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment(), segment(start=6, end=12))
+        sandbox.faults.add(Fault(route=READ, do=SetField(field=field, value=True)))
+        rejected = (await read(source, index, [name]))[name]
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason is Reason.UNREADABLE
+    assert "sent 2 segments and none that is usable" in rejected.detail
 
 
 async def test_the_same_segment_twice_counts_once_and_another_at_its_place_is_set_aside() -> None:
@@ -166,6 +176,14 @@ async def test_the_same_segment_twice_counts_once_and_another_at_its_place_is_se
         asset = await read_asset(source, *put(sandbox, segment(), segment(), segment(text="other")))
     assert len(asset.features) == 1
     assert [one.reason for one in asset.rejected] == [Reason.DUPLICATE_ID]
+
+
+async def test_the_same_words_twice_count_once_and_others_at_their_time_do_not() -> None:
+    async with reading() as (source, sandbox):
+        said = [*SAID, SAID[0], {**SAID[0], "value": "Uno."}]
+        found = by_name(await read_asset(source, *put(sandbox, segment(), transcription=said)))
+    assert [fields["text"] for fields in found[""]] == ["One.", "Uno.", "Two."]
+    assert found["marengo3.0-visual"][0]["transcription"] == "One. Uno. Two."
 
 
 async def test_metadata_that_look_like_vectors_are_metadata() -> None:

@@ -20,11 +20,11 @@ def test_words_within_a_span_are_those_of_every_entry_that_overlaps_it(
 ) -> None:
     rows = [{"start": start, "end": end, "value": f"{start}-{end}"} for start, end in spoken]
     first, last = span
-    wanted = sorted((start, end) for start, end in spoken if start < last and end > first)
+    wanted = sorted({(start, end) for start, end in spoken if start < last and end > first})
     assert read_speech(rows).within(Span(first, last)) == (" ".join(f"{one}-{other}" for one, other in wanted) or None)
 
 
-@pytest.mark.parametrize("raw", [None, [], {"data": None}, {"data": []}, {}])
+@pytest.mark.parametrize("raw", [None, [], {"data": None}, {"data": []}])
 def test_silence_has_many_spellings(raw: Any) -> None:
     speech = read_speech(raw)
     assert (speech.entries, speech.unusable, speech.within(Span(0, 10))) == ([], 0, None)
@@ -50,7 +50,7 @@ def test_an_entry_that_is_none_is_counted_and_harms_no_other(row: Any) -> None:
     assert speech.unusable == 1
 
 
-@pytest.mark.parametrize("raw", ["words", 7, {"data": "words"}])
+@pytest.mark.parametrize("raw", ["words", 7, {}, {"data": "words"}])
 def test_what_is_no_list_is_no_transcription(raw: Any) -> None:
     with pytest.raises(ValueError, match="not a list"):
         read_speech(raw)
