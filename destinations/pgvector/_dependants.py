@@ -7,18 +7,20 @@ from typing import Final
 
 import psycopg
 
-__all__ = ["dependants_of_function", "dependants_of_relation"]
+__all__ = ["dependants_of_column", "dependants_of_function", "dependants_of_relation"]
 
 # A view's rule depends on the view itself, internally; other views' rules, policies and functions as anything does.
+# What belongs to a relation, such as an index, goes with it; what belongs to a column, with that.
 _RELATION: Final = """
 SELECT DISTINCT coalesce('view ' || w.ev_class::regclass::text, pg_describe_object(d.classid, d.objid, d.objsubid))
 FROM pg_depend d LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%(name)s)
-AND CASE WHEN %(column)s::text IS NULL THEN d.deptype = 'n' ELSE d.refobjsubid = (
-    SELECT attnum FROM pg_attribute
-    WHERE attrelid = to_regclass(%(name)s) AND attname = %(column)s AND NOT attisdropped)
-    AND (d.deptype = 'n' OR d.deptype = 'a' AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass)) END
-AND NOT (w.ev_class IS NOT NULL AND w.ev_class = ANY(%(ours)s::regclass[])) ORDER BY 1
+AND (w.ev_class IS NULL OR w.ev_class <> ALL(
+    SELECT to_regclass(ours.name) FROM unnest(%(ours)s::text[]) AS ours (name)))
+AND (%(column)s::text IS NULL OR d.refobjsubid = (SELECT attnum FROM pg_attribute
+    WHERE attrelid = to_regclass(%(name)s) AND attname = %(column)s AND NOT attisdropped))
+AND (d.deptype = 'n' OR %(indexes)s AND d.deptype = 'a'
+    AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass)) ORDER BY 1
 """
 _FUNCTION: Final = """
 SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d
@@ -29,15 +31,23 @@ WHERE d.refclassid = 'pg_proc'::regclass AND n.nspname = %s AND p.proname = %s A
 _Driver = psycopg.Connection[tuple[object, ...]]
 
 
-def dependants_of_relation(
-    driver: _Driver, name: str, column: str | None = None, ours: Sequence[str] = ()
-) -> list[str]:
-    """What depends on a relation, or on one column of it, but for `ours`: views. Names are qualified and quoted.
+def dependants_of_relation(driver: _Driver, name: str, ours: Sequence[str] = ()) -> list[str]:
+    """What depends on a relation, but for `ours`: views. Names are qualified and quoted."""
+    return _dependants(driver, name, None, ours, with_indexes=False)
 
-    Indexes and constraints belong to a relation; they count as dependants of one of its columns only.
-    """
-    found = driver.execute(_RELATION, {"name": name, "column": column, "ours": list(ours)})
-    return [str(row[0]) for row in found]
+
+def dependants_of_column(
+    driver: _Driver, name: str, column: str, ours: Sequence[str], *, with_indexes: bool
+) -> list[str]:
+    """What depends on one column of a relation, but for `ours`; indexes and constraints where they are asked for."""
+    return _dependants(driver, name, column, ours, with_indexes=with_indexes)
+
+
+def _dependants(
+    driver: _Driver, name: str, column: str | None, ours: Sequence[str], *, with_indexes: bool
+) -> list[str]:
+    values = {"name": name, "column": column, "ours": list(ours), "indexes": with_indexes}
+    return [str(row[0]) for row in driver.execute(_RELATION, values)]
 
 
 def dependants_of_function(driver: _Driver, schema: str, name: str) -> list[str]:

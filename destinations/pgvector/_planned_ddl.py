@@ -9,7 +9,7 @@ from sqlalchemy import Connection, MetaData, Table, inspect
 from connector import MODALITIES, Modality, SchemaMapping
 
 from .._postgres import statements_to_create
-from ._columns import add_column, missing_columns
+from ._columns import add_column
 from ._extension import CREATE_EXTENSION, is_to_be_enabled
 from ._schema import SyncTables
 from ._tables import SyncSchema, feature_tables
@@ -48,8 +48,7 @@ def _columns(connection: Connection, schema: SyncSchema) -> Iterator[str]:
     for modality in sorted(MODALITIES):
         table = schema.features[modality]
         if inspect(connection).has_table(table.name, schema=table.schema):
-            missing = missing_columns(connection, table, schema.mapping.columns(modality))
-            yield from (add_column(dialect, table, name) for name in missing)
+            yield from schema.evolution.planned(connection, modality)
 
 
 def _dropped(connection: Connection, schema: SyncSchema) -> Iterator[str]:

@@ -82,7 +82,12 @@ class SyncTables:
         self.cursors = cursor_table("_sync_cursors", self.metadata)
         self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
         generations = ("generation", "state", "plain", "own", "own_digest")
-        self.later = (self.ledger.c.contents, self.assets.c.deleted_at, *(self.vectors.c[name] for name in generations))
+        self.later = (
+            self.ledger.c.contents,
+            self.assets.c.deleted_at,
+            self.modalities.c.columns,
+            *(self.vectors.c[name] for name in generations),
+        )
         """Columns that schemas of the first versions lack: without them, their rows are still right."""
 
     def has_set_aside(self, modalities: Collection[Modality]) -> ColumnElement[bool]:
@@ -168,6 +173,7 @@ def _modalities(metadata: MetaData) -> Table:
         metadata,
         Column("modality", Text, primary_key=True),
         Column("table_name", Text, nullable=False),
+        Column("columns", JSONB, comment="the columns that were mapped last"),
     )
 
 

@@ -16,7 +16,15 @@ from ._catalogue import Layer, VectorEntry
 from ._dependants import dependants_of_relation
 from ._grants import keeping_grants
 
-__all__ = ["Shown", "columns_of", "refresh_match_type", "refresh_view", "sql_type"]
+__all__ = [
+    "Shown",
+    "check_alone",
+    "columns_of",
+    "refresh_match_type",
+    "refresh_view",
+    "rename_columns",
+    "sql_type",
+]
 
 _COLUMNS_OF: Final = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -60,7 +68,7 @@ def refresh_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> 
         ordered = {name: wanted[name] for name in (*held, *wanted)}
         driver.execute(_view(schema, extension, shown, ordered))
         return
-    _check_alone(driver, schema, shown.layer)
+    check_alone(driver, schema, shown.layer)
     with keeping_grants(driver, schema, "TABLE", shown.layer.view):
         driver.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(schema, shown.layer.view)))
         driver.execute(_view(schema, extension, shown, wanted))
@@ -87,7 +95,20 @@ def refresh_match_type(driver: _Driver, schema: str, shown: Shown) -> None:
         driver.execute(sql.SQL("ALTER TYPE {} {}").format(match, sql.SQL(", ").join(changes)))
 
 
-def _check_alone(driver: _Driver, schema: str, layer: Layer) -> None:
+def rename_columns(driver: _Driver, schema: str, layer: Layer, names: Mapping[str, str]) -> None:
+    """Give columns of the view and of the row type new names, where they are."""
+    view, match = sql.Identifier(schema, layer.view), sql.Identifier(schema, layer.match_type)
+    for statement, there, held in (
+        ("ALTER VIEW {} RENAME COLUMN {} TO {}", view, columns_of(driver, schema, layer.view)),
+        ("ALTER TYPE {} RENAME ATTRIBUTE {} TO {}", match, columns_of(driver, schema, layer.match_type)),
+    ):
+        for old, new in names.items():
+            if old in held:
+                driver.execute(_fixed(statement).format(there, sql.Identifier(old), sql.Identifier(new)))
+
+
+def check_alone(driver: _Driver, schema: str, layer: Layer) -> None:
+    """Raise `ConfigurationError` when somebody has built upon the view of a layer."""
     view = sql.Identifier(schema, layer.view).as_string(driver)
     if others := dependants_of_relation(driver, view):
         raise ConfigurationError(
@@ -146,5 +167,5 @@ def _retyped(name: str, kind: str) -> sql.Composable:
 
 
 def _fixed(text: Any) -> sql.SQL:
-    """A type from our own short lists. psycopg wants SQL to be literal, which a lookup is not."""
+    """A type or a statement from our own short lists. psycopg wants SQL to be literal, which a lookup is not."""
     return sql.SQL(text)

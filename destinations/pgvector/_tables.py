@@ -10,7 +10,6 @@ from sqlalchemy import Column, Connection, Inspector, Table, delete, insert, ins
 
 from connector import (
     MODALITIES,
-    ColumnMapping,
     ConfigurationError,
     Distrusted,
     Modality,
@@ -20,8 +19,9 @@ from connector import (
 
 from .._postgres import create_missing, driver_of, forget_cursors, lock_ddl
 from ._catalogue import Catalogue, Layer, VectorEntry, VectorKey, catalogue_row, names_exist, read_catalogue
-from ._columns import add_column, missing_columns
+from ._columns import add_column
 from ._database import VectorDatabase
+from ._evolve import Evolution
 from ._grants import copy_grants
 from ._schema import SyncTables, feature_table, vector_table
 from ._sql_layer import layer_digest, layer_exists, refresh_layer
@@ -48,6 +48,11 @@ class SyncSchema:
         """What the locks of its collections are part of."""
         return "pgvector", self.name
 
+    @property
+    def evolution(self) -> Evolution:
+        """What brings the columns to the mapping."""
+        return Evolution(self.name, self.tables, self.features, self.mapping, self.catalogue)
+
     def prepare(self) -> None:
         """Make the schema and its tables, add columns, bring views and functions up to the mapping."""
         self.database.ensure_extension()
@@ -60,10 +65,9 @@ class SyncSchema:
             for statement in self.new_keys(connection):
                 connection.execute(text(statement))
             self._record_table_names(connection)
-            for modality in sorted(MODALITIES):  # in the order in which writers visit the tables
-                _extend(connection, self.features[modality], self.mapping.columns(modality))
             self.catalogue = self._read_catalogue(connection)
-            self._apply_mapping(connection)
+            with self.evolution.carried_out(connection):
+                self._apply_mapping(connection)
 
     def exists(self) -> bool:
         """Whether a sync has ever prepared this schema."""
@@ -128,8 +132,8 @@ class SyncSchema:
         return read_catalogue(connection, self.tables, bases)
 
     def _table_names(self, connection: Connection) -> dict[str, str]:
-        modalities = self.tables.modalities
-        return {row.modality: row.table_name for row in connection.execute(select(modalities))}
+        held = self.tables.modalities.c
+        return {row.modality: row.table_name for row in connection.execute(select(held.modality, held.table_name))}
 
     def unrecorded_tables(self, connection: Connection) -> list[Modality]:
         """The modalities whose table the schema has not written down yet. Raises `ConfigurationError` when it has the
@@ -289,11 +293,6 @@ def feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]
     return {
         modality: feature_table(schema, mapping.table(modality), mapping.columns(modality)) for modality in MODALITIES
     }
-
-
-def _extend(connection: Connection, table: Table, columns: Mapping[str, ColumnMapping]) -> None:
-    for name in list(missing_columns(connection, table, columns)):
-        _add_column(connection, table, name)
 
 
 def _add_column(connection: Connection, table: Table, name: str) -> None:

@@ -133,14 +133,17 @@ def test_averages_are_counted(planned: Callable[[dict[str, Any]], Planned], prep
     ("mapping", "told"),
     [
         ({"video": {"table": "clips"}}, "already has its video features in the table video"),
-        ({"video": {"columns": {"text": {"path": "text", "type": "bigint"}}}}, "text is text, the mapping says bigint"),
+        (
+            {"video": {"columns": {"text": {"path": "text", "type": "bigint"}}}},
+            "text cannot become bigint: feature f of",
+        ),
         ({"video": {"vectors": {"model-v1": {"storage": "halfvec"}}}}, "already stores vector"),
     ],
 )
 def test_a_mapping_that_cannot_be_applied_is_refused_as_prepare_refuses_it(
     planned: Callable[[dict[str, Any]], Planned], prepared: Prepared, mapping: dict[str, Any], told: str
 ) -> None:
-    prepared({}).apply(batch(asset("a", feature("f"))))
+    prepared({}).apply(batch(asset("a", feature("f", text="soon"))))
     with pytest.raises(ConfigurationError, match=told):
         planned(mapping)
     with pytest.raises(ConfigurationError, match=told):
