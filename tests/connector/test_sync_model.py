@@ -24,6 +24,7 @@ from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content,
 
 NAMES = [f"a{number}" for number in range(8)]
 EVERYTHING = DeleteGuard(max_share=1)
+HIDING = DeleteGuard(max_share=1, mode="tombstone")
 
 edits = st.tuples(
     st.sampled_from(["put", "delete", "pending", "ready"]), st.sampled_from(NAMES), st.integers(1, 3), st.integers(0, 3)
@@ -33,6 +34,7 @@ runs = st.fixed_dictionaries(
         "crash_at": st.none() | st.integers(0, 4),
         "late": st.booleans(),
         "scan_error": st.sampled_from([None, incomplete(), SourceError("gone")]),
+        "deletes": st.sampled_from([EVERYTHING, HIDING]),
         "modalities": st.sampled_from([frozenset(MODALITIES), frozenset({Modality.VIDEO})]),
     }
 )
@@ -56,7 +58,7 @@ async def disturbed_run(source: Scripted, store: Crashing, how: dict[str, Any]) 
     source.scan_error = how["scan_error"]
     try:
         await sync(
-            source, [store], name="m", modalities=how["modalities"], batch=BatchLimits(rows=3), deletes=EVERYTHING
+            source, [store], name="m", modalities=how["modalities"], batch=BatchLimits(rows=3), deletes=how["deletes"]
         )
     except (DestinationError, SourceError):
         pass

@@ -105,6 +105,12 @@ class Crashing(MemoryDestination):
         self._crash(late=True)
         return applied
 
+    def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        self._crash(late=False)
+        applied = super().tombstone(collection, asset_ids)
+        self._crash(late=True)
+        return applied
+
     def arm(self, crash_at: int | None, *, late: bool) -> None:
         """Crash at that write from now on, counting from 0; None: never."""
         self.writes, self.crash_at, self.late = 0, crash_at, late

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import yaml
 
-__all__ = ["SyncEndedError", "finish", "kill", "start", "wait_for"]
+__all__ = ["SyncEndedError", "finish", "kill", "someone_waits", "start", "wait_for"]
 
 _EXECUTABLE = str(Path(sys.executable).with_name("vectorferry"))
 
@@ -42,6 +43,12 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> N
     while not condition():
         if process.poll() is not None:
             raise SyncEndedError("the sync ended before it could be killed")
+
+
+def someone_waits(connection: psycopg.Connection[Any], table: str) -> bool:
+    """Whether a statement is held up by a lock on this table."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+    return connection.execute(waiting, [table]).fetchone() != (0,)
 
 
 def kill(process: subprocess.Popen[str]) -> None:

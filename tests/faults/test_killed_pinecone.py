@@ -17,7 +17,7 @@ import pytest
 
 from connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall, running_sandbox
 
-from .killing import SyncEndedError, kill, start, wait_for
+from .killing import SyncEndedError, kill, someone_waits, start, wait_for
 from .media import ASSETS, Content
 from .mixpeek_media import COLLECTION, serve
 from .pinecone_runs import World, unlike
@@ -179,6 +179,42 @@ def test_killed_between_the_last_answer_and_the_manifest(
         run_again(killed, OLD, connection, undisturbed(OLD))
 
 
+@pytest.mark.parametrize(
+    ("phase", "content"),
+    [("nothing deleted", OLD), ("deleted, not answered", FEWER), ("answered, not recorded", OLD)],
+    ids=["nothing deleted", "deleted, not answered", "answered, not recorded"],
+)
+def test_killed_in_every_phase_of_a_prune(
+    tmp_path: Path,
+    postgres_url: str,
+    schema: str,
+    connection: Connection,
+    undisturbed: Callable[[Content], World],
+    phase: str,
+    content: Content,
+) -> None:
+    """Nothing but deletes is left to do, so the first request and the first write are those of the prune."""
+    ledger = f"{schema}._sync_pinecone_ledger"
+    with world(postgres_url, schema) as killed, psycopg.connect(postgres_url) as holding:
+        serve(killed.sandbox, dict.fromkeys(range(ASSETS), 1))
+        killed.sync()
+        serve(killed.sandbox, FEWER)
+        if phase in PHASES:
+            route, when = PHASES[phase]
+            killed.sandbox.faults.add(Fault(route=route, times=1, do=Stall(when=when)))
+        else:
+            holding.execute(f"LOCK TABLE {ledger} IN EXCLUSIVE MODE")
+        process = start(tmp_path, killed.settings)
+        if phase in PHASES:
+            wait_for(process, lambda: killed.sandbox.faults.hits() == [1])
+        else:
+            wait_for(process, partial(someone_waits, connection, ledger))
+        kill(process)
+        holding.rollback()
+        assert killed.unconfirmed(connection) > 0
+        run_again(killed, content, connection, undisturbed(content))
+
+
 def test_killed_between_making_an_index_and_knowing_it(
     tmp_path: Path, postgres_url: str, schema: str, connection: Connection, undisturbed: Callable[[Content], World]
 ) -> None:
@@ -190,9 +226,3 @@ def test_killed_between_making_an_index_and_knowing_it(
         kill(process)
         assert len(killed.sandbox.pinecone.indexes()) == 1
         run_again(killed, OLD, connection, undisturbed(OLD))
-
-
-def someone_waits(connection: Connection, table: str) -> bool:
-    """Whether a statement is held up by a lock on this table."""
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
-    return connection.execute(waiting, [table]).fetchone() != (0,)
