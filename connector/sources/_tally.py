@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from connector._errors import IncompleteScanError
 from connector._seen import SeenIds
 from connector.sources._pages import Page
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "check_complete"]
 
 
 class Tally:
@@ -51,3 +52,13 @@ class Tally:
 
     def _has_id(self, row: Any) -> bool:
         return isinstance(row, dict) and isinstance(row.get(self._key), str) and row[self._key] != ""
+
+
+def check_complete(problem: str | None, *, knows_total: bool) -> None:
+    """Raises `IncompleteScanError` for a list of assets that had this problem, or whose length nobody said."""
+    if problem:
+        raise IncompleteScanError(f"the listing was not complete, so nothing is deleted: {problem}")
+    if not knows_total:
+        raise IncompleteScanError(
+            "the service never says how many assets there are, so nothing is deleted", unknowable=True
+        )

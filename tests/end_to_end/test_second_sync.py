@@ -8,12 +8,7 @@ from connector import run_sync
 from connector._config import parse_settings
 from connector.sandbox import running_sandbox
 
-from ..waiting import wait_until
-
-ROWS_WRITTEN = (
-    "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables WHERE schemaname = %s"
-)
-CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
+from .written import rows_written
 
 
 def test_nothing_changed_means_nothing_read_and_nothing_written(postgres_url: str, schema: str) -> None:
@@ -32,11 +27,9 @@ def test_nothing_changed_means_nothing_read_and_nothing_written(postgres_url: st
             sandbox.requests.reset()
             summary = run_sync(settings)
             assert summary.exit_code == 0
-            # Postgres' statistics are complete once the connections that wrote have ended.
-            wait_until(lambda: connection.execute(CONNECTED).fetchone() == (0,))
-            (written,) = connection.execute(ROWS_WRITTEN, [schema]).fetchone() or (0,)
+            written = rows_written(connection, schema)
             features = summary.destinations["pgvector"].applied.features
-            return sandbox.requests.counts(), int(written), sum(counts.unchanged for counts in features.values())
+            return sandbox.requests.counts(), written, sum(counts.unchanged for counts in features.values())
 
         first_requests, first_written, _ = sync_and_count()
         second_requests, second_written, unchanged = sync_and_count()

@@ -11,16 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import Summary, SyncSettings, run_sync
+from connector import Modality, Summary, SyncSettings, run_sync
 from connector._config import parse_settings
 from connector.sandbox import GeneratedIndexes, Sandbox, SandboxSettings, TwelveLabsDialect, running_sandbox
 
-from ..waiting import wait_until
+from .written import rows_written
 
-ROWS_WRITTEN = (
-    "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables WHERE schemaname = %s"
-)
-CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 OPTIONS = ("visual", "audio", "transcription")
 WITHOUT_INDEXES = {"video": {"vectors": {f"marengo3.0-{option}": {"index": "none"} for option in OPTIONS}}}
 """Building them would take most of the time."""
@@ -48,19 +44,9 @@ class World:
         assert row is not None
         return row[0]
 
-    def rows_written(self) -> int:
-        """By all runs so far, as Postgres counts them once the connections that wrote have ended."""
-        wait_until(lambda: self._connection.execute(CONNECTED).fetchone() == (0,))
-        row = self._connection.execute(ROWS_WRITTEN, [self._schema]).fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def vector_rows_written(self) -> int:
-        """The same for tables of vectors."""
-        self.rows_written()
-        row = self._connection.execute(f"{ROWS_WRITTEN} AND relname LIKE '%%\\_\\_%%'", [self._schema]).fetchone()
-        assert row is not None
-        return int(row[0])
+    def rows_written(self, *, tables: str = "%") -> int:
+        """By all runs so far."""
+        return rows_written(self._connection, self._schema, tables=tables)
 
 
 @contextmanager
@@ -152,11 +138,11 @@ def test_an_edit_that_shows_nowhere_is_found_when_the_assets_turn_comes(postgres
     with world(postgres_url, schema, dialect=quiet, collections=["archive"], reread_days=often) as here:
         here.sync()
         edited = here.sandbox.twelvelabs.asset_ids(here.sandbox.twelvelabs.index_id("archive"))[0]
-        vectors = here.vector_rows_written()
+        vectors = here.rows_written(tables=r"%\_\_%")
         here.sandbox.twelvelabs.edit_metadata(edited, {"author": "somebody"}, touch=False)
         here.sync()
         assert here.value("SELECT asset_id FROM {schema}.assets WHERE metadata ->> 'author' = 'somebody'") == edited
-        assert here.vector_rows_written() == vectors
+        assert here.rows_written(tables=r"%\_\_%") == vectors
 
 
 def test_vectors_of_a_task_stay_when_it_leaves_the_list(postgres_url: str, schema: str) -> None:
@@ -171,3 +157,26 @@ def test_vectors_of_a_task_stay_when_it_leaves_the_list(postgres_url: str, schem
         _, asked = here.sync()
         assert not {"twelvelabs.embed_tasks.get", "twelvelabs.embed_v2_tasks.get"} & asked.keys()
         assert here.value(stored) == 4
+
+
+def test_pinecone_takes_every_vector_and_nothing_on_the_second_run(postgres_url: str, schema: str) -> None:
+    with running_sandbox() as sandbox:
+        source = {
+            "type": "twelvelabs",
+            "base_url": sandbox.twelvelabs_url,
+            "api_key": sandbox.api_key,
+            "collections": ["archive"],
+            "reread_days": None,
+            "entities": False,
+        }
+        manifest = {"url": postgres_url, "schema": schema}
+        pinecone = {"type": "pinecone", "api_key": sandbox.api_key, "host": sandbox.url, "manifest": manifest}
+        settings = parse_settings({"name": "films", "source": source, "destinations": [pinecone]}, "test")
+        applied = run_sync(settings).destinations["pinecone"].applied
+        films = sandbox.twelvelabs
+        vectors = sum(len(films.segments(asset_id)) for asset_id in films.asset_ids(films.index_id("archive")))
+        assert applied.features[Modality.VIDEO].inserted == vectors
+        assert applied.features[Modality.TEXT].inserted > 0
+        sandbox.requests.reset()
+        assert run_sync(settings).exit_code == 0
+        assert not [route for route in sandbox.requests.counts() if not route.endswith(".list")]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 
-from connector._errors import IncompleteScanError
 from connector._records import Asset, Listing, Rejected
 from connector._source import Usage
 from connector.sources._failures import Failures
 from connector.sources._parallel import results_of
+from connector.sources._tally import check_complete
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._collections import wanted_ids
 from connector.sources.mixpeek._listing import AssetTally
@@ -50,12 +50,7 @@ class MixpeekSource:
         async for page in self._api.assets(collection):
             for listing in tally.listings(page):
                 yield listing
-        if problem := tally.problem():
-            raise IncompleteScanError(f"the listing was not complete, so nothing is deleted: {problem}")
-        if not tally.knows_total:
-            raise IncompleteScanError(
-                "the service never says how many assets there are, so nothing is deleted", unknowable=True
-            )
+        check_complete(tally.problem(), knows_total=tally.knows_total)
 
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
         """These assets with features and vectors. Raises `SourceError` when too many are unreadable."""

@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from connector._errors import IncompleteScanError, QuarantineError
+from connector._errors import QuarantineError
 from connector._json import parse_json
 from connector._records import Asset, Listing, Rejected
 from connector.http import RefusedError
 from connector.sources._reading import LeftOutError, check_id, outcome
-from connector.sources._tally import Tally
+from connector.sources._tally import Tally, check_complete
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked
 from connector.sources.twelvelabs._detail import Detail, DetailReader
@@ -51,12 +51,7 @@ class IndexedAssets:
             for row in tally.fresh(page):
                 self._note_length(row)
                 yield Listing(row["_id"], self._fingerprint(row), state_of(row))
-        if problem := tally.problem():
-            raise IncompleteScanError(f"the listing was not complete, so nothing is deleted: {problem}")
-        if not tally.knows_total:
-            raise IncompleteScanError(
-                "the service never says how many assets there are, so nothing is deleted", unknowable=True
-            )
+        check_complete(tally.problem(), knows_total=tally.knows_total)
 
     async def read(self, listing: Listing) -> Asset | Rejected | None:
         """An asset; None when it is gone or being processed again; a `Rejected` when it cannot be read."""
