@@ -8,11 +8,13 @@ from typing import Final
 import dagster as dg
 
 from connector import (
+    CollectionSummary,
     ConfigurationError,
     CredentialsError,
     DestinationError,
     GuardRefusedError,
     LimitReachedError,
+    RelatedSummary,
     RetryableError,
     SourceError,
     Summary,
@@ -68,7 +70,8 @@ def _description(failed: Mapping[str, VectorferryError], asked: int) -> str:
 def raise_for_exit_code(summary: Summary) -> None:
     """Raise what the summary's exit code stands for; records in quarantine are no failure."""
     errors = [f"{name}: {destination.error}" for name, destination in summary.destinations.items() if destination.error]
-    notes = [f"{name}: {said}" for name, scan in summary.collections.items() if (said := scan.error or scan.note)]
+    read: dict[str, CollectionSummary | RelatedSummary] = {**summary.collections, **summary.related}
+    notes = [f"{name}: {said}" for name, seen in read.items() if (said := seen.error or seen.note)]
     if limit := summary.limit:
         raise LimitReachedError("\n".join([str(limit), READ_IS_WRITTEN, *notes, *errors]), until=limit.until)
     if summary.exit_code == GuardRefusedError.exit_code:

@@ -84,6 +84,7 @@ def partition_metadata(
         **_changes(summary, statuses, modality, collection),
         **_rows(statuses, modality, collection),
         **scan_metadata(summary, collection),
+        **{f"rows/{name}": table.listed for name, table in summary.related.items()},
         "requests": summary.usage.requests,
         "retries": summary.usage.retries,
         "received_bytes": summary.usage.bytes,

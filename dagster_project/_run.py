@@ -72,6 +72,7 @@ class _Step:
             environ=environ,
             progress=ProgressLog(self.context.log.info),
             full=self.context.op_execution_context.op_config["full"],
+            related=not self.finished,  # once per step, with the first collection
         )
         seen = scan_metadata(summary, collection)
         source = source_key(self.selection.settings)

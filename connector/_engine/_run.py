@@ -122,6 +122,7 @@ def run_sync(
     wait_visible: float = 0,
     lock_wait: float = LOCK_WAIT,
     full: bool = False,
+    related: bool | None = None,
 ) -> Summary:
     """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
 
@@ -130,7 +131,7 @@ def run_sync(
     resolved = resolve(settings, environ)
     with open_destinations(resolved) as destinations:
         return asyncio.run(
-            _opened(resolved, destinations, collections, modalities, progress, wait_visible, lock_wait, full)
+            _opened(resolved, destinations, collections, modalities, progress, wait_visible, lock_wait, full, related)
         )
 
 
@@ -143,6 +144,7 @@ async def _opened(
     wait_visible: float,
     lock_wait: float,
     full: bool,
+    related: bool | None,
 ) -> Summary:
     async with open_source(settings) as source:
         return await sync(
@@ -159,6 +161,7 @@ async def _opened(
             progress=progress,
             wait_visible=wait_visible,
             lock_wait=lock_wait,
+            related=related,
         )
 
 
