@@ -58,10 +58,12 @@ def table_metadata(mapping: SchemaMapping, modality: Modality, statuses: Sequenc
 
 
 def _tables(statuses: Sequence[Status], modality: Modality) -> tuple[TableStatus | None, list[TableStatus]]:
-    """The table of this modality in the first destination that has tables, and the tables of its named vectors."""
+    """The table of this modality in the first destination that has tables, and the tables of its named vectors: one
+    for each dimension, without those that are retired."""
     first = _with_tables(statuses)
     tables = [table for table in first.tables if table.modality == modality] if first else []
-    vectors = [table for table in tables if table.vector_name is not None]
+    held = (table for table in tables if table.details.get("state") != "retired")
+    vectors = [table for table in held if table.vector_name is not None]
     return next((table for table in tables if table.vector_name is None), None), vectors
 
 
@@ -120,7 +122,10 @@ def _counts(destination: DestinationSummary, modality: Modality, collection: str
 def _rows(statuses: Sequence[Status], modality: Modality, collection: str) -> dict[str, int]:
     table, vectors = _tables(statuses, modality)
     rows = {"dagster/partition_row_count": table.collections.get(collection, 0)} if table else {}
-    return rows | {f"rows/{vector.vector_name}": vector.collections.get(collection, 0) for vector in vectors}
+    for vector in vectors:
+        key = f"rows/{vector.vector_name}"
+        rows[key] = rows.get(key, 0) + vector.collections.get(collection, 0)
+    return rows
 
 
 def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from connector.cli._tables import cell, counted, make_table
 __all__ = ["status"]
 
 COLLECTIONS_SHOWN: Final = 12
+CURRENT: Final = "current"
+"""The state of a table that needs no mention: there is no other one for this vector, or it is the one that is shown."""
 
 
 def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: AsJson = False) -> None:
@@ -87,6 +89,8 @@ def _table(answer: Status) -> Table:
 def _details(entry: TableStatus) -> str:
     """Where the entry is an index itself, its name already stands in front."""
     told = [entry.details[key] for key in ("storage", "metric", "index") if key in entry.details]
+    if (state := entry.details.get("state", CURRENT)) != CURRENT:
+        told.append(state)
     return ", ".join(plain(detail) for detail in told if detail != entry.name)
 
 

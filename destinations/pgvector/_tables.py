@@ -88,12 +88,17 @@ class SyncSchema:
         missing = sorted((key for key in layouts if not self._takes(key)), key=lambda key: key[:2])
         if not missing:
             return
-        with self.database.transaction() as connection:
-            lock_ddl(connection, self.name)
-            self.catalogue = self._read_catalogue(connection)
-            for key in missing:
-                if not self._takes(key):
-                    self._add_generation(connection, key, layouts[key])
+        before = self.catalogue
+        try:
+            with self.database.transaction() as connection:
+                lock_ddl(connection, self.name)
+                self.catalogue = self._read_catalogue(connection)
+                for key in missing:
+                    if not self._takes(key):
+                        self._add_generation(connection, key, layouts[key])
+        except BaseException:
+            self.catalogue = before  # what was rolled back is not there
+            raise
 
     def read_again(self, connection: Connection) -> None:
         """Take the catalogue as it is now: others may have added to it, or switched a view, since it was read."""

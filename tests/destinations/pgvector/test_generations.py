@@ -20,12 +20,14 @@ from connector import (
     LoadedFeature,
     MemoryDestination,
     Modality,
+    RetryableError,
     SchemaMapping,
     SearchQuery,
     Vector,
     vector_hash,
 )
 from destinations import PgvectorDestination
+from destinations.pgvector import _tables
 
 from ...builders import asset, batch, dense, feature, sparse
 from .conftest import ApplyAndCount, Prepared
@@ -219,3 +221,17 @@ def test_any_history_of_dimensions_leaves_what_it_leaves_in_memory(
             assert list(destination.digests("ads")) == list(model.digests("ads"))
             assert stored(destination) == stored(model)
             assert wrong_vectors(destination) == []
+
+
+def test_a_table_whose_making_failed_is_made_by_the_next_attempt(
+    destination: PgvectorDestination, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RetryableError("deadlock")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(_tables, "refresh_layer", fail)
+        with pytest.raises(RetryableError):
+            destination.apply(batch(asset("a", of("f1", 8))))
+    destination.apply(batch(asset("a", of("f1", 8))))
+    assert column(sql, "SELECT feature_id FROM video_model_v1") == ["f1"]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Event
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
-from connector import Modality, SchemaMapping, SearchQuery, Vector
+from connector import Asset, Feature, MemorySource, Modality, SchemaMapping, SearchQuery, Vector, sync
 from destinations import PgvectorDestination
+from destinations.pgvector import _switch
 
 from ...builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared
@@ -203,6 +206,51 @@ def test_what_somebody_built_on_a_view_that_must_be_made_anew_puts_it_off(
     sql.execute("DROP VIEW mine")
     destination.build_indexes()
     assert states(sql)[3] == "retired"
+
+
+def test_a_query_that_does_not_end_puts_it_off(
+    destination: PgvectorDestination,
+    sql: Sql,
+    postgres_url: str,
+    schema: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_switch, "_PATIENCE", text("SET LOCAL lock_timeout = '50ms'"))
+    load(destination, dense(dimension=8), ["a"])
+    load(destination, dense(dimension=3), ["a"])
+    with psycopg.connect(postgres_url) as reader:
+        reader.execute(f"SELECT FROM {schema}.video_model_v1".encode())
+        destination.build_indexes()
+    assert "somebody's query of its view did not end" in caplog.text
+    assert shown(sql) == [8]
+    destination.build_indexes()
+    assert shown(sql) == [3]
+
+
+def test_collections_of_different_dimensions_are_synced_without_being_configured(
+    postgres_url: str, schema: str, sql: Sql
+) -> None:
+    source = MemorySource(
+        {
+            collection: [
+                Asset(f"a{n}", "1", "video", features=(Feature("f", "video", {}, {NAME: dense(n, dimension=size)}),))
+                for n in range(3)
+            ]
+            for collection, size in (("marengo-2", 1024), ("marengo-3", 512))
+        }
+    )
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        summary = asyncio.run(sync(source, [destination], name="media"))
+        again = asyncio.run(sync(source, [destination], name="media"))
+        rows = {table.name: table.collections for table in destination.status().tables if table.vector_name}
+    assert (summary.exit_code, again.exit_code) == (0, 0)
+    assert sorted(built.table for built in summary.destinations["pgvector"].indexes) == sorted(rows)
+    assert rows == {"video__model_v1": {"marengo-2": 3}, "video__model_v1_512": {"marengo-3": 3}}
+    assert (shown(sql), shown(sql, "video_model_v1_1024"), shown(sql, "video_model_v1_512")) == ([1024], [1024], [512])
+    for size in (1024, 512):
+        asked = f"SELECT DISTINCT collection FROM search_video_model_v1('{[1] * size}')"
+        assert column(sql, asked) == ["marengo-2" if size == 1024 else "marengo-3"]
 
 
 def test_who_comes_back_to_a_retired_dimension_begins_it_anew(destination: PgvectorDestination, sql: Sql) -> None:
