@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector import (
     MODALITIES,
+    Asset,
     AssetState,
     BatchLimits,
+    CredentialsError,
     DeleteGuard,
     DestinationError,
+    Listing,
     MemoryDestination,
     MemorySource,
     Modality,
+    Reason,
+    Rejected,
+    SchemaMapping,
     SourceError,
     sync,
 )
@@ -25,6 +33,7 @@ from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content,
 NAMES = [f"a{number}" for number in range(8)]
 EVERYTHING = DeleteGuard(max_share=1)
 HIDING = DeleteGuard(max_share=1, mode="tombstone")
+RETOLD = SchemaMapping.model_validate({"video": {"columns": {"said": {"path": "text"}}}})
 
 edits = st.tuples(
     st.sampled_from(["put", "delete", "pending", "ready"]), st.sampled_from(NAMES), st.integers(1, 3), st.integers(0, 3)
@@ -35,6 +44,10 @@ runs = st.fixed_dictionaries(
         "late": st.booleans(),
         "scan_error": st.sampled_from([None, incomplete(), SourceError("gone")]),
         "deletes": st.sampled_from([EVERYTHING, HIDING]),
+        "pull_error": st.sampled_from([None, None, SourceError("reset"), CredentialsError("revoked")]),
+        "answers": st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["vanished", "unreadable", "spoilt"])),
+        "listed_twice": st.lists(st.sampled_from(NAMES), max_size=2),
+        "mapping": st.sampled_from([SchemaMapping(), RETOLD]),
         "modalities": st.sampled_from([frozenset(MODALITIES), frozenset({Modality.VIDEO})]),
     }
 )
@@ -53,18 +66,43 @@ def edit(source: MemorySource, kind: str, name: str, version: int, features: int
         source.states[name] = AssetState(kind)
 
 
+def answer(source: MemorySource, name: str, kind: str) -> Asset | Rejected | None:
+    """What a read of this asset gives in place of what it is."""
+    if kind == "vanished":
+        return None
+    if kind == "unreadable" or name not in source.assets["c"]:
+        return Rejected(name, Reason.UNREADABLE, "no answer")
+    spoilt = feature("f0", vectors={"multimodal-v1": np.array([np.nan, 1, 1], dtype=np.float32)})
+    return asset(name, 99, [spoilt, feature("f1", "image", "stale")])
+
+
 async def disturbed_run(source: Scripted, store: Crashing, how: dict[str, Any]) -> None:
     store.arm(how["crash_at"], late=how["late"])
-    source.scan_error = how["scan_error"]
-    try:
+    source.scan_error, source.pull_error = how["scan_error"], how["pull_error"]
+    source.instead = {name: answer(source, name, kind) for name, kind in how["answers"].items()}
+    held = source.assets["c"]
+    source.listed_last = [Listing(name, held[name].fingerprint) for name in how["listed_twice"] if name in held]
+    with suppress(DestinationError, SourceError, CredentialsError):
         await sync(
-            source, [store], name="m", modalities=how["modalities"], batch=BatchLimits(rows=3), deletes=how["deletes"]
+            source,
+            [store],
+            name="m",
+            mapping=how["mapping"],
+            modalities=how["modalities"],
+            batch=BatchLimits(rows=3),
+            deletes=how["deletes"],
         )
-    except (DestinationError, SourceError):
-        pass
-    finally:
-        store.arm(None, late=False)
-        source.scan_error = None
+    store.arm(None, late=False)
+    source.scan_error = source.pull_error = None
+    source.instead, source.listed_last = {}, ()
+
+
+async def replay_quarantine(source: Scripted, store: Crashing) -> None:
+    """What could not be read is still set aside where the asset is, meanwhile, what it was before."""
+    named = {record.asset_id for _, record, _ in store.rejected("c")}
+    store.read_again("c", sorted(named))
+    await sync(source, [store], name="m", deletes=EVERYTHING)
+    assert store.status().quarantined == 0
 
 
 async def replay(history: list[Any]) -> None:
@@ -80,6 +118,8 @@ async def replay(history: list[Any]) -> None:
     await sync(source, [undisturbed], name="m")
     assert content(store) == content(undisturbed)
     assert store.ledger.get("c", {}) == undisturbed.ledger.get("c", {})
+    await replay_quarantine(source, store)
+    assert content(store) == content(undisturbed)
     untouched = ReadOnly()
     untouched.assets, untouched.ledger = store.assets, store.ledger
     await sync(source, [untouched], name="m")
