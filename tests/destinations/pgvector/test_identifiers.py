@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector import MODALITIES, Modality
+from destinations.pgvector._catalogue import Catalogue
 from destinations.pgvector._identifiers import MAX_BYTES, allocate, fold
+from destinations.pgvector._storage import VectorLayout
 
 
 def test_a_usual_name_is_only_folded() -> None:
@@ -32,3 +37,27 @@ def test_any_names_get_different_identifiers_that_fit(names: list[str], base: st
         assert len(f"{base[:40]}__{identifier}_hnsw".encode()) <= MAX_BYTES
         assert identifier.isascii()
         taken.add(identifier)
+
+
+LAYOUT = VectorLayout("vector", 3, "cosine", "hnsw", 16, 64)
+TRICKY = ["x", "X", "x_match", "x-hnsw", "_x", "x__x", "x 3", "ｘ", "\ud800", "'\";--", "video", "", "é" * 80, "e" * 80]
+TABLES = {"assets", "video", "image", "text", "audio", "video_x"}
+"""The last one as somebody may have called the table of a modality."""
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(MODALITIES), st.sampled_from(TRICKY) | st.text(st.characters(codec=None))),
+        unique=True,
+        max_size=15,
+    )
+)
+def test_no_two_named_vectors_share_a_table_a_view_or_a_function(named: list[tuple[Modality, str]]) -> None:
+    catalogue = Catalogue({})
+    for modality, name in named:
+        entry = catalogue.new_entry(modality, name, modality.value, LAYOUT, lambda names: bool(names & TABLES))
+        catalogue = Catalogue({**catalogue, entry.key: entry})
+    taken = [name for entry in catalogue.values() for name in entry.names]
+    assert len(taken) == len({*taken}) >= 5 * len(named)
+    assert all(re.fullmatch("[a-z_][a-z0-9_]{0,62}", name) for name in taken)
+    assert not TABLES & {*taken}
