@@ -156,7 +156,7 @@ class Scripted(MemorySource):
     pull_error: VectorferryError | None = None
     listed_first: Sequence[Listing] = ()
     listed_last: Sequence[Listing] = ()
-    instead: dict[str, Rejected | None]
+    instead: dict[str, Asset | Rejected | None]
 
     def __init__(self, assets: dict[str, list[Asset]]) -> None:
         super().__init__(assets)
