@@ -150,6 +150,9 @@ def _failing(world: World) -> Iterator[_Command]:
     for turn, (name, address) in enumerate(sources.items()):
         config = yaml.safe_dump(world.settings("t_failing", source=address))
         yield _Command(name, ("sync", *["--json"] * (turn % 2)), config, 1, TRACEBACKS)
+    other = world.settings("t_failing")
+    other["source"] = {"type": "twelvelabs", "base_url": f"{world.echo}/400/text", "api_key": "${CANARY_SOURCE}"}
+    yield _Command("a TwelveLabs that says 400 in text", ("sync",), yaml.safe_dump(other), 1, TRACEBACKS)
     for said in ("400/json", "401/text"):
         config = yaml.safe_dump(world.settings("t_failing", pinecone=f"{world.echo}/{said}"))
         yield _Command(f"a Pinecone that says {said.replace('/', ' in ')}", ("sync",), config, 1, TRACEBACKS)

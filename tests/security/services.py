@@ -27,7 +27,8 @@ class _Echo(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         _, status, form, *_ = self.path.split("/")
-        key = (self.headers.get("Authorization") or self.headers.get("Api-Key") or "").removeprefix("Bearer ")
+        sent = (self.headers.get(name) for name in ("Authorization", "Api-Key", "x-api-key"))
+        key = next(filter(None, sent), "").removeprefix("Bearer ")
         body = {
             "json": json.dumps({"error": {"message": f"{key} is no key", "code": key}, "detail": key}),
             "html": f"<html><title>{key}</title>Not with {quote(key)}.</html>",
