@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,27 +43,31 @@ class ColumnChanges:
 def column_changes(
     table: Table,
     held: Mapping[str, str],
-    recorded: Mapping[str, ColumnMapping],
+    recorded: Mapping[str, ColumnMapping] | None,
     columns: Mapping[str, ColumnMapping],
 ) -> ColumnChanges:
-    """From the columns that a table has, by type, to those that are mapped now. Only what was `recorded` as mapped
-    before is renamed (where the path is mapped to another name now) or dropped: other columns are somebody else's.
+    """From the columns that a table has, by type, to those that are mapped now. What was `recorded` as mapped before is
+    renamed (where the path is mapped to another name now) or dropped; other columns are somebody else's. Where nothing
+    was recorded (None), what is mapped now is taken for ours.
 
-    Raises `ConfigurationError` for a table that is not ours.
+    Raises `ConfigurationError` for a table that is not ours, and for somebody else's column of another type.
     """
     _check_fixed_columns(table, held)
-    gone = [name for name in recorded if name in held and name not in columns]
+    ours = columns if recorded is None else recorded
+    gone = [name for name in ours if name in held and name not in columns]
     new = [name for name in {DELETED_AT: _TIME, **columns} if name not in held]
     renamed: dict[str, str] = {}
     for name in new:
-        same_path = [old for old in gone if name in columns and recorded[old].path == columns[name].path]
+        same_path = [old for old in gone if name in columns and ours[old].path == columns[name].path]
         if len(same_path) == 1 and same_path[0] not in renamed:
             renamed[same_path[0]] = name
     then = {renamed.get(name, name): kind for name, kind in held.items()}
+    retyped = {name: c.type for name, c in columns.items() if name in then and then[name] != sql_type(c.type)}
+    _check_ours(table, then, retyped, {*ours, *renamed.values()})
     return ColumnChanges(
         renamed=renamed,
         dropped=[name for name in gone if name not in renamed],
-        retyped={name: c.type for name, c in columns.items() if name in then and then[name] != sql_type(c.type)},
+        retyped=retyped,
         added=[name for name in new if name not in renamed.values()],
     )
 
@@ -104,6 +108,15 @@ def cast_of(column: str, held: str, wanted: str) -> str:
 def as_text(column: str, held: str) -> str:
     """An expression for the text of a quoted column; of a text in JSON, without quotes."""
     return f"({column} #>> '{{}}')" if held == "jsonb" else f"CAST({column} AS text)"
+
+
+def _check_ours(table: Table, held: Mapping[str, str], retyped: Mapping[str, str], ours: Set[str]) -> None:
+    for name, kind in retyped.items():
+        if name not in ours:
+            raise ConfigurationError(
+                f"the column {table.schema}.{table.name}.{name} was not made by Vectorferry and is {held[name]}, the "
+                f"mapping says {kind}. Map the field to a column of another name, or to this type."
+            )
 
 
 def _check_fixed_columns(table: Table, held: Mapping[str, object]) -> None:

@@ -114,15 +114,16 @@ class Evolution:
         plain = [entry.plain_layer for entry in entries if entry.state == "current"]
         return [*plain, *(entry.own_layer for entry in entries if entry.own_layer)]
 
-    def _recorded(self, connection: Connection, modality: Modality) -> dict[str, ColumnMapping]:
-        """The columns that were mapped when the schema was prepared last; none where no version recorded it."""
+    def _recorded(self, connection: Connection, modality: Modality) -> dict[str, ColumnMapping] | None:
+        """The columns that were mapped when the schema was prepared last; None where no version recorded it."""
         modalities = self.tables.modalities
         if not inspect(connection).has_table(modalities.name, schema=self.schema):
-            return {}
+            return None
         # As JSON, since nobody has added the column yet that a schema of an earlier version lacks.
         rows = select(func.to_jsonb(literal_column("m"))).select_from(modalities.alias("m"))
-        found = {row["modality"]: row.get("columns") or {} for row in connection.execute(rows).scalars()}
-        recorded = found.get(modality.value, {})
+        found = {row["modality"]: row.get("columns") for row in connection.execute(rows).scalars()}
+        if (recorded := found.get(modality.value)) is None:
+            return None
         return {name: ColumnMapping.model_validate(column) for name, column in recorded.items()}
 
     def _record(self, connection: Connection, modality: Modality) -> None:

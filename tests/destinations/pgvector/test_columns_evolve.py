@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 
 from connector import Asset, ConfigurationError, Feature, MemorySource, SchemaMapping, sync
 from destinations import PgvectorDestination
+from destinations.pgvector import _castable
 
 from ...builders import asset, batch, dense, feature
 from .conftest import Prepared
@@ -278,13 +279,41 @@ def test_a_plan_announces_all_of_it_and_changes_nothing(
     assert again == []
 
 
+def test_a_server_that_cannot_be_asked_for_the_value_tells_it_all_the_same(
+    loaded: Callable[..., None], prepared: Prepared, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_castable, "_CAN_BE_ASKED", 1_000_000)
+    loaded({"takes": column("takes"), "more": column("more")}, takes="soon", more="1")
+    before = everything(sql)
+    with pytest.raises(ConfigurationError, match=r'takes cannot become bigint: invalid input .*"soon"'):
+        prepared(mapped({"takes": column("takes", "bigint"), "more": column("more", "bigint")}))
+    assert everything(sql) == before
+    prepared(mapped({"takes": column("takes"), "more": column("more", "bigint")}))
+    assert asked(sql, "more") == [1]
+
+
+def test_a_column_that_somebody_else_has_added_is_never_cast(
+    loaded: Callable[..., None], prepared: Prepared, sql: Sql
+) -> None:
+    loaded({})
+    sql.execute("ALTER TABLE video ADD COLUMN note text DEFAULT '7'")
+    with pytest.raises(
+        ConfigurationError, match="note was not made by Vectorferry and is text, the mapping says bigint"
+    ):
+        prepared(mapped({"note": column("note", "bigint")}))
+    assert types(sql, "video")["note"] == "text"
+
+
 def test_columns_of_schemas_that_recorded_none_are_left_alone(
     loaded: Callable[..., None], prepared: Prepared, sql: Sql
 ) -> None:
     loaded({"author": column("metadata.author")}, author="ada")
     sql.execute("ALTER TABLE _sync_modalities DROP COLUMN columns")
+    prepared(mapped({"author": column("metadata.author", "jsonb")}))
+    assert types(sql, "video")["author"] == "jsonb"
+    sql.execute("ALTER TABLE _sync_modalities DROP COLUMN columns")
     prepared({})
-    assert types(sql, "video")["author"] == "text"
+    assert types(sql, "video")["author"] == "jsonb"
 
 
 def test_the_next_sync_fills_what_has_changed(postgres_url: str, schema: str, sql: Sql) -> None:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from connector import Asset, Feature, MemorySource, Modality, SchemaMapping, SearchQuery, Vector, sync
+from connector import Asset, Feature, MemorySource, Modality, SchemaMapping, SearchQuery, Vector, sync, verify
 from destinations import PgvectorDestination
 from destinations.pgvector import _switch
 
@@ -251,6 +251,23 @@ def test_collections_of_different_dimensions_are_synced_without_being_configured
     for size in (1024, 512):
         asked = f"SELECT DISTINCT collection FROM search_video_model_v1('{[1] * size}')"
         assert column(sql, asked) == ["marengo-2" if size == 1024 else "marengo-3"]
+
+
+def test_a_sync_of_what_was_embedded_anew_ends_with_the_new_vectors_shown_and_everything_in_step(
+    postgres_url: str, schema: str, sql: Sql
+) -> None:
+    def embedded(dimension: int) -> dict[str, list[Asset]]:
+        features = (Feature("f", "video", {}, {NAME: dense(dimension=dimension)}),)
+        return {"ads": [Asset(name, f"v{dimension}", "video", features=features) for name in ASSETS]}
+
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        for dimension in (8, 3):
+            source = MemorySource(embedded(dimension))
+            summary = asyncio.run(sync(source, [destination], name="media"))
+            assert shown(sql) == [dimension]
+        changed = summary.destinations["pgvector"].applied.vectors[Modality.VIDEO, NAME]
+        assert (changed.updated, changed.inserted, changed.deleted) == (len(ASSETS), 0, 0)
+        assert asyncio.run(verify(source, [destination], name="media", sample=None)).in_step
 
 
 def test_who_comes_back_to_a_retired_dimension_begins_it_anew(destination: PgvectorDestination, sql: Sql) -> None:
