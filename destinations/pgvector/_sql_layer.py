@@ -81,15 +81,17 @@ SET search_path = pg_catalog, {extension}, pg_temp
 SET hnsw.iterative_scan = 'strict_order' SET hnsw.ef_search = 100 AS $body$
 DECLARE
     shown constant text := {shown};
+    asked constant text := {asked};
     predicate constant text := {where}(shown::pg_catalog.regclass, filter);
     ordering text;
     hits {match}[];
 BEGIN
     IF query IS NULL THEN RETURN; END IF;
     FOREACH ordering IN ARRAY ARRAY['embedding {operator} $1', '(embedding {operator} $1) + 0::float8'] LOOP
-        EXECUTE 'SELECT pg_catalog.array_agg(hit) FROM (SELECT ROW(' || {columns} || ')::' || {match_name}
+        EXECUTE 'SELECT pg_catalog.array_agg(hit) FROM (SELECT ROW('
+            || pg_catalog.replace({columns}, '$1', asked) || ')::' || {match_name}
             || ' AS hit FROM ' || shown || ' WHERE ' || predicate
-            || ' ORDER BY ' || ordering || ' LIMIT $2) nearest'
+            || ' ORDER BY ' || pg_catalog.replace(ordering, '$1', asked) || ' LIMIT $2) nearest'
         INTO hits USING query, coalesce(k, 10);
         EXIT WHEN pg_catalog.cardinality(hits) >= coalesce(k, 10);
     END LOOP;
@@ -185,20 +187,39 @@ def _search_function(driver: _Driver, schema: str, extension: str, shown: Shown)
         operator=operator,
         columns=sql.Literal(columns.as_string(driver)),
         shown=_shown_view(driver, schema, extension, shown),
+        asked=_asked(driver, schema, extension, shown),
         match_name=sql.Literal(match.as_string(driver)),
     )
 
 
 def _shown_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composable:
     """An expression that names the view to ask."""
-
-    def name(view: str) -> sql.Literal:
-        return sql.Literal(sql.Identifier(schema, view).as_string(driver))
-
-    plain = name(shown.layer.view)
+    plain = _name(driver, schema, shown.layer.view)
     if not shown.routes:
         return plain
-    routes = [sql.SQL("({}, {})").format(sql.Literal(each), name(view)) for each, view in sorted(shown.routes.items())]
+    routes = [
+        sql.SQL("({}, {})").format(sql.Literal(dimension), _name(driver, schema, view))
+        for dimension, (view, _) in sorted(shown.routes.items())
+    ]
     return sql.SQL(_ROUTED).format(
         routes=sql.SQL(", ").join(routes), extension=sql.Identifier(extension), view_name=plain
     )
+
+
+def _asked(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composable:
+    """An expression for the vector that is asked for, as the view that is asked stores its own."""
+    others = [
+        sql.SQL("WHEN {} THEN {}").format(
+            _name(driver, schema, view),
+            sql.Literal(sql.SQL("CAST($1 AS {})").format(sql.Identifier(extension, storage)).as_string(driver)),
+        )
+        for view, storage in shown.routes.values()
+        if storage != shown.entry.layout.storage
+    ]
+    if not others:
+        return sql.Literal("$1")
+    return sql.SQL("CASE shown {} ELSE '$1' END").format(sql.SQL(" ").join(others))
+
+
+def _name(driver: _Driver, schema: str, view: str) -> sql.Literal:
+    return sql.Literal(sql.Identifier(schema, view).as_string(driver))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from connector import ColumnMapping, ConfigurationError
+from connector import ColumnMapping, ConfigurationError, Storage
 
 from ._catalogue import Layer, VectorEntry
 from ._dependants import dependants_of_relation
@@ -38,12 +38,12 @@ _Driver = psycopg.Connection[tuple[object, ...]]
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A layer, and the generation that it shows with these columns. `routes` names, by dimension, the views that its
-    function asks instead of its own."""
+    function asks instead of its own, each with the type of its vectors."""
 
     layer: Layer
     entry: VectorEntry
     columns: Mapping[str, ColumnMapping]
-    routes: Mapping[int, str]
+    routes: Mapping[int, tuple[str, Storage]]
 
 
 def columns_of(driver: _Driver, schema: str, relation: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from connector import (
     Modality,
     ModalityMapping,
     SchemaMapping,
+    Storage,
 )
 
 from .._postgres import create_missing, driver_of, forget_cursors, lock_ddl
@@ -182,14 +183,14 @@ class SyncSchema:
         """A current generation as the plain view and function show it."""
         return Shown(entry.plain_layer, entry, self.mapping.columns(entry.modality), self._routes(entry))
 
-    def _routes(self, current: VectorEntry) -> Mapping[int, str]:
-        """By dimension: the views of all generations that the plain function can ask. Sparse vectors have just one."""
-        if current.layout.storage == "sparsevec":
-            return {}
+    def _routes(self, current: VectorEntry) -> Mapping[int, tuple[str, Storage]]:
+        """By dimension: the views of all generations that the plain function can ask, and how these store vectors.
+        Nothing stands for sparse vectors: they have one dimension, and are asked for in another way."""
+        entries = self.catalogue.generations(current.modality, current.vector_name)
         return {
-            entry.layout.dimension: entry.own_layer.view
-            for entry in self.catalogue.generations(current.modality, current.vector_name)
-            if entry.own_layer and entry.layout.storage == current.layout.storage
+            entry.layout.dimension: (entry.own_layer.view, entry.layout.storage)
+            for entry in entries
+            if entry.own_layer and "sparsevec" not in (entry.layout.storage, current.layout.storage)
         }
 
     def _is_due(self, connection: Connection, shown: Shown, digest: str) -> bool:

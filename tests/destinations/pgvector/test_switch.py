@@ -141,6 +141,21 @@ def test_while_another_sync_writes_nothing_is_switched(
     assert column(sql, "SELECT feature_id FROM video_model_v1_8") == ["f"]
 
 
+@pytest.mark.parametrize(("before", "after"), [(8, 2_500), (2_500, 8), (8, 5_000)])
+def test_whoever_asks_in_either_dimension_is_answered_whatever_the_type(
+    destination: PgvectorDestination, sql: Sql, before: int, after: int
+) -> None:
+    load(destination, dense(0.5, dimension=before), ["a"])
+    load(destination, dense(0.25, dimension=after), ["a"])
+    for _ in range(2):
+        for dimension, value in ((before, 0.5), (after, 0.25)):
+            question = str(dense(value, dimension=dimension).tolist())
+            (found,) = sql.execute("SELECT feature_id, distance FROM search_video_model_v1(%s)", [question]).fetchall()
+            assert found == ("f", pytest.approx(0, abs=1e-6))
+        destination.build_indexes()
+    assert states(sql)[after] == "current"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "question"),
     [
