@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connector._errors import QuarantineError
-from connector._records import Reason, SparseVector, Vector
+from connector._records import DenseVector, Reason, SparseVector, Vector
 
-__all__ = ["decode_vector", "vector_bytes", "vector_hash"]
+__all__ = ["decode_vector", "dense_vector", "vector_bytes", "vector_hash"]
 
 NUMBERS: Final = frozenset({float, int})
 HIGHEST_INDEX: Final = int(np.iinfo(np.int32).max)
@@ -50,16 +50,21 @@ def vector_bytes(vector: Vector) -> int:
     return vector.nbytes
 
 
-def _floats(raw: list[Any]) -> NDArray[np.float32]:
-    if not NUMBERS.issuperset(map(type, raw)):
-        raise _malformed(_first_stranger(raw))
-    if not raw:
+def dense_vector(numbers: list[float]) -> DenseVector:
+    """A vector of what is known to be numbers. Raises `QuarantineError` like `decode_vector`."""
+    if not numbers:
         raise _malformed("an empty list")
     with np.errstate(over="ignore"):
-        vector = _as_float64(raw).astype(np.float32)
+        vector = _as_float64(numbers).astype(np.float32)
     if not np.isfinite(vector).all():
-        raise _not_finite(raw, vector)
+        raise _not_finite(numbers, vector)
     return vector
+
+
+def _floats(raw: list[Any]) -> DenseVector:
+    if not NUMBERS.issuperset(map(type, raw)):
+        raise _malformed(_first_stranger(raw))
+    return dense_vector(raw)
 
 
 def _as_float64(raw: list[Any]) -> NDArray[np.float64]:

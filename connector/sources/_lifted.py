@@ -12,18 +12,26 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
+import orjson
+
 from connector._errors import QuarantineError
 from connector._json import parse_json
 from connector._records import Vector
-from connector._vectors import decode_vector
+from connector._vectors import decode_vector, dense_vector
 
 __all__ = ["LiftedVectors", "read_lifted"]
 
 T = TypeVar("T")
 
-NUMBERS: Final = re.compile(rb'(?<!\\)("(?:float|embedding)"\s*:\s*)(\[[^\[\]{"]+\])')
-"""A list without lists, objects or texts under one of two keys. Within a JSON text a quote has a backslash before it,
-so that nothing in there looks like one of these."""
+HEAD: Final = re.compile(rb'(?<!\\)"(?:float|embedding)"\s*:\s*(?=\[)')
+"""One of two keys, before a list. Within a JSON text a quote has a backslash before it, so that nothing in there looks
+like one of these."""
+
+OTHER: Final = (b"[", b"{", b'"')
+"""What a list of numbers does not hold, beyond its own first character."""
+
+WORDS: Final = (b"a", b"u", b"I")
+"""In each word that may stand among numbers and is none: false, null, true, NaN, Infinity."""
 
 Lifted: TypeAlias = Vector | QuarantineError
 
@@ -47,14 +55,29 @@ class LiftedVectors:
             raise vector
         return decode_vector(raw) if vector is None else vector
 
-    def lift(self, found: re.Match[bytes]) -> bytes:
-        """Keep the vector of a match, and give what to write in its place."""
+    def lift(self, body: bytes) -> bytes:
+        """Keep the vectors of an answer, and give the answer with something short in the place of each.
+
+        Only what is between vectors is searched: nearly all of an answer is numbers, which are stepped over.
+        """
+        parts: list[bytes] = []
+        kept = place = 0
+        while found := HEAD.search(body, place):
+            start, end = found.end(), body.find(b"]", found.end()) + 1
+            numbers = body[start:end]
+            place = start
+            if end and not any(other in numbers[1:] for other in OTHER) and len(numbers) > len("[]"):
+                parts += (body[kept:start], self._hold(numbers))
+                kept = place = end
+        return b"".join((*parts, body[kept:]))
+
+    def _hold(self, numbers: bytes) -> bytes:
         name = f"{self._mark}:{len(self._held)}"
         try:
-            self._held[name] = decode_vector(parse_json(found[2]))
+            self._held[name] = _decoded(numbers)
         except QuarantineError as error:
             self._held[name] = error
-        return found[1] + b'"' + name.encode() + b'"'
+        return b'"%s"' % name.encode()
 
 
 def read_lifted(body: bytes, read: Callable[[Any, LiftedVectors], T]) -> T:
@@ -64,5 +87,12 @@ def read_lifted(body: bytes, read: Callable[[Any, LiftedVectors], T]) -> T:
     Vectors that it leaves were none, but lists in somebody's metadata: then it reads the answer as it came.
     """
     vectors = LiftedVectors()
-    result = read(parse_json(NUMBERS.sub(vectors.lift, body)), vectors)
+    result = read(parse_json(vectors.lift(body)), vectors)
     return read(parse_json(body), LiftedVectors()) if vectors.left else result
+
+
+def _decoded(numbers: bytes) -> Vector:
+    """The quick way for what holds nothing but numbers, as nearly every vector does."""
+    if any(word in numbers for word in WORDS):
+        return decode_vector(parse_json(numbers))
+    return dense_vector(orjson.loads(numbers))

@@ -104,7 +104,7 @@ class _Segment:
         if option_named and not self._option:
             raise QuarantineError(Reason.MALFORMED, "a segment without an embedding_option")
         self._scope = _text(row, "embedding_scope")
-        if is_too_deep(row):
+        if any(isinstance(value, dict | list) for value in row.values()) and is_too_deep(row):
             raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
 
     @property
