@@ -10,8 +10,6 @@ from typing import Any, Final, Literal, TypeAlias
 import psycopg
 from psycopg import sql
 
-from ._catalogue import Layer
-
 __all__ = ["copy_grants", "keeping_grants"]
 
 _ON_VIEW: Final = """
@@ -59,10 +57,9 @@ def keeping_grants(driver: _Driver, schema: str, kind: _Kind, name: str) -> Iter
     _give(driver, schema, kind, name, grants)
 
 
-def copy_grants(driver: _Driver, schema: str, layer: Layer, to: Layer) -> None:
-    """Let everybody do with a new layer what they may do with another one."""
-    _give(driver, schema, "TABLE", to.view, _grants_on(driver, schema, "TABLE", layer.view))
-    _give(driver, schema, "FUNCTION", to.function, _grants_on(driver, schema, "FUNCTION", layer.function))
+def copy_grants(driver: _Driver, schema: str, kind: _Kind, name: str, to: str) -> None:
+    """Let everybody do with something new what they may do with something else."""
+    _give(driver, schema, kind, to, _grants_on(driver, schema, kind, name))
 
 
 def _grants_on(driver: _Driver, schema: str, kind: _Kind, name: str) -> list[_Grant]:

@@ -210,6 +210,8 @@ class SyncSchema:
         else:
             entry = self.catalogue.new_entry(*key[:2], self.mapping.table(key[0]), layout, self._exists(connection))
             self.vector_table(entry).metadata.create_all(connection)
+            for earlier in self.catalogue.generations(*key[:2])[-1:]:
+                copy_grants(driver_of(connection), self.name, "TABLE", earlier.table, entry.table)
             connection.execute(insert(self.tables.vectors).values(**catalogue_row(entry)))
         self.catalogue = self._read_catalogue(connection)
         self.refresh_layers(connection, *key[:2])
@@ -247,7 +249,8 @@ class SyncSchema:
                 is_new = not digest and shown.layer == entry.own_layer
                 refresh_layer(driver, self.name, extension, shown)
                 if is_new:
-                    copy_grants(driver, self.name, entry.plain_layer, shown.layer)
+                    copy_grants(driver, self.name, "TABLE", entry.plain_layer.view, shown.layer.view)
+                    copy_grants(driver, self.name, "FUNCTION", entry.plain_layer.function, shown.layer.function)
             made[shown.layer] = layer_digest(shown, extension)
         own = entry.own_layer and made[entry.own_layer]
         refreshed = replace(entry, sql_digest=made.get(entry.plain_layer, ""), own_digest=own or "")

@@ -156,13 +156,15 @@ def test_a_schema_of_an_earlier_version_goes_on_working(prepared: Prepared, sql:
     assert "DROP CONSTRAINT _sync_vectors_pkey, ADD PRIMARY KEY (modality, vector_name, dimension)" in planned[-1]
 
 
-def test_grants_are_those_of_the_plain_view(destination: PgvectorDestination, sql: Sql, schema: str) -> None:
+def test_grants_are_those_of_the_plain_view_and_the_earlier_table(
+    destination: PgvectorDestination, sql: Sql, schema: str
+) -> None:
     destination.apply(batch(asset("a", of("f1", 8))))
     sql.execute(f"CREATE ROLE reader_of_{schema}")
-    sql.execute(f"GRANT SELECT ON video_model_v1 TO reader_of_{schema}")
+    sql.execute(f"GRANT SELECT ON video_model_v1, video__model_v1 TO reader_of_{schema}")
     destination.apply(batch(asset("b", of("f2", 3))))
     sql.execute(f"GRANT USAGE ON SCHEMA {schema} TO reader_of_{schema}; SET ROLE reader_of_{schema}")
-    for view in ("video_model_v1", "video_model_v1_8", "video_model_v1_3"):
+    for view in ("video_model_v1", "video_model_v1_8", "video_model_v1_3", "video__model_v1_3"):
         assert len(column(sql, f"SELECT feature_id FROM {view}")) == 1
     assert column(sql, f"SELECT feature_id FROM search_video_model_v1('{ones(3)}')") == ["f2"]
 
