@@ -81,8 +81,18 @@ def describe(project: Path, source: dict[str, object], destinations: Sequence[di
     (project / "acme" / "defs" / "videos" / "defs.yaml").write_text(text)
 
 
-def test_a_strangers_project_needs_one_yaml_file(strangers_project: Path) -> None:
-    describe(strangers_project, {"type": "mixpeek"}, [{"type": "pgvector", "url": "${DATABASE_URL}"}])
+@pytest.mark.parametrize(
+    ("source", "vector"),
+    [
+        ({"type": "mixpeek"}, "multimodal-v1"),
+        ({"type": "twelvelabs", "collections": ["films"], "embed_tasks": True}, "marengo3.0-visual"),
+    ],
+)
+def test_a_strangers_project_needs_one_yaml_file(
+    strangers_project: Path, source: dict[str, object], vector: str
+) -> None:
+    pinecone = {"type": "pinecone", "api_key": "${PINECONE_API_KEY}", "vectors": [vector]}
+    describe(strangers_project, source, [{"type": "pgvector", "url": "${DATABASE_URL}"}, pinecone])
     checked = run(strangers_project, "dg", "check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
