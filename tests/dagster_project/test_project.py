@@ -91,7 +91,7 @@ def describe(project: Path, source: dict[str, object], destinations: Sequence[di
 def test_a_strangers_project_needs_one_yaml_file(
     strangers_project: Path, source: dict[str, object], vector: str
 ) -> None:
-    pinecone = {"type": "pinecone", "api_key": "${PINECONE_API_KEY}", "vectors": [vector]}
+    pinecone: dict[str, object] = {"type": "pinecone", "api_key": "${PINECONE_API_KEY}", "vectors": [vector]}
     describe(strangers_project, source, [{"type": "pgvector", "url": "${DATABASE_URL}"}, pinecone])
     checked = run(strangers_project, "dg", "check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
