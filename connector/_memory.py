@@ -71,7 +71,8 @@ class MemorySource:
         """List the assets as they are when the scan begins, which makes it complete."""
         self._usage.requests += 1
         for asset in list(self.assets[collection].values()):
-            yield Listing(asset.asset_id, asset.fingerprint, self.states.get(asset.asset_id, AssetState.READY))
+            state = self.states.get(asset.asset_id, AssetState.READY)
+            yield Listing(asset.asset_id, asset.fingerprint, state, asset.turn)
 
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
         """Read one asset at a time, as it is now; one that has vanished is left out."""

@@ -45,7 +45,8 @@ class DeletePlan:
 class CollectionPlan:
     """One collection. Counts and names mean what they mean in `CollectionSummary`; `to_pull` assets would be read.
 
-    `new` of them are in no destination; the `changed` ones are in at least one. `deletes` is per destination; where
+    `new` of them are in no destination; the `changed` ones are in at least one, though `reread` of these seem to be as
+    they were. `deletes` is per destination; where
     `refused`, a sync would delete nothing anywhere. Nothing is deleted either unless the listing was `complete` and the
     `scan` a full one.
     """
@@ -66,6 +67,7 @@ class CollectionPlan:
     gone: bool = False
     note: str | None = None
     error: str | None = None
+    reread: int = 0
 
     @property
     def refused(self) -> bool:
@@ -128,7 +130,7 @@ class Plan:
 
             sync, exit_code
             reads         listing, reading, features, seconds
-            collections   per id: listed, unchanged, to_pull, new, changed, pending {count, first},
+            collections   per id: listed, unchanged, to_pull, new, changed, reread, pending {count, first},
                           failed {count, first}, complete, refused,
                           deletes {destination: {held, missing, mode, refusal}}, scan, why_full, gone,
                           note, error

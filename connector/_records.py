@@ -62,11 +62,16 @@ class AssetState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a cheap listing says about one asset; `fingerprint` changes whenever the asset may have changed."""
+    """What a cheap listing says about one asset; `fingerprint` changes whenever the asset may have changed.
+
+    `turn` is for a source whose listings cannot show every change: another one has the asset read again, but is no sign
+    that it has changed.
+    """
 
     asset_id: str
     fingerprint: str
     state: AssetState = AssetState.READY
+    turn: str = ""
 
 
 class Reason(StrEnum):
@@ -115,7 +120,8 @@ class Feature:
 class Asset:
     """One media item with its features: the unit that is replaced as a whole.
 
-    `fields` holds what the source said beyond the named attributes. Times are aware, in UTC.
+    `fields` holds what the source said beyond the named attributes. Times are aware, in UTC. `fingerprint` and `turn`
+    are those of its listing.
     """
 
     asset_id: str
@@ -129,3 +135,4 @@ class Asset:
     fields: Mapping[str, Any] = field(default_factory=dict)
     features: tuple[Feature, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    turn: str = ""

@@ -17,12 +17,13 @@ __all__ = ["CollectionSummary", "DestinationSummary", "RelatedSummary", "Summary
 class CollectionSummary:
     """What a scan of one collection saw. `pending` and `failed` hold the asset ids (the first 20 of each).
 
-    `unchanged` assets were up to date in every destination; `pulled` counts answers, usable or not. `complete` says
-    that the last scan ended as it should; `refused` that the delete guard stopped the deletes that would have followed.
-    `error` is set when the collection could not be read, or not listed completely, while the run went on. An
-    `incremental` scan lists only what has changed, and finds no deletes; `why_full` says why it was not one. `kept`
-    counts per destination the assets that the last scan did not list and that stay, because deletes are kept. A
-    collection that is `gone` is one that the source no longer has; it counts as listed, with no asset in it.
+    `unchanged` assets were up to date in every destination; `pulled` counts answers, usable or not. `reread` assets
+    seemed unchanged, and were asked for because their turn had come. `complete` says that the last scan ended as it
+    should; `refused` that the delete guard stopped the deletes that would have followed. `error` is set when the
+    collection could not be read, or not listed completely, while the run went on. An `incremental` scan lists only what
+    has changed, and finds no deletes; `why_full` says why it was not one. `kept` counts per destination the assets that
+    the last scan did not list and that stay, because deletes are kept. A collection that is `gone` is one that the
+    source no longer has; it counts as listed, with no asset in it.
     """
 
     listed: int = 0
@@ -40,6 +41,7 @@ class CollectionSummary:
     gone: bool = False
     note: str | None = None
     error: str | None = None
+    reread: int = 0
 
     def keep(self, assets: Mapping[str, int], lister: str = "the source") -> None:
         """Take in, and tell, how many assets that are not listed stay in each destination."""
@@ -57,6 +59,7 @@ class CollectionSummary:
             "listed": self.listed,
             "unchanged": self.unchanged,
             "pulled": self.pulled,
+            "reread": self.reread,
             "pending": {"count": self.pending_count, "first": list(self.pending)},
             "failed": {"count": self.failed_count, "first": list(self.failed)},
             "complete": self.complete,
@@ -158,7 +161,7 @@ class Summary:
 
             sync, exit_code, seconds
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
-            collections   per id: listed, unchanged, pulled, pending {count, first}, failed {count, first},
+            collections   per id: listed, unchanged, pulled, reread, pending {count, first}, failed {count, first},
                           complete, refused, scan, why_full, kept {destination: assets}, gone,
                           note, error
             destinations  per name: assets <counts>, features {modality: <counts>},

@@ -24,17 +24,22 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One listed asset, what happens to it, and which destinations (by name) lack it."""
+    """One listed asset, what happens to it, and which destinations (by name) lack it.
+
+    Those of `reread` lack it for no other reason than that its turn to be read again has come.
+    """
 
     listing: Listing
     action: Action
     lacking: frozenset[str] = frozenset()
+    reread: frozenset[str] = frozenset()
 
 
-def ledger_fingerprint(fingerprint: str, mapping_digest: str) -> str:
-    """What ledgers hold of an asset: changes with the source's fingerprint, and when the mapping changes."""
-    text = f"{mapping_digest}\0{fingerprint}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+def ledger_fingerprint(fingerprint: str, mapping_digest: str, turn: str = "") -> str:
+    """What ledgers hold of an asset: changes with the source's fingerprint, and when the mapping changes. What changes
+    with the asset's turn stands apart from that, after a dot."""
+    content = _digest(f"{mapping_digest}\0{fingerprint}", 16)
+    return f"{content}.{_digest(turn, 4)}" if turn else content
 
 
 def diff(
@@ -57,13 +62,25 @@ def _decide(
         return Decision(listing, Action.WAIT)
     if listing.state is AssetState.FAILED:
         return Decision(listing, Action.SKIP)
-    wanted = ledger_fingerprint(listing.fingerprint, mapping_digest)
-    lacking = frozenset(
-        name for name, ledger in known.items() if not holds(ledger.get(listing.asset_id), wanted, modalities)
-    )
-    return Decision(listing, Action.PULL if lacking else Action.KEEP, lacking)
+    wanted = ledger_fingerprint(listing.fingerprint, mapping_digest, listing.turn)
+    entries = {name: ledger.get(listing.asset_id) for name, ledger in known.items()}
+    lacking = frozenset(name for name, entry in entries.items() if not holds(entry, wanted, modalities))
+    reread = frozenset(name for name in lacking if _seems_unchanged(entries[name], wanted, modalities))
+    return Decision(listing, Action.PULL if lacking else Action.KEEP, lacking, reread)
 
 
 def holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:
     """Whether a ledger's entry says that these modalities were synced under this fingerprint."""
     return entry is not None and entry.fingerprint == fingerprint and modalities <= entry.modalities
+
+
+def _seems_unchanged(entry: Known | None, wanted: str, modalities: frozenset[Modality]) -> bool:
+    return entry is not None and _content(entry.fingerprint) == _content(wanted) and modalities <= entry.modalities
+
+
+def _content(ledger_fingerprint: str) -> str:
+    return ledger_fingerprint.partition(".")[0]
+
+
+def _digest(text: str, size: int) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()

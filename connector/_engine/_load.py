@@ -75,7 +75,7 @@ class Loader:
         rejected = [safe_rejected(r) for r in asset.rejected if _wanted(r.modality, self._shapes)]
         loaded = LoadedAsset(
             asset_id=asset.asset_id,
-            fingerprint=ledger_fingerprint(asset.fingerprint, self.digest),
+            fingerprint=ledger_fingerprint(asset.fingerprint, self.digest, asset.turn),
             modality=modality,
             url=url,
             status=status,

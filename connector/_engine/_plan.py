@@ -137,6 +137,7 @@ class _Plans:
             to_pull=seen.pulled,
             new=reads.new,
             changed=reads.changed,
+            reread=seen.reread,
             pending=tuple(seen.pending),
             failed=tuple(seen.failed),
             pending_count=seen.pending_count,

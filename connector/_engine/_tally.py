@@ -28,7 +28,7 @@ def note_listing(summary: CollectionSummary, decision: Decision) -> None:
             summary.failed_count += 1
             _name(summary.failed, decision)
         case Action.PULL:
-            pass
+            summary.reread += decision.reread == decision.lacking
 
 
 def unchanged(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from connector._closing import closing
+from connector._destination import Known
 from connector._engine._checks import id_problem, safe_id
-from connector._engine._diff import Action, diff
+from connector._engine._diff import Action, Decision, diff
 from connector._engine._load import Loader
 from connector._engine._stream import pages
 from connector._engine._verify_checked import Checked
@@ -22,7 +23,10 @@ from connector._verify_report import CollectionReport, Finding
 __all__ = ["compare_with_source"]
 
 PAGE: Final = 500
-BEHIND: Final = "changed at the source since it was synced"
+BEHIND: Final = "changed at the source, or in what is asked of it, since it was synced"
+
+_Known: TypeAlias = Mapping[str, Mapping[str, Known]]
+"""Per destination and asset id."""
 
 
 async def compare_with_source(
@@ -36,12 +40,14 @@ async def compare_with_source(
 ) -> AsyncIterator[Finding]:
     """Assets that a destination lacks, has in another version, or has alone. `report` gets the number of assets, and a
     note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra."""
-    seen = SeenIds()
+    seen, due = SeenIds(), 0
     try:
         async with closing(pages(source.scan(collection), PAGE)) as listed:
             async for page in listed:
-                for finding in await _compare_page(page, seen, checked, loader, collection):
-                    yield finding
+                for decision, known in await _decide_page(page, seen, checked, loader, collection):
+                    due += decision.reread == decision.lacking
+                    for finding in _lacking(decision, known):
+                        yield finding
         if keeps:
             report.notes += [note async for note in _kept(seen, checked, collection)]
         else:
@@ -50,27 +56,31 @@ async def compare_with_source(
     except IncompleteScanError as error:
         report.notes.append(f"what the source does not have cannot be told: {error}")
     report.assets = len(seen)
+    if due:
+        assets = "1 asset is" if due == 1 else f"{due:,} assets are"
+        report.notes.append(f"{assets} due to be read again, in their turn; the next sync does it")
 
 
-async def _compare_page(
+async def _decide_page(
     page: list[Listing], seen: SeenIds, checked: Sequence[Checked], loader: Loader, collection: str
-) -> list[Finding]:
+) -> list[tuple[Decision, _Known]]:
+    """Those that a sync would read, with what the destinations have of them."""
     new = seen.add([safe_id(listing.asset_id) for listing in page])
     fresh = [one for one, first in zip(page, new, strict=True) if first and id_problem(one.asset_id) is None]
     ready = [listing.asset_id for listing in fresh if listing.state is AssetState.READY]
     known = {one.name: await one.known(collection, ready) for one in checked}
-    return [
-        _lacking(name, decision.listing.asset_id, decision.listing.asset_id in known[name])
-        for decision in diff(fresh, known, loader.digest, loader.modalities)
-        if decision.action is Action.PULL
-        for name in sorted(decision.lacking)
-    ]
+    decisions = diff(fresh, known, loader.digest, loader.modalities)
+    return [(decision, known) for decision in decisions if decision.action is Action.PULL]
 
 
-def _lacking(name: str, asset_id: str, held: bool) -> Finding:
-    if held:
-        return Finding(name, "source", Discrepancy(Difference.DIFFERENT, asset_id, detail=BEHIND))
-    return Finding(name, "source", Discrepancy(Difference.MISSING, asset_id))
+def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
+    """What is only due to be read again is as it should be, as far as anybody can tell."""
+    asset_id = decision.listing.asset_id
+    for name in sorted(decision.lacking - decision.reread):
+        if asset_id in known[name]:
+            yield Finding(name, "source", Discrepancy(Difference.DIFFERENT, asset_id, detail=BEHIND))
+        else:
+            yield Finding(name, "source", Discrepancy(Difference.MISSING, asset_id))
 
 
 async def _kept(seen: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[str]:

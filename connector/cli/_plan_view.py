@@ -54,6 +54,8 @@ def _scans(collections: Mapping[str, CollectionPlan]) -> Iterator[str]:
     for name, each in list(collections.items())[:COLLECTIONS_SHOWN]:
         if told := scan_told(each):
             yield f"{plain(name)}: a sync lists {told}"
+        if each.reread:
+            yield f"{plain(name)}: {each.reread:,} of the changed ones seem unchanged, but are due to be read again"
 
 
 def _deletes(plan: CollectionPlan) -> str:

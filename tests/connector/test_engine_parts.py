@@ -30,8 +30,8 @@ ALL = frozenset(MODALITIES)
 VIDEO = frozenset({Modality.VIDEO})
 
 
-def known(fingerprint: str, modalities: frozenset[Modality] = ALL, digest: str = "m") -> Known:
-    return Known(ledger_fingerprint(fingerprint, digest), modalities)
+def known(fingerprint: str, modalities: frozenset[Modality] = ALL, digest: str = "m", turn: str = "") -> Known:
+    return Known(ledger_fingerprint(fingerprint, digest, turn), modalities)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,24 @@ def test_an_asset_is_pulled_unless_the_ledger_has_it_as_it_is(
     (decision,) = diff([Listing("a", "v1")], {"store": ledger}, "m", wanted)
     assert decision.action is action
     assert decision.lacking == (frozenset({"store"}) if action is Action.PULL else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("entry", "reread"),
+    [
+        (known("v1", turn="7"), True),
+        (known("v1"), True),
+        (known("v0", turn="7"), False),
+        (known("v1", turn="7", digest="other mapping"), False),
+        (known("v1", VIDEO, turn="7"), False),
+        (Known("", ALL), False),
+    ],
+)
+def test_what_is_read_only_because_its_turn_has_come_is_told_apart(entry: Known, reread: bool) -> None:
+    (decision,) = diff([Listing("a", "v1", turn="8")], {"store": {"a": entry}}, "m", ALL)
+    assert (decision.action, decision.reread) == (Action.PULL, frozenset({"store"}) if reread else frozenset())
+    (decision,) = diff([Listing("a", "v1", turn="8")], {"store": {"a": known("v1", turn="8")}}, "m", ALL)
+    assert (decision.action, decision.reread) == (Action.KEEP, frozenset())
 
 
 listings = st.lists(

@@ -40,7 +40,7 @@ async def synced(source: MemorySource, *stores: MemoryDestination) -> None:
     await sync(source, stores, name="m", deletes=DeleteGuard(max_share=1))
 
 
-COUNTS = ("listed", "unchanged", "pending_count", "failed_count", "complete", "refused", "note", "error")
+COUNTS = ("listed", "unchanged", "reread", "pending_count", "failed_count", "complete", "refused", "note", "error")
 
 
 def counted(seen: CollectionPlan | CollectionSummary) -> list[object]:

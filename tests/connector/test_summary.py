@@ -55,6 +55,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "listed": 9,
                 "unchanged": 5,
                 "pulled": 4,
+                "reread": 0,
                 "pending": {"count": 1, "first": ["p"]},
                 "failed": {"count": 1, "first": ["f"]},
                 "complete": True,

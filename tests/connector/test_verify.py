@@ -76,11 +76,22 @@ async def test_the_ledger_is_compared_with_the_listing(source: Scripted) -> None
     found = await verify(source, [destination], name="media")
     assert found.exit_code == 1
     assert [finding.record for finding in found.collections["c"].findings] == [
-        Discrepancy(DIFFERENT, "a0001", detail="changed at the source since it was synced"),
+        Discrepancy(DIFFERENT, "a0001", detail="changed at the source, or in what is asked of it, since it was synced"),
         Discrepancy(MISSING, "new"),
         Discrepancy(EXTRA, "a0002"),
     ]
     assert {finding.against for finding in found.collections["c"].findings} == {"source"}
+
+
+async def test_an_asset_whose_turn_to_be_read_again_has_come_is_no_difference(source: Scripted) -> None:
+    """It had been called changed, for no other reason than that time had passed."""
+    destination = await filled(source)
+    held = source.assets["c"]
+    held["a0001"], held["a0002"] = replace(held["a0001"], turn="1"), replace(held["a0002"], turn="1")
+    held["a0003"] = replace(asset("a0003", version=2), turn="1")
+    found = await verify(source, [destination], name="media")
+    assert [one.record.asset_id for one in found.collections["c"].findings] == ["a0003"]
+    assert found.collections["c"].notes == ["2 assets are due to be read again, in their turn; the next sync does it"]
 
 
 async def test_assets_that_are_not_ready_are_neither_missing_nor_extra(source: Scripted) -> None:

@@ -24,13 +24,13 @@ class Reread:
     days: float | None
     clock: Callable[[], float] = time.time
 
-    def turn(self, asset_id: str) -> int:
-        """A number that goes up by one whenever the asset's turn comes; always 0 without a period."""
+    def turn(self, asset_id: str) -> str:
+        """A number that goes up by one whenever the asset's turn comes; nothing without a period."""
         if self.days is None:
-            return 0
+            return ""
         period = self.days * DAY
         share = int.from_bytes(blake2b(asset_id.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
-        return int((self.clock() + share * period) // period)
+        return str(int((self.clock() + share * period) // period))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class Detail:
             fields=self._fields(),
             features=tuple(self.features.good.values()),
             rejected=tuple(self.features.rejected),
+            turn=listing.turn,
         )
 
     def _fields(self) -> dict[str, Any]:

@@ -50,7 +50,8 @@ class IndexedAssets:
         async for page in self._api.assets(self._index.index_id):
             for row in tally.fresh(page):
                 self._note_length(row)
-                yield Listing(row["_id"], self._fingerprint(row), state_of(row))
+                turn = self._asked.reread.turn(row["_id"])
+                yield Listing(row["_id"], self._fingerprint(row), state_of(row), turn)
         check_complete(tally.problem(), knows_total=tally.knows_total)
 
     async def read(self, listing: Listing) -> Asset | Rejected | None:
@@ -66,7 +67,6 @@ class IndexedAssets:
             system_metadata(row),
             self._options,
             self._asked.transcriptions,
-            self._asked.reread.turn(row["_id"]),
         )
 
     def _note_length(self, row: Mapping[str, Any]) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from connector import AssetState, ConfigurationError, IncompleteScanError, SourceError
+from connector import (
+    AssetState,
+    ConfigurationError,
+    IncompleteScanError,
+    MemoryDestination,
+    SourceError,
+    plan,
+    sync,
+    verify,
+)
 from connector.sandbox import (
     DropField,
     DuplicateRows,
@@ -108,15 +117,35 @@ async def test_an_edit_that_moves_no_time_is_not_seen_at_once() -> None:
         assert await listed(source, index) == before
 
 
+async def test_what_is_due_is_read_again_and_not_called_changed_before() -> None:
+    """With turns that come and go faster than anything is asked."""
+    async with reading(TwelveLabsDialect(edits_move_updated_at=False), reread_days=1e-9) as (source, sandbox):
+        index, store = sandbox.twelvelabs.index_id("films"), MemoryDestination()
+        await sync(source, [store], name="m", collections=[index])
+        edited = next(iter(store.assets[index]))
+        sandbox.twelvelabs.edit_metadata(edited, {"author": "somebody"}, touch=False)
+        found = await verify(source, [store], name="m", collections=[index])
+        assert (found.exit_code, found.collections[index].counts) == (0, {})
+        held = len(store.assets[index])
+        assert found.collections[index].notes == [
+            f"{held} assets are due to be read again, in their turn; the next sync does it"
+        ]
+        planned = (await plan(source, [store], name="m", collections=[index])).collections[index]
+        assert (planned.changed, planned.reread) == (held, held)
+        summary = await sync(source, [store], name="m", collections=[index])
+        assert (summary.collections[index].reread, summary.destinations["memory"].applied.assets.updated) == (held, 1)
+        assert store.assets[index][edited].metadata["author"] == "somebody"
+
+
 def test_every_asset_has_its_turn_once_in_a_period_and_not_all_at_once() -> None:
     now = 20_000 * DAY
     names = [f"asset {number}" for number in range(700)]
     clocks = [partial(float, now + day * DAY) for day in range(8)]
-    turns = [[Reread(7, clock).turn(name) for name in names] for clock in clocks]
+    turns = [[int(Reread(7, clock).turn(name)) for name in names] for clock in clocks]
     assert [last - first for first, last in zip(turns[0], turns[7], strict=True)] == [1] * 700
     for today, tomorrow in pairwise(turns):
         assert 50 < sum(one != other for one, other in zip(today, tomorrow, strict=True)) < 150
-    assert {Reread(None).turn(name) for name in names} == {0}
+    assert {Reread(None).turn(name) for name in names} == {""}
 
 
 @pytest.mark.parametrize(
