@@ -310,7 +310,7 @@ class StoredAssets(Protocol):
     """What a destination also provides when other destinations can be filled from it."""
 
     def stored_collections(self) -> Sequence[str]:
-        """The collections that it holds assets of. `prepare` comes first."""
+        """The collections that it holds assets of, be it in the quarantine only. `prepare` comes first."""
 
     def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
         """These assets with all their features and vectors, as they would be applied, streamed. Vectors (and their

@@ -24,7 +24,7 @@ class StoredCollections(Protocol):
     """A destination in which collections that are gone at the source can be found."""
 
     def stored_collections(self) -> Sequence[str]:
-        """The collections that it holds assets of. `prepare` comes first."""
+        """The collections of which `asset_ids` names anything. `prepare` comes first."""
 
 
 @runtime_checkable

@@ -252,8 +252,8 @@ class MemoryDestination:
         return counts
 
     def stored_collections(self) -> Sequence[str]:
-        """Those with an asset in the ledger, sorted."""
-        return sorted(collection for collection, ledger in self.ledger.items() if ledger)
+        """Those with an asset in the ledger or the quarantine, sorted."""
+        return sorted({name for books in (self.ledger, self.quarantine) for name, held in books.items() if held})
 
     def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
         """These assets as they were applied, with their features that are in quarantine, in the order of their ids."""

@@ -10,13 +10,14 @@ from sqlalchemy import Connection, inspect
 
 from connector import MODALITIES, Cursor, Known, Modality, Planned, RelatedTable, SchemaMapping
 
-from .._postgres import PostgresServer, held_asset_ids, held_collections, known_assets, looking, read_cursor
+from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor
 from ._catalogue import Catalogue, VectorEntry, read_catalogue
 from ._database import VectorDatabase
 from ._planned_averages import read_averages
 from ._planned_ddl import first_statements, planned_statements
 from ._planned_indexes import is_index_due, planned_index
 from ._related import held_hashes
+from ._stored import stored_collections
 from ._tables import SyncSchema
 
 __all__ = ["SchemaOutlook", "nothing_yet"]
@@ -82,9 +83,9 @@ class SchemaOutlook:
             return held_hashes(connection, self._schema.tables, table)
 
     def collections(self) -> list[str]:
-        """Those in the ledger."""
+        """Those in the ledger or the quarantine."""
         with self._looking() as connection:
-            return held_collections(connection, [self._schema.tables.ledger]) if self._has_ledger else []
+            return stored_collections(connection, self._schema) if self._has_ledger else []
 
     def _read(self, connection: Connection) -> None:
         tables, name = self._schema.tables, self._schema.name

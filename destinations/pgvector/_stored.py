@@ -29,8 +29,8 @@ _NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
 
 
 def stored_collections(connection: Connection, schema: SyncSchema) -> list[str]:
-    """The collections in the ledger, sorted."""
-    return held_collections(connection, [schema.tables.ledger])
+    """The collections in the ledger or the quarantine, sorted."""
+    return held_collections(connection, [schema.tables.ledger, schema.tables.quarantine])
 
 
 def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Iterator[LoadedAsset]:

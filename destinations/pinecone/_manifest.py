@@ -225,9 +225,9 @@ class Manifest:
             yield from held_asset_ids(connection, self._tables.naming_assets, collection)
 
     def collections(self) -> Sequence[str]:
-        """Every collection that has an asset in the ledger or the journal, sorted."""
+        """Every collection that has anything here, sorted: in a manifest that was rebuilt, the ledger may not name it."""
         with self._transaction() as connection:
-            return held_collections(connection, self._tables.naming_collections)
+            return held_collections(connection, self._tables.naming_assets)
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""

@@ -51,11 +51,6 @@ class ManifestTables:
         """Every table that an asset may be named in."""
         return self.ledger, self.quarantine, self.unconfirmed, self.features
 
-    @property
-    def naming_collections(self) -> Sequence[Table]:
-        """The tables that tell, in few rows, which collections have assets."""
-        return self.ledger, self.unconfirmed
-
     def _features(self) -> Table:
         return Table(
             f"{self._prefix}_features",

@@ -88,7 +88,7 @@ class ManifestOutlook:
         if not self.exists:
             return ()
         with self._looking() as connection:
-            return held_collections(connection, self._tables.naming_collections)
+            return held_collections(connection, self._tables.naming_assets)
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:

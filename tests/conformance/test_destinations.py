@@ -238,3 +238,8 @@ def test_it_names_the_collections_that_it_holds_before_and_after_it_is_prepared(
         destination.remove("ads", ["a"])
     destination.remove("ads", ["b"])
     assert list(destination.stored_collections()) == ["films"]
+    destination.apply(batch(collection="broken", rejected=[Rejected("a", Reason.UNREADABLE, "500")]))
+    assert list(destination.stored_collections()) == ["broken", "films"]
+    assert list(destination.planned(SchemaMapping()).collections()) == ["broken", "films"]
+    destination.remove("broken", ["a"])
+    assert list(destination.stored_collections()) == ["films"]

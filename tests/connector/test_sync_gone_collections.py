@@ -11,6 +11,8 @@ from connector import (
     DeleteGuard,
     LimitReachedError,
     MemoryDestination,
+    Reason,
+    Rejected,
     SourceError,
     Summary,
     VectorferryError,
@@ -130,6 +132,17 @@ async def test_without_a_second_list_nothing_goes_and_the_run_fails() -> None:
     source.lists = [["ads"], LimitReachedError("the quota is used up", until=None)]
     limited = await sync(source, [store], name="media", deletes=EVERYTHING)
     assert (limited.exit_code, len(store.assets["films"])) == (5, 3)
+
+
+async def test_of_one_that_never_could_be_read_the_quarantine_is_cleared() -> None:
+    store = MemoryDestination()
+    source = Renamed({"ads": assets(4), "films": [asset("broken")]})
+    source.instead = {"broken": Rejected("broken", Reason.UNREADABLE, "500")}
+    assert (await sync(source, [store], name="media")).exit_code == 3
+    del source.assets["films"]
+    assert (await planned_and_done(source, store, DeleteGuard())).collections["films"].refused
+    done = await planned_and_done(source, store, EVERYTHING)
+    assert (done.exit_code, store.quarantined("films")) == (0, 0)
 
 
 async def test_each_destination_is_rid_of_what_it_has() -> None:

@@ -26,6 +26,7 @@ def test_names_of_any_length_and_alphabet_are_found_again(
     open_pinecone().apply(every)
     lose_manifest(postgres_url, schema)
     again = open_pinecone()
+    assert [*again.stored_collections()] == [collection]
     assert {*again.asset_ids(collection)} == {*ODD}
     again.apply(every)
     assert again.delivered().requests == 0
