@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, func, select, union, update
 
@@ -46,7 +47,7 @@ def held_collections(connection: Connection, tables: Sequence[Table]) -> list[st
     return sorted({name for table in tables for name in connection.execute(_names(table)).scalars()})
 
 
-def _names(table: Table) -> Select[tuple[str]]:
+def _names(table: Table) -> Select[Any]:
     """PostgreSQL has no other way to skip from one value of an index to the next:
     https://wiki.postgresql.org/wiki/Loose_indexscan."""
     first = select(func.min(table.c.collection).label("collection")).cte(recursive=True)
