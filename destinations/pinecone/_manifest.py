@@ -225,7 +225,7 @@ class Manifest:
             yield from held_asset_ids(connection, self._tables.naming_assets, collection)
 
     def collections(self) -> Sequence[str]:
-        """Every collection that has anything here, sorted: in a manifest that was rebuilt, the ledger may not name it."""
+        """Every collection that has anything here, sorted; that of a manifest made anew may be in no ledger yet."""
         with self._transaction() as connection:
             return held_collections(connection, self._tables.naming_assets)
 
