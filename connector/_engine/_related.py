@@ -24,14 +24,14 @@ from connector._errors import (
     SourceError,
     VectorferryError,
 )
-from connector._mapping import SchemaMapping
+from connector._mapping import ColumnType, SchemaMapping
 from connector._records import Reason
 from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated
 from connector._settings import DeleteGuard
 from connector._source import Source
 from connector._summary import RelatedSummary, Summary
 
-__all__ = ["check_related_names", "load_row", "sync_related"]
+__all__ = ["check_related_names", "sync_related"]
 
 MOST_ROWS: Final = 100_000  # they are in memory all at once
 
@@ -98,7 +98,7 @@ class _Replacing:
             async with closing(listed) as each:
                 async for fields in each:
                     try:
-                        row = load_row(self.table, fields)
+                        row = _loaded(self.table, fields)
                         rows.setdefault(row.key, row)
                     except QuarantineError as error:
                         bad.append(error)
@@ -129,7 +129,7 @@ class _Replacing:
             self.summary.fail(f"{lane.name}: {error}")
 
 
-def load_row(table: RelatedTable, fields: Mapping[str, Any]) -> RelatedRow:
+def _loaded(table: RelatedTable, fields: Mapping[str, Any]) -> RelatedRow:
     """The row that a destination is given. Raises `QuarantineError` when a value does not fit its column, or the key
     is no id."""
     columns = {name: _value(name, fields.get(name), kind) for name, kind in table.columns.items()}
@@ -139,7 +139,7 @@ def load_row(table: RelatedTable, fields: Mapping[str, Any]) -> RelatedRow:
     return RelatedRow(key, columns, digest)
 
 
-def _value(name: str, value: Any, kind: Any) -> Any:
+def _value(name: str, value: Any, kind: ColumnType) -> Any:
     try:
         cleaned, _ = clean(value)
         return coerce(cleaned, kind)

@@ -7,19 +7,18 @@ rounds counts, since other work on the machine only ever makes a round slower.
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
 from pydantic import SecretStr
 
-from connector import Asset, Listing
+from connector import Listing, Source
 from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings
-from connector.sources.mixpeek import MixpeekSettings, MixpeekSource
-from connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
+from connector.sources.mixpeek import MixpeekSettings
+from connector.sources.twelvelabs import TwelveLabsSettings
 
 from ..sandbox_process import sandbox_process
+from .pulling import pull_all
 
 LATENCY_MS = 50
 CONCURRENCY = 64
@@ -43,27 +42,16 @@ async def test_pulling_reaches_four_fifths_of_the_ideal(kind: str) -> None:
     assert max(rates) >= 0.8 * ideal
 
 
-def _source(kind: str, url: str, key: str) -> MixpeekSource | TwelveLabsSource:
+def _source(kind: str, url: str, key: str) -> Source:
     api_key = SecretStr(key)
     if kind == "mixpeek":
         return MixpeekSettings(base_url=url, api_key=api_key, concurrency=CONCURRENCY, page_size=500).open()
     return TwelveLabsSettings(base_url=f"{url}/v1.3", api_key=api_key, concurrency=CONCURRENCY).open()
 
 
-async def _rate(source: MixpeekSource | TwelveLabsSource, collection: str, listings: list[Listing]) -> float:
-    """Requests per second of pulling these assets, nothing stored."""
-
-    async def given() -> AsyncIterator[Listing]:
-        for listing in listings:
-            yield listing
-
-    before, began = source.usage.requests, time.perf_counter()
-    vectors = 0
-    async for asset in source.pull(collection, given()):
-        assert isinstance(asset, Asset)
-        vectors += sum(len(feature.vectors) for feature in asset.features)
-    seconds = time.perf_counter() - began
-    assert vectors in (CATALOGUE.assets * CATALOGUE.features_per_asset, INDEXES.assets * len(INDEXES.options))
-    rate = (source.usage.requests - before) / seconds
-    print(f"\n{vectors:,} vectors in {seconds:.2f} s, {rate:,.0f} requests/s", end="")
-    return rate
+async def _rate(source: Source, collection: str, listings: list[Listing]) -> float:
+    """Requests per second of pulling these assets."""
+    pulled = await pull_all(source, collection, listings)
+    expected = (CATALOGUE.assets * CATALOGUE.features_per_asset, INDEXES.assets * len(INDEXES.options))
+    assert pulled.vectors in expected
+    return pulled.requests / pulled.seconds
