@@ -92,7 +92,7 @@ def run_replay(
                 collections.add(collection)
     if not collections:
         return Summary(settings.name)
-    return run_sync(settings, collections=sorted(collections), environ=environ, progress=progress)
+    return run_sync(settings, collections=sorted(collections), environ=environ, progress=progress, full=True)
 
 
 def _assets(records: Iterable[RejectedAt]) -> Iterator[tuple[str, Sequence[str]]]:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, TypeGuard
 
 from connector._closing import closing
 from connector._engine._chosen import asking
-from connector._errors import ConfigurationError, StopError, VectorferryError
+from connector._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
 from connector._settings import SyncSettings
 from connector._source import Source, Submission, SubmissionState, Submits
 
@@ -59,8 +59,10 @@ class Submissions:
 
     @property
     def exit_code(self) -> int:
-        """The gravest: 5 where a limit of the source was met, 1 where something failed or takes too long."""
-        return max((each.exit_code for each in self.submitted), default=0)
+        """1 where something failed or takes too long, else 5 where a limit of the source was met: then the same
+        command later is all that it takes."""
+        codes = {each.exit_code for each in self.submitted} - {0}
+        return max(codes - {LimitReachedError.exit_code} or codes, default=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: collection, submitted [what `Submitted.to_dict` says], exit_code."""

@@ -45,8 +45,9 @@ def _when_idle(summary: Summary, listed_by: str) -> str:
     """What to say of a destination that nothing was written to."""
     if not summary.collections:
         return f"nothing was written, {listed_by} has no collection"
-    failed = summary.limit or any(seen.error for seen in summary.collections.values())
-    return "nothing was written" if failed else "nothing was written, everything is up to date"
+    read = [*summary.collections.values(), *summary.related.values()]
+    all_done = not summary.limit and not any(seen.error or seen.refused for seen in read)
+    return "nothing was written, everything is up to date" if all_done else "nothing was written"
 
 
 def _show_destination(name: str, destination: DestinationSummary, when_idle: str, console: Console) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -27,11 +27,13 @@ from connector import (
     SchemaMapping,
     Summary,
     refill,
+    run_sync,
     sync,
     verify,
 )
+from connector._engine import Selection, run_replay
 from tests.connector.changing import Changing
-from tests.connector.worlds import Crashing, Scripted, asset, assets, content, incomplete
+from tests.connector.worlds import Crashing, Scripted, asset, assets, content, feature, incomplete, settings_for
 
 EVERYTHING = DeleteGuard(max_share=1)
 OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))
@@ -256,6 +258,22 @@ async def test_a_replay_and_a_repair_need_a_full_scan() -> None:
     found = await verify(source, [store], name="m", repair=True)
     assert found.repair is not None
     assert scan_of(found.repair) == ("full", "a full scan was asked for")
+
+
+def test_a_sync_that_ends_while_a_replay_waits_for_it_does_not_take_the_replay_away() -> None:
+    class Overtaken(MemoryDestination):
+        def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+            held, known = self.cursor(collection), super().read_again(collection, asset_ids)
+            self.record_cursor(collection, held)  # the last thing that the other sync does
+            return known
+
+    source, store = Changing({"c": [asset("odd", features=[feature("f0", "smell")]), *assets(9)]}), Overtaken()
+    settings = settings_for(source, store)
+    assert run_sync(settings).exit_code == 3
+    assert scan_of(run_sync(settings)) == ("incremental", None)
+    source.pulled.clear()
+    run_replay(settings, Selection())
+    assert source.pulled == ["odd"]
 
 
 async def test_after_a_refill_from_a_store_that_is_behind_comes_a_full_scan() -> None:

@@ -73,6 +73,11 @@ def test_a_limit_exits_with_5_and_the_others_are_told(vectorferry: Invoke) -> No
     assert "closed.mp4: not submitted; the shop is closed until 2026-11-22 00:02:50 UTC" in result.stdout
 
 
+def test_what_failed_is_not_hidden_behind_a_limit(vectorferry: Invoke) -> None:
+    closed, stuck = "https://media.example/closed.mp4", "https://media.example/stuck.mp4"
+    assert vectorferry("submit", closed, stuck, "--wait", "--timeout", "0.2").exit_code == 1
+
+
 def test_the_signature_of_an_address_is_never_shown(vectorferry: Invoke) -> None:
     for wrong in ("", "ftp"):
         result = vectorferry("submit", f"{FILM.replace('https', wrong or 'https')}?X-Amz-Signature=c4f3", "--wait")

@@ -2,9 +2,17 @@ from __future__ import annotations
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from connector import Counts, DestinationSummary, RelatedSummary, Summary
+from connector import (
+    CollectionSummary,
+    Counts,
+    DestinationSummary,
+    LimitReachedError,
+    RelatedSummary,
+    Summary,
+)
 from connector.cli._summary_view import show_summary
 
 
@@ -29,3 +37,21 @@ def test_tables_of_metadata_are_told_where_they_change_and_where_they_fail() -> 
     assert "places: failed: the source is down" in lines
     assert "pets: nothing was deleted" in lines
     assert not any("teams" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        Summary("media", {"c": CollectionSummary(refused=True, note="nothing was deleted")}),
+        Summary("media", {"c": CollectionSummary(error="503")}),
+        Summary("media", {"c": CollectionSummary()}, limit=LimitReachedError("closed until midnight")),
+        Summary("media", {"c": CollectionSummary()}, related={"people": RelatedSummary(error="503")}),
+        Summary("media", {"c": CollectionSummary()}, related={"people": RelatedSummary(refused=True)}),
+    ],
+    ids=["refused", "failed", "limited", "related failed", "related refused"],
+)
+def test_a_run_that_could_not_do_all_of_it_does_not_say_that_all_is_up_to_date(summary: Summary) -> None:
+    shown = StringIO()
+    summary.destinations["store"] = DestinationSummary()
+    show_summary(summary, Console(file=shown))
+    assert "store: nothing was written\n" in shown.getvalue()
