@@ -45,7 +45,7 @@ def _when_idle(summary: Summary, listed_by: str) -> str:
     """What to say of a destination that nothing was written to."""
     if not summary.collections:
         return f"nothing was written, {listed_by} has no collection"
-    read = [*summary.collections.values(), *summary.related.values()]
+    read: list[CollectionSummary | RelatedSummary] = [*summary.collections.values(), *summary.related.values()]
     all_done = not summary.limit and not any(seen.error or seen.refused for seen in read)
     return "nothing was written, everything is up to date" if all_done else "nothing was written"
 
