@@ -31,9 +31,10 @@ class Finding:
 @dataclass(slots=True)
 class CollectionReport:
     """One collection: every difference counted by place, by what it was compared with and by kind, and the first 100 of
-    each count named. `notes` say what could not be compared."""
+    each count named. `notes` say what could not be compared. One that is `gone` is one that the source no longer has."""
 
     assets: int = 0
+    gone: bool = False
     counts: Counter[tuple[str, str, Difference]] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -57,7 +58,13 @@ class CollectionReport:
             for (where, against, kind), number in sorted(self.counts.items())
         ]
         findings = [finding.to_dict() for finding in self.findings]
-        return {"assets": self.assets, "counts": counts, "findings": findings, "notes": self.notes}
+        return {
+            "assets": self.assets,
+            "gone": self.gone,
+            "counts": counts,
+            "findings": findings,
+            "notes": self.notes,
+        }
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from connector._gone import AllCollections, StoredCollections
 from connector._seen import SeenIds
 from connector._summary import CollectionSummary, Summary
 
-__all__ = ["settle_gone"]
+__all__ = ["GONE", "settle_gone"]
 
 GONE: Final = "the source no longer has this collection"
 

@@ -13,6 +13,7 @@ from connector._engine._checks import safe_id
 from connector._engine._load import Loader
 from connector._engine._run import sync
 from connector._engine._verify_checked import Checked
+from connector._engine._verify_gone import report_gone
 from connector._engine._verify_pairs import compare_digests
 from connector._engine._verify_source import compare_with_source
 from connector._errors import ConfigurationError
@@ -46,32 +47,40 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     """Compare what is stored of these collections (None: all of the source's) with what should be.
 
     Which records there are is compared for all assets, their contents for `sample` assets of each collection (None: for
-    all). Of the source only the listing is read. With `repair`, assets with a finding are then read again and synced,
-    which writes what is wrong and nothing else. Destinations whose writes are not seen at once are given up to
-    `visible_timeout` seconds first.
+    all). Of the source only the listing is read. In a check of all collections, what is held of one that the source no
+    longer has is extra. With `repair`, assets with a finding are then read again and synced, which writes what is wrong
+    and nothing else. Destinations whose writes are not seen at once are given up to `visible_timeout` seconds first.
 
     Raises `ConfigurationError` for a destination that cannot be checked, else what source and destinations raise.
     """
     started = time.monotonic()
-    mapping = mapping or SchemaMapping()
+    mapping, keeps = mapping or SchemaMapping(), deletes is not None and deletes.mode == "keep"
     checked = [Checked(_verifiable(one), one) for one in destinations]
     found = Verification(name)
     try:
         await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
-        for collection in await source.collections() if collections is None else dict.fromkeys(collections):
-            keeps = (deletes or DeleteGuard()).mode == "keep"
+        named = list(dict.fromkeys(await source.collections() if collections is None else collections))
+        for collection in named:
             job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection, keeps=keeps)
             found.collections[safe_id(collection)] = await job.run(sample, distrust=repair)
+        if collections is None:
+            found.collections.update(await report_gone(source, checked, named, keeps=keeps))
     finally:
         for one in checked:
             one.close()
     if repair and not found.in_step:
-        wrong = [collection for collection, report in found.collections.items() if not report.in_step]
+        wrong = _to_repair(found)
         found.repair = await sync(
             source, destinations, name=name, mapping=mapping, collections=wrong, batch=batch, deletes=deletes, full=True
         )
     found.seconds = time.monotonic() - started
     return found
+
+
+def _to_repair(found: Verification) -> Sequence[str] | None:
+    """The collections to sync; all (None) where one is gone, because only a run of all settles that."""
+    wrong = {name: report for name, report in found.collections.items() if not report.in_step}
+    return None if any(report.gone for report in wrong.values()) else list(wrong)
 
 
 def _verifiable(destination: Destination) -> Verifiable:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from connector._destination import Destination, Known, Quarantined, Verifiable
 from connector._engine._worker import Worker
+from connector._gone import StoredCollections
 from connector._mapping import SchemaMapping
 from connector._verify import Discrepancy, StoredDigest
 
@@ -42,6 +43,12 @@ class Checked:
     async def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for these assets."""
         return await self._worker.run(partial(self._destination.known, collection, asset_ids))
+
+    async def stored_collections(self) -> Sequence[str]:
+        """The collections that it holds anything of, if it tells."""
+        if not isinstance(self._destination, StoredCollections):
+            return ()
+        return await self._worker.run(self._destination.stored_collections)
 
     def asset_ids(self, collection: str) -> AsyncIterator[list[str]]:
         """Every asset, page by page."""

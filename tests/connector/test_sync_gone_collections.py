@@ -9,6 +9,7 @@ import pytest
 from connector import (
     AllCollections,
     DeleteGuard,
+    Difference,
     LimitReachedError,
     MemoryDestination,
     Reason,
@@ -18,6 +19,7 @@ from connector import (
     VectorferryError,
     plan,
     sync,
+    verify,
 )
 
 from .worlds import Scripted, asset, assets
@@ -167,3 +169,31 @@ async def test_where_another_sync_is_at_work_it_waits_for_the_next_run() -> None
 def test_the_one_in_memory_says_what_is_gone(source: Scripted) -> None:
     assert isinstance(source, AllCollections)
     assert source.is_gone("films")
+
+
+async def test_a_check_finds_what_is_left_and_a_repair_takes_it_away_where_that_is_allowed() -> None:
+    store = MemoryDestination()
+    source = await synced(store)
+    found = await verify(source, [store], name="media")
+    left = found.collections["films"]
+    assert (found.exit_code, left.assets, left.counts) == (1, 0, {("memory", "source", Difference.EXTRA): 3})
+    assert left.notes == ["the source no longer has this collection"]
+    refused = await verify(source, [store], name="media", repair=True)
+    assert (refused.exit_code, len(store.assets["films"])) == (4, 3)
+    repaired = await verify(source, [store], name="media", repair=True, deletes=EVERYTHING)
+    assert (repaired.exit_code, store.stored_collections()) == (0, ["ads"])
+    assert list((await verify(source, [store], name="media")).collections) == ["ads"]
+
+
+async def test_a_check_finds_nothing_where_it_stays_is_back_or_was_not_meant() -> None:
+    store = MemoryDestination()
+    source = await synced(store)
+    kept = await verify(source, [store], name="media", deletes=DeleteGuard(mode="keep"))
+    assert kept.in_step
+    assert kept.collections["films"].notes[1] == (
+        "memory: 3 assets that the source does not list stayed (deletes.mode: keep)"
+    )
+    assert list((await verify(source, [store], name="media", collections=["ads"])).collections) == ["ads"]
+    assert (await verify(Configured({"ads": assets(4)}), [store], name="media")).in_step
+    source.lists = [["ads"], ["ads", "films"]]
+    assert (await verify(source, [store], name="media")).in_step

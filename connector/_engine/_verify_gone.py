@@ -1,0 +1,46 @@
+"""Collections that the source no longer has, in a check: no asset that a destination holds of them should be there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from connector._closing import closing
+from connector._engine._checks import safe_id
+from connector._engine._gone import GONE
+from connector._engine._verify_checked import Checked
+from connector._gone import AllCollections
+from connector._source import Source
+from connector._summary import kept_note
+from connector._verify import Difference, Discrepancy
+from connector._verify_report import CollectionReport, Finding
+
+__all__ = ["report_gone"]
+
+
+async def report_gone(
+    source: Source, checked: Sequence[Checked], named: Collection[str], *, keeps: bool
+) -> Mapping[str, CollectionReport]:
+    """A report of each collection that is held and that the source has neither `named` nor names in a second list.
+
+    Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
+    """
+    if not isinstance(source, AllCollections):
+        return {}
+    stored = {collection for one in checked for collection in await one.stored_collections()}
+    gone = {each for each in stored - set(named) if source.is_gone(each)}
+    still_gone = gone - set(await source.collections()) if gone else gone
+    return {safe_id(each): await _report(checked, each, keeps=keeps) for each in sorted(still_gone)}
+
+
+async def _report(checked: Sequence[Checked], collection: str, *, keeps: bool) -> CollectionReport:
+    report = CollectionReport(gone=True, notes=[GONE])
+    for one in checked:
+        count = 0
+        async with closing(one.asset_ids(collection)) as held:
+            async for page in held:
+                count += len(page)
+                for asset_id in () if keeps else page:
+                    report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
+        if keeps and count:
+            report.notes.append(kept_note(one.name, count))
+    return report
