@@ -31,7 +31,7 @@ class Finding:
 @dataclass(slots=True)
 class CollectionReport:
     """One collection: every difference counted by place, by what it was compared with and by kind, and the first 100 of
-    each count named. `notes` say what could not be compared. One that is `gone` is one that the source no longer has."""
+    each count named. `notes` say what could not be compared. The source no longer has one that is `gone`."""
 
     assets: int = 0
     gone: bool = False
