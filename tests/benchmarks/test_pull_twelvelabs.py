@@ -48,7 +48,7 @@ async def test_pulling_reaches_four_fifths_of_the_ideal() -> None:
     print(f"\n{DEFAULT} in flight: {calm:,.0f} assets/s, ideal {ideal:,.0f}, ratio {calm / ideal:.2f}")
     print(f"{MANY} in flight: {busy:,.0f} assets/s, bare loop {bare:,.0f}, ratio {busy / bare:.2f}")
     assert calm >= 0.8 * ideal
-    assert busy >= 0.5 * bare
+    assert busy >= 0.4 * bare
 
 
 async def _rate(url: str, api_key: str, concurrency: int) -> float:

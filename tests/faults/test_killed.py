@@ -21,7 +21,7 @@ from .twelvelabs_media import TWELVELABS
 
 Connection = psycopg.Connection[Any]
 
-MOMENTS = {MIXPEEK: 10, TWELVELABS: 5}
+MOMENTS = {MIXPEEK: 10, TWELVELABS: 3}
 ASSETS = 90
 FEATURES = 8
 
