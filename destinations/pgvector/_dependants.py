@@ -22,6 +22,14 @@ AND (%(column)s::text IS NULL OR d.refobjsubid = (SELECT attnum FROM pg_attribut
 AND (d.deptype = 'n' OR %(indexes)s AND d.deptype = 'a'
     AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass)) ORDER BY 1
 """
+# Functions, columns and types that are made of a relation's rows cannot be without it. When one of its columns gets
+# another type, only what stores such rows is in the way.
+_ROW_TYPE: Final = """
+SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_class c JOIN pg_type t ON t.oid = c.reltype
+JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.deptype = 'n'
+LEFT JOIN pg_class s ON d.classid = 'pg_class'::regclass AND s.oid = d.objid AND s.relkind IN ('r', 'm', 'p')
+WHERE c.oid = to_regclass(%(name)s) AND (s.oid IS NOT NULL OR NOT %(stored)s) ORDER BY 1
+"""
 _FUNCTION: Final = """
 SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d
 JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -33,14 +41,15 @@ _Driver = psycopg.Connection[tuple[object, ...]]
 
 def dependants_of_relation(driver: _Driver, name: str, ours: Sequence[str] = ()) -> list[str]:
     """What depends on a relation, but for `ours`: views. Names are qualified and quoted."""
-    return _dependants(driver, name, None, ours, with_indexes=False)
+    built = _dependants(driver, name, None, ours, with_indexes=False)
+    return [*built, *_made_of_rows(driver, name, stored=False)]
 
 
-def dependants_of_column(
-    driver: _Driver, name: str, column: str, ours: Sequence[str], *, with_indexes: bool
-) -> list[str]:
-    """What depends on one column of a relation, but for `ours`; indexes and constraints where they are asked for."""
-    return _dependants(driver, name, column, ours, with_indexes=with_indexes)
+def dependants_of_column(driver: _Driver, name: str, column: str, ours: Sequence[str], *, goes: bool) -> list[str]:
+    """What depends on one column of a relation, but for `ours`, and cannot stay when the column gets another type, or
+    when it `goes`: then that is indexes and constraints too."""
+    built = _dependants(driver, name, column, ours, with_indexes=goes)
+    return built if goes else [*built, *_made_of_rows(driver, name, stored=True)]
 
 
 def _dependants(
@@ -48,6 +57,10 @@ def _dependants(
 ) -> list[str]:
     values = {"name": name, "column": column, "ours": list(ours), "indexes": with_indexes}
     return [str(row[0]) for row in driver.execute(_RELATION, values)]
+
+
+def _made_of_rows(driver: _Driver, name: str, *, stored: bool) -> list[str]:
+    return [str(row[0]) for row in driver.execute(_ROW_TYPE, {"name": name, "stored": stored})]
 
 
 def dependants_of_function(driver: _Driver, schema: str, name: str) -> list[str]:

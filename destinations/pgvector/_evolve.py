@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 from sqlalchemy import Connection, Table, func, inspect, literal_column, select, text, update
 
@@ -21,6 +22,8 @@ from ._schema import SyncTables
 from ._sql_view import check_alone, columns_of, rename_columns
 
 __all__ = ["Evolution"]
+
+_Driver = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +90,17 @@ class Evolution:
         for layer in layers:
             check_alone(driver, self.schema, layer)
         ours = [sql.Identifier(self.schema, layer.view).as_string(driver) for layer in layers]
+        relations = [change.table.name, *(layer.match_type for layer in layers)]
         for column in (*change.columns.dropped, *change.columns.retyped_from()):
-            self._check_column(connection, change, column, ours)
+            for relation in relations:
+                self._check_column(driver, relation, column, ours, goes=column in change.columns.dropped)
 
-    def _check_column(self, connection: Connection, change: _Change, column: str, ours: list[str]) -> None:
-        driver, goes = driver_of(connection), column in change.columns.dropped
-        table = sql.Identifier(self.schema, change.table.name).as_string(driver)
-        if others := dependants_of_column(driver, table, column, ours, with_indexes=goes):
+    def _check_column(self, driver: _Driver, relation: str, column: str, ours: list[str], *, goes: bool) -> None:
+        there = sql.Identifier(self.schema, relation).as_string(driver)
+        if others := dependants_of_column(driver, there, column, ours, goes=goes):
             what = "is not mapped any more and would be dropped" if goes else "gets another type"
             raise ConfigurationError(
-                f"the column {self.schema}.{change.table.name}.{column} {what}, and depends on it: "
+                f"the column {self.schema}.{relation}.{column} {what}, and depends on it: "
                 f"{', '.join(others)}. Drop that first and run again, or change the mapping back."
             )
 

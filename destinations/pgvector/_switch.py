@@ -58,18 +58,16 @@ def _switch(connection: Connection, schema: SyncSchema, modality: Modality, vect
     lock_ddl(connection, schema.name)
     schema.read_again(connection)
     shown, *later = schema.catalogue.live_generations(modality, vector_name)
-    target = next((entry for entry in later if _has_rows(connection, schema, entry)), None)
-    if target is None or _has_values(connection, schema, shown) or not _is_ready(connection, schema, target):
+    if _has_values(connection, schema, shown):
+        return
+    target = next((entry for entry in later if _has_values(connection, schema, entry)), None)
+    if target is None or not _is_ready(connection, schema, target):
         return
     for entry in (shown, *later[: later.index(target)]):
         schema.update_entry(connection, replace(entry, state="retired", sql_digest=""))
     schema.update_entry(connection, replace(target, state="current"))
     schema.read_again(connection)
     schema.refresh_layers(connection, modality, vector_name)
-
-
-def _has_rows(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
-    return bool(connection.execute(select(exists(select(schema.vector_table(entry))))).scalar())
 
 
 def _has_values(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:

@@ -227,6 +227,21 @@ def test_a_column_that_is_not_mapped_any_more_goes(
             {"author": column("metadata.author", "jsonb")},
             r"has to be made anew, and depends on it: view \S*mine",
         ),
+        (
+            "CREATE FUNCTION mine() RETURNS SETOF video_model_v1 LANGUAGE sql AS 'SELECT * FROM video_model_v1'",
+            {},
+            r"has to be made anew, and depends on it: function \S*mine\(\)",
+        ),
+        (
+            "CREATE VIEW mine AS SELECT author FROM search_video_model_v1('[1,1,1,1,1,1,1,1]')",
+            {},
+            r"video_model_v1_match.author is not mapped any more .* view \S*mine\. Drop that first",
+        ),
+        (
+            "CREATE TABLE mine (one video)",
+            {"author": column("metadata.author", "jsonb")},
+            r"author gets another type, and depends on it: column one of table \S*mine\. Drop that first",
+        ),
     ],
 )
 def test_what_somebody_has_built_upon_it_is_named_before_anything_is_touched(

@@ -124,6 +124,17 @@ def test_a_hidden_asset_does_not_keep_the_old_one(destination: PgvectorDestinati
     assert states(sql) == {8: "retired", 3: "current"}
 
 
+def test_the_view_goes_over_to_the_dimension_that_has_vectors_to_show(
+    destination: PgvectorDestination, sql: Sql
+) -> None:
+    load(destination, dense(dimension=8))
+    load(destination, dense(dimension=3), ASSETS[:1])
+    destination.tombstone("ads", ASSETS[:1])
+    load(destination, dense(dimension=5), ASSETS[1:])
+    destination.build_indexes()
+    assert (shown(sql), states(sql)) == ([5], {8: "retired", 3: "retired", 5: "current"})
+
+
 def test_while_another_sync_writes_nothing_is_switched(
     destination: PgvectorDestination, prepared: Prepared, sql: Sql
 ) -> None:
@@ -207,18 +218,25 @@ def test_what_somebody_built_on_the_view_stays_when_only_the_dimension_changes(
     assert sql.execute("SELECT * FROM mine").fetchall() == [("f", 3)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "built"),
+    [
+        ("VIEW", "mine AS SELECT feature_id, embedding FROM video_model_v1"),
+        ("FUNCTION", "mine() RETURNS SETOF video_model_v1 LANGUAGE sql AS 'SELECT * FROM video_model_v1'"),
+    ],
+)
 def test_what_somebody_built_on_a_view_that_must_be_made_anew_puts_it_off(
-    destination: PgvectorDestination, sql: Sql, caplog: pytest.LogCaptureFixture
+    destination: PgvectorDestination, sql: Sql, caplog: pytest.LogCaptureFixture, kind: str, built: str
 ) -> None:
     load(destination, dense(dimension=3), ["a"])
-    sql.execute("CREATE VIEW mine AS SELECT feature_id, embedding FROM video_model_v1")
+    sql.execute(f"CREATE {kind} {built}".encode())
     load(destination, sparse({3: 1.0}), ["a"])
     with caplog.at_level(logging.WARNING, "vectorferry"):
         destination.build_indexes()
-    assert re.search(r"depends on it: view \S*mine\. Drop that", caplog.text)
+    assert re.search(rf"depends on it: {kind.lower()} \S*mine(\(\))?\. Drop that", caplog.text)
     assert states(sql)[3] == "current"
-    assert len(column(sql, "SELECT feature_id FROM mine")) == 1
-    sql.execute("DROP VIEW mine")
+    assert len(column(sql, f"SELECT feature_id FROM {'mine()' if kind == 'FUNCTION' else 'mine'}")) == 1
+    sql.execute(f"DROP {kind} mine".encode())
     destination.build_indexes()
     assert states(sql)[3] == "retired"
 
