@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Column, Connection, Inspector, Table, delete, insert, inspect, select, text, update
+from sqlalchemy import Column, Connection, Inspector, Table, insert, inspect, select, text, update
 
 from connector import (
     MODALITIES,
@@ -270,7 +270,8 @@ class SyncSchema:
 
     def _forget_refused(self, connection: Connection, modality: Modality) -> None:
         """Let the next run read assets again whose vectors did not fit the layout that has just changed."""
-        connection.execute(delete(self.tables.ledger).where(self.tables.has_set_aside([modality])))
+        of_refused = self.tables.has_set_aside([modality])
+        connection.execute(update(self.tables.ledger).where(of_refused).values(fingerprint=""))
         forget_cursors(connection, self.tables.cursors)
 
     def drop_index(self, connection: Connection, entry: VectorEntry) -> str:

@@ -200,7 +200,18 @@ def test_a_changed_layout_lets_refused_vectors_be_read_again(prepared: Prepared)
     first = prepared({})
     first.apply(batch(asset("a", feature("f1"), rejected=[refused]), asset("b", feature("f1"))))
     second = prepared({"video": {"vectors": {"model-v1": {"index": "none"}}}})
-    assert set(second.known("ads", ["a", "b"])) == {"b"}
+    assert {name: each.fingerprint for name, each in second.known("ads", ["a", "b"]).items()} == {"a": "", "b": "1"}
+
+
+def test_an_asset_that_is_to_be_read_again_can_be_removed_although_its_record_was_dropped(
+    prepared: Prepared, sql: Sql
+) -> None:
+    refused = Rejected("a", Reason.REFUSED, "too many elements", "f2", "video")
+    prepared({}).apply(batch(asset("a", feature("f1"), rejected=[refused])))
+    second = prepared({"video": {"vectors": {"model-v1": {"index": "none"}}}})
+    second.forget_rejected("ads", ["a"])
+    second.remove("ads", [*second.asset_ids("ads")])
+    assert sql.execute("SELECT * FROM video").fetchall() == []
 
 
 def test_a_changed_metric_changes_operator_and_index(prepared: Prepared, sql: Sql) -> None:
