@@ -10,11 +10,13 @@ __all__ = ["ForbiddenError", "NotFoundError", "RefusedError", "UnreadableError",
 
 
 class ForbiddenError(CredentialsError):
-    """403: the key may not do this. Some services mean this one thing, not the key: `code` is their word for why."""
+    """403: the key may not do this. Some services mean this one thing, not the key: `code` is their word for why, and
+    `said` the status with all their words."""
 
-    def __init__(self, message: str, *, code: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "", said: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.said = said
 
 
 class NotFoundError(SourceError):

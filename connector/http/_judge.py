@@ -53,13 +53,13 @@ class Judge:
         return (
             CredentialsError(message)
             if answer.status == 401
-            else ForbiddenError(message, code=server_code(answer.body))
+            else ForbiddenError(message, code=server_code(answer.body), said=said)
         )
 
     def _said(self, answer: Answer) -> str:
         """The status in standard words: the reason phrase is the service's to choose, and could hold anything."""
         status = f"{answer.status} {STANDARD_WORDS.get(answer.status, '')}".strip()
-        words = server_message(answer.body, self._key)
+        words = server_message(answer.body, self._key).rstrip(".")
         return f"{status}: {words}" if words else status
 
     def _redirected(self, answer: Answer, what: str) -> str:

@@ -142,7 +142,7 @@ class TwelveLabsApi:
         except NotFoundError:
             failure: VectorferryError = LeftOutError("the service does not have it any more")
         except ForbiddenError as error:
-            failure = UnreadableError(str(error))
+            failure = UnreadableError(f"{self.host} does not let this key read it ({error.said}), though it lists it.")
         raise failure
 
     async def _get(

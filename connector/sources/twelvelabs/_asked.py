@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 
+from connector._errors import SourceError
+from connector.http import one_line
 from connector.sources.twelvelabs._index import Index
 
 __all__ = ["Asked", "Reread", "Transcriptions"]
@@ -42,8 +44,14 @@ class Asked:
     reread: Reread
 
     def options_of(self, index: Index) -> tuple[str, ...]:
-        """The embedding options to ask for."""
-        return index.options if self.options is None else self.options
+        """The embedding options to ask for. Raises `SourceError` when neither the user nor the index says."""
+        options = index.options if self.options is None else self.options
+        if options is None:
+            raise SourceError(
+                f"The service does not say which embeddings the index {one_line(index.index_id)} has, so nothing of it "
+                "is read. Run again; if it stays so, set source.options."
+            )
+        return options
 
     @property
     def transcription(self) -> bool:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from connector._errors import IncompleteScanError, SourceError
+from connector._json import is_too_deep
 from connector._related import RelatedTable
 from connector.http import ForbiddenError, NotFoundError, RefusedError
 from connector.sources._pages import Page
@@ -93,6 +94,8 @@ class EntityTables:
         tally = Tally(what, "_id")
         async for page in pages:
             for row in tally.fresh(page):
+                if is_too_deep(row):
+                    raise IncompleteScanError(f"one of the {what} is nested too deeply, so nothing is deleted")
                 yield row
         if problem := tally.problem():
             raise IncompleteScanError(f"the list was not complete, so nothing is deleted: {problem}")

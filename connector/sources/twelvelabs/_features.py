@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from connector._errors import QuarantineError
-from connector._json import is_too_deep
+from connector._json import canonical_json, is_too_deep
 from connector._records import Feature, Modality, Reason, Rejected, Vector
 from connector._vectors import vector_hash
 from connector.sources._lifted import LiftedVectors
@@ -81,13 +81,16 @@ class Features:
             fields = {**entry.fields, "start_time": entry.span.start, "end_time": entry.span.end, "text": entry.text}
             self.good[feature_id] = Feature(feature_id, Modality.TEXT.value, fields)
         if speech.unusable:
-            detail = f"{speech.unusable} entries without usable times and words"
+            many = "1 entry" if speech.unusable == 1 else f"{speech.unusable:,} entries"
+            detail = f"{many} without usable times and words"
             self._reject(Reason.MALFORMED, detail, kind, Modality.TEXT)
 
     def _add(self, feature: Feature) -> None:
+        """Of two at one place the same one stays in every answer, whatever their order there."""
         first = self.good.setdefault(feature.feature_id, feature)
         if not _same(first, feature):
-            raise QuarantineError(Reason.DUPLICATE_ID, "another segment of the same option, scope and time came before")
+            self.good[feature.feature_id] = min(first, feature, key=_rank)
+            raise QuarantineError(Reason.DUPLICATE_ID, "there is another segment of the same option, scope and time")
 
     def _reject(self, reason: Reason, detail: str, name: str, modality: Modality) -> None:
         self.rejected.append(Rejected(self.owner.asset_id, reason, detail, name, modality.value))
@@ -157,6 +160,10 @@ def _text(row: Mapping[str, Any], key: str) -> str | None:
 
 def _same(one: Feature, other: Feature) -> bool:
     return one is other or (one.fields == other.fields and _hashes(one) == _hashes(other))
+
+
+def _rank(feature: Feature) -> tuple[bytes, bytes]:
+    return b"".join(_hashes(feature).values()), canonical_json(dict(feature.fields))
 
 
 def _hashes(feature: Feature) -> dict[str, bytes]:

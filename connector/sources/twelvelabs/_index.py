@@ -12,23 +12,31 @@ __all__ = ["Index", "index_from"]
 @dataclass(frozen=True, slots=True)
 class Index:
     """`model_name` is the embedding model, None when the index has none (or does not say); `options` are what to ask
-    of it."""
+    of it, None when it does not say."""
 
     index_id: str
     name: str | None
     model_name: str | None
-    options: tuple[str, ...]
+    options: tuple[str, ...] | None
 
 
 def index_from(row: Mapping[str, Any]) -> Index:
     """An index from a row of the list, or its own answer. The id is known to be text."""
-    models = list(_embedding_models(row.get("models")))
+    told = row.get("models")
+    models = list(_embedding_models(told))
+    names = _texts([model.get("model_name") for model in models])
+    name = row.get("index_name")
+    options = () if told and not models else _options(models)
+    return Index(row["_id"], name if isinstance(name, str) else None, next(iter(names), None), options)
+
+
+def _options(models: list[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """An index that makes embeddings has options. When it names none, asking for none would be as if it had no more
+    vectors."""
     options = dict.fromkeys(option for model in models for option in _texts(model.get("model_options")))
     if "audio" in options:
         options["transcription"] = None  # asked for by itself, never among an index's options
-    names = _texts([model.get("model_name") for model in models])
-    name = row.get("index_name")
-    return Index(row["_id"], name if isinstance(name, str) else None, next(iter(names), None), tuple(options))
+    return tuple(options) or None
 
 
 def _embedding_models(models: Any) -> Iterator[Mapping[str, Any]]:

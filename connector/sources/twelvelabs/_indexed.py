@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -38,7 +38,6 @@ class IndexedAssets:
         self._api = api
         self._index = index
         self._asked = asked
-        self._options = asked.options_of(index)
         self._details = DetailReader(api.host, index, asked)
         self._long: set[str] = set()
         self._room_for_long = asyncio.Semaphore(LONG_AT_ONCE)
@@ -46,26 +45,27 @@ class IndexedAssets:
     async def scan(self) -> AsyncGenerator[Listing, None]:
         """Every asset once; raises `IncompleteScanError` at its end unless the rows agree with a total that stayed the
         same from the first page to the last."""
-        tally = Tally("assets", "_id")
+        tally, options = Tally("assets", "_id"), self._asked.options_of(self._index)
         async for page in self._api.assets(self._index.index_id):
             for row in tally.fresh(page):
                 self._note_length(row)
                 turn = self._asked.reread.turn(row["_id"])
-                yield Listing(row["_id"], self._fingerprint(row), state_of(row), turn)
+                yield Listing(row["_id"], self._fingerprint(row, options), state_of(row), turn)
         check_complete(tally.problem(), knows_total=tally.knows_total)
 
     async def read(self, listing: Listing) -> Asset | Rejected | None:
         """An asset; None when it is gone or being processed again; a `Rejected` when it cannot be read."""
         return await outcome(listing, self._asset)
 
-    def _fingerprint(self, row: Mapping[str, Any]) -> str:
-        """Of what changes with the asset, and of what is asked for: other settings need another answer."""
+    def _fingerprint(self, row: Mapping[str, Any], options: Sequence[str]) -> str:
+        """Of what changes with the asset, and of what is asked for: other settings need another answer. The older list
+        gives no status."""
         return digest(
-            row.get("status"),
+            row.get("status") or "ready",
             moment(row.get("updated_at")),
             moment(row.get("indexed_at")),
             system_metadata(row),
-            self._options,
+            list(options),
             self._asked.transcriptions,
         )
 
@@ -90,7 +90,7 @@ class IndexedAssets:
             return await self._api.asset(
                 self._index.index_id,
                 asset_id,
-                self._options,
+                self._asked.options_of(self._index),
                 transcription=self._asked.transcription,
                 decode=partial(self._details.read, asset_id),
             )
@@ -101,7 +101,7 @@ class IndexedAssets:
     def _explained(self, refused: RefusedError) -> RefusedError:
         if refused.code not in PARAMETERS:
             return refused
-        has = ", ".join(self._index.options) or "none that is known"
+        has = ", ".join(self._index.options or ()) or "none that is known"
         return RefusedError(
             f"{refused} Set source.options to the embedding options that the index was made with ({has}).",
             status=refused.status,

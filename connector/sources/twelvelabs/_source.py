@@ -104,7 +104,8 @@ class TwelveLabsSource:
     async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
         """The hits of TwelveLabs' own search in an index; without `options`, by all that it was made with."""
         index = await self._index(collection)
-        return await self._searcher.search(index.index_id, text, limit=limit, options=options or index.options)
+        wanted = options or index.options or self._asked.options_of(index)
+        return await self._searcher.search(index.index_id, text, limit=limit, options=wanted)
 
     @property
     def related_tables(self) -> Sequence[RelatedTable]:

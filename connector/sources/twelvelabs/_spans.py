@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import floor
 from typing import Any, Final, NamedTuple
 
 from connector._errors import QuarantineError
@@ -12,6 +13,10 @@ __all__ = ["Span", "milliseconds", "span_in"]
 
 LONGEST: Final = 1e9
 """Thirty years; NaN is not below it either."""
+
+
+BELOW: Final = 0.382
+"""How much less than a whole millisecond still counts as it."""
 
 
 class Span(NamedTuple):
@@ -27,8 +32,10 @@ def span_in(row: Mapping[str, Any], start: str, end: str) -> Span:
 
 
 def milliseconds(seconds: float) -> int:
-    """What ids are made of: printed fractions may differ in their last digits."""
-    return round(seconds * 1000)
+    """What ids are made of: printed fractions may differ in their last digits. So the border between two milliseconds
+    is none of the halves, thirds and tenths that the times of frames often are, to be printed now above it, now below.
+    """
+    return floor(seconds * 1000 + BELOW)
 
 
 def _seconds(row: Mapping[str, Any], key: str) -> float:

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from connector._errors import IncompleteScanError
-from connector._records import Asset, AssetState, Listing, Modality, Rejected
+from connector._errors import IncompleteScanError, QuarantineError
+from connector._json import is_too_deep
+from connector._records import Asset, AssetState, Listing, Modality, Reason, Rejected
 from connector.http import UnreadableError, one_line
 from connector.sources._lifted import LiftedVectors, read_lifted
 from connector.sources._reading import LeftOutError, check_id, outcome
@@ -44,6 +45,7 @@ class EmbedTasks:
         self._collection = collection
         self._kind = TASKS[collection]
         self._models: dict[str, str] = {}
+        self._listed = False
         self._learning = asyncio.Lock()
 
     async def scan(self) -> AsyncGenerator[Listing, None]:
@@ -71,10 +73,11 @@ class EmbedTasks:
     async def _model(self, task_id: str) -> str | None:
         """The answers of the second generation do not say which model made the vectors; only its list does."""
         async with self._learning:
-            if task_id not in self._models:
+            if task_id not in self._models and not self._listed:
                 async for page in self._api.tasks(self._kind):
                     for row in Tally("tasks", "_id").fresh(page):
                         self._note_model(row)
+                self._listed = True
         return self._models.get(task_id)
 
     def _note_model(self, row: Mapping[str, Any]) -> None:
@@ -88,6 +91,8 @@ class EmbedTasks:
         if not isinstance(answer, dict):
             raise ValueError("not a JSON object")
         _check(answer)
+        if is_too_deep(answer):
+            raise QuarantineError(Reason.MALFORMED, "what the service says of the task is nested too deeply")
         rows = answer.get("data") if self._kind == "embed-v2" else segment_rows(answer)
         if not isinstance(rows, list) or not rows:
             raise LeftOutError("its vectors are not there, or not any more")

@@ -178,6 +178,29 @@ async def test_the_same_segment_twice_counts_once_and_another_at_its_place_is_se
     assert [one.reason for one in asset.rejected] == [Reason.DUPLICATE_ID]
 
 
+async def test_of_two_segments_at_one_place_the_same_one_stays_in_whatever_order_they_come() -> None:
+    parts = [segment(text="one"), segment(text="other")]
+    kept = []
+    async with reading() as (source, sandbox):
+        for order in (parts, parts[::-1]):
+            asset = await read_asset(source, *put(sandbox, *order, asset_id="a" * 24))
+            kept += [feature.vectors["marengo3.0-visual"] for feature in asset.features]
+    assert len(kept) == 2
+    assert (kept[0] == kept[1]).all()  # type: ignore[union-attr]
+
+
+async def test_times_that_differ_by_less_than_anything_printed_are_of_the_same_segment() -> None:
+    """Half a millisecond is what many times are, and was rounded up or down by the last digit."""
+    ends = [(end + noise) for end in (0.0625, 7.5666666, 259.62109375, 1001 / 30) for noise in (-1e-7, 0, 1e-7)]
+    async with reading() as (source, sandbox):
+        found = []
+        for end in ends:
+            asset = await read_asset(source, *put(sandbox, segment(end=end), asset_id="a" * 24))
+            found += [feature.feature_id for feature in asset.features]
+    assert [len(set(found[place : place + 3])) for place in range(0, 12, 3)] == [1] * 4
+    assert len(set(found)) == 4
+
+
 async def test_the_same_words_twice_count_once_and_others_at_their_time_do_not() -> None:
     async with reading() as (source, sandbox):
         said = [*SAID, SAID[0], {**SAID[0], "value": "Uno."}]

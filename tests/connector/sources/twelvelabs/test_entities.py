@@ -17,6 +17,7 @@ from tests.connector.http.serving import QUICK, Server, serving
 Row = dict[str, Any]
 
 TIMES = {"created_at": "2026-01-09T11:11:20Z", "updated_at": "2026-01-09T11:17:15.296Z"}
+PEGASUS = {"model_name": "pegasus1.2", "model_options": ["visual"]}
 PEOPLE: Row = {"_id": "66c0", "name": "People", "description": "Who we film", **TIMES}
 JANE: Row = {
     "_id": "66c1",
@@ -46,7 +47,7 @@ class Account:
             status, code = self.refused[request.path]
             return web.json_response({"code": code, "message": "No."}, status=status)
         if request.path == "/indexes":
-            return self._page([{"_id": "i1", "index_name": "films", "models": []}], request)
+            return self._page([{"_id": "i1", "index_name": "films", "models": [PEGASUS]}], request)
         if request.path == "/entity-collections":
             return self._page(self.collections, request)
         _, kind, collection, *_ = request.path.split("/")
@@ -110,6 +111,18 @@ async def test_what_fits_no_column_is_kept_beside_them() -> None:
     assert summary.exit_code == 0
     assert (jane["name"], jane["asset_ids"], jane["metadata"], jane["created_at"]) == (None, [], {}, None)
     assert jane["extra"] == {"name": 7, "asset_ids": "none", "created_at": "yesterday", "added": {"later": True}}
+
+
+async def test_what_is_nested_too_deeply_is_told_and_deletes_nothing() -> None:
+    account, store = Account(), MemoryDestination()
+    await synced(account, store)
+    deep: list[Any] = []
+    for _ in range(600):
+        deep = [deep]
+    account.entities["66c0"] = [{**JANE, "metadata": {"deep": deep}}]
+    summary = await synced(account, store)
+    assert "nested too deeply" in (summary.related["entities"].error or "")
+    assert rows(store, "entities").keys() == {"66c1"}
 
 
 async def test_an_account_without_such_lists_has_no_entities() -> None:

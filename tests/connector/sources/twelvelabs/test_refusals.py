@@ -18,7 +18,7 @@ async def test_an_expired_key_is_told_with_what_to_do() -> None:
     async with reading(api_key=SecretStr("tlk_expired")) as (source, _):
         with pytest.raises(CredentialsError) as refused:
             await source.collections()
-    assert "refused the key (401 Unauthorized: The API key is invalid or has expired.)" in str(refused.value)
+    assert "refused the key (401 Unauthorized: The API key is invalid or has expired)" in str(refused.value)
     assert "Check source.api_key (by default ${TWELVELABS_API_KEY}). Keys of TwelveLabs expire" in str(refused.value)
     assert "tlk_expired" not in str(refused.value)
 
@@ -50,6 +50,8 @@ async def test_one_forbidden_asset_is_not_a_bad_key() -> None:
     rejected = results.pop(secret)
     assert isinstance(rejected, Rejected)
     assert rejected.reason is Reason.UNREADABLE
+    assert "does not let this key read it (403 Forbidden" in rejected.detail
+    assert "expire" not in rejected.detail
     assert all(isinstance(result, Asset) for result in results.values())
     assert len(results) == len(others)
 

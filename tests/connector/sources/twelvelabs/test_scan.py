@@ -102,6 +102,27 @@ async def test_the_same_asset_told_in_another_way_has_not_changed(dialect: dict[
         assert len(seen) == 1
 
 
+async def test_an_asset_in_the_older_list_has_not_changed() -> None:
+    older = await fingerprints(indexed_assets=False)
+    assert older
+    assert older.items() <= (await fingerprints()).items()
+
+
+@pytest.mark.parametrize("field", ["models", "model_options"])
+async def test_an_index_that_once_does_not_say_what_it_was_made_with_keeps_its_vectors(field: str) -> None:
+    """Nothing was asked for then, and every vector of the index went."""
+    async with reading() as (source, sandbox):
+        index, store = sandbox.twelvelabs.index_id("archive"), MemoryDestination()
+        await sync(source, [store], name="m", collections=[index])
+        before = dict(store.assets[index])
+        sandbox.faults.add(Fault(route="twelvelabs.indexes.*", do=DropField(field=field)))
+        forgetful = source_for(sandbox)
+        with pytest.raises(SourceError, match=r"does not say which embeddings .* set source\.options"):
+            await sync(forgetful, [store], name="m")
+        await forgetful.aclose()
+    assert store.assets[index] == before
+
+
 @pytest.mark.parametrize("settings", [{"options": ("visual",)}, {"transcriptions": "none"}])
 async def test_asking_for_something_else_is_a_change(settings: dict[str, Any]) -> None:
     before, after = await fingerprints(), await fingerprints(settings)

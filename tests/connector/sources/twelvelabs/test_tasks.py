@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from connector import Asset, AssetState, IncompleteScanError
+from connector import Asset, AssetState, IncompleteScanError, Reason, Rejected
 from connector.sandbox import DropField, Fault, SetField, TwelveLabsDialect
 
 from .worlds import listed, read, reading, source_for
@@ -66,6 +68,30 @@ async def test_the_model_of_the_second_generation_is_found_without_a_scan() -> N
         assert [type(result) for result in results.values()] == [Asset] * 4
         assert sandbox.requests.counts()["twelvelabs.embed_v2_tasks.list"] == 2
         await another.aclose()
+
+
+async def test_a_list_that_names_no_model_is_walked_over_once() -> None:
+    """It was, for each task."""
+    async with reading() as (source, sandbox):
+        found = await listed(source, "embed-v2-tasks")
+        sandbox.faults.add(Fault(route="twelvelabs.embed_v2_tasks.list", do=DropField(field="model_name")))
+        another = source_for(sandbox)
+        results = await read(another, "embed-v2-tasks", found)
+        assert [result.reason for result in results.values() if isinstance(result, Rejected)] == [Reason.UNREADABLE] * 4
+        assert sandbox.requests.counts()["twelvelabs.embed_v2_tasks.list"] == 2
+        await another.aclose()
+
+
+@pytest.mark.parametrize("collection", SCOPES)
+async def test_a_task_that_is_nested_too_deeply_is_set_aside(collection: str) -> None:
+    deep: list[Any] = []
+    for _ in range(150):
+        deep = [deep]
+    async with reading() as (source, sandbox):
+        found = await listed(source, collection)
+        sandbox.faults.add(Fault(route="/v1.3/embed.*/tasks/.+", do=SetField(field="input_url", value=deep)))
+        results = await read(source, collection, [name for name in found if found[name].state is AssetState.READY])
+    assert [result.reason for result in results.values() if isinstance(result, Rejected)] == [Reason.MALFORMED] * 4
 
 
 @pytest.mark.parametrize(
