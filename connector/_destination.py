@@ -80,7 +80,7 @@ class Batch:
     """Whole assets of one collection, no asset twice.
 
     Only features of `modalities` are present, and only those modalities' stale features may be removed. `rejected`
-    names assets that could not be read or mapped at all; their old rows and fingerprints stay as they are.
+    names assets that could not be read or mapped at all; their old rows stay as they are, under an empty fingerprint.
     """
 
     collection: str
@@ -277,7 +277,10 @@ class Destination(Protocol):
 
     def apply(self, batch: Batch) -> Applied:
         """Replace these assets as wholes: upsert their rows and vectors, remove their stale ones, record
-        fingerprints and quarantine. All or nothing, and the same batch again changes nothing."""
+        fingerprints and quarantine. All or nothing, and the same batch again changes nothing.
+
+        An asset that is only rejected loses the fingerprint that the ledger has of it: it is read again even when the
+        source goes back to what it was, and leaves the quarantine then."""
 
     def asset_ids(self, collection: str) -> Iterable[str]:
         """Every asset of a collection in the ledger or the quarantine, streamed."""

@@ -142,6 +142,9 @@ class MemoryDestination:
             self._recorded[batch.collection][asset.asset_id] = hashes_of(new)
             _count(applied, old, new, batch.modalities, self._show(batch, asset.asset_id))
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
+        read = {asset.asset_id for asset in batch.assets}
+        for asset_id in {record.asset_id for record in batch.rejected} & ledger.keys() - read:
+            ledger[asset_id] = replace(ledger[asset_id], fingerprint="")
         self._set_aside(batch, applied)
         return applied
 

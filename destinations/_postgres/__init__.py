@@ -8,6 +8,7 @@ from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
 from ._errors import refusal, translate, translated
 from ._ledger import (
     forget_fingerprints,
+    forget_unread,
     held_asset_ids,
     held_collections,
     known_assets,
@@ -46,6 +47,7 @@ __all__ = [
     "driver_of",
     "forget_cursors",
     "forget_fingerprints",
+    "forget_unread",
     "held_asset_ids",
     "held_collections",
     "held_hashes",

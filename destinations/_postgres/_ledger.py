@@ -10,10 +10,12 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, func, select, u
 from connector import Batch, Known, Modality, canonical_json
 
 from ._diff import FeatureKey, WantedRows
+from ._quarantine import unread_assets
 from ._tables import of_assets
 
 __all__ = [
     "forget_fingerprints",
+    "forget_unread",
     "held_asset_ids",
     "held_collections",
     "known_assets",
@@ -81,6 +83,13 @@ def forget_fingerprints(connection: Connection, ledger: Table, collection: str, 
     """Let these assets look changed, whatever the source says of them; how many of them the ledger has."""
     meant = (of_assets(ledger, collection, asset_ids), ledger.c.fingerprint != "")
     return connection.execute(update(ledger).where(*meant).values(fingerprint="")).rowcount
+
+
+def forget_unread(connection: Connection, ledger: Table, batch: Batch) -> None:
+    """Let assets that a batch only rejects look changed: what is in quarantine of them must not outlive a change at the
+    source that is taken back."""
+    if asset_ids := unread_assets(batch):
+        forget_fingerprints(connection, ledger, batch.collection, asset_ids)
 
 
 def _comparable(fingerprint: str, features: Mapping[str, int]) -> bytes:

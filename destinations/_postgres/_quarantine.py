@@ -12,7 +12,7 @@ from connector import MODALITIES, Batch, Reason, Rejected
 
 from ._tables import of_assets
 
-__all__ = ["count_rejected", "delete_rejected", "read_rejected", "replace_rejected"]
+__all__ = ["count_rejected", "delete_rejected", "read_rejected", "replace_rejected", "unread_assets"]
 
 _COLUMNS: Final = ("collection", "asset_id", "feature_id", "modality", "reason", "detail")
 
@@ -67,6 +67,12 @@ def delete_rejected(
     if reason is not None:
         statement = statement.where(quarantine.c.reason == reason.value)
     return connection.execute(statement).rowcount
+
+
+def unread_assets(batch: Batch) -> list[str]:
+    """The assets that a batch only rejects, but for ids that no table can hold."""
+    unread = {each.asset_id for each in batch.rejected} - {asset.asset_id for asset in batch.assets}
+    return sorted(asset_id for asset_id in unread if _storable(asset_id) == asset_id)
 
 
 def _of_batch(quarantine: Table, batch: Batch) -> ColumnElement[bool]:

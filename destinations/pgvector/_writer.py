@@ -17,6 +17,7 @@ from .._postgres import (
     delete_keys,
     diff_table,
     forget_cursors,
+    forget_unread,
     known_assets,
     ledger_hashes,
     ledger_rows,
@@ -103,6 +104,7 @@ def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: Bat
     wanted = with_contents(ledger_rows(batch, held, rows.per_asset), batch, rows, contents)
     compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(held).items()}
     send(connection, ledger, diff_table(wanted, compared))
+    forget_unread(connection, ledger, batch)
 
 
 def _asset_row(collection: str, asset: LoadedAsset) -> Row:

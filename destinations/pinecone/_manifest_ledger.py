@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, exists, select
 
 from connector import Batch, Known, LoadedAsset
 
-from .._postgres import FeatureKey, Row, diff_table, known_assets, of_assets, recorded_features, send
+from .._postgres import FeatureKey, Row, diff_table, forget_unread, known_assets, of_assets, recorded_features, send
 from ._manifest_tables import ManifestTables
 
 __all__ = ["asset_hashes", "certain_assets", "write_ledger"]
@@ -72,6 +72,7 @@ def write_ledger(
     wanted = {(asset.asset_id, ""): entry(asset) for asset in batch.assets}
     rows = {key: (one, _row(batch.collection, key, one)) for key, one in wanted.items()}
     send(connection, tables.ledger, diff_table(rows, held))
+    forget_unread(connection, tables.ledger, batch)
 
 
 def _under(tables: ManifestTables, layout: str) -> ColumnElement[bool]:

@@ -128,6 +128,20 @@ def test_removing_again_removes_nothing(destination: Destination) -> None:
     assert destination.remove("ads", ["a", "b"]).assets == NOTHING
 
 
+def test_an_asset_that_could_not_be_read_keeps_its_rows_and_is_read_again(destination: Destination) -> None:
+    loaded = batch(asset("a", feature("f1"), fingerprint="1"), asset("b", fingerprint="1"))
+    destination.apply(loaded)
+    unread = Rejected("a", Reason.UNREADABLE, "500")
+    destination.apply(batch(rejected=[unread, Rejected("\0", Reason.BAD_ID, "not text")]))
+    known = destination.known("ads", ["a", "b"])
+    assert {name: entry.fingerprint for name, entry in known.items()} == {"a": "", "b": "1"}
+    back = destination.apply(loaded)
+    assert back.features[Modality.VIDEO] == Counts(unchanged=1)
+    assert destination.known("ads", ["a"])["a"].fingerprint == "1"
+    destination.apply(batch(asset("b", fingerprint="2"), rejected=[Rejected("b", Reason.DUPLICATE_ID, "twice")]))
+    assert destination.known("ads", ["b"])["b"].fingerprint == "2"
+
+
 @pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
 def test_a_search_finds_what_others_have_written_since(kind: str, postgres_url: str, sandbox: Sandbox) -> None:
     schema = new_schema()
