@@ -13,9 +13,9 @@ from rich.text import Text
 
 from connector._destination import SearchAnswer
 from connector.cli._console import plain, printable
-from connector.cli._tables import cell, make_table
+from connector.cli._tables import cell, make_table, show_table
 
-__all__ = ["row_text", "seconds", "show_answer"]
+__all__ = ["place", "row_text", "seconds", "show_answer"]
 
 NEARNESS: Final = ("distance", "score")
 """What a store answers: pgvector a distance, which is small for what is near, Pinecone a score."""
@@ -29,7 +29,10 @@ def show_answer(answer: SearchAnswer, console: Console) -> None:
     console.print(_coloured(shown, answer.language), soft_wrap=True)
     if shown != answer.statement:
         console.print(Text("(the vector is cut short here; --json prints it whole)", style="dim"))
-    console.print(_table(answer) if answer.rows else Text("\nno rows\n"))
+    if answer.rows:
+        show_table(_table(answer), console)
+    else:
+        console.print(Text("\nno rows\n"))
 
 
 def _coloured(statement: str, language: str) -> Text:
@@ -47,16 +50,11 @@ def _shortened(statement: str) -> str:
 
 def _table(answer: SearchAnswer) -> Table:
     nearness = next((name for name in NEARNESS if name in answer.rows[0]), NEARNESS[0])
-    numbers = (nearness, "seconds")
-    table = make_table(nearness, "feature", "seconds", "collection", numbers=numbers, cut=("feature",))
+    table = make_table(nearness, "feature", "collection", numbers=(nearness,), cut=("feature",))
     for row in answer.rows:
         feature = cell(plain(row_text(row), 400)).append(f"\n{plain(row.get('feature_id', ''))}", style="dim")
-        table.add_row(
-            _number(row.get(nearness)),
-            feature,
-            seconds(row.get("start_time"), row.get("end_time")),
-            cell(plain(row.get("collection", ""), 24)),
-        )
+        when = seconds(row.get("start_time"), row.get("end_time"))
+        table.add_row(_number(row.get(nearness)), feature, place(row.get("collection", ""), when))
     return table
 
 
@@ -65,9 +63,20 @@ def row_text(row: Mapping[str, Any]) -> str:
     return str(next((row[name] for name in TEXTS if row.get(name)), ""))
 
 
+def place(name: object, when: str) -> Text:
+    """Where something is: the collection or asset, and the seconds below it."""
+    return cell(plain(name, 36)).append(f"\n{when}", style="dim")
+
+
 def seconds(start: object, end: object) -> str:
-    """``4–6.5``; empty where either is not known."""
-    return f"{start:g}–{end:g}" if isinstance(start, int | float) and isinstance(end, int | float) else ""
+    """``4–6.5 s``, in tenths; empty where either is not known."""
+    return (
+        f"{_tenths(start)}–{_tenths(end)} s" if isinstance(start, int | float) and isinstance(end, int | float) else ""
+    )
+
+
+def _tenths(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")
 
 
 def _number(value: object) -> str:

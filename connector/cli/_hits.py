@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from connector._engine import Found, FoundHit
-from connector.cli._answers import row_text, seconds
+from connector.cli._answers import place, row_text, seconds
 from connector.cli._console import plain
-from connector.cli._tables import cell, make_table
+from connector.cli._tables import cell, make_table, show_table
 
 __all__ = ["show_hits"]
 
@@ -22,12 +22,12 @@ def show_hits(found: Found, console: Console) -> None:
     if not found.hits:
         console.print(Text("\nno hits\n"))
         return
-    table = make_table("rank", "hit", "seconds", "asset", numbers=("rank", "seconds"), cut=("hit",))
+    table = make_table("rank", "hit", "asset", numbers=("rank",), cut=("hit",))
     for one in found.hits:
         hit = one.hit
         words = cell(plain(hit.text or _stored_text(one), 400)).append(f"\n{_feature(one)}", style="dim")
-        table.add_row(str(hit.rank), words, seconds(hit.start, hit.end), cell(plain(hit.asset_id, 24)))
-    console.print(table)
+        table.add_row(str(hit.rank), words, place(hit.asset_id, seconds(hit.start, hit.end)))
+    show_table(table, console)
 
 
 def _heading(found: Found) -> Iterator[str]:

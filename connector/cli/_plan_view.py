@@ -14,7 +14,7 @@ from connector._planned import PlannedIndex
 from connector._settings import DeleteMode
 from connector.cli._console import plain
 from connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_told
-from connector.cli._tables import cell, counted, make_table, megabytes
+from connector.cli._tables import cell, counted, make_table, megabytes, show_table
 
 __all__ = ["show_plan"]
 
@@ -26,7 +26,7 @@ TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to
 
 def show_plan(plan: Plan, console: Console) -> None:
     """What would be read, then what each destination would be given and would do, then what needs attention."""
-    console.print(_collections(plan.collections))
+    show_table(_collections(plan.collections), console)
     for line in _scans(plan.collections):
         console.print(Text(line), soft_wrap=True)
     console.print(Text(_reading(plan)), soft_wrap=True)
@@ -87,7 +87,7 @@ def _reading(plan: Plan) -> str:
 
 def _time(seconds: float) -> str:
     if seconds < 120:
-        return f"about {seconds:.0f} s"
+        return f"about {max(1, seconds):.0f} s"
     return f"about {seconds / 60:.0f} min" if seconds < 7_200 else f"about {seconds / 3_600:.1f} h"
 
 

@@ -15,7 +15,7 @@ from connector._engine import Holder, RejectedAt, Selection, selected
 from connector._errors import VectorferryError
 from connector._records import Reason, Rejected
 from connector.cli._console import complain, plain
-from connector.cli._tables import cell, counted, make_table
+from connector.cli._tables import cell, counted, make_table, show_table
 
 __all__ = ["Overview", "as_dict", "overview", "show_overviews", "show_records"]
 
@@ -97,7 +97,7 @@ def _show_reasons(each: Overview, console: Console) -> None:
     table = make_table("reason", "records", numbers=("records",))
     for reason, count in each.reasons.most_common():
         table.add_row(cell(reason), f"{count:,}")
-    console.print(table)
+    show_table(table, console)
 
 
 def _show_first(each: Overview, console: Console) -> None:
@@ -108,7 +108,7 @@ def _show_first(each: Overview, console: Console) -> None:
         asset = cell(plain(record.asset_id, ID_SHOWN)).append(f"\n{plain(collection, ID_SHOWN)}", style="dim")
         detail = cell(plain(record.detail)).append(f"\n{plain(f'{record.modality} {record.feature_id}')}", style="dim")
         table.add_row(asset, cell(record.reason), detail)
-    console.print(table)
+    show_table(table, console)
     if (more := each.reasons.total() - len(each.first)) > 0:
         console.print(Text(f"… and {more:,} more; see them with --limit, one in full with: quarantine show ASSET_ID"))
 

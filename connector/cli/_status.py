@@ -16,7 +16,7 @@ from connector._errors import VectorferryError
 from connector._settings import SyncSettings
 from connector.cli._console import complain, plain, print_json, results
 from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
-from connector.cli._tables import cell, counted, make_table
+from connector.cli._tables import cell, counted, make_table, show_table
 
 __all__ = ["status"]
 
@@ -67,7 +67,7 @@ def _show(answer: Status | VectorferryError, console: Console) -> None:
     if not answer.assets and not any(table.rows for table in answer.tables):
         console.print("nothing synced yet; run `vectorferry sync`\n", markup=False)
     else:
-        console.print(_table(answer))
+        show_table(_table(answer), console)
         console.print(Text(_last_change(answer)))
     if answer.quarantined:
         records = counted(answer.quarantined, "record")
@@ -75,9 +75,7 @@ def _show(answer: Status | VectorferryError, console: Console) -> None:
 
 
 def _table(answer: Status) -> Table:
-    table = make_table(
-        "table", "collection", "rows", "details", numbers=("rows",), cut=("table", "collection", "details")
-    )
+    table = make_table("table", "collection", "rows", "details", numbers=("rows",), cut=("details",))
     _add(table, "assets", answer.assets, "")
     for entry in answer.tables:
         _add(table, entry.name, entry.collections, _details(entry))
@@ -99,7 +97,7 @@ def _add(table: Table, name: str, collections: Mapping[str, int], details: str) 
     if len(collections) > COLLECTIONS_SHOWN:
         collections = {f"all {len(collections):,}": sum(collections.values())}
     for collection, rows in sorted(collections.items()):
-        table.add_row(cell(plain(name)), cell(plain(collection)), f"{rows:,}", cell(details))
+        table.add_row(cell(plain(name)), cell(plain(collection)), f"{rows:,}", Text(details))
         name = details = ""
 
 

@@ -16,7 +16,7 @@ from connector._records import MODALITIES
 from connector._source import Usage
 from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from connector.cli._console import plain
-from connector.cli._tables import cell, counted, make_table, megabytes
+from connector.cli._tables import cell, counted, make_table, megabytes, show_table
 
 __all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_told", "show_summary"]
 
@@ -53,7 +53,7 @@ def _when_idle(summary: Summary, listed_by: str) -> str:
 def _show_destination(name: str, destination: DestinationSummary, when_idle: str, console: Console) -> None:
     rows = [(label, counts) for label, counts in _rows(destination.applied) if _any(counts, COLUMNS)]
     if rows:
-        console.print(_table(name, rows))
+        show_table(_table(name, rows), console)
     if _is_idle(destination, [counts for _, counts in rows]):
         console.print(Text(f"{name}: {when_idle}"))
     if destination.indexes:

@@ -1,21 +1,45 @@
-"""Tables that look the same everywhere and fit 80 columns."""
+"""Tables that look the same everywhere, and fit 80 columns where no name is too long for that."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["cell", "counted", "make_table", "megabytes"]
+__all__ = ["cell", "counted", "make_table", "megabytes", "show_table"]
+
+WHOLE: Final = 63
+"""Ids and names up to this length are never cut: Postgres has none that are longer."""
+
+GAP: Final = 2
+"""Columns are so far apart, and one of it stands at either edge."""
 
 
 def make_table(*columns: str, numbers: tuple[str, ...] = (), cut: tuple[str, ...] = ()) -> Table:
     """An empty table. `numbers` are set to the right; only the columns in `cut` give way when 80 are not enough."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         # rich shrinks columns that may wrap before any other; what is in them asks for an ellipsis itself.
         table.add_column(column, justify="right" if column in numbers else "left", no_wrap=column not in cut)
     return table
+
+
+def show_table(table: Table, console: Console) -> None:
+    """Print it, wider than the terminal if need be: an id that was cut could not be copied from there."""
+    endless = console.options.update(width=10_000)
+    for column in table.columns:
+        sizes = [Measurement.get(console, endless, content) for content in (column.header, *column.cells)]
+        width = min(WHOLE, max(size.maximum if column.no_wrap else size.minimum for size in sizes))
+        column.min_width = width
+        column.max_width = width if column.no_wrap else None
+    needed = sum((column.min_width or 0) + GAP for column in table.columns)
+    if needed > console.width:
+        table.width = needed
+    console.print(table, crop=False)
 
 
 def cell(text: str) -> Text:

@@ -14,7 +14,7 @@ from connector._errors import ConfigurationError
 from connector._vector_tables import VectorTable
 from connector.cli._console import plain, print_json, results
 from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
-from connector.cli._tables import cell, make_table
+from connector.cli._tables import cell, make_table, show_table
 
 __all__ = ["vectors"]
 
@@ -45,7 +45,7 @@ def list_(
     for at, each in tables.items():
         results().print(f"{plain(at)}:" if each else f"{plain(at)}: no vectors yet", markup=False)
         if each:
-            results().print(_shown(each))
+            show_table(_shown(each), results())
 
 
 @vectors.command()
@@ -86,20 +86,10 @@ def drop(
 
 
 def _shown(tables: Sequence[VectorTable]) -> Table:
-    shown = make_table(
-        "table",
-        "vector",
-        "storage",
-        "rows",
-        "superseded",
-        "state",
-        numbers=("rows", "superseded"),
-        cut=("table", "vector"),
-    )
+    shown = make_table("table", "storage", "rows", "superseded", "state", numbers=("rows", "superseded"))
     for each in tables:
         shown.add_row(
-            cell(plain(each.table)),
-            cell(f"{each.modality} {plain(each.vector_name)}"),
+            cell(plain(each.table)).append(f"\n{each.modality} {plain(each.vector_name)}", style="dim"),
             cell(plain(each.storage)),
             f"{each.rows:,}",
             f"{each.superseded:,}",

@@ -28,10 +28,10 @@ def test_rows_and_statement_are_shown_and_no_source_key_is_needed(vectorferry: I
     query = asked()
     assert (query.modality, query.like, query.limit, query.vector) == (Modality.IMAGE, "ready-1-segment", 3, None)
     assert "SELECT * FROM video('[0.125,0.125,…]', 3)" in result.stdout
-    row = next(line for line in result.stdout.splitlines() if "0.1250" in line)
-    assert "4–6.5" in row
-    assert "a surfer �[31mrides [bold]a wave" in row
-    assert "ready-0-segment" in result.stdout
+    lines = result.stdout.splitlines()
+    first = next(place for place, line in enumerate(lines) if "0.1250" in line)
+    assert "a surfer �[31mrides [bold]a wave" in lines[first]
+    assert lines[first + 1].split() == ["ready-0-segment", "4–6.5", "s"]
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
@@ -154,10 +154,10 @@ def test_the_source_is_asked_and_its_hits_are_shown_with_our_rows(vectorferry: I
     assert Shop.asked == [("films", "surfing", 7, ("visual",))]
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "with the features that box holds of them" in lines
-    first = lines.index("1 a surfer �[31mrides 4–6 ready-1")
-    assert lines[first + 1] == "ready-1-3"
+    first = lines.index("1 a surfer �[31mrides ready-1")
+    assert lines[first + 1] == "ready-1-3 4–6 s"
     assert lines[lines.index("2 ready-0") + 1] == "no feature at that time"
-    assert lines[lines.index("3 0.5–2.25 not-synced") + 1] == "not synced"
+    assert lines[lines.index("3 not-synced") + 1] == "not synced 0.5–2.2 s"
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
