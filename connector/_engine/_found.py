@@ -42,6 +42,11 @@ class Found:
     destination: str | None = None
     note: str | None = None
 
+    @property
+    def looked_up(self) -> bool:
+        """Whether it is known what is stored of the hits."""
+        return self.destination is not None and self.note is None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         hits = [{**asdict(one.hit), "asset": one.asset, "rows": list(one.rows)} for one in self.hits]

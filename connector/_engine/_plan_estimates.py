@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from connector._engine._plan_dry import DrySource, Reads
 from connector._plan import ReadEstimate, WriteEstimate
@@ -16,22 +16,32 @@ __all__ = ["Rate", "estimate_reads", "estimate_writes", "sum_up"]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast a source may be asked: requests per minute (None: no limit), and how many at the same time."""
+    """How fast a source may be asked: requests per minute (None: no limit), those of each kind that has a limit of its
+    own (``list`` and ``read`` count here), and how many at the same time."""
 
     requests_per_minute: int | None = None
     concurrency: int = 1
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: SourceSettings) -> Rate:
         """As the settings say, where they do: a plug-in need not have these."""
-        return cls(getattr(settings, "requests_per_minute", None), getattr(settings, "concurrency", 1))
+        return cls(
+            getattr(settings, "requests_per_minute", None),
+            getattr(settings, "concurrency", 1),
+            getattr(settings, "requests_per_minute_by_kind", {}),
+        )
 
     def seconds(self, listing: int, listing_seconds: float, reading: int) -> float:
         """Listings come one after the other, as long as they took; reads take as long each, side by side."""
         each = listing_seconds / listing if listing else 0.0
         at_full_speed = listing_seconds + reading * each / self.concurrency
-        allowed = 60 * (listing + reading) / self.requests_per_minute if self.requests_per_minute else 0.0
-        return max(at_full_speed, allowed)
+        limited = [
+            (listing + reading, self.requests_per_minute),
+            (listing, self.kinds.get("list")),
+            (reading, self.kinds.get("read")),
+        ]
+        return max([at_full_speed, *(60 * requests / limit for requests, limit in limited if limit)])
 
 
 def sum_up(reads: Iterable[Reads]) -> Reads:

@@ -1,4 +1,4 @@
-"""Checks the collections that a command names against those that the source has."""
+"""The collections that a command names, among those that the source has."""
 
 from __future__ import annotations
 
@@ -8,17 +8,36 @@ from collections.abc import Sequence
 from connector._config import resolve_part
 from connector._errors import ConfigurationError
 from connector._listed import list_collections
+from connector._plugins import SourceSettings
 from connector._settings import SyncSettings
 
-__all__ = ["check_collections"]
+__all__ = ["chosen_collections"]
 
 SHOWN = 20
 
 
-def check_collections(settings: SyncSettings, wanted: Sequence[str]) -> None:
-    """Raise `ConfigurationError` for a collection that this sync does not have: a typo would else list nothing."""
+def chosen_collections(settings: SyncSettings, wanted: Sequence[str] | None) -> Sequence[str] | None:
+    """The ids of the collections that a command names, by id or by name; None for all, when it names none.
+
+    Raises `ConfigurationError` for one that this sync does not have: a typo would else list nothing.
+    """
+    if not wanted:
+        return None
     source = resolve_part(settings.source, os.environ, settings.where, ("source",))
     known = list_collections(source)
-    if unknown := [collection for collection in wanted if collection not in known]:
+    chosen = {name: name if name in known else _id_called(name, source) for name in wanted}
+    if unknown := [name for name, collection in chosen.items() if collection not in known]:
         there = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else "")
         raise ConfigurationError(f"--collection {unknown[0]}: not in this sync's source, which has: {there or 'none'}")
+    return [collection for collection in dict.fromkeys(chosen.values()) if collection is not None]
+
+
+def _id_called(name: str, source: SourceSettings) -> str | None:
+    """The id of the one collection of this name, in a source that takes names in its settings."""
+    if "collections" not in type(source).model_fields:
+        return None
+    try:
+        named = list_collections(source.model_copy(update={"collections": (name,)}))
+    except ConfigurationError:
+        return None
+    return next(iter(named), None)

@@ -32,15 +32,14 @@ def plan(
     """Say what a sync would do, and change nothing."""
     from connector._config import load_settings
     from connector._engine import run_plan
-    from connector.cli._collections import check_collections
+    from connector.cli._collections import chosen_collections
     from connector.cli._plan_view import show_plan
     from connector.cli._progress import progress_shown
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes)
-    if collection:
-        check_collections(settings, collection)
+    chosen = chosen_collections(settings, collection)
     with progress_shown() as progress:
-        planned = run_plan(settings, collections=collection, environ=os.environ, progress=progress, full=full)
+        planned = run_plan(settings, collections=chosen, environ=os.environ, progress=progress, full=full)
     if as_json:
         print_json(planned.to_dict())
     else:

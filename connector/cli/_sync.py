@@ -43,17 +43,16 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Bring every destination up to date with the source."""
     from connector._config import load_settings
     from connector._engine import run_sync
-    from connector.cli._collections import check_collections
+    from connector.cli._collections import chosen_collections
     from connector.cli._progress import progress_shown
     from connector.cli._summary_view import show_summary
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes)
-    if collection:
-        check_collections(settings, collection)
+    chosen = chosen_collections(settings, collection)
     with progress_shown() as progress:
         summary = run_sync(
             settings,
-            collections=collection,
+            collections=chosen,
             modalities=frozenset(modality or MODALITIES),
             environ=os.environ,
             progress=progress,

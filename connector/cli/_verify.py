@@ -40,11 +40,13 @@ def verify(
     """Compare what is stored with the ledger, with the source's listing, and between the destinations."""
     from connector._config import load_settings
     from connector._engine._verify_run import run_verify
+    from connector.cli._collections import chosen_collections
     from connector.cli._verify_view import show_verification
 
+    settings = allowing_deletes(load_settings(config, name), allow_deletes)
     found = run_verify(
-        allowing_deletes(load_settings(config, name), allow_deletes),
-        collections=collection,
+        settings,
+        collections=chosen_collections(settings, collection),
         sample=None if everything else sample,
         repair=repair,
         environ=os.environ,

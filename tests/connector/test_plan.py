@@ -191,6 +191,8 @@ def test_more_requests_at_a_time_are_faster_until_the_limit_of_the_plan() -> Non
     assert Rate(concurrency=1).seconds(listing=2, listing_seconds=4, reading=8) == 20
     assert Rate(concurrency=8).seconds(listing=2, listing_seconds=4, reading=8) == 6
     assert Rate(60, 8).seconds(listing=2, listing_seconds=4, reading=8) == 10
+    assert Rate(60, 8, {"read": 20, "index": 1}).seconds(listing=2, listing_seconds=4, reading=8) == 24
+    assert Rate(None, 8, {"list": 10}).seconds(listing=2, listing_seconds=4, reading=8) == 12
 
 
 def test_settings_are_enough_and_everything_is_closed() -> None:

@@ -101,6 +101,22 @@ def test_what_is_submitted_is_synced_and_found_by_the_source_s_own_search(
     assert one["asset_id"][:8] in command.run(*search).stdout
 
 
+def test_every_command_takes_an_index_by_its_name(
+    command: Command, sandbox: Sandbox, postgres_url: str, schema: str
+) -> None:
+    """Some took its id only, and told so in different words."""
+    command.configure(settings(sandbox, postgres_url, schema))
+    lectures = sandbox.twelvelabs.index_id("lectures")
+    for one in ("plan", "sync", "verify"):
+        assert list(command.told(one, "--collection", "lectures", "--collection", lectures)["collections"]) == [
+            lectures
+        ]
+        assert "--collection lecture: not in this" in command.complaint(one, "--collection", "lecture", exit_code=2)
+    command.configure(settings(sandbox, postgres_url, schema) | {"name": "other"})
+    sandbox.twelvelabs.put_index("lectures", "a" * 24)
+    assert "--collection lectures: not in this" in command.complaint("sync", "--collection", "lectures", exit_code=2)
+
+
 def test_search_goes_on_through_pages_and_ends_with_them(command: Command, postgres_url: str, schema: str) -> None:
     few_dimensions = GeneratedIndexes(assets=60, segments_per_asset=4, options=("visual",), dimension=4)
     with running_sandbox(SandboxSettings(api_key=KEY, generate_twelvelabs=few_dimensions)) as sandbox:

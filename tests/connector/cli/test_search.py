@@ -182,6 +182,7 @@ def test_hits_are_shown_also_where_no_destination_can_tell_what_it_holds(vectorf
         assert result.exit_code == 0, result.stderr
         assert told in result.stdout
         assert "ready-1" in result.stdout
+        assert "not synced" not in result.stdout
 
 
 def test_a_source_without_a_search_says_so(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
