@@ -27,8 +27,7 @@ def show_hits(found: Found, console: Console) -> None:
         hit = one.hit
         words = cell(plain(hit.text or _stored_text(one), 400))
         if found.looked_up:
-            words.append(f"
-{_feature(one)}", style="dim")
+            words.append(f"\n{_feature(one)}", style="dim")
         table.add_row(str(hit.rank), words, place(hit.asset_id, seconds(hit.start, hit.end)))
     show_table(table, console)
 
