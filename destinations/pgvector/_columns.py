@@ -11,7 +11,7 @@ from sqlalchemy.schema import CreateColumn
 
 from connector import ColumnMapping, ConfigurationError
 
-from ._schema import DELETED_AT, FIXED_FEATURE_COLUMNS
+from ._schema import DELETED_AT, FIXED_FEATURE_COLUMNS, column_name
 from ._sql_view import sql_type
 
 __all__ = ["ColumnChanges", "add_column", "as_text", "cast_of", "column_changes", "statements_to_change"]
@@ -77,7 +77,11 @@ def statements_to_change(
 ) -> Iterator[str]:
     """The statements that make these changes, in their order."""
     preparer = dialect.identifier_preparer
-    name_of, quote = preparer.format_table(table), preparer.quote
+    name_of = preparer.format_table(table)
+
+    def quote(name: str) -> str:
+        return preparer.quote(column_name(name))
+
     for old, name in changes.renamed.items():
         yield f"ALTER TABLE {name_of} RENAME COLUMN {quote(old)} TO {quote(name)}"
     for name in changes.dropped:

@@ -29,6 +29,10 @@ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a LEFT JOIN pg_roles r ON r.oid = a.grantee
 WHERE n.nspname = %(schema)s AND p.proname = %(name)s AND a.grantee <> p.proowner
 """
+_OPTIONS: Final = """
+SELECT unnest(c.reloptions) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND c.relkind = 'v'
+"""
 _COLUMN: Final = """
 SELECT 1 FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s AND t.attname = %s AND NOT t.attisdropped
@@ -50,16 +54,31 @@ class _Grant:
 
 @contextmanager
 def keeping_grants(driver: _Driver, schema: str, kind: _Kind, name: str) -> Iterator[None]:
-    """Drop and make something anew in here: others than its owner may do with it afterwards what they might before,
-    but for columns that it does not have any more."""
-    grants = _grants_on(driver, schema, kind, name)
+    """Make something anew in here: others than its owner may do with it afterwards what they might before, but for
+    columns that it does not have any more. A view that reads with its caller's rights goes on to do so."""
+    grants, options = _grants_on(driver, schema, kind, name), _options_of(driver, schema, name)
     yield
     _give(driver, schema, kind, name, grants)
+    _set_options(driver, schema, name, options)
 
 
 def copy_grants(driver: _Driver, schema: str, kind: _Kind, name: str, to: str) -> None:
-    """Let everybody do with something new what they may do with something else."""
+    """Let everybody do with something new what they may do with something else, and in the same way."""
     _give(driver, schema, kind, to, _grants_on(driver, schema, kind, name))
+    _set_options(driver, schema, to, _options_of(driver, schema, name))
+
+
+def _options_of(driver: _Driver, schema: str, view: str) -> list[str]:
+    """Such as ``security_invoker=true``; none of what is not a view."""
+    return [str(option) for (option,) in driver.execute(_OPTIONS, (schema, view))]
+
+
+def _set_options(driver: _Driver, schema: str, view: str, options: Sequence[str]) -> None:
+    if options:
+        pairs = [option.split("=", 1) for option in options]
+        values = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in pairs]
+        there = sql.Identifier(schema, view)
+        driver.execute(sql.SQL("ALTER VIEW {} SET ({})").format(there, sql.SQL(", ").join(values)))
 
 
 def _grants_on(driver: _Driver, schema: str, kind: _Kind, name: str) -> list[_Grant]:

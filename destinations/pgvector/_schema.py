@@ -26,6 +26,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from connector import ColumnMapping, ColumnType, Modality
@@ -38,6 +39,7 @@ __all__ = [
     "FIXED_FEATURE_COLUMNS",
     "KEY_COLUMNS",
     "SyncTables",
+    "column_name",
     "column_type",
     "feature_table",
     "vector_table",
@@ -62,6 +64,10 @@ _VECTOR_TYPES: Final = {
     "halfvec": pgvector.sqlalchemy.HALFVEC,
     "sparsevec": pgvector.sqlalchemy.SPARSEVEC,
 }
+
+
+# Of the words that Postgres reserves (its appendix C), those that SQLAlchemy does not know of.
+_KEYWORDS: Final = frozenset({"collation", "concurrently", "lateral", "system_user", "tablesample"})
 
 
 class SyncTables:
@@ -100,6 +106,11 @@ class SyncTables:
         )
 
 
+def column_name(name: str) -> quoted_name:
+    """A name of the mapping's, which is quoted where it has to be."""
+    return quoted_name(name, quote=True if name in _KEYWORDS else None)
+
+
 def column_type(kind: ColumnType) -> TypeEngine[Any]:
     """What a column of the mapping's types is in Postgres."""
     return _COLUMN_TYPES[kind]
@@ -116,7 +127,7 @@ def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) 
         name,
         MetaData(schema=schema),
         *_keys(),
-        *(Column(column, _COLUMN_TYPES[mapping.type]) for column, mapping in columns.items()),
+        *(Column(column_name(column), _COLUMN_TYPES[mapping.type]) for column, mapping in columns.items()),
         Column("metadata", JSONB, nullable=False),
         Column("extra", JSONB, nullable=False),
         Column("row_hash", LargeBinary, nullable=False),

@@ -63,14 +63,16 @@ def refresh_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> 
     exact = f"{shown.entry.layout.storage}({shown.entry.layout.dimension})"
     if held.get("embedding") == exact:  # views of earlier versions: as long as they need not change, they stay
         wanted["embedding"] = exact
-    if all(wanted.get(name) == kind for name, kind in held.items()):
-        # Postgres can only append columns to a view.
-        ordered = {name: wanted[name] for name in (*held, *wanted)}
-        driver.execute(_view(schema, extension, shown, ordered))
+    if not held:
+        driver.execute(_view(schema, extension, shown, wanted))
         return
-    check_alone(driver, schema, shown.layer)
     with keeping_grants(driver, schema, "TABLE", shown.layer.view):
-        driver.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(schema, shown.layer.view)))
+        if all(wanted.get(name) == kind for name, kind in held.items()):
+            # Postgres can only append columns to a view.
+            wanted = {name: wanted[name] for name in (*held, *wanted)}
+        else:
+            check_alone(driver, schema, shown.layer)
+            driver.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(schema, shown.layer.view)))
         driver.execute(_view(schema, extension, shown, wanted))
 
 

@@ -267,6 +267,43 @@ def test_every_generation_shows_the_changed_columns(prepared: Prepared, sql: Sql
         assert "old" not in types(sql, view)
 
 
+def test_words_that_postgres_reserves_are_names_like_any_other(
+    loaded: Callable[..., None], prepared: Prepared, sql: Sql
+) -> None:
+    found = sql.execute("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U' AND word ~ '^[a-z_]+$'").fetchall()
+    words = [word for (word,) in found]
+    loaded({word: column(f"metadata.{word}") for word in words}, **dict.fromkeys(words, "x"))
+    prepared(mapped({word: column(f"metadata.{word}", "jsonb") for word in words}))
+    assert asked(sql, ' || "lateral" || '.join(f'"{word}"' for word in ("tablesample", "order"))) == [["x", "x", "x"]]
+    prepared(mapped({f"{word}_": column(f"metadata.{word}", "jsonb") for word in words}))
+    assert asked(sql, "lateral_") == ["x"]
+    prepared({})
+    assert "lateral_" not in types(sql, "video_model_v1")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"author": column("metadata.author"), "more": column("more")},
+        {"author": column("metadata.author", "jsonb")},
+        {},
+    ],
+)
+def test_a_view_that_reads_with_its_callers_rights_goes_on_to_do_so(
+    loaded: Callable[..., None], prepared: Prepared, sql: Sql, changed: Columns
+) -> None:
+    loaded({"author": column("metadata.author")}, author="ada")
+    sql.execute("ALTER VIEW video_model_v1 SET (security_invoker, security_barrier = false)")
+    destination = prepared(mapped(changed))
+    for dimension in (3, 5_000):
+        destination.apply(batch(asset("a", feature("f", {"model-v1": dense(dimension=dimension)}))))
+        destination.build_indexes()
+    options = "SELECT relname, reloptions FROM pg_class WHERE oid = ANY(%s::regclass[])"
+    views = ["video_model_v1", "video_model_v1_3", "video_model_v1_5000", "video_model_v1_8"]
+    kept = ["security_invoker=true", "security_barrier=false"]
+    assert sorted(sql.execute(options, [views]).fetchall()) == [(view, kept) for view in views]
+
+
 def test_a_plan_announces_all_of_it_and_changes_nothing(
     loaded: Callable[..., None], prepared: Prepared, sql: Sql, postgres_url: str, schema: str
 ) -> None:
