@@ -30,6 +30,7 @@ from connector._summary import CollectionSummary
 __all__ = ["CollectionRun", "Job"]
 
 PAGE: Final = 500
+MISSED_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class CollectionRun:
         except GuardRefusedError as error:
             self.summary.refused = True
             self.summary.note = str(error)
+        if self._awaited and self._job.alive:
+            self._tell_missed()
 
     async def _list(self) -> None:
         """List the collection and sync what is listed for the first time. Raises `IncompleteScanError` when the
@@ -125,6 +128,16 @@ class CollectionRun:
             self.summary.note = str(error)
         else:
             self.fail(error)
+
+    def _tell_missed(self) -> None:
+        count = len(self._awaited)
+        assets = "1 asset was" if count == 1 else f"{count:,} assets were"
+        first = ", ".join(safe_id(asset_id) for asset_id in list(self._awaited)[:MISSED_NAMED])
+        more = f" and {count - MISSED_NAMED:,} more" if count > MISSED_NAMED else ""
+        self.summary.add_note(
+            f"{assets} listed and could not be read, being gone or not ready by then; the next run looks again: "
+            f"{first}{more}"
+        )
 
     def _everything_arrived(self) -> bool:
         """Whether every asset that was listed as ready is in every destination that is left."""

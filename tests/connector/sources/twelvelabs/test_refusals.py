@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import Asset, CredentialsError, LimitReachedError, Reason, Rejected
+from connector import Asset, CredentialsError, LimitReachedError, MemoryDestination, Reason, Rejected, sync
 from connector.sandbox import Fault, Status, TwelveLabsDialect
 from connector.sources.twelvelabs import TwelveLabsSource
 
@@ -39,6 +39,19 @@ async def test_an_asset_that_is_processed_again_is_left_out(status: str) -> None
         again, *others = await listed(source, index)
         sandbox.twelvelabs.set_status(again, status)
         assert sorted(await read(source, index, [again, *others])) == sorted(others)
+
+
+async def test_what_is_listed_and_cannot_be_read_is_told_each_time() -> None:
+    """It was a line in a log, and the numbers of a run did not add up."""
+    async with reading() as (source, sandbox):
+        index, store = sandbox.twelvelabs.index_id("archive"), MemoryDestination()
+        lost = next(iter(await listed(source, index)))
+        sandbox.faults.add(Fault(route=f"/.*{lost}", do=Status(status=404)))
+        told = (await sync(source, [store], name="m", collections=[index])).collections[index]
+    assert (told.listed, told.pulled) == (12, 11)
+    assert told.note == (
+        "1 asset was listed and could not be read, being gone or not ready by then; the next run looks again: " + lost
+    )
 
 
 async def test_one_forbidden_asset_is_not_a_bad_key() -> None:
