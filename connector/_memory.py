@@ -328,9 +328,9 @@ class MemoryDestination:
 
     def _set_aside(self, batch: Batch, applied: Applied) -> None:
         quarantine = self.quarantine.setdefault(batch.collection, {})
-        read = {asset.asset_id for asset in batch.assets}
+        read = {record.asset_id for record in (*batch.assets, *batch.rejected)}
         other = {modality.value for modality in MODALITIES if modality not in batch.modalities}
-        for key in [k for k, record in quarantine.items() if k[0] in read and record.modality not in other]:
+        for key in [k for k, record in quarantine.items() if k[0] in read and not (k[1] and record.modality in other)]:
             del quarantine[key]
         for record in (*batch.rejected, *(record for asset in batch.assets for record in asset.rejected)):
             quarantine[record.asset_id, record.feature_id] = record

@@ -153,6 +153,18 @@ def test_an_asset_that_is_to_be_read_again_stays_as_it_is_until_it_was(holder: H
     assert told(holder) == []
 
 
+def test_an_asset_that_could_not_be_read_keeps_its_rows_and_is_read_again_whatever_is_listed(holder: Holder) -> None:
+    holder.apply(batch(asset("a", feature("g"), rejected=[refused("a", "f")]), asset("b", feature("g"))))
+    unread = Rejected("a", Reason.UNREADABLE, "500")
+    for _ in range(2):
+        holder.apply(batch(rejected=[unread]))
+        assert {name: each.fingerprint for name, each in holder.known("ads", ["a", "b"]).items()} == {"a": "", "b": "1"}
+        assert told(holder) == [("ads", unread)]
+    applied = holder.apply(batch(asset("a", feature("g"), rejected=[refused("a", "f")])))
+    assert applied.features[Modality.VIDEO] == Counts(unchanged=1, quarantined=1)
+    assert told(holder) == [("ads", refused("a", "f"))]
+
+
 def test_one_that_is_gone_when_it_should_have_been_read_again_is_removed_whole(holder: Holder) -> None:
     holder.apply(batch(asset("a", feature("g"), rejected=[refused("a", "f")])))
     holder.read_again("ads", ["a"])
