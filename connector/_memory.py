@@ -328,7 +328,7 @@ class MemoryDestination:
 
     def _set_aside(self, batch: Batch, applied: Applied) -> None:
         quarantine = self.quarantine.setdefault(batch.collection, {})
-        read = {record.asset_id for record in (*batch.assets, *batch.rejected)}
+        read = {asset.asset_id for asset in batch.assets} | {record.asset_id for record in batch.rejected}
         other = {modality.value for modality in MODALITIES if modality not in batch.modalities}
         for key in [k for k, record in quarantine.items() if k[0] in read and not (k[1] and record.modality in other)]:
             del quarantine[key]
