@@ -80,7 +80,7 @@ class SyncTables:
         self.ledger = ledger_table(
             "_sync_ledger",
             self.metadata,
-            Column("contents", JSONB, comment="by modality: vector names, and the features that have these"),
+            Column("contents", JSONB, comment="by modality: vectors, and the features that have these"),
         )
         self.modalities = _modalities(self.metadata)
         self.vectors = _vectors(self.metadata)

@@ -67,30 +67,31 @@ def _missing_or_extra(parts: AssetParts) -> Iterator[Discrepancy]:
     if parts.features is None:
         yield Discrepancy(Difference.EXTRA, parts.asset_id, detail=UNRECORDED)
         return
-    expected = {ASSET_ROW, *_expected(parts)}
-    for key in sorted(expected - parts.hashes.keys(), key=str):
-        yield _discrepancy(Difference.MISSING, parts.asset_id, key)
-    for key in sorted(parts.hashes.keys() - expected, key=str):
+    expected = {ASSET_ROW: None, **dict(_expected(parts))}
+    for key in sorted(expected, key=str):
+        if key not in parts.hashes or expected[key] not in (None, *parts.dimensions.get(key, ())):
+            yield _discrepancy(Difference.MISSING, parts.asset_id, key)
+    for key in sorted(parts.hashes.keys() - expected.keys(), key=str):
         yield _discrepancy(Difference.EXTRA, parts.asset_id, key)
     if parts.contents is None:
         yield from _miscounted(parts)
 
 
-def _expected(parts: AssetParts) -> Iterator[RecordKey]:
-    """Every feature and vector that the ledger names. Where it names none, the features that are there, with the
-    vectors that they have."""
+def _expected(parts: AssetParts) -> Iterator[tuple[RecordKey, int | None]]:
+    """Every feature and vector that the ledger names, vectors with their dimension where it has that. Where it names
+    none, the features that are there, with the vectors that they have."""
     if parts.contents is not None:
         yield from _named(parts.contents)
         return
     rows = {(modality, feature_id) for modality, feature_id, vector_name in parts.hashes if vector_name is None}
-    yield from (key for key in parts.hashes if key[:2] in rows)
+    yield from ((key, None) for key in parts.hashes if key[:2] in rows)
 
 
-def _named(contents: Contents) -> Iterator[RecordKey]:
-    for (modality, feature_id), vector_names in feature_vectors(contents).items():
-        yield Modality(modality), feature_id, None
-        for name in vector_names:
-            yield Modality(modality), feature_id, name
+def _named(contents: Contents) -> Iterator[tuple[RecordKey, int | None]]:
+    for (modality, feature_id), dimensions in feature_vectors(contents).items():
+        yield (Modality(modality), feature_id, None), None
+        for name, dimension in dimensions.items():
+            yield (Modality(modality), feature_id, name), dimension
 
 
 def _miscounted(parts: AssetParts) -> Iterator[Discrepancy]:

@@ -15,17 +15,20 @@ from ._rows import BatchRows
 
 __all__ = ["Contents", "comparable", "feature_vectors", "recorded_contents", "with_contents"]
 
-Contents: TypeAlias = Mapping[str, Sequence[tuple[Sequence[str], Sequence[str]]]]
-"""By modality: pairs of vector names and the ids of the features that have exactly these. Features of one asset mostly
-have the same, so that a name is written once and not once for each."""
+Named: TypeAlias = str | tuple[str, int]
+"""A vector's name and dimension; without a dimension in what earlier versions have written."""
+
+Contents: TypeAlias = Mapping[str, Sequence[tuple[Sequence[Named], Sequence[str]]]]
+"""By modality: pairs of vectors and the ids of the features that have exactly these. Features of one asset mostly have
+the same, so that a name is written once and not once for each."""
 
 
-def feature_vectors(contents: Contents) -> dict[tuple[str, str], frozenset[str]]:
-    """By modality and feature id: the names of its vectors."""
+def feature_vectors(contents: Contents) -> dict[tuple[str, str], dict[str, int | None]]:
+    """By modality and feature id: the dimensions of its vectors by their names."""
     return {
-        (modality, feature_id): frozenset(names)
+        (modality, feature_id): dict((one, None) if isinstance(one, str) else one for one in named)
         for modality, pairs in contents.items()
-        for names, feature_ids in pairs
+        for named, feature_ids in pairs
         for feature_id in feature_ids
     }
 
@@ -59,16 +62,16 @@ def comparable(digest: bytes, contents: Contents | None) -> bytes:
 
 
 def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
-    names: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    named: dict[tuple[str, str, str], list[tuple[str, int]]] = defaultdict(list)
     for modality, vector_name, dimension in sorted(rows.vectors):
         for asset_id, feature_id in rows.vectors[modality, vector_name, dimension]:
-            names[asset_id, modality, feature_id].append(vector_name)
-    grouped: dict[str, dict[str, dict[tuple[str, ...], list[str]]]] = {
+            named[asset_id, modality, feature_id].append((vector_name, dimension))
+    grouped: dict[str, dict[str, dict[tuple[tuple[str, int], ...], list[str]]]] = {
         asset.asset_id: {modality.value: {} for modality in batch.modalities} for asset in batch.assets
     }
     for modality, wanted in rows.features.items():
         for asset_id, feature_id in sorted(wanted):
-            have = tuple(names.get((asset_id, modality, feature_id), ()))
+            have = tuple(named.get((asset_id, modality, feature_id), ()))
             grouped[asset_id][modality].setdefault(have, []).append(feature_id)
     return {
         asset_id: {modality: _as_pairs(pairs) for modality, pairs in by_modality.items()}
@@ -76,5 +79,5 @@ def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
     }
 
 
-def _as_pairs(pairs: Mapping[tuple[str, ...], list[str]]) -> list[tuple[list[str], list[str]]]:
-    return [(list(names), pairs[names]) for names in sorted(pairs)]
+def _as_pairs(pairs: Mapping[tuple[tuple[str, int], ...], list[str]]) -> list[tuple[Sequence[Named], list[str]]]:
+    return [(named, pairs[named]) for named in sorted(pairs)]

@@ -34,13 +34,14 @@ _OBJECTS: Final = ("metadata", "extra")
 @dataclass(slots=True)
 class AssetParts:
     """What there is of one asset: the ledger's entry (`features` None: it has none; `contents` None: it was written
-    before there were any), the hash beside each row, the rows that are not what their hash was taken of, and those
-    that are `hidden`, which count as not there."""
+    before there were any), the hash beside each row, the `dimensions` that a vector has rows of, the rows that are not
+    what their hash was taken of, and those that are `hidden`, which count as not there."""
 
     asset_id: str
     features: Mapping[str, int] | None = None
     contents: Contents | None = None
     hashes: dict[RecordKey, bytes] = field(default_factory=dict)
+    dimensions: dict[RecordKey, set[int]] = field(default_factory=dict)
     wrong: set[RecordKey] = field(default_factory=set)
     hidden: set[RecordKey] = field(default_factory=set)
 
@@ -118,6 +119,7 @@ class AssetTables:
             if (entry.modality, feature_id, None) in parts.hidden:
                 continue
             parts.hashes[key] = source_hash(recorded)
+            parts.dimensions.setdefault(key, set()).add(entry.layout.dimension)
             parts.wrong.discard(key)  # an older generation's row, which this one supersedes
             if self._whole and not is_vector_of(recorded, values[0], entry.layout.storage):
                 parts.wrong.add(key)

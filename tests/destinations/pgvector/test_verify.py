@@ -210,3 +210,22 @@ def test_a_sample_is_of_so_many_assets(source: MemorySource, store: PgvectorDest
     synced(source, store)
     execute("UPDATE video SET takes = 4")
     assert len(list(store.discrepancies("ads", 7))) == 7
+
+
+def test_a_vector_that_is_gone_is_missing_though_one_that_it_superseded_is_there(
+    store: PgvectorDestination, execute: Execute
+) -> None:
+    def embedded(dimension: int, version: int) -> Asset:
+        return Asset(
+            "a", f"v{version}", "video", features=(Feature("f", "video", {}, {"m": dense(1, dimension=dimension)}),)
+        )
+
+    other = Asset("b", "v1", "video", features=(Feature("f", "video", {}, {"m": dense(1, dimension=8)}),))
+    synced(MemorySource({"ads": [embedded(8, 1), other]}), store)
+    source = MemorySource({"ads": [embedded(3, 2), other]})
+    synced(source, store)
+    assert checked(source, store).in_step
+    assert execute("DELETE FROM video__m_3") == 1
+    assert own(store) == [Discrepancy(Difference.MISSING, "a", "f", Modality.VIDEO, "m")]
+    assert checked(source, store, repair=True).exit_code == 0
+    assert (own(store), execute("SELECT FROM video__m_3"), checked(source, store).in_step) == ([], 1, True)
