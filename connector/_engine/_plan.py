@@ -11,7 +11,8 @@ from connector._config import resolve
 from connector._destination import Destination
 from connector._engine._guard import refusal, refusal_to_empty
 from connector._engine._opening import open_destinations, open_source
-from connector._engine._plan_dry import DryDestination, DrySource, PlannableDestination, dry_destination, dry_source
+from connector._engine._plan_dry import DryDestination, PlannableDestination, dry_destination
+from connector._engine._plan_dry_source import DrySource, dry_source
 from connector._engine._plan_estimates import Rate, estimate_reads, estimate_writes, sum_up
 from connector._engine._progress import ProgressCallback
 from connector._engine._run import sync

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from connector._engine._plan_dry import DrySource, Reads
+from connector._engine._plan_dry_source import DrySource, Reads
 from connector._plan import ReadEstimate, WriteEstimate
 from connector._planned import Averages
 from connector._plugins import SourceSettings
