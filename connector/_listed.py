@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
+from connector._errors import ConfigurationError
 from connector._plugins import SourceSettings
 
-__all__ = ["list_collections"]
+__all__ = ["list_collections", "naming_option"]
+
+SETTING: Final = "source.collections: "
 
 
 def list_collections(settings: SourceSettings) -> Sequence[str]:
@@ -16,6 +21,18 @@ def list_collections(settings: SourceSettings) -> Sequence[str]:
     Raises what the source raises. Not for use inside a running event loop.
     """
     return asyncio.run(_listed(settings))
+
+
+@contextmanager
+def naming_option(name: str) -> Iterator[None]:
+    """A collection that was named with an option is not to be looked for in the file."""
+    try:
+        yield
+    except ConfigurationError as error:
+        said = str(error)
+        if not said.startswith(SETTING):
+            raise
+        raise ConfigurationError(f"--collection {name}: {said.removeprefix(SETTING)}") from error
 
 
 async def _listed(settings: SourceSettings) -> Sequence[str]:

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from connector._config import resolve_part
 from connector._errors import ConfigurationError
+from connector._listed import naming_option
 from connector._settings import SyncSettings
 from connector._source import Source
 
@@ -47,11 +48,16 @@ async def _chosen(source: Source, wanted: str | None, *, narrowed: bool) -> str:
 
     Raises `ConfigurationError` when several could be, or none.
     """
-    ids = await source.collections()
+    with naming_option(wanted or ""):
+        ids = await source.collections()
     if wanted is not None and wanted in ids:
         return wanted
     if len(ids) == 1 or (ids and wanted is not None and narrowed):
         return ids[0]
     there = ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else "")
-    said = "say which collection with --collection" if wanted is None else f"--collection {wanted}: not there"
+    said = (
+        "say which collection with --collection, by id or by name"
+        if wanted is None
+        else f"--collection {wanted}: not there"
+    )
     raise ConfigurationError(f"{said}; this sync's source has: {there or 'none'}")

@@ -39,8 +39,8 @@ def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
     first = next(iter(errors.values()))
     if len(errors) == 1:
         raise first
-    told = "; ".join(f"{name}: {error}" for name, error in errors.items())
-    raise DestinationError(f"every destination failed. {told}") from first
+    told = "\n".join(f"{name}: {error}" for name, error in errors.items())
+    raise DestinationError(f"every destination failed\n{told}") from first
 
 
 def exit_code(summary: Summary) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from connector._config import resolve_part
 from connector._errors import ConfigurationError
-from connector._listed import list_collections
+from connector._listed import list_collections, naming_option
 from connector._plugins import SourceSettings
 from connector._settings import SyncSettings
 
@@ -33,11 +33,9 @@ def chosen_collections(settings: SyncSettings, wanted: Sequence[str] | None) -> 
 
 
 def _id_called(name: str, source: SourceSettings) -> str | None:
-    """The id of the one collection of this name, in a source that takes names in its settings."""
+    """The id of the one collection of this name, in a source that takes names in its settings; where there is none, or
+    several, the source names those that there are."""
     if "collections" not in type(source).model_fields:
         return None
-    try:
-        named = list_collections(source.model_copy(update={"collections": (name,)}))
-    except ConfigurationError:
-        return None
-    return next(iter(named), None)
+    with naming_option(name):
+        return next(iter(list_collections(source.model_copy(update={"collections": (name,)}))), None)

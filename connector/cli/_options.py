@@ -17,6 +17,7 @@ __all__ = [
     "ConfigFile",
     "Full",
     "LockWait",
+    "StoredCollections",
     "SyncName",
     "VisibleTimeout",
     "WaitVisible",
@@ -34,7 +35,11 @@ AllowDeletes = Annotated[
 ]
 
 Collections = Annotated[
-    list[str] | None, typer.Option("--collection", metavar="ID", help="Only this collection; may be repeated.")
+    list[str] | None,
+    typer.Option("--collection", metavar="ID", help="Only this collection, by id or by name; may be repeated."),
+]
+StoredCollections = Annotated[
+    list[str] | None, typer.Option("--collection", metavar="ID", help="Only this collection, by id; may be repeated.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="List everything, even if the source could list just the changes.")]
 LockWait = Annotated[

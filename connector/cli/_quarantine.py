@@ -10,7 +10,7 @@ import typer
 
 from connector._records import Reason
 from connector.cli._console import print_json, results
-from connector.cli._options import DEFAULT_CONFIG, AsJson, Collections, ConfigFile, SyncName
+from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, StoredCollections, SyncName
 from connector.cli._tables import counted
 
 __all__ = ["quarantine"]
@@ -26,7 +26,7 @@ Assets = Annotated[list[str] | None, typer.Argument(metavar="[ASSET_ID]...", hel
 
 @quarantine.command("list")
 def list_(
-    collection: Collections = None,
+    collection: StoredCollections = None,
     reason: WhichReason = None,
     destination: WhichDestination = None,
     limit: Annotated[int, typer.Option(min=0, max=100_000, help="How many records to show; all are counted.")] = 20,
@@ -46,14 +46,14 @@ def list_(
     if as_json:
         print_json({"destinations": [each.to_dict() for each in overviews], "exit_code": exit_code})
     else:
-        show_overviews(overviews, results())
+        show_overviews(overviews, results(), narrowed=bool(collection or reason))
     raise typer.Exit(exit_code)
 
 
 @quarantine.command()
 def show(
     asset_id: Annotated[str, typer.Argument(metavar="ASSET_ID", help="The asset whose records to show.")],
-    collection: Collections = None,
+    collection: StoredCollections = None,
     destination: WhichDestination = None,
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
@@ -78,7 +78,7 @@ def show(
 @quarantine.command()
 def replay(
     asset_id: Assets = None,
-    collection: Collections = None,
+    collection: StoredCollections = None,
     reason: WhichReason = None,
     destination: WhichDestination = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -106,7 +106,7 @@ def replay(
 @quarantine.command()
 def drop(
     asset_id: Assets = None,
-    collection: Collections = None,
+    collection: StoredCollections = None,
     reason: WhichReason = None,
     destination: WhichDestination = None,
     everything: Annotated[bool, typer.Option("--all", help="Every record there is.")] = False,

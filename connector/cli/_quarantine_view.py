@@ -70,16 +70,16 @@ def as_dict(found: RejectedAt) -> Mapping[str, Any]:
     return {"collection": collection, **asdict(record), "seen_at": seen_at.astimezone(UTC).isoformat()}
 
 
-def show_overviews(overviews: Sequence[Overview], console: Console) -> None:
-    """Counts by reason and the first records, per destination."""
+def show_overviews(overviews: Sequence[Overview], console: Console, *, narrowed: bool = False) -> None:
+    """Counts by reason and the first records, per destination; where it is `narrowed`, there may be others."""
+    nothing = "no such record" if narrowed else "nothing"
     for each in overviews:
         if each.error:
-            complain(str(each.error))
+            complain(f"{each.destination}: {each.error}")
             continue
         total = each.reasons.total()
-        console.print(
-            Text(f"{plain(each.destination)}: {counted(total, 'record') if total else 'nothing'} in quarantine")
-        )
+        told = counted(total, "record") if total else nothing
+        console.print(Text(f"{plain(each.destination)}: {told} in quarantine"))
         if total:
             _show_reasons(each, console)
             _show_first(each, console)

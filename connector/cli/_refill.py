@@ -12,8 +12,8 @@ from connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
     AsJson,
-    Collections,
     ConfigFile,
+    StoredCollections,
     SyncName,
     VisibleTimeout,
     WaitVisible,
@@ -28,7 +28,7 @@ def refill(
     store: Annotated[
         str | None, typer.Option("--from", metavar="STORE", help="The destination to read, where several could be.")
     ] = None,
-    collection: Collections = None,
+    collection: StoredCollections = None,
     allow_deletes: AllowDeletes = None,
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,

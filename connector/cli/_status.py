@@ -28,6 +28,7 @@ CURRENT: Final = "current"
 def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: AsJson = False) -> None:
     """Show what each destination holds now."""
     from connector._config import load_settings
+    from connector._engine._named import destination_label
 
     settings = load_settings(config, name)
     answers = [_ask(settings, index) for index in range(len(settings.destinations))]
@@ -37,8 +38,8 @@ def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: 
         found = [_as_dict(answer, settings, index) for index, answer in enumerate(answers)]
         print_json({"sync": settings.name, "destinations": found, "exit_code": exit_code})
     else:
-        for answer in answers:
-            _show(answer, results())
+        for place, answer in enumerate(answers):
+            _show(answer, destination_label(settings.destinations[place]), results())
     raise typer.Exit(exit_code)
 
 
@@ -59,13 +60,13 @@ def _as_dict(answer: Status | VectorferryError, settings: SyncSettings, index: i
     return dataclasses.asdict(answer)
 
 
-def _show(answer: Status | VectorferryError, console: Console) -> None:
+def _show(answer: Status | VectorferryError, label: str, console: Console) -> None:
     if isinstance(answer, VectorferryError):
-        complain(str(answer))
+        complain(f"{label}: {answer}")
         return
     console.print(Text(f"{plain(answer.destination)}: {plain(answer.location)}"), soft_wrap=True)
     if not answer.assets and not any(table.rows for table in answer.tables):
-        console.print("nothing synced yet; run `vectorferry sync`\n", markup=False)
+        console.print("nothing synced yet; run `vectorferry sync`", markup=False)
     else:
         show_table(_table(answer), console)
         console.print(Text(_last_change(answer)))

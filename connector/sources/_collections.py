@@ -53,5 +53,7 @@ def _id_of(name: str, names: Names) -> str:
             f"source.collections: {len(ids)} collections are named {name}; use one of their ids: "
             + one_line(", ".join(ids))
         )
-    there = one_line(", ".join(f"{label} ({found})" if label else found for found, label in names.items()))
+    there = one_line(
+        ", ".join(f"{label} ({found})" if label and label != found else found for found, label in names.items())
+    )
     raise ConfigurationError(f"source.collections: there is no collection {name}; there are: {there or 'none'}")

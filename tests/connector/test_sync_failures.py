@@ -165,7 +165,7 @@ async def test_several_failures_are_told_together() -> None:
         Unreliable("one", {"known": [DestinationError("x")]}),
         Unreliable("two", {"apply": [DestinationError("y")]}),
     ]
-    with pytest.raises(DestinationError, match=r"every destination failed\. one: x; two: y"):
+    with pytest.raises(DestinationError, match=r"every destination failed\none: x\ntwo: y"):
         await sync(MemorySource({"c": assets(1)}), stores, name="media")
 
 

@@ -111,10 +111,12 @@ def test_every_command_takes_an_index_by_its_name(
         assert list(command.told(one, "--collection", "lectures", "--collection", lectures)["collections"]) == [
             lectures
         ]
-        assert "--collection lecture: not in this" in command.complaint(one, "--collection", "lecture", exit_code=2)
+        assert "--collection lecture: there is no" in command.complaint(one, "--collection", "lecture", exit_code=2)
     command.configure(settings(sandbox, postgres_url, schema) | {"name": "other"})
     sandbox.twelvelabs.put_index("lectures", "a" * 24)
-    assert "--collection lectures: not in this" in command.complaint("sync", "--collection", "lectures", exit_code=2)
+    assert "--collection lectures: 2 collections are named" in command.complaint(
+        "sync", "--collection", "lectures", exit_code=2
+    )
 
 
 def test_search_goes_on_through_pages_and_ends_with_them(command: Command, postgres_url: str, schema: str) -> None:
@@ -138,3 +140,13 @@ def test_an_option_that_the_service_does_not_know_is_told_in_its_words(
     said = command.complaint("search", "--text", "a", "--collection", "films", "--option", "smell")
     assert "refused POST /search" in said
     assert "search_options" in said
+
+
+@pytest.mark.parametrize("asking", [("sync",), ("plan",), ("verify",), ("search", "--text", "a")])
+def test_a_collection_that_is_not_there_is_told_with_the_names_of_those_that_are(
+    command: Command, sandbox: Sandbox, postgres_url: str, schema: str, asking: tuple[str, ...]
+) -> None:
+    command.configure(settings(sandbox, postgres_url, schema))
+    said = command.complaint(*asking, "--collection", "flims", exit_code=2)
+    assert "--collection flims: there is no collection flims; there are: archive (" in said
+    assert "source.collections" not in said

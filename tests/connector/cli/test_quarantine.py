@@ -232,8 +232,10 @@ def test_a_destination_that_cannot_be_asked_does_not_hide_the_others(
     set_aside(Box.of("media", "far"), ("a", "f1", Reason.REFUSED))
     monkeypatch.setattr(Box.of("media", "near"), "rejected", unreachable)
     result = vectorferry("quarantine", "list")
-    assert (result.exit_code, result.stderr) == (1, "vectorferry: the box cannot be reached; is it up?\n")
+    assert (result.exit_code, result.stderr) == (1, "vectorferry: near: the box cannot be reached; is it up?\n")
     assert "far: 1 record in quarantine" in result.stdout
+    narrowed = vectorferry("quarantine", "list", "--collection", "flims").stdout
+    assert narrowed == "far: no such record in quarantine\n"
     answer = json.loads(vectorferry("quarantine", "list", "--json").stdout)
     assert answer["destinations"][0] == {"destination": "near", "error": "the box cannot be reached; is it up?"}
     assert (answer["destinations"][1]["records"], answer["exit_code"]) == (1, 1)

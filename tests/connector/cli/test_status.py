@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -75,7 +76,17 @@ def test_a_destination_that_cannot_be_reached_does_not_hide_the_others(
     configured(box="reachable: false}, {type: box, url: x")
     result = vectorferry("status")
     assert result.exit_code == 1
-    assert "vectorferry: the box of media cannot be reached" in result.stderr
+    assert "vectorferry: box: the box of media cannot be reached" in result.stderr
     assert "box: memory" in result.stdout
     told = json.loads(vectorferry("status", "--json").stdout)
     assert [("error" in each, told["exit_code"]) for each in told["destinations"]] == [(True, 1), (False, 1)]
+
+
+def test_each_destination_that_cannot_be_reached_is_named(vectorferry: Invoke, tmp_path: Path) -> None:
+    nobody = "postgresql://nobody@127.0.0.1:1/nothing"
+    stores = "".join(f"{{type: pgvector, name: {name}, url: '{nobody}'}}, " for name in ("first", "second"))
+    (tmp_path / "two.yaml").write_text(f"name: media\nsource: {{type: sandbox}}\ndestinations: [{stores}]\n")
+    result = vectorferry("status", "-c", str(tmp_path / "two.yaml"))
+    assert result.exit_code == 1
+    assert "vectorferry: first: cannot connect to Postgres" in result.stderr
+    assert "vectorferry: second: cannot connect to Postgres" in result.stderr

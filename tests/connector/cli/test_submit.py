@@ -95,7 +95,10 @@ def test_one_of_several_collections_has_to_be_named(vectorferry: Invoke) -> None
     configure(more="collections: [films, clips]")
     result = vectorferry("submit", FILM)
     assert result.exit_code == 2
-    assert "say which collection with --collection; this sync's source has: films, clips" in result.stderr
+    assert (
+        "say which collection with --collection, by id or by name; this sync's source has: films, clips"
+        in result.stderr
+    )
     assert vectorferry("submit", FILM, "--collection", "clips").exit_code == 0
     assert Shop.taken == [("clips", FILM, False)]
 
