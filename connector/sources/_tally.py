@@ -14,14 +14,16 @@ __all__ = ["Tally", "check_complete"]
 class Tally:
     """Counts what one walk over a list sees, so that it can tell whether it saw everything.
 
-    `rows` is what the list holds, for messages; `key` is where a row has its id.
+    `rows` is what the list holds, for messages; `key` is where a row has its id. `grows` says that what is new comes at
+    the end of the list: then a total that only ever rises is no sign that rows have moved.
     """
 
-    def __init__(self, rows: str, key: str) -> None:
+    def __init__(self, rows: str, key: str, *, grows: bool = False) -> None:
         self._rows = rows
         self._key = key
+        self._grows = grows
         self._seen = SeenIds()
-        self._totals: set[int] = set()
+        self._totals: list[int] = []
         self._pages = 0
         self._unusable = 0
 
@@ -29,7 +31,7 @@ class Tally:
         """The rows of a page whose ids were not there before."""
         self._pages += 1
         if page.total is not None and (page.rows or self._pages == 1):
-            self._totals.add(page.total)
+            self._totals += [] if self._totals[-1:] == [page.total] else [page.total]
         usable = [row for row in page.rows if self._has_id(row)]
         self._unusable += len(page.rows) - len(usable)
         news = self._seen.add([row[self._key] for row in usable])
@@ -44,10 +46,10 @@ class Tally:
         """What shows that the list was not complete; None when nothing does."""
         if self._unusable:
             return f"{self._unusable} rows without a usable {self._key}"
-        if len(self._totals) > 1:
+        if len(self._totals) > 1 and not (self._grows and self._totals == sorted(self._totals)):
             return f"the total went from {min(self._totals)} to {max(self._totals)} meanwhile"
-        if self._totals and self._totals != {len(self._seen)}:
-            return f"{len(self._seen)} {self._rows} listed, {max(self._totals)} announced"
+        if self._totals and self._totals[-1] != len(self._seen):
+            return f"{len(self._seen)} {self._rows} listed, {self._totals[-1]} announced"
         return None
 
     def _has_id(self, row: Any) -> bool:

@@ -43,9 +43,9 @@ class IndexedAssets:
         self._room_for_long = asyncio.Semaphore(LONG_AT_ONCE)
 
     async def scan(self) -> AsyncGenerator[Listing, None]:
-        """Every asset once; raises `IncompleteScanError` at its end unless the rows agree with a total that stayed the
-        same from the first page to the last."""
-        tally, options = Tally("assets", "_id"), self._asked.options_of(self._index)
+        """Every asset once; raises `IncompleteScanError` at its end unless the rows agree with a total that never fell
+        from the first page to the last."""
+        tally, options = Tally("assets", "_id", grows=True), self._asked.options_of(self._index)
         async for page in self._api.assets(self._index.index_id):
             for row in tally.fresh(page):
                 self._note_length(row)

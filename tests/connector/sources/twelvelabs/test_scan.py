@@ -51,6 +51,28 @@ async def test_one_request_for_each_page(page_size: int, pages: int) -> None:
         assert sandbox.requests.counts() == {"twelvelabs.indexes.list": 1, LIST: pages}
 
 
+async def test_what_comes_while_a_list_is_walked_over_is_at_its_end_and_makes_it_no_less_whole() -> None:
+    """A run failed whenever somebody was uploading."""
+    async with reading(GENERATED) as (source, sandbox):
+        (index,) = await source.collections()
+        found = []
+        async for listing in source.scan(index):
+            found.append(listing.asset_id)
+            if len(found) in (10, 60):
+                sandbox.twelvelabs.put_asset(index, {})
+        assert sorted(found) == sorted(sandbox.twelvelabs.asset_ids())
+        assert len(found) == 122
+
+
+async def test_what_goes_while_a_list_is_walked_over_makes_it_incomplete() -> None:
+    async with reading(GENERATED) as (source, sandbox):
+        (index,) = await source.collections()
+        listings = source.scan(index)
+        sandbox.twelvelabs.remove_asset((await anext(listings)).asset_id)
+        with pytest.raises(IncompleteScanError, match="the total went from 119 to 120 meanwhile"):
+            _ = [listing async for listing in listings]
+
+
 @pytest.mark.parametrize("null", [False, True])
 async def test_an_empty_index_is_complete(null: bool) -> None:
     async with reading(TwelveLabsDialect(null_data=null)) as (source, sandbox):
