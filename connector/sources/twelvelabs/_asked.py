@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 
@@ -33,6 +34,10 @@ class Reread:
         period = self.days * DAY
         share = int.from_bytes(blake2b(asset_id.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
         return str(int((self.clock() + share * period) // period))
+
+    def is_recent(self, time: datetime | None) -> bool:
+        """Whether this was less than a day ago: what is still being worked on then will hardly take longer."""
+        return time is not None and self.clock() - time.timestamp() < DAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from connector._errors import QuarantineError
@@ -42,6 +43,12 @@ class Detail:
     features: Features
     speech: Speech
     upload_id: str | None
+
+    @property
+    def indexed_at(self) -> datetime | None:
+        """When it was made ready, as far as that is known."""
+        told = self.description
+        return read_time(told.get("indexed_at")) or read_time(told.get("updated_at"))
 
     def asset(self, listing: Listing) -> Asset:
         """The record of the asset with these features."""

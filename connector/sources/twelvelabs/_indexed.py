@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ LONG: Final = 3_600.0
 
 LONG_AT_ONCE: Final = 2
 """So many of these answers are in memory together; one arrives while the other is read."""
+
+UNSETTLED: Final = "unsettled"
+"""Part of the turn of an asset that the next run is to read again, since there was more to come."""
 
 PARAMETERS: Final = frozenset({"parameter_invalid", "parameter_unknown"})
 
@@ -82,7 +86,8 @@ class IndexedAssets:
                 detail = await self._detail(listing.asset_id)
         else:
             detail = await self._detail(listing.asset_id)
-        await self._add_speech(detail)
+        if not await self._add_speech(detail) and self._asked.reread.is_recent(detail.indexed_at):
+            listing = replace(listing, turn=f"{listing.turn} {UNSETTLED}")
         return detail.asset(listing)
 
     async def _detail(self, asset_id: str) -> Detail:
@@ -108,25 +113,31 @@ class IndexedAssets:
             code=refused.code,
         )
 
-    async def _add_speech(self, detail: Detail) -> None:
-        if self._asked.finer and detail.upload_id:
-            finer = await self._finer_speech(detail.upload_id, self._asked.finer)
-            if finer is not None:
-                detail.features.add_speech(finer, self._asked.finer)
-                return
-        if self._asked.entries:
+    async def _add_speech(self, detail: Detail) -> bool:
+        """Whether that is all there will be: the asset's own transcription may not be ready yet."""
+        finer, settled = await self._finer_speech(detail.upload_id)
+        if finer is not None and self._asked.finer:
+            detail.features.add_speech(finer, self._asked.finer)
+        elif self._asked.entries:
             detail.features.add_speech(detail.speech, "transcription")
+        return settled
 
-    async def _finer_speech(self, upload_id: str, parts: str) -> Speech | None:
+    async def _finer_speech(self, upload_id: str | None) -> tuple[Speech | None, bool]:
         """None where the service has no such transcription, or not yet; many assets have none."""
+        parts = self._asked.finer
+        if not parts or not upload_id:
+            return None, True
         try:
             return await self._api.transcription(upload_id, parts, partial(_own_speech, parts))
         except (LeftOutError, QuarantineError):
-            return None
+            return None, True
 
 
-def _own_speech(parts: str, body: bytes) -> Speech | None:
+def _own_speech(parts: str, body: bytes) -> tuple[Speech | None, bool]:
     answer = parse_json(body)
     if not isinstance(answer, dict):
         raise ValueError("not a JSON object")
-    return read_speech(answer[parts]) if answer.get("status") in (None, "ready") and parts in answer else None
+    status = answer.get("status")
+    if status in (None, "ready") and parts in answer:
+        return read_speech(answer[parts]), True
+    return None, status not in ("pending", "processing")

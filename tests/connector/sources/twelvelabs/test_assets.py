@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector import Asset, Reason, Rejected
+from connector import Asset, MemoryDestination, Reason, Rejected, sync
 from connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
 from connector.sources.twelvelabs import TwelveLabsSource
 
@@ -64,6 +64,26 @@ async def test_what_is_spoken_becomes_what_was_asked_for(transcriptions: str, te
         asset = await read_asset(source, *put(sandbox, segment(), transcription=SAID))
     assert sum(feature.modality == "text" for feature in asset.features) == texts
     assert ("transcription" in by_name(asset)["marengo3.0-visual"][0]) is column
+
+
+@pytest.mark.parametrize(("indexed_at", "again"), [(None, 1), ("2026-01-01T00:00:00Z", 0)])
+async def test_words_that_are_not_there_yet_are_asked_for_again_while_the_asset_is_new(
+    indexed_at: str | None, again: int
+) -> None:
+    """They came with the periodic reading only, days later."""
+    async with reading(transcriptions="words") as (source, sandbox):
+        index, name = put(sandbox, segment(), transcription=[{"start": 0, "end": 4, "value": "One two."}])
+        if indexed_at:
+            sandbox.twelvelabs.put_field(name, "indexed_at", indexed_at)
+        upload, store = sandbox.twelvelabs.asset(name)["asset_id"], MemoryDestination()
+        pulled = []
+        for status in ("processing", "processing", "ready", "ready"):
+            sandbox.twelvelabs.set_upload_status(upload, status)
+            summary = await sync(source, [store], name="m", collections=[index])
+            pulled.append(summary.collections[index].pulled)
+    assert pulled == [1, again, again, 0]
+    texts = sorted(str(one.columns["text"]) for one in store.assets[index][name].features if one.modality == "text")
+    assert texts == (["One", "two."] if again else ["One two."])
 
 
 @pytest.mark.parametrize(
