@@ -105,7 +105,7 @@ def _ask_all(
     """Each question follows from the answer before it; `named` says which of several stores is asked."""
     asked = f"3. In {destination.name}: which" if named else "3. Which"
     video, words = partial(SearchQuery, Modality.VIDEO, sample.vector_name, limit=ROWS), embed_text(WORDS, sample.model)
-    in_words = _ask(destination, f"{asked} video segments are near the words “{WORDS}”?", video(vector=words), console)
+    in_words = _ask(destination, f"{asked} video segments are near “{WORDS}”?", video(vector=words), console)
     if not in_words[1].rows:
         again = f"vectorferry demo --source {sample.service} --fresh"
         raise DestinationError(f"the demo finds none of its own videos; run `{again}`")

@@ -71,6 +71,7 @@ def test_the_demo_writes_to_both_stores_and_they_agree(passable_path: Path) -> N
     assert written(demo["first_sync"], "pinecone") > 100, "its local stand-in is empty every time"
     assert written(demo["second_sync"], "pinecone") == written(demo["second_sync"]) == 0
     assert demo["second_sync"]["destinations"]["pinecone"]["delivery"]["requests"] == 0
+    assert max(len(question["question"]) for question in demo["questions"]) <= 77, "a heading in 80 columns"
     rows = [[row["feature_id"] for row in question["rows"]] for question in demo["questions"]]
     assert rows[:3] == rows[3:], "the same three questions, asked of pgvector and of Pinecone"
     assert left_behind(passable_path) == []
