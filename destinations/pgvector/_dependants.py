@@ -7,6 +7,8 @@ from typing import Final
 
 import psycopg
 
+from ._functions import search_functions
+
 __all__ = ["dependants_of_column", "dependants_of_function", "dependants_of_relation"]
 
 # A view's rule depends on the view itself, internally; other views' rules, policies and functions as anything does.
@@ -32,8 +34,8 @@ WHERE c.oid = to_regclass(%(name)s) AND (s.oid IS NOT NULL OR NOT %(stored)s) OR
 """
 _FUNCTION: Final = """
 SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d
-JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE d.refclassid = 'pg_proc'::regclass AND n.nspname = %s AND p.proname = %s AND d.deptype IN ('n', 'a') ORDER BY 1
+WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = ANY(CAST(%s AS regprocedure[])::oid[])
+AND d.deptype IN ('n', 'a') ORDER BY 1
 """
 
 _Driver = psycopg.Connection[tuple[object, ...]]
@@ -64,5 +66,6 @@ def _made_of_rows(driver: _Driver, name: str, *, stored: bool) -> list[str]:
 
 
 def dependants_of_function(driver: _Driver, schema: str, name: str) -> list[str]:
-    """What depends on a function."""
-    return [str(row[0]) for row in driver.execute(_FUNCTION, (schema, name))]
+    """What depends on a search function."""
+    ours = [*search_functions(driver, schema, name)]
+    return [str(row[0]) for row in driver.execute(_FUNCTION, (ours,))]

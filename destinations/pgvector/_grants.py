@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, TypeAlias
 import psycopg
 from psycopg import sql
 
+from ._functions import search_functions
+
 __all__ = ["copy_grants", "keeping_grants"]
 
 _ON_VIEW: Final = """
@@ -24,10 +26,9 @@ CROSS JOIN aclexplode(t.attacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
 WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND a.grantee <> c.relowner AND NOT t.attisdropped
 """
 _ON_FUNCTION: Final = """
-SELECT a.privilege_type, r.rolname, a.is_grantable, NULL
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+SELECT a.privilege_type, r.rolname, a.is_grantable, NULL FROM pg_proc p
 CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-WHERE n.nspname = %(schema)s AND p.proname = %(name)s AND a.grantee <> p.proowner
+WHERE p.oid = ANY(CAST(%s AS regprocedure[])) AND a.grantee <> p.proowner
 """
 _OPTIONS: Final = """
 SELECT unnest(c.reloptions) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -83,14 +84,17 @@ def _set_options(driver: _Driver, schema: str, view: str, options: Sequence[str]
 
 def _grants_on(driver: _Driver, schema: str, kind: _Kind, name: str) -> list[_Grant]:
     """What others than the owner may do."""
-    query = _ON_VIEW if kind == "TABLE" else _ON_FUNCTION
-    found: list[Any] = driver.execute(query, {"schema": schema, "name": name}).fetchall()
-    return [_Grant(*row) for row in found]
+    if kind == "TABLE":
+        found = driver.execute(_ON_VIEW, {"schema": schema, "name": name})
+    else:
+        found = driver.execute(_ON_FUNCTION, ([*search_functions(driver, schema, name)],))
+    rows: list[Any] = found.fetchall()
+    return [_Grant(*row) for row in rows]
 
 
 def _give(driver: _Driver, schema: str, kind: _Kind, name: str, wanted: Sequence[_Grant]) -> None:
     """Exactly these, whatever the defaults for new ones are."""
-    there, given = sql.Identifier(schema, name), _grants_on(driver, schema, kind, name)
+    there, given = _named(driver, schema, kind, name), _grants_on(driver, schema, kind, name)
     for grant in given:
         if grant not in wanted:
             driver.execute(_statement("REVOKE", grant, kind, there))
@@ -99,11 +103,17 @@ def _give(driver: _Driver, schema: str, kind: _Kind, name: str, wanted: Sequence
             driver.execute(_statement("GRANT", grant, kind, there))
 
 
+def _named(driver: _Driver, schema: str, kind: _Kind, name: str) -> sql.Composable:
+    if kind == "TABLE":
+        return sql.Identifier(schema, name)
+    return sql.SQL(", ").join(map(_fixed, search_functions(driver, schema, name)))
+
+
 def _has_column(driver: _Driver, schema: str, view: str, column: str) -> bool:
     return driver.execute(_COLUMN, (schema, view, column)).fetchone() is not None
 
 
-def _statement(verb: str, grant: _Grant, kind: _Kind, there: sql.Identifier) -> sql.Composed:
+def _statement(verb: str, grant: _Grant, kind: _Kind, there: sql.Composable) -> sql.Composed:
     return sql.SQL("{verb} {privilege}{column} ON {kind} {there} {to} {role}{option}").format(
         verb=_fixed(verb),
         privilege=_fixed(grant.privilege),
@@ -117,5 +127,5 @@ def _statement(verb: str, grant: _Grant, kind: _Kind, there: sql.Identifier) -> 
 
 
 def _fixed(text: Any) -> sql.SQL:
-    """A keyword. psycopg wants SQL to be literal, which a lookup is not."""
+    """A keyword, or a name as Postgres quotes it. psycopg wants SQL to be literal, which a lookup is not."""
     return sql.SQL(text)

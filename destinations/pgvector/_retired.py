@@ -13,6 +13,7 @@ from connector import MODALITIES, ConfigurationError, LockedError, VectorTable
 from .._postgres import driver_of, lock_ddl, try_alone
 from ._catalogue import Layer, VectorEntry
 from ._dependants import dependants_of_function, dependants_of_relation
+from ._functions import search_functions
 from ._sql_layer import refresh_function
 from ._superseded import is_not_superseded
 from ._tables import SyncSchema
@@ -86,7 +87,8 @@ def _drop(connection: Connection, schema: SyncSchema, entry: VectorEntry, layers
     if others:
         raise ConfigurationError(f"{name}.{entry.table} is needed by {', '.join(others)}. Drop that first.")
     for layer in layers:
-        driver.execute(sql.SQL("DROP FUNCTION IF EXISTS {}").format(sql.Identifier(name, layer.function)))
+        for signature in search_functions(driver, name, layer.function):
+            driver.execute(f"DROP FUNCTION {signature}".encode())
         driver.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(name, layer.view)))
         driver.execute(sql.SQL("DROP TYPE IF EXISTS {}").format(sql.Identifier(name, layer.match_type)))
     driver.execute(sql.SQL("DROP TABLE {}").format(table))

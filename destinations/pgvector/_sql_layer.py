@@ -14,6 +14,7 @@ from connector import ConfigurationError
 
 from ._catalogue import Layer
 from ._dependants import dependants_of_function
+from ._functions import search_functions
 from ._grants import keeping_grants
 from ._sql_view import Shown, columns_of, refresh_match_type, refresh_view
 
@@ -106,17 +107,9 @@ _ROUTED: Final = """coalesce((
         WHERE route.dimension = {extension}.vector_dims(query) AND pg_catalog.has_table_privilege(route.own, 'SELECT')
     ), {view_name})"""
 
-_TAKES: Final = """
-SELECT format_type(p.proargtypes[0], -1) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname = %s AND p.proname = %s
-"""
-
-_LAYER: Final = """
+_RELATIONS: Final = """
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND c.relname = ANY(%(relations)s)
-UNION ALL
-SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname = %(schema)s AND p.proname = %(f)s
+WHERE n.nspname = %s AND c.relname = ANY(%s)
 """
 
 _Driver = psycopg.Connection[tuple[object, ...]]
@@ -134,8 +127,8 @@ def layer_digest(shown: Shown, extension: str) -> str:
 
 def layer_exists(driver: _Driver, schema: str, layer: Layer) -> bool:
     """Whether nobody has dropped the view, the match type or the function since."""
-    found = driver.execute(_LAYER, {"schema": schema, "relations": [layer.view, layer.match_type], "f": layer.function})
-    return len(found.fetchall()) == 3
+    relations = driver.execute(_RELATIONS, (schema, [layer.view, layer.match_type])).fetchall()
+    return len(relations) == 2 and bool(search_functions(driver, schema, layer.function))
 
 
 def refresh_layer(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
@@ -152,8 +145,8 @@ def refresh_function(driver: _Driver, schema: str, extension: str, shown: Shown)
     """Make the search function, or bring it to its generation and routes: in place, or anew with its grants where it
     takes vectors of another type now. Raises `ConfigurationError` when somebody has built upon that."""
     name, storage = shown.layer.function, shown.entry.layout.storage
-    taken = [kind for (kind,) in driver.execute(_TAKES, (schema, name))]
-    if taken in ([], [storage]):
+    held = search_functions(driver, schema, name)
+    if all(kind == storage for kind in held.values()):
         driver.execute(_search_function(driver, schema, extension, shown))
         return
     if others := dependants_of_function(driver, schema, name):
@@ -162,12 +155,13 @@ def refresh_function(driver: _Driver, schema: str, extension: str, shown: Shown)
             "Drop that, run again, and make it again afterwards."
         )
     with keeping_grants(driver, schema, "FUNCTION", name):
-        driver.execute(sql.SQL("DROP FUNCTION {}").format(sql.Identifier(schema, name)))
+        for signature in held:
+            driver.execute(sql.SQL("DROP FUNCTION {}").format(_fixed(signature)))
         driver.execute(_search_function(driver, schema, extension, shown))
 
 
 def _fixed(text: Any) -> sql.SQL:
-    """An operator from our own short list. psycopg wants SQL to be literal, which a lookup is not."""
+    """An operator from our own short list, or a name as Postgres quotes it. psycopg wants SQL to be literal."""
     return sql.SQL(text)
 
 

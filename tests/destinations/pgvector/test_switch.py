@@ -241,6 +241,29 @@ def test_what_somebody_built_on_a_view_that_must_be_made_anew_puts_it_off(
     assert states(sql)[3] == "retired"
 
 
+def test_a_function_that_somebody_gave_the_same_name_is_left_alone(prepared: Prepared, sql: Sql, schema: str) -> None:
+    destination = prepared({})
+    load(destination, dense(dimension=3), ["a"])
+    sql.execute(
+        "CREATE FUNCTION search_video_model_v1(words text) RETURNS SETOF video_model_v1_match LANGUAGE sql "
+        f"AS $$SELECT * FROM search_video_model_v1('[1,1,1]'::vector)$$; CREATE ROLE {schema}_reader; "
+        f"GRANT EXECUTE ON FUNCTION search_video_model_v1(vector, integer, jsonb) TO {schema}_reader".encode()
+    )
+    changed = {"video": {"columns": {"more": {"path": "more"}}}}
+    destination = prepared(changed)
+    assert len(column(sql, "SELECT feature_id FROM search_video_model_v1('words')")) == 1
+    planned = destination.planned(SchemaMapping.model_validate(changed))
+    assert not [note for note in planned.notes if "made anew" in note]
+    mapping = SchemaMapping.model_validate(changed)
+    destination.apply(batch(asset("a", feature("f", {NAME: dense(dimension=2_500)}, mapping=mapping))))
+    destination.build_indexes()
+    assert states(sql) == {3: "retired", 2_500: "current"}
+    granted = "SELECT count(*) FROM pg_proc WHERE proname = 'search_video_model_v1' AND proacl::text LIKE %s"
+    assert sql.execute(granted, [f"%{schema}_reader=X%"]).fetchall() == [(1,)]
+    destination.drop_vector_tables(["video__model_v1"])
+    assert states(sql) == {2_500: "current"}
+
+
 def test_a_query_that_does_not_end_puts_it_off(
     destination: PgvectorDestination,
     sql: Sql,
