@@ -33,7 +33,7 @@ def show_plan(plan: Plan, console: Console) -> None:
     for name, destination in plan.destinations.items():
         for line in _destination_lines(plain(name), destination, _mode(name, plan.collections)):
             console.print(Text(line), soft_wrap=True)
-    for line in related_lines(plan.related):
+    for line in related_lines(plan.related, planned=True):
         console.print(Text(line), soft_wrap=True)
     for line in _warnings(plan):
         console.print(Text(line), style="yellow", soft_wrap=True)

@@ -22,6 +22,7 @@ __all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_tol
 
 COLUMNS: Final = ("inserted", "updated", "unchanged", "deleted", "quarantined")
 WRITTEN: Final = ("inserted", "updated", "deleted")
+TO_WRITE: Final = {"inserted": "to insert", "updated": "to update", "deleted": "to delete"}
 COLLECTIONS_SHOWN: Final = 10
 IDS_SHOWN: Final = 5
 REJECTED_SHOWN: Final = 5
@@ -143,12 +144,15 @@ def _warnings(summary: Summary) -> Iterator[str]:
         yield f"stopped: {happened}. What was read is written; run `vectorferry sync` again after that."
 
 
-def related_lines(related: Mapping[str, RelatedSummary]) -> Iterator[str]:
+def related_lines(related: Mapping[str, RelatedSummary], *, planned: bool = False) -> Iterator[str]:
     """Of each table of metadata, what changes where; nothing of those that stay as they are."""
+    words = TO_WRITE if planned else dict(zip(WRITTEN, WRITTEN, strict=True))
     for name, seen in related.items():
         for destination, counts in seen.destinations.items():
             if _any(counts, WRITTEN):
-                changes = ", ".join(f"{getattr(counts, kind):,} {kind}" for kind in WRITTEN if getattr(counts, kind))
+                changes = ", ".join(
+                    f"{getattr(counts, kind):,} {word}" for kind, word in words.items() if getattr(counts, kind)
+                )
                 yield f"{plain(destination)}: {plain(name)}: {changes}"
 
 

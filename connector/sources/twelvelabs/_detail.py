@@ -45,6 +45,12 @@ class Detail:
     upload_id: str | None
 
     @property
+    def settled(self) -> bool:
+        """Whether its stream is there, if it is to have one."""
+        stream = self.description.get("hls")
+        return not isinstance(stream, dict) or stream.get("status") != "PROCESSING"
+
+    @property
     def indexed_at(self) -> datetime | None:
         """When it was made ready, as far as that is known."""
         told = self.description

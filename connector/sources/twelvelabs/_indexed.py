@@ -86,7 +86,8 @@ class IndexedAssets:
                 detail = await self._detail(listing.asset_id)
         else:
             detail = await self._detail(listing.asset_id)
-        if not await self._add_speech(detail) and self._asked.reread.is_recent(detail.indexed_at):
+        settled = await self._add_speech(detail) and detail.settled
+        if not settled and self._asked.reread.is_recent(detail.indexed_at):
             listing = replace(listing, turn=f"{listing.turn} {UNSETTLED}")
         return detail.asset(listing)
 

@@ -7,7 +7,17 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from connector import DeleteGuard, MemoryDestination, plan, sync
+from connector import (
+    CollectionPlan,
+    Counts,
+    DeleteGuard,
+    MemoryDestination,
+    Plan,
+    ReadEstimate,
+    RelatedSummary,
+    plan,
+    sync,
+)
 from connector.cli._plan_view import show_plan
 
 from ..worlds import Scripted, assets
@@ -31,3 +41,13 @@ async def test_it_says_whether_they_are_deleted_hidden_or_kept(guard: DeleteGuar
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for words in told:
         assert words in shown
+
+
+def test_it_says_what_would_become_of_tables_of_metadata_and_what_is_only_due() -> None:
+    seen = CollectionPlan(listed=9, to_pull=4, changed=4, reread=3)
+    people = RelatedSummary(4, complete=True, destinations={"store": Counts(1, 0, 2, 1)})
+    console = Console(file=StringIO(), width=200)
+    show_plan(Plan("media", {"c": seen}, {}, ReadEstimate(1, 4, 40, 1.0), {"people": people}), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "store: people: 1 to insert, 1 to delete" in shown
+    assert "c: 3 of the changed ones seem unchanged, but are due to be read again" in shown

@@ -66,6 +66,18 @@ async def test_what_is_spoken_becomes_what_was_asked_for(transcriptions: str, te
     assert ("transcription" in by_name(asset)["marengo3.0-visual"][0]) is column
 
 
+async def test_an_asset_whose_stream_is_still_being_made_is_read_again_for_its_address() -> None:
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment())
+        store = MemoryDestination()
+        for hls in ({"status": "PROCESSING"}, {"status": "COMPLETE", "video_url": "https://media.example/a.m3u8"}):
+            sandbox.twelvelabs.put_field(name, "hls", hls, touch=False)
+            await sync(source, [store], name="m", collections=[index])
+        assert store.assets[index][name].url == "https://media.example/a.m3u8"
+        summary = await sync(source, [store], name="m", collections=[index])
+    assert summary.collections[index].unchanged == 1
+
+
 @pytest.mark.parametrize(("indexed_at", "again"), [(None, 1), ("2026-01-01T00:00:00Z", 0)])
 async def test_words_that_are_not_there_yet_are_asked_for_again_while_the_asset_is_new(
     indexed_at: str | None, again: int
