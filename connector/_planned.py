@@ -43,7 +43,8 @@ class PlannedIndex:
 class Planned:
     """A destination as `prepare` would leave it.
 
-    `statements` are those that `prepare` would make or change something with, in order; `notes` tell in words what
+    `statements` are those that `prepare` would make or change something with, in order, and it `reshapes` where one of
+    them renames, casts or drops what is there; `notes` tell in words what
     else a sync would do here, and what cannot be known before. `known` and `asset_ids` answer as the destination's
     methods of that name would after `prepare`, and `collections` as `stored_collections`: empty before the first sync.
     Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
@@ -60,6 +61,7 @@ class Planned:
     averages: Averages | None = None
     cursor: Callable[[str], Cursor | None] = lambda _: None
     collections: Callable[[], Sequence[str]] = tuple
+    reshapes: bool = False
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from connector._config import resolve_part
 from connector._destination import LoadedAsset, LoadedFeature, StoredAssets
 from connector._engine._chosen import asking
 from connector._engine._named import destination_label, destinations_called
+from connector._engine._untouched import prepare_untouched
 from connector._errors import ConfigurationError, VectorferryError
 from connector._settings import SyncSettings
 from connector._source import Hit, Searches, Source
@@ -102,7 +103,7 @@ def _stored(
     with closing(resolved.open(settings.name)) as destination:
         if not isinstance(destination, StoredAssets):
             return None
-        destination.prepare(settings.modalities)
+        prepare_untouched(destination, settings.modalities)
         wanted = list(dict.fromkeys(hit.asset_id for hit in hits))
         return {asset.asset_id: asset for asset in destination.stored(collection, wanted)} if wanted else {}
 

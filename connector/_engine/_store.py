@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from connector._destination import Destination, Known, LoadedAsset, StoredAssets
 from connector._engine._load import Loaded, weighed
+from connector._engine._untouched import prepare_untouched
 from connector._engine._worker import Worker
 from connector._mapping import SchemaMapping
 
@@ -33,7 +34,7 @@ class StoreReader:
 
     async def prepare(self, mapping: SchemaMapping) -> Sequence[str]:
         """Prepare the store, and name its collections."""
-        await self._worker.run(partial(self._store.prepare, mapping))
+        await self._worker.run(partial(prepare_untouched, self._store, mapping))
         return await self._worker.run(self._store.stored_collections)
 
     async def asset_ids(self, collection: str) -> AsyncIterator[list[str]]:

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from connector._destination import Destination, Known, Quarantined, Verifiable
+from connector._engine._untouched import prepare_untouched
 from connector._engine._worker import Worker
 from connector._gone import StoredCollections
 from connector._mapping import SchemaMapping
@@ -32,7 +33,7 @@ class Checked:
 
     async def prepare(self, mapping: SchemaMapping, visible_timeout: float) -> None:
         """Prepare the destination, and wait until it shows what was written to it."""
-        await self._worker.run(partial(self._destination.prepare, mapping))
+        await self._worker.run(partial(prepare_untouched, self._destination, mapping))
         delivery = await self._worker.run(partial(self._destination.delivered, visible_timeout))
         self.notes += [
             f"{place.place} does not show all that was written yet: what it lacks may only be late"

@@ -64,6 +64,11 @@ class Evolution:
                 self._record(connection, change.modality)
             yield
 
+    def reshapes(self, connection: Connection, modality: Modality) -> bool:
+        """Whether columns that a modality's table has would be renamed, cast or dropped. Raises what `planned` does."""
+        columns = self._checked(connection, modality).columns
+        return bool(columns.renamed or columns.dropped or columns.retyped)
+
     def planned(self, connection: Connection, modality: Modality) -> list[str]:
         """The statements that carrying it out would execute for a modality, whose table is there.
 

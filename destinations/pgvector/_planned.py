@@ -51,6 +51,7 @@ class SchemaOutlook:
                 cursor=self.cursor,
                 averages=read_averages(connection, schema) if self._has_ledger else None,
                 collections=self.collections,
+                reshapes=bool(self._changed) or self._reshapes_columns(connection),
             )
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
@@ -99,6 +100,12 @@ class SchemaOutlook:
             bases = {modality: self._schema.mapping.table(modality) for modality in MODALITIES}
             self._schema.catalogue = read_catalogue(connection, tables, bases)
         self._changed = frozenset(entry.modality for entry in self._changed_entries())
+
+    def _reshapes_columns(self, connection: Connection) -> bool:
+        there, schema = inspect(connection), self._schema
+        tables = {modality: table.name for modality, table in schema.features.items()}
+        made = [modality for modality, name in tables.items() if there.has_table(name, schema=schema.name)]
+        return any(schema.evolution.reshapes(connection, modality) for modality in made)
 
     def _changed_entries(self) -> Iterator[VectorEntry]:
         yield from (e for e in self._schema.catalogue.values() if self._schema.wanted_layout(e) != e.layout)
