@@ -24,6 +24,7 @@ from ._columns import add_column
 from ._database import VectorDatabase
 from ._evolve import Evolution
 from ._grants import copy_grants
+from ._row_security import copy_row_security
 from ._schema import SyncTables, feature_table, vector_table
 from ._sql_layer import layer_digest, layer_exists, refresh_layer
 from ._sql_view import Shown
@@ -211,6 +212,7 @@ class SyncSchema:
             entry = self.catalogue.new_entry(*key[:2], self.mapping.table(key[0]), layout, self._exists(connection))
             self.vector_table(entry).metadata.create_all(connection)
             for earlier in self.catalogue.generations(*key[:2])[-1:]:
+                copy_row_security(driver_of(connection), self.name, earlier.table, entry.table)
                 copy_grants(driver_of(connection), self.name, "TABLE", earlier.table, entry.table)
             connection.execute(insert(self.tables.vectors).values(**catalogue_row(entry)))
         self.catalogue = self._read_catalogue(connection)

@@ -169,6 +169,36 @@ def test_grants_are_those_of_the_plain_view_and_the_earlier_table(
     assert column(sql, f"SELECT feature_id FROM search_video_model_v1('{ones(3)}')") == ["f2"]
 
 
+def test_who_may_read_some_rows_of_the_earlier_table_may_read_these_of_the_new_one(
+    destination: PgvectorDestination, sql: Sql, schema: str
+) -> None:
+    reader = f"reader_of_{schema}"
+    destination.apply(batch(asset("a", of("f1", 8)), asset("b", of("f2", 8)), asset("c", of("f3", 8))))
+    sql.execute(f"CREATE ROLE {reader}; CREATE TABLE mine (asset text); INSERT INTO mine VALUES ('a'), ('b')")
+    sql.execute("ALTER TABLE video__model_v1 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    sql.execute("CREATE POLICY everybody ON video__model_v1 USING (true) WITH CHECK (asset_id <> '100 %')")
+    sql.execute(
+        f'CREATE POLICY "only mine" ON video__model_v1 AS RESTRICTIVE FOR SELECT TO {reader} '
+        "USING (EXISTS (SELECT 1 FROM mine WHERE mine.asset = video__model_v1.asset_id))"
+    )
+    sql.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}; GRANT SELECT ON mine, video__model_v1 TO {reader}")
+    destination.apply(batch(asset("b", of("f2", 3)), asset("c", of("f3", 3))))
+    sql.execute(f"SET ROLE {reader}")
+    assert column(sql, "SELECT feature_id FROM video__model_v1") == ["f1", "f2"]
+    assert column(sql, "SELECT feature_id FROM video__model_v1_3") == ["f2"]
+    sql.execute("RESET ROLE")
+    policies = (
+        "SELECT policyname, permissive, roles, cmd, with_check FROM pg_policies "
+        "WHERE tablename = %s AND schemaname = %s ORDER BY 1"
+    )
+    before, after = (
+        sql.execute(policies, [name, schema]).fetchall() for name in ("video__model_v1", "video__model_v1_3")
+    )
+    assert before == after
+    switches = "SELECT DISTINCT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = ANY(%s::regclass[])"
+    assert sql.execute(switches, [["video__model_v1", "video__model_v1_3"]]).fetchall() == [(True, True)]
+
+
 VECTORS: st.SearchStrategy[Vector] = st.one_of(
     st.builds(lambda n, dimension: dense(float(n), dimension=dimension), st.integers(0, 1), st.sampled_from([2, 3, 8])),
     st.just(sparse({1: 0.5})),
