@@ -61,12 +61,12 @@ class Features:
         """One feature for each segment, with one vector, named after the model and the embedding option. Where options
         are always named, a segment without one is no segment."""
         for place, row in enumerate(rows):
-            name = f"segment[{place}]"
+            name, taken = f"segment[{place}]", _taken(row, vectors)
             try:
-                vector = _vector(row, vectors)
                 segment = _Segment(row, model, option_named=options_named)
                 name = self.owner.feature_id(*segment.identity)
-                self._add(Feature(name, modality.value, segment.fields(speech), {segment.vector_name: vector}))
+                vector = {segment.vector_name: _usable(taken)}
+                self._add(Feature(name, modality.value, segment.fields(speech), vector))
             except QuarantineError as error:
                 self._reject(Reason(error.reason), str(error), name, modality)
 
@@ -99,8 +99,10 @@ class Features:
 class _Segment:
     """A segment without its vector. Raises `QuarantineError` for what is none."""
 
-    def __init__(self, row: Mapping[str, Any], model: str, *, option_named: bool) -> None:
-        self._row = row
+    def __init__(self, row: Any, model: str, *, option_named: bool) -> None:
+        if not isinstance(row, dict):
+            raise QuarantineError(Reason.MALFORMED, "a segment that is not an object")
+        self._row: Mapping[str, Any] = row
         self._model = model
         self._span = _span(row)
         self._option = _text(row, "embedding_option")
@@ -133,14 +135,23 @@ class _Segment:
         return fields
 
 
-def _vector(row: Any, vectors: LiftedVectors) -> Vector:
-    """Taken before anything else is looked at: what nobody takes counts as somebody's metadata."""
-    if not isinstance(row, dict):
-        raise QuarantineError(Reason.MALFORMED, "a segment that is not an object")
-    key = next((key for key in VECTOR_KEYS if row.get(key) is not None), None)
-    if key is None:
-        raise QuarantineError(Reason.MALFORMED, "a segment without a vector")
-    return vectors.take(row[key])
+def _taken(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
+    """The vector, or what is wrong with it. Taken before anything else is looked at: what nobody takes counts as
+    somebody's metadata."""
+    given = (row.get(key) for key in VECTOR_KEYS) if isinstance(row, dict) else ()
+    raw = next((value for value in given if value is not None), None)
+    if raw is None:
+        return QuarantineError(Reason.MALFORMED, "a segment without a vector")
+    try:
+        return vectors.take(raw)
+    except QuarantineError as error:
+        return error
+
+
+def _usable(taken: Vector | QuarantineError) -> Vector:
+    if isinstance(taken, QuarantineError):
+        raise taken
+    return taken
 
 
 def _span(row: Mapping[str, Any]) -> Span | None:

@@ -184,6 +184,18 @@ async def test_a_bad_vector_harms_no_other(vector: Any, reason: Reason) -> None:
     assert [(one.reason, one.modality) for one in asset.rejected] == [(reason, "video")]
 
 
+async def test_a_segment_with_an_unusable_vector_is_set_aside_under_the_id_that_it_has_when_it_is_usable() -> None:
+    """It was under its place in the answer, which is another one each time."""
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment(), segment("audio"), asset_id="a" * 24)
+        good = await read_asset(source, index, name)
+        sandbox.twelvelabs.put_vector(name, 1, b"[1, 2, NaN, 4]")
+        bad = await read_asset(source, index, name)
+    ids = {feature.fields["embedding_option"]: feature.feature_id for feature in good.features}
+    assert [one.feature_id for one in bad.rejected] == [ids["audio"]]
+    assert [feature.feature_id for feature in bad.features] == [ids["visual"]]
+
+
 @pytest.mark.parametrize("broken", [{"start": "soon"}, {"end": True}, {"scope": 7}])
 async def test_a_segment_that_is_none_is_set_aside(broken: dict[str, Any]) -> None:
     async with reading() as (source, sandbox):
