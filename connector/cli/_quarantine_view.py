@@ -106,11 +106,18 @@ def _show_first(each: Overview, console: Console) -> None:
     table = make_table("asset", "reason", "detail", cut=("detail",))
     for collection, record, _ in each.first:
         asset = cell(plain(record.asset_id, ID_SHOWN)).append(f"\n{plain(collection, ID_SHOWN)}", style="dim")
-        detail = cell(plain(record.detail)).append(f"\n{plain(f'{record.modality} {record.feature_id}')}", style="dim")
+        detail = cell(plain(record.detail)).append(f"\n{_named(record)}", style="dim")
         table.add_row(asset, cell(record.reason), detail)
     show_table(table, console)
     if (more := each.reasons.total() - len(each.first)) > 0:
-        console.print(Text(f"… and {more:,} more; see them with --limit, one in full with: quarantine show ASSET_ID"))
+        console.print(
+            Text(f"… and {more:,} more; see them with --limit, one in full with: quarantine show ASSET_ID"),
+            soft_wrap=True,
+        )
+
+
+def _named(record: Rejected) -> str:
+    return plain(f"{record.feature_id} ({record.modality})") if record.feature_id else "the whole asset"
 
 
 def _feature(record: Rejected) -> str:

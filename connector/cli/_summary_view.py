@@ -31,7 +31,7 @@ REJECTED_SHOWN: Final = 5
 def show_summary(summary: Summary, console: Console, *, brief: bool = False, listed_by: str = "the source") -> None:
     """What was written per destination, and unless `brief` what was read and everything that needs attention."""
     for name, destination in summary.destinations.items():
-        _show_destination(plain(name), destination, _when_idle(summary, listed_by), console)
+        _show_destination(plain(name), destination, _when_idle(summary, destination, listed_by), console)
     for line in related_lines(summary.related):
         console.print(Text(line))
     if not brief:
@@ -42,13 +42,13 @@ def show_summary(summary: Summary, console: Console, *, brief: bool = False, lis
         console.print(Text(line), style="yellow", soft_wrap=True)
 
 
-def _when_idle(summary: Summary, listed_by: str) -> str:
-    """What to say of a destination that nothing was written to."""
+def _when_idle(summary: Summary, destination: DestinationSummary, listed_by: str) -> str:
+    """What to say of a destination that nothing was written to. What it has set aside is not up to date."""
     if not summary.collections:
         return f"nothing was written, {listed_by} has no collection"
     read: list[CollectionSummary | RelatedSummary] = [*summary.collections.values(), *summary.related.values()]
-    all_done = not summary.limit and not any(seen.error or seen.refused for seen in read)
-    return "nothing was written, everything is up to date" if all_done else "nothing was written"
+    left = summary.limit or destination.quarantined or any(seen.error or seen.refused for seen in read)
+    return "nothing was written" if left else "nothing was written, everything is up to date"
 
 
 def _show_destination(name: str, destination: DestinationSummary, when_idle: str, console: Console) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from rich import box
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Column, Table
 from rich.text import Text
 
 __all__ = ["cell", "counted", "make_table", "megabytes", "show_table"]
@@ -30,16 +30,24 @@ def make_table(*columns: str, numbers: tuple[str, ...] = (), cut: tuple[str, ...
 
 def show_table(table: Table, console: Console) -> None:
     """Print it, wider than the terminal if need be: an id that was cut could not be copied from there."""
-    endless = console.options.update(width=10_000)
     for column in table.columns:
-        sizes = [Measurement.get(console, endless, content) for content in (column.header, *column.cells)]
-        width = min(WHOLE, max(size.maximum if column.no_wrap else size.minimum for size in sizes))
+        width = min(WHOLE, max(_width(column, content) for content in (column.header, *column.cells)))
         column.min_width = width
         column.max_width = width if column.no_wrap else None
     needed = sum((column.min_width or 0) + GAP for column in table.columns)
     if needed > console.width:
         table.width = needed
     console.print(table, crop=False)
+
+
+def _width(column: Column, content: RenderableType) -> int:
+    """What a cell needs. In a column that gives way, an id stands alone or in the last line, below words."""
+    lines = str(content).splitlines() or [""]
+    if column.no_wrap:
+        return max(map(cell_len, lines))
+    last = lines[-1]
+    indent = len(last) - len(last.lstrip())
+    return indent + max(map(cell_len, last.split()), default=0)
 
 
 def cell(text: str) -> Text:

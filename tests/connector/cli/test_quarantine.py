@@ -58,7 +58,7 @@ def test_the_list_counts_by_reason_and_shows_the_first(vectorferry: Invoke, box:
     assert shown[0] == "box: 4 records in quarantine"
     assert {"refused 2", "dimension 1", "not_finite 1"} <= set(shown)
     at = shown.index("a refused odd f2")
-    assert shown[at + 1] == "films video f2"
+    assert shown[at + 1] == "films f2 (video)"
     assert shown[-1] == "… and 1 more; see them with --limit, one in full with: quarantine show ASSET_ID"
     assert max(map(len, result.stdout.splitlines())) <= 80
 

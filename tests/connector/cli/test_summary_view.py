@@ -55,3 +55,11 @@ def test_a_run_that_could_not_do_all_of_it_does_not_say_that_all_is_up_to_date(s
     summary.destinations["store"] = DestinationSummary()
     show_summary(summary, Console(file=shown))
     assert "store: nothing was written\n" in shown.getvalue()
+
+
+def test_what_was_set_aside_is_not_up_to_date() -> None:
+    shown = StringIO()
+    store = DestinationSummary(quarantined=16)
+    show_summary(Summary("media", {"c": CollectionSummary()}, destinations={"store": store}), Console(file=shown))
+    assert "store: nothing was written\n" in shown.getvalue()
+    assert "store: 16 records in quarantine" in shown.getvalue()

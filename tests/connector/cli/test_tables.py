@@ -35,3 +35,9 @@ def test_words_give_way_so_that_ids_fit() -> None:
 def test_an_endless_id_does_not_make_an_endless_line() -> None:
     lines = shown(80, TABLE, "x" * 5_000, "words", cut="words")
     assert max(map(len, lines)) < 200
+
+
+def test_a_long_word_that_is_no_id_does_not_widen_a_table() -> None:
+    lines = shown(80, TABLE, "films", f"refused GET /indexes/{'x' * 60}\n{ID}", cut="words")
+    assert max(map(len, lines)) <= 80
+    assert any(ID in line for line in lines)
