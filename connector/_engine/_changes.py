@@ -137,5 +137,6 @@ def why_full(held: Sequence[Cursor | None], loader: Loader, rules: ScanRules) ->
     if first.modalities != loader.modalities:
         return OTHER_MODALITIES
     if first.incremental_scans + 1 >= rules.full_every:
-        return f"one run in {rules.full_every} looks for deletes"
+        often = "every run" if rules.full_every == 1 else f"one run in {rules.full_every}"
+        return f"{often} looks for deletes"
     return None

@@ -37,9 +37,11 @@ def refusal(
     less_than_one = 0 < may_go < 1
     share = 1 if less_than_one else math.ceil(100 * Fraction(missing, held)) / 100
     allowed = f"{guard.max_share:.0%} may" + (f", which is less than one of {held}" if less_than_one else "")
+    # Only a run of all collections settles one that is gone, so the flag cannot be kept to that one.
+    look_first = ", which holds for every collection: `vectorferry plan` with it says what would go" if gone else ""
     return (
         f"{lister} {_seen(listed, gone)}, so {missing} of {held} assets would go, and at most {allowed}. "
-        f"If they are really gone, allow it once with --allow-deletes {share:g}, or set deletes.max_share."
+        f"If they are really gone, allow it once with --allow-deletes {share:g}{look_first}, or set deletes.max_share."
     )
 
 

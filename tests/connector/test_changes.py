@@ -91,6 +91,8 @@ async def test_deletes_are_found_by_every_nth_run() -> None:
     once, full = ("incremental", None), ("full", "one run in 3 looks for deletes")
     assert scans == [once, once, full, once]
     assert await is_right(source, store)
+    every = await synced(source, store, incremental=IncrementalScans(full_every=1))
+    assert scan_of(every) == ("full", "every run looks for deletes")
 
 
 async def test_an_incremental_run_deletes_nothing() -> None:

@@ -69,7 +69,7 @@ async def test_it_is_not_removed_unless_everything_may_go() -> None:
     assert done.collections["films"].note == (
         "memory: nothing was deleted: the source no longer has the collection films, so 3 of 3 assets would go, and at "
         "most 20% may, which is less than one of 3. If they are really gone, allow it once with --allow-deletes 1, "
-        "or set deletes.max_share."
+        "which holds for every collection: `vectorferry plan` with it says what would go, or set deletes.max_share."
     )
     assert len(store.assets["films"]) == 3
 
