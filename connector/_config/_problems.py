@@ -30,6 +30,8 @@ MESSAGES: Final[Mapping[str, str]] = {
     "list_type": A_LIST,
     "too_short": "has too few entries; add one",
 }
+THE_KEY: Final = "[key]"
+"""Stands in pydantic's paths behind a key that is wrong itself."""
 
 
 def joined(where: str, lines: Sequence[tuple[KeyPath, str]]) -> str:
@@ -53,7 +55,10 @@ def validation_lines(error: ValidationError, tree: Mapping[str, Any]) -> list[tu
 
 
 def _place(detail: ErrorDetails) -> KeyPath:
-    return (*detail["loc"][:-1], HIDDEN) if _is_misplaced_secret(detail) else detail["loc"]
+    path = detail["loc"]
+    if _is_misplaced_secret(detail):
+        return (*path[:-1], HIDDEN)
+    return path[:-1] if path[-1:] == (THE_KEY,) else path
 
 
 def _is_misplaced_secret(detail: ErrorDetails) -> bool:

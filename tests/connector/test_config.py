@@ -124,6 +124,12 @@ def test_every_mistake_is_named_with_file_key_and_fix(file: Path, old: str, new:
     assert line in refusal(file, text.replace(old, new, 1))
 
 
+def test_a_wrong_key_of_a_mapping_is_named_as_it_stands_in_the_file(file: Path) -> None:
+    limits = "source: {type: twelvelabs, requests_per_minute_by_kind: {lst: 5}}"
+    told = refusal(file, f"name: media\n{limits}\ndestinations: [{{type: pgvector}}]\n")
+    assert told.startswith("sync.yaml: source.requests_per_minute_by_kind.lst: should be 'list', 'read'")
+
+
 def test_a_key_of_the_wrong_type_is_not_repeated(file: Path) -> None:
     assert refusal(file, SMALLEST.replace('"${SHELF_KEY}"', f"[{SECRET}]")) == (
         "sync.yaml: source.api_key: should be text; put it in quotes"
