@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +15,8 @@ from connector.cli._tables import cell, counted, make_table
 
 __all__ = ["show_verification"]
 
+REPAIR: Final = "`vectorferry verify --repair` reads these assets again, writes what is wrong and removes what is extra"
+
 
 def show_verification(found: Verification, console: Console) -> None:
     """Print every collection, then the repair or how to get one."""
@@ -22,7 +26,7 @@ def show_verification(found: Verification, console: Console) -> None:
         console.print("repaired by a sync of the assets with a difference:", markup=False)
         show_summary(found.repair, console)
     elif not found.in_step:
-        console.print("`vectorferry verify --repair` reads these assets again and writes what is wrong", markup=False)
+        console.print(REPAIR, markup=False, soft_wrap=True)
 
 
 def _show_collection(name: str, report: CollectionReport, console: Console) -> None:
