@@ -34,7 +34,7 @@ def stored(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def test_the_document_has_queries() -> None:
-    assert len(QUERIES) == 3
+    assert len(QUERIES) == 4
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -55,7 +55,8 @@ def test_entities_are_joined_with_the_assets_that_they_are_known_by(stored: psyc
 def test_the_documented_tables_hold_what_the_document_says(stored: psycopg.Connection[Any]) -> None:
     columns = stored.execute(
         "SELECT table_name, array_agg(column_name::text ORDER BY ordinal_position) FROM information_schema.columns "
-        "WHERE table_schema = 'samples_of_twelvelabs' AND table_name IN ('entities', 'entity_collections') GROUP BY 1"
+        "WHERE table_schema = 'samples_of_twelvelabs' "
+        "AND table_name IN ('entities', 'entity_collections', 'indexes') GROUP BY 1"
     )
     text = " ".join(DOCUMENT.read_text(encoding="utf-8").split())
     for table, names in columns:

@@ -62,9 +62,9 @@ class SandboxSource:
     @property
     def related_tables(self) -> Sequence[RelatedTable]:
         """Those of the service."""
-        from connector.sources.twelvelabs import ENTITY_TABLES
+        from connector.sources.twelvelabs import ENTITY_TABLES, INDEXES
 
-        return ENTITY_TABLES if self._service == "twelvelabs" else ()
+        return (INDEXES, *ENTITY_TABLES) if self._service == "twelvelabs" else ()
 
     async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
         """The rows of one of them."""

@@ -7,14 +7,13 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from connector._errors import IncompleteScanError, SourceError
-from connector._json import is_too_deep
 from connector._related import RelatedTable
 from connector.http import ForbiddenError, NotFoundError, RefusedError
 from connector.sources._pages import Page
-from connector.sources._signed import lasting
 from connector.sources._tally import Tally
 from connector.sources._times import read_time
 from connector.sources.twelvelabs._api import TwelveLabsApi
+from connector.sources.twelvelabs._related_rows import check_depth, check_listed, with_rest
 
 __all__ = ["ENTITY_TABLES", "EntityTables"]
 
@@ -74,7 +73,7 @@ class EntityTables:
     async def _collections(self) -> AsyncGenerator[Mapping[str, Any], None]:
         try:
             async for row in self._listed(self._api.entity_collections(), "entity collections"):
-                yield _with_rest({"entity_collection_id": row["_id"], **_described(row)}, row)
+                yield with_rest({"entity_collection_id": row["_id"], **_described(row)}, row)
         except NotFoundError:
             return
 
@@ -94,15 +93,9 @@ class EntityTables:
         tally = Tally(what, "_id")
         async for page in pages:
             for row in tally.fresh(page):
-                if is_too_deep(row):
-                    raise IncompleteScanError(f"one of the {what} is nested too deeply, so nothing is deleted")
+                check_depth(row, what)
                 yield row
-        if problem := tally.problem():
-            raise IncompleteScanError(f"the list was not complete, so nothing is deleted: {problem}")
-        if not tally.knows_total:
-            raise IncompleteScanError(
-                f"the service never says how many {what} there are, so nothing is deleted", unknowable=True
-            )
+        check_listed(tally, what)
 
 
 def _entity(collection: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -114,16 +107,10 @@ def _entity(collection: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
         "asset_ids": asset_ids if isinstance(asset_ids, list) else [],
         "metadata": metadata if isinstance(metadata, dict) else {},
     }
-    return _with_rest(fields, row)
+    return with_rest(fields, row)
 
 
 def _described(row: Mapping[str, Any]) -> dict[str, Any]:
     """The texts and times of a row, None for what is none."""
     texts = {key: row.get(key) if isinstance(row.get(key), str) else None for key in TEXTS}
     return {**texts, **{key: read_time(row.get(key)) for key in TIMES}}
-
-
-def _with_rest(fields: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The columns, and in `extra` whatever else the service said, a value that fits no column included."""
-    rest = {key: value for key, value in row.items() if key != "_id" and value is not None and not fields.get(key)}
-    return {**fields, "extra": lasting({key: value for key, value in rest.items() if value not in ("", [], {})})}

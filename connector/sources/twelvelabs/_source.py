@@ -14,11 +14,11 @@ from connector.http import NotFoundError, RefusedError
 from connector.sources._collections import Listed, collection_ids
 from connector.sources._failures import Failures
 from connector.sources._parallel import results_of
-from connector.sources._tally import Tally
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked
 from connector.sources.twelvelabs._entities import ENTITY_TABLES, EntityTables
 from connector.sources.twelvelabs._index import Index, index_from
+from connector.sources.twelvelabs._index_table import INDEXES, IndexList, index_list
 from connector.sources.twelvelabs._indexed import IndexedAssets
 from connector.sources.twelvelabs._search import Searcher
 from connector.sources.twelvelabs._submit import Submitter
@@ -50,6 +50,7 @@ class TwelveLabsSource:
         self._concurrency = concurrency
         self._embed_tasks = embed_tasks
         self._with_entities = entities
+        self._indexes: IndexList | None = None
         self._collections: dict[str, IndexedAssets | EmbedTasks] = {name: EmbedTasks(api, name) for name in TASKS}
 
     @property
@@ -109,11 +110,15 @@ class TwelveLabsSource:
 
     @property
     def related_tables(self) -> Sequence[RelatedTable]:
-        """Entity collections and entities, when these are wanted."""
-        return ENTITY_TABLES if self._with_entities else ()
+        """The indexes; entity collections and entities, when these are wanted."""
+        return (INDEXES, *ENTITY_TABLES) if self._with_entities else (INDEXES,)
 
     async def related_rows(self, table: RelatedTable) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Their rows."""
+        """Their rows; those of the indexes as `collections` has listed them, without another request."""
+        if table == INDEXES:
+            for row in (self._indexes or await self._list_indexes()).table_rows():
+                yield row
+            return
         async with aclosing(EntityTables(self._api).rows(table)) as rows:
             async for row in rows:
                 yield row
@@ -126,11 +131,14 @@ class TwelveLabsSource:
         return tuple(TASKS) if self._embed_tasks else ()
 
     async def _listed(self) -> Listed:
-        tally = Tally("indexes", "_id")
-        indexes = [index_from(row) async for page in self._api.indexes() for row in tally.fresh(page)]
-        for index in indexes:
+        listed = await self._list_indexes()
+        for index in listed.indexes:
             self._collections.setdefault(index.index_id, IndexedAssets(self._api, index, self._asked))
-        return {index.index_id: index.name for index in indexes}, tally.problem()
+        return {index.index_id: index.name for index in listed.indexes}, listed.problem
+
+    async def _list_indexes(self) -> IndexList:
+        self._indexes = await index_list(self._api)
+        return self._indexes
 
     async def _collection(self, collection: str) -> IndexedAssets | EmbedTasks:
         if collection not in self._collections:

@@ -92,11 +92,12 @@ def test_the_demo_of_twelvelabs_writes_to_both_stores_and_they_agree(passable_pa
     assert {name: table["destinations"] for name, table in demo["second_sync"]["related"].items()} == {
         "entities": {"pgvector": unchanged(8)},
         "entity_collections": {"pgvector": unchanged(3)},
+        "indexes": {"pgvector": unchanged(3)},
     }
     rows = [[row["feature_id"] for row in question["rows"]] for question in demo["questions"]]
     assert rows[:3] == rows[3:], "the same three questions, asked of pgvector and of Pinecone"
     status = json.loads(run("status", "-c", ".vectorferry/demo-twelvelabs.yaml", "--json").stdout)
-    assert status["destinations"][0]["related"] == {"entities": 8, "entity_collections": 3}
+    assert status["destinations"][0]["related"] == {"entities": 8, "entity_collections": 3, "indexes": 3}
     assert left_behind(passable_path) == []
 
 

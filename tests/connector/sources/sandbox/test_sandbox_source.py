@@ -51,5 +51,6 @@ async def test_it_stands_in_for_twelvelabs_too() -> None:
     first, second = [await sync(source, [memory], name="media") for _ in range(2)]
     await source.aclose()
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert {table: len(rows) for table, rows in memory.related.items()} == {"entity_collections": 3, "entities": 8}
+    held = {table: len(rows) for table, rows in memory.related.items()}
+    assert held == {"indexes": 3, "entity_collections": 3, "entities": 8}
     assert all(seen.pulled == 0 for seen in second.collections.values())
