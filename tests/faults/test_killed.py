@@ -21,12 +21,13 @@ from .twelvelabs_media import TWELVELABS
 
 Connection = psycopg.Connection[Any]
 
-MOMENTS = {MIXPEEK: 10, TWELVELABS: 3}
+MOMENTS = 4
+MOMENTS_IN_THE_LONG_RUN = 30
 ASSETS = 90
 FEATURES = 8
 
 
-@pytest.fixture(scope="module", params=MOMENTS, ids=str)
+@pytest.fixture(scope="module", params=[MIXPEEK, TWELVELABS], ids=str)
 def service(request: pytest.FixtureRequest) -> Service:
     """Each of them."""
     found: Service = request.param
@@ -60,17 +61,21 @@ def has_assets(connection: Connection, schema: str, wanted: int) -> bool:
     return bool(held >= wanted)
 
 
+@pytest.mark.parametrize(
+    "kills",
+    [MOMENTS, pytest.param(MOMENTS_IN_THE_LONG_RUN, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+)
 def test_killed_at_random_moments_and_run_again(
-    tmp_path: Path, service: Service, source: dict[str, Any], postgres_url: str, schema: str
+    tmp_path: Path, service: Service, source: dict[str, Any], postgres_url: str, schema: str, kills: int
 ) -> None:
     undisturbed = f"{schema}_undisturbed"
-    moments = random.Random(2026)
+    moments = random.Random(kills)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         finish(start(tmp_path, settings(source, postgres_url, undisturbed)))
         expected = row_counts(connection, undisturbed)
         vectors = sum(count for table, count in expected.items() if table.startswith("video__"))
         assert expected["video"] == vectors == ASSETS * FEATURES
-        for number in range(MOMENTS[service]):
+        for number in range(kills):
             killed = f"{schema}_{number}"
             again = settings(source, postgres_url, killed)
             process = start(tmp_path, again)
