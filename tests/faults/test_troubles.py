@@ -21,7 +21,7 @@ from .media import Service
 from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
 from .trouble_runs import AFTER, Outcome, TroubledWorld
-from .troubles import CUTS, Trouble, gone_after, one_of_each, troubles_of
+from .troubles import CUTS, Trouble, gone_after, one_of_each, outages_of, troubles_of, wrong_answers_of
 from .twelvelabs_media import TWELVELABS
 
 MOMENTS = (0, 1, 4)
@@ -29,8 +29,18 @@ SERVICES: tuple[Service, ...] = (MIXPEEK, TWELVELABS)
 
 Worlds = Callable[[Service], TroubledWorld]
 
+
+def in_turns() -> Iterator[tuple[Service, Trouble]]:
+    """What any service can do: one does it after the other."""
+    outages = {service: list(one_of_each(outages_of(service))) for service in SERVICES}
+    for number in range(len(outages[MIXPEEK])):
+        service = SERVICES[number % len(SERVICES)]
+        yield service, outages[service][number]
+
+
 SHORT = [
-    *((service, trouble) for service in SERVICES for trouble in one_of_each(troubles_of(service))),
+    *in_turns(),
+    *((service, trouble) for service in SERVICES for trouble in one_of_each(wrong_answers_of(service))),
     *((MIXPEEK, trouble) for trouble in one_of_each(CUTS)),
 ]
 """Where a connection to Postgres is cut, the service makes no difference."""

@@ -13,7 +13,7 @@ from connector.sandbox._faults import Action
 from .media import Service
 from .proxy import Cut
 
-__all__ = ["CUTS", "Trouble", "gone_after", "one_of_each", "troubles_of"]
+__all__ = ["CUTS", "Trouble", "gone_after", "one_of_each", "outages_of", "troubles_of", "wrong_answers_of"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ ALWAYS: Final = {"times": None}
 
 def troubles_of(service: Service) -> tuple[Trouble, ...]:
     """Everything that a service can do to a sync, and that its answers can be like."""
+    return (*outages_of(service), *wrong_answers_of(service))
+
+
+def outages_of(service: Service) -> tuple[Trouble, ...]:
+    """What any service can do."""
     every, last = (service.listing, *service.reading), service.reading[-1]
     return (
         *answers("429", Status(status=429), *every),
@@ -76,8 +81,12 @@ def troubles_of(service: Service) -> tuple[Trouble, ...]:
         *answers("HTML all the time", Html(), *every, **ALWAYS),
         *answers("bytes that mean nothing", Garbage(), *every),
         *answers("the key is revoked", Status(status=401), *every, **ALWAYS),
-        *chain.from_iterable(answers(name, do, *routes) for name, do, routes in service.wrong),
     )
+
+
+def wrong_answers_of(service: Service) -> tuple[Trouble, ...]:
+    """Answers that are well-formed, and not what the service documents."""
+    return tuple(chain.from_iterable(answers(name, do, *routes) for name, do, routes in service.wrong))
 
 
 CUTS: Final = (
