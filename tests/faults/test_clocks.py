@@ -61,12 +61,6 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-@pytest.fixture
-def connection(postgres_url: str) -> Iterator[Connection]:
-    with psycopg.connect(postgres_url, autocommit=True) as opened:
-        yield opened
-
-
 def settings(sandbox: Sandbox, database: str, schema: str, mode: str = "prune") -> dict[str, Any]:
     """A sync of several batches, at a rate that makes it wait now and then."""
     source = {"requests_per_minute": 6_000, "concurrency": 4, "page_size": 5}

@@ -42,13 +42,6 @@ def world(database: str, schema: str, latency_ms: float = 0) -> Iterator[World]:
         yield World(sandbox, database, schema)
 
 
-@pytest.fixture
-def connection(postgres_url: str) -> Iterator[Connection]:
-    """To the manifest's Postgres."""
-    with psycopg.connect(postgres_url, autocommit=True) as opened:
-        yield opened
-
-
 @pytest.fixture(scope="module")
 def undisturbed(postgres_url: str) -> Callable[[Content], World]:
     """Synced once, from nothing, with this content."""

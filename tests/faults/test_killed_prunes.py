@@ -37,12 +37,6 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-@pytest.fixture
-def connection(postgres_url: str) -> Iterator[Connection]:
-    with psycopg.connect(postgres_url, autocommit=True) as opened:
-        yield opened
-
-
 def settings(sandbox: Sandbox, database: str, schema: str, mode: str) -> dict[str, Any]:
     return {
         "name": "media",

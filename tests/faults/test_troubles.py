@@ -78,12 +78,6 @@ def world(worlds: Worlds) -> TroubledWorld:
     return worlds(MIXPEEK)
 
 
-@pytest.fixture
-def connection(postgres_url: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(postgres_url, autocommit=True) as opened:
-        yield opened
-
-
 @pytest.mark.parametrize(("service", "trouble"), SHORT, ids=str)
 def test_the_next_sync_makes_up_for_it(
     worlds: Worlds, connection: psycopg.Connection, schema: str, service: Service, trouble: Trouble
