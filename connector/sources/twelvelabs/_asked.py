@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from connector._errors import SourceError
+from connector._errors import ConfigurationError, SourceError
+from connector._registry import closest
 from connector.http import one_line
 from connector.sources.twelvelabs._index import Index
 
@@ -18,6 +19,9 @@ __all__ = ["Asked", "Reread", "Transcriptions"]
 Transcriptions: TypeAlias = Literal["none", "segments", "entries", "sentences", "utterances", "words"]
 
 DAY = 86_400
+
+DOCUMENTED: Final = frozenset({"visual", "audio", "transcription", "visual-text"})
+"""The options of the API's reference; `visual-text` is Marengo 2.7's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,17 @@ class Asked:
     options: tuple[str, ...] | None
     transcriptions: Transcriptions
     reread: Reread
+
+    def check_options(self, indexes: Sequence[Index]) -> None:
+        """Raise `ConfigurationError` for an option that is neither documented nor any index's: it would be refused for
+        each asset anew."""
+        known = sorted(DOCUMENTED.union(*(index.options or () for index in indexes)))
+        for option in self.options or ():
+            if option not in known:
+                raise ConfigurationError(
+                    f"source.options: no index has {option}, and the service does not document it "
+                    f"(known: {', '.join(known)}){closest(option, known)}"
+                )
 
     def options_of(self, index: Index) -> tuple[str, ...]:
         """The embedding options to ask for. Raises `SourceError` when neither the user nor the index says."""

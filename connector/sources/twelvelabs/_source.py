@@ -62,7 +62,8 @@ class TwelveLabsSource:
         """Ids of indexes in the configured order, or of all of them, sorted, when none was configured; then the
         embedding tasks when these are wanted.
 
-        Raises `ConfigurationError` for a name that the service does not have, or has twice, and `SourceError` when
+        Raises `ConfigurationError` for a name that the service does not have, or has twice, or an embedding option
+        that it does not know, and `SourceError` when
         the list does not come completely, or holds nothing while none was configured.
         """
         ids = [*await collection_ids(self._api.host, self._listed, self._wanted), *self._task_collections()]
@@ -132,6 +133,7 @@ class TwelveLabsSource:
 
     async def _listed(self) -> Listed:
         listed = await self._list_indexes()
+        self._asked.check_options(listed.indexes)
         for index in listed.indexes:
             self._collections.setdefault(index.index_id, IndexedAssets(self._api, index, self._asked))
         return {index.index_id: index.name for index in listed.indexes}, listed.problem

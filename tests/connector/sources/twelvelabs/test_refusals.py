@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import Asset, CredentialsError, LimitReachedError, MemoryDestination, Reason, Rejected, sync
+from connector import (
+    Asset,
+    ConfigurationError,
+    CredentialsError,
+    LimitReachedError,
+    MemoryDestination,
+    Reason,
+    Rejected,
+    sync,
+)
 from connector.sandbox import Fault, Status, TwelveLabsDialect
 from connector.sources.twelvelabs import TwelveLabsSource
 
@@ -112,3 +121,15 @@ async def test_a_quota_for_the_day_ends_the_run_with_the_time_to_come_back() -> 
         with pytest.raises(LimitReachedError) as reached:
             await read(source, index, assets)
     assert reached.value.until is not None
+
+
+async def test_an_option_that_nobody_knows_is_refused_before_any_asset_is_asked_for() -> None:
+    async with reading(options=("visual", "visul")) as (source, _):
+        with pytest.raises(ConfigurationError, match=r"no index has visul.*; did you mean visual") as refused:
+            await source.collections()
+    assert "audio, transcription, visual, visual-text" in str(refused.value)
+
+
+async def test_an_option_that_only_some_index_has_is_asked_for() -> None:
+    async with reading(options=("visual", "transcription")) as (source, _):
+        assert await source.collections()
