@@ -82,8 +82,11 @@ def _hidden(text: str, key: str) -> list[tuple[int, int]]:
 
 
 def _spellings(key: str) -> Iterator[str]:
-    """As it is, in an address, and in base64, where it looks different by how much stands before it."""
+    """As it is, in an address, and in base64, where it looks different by how much stands before it. A key too short to
+    be one is encoded as what stands in many words, and then hides nothing but these."""
     yield key
+    if len(key) < TELLING:
+        return
     yield quote(key, safe="")
     for before in range(3):
         yield b64encode(bytes(before) + key.encode())[4 if before else 0 :].decode().rstrip("=")

@@ -21,6 +21,7 @@ from connector import ConfigurationError, CredentialsError, SourceError, Vectorf
 from connector._json import parse_json
 from connector.http import ApiClient
 from connector.http._exchange import LIBRARY_FAILURES
+from connector.http._text import without_key
 from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
 
 
@@ -148,6 +149,13 @@ async def test_no_part_of_a_key_that_is_echoed_shows(said: str, status: int, con
 
 
 @pytest.mark.parametrize("before", range(3))
+@pytest.mark.parametrize("key", ["x", "key", "q1"])
+def test_what_somebody_typed_in_place_of_a_key_does_not_spoil_the_words(key: str) -> None:
+    said = "The API is invalid or has run out"
+    assert without_key(said, key) == said
+    assert without_key(f"{said}: {key}", key) == f"{said}: ***"
+
+
 @pytest.mark.parametrize("form", ["base64", "an address"])
 async def test_no_part_of_a_key_that_is_echoed_in_another_form_shows(form: str, before: int) -> None:
     key = "sk/canary+7f3a&9c="
