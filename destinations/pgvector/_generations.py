@@ -14,14 +14,14 @@ from connector import Counts
 from .._postgres import FeatureKey, Row, TableDiff, WantedRows, diff_table
 from ._catalogue import VectorEntry
 
-__all__ = ["HeldRows", "count_values", "diff_generations", "values_of"]
+__all__ = ["HeldHashes", "count_values", "diff_generations", "values_of"]
 
-HeldRows: TypeAlias = Mapping[FeatureKey, bytes]
+HeldHashes: TypeAlias = Mapping[FeatureKey, bytes]
 """The hashes that a table holds of some assets' features."""
 
 
 def diff_generations(
-    generations: Sequence[VectorEntry], wanted: Sequence[WantedRows], held: Sequence[HeldRows]
+    generations: Sequence[VectorEntry], wanted: Sequence[WantedRows], held: Sequence[HeldHashes]
 ) -> list[TableDiff[Row]]:
     """One difference for each generation, from the oldest to the newest, of what a batch wants in it and what it holds.
 
@@ -36,7 +36,7 @@ def diff_generations(
     return diffs
 
 
-def values_of(generations: Sequence[VectorEntry], held: Sequence[HeldRows]) -> dict[FeatureKey, tuple[int, bytes]]:
+def values_of(generations: Sequence[VectorEntry], held: Sequence[HeldHashes]) -> dict[FeatureKey, tuple[int, bytes]]:
     """The dimension and the hash of every feature's value."""
     return {
         key: (entry.layout.dimension, digest)
@@ -46,7 +46,9 @@ def values_of(generations: Sequence[VectorEntry], held: Sequence[HeldRows]) -> d
     }
 
 
-def count_values(generations: Sequence[VectorEntry], wanted: Sequence[WantedRows], held: Sequence[HeldRows]) -> Counts:
+def count_values(
+    generations: Sequence[VectorEntry], wanted: Sequence[WantedRows], held: Sequence[HeldHashes]
+) -> Counts:
     """How the values change: one that moves to another generation is updated."""
     before = values_of(generations, held)
     after = {

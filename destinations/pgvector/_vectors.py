@@ -11,7 +11,7 @@ from connector import Counts
 
 from .._postgres import WantedRows, delete_assets, delete_keys, held_hashes, send
 from ._catalogue import VectorEntry
-from ._generations import HeldRows, count_values, diff_generations, values_of
+from ._generations import HeldHashes, count_values, diff_generations, values_of
 from ._rows import BatchRows
 from ._tables import SyncSchema
 from ._wire import VECTOR_DUMPERS
@@ -46,7 +46,7 @@ def remove_vectors(
     generations: Sequence[VectorEntry],
 ) -> Counts:
     """Remove every vector of some assets."""
-    held: list[HeldRows] = []
+    held: list[HeldHashes] = []
     if len(generations) > 1:
         held = [_held(connection, schema, collection, asset_ids, entry) for entry in generations]
     deleted = [delete_assets(connection, schema.vector_table(entry), collection, asset_ids) for entry in generations]
@@ -55,12 +55,12 @@ def remove_vectors(
 
 def _trusted(
     connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str], entry: VectorEntry
-) -> HeldRows:
+) -> HeldHashes:
     held = _held(connection, schema, collection, asset_ids, entry)
     return schema.distrusted.blanked(collection, entry.modality, entry.vector_name, held)
 
 
 def _held(
     connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str], entry: VectorEntry
-) -> HeldRows:
+) -> HeldHashes:
     return held_hashes(connection, schema.vector_table(entry), "vector_hash", collection, asset_ids)

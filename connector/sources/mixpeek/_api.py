@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, TypeVar
 
 from connector._errors import SourceError
-from connector._source import Usage
 from connector.http import ApiClient, NotFoundError, RefusedError, segment
 from connector.sources._pages import Page, identity_by, walk
+from connector.sources._service_api import ServiceApi
 from connector.sources.mixpeek._asset_reply import AssetReply, read_asset, read_asset_reply
 from connector.sources.mixpeek._pages import read_page
 
@@ -18,29 +18,15 @@ __all__ = ["MixpeekApi"]
 T = TypeVar("T")
 
 
-class MixpeekApi:
+class MixpeekApi(ServiceApi):
     """Knows paths, parameters and the two things that dialects differ in: the prefix, and a body field's name."""
 
     def __init__(self, client: ApiClient, prefix: Literal["auto", "", "/v1"], page_size: int) -> None:
-        self._client = client
+        super().__init__(client)
         self._prefix = None if prefix == "auto" else prefix
         self._finding_prefix = asyncio.Lock()
         self._page_size = page_size
         self._collections_key = "collections"
-
-    @property
-    def host(self) -> str:
-        """The service's host, for messages."""
-        return self._client.host
-
-    @property
-    def usage(self) -> Usage:
-        """What the requests have cost so far."""
-        return self._client.usage
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
 
     async def check(self) -> None:
         """Ask a small question. Raises `SourceError` when the service does not answer even that."""

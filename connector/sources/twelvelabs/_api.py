@@ -7,10 +7,10 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from connector._errors import SourceError, VectorferryError
 from connector._json import parse_json
-from connector._source import Usage
 from connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
 from connector.sources._pages import Page, identity_by, walk
 from connector.sources._reading import LeftOutError, check_id
+from connector.sources._service_api import ServiceApi
 from connector.sources.twelvelabs._pages import read_page
 
 __all__ = ["TaskKind", "TwelveLabsApi", "index_path"]
@@ -32,27 +32,13 @@ OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks"})
 _identity = identity_by("_id")
 
 
-class TwelveLabsApi:
+class TwelveLabsApi(ServiceApi):
     """Knows paths and parameters, and the older name under which an index's assets may be found."""
 
     def __init__(self, client: ApiClient, page_size: int) -> None:
-        self._client = client
+        super().__init__(client)
         self._page_size = page_size
         self._older: set[str] = set()
-
-    @property
-    def host(self) -> str:
-        """The service's host, for messages."""
-        return self._client.host
-
-    @property
-    def usage(self) -> Usage:
-        """What the requests have cost so far."""
-        return self._client.usage
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
 
     async def check(self) -> None:
         """Ask a small question. Raises `SourceError` when the service does not answer even that."""

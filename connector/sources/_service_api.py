@@ -1,0 +1,29 @@
+"""What the API of every service over HTTP has, whatever its paths are."""
+
+from __future__ import annotations
+
+from connector._source import Usage
+from connector.http import ApiClient
+
+__all__ = ["ServiceApi"]
+
+
+class ServiceApi:
+    """Owns the client that a service is asked through."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    @property
+    def host(self) -> str:
+        """The service's host, for messages."""
+        return self._client.host
+
+    @property
+    def usage(self) -> Usage:
+        """What the requests have cost so far."""
+        return self._client.usage
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
