@@ -17,6 +17,7 @@ __all__ = ["sandbox"]
 READY: Final = """\
 The sandbox answers at {url} until you press Ctrl-C.
 It takes this key: {api_key}
+Its own controls under /_sandbox want this one as X-Sandbox-Key: {control_key}
 
 In vectorferry.yaml:
 
@@ -56,6 +57,8 @@ def sandbox(
 
 def _tell(ready: Sandbox) -> None:
     console = results()
-    said = READY.format(url=ready.url, twelvelabs_url=ready.twelvelabs_url, api_key=ready.api_key)
+    said = READY.format(
+        url=ready.url, twelvelabs_url=ready.twelvelabs_url, api_key=ready.api_key, control_key=ready.control_key
+    )
     console.print(said, markup=False, soft_wrap=True)
     console.file.flush()

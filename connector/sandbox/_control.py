@@ -1,9 +1,11 @@
-"""``/_sandbox``: counters, faults and edits over HTTP, for whoever is not in the same process."""
+"""``/_sandbox``: counters, faults and edits over HTTP, for whoever is not in the same process, and has its key."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from secrets import compare_digest
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,15 +13,22 @@ from connector.sandbox._faults import Fault, Faults
 from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
 from connector.sandbox._request_log import RequestLog
 
-__all__ = ["ControlApi"]
+__all__ = ["CONTROL_KEY_HEADER", "ControlApi"]
+
+CONTROL_KEY_HEADER: Final = "X-Sandbox-Key"
 
 _RULES: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
 
 
 class ControlApi:
-    """The sandbox's own endpoints. They need no key, are not counted and know no faults; only loopback may use them."""
+    """The sandbox's own endpoints. They are not counted and know no faults.
 
-    def __init__(self, requests: RequestLog, faults: Faults, edits: Sequence[Route]) -> None:
+    Only a client on this machine may use them, with `key` in the header `X-Sandbox-Key`, and with bodies that say that
+    they are JSON: a page that a browser on this machine has open can send neither without being allowed to.
+    """
+
+    def __init__(self, key: str, requests: RequestLog, faults: Faults, edits: Sequence[Route]) -> None:
+        self._key = key
         self._requests = requests
         self._faults = faults
         self._edits = edits
@@ -37,9 +46,15 @@ class ControlApi:
         ]
 
     def authorize(self, request: Request) -> None:
-        """Raises `RefusedError` for whoever is not on this machine."""
+        """Raises `RefusedError` for whoever is not on this machine, another key, and a body that is not JSON."""
         if not ip_address(request.peer).is_loopback:
             raise RefusedError(403, "Only a client on this machine may use /_sandbox")
+        given = request.headers.get(CONTROL_KEY_HEADER, "").encode("utf-8", "surrogateescape")
+        if not compare_digest(given, self._key.encode()):
+            raise RefusedError(401, f"Send the key that the sandbox printed when it started as {CONTROL_KEY_HEADER}")
+        content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if request.body and content_type != "application/json":
+            raise RefusedError(415, "Send bodies with Content-Type: application/json")
 
     def refuse(self, refusal: RefusedError, _style: str | None = None) -> Reply:
         """A plain message."""

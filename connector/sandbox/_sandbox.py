@@ -31,6 +31,7 @@ from connector.sandbox._twelvelabs._control import editor_routes as twelvelabs_r
 from connector.sandbox._twelvelabs._editor import TwelveLabsEditor
 from connector.sandbox._twelvelabs._generated import generated_account
 from connector.sandbox._twelvelabs._sample import described_account
+from connector.sandbox._visitors import Visitors
 
 __all__ = ["Sandbox"]
 
@@ -49,6 +50,8 @@ class Sandbox:
 
     def __init__(self, settings: SandboxSettings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.settings = settings or SandboxSettings()
+        self._host = host
+        self._port = port
         self.requests = RequestLog()
         self.faults = Faults(self.settings.faults)
         self._library = generated_library(self.settings.generate) if self.settings.generate else described_library()
@@ -59,7 +62,7 @@ class Sandbox:
         self._account = self._twelvelabs_account()
         self.twelvelabs = TwelveLabsEditor(self._account)
         edits += twelvelabs_routes(self.twelvelabs)
-        self._control = ControlApi(self.requests, self.faults, edits)
+        self._control = ControlApi(self.settings.control_key, self.requests, self.faults, edits)
         self._ports = IndexPorts(host, self._answering)
         mixpeek = MixpeekApi(self._library, self.settings.mixpeek, self.settings.api_key)
         pinecone = ControlPlane(project, self.settings.api_key, self._ports.open, self._ports.close)
@@ -67,14 +70,17 @@ class Sandbox:
         if self.settings.generate_twelvelabs and self.settings.generate_twelvelabs.printed:
             twelvelabs.print_all()
         self._answer = self._answering(mixpeek, pinecone, twelvelabs)
-        self._host = host
-        self._port = port
         self._runner: web.ServerRunner | None = None
 
     @property
     def api_key(self) -> str:
         """The key that the APIs accept: Mixpeek as a bearer token, Pinecone as `Api-Key`, TwelveLabs as `x-api-key`."""
         return self.settings.api_key
+
+    @property
+    def control_key(self) -> str:
+        """What ``/_sandbox`` wants in the header `X-Sandbox-Key`; another one for each settings object."""
+        return self.settings.control_key
 
     @property
     def url(self) -> str:
@@ -93,8 +99,9 @@ class Sandbox:
         return described_account(self.settings.twelvelabs, self._library.lock)
 
     def _answering(self, *apis: Api) -> Answer:
+        visitors = Visitors(self._host)
         return Server(
-            apis, self._control, self._vanish, self._library.lock, self.settings, self.requests, self.faults
+            apis, self._control, self._vanish, self._library.lock, self.settings, self.requests, self.faults, visitors
         ).handle
 
     def _vanish(self, names: Sequence[str]) -> None:

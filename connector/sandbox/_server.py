@@ -17,6 +17,7 @@ from connector.sandbox._http import Api, RefusedError, Reply, Request, Route
 from connector.sandbox._request_log import RequestLog
 from connector.sandbox._router import Router
 from connector.sandbox._settings import RateLimit, SandboxSettings
+from connector.sandbox._visitors import Visitors
 
 __all__ = ["Server"]
 
@@ -35,10 +36,12 @@ class Server:
         settings: SandboxSettings,
         requests: RequestLog,
         faults: Faults,
+        visitors: Visitors,
     ) -> None:
         self.requests = requests
         self.faults = faults
         self._control = control
+        self._visitors = visitors
         self._router = Router([*apis, control])
         self._vanish = vanish
         self._lock = lock
@@ -47,6 +50,8 @@ class Server:
 
     async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if problem := self._visitors.problem(raw.headers):
+            return await deliver(raw, self._control.refuse(RefusedError(403, problem)))
         request = await _read(raw)
         path = raw.rel_url.raw_path
         match = self._router.find(raw.method, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secrets import token_urlsafe
 from typing import Literal
 
 from pydantic import Field
@@ -167,6 +168,7 @@ class SandboxSettings(Settings):
     """Everything about one sandbox. The defaults serve the described catalogue, fast and without faults."""
 
     api_key: str = "sk_sandbox"
+    control_key: str = Field(default_factory=token_urlsafe, min_length=1, description="what /_sandbox asks for")
     mixpeek: MixpeekDialect = MixpeekDialect()
     pinecone: PineconeDialect = PineconeDialect()
     twelvelabs: TwelveLabsDialect = TwelveLabsDialect()

@@ -56,10 +56,11 @@ SAID = "somebody says something in this segment of a video"
 class Contest:
     """The same rows, written into one new index after the other."""
 
-    def __init__(self, pinecone: Any, url: str, key: str, database: str, schema: str) -> None:
+    def __init__(self, pinecone: Any, url: str, settings: SandboxSettings, database: str, schema: str) -> None:
         self._pinecone = pinecone
         self._url = url
-        self._key = key
+        self._key = settings.api_key
+        self._control = {"X-Sandbox-Key": settings.control_key}
         self._database = database
         self._schema = schema
         self.digests: set[str] = set()
@@ -130,7 +131,8 @@ class Contest:
         return str(self._pinecone.describe_index(INDEX).host)
 
     def _digest(self) -> str:
-        held = httpx.get(f"{self._url}/_sandbox/pinecone", timeout=60).json()[INDEX][NAMESPACE]
+        answer = httpx.get(f"{self._url}/_sandbox/pinecone", headers=self._control, timeout=60)
+        held = answer.json()[INDEX][NAMESPACE]
         assert held["records"] == ROWS
         return str(held["digest"])
 
@@ -145,7 +147,7 @@ class Contest:
 def test_a_first_load_against_the_sdk(postgres_url: str, schema: str) -> None:
     settings = SandboxSettings(latency_ms=LATENCY_MS)
     with sandbox_process(settings) as url, Pinecone(api_key=settings.api_key, host=url) as pinecone:
-        contest = Contest(pinecone, url, settings.api_key, postgres_url, schema)
+        contest = Contest(pinecone, url, settings, postgres_url, schema)
         sdk = {f"SDK, {size} a batch": partial(contest.sdk, size) for size in SDK_BATCHES}
         ways: dict[str, Callable[[], None]] = {"destination": contest.destination, "writer": contest.writer, **sdk}
         rounds = [{name: contest.seconds(way) for name, way in ways.items()} for _ in range(ROUNDS)]

@@ -65,17 +65,19 @@ class Load:
 
     def run(self, *, troubled: bool) -> tuple[Outcome, Mapping[str, float]]:
         """What became of it, and figures: features written per second, requests that were retries, faults that hit."""
-        with sandbox_process(SandboxSettings(latency_ms=self.latency_ms)) as url:
+        settings = SandboxSettings(latency_ms=self.latency_ms)
+        control = {"X-Sandbox-Key": settings.control_key}
+        with sandbox_process(settings) as url:
             if troubled:
                 rules = [rule.model_dump(mode="json") for rule in TROUBLE]
-                httpx.post(f"{url}/_sandbox/faults", json=rules).raise_for_status()
+                httpx.post(f"{url}/_sandbox/faults", json=rules, headers=control).raise_for_status()
             with closing(self._opened(url, f"{self.schema}_{int(troubled)}")) as destination:
                 destination.prepare(SchemaMapping())
                 began = time.perf_counter()
                 self._write(destination)
                 taken = time.perf_counter() - began
                 told = destination.delivered()
-            hits = httpx.get(f"{url}/_sandbox/faults").json()["hits"]
+            hits = httpx.get(f"{url}/_sandbox/faults", headers=control).json()["hits"]
             outcome = self._compare(url)
         figures = {"features/s": self.features / taken, "requests": told.requests, "retries": told.retries}
         return outcome, {**figures, "faults": sum(hits)}

@@ -31,7 +31,7 @@ def referee_python(package: str, version: str) -> Path:
 
 def referee_answers(python: Path, script: str, sandbox: Sandbox) -> Any:
     """What a script of the referees prints about a sandbox."""
-    command: list[str | Path] = [python, _SCRIPTS / script, sandbox.url, sandbox.api_key]
+    command: list[str | Path] = [python, _SCRIPTS / script, sandbox.url, sandbox.api_key, sandbox.control_key]
     asked = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert asked.returncode == 0, asked.stderr
     return json.loads(asked.stdout)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from connector.sandbox import Sandbox, embed_text
+from tests.connector.sandbox.serving import controlling
 from tests.connector.sandbox.twelvelabs_serving import OPTIONS, Twin, rows_of, twelvelabs
 
 CONTROL = "/_sandbox/twelvelabs"
@@ -128,7 +129,7 @@ async def test_raw_vectors_and_fields_are_served_as_they_are(twin: Twin) -> None
 
 async def test_all_edits_go_over_http_too(twin: Twin) -> None:
     sandbox, client = twin
-    async with httpx.AsyncClient(base_url=sandbox.url) as control:
+    async with httpx.AsyncClient(base_url=sandbox.url, headers=controlling(sandbox)) as control:
         assert (await control.put(f"{CONTROL}/indexes/i1", json={"name": "new", "dimension": 4})).json() == {
             "_id": "i1"
         }
@@ -156,7 +157,7 @@ async def test_all_edits_go_over_http_too(twin: Twin) -> None:
 
 async def test_entities_and_tasks_are_edited_over_http_too(twin: Twin) -> None:
     sandbox, client = twin
-    async with httpx.AsyncClient(base_url=sandbox.url) as control:
+    async with httpx.AsyncClient(base_url=sandbox.url, headers=controlling(sandbox)) as control:
         made = (await control.put(f"{CONTROL}/entity-collections/cats")).json()["_id"]
         body = {"name": "Tom", "description": "grey", "metadata": {"age": 3}}
         entity = (await control.post(f"{CONTROL}/entity-collections/{made}/entities", json=body)).json()["_id"]

@@ -17,7 +17,8 @@ os.environ.pop("TWELVELABS_BASE_URL", None)
 
 OPTIONS = {"embedding_option": ["visual", "audio", "transcription"], "transcription": True}
 
-url, key = sys.argv[1:]
+url, key, control_key = sys.argv[1:]
+CONTROL = {"X-Sandbox-Key": control_key}
 client = TwelveLabs(api_key=key, base_url=f"{url}/v1.3", timeout=20)
 stranger = TwelveLabs(api_key="tlk_wrong", base_url=f"{url}/v1.3", timeout=20)
 
@@ -34,9 +35,9 @@ def rows(things: Iterable[Any], *names: str) -> list[dict[str, Any]]:
 
 def asked(call: Callable[[], Iterable[Any]]) -> list[int]:
     """How many things a list has, and how many requests it took."""
-    urlopen(Request(f"{url}/_sandbox/requests/reset", method="POST")).close()
+    urlopen(Request(f"{url}/_sandbox/requests/reset", headers=CONTROL, method="POST")).close()
     found = len(list(call()))
-    with urlopen(f"{url}/_sandbox/requests") as counts:
+    with urlopen(Request(f"{url}/_sandbox/requests", headers=CONTROL)) as counts:
         return [found, sum(json.load(counts).values())]
 
 

@@ -50,6 +50,7 @@ class World:
         """A plain client of an index, or of the control plane."""
         url = self.sandbox.url if index is None else str(self.pinecone.describe_index(index).host)
         headers = {"Api-Key": key or self.sandbox.api_key, "X-Pinecone-Api-Version": version}
+        headers["X-Sandbox-Key"] = self.sandbox.control_key
         client = httpx.Client(base_url=url, headers=headers, timeout=10)
         self._clients.append(client)
         return client
