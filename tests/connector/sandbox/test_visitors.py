@@ -44,7 +44,7 @@ async def test_who_asks_by_address_or_as_localhost_is_answered(client: httpx.Asy
 async def test_controls_want_the_key_of_this_run(client: httpx.AsyncClient, sandbox: Sandbox) -> None:
     rules = [{"do": {"kind": "status", "status": 503}}]
     for key in ("", sandbox.api_key, f"{sandbox.control_key}x", "\xe9"):
-        answer = await client.post(FAULTS, json=rules, headers={"X-Sandbox-Key": key.encode("latin-1")})  # type: ignore[dict-item]
+        answer = await client.post(FAULTS, json=rules, headers={b"X-Sandbox-Key": key.encode("latin-1")})
         assert answer.status_code == 401
     assert (await client.get(f"/assets/{EXAMPLE_TEXT}/features")).status_code == 200
     assert (await client.post(FAULTS, json=rules)).status_code == 200
