@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from connector._config._problems import KeyPath, joined, validation_lines
-from connector._config._secrets import looks_secret
+from connector._config._secrets import looks_secret, without_secret
 from connector._errors import ConfigurationError
 from connector._settings import SyncSettings
 
 __all__ = ["resolve", "resolve_part"]
 
 SomeModel = TypeVar("SomeModel", bound=BaseModel)
+
+# A file names variables and addresses alike, so whoever may edit it could have any variable sent anywhere. Whoever deploys
+# it says in this one which may be named.
+ALLOWED_VARIABLES: Final = "VECTORFERRY_ALLOWED_VARIABLES"
 
 TEMPLATE: Final = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<malformed>\$\{)")
 
@@ -25,7 +30,8 @@ def resolve(settings: SyncSettings, environ: Mapping[str, str], where: str | Non
 
     ``$${`` stands for a literal ``${``. What a variable holds is never searched for templates, so call it once.
     Raises `ConfigurationError` with a line per variable that is not set; it begins with `where`, by default the
-    place that the settings were read from.
+    place that the settings were read from. Where `environ` holds ``VECTORFERRY_ALLOWED_VARIABLES``, so is every variable
+    that none of its names and patterns (``MIXPEEK_*``, separated by commas or spaces) allows.
     """
     return resolve_part(settings, environ, where or settings.where)
 
@@ -90,6 +96,9 @@ class _Resolver:
         return self._variable(match["name"], path)
 
     def _variable(self, name: str, path: KeyPath) -> str:
+        if not self._is_allowed(name):
+            self.problems.append((path, _not_allowed(name)))
+            return f"${{{name}}}"
         value = self._environ.get(name)
         if value is None:
             self.problems.append((path, _not_set(name)))
@@ -97,6 +106,16 @@ class _Resolver:
         if any(ord(char) < 32 or ord(char) == 127 for char in value):
             self.problems.append((path, f"environment variable {name} holds a line break or control character"))
         return value
+
+    def _is_allowed(self, name: str) -> bool:
+        allowed = self._environ.get(ALLOWED_VARIABLES)
+        patterns = ["*"] if allowed is None else re.split(r"[,\s]+", allowed)
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _not_allowed(name: str) -> str:
+    shown = without_secret(name)
+    return f"environment variable {shown} may not be named here; whoever deploys this lists it in {ALLOWED_VARIABLES}"
 
 
 def _not_set(name: str) -> str:

@@ -121,3 +121,22 @@ def test_a_value_is_validated_after_it_is_filled_in() -> None:
 def test_another_place_can_be_named() -> None:
     with pytest.raises(ConfigurationError, match=r"^defs\.yaml: source\.api_key: "):
         resolve(settings(), {}, where="defs.yaml")
+
+
+@pytest.mark.parametrize("allowed", ["", "BASE", "SHELF", "shelf_key", "SHELF_KEY_2, BASE"])
+def test_only_allowed_variables_are_filled_in_where_there_is_a_list(allowed: str) -> None:
+    environ = {"SHELF_KEY": SECRET, "VECTORFERRY_ALLOWED_VARIABLES": allowed}
+    told = refusal(settings(), environ)
+    assert "SHELF_KEY may not be named here" in told
+    assert "VECTORFERRY_ALLOWED_VARIABLES" in told
+
+
+def test_a_variable_that_is_not_allowed_is_not_told_to_exist() -> None:
+    list_of_none = {"VECTORFERRY_ALLOWED_VARIABLES": "BASE"}
+    assert refusal(settings(), list_of_none) == refusal(settings(), {**list_of_none, "SHELF_KEY": SECRET})
+
+
+@pytest.mark.parametrize("allowed", ["SHELF_KEY", "BASE,SHELF_KEY", "BASE SHELF_*", "*"])
+def test_allowed_variables_are_names_or_patterns(allowed: str) -> None:
+    environ = {"SHELF_KEY": SECRET, "VECTORFERRY_ALLOWED_VARIABLES": allowed}
+    assert shelf(resolve(settings(), environ)).api_key.get_secret_value() == SECRET
