@@ -18,8 +18,8 @@ __all__ = ["resolve", "resolve_part"]
 
 SomeModel = TypeVar("SomeModel", bound=BaseModel)
 
-# A file names variables and addresses alike, so whoever may edit it could have any variable sent anywhere. Whoever deploys
-# it says in this one which may be named.
+# A file names variables and addresses alike, so whoever may edit it could have any variable sent anywhere. Whoever
+# deploys it says in this one which may be named.
 ALLOWED_VARIABLES: Final = "VECTORFERRY_ALLOWED_VARIABLES"
 
 TEMPLATE: Final = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<malformed>\$\{)")
@@ -30,8 +30,8 @@ def resolve(settings: SyncSettings, environ: Mapping[str, str], where: str | Non
 
     ``$${`` stands for a literal ``${``. What a variable holds is never searched for templates, so call it once.
     Raises `ConfigurationError` with a line per variable that is not set; it begins with `where`, by default the
-    place that the settings were read from. Where `environ` holds ``VECTORFERRY_ALLOWED_VARIABLES``, so is every variable
-    that none of its names and patterns (``MIXPEEK_*``, separated by commas or spaces) allows.
+    place that the settings were read from. Where `environ` holds ``VECTORFERRY_ALLOWED_VARIABLES``, it raises the same
+    for a variable that none of its names and patterns (``MIXPEEK_*``, separated by commas or spaces) allows.
     """
     return resolve_part(settings, environ, where or settings.where)
 
