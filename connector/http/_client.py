@@ -153,6 +153,7 @@ class ApiClient:
                 wire.pace.hold(asked.kind, self._retries.asked(error))
                 raise
             reached = limit_reached(self.host, str(error), error.after or 0)
+            wire.pace.shut(asked.kind, error.after or 0, reached)
         else:
             self._pause_when_spent(wire, asked.kind, answer)
             return
