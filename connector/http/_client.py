@@ -10,13 +10,12 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import httpx
 import orjson
-from httpx_aiohttp import HttpxAiohttpClient
 
 from connector._errors import ConfigurationError, RetryableError
 from connector._source import Usage
 from connector.http._address import Address, Params
 from connector.http._errors import UnreadableError, UnsureError, limit_reached
-from connector.http._exchange import Answer, NoConnectionError, exchange
+from connector.http._exchange import Answer, NoConnectionError, SingleSendClient, exchange
 from connector.http._judge import Judge
 from connector.http._pace import Pace, TimeLimit
 from connector.http._retry import Retries, Tries
@@ -154,6 +153,7 @@ class ApiClient:
                 wire.pace.hold(asked.kind, self._retries.asked(error))
                 raise
             reached = limit_reached(self.host, str(error), error.after or 0)
+            wire.pace.shut(asked.kind, error.after or 0, reached)
         else:
             self._pause_when_spent(wire, asked.kind, answer)
             return
@@ -207,7 +207,7 @@ class ApiClient:
         limits = httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
         timeout = httpx.Timeout(settings.retry.timeout_seconds, connect=settings.retry.connect_seconds, pool=None)
         try:
-            http = HttpxAiohttpClient(
+            http = SingleSendClient(
                 headers=self._headers, limits=limits, timeout=timeout, trust_env=self._address.encrypted
             )
         except (ValueError, ImportError, httpx.InvalidURL) as error:

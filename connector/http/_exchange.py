@@ -7,18 +7,19 @@ request headers they carry, hangs on ours as a cause or context.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
+from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from connector._errors import RetryableError, SourceError, VectorferryError
 from connector.http._errors import UnreadableError
 from connector.http._text import one_line
 from connector.http._unpack import Unpacker
 
-__all__ = ["LIBRARY_FAILURES", "Answer", "NoConnectionError", "exchange"]
+__all__ = ["LIBRARY_FAILURES", "Answer", "NoConnectionError", "SingleSendClient", "exchange"]
 
 LIBRARY_FAILURES: Final = (
     httpx.HTTPError,
@@ -43,6 +44,42 @@ class Answer:
     status: int
     headers: httpx.Headers
     body: bytes
+
+
+class SingleSendClient(HttpxAiohttpClient):
+    """An `httpx.AsyncClient` over aiohttp that sends each request once: what fails is for the caller to send again."""
+
+    def _init_transport(self, *args: Any, **settings: Any) -> httpx.AsyncBaseTransport:
+        return _SingleSendTransport(*args, **settings)
+
+    def _init_proxy_transport(self, *args: Any, **settings: Any) -> httpx.AsyncBaseTransport:
+        return _SingleSendTransport(proxy=args[0] if args else settings.pop("proxy"), **settings)
+
+
+class _SingleSendTransport(AiohttpTransport):
+    def get_client(self) -> aiohttp.ClientSession:
+        """The session as the transport makes it, on the same connector, with what keeps it from sending twice."""
+        session = super().get_client()
+        connector = session.connector
+        session.detach()
+        return aiohttp.ClientSession(connector=connector, middlewares=(_without_resending,))
+
+
+class _ConnectionLostError(aiohttp.ClientConnectionError):
+    """Stands for the error that it was raised from."""
+
+
+async def _without_resending(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    # aiohttp sends an idempotent request once more by itself where a connection is lost, uncounted and past every pace.
+    # It does so for these two classes of errors, but for their subclasses that say there never was a connection.
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _ConnectionLostError from error
 
 
 async def exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:
@@ -86,6 +123,7 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
 def _translated(error: Exception, host: str) -> VectorferryError:
     """The transport reports every lost connection as a timeout; what really happened is the cause it keeps."""
     cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    cause = cause.__cause__ if isinstance(cause, _ConnectionLostError) and cause.__cause__ else cause
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         problem = one_line(str(cause.certificate_error))
         return SourceError(f"The certificate of {host} is not trusted ({problem}); check source.base_url.")
@@ -96,5 +134,5 @@ def _translated(error: Exception, host: str) -> VectorferryError:
     return RetryableError(_failed(cause, str(cause)))
 
 
-def _failed(cause: Exception, details: str) -> str:
+def _failed(cause: BaseException, details: str) -> str:
     return f"connection failed ({type(cause).__name__}: {one_line(details) or 'no details'})"

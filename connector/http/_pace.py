@@ -9,6 +9,8 @@ from types import TracebackType
 
 from aiolimiter import AsyncLimiter
 
+from connector._errors import LimitReachedError
+
 __all__ = ["Pace", "TimeLimit"]
 
 
@@ -54,13 +56,22 @@ class Pace:
         """Let none of this kind go for this long: the service said that there were too many."""
         self._gate(kind).hold(seconds)
 
+    def shut(self, kind: str, seconds: float, reached: LimitReachedError) -> None:
+        """Let none of this kind go for this long, nor any that waits already: each raises this instead."""
+        self._gate(kind).shut(seconds, reached)
+
     async def turn(self, kind: str, limit: TimeLimit) -> None:
-        """Return when a request of this kind may go; the waiting does not count against its time limit."""
+        """Return when a request of this kind may go; the waiting does not count against its time limit.
+
+        Raises `LimitReachedError` while the kind is shut.
+        """
+        self._gate(kind).check()
         gates = [gate for gate in (self._gate(kind), self._overall) if not gate.open]
         if gates:
             with limit.paused():
                 for gate in gates:
                     await gate.turn()
+            self._gate(kind).check()  # it may have been shut meanwhile
 
     def _gate(self, kind: str) -> _Gate:
         return self._kinds.setdefault(kind, _Gate(None))
@@ -72,6 +83,8 @@ class _Gate:
     def __init__(self, requests_per_minute: int | None) -> None:
         self._limiter = AsyncLimiter(1, 60 / requests_per_minute) if requests_per_minute else None
         self._resume_at = 0.0
+        self._shut_until = 0.0
+        self._reached: LimitReachedError | None = None
 
     @property
     def open(self) -> bool:
@@ -81,6 +94,15 @@ class _Gate:
     def hold(self, seconds: float) -> None:
         """Let nothing go for this long."""
         self._resume_at = max(self._resume_at, asyncio.get_running_loop().time() + seconds)
+
+    def shut(self, seconds: float, reached: LimitReachedError) -> None:
+        """Raise this for whatever asks to go within this time."""
+        self._shut_until, self._reached = asyncio.get_running_loop().time() + seconds, reached
+
+    def check(self) -> None:
+        """Raise `LimitReachedError` while it is shut."""
+        if self._reached and asyncio.get_running_loop().time() < self._shut_until:
+            raise LimitReachedError(str(self._reached), until=self._reached.until)
 
     async def turn(self) -> None:
         """Return when a request may go."""

@@ -17,6 +17,7 @@ from connector import LimitReachedError
 from connector._json import parse_json
 from connector.http import UnreadableError, UnsureError
 from connector.http._exchange import Answer
+from connector.http._pace import Pace, TimeLimit
 from connector.http._waits import LONGEST, asked_wait, wait_when_spent
 from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_turn, json, serving
 
@@ -153,6 +154,33 @@ async def test_each_kind_of_request_has_its_own_pace() -> None:
     at = {kind: [seen.at for seen in server.seen if seen.path == f"/{kind}"] for kind in ("search", "list")}
     assert at["search"][-1] - at["search"][0] >= 0.29
     assert at["list"][-1] < at["search"][-1]
+
+
+async def test_what_waits_its_turn_is_not_sent_any_more_once_the_quota_is_used_up() -> None:
+    settings: dict[str, Any] = {"concurrency": 4}
+    used_up = json({}, 429, retry_after="7200")
+    async with serving(in_turn(used_up)) as server, aclosing(client_for(server.url, **settings)) as client:
+        asked = [client.request("GET", f"/read/{number}", kind="read", decode=parse_json) for number in range(100)]
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(isinstance(error, LimitReachedError) and near(error.until, in_hours(2)) for error in told)
+        assert len({str(error) for error in told}) <= 4
+        assert client.usage.requests == len(server.seen) <= 4
+        with pytest.raises(LimitReachedError):  # another kind has a quota of its own, and so is asked
+            await client.request("GET", "/list", kind="list", decode=parse_json)
+    assert server.seen[-1].path == "/list"
+
+
+async def test_what_waits_for_its_pace_is_not_sent_any_more_either() -> None:
+    pace = Pace(1_200, {})
+    async with TimeLimit(60) as limit:
+        await pace.turn("read", limit)
+        waiting = asyncio.create_task(pace.turn("read", limit))
+        await asyncio.sleep(0)
+        pace.shut("read", 7_200, LimitReachedError("used up", until=in_hours(2)))
+        with pytest.raises(LimitReachedError, match="used up"):
+            await waiting
+        pace.shut("read", 0, LimitReachedError("used up"))
+        await pace.turn("read", limit)
 
 
 async def test_the_overall_pace_counts_every_kind() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
@@ -134,6 +134,45 @@ async def test_usage_counts_requests_retries_and_bytes() -> None:
         await client.request("GET", "/thing", decode=parse_json)
     assert (client.usage.requests, client.usage.retries) == (2, 1)
     assert client.usage.bytes == len(b"{}") + len(b'{"ok": 1}')
+
+
+@asynccontextmanager
+async def resetting(answered: int) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server that answers so many requests of each connection, and resets it at the next one; with what arrived."""
+    arrived: list[str] = []
+
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(answered):
+            arrived.append(await _request_line(reader))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n" + b'{"ok": 1}')
+            await writer.drain()
+        arrived.append(await _request_line(reader))
+        writer.transport.abort()
+
+    async with await asyncio.start_server(connection, "127.0.0.1", 0) as listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", arrived
+
+
+async def _request_line(reader: asyncio.StreamReader) -> str:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    if "content-length: " in head.lower():
+        await reader.readexactly(int(head.lower().partition("content-length: ")[2].partition("\r")[0]))
+    return head.partition(" HTTP")[0]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_every_request_that_arrives_is_counted_whatever_happens_to_its_connection(
+    method: str, answered: int
+) -> None:
+    """aiohttp sent what is idempotent once more by itself, uncounted and past every pace."""
+    body: Any = {"json": {"page": 1}} if method == "POST" else {}
+    async with resetting(answered) as (url, arrived), aclosing(client_for(url)) as client:
+        for _ in range(4):
+            with suppress(UnreadableError):
+                await client.request(method, "/thing", decode=parse_json, **body)
+    assert client.usage.requests == len(arrived) == (7 if answered else 16)
+    assert client.usage.retries == len(arrived) - 4
 
 
 def gaps(server: Server) -> list[float]:
