@@ -1,5 +1,13 @@
 """The engine: records, sources, mapping, the run, the command line. It never imports `destinations`."""
 
+from connector._cancellation import (
+    CallCancelledError,
+    CancellableCall,
+    abandonable,
+    check_cancelled,
+    is_cancelled,
+    pause,
+)
 from connector._config import load_settings, parse_settings, resolve, resolve_part
 from connector._cursor import Cursor, Cursors
 from connector._destination import (
@@ -87,6 +95,8 @@ __all__ = [
     "Averages",
     "Batch",
     "BatchLimits",
+    "CallCancelledError",
+    "CancellableCall",
     "ChangedSince",
     "CollectionPlan",
     "CollectionReport",
@@ -181,13 +191,17 @@ __all__ = [
     "Verification",
     "Visibility",
     "WriteEstimate",
+    "abandonable",
     "canonical_json",
+    "check_cancelled",
     "destination_settings",
+    "is_cancelled",
     "is_row_of",
     "list_collections",
     "load_settings",
     "parse_json",
     "parse_settings",
+    "pause",
     "plan",
     "refill",
     "related_counts",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from connector._cancellation import run_cancellable
 from connector._errors import ConfigurationError
 from connector._plugins import SourceSettings
 
@@ -20,7 +20,7 @@ def list_collections(settings: SourceSettings) -> Sequence[str]:
 
     Raises what the source raises. Not for use inside a running event loop.
     """
-    return asyncio.run(_listed(settings))
+    return run_cancellable(_listed(settings))
 
 
 @contextmanager

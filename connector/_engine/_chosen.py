@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
+from connector._cancellation import run_cancellable
 from connector._config import resolve_part
 from connector._errors import ConfigurationError
 from connector._listed import naming_option
@@ -40,7 +40,7 @@ def asking(
         finally:
             await opened.aclose()
 
-    return asyncio.run(run())
+    return run_cancellable(run())
 
 
 async def _chosen(source: Source, wanted: str | None, *, narrowed: bool) -> str:

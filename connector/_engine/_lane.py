@@ -80,7 +80,8 @@ class Lane:
         return await self._worker.run(work)
 
     async def release(self, work: Callable[[], object]) -> None:
-        """Call what has to be called even after a failure."""
+        """Call what has to be called even after a failure, when nothing is being applied any more."""
+        await self._abandon()
         await self._attempt(work)
 
     async def put(self, loaded: Loaded) -> None:
@@ -104,12 +105,9 @@ class Lane:
         del self.summary.applied.rejected[KEPT_REJECTED:], collection.rejected[KEPT_REJECTED:]
 
     async def close(self) -> None:
-        """Take nothing more, and wait for the call that is running: a thread cannot be interrupted."""
-        if self._flight:
-            self._flight.cancel()
+        """Take nothing more, and cancel the call that is running."""
+        await self._abandon()
         self._worker.close()
-        if self._flight:
-            await asyncio.gather(self._flight, return_exceptions=True)
 
     async def _attempt(self, work: Callable[[], T]) -> T | None:
         try:
@@ -129,6 +127,13 @@ class Lane:
     async def _landed(self) -> None:
         if self._flight:
             await self._flight
+            self._flight = None
+
+    async def _abandon(self) -> None:
+        """Cancel what is being applied, if anything is, and wait until it has ended."""
+        if self._flight:
+            self._flight.cancel()
+            await asyncio.gather(self._flight, return_exceptions=True)
             self._flight = None
 
     async def _apply(self, batch: Batch) -> None:

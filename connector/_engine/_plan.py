@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import environ as process_environ
 
+from connector._cancellation import run_cancellable
 from connector._config import resolve
 from connector._destination import Destination
 from connector._engine._guard import refusal, refusal_to_empty
@@ -77,7 +77,7 @@ def run_plan(
     """
     resolved = resolve(settings, environ)
     with open_destinations(resolved) as destinations:
-        return asyncio.run(_opened(resolved, destinations, collections, progress, full))
+        return run_cancellable(_opened(resolved, destinations, collections, progress, full))
 
 
 async def _opened(

@@ -10,6 +10,7 @@ from functools import partial
 from os import environ as process_environ
 from typing import Final
 
+from connector._cancellation import run_cancellable
 from connector._config import resolve
 from connector._destination import Destination
 from connector._engine._changes import ScanRules
@@ -130,7 +131,7 @@ def run_sync(
     """
     resolved = resolve(settings, environ)
     with open_destinations(resolved) as destinations:
-        return asyncio.run(
+        return run_cancellable(
             _opened(resolved, destinations, collections, modalities, progress, wait_visible, lock_wait, full, related)
         )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from os import environ as process_environ
 from typing import TypeGuard
 
+from connector._cancellation import run_cancellable
 from connector._config import resolve_part
 from connector._destination import Destination, StoredAssets
 from connector._engine._named import destination_label, destinations_called
@@ -48,7 +48,7 @@ def run_refill(
 
         into = opened(to)
         chosen = _store(settings, {place: opened(place) for place in candidates})
-        return asyncio.run(
+        return run_cancellable(
             refill(
                 chosen,
                 into,

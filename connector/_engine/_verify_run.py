@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from os import environ as process_environ
 
+from connector._cancellation import run_cancellable
 from connector._config import resolve
 from connector._destination import Destination
 from connector._engine._opening import open_destinations, open_source
@@ -31,7 +31,7 @@ def run_verify(
     """
     resolved = resolve(settings, environ)
     with open_destinations(resolved) as destinations:
-        return asyncio.run(_opened(resolved, destinations, collections, sample, repair, visible_timeout))
+        return run_cancellable(_opened(resolved, destinations, collections, sample, repair, visible_timeout))
 
 
 async def _opened(

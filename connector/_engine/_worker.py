@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from connector._cancellation import CancellableCall
 from connector._errors import DestinationError, RetryableError, VectorferryError
 
 __all__ = ["Worker"]
@@ -34,7 +36,8 @@ class Worker:
         """The answer of `work`.
 
         `RetryableError` is tried again a few times, after the wait it asks for or a growing, random one; then it
-        becomes a `DestinationError`, and so does whatever is no error of ours.
+        becomes a `DestinationError`, and so does whatever is no error of ours. When this is cancelled, so is `work`,
+        and it has ended before `CancelledError` comes out.
         """
         try:
             return await self._retrying(work, attempts)
@@ -48,16 +51,38 @@ class Worker:
             raise DestinationError(f"{self._name}: unexpected {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
-        """Take nothing more, and wait for the call that is running: a thread cannot be interrupted."""
+        """Take nothing more, and wait for the call that is running."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def _retrying(self, work: Callable[[], T], attempts: int) -> T:
         async def attempt() -> T:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await self._call(work)
 
         return await AsyncRetrying(
             retry=retry_if_exception_type(RetryableError), stop=stop_after_attempt(attempts), wait=_wait, reraise=True
         )(attempt)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        call = CancellableCall(work)
+        running = self._thread.submit(call)
+        answer = asyncio.wrap_future(running)
+        try:
+            await asyncio.wait([answer])
+        except asyncio.CancelledError:
+            if not running.cancel():
+                call.cancel()
+                await _end(answer)
+            raise
+        return answer.result()
+
+
+async def _end(answer: asyncio.Future[Any]) -> None:
+    """Wait until there is an answer that nobody wants, however often this is cancelled."""
+    while not answer.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([answer])
+    if not answer.cancelled():
+        answer.exception()  # or asyncio logs that nobody has asked for it
 
 
 def _wait(state: RetryCallState) -> float:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from connector.cli._console import Output, complain
 from connector.cli._demo import demo
-from connector.cli._failures import ReportingGroup, stop_on_sigterm
+from connector.cli._failures import ReportingGroup
 from connector.cli._init import init
 from connector.cli._plan import plan
 from connector.cli._quarantine import quarantine
 from connector.cli._refill import refill
 from connector.cli._sandbox import sandbox
 from connector.cli._search import search
+from connector.cli._signals import stop_on_signals
 from connector.cli._status import status
 from connector.cli._submit import submit
 from connector.cli._sync import sync
@@ -23,6 +24,9 @@ from connector.cli._vectors import vectors
 from connector.cli._verify import verify
 
 __all__ = ["app", "main"]
+
+READER_GONE: Final = 141
+"""As of any program that writes into a pipe that nobody reads: 128 and SIGPIPE."""
 
 app = typer.Typer(
     name="vectorferry",
@@ -58,7 +62,23 @@ def _vectorferry(
 
 def main() -> None:
     """Run the command that ``sys.argv`` names and exit with its code."""
-    stop_on_sigterm()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to fail
-    app()
+    stop_on_signals()
+    # A terminal that lacks a letter is no reason to fail, and neither is a reader that has read enough.
+    sys.stdout, output = Output.in_place_of(sys.stdout, "replace")
+    sys.stderr, _ = Output.in_place_of(sys.stderr, "backslashreplace")
+    try:
+        app()
+    except SystemExit as end:
+        sys.exit(_exit_code(end.code, output))
+
+
+def _exit_code(outcome: str | int | None, output: Output | None) -> str | int | None:
+    """What the command amounts to; where that is success, whether its output arrived."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    if outcome or output is None or output.error is None:
+        return outcome
+    if isinstance(output.error, BrokenPipeError):
+        return READER_GONE
+    complain(f"done, but the output could not be written: {output.error.strerror}")
+    return 1

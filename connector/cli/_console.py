@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import select
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import orjson
 import typer
 from rich.console import Console
 
-__all__ = ["complain", "for_people", "plain", "print_json", "printable", "results"]
+__all__ = ["Output", "complain", "for_people", "plain", "print_json", "printable", "results"]
 
 JSON_OPTIONS: Final = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+class Output(io.RawIOBase):
+    """A file descriptor that takes everything, so that a command ends as it would have.
+
+    What cannot be written, because the pipe's reader is gone or the disk is full, is dropped with all that follows.
+    `error` says why.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.error: OSError | None = None
+        self._descriptor = descriptor
+
+    @classmethod
+    def in_place_of(cls, stream: TextIO | None, errors: str) -> tuple[TextIO | None, Output | None]:
+        """A stream like this one, with `errors` for letters that its encoding lacks, and what is below it; None where
+        there is nothing to replace."""
+        if not isinstance(stream, io.TextIOWrapper):
+            return stream, None
+        raw = cls(stream.fileno())
+        buffered = stream.line_buffering
+        return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, errors, line_buffering=buffered), raw
+
+    def write(self, data: Any) -> int:
+        """How many bytes were taken: as many as the descriptor takes at once, or all."""
+        while self.error is None:
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:
+                select.select([], [self._descriptor], [])
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Whether somebody watches."""
+        return os.isatty(self._descriptor)
 
 
 def results(quiet: bool = False) -> Console:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final, NoReturn
 
 import click
@@ -17,32 +14,11 @@ from typer.core import TyperGroup
 
 from connector._errors import VectorferryError
 from connector.cli._console import complain, print_json
+from connector.cli._signals import INTERRUPTED, interrupted, unwinding
 
-__all__ = ["ReportingGroup", "stop_on_sigterm"]
+__all__ = ["ReportingGroup"]
 
 AS_JSON: Final = "connector.cli.as_json"
-INTERRUPTED: Final = "interrupted; what was committed stays, run again to go on"
-
-
-@dataclass(slots=True)
-class _Stopped:
-    by_sigterm: bool = False
-
-
-_stopped = _Stopped()
-
-
-def stop_on_sigterm() -> None:
-    """Let SIGTERM unwind the process as Ctrl-C does; by default it would leave an embedded Postgres behind."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job begins with it ignored
-    signal.signal(signal.SIGTERM, _terminate)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    """Pass it on as SIGINT, for which asyncio cancels its main task; raised here, an exception would come out of
-    whatever the event loop is doing at that instruction."""
-    _stopped.by_sigterm = True
-    signal.raise_signal(signal.SIGINT)
 
 
 class ReportingGroup(TyperGroup):
@@ -63,7 +39,8 @@ class ReportingGroup(TyperGroup):
 @contextmanager
 def _reported(as_json: bool) -> Iterator[None]:
     try:
-        yield
+        with unwinding():
+            yield
     except click.UsageError as error:
         if as_json:
             _print_error(error.format_message(), error.exit_code)
@@ -71,7 +48,7 @@ def _reported(as_json: bool) -> Iterator[None]:
     except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
         raise
     except KeyboardInterrupt:
-        _leave(INTERRUPTED, 143 if _stopped.by_sigterm else 130, as_json)
+        _leave(INTERRUPTED, interrupted(), as_json)
     except VectorferryError as error:
         _leave(str(error), error.exit_code, as_json, error)
     except OSError as error:

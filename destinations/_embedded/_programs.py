@@ -6,10 +6,13 @@ import os
 import re
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
 import psutil
+
+from connector import check_cancelled
 
 from ._account import Account
 from ._address import PORT
@@ -29,21 +32,23 @@ _SETTINGS: Final = (
     *("-c", "unix_socket_directories=.", "-c", "unix_socket_permissions=0700"),  # relative to the data
 )
 _LONGEST_PID: Final = 20
+_GLANCE_SECONDS: Final = 0.1
 _OUTPUT_TAIL_BYTES: Final = 8192
 _ERROR: Final = re.compile(r"(?:FATAL|PANIC|error): +(?!the database system is starting up)(.+)")
 
 
 def initialise(data: Path, account: Account, lock: int) -> None:
     """Make a database cluster in an empty directory. Raises `RuntimeError` with initdb's own words."""
-    done = subprocess.run(
+    with subprocess.Popen(
         [_binary("initdb", account), *_FRESH, "-D", data],
-        check=False,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         **_detached(account, lock),
-    )
-    if done.returncode != 0:
-        raise RuntimeError(last_words(done.stderr) or f"initdb ended with {done.returncode}")
+    ) as process:
+        errors = _errors_of(process)
+    if process.returncode != 0:
+        raise RuntimeError(last_words(errors) or f"initdb ended with {process.returncode}")
 
 
 def start(data: Path, account: Account, log: IO[bytes], lock: int) -> None:
@@ -73,6 +78,18 @@ def last_words(output: bytes) -> str:
     """The last error that a program of Postgres reported, or nothing."""
     said = _ERROR.findall(output[-_OUTPUT_TAIL_BYTES:].decode(errors="replace"))
     return str(said[-1]) if said else ""
+
+
+def _errors_of(process: subprocess.Popen[bytes]) -> bytes:
+    """Everything that a program writes to stderr until it ends, or is ended because the call is cancelled."""
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=_GLANCE_SECONDS)[1]
+            check_cancelled()
+    except BaseException:
+        process.kill()
+        raise
 
 
 def _binary(name: str, account: Account) -> Path:

@@ -14,6 +14,8 @@ from typing import IO, Final
 import psutil
 from psycopg import pq
 
+from connector import pause
+
 from ._account import Account, server_account
 from ._address import PORT
 from ._locks import FileLock
@@ -26,6 +28,8 @@ _STARTING_SECONDS: Final = 300
 _STOPPING_SECONDS: Final = 60
 _PATIENT_SECONDS = 15.0
 """PostgreSQL 18 never ends when it is asked to while it recovers from a crash, such as that of a full disk."""
+_SECONDS_TO_UNDO_A_START: Final = 0.5
+"""Nobody has written anything to a server that never answered, so that ending it at once costs nothing."""
 _GLANCE_SECONDS: Final = 0.01
 _LEFT_BEHIND: Final = ("postmaster.pid", f".s.PGSQL.{PORT}.lock")
 """Half-written, or with a number that is another process's by now, they keep Postgres from starting."""
@@ -39,6 +43,7 @@ class Server:
         self._fresh = directory / "data.new"
         self._log = directory / "log"
         self._lock = directory / "server.lock"
+        self._has_answered = False
 
     def ensure_running(self, url: str) -> None:
         """Return when the server answers at this address; start it unless somebody else does.
@@ -58,16 +63,17 @@ class Server:
                     started = True
             if time.monotonic() > deadline:
                 raise RuntimeError(f"it did not answer within {_STARTING_SECONDS} seconds")
-            time.sleep(_GLANCE_SECONDS)
+            pause(_GLANCE_SECONDS)
+        self._has_answered = True
 
     def stop(self) -> None:
         """Ask the server to end, and wait until all its processes have."""
-        asked = time.monotonic()
+        asked, patience = time.monotonic(), _PATIENT_SECONDS if self._has_answered else _SECONDS_TO_UNDO_A_START
         while self._runs() and (waited := time.monotonic() - asked) < _STOPPING_SECONDS:
             if (process := postmaster(self.data)) is not None:
                 with suppress(psutil.Error):
                     # A fast shutdown, which asking again does not change; then one after which the next start recovers.
-                    process.send_signal(signal.SIGINT if waited < _PATIENT_SECONDS else signal.SIGQUIT)
+                    process.send_signal(signal.SIGINT if waited < patience else signal.SIGQUIT)
             time.sleep(_GLANCE_SECONDS)
 
     def _runs(self) -> bool:

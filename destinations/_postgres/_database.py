@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from ._cancellation import CancellableConnection
 from ._url import shown
 
 __all__ = ["Database", "driver_of"]
@@ -41,6 +43,7 @@ class Database:
                 "tcp_user_timeout": 90_000,
             },
         )
+        event.listen(self._engine, "do_connect", _connect)
 
     @contextmanager
     def plain_transaction(self) -> Iterator[Connection]:
@@ -68,12 +71,16 @@ class Database:
             try:
                 yield connection
             finally:
-                for name in settings:
+                for name in () if connection.invalidated else settings:
                     connection.exec_driver_sql(f"RESET {name}")
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _connect(_dialect: Any, _record: Any, args: list[Any], options: dict[str, Any]) -> CancellableConnection:
+    return CancellableConnection.connect(*args, **options)
 
 
 def driver_of(connection: Connection) -> psycopg.Connection[tuple[object, ...]]:

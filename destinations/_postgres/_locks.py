@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from connector import LockedError, canonical_json
+from connector import LockedError, canonical_json, pause
 
 from ._database import Database
 
@@ -70,7 +70,7 @@ def _acquire(connection: Connection, key: int, collection: str, deadline: float)
     while not connection.execute(_TRY, {"key": key}).scalar_one():
         if time.monotonic() >= deadline:
             raise LockedError(f"another sync is writing {collection} ({_holder(connection, key)}).")
-        time.sleep(_PAUSE)
+        pause(_PAUSE)
 
 
 def _settle(connection: Connection) -> None:

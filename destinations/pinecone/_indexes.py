@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from functools import partial
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -10,7 +11,7 @@ from pinecone import IndexModel, Pinecone, ServerlessSpec
 from pinecone.errors import ConflictError, NotFoundError
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from connector import ConfigurationError, DestinationError
+from connector import ConfigurationError, DestinationError, abandonable, pause
 
 from ._address import checked_address
 from ._errors import translated
@@ -45,7 +46,7 @@ class ControlPlane:
         """By name, the project's indexes for vectors that are `known`, or that this sync has made, as their tags
         say."""
         with translated("listing the indexes", self._key):
-            models = list(self._sdk.indexes.list())
+            models = abandonable(lambda: list(self._sdk.indexes.list()))
         return {row.name: row for model in models for row in self._own(model, known)}
 
     def find(self, name: str) -> IndexRow | None:
@@ -63,7 +64,7 @@ class ControlPlane:
         """
         name = index_name(self._prefix, spec)
         with translated(f"making the index {name}", self._key):
-            created = self._create(name, spec)
+            created = abandonable(partial(self._create, name, spec))
         model = self._ready(name)
         _check(model, spec)
         return _as_row(model, spec.vector_name), created
@@ -92,7 +93,7 @@ class ControlPlane:
         def described() -> IndexModel:
             with translated(f"looking at the index {name}", self._key):
                 try:
-                    return self._sdk.indexes.describe(name)
+                    return abandonable(partial(self._sdk.indexes.describe, name))
                 except NotFoundError:
                     raise _MissingError(f"the index {name} is gone: somebody has deleted it. Run again.") from None
 
@@ -100,6 +101,7 @@ class ControlPlane:
             retry=retry_if_result(lambda model: not model.status.ready or not model.host),
             stop=stop_after_delay(_SECONDS_TO_READY),
             wait=wait_exponential(multiplier=0.1, max=5),
+            sleep=pause,
         )
         try:
             model: IndexModel = looking(described)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 from pinecone import Index, SparseValues
 
-from connector import DenseVector, SparseVector, Vector, vector_hash
+from connector import DenseVector, SparseVector, Vector, abandonable, vector_hash
 
 from ._errors import translated
 from ._manifest import IndexRow
@@ -58,12 +59,14 @@ class IndexReader:
     def namespaces(self) -> list[str]:
         """Every namespace that there is."""
         with self._translated("listing the namespaces"):
-            return [one.name for page in self._sdk.list_namespaces(limit=_LIST_PAGE) for one in page.namespaces]
+            pages = abandonable(lambda: list(self._sdk.list_namespaces(limit=_LIST_PAGE)))
+        return [one.name for page in pages for one in page.namespaces]
 
     def pages(self, namespace: str) -> Iterator[list[str]]:
         """The ids of a namespace, in pages, in byte order."""
         with self._translated("listing the records"):
-            for page in self._sdk.list(namespace=namespace, limit=_LIST_PAGE):
+            pages = iter(self._sdk.list(namespace=namespace, limit=_LIST_PAGE))
+            while (page := abandonable(lambda: next(pages, None))) is not None:
                 if ids := [one.id for one in page.vectors if one.id]:
                     yield ids
 
@@ -72,7 +75,7 @@ class IndexReader:
         found: dict[str, StoredRecord] = {}
         for some in _fitting(ids):
             with self._translated("reading records"):
-                answer = self._sdk.fetch(ids=some, namespace=namespace)
+                answer = abandonable(partial(self._sdk.fetch, ids=some, namespace=namespace))
             found |= {record_id: _stored(one) for record_id, one in answer.vectors.items()}
         return found
 
@@ -81,20 +84,23 @@ class IndexReader:
     ) -> Sequence[Match]:
         """The nearest records of all these namespaces, nearest first."""
         with self._translated("searching"):
-            answer = self._sdk.query_namespaces(
-                namespaces=namespaces,
-                metric=self._row.metric,
-                top_k=limit,
-                filter=filters or None,
-                include_metadata=True,
-                **_near(vector),
+            answer = abandonable(
+                partial(
+                    self._sdk.query_namespaces,
+                    namespaces=namespaces,
+                    metric=self._row.metric,
+                    top_k=limit,
+                    filter=filters or None,
+                    include_metadata=True,
+                    **_near(vector),
+                )
             )
         return [Match(one.id, float(one.score), one.metadata or {}) for one in answer.matches]
 
     def visible(self, namespace: str) -> int | None:
         """The highest write that a query of this namespace sees now; None when the answer does not say."""
         with self._translated("looking how far queries see"):
-            answer = self._sdk.query(namespace=namespace, top_k=1, **_near(self._any_vector()))
+            answer = abandonable(partial(self._sdk.query, namespace=namespace, top_k=1, **_near(self._any_vector())))
         return answer.response_info.lsn_reconciled if answer.response_info else None
 
     def close(self) -> None:

@@ -8,9 +8,14 @@ is two thirds longer. (Read and measured in pinecone 10.2.0.)
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from typing import Final
+from threading import Lock
+from typing import Any, Final
+from weakref import WeakSet
 
 import httpx
 
@@ -32,6 +37,11 @@ been the same since 2025-04."""
 _SECONDS_KEPT: Final = 30.0
 """An idle connection outlives the pause between two batches."""
 
+_SECONDS_TO_CONNECT: Final = 8.0
+"""Nothing can break off the making of a connection."""
+
+_CONNECTED: Final = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
+
 _LIBRARY_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
 
 
@@ -46,12 +56,15 @@ class Requests:
         self._key = api_key
         self._timeout = limits.timeout
         self._most_bytes = limits.answer_bytes
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._aborting = False
+        self._lock = Lock()
         url = checked_address(host)
         with translated("opening the connection", api_key):
             self._client = httpx.Client(
                 base_url=url,
                 headers=_headers(api_key),
-                timeout=limits.timeout,
+                timeout=httpx.Timeout(limits.timeout, connect=min(limits.timeout, _SECONDS_TO_CONNECT)),
                 limits=httpx.Limits(
                     max_connections=None,
                     max_keepalive_connections=limits.concurrency + 1,
@@ -70,6 +83,19 @@ class Requests:
         """
         return judge(self._exchange(write.path, body, write.what), write, records, self._key)
 
+    @contextmanager
+    def aborting(self) -> Iterator[None]:
+        """Break off every request that is under way, or that is begun before the block ends: as if the other side had
+        hung up."""
+        with self._lock:
+            self._aborting, connections = True, list(self._sockets)
+        try:
+            for connection in connections:
+                _hang_up(connection)
+            yield
+        finally:
+            self._aborting = False
+
     def close(self) -> None:
         """Close every connection. Safe to call twice."""
         self._client.close()
@@ -77,11 +103,22 @@ class Requests:
     def _exchange(self, path: str, body: Body, what: str) -> Answer:
         try:
             length = {"Content-Length": str(len(body))}
-            with self._client.stream("POST", path, content=iter(body), headers=length) as response:
+            trace = {"trace": self._note_socket}
+            with self._client.stream("POST", path, content=iter(body), headers=length, extensions=trace) as response:
                 return Answer(response.status_code, response.headers, self._read(response, what))
         except _LIBRARY_FAILURES as error:
             failure = connection_failure(error, what, self._key)
         raise failure from None
+
+    def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
+        """Of httpcore's steps, those that leave us with a new connection."""
+        if event in _CONNECTED:
+            connection = info["return_value"].get_extra_info("socket")
+            with self._lock:
+                self._sockets.add(connection)
+                aborting = self._aborting
+            if aborting:
+                _hang_up(connection)
 
     def _read(self, response: httpx.Response, what: str) -> bytes:
         until = time.monotonic() + self._timeout
@@ -95,6 +132,11 @@ class Requests:
                 raise RetryableError(f"Pinecone gave no whole answer in time while {what}")
         unpacker.end()
         return bytes(body)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not an SSLSocket's own, which is not safe from outside
 
 
 def check_key(api_key: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
-from connector import DestinationError
+from connector import CancellableCall, DestinationError, check_cancelled, is_cancelled
 
 from .._postgres import FeatureKey
 from ._bodies import EncodedRecord, encode_record
@@ -19,6 +20,7 @@ from ._writer import IndexWriter, Sent
 
 __all__ = ["Flight", "Sending", "Written"]
 
+_GLANCE_SECONDS: Final = 0.1
 _JOBS_AT_ONCE: Final = 4
 """Each holds some encoded records, those that wait hold none yet. (With 32 of these threads, and 64 that send, a sync
 of 40,000 × 1024-d took 365 MB instead of 172: malloc keeps something back for each thread.)"""
@@ -66,6 +68,7 @@ class Flight:
         self._writer_of = writer_of
         self._namespace = namespace
         self._under_way: list[tuple[_Job, Future[Sent]]] = []
+        self._calls: list[CancellableCall[Sent]] = []
 
     def write(self, plan: Plan) -> None:
         """Begin to upsert and update what the plan says."""
@@ -83,16 +86,30 @@ class Flight:
         for job, future in self._under_way:
             written.add(job, future.result())
         self._under_way.clear()
+        self._calls.clear()
         return written
 
     def end(self) -> None:
-        """Wait until nothing is under way."""
-        wait([future for _, future in self._under_way])
+        """Wait until nothing is under way; when the call on this thread is cancelled, so is what is."""
+        while wait(futures := [future for _, future in self._under_way], timeout=_GLANCE_SECONDS).not_done:
+            if is_cancelled():
+                self._cancel(futures)
+                check_cancelled()
+
+    def _cancel(self, futures: Sequence[Future[Sent]]) -> None:
+        for call in self._calls:
+            call.cancel()
+        with ExitStack() as aborted:
+            for index in {job.index for job, _ in self._under_way}:
+                aborted.enter_context(self._writer_of(index).aborting())
+            wait([future for future in futures if not future.cancel()])
 
     def _begin(self, jobs: Iterable[_Job]) -> None:
         for job in jobs:
             writer = self._writer_of(job.index)
-            self._under_way.append((job, self._threads.submit(job.work, writer, self._namespace)))
+            call = CancellableCall(partial(job.work, writer, self._namespace))
+            self._calls.append(call)
+            self._under_way.append((job, self._threads.submit(call)))
 
 
 @dataclass(frozen=True, slots=True)

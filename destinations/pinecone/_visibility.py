@@ -8,7 +8,7 @@ from typing import Final
 
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from connector import Visibility
+from connector import Visibility, pause
 
 from ._manifest import NamespaceRow
 from ._reader import IndexReader
@@ -44,6 +44,7 @@ def _wait(row: NamespaceRow, reader: IndexReader, seconds: float) -> int | None:
         stop=stop_after_delay(max(seconds, 0)),
         wait=wait_exponential(multiplier=0.05, max=_LONGEST_PAUSE),
         retry_error_callback=told,
+        sleep=pause,
     )
     seen: int | None = asking(reader.visible, row.namespace)
     return seen

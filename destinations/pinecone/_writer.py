@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from threading import Lock
 from typing import Any
 
@@ -68,6 +69,10 @@ class IndexWriter:
         envelope = delete_envelope(namespace, self._limits.records)
         write = Write(f"deleting from {namespace}", "/vectors/delete", envelope, needs_namespace=False)
         return self._write(namespace, write, map(encode_id, ids))
+
+    def aborting(self) -> AbstractContextManager[None]:
+        """Break off every request that is under way, or that is begun before the block ends."""
+        return self._requests.aborting()
 
     def close(self) -> None:
         """Close every connection. Safe to call twice."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from connector import check_cancelled
 
 __all__ = ["Crew"]
+
+_GLANCE_SECONDS: Final = 0.1
 
 Job = TypeVar("Job")
 
@@ -43,7 +47,8 @@ class Crew(Generic[Job]):
         if not any(future.running() or future.done() for future in self._given):
             self._do_one()
             return
-        for future in wait(self._given, return_when=FIRST_COMPLETED).done:
+        check_cancelled()
+        for future in wait(self._given, timeout=_GLANCE_SECONDS, return_when=FIRST_COMPLETED).done:
             del self._given[future]
             future.result()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from itertools import count
 from threading import Event
+from typing import Final
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-from tenacity.nap import sleep_using_event
 
-from connector import RetryableError
+from connector import RetryableError, check_cancelled, is_cancelled
 
 from ._bodies import Body, EncodedRecord
 from ._limits import RequestSize, WriterLimits
@@ -20,6 +21,8 @@ from ._usage import WriteUsage
 from ._writer_outcome import Outcome
 
 __all__ = ["PieceSender"]
+
+_GLANCE_SECONDS: Final = 0.1
 
 
 class _GivenUpError(Exception):
@@ -52,7 +55,7 @@ class PieceSender:
             stop=stop_after_attempt(limits.attempts),
             retry=retry_if_exception_type(RetryableError),
             wait=self._wait,
-            sleep=sleep_using_event(self._given_up),
+            sleep=self._sleep,
             reraise=True,
         )
 
@@ -86,8 +89,9 @@ class PieceSender:
         tries = count(1)
 
         def attempt() -> Verdict:
-            with self._throttle.turn(self._given_up.is_set) as turn:
+            with self._throttle.turn(self._has_given_up) as turn:
                 if turn is None:
+                    check_cancelled()
                     raise _GivenUpError
                 self._usage.sent(len(body), again=next(tries) > 1)
                 return self._attempt(turn, body, records)
@@ -106,6 +110,15 @@ class PieceSender:
             raise
         turn.went_well()
         return verdict
+
+    def _has_given_up(self) -> bool:
+        """Also when this is the thread whose call has been cancelled, before it comes to say so."""
+        return self._given_up.is_set() or is_cancelled()
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._has_given_up():
+            self._given_up.wait(min(left, _GLANCE_SECONDS))
 
     def _wait(self, state: RetryCallState) -> float:
         """When the store says how long to wait, the throttle holds back everybody; the rest spreads the herd."""
