@@ -13,6 +13,7 @@ from connector._cursor import Cursor, Cursors
 from connector._destination import (
     Applied,
     Batch,
+    Contents,
     Counts,
     Delivery,
     Destination,
@@ -23,15 +24,17 @@ from connector._destination import (
     Lockable,
     Quarantined,
     RecordHashes,
+    RowCounts,
     SearchAnswer,
     SearchQuery,
     Status,
     StoredAssets,
+    StoredContents,
     TableStatus,
     Verifiable,
     Visibility,
 )
-from connector._engine import Progress, plan, refill, run_plan, run_refill, run_sync, run_verify, sync, verify
+from connector._engine import Progress, Reread, plan, refill, run_plan, run_refill, run_sync, run_verify, sync, verify
 from connector._errors import (
     ConfigurationError,
     CredentialsError,
@@ -104,6 +107,7 @@ __all__ = [
     "ColumnMapping",
     "ColumnType",
     "ConfigurationError",
+    "Contents",
     "CountedReads",
     "Counts",
     "CredentialsError",
@@ -155,7 +159,9 @@ __all__ = [
     "RelatedSummary",
     "RelatedTable",
     "RelatedTables",
+    "Reread",
     "RetryableError",
+    "RowCounts",
     "SchemaMapping",
     "SearchAnswer",
     "SearchQuery",
@@ -171,6 +177,7 @@ __all__ = [
     "Storage",
     "StoredAssets",
     "StoredCollections",
+    "StoredContents",
     "StoredDigest",
     "StoresRelated",
     "Submission",

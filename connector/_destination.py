@@ -19,6 +19,7 @@ from connector._verify import Discrepancy, StoredDigest
 __all__ = [
     "Applied",
     "Batch",
+    "Contents",
     "Counts",
     "Delivery",
     "Destination",
@@ -29,10 +30,12 @@ __all__ = [
     "Lockable",
     "Quarantined",
     "RecordHashes",
+    "RowCounts",
     "SearchAnswer",
     "SearchQuery",
     "Status",
     "StoredAssets",
+    "StoredContents",
     "TableStatus",
     "Verifiable",
     "Visibility",
@@ -130,6 +133,14 @@ class Counts:
 
 RecordHashes: TypeAlias = Mapping[tuple[Modality, str | None, Hashable], bytes]
 """Hashes of rows and vectors, by modality, vector name (None for the row itself) and whatever names the feature."""
+
+
+Contents: TypeAlias = Mapping[Modality, Mapping[str, Mapping[str, int | None]]]
+"""What is in one asset: by modality and feature id, the names of its vectors with their dimensions (None: sparse, or
+not known)."""
+
+RowCounts: TypeAlias = Mapping[tuple[Modality, str | None], int]
+"""Numbers of features by modality (the name is None), and of vectors by modality and name."""
 
 
 @dataclass(slots=True)
@@ -321,6 +332,19 @@ class StoredAssets(Protocol):
 
 
 @runtime_checkable
+class StoredContents(Protocol):
+    """What a destination also provides so that an asset which comes with less than is stored of it is read a second
+    time first, and so that the delete guard counts features and vectors. `prepare` comes first."""
+
+    def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
+        """What its books say is in each of these assets, also in those that `known` leaves out; nothing of an asset
+        that it does not have, or hides."""
+
+    def content_counts(self, collection: str) -> RowCounts:
+        """How many features and vectors its books have of a collection, hidden ones left out."""
+
+
+@runtime_checkable
 class Quarantined(Protocol):
     """What a destination also provides so that its quarantine can be read and worked off. `prepare` is not needed."""
 
@@ -346,10 +370,10 @@ class Verifiable(Protocol):
         streamed. Which records there are is compared for all assets; their contents for all (None), or for at most
         `sample` assets, other ones each time."""
 
-    def digests(self, collection: str) -> Iterable[StoredDigest]:
-        """What the books say of every row and vector of a collection, streamed, sorted by asset, feature, modality and
-        vector name. Two destinations that were given the same vectors answer alike, however exactly they store them;
-        a vector whose own hash the books do not have has an empty digest."""
+    def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterable[StoredDigest]:
+        """What the books say of every row and vector of these assets (None: all of a collection), streamed, sorted by
+        asset, feature, modality and vector name. Two destinations that were given the same vectors answer alike,
+        however exactly they store them; a row or vector whose own hash the books do not have has an empty digest."""
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Until it has written these assets again, `known` leaves them out, `asset_ids` names them all, and `apply`

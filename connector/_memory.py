@@ -17,6 +17,7 @@ from connector._cursor import Cursor
 from connector._destination import (
     Applied,
     Batch,
+    Contents,
     Counts,
     Delivery,
     IndexBuild,
@@ -24,6 +25,7 @@ from connector._destination import (
     LoadedAsset,
     LoadedFeature,
     RecordHashes,
+    RowCounts,
     SearchAnswer,
     SearchQuery,
     Status,
@@ -207,6 +209,19 @@ class MemoryDestination:
             ledger[asset_id] = replace(ledger[asset_id], fingerprint="")
         return len(meant)
 
+    def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
+        """Of the assets that are there."""
+        assets = self.assets.get(collection, {})
+        return {asset_id: _contents(assets[asset_id]) for asset_id in asset_ids if asset_id in assets}
+
+    def content_counts(self, collection: str) -> RowCounts:
+        """Counted now."""
+        counts: Counter[tuple[Modality, str | None]] = Counter()
+        for asset in self.assets.get(collection, {}).values():
+            for feature in asset.features:
+                counts.update((feature.modality, name) for name in (None, *feature.vectors))
+        return counts
+
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded last."""
         return self.cursors.get(collection)
@@ -233,10 +248,13 @@ class MemoryDestination:
         ledger = self.ledger.get(collection, {})
         return discrepancies_of(self._recorded[collection], self.assets.get(collection, {}), ledger.keys())
 
-    def digests(self, collection: str) -> Iterable[StoredDigest]:
+    def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterable[StoredDigest]:
         """The hashes that were recorded."""
-        for asset_id, hashes in sorted(self._recorded[collection].items()):
-            yield from in_order(asset_id, hashes)
+        recorded = self._recorded[collection]
+        for asset_id in sorted(recorded.keys() if asset_ids is None else recorded.keys() & set(asset_ids)):
+            if asset_id in self.assets[collection]:
+                yield StoredDigest(asset_id, "", "", "", self.assets[collection][asset_id].row_hash)
+            yield from in_order(asset_id, recorded[asset_id])
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Have these assets read again: they are replaced as wholes anyway."""
@@ -353,6 +371,15 @@ class MemoryDestination:
             for collection, held in self.assets.items()
         }
         return TableStatus(modality.value, modality, None, sum(rows.values()), rows)
+
+
+def _contents(asset: LoadedAsset) -> Contents:
+    contents: defaultdict[Modality, dict[str, dict[str, int | None]]] = defaultdict(dict)
+    for feature in asset.features:
+        contents[feature.modality][feature.feature_id] = {
+            name: len(vector) if isinstance(vector, np.ndarray) else None for name, vector in feature.vectors.items()
+        }
+    return contents
 
 
 def _entry(asset: LoadedAsset, modalities: frozenset[Modality], old: Known | None) -> Known:

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
+from pydantic import Field
+
 from connector._destination import Destination
 from connector._mapping import SchemaMapping
 from connector._settings_base import Settings
@@ -22,6 +24,12 @@ class SourceSettings(Settings, ABC):
     """
 
     type: str
+    reread_days: float | None = Field(
+        default=None,
+        gt=0,
+        le=3_650,
+        description="days until an asset that seems unchanged is read again, each at a time of its own; none: never",
+    )
 
     @abstractmethod
     def open(self) -> Source:

@@ -18,12 +18,14 @@ class CollectionSummary:
     """What a scan of one collection saw. `pending` and `failed` hold the asset ids (the first 20 of each).
 
     `unchanged` assets were up to date in every destination; `pulled` counts answers, usable or not. `reread` assets
-    seemed unchanged, and were asked for because their turn had come. `complete` says that the last scan ended as it
-    should; `refused` that the delete guard stopped the deletes that would have followed. `error` is set when the
+    seemed unchanged, and were asked for all the same: by the user, or because their turn had come. `complete` says that
+    the last scan ended as it should; `refused` that the delete guard stopped deletes. `error` is set when the
     collection could not be read, or not listed completely, while the run went on. An `incremental` scan lists only what
     has changed, and finds no deletes; `why_full` says why it was not one. `kept` counts per destination the assets that
     the last scan did not list and that stay, because deletes are kept. A collection that is `gone` is one that the
-    source no longer has; it counts as listed, with no asset in it.
+    source no longer has; it counts as listed, with no asset in it. `second_looks` counts the assets that were read a
+    second time, because they came with less than was stored of them; `held_back` per destination those that were not
+    written all the same.
     """
 
     listed: int = 0
@@ -42,6 +44,8 @@ class CollectionSummary:
     note: str | None = None
     error: str | None = None
     reread: int = 0
+    second_looks: int = 0
+    held_back: dict[str, int] = field(default_factory=dict)
 
     def keep(self, assets: Mapping[str, int], lister: str = "the source") -> None:
         """Take in, and tell, how many assets that are not listed stay in each destination."""
@@ -60,6 +64,8 @@ class CollectionSummary:
             "unchanged": self.unchanged,
             "pulled": self.pulled,
             "reread": self.reread,
+            "second_looks": self.second_looks,
+            "held_back": dict(self.held_back),
             "pending": {"count": self.pending_count, "first": list(self.pending)},
             "failed": {"count": self.failed_count, "first": list(self.failed)},
             "complete": self.complete,
@@ -161,9 +167,9 @@ class Summary:
 
             sync, exit_code, seconds
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
-            collections   per id: listed, unchanged, pulled, reread, pending {count, first}, failed {count, first},
-                          complete, refused, scan, why_full, kept {destination: assets}, gone,
-                          note, error
+            collections   per id: listed, unchanged, pulled, reread, second_looks, held_back {destination: assets},
+                          pending {count, first}, failed {count, first}, complete, refused, scan, why_full,
+                          kept {destination: assets}, gone, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,

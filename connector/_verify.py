@@ -39,7 +39,8 @@ class Discrepancy:
 
 @dataclass(frozen=True, slots=True, order=True)
 class StoredDigest:
-    """The hash of one row (`vector_name` empty) or vector of a feature, as the source had it."""
+    """The hash of one row (`vector_name` empty) or vector of a feature, as the source had it; of the asset's own row
+    where `feature_id` and `modality` are empty."""
 
     asset_id: str
     feature_id: str

@@ -1,5 +1,6 @@
 """The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
 
+from connector._engine._diff import Reread
 from connector._engine._found import Found, FoundHit, run_source_search
 from connector._engine._plan import plan, run_plan
 from connector._engine._progress import Progress, ProgressCallback
@@ -19,6 +20,7 @@ __all__ = [
     "Progress",
     "ProgressCallback",
     "RejectedAt",
+    "Reread",
     "Selection",
     "Store",
     "SubmissionCallback",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -12,7 +12,7 @@ from connector._closing import closing
 from connector._destination import Known
 from connector._engine._changes import Changes, ScanRules
 from connector._engine._checks import id_problem, safe_id
-from connector._engine._diff import Action, Decision, diff
+from connector._engine._diff import NEVER, Action, Decision, Reread, diff
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._locking import LOCK_WAIT, locked
@@ -44,6 +44,7 @@ class Job:
     progress: ProgressCallback | None = None
     lock_wait: float = LOCK_WAIT
     scans: ScanRules = field(default_factory=ScanRules)
+    reread: Reread = NEVER
 
     @property
     def alive(self) -> list[Lane]:
@@ -61,8 +62,8 @@ class CollectionRun:
         self._seen = SeenIds()
         self._to_pull = 0
         self._changes = Changes(job.source, collection, job.loader, job.scans, self.summary)
-        self._awaited: dict[str, frozenset[str]] = {}
-        """Assets that were asked for and have not come yet, with the destinations that lack them."""
+        self._awaited: dict[str, Decision] = {}
+        """What was decided of the assets that were asked for and have not come yet."""
         self._scan_error: VectorferryError | None = None
 
     async def run(self) -> None:
@@ -97,7 +98,7 @@ class CollectionRun:
             self._tell_incomplete(error)
         except GuardRefusedError as error:
             self.summary.refused = True
-            self.summary.note = str(error)
+            self.summary.add_note(str(error))
         if self._awaited and self._job.alive:
             self._tell_missed()
 
@@ -105,11 +106,19 @@ class CollectionRun:
         """List the collection and sync what is listed for the first time. Raises `IncompleteScanError` when the
         listing was incomplete twice, or when the source can never tell."""
         try:
+            await self._passes()
+        except IncompleteScanError:
+            await self._look_again()
+            raise
+        await self._look_again()
+
+    async def _passes(self) -> None:
+        try:
             await self._pass()
         except IncompleteScanError as error:
             if self._changes.only_changed:
                 await self._changes.list_in_full(self._job.alive, str(error))
-                await self._list()
+                await self._passes()
                 return
             if error.unknowable:
                 raise
@@ -123,9 +132,55 @@ class CollectionRun:
             await self._list()
             await prune(self._job.alive, self._collection, self._seen, self._job.guard)
 
+    async def _look_again(self) -> None:
+        """Read a second time what came with less than is stored. What both answers lack goes, within the guard's share;
+        beyond it the assets stay as they are, and the summary says so."""
+        decisions = await self._held_back()
+        if not decisions:
+            return
+        failure: VectorferryError | None = None
+        try:
+            again = self._ask_again(decisions)
+            async with closing(again), closing(self._job.source.pull(self._collection, again)) as pulled:
+                async for item in pulled:
+                    await self._deliver(item)
+        except VectorferryError as error:
+            failure = error
+        await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
+        for lane in self._job.alive:
+            await self._settle(lane)
+        self._report()
+        if failure:
+            raise failure
+
+    async def _held_back(self) -> list[Decision]:
+        """The assets that any lane has held back, each with the lanes that did."""
+        share, listings, lacking = self._job.guard.max_share, dict[str, Listing](), dict[str, set[str]]()
+        for lane in self._job.alive:
+            for listing in await lane.begin_second_look(share):
+                listings[listing.asset_id] = listing
+                lacking.setdefault(listing.asset_id, set()).add(lane.name)
+        self.summary.second_looks += len(listings)
+        return [Decision(one, Action.PULL, frozenset(lacking[one.asset_id])) for one in listings.values()]
+
+    async def _ask_again(self, decisions: Sequence[Decision]) -> AsyncIterator[Listing]:
+        for decision in decisions:
+            yield self._ask_for(decision)
+
+    async def _settle(self, lane: Lane) -> None:
+        """Say what a lane was not given after all."""
+        held_back = lane.held_back
+        await lane.end_second_look()
+        if not held_back.ids:
+            return
+        self.summary.held_back[lane.name] = self.summary.held_back.get(lane.name, 0) + len(held_back.ids)
+        refusal = held_back.refusal(self._job.guard.max_share, "the source")
+        self.summary.refused = self.summary.refused or refusal is not None
+        self.summary.add_note(f"{lane.name}: {refusal or held_back.postponed('the source')}")
+
     def _tell_incomplete(self, error: IncompleteScanError) -> None:
         if error.unknowable:
-            self.summary.note = str(error)
+            self.summary.add_note(str(error))
         else:
             self.fail(error)
 
@@ -196,7 +251,7 @@ class CollectionRun:
             await self._set_aside([listing for listing in fresh if id_problem(listing.asset_id)])
         known = await self._known([listing.asset_id for listing in usable if listing.state is AssetState.READY])
         loader = self._job.loader
-        decisions = diff(usable, known, loader.digest, loader.modalities)
+        decisions = diff(usable, known, loader.digest, loader.modalities, self._job.reread)
         for decision in decisions:
             note_listing(self.summary, decision)
         for lane in self._job.alive:
@@ -220,16 +275,21 @@ class CollectionRun:
 
     def _ask_for(self, decision: Decision) -> Listing:
         self._to_pull += 1
-        self._awaited[decision.listing.asset_id] = decision.lacking
+        self._awaited[decision.listing.asset_id] = decision
         return decision.listing
 
     async def _deliver(self, item: Asset | Rejected) -> None:
-        lacking = self._awaited.pop(item.asset_id, None)
+        asked = self._awaited.pop(item.asset_id, None)
+        if isinstance(item, Asset):
+            listing = asked.listing if asked else Listing(item.asset_id, item.fingerprint, turn=item.turn)
+            item = replace(item, turn=self._job.reread.turn(item.asset_id, item.turn))
+        else:
+            listing = None
         loaded = self._job.loader.load(item)
         self.summary.pulled += 1
         for lane in self._job.lanes:
-            if lacking is None or lane.name in lacking:
-                await lane.put(loaded)
+            if asked is None or lane.name in asked.lacking:
+                await lane.put(loaded, listing)
         self._report()
 
     def _report(self) -> None:

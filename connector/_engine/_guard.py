@@ -8,7 +8,7 @@ from fractions import Fraction
 from connector._errors import GuardRefusedError
 from connector._settings import DeleteGuard
 
-__all__ = ["check_deletes", "refusal", "refusal_to_empty"]
+__all__ = ["check_deletes", "exact", "refusal", "refusal_to_empty"]
 
 
 def check_deletes(
@@ -30,7 +30,7 @@ def refusal(
     """Why `check_deletes` would refuse, and what allows it; None when it would not, or where nothing is deleted."""
     if guard.mode == "keep":
         return None
-    may_go = _exact(guard.max_share) * held
+    may_go = exact(guard.max_share) * held
     if missing <= may_go:
         return None
     # A share of few assets would have to be worked out by hand, so the advice there is the one that always works.
@@ -61,5 +61,5 @@ def refusal_to_empty(guard: DeleteGuard, held: int) -> str | None:
     )
 
 
-def _exact(share: float) -> Fraction:
+def exact(share: float) -> Fraction:
     return Fraction(repr(share))  # 0.29 as binary is a little less than 29 of 100

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
-from connector._destination import Applied, Batch, Destination
+from connector._destination import Applied, Batch, Destination, LoadedAsset, Quarantined, StoredContents
 from connector._engine._batches import Batcher
 from connector._engine._load import Loaded
+from connector._engine._losses import HeldBack
 from connector._engine._worker import Worker
 from connector._errors import LockedError, VectorferryError
-from connector._records import Modality, Reason, Rejected
+from connector._records import Listing, Modality, Reason, Rejected
 from connector._settings import BatchLimits
 from connector._summary import DestinationSummary
 
 __all__ = ["Lane"]
 
 T = TypeVar("T")
+
+CONTENTS_AT_ONCE: Final = 500  # assets whose stored contents are in memory together
 
 KEPT_REJECTED: Final = 100  # the rest is in the quarantine; a summary must not grow with the collection
 
@@ -38,6 +42,10 @@ class Lane:
         self.written = 0
         self.left_out = 0
         """Assets of the current collection that the destination could not take, and that a later run may bring."""
+        self.held_back = HeldBack()
+        """Assets of the current collection that came with less than is stored."""
+        self._listings: dict[str, Listing] = {}
+        """Of the assets that are to be compared with what is stored before they are written."""
         self._modalities = modalities
         self._limits = limits
         self._collection = ""
@@ -57,6 +65,7 @@ class Lane:
         self._collection = collection
         self._sits_out = False
         self.left_out = 0
+        self.held_back, self._listings = HeldBack(), {}
         self._batcher = Batcher(collection, self._modalities, self._limits)
         self.summary.by_collection.setdefault(collection, Applied())
 
@@ -84,11 +93,16 @@ class Lane:
         await self._abandon()
         await self._attempt(work)
 
-    async def put(self, loaded: Loaded) -> None:
-        """Add an asset to the batch that is filling; hand that over when it is full."""
+    async def put(self, loaded: Loaded, listing: Listing | None = None) -> None:
+        """Add an asset to the batch that is filling; hand that over when it is full.
+
+        One with the `listing` to read it again by is held back instead of written when it has less than is stored.
+        """
         async with self._turn:
             if self.alive:
                 self.summary.replaced_nul += loaded.replaced
+                if listing is not None and isinstance(loaded.record, LoadedAsset):
+                    self._listings[loaded.asset_id] = listing
                 await self._hand_over(self._batcher.add(loaded))
 
     async def flush(self) -> None:
@@ -96,6 +110,20 @@ class Lane:
         async with self._turn:
             await self._hand_over(self._batcher.flush())
             await self._landed()
+
+    async def begin_second_look(self, share: float) -> list[Listing]:
+        """Believe from now on, within this share of what is stored, what comes with less again. What to read."""
+        store = self.destination
+        if not self.held_back.listings or not isinstance(store, StoredContents):
+            return []
+        stored = await self.call(partial(store.content_counts, self._collection))
+        return self.held_back.begin_second_look(share, stored or {})
+
+    async def end_second_look(self) -> None:
+        """Have what was not written after all read again by the next run, whatever its fingerprint says then."""
+        self.held_back.end_second_look()
+        self.left_out += len(self.held_back.ids)
+        await self._read_again(self.held_back.ids)
 
     def record(self, applied: Applied) -> None:
         """Add to the counts of the run and of the current collection."""
@@ -137,11 +165,37 @@ class Lane:
             self._flight = None
 
     async def _apply(self, batch: Batch) -> None:
+        batch = await self._without_losses(batch)
+        if not batch.assets and not batch.rejected:
+            return
         applied = await self.call(partial(self.destination.apply, batch))
         if applied is not None:
             self.left_out += sum(_may_come_later(record) for record in applied.rejected)
             self.record(applied)
             self.written += sum(len(asset.features) for asset in batch.assets)
+
+    async def _without_losses(self, batch: Batch) -> Batch:
+        """The batch without the assets that have less than is stored of them; these are held back."""
+        store, listings = self.destination, self._listings
+        if not isinstance(store, StoredContents):
+            return batch
+        taken = []
+        for start in range(0, len(batch.assets), CONTENTS_AT_ONCE):
+            some = batch.assets[start : start + CONTENTS_AT_ONCE]
+            compared = [asset.asset_id for asset in some if asset.asset_id in listings]
+            stored = await self.call(partial(store.contents, batch.collection, compared)) if compared else {}
+            for asset in some:
+                listing, held = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
+                if listing is None or not held or self.held_back.takes(listing, asset, held, batch.modalities):
+                    taken.append(asset)
+        self.left_out += len(self.held_back.unremembered)
+        await self._read_again(self.held_back.unremembered)
+        self.held_back.unremembered = []
+        return replace(batch, assets=tuple(taken))
+
+    async def _read_again(self, asset_ids: list[str]) -> None:
+        if asset_ids and isinstance(self.destination, Quarantined):
+            await self.call(partial(self.destination.read_again, self._collection, asset_ids))
 
 
 def _may_come_later(record: Rejected) -> bool:

@@ -9,6 +9,7 @@ from os import environ as process_environ
 from connector._cancellation import run_cancellable
 from connector._config import resolve
 from connector._destination import Destination
+from connector._engine._diff import NEVER, Reread
 from connector._engine._guard import refusal, refusal_to_empty
 from connector._engine._opening import open_destinations, open_source
 from connector._engine._plan_dry import DryDestination, PlannableDestination, dry_destination
@@ -39,6 +40,7 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
     full: bool = False,
     rate: Rate | None = None,
     progress: ProgressCallback | None = None,
+    reread: Reread = NEVER,
 ) -> Plan:
     """What `sync` with these arguments would do. The source is listed; nothing is read and nothing is written.
 
@@ -57,6 +59,7 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
         incremental=incremental,
         full=full,
         progress=progress,
+        reread=reread,
     )
     if summary.limit:
         raise summary.limit
@@ -99,6 +102,7 @@ async def _opened(
             full=full,
             rate=Rate.of(settings.source),
             progress=progress,
+            reread=Reread(settings.source.reread_days),
         )
 
 

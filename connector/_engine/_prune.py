@@ -65,7 +65,7 @@ async def prune(
     surveys = await _surveys(lanes, collection, seen)
     for lane, found in zip(lanes, surveys, strict=True):
         if found is not None:
-            _check(guard, lane.name, found, len(seen), lister, gone)
+            _check(_share_left(guard, lane), lane.name, found, len(seen), lister, gone)
     await asyncio.gather(
         *(_remove(lane, collection, seen, found, guard) for lane, found in zip(lanes, surveys, strict=True) if found)
     )
@@ -74,6 +74,14 @@ async def prune(
 async def _surveys(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> Sequence[Survey | None]:
     """What each destination holds; None for one that failed."""
     return await asyncio.gather(*(lane.call(partial(_survey, lane.destination, collection, seen)) for lane in lanes))
+
+
+def _share_left(guard: DeleteGuard, lane: Lane) -> DeleteGuard:
+    """What has gone from within assets counts too: both together are what the source has less of."""
+    share_gone = float(lane.held_back.share_gone)
+    if not share_gone or guard.max_share == 1:
+        return guard
+    return guard.model_copy(update={"max_share": max(0.0, guard.max_share - share_gone)})
 
 
 def _check(guard: DeleteGuard, name: str, found: Survey, listed: int, lister: str, gone: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from os import environ as process_environ
 from typing import Final
@@ -16,6 +16,7 @@ from connector._destination import Destination
 from connector._engine._changes import ScanRules
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._collection import CollectionRun, Job
+from connector._engine._diff import NEVER, Reread
 from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._gone import settle_gone
 from connector._engine._lane import Lane
@@ -61,6 +62,7 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     wait_visible: float = 0,
     lock_wait: float = LOCK_WAIT,
     related: bool | None = None,
+    reread: Reread = NEVER,
 ) -> Summary:
     """Make every destination hold what the source holds of these collections (None: all of the source's).
 
@@ -72,6 +74,11 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     everything every so many runs, which is what finds deletes; `full` does so now. The summary says which.
 
     In a run of all collections, one that destinations hold and that the source no longer has is taken for an empty one.
+
+    An asset that comes with less than a destination holds of it is read a second time, later in the run, before
+    anything goes there. What both answers lack goes within the share of `deletes`, which counts features and vectors as
+    it counts assets; beyond it the asset stays as it is, and the summary says so. Assets that `reread` names are read
+    whatever their fingerprints say, and everything is listed for that.
 
     While a collection is synced, other syncs are kept out of it where the destination is `Lockable`; a destination
     that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
@@ -97,8 +104,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
         await _prepare(lanes, mapping or SchemaMapping())
-        scans = ScanRules(full, (incremental or IncrementalScans()).full_every)
-        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans)
+        scans = ScanRules(full or reread.now, (incremental or IncrementalScans()).full_every)
+        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread)
         await _run_collections(job, await source.collections() if collections is None else collections, summary)
         if collections is None:
             await settle_gone(job, summary)
@@ -113,7 +120,7 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     return summary
 
 
-def run_sync(
+def run_sync(  # noqa: PLR0913 - every choice that a run leaves open
     settings: SyncSettings,
     *,
     collections: Sequence[str] | None = None,
@@ -124,19 +131,32 @@ def run_sync(
     lock_wait: float = LOCK_WAIT,
     full: bool = False,
     related: bool | None = None,
+    reread: Reread = NEVER,
 ) -> Summary:
-    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
+    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens. How often
+    assets are read again without being asked for is the source's setting, whatever `reread` says of it.
 
     Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
     """
     resolved = resolve(settings, environ)
     with open_destinations(resolved) as destinations:
         return run_cancellable(
-            _opened(resolved, destinations, collections, modalities, progress, wait_visible, lock_wait, full, related)
+            _opened(
+                resolved,
+                destinations,
+                collections,
+                modalities,
+                progress,
+                wait_visible,
+                lock_wait,
+                full,
+                related,
+                reread,
+            )
         )
 
 
-async def _opened(
+async def _opened(  # noqa: PLR0913, PLR0917 - every choice that a run leaves open
     settings: SyncSettings,
     destinations: Sequence[Destination],
     collections: Sequence[str] | None,
@@ -146,6 +166,7 @@ async def _opened(
     lock_wait: float,
     full: bool,
     related: bool | None,
+    reread: Reread,
 ) -> Summary:
     async with open_source(settings) as source:
         return await sync(
@@ -163,6 +184,7 @@ async def _opened(
             wait_visible=wait_visible,
             lock_wait=lock_wait,
             related=related,
+            reread=replace(reread, days=settings.source.reread_days),
         )
 
 

@@ -10,12 +10,13 @@ from typing import Final
 
 from connector._destination import Destination, Verifiable
 from connector._engine._checks import safe_id
+from connector._engine._diff import NEVER, Reread
 from connector._engine._load import Loader
 from connector._engine._run import sync
 from connector._engine._verify_checked import Checked
 from connector._engine._verify_gone import report_gone
 from connector._engine._verify_pairs import compare_digests
-from connector._engine._verify_source import compare_with_source
+from connector._engine._verify_source import Sample, compare_contents, compare_with_source
 from connector._errors import ConfigurationError
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES
@@ -43,11 +44,14 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     batch: BatchLimits | None = None,
     deletes: DeleteGuard | None = None,
     visible_timeout: float = 300,
+    source_sample: int = 0,
+    reread: Reread = NEVER,
 ) -> Verification:
     """Compare what is stored of these collections (None: all of the source's) with what should be.
 
     Which records there are is compared for all assets, their contents for `sample` assets of each collection (None: for
-    all). Of the source only the listing is read. In a check of all collections, what is held of one that the source no
+    all). Of the source only the listing is read, and `source_sample` assets of each collection, other ones each time,
+    whose rows and vectors are compared too. In a check of all collections, what is held of one that the source no
     longer has is extra. With `repair`, assets with a finding are then read again and synced, which writes what is wrong
     and nothing else. Destinations whose writes are not seen at once are given up to `visible_timeout` seconds first.
 
@@ -61,8 +65,8 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
         await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
         named = list(dict.fromkeys(await source.collections() if collections is None else collections))
         for collection in named:
-            job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection, keeps=keeps)
-            found.collections[safe_id(collection)] = await job.run(sample, distrust=repair)
+            job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection, reread, keeps=keeps)
+            found.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
         if collections is None:
             found.collections.update(await report_gone(source, checked, named, keeps=keeps))
     finally:
@@ -71,7 +75,15 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     if repair and not found.in_step:
         wrong = _to_repair(found)
         found.repair = await sync(
-            source, destinations, name=name, mapping=mapping, collections=wrong, batch=batch, deletes=deletes, full=True
+            source,
+            destinations,
+            name=name,
+            mapping=mapping,
+            collections=wrong,
+            batch=batch,
+            deletes=deletes,
+            full=True,
+            reread=reread,
         )
     found.seconds = time.monotonic() - started
     return found
@@ -93,22 +105,30 @@ class _CollectionCheck:
     """Checks one collection, and remembers what a repair has to do."""
 
     def __init__(
-        self, source: Source, checked: Sequence[Checked], loader: Loader, collection: str, *, keeps: bool
+        self,
+        source: Source,
+        checked: Sequence[Checked],
+        loader: Loader,
+        collection: str,
+        reread: Reread,
+        *,
+        keeps: bool,
     ) -> None:
         self._source = source
         self._checked = checked
         self._loader = loader
         self._collection = collection
+        self._reread = reread
         self._keeps = keeps
         self._report = CollectionReport()
         self._wrong: dict[str, list[Discrepancy]] = defaultdict(list)
 
-    async def run(self, sample: int | None, *, distrust: bool) -> CollectionReport:
+    async def run(self, sample: int | None, source_sample: int, *, distrust: bool) -> CollectionReport:
         """Compare; let the destinations distrust what was found, if they are to."""
         for one in self._checked:
             async for page in one.discrepancies(self._collection, sample):
                 self._add(Finding(one.name, "ledger", record) for record in page)
-        await self._compare_with_source()
+        await self._compare_with_source(Sample(source_sample))
         await self._compare_with_each_other()
         self._report.notes += [note for one in self._checked for note in one.notes]
         if distrust:
@@ -116,13 +136,27 @@ class _CollectionCheck:
                 await one.distrust(self._collection, self._wrong.pop(one.name, []))
         return self._report
 
-    async def _compare_with_source(self) -> None:
-        """A sync repairs these by itself."""
+    async def _compare_with_source(self, sample: Sample) -> None:
+        """What the listing shows a sync repairs by itself; what only reading shows has to be read again."""
         compared = compare_with_source(
-            self._source, self._checked, self._loader, self._collection, self._report, keeps=self._keeps
+            self._source,
+            self._checked,
+            self._loader,
+            self._collection,
+            self._report,
+            keeps=self._keeps,
+            reread=self._reread,
+            sample=sample,
         )
         async for finding in compared:
             self._report.add(finding)
+        if sample.decisions:
+            contents = compare_contents(
+                self._source, self._checked, self._loader, self._collection, sample, self._report.notes
+            )
+            async for finding in contents:
+                self._report.add(finding)
+                self._remember(finding.where, Discrepancy(Difference.MISSING, finding.record.asset_id))
 
     async def _compare_with_each_other(self) -> None:
         """Nobody can say which of two is right: for both, the asset is read again and compared with the source."""

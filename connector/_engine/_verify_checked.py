@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
-from connector._destination import Destination, Known, Quarantined, Verifiable
+from connector._destination import Destination, Known, Quarantined, StoredContents, Verifiable
 from connector._engine._untouched import prepare_untouched
 from connector._engine._worker import Worker
 from connector._gone import StoredCollections
@@ -59,9 +59,16 @@ class Checked:
         """What is not as its own books say, page by page."""
         return self._pages(partial(self._verifiable.discrepancies, collection, sample))
 
-    def digests(self, collection: str) -> AsyncIterator[list[StoredDigest]]:
-        """What its books say of every row and vector, page by page."""
-        return self._pages(partial(self._verifiable.digests, collection))
+    def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> AsyncIterator[list[StoredDigest]]:
+        """What its books say of every row and vector of these assets, or of all, page by page."""
+        return self._pages(partial(self._verifiable.digests, collection, asset_ids))
+
+    async def vector_names(self, collection: str) -> frozenset[str]:
+        """The named vectors that it has any of in a collection, as far as it tells."""
+        if not isinstance(self._destination, StoredContents):
+            return frozenset()
+        counts = await self._worker.run(partial(self._destination.content_counts, collection))
+        return frozenset(name for (_, name), rows in counts.items() if name and rows)
 
     async def set_aside(self, collection: str) -> frozenset[tuple[str, str]]:
         """Asset and feature of every record in its quarantine, as far as it tells."""

@@ -81,7 +81,7 @@ class _Pairs:
         return self._finding(Difference.DIFFERENT, right) if left.digest != right.digest else None
 
     def _finding(self, kind: Difference, one: StoredDigest) -> Finding:
-        modality = Modality(one.modality)
+        modality = Modality(one.modality) if one.modality else None
         record = Discrepancy(kind, one.asset_id, one.feature_id, modality, one.vector_name or None)
         return Finding(self._other.name, self._first.name, record)
 

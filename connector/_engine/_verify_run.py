@@ -8,6 +8,7 @@ from os import environ as process_environ
 from connector._cancellation import run_cancellable
 from connector._config import resolve
 from connector._destination import Destination
+from connector._engine._diff import Reread
 from connector._engine._opening import open_destinations, open_source
 from connector._engine._verify import verify
 from connector._settings import SyncSettings
@@ -24,6 +25,7 @@ def run_verify(
     repair: bool = False,
     environ: Mapping[str, str] = process_environ,
     visible_timeout: float = 300,
+    source_sample: int = 0,
 ) -> Verification:
     """Resolve ``${NAME}``, open source and destinations, `verify`, and close them.
 
@@ -31,7 +33,9 @@ def run_verify(
     """
     resolved = resolve(settings, environ)
     with open_destinations(resolved) as destinations:
-        return run_cancellable(_opened(resolved, destinations, collections, sample, repair, visible_timeout))
+        return run_cancellable(
+            _opened(resolved, destinations, collections, sample, repair, visible_timeout, source_sample)
+        )
 
 
 async def _opened(
@@ -41,6 +45,7 @@ async def _opened(
     sample: int | None,
     repair: bool,
     visible_timeout: float,
+    source_sample: int,
 ) -> Verification:
     async with open_source(settings) as source:
         return await verify(
@@ -54,4 +59,6 @@ async def _opened(
             batch=settings.batch,
             deletes=settings.deletes,
             visible_timeout=visible_timeout,
+            source_sample=source_sample,
+            reread=Reread(settings.source.reread_days),
         )

@@ -1,32 +1,56 @@
-"""The source's listing against the ledgers of the destinations: no asset is read."""
+"""The source against the destinations: its listing against their ledgers, and a sample of its assets, read anew,
+against what their books have of rows and vectors."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from connector._closing import closing
-from connector._destination import Known
+from connector._destination import Known, LoadedAsset
 from connector._engine._checks import id_problem, safe_id
-from connector._engine._diff import Action, Decision, diff
+from connector._engine._diff import Action, Decision, Reread, diff
 from connector._engine._load import Loader
 from connector._engine._stream import pages
 from connector._engine._verify_checked import Checked
 from connector._errors import IncompleteScanError
-from connector._records import AssetState, Listing
+from connector._records import AssetState, Listing, Modality
 from connector._seen import SeenIds
 from connector._source import Source
 from connector._summary import kept_note
 from connector._verify import Difference, Discrepancy
 from connector._verify_report import CollectionReport, Finding
 
-__all__ = ["compare_with_source"]
+__all__ = ["Sample", "compare_contents", "compare_with_source"]
 
 PAGE: Final = 500
+COMPARED_AT_ONCE: Final = 100
 BEHIND: Final = "changed at the source, or in what is asked of it, since it was synced"
 
 _Known: TypeAlias = Mapping[str, Mapping[str, Known]]
 """Per destination and asset id."""
+
+_Key: TypeAlias = tuple[str, str, str]
+"""Feature id, modality and vector name; an asset's own row has none of them."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """At most `size` of the listed assets that destinations say they have as they are, each as likely as any other."""
+
+    size: int
+    decisions: list[Decision] = field(default_factory=list)
+    _offered: int = 0
+
+    def offer(self, decision: Decision) -> None:
+        """Take it in, perhaps in another one's place."""
+        self._offered += 1
+        if len(self.decisions) < self.size:
+            self.decisions.append(decision)
+        elif (place := random.randrange(self._offered)) < self.size:
+            self.decisions[place] = decision
 
 
 async def compare_with_source(
@@ -37,14 +61,21 @@ async def compare_with_source(
     report: CollectionReport,
     *,
     keeps: bool,
+    reread: Reread,
+    sample: Sample,
 ) -> AsyncIterator[Finding]:
     """Assets that a destination lacks, has in another version, or has alone. `report` gets the number of assets, and a
-    note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra."""
+    note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra. Some of the
+    others are taken as a `sample`."""
     seen, due = SeenIds(), 0
     try:
         async with closing(pages(source.scan(collection), PAGE)) as listed:
             async for page in listed:
-                for decision, known in await _decide_page(page, seen, checked, loader, collection):
+                for decision, known in await _decide_page(page, seen, checked, loader, collection, reread):
+                    if _holders(decision, checked):
+                        sample.offer(decision)
+                    if decision.action is not Action.PULL:
+                        continue
                     due += decision.reread == decision.lacking
                     for finding in _lacking(decision, known):
                         yield finding
@@ -61,16 +92,50 @@ async def compare_with_source(
         report.notes.append(f"{assets} due to be read again, in their turn; the next sync does it")
 
 
+async def compare_contents(
+    source: Source, checked: Sequence[Checked], loader: Loader, collection: str, sample: Sample, notes: list[str]
+) -> AsyncIterator[Finding]:
+    """Rows and vectors of the sampled assets that a destination lacks, has otherwise, or has alone. Assets that the
+    source does not give are left out, and so is what is set aside anywhere; `notes` say what was not compared."""
+    decisions = {decision.listing.asset_id: decision for decision in sample.decisions}
+    compared = [_Contents(one, await one.set_aside(collection), collection) for one in checked]
+    read: dict[str, dict[_Key, bytes]] = {}
+
+    async def listings() -> AsyncIterator[Listing]:
+        for decision in decisions.values():
+            yield decision.listing
+
+    async with closing(listings()) as asked, closing(source.pull(collection, asked)) as pulled:
+        async for item in pulled:
+            if isinstance(record := loader.load(item).record, LoadedAsset) and record.asset_id in decisions:
+                read[record.asset_id] = _digests(record)
+            if len(read) == COMPARED_AT_ONCE:
+                for one in compared:
+                    async for finding in one.compare(read, decisions):
+                        yield finding
+                read = {}
+    for one in compared:
+        async for finding in one.compare(read, decisions):
+            yield finding
+        notes += one.notes()
+
+
 async def _decide_page(
-    page: list[Listing], seen: SeenIds, checked: Sequence[Checked], loader: Loader, collection: str
+    page: list[Listing], seen: SeenIds, checked: Sequence[Checked], loader: Loader, collection: str, reread: Reread
 ) -> list[tuple[Decision, _Known]]:
-    """Those that a sync would read, with what the destinations have of them."""
+    """What a sync would do with each, and what the destinations have of them."""
     new = seen.add([safe_id(listing.asset_id) for listing in page])
     fresh = [one for one, first in zip(page, new, strict=True) if first and id_problem(one.asset_id) is None]
     ready = [listing.asset_id for listing in fresh if listing.state is AssetState.READY]
     known = {one.name: await one.known(collection, ready) for one in checked}
-    decisions = diff(fresh, known, loader.digest, loader.modalities)
-    return [(decision, known) for decision in decisions if decision.action is Action.PULL]
+    return [(decision, known) for decision in diff(fresh, known, loader.digest, loader.modalities, reread)]
+
+
+def _holders(decision: Decision, checked: Sequence[Checked]) -> frozenset[str]:
+    """The destinations that have the asset as it is listed."""
+    if decision.action not in (Action.KEEP, Action.PULL):
+        return frozenset()
+    return frozenset(one.name for one in checked) - (decision.lacking - decision.reread)
 
 
 def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
@@ -108,3 +173,75 @@ async def _list_again(source: Source, seen: SeenIds, collection: str) -> None:
     async with closing(pages(source.scan(collection), PAGE)) as listed:
         async for page in listed:
             seen.add([safe_id(listing.asset_id) for listing in page])
+
+
+class _Contents:
+    """One destination's books of the sampled assets of a collection."""
+
+    def __init__(self, checked: Checked, set_aside: frozenset[tuple[str, str]], collection: str) -> None:
+        self._checked = checked
+        self._set_aside = set_aside
+        self._collection = collection
+        self._kept: frozenset[str] | None = None
+        self._not_kept: set[str] = set()
+        self._unknown = 0
+
+    async def compare(
+        self, read: Mapping[str, Mapping[_Key, bytes]], decisions: Mapping[str, Decision]
+    ) -> AsyncIterator[Finding]:
+        """What the books have otherwise than these assets, of which the destination has the one that was listed."""
+        holding = [name for name in read if self._checked.name in _holders(decisions[name], [self._checked])]
+        stored: dict[str, dict[_Key, bytes]] = {name: {} for name in holding}
+        async with closing(self._checked.digests(self._collection, holding)) as pages_of_digests:
+            async for page in pages_of_digests:
+                for one in page:
+                    stored[one.asset_id][one.feature_id, one.modality, one.vector_name] = one.digest
+        for asset_id in holding:
+            for key in sorted(read[asset_id].keys() | stored[asset_id].keys()):
+                kind = await self._difference(asset_id, key, read[asset_id].get(key), stored[asset_id].get(key))
+                if kind is not None:
+                    feature_id, modality, vector_name = key
+                    of = Modality(modality) if modality else None
+                    record = Discrepancy(kind, asset_id, feature_id, of, vector_name or None)
+                    yield Finding(self._checked.name, "source", record)
+
+    def notes(self) -> list[str]:
+        """What was not compared."""
+        told = [f"{self._checked.name} keeps no vector {name}" for name in sorted(self._not_kept)]
+        if self._unknown:
+            told.append(f"{self._unknown:,} records: {self._checked.name} has no hash of their own")
+        return told
+
+    async def _difference(
+        self, asset_id: str, key: _Key, given: bytes | None, stored: bytes | None
+    ) -> Difference | None:
+        feature_id, _, vector_name = key
+        if feature_id and (asset_id, feature_id) in self._set_aside:
+            return None
+        if given is None:
+            return Difference.EXTRA
+        if stored is None:
+            return Difference.MISSING if await self._keeps(vector_name) else None
+        if not stored:
+            self._unknown += 1
+            return None
+        return None if given == stored else Difference.DIFFERENT
+
+    async def _keeps(self, vector_name: str) -> bool:
+        """Whether there is a vector of this name in the collection at all."""
+        if not vector_name:
+            return True
+        if self._kept is None:
+            self._kept = await self._checked.vector_names(self._collection)
+        if vector_name not in self._kept:
+            self._not_kept.add(vector_name)
+        return vector_name in self._kept
+
+
+def _digests(asset: LoadedAsset) -> dict[_Key, bytes]:
+    """What the books should have of an asset."""
+    digests: dict[_Key, bytes] = {("", "", ""): asset.row_hash}
+    for one in asset.features:
+        digests[one.feature_id, one.modality.value, ""] = one.row_hash
+        digests |= {(one.feature_id, one.modality.value, name): own for name, own in one.vector_hashes.items()}
+    return digests

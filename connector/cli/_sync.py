@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
+import click
 import typer
 
 from connector._records import MODALITIES, Modality
@@ -27,6 +28,12 @@ __all__ = ["sync"]
 
 
 def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
+    asset_id: Annotated[
+        list[str] | None, typer.Argument(metavar="[ASSET_ID]...", help="With --reread: read only these again.")
+    ] = None,
+    reread: Annotated[
+        bool, typer.Option("--reread", help="Read assets again that seem unchanged: all of them, or these.")
+    ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
     collection: Collections = None,
@@ -42,11 +49,13 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
 ) -> None:
     """Bring every destination up to date with the source."""
     from connector._config import load_settings
-    from connector._engine import run_sync
+    from connector._engine import Reread, run_sync
     from connector.cli._collections import chosen_collections
     from connector.cli._progress import progress_shown
     from connector.cli._summary_view import show_summary
 
+    if asset_id and not reread:
+        raise click.UsageError("asset ids go with --reread: vectorferry sync --reread ASSET_ID...")
     settings = allowing_deletes(load_settings(config, name), allow_deletes)
     chosen = chosen_collections(settings, collection)
     with progress_shown() as progress:
@@ -59,6 +68,7 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
             wait_visible=visible_timeout if wait_visible else 0,
             lock_wait=lock_wait,
             full=full,
+            reread=Reread(everything=reread and not asset_id, asset_ids=frozenset(asset_id or ())),
         )
     if as_json:
         print_json(summary.to_dict())

@@ -22,12 +22,18 @@ from connector.cli._options import (
 __all__ = ["verify"]
 
 
-def verify(
+def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     collection: Collections = None,
     sample: Annotated[
         int, typer.Option(metavar="N", min=0, help="Compare the contents of so many assets of each collection.")
     ] = 1_000,
     everything: Annotated[bool, typer.Option("--everything", help="Compare the contents of all assets.")] = False,
+    source: Annotated[
+        int,
+        typer.Option(
+            "--source", metavar="N", min=0, help="Read so many assets of each collection again, and compare them too."
+        ),
+    ] = 0,
     repair: Annotated[
         bool, typer.Option("--repair", help="Read the assets with a difference again, and write what is wrong.")
     ] = False,
@@ -37,7 +43,7 @@ def verify(
     visible_timeout: VisibleTimeout = 300,
     as_json: AsJson = False,
 ) -> None:
-    """Compare what is stored with the ledger, with the source's listing, and between the destinations."""
+    """Compare what is stored with the ledger, with the source, and between the destinations."""
     from connector._config import load_settings
     from connector._engine._verify_run import run_verify
     from connector.cli._collections import chosen_collections
@@ -51,6 +57,7 @@ def verify(
         repair=repair,
         environ=os.environ,
         visible_timeout=visible_timeout,
+        source_sample=source,
     )
     if as_json:
         print_json(found.to_dict())

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from connector import (
     Applied,
     Batch,
+    Contents,
     Counts,
     Cursor,
     Delivery,
@@ -27,6 +28,7 @@ from connector import (
     Rejected,
     RelatedRow,
     RelatedTable,
+    RowCounts,
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
@@ -63,6 +65,7 @@ from ._switch import switch_views
 from ._tables import SyncSchema
 from ._tombstones import tombstone_assets
 from ._verify import find_discrepancies, read_digests
+from ._verify_contents import asset_contents, count_contents, recorded_contents
 from ._writer import remove_assets, write_batch
 
 __all__ = ["PgvectorDestination"]
@@ -70,8 +73,8 @@ __all__ = ["PgvectorDestination"]
 
 class PgvectorDestination:
     """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
-    `connector.StoredAssets`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`, `Cursors`,
-    `VectorTables` and `Verifiable`.
+    `connector.StoredAssets`, `StoredContents`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`,
+    `Cursors`, `VectorTables` and `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -249,6 +252,19 @@ class PgvectorDestination:
         with self._server.translated():
             yield from stored_assets(schema, collection, asset_ids)
 
+    def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
+        """What the ledger names."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            recorded = recorded_contents(connection, schema.tables.ledger, collection, asset_ids)
+        return {asset_id: asset_contents(named) for asset_id, named in recorded.items()}
+
+    def content_counts(self, collection: str) -> RowCounts:
+        """What the ledger names, counted there."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return count_contents(connection, schema.tables.ledger, collection)
+
     def discrepancies(self, collection: str, sample: int | None = None) -> Iterator[Discrepancy]:
         """Rows that are not as the ledger and their hashes say, streamed from one snapshot.
 
@@ -259,11 +275,11 @@ class PgvectorDestination:
         with self._server.translated():
             yield from find_discrepancies(schema, collection, sample)
 
-    def digests(self, collection: str) -> Iterator[StoredDigest]:
+    def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[StoredDigest]:
         """The hashes beside the rows, streamed from one snapshot."""
         schema = self._prepared()
         with self._server.translated():
-            yield from read_digests(schema, collection)
+            yield from read_digests(schema, collection, asset_ids)
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Read these assets again, and write their different rows. Remembered by this object only."""

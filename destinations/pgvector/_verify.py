@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -33,14 +33,13 @@ def find_discrepancies(schema: SyncSchema, collection: str, sample: int | None) 
                 yield from _wrong(parts)
 
 
-def read_digests(schema: SyncSchema, collection: str) -> Iterator[StoredDigest]:
-    """The hashes of every row and vector of a feature, sorted."""
+def read_digests(schema: SyncSchema, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[StoredDigest]:
+    """The hashes of every row and vector of these assets, or of all, sorted."""
     with _snapshot(schema) as (connection, cursors):
-        for parts in AssetTables(connection, cursors, schema, collection, None, whole=False).assets():
+        for parts in AssetTables(connection, cursors, schema, collection, asset_ids, whole=False).assets():
             yield from sorted(
-                StoredDigest(parts.asset_id, feature_id, modality.value, vector_name or "", digest)
+                StoredDigest(parts.asset_id, feature_id, modality.value if modality else "", vector_name or "", digest)
                 for (modality, feature_id, vector_name), digest in parts.hashes.items()
-                if modality is not None
             )
 
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, func, select, true
 
-from connector import Batch, canonical_json
+from connector import Batch, Modality, RowCounts, canonical_json
+from connector import Contents as AssetContents
 
 from .._postgres import Row, WantedRows, of_assets
 from ._rows import BatchRows
+from ._storage import SPARSE_DIMENSION
 
-__all__ = ["Contents", "comparable", "feature_vectors", "recorded_contents", "with_contents"]
+__all__ = [
+    "Contents",
+    "asset_contents",
+    "comparable",
+    "count_contents",
+    "feature_vectors",
+    "recorded_contents",
+    "with_contents",
+]
 
 Named: TypeAlias = str | tuple[str, int]
 """A vector's name and dimension; without a dimension in what earlier versions have written."""
@@ -26,11 +36,37 @@ the same, so that a name is written once and not once for each."""
 def feature_vectors(contents: Contents) -> dict[tuple[str, str], dict[str, int | None]]:
     """By modality and feature id: the dimensions of its vectors by their names."""
     return {
-        (modality, feature_id): dict((one, None) if isinstance(one, str) else one for one in named)
+        (modality, feature_id): dict(map(_as_pair, named))
         for modality, pairs in contents.items()
         for named, feature_ids in pairs
         for feature_id in feature_ids
     }
+
+
+def asset_contents(contents: Contents | None) -> AssetContents:
+    """The same by modality and feature id; features with the same vectors share one mapping."""
+    return {
+        Modality(modality): {feature_id: vectors for vectors, ids in _groups(pairs) for feature_id in ids}
+        for modality, pairs in (contents or {}).items()
+    }
+
+
+def count_contents(connection: Connection, ledger: Table, collection: str) -> RowCounts:
+    """How many features and vectors the ledger names in a collection."""
+    modality = func.jsonb_each(ledger.c.contents).table_valued("key", "value", name="modality")
+    pair = func.jsonb_array_elements(modality.c.value).table_valued("value", name="pair")
+    named, ids = pair.c.value.op("->")(0), pair.c.value.op("->")(1)
+    grouped = (
+        select(modality.c.key, named, func.sum(func.jsonb_array_length(ids)))
+        .select_from(ledger.join(modality, true()).join(pair, true()))
+        .where(ledger.c.collection == collection)
+        .group_by(modality.c.key, named)
+    )
+    counts: Counter[tuple[Modality, str | None]] = Counter()
+    for of, vectors, features in connection.execute(grouped):
+        for name in (None, *dict(map(_as_pair, vectors))):
+            counts[Modality(of), name] += int(features)
+    return counts
 
 
 def recorded_contents(
@@ -81,3 +117,16 @@ def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
 
 def _as_pairs(pairs: Mapping[tuple[tuple[str, int], ...], list[str]]) -> list[tuple[Sequence[Named], list[str]]]:
     return [(named, pairs[named]) for named in sorted(pairs)]
+
+
+def _groups(
+    pairs: Sequence[tuple[Sequence[Named], Sequence[str]]],
+) -> Iterator[tuple[dict[str, int | None], Sequence[str]]]:
+    for named, feature_ids in pairs:
+        dimensions = dict(map(_as_pair, named))
+        vectors = {name: None if size == SPARSE_DIMENSION else size for name, size in dimensions.items()}
+        yield vectors, feature_ids
+
+
+def _as_pair(named: Named) -> tuple[str, int | None]:
+    return (named, None) if isinstance(named, str) else (named[0], named[1])

@@ -7,6 +7,7 @@ of it is acknowledged, the manifest. What a killed run had touched is in the jou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -15,15 +16,18 @@ from datetime import datetime
 from connector import (
     Applied,
     Batch,
+    Contents,
     Cursor,
     Delivery,
     DestinationError,
     Discrepancy,
     IndexBuild,
     Known,
+    Modality,
     Planned,
     Reason,
     Rejected,
+    RowCounts,
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
@@ -51,7 +55,7 @@ __all__ = ["PineconeDestination"]
 
 class PineconeDestination:
     """The indexes of one sync in one Pinecone project. Implements `connector.Destination`, and
-    `connector.Quarantined`, `Lockable`, `Plannable`, `Cursors` and `Verifiable`.
+    `connector.Quarantined`, `StoredContents`, `Lockable`, `Plannable`, `Cursors` and `Verifiable`.
 
     Args:
         project: which project, and how it is written.
@@ -160,9 +164,27 @@ class PineconeDestination:
         """Records that are not as the manifest says. All ids are listed; records are fetched for the sample only."""
         return find_discrepancies(self._manifest, self._prepared.catalogue, self._layout, collection, sample)
 
-    def digests(self, collection: str) -> Iterator[StoredDigest]:
+    def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[StoredDigest]:
         """The manifest's hashes; nothing is asked of Pinecone."""
-        return read_digests(self._manifest, self._layout, collection)
+        return read_digests(self._manifest, self._layout, collection, asset_ids)
+
+    def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
+        """What the manifest names. Of records with two vectors that is only the dense one."""
+        indexes = self._manifest.indexes()
+        contents: dict[str, dict[Modality, dict[str, dict[str, int | None]]]] = {}
+        for (asset_id, feature_id), held in self._manifest.features(collection, asset_ids):
+            rows = [indexes[name] for name in held.records if name in indexes]
+            named = {row.vector_name: row.dimension for row in rows}
+            contents.setdefault(asset_id, {}).setdefault(held.modality, {})[feature_id] = named
+        return contents
+
+    def content_counts(self, collection: str) -> RowCounts:
+        """What the manifest names, counted there."""
+        indexes, counts = self._manifest.indexes(), Counter[tuple[Modality, str | None]]()
+        for (modality, index), records in self._manifest.record_counts(collection).items():
+            if index is None or index in indexes:
+                counts[modality, indexes[index].vector_name if index else None] += records
+        return counts
 
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Enter these records into the journal, as if a run that was killed had touched them; their assets are read

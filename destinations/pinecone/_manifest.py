@@ -36,7 +36,7 @@ from .._postgres import (
     replace_rejected,
     write_cursor,
 )
-from ._manifest_counts import read_counts, read_indexes_of
+from ._manifest_counts import RecordCounts, count_records, read_counts, read_indexes_of
 from ._manifest_features import (
     can_be_ours,
     confirm,
@@ -61,7 +61,7 @@ from ._manifest_tables import ManifestTables
 from ._manifest_turns import take_turn
 from ._manifest_values import Held, HeldFeature, IndexRow, ManifestCounts, ManifestRows, NamespaceRow, Place
 from ._planned_manifest import ManifestOutlook
-from ._verify_manifest import any_assets, features_after, unconfirmed_keys
+from ._verify_manifest import any_assets, assets_after, features_after, unconfirmed_keys
 
 __all__ = [
     "Held",
@@ -279,6 +279,18 @@ class Manifest:
             yield from page.items()
             after = max(page)
 
+    def assets(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
+        """The row hashes of these assets, or of all (None), by id, read a page at a time."""
+        after = ""
+        while page := self._assets_after(collection, after, asset_ids):
+            yield from page
+            after = page[-1][0]
+
+    def record_counts(self, collection: str) -> RecordCounts:
+        """How many features of a collection there are by modality, and how many records of them by index."""
+        with self._transaction() as connection:
+            return count_records(connection, self._tables.features, collection)
+
     def unconfirmed_keys(self, collection: str) -> set[FeatureKey]:
         """Every feature of a collection with a record in the journal."""
         with self._transaction() as connection:
@@ -353,6 +365,10 @@ class Manifest:
     ) -> Mapping[FeatureKey, HeldFeature]:
         with self._transaction() as connection:
             return features_after(connection, self._tables, collection, after, asset_ids)
+
+    def _assets_after(self, collection: str, after: str, asset_ids: Sequence[str] | None) -> list[tuple[str, bytes]]:
+        with self._transaction() as connection:
+            return assets_after(connection, self._tables, collection, after, asset_ids)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TypeAlias
 
 from sqlalchemy import Connection, Table, func, select
 
@@ -12,7 +13,10 @@ from .._postgres import count_rejected
 from ._manifest_tables import ManifestTables
 from ._manifest_values import ManifestCounts
 
-__all__ = ["read_counts", "read_indexes_of"]
+__all__ = ["RecordCounts", "count_records", "read_counts", "read_indexes_of"]
+
+RecordCounts: TypeAlias = dict[tuple[Modality, str | None], int]
+"""By modality, and name of an index (None: features)."""
 
 
 def read_counts(connection: Connection, tables: ManifestTables) -> ManifestCounts:
@@ -23,6 +27,19 @@ def read_counts(connection: Connection, tables: ManifestTables) -> ManifestCount
         quarantined=count_rejected(connection, tables.quarantine),
         last_change=connection.execute(select(func.max(tables.ledger.c.synced_at))).scalar(),
     )
+
+
+def count_records(connection: Connection, features: Table, collection: str) -> RecordCounts:
+    """How many features of a collection there are by modality, and how many records of them by index."""
+    modality, of_collection = features.c.modality, features.c.collection == collection
+    counted = select(modality, func.count()).where(of_collection).group_by(modality)
+    counts: RecordCounts = {(Modality(of), None): number for of, number in connection.execute(counted)}
+    index = func.jsonb_object_keys(features.c.records).label("index_name")
+    each = select(modality, index).where(of_collection).subquery()
+    grouped = (each.c.modality, each.c.index_name)
+    for of, name, number in connection.execute(select(*grouped, func.count()).group_by(*grouped)):
+        counts[Modality(of), name] = number
+    return counts
 
 
 def read_indexes_of(connection: Connection, features: Table, modality: Modality) -> frozenset[str]:

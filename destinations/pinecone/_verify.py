@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 from typing import Final
 
 from connector import MODALITIES, Difference, Discrepancy, Modality, SeenIds, StoredDigest
@@ -36,11 +37,20 @@ def find_discrepancies(
             yield from check.different(asset_ids)
 
 
-def read_digests(manifest: Manifest, layout: Layout, collection: str) -> Iterator[StoredDigest]:
+def read_digests(
+    manifest: Manifest, layout: Layout, collection: str, asset_ids: Sequence[str] | None = None
+) -> Iterator[StoredDigest]:
     """The manifest's hashes of rows and vectors. Of records with two vectors only the dense one is named, without a
     hash: theirs is of both."""
     names = {row.name: row.vector_name for row in manifest.indexes().values()}
-    for (asset_id, feature_id), held in manifest.features(collection):
+    rows = (StoredDigest(asset_id, "", "", "", digest) for asset_id, digest in manifest.assets(collection, asset_ids))
+    yield from merge(rows, _feature_digests(manifest, layout, collection, asset_ids, names))
+
+
+def _feature_digests(
+    manifest: Manifest, layout: Layout, collection: str, asset_ids: Sequence[str] | None, names: Mapping[str, str]
+) -> Iterator[StoredDigest]:
+    for (asset_id, feature_id), held in manifest.features(collection, asset_ids):
         vectors = {names.get(index, index): digest for index, digest in held.records.items()}
         digests = {"": held.row_hash or b"", **_own_digests(vectors, layout)}
         for vector_name in sorted(digests):

@@ -12,7 +12,7 @@ from ._manifest_features import feature_of
 from ._manifest_tables import ManifestTables
 from ._manifest_values import HeldFeature
 
-__all__ = ["any_assets", "features_after", "unconfirmed_keys"]
+__all__ = ["any_assets", "assets_after", "features_after", "unconfirmed_keys"]
 
 _PAGE: Final = 1_000
 
@@ -35,6 +35,17 @@ def features_after(
         .limit(_PAGE)
     )
     return {(asset_id, feature_id): feature_of(*values) for asset_id, feature_id, *values in rows}
+
+
+def assets_after(
+    connection: Connection, tables: ManifestTables, collection: str, after: str, asset_ids: Sequence[str] | None
+) -> list[tuple[str, bytes]]:
+    """The row hashes of the next of these assets, or of all (None), by id; empty at the end."""
+    ledger = tables.ledger
+    which = ledger.c.collection == collection if asset_ids is None else of_assets(ledger, collection, asset_ids)
+    columns = select(ledger.c.asset_id, ledger.c.row_hash).where(which, ledger.c.asset_id > after)
+    rows = connection.execute(columns.order_by(ledger.c.asset_id).limit(_PAGE))
+    return [(asset_id, bytes(row_hash)) for asset_id, row_hash in rows]
 
 
 def unconfirmed_keys(connection: Connection, tables: ManifestTables, collection: str) -> set[FeatureKey]:

@@ -174,11 +174,11 @@ async def test_two_destinations_are_compared_by_what_both_were_given(source: Scr
     third = await filled(changed, "third")
     assert (await verify(source, [one, other], name="media")).in_step
     found = await verify(source, [one, third], name="media")
-    # Each asset has three features, each of them a row and a vector.
+    # Each asset has its own row and three features, each of them a row and a vector.
     assert counts(found) == {
         ("third", "source", MISSING): 1,
-        ("third", "one", MISSING): 6,
-        ("third", "one", DIFFERENT): 6,
+        ("third", "one", MISSING): 7,
+        ("third", "one", DIFFERENT): 7,
     }
     repaired = await verify(source, [one, third], name="media", repair=True)
     assert (repaired.exit_code, content(third)) == (0, content(one))

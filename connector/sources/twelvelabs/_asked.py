@@ -1,4 +1,4 @@
-"""What to ask for, and how often. Pure but for the clock."""
+"""What to ask for. Pure but for the clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 
 from connector._errors import ConfigurationError, SourceError
@@ -14,7 +13,7 @@ from connector._registry import closest
 from connector.http import one_line
 from connector.sources.twelvelabs._index import Index
 
-__all__ = ["Asked", "Reread", "Transcriptions"]
+__all__ = ["Asked", "Transcriptions"]
 
 Transcriptions: TypeAlias = Literal["none", "segments", "entries", "sentences", "utterances", "words"]
 
@@ -25,32 +24,16 @@ DOCUMENTED: Final = frozenset({"visual", "audio", "transcription", "visual-text"
 
 
 @dataclass(frozen=True, slots=True)
-class Reread:
-    """When assets that seem unchanged are read again: once in so many days, each at its own time."""
-
-    days: float | None
-    clock: Callable[[], float] = time.time
-
-    def turn(self, asset_id: str) -> str:
-        """A number that goes up by one whenever the asset's turn comes; nothing without a period."""
-        if self.days is None:
-            return ""
-        period = self.days * DAY
-        share = int.from_bytes(blake2b(asset_id.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
-        return str(int((self.clock() + share * period) // period))
-
-    def is_recent(self, time: datetime | None) -> bool:
-        """Whether this was less than a day ago: what is still being worked on then will hardly take longer."""
-        return time is not None and self.clock() - time.timestamp() < DAY
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
     """What a user wants of each asset."""
 
     options: tuple[str, ...] | None
     transcriptions: Transcriptions
-    reread: Reread
+    clock: Callable[[], float] = time.time
+
+    def is_recent(self, moment: datetime | None) -> bool:
+        """Whether this was less than a day ago: what is still being worked on then will hardly take longer."""
+        return moment is not None and self.clock() - moment.timestamp() < DAY
 
     def check_options(self, indexes: Sequence[Index]) -> None:
         """Raise `ConfigurationError` for an option that is neither documented nor any index's: it would be refused for

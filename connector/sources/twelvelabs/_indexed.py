@@ -53,8 +53,7 @@ class IndexedAssets:
         async for page in self._api.assets(self._index.index_id):
             for row in tally.fresh(page):
                 self._note_length(row)
-                turn = self._asked.reread.turn(row["_id"])
-                yield Listing(row["_id"], self._fingerprint(row, options), state_of(row), turn)
+                yield Listing(row["_id"], self._fingerprint(row, options), state_of(row))
         check_complete(tally.problem(), knows_total=tally.knows_total)
 
     async def read(self, listing: Listing) -> Asset | Rejected | None:
@@ -87,8 +86,8 @@ class IndexedAssets:
         else:
             detail = await self._detail(listing.asset_id)
         settled = await self._add_speech(detail) and detail.settled
-        if not settled and self._asked.reread.is_recent(detail.indexed_at):
-            listing = replace(listing, turn=f"{listing.turn} {UNSETTLED}")
+        if not settled and self._asked.is_recent(detail.indexed_at):
+            listing = replace(listing, turn=UNSETTLED)
         return detail.asset(listing)
 
     async def _detail(self, asset_id: str) -> Detail:

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, StringConstraints
 
 from connector.http import ApiClient, ApiSourceSettings
 from connector.sources.twelvelabs._api import TwelveLabsApi
-from connector.sources.twelvelabs._asked import Asked, Reread, Transcriptions
+from connector.sources.twelvelabs._asked import Asked, Transcriptions
 from connector.sources.twelvelabs._search import Searcher
 from connector.sources.twelvelabs._source import TwelveLabsSource
 from connector.sources.twelvelabs._submit import Submitter
@@ -77,7 +77,7 @@ class TwelveLabsSettings(ApiSourceSettings):
                 kinds={str(kind): limit for kind, limit in self.requests_per_minute_by_kind.items()},
             )
         )
-        asked = Asked(self.options, self.transcriptions, Reread(self.reread_days))
+        asked = Asked(self.options, self.transcriptions)
         api = TwelveLabsApi(client, self.page_size)
         return TwelveLabsSource(
             api,

@@ -13,6 +13,7 @@ from connector import (
     ConfigurationError,
     IncompleteScanError,
     MemoryDestination,
+    Reread,
     SourceError,
     plan,
     sync,
@@ -28,7 +29,6 @@ from connector.sandbox import (
     ShiftRows,
     TwelveLabsDialect,
 )
-from connector.sources.twelvelabs._asked import Reread
 
 from .worlds import LIST, listed, reading, source_for
 
@@ -184,7 +184,7 @@ def test_every_asset_has_its_turn_once_in_a_period_and_not_all_at_once() -> None
     now = 20_000 * DAY
     names = [f"asset {number}" for number in range(700)]
     clocks = [partial(float, now + day * DAY) for day in range(8)]
-    turns = [[int(Reread(7, clock).turn(name)) for name in names] for clock in clocks]
+    turns = [[int(Reread(7, clock=clock).turn(name)) for name in names] for clock in clocks]
     assert [last - first for first, last in zip(turns[0], turns[7], strict=True)] == [1] * 700
     for today, tomorrow in pairwise(turns):
         assert 50 < sum(one != other for one, other in zip(today, tomorrow, strict=True)) < 150
