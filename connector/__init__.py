@@ -25,6 +25,7 @@ from connector._destination import (
 )
 from connector._engine import Progress, plan, refill, run_plan, run_refill, run_sync, run_verify, sync, verify
 from connector._errors import (
+    CollectionError,
     ConfigurationError,
     CredentialsError,
     DestinationError,
@@ -38,7 +39,7 @@ from connector._errors import (
     StopError,
     VectorferryError,
 )
-from connector._gone import AllCollections, StoredCollections, Tombstones
+from connector._gone import AllCollections, NamedCollections, StoredCollections, Tombstones
 from connector._json import canonical_json, parse_json
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
@@ -88,6 +89,7 @@ __all__ = [
     "Batch",
     "BatchLimits",
     "ChangedSince",
+    "CollectionError",
     "CollectionPlan",
     "CollectionReport",
     "CollectionSummary",
@@ -130,6 +132,7 @@ __all__ = [
     "Metric",
     "Modality",
     "ModalityMapping",
+    "NamedCollections",
     "Plan",
     "Plannable",
     "Planned",
