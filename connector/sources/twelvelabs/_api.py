@@ -26,7 +26,7 @@ GONE: Final = frozenset({"read_not_allowed", "resource_not_exist"})
 """404 is declared for some things only. The first code has been seen with 403 for ids that are gone; the documents give
 the second without a status."""
 
-OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks"})
+OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks", "/entity-collections"})
 """Every account has these; a key that may not read them is a bad key."""
 
 _identity = identity_by("_id")
