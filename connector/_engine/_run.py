@@ -39,7 +39,7 @@ from connector._settings import BatchLimits, DeleteGuard, IncrementalScans, Sync
 from connector._source import Source, Usage
 from connector._summary import CollectionSummary, Summary
 
-__all__ = ["run_sync", "sync"]
+__all__ = ["LISTS_MISSED_WHEN_DOWN", "is_of_one_collection", "run_sync", "sync"]
 
 LISTS_MISSED_WHEN_DOWN: Final = 3
 
@@ -209,7 +209,7 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         except VectorferryError as error:
             run.fail(error)
             errors.append(error)
-            unlisted = unlisted + 1 if run.summary.listed == 0 and not _is_of_one_collection(error) else 0
+            unlisted = unlisted + 1 if run.summary.listed == 0 and not is_of_one_collection(error) else 0
             if unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise errors[-unlisted] from error
         else:
@@ -219,7 +219,7 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         raise errors[0]
 
 
-def _is_of_one_collection(error: VectorferryError) -> bool:
+def is_of_one_collection(error: VectorferryError) -> bool:
     """One that is locked everywhere, or that the source refuses to list, says nothing of the others."""
     return isinstance(error, DestinationError | CollectionError)
 
