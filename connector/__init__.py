@@ -36,6 +36,7 @@ from connector._destination import (
 )
 from connector._engine import Progress, Reread, plan, refill, run_plan, run_refill, run_sync, run_verify, sync, verify
 from connector._errors import (
+    CollectionError,
     ConfigurationError,
     CredentialsError,
     DestinationError,
@@ -49,7 +50,7 @@ from connector._errors import (
     StopError,
     VectorferryError,
 )
-from connector._gone import AllCollections, StoredCollections, Tombstones
+from connector._gone import AllCollections, NamedCollections, StoredCollections, Tombstones
 from connector._json import canonical_json, parse_json
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
@@ -101,6 +102,7 @@ __all__ = [
     "CallCancelledError",
     "CancellableCall",
     "ChangedSince",
+    "CollectionError",
     "CollectionPlan",
     "CollectionReport",
     "CollectionSummary",
@@ -144,6 +146,7 @@ __all__ = [
     "Metric",
     "Modality",
     "ModalityMapping",
+    "NamedCollections",
     "Plan",
     "Plannable",
     "Planned",

@@ -9,6 +9,8 @@
         ├── ConfigurationError  the file, a flag or the environment is wrong        (exit 2)
         ├── CredentialsError    a service refused the key                           (exit 1)
         ├── SourceError         the source cannot be read                           (exit 1)
+        │   ├── CollectionError     … in one collection; the service answers, and others may go
+        │   └── IncompleteScanError … to its end; nothing is deleted
         ├── DestinationError    the destination cannot be written                   (exit 1)
         │   └── LockedError     somebody else is writing there
         ├── GuardRefusedError   a guard refused; nothing was deleted                (exit 4)
@@ -23,6 +25,7 @@ from datetime import datetime
 from typing import ClassVar
 
 __all__ = [
+    "CollectionError",
     "ConfigurationError",
     "CredentialsError",
     "DestinationError",
@@ -76,6 +79,10 @@ class CredentialsError(StopError):
 
 class SourceError(StopError):
     """The source cannot be read, after every retry."""
+
+
+class CollectionError(SourceError):
+    """The service answers, and refuses something of one collection: that says nothing of the others."""
 
 
 class IncompleteScanError(SourceError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from connector._destination import Applied
 
-__all__ = ["AllCollections", "StoredCollections", "Tombstones"]
+__all__ = ["AllCollections", "NamedCollections", "StoredCollections", "Tombstones", "not_found"]
 
 
 @runtime_checkable
@@ -17,6 +17,21 @@ class AllCollections(Protocol):
     def is_gone(self, collection: str) -> bool:
         """Whether the service no longer has a collection that `collections` did not name just now. False where that
         says nothing, because the settings leave it out."""
+
+
+@runtime_checkable
+class NamedCollections(Protocol):
+    """A source whose settings can name collections, some of which may be gone while others are there."""
+
+    @property
+    def not_found(self) -> Mapping[str, str]:
+        """Those that the settings name and the last `collections` did not find, each with why: misspelt, or expired,
+        deleted or renamed since. `collections` raises `ConfigurationError` when it finds none of them."""
+
+
+def not_found(source: object) -> Mapping[str, str]:
+    """What a source says of collections that its settings name and that are not there; nothing if it does not tell."""
+    return source.not_found if isinstance(source, NamedCollections) else {}
 
 
 @runtime_checkable

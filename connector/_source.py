@@ -42,8 +42,10 @@ class Source(Protocol):
         """Read these assets with features and vectors, concurrently, in any order, never more than a bounded
         number ahead of the consumer.
 
-        An asset that vanished meanwhile is left out. One whose answers stay unusable is a `Rejected` with
-        `Reason.UNREADABLE` and an empty feature id.
+        An asset that vanished meanwhile is left out; that it did, more than its own answer has to say. One that no
+        usable answer came for, however often it was asked for, is a `Rejected` with `Reason.UNREADABLE` and an empty
+        feature id: nothing is known of it, so it stays as it is stored, and its collection has failed. Every other
+        `Rejected` is a bad record, and is set aside.
         """
 
     async def aclose(self) -> None:

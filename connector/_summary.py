@@ -15,9 +15,10 @@ __all__ = ["CollectionSummary", "DestinationSummary", "RelatedSummary", "Summary
 
 @dataclass(slots=True)
 class CollectionSummary:
-    """What a scan of one collection saw. `pending` and `failed` hold the asset ids (the first 20 of each).
+    """What a scan of one collection saw. `pending`, `failed` and `unread` hold asset ids (the first 20 of each).
 
-    `unchanged` assets were up to date in every destination; `pulled` counts answers, usable or not. `reread` assets
+    `unchanged` assets were up to date in every destination; `pulled` counts answers, bad records among them. `unread`
+    assets stay as they are stored, for no usable answer came; `why_unread` is what came for the first. `reread` assets
     seemed unchanged, and were asked for all the same: by the user, or because their turn had come. `complete` says that
     the last scan ended as it should; `refused` that the delete guard stopped deletes. `error` is set when the
     collection could not be read, or not listed completely, while the run went on. An `incremental` scan lists only what
@@ -46,6 +47,13 @@ class CollectionSummary:
     reread: int = 0
     second_looks: int = 0
     held_back: dict[str, int] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    unread_count: int = 0
+    why_unread: str | None = None
+
+    def fail(self, error: str) -> None:
+        """Add an error to what is told already."""
+        self.error = "; ".join(filter(None, (self.error, error)))
 
     def keep(self, assets: Mapping[str, int], lister: str = "the source") -> None:
         """Take in, and tell, how many assets that are not listed stay in each destination."""
@@ -68,6 +76,7 @@ class CollectionSummary:
             "held_back": dict(self.held_back),
             "pending": {"count": self.pending_count, "first": list(self.pending)},
             "failed": {"count": self.failed_count, "first": list(self.failed)},
+            "unread": {"count": self.unread_count, "first": list(self.unread), "why": self.why_unread},
             "complete": self.complete,
             "refused": self.refused,
             "scan": self.scan,
@@ -168,8 +177,8 @@ class Summary:
             sync, exit_code, seconds
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, reread, second_looks, held_back {destination: assets},
-                          pending {count, first}, failed {count, first}, complete, refused, scan, why_full,
-                          kept {destination: assets}, gone, note, error
+                          pending {count, first}, failed {count, first}, unread {count, first, why}, complete, refused,
+                          scan, why_full, kept {destination: assets}, gone, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,

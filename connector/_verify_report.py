@@ -31,18 +31,20 @@ class Finding:
 @dataclass(slots=True)
 class CollectionReport:
     """One collection: every difference counted by place, by what it was compared with and by kind, and the first 100 of
-    each count named. `notes` say what could not be compared. The source no longer has one that is `gone`."""
+    each count named. `notes` say what could not be compared. The source no longer has one that is `gone`; with an `error`
+    it could not be compared with the source."""
 
     assets: int = 0
     gone: bool = False
     counts: Counter[tuple[str, str, Difference]] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    error: str | None = None
 
     @property
     def in_step(self) -> bool:
-        """Whether nothing differs."""
-        return not self.counts
+        """Whether nothing differs, as far as could be compared, and all could."""
+        return not self.counts and not self.error
 
     def add(self, finding: Finding) -> None:
         """Count one, and name it if few have been."""
@@ -64,6 +66,7 @@ class CollectionReport:
             "counts": counts,
             "findings": findings,
             "notes": self.notes,
+            "error": self.error,
         }
 
 
@@ -83,8 +86,8 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """0 in step or repaired, 1 when something differs, else that of the repair."""
-        if self.repair is not None:
+        """0 in step or repaired, 1 when something differs or could not be compared, else that of the repair."""
+        if self.repair is not None and not any(report.error for report in self.collections.values()):
             return self.repair.exit_code
         return 0 if self.in_step else 1
 

@@ -131,7 +131,11 @@ def _rows(statuses: Sequence[Status], modality: Modality, collection: str) -> di
 def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:
     """How many assets the source listed, and what became of them; unfinished and failed ones by name."""
     scan = summary.collections.get(collection, CollectionSummary())
-    named = {"assets_pending_ids": scan.pending, "assets_failed_ids": scan.failed}
+    named = {
+        "assets_pending_ids": scan.pending,
+        "assets_failed_ids": scan.failed,
+        "assets_unread_ids": scan.unread,
+    }
     said = {"why_full": scan.why_full, "note": scan.note, "error": scan.error}
     return {
         "scan": scan.scan,
@@ -140,6 +144,7 @@ def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:
         "assets_pulled": scan.pulled,
         "assets_pending": scan.pending_count,
         "assets_failed": scan.failed_count,
+        "assets_unread": scan.unread_count,
         **{key: dg.MetadataValue.json(ids) for key, ids in named.items() if ids},
         **{key: told for key, told in said.items() if told},
     }

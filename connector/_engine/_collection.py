@@ -19,7 +19,7 @@ from connector._engine._locking import LOCK_WAIT, locked
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, kept, prune
 from connector._engine._stream import pages
-from connector._engine._tally import note_listing, unchanged
+from connector._engine._tally import note_listing, note_unread, tell_unread, unchanged
 from connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
 from connector._records import Asset, AssetState, Listing, Reason, Rejected
 from connector._seen import SeenIds
@@ -69,6 +69,8 @@ class CollectionRun:
     async def run(self) -> None:
         """Sync it. What was read is written, whatever the source does afterwards; then its errors are raised.
 
+        Assets that could not be read stay as they are, and are an error that is told and not raised.
+
         An incomplete listing is not raised: what it held is synced, and the summary says that it was incomplete. Raises
         `DestinationError` when every destination is locked by somebody else.
         """
@@ -79,13 +81,14 @@ class CollectionRun:
                 self.summary.error = locked_out
                 await self._sync()
         finally:
+            tell_unread(self.summary)
             for lane in self._job.lanes:
                 lane.rejoin()
         self._report()
 
     def fail(self, error: VectorferryError) -> None:
         """Add an error to what the summary tells already."""
-        self.summary.error = "; ".join(filter(None, (self.summary.error, str(error))))
+        self.summary.fail(str(error))
 
     async def _sync(self) -> None:
         await self._changes.begin(self._job.alive)
@@ -196,7 +199,8 @@ class CollectionRun:
 
     def _everything_arrived(self) -> bool:
         """Whether every asset that was listed as ready is in every destination that is left."""
-        return not self._awaited and not any(lane.left_out for lane in self._job.alive)
+        unread = self.summary.unread_count
+        return not self._awaited and not unread and not any(lane.left_out for lane in self._job.alive)
 
     async def _pass(self) -> None:
         nothing_decided_before = not len(self._seen)
@@ -280,6 +284,9 @@ class CollectionRun:
 
     async def _deliver(self, item: Asset | Rejected) -> None:
         asked = self._awaited.pop(item.asset_id, None)
+        if isinstance(item, Rejected) and item.reason is Reason.UNREADABLE:
+            note_unread(self.summary, item)
+            return
         if isinstance(item, Asset):
             listing = asked.listing if asked else Listing(item.asset_id, item.fingerprint, turn=item.turn)
             item = replace(item, turn=self._job.reread.turn(item.asset_id, item.turn))

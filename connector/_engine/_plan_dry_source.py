@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from connector._closing import closing
 from connector._engine._checks import safe_id
 from connector._engine._plan_dry import DryDestination, features_of
-from connector._gone import AllCollections
+from connector._gone import AllCollections, not_found
 from connector._planned import CountedReads
 from connector._records import Asset, Listing
 from connector._related import RelatedTable, RelatedTables
@@ -64,6 +64,11 @@ class DrySource:
     def is_gone(self, collection: str) -> bool:
         """What the source says, if it can."""
         return isinstance(self._inner, AllCollections) and self._inner.is_gone(collection)
+
+    @property
+    def not_found(self) -> Mapping[str, str]:
+        """What the source says, if it does."""
+        return not_found(self._inner)
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """The source's own listing; how long it takes is noted."""

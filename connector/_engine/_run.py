@@ -26,6 +26,7 @@ from connector._engine._opening import open_destinations, open_source
 from connector._engine._progress import ProgressCallback
 from connector._engine._related import check_related_names, sync_related
 from connector._errors import (
+    CollectionError,
     ConfigurationError,
     CredentialsError,
     DestinationError,
@@ -33,13 +34,14 @@ from connector._errors import (
     SourceError,
     VectorferryError,
 )
+from connector._gone import not_found
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES, Modality
 from connector._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
 from connector._source import Source, Usage
-from connector._summary import Summary
+from connector._summary import CollectionSummary, Summary
 
-__all__ = ["run_sync", "sync"]
+__all__ = ["LISTS_MISSED_WHEN_DOWN", "is_of_one_collection", "run_sync", "sync"]
 
 LISTS_MISSED_WHEN_DOWN: Final = 3
 
@@ -89,7 +91,9 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     In the end it waits up to `wait_visible` seconds for queries to see what was written; a destination where they
     don't is named in the summary.
 
-    When the source's quota is used up, no further collection is tried, and the summary has the time to come back.
+    When the source's quota is used up, no further collection is tried, and the summary has the time to come back. An
+    asset that no usable answer came for stays as it is; its collection has failed, and the summary says why. So has one
+    that the source's settings name and that is not there.
 
     Raises `SourceError` when no collection can be read, `CredentialsError` when the source refuses the key, the
     destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
@@ -106,7 +110,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
         await _prepare(lanes, mapping or SchemaMapping())
         scans = ScanRules(full or reread.now, (incremental or IncrementalScans()).full_every)
         job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread)
-        await _run_collections(job, await source.collections() if collections is None else collections, summary)
+        wanted = await _all_collections(source, summary) if collections is None else collections
+        await _run_collections(job, wanted, summary)
         if collections is None:
             await settle_gone(job, summary)
         if collections is None if related is None else related:
@@ -188,6 +193,18 @@ async def _opened(  # noqa: PLR0913, PLR0917 - every choice that a run leaves op
         )
 
 
+async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
+    """Those of the source. The summary tells of named ones that are not there, and of a quota that is used up already."""
+    try:
+        collections = await source.collections()
+    except LimitReachedError as error:
+        summary.limit = error
+        return ()
+    for name, why in not_found(source).items():
+        summary.collections[safe_id(name)] = CollectionSummary(error=why)
+    return collections
+
+
 async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
     await asyncio.gather(*(lane.call(partial(lane.destination.prepare, mapping)) for lane in lanes))
     raise_when_all_failed(lanes)
@@ -215,8 +232,7 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         except VectorferryError as error:
             run.fail(error)
             errors.append(error)
-            # A collection that is locked everywhere says nothing of the source.
-            unlisted = unlisted + 1 if run.summary.listed == 0 and not isinstance(error, DestinationError) else 0
+            unlisted = unlisted + 1 if run.summary.listed == 0 and not is_of_one_collection(error) else 0
             if unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise errors[-unlisted] from error
         else:
@@ -224,6 +240,11 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         raise_when_all_failed(job.lanes)
     if errors and len(errors) == len(wanted):
         raise errors[0]
+
+
+def is_of_one_collection(error: VectorferryError) -> bool:
+    """One that is locked everywhere, or that the source refuses to list, says nothing of the others."""
+    return isinstance(error, DestinationError | CollectionError)
 
 
 def _check_collection(collection: str) -> None:

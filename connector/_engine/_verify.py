@@ -12,12 +12,13 @@ from connector._destination import Destination, Verifiable
 from connector._engine._checks import safe_id
 from connector._engine._diff import NEVER, Reread
 from connector._engine._load import Loader
-from connector._engine._run import sync
+from connector._engine._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
 from connector._engine._verify_checked import Checked
 from connector._engine._verify_gone import report_gone
 from connector._engine._verify_pairs import compare_digests
 from connector._engine._verify_source import Sample, compare_contents, compare_with_source
-from connector._errors import ConfigurationError
+from connector._errors import ConfigurationError, RetryableError, SourceError, VectorferryError
+from connector._gone import not_found
 from connector._mapping import SchemaMapping
 from connector._records import MODALITIES
 from connector._settings import BatchLimits, DeleteGuard
@@ -55,7 +56,11 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     longer has is extra. With `repair`, assets with a finding are then read again and synced, which writes what is wrong
     and nothing else. Destinations whose writes are not seen at once are given up to `visible_timeout` seconds first.
 
-    Raises `ConfigurationError` for a destination that cannot be checked, else what source and destinations raise.
+    A collection that cannot be listed, or that the source's settings name and that is not there, is named in the report
+    while the others are checked.
+
+    Raises `ConfigurationError` for a destination that cannot be checked, the source's error when it seems to be down,
+    and what destinations raise.
     """
     started = time.monotonic()
     mapping, keeps = mapping or SchemaMapping(), deletes is not None and deletes.mode == "keep"
@@ -64,16 +69,22 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     try:
         await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
         named = list(dict.fromkeys(await source.collections() if collections is None else collections))
+        unlisted = 0
         for collection in named:
             job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection, reread, keeps=keeps)
             found.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
+            unlisted = unlisted + 1 if job.failure and not is_of_one_collection(job.failure) else 0
+            if job.failure and unlisted == LISTS_MISSED_WHEN_DOWN:
+                raise job.failure
         if collections is None:
+            missing = not_found(source).items()
+            found.collections.update({safe_id(one): CollectionReport(error=why) for one, why in missing})
             found.collections.update(await report_gone(source, checked, named, keeps=keeps))
     finally:
         for one in checked:
             one.close()
-    if repair and not found.in_step:
-        wrong = _to_repair(found)
+    wrong = _to_repair(found)
+    if repair and wrong != []:
         found.repair = await sync(
             source,
             destinations,
@@ -91,7 +102,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
 
 def _to_repair(found: Verification) -> Sequence[str] | None:
     """The collections to sync; all (None) where one is gone, because only a run of all settles that."""
-    wrong = {name: report for name, report in found.collections.items() if not report.in_step}
+    wrong = {name: report for name, report in found.collections.items() if report.counts and not report.error}
     return None if any(report.gone for report in wrong.values()) else list(wrong)
 
 
@@ -120,6 +131,7 @@ class _CollectionCheck:
         self._collection = collection
         self._reread = reread
         self._keeps = keeps
+        self.failure: VectorferryError | None = None
         self._report = CollectionReport()
         self._wrong: dict[str, list[Discrepancy]] = defaultdict(list)
 
@@ -148,15 +160,18 @@ class _CollectionCheck:
             reread=self._reread,
             sample=sample,
         )
-        async for finding in compared:
-            self._report.add(finding)
-        if sample.decisions:
-            contents = compare_contents(
-                self._source, self._checked, self._loader, self._collection, sample, self._report.notes
-            )
-            async for finding in contents:
+        try:
+            async for finding in compared:
                 self._report.add(finding)
-                self._remember(finding.where, Discrepancy(Difference.MISSING, finding.record.asset_id))
+            if sample.decisions:
+                contents = compare_contents(
+                    self._source, self._checked, self._loader, self._collection, sample, self._report.notes
+                )
+                async for finding in contents:
+                    self._report.add(finding)
+                    self._remember(finding.where, Discrepancy(Difference.MISSING, finding.record.asset_id))
+        except (SourceError, RetryableError) as error:
+            self.failure, self._report.error = error, str(error)
 
     async def _compare_with_each_other(self) -> None:
         """Nobody can say which of two is right: for both, the asset is read again and compared with the source."""

@@ -4,6 +4,7 @@ against what their books have of rows and vectors."""
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -65,9 +66,12 @@ async def compare_with_source(
     sample: Sample,
 ) -> AsyncIterator[Finding]:
     """Assets that a destination lacks, has in another version, or has alone. `report` gets the number of assets, and a
-    note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra. Some of the
-    others are taken as a `sample`."""
+    note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra. Assets that
+    are set aside as a whole are noted: their quarantine says what is wrong with them. Some of the others are taken as a
+    `sample`."""
     seen, due = SeenIds(), 0
+    set_aside = {one.name: await _whole_assets_aside(one, collection) for one in checked}
+    explained: Counter[str] = Counter()
     try:
         async with closing(pages(source.scan(collection), PAGE)) as listed:
             async for page in listed:
@@ -78,7 +82,10 @@ async def compare_with_source(
                         continue
                     due += decision.reread == decision.lacking
                     for finding in _lacking(decision, known):
-                        yield finding
+                        if finding.record.asset_id in set_aside[finding.where]:
+                            explained[finding.where] += 1
+                        else:
+                            yield finding
         if keeps:
             report.notes += [note async for note in _kept(seen, checked, collection)]
         else:
@@ -87,6 +94,7 @@ async def compare_with_source(
     except IncompleteScanError as error:
         report.notes.append(f"what the source does not have cannot be told: {error}")
     report.assets = len(seen)
+    report.notes += [_explained(name, count) for name, count in explained.items()]
     if due:
         assets = "1 asset is" if due == 1 else f"{due:,} assets are"
         report.notes.append(f"{assets} due to be read again, in their turn; the next sync does it")
@@ -146,6 +154,15 @@ def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
             yield Finding(name, "source", Discrepancy(Difference.DIFFERENT, asset_id, detail=BEHIND))
         else:
             yield Finding(name, "source", Discrepancy(Difference.MISSING, asset_id))
+
+
+async def _whole_assets_aside(checked: Checked, collection: str) -> frozenset[str]:
+    return frozenset(asset_id for asset_id, feature_id in await checked.set_aside(collection) if not feature_id)
+
+
+def _explained(name: str, count: int) -> str:
+    assets = "1 asset is" if count == 1 else f"{count:,} assets are"
+    return f"{name}: {assets} in quarantine, and not as at the source for that reason: vectorferry quarantine list"
 
 
 async def _kept(seen: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[str]:

@@ -12,7 +12,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from connector._errors import VectorferryError
+from connector._errors import LimitReachedError, VectorferryError
 from connector.cli._console import complain, print_json
 from connector.cli._signals import INTERRUPTED, interrupted, unwinding
 
@@ -64,7 +64,8 @@ def _leave(message: str, exit_code: int, as_json: bool, error: Exception | None 
         traceback.print_exception(error)
     complain(message)
     if as_json:
-        _print_error(message, exit_code)
+        until = error.until if isinstance(error, LimitReachedError) else None
+        _print_error(message, exit_code, **({"limited_until": until.isoformat()} if until else {}))
     raise typer.Exit(exit_code)
 
 
@@ -72,5 +73,5 @@ def _debugging() -> bool:
     return bool(os.environ.get("VECTORFERRY_DEBUG"))
 
 
-def _print_error(message: str, exit_code: int) -> None:
-    print_json({"error": message, "exit_code": exit_code})
+def _print_error(message: str, exit_code: int, **more: str) -> None:
+    print_json({"error": message, "exit_code": exit_code, **more})

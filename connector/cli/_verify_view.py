@@ -25,16 +25,20 @@ def show_verification(found: Verification, console: Console) -> None:
     if found.repair is not None:
         console.print("repaired by a sync of the assets with a difference:", markup=False)
         show_summary(found.repair, console)
-    elif not found.in_step:
+    elif any(report.counts for report in found.collections.values()):
         console.print(REPAIR, markup=False, soft_wrap=True)
 
 
 def _show_collection(name: str, report: CollectionReport, console: Console) -> None:
-    verdict = "in step" if report.in_step else counted(report.counts.total(), "difference")
-    console.print(Text(f"{plain(name)}: {counted(report.assets, 'asset')} at the source, {verdict}"), soft_wrap=True)
+    verdict = counted(report.counts.total(), "difference") if report.counts else "in step"
+    if report.error:
+        console.print(Text(f"{plain(name)}: failed: {plain(report.error)}"), style="yellow", soft_wrap=True)
+    else:
+        listed = counted(report.assets, "asset")
+        console.print(Text(f"{plain(name)}: {listed} at the source, {verdict}"), soft_wrap=True)
     for note in report.notes:
         console.print(Text(f"note: {plain(note)}"), style="yellow", soft_wrap=True)
-    if not report.in_step:
+    if report.counts:
         console.print(_counts(report))
         for finding in report.findings:
             console.print(Text(_line(finding)), soft_wrap=True)

@@ -2,7 +2,14 @@
 
 from connector.http._address import check_base_url, is_loopback, segment
 from connector.http._client import ApiClient
-from connector.http._errors import ForbiddenError, NotFoundError, RefusedError, UnreadableError, UnsureError
+from connector.http._errors import (
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    UnreadableError,
+    UnsendableError,
+    UnsureError,
+)
 from connector.http._exchange import Answer
 from connector.http._settings import ApiSourceSettings, ClientSettings, RetryPolicy
 from connector.http._text import one_line, server_message
@@ -21,6 +28,7 @@ __all__ = [
     "RetryPolicy",
     "Unpacker",
     "UnreadableError",
+    "UnsendableError",
     "UnsureError",
     "check_base_url",
     "is_loopback",

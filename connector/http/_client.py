@@ -14,7 +14,7 @@ import orjson
 from connector._errors import ConfigurationError, RetryableError
 from connector._source import Usage
 from connector.http._address import Address, Params
-from connector.http._errors import UnreadableError, UnsureError, limit_reached
+from connector.http._errors import UnreadableError, UnsendableError, UnsureError, limit_reached
 from connector.http._exchange import Answer, NoConnectionError, SingleSendClient, exchange
 from connector.http._judge import Judge
 from connector.http._pace import Pace, TimeLimit
@@ -96,14 +96,14 @@ class ApiClient:
         multipart/form-data. `kind` says which of the settings' limits counts this request. With `once` it is not sent
         again when it may have been received, for what would else be done twice.
 
-        Raises `CredentialsError` (401; 403 as `ForbiddenError`), `NotFoundError` (404, 410), `RefusedError` (other
+        Raises `CredentialsError` (401), `ForbiddenError` (403), `NotFoundError` (404, 410), `RefusedError` (other
         4xx), `UnreadableError` (retries are used up, or the answer is too large), `UnsureError` (`once`, and nobody
-        knows), `SourceError` (a redirect, a wrong certificate) and `LimitReachedError` (too many requests, for longer
-        than one may wait).
+        knows), `UnsendableError` (what is to be sent cannot be), `SourceError` (a redirect, a wrong certificate) and
+        `LimitReachedError` (too many requests, for longer than one may wait).
         """
         wire = self._wire = self._wire or self._connect()
-        request = self._request(method, self._address.url(path, params or {}), json, form, wire)
-        asked = _Asked(f"{method} {path}", request, decode, kind, once)
+        what = f"{method} {path}"
+        asked = _Asked(what, self._request(what, method, path, params or {}, json, form, wire), decode, kind, once)
         async with wire.slots:
             tries = Tries(TimeLimit(self._settings.retry.total_seconds), self._settings.retry.attempts)
             try:
@@ -190,7 +190,20 @@ class ApiClient:
             f"last: {last}.\n{advice}"
         )
 
-    def _request(self, method: str, url: str, json: Any, form: Form | None, wire: _Wire) -> httpx.Request:
+    def _request(
+        self, what: str, method: str, path: str, params: Params, json: Any, form: Form | None, wire: _Wire
+    ) -> httpx.Request:
+        """Values may be the service's own, from an earlier answer: any text that JSON can spell, of any length."""
+        try:
+            return self._built(method, self._address.url(path, params), json, form, wire)
+        except (UnicodeEncodeError, orjson.JSONEncodeError, httpx.InvalidURL):
+            pass
+        raise UnsendableError(
+            f"{one_line(what)} was not sent to {self.host}: it would hold something that is no text (half of a surrogate "
+            "pair), or is too long. It may have come from the service itself, as an id or an option."
+        )
+
+    def _built(self, method: str, url: str, json: Any, form: Form | None, wire: _Wire) -> httpx.Request:
         if form is not None:
             request = wire.http.build_request(method, url, files=[(name, (None, value)) for name, value in form])
             request.read()  # a request that is sent again has to begin at its beginning

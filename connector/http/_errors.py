@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from connector._errors import CredentialsError, LimitReachedError, SourceError
+from connector._errors import CollectionError, LimitReachedError, SourceError
 
-__all__ = ["ForbiddenError", "NotFoundError", "RefusedError", "UnreadableError", "UnsureError", "limit_reached"]
+__all__ = [
+    "ForbiddenError",
+    "NotFoundError",
+    "RefusedError",
+    "UnreadableError",
+    "UnsendableError",
+    "UnsureError",
+    "limit_reached",
+]
 
 
-class ForbiddenError(CredentialsError):
-    """403: the key may not do this. Some services mean this one thing, not the key: `code` is their word for why, and
-    `said` the status with all their words."""
+class ForbiddenError(CollectionError):
+    """403: the key is known, and may not do this. `code` is the service's word for why, if it has one."""
 
-    def __init__(self, message: str, *, code: str = "", said: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.said = said
 
 
-class NotFoundError(SourceError):
+class NotFoundError(CollectionError):
     """404 or 410: the service has nothing under this path."""
 
 
-class RefusedError(SourceError):
+class UnsendableError(CollectionError):
+    """A request that cannot be put into bytes: what it asks about is no text (half of a surrogate pair), or too long."""
+
+
+class RefusedError(CollectionError):
     """The service does not accept the request itself (400, 405, 422, …); sending it again would not help.
 
     `code` is the service's word for why, if it has one.

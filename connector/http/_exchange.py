@@ -122,7 +122,7 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
 
 def _translated(error: Exception, host: str) -> VectorferryError:
     """The transport reports every lost connection as a timeout; what really happened is the cause it keeps."""
-    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    cause: BaseException = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
     cause = cause.__cause__ if isinstance(cause, _ConnectionLostError) and cause.__cause__ else cause
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         problem = one_line(str(cause.certificate_error))

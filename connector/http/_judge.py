@@ -30,7 +30,7 @@ class Judge:
     def check(self, answer: Answer, what: str) -> None:
         """Return for a 2xx. `what` names the request: ``GET /collections``.
 
-        Raises `RetryableError`, `CredentialsError`, `NotFoundError`, `RefusedError` or `SourceError`.
+        Raises `RetryableError`, `CredentialsError`, `ForbiddenError`, `NotFoundError`, `RefusedError` or `SourceError`.
         """
         if not 200 <= answer.status < 300:
             self._refuse(answer, what)
@@ -40,21 +40,18 @@ class Judge:
         status = answer.status
         if status in TRY_AGAIN or status >= 500:
             raise RetryableError(said, after=asked_wait(answer) if status == 429 else retry_after(answer))
-        if status in (401, 403):
-            raise self._key_refused(answer, said)
+        if status == 401:
+            raise CredentialsError(f"{self._host} refused the key ({said}). {self._key_help}")
+        if status == 403:
+            raise ForbiddenError(self._forbidden(what, said), code=server_code(answer.body))
         if status in (404, 410):
             raise NotFoundError(f"{self._host} has nothing for {what} ({said}).")
         if 300 <= status < 400:
             raise SourceError(self._redirected(answer, what))
         raise RefusedError(f"{self._host} refused {what} ({said}).", status=status, code=server_code(answer.body))
 
-    def _key_refused(self, answer: Answer, said: str) -> CredentialsError:
-        message = f"{self._host} refused the key ({said}). {self._key_help}"
-        return (
-            CredentialsError(message)
-            if answer.status == 401
-            else ForbiddenError(message, code=server_code(answer.body), said=said)
-        )
+    def _forbidden(self, what: str, said: str) -> str:
+        return f"{self._host} does not let this key do {what} ({said}). Give it the right to. {self._key_help}"
 
     def _said(self, answer: Answer) -> str:
         """The status in standard words: the reason phrase is the service's to choose, and could hold anything."""

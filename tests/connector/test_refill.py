@@ -120,7 +120,7 @@ async def test_a_modality_that_the_target_lacks_is_brought() -> None:
 
 async def test_assets_that_the_store_has_only_in_part_are_left_alone_and_named() -> None:
     source = Scripted({"c": assets(3)})
-    source.instead["a0001"] = Rejected("a0001", Reason.UNREADABLE, "500")
+    source.instead["a0001"] = Rejected("a0001", Reason.MALFORMED, "no text")
     store, target = MemoryDestination("store"), await filled_with({"c": assets(2)}, MemoryDestination("target"))
     await sync(source, [store], name="media")
     source.assets["c"]["a0002"] = asset("a0002", 2)

@@ -58,6 +58,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "reread": 0,
                 "pending": {"count": 1, "first": ["p"]},
                 "failed": {"count": 1, "first": ["f"]},
+                "unread": {"count": 0, "first": [], "why": None},
                 "complete": True,
                 "refused": True,
                 "scan": "full",

@@ -164,13 +164,13 @@ async def test_bad_records_are_set_aside_and_the_exit_code_says_so() -> None:
         {"c": [asset("good"), asset("half", features=[feature("s"), feature("x", "smell")]), asset("no")]}
     )
     source.listed_first = [Listing("bad\0id", "v1")]
-    source.instead = {"no": Rejected("no", Reason.UNREADABLE, "500 five times")}
+    source.instead = {"no": Rejected("no", Reason.MALFORMED, "nested too deeply")}
     store = MemoryDestination()
     summary = await sync(source, [store], name="media")
     assert summary.exit_code == 3
     assert {record.reason for record in store.quarantine["c"].values()} == {
         Reason.BAD_ID,
-        Reason.UNREADABLE,
+        Reason.MALFORMED,
         Reason.UNKNOWN_MODALITY,
     }
     assert summary.destinations["memory"].quarantined == 3
@@ -178,12 +178,12 @@ async def test_bad_records_are_set_aside_and_the_exit_code_says_so() -> None:
     assert "bad\0id" not in source.pulled
 
 
-async def test_an_unreadable_asset_keeps_its_rows_and_leaves_quarantine_once_it_is_read() -> None:
+async def test_an_asset_that_is_set_aside_keeps_its_rows_and_leaves_quarantine_once_it_is_good() -> None:
     source, store = Scripted({"c": assets(3)}), MemoryDestination()
     await sync(source, [store], name="media")
     before = content(store)
     source.assets["c"]["a0001"] = asset("a0001", 2)
-    source.instead["a0001"] = Rejected("a0001", Reason.UNREADABLE, "no")
+    source.instead["a0001"] = Rejected("a0001", Reason.MALFORMED, "no")
     assert (await sync(source, [store], name="media")).exit_code == 3
     assert content(store) == before
     source.instead.clear()
@@ -193,7 +193,7 @@ async def test_an_unreadable_asset_keeps_its_rows_and_leaves_quarantine_once_it_
 
 async def test_a_record_that_only_reached_quarantine_leaves_it_when_its_asset_is_gone() -> None:
     source, store = Scripted({"c": [*assets(9), asset("no")]}), MemoryDestination()
-    source.instead = {"no": Rejected("no", Reason.UNREADABLE, "no")}
+    source.instead = {"no": Rejected("no", Reason.MALFORMED, "no")}
     assert (await sync(source, [store], name="media")).exit_code == 3
     del source.assets["c"]["no"]
     assert (await sync(source, [store], name="media")).exit_code == 0

@@ -139,7 +139,7 @@ async def test_without_a_second_list_nothing_goes_and_the_run_fails() -> None:
 async def test_of_one_that_never_could_be_read_the_quarantine_is_cleared() -> None:
     store = MemoryDestination()
     source = Renamed({"ads": assets(4), "films": [asset("broken")]})
-    source.instead = {"broken": Rejected("broken", Reason.UNREADABLE, "500")}
+    source.instead = {"broken": Rejected("broken", Reason.MALFORMED, "no text")}
     assert (await sync(source, [store], name="media")).exit_code == 3
     del source.assets["films"]
     assert (await planned_and_done(source, store, DeleteGuard())).collections["films"].refused

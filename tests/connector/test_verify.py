@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from connector import (
     MODALITIES,
     AssetState,
     Batch,
+    CollectionError,
     ConfigurationError,
     DeleteGuard,
     Difference,
@@ -24,6 +25,7 @@ from connector import (
     MemorySource,
     Reason,
     Rejected,
+    SourceError,
     Verification,
     run_verify,
     sync,
@@ -53,10 +55,15 @@ def counts(found: Verification, collection: str = "c") -> dict[tuple[str, str, D
 
 def damage(destination: MemoryDestination, asset_id: str) -> None:
     """Change a number of a vector behind the destination's back."""
-    held = destination.assets["c"][asset_id]
+    damage_in(destination, "c", asset_id)
+
+
+def damage_in(destination: MemoryDestination, collection: str, asset_id: str) -> None:
+    """The same in any collection."""
+    held = destination.assets[collection][asset_id]
     first, *rest = held.features
     wrong = replace(first, vectors={name: np.zeros(3, np.float32) for name in first.vectors})
-    destination.assets["c"][asset_id] = replace(held, features=(wrong, *rest))
+    destination.assets[collection][asset_id] = replace(held, features=(wrong, *rest))
 
 
 async def test_what_was_synced_is_in_step_and_no_asset_is_read(source: Scripted) -> None:
@@ -228,3 +235,58 @@ def _zero(asset_id: str, feature_id: str) -> Rejected:
 
 def _batch(*loaded: LoadedAsset) -> Batch:
     return Batch("c", frozenset(MODALITIES), loaded)
+
+
+async def test_an_asset_that_is_set_aside_is_explained_and_not_missing_for_ever(source: Scripted) -> None:
+    source.instead = {"a0003": Rejected("a0003", Reason.BAD_ID, "the asset id cannot be part of an address")}
+    destination = await filled(source)
+    source.assets["c"]["a0004"] = asset("a0004", version=2)
+    source.instead["a0004"] = Rejected("a0004", Reason.MALFORMED, "nested too deeply")
+    assert (await sync(source, [destination], name="media")).exit_code == 3
+    source.assets["c"]["new"] = asset("new")
+    found = await verify(source, [destination], name="media")
+    assert [finding.record for finding in found.collections["c"].findings] == [Discrepancy(MISSING, "new")]
+    assert found.collections["c"].notes == [
+        "memory: 2 assets are in quarantine, and not as at the source for that reason: vectorferry quarantine list"
+    ]
+
+
+class PartlyDown(Scripted):
+    """Cannot list these collections, and does not have another that its settings name."""
+
+    down: Mapping[str, SourceError]
+    not_found: Mapping[str, str] = {"lost": "source.collections: there is no collection lost"}
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        if collection in self.down:
+            raise self.down[collection]
+        async for listing in super().scan(collection):
+            yield listing
+
+
+async def test_a_collection_that_cannot_be_listed_is_named_and_the_others_are_checked() -> None:
+    source, destination = PartlyDown({name: assets(3) for name in "abcd"}), MemoryDestination()
+    source.down = {}
+    assert (await sync(source, [destination], name="media")).exit_code == 1
+    source.down = {"a": SourceError("503"), "b": CollectionError("403")}
+    damage_in(destination, "b", "a0001")
+    damage_in(destination, "d", "a0001")
+    found = await verify(source, [destination], name="media", repair=True)
+    assert found.exit_code == 1
+    assert {name: report.error for name, report in found.collections.items()} == {
+        "a": "503",
+        "b": "403",
+        "c": None,
+        "d": None,
+        "lost": "source.collections: there is no collection lost",
+    }
+    assert found.repair is not None
+    assert (list(found.repair.collections), found.repair.exit_code) == (["d"], 0)
+    assert found.to_dict()["collections"]["a"]["error"] == "503"
+
+
+async def test_a_source_that_is_down_is_not_asked_for_every_collection() -> None:
+    source = PartlyDown({name: [] for name in "abcdef"})
+    source.down = {name: CollectionError(f"403 {name}") for name in "ab"} | {n: SourceError(f"503 {n}") for n in "cdef"}
+    with pytest.raises(SourceError, match="503 e"):
+        await verify(source, [MemoryDestination()], name="media")

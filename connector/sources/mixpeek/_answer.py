@@ -11,7 +11,7 @@ from connector._json import is_too_deep
 from connector._records import AssetState, Reason
 from connector.http import NotFoundError, UnreadableError, one_line
 from connector.sources._pages import Page, identity_by, walk
-from connector.sources._reading import LeftOutError
+from connector.sources._reading import NotReadyError
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._asset_reply import AssetReply
 from connector.sources.mixpeek._features import FeatureRows, feature_rows
@@ -33,21 +33,15 @@ class AssetAnswer:
 async def read_answer(api: MixpeekApi, asset_id: str) -> AssetAnswer:
     """All pages of an asset's answer.
 
-    Raises `LeftOutError` when the asset is gone or is being processed again, `QuarantineError` when it is nested too
-    deeply, and `UnreadableError` when anything is missing.
+    Raises `NotFoundError` when there is none, `NotReadyError` when the asset is being processed again, `QuarantineError`
+    when it is nested too deeply, and `UnreadableError` when anything is missing.
     """
-    try:
-        first, pages = await _pages(api, asset_id)
-    except NotFoundError as error:
-        missing = str(error)
-    else:
-        description = first.description or await _description(api, asset_id)
-        _check_description(api.host, asset_id, description)
-        rows = feature_rows(asset_id, [row for page in pages for row in page.rows])
-        _check_whole(api.host, pages, rows)
-        return AssetAnswer(description, rows)
-    await _check_gone(api, asset_id, missing)
-    raise LeftOutError("the service does not have it any more")
+    first, pages = await _pages(api, asset_id)
+    description = first.description or await _description(api, asset_id)
+    _check_description(api.host, asset_id, description)
+    rows = feature_rows(asset_id, [row for page in pages for row in page.rows])
+    _check_whole(api.host, pages, rows)
+    return AssetAnswer(description, rows)
 
 
 async def _pages(api: MixpeekApi, asset_id: str) -> tuple[AssetReply, list[Page]]:
@@ -78,22 +72,13 @@ async def _description(api: MixpeekApi, asset_id: str) -> Mapping[str, Any]:
         return {}
 
 
-async def _check_gone(api: MixpeekApi, asset_id: str, missing: str) -> None:
-    """An asset that the service still has, without an answer about its features, is not gone but unreadable."""
-    try:
-        await api.asset(asset_id)
-    except NotFoundError:
-        return
-    raise UnreadableError(f"{missing} The asset itself is still there.")
-
-
 def _check_description(host: str, asset_id: str, description: Mapping[str, Any]) -> None:
     if description.get("asset_id") not in (None, asset_id):
         raise UnreadableError(f"{host} answered for another asset than the one asked for.")
     if is_too_deep(description):
         raise QuarantineError(Reason.MALFORMED, "what the service says of the asset is nested too deeply")
     if state_of(description.get("status")) is not AssetState.READY:
-        raise LeftOutError(f"its status is {one_line(str(description['status']), 60)} by now")
+        raise NotReadyError(f"Its status is {one_line(str(description['status']), 60)} by now.")
 
 
 def _check_whole(host: str, pages: list[Page], rows: FeatureRows) -> None:

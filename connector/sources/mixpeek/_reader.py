@@ -9,7 +9,7 @@ from connector._errors import QuarantineError
 from connector._records import Asset, Feature, Listing, Reason, Rejected
 from connector.http import NotFoundError, UnreadableError
 from connector.sources._parallel import cancellable
-from connector.sources._reading import LeftOutError, check_id, outcome
+from connector.sources._reading import LeftOutError, NotThere, check_id, outcome
 from connector.sources.mixpeek._answer import read_answer
 from connector.sources.mixpeek._api import MixpeekApi
 from connector.sources.mixpeek._asset_reply import asset_from, read_object
@@ -38,9 +38,8 @@ class AssetReader:
         self._handing_out = asyncio.Lock()
         self._places = asyncio.Semaphore(concurrency)
 
-    async def read(self, listing: Listing) -> Asset | Rejected | None:
-        """An asset; None when it, or one of its features, is not there any more or not there again yet; a `Rejected`
-        when the service gave no usable answer for it (`Reason.UNREADABLE`) or it cannot be read as it is."""
+    async def read(self, listing: Listing) -> Asset | Rejected | NotThere | None:
+        """An asset, or what became of it (see `outcome`)."""
         return await outcome(listing, self._asset)
 
     async def _asset(self, listing: Listing) -> Asset:
@@ -55,7 +54,7 @@ class AssetReader:
             bad = [feature for feature in read if isinstance(feature, Rejected)]
             return asset_from(listing, answer.description, good, [*answer.rows.rejected, *bad])
         await self._check_gone(listing.asset_id, lost)
-        raise LeftOutError("one of its features went away meanwhile")
+        raise LeftOutError("One of its features went away meanwhile.")
 
     async def _check_gone(self, asset_id: str, missing: _FeatureMissingError) -> None:
         """A feature that the asset still lists is not gone but unreadable."""

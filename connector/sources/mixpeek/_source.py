@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from connector._records import Asset, Listing, Rejected
 from connector._source import Usage
-from connector.sources._failures import Failures
-from connector.sources._parallel import results_of
+from connector.sources._reading import read_assets
 from connector.sources._tally import check_complete
 from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._collections import wanted_ids
+from connector.sources.mixpeek._collections import wanted_collections
 from connector.sources.mixpeek._listing import AssetTally
 from connector.sources.mixpeek._reader import AssetReader
 
@@ -25,6 +25,7 @@ class MixpeekSource:
         self._api = api
         self._wanted = collections
         self._concurrency = concurrency
+        self._not_found: Mapping[str, str] = {}
 
     @property
     def usage(self) -> Usage:
@@ -34,10 +35,17 @@ class MixpeekSource:
     async def collections(self) -> Sequence[str]:
         """Ids in the configured order, or of all collections, sorted, when none was configured.
 
-        Raises `ConfigurationError` for a name that the service does not have, or has twice, and `SourceError` when
-        the list does not come completely, or holds nothing while none was configured.
+        Raises `ConfigurationError` when the service has none of those configured, and `SourceError` when the list does
+        not come completely, or holds nothing while none was configured.
         """
-        return await wanted_ids(self._api, self._wanted)
+        found = await wanted_collections(self._api, self._wanted)
+        self._not_found = found.missing
+        return found.ids
+
+    @property
+    def not_found(self) -> Mapping[str, str]:
+        """Configured collections that `collections` has not found, each with why."""
+        return self._not_found
 
     def is_gone(self, collection: str) -> bool:  # noqa: ARG002
         """Whether all collections are wanted, and so were named."""
@@ -54,13 +62,17 @@ class MixpeekSource:
 
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
         """These assets with features and vectors. Raises `SourceError` when too many are unreadable."""
-        reader = AssetReader(self._api, self._concurrency)
-        failures = Failures(self._api.check, collection)
-        async with aclosing(results_of(listings, reader.read, self._concurrency)) as results:
+        assets = read_assets(
+            listings,
+            AssetReader(self._api, self._concurrency).read,
+            width=self._concurrency,
+            collection=collection,
+            scan=partial(self.scan, collection),
+            check=self._api.check,
+        )
+        async with aclosing(assets) as results:
             async for result in results:
-                if result is not None:
-                    await failures.note(result)
-                    yield result
+                yield result
 
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for each asset, and one for each feature with its vectors."""

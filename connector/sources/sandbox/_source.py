@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from connector._closing import closing
 from connector._records import Asset, Listing, Rejected
+from connector._gone import not_found
 from connector._related import RelatedTable, RelatedTables
 from connector._source import Source, Usage
 
@@ -38,6 +39,11 @@ class SandboxSource:
     async def collections(self) -> Sequence[str]:
         """Ids in the configured order, or all of the sample collections. Raises `ConfigurationError` for others."""
         return await (await self._running()).collections()
+
+    @property
+    def not_found(self) -> Mapping[str, str]:
+        """Configured collections that `collections` has not found, each with why."""
+        return not_found(self._inner)
 
     def is_gone(self, collection: str) -> bool:  # noqa: ARG002
         """Whether all collections are wanted, and so were named."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from connector._errors import SourceError, VectorferryError
+from connector._errors import CollectionError
 from connector._json import parse_json
-from connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
+from connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, one_line, segment
 from connector.sources._pages import Page, identity_by, walk
-from connector.sources._reading import LeftOutError, check_id
+from connector.sources._reading import check_id
 from connector.sources._service_api import ServiceApi
 from connector.sources.twelvelabs._pages import read_page
 
@@ -26,7 +26,7 @@ GONE: Final = frozenset({"read_not_allowed", "resource_not_exist"})
 """404 is declared for some things only. The first code has been seen with 403 for ids that are gone; the documents give
 the second without a status."""
 
-OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks"})
+OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks", "/entity-collections"})
 """Every account has these; a key that may not read them is a bad key."""
 
 _identity = identity_by("_id")
@@ -70,19 +70,18 @@ class TwelveLabsApi(ServiceApi):
     async def asset(
         self, index_id: str, asset_id: str, options: Sequence[str], *, transcription: bool, decode: Callable[[bytes], T]
     ) -> T:
-        """``GET /indexes/{id}/indexed-assets/{id}``. Raises `LeftOutError` when it is gone."""
+        """``GET /indexes/{id}/indexed-assets/{id}``."""
         params: dict[str, str | Sequence[str]] = {}
         if options:
             params["embedding_option"] = options
         if transcription:
             params["transcription"] = "true"
-        return await self._get_one(f"{self._assets_path(index_id)}/{segment(asset_id)}", params, decode)
+        return await self._get(f"{self._assets_path(index_id)}/{segment(asset_id)}", params, decode)
 
     async def transcription(self, upload_id: str, parts: str, decode: Callable[[bytes], T]) -> T:
-        """``GET /assets/{id}/transcription``. Raises `LeftOutError` when there is none, and `QuarantineError` for an id
-        that cannot be part of an address."""
+        """``GET /assets/{id}/transcription``. Raises `QuarantineError` for an id that cannot be part of an address."""
         check_id(upload_id)
-        return await self._get_one(f"/assets/{segment(upload_id)}/transcription", {"include": parts}, decode)
+        return await self._get(f"/assets/{segment(upload_id)}/transcription", {"include": parts}, decode)
 
     def entity_collections(self) -> AsyncIterator[Page]:
         """Every page of ``GET /entity-collections``."""
@@ -97,9 +96,8 @@ class TwelveLabsApi(ServiceApi):
         return self._list(f"/{kind}/tasks", {})
 
     async def task(self, kind: TaskKind, task_id: str, decode: Callable[[bytes], T]) -> T:
-        """``GET /embed/tasks/{id}`` or ``/embed-v2/tasks/{id}``; both give all options when none is asked for. Raises
-        `LeftOutError` when it is gone."""
-        return await self._get_one(f"/{kind}/tasks/{segment(task_id)}", {}, decode)
+        """``GET /embed/tasks/{id}`` or ``/embed-v2/tasks/{id}``; both give all options when none is asked for."""
+        return await self._get(f"/{kind}/tasks/{segment(task_id)}", {}, decode)
 
     def _assets_path(self, index_id: str) -> str:
         kind = "videos" if index_id in self._older else "indexed-assets"
@@ -112,7 +110,7 @@ class TwelveLabsApi(ServiceApi):
                 yield page
         except NotFoundError:
             self._older.discard(index_id)
-            raise SourceError(f"{missing} Check source.collections.") from None
+            raise CollectionError(f"{missing} Check source.collections.") from None
 
     def _list(self, path: str, params: Params) -> AsyncIterator[Page]:
         async def fetch(number: int) -> Page:
@@ -120,16 +118,6 @@ class TwelveLabsApi(ServiceApi):
             return await self._get(path, paged, read_page, kind="list")
 
         return walk(fetch, _identity)
-
-    async def _get_one(self, path: str, params: Params, decode: Callable[[bytes], T]) -> T:
-        """One thing may be forbidden or gone without anything being wrong with the key or with the others."""
-        try:
-            return await self._get(path, params, decode)
-        except NotFoundError:
-            failure: VectorferryError = LeftOutError("the service does not have it any more")
-        except ForbiddenError as error:
-            failure = UnreadableError(f"{self.host} does not let this key read it ({error.said}), though it lists it.")
-        raise failure
 
     async def _get(
         self, path: str, params: Params, decode: Callable[[bytes], T], kind: Literal["list", "read"] = "read"
@@ -145,7 +133,7 @@ class TwelveLabsApi(ServiceApi):
 
 
 def index_path(index_id: str) -> str:
-    """Where an index is. Raises `SourceError` for an id that cannot be part of an address."""
+    """Where an index is. Raises `CollectionError` for an id that cannot be part of an address."""
     return _path("/indexes", index_id)
 
 
@@ -154,7 +142,7 @@ def _path(kind: str, identifier: str) -> str:
         return f"{kind}/{segment(identifier)}"
     except ValueError:
         shown = one_line(repr(identifier), 60)
-        raise SourceError(f"The id {shown} in {kind} cannot be part of an address.") from None
+        raise CollectionError(f"The id {shown} in {kind} cannot be part of an address.") from None
 
 
 def _read_object(body: bytes) -> dict[str, Any]:

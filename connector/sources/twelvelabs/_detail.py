@@ -12,7 +12,7 @@ from connector._json import is_too_deep
 from connector._records import Asset, AssetState, Listing, Modality, Reason
 from connector.http import UnreadableError, one_line
 from connector.sources._lifted import LiftedVectors, read_lifted
-from connector.sources._reading import LeftOutError
+from connector.sources._reading import NotReadyError
 from connector.sources._signed import is_signed, lasting
 from connector.sources._times import read_time
 from connector.sources.twelvelabs._asked import Asked
@@ -95,7 +95,7 @@ class DetailReader:
         """The answer about this asset.
 
         Raises `ValueError` when it is none, `UnreadableError` when it lacks what was asked for or is about another
-        asset, `LeftOutError` when the asset is being processed again, and `QuarantineError` when it is nested too
+        asset, `NotReadyError` when the asset is being processed again, and `QuarantineError` when it is nested too
         deeply. An answer that lacks embeddings says nothing about them: it would remove those in a destination.
         """
         return read_lifted(body, lambda answer, vectors: self._detail(asset_id, answer, vectors))
@@ -122,7 +122,7 @@ class DetailReader:
         if is_too_deep(description):
             raise QuarantineError(Reason.MALFORMED, "what the service says of the asset is nested too deeply")
         if state_of(description) is not AssetState.READY:
-            raise LeftOutError(f"its status is {one_line(str(description['status']), 60)} by now")
+            raise NotReadyError(f"Its status is {one_line(str(description['status']), 60)} by now.")
 
     def _rows(self, embedding: Any) -> list[Any]:
         rows = segment_rows(embedding)

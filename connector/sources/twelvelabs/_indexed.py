@@ -11,8 +11,8 @@ from typing import Any, Final
 from connector._errors import QuarantineError
 from connector._json import parse_json
 from connector._records import Asset, Listing, Rejected
-from connector.http import RefusedError
-from connector.sources._reading import LeftOutError, check_id, outcome
+from connector.http import NotFoundError, RefusedError
+from connector.sources._reading import NotThere, check_id, outcome
 from connector.sources._tally import Tally, check_complete
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked
@@ -56,8 +56,8 @@ class IndexedAssets:
                 yield Listing(row["_id"], self._fingerprint(row, options), state_of(row))
         check_complete(tally.problem(), knows_total=tally.knows_total)
 
-    async def read(self, listing: Listing) -> Asset | Rejected | None:
-        """An asset; None when it is gone or being processed again; a `Rejected` when it cannot be read."""
+    async def read(self, listing: Listing) -> Asset | Rejected | NotThere | None:
+        """An asset, or what became of it (see `outcome`)."""
         return await outcome(listing, self._asset)
 
     def _fingerprint(self, row: Mapping[str, Any], options: Sequence[str]) -> str:
@@ -129,7 +129,7 @@ class IndexedAssets:
             return None, True
         try:
             return await self._api.transcription(upload_id, parts, partial(_own_speech, parts))
-        except (LeftOutError, QuarantineError):
+        except (NotFoundError, QuarantineError):
             return None, True
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
-from connector._errors import SourceError
+from connector._errors import CollectionError, SourceError
 from connector._records import Asset, Listing, Rejected
 from connector._related import RelatedTable
 from connector._source import Hit, Submission, Usage
 from connector.http import NotFoundError, RefusedError
-from connector.sources._collections import Listed, collection_ids
-from connector.sources._failures import Failures
-from connector.sources._parallel import results_of
+from connector.sources._collections import Listed, find_collections
+from connector.sources._reading import read_assets
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked
 from connector.sources.twelvelabs._entities import ENTITY_TABLES, EntityTables
@@ -51,6 +51,7 @@ class TwelveLabsSource:
         self._embed_tasks = embed_tasks
         self._with_entities = entities
         self._indexes: IndexList | None = None
+        self._not_found: Mapping[str, str] = {}
         self._collections: dict[str, IndexedAssets | EmbedTasks] = {name: EmbedTasks(api, name) for name in TASKS}
 
     @property
@@ -62,14 +63,23 @@ class TwelveLabsSource:
         """Ids of indexes in the configured order, or of all of them, sorted, when none was configured; then the
         embedding tasks when these are wanted.
 
-        Raises `ConfigurationError` for a name that the service does not have, or has twice, or an embedding option
-        that it does not know, and `SourceError` when
-        the list does not come completely, or holds nothing while none was configured.
+        Raises `ConfigurationError` when it has none of those configured, or for an embedding option that it does not
+        know, and `SourceError` when the list does not come completely, or holds nothing while none was configured.
         """
-        ids = [*await collection_ids(self._api.host, self._listed, self._wanted), *self._task_collections()]
+        tasks = self._task_collections()
+        found = await find_collections(self._api.host, self._listed, self._wanted)
+        self._not_found = found.missing
+        if not tasks:
+            found.check_any()
+        ids = [*found.ids, *tasks]
         if not ids:
             raise SourceError(f"{self._api.host} lists no index; check that the key is that of the right account.")
         return ids
+
+    @property
+    def not_found(self) -> Mapping[str, str]:
+        """Configured indexes that `collections` has not found, each with why."""
+        return self._not_found
 
     def is_gone(self, collection: str) -> bool:
         """Whether all indexes are wanted, and so were named. Embedding tasks only ever drop out of their list."""
@@ -84,13 +94,17 @@ class TwelveLabsSource:
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
         """These assets with features and vectors, one request for each. Raises `SourceError` when too many are
         unreadable."""
-        read = (await self._collection(collection)).read
-        failures = Failures(self._api.check, collection)
-        async with aclosing(results_of(listings, read, self._concurrency)) as results:
+        assets = read_assets(
+            listings,
+            (await self._collection(collection)).read,
+            width=self._concurrency,
+            collection=collection,
+            scan=partial(self.scan, collection),
+            check=self._api.check,
+        )
+        async with aclosing(assets) as results:
             async for result in results:
-                if result is not None:
-                    await failures.note(result)
-                    yield result
+                yield result
 
     def requests_to_read(self, assets: int, features: int) -> int:  # noqa: ARG002 - they come with their asset
         """One for each asset, and another when its own transcription is wanted."""
@@ -157,4 +171,4 @@ class TwelveLabsSource:
             return index_from(await self._api.index(index_id))
         except (NotFoundError, RefusedError) as error:
             missing = str(error)
-        raise SourceError(f"{missing} Check source.collections.")
+        raise CollectionError(f"{missing} Check source.collections: it may have expired, or been deleted.")

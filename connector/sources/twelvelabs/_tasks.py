@@ -12,7 +12,7 @@ from connector._json import is_too_deep
 from connector._records import Asset, AssetState, Listing, Modality, Reason, Rejected
 from connector.http import UnreadableError, one_line
 from connector.sources._lifted import LiftedVectors, read_lifted
-from connector.sources._reading import LeftOutError, check_id, outcome
+from connector.sources._reading import LeftOutError, NotReadyError, NotThere, check_id, outcome
 from connector.sources._signed import is_signed, lasting
 from connector.sources._tally import Tally
 from connector.sources._times import read_time
@@ -60,8 +60,8 @@ class EmbedTasks:
             "the service lists embedding tasks for seven days only, so nothing is deleted", unknowable=True
         )
 
-    async def read(self, listing: Listing) -> Asset | Rejected | None:
-        """A task as an asset; None when it or its vectors are gone; a `Rejected` when it cannot be read."""
+    async def read(self, listing: Listing) -> Asset | Rejected | NotThere | None:
+        """A task as an asset, or what became of it (see `outcome`); None also when its vectors are gone."""
         return await outcome(listing, self._asset)
 
     async def _asset(self, listing: Listing) -> Asset:
@@ -95,7 +95,7 @@ class EmbedTasks:
             raise QuarantineError(Reason.MALFORMED, "what the service says of the task is nested too deeply")
         rows = answer.get("data") if self._kind == "embed-v2" else segment_rows(answer)
         if not isinstance(rows, list) or not rows:
-            raise LeftOutError("its vectors are not there, or not any more")
+            raise LeftOutError("Its vectors are not there, or not any more.")
         model = answer.get("model_name") or model
         if not isinstance(model, str):
             raise UnreadableError(f"{self._api.host} does not say which model made these embeddings.")
@@ -133,7 +133,7 @@ def _media(answer: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
 
 def _check(answer: Mapping[str, Any]) -> None:
     if state_of(answer) is not AssetState.READY:
-        raise LeftOutError(f"its status is {one_line(str(answer['status']), 60)} by now")
+        raise NotReadyError(f"Its status is {one_line(str(answer['status']), 60)} by now.")
 
 
 def _fingerprint(row: Mapping[str, Any]) -> str:

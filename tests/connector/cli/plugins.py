@@ -63,6 +63,7 @@ class ShelfSettings(SourceSettings):
     assets: int = 2
     pending: int = 0
     failed: int = 0
+    spoilt: int = 0
     unreadable: int = 0
     broken: str | None = None
     mishap: Mishap | None = None
@@ -103,8 +104,13 @@ class Shelf(MemorySource):
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
         async for asset in super().pull(collection, listings):
             self.usage.bytes += 1_000_000
-            broken = int(asset.asset_id.rpartition("-")[2]) < self.settings.unreadable
-            yield Rejected(asset.asset_id, Reason.UNREADABLE, "garbage") if broken else asset
+            number = int(asset.asset_id.rpartition("-")[2])
+            if number < self.settings.unreadable:
+                yield Rejected(asset.asset_id, Reason.UNREADABLE, "503 for an hour")
+            elif number < self.settings.spoilt:
+                yield Rejected(asset.asset_id, Reason.MALFORMED, "garbage")
+            else:
+                yield asset
 
     async def _mishap(self) -> None:
         match self.settings.mishap:

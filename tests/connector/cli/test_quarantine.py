@@ -148,7 +148,7 @@ def test_dropping_all_has_to_be_said(vectorferry: Invoke, box: Box) -> None:
 
 
 def test_a_replay_empties_the_quarantine_when_the_source_is_good(vectorferry: Invoke) -> None:
-    configure(shelf="assets: 20, unreadable: 3")
+    configure(shelf="assets: 20, spoilt: 3")
     assert vectorferry("sync").exit_code == 3
     configure(shelf="assets: 20")
     result = vectorferry("quarantine", "replay")
@@ -160,12 +160,21 @@ def test_a_replay_empties_the_quarantine_when_the_source_is_good(vectorferry: In
 
 
 def test_a_replay_of_what_is_still_wrong_leaves_it_where_it_is(vectorferry: Invoke) -> None:
-    configure(shelf="assets: 5, unreadable: 2")
+    configure(shelf="assets: 5, spoilt: 2")
     vectorferry("sync")
     before = list(Box.of("media").rejected())
     result = vectorferry("quarantine", "replay", "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout)["collections"]["films"]["pulled"] == 2
+    assert list(Box.of("media").rejected()) == before
+
+
+def test_a_replay_in_an_outage_fails_and_leaves_them_where_they_are(vectorferry: Invoke) -> None:
+    configure(shelf="assets: 5, spoilt: 2")
+    vectorferry("sync")
+    before = list(Box.of("media").rejected())
+    configure(shelf="assets: 5, unreadable: 2")
+    assert vectorferry("quarantine", "replay").exit_code == 1
     assert list(Box.of("media").rejected()) == before
 
 
@@ -188,7 +197,7 @@ def fields(one: Any) -> dict[str, Any]:
 
 
 def test_a_replay_that_cannot_reach_the_source_loses_nothing(vectorferry: Invoke) -> None:
-    configure(shelf="assets: 5, unreadable: 2")
+    configure(shelf="assets: 5, spoilt: 2")
     vectorferry("sync")
     before = list(Box.of("media").rejected())
     configure(shelf="assets: 5, mishap: refused")

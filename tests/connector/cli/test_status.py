@@ -24,7 +24,7 @@ def test_before_the_first_sync_there_is_nothing(vectorferry: Invoke, configured:
 def test_tables_are_counted_by_collection(
     vectorferry: Invoke, configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configured("assets: 3, unreadable: 1, collections: [films, clips]")
+    configured("assets: 3, spoilt: 1, collections: [films, clips]")
     vectorferry("sync")
     monkeypatch.delenv("SHELF_KEY")
     result = vectorferry("status")

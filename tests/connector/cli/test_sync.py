@@ -75,12 +75,14 @@ def test_a_limit_of_the_source_is_one_clear_line_and_exit_code_5(vectorferry: In
 def test_every_command_that_lists_the_source_meets_the_limit_alike(
     vectorferry: Invoke, configured: Configure, command: tuple[str, ...]
 ) -> None:
-    configured("unreadable: 1")
+    configured("spoilt: 1")
     vectorferry("sync")
-    configured("unreadable: 1, mishap: limited")
+    configured("spoilt: 1, mishap: limited")
     result = vectorferry(*command)
     assert result.exit_code == 5
     assert "the shelf is closed until 2026-11-22 00:02:50 UTC" in result.output
+    told = json.loads(vectorferry(*command, "--json").stdout)
+    assert told.get("limited_until", told.get("source", {}).get("limited_until")) == "2026-11-22T00:02:50+00:00"
 
 
 def test_json_is_the_whole_summary_and_nothing_else(vectorferry: Invoke, configured: Configure) -> None:
@@ -123,12 +125,30 @@ def test_waiting_for_queries_to_see_it_fails_when_they_do_not(vectorferry: Invok
 
 
 def test_records_in_quarantine_are_counted_and_exit_with_3(vectorferry: Invoke, configured: Configure) -> None:
-    configured("assets: 3, unreadable: 1")
+    configured("assets: 3, spoilt: 1")
     result = vectorferry("sync")
     assert result.exit_code == 3
     assert "box: 1 record in quarantine, each with its reason" in result.stdout
     assert "box: set aside: asset " in result.stdout
-    assert "(unreadable)" in result.stdout
+    assert "(malformed)" in result.stdout
+
+
+def test_assets_that_cannot_be_read_are_a_failure_and_no_records_in_quarantine(
+    vectorferry: Invoke, configured: Configure
+) -> None:
+    configured("assets: 9, unreadable: 7, collections: [films]")
+    result = vectorferry("sync")
+    assert result.exit_code == 1
+    text = " ".join(result.stdout.split())
+    assert "films: 9 assets listed, 0 unchanged, 2 read, 7 could not be read" in text
+    assert (
+        "films: failed: 7 assets could not be read and stay as they are until a run can: "
+        "ready-0, ready-1, ready-2, ready-3, ready-4 and 2 more. The first: 503 for an hour"
+    ) in text
+    assert "in quarantine" not in text
+    told = json.loads(vectorferry("sync", "--json").stdout)
+    named = [f"ready-{number}" for number in range(7)]
+    assert told["collections"]["films"]["unread"] == {"count": 7, "first": named, "why": "503 for an hour"}
 
 
 def test_assets_that_are_not_ready_or_failed_are_named(vectorferry: Invoke, configured: Configure) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from connector import CredentialsError
+from connector import CollectionError, CredentialsError
 from connector.http import ForbiddenError, RefusedError
 
 from .serving import KEY_PATH, client_for, json, serving
@@ -36,7 +36,9 @@ async def test_a_source_is_told_why_something_is_forbidden(body: Any) -> None:
     with pytest.raises(ForbiddenError, match="not authorized to read entity 1") as refused:
         await _asking(json(body, 403))
     assert refused.value.code == "read_not_allowed"
-    assert isinstance(refused.value, CredentialsError)
+    assert isinstance(refused.value, CollectionError)
+    assert not isinstance(refused.value, CredentialsError)
+    assert "does not let this key do GET /things (403 Forbidden: " in str(refused.value)
 
 
 @pytest.mark.parametrize("body", [{}, [], "no", {"code": 7}, {"error": "no", "code": None}, {"error": ["code"]}])

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from connector import ConfigurationError, CredentialsError, SourceError, VectorferryError
 from connector._json import parse_json
-from connector.http import ApiClient
+from connector.http import ApiClient, ForbiddenError
 from connector.http._exchange import LIBRARY_FAILURES
 from connector.http._text import without_key
 from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
@@ -216,11 +216,11 @@ def assert_silent(error: VectorferryError, client: ApiClient) -> None:
     assert isinstance(error.__cause__, VectorferryError | None)
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_names_the_setting(status: int) -> None:
+@pytest.mark.parametrize(("status", "kind"), [(401, CredentialsError), (403, ForbiddenError)])
+async def test_a_refused_key_names_the_setting(status: int, kind: type[VectorferryError]) -> None:
     body = {"success": False, "status": status, "error": {"message": "Invalid API key", "type": "UnauthorizedError"}}
     async with serving(in_turn(json(body, status))) as server, aclosing(client_for(server.url)) as client:
-        with pytest.raises(CredentialsError, match=r"Invalid API key.*source.api_key \(by default \$\{SOME_KEY\}\)"):
+        with pytest.raises(kind, match=r"Invalid API key.*source.api_key \(by default \$\{SOME_KEY\}\)"):
             await client.request("GET", "/thing", decode=parse_json)
 
 

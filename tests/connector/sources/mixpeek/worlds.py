@@ -88,9 +88,9 @@ def listings_of(asset_ids: Iterable[str]) -> AsyncIterable[Listing]:
     return listings()
 
 
-async def pulled(source: MixpeekSource, *asset_ids: str) -> list[Asset | Rejected]:
+async def pulled(source: MixpeekSource, *asset_ids: str, collection: str = "c") -> list[Asset | Rejected]:
     """Everything that a pull of these assets gives, by asset id."""
-    results = [result async for result in source.pull("c", listings_of(asset_ids))]
+    results = [result async for result in source.pull(collection, listings_of(asset_ids))]
     return sorted(results, key=lambda result: result.asset_id)
 
 

@@ -15,6 +15,7 @@ from connector import (
     MemoryDestination,
     Reason,
     Rejected,
+    SourceError,
     sync,
 )
 from connector.sandbox import Fault, Status, TwelveLabsDialect
@@ -50,17 +51,17 @@ async def test_an_asset_that_is_processed_again_is_left_out(status: str) -> None
         assert sorted(await read(source, index, [again, *others])) == sorted(others)
 
 
-async def test_what_is_listed_and_cannot_be_read_is_told_each_time() -> None:
+async def test_what_is_still_listed_and_not_there_is_a_failure_each_time() -> None:
     """It was a line in a log, and the numbers of a run did not add up."""
     async with reading() as (source, sandbox):
         index, store = sandbox.twelvelabs.index_id("archive"), MemoryDestination()
         lost = next(iter(await listed(source, index)))
         sandbox.faults.add(Fault(route=f"/.*{lost}", do=Status(status=404)))
         told = (await sync(source, [store], name="m", collections=[index])).collections[index]
-    assert (told.listed, told.pulled) == (12, 11)
-    assert told.note == (
-        "1 asset was listed and could not be read, being gone or not ready by then; the next run looks again: " + lost
-    )
+    assert (told.listed, told.pulled, told.unread) == (12, 11, [lost])
+    assert str(told.error).startswith(f"1 asset could not be read and stays as it is until a run can: {lost}. It: ")
+    assert "(404 Not Found" in str(told.error)
+    assert str(told.error).endswith("It is still listed as ready, though.")
 
 
 async def test_one_forbidden_asset_is_not_a_bad_key() -> None:
@@ -72,8 +73,7 @@ async def test_one_forbidden_asset_is_not_a_bad_key() -> None:
     rejected = results.pop(secret)
     assert isinstance(rejected, Rejected)
     assert rejected.reason is Reason.UNREADABLE
-    assert "does not let this key read it (403 Forbidden" in rejected.detail
-    assert "expire" not in rejected.detail
+    assert f"does not let this key do GET /indexes/{index}/indexed-assets/{secret} (403 Forbidden" in rejected.detail
     assert all(isinstance(result, Asset) for result in results.values())
     assert len(results) == len(others)
 
@@ -83,7 +83,7 @@ async def test_a_key_that_is_revoked_meanwhile_ends_the_run() -> None:
         index = sandbox.twelvelabs.index_id("films")
         assets = await listed(source, index)
         sandbox.faults.add(Fault(route="twelvelabs.*", do=Status(status=403, body="text")))
-        with pytest.raises(CredentialsError, match="refused the key"):
+        with pytest.raises(SourceError, match="in a row of collection .* cannot be read; the last: .* does not let this"):
             await read(source, index, assets)
 
 
