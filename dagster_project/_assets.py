@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from connector import SyncSettings
-from dagster_project._failures import RETRIES
 from dagster_project._resources import resource_keys
 from dagster_project._targets import Target
 
@@ -39,7 +38,6 @@ def sync_assets(
         specs=specs,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRIES,
         pool=settings.source.type,
         config_schema=dict(RUN_CONFIG),
         required_resource_keys=set(resource_keys(settings)),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, NoReturn
 
 import dagster as dg
 
@@ -21,10 +22,13 @@ from connector import (
     VectorferryError,
 )
 
-__all__ = ["RETRIES", "failure", "hopeless", "raise_for_exit_code"]
+__all__ = ["RETRIES", "fail", "hopeless", "raise_for_exit_code"]
 
 RETRIES: Final = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""For what a service may get over by itself. What was committed stays, so another try only does the rest."""
+"""For what a service may get over by itself. What was committed stays, so another try only does the rest.
+
+No step is given this policy: Dagster would apply it to a step that is terminated, and go on with it.
+"""
 
 NO_USE_TO_RETRY: Final = (ConfigurationError, CredentialsError, GuardRefusedError, LimitReachedError)
 
@@ -36,16 +40,31 @@ def hopeless(error: VectorferryError) -> bool:
     return isinstance(error, CredentialsError | LimitReachedError)
 
 
-def failure(failed: Mapping[str, VectorferryError], asked: int) -> dg.Failure | dg.RetryRequested:
-    """The exception that ends a step in which these collections, of so many asked for, failed."""
-    waits = [error.after for error in failed.values() if isinstance(error, RetryableError) and error.after]
-    if waits and not any(isinstance(error, NO_USE_TO_RETRY) for error in failed.values()):
-        return dg.RetryRequested(max_retries=RETRIES.max_retries, seconds_to_wait=max(waits))
-    return dg.Failure(
+def fail(context: dg.AssetExecutionContext, failed: Mapping[str, VectorferryError], asked: int) -> NoReturn:
+    """End a step in which these collections, of so many asked for, failed.
+
+    Raises `dg.Failure`; or, for what may get better, `dg.RetryRequested` after some waiting. The waiting is done here
+    because Dagster's own, between two tries of a step in the run's process, cannot be terminated.
+    """
+    failure = dg.Failure(
         description=_description(failed, asked),
         metadata={**{f"error/{key}": str(error) for key, error in failed.items()}, **_come_back(failed.values())},
-        allow_retries=_may_be_tried_again(failed.values()),
+        allow_retries=False,
     )
+    if context.retry_number >= RETRIES.max_retries or not _may_be_tried_again(failed.values()):
+        raise failure from None
+    seconds = _wait(failed.values(), context.retry_number + 1)
+    context.log.warning(f"{failure.description}\nTrying again in {seconds:.0f} s.")
+    time.sleep(seconds)
+    raise dg.RetryRequested(max_retries=RETRIES.max_retries) from failure
+
+
+def _wait(errors: Collection[VectorferryError], attempt: int) -> float:
+    """Seconds: as long as the services ask for, or longer from try to try."""
+    asked = [error.after for error in errors if isinstance(error, RetryableError) and error.after]
+    if asked and not any(isinstance(error, NO_USE_TO_RETRY) for error in errors):
+        return max(asked)
+    return float(RETRIES.calculate_delay(attempt))
 
 
 def _may_be_tried_again(errors: Collection[VectorferryError]) -> bool:

@@ -12,7 +12,7 @@ import dagster as dg
 
 from connector import Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
 from dagster_project._discovery import Collections
-from dagster_project._failures import failure, hopeless, raise_for_exit_code
+from dagster_project._failures import fail, hopeless, raise_for_exit_code
 from dagster_project._metadata import scan_metadata
 from dagster_project._partitions import CollectionPartitions
 from dagster_project._progress import ProgressLog
@@ -35,11 +35,12 @@ def sync_partitions(
     step = _Step(context, selection, spec_of)
     try:
         step.sync_all()
-    finally:
-        if len(step.finished) < len(context.partition_keys):
-            step.record_finished()
+    except BaseException as error:
+        step.record_finished(counted=isinstance(error, Exception))  # who terminates a run does not want to wait
+        raise
     if step.failed:
-        raise failure(step.failed, len(context.partition_keys)) from None
+        step.record_finished()
+        fail(context, step.failed, len(context.partition_keys))
     yield from step.results()
 
 
@@ -101,9 +102,9 @@ class _Step:
             yield dg.MaterializeResult(asset_key=asset, metadata=report.whole(target))
         self._record_further(report)
 
-    def record_finished(self) -> None:
+    def record_finished(self, *, counted: bool = True) -> None:
         """What a step that fails has to say itself: Dagster would count all of its partitions as failed."""
-        report = self._report()
+        report = self._report(counted=counted)
         for asset, target in self.selection.targets.items():
             for key in self.finished:
                 self._record(asset, report, target, key)
@@ -117,8 +118,8 @@ class _Step:
         metadata = {**report.partition(target, key), **report.whole(target)}
         self.context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata))
 
-    def _report(self) -> Report:
-        return Report(self.selection, self.finished, self._statuses() if self.finished else {})
+    def _report(self, *, counted: bool = True) -> Report:
+        return Report(self.selection, self.finished, self._statuses() if self.finished and counted else {})
 
     def _statuses(self) -> Mapping[int, Status]:
         """What the destinations hold now. The sync has succeeded: not being able to count is no reason to fail."""

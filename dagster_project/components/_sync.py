@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from connector import SyncSettings, VectorferryError, parse_settings, resolve
 from dagster_project._assets import sync_assets
-from dagster_project._failures import failure
+from dagster_project._failures import fail
 from dagster_project._resources import resources_of, settings_from
 from dagster_project._run import sync_partitions
 from dagster_project._schedules import sync_job, sync_schedule
@@ -109,7 +109,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
             current = settings_from(context.resources, settings)
             resolve(current, environ)  # every variable is missed at once, and before anything is done
         except VectorferryError as error:
-            raise failure({settings.name: error}, asked=1) from None
+            fail(context, {settings.name: error}, asked=1)
         yield from sync_partitions(context, Selection(current, targets), self.get_asset_spec)
 
 

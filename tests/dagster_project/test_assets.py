@@ -35,7 +35,7 @@ TABLES = ["audio", "image", "text", "video"]
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries as in production, without the pause between them."""
-    monkeypatch.setattr("dagster_project._assets.RETRIES", dg.RetryPolicy(max_retries=_failures.RETRIES.max_retries))
+    monkeypatch.setattr(_failures, "RETRIES", dg.RetryPolicy(max_retries=_failures.RETRIES.max_retries))
 
 
 def logged(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance, level: int) -> list[str]:

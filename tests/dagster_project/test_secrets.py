@@ -52,7 +52,7 @@ def test_the_ui_shows_the_names_of_variables(load: Load) -> None:
 def test_a_key_is_nowhere_to_be_seen(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    monkeypatch.setattr("dagster_project._assets.RETRIES", None)
+    monkeypatch.setattr("dagster_project._failures.RETRIES", dg.RetryPolicy(max_retries=0))
     monkeypatch.setenv("SHELF_KEY", CANARY)
     monkeypatch.setenv("BOX_URL", CANARY)
     if fails:

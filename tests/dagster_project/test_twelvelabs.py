@@ -31,7 +31,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def defs(sandbox: Sandbox, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
     """One sync of both indexes into both stores, which is not tried again."""
-    monkeypatch.setattr("dagster_project._assets.RETRIES", None)
+    monkeypatch.setattr("dagster_project._failures.RETRIES", dg.RetryPolicy(max_retries=0))
     monkeypatch.setenv("TWELVELABS_API_KEY", sandbox.api_key)
     vectors = ["marengo3.0-visual", "marengo3.0-audio"]
     component = VectorferrySync(
