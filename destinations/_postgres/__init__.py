@@ -21,12 +21,13 @@ from ._planned import looking, statements_to_create
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table
-from ._url import check_url, parse_url
+from ._url import Address, check_url, parse_url
 from ._wire import Dumpers
 from ._writing import delete_assets, delete_keys, held_hashes, send
 
 __all__ = [
     "ID",
+    "Address",
     "Database",
     "Dumpers",
     "FeatureKey",

@@ -14,7 +14,8 @@ from ._wire import NO_DUMPERS, Dumpers, JsonbDumper, bound
 
 __all__ = ["copy_rows", "upsert_rows"]
 
-_STAGE: Final = "vectorferry_stage"
+_STAGE: Final = ("pg_temp", "vectorferry_stage")
+"""By its full name: what somebody else has called so is found first in other schemas."""
 
 _Driver = psycopg.Connection[tuple[object, ...]]
 
@@ -30,7 +31,7 @@ def copy_rows(driver: _Driver, table: Table, rows: Sequence[Row], dumpers: Dumpe
 
 def upsert_rows(driver: _Driver, table: Table, rows: Sequence[Row], dumpers: Dumpers = NO_DUMPERS) -> None:
     """COPY rows into a staging table, then insert or update in one statement."""
-    stage, target = sql.Identifier(_STAGE), sql.Identifier(str(table.schema), table.name)
+    stage, target = sql.Identifier(*_STAGE), sql.Identifier(str(table.schema), table.name)
     columns, keys = _names(_columns(table)), _names(_keys(table))
     assignments = sql.SQL(", ").join(_assignment(column) for column in table.columns if not column.primary_key)
     driver.execute(

@@ -2,62 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from ._cancellation import CancellableConnection
-from ._url import shown
+from ._pooler import execute_first
+from ._session import (
+    SEARCH_PATH,
+    Facts,
+    begin_statement,
+    look_statement,
+    read_facts,
+    reset_statement,
+    session_statement,
+)
+from ._url import Address
 
 __all__ = ["Database", "driver_of"]
 
-_SETTING = text("SELECT set_config(:name, :value, false)")
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "connect_timeout": 10,
+    "application_name": "vectorferry",
+    # Otherwise a sync would wait for hours for a server whose machine has vanished without a word.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+    "tcp_user_timeout": 90_000,
+}
+"""Of a connection, where its address says nothing else."""
+
+_FACTS: Final = "vectorferry facts"
+_USED: Final = "vectorferry used"
+
+_Driver = psycopg.Connection[tuple[object, ...]]
 
 
 class Database:
-    """One server and its connections. Used from one thread."""
+    """One server and its connections. Used from one thread.
 
-    def __init__(self, url: URL, location: str | None = None) -> None:
-        self.location = location or shown(url)
+    Every transaction begins with one message that says how it is to be and sets what it relies on (`begin_statement`).
+    """
+
+    def __init__(self, address: Address, location: str | None = None) -> None:
+        self.location = location or address.shown
         self.answered = False
         """Whether the server has ever answered: from then on, one that does not is worth waiting for."""
-        self._engine: Engine = create_engine(
-            url,
-            pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": 10,
-                "application_name": "vectorferry",
-                # Text and JSON are sent as UTF-8, whatever the environment's PGCLIENTENCODING says.
-                "client_encoding": "utf8",
-                # No server-side prepared statements: they break behind a transaction pooler, and ours run once.
-                "prepare_threshold": None,
-                # Otherwise a sync would wait for hours for a server whose machine has vanished without a word.
-                "keepalives_idle": 30,
-                "keepalives_interval": 10,
-                "keepalives_count": 6,
-                "tcp_user_timeout": 90_000,
-            },
-        )
-        event.listen(self._engine, "do_connect", _connect)
+        self._address = address
+        self._options = address.parameters.get("options", "")
+        self._kept = 0
+        """Connections that are in use just now."""
+        # Nothing looks whether a connection still lives before it is used: the first statement shows it.
+        self._engine: Engine = create_engine("postgresql+psycopg://", creator=self._connect, use_native_hstore=False)
+        event.listen(self._engine, "connect", self._look, insert=True)
+        event.listen(self._engine, "connect", _end_look)
+
+    @property
+    def application_name(self) -> str:
+        """What this process calls itself there."""
+        return self._address.parameters.get("application_name", str(_DEFAULTS["application_name"]))
 
     @contextmanager
-    def plain_transaction(self) -> Iterator[Connection]:
-        """A transaction. Commits at the end, or rolls back."""
-        with self._engine.begin() as connection:
-            self.answered = True
+    def facts(self) -> Iterator[tuple[Connection, Facts]]:
+        """A transaction, with what the server said about itself."""
+        with self._begun() as connection:
+            yield connection, connection.info[_FACTS]
+
+    @contextmanager
+    def plain_transaction(self, schemas: Sequence[str] = SEARCH_PATH) -> Iterator[Connection]:
+        """A transaction, in which names without a schema are looked for in these. Commits at the end, or rolls back."""
+        with self._begun(schemas) as connection, connection.begin():
             yield connection
 
     @contextmanager
     def lone_transaction(self) -> Iterator[Connection]:
         """A transaction that holds something while others work. That it is lost at the end, with its connection or its
         server, is no error: what it held is free then too."""
-        with self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            self.answered = True
+        with self._begun() as connection:
             yield connection
             with suppress(DBAPIError):
                 connection.rollback()
@@ -65,27 +90,81 @@ class Database:
     @contextmanager
     def autocommit(self, settings: Mapping[str, str]) -> Iterator[Connection]:
         """For what cannot run inside a transaction, under some settings, which are reset in the end."""
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for name, value in settings.items():
-                connection.execute(_SETTING, {"name": name, "value": value})
+        with self._first(lambda facts: session_statement(facts, self._options, settings)) as connection:
             try:
                 yield connection
             finally:
-                for name in () if connection.invalidated else settings:
-                    connection.exec_driver_sql(f"RESET {name}")
+                if not connection.invalidated:
+                    facts = connection.info[_FACTS]
+                    connection.exec_driver_sql(reset_statement(facts, self._options, settings))
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
+    @contextmanager
+    def _begun(self, schemas: Sequence[str] = SEARCH_PATH) -> Iterator[Connection]:
+        with self._first(lambda facts: begin_statement(facts, self._options, schemas)) as connection:
+            yield connection
 
-def _connect(_dialect: Any, _record: Any, args: list[Any], options: dict[str, Any]) -> CancellableConnection:
-    return CancellableConnection.connect(*args, **options)
+    @contextmanager
+    def _first(self, statements: Callable[[Facts], str]) -> Iterator[Connection]:
+        """A connection on which these have been executed."""
+        with self._connected(statements) as connection:
+            self.answered = True
+            self._kept += 1
+            try:
+                yield connection
+            finally:
+                self._kept -= 1
+
+    def _connected(self, statements: Callable[[Facts], str]) -> Connection:
+        """One that was used before may have ended since: then another one."""
+        while True:
+            connection = self._engine.connect()
+            was_used = connection.info.get(_USED, False)
+            try:
+                self._execute_first(driver_of(connection), statements(connection.info[_FACTS]))
+            except BaseException as error:
+                connection.invalidate()
+                connection.close()
+                if not (was_used and isinstance(error, psycopg.OperationalError)):
+                    raise
+            else:
+                connection.info[_USED] = True
+                return connection
+
+    def _execute_first(self, driver: _Driver, statements: str) -> None:
+        execute_first(driver, statements, self.location, self._kept)
+
+    def _connect(self) -> _Driver:
+        defaults = {name: value for name, value in _DEFAULTS.items() if name not in self._address.parameters}
+        return CancellableConnection.connect(
+            self._address.conninfo,
+            # Transactions are begun by hand, in the message that also holds their settings.
+            autocommit=True,
+            # No server-side prepared statements: they break behind a transaction pooler, and ours run once.
+            prepare_threshold=None,
+            # Text and JSON are sent as UTF-8, whatever the environment's PGCLIENTENCODING says.
+            client_encoding="utf8",
+            **defaults,
+        )
+
+    def _look(self, driver: _Driver, record: Any) -> None:
+        """At the server, in a transaction in which SQLAlchemy looks too, for the first time."""
+        self._execute_first(driver, look_statement(driver.info.server_version))
+        record.info[_FACTS] = read_facts(driver)
 
 
-def driver_of(connection: Connection) -> psycopg.Connection[tuple[object, ...]]:
+def driver_of(connection: Connection) -> _Driver:
     """The psycopg connection under a SQLAlchemy one, inside the same transaction."""
     raw = connection.connection.driver_connection
     if not isinstance(raw, psycopg.Connection):
         raise TypeError(f"expected a psycopg connection, got {type(raw).__name__}")
     return raw
+
+
+def _end_look(driver: _Driver, record: Any) -> None:
+    driver.rollback()
+    if record.info[_FACTS].ends_idle_sessions:
+        driver.execute("SET idle_session_timeout = 0")  # the only setting that is about the time between transactions

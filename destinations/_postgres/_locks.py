@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from psycopg import sql
 from sqlalchemy import Connection, text
 
 from connector import LockedError, canonical_json, pause
 
-from ._database import Database
+from ._database import Database, driver_of
 
 __all__ = ["collection_lock", "try_alone"]
 
@@ -32,17 +33,11 @@ _HOLDER: Final = text(
     "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = :high AND l.objid = :low "
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-_SETTINGS: Final = {
-    "idle_in_transaction_session_timeout": "0",
-    "transaction_timeout": "0",
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "3",
-}
-"""The server must not end the transaction for doing nothing, but notice within a minute when its owner's machine has
-vanished without a word. `transaction_timeout` came with Postgres 17."""
-
-_SET: Final = text("SELECT set_config(:name, :value, true) WHERE current_setting(:name, true) IS NOT NULL")
+_SETTINGS: Final = (
+    "SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3; "
+    "SET LOCAL application_name = {}"
+)
+"""The server notices within a minute when the lock's owner's machine has vanished without a word."""
 
 
 @contextmanager
@@ -55,7 +50,7 @@ def collection_lock(database: Database, place: Sequence[str], wait: float) -> It
     with database.lone_transaction() as connection:
         _acquire(connection, _key(place), place[-1], time.monotonic() + wait)
         connection.execute(_SHARE, {"key": _key(place[:-1])})
-        _settle(connection)
+        _settle(connection, database.application_name)
         yield
 
 
@@ -73,15 +68,10 @@ def _acquire(connection: Connection, key: int, collection: str, deadline: float)
         pause(_PAUSE)
 
 
-def _settle(connection: Connection) -> None:
-    for name, value in {**_SETTINGS, "application_name": _name_of_this()}.items():
-        connection.execute(_SET, {"name": name, "value": value})
-    # Last, because it leaves no snapshot behind, as a query does: an index build would wait for that.
-    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-
-
-def _name_of_this() -> str:
-    return f"vectorferry, process {os.getpid()} on {socket.gethostname()}"[:63]
+def _settle(connection: Connection, application_name: str) -> None:
+    """Last, because it leaves no snapshot behind, as a query does: an index build would wait for that."""
+    process = sql.Literal(f"{application_name}, process {os.getpid()} on {socket.gethostname()}"[:63])
+    driver_of(connection).execute(sql.SQL(_SETTINGS).format(process))
 
 
 def _holder(connection: Connection, key: int) -> str:

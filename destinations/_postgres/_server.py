@@ -7,12 +7,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from sqlalchemy.engine import URL
-
 from .._embedded import EmbeddedPostgres
 from ._database import Database
 from ._errors import translated
-from ._url import parse_url, shown
+from ._url import Address, parse_url
 
 __all__ = ["PostgresServer"]
 
@@ -32,8 +30,10 @@ class PostgresServer(Generic[SomeDatabase]):
         ConfigurationError: `url` is no database address.
     """
 
-    def __init__(self, url: str | None, directory: Path, connect: Callable[[URL, str], SomeDatabase], key: str) -> None:
-        self._url = parse_url(url, key) if url is not None else None
+    def __init__(
+        self, url: str | None, directory: Path, connect: Callable[[Address, str], SomeDatabase], key: str
+    ) -> None:
+        self._address = parse_url(url, key) if url is not None else None
         self._directory = directory.absolute()
         self._connect = connect
         self._embedded: EmbeddedPostgres | None = None
@@ -42,22 +42,22 @@ class PostgresServer(Generic[SomeDatabase]):
     @property
     def location(self) -> str:
         """Which server is meant, without secrets."""
-        return shown(self._url) if self._url is not None else f"embedded Postgres in {self._directory}"
+        return self._address.shown if self._address is not None else f"embedded Postgres in {self._directory}"
 
     @property
     def has_never_run(self) -> bool:
         """Whether it is an embedded one whose directory has not been made yet, so that it holds nothing."""
-        return self._url is None and not self._directory.exists()
+        return self._address is None and not self._directory.exists()
 
     @property
     def database(self) -> SomeDatabase:
         """Its connections; the embedded server is started for the first of them."""
         if self._database is None:
-            url = self._url
-            if url is None:
+            address = self._address
+            if address is None:
                 self._embedded = EmbeddedPostgres(self._directory)
-                url = parse_url(self._embedded.url)
-            self._database = self._connect(url, self.location)
+                address = parse_url(self._embedded.url)
+            self._database = self._connect(address, self.location)
         return self._database
 
     def translated(self) -> AbstractContextManager[None]:

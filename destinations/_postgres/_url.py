@@ -1,34 +1,91 @@
-"""Database addresses: accepted as people write them, shown without their password."""
+"""Database addresses: accepted as libpq takes them, shown without their password. Nothing of one that cannot be read is
+ever repeated, since nobody knows which part of it is the password."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from connector import ConfigurationError
 
-__all__ = ["check_url", "parse_url", "shown"]
+__all__ = ["Address", "check_url", "parse_url"]
 
-_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
+_OURS: Final = "postgresql+psycopg://"
+"""How SQLAlchemy spells it. libpq knows the other two."""
+_URI: Final = re.compile(r"\s*[\w.+-]*://")
+_POSTGRES: Final = re.compile(r"postgres(?:ql)?://")
+_FORM: Final = "write postgresql://user:password@host:5432/database, or host=… dbname=… as psql takes it"
+
+_HOST: Final = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+(?:%\w+)?|[/@][^\0]*")
+"""A name, a number, or the directory of a socket (@: an abstract one)."""
+_USER: Final = re.compile(r"[\w.@+$-]+")
+_DATABASE: Final = re.compile(r"[\w. $+-]+")
+_LARGEST_PORT: Final = 65_535
+_HIDDEN: Final = "***"
 
 
-def parse_url(text: str, key: str = "the `url`") -> URL:
-    """An address for SQLAlchemy with psycopg; `key` is what an error calls it.
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What an address says, by libpq's names of connection parameters:
+    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS."""
 
-    Raises `ConfigurationError`, without repeating the address.
+    parameters: Mapping[str, str] = field(repr=False)
+
+    @property
+    def shown(self) -> str:
+        """Hosts, ports and database: enough to know which server is meant, nothing secret."""
+        if "host" not in self.parameters and "hostaddr" not in self.parameters and "service" in self.parameters:
+            return f"service {_if(_DATABASE, self.parameters['service'])}"
+        hosts = self._list("host") or self._list("hostaddr") or ["localhost"]
+        pairs = zip_longest(hosts, self._list("port")[: len(hosts)], fillvalue="")
+        servers = ",".join(f"{host}:{port}" if port else host for host, port in pairs)
+        return f"{servers}/{_if(_DATABASE, self.parameters.get('dbname', ''))}"
+
+    @property
+    def conninfo(self) -> str:
+        """For psycopg, with the password."""
+        return make_conninfo("", **self.parameters)
+
+    def without_doubtful(self, words: str) -> str:
+        """What libpq or a server said, without names that look as if they were something else: they repeat those of
+        users and databases, and where an address was put together wrongly, a part of the password stands there."""
+        for name, form in (("user", _USER), ("dbname", _DATABASE)):
+            value = self.parameters.get(name, "")
+            if value and not form.fullmatch(value):
+                words = words.replace(value, _HIDDEN)
+        return words
+
+    def _list(self, name: str) -> list[str]:
+        """Several hosts are parted by commas."""
+        return [part for part in self.parameters.get(name, "").split(",") if part]
+
+
+def parse_url(text: str, key: str = "the `url`") -> Address:
+    """What an address says; `key` is what an error calls it.
+
+    Raises `ConfigurationError`, without repeating anything of the address.
     """
+    text = text.strip()
+    if text.startswith(_OURS):
+        text = f"postgresql://{text.removeprefix(_OURS)}"
+    if _URI.match(text):
+        _check_uri(text, key)
     try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise ConfigurationError(
-            f"{key} is no database address; write postgresql://user:password@host:5432/database"
-        ) from None
-    if url.drivername not in _SCHEMES:
-        raise ConfigurationError(f"{key} should start with postgresql://")
-    if "@" in (url.host or ""):
-        raise ConfigurationError(f"{key} has two @: write one in a password as %40")
-    return url.set(drivername="postgresql+psycopg")
+        parameters = conninfo_to_dict(text) if text else {}
+    except psycopg.Error:
+        raise ConfigurationError(f"{key} is no database address; {_FORM}") from None
+    if not parameters and not text.startswith("postgres"):
+        raise ConfigurationError(f"{key} is no database address; {_FORM}")
+    address = Address({name: str(value) for name, value in parameters.items() if value is not None})
+    _check(address, key)
+    return address
 
 
 def check_url(url: SecretStr | None) -> SecretStr | None:
@@ -42,8 +99,25 @@ def check_url(url: SecretStr | None) -> SecretStr | None:
     return url
 
 
-def shown(url: URL) -> str:
-    """Host, port and database: enough to know which server is meant, nothing secret."""
-    host = url.host or url.query.get("host", "localhost")
-    port = f":{url.port}" if url.port else ""
-    return f"{host}{port}/{url.database or ''}"
+def _check_uri(text: str, key: str) -> None:
+    """Refuse what libpq would read in another way than it was meant: to it, a user and a password end at the first @,
+    and there are none behind the first /. What is left of a password would be a host's or a database's name."""
+    if not _POSTGRES.match(text):
+        raise ConfigurationError(f"{key} should start with postgresql://")
+    server, _, database = text.partition("://")[2].partition("/")
+    if server.count("@") > 1 or "@" in database.partition("?")[0]:
+        raise ConfigurationError(f"{key} has an @ or a / too many: in a password, write them as %40 and %2F")
+
+
+def _check(address: Address, key: str) -> None:
+    """libpq looks at hosts and ports when it connects only, and repeats them then."""
+    hosts = f"{address.parameters.get('host', '')},{address.parameters.get('hostaddr', '')}"
+    if not all(_HOST.fullmatch(host) for host in filter(None, hosts.split(","))):
+        raise ConfigurationError(f"{key} is no database address: its host is none; {_FORM}")
+    for port in filter(None, address.parameters.get("port", "").split(",")):
+        if not (port.isdecimal() and port.isascii() and 0 < int(port) <= _LARGEST_PORT):
+            raise ConfigurationError(f"{key} is no database address: its port is no number; {_FORM}")
+
+
+def _if(form: re.Pattern[str], text: str) -> str:
+    return text if not text or form.fullmatch(text) else _HIDDEN

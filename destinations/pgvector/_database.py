@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, text
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection
 
-from .._postgres import Database
+from .._postgres import Address, Database
 from ._extension import enable_extension, find_extension
 
 __all__ = ["VectorDatabase"]
-
-_SEARCH_PATH = text("SELECT set_config('search_path', :path, true)")
 
 
 class VectorDatabase(Database):
     """A server with pgvector. Used from one thread."""
 
-    def __init__(self, url: URL, location: str | None = None) -> None:
-        super().__init__(url, location)
+    def __init__(self, address: Address, location: str | None = None) -> None:
+        super().__init__(address, location)
         self._extension_schema: str | None = None
 
     @property
@@ -39,7 +36,5 @@ class VectorDatabase(Database):
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A transaction in which pgvector's names resolve without a prefix."""
-        path = self.extension_schema
-        with self.plain_transaction() as connection:
-            connection.execute(_SEARCH_PATH, {"path": 'pg_catalog, "' + path.replace('"', '""') + '"'})
+        with self.plain_transaction(("pg_catalog", self.extension_schema, "pg_temp")) as connection:
             yield connection

@@ -28,7 +28,7 @@ _STATE: Final = text(
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :index"
 )
 _TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(hashtextextended('vectorferry index ' || :index, 0))")
-_KEEP_LOCK: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
+_KEEP_NO_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
@@ -54,7 +54,7 @@ def _only_builder(database: VectorDatabase, schema: str, entry: VectorEntry) -> 
     with database.plain_transaction() as connection:
         alone = bool(connection.execute(_TRY_LOCK, {"index": f"{schema}.{entry.index}"}).scalar_one())
         # Last, because a setting leaves no snapshot behind, as the query does: the build would wait for that.
-        connection.execute(_KEEP_LOCK)
+        connection.exec_driver_sql(_KEEP_NO_SNAPSHOT)
         yield alone
 
 

@@ -18,15 +18,13 @@ __all__ = ["Feed", "Reader", "begin_snapshot"]
 
 # One snapshot for every table: a sync that commits meanwhile must not give an asset two halves of two versions.
 _SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-_UTC: Final = text("SET LOCAL TimeZone = 'UTC'")
 
 _ROWS_AT_ONCE: Final = 500
 
 
 def begin_snapshot(connection: Connection) -> None:
-    """Let the transaction that has just begun see one state of every table, with times in UTC."""
+    """Let the transaction that has just begun see one state of every table."""
     connection.execute(_SNAPSHOT)
-    connection.execute(_UTC)
 
 
 class Reader:

@@ -11,11 +11,8 @@ from ._manifest_tables import ManifestTables
 __all__ = ["take_turn"]
 
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
-_NO_TIMEOUT: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
-"""While Pinecone is written, the transaction has nothing to do."""
 
 
 def take_turn(connection: Connection, tables: ManifestTables, what: str) -> None:
     """Wait until nobody else has the turn, and keep it until the transaction ends."""
-    connection.execute(_NO_TIMEOUT)
     connection.execute(_LOCK, {"what": f"vectorferry manifest {tables.ledger.fullname} {what}"})

@@ -22,12 +22,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from connector import MODALITIES, Batch, Modality, SchemaMapping
 from destinations import PgvectorDestination
-from destinations._postgres import parse_url, upsert_rows
+from destinations._postgres import upsert_rows
 from destinations.pgvector._schema import vector_table
 from destinations.pgvector._storage import VectorLayout
 from destinations.pgvector._wire import VECTOR_DUMPERS
 
 from ..builders import asset, feature
+from ..urls import for_sqlalchemy
 
 ROWS = 20_000
 DIMENSION = 1024
@@ -154,7 +155,7 @@ class Contest:
     def sqlalchemy_bulk(self) -> float:
         """SQLAlchemy's bulk insert with ON CONFLICT, a tenth of the rows; scaled to all of them."""
         self._make_table()
-        engine = create_engine(parse_url(self._url))
+        engine = create_engine(for_sqlalchemy(self._url))
         statement = insert(self._table)
         keys = {column.name for column in self._table.primary_key}
         changes = {c.name: statement.excluded[c.name] for c in self._table.columns if c.name not in keys}
@@ -169,7 +170,7 @@ class Contest:
     def _make_table(self) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self._schema}")
-        engine = create_engine(parse_url(self._url))
+        engine = create_engine(for_sqlalchemy(self._url))
         self._table.metadata.create_all(engine)
         engine.dispose()
 

@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, text
 
 from connector import DestinationError
 from destinations import EmbeddedPostgres
-from destinations._postgres import parse_url
 
+from ..urls import for_sqlalchemy
 from .embedded_processes import OPEN, answers, held_elsewhere, moved, run_python, servers
 
 
@@ -34,7 +34,7 @@ def test_it_runs_while_open_and_keeps_its_data(passable_path: Path) -> None:
 def test_any_path_will_do(made_directory: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(made_directory.parent)
     with moved(made_directory, name) as directory, EmbeddedPostgres(directory) as server:
-        engine = create_engine(parse_url(server.url))
+        engine = create_engine(for_sqlalchemy(server.url))
         with engine.connect() as connection:
             assert connection.execute(text("SELECT 1")).scalar() == 1
         engine.dispose()

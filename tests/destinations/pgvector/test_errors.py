@@ -76,7 +76,7 @@ def test_a_server_without_pgvector_is_told_apart(postgres_url: str, schema: str)
         (f"mysql://ada:{SECRET}@host/db", "should start with postgresql://"),
         (f"ada:{SECRET}@host", "no database address"),
         (f"postgresql://ada:{SECRET}@host:port/db", "no database address"),
-        (f"postgresql://ada:p@{SECRET}@host/db", "write one in a password as %40"),
+        (f"postgresql://ada:p@{SECRET}@host/db", "in a password, write them as %40 and %2F"),
     ],
 )
 def test_an_address_of_the_wrong_form_is_refused(url: str, message: str) -> None:

@@ -8,6 +8,7 @@ import psycopg
 
 from connector import Modality, Vector
 from destinations import PgvectorDestination
+from destinations._postgres import driver_of
 from destinations.pgvector._indexes import _only_builder
 
 from ...builders import DIMENSION, asset, batch, dense, feature, sparse
@@ -79,10 +80,9 @@ def test_a_build_leaves_no_setting_on_its_connection(destination: PgvectorDestin
     destination.apply(batch(asset("a", feature("f1"))))
     destination.build_indexes()
     with destination._server.database.plain_transaction() as connection:
-        names = ["maintenance_work_mem", "statement_timeout", "max_parallel_maintenance_workers", "search_path"]
-        changed = connection.exec_driver_sql(
-            "SELECT name FROM pg_settings WHERE name = ANY(%(names)s) AND setting <> reset_val", {"names": names}
-        )
+        driver = driver_of(connection)
+        driver.rollback()  # a transaction has its own
+        changed = driver.execute("SELECT name FROM pg_settings WHERE source = 'session'")
         assert changed.fetchall() == []
 
 
