@@ -52,6 +52,7 @@ from connector._errors import (
 )
 from connector._gone import AllCollections, NamedCollections, StoredCollections, Tombstones
 from connector._json import canonical_json, parse_json
+from connector._last_good import rejected_features, with_last_good, without_distrusted, without_rejected
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
@@ -214,6 +215,7 @@ __all__ = [
     "pause",
     "plan",
     "refill",
+    "rejected_features",
     "related_counts",
     "resolve",
     "resolve_part",
@@ -226,4 +228,7 @@ __all__ = [
     "vector_bytes",
     "vector_hash",
     "verify",
+    "with_last_good",
+    "without_distrusted",
+    "without_rejected",
 ]

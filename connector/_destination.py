@@ -62,7 +62,10 @@ class LoadedFeature:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedAsset:
-    """An asset after validation and mapping; `rejected` names its features that were set aside."""
+    """An asset after validation and mapping; `rejected` names its features, and parts of features, that were set aside.
+
+    Of what these name, the version that is stored is not stale: `with_last_good` joins it to the asset.
+    """
 
     asset_id: str
     fingerprint: str
@@ -169,10 +172,15 @@ class Applied:
     def set_aside(self, record: Rejected) -> None:
         """Name and count a record that was put into quarantine."""
         self.rejected.append(record)
-        if record.feature_id and record.modality in MODALITIES:
-            self.features.setdefault(Modality(record.modality), Counts()).quarantined += 1
-        else:
-            self.assets.quarantined += 1
+        self._counts_of(record).quarantined += 1
+
+    def _counts_of(self, record: Rejected) -> Counts:
+        if not record.feature_id or record.modality not in MODALITIES:
+            return self.assets
+        modality = Modality(record.modality)
+        if record.vector_name:
+            return self.vectors.setdefault((modality, record.vector_name), Counts())
+        return self.features.setdefault(modality, Counts())
 
     def __iadd__(self, other: Applied) -> Applied:
         self.assets += other.assets
@@ -289,6 +297,9 @@ class Destination(Protocol):
     def apply(self, batch: Batch) -> Applied:
         """Replace these assets as wholes: upsert their rows and vectors, remove their stale ones, record
         fingerprints and quarantine. All or nothing, and the same batch again changes nothing.
+
+        What a rejected record names is not stale: the stored feature with all its vectors, the one vector, or the value
+        of the one column stays until a good one comes, counts as unchanged, and the record is `kept`.
 
         An asset that is only rejected loses the fingerprint that the ledger has of it: it is read again even when the
         source goes back to what it was, and leaves the quarantine then."""

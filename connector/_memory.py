@@ -32,6 +32,7 @@ from connector._destination import (
     TableStatus,
 )
 from connector._errors import DestinationError, LockedError
+from connector._last_good import with_last_good, without_distrusted
 from connector._mapping import SchemaMapping
 from connector._planned import Averages, Planned
 from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
@@ -109,7 +110,7 @@ class MemoryDestination:
         self._name = name
         self.assets: dict[str, dict[str, LoadedAsset]] = {}
         self.ledger: dict[str, dict[str, Known]] = {}
-        self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
+        self.quarantine: dict[str, dict[tuple[str, ...], Rejected]] = {}
         self._hidden: defaultdict[str, dict[str, LoadedAsset]] = defaultdict(dict)
         self.cursors: dict[str, Cursor] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
@@ -136,6 +137,7 @@ class MemoryDestination:
         """Replace the batch's modalities of these assets; other modalities stay."""
         applied = Applied()
         assets, ledger = self.assets.setdefault(batch.collection, {}), self.ledger.setdefault(batch.collection, {})
+        batch = self._with_last_good(batch)
         for asset in batch.assets:
             old = assets.get(asset.asset_id)
             kept = [feature for feature in old.features if feature.modality not in batch.modalities] if old else []
@@ -152,7 +154,7 @@ class MemoryDestination:
 
     def asset_ids(self, collection: str) -> Iterable[str]:
         """Assets in the ledger, and those that only ever reached the quarantine, so that both can be removed."""
-        quarantined = {asset_id for asset_id, _ in self.quarantine.get(collection, {})}
+        quarantined = {asset_id for asset_id, *_ in self.quarantine.get(collection, {})}
         named = self.ledger.get(collection, {}).keys() | quarantined | self._distrusted.assets(collection)
         return iter(sorted(named))
 
@@ -322,6 +324,18 @@ class MemoryDestination:
     def close(self) -> None:
         """Nothing to release."""
 
+    def _with_last_good(self, batch: Batch) -> Batch:
+        """The batch with what is stored of everything that was set aside, and marked so."""
+        stored = self.ledger[batch.collection].keys() - {asset.asset_id for asset in batch.assets}
+        rejected = [replace(one, kept=one.asset_id in stored) for one in batch.rejected]
+        assets = [self._joined(asset, batch) if asset.rejected else asset for asset in batch.assets]
+        return replace(batch, assets=tuple(assets), rejected=tuple(rejected))
+
+    def _joined(self, asset: LoadedAsset, batch: Batch) -> LoadedAsset:
+        stored = self.assets[batch.collection].get(asset.asset_id)
+        features = [one for one in stored.features if one.modality in batch.modalities] if stored else []
+        return with_last_good(asset, without_distrusted(features, asset, batch.collection, self._distrusted))
+
     def _take_out(self, collection: str, asset_ids: Sequence[str]) -> dict[str, LoadedAsset | None]:
         """Forget these assets in all books; what was there of each."""
         gone = set(asset_ids)
@@ -351,7 +365,7 @@ class MemoryDestination:
         for key in [k for k, record in quarantine.items() if k[0] in read and not (k[1] and record.modality in other)]:
             del quarantine[key]
         for record in (*batch.rejected, *(record for asset in batch.assets for record in asset.rejected)):
-            quarantine[record.asset_id, record.feature_id] = record
+            quarantine[record.asset_id, record.feature_id, record.vector_name, record.column] = record
             self._written_at.setdefault((batch.collection, record), datetime.now(UTC))
             applied.set_aside(record)
 

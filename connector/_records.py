@@ -95,7 +95,8 @@ class Reason(StrEnum):
 class Rejected:
     """One record set aside. `feature_id` is empty when the whole asset is.
 
-    With a `vector_name` or a `column` it is only that part of the feature, and the rest of it is loaded.
+    With a `vector_name` or a `column` it is only that part of the feature, and the rest of it is loaded. `kept` is for
+    a destination to say: an earlier version of what was set aside is still stored, and shown.
     """
 
     asset_id: str
@@ -105,6 +106,7 @@ class Rejected:
     modality: str = ""
     vector_name: str = ""
     column: str = ""
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -73,6 +73,10 @@ class Distrusted:
         """The assets of a collection that are to be read again."""
         return frozenset(self._assets.get(collection, ()))
 
+    def names(self, collection: str, modality: Modality | None, vector_name: str | None, key: _Key) -> bool:
+        """Whether this record, by asset and feature, was found to be different."""
+        return key in self._records.get((collection, modality, vector_name), ())
+
     def blanked(
         self, collection: str, modality: Modality | None, vector_name: str | None, held: Mapping[_Key, bytes]
     ) -> Mapping[_Key, bytes]:

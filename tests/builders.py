@@ -19,9 +19,9 @@ from connector import (
     SchemaMapping,
     SparseVector,
     Vector,
-    canonical_json,
     vector_hash,
 )
+from connector._engine._rows import hash_row
 
 DIMENSION = 8
 
@@ -50,14 +50,13 @@ def feature(
     """A feature whose other columns are empty."""
     filled = {name: columns.get(name) for name in (mapping or SchemaMapping()).columns(modality)}
     vectors = {"model-v1": dense(0.5)} if vectors is None else vectors
-    described = canonical_json([{name: str(value) for name, value in filled.items()}, dict(metadata or {})])
     return LoadedFeature(
         feature_id=feature_id,
         modality=modality,
         columns=filled,
         metadata=metadata or {},
         extra={},
-        row_hash=hashlib.blake2b(described, digest_size=16).digest(),
+        row_hash=hash_row(filled, metadata or {}, {})[0],
         vectors=vectors,
         vector_hashes={name: vector_hash(vector) for name, vector in vectors.items()},
     )

@@ -93,5 +93,7 @@ def safe_rejected(rejected: Rejected) -> Rejected:
         asset_id=safe_id(rejected.asset_id),
         feature_id=safe_id(rejected.feature_id),
         modality=safe_text(rejected.modality, 80),
+        vector_name=safe_id(rejected.vector_name),
+        column=safe_id(rejected.column),
         detail=safe_text(rejected.detail),
     )

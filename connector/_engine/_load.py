@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connector._destination import LoadedAsset, LoadedFeature
 from connector._engine._checks import check_id, check_name, check_vector, safe_rejected
@@ -13,7 +13,7 @@ from connector._engine._diff import ledger_fingerprint
 from connector._engine._rows import RowShape, hash_row, row_size
 from connector._errors import QuarantineError
 from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected
+from connector._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
 from connector._vectors import vector_bytes, vector_hash
 
 __all__ = ["Loaded", "Loader", "weighed"]
@@ -91,13 +91,14 @@ class Loader:
 
 
 class _Features:
-    """The features of one asset, each either loaded or set aside."""
+    """The features of one asset, each either loaded or set aside; of one that is loaded, bad parts may be set aside."""
 
     def __init__(self, shapes: Mapping[Modality, RowShape], asset: Asset) -> None:
         self.loaded: list[LoadedFeature] = []
         self.rejected: list[Rejected] = []
         self.bytes = 0
         self.replaced = 0
+        self._asset_id = asset.asset_id
         self._shapes = shapes
         self._seen: set[str] = set()
         for position, feature in enumerate(asset.features):
@@ -120,11 +121,11 @@ class _Features:
             self._load(feature, shape)
 
     def _load(self, feature: Feature, shape: RowShape) -> None:
-        for name in feature.vectors:
-            check_name(name)
-        vectors = {name: check_vector(name, vector) for name, vector in feature.vectors.items()}
         fields, replaced = clean(feature.fields)
         row = shape.row(fields)
+        vectors = self._good_vectors(feature)
+        for column, error in row.unfit.items():
+            self.rejected.append(replace(self._rejected(feature, error), column=column))
         self.loaded.append(
             LoadedFeature(
                 feature_id=feature.feature_id,
@@ -139,6 +140,21 @@ class _Features:
         )
         self.bytes += row.size + sum(map(vector_bytes, vectors.values()))
         self.replaced += replaced
+
+    def _good_vectors(self, feature: Feature) -> dict[str, Vector]:
+        """The vectors that can be stored; each of the others is set aside alone."""
+        good: dict[str, Vector] = {}
+        for position, (name, vector) in enumerate(feature.vectors.items()):
+            try:
+                check_name(name)
+                good[name] = check_vector(name, vector)
+            except QuarantineError as error:
+                record = self._rejected(feature, error)
+                self.rejected.append(safe_rejected(replace(record, vector_name=name or f"#{position}")))
+        return good
+
+    def _rejected(self, feature: Feature, error: QuarantineError) -> Rejected:
+        return _rejected(error, self._asset_id, feature.feature_id, feature.modality)
 
 
 def _rows(asset: LoadedAsset) -> int:

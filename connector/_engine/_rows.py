@@ -19,13 +19,17 @@ __all__ = ["Row", "RowShape", "hash_row", "row_size", "split_metadata"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Columns by name in the mapping's order, the two JSON objects, a hash of all three, and their size as JSON."""
+    """Columns by name in the mapping's order, the two JSON objects, a hash of all three, and their size as JSON.
+
+    `unfit` says by column what is wrong with a value that does not fit it; the column is None then.
+    """
 
     columns: Mapping[str, Any]
     metadata: Mapping[str, Any]
     extra: Mapping[str, Any]
     digest: bytes
     size: int
+    unfit: Mapping[str, QuarantineError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,18 @@ class RowShape:
         self._mapped = frozenset(c.path for c in self._columns if len(c.parts) == 1)
 
     def row(self, fields: Mapping[str, Any]) -> Row:
-        """The row of a feature with these fields. Raises `QuarantineError`: `Reason.BAD_VALUE`, `Reason.MALFORMED`."""
-        columns = {column.name: column.read(fields) for column in self._columns}
+        """The row of a feature with these fields. Raises `QuarantineError` (malformed) when they cannot be written."""
+        columns: dict[str, Any] = {}
+        unfit: dict[str, QuarantineError] = {}
+        for column in self._columns:
+            try:
+                columns[column.name] = column.read(fields)
+            except QuarantineError as error:
+                columns[column.name], unfit[column.name] = None, error
         metadata, rest = split_metadata(fields)
         extra = {key: value for key, value in rest.items() if key not in self._mapped}
         digest, size = hash_row(columns, metadata, extra)
-        return Row(columns, metadata, extra, digest, size)
+        return Row(columns, metadata, extra, digest, size, unfit)
 
 
 def split_metadata(fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

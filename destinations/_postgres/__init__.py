@@ -3,7 +3,7 @@
 from ._copy import upsert_rows
 from ._cursors import cursor_table, forget_cursors, read_cursor, write_cursor
 from ._database import Database, driver_of
-from ._ddl import check_encoding, create_missing, lock_ddl
+from ._ddl import add_column, check_encoding, create_missing, lacking_columns, lock_ddl
 from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
 from ._errors import refusal, translate, translated
 from ._ledger import (
@@ -18,9 +18,17 @@ from ._ledger import (
 )
 from ._locks import collection_lock, try_alone
 from ._planned import looking, statements_to_create
-from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
+from ._quarantine import (
+    count_rejected,
+    delete_rejected,
+    is_storable,
+    mark_kept,
+    read_rejected,
+    replace_rejected,
+    unread_assets,
+)
 from ._server import PostgresServer
-from ._tables import ID, ledger_table, of_assets, quarantine_table
+from ._tables import ID, ledger_table, of_assets, quarantine_table, quarantined_parts
 from ._url import Address, check_url, parse_url
 from ._wire import Dumpers
 from ._writing import delete_assets, delete_keys, held_hashes, send
@@ -35,6 +43,7 @@ __all__ = [
     "Row",
     "TableDiff",
     "WantedRows",
+    "add_column",
     "check_encoding",
     "check_url",
     "collection_lock",
@@ -52,15 +61,19 @@ __all__ = [
     "held_asset_ids",
     "held_collections",
     "held_hashes",
+    "is_storable",
     "known_assets",
+    "lacking_columns",
     "ledger_hashes",
     "ledger_rows",
     "ledger_table",
     "lock_ddl",
     "looking",
+    "mark_kept",
     "of_assets",
     "parse_url",
     "quarantine_table",
+    "quarantined_parts",
     "read_cursor",
     "read_rejected",
     "recorded_features",
@@ -71,6 +84,7 @@ __all__ = [
     "translate",
     "translated",
     "try_alone",
+    "unread_assets",
     "upsert_rows",
     "write_cursor",
 ]

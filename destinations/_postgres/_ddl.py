@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
-from sqlalchemy import Connection, MetaData, inspect, text
-from sqlalchemy.schema import CreateSchema
+from sqlalchemy import Column, Connection, Dialect, MetaData, Table, inspect, text
+from sqlalchemy.schema import CreateColumn, CreateSchema
 
 from connector import DestinationError
 
-__all__ = ["check_encoding", "create_missing", "lock_ddl"]
+__all__ = ["add_column", "check_encoding", "create_missing", "lacking_columns", "lock_ddl"]
 
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry ddl ' || :schema, 0))")
 
@@ -25,6 +26,24 @@ def create_missing(connection: Connection, schema: str, *tables: MetaData) -> No
         connection.execute(CreateSchema(schema))
     for metadata in tables:
         metadata.create_all(connection)
+
+
+def lacking_columns(connection: Connection, columns: Iterable[Column[Any]]) -> list[Column[Any]]:
+    """Those of these columns that their tables lack, of tables that are there."""
+    there = inspect(connection)
+
+    def lacks(table: Table, name: str) -> bool:
+        return there.has_table(table.name, schema=table.schema) and name not in {
+            column["name"] for column in there.get_columns(table.name, schema=table.schema)
+        }
+
+    return [column for column in columns if lacks(column.table, column.name)]
+
+
+def add_column(dialect: Dialect, table: Table, name: str) -> str:
+    """The statement that adds this column of the table."""
+    definition = CreateColumn(table.c[name]).compile(dialect=dialect)
+    return f"ALTER TABLE {dialect.identifier_preparer.format_table(table)} ADD COLUMN {definition}"
 
 
 def check_encoding(connection: Connection, location: str) -> None:

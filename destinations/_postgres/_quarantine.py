@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, collate, delete, func, insert, or_, select
 
-from connector import MODALITIES, Batch, Reason, Rejected
+from connector import MODALITIES, Batch, DestinationError, Reason, Rejected
 
-from ._tables import of_assets
+from ._ddl import lacking_columns
+from ._tables import of_assets, quarantined_parts
 
-__all__ = ["count_rejected", "delete_rejected", "read_rejected", "replace_rejected", "unread_assets"]
+__all__ = [
+    "count_rejected",
+    "delete_rejected",
+    "is_storable",
+    "mark_kept",
+    "read_rejected",
+    "replace_rejected",
+    "unread_assets",
+]
 
-_COLUMNS: Final = ("collection", "asset_id", "feature_id", "modality", "reason", "detail")
+_NAMES: Final = ("collection", "asset_id", "feature_id", "vector_name", "column_name", "modality", "reason", "detail")
+_COLUMNS: Final = (*_NAMES, "kept")
 
 _ROWS_AT_ONCE: Final = 1_000
 _MAX_LENGTH: Final = 1_000
@@ -48,15 +59,20 @@ def read_rejected(
     connection: Connection, quarantine: Table, collection: str | None = None
 ) -> Iterator[tuple[str, Rejected, datetime]]:
     """Records of one collection or of all, each with its collection and when it was written, from a server-side
-    cursor; sorted by collection, asset and feature, byte by byte."""
+    cursor; sorted by collection, asset, feature, vector and column, byte by byte.
+
+    Raises `DestinationError` for a quarantine that an earlier version has made."""
+    if lacking_columns(connection, quarantined_parts(quarantine)):
+        raise DestinationError(
+            f"the quarantine {quarantine.fullname} was made by an earlier version of Vectorferry, and does not say "
+            "which vector or column a record is about. Run `vectorferry sync` once: it adds what is missing."
+        )
     columns = [quarantine.c[name] for name in (*_COLUMNS, "seen_at")]
-    statement = select(*columns).order_by(*(collate(column, "C") for column in columns[: len(_COLUMNS)]))
+    statement = select(*columns).order_by(*(collate(quarantine.c[name], "C") for name in _NAMES))
     if collection is not None:
         statement = statement.where(quarantine.c.collection == collection)
-    for name, asset_id, feature_id, modality, reason, detail, seen_at in connection.execution_options(
-        yield_per=_ROWS_AT_ONCE
-    ).execute(statement):
-        yield name, Rejected(asset_id, Reason(reason), detail, feature_id, modality), seen_at
+    for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement):
+        yield row.collection, _record(row), row.seen_at
 
 
 def delete_rejected(
@@ -69,10 +85,24 @@ def delete_rejected(
     return connection.execute(statement).rowcount
 
 
+def mark_kept(batch: Batch, stored: Container[str]) -> Batch:
+    """The batch, with its rejected assets marked of which an earlier version is stored."""
+    if not batch.rejected:
+        return batch
+    unread = {*unread_assets(batch)}
+    rejected = (replace(one, kept=one.asset_id in unread and one.asset_id in stored) for one in batch.rejected)
+    return replace(batch, rejected=tuple(rejected))
+
+
 def unread_assets(batch: Batch) -> list[str]:
     """The assets that a batch only rejects, but for ids that no table can hold."""
     unread = {each.asset_id for each in batch.rejected} - {asset.asset_id for asset in batch.assets}
-    return sorted(asset_id for asset_id in unread if _storable(asset_id) == asset_id)
+    return sorted(filter(is_storable, unread))
+
+
+def is_storable(value: str) -> bool:
+    """Whether Postgres takes this text as it is, and the quarantine all of it."""
+    return _storable(value) == value
 
 
 def _of_batch(quarantine: Table, batch: Batch) -> ColumnElement[bool]:
@@ -84,18 +114,34 @@ def _of_batch(quarantine: Table, batch: Batch) -> ColumnElement[bool]:
     )
 
 
-def _sorted(rows: Iterable[dict[str, str]]) -> list[list[str]]:
+def _sorted(rows: Iterable[dict[str, Any]]) -> list[list[Any]]:
     return sorted([row[name] for name in _COLUMNS] for row in rows)
 
 
-def _row(collection: str, rejected: Rejected) -> dict[str, str]:
+def _record(row: Any) -> Rejected:
+    return Rejected(
+        asset_id=row.asset_id,
+        reason=Reason(row.reason),
+        detail=row.detail,
+        feature_id=row.feature_id,
+        modality=row.modality,
+        vector_name=row.vector_name,
+        column=row.column_name,
+        kept=row.kept,
+    )
+
+
+def _row(collection: str, rejected: Rejected) -> dict[str, Any]:
     return {
         "collection": collection,
         "asset_id": _storable(rejected.asset_id),
         "feature_id": _storable(rejected.feature_id),
+        "vector_name": _storable(rejected.vector_name),
+        "column_name": _storable(rejected.column),
         "modality": _storable(rejected.modality),
         "reason": rejected.reason.value,
         "detail": _storable(rejected.detail),
+        "kept": rejected.kept,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     Column,
     ColumnElement,
     DateTime,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-__all__ = ["ID", "ledger_table", "of_assets", "quarantine_table"]
+__all__ = ["ID", "ledger_table", "of_assets", "quarantine_table", "quarantined_parts"]
 
 ID: Final = Text(collation="C")
 """Ids are compared byte by byte: no language's rules apply to them, and a load is 15 % faster without."""
@@ -48,8 +49,13 @@ def ledger_table(name: str, metadata: MetaData, *more: Column[Any]) -> Table:
     )
 
 
+def quarantined_parts(quarantine: Table) -> list[Column[Any]]:
+    """The columns that a quarantine of the first versions lacks: whatever is in that one was set aside whole."""
+    return [quarantine.c[name] for name in ("vector_name", "column_name", "kept")]
+
+
 def quarantine_table(name: str, metadata: MetaData) -> Table:
-    """The records that were set aside."""
+    """The records that were set aside: assets, features, or of a feature one vector or the value of one column."""
     return Table(
         name,
         metadata,
@@ -59,6 +65,9 @@ def quarantine_table(name: str, metadata: MetaData) -> Table:
         Column("modality", Text, nullable=False),
         Column("reason", Text, nullable=False),
         Column("detail", Text, nullable=False),
+        Column("vector_name", Text, nullable=False, server_default="", comment="only this vector was set aside"),
+        Column("column_name", Text, nullable=False, server_default="", comment="only this column's value was"),
+        Column("kept", Boolean, nullable=False, server_default="false", comment="an earlier version is still stored"),
         Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Index(f"{name}_asset", "collection", "asset_id"),
     )

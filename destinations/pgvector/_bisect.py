@@ -15,7 +15,16 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from connector import Applied, Batch, DestinationError, LoadedAsset, LoadedFeature, Reason, Rejected
+from connector import (
+    Applied,
+    Batch,
+    DestinationError,
+    LoadedAsset,
+    LoadedFeature,
+    Reason,
+    Rejected,
+    without_rejected,
+)
 
 from .._postgres import refusal
 
@@ -85,9 +94,7 @@ class _Bisection:
             self._set_aside(asset, refused)
             return
         rejected = [*self._refused_features(asset, asset.features, words)]
-        culprits = {each.feature_id for each in rejected}
-        good = tuple(feature for feature in asset.features if feature.feature_id not in culprits)
-        if refused := self._attempt([replace(asset, features=good, rejected=(*asset.rejected, *rejected))]):
+        if refused := self._attempt([without_rejected(asset, rejected)]):
             self._set_aside(asset, refused)
 
     def _refused_features(
@@ -95,11 +102,26 @@ class _Bisection:
     ) -> Iterator[Rejected]:
         if len(features) == 1:
             self._count(words)
-            yield Rejected(asset.asset_id, Reason.REFUSED, words, features[0].feature_id, features[0].modality)
+            yield from self._refused_parts(asset, features[0], words)
             return
         for half in _halves(features):
             if refused := self._attempt([replace(asset, features=tuple(half))], keep=False):
                 yield from self._refused_features(asset, half, refused)
+
+    def _refused_parts(self, asset: LoadedAsset, feature: LoadedFeature, words: str) -> list[Rejected]:
+        """The vectors of a feature that are refused, where its row is taken; else the whole feature."""
+        whole = Rejected(asset.asset_id, Reason.REFUSED, words, feature.feature_id, feature.modality)
+        if not feature.vectors or self._attempt_alone(asset, feature, ()):
+            return [whole]
+        told = {name: self._attempt_alone(asset, feature, (name,)) for name in feature.vectors}
+        return [replace(whole, detail=said, vector_name=name) for name, said in told.items() if said] or [whole]
+
+    def _attempt_alone(self, asset: LoadedAsset, feature: LoadedFeature, names: Sequence[str]) -> str | None:
+        """Write one feature with these vectors only, and keep nothing of it."""
+        vectors = {name: feature.vectors[name] for name in names}
+        hashes = {name: feature.vector_hashes[name] for name in names}
+        part = replace(feature, vectors=vectors, vector_hashes=hashes)
+        return self._attempt([replace(asset, features=(part,))], keep=False)
 
     def _set_aside(self, asset: LoadedAsset, words: str) -> None:
         """The asset as a whole; its old rows stay."""

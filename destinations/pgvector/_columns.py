@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Dialect, Table
-from sqlalchemy.schema import CreateColumn
 
 from connector import ColumnMapping, ConfigurationError
 
+from .._postgres import add_column
 from ._schema import DELETED_AT, FIXED_FEATURE_COLUMNS, column_name
 from ._sql_view import sql_type
 
-__all__ = ["ColumnChanges", "add_column", "as_text", "cast_of", "column_changes", "statements_to_change"]
+__all__ = ["ColumnChanges", "as_text", "cast_of", "column_changes", "statements_to_change"]
 
 _TIME: Final = ColumnMapping(path=DELETED_AT, type="timestamptz")
 
@@ -92,12 +92,6 @@ def statements_to_change(
         yield f"ALTER TABLE {name_of} ALTER COLUMN {quote(name)} TYPE {kind} USING {using}"
     for name in changes.added:
         yield add_column(dialect, table, name)
-
-
-def add_column(dialect: Dialect, table: Table, name: str) -> str:
-    """The statement that adds this column of the table."""
-    definition = CreateColumn(table.c[name]).compile(dialect=dialect)
-    return f"ALTER TABLE {dialect.identifier_preparer.format_table(table)} ADD COLUMN {definition}"
 
 
 def cast_of(column: str, held: str, wanted: str) -> str:

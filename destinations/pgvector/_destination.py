@@ -54,10 +54,11 @@ from .._postgres import (
 from ._bisect import write_around
 from ._database import VectorDatabase
 from ._indexes import build_due_indexes
+from ._last_good import with_stored_versions
 from ._planned import SchemaOutlook, nothing_yet
 from ._related import held_hashes, replace_rows
 from ._retired import drop_tables, list_tables
-from ._rows import batch_rows, first_layouts
+from ._rows import batch_rows, first_layouts, with_fitting_vectors
 from ._search import search
 from ._status import read_status
 from ._stored import stored_assets, stored_collections
@@ -344,4 +345,6 @@ class PgvectorDestination:
 
 
 def _write(schema: SyncSchema, connection: Connection, batch: Batch) -> Applied:
-    return write_batch(connection, schema, batch, batch_rows(batch, schema.catalogue, schema.mapping))
+    fitting = with_fitting_vectors(batch, schema.catalogue, schema.mapping)
+    whole = with_stored_versions(connection, schema, fitting)
+    return write_batch(connection, schema, whole, batch_rows(whole, schema.catalogue))

@@ -8,8 +8,7 @@ from sqlalchemy import Connection, MetaData, Table, inspect
 
 from connector import MODALITIES, Modality, SchemaMapping
 
-from .._postgres import statements_to_create
-from ._columns import add_column
+from .._postgres import add_column, statements_to_create
 from ._extension import CREATE_EXTENSION, is_to_be_enabled
 from ._schema import SyncTables
 from ._tables import SyncSchema, feature_tables

@@ -24,8 +24,7 @@ from sqlalchemy import (
 
 from connector import ConfigurationError, Counts, RelatedRow, RelatedTable
 
-from .._postgres import ID, diff_table, lock_ddl, send
-from ._columns import add_column
+from .._postgres import ID, add_column, diff_table, lock_ddl, send
 from ._schema import SyncTables, column_type, when_written
 from ._tables import SyncSchema
 

@@ -1,19 +1,21 @@
-"""A batch as rows: what each table should hold for the batch's assets. Pure."""
+"""A batch as rows: what of it fits the tables, and what each table should hold for the batch's assets. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from connector import (
     Batch,
+    LoadedAsset,
     LoadedFeature,
     Modality,
     QuarantineError,
     Reason,
     Rejected,
     SchemaMapping,
+    without_rejected,
 )
 
 from .._postgres import WantedRows
@@ -21,7 +23,7 @@ from ._catalogue import Catalogue, VectorKey
 from ._storage import VectorLayout, check_vector, choose_layout, dimension_of
 from ._verify_hashes import recorded_hash
 
-__all__ = ["BatchRows", "batch_rows", "first_layouts"]
+__all__ = ["BatchRows", "batch_rows", "first_layouts", "with_fitting_vectors"]
 
 
 @dataclass(slots=True)
@@ -31,7 +33,6 @@ class BatchRows:
     features: dict[Modality, WantedRows] = field(default_factory=dict)
     vectors: dict[VectorKey, WantedRows] = field(default_factory=dict)
     per_asset: dict[str, dict[str, int]] = field(default_factory=dict)
-    rejected: list[Rejected] = field(default_factory=list)
 
 
 def first_layouts(batch: Batch, mapping: SchemaMapping) -> dict[VectorKey, VectorLayout]:
@@ -47,19 +48,21 @@ def first_layouts(batch: Batch, mapping: SchemaMapping) -> dict[VectorKey, Vecto
     return layouts
 
 
-def batch_rows(batch: Batch, catalogue: Catalogue, mapping: SchemaMapping) -> BatchRows:
-    """Lay out every feature; one that does not fit its tables is set aside whole, the rest goes on."""
+def with_fitting_vectors(batch: Batch, catalogue: Catalogue, mapping: SchemaMapping) -> Batch:
+    """The batch, in which each vector that does not fit its table is set aside."""
+    layouts = {key: entry.layout for key, entry in catalogue.items()}
+    assets = (without_rejected(asset, _unfit_vectors(asset, layouts, mapping)) for asset in batch.assets)
+    return replace(batch, assets=tuple(assets))
+
+
+def batch_rows(batch: Batch, catalogue: Catalogue) -> BatchRows:
+    """Lay out every feature of a batch whose vectors fit."""
     layouts = {key: entry.layout for key, entry in catalogue.items()}
     rows = BatchRows()
     for asset in batch.assets:
         rows.per_asset[asset.asset_id] = {modality.value: 0 for modality in batch.modalities}
         for feature in asset.features:
-            try:
-                _check_vectors(feature, layouts, mapping)
-            except QuarantineError as error:
-                rows.rejected.append(_rejected(asset.asset_id, feature, error))
-            else:
-                _add_feature(rows, batch.collection, asset.asset_id, feature, layouts)
+            _add_feature(rows, batch.collection, asset.asset_id, feature, layouts)
     return rows
 
 
@@ -80,18 +83,24 @@ def _add_feature(
         rows.vectors.setdefault(place, {})[key] = (digest, (collection, *key, vector, digest))
 
 
-def _check_vectors(feature: LoadedFeature, layouts: Mapping[VectorKey, VectorLayout], mapping: SchemaMapping) -> None:
-    for name, vector in feature.vectors.items():
-        try:
-            # No layout means that no vector of this kind could be stored so far: choosing one says why.
-            layout = layouts.get((feature.modality, name, dimension_of(vector)))
-            check_vector(vector, layout or choose_layout(vector, mapping.vector(feature.modality, name)))
-        except QuarantineError as error:
-            raise QuarantineError(error.reason, f"vector {name}: {error}") from error
+def _unfit_vectors(
+    asset: LoadedAsset, layouts: Mapping[VectorKey, VectorLayout], mapping: SchemaMapping
+) -> list[Rejected]:
+    unfit = []
+    for feature in asset.features:
+        for name, vector in feature.vectors.items():
+            try:
+                # No layout means that no vector of this kind could be stored so far: choosing one says why.
+                layout = layouts.get((feature.modality, name, dimension_of(vector)))
+                check_vector(vector, layout or choose_layout(vector, mapping.vector(feature.modality, name)))
+            except QuarantineError as error:
+                unfit.append(_rejected(asset.asset_id, feature, name, error))
+    return unfit
 
 
-def _rejected(asset_id: str, feature: LoadedFeature, error: QuarantineError) -> Rejected:
-    return Rejected(asset_id, Reason(error.reason), str(error), feature.feature_id, feature.modality)
+def _rejected(asset_id: str, feature: LoadedFeature, vector_name: str, error: QuarantineError) -> Rejected:
+    detail = f"vector {vector_name}: {error}"
+    return Rejected(asset_id, Reason(error.reason), detail, feature.feature_id, feature.modality, vector_name)
 
 
 def _features_in_order(batch: Batch) -> Iterator[LoadedFeature]:

@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeEngine
 
 from connector import ColumnMapping, ColumnType, Modality
 
-from .._postgres import ID, cursor_table, ledger_table, quarantine_table
+from .._postgres import ID, cursor_table, ledger_table, quarantine_table, quarantined_parts
 from ._storage import VectorLayout
 
 __all__ = [
@@ -93,6 +93,7 @@ class SyncTables:
             self.assets.c.deleted_at,
             self.modalities.c.columns,
             *(self.vectors.c[name] for name in generations),
+            *quarantined_parts(self.quarantine),
         )
         """Columns that schemas of the first versions lack: without them, their rows are still right."""
 

@@ -10,6 +10,7 @@ from connector import MODALITIES, Status, TableStatus
 
 from .._postgres import count_rejected
 from ._related import count_related
+from ._schema import DELETED_AT
 from ._superseded import is_not_superseded
 from ._tables import SyncSchema
 from ._tombstones import visible, with_visible
@@ -20,7 +21,8 @@ __all__ = ["read_status"]
 def read_status(connection: Connection, schema: SyncSchema, destination: str, location: str) -> Status:
     """Rows per table and collection, but for hidden and superseded ones; quarantine; when something last changed."""
     tables = []
-    shown, with_shown = (visible, with_visible) if not schema.later_columns(connection) else (_any, _any)
+    can_hide = not any(column.name == DELETED_AT for column in schema.later_columns(connection))
+    shown, with_shown = (visible, with_visible) if can_hide else (_any, _any)
     for modality in MODALITIES:
         features = schema.features[modality]
         rows = _per_collection(connection, features, shown(features))

@@ -17,15 +17,16 @@ from ._stored_feeds import Feed, Reader, begin_snapshot
 from ._stored_values import stored_loaders
 from ._tables import SyncSchema
 
-__all__ = ["stored_assets", "stored_collections"]
+__all__ = ["StoredFeatures", "stored_assets", "stored_collections"]
 
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "created_at", "updated_at", "row_hash")
 _FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash", DELETED_AT)
 _VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
-_REJECTED_COLUMNS: Final = ("feature_id", "modality", "reason", "detail")
+_REJECTED_COLUMNS: Final = ("feature_id", "vector_name", "column_name", "modality", "reason", "detail", "kept")
 
 _OpenTable: TypeAlias = Callable[[Table, Sequence[str]], Iterator[Row]]
 _NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
+_HashOf: TypeAlias = Callable[[Vector, bytes, VectorEntry], bytes]
 
 
 def stored_collections(connection: Connection, schema: SyncSchema) -> list[str]:
@@ -46,17 +47,15 @@ def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str])
         yield from _Tables(reader.rows, schema, connection).assets()
 
 
-class _Tables:
-    """Every table that holds a part of an asset."""
+class StoredFeatures:
+    """The tables of features and of their vectors, read side by side in the order of asset ids. `hash_of` says what
+    counts as the hash of a vector, which is stored beside it."""
 
-    def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection) -> None:
-        tables = schema.tables
+    def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection, hash_of: _HashOf) -> None:
         bases = {modality: schema.mapping.table(modality) for modality in MODALITIES}
         # Read again: another process may have met a new named vector since this one was prepared.
-        catalogue = read_catalogue(connection, tables, bases)
-        self._assets = open_table(tables.assets, _ASSET_COLUMNS)
-        self._ledger = Feed(open_table(tables.ledger, ("fingerprint",)))
-        self._rejected = Feed(open_table(tables.quarantine, _REJECTED_COLUMNS))
+        catalogue = read_catalogue(connection, schema.tables, bases)
+        self._hash_of = hash_of
         self._columns = {modality: tuple(schema.mapping.columns(modality)) for modality in MODALITIES}
         self._features = {
             modality: Feed(open_table(schema.features[modality], (*_FEATURE_COLUMNS, *columns)))
@@ -70,19 +69,8 @@ class _Tables:
             for modality in MODALITIES
         }
 
-    def assets(self) -> Iterator[LoadedAsset]:
-        """Each asset with all that belongs to it."""
-        for asset_id, *values in self._assets:
-            for (fingerprint,) in self._ledger.take(asset_id):
-                yield LoadedAsset(
-                    asset_id=asset_id,
-                    fingerprint=fingerprint,
-                    **dict(zip(_ASSET_COLUMNS, values, strict=True)),
-                    features=tuple(sorted(self._features_of(asset_id), key=lambda one: (one.feature_id, one.modality))),
-                    rejected=tuple(self._rejected_of(asset_id)),
-                )
-
-    def _features_of(self, asset_id: str) -> Iterator[LoadedFeature]:
+    def of_asset(self, asset_id: str) -> Iterator[LoadedFeature]:
+        """The features that are not hidden, with their vectors. Assets are asked for in the order of their ids."""
         for modality, rows in self._features.items():
             vectors = self._vectors_of(asset_id, modality)
             for feature_id, metadata, extra, row_hash, deleted_at, *columns in rows.take(asset_id):
@@ -105,14 +93,39 @@ class _Tables:
         found: dict[str, _NamedVectors] = {}
         for entry, rows in self._vectors[modality]:
             for feature_id, vector, digest in rows.take(asset_id):
-                found.setdefault(feature_id, {})[entry.vector_name] = (vector, _hash_of(vector, digest, entry))
+                found.setdefault(feature_id, {})[entry.vector_name] = (vector, self._hash_of(vector, digest, entry))
         return found
+
+
+class _Tables:
+    """Every table that holds a part of an asset."""
+
+    def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection) -> None:
+        tables = schema.tables
+        self._assets = open_table(tables.assets, _ASSET_COLUMNS)
+        self._ledger = Feed(open_table(tables.ledger, ("fingerprint",)))
+        self._rejected = Feed(open_table(tables.quarantine, _REJECTED_COLUMNS))
+        self._features = StoredFeatures(open_table, schema, connection, _hash_of)
+
+    def assets(self) -> Iterator[LoadedAsset]:
+        """Each asset with all that belongs to it."""
+        for asset_id, *values in self._assets:
+            for (fingerprint,) in self._ledger.take(asset_id):
+                yield LoadedAsset(
+                    asset_id=asset_id,
+                    fingerprint=fingerprint,
+                    **dict(zip(_ASSET_COLUMNS, values, strict=True)),
+                    features=tuple(
+                        sorted(self._features.of_asset(asset_id), key=lambda one: (one.feature_id, one.modality))
+                    ),
+                    rejected=tuple(self._rejected_of(asset_id)),
+                )
 
     def _rejected_of(self, asset_id: str) -> Iterator[Rejected]:
         """Its features that were set aside; a record of the asset as a whole is about a version that is not here."""
-        for feature_id, modality, reason, detail in sorted(self._rejected.take(asset_id)):
+        for feature_id, vector_name, column, modality, reason, detail, kept in sorted(self._rejected.take(asset_id)):
             if feature_id:
-                yield Rejected(asset_id, Reason(reason), detail, feature_id, modality)
+                yield Rejected(asset_id, Reason(reason), detail, feature_id, modality, vector_name, column, kept)
 
 
 def _hash_of(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:

@@ -28,7 +28,8 @@ def begin_snapshot(connection: Connection) -> None:
 
 
 class Reader:
-    """Opens cursors over the rows of some assets of a collection, or of all (None)."""
+    """Opens cursors over the rows of some assets of a collection, or of all (None), and of some features only where
+    `feature_ids` are given."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Reader:
         loaders: Loaders,
         collection: str,
         asset_ids: Sequence[str] | None = None,
+        feature_ids: Sequence[str] | None = None,
     ) -> None:
         self._driver = driver_of(connection)
         self._cursors = cursors
@@ -45,6 +47,8 @@ class Reader:
         self._parameters: dict[str, Any] = {"collection": collection}
         if asset_ids is not None:
             self._parameters["asset_ids"] = list(asset_ids)
+        if feature_ids is not None:
+            self._parameters["feature_ids"] = list(feature_ids)
 
     def rows(self, table: Table, columns: Sequence[str]) -> Iterator[Row]:
         """Each row's asset id and these columns, in the order of asset ids, fetched a few hundred at a time."""
@@ -57,11 +61,13 @@ class Reader:
         return iter(cursor)
 
     def _select(self, table: Table, columns: Sequence[str]) -> sql.Composed:
-        which = sql.SQL(" AND asset_id = ANY(%(asset_ids)s)" if "asset_ids" in self._parameters else "")
-        return sql.SQL("SELECT {} FROM {} WHERE collection = %(collection)s{} ORDER BY asset_id").format(
+        some_assets = sql.SQL(" AND asset_id = ANY(%(asset_ids)s)" if "asset_ids" in self._parameters else "")
+        some_features = sql.SQL(" AND feature_id = ANY(%(feature_ids)s)" if "feature_ids" in self._parameters else "")
+        return sql.SQL("SELECT {} FROM {} WHERE collection = %(collection)s{}{} ORDER BY asset_id").format(
             sql.SQL(", ").join(map(sql.Identifier, ("asset_id", *columns))),
             sql.Identifier(str(table.schema), table.name),
-            which,
+            some_assets,
+            some_features,
         )
 
 

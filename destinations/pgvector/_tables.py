@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Column, Connection, Inspector, Table, insert, inspect, select, text, update
+from sqlalchemy import Column, Connection, Table, insert, inspect, select, text, update
 
 from connector import (
     MODALITIES,
@@ -18,9 +18,8 @@ from connector import (
     Storage,
 )
 
-from .._postgres import create_missing, driver_of, forget_cursors, lock_ddl
+from .._postgres import add_column, create_missing, driver_of, forget_cursors, lacking_columns, lock_ddl
 from ._catalogue import Catalogue, Layer, VectorEntry, VectorKey, catalogue_row, names_exist, read_catalogue
-from ._columns import add_column
 from ._database import VectorDatabase
 from ._evolve import Evolution
 from ._grants import copy_grants
@@ -30,7 +29,7 @@ from ._sql_layer import layer_digest, layer_exists, refresh_layer
 from ._sql_view import Shown
 from ._storage import VectorLayout, layout_of
 
-__all__ = ["SyncSchema", "column_names", "feature_tables"]
+__all__ = ["SyncSchema", "feature_tables"]
 
 
 class SyncSchema:
@@ -116,9 +115,7 @@ class SyncSchema:
 
     def later_columns(self, connection: Connection) -> list[Column[Any]]:
         """The columns that the sync's own tables lack, of tables that are there."""
-        there = inspect(connection)
-        of_tables = [column for column in self.tables.later if there.has_table(column.table.name, schema=self.name)]
-        return [column for column in of_tables if column.name not in column_names(there, column.table)]
+        return lacking_columns(connection, self.tables.later)
 
     def new_keys(self, connection: Connection) -> list[str]:
         """The statement that lets the catalogue of a schema of the first versions have several generations."""
@@ -293,11 +290,6 @@ class SyncSchema:
             )
             .values(**catalogue_row(entry))
         )
-
-
-def column_names(there: Inspector, table: Table) -> set[str]:
-    """The columns that a table has."""
-    return {column["name"] for column in there.get_columns(table.name, schema=table.schema)}
 
 
 def feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, Table
 
-from connector import MODALITIES, Applied, Batch, Counts, LoadedAsset, Modality, Rejected
+from connector import MODALITIES, Applied, Batch, Counts, LoadedAsset, Modality
 
 from .._postgres import (
     FeatureKey,
@@ -45,7 +45,7 @@ def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: 
             changed = write_vectors(connection, schema, batch.collection, asset_ids, generations, rows)
             applied.vectors[modality, name] = changed
     _write_ledger(connection, schema.tables.ledger, batch, rows)
-    _set_aside(connection, schema, batch, rows, applied)
+    _set_aside(connection, schema, batch, applied)
     return applied
 
 
@@ -122,15 +122,8 @@ def _asset_row(collection: str, asset: LoadedAsset) -> Row:
     )
 
 
-def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, rows: BatchRows, applied: Applied) -> None:
-    rejected = [*(each for asset in batch.assets for each in asset.rejected), *rows.rejected, *batch.rejected]
+def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, applied: Applied) -> None:
+    rejected = [*(each for asset in batch.assets for each in asset.rejected), *batch.rejected]
     replace_rejected(connection, schema.tables.quarantine, batch, rejected)
-    applied.rejected.extend(rejected)
     for each in rejected:
-        _counts_of(applied, each).quarantined += 1
-
-
-def _counts_of(applied: Applied, rejected: Rejected) -> Counts:
-    if not rejected.feature_id or rejected.modality not in MODALITIES:
-        return applied.assets
-    return applied.features.setdefault(Modality(rejected.modality), Counts())
+        applied.set_aside(each)

@@ -16,12 +16,12 @@ __all__ = ["count_removed", "count_written"]
 def count_written(wanted: Wanted, held: Held, vector_of: Callable[[str], str]) -> Applied:
     """Counts of a batch. `vector_of` names the vector that an index holds."""
     applied = Applied()
-    for asset in wanted.batch.assets:
+    for asset in wanted.assets.values():
         applied.assets.compare(held.assets.get(asset.asset_id), asset.row_hash)
     before = {key: one for key, one in held.features.items() if one.modality in wanted.batch.modalities}
-    after = {key: _like(one.as_held(), before.get(key)) for key, one in wanted.features.items()}
+    after = {key: _like(one.as_held(), before.get(key)) for key, one in wanted.features.items()} | wanted.kept
     applied.compare(_digests(before, vector_of), _digests(after, vector_of))
-    for record in (*wanted.rejected, *(r for a in wanted.batch.assets for r in a.rejected), *wanted.batch.rejected):
+    for record in wanted.rejected:
         applied.set_aside(record)
     return applied
 

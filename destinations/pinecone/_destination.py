@@ -21,6 +21,7 @@ from connector import (
     Delivery,
     DestinationError,
     Discrepancy,
+    Distrusted,
     IndexBuild,
     Known,
     Modality,
@@ -71,6 +72,7 @@ class PineconeDestination:
         self._manifest = manifest
         self._mapping = SchemaMapping()
         self._digest = ""
+        self._distrusted = Distrusted()
         self._opened: _Opened | None = None
         self._touched: set[tuple[str, str]] = set()
         """Index and namespace of everything that was written since this was opened."""
@@ -190,6 +192,7 @@ class PineconeDestination:
         """Enter these records into the journal, as if a run that was killed had touched them; their assets are read
         again, and so are those of which no single record is named."""
         wrong = list(discrepancies)
+        self._distrusted.add(collection, wrong)
         self._manifest.begin(collection, places_of(self._manifest, collection, wrong))
         self._manifest.read_again(collection, sorted({one.asset_id for one in wrong if one.vector_name is None}))
 
@@ -216,10 +219,11 @@ class PineconeDestination:
 
     def _apply(self, batch: Batch) -> Applied:
         opened = self._prepared
-        write = BatchWrite(batch, self._layout, self._mapping, self._manifest, opened.catalogue)
+        write = BatchWrite(batch, self._layout, self._mapping, self._manifest, opened.catalogue, self._distrusted)
         lsns = write.carry_out(opened.sending)
         namespace = self._note(batch.collection, lsns)
-        self._manifest.commit(batch, write.wanted.rows(), write.wanted.rejected, self._digest, lsns, namespace)
+        self._manifest.commit(batch, write.rows(), write.wanted.rejected, self._digest, lsns, namespace)
+        self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return count_written(write.wanted, write.held, opened.catalogue.vector_of)
 
     def _remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:

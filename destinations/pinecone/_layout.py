@@ -99,16 +99,24 @@ class Layout:
         return namespace_name(self.namespace, collection)
 
     def records(self, feature: LoadedFeature, mapping: SchemaMapping) -> Iterator[WantedRecord]:
-        """The records of a feature, one per index. Raises `QuarantineError` for a vector that Pinecone would refuse."""
+        """The records of a feature, one per index. Its vectors have been checked (`unfit_vectors`)."""
         vectors = {name: vector for name, vector in feature.vectors.items() if self.keeps(name)}
-        for name, vector in vectors.items():
-            _check(name, vector)
         joined = self._joined(feature, mapping, vectors)
         for name, vector in vectors.items():
             if name in joined.values():
                 continue
             partner = joined.get(name)
             yield self._record(feature, mapping, name, vector, partner)
+
+    def unfit_vectors(self, feature: LoadedFeature) -> Mapping[str, QuarantineError]:
+        """By name, the vectors that Pinecone would refuse, and why."""
+        problems = {name: _problem(name, vector) for name, vector in feature.vectors.items() if self.keeps(name)}
+        return {name: problem for name, problem in problems.items() if problem}
+
+    def names_in(self, record: WantedRecord) -> list[str]:
+        """The named vectors that a record holds."""
+        name = record.spec.vector_name
+        return [name, self.hybrid[name]] if record.dense is not None and record.sparse is not None else [name]
 
     def keeps(self, name: str) -> bool:
         """Whether this named vector is kept at all."""
@@ -139,17 +147,19 @@ class Layout:
         return WantedRecord(index_name(self.prefix, spec), spec, digest, dense=vector, sparse=sparse)
 
 
-def _check(name: str, vector: Vector) -> None:
+def _problem(name: str, vector: Vector) -> QuarantineError | None:
     values = vector.values if isinstance(vector, SparseVector) else vector
     if not values.any():
-        raise QuarantineError(Reason.ZERO_VECTOR, f"vector {name}: Pinecone takes no vector whose numbers are all zero")
-    if isinstance(vector, SparseVector):
-        if len(values) > _MAX_SPARSE_ELEMENTS:
-            detail = f"vector {name}: {len(values):,} elements; Pinecone takes at most {_MAX_SPARSE_ELEMENTS:,}"
-            raise QuarantineError(Reason.TOO_LARGE, detail)
-    elif len(vector) > _MAX_DIMENSION:
+        return QuarantineError(
+            Reason.ZERO_VECTOR, f"vector {name}: Pinecone takes no vector whose numbers are all zero"
+        )
+    if isinstance(vector, SparseVector) and len(values) > _MAX_SPARSE_ELEMENTS:
+        detail = f"vector {name}: {len(values):,} elements; Pinecone takes at most {_MAX_SPARSE_ELEMENTS:,}"
+        return QuarantineError(Reason.TOO_LARGE, detail)
+    if not isinstance(vector, SparseVector) and len(vector) > _MAX_DIMENSION:
         detail = f"vector {name}: {len(vector):,} dimensions; Pinecone takes at most {_MAX_DIMENSION:,}"
-        raise QuarantineError(Reason.DIMENSION, detail)
+        return QuarantineError(Reason.DIMENSION, detail)
+    return None
 
 
 def _check_metric(where: str, metric: Metric) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, inspect, select, text
 
 from connector import Batch, Cursor, Known, Modality, Reason, Rejected
 
@@ -119,6 +119,8 @@ class Manifest:
             check_encoding(connection, self._server.location)
             lock_ddl(connection, self._schema)
             create_missing(connection, self._schema, self._tables.metadata)
+            for statement in self._tables.additions(connection):
+                connection.execute(text(statement))
 
     def check_settings(self, values: Mapping[str, str]) -> None:
         """Keep settings that must not change once there are records; raise `ConfigurationError` when one has."""
@@ -183,18 +185,18 @@ class Manifest:
         Args:
             batch: its assets are recorded; of features, only those of its modalities are removed.
             rows: what the store holds of them now.
-            rejected: features that were set aside besides those that the batch itself names.
+            rejected: everything that was set aside of these assets.
             layout: how features became records.
             written: by index, the highest sequence number that writing was answered with.
             namespace: the collection's, in every index.
         """
-        tables, aside = self._tables, [*(each for asset in batch.assets for each in asset.rejected), *rejected]
+        tables = self._tables
         indexes = {index: 0 for one in rows.features.values() for index in one.records}
         with self._in_turn() as connection:
             write_features(connection, tables.features, batch, rows)
             write_ledger(connection, tables, batch, rows.per_asset, layout)
-            replace_rejected(connection, tables.quarantine, batch, [*aside, *batch.rejected])
-            confirm(connection, tables.unconfirmed, batch)
+            replace_rejected(connection, tables.quarantine, batch, rejected)
+            confirm(connection, tables.unconfirmed, batch, rows.uncertain)
             advance(connection, tables, batch.collection, namespace, {**indexes, **written})
 
     def remove(self, collection: str, asset_ids: Sequence[str], written: Mapping[str, int], namespace: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final
 
-from sqlalchemy import Connection, Table, Text, delete, func, literal, select
+from sqlalchemy import Connection, Table, Text, delete, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from connector import Batch, Modality
@@ -93,15 +93,18 @@ def journal(connection: Connection, unconfirmed: Table, collection: str, places:
     connection.execute(new.on_conflict_do_update(index_elements=keys, set_={"modality": new.excluded.modality}))
 
 
-def confirm(connection: Connection, unconfirmed: Table, batch: Batch) -> None:
-    """Strike out the records of a batch's assets; of modalities that it is not about, nothing has become certain."""
+def confirm(connection: Connection, unconfirmed: Table, batch: Batch, uncertain: Set[FeatureKey]) -> None:
+    """Strike out the records of a batch's assets, but for those of `uncertain` features; of modalities that it is not
+    about, nothing has become certain."""
     asset_ids = [asset.asset_id for asset in batch.assets]
-    connection.execute(
-        delete(unconfirmed).where(
-            of_assets(unconfirmed, batch.collection, asset_ids),
-            unconfirmed.c.modality.in_([modality.value for modality in batch.modalities]),
-        )
+    statement = delete(unconfirmed).where(
+        of_assets(unconfirmed, batch.collection, asset_ids),
+        unconfirmed.c.modality.in_([modality.value for modality in batch.modalities]),
     )
+    if uncertain:
+        key = tuple_(unconfirmed.c.asset_id, unconfirmed.c.feature_id)
+        statement = statement.where(key.not_in(sorted(uncertain)))
+    connection.execute(statement)
 
 
 def feature_of(

@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -19,7 +20,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from .._postgres import ID, cursor_table, ledger_table, quarantine_table
+from .._postgres import (
+    ID,
+    add_column,
+    cursor_table,
+    lacking_columns,
+    ledger_table,
+    quarantine_table,
+    quarantined_parts,
+)
 
 __all__ = ["ManifestTables"]
 
@@ -50,6 +59,11 @@ class ManifestTables:
     def naming_assets(self) -> Sequence[Table]:
         """Every table that an asset may be named in."""
         return self.ledger, self.quarantine, self.unconfirmed, self.features
+
+    def additions(self, connection: Connection) -> list[str]:
+        """The statements that bring the tables of an earlier version up to this one's."""
+        lacking = lacking_columns(connection, quarantined_parts(self.quarantine))
+        return [add_column(connection.dialect, column.table, column.name) for column in lacking]
 
     def _features(self) -> Table:
         return Table(

@@ -69,12 +69,14 @@ class Held:
 class ManifestRows:
     """What the manifest should hold for a batch's assets. `per_asset` counts features by modality, for the ledger.
 
-    Of features that were `touched`, nothing else stays, of whatever modality they were before.
+    Of features that were `touched`, nothing else stays, of whatever modality they were before. Those that are
+    `uncertain` stay as they are, and in the journal: a run that was killed had begun to write them, this one has not.
     """
 
     features: Mapping[FeatureKey, HeldFeature]
     per_asset: Mapping[str, Mapping[str, int]]
     touched: Set[FeatureKey] = frozenset()
+    uncertain: Set[FeatureKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

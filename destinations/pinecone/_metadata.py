@@ -23,6 +23,7 @@ __all__ = [
     "Metadata",
     "MetadataOptions",
     "MetadataValue",
+    "column_keys",
     "keys_hash",
     "metadata_hash",
     "plain_value",
@@ -59,14 +60,20 @@ class MetadataOptions(Settings):
         return keys
 
 
-def record_metadata(collection: str, asset: LoadedAsset, feature: LoadedFeature, options: MetadataOptions) -> Metadata:
+def record_metadata(
+    collection: str,
+    asset: LoadedAsset,
+    feature: LoadedFeature,
+    options: MetadataOptions,
+    earlier: Mapping[str, MetadataValue] | None = None,
+) -> Metadata:
     """The metadata of a feature's records, at most 40,000 bytes as compact JSON; the same in each index.
 
     Holds ``collection``, ``asset_id``, ``feature_id``, ``modality``, ``url`` (the asset's), each mapped column under
     its name and the feature's metadata below ``metadata.``; `extra` is not sent. Objects become dotted keys; where two
     paths give the same key, the more nested one keeps it and the other is called ``key~2``. A time is ISO 8601 text
     in UTC, and its ``.epoch`` the seconds since 1970, which filters can compare. What no number of Pinecone's can
-    hold, and a list of other things than strings, becomes text.
+    hold, and a list of other things than strings, becomes text. `earlier` keys are added as they are (`column_keys`).
 
     Raises `QuarantineError` with `Reason.TOO_LARGE` when shortening the texts of `options.shorten` is not enough.
     """
@@ -80,7 +87,14 @@ def record_metadata(collection: str, asset: LoadedAsset, feature: LoadedFeature,
         metadata["url"] = asset.url
     fields = {**feature.columns, "metadata": feature.metadata}
     _add(metadata, _kept(_leaves(fields), options.leave_out))
-    return fitted(metadata, options.shorten)
+    left_out = _beginnings(options.leave_out)
+    more = {key: value for key, value in (earlier or {}).items() if not f"{key}.".startswith(left_out)}
+    return fitted({**more, **metadata}, options.shorten)
+
+
+def column_keys(metadata: Mapping[str, Any], column: str) -> Metadata:
+    """The keys that stand for the value of a column in the metadata of a record."""
+    return {key: value for key, value in metadata.items() if key == column or key.startswith(f"{column}.")}
 
 
 def metadata_hash(metadata: Mapping[str, Any]) -> bytes:
@@ -136,12 +150,12 @@ def _listed(items: Iterable[Any]) -> MetadataValue:
 
 def _kept(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]) -> list[tuple[_Path, MetadataValue]]:
     """The leaves that are sent. Keys are never shortened, so that too many of them end the walk: memory is bounded."""
-    prefixes = tuple(f"{key}." for key in left_out)
+    prefixes = _beginnings(left_out)
     kept: list[tuple[_Path, MetadataValue]] = []
     size = 0
     for path, value in leaves:
         key = ".".join(path)
-        if prefixes and f"{key}.".startswith(prefixes):
+        if f"{key}.".startswith(prefixes):
             continue
         size += len(key)
         if size > LARGEST_METADATA:
@@ -149,6 +163,11 @@ def _kept(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]
             raise QuarantineError(Reason.TOO_LARGE, f"{detail}: name some under `metadata.leave_out`")
         kept.append((path, value))
     return kept
+
+
+def _beginnings(left_out: Iterable[str]) -> tuple[str, ...]:
+    """What the keys that are not sent begin with, each with a dot behind it."""
+    return tuple(f"{key}." for key in left_out)
 
 
 def _add(metadata: Metadata, leaves: Iterable[tuple[_Path, MetadataValue]]) -> None:

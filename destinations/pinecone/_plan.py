@@ -13,7 +13,7 @@ from .._postgres import FeatureKey
 from ._manifest import Held, Place
 from ._wanted import Wanted, WantedFeature
 
-__all__ = ["Plan", "plan_removal", "plan_stale", "plan_withdrawal", "plan_writes"]
+__all__ = ["Plan", "plan_removal", "plan_stale", "plan_writes"]
 
 _MOST_UPDATES: Final = 1_000
 """Pinecone takes 100 updates a second in a namespace, each of one record, but 100 upserts of some 150; and it bills an
@@ -59,9 +59,11 @@ def plan_writes(features: Iterable[WantedFeature], held: Held, updated: Mapping[
 
 def plan_stale(wanted: Wanted, held: Held) -> Plan:
     """Delete what is, or may be, in the store and nobody wants: of the batch's modalities, and of features that have
-    come to be of one of these."""
+    come to be of one of these. Features that were set aside whole stay as they are."""
     plan = Plan()
     for place, modality in sorted(_places(held).items()):
+        if place.key in wanted.kept:
+            continue
         now = wanted.touched.get(place.key, modality)
         if now in wanted.batch.modalities and not _is_wanted(place, wanted):
             plan.delete(place, now)
@@ -73,15 +75,6 @@ def plan_removal(held: Held) -> Plan:
     plan = Plan()
     for place, modality in sorted(_places(held).items()):
         plan.delete(place, modality)
-    return plan
-
-
-def plan_withdrawal(features: Iterable[WantedFeature]) -> Plan:
-    """Delete every record that was just written of features of which the store has refused one."""
-    plan = Plan()
-    for one in features:
-        for index in one.records:
-            plan.delete(Place(*one.key, index), one.feature.modality)
     return plan
 
 

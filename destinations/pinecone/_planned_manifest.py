@@ -49,7 +49,10 @@ class ManifestOutlook:
             return
         with self._looking() as connection:
             check_encoding(connection, server.location)
-            self.statements = statements_to_create(connection, schema, tables.metadata)
+            self.statements = [
+                *statements_to_create(connection, schema, tables.metadata),
+                *tables.additions(connection),
+            ]
             self.exists = inspect(connection).has_table(tables.ledger.name, schema=schema)
             if self.exists:
                 check_settings(connection, tables, settings, f"{server.location}, schema {schema}")

@@ -14,6 +14,7 @@ from connector import CancellableCall, DestinationError, check_cancelled, is_can
 from .._postgres import FeatureKey
 from ._bodies import EncodedRecord, encode_record
 from ._ids import record_id
+from ._manifest import Place
 from ._plan import Plan
 from ._wanted import WantedFeature
 from ._writer import IndexWriter, Sent
@@ -28,15 +29,15 @@ of 40,000 × 1024-d took 365 MB instead of 172: malloc keeps something back for 
 
 @dataclass(slots=True)
 class Written:
-    """The highest write per index, by the store's own numbers, and the features it refused, with its words."""
+    """The highest write per index, by the store's own numbers, and the records it refused, with its words."""
 
     lsns: dict[str, int] = field(default_factory=dict)
-    refused: dict[FeatureKey, str] = field(default_factory=dict)
+    refused: dict[Place, str] = field(default_factory=dict)
 
     def add(self, job: _Job, sent: Sent) -> None:
         """Take in what one index answered."""
         self.lsns[job.index] = max(self.lsns.get(job.index, 0), sent.lsn)
-        self.refused |= {job.keys[each]: words for each, words in sent.refused.items()}
+        self.refused |= {Place(*job.keys[each], job.index): words for each, words in sent.refused.items()}
 
 
 class Sending:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
-from connector import Batch, LoadedAsset, LoadedFeature, Modality, QuarantineError, Reason, Rejected, SchemaMapping
+from connector import (
+    Batch,
+    LoadedAsset,
+    LoadedFeature,
+    Modality,
+    QuarantineError,
+    Reason,
+    Rejected,
+    SchemaMapping,
+    rejected_features,
+    without_rejected,
+)
 
 from .._postgres import FeatureKey
 from ._layout import Layout, WantedRecord
-from ._manifest import HeldFeature, ManifestRows
+from ._manifest import Held, HeldFeature, ManifestRows, Place
 from ._metadata import Metadata, keys_hash, metadata_hash, record_metadata
 
-__all__ = ["Wanted", "WantedFeature"]
+__all__ = ["Wanted", "WantedFeature", "with_fitting_vectors"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,57 +53,100 @@ class WantedFeature:
         )
 
 
-@dataclass(slots=True)
 class Wanted:
-    """Every feature of a batch that can be written, as far as it was laid out, and what was set aside."""
+    """The assets of a batch, every feature of them that can be written, as far as it was laid out, and what was set
+    aside.
 
-    batch: Batch
-    features: dict[FeatureKey, WantedFeature] = field(default_factory=dict)
-    touched: dict[FeatureKey, Modality] = field(default_factory=dict)
-    """Those, and the ones that the store refused: whatever they were before, they are of these modalities now."""
-    rejected: list[Rejected] = field(default_factory=list)
+    `columns` are the metadata that is stored for columns whose values were set aside. `kept` are features that were set
+    aside whole and are stored. `touched` features are, whatever they were before, of these modalities now.
+    """
 
-    def add(self, asset: LoadedAsset, layout: Layout, mapping: SchemaMapping) -> list[WantedFeature]:
-        """Lay out the features of one more asset; one that Pinecone would refuse is set aside whole."""
-        return [one for feature in asset.features for one in self._laid_out(asset, feature, layout, mapping)]
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.assets = {asset.asset_id: asset for asset in batch.assets}
+        self.columns: dict[FeatureKey, Metadata] = {}
+        self.features: dict[FeatureKey, WantedFeature] = {}
+        self.touched: dict[FeatureKey, Modality] = {}
+        self.kept: dict[FeatureKey, HeldFeature] = {}
 
-    def set_aside(self, refused: Mapping[FeatureKey, str]) -> None:
-        """Take out features that the store refused, each with the store's words."""
-        for key, words in refused.items():
+    @property
+    def rejected(self) -> list[Rejected]:
+        """Everything that was set aside, of the batch and of its assets."""
+        named = (each for asset in self.assets.values() for each in asset.rejected)
+        parts = [replace(one, kept=one.kept or (one.asset_id, one.feature_id) in self.kept) for one in named]
+        return [*parts, *self.batch.rejected]
+
+    def add(
+        self, asset_id: str, layout: Layout, mapping: SchemaMapping, only: Set[str] | None = None
+    ) -> list[WantedFeature]:
+        """Lay out the features of one more asset (`only` some of them); one that Pinecone would refuse is set aside."""
+        features = [one for one in self.assets[asset_id].features if only is None or one.feature_id in only]
+        return [wanted for feature in features for wanted in self._laid_out(asset_id, feature, layout, mapping)]
+
+    def set_aside_features(self, words: Mapping[FeatureKey, str]) -> None:
+        """Take out features of which the store has refused every record, each with the store's words."""
+        for key, said in words.items():
             modality = self.features.pop(key).feature.modality
-            self.rejected.append(Rejected(key[0], Reason.REFUSED, words, key[1], modality))
+            del self.touched[key]
+            self._reject(Rejected(key[0], Reason.REFUSED, said, key[1], modality))
+
+    def set_aside_vectors(self, words: Mapping[Place, str], layout: Layout) -> None:
+        """Take out the vectors of records that the store has refused, each with the store's words."""
+        for place, said in words.items():
+            one = self.features[place.key]
+            for name in layout.names_in(one.records[place.index]):
+                modality = one.feature.modality
+                self._reject(Rejected(place.asset_id, Reason.REFUSED, said, place.feature_id, modality, name))
+
+    def give_up(self, places: Sequence[Place], layout: Layout) -> None:
+        """Want these records no more, of which not even the earlier version was taken."""
+        for place in places:
+            one, asset = self.features[place.key], self.assets[place.asset_id]
+            lost = {(place.feature_id, name) for name in layout.names_in(one.records[place.index])}
+            told = (replace(r, kept=r.kept and (r.feature_id, r.vector_name) not in lost) for r in asset.rejected)
+            self.assets[place.asset_id] = replace(asset, rejected=tuple(told))
+            records = {index: record for index, record in one.records.items() if index != place.index}
+            self.features[place.key] = replace(one, records=records)
+
+    def keep(self, held: Held) -> None:
+        """Let the features that were set aside whole stay as they are stored, if they are of the batch's modalities."""
+        for key in rejected_features(self.assets.values()) - self.features.keys():
+            before = held.features.get(key)
+            if before is not None and before.modality in self.batch.modalities:
+                self.kept[key] = before
+
+    def rows(self, uncertain: Set[FeatureKey]) -> ManifestRows:
+        """What the manifest should hold for the batch's assets. A killed run had touched the `uncertain` features."""
+        per_asset = {asset_id: {modality.value: 0 for modality in self.batch.modalities} for asset_id in self.assets}
+        rows = {key: one.as_held() for key, one in self.features.items()} | self.kept
+        for (asset_id, _), one in rows.items():
+            per_asset[asset_id][one.modality.value] += 1
+        return ManifestRows(rows, per_asset, self.touched.keys(), self.kept.keys() & uncertain)
 
     def _laid_out(
-        self, asset: LoadedAsset, feature: LoadedFeature, layout: Layout, mapping: SchemaMapping
+        self, asset_id: str, feature: LoadedFeature, layout: Layout, mapping: SchemaMapping
     ) -> Iterator[WantedFeature]:
-        key, modality = (asset.asset_id, feature.feature_id), feature.modality
+        key, asset = (asset_id, feature.feature_id), self.assets[asset_id]
+        records = {record.index: record for record in layout.records(feature, mapping)}
+        earlier = self.columns.get(key)
         try:
-            one = _feature(key, self.batch.collection, asset, feature, layout, mapping)
+            metadata = record_metadata(self.batch.collection, asset, feature, layout.metadata, earlier)
         except QuarantineError as error:
-            self.rejected.append(Rejected(key[0], Reason(error.reason), str(error), key[1], modality))
+            self._reject(Rejected(asset_id, Reason(error.reason), str(error), feature.feature_id, feature.modality))
         else:
-            self.features[key] = one
-            self.touched[key] = modality
+            one = WantedFeature(key, feature, metadata, metadata_hash(metadata), keys_hash(metadata), records)
+            self.features[key], self.touched[key] = one, feature.modality
             yield one
 
-    def rows(self) -> ManifestRows:
-        """What the manifest should hold for the batch's assets."""
-        per_asset = {
-            asset.asset_id: {modality.value: 0 for modality in self.batch.modalities} for asset in self.batch.assets
-        }
-        for (asset_id, _), one in self.features.items():
-            per_asset[asset_id][one.feature.modality.value] += 1
-        return ManifestRows({key: one.as_held() for key, one in self.features.items()}, per_asset, self.touched.keys())
+    def _reject(self, record: Rejected) -> None:
+        self.assets[record.asset_id] = without_rejected(self.assets[record.asset_id], [record])
 
 
-def _feature(
-    key: FeatureKey,
-    collection: str,
-    asset: LoadedAsset,
-    feature: LoadedFeature,
-    layout: Layout,
-    mapping: SchemaMapping,
-) -> WantedFeature:
-    records = {record.index: record for record in layout.records(feature, mapping)}
-    metadata = record_metadata(collection, asset, feature, layout.metadata)
-    return WantedFeature(key, feature, metadata, metadata_hash(metadata), keys_hash(metadata), records)
+def with_fitting_vectors(asset: LoadedAsset, layout: Layout) -> LoadedAsset:
+    """The asset, in which each vector that Pinecone would refuse is set aside."""
+    unfit = [
+        Rejected(asset.asset_id, Reason(problem.reason), str(problem), feature.feature_id, feature.modality, name)
+        for feature in asset.features
+        for name, problem in layout.unfit_vectors(feature).items()
+    ]
+    return without_rejected(asset, unfit)

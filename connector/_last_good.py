@@ -1,0 +1,142 @@
+"""What stays of an asset of which something was set aside: its last good version, as it is stored. Pure.
+
+What a destination refuses is taken out of the asset first (`without_rejected`), then what is stored of everything that
+was set aside is joined to it (`with_last_good`). The result is written, hashed and recorded like any other asset.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from connector._destination import LoadedAsset, LoadedFeature
+from connector._engine._rows import hash_row
+from connector._records import Rejected
+from connector._verify import Distrusted
+from connector._verify_rows import is_row_of
+
+__all__ = ["rejected_features", "with_last_good", "without_distrusted", "without_rejected"]
+
+_Key: TypeAlias = tuple[str, str]
+"""Feature id and modality: only a feature of the same modality has the same vectors and columns."""
+
+
+def rejected_features(assets: Iterable[LoadedAsset]) -> set[tuple[str, str]]:
+    """Asset and feature id of every feature that a rejected record names, in whole or in part."""
+    return {(asset.asset_id, each.feature_id) for asset in assets for each in asset.rejected if each.feature_id}
+
+
+def without_rejected(asset: LoadedAsset, records: Sequence[Rejected]) -> LoadedAsset:
+    """The asset without the features and the vectors that these records name, and with the records."""
+    if not records:
+        return asset
+    whole = {record.feature_id for record in records if not record.vector_name and not record.column}
+    vectors: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        vectors[record.feature_id].add(record.vector_name)
+    features = tuple(
+        _without_vectors(feature, vectors.get(feature.feature_id, set()))
+        for feature in asset.features
+        if feature.feature_id not in whole
+    )
+    return replace(asset, features=features, rejected=(*asset.rejected, *records))
+
+
+def with_last_good(asset: LoadedAsset, stored: Iterable[LoadedFeature]) -> LoadedAsset:
+    """The asset with the version that is stored of everything that its rejected records name.
+
+    A feature comes back with all its vectors, or one vector does, or the value of one column; what the asset itself has
+    goes first. The records that something is stored of are `kept`. `stored` are this asset's features, of the
+    modalities that are being written; others than the named ones (`rejected_features`) do no harm.
+    """
+    if not asset.rejected:
+        return asset
+    before = {(one.feature_id, one.modality.value): one for one in stored}
+    if not before:
+        return asset
+    union = _Union({(one.feature_id, one.modality.value): one for one in asset.features}, before)
+    rejected = tuple(replace(each, kept=each.kept or union.take_back(each)) for each in asset.rejected)
+    features = sorted(union.features.values(), key=lambda one: one.feature_id)
+    return replace(asset, features=tuple(features), rejected=rejected)
+
+
+def without_distrusted(
+    stored: Iterable[LoadedFeature], asset: LoadedAsset, collection: str, distrusted: Distrusted
+) -> Iterator[LoadedFeature]:
+    """What is stored of an asset, without the vectors and the columns' values that a check has found to be others than
+    were written: those are no good version. A row that there is nothing in place of stays as it is."""
+    read = {feature.feature_id for feature in asset.features}
+    for feature in stored:
+        key = (asset.asset_id, feature.feature_id)
+        wrong = {name for name in feature.vectors if distrusted.names(collection, feature.modality, name, key)}
+        kept = _without_vectors(feature, wrong)
+        is_wrong = feature.feature_id in read and distrusted.names(collection, feature.modality, None, key)
+        yield replace(kept, columns={}) if is_wrong else kept
+
+
+class _Union:
+    """The features of an asset, and what is taken back into them of the features that are stored."""
+
+    def __init__(self, features: Mapping[_Key, LoadedFeature], stored: Mapping[_Key, LoadedFeature]) -> None:
+        self.features = dict(features)
+        self._stored = stored
+        self._read = {feature_id for feature_id, _ in features}
+        self._by_id: dict[str, list[_Key]] = defaultdict(list)
+        for key in stored:
+            self._by_id[key[0]].append(key)
+
+    def take_back(self, record: Rejected) -> bool:
+        """Whether anything is stored of what was set aside; then it is among the features."""
+        if record.feature_id not in self._read:
+            # Whatever its modality has become at the source: the good version is of the earlier one.
+            return self._take_back_features(self._by_id[record.feature_id])
+        key = (record.feature_id, record.modality)
+        now, before = self.features.get(key), self._stored.get(key)
+        if now is None or before is None:
+            return False
+        if record.vector_name:
+            joined = _with_vector(now, before, record.vector_name)
+        else:
+            joined = _with_column(now, before, record.column)
+        self.features[key] = joined
+        return joined is not now
+
+    def _take_back_features(self, keys: Sequence[_Key]) -> bool:
+        self.features |= {key: _hashed_anew(self._stored[key]) for key in keys}
+        return bool(keys)
+
+
+def _without_vectors(feature: LoadedFeature, names: set[str]) -> LoadedFeature:
+    if not names & feature.vectors.keys():
+        return feature
+    vectors = {name: vector for name, vector in feature.vectors.items() if name not in names}
+    return replace(feature, vectors=vectors, vector_hashes={name: feature.vector_hashes[name] for name in vectors})
+
+
+def _with_vector(now: LoadedFeature, before: LoadedFeature, name: str) -> LoadedFeature:
+    if name in now.vectors or name not in before.vectors:
+        return now
+    vectors = {**now.vectors, name: before.vectors[name]}
+    return replace(now, vectors=vectors, vector_hashes={**now.vector_hashes, name: before.vector_hashes[name]})
+
+
+def _with_column(now: LoadedFeature, before: LoadedFeature, name: str) -> LoadedFeature:
+    value = _in_utc(before.columns.get(name))
+    if value is None or now.columns.get(name, value) is not None:
+        return now
+    columns = {**now.columns, name: value}
+    return replace(now, columns=columns, row_hash=hash_row(columns, now.metadata, now.extra)[0])
+
+
+def _hashed_anew(feature: LoadedFeature) -> LoadedFeature:
+    """The hash is another one where the mapping, and with it the row, has changed since it was written."""
+    row = (feature.columns, feature.metadata, feature.extra)
+    return feature if is_row_of(feature.row_hash, *row) else replace(feature, row_hash=hash_row(*row)[0])
+
+
+def _in_utc(value: Any) -> Any:
+    """As it was hashed: a database tells times in its session's zone."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

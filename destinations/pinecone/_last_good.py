@@ -1,0 +1,129 @@
+"""What the store has of the vectors and columns that a batch sets aside, read back from it.
+
+Only their hashes are in the manifest. A record is written whole where a key of its metadata has gone, so that an
+earlier vector has to be read before it can stay beside what is new; and so has the value of a column.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from connector import Distrusted, LoadedAsset, LoadedFeature, Rejected, Vector, vector_hash, with_last_good
+
+from .._postgres import FeatureKey
+from ._catalogue import Catalogue
+from ._ids import record_id
+from ._layout import Layout
+from ._manifest import Held, HeldFeature, Manifest, Place
+from ._metadata import Metadata, column_keys
+from ._reader import StoredRecord
+from ._visibility import wait_until_visible
+
+__all__ = ["StoredVersions"]
+
+_LONGEST_WAIT: Final = 60.0
+"""Seconds until a record that was just written must be seen; else its earlier version is given up."""
+
+
+class StoredVersions:
+    """Reads earlier versions of one collection. `columns` is by feature the metadata of columns that were set aside."""
+
+    def __init__(
+        self, manifest: Manifest, catalogue: Catalogue, layout: Layout, collection: str, distrusted: Distrusted
+    ) -> None:
+        self.columns: dict[FeatureKey, Metadata] = {}
+        self._manifest = manifest
+        self._catalogue = catalogue
+        self._layout = layout
+        self._collection = collection
+        self._distrusted = distrusted
+
+    def joined(self, assets: Sequence[LoadedAsset], held: Held) -> Iterator[LoadedAsset]:
+        """These assets with the vectors that the store has in place of those that were set aside, and their records
+        marked of which it has an earlier version. Features that were set aside whole are left as they are."""
+        records = self._read({place for asset in assets for place in self._places(asset, held)}, held)
+        for asset in assets:
+            stored = [self._stored(one, asset.asset_id, records) for one in asset.features]
+            whole = with_last_good(asset, [one for one in stored if one.vectors])
+            yield replace(whole, rejected=tuple(self._with_column(each, records) for each in whole.rejected))
+
+    def _places(self, asset: LoadedAsset, held: Held) -> Iterator[Place]:
+        """Where the earlier versions of vectors and columns are."""
+        features = {(one.feature_id, one.modality.value): one for one in asset.features}
+        for record in asset.rejected:
+            now = features.get((record.feature_id, record.modality))
+            before = held.features.get((asset.asset_id, record.feature_id))
+            if now is not None and before is not None and now.modality == before.modality:
+                for index in self._indexes(record, now, before):
+                    yield Place(asset.asset_id, record.feature_id, index)
+
+    def _indexes(self, record: Rejected, now: LoadedFeature, before: HeldFeature) -> Sequence[str]:
+        if record.column:
+            return sorted(before.records)[:1]  # the metadata is the same in each
+        if record.vector_name in now.vectors:
+            return []
+        return [index for index in before.records if record.vector_name in self._names_in(index)]
+
+    def _names_in(self, index: str) -> tuple[str, ...]:
+        name = self._catalogue.vector_of(index)
+        return (name, self._layout.hybrid[name]) if name in self._layout.hybrid else (name,)
+
+    def _read(self, places: set[Place], held: Held) -> dict[FeatureKey, dict[str, StoredRecord]]:
+        """The records at these places, by feature and index, as far as they are what was written."""
+        by_index: dict[str, list[Place]] = defaultdict(list)
+        for place in sorted(places):
+            by_index[place.index].append(place)
+        read: dict[FeatureKey, dict[str, StoredRecord]] = defaultdict(dict)
+        for index, some in by_index.items():
+            found = self._fetched(index, some)
+            late = [place for place in some if not self._is_as_written(place, found.get(place), held)]
+            if late and self._has_waited(index):
+                found |= self._fetched(index, late)
+            for place, record in found.items():
+                if self._is_as_written(place, record, held):
+                    read[place.key][index] = record
+        return read
+
+    def _fetched(self, index: str, places: Sequence[Place]) -> dict[Place, StoredRecord]:
+        ids = {record_id(*place.key): place for place in places}
+        namespace = self._layout.namespace_of(self._collection)
+        records = self._catalogue.reader(index).fetch(namespace, list(ids))
+        return {ids[name]: record for name, record in records.items()}
+
+    def _has_waited(self, index: str) -> bool:
+        """Whether something had been written that may not have been seen, and had time to be."""
+        rows = [row for row in self._manifest.namespaces() if (row.index, row.collection) == (index, self._collection)]
+        unseen = [(row, self._catalogue.reader(index)) for row in rows if row.visible < row.lsn]
+        return bool(unseen and wait_until_visible(unseen, _LONGEST_WAIT))
+
+    def _is_as_written(self, place: Place, record: StoredRecord | None, held: Held) -> bool:
+        """What a run that was killed has written is as good as what it found; what a check has found to be another one
+        than was written is not."""
+        before = held.features[place.key]
+        name = self._catalogue.vector_of(place.index)
+        if record is None or self._distrusted.names(self._collection, before.modality, name, place.key):
+            return False
+        return place in held.unconfirmed or record.digest == before.records[place.index]
+
+    def _stored(
+        self, feature: LoadedFeature, asset_id: str, records: Mapping[FeatureKey, Mapping[str, StoredRecord]]
+    ) -> LoadedFeature:
+        """The feature with the vectors that were read back of it, and no others."""
+        vectors: dict[str, Vector] = {}
+        for index, record in records.get((asset_id, feature.feature_id), {}).items():
+            held = [vector for vector in (record.dense, record.sparse) if vector is not None]
+            vectors |= dict(zip(self._names_in(index), held, strict=False))
+        hashes = {name: vector_hash(vector) for name, vector in vectors.items()}
+        return replace(feature, columns={}, vectors=vectors, vector_hashes=hashes)
+
+    def _with_column(self, rejected: Rejected, records: Mapping[FeatureKey, Mapping[str, StoredRecord]]) -> Rejected:
+        key = (rejected.asset_id, rejected.feature_id)
+        if not rejected.column or key not in records:
+            return rejected
+        record = next(iter(records[key].values()))
+        kept = column_keys(record.metadata, rejected.column)
+        self.columns.setdefault(key, {}).update(kept)
+        return replace(rejected, kept=rejected.kept or bool(kept))
