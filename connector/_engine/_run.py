@@ -42,6 +42,8 @@ __all__ = ["run_sync", "sync"]
 
 LISTS_MISSED_WHEN_DOWN: Final = 3
 
+UNLISTED_NAMED: Final = 5
+
 ALL: frozenset[Modality] = frozenset(MODALITIES)
 
 
@@ -104,8 +106,11 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     try:
         await _prepare(lanes, mapping or SchemaMapping())
         scans = ScanRules(full or reread.now, (incremental or IncrementalScans()).full_every)
-        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread)
+        job = Job(
+            source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread, set(reread.asset_ids)
+        )
         await _run_collections(job, await source.collections() if collections is None else collections, summary)
+        _tell_unlisted(job, summary)
         if collections is None:
             await settle_gone(job, summary)
         if collections is None if related is None else related:
@@ -223,6 +228,14 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         raise_when_all_failed(job.lanes)
     if errors and len(errors) == len(wanted):
         raise errors[0]
+
+
+def _tell_unlisted(job: Job, summary: Summary) -> None:
+    """Say which assets could not be read again, being nowhere: with the first collection, since it is any one's."""
+    named = sorted(map(safe_id, job.unlisted))
+    more = f" and {len(named) - UNLISTED_NAMED:,} more" if len(named) > UNLISTED_NAMED else ""
+    for told in list(summary.collections.values())[:1] if named else ():
+        told.add_note(f"not listed anywhere, so not read again: {', '.join(named[:UNLISTED_NAMED])}{more}")
 
 
 def _check_collection(collection: str) -> None:
