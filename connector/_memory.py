@@ -212,17 +212,13 @@ class MemoryDestination:
         return len(meant)
 
     def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
-        """Of the assets that are there."""
-        assets = self.assets.get(collection, {})
-        return {asset_id: _contents(assets[asset_id]) for asset_id in asset_ids if asset_id in assets}
+        """What was recorded; the dimensions are those of the vectors that are there."""
+        recorded, assets = self._recorded[collection], self.assets.get(collection, {})
+        return {name: _contents(recorded[name], assets.get(name)) for name in asset_ids if name in recorded}
 
     def content_counts(self, collection: str) -> RowCounts:
         """Counted now."""
-        counts: Counter[tuple[Modality, str | None]] = Counter()
-        for asset in self.assets.get(collection, {}).values():
-            for feature in asset.features:
-                counts.update((feature.modality, name) for name in (None, *feature.vectors))
-        return counts
+        return Counter((of, name) for hashes in self._recorded[collection].values() for of, name, _ in hashes)
 
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded last."""
@@ -387,12 +383,18 @@ class MemoryDestination:
         return TableStatus(modality.value, modality, None, sum(rows.values()), rows)
 
 
-def _contents(asset: LoadedAsset) -> Contents:
+def _contents(recorded: RecordHashes, asset: LoadedAsset | None) -> Contents:
+    vectors = {
+        (feature.modality, name, feature.feature_id): len(vector) if isinstance(vector, np.ndarray) else None
+        for feature in (asset.features if asset else ())
+        for name, vector in feature.vectors.items()
+    }
     contents: defaultdict[Modality, dict[str, dict[str, int | None]]] = defaultdict(dict)
-    for feature in asset.features:
-        contents[feature.modality][feature.feature_id] = {
-            name: len(vector) if isinstance(vector, np.ndarray) else None for name, vector in feature.vectors.items()
-        }
+    for key in recorded:
+        modality, name, feature_id = key
+        named = contents[modality].setdefault(str(feature_id), {})
+        if name is not None:
+            named[name] = vectors.get((modality, name, str(feature_id)))
     return contents
 
 

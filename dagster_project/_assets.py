@@ -19,7 +19,12 @@ RUN_CONFIG: Mapping[str, dg.Field] = {
         bool,
         default_value=False,
         description="List everything, even if the source could list just the changes: finds what was deleted there.",
-    )
+    ),
+    "reread": dg.Field(
+        bool,
+        default_value=False,
+        description="Read all assets of these partitions again, also those that seem unchanged.",
+    ),
 }
 """What can be said of a single run."""
 

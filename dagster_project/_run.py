@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from connector import Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
+from connector import Reread, Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
 from dagster_project._discovery import Collections
 from dagster_project._failures import fail, hopeless, raise_for_exit_code
 from dagster_project._metadata import scan_metadata
@@ -66,13 +66,15 @@ class _Step:
                     break
 
     def _sync(self, key: str, collection: str) -> tuple[str, Summary]:
+        config = self.context.op_execution_context.op_config
         summary = run_sync(
             self.selection.narrowed,
             collections=[collection],
             modalities=self.selection.modalities,
             environ=environ,
             progress=ProgressLog(self.context.log.info),
-            full=self.context.op_execution_context.op_config["full"],
+            full=config["full"],
+            reread=Reread(everything=config["reread"]),
             related=not self.finished,  # once per step, with the first collection
         )
         seen = scan_metadata(summary, collection)

@@ -45,6 +45,8 @@ class Job:
     lock_wait: float = LOCK_WAIT
     scans: ScanRules = field(default_factory=ScanRules)
     reread: Reread = NEVER
+    unlisted: set[str] = field(default_factory=set)
+    """Assets that are to be read again, and that no listing has named so far."""
 
     @property
     def alive(self) -> list[Lane]:
@@ -250,6 +252,7 @@ class CollectionRun:
         new = self._seen.add([safe_id(listing.asset_id) for listing in page])
         fresh = [listing for listing, first in zip(page, new, strict=True) if first]
         self.summary.listed += len(fresh)
+        self._job.unlisted.difference_update(listing.asset_id for listing in fresh)
         usable = [listing for listing in fresh if id_problem(listing.asset_id) is None]
         if len(usable) < len(fresh):
             await self._set_aside([listing for listing in fresh if id_problem(listing.asset_id)])

@@ -15,6 +15,7 @@ from connector._engine._checks import safe_id
 from connector._engine._diff import Action, Decision, holds
 from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._lane import Lane
+from connector._engine._load import Loaded
 from connector._engine._locking import LOCK_WAIT, locked
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, kept, prune
@@ -100,6 +101,8 @@ class _CollectionRefill:
         self._to_read = 0
         self._partial: list[str] = []
         self._partial_count = 0
+        self._damaged: list[str] = []
+        self._damaged_count = 0
 
     async def run(self) -> None:
         """Copy, then prune. What was read is written, whatever the store does afterwards.
@@ -114,6 +117,7 @@ class _CollectionRefill:
             await self._lane.flush()
             raise
         await self._lane.flush()
+        await self._settle_losses()
         self._tell_partial()
         if self._lane.alive:
             self.summary.complete = True
@@ -135,12 +139,33 @@ class _CollectionRefill:
         async with closing(self._job.reader.read(self._collection, lacking)) as groups:
             async for group in groups:
                 for loaded in group:
-                    self.summary.pulled += 1
-                    self.bytes += loaded.bytes
-                    await self._lane.put(loaded)
+                    await self._take(loaded)
                 self._report()
                 if not self._lane.alive:
                     return
+
+    async def _take(self, loaded: Loaded | str) -> None:
+        self.summary.pulled += 1
+        if isinstance(loaded, str):
+            self._damaged_count += 1
+            self._damaged += [loaded][: NAMED - len(self._damaged)]
+        else:
+            self.bytes += loaded.bytes
+            await self._lane.put(loaded, Listing(loaded.asset_id, ""))
+
+    async def _settle_losses(self) -> None:
+        """What the target has more of than the store goes within the guard's share, as in a sync."""
+        share, lane = self._job.guard.max_share, self._lane
+        asset_ids = [listing.asset_id for listing in await lane.begin_second_look(share)]
+        if not asset_ids:
+            return
+        await self._copy_lacking(await self._job.reader.known(self._collection, asset_ids))
+        await lane.flush()
+        await lane.end_second_look()
+        if refusal := lane.held_back.refusal(share, self._job.reader.name):
+            self.summary.refused = True
+            self.summary.held_back[lane.name] = len(lane.held_back.ids)
+            self.summary.add_note(refusal)
 
     async def _lacking(self, page: Sequence[str]) -> dict[str, Known]:
         """The store's entries of those assets of a page that it has whole and the target has not."""
@@ -167,10 +192,17 @@ class _CollectionRefill:
         self._partial += asset_ids[: NAMED - len(self._partial)]
 
     def _tell_partial(self) -> None:
+        if self._damaged_count:
+            named = ", ".join(map(safe_id, self._damaged))
+            more = f" and {self._damaged_count - NAMED:,} more" if self._damaged_count > NAMED else ""
+            self.summary.add_note(
+                f"{self._damaged_count:,} assets lack rows in {self._job.reader.name} that its own ledger names, and "
+                f"were left as they are here: {named}{more}. `vectorferry verify --repair` reads them again."
+            )
         if self._partial_count:
             named = ", ".join(map(safe_id, self._partial))
             more = f" and {self._partial_count - NAMED:,} more" if self._partial_count > NAMED else ""
-            self.summary.note = (
+            self.summary.add_note(
                 f"{self._partial_count:,} of {self.summary.listed:,} assets are not whole in {self._job.reader.name} "
                 f"(set aside, or synced for some modalities only) and were left as they are here: {named}{more}. "
                 "`vectorferry sync` brings them."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -62,7 +62,7 @@ async def sync_related(source: Source, lanes: Sequence[Lane], guard: DeleteGuard
         replacing = _Replacing(table, takers, guard)
         summary.related[table.name] = replacing.summary
         try:
-            await replacing.replace(source.related_rows(table))
+            await replacing.replace(partial(source.related_rows, table))
         except LimitReachedError as error:
             summary.limit = error
         except GuardRefusedError as error:
@@ -80,18 +80,21 @@ class _Replacing:
     guard: DeleteGuard
     summary: RelatedSummary = field(default_factory=RelatedSummary)
 
-    async def replace(self, listed: AsyncIterator[Mapping[str, Any]]) -> None:
-        """Read all rows, then write. Rows that are gone go only after a complete list without a bad row in it.
+    async def replace(self, listed: Callable[[], AsyncIterator[Mapping[str, Any]]]) -> None:
+        """Read all rows, then write. Rows that are gone go only after two complete lists without them or a bad row.
 
         Raises what the source raises, and `GuardRefusedError` before anything is written.
         """
-        rows = await self._read(listed)
+        rows = await self._read(listed())
+        if self.summary.complete and await self._anything_missing(rows):
+            rows |= await self._read(listed())
         self.summary.listed = len(rows)
         if self.summary.complete and not rows:
             await self._check_empty()
         await asyncio.gather(*(self._write(lane, list(rows.values())) for lane in self.takers))
 
     async def _read(self, listed: AsyncIterator[Mapping[str, Any]]) -> dict[str, RelatedRow]:
+        self.summary.complete = False
         rows: dict[str, RelatedRow] = {}
         bad: list[QuarantineError] = []
         try:
@@ -112,6 +115,15 @@ class _Replacing:
             self.summary.fail(f"{left_out} left out, so no row was deleted: {bad[0]}")
         self.summary.complete = not bad
         return rows
+
+    async def _anything_missing(self, rows: Mapping[str, RelatedRow]) -> bool:
+        """Whether rows would go. A destination that cannot say so will not be able to write either, and is told of
+        then."""
+        if self.guard.mode == "keep":
+            return False
+        asked = [lane.ask(partial(destination.related_hashes, self.table)) for lane, destination in self.takers.items()]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return any(isinstance(stored, Mapping) and stored.keys() - rows.keys() for stored in answers)
 
     async def _check_empty(self) -> None:
         for lane, destination in self.takers.items():

@@ -45,6 +45,8 @@ __all__ = ["LISTS_MISSED_WHEN_DOWN", "is_of_one_collection", "run_sync", "sync"]
 
 LISTS_MISSED_WHEN_DOWN: Final = 3
 
+UNLISTED_NAMED: Final = 5
+
 ALL: frozenset[Modality] = frozenset(MODALITIES)
 
 
@@ -109,9 +111,12 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     try:
         await _prepare(lanes, mapping or SchemaMapping())
         scans = ScanRules(full or reread.now, (incremental or IncrementalScans()).full_every)
-        job = Job(source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread)
+        job = Job(
+            source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread, set(reread.asset_ids)
+        )
         wanted = await _all_collections(source, summary) if collections is None else collections
         await _run_collections(job, wanted, summary)
+        _tell_unlisted(job, summary)
         if collections is None:
             await settle_gone(job, summary)
         if collections is None if related is None else related:
@@ -245,6 +250,14 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
 def is_of_one_collection(error: VectorferryError) -> bool:
     """One that is locked everywhere, or that the source refuses to list, says nothing of the others."""
     return isinstance(error, DestinationError | CollectionError)
+
+
+def _tell_unlisted(job: Job, summary: Summary) -> None:
+    """Say which assets could not be read again, being nowhere: with the first collection, since it is any one's."""
+    named = sorted(map(safe_id, job.unlisted))
+    more = f" and {len(named) - UNLISTED_NAMED:,} more" if len(named) > UNLISTED_NAMED else ""
+    for told in list(summary.collections.values())[:1] if named else ():
+        told.add_note(f"not listed anywhere, so not read again: {', '.join(named[:UNLISTED_NAMED])}{more}")
 
 
 def _check_collection(collection: str) -> None:

@@ -7,15 +7,18 @@ from functools import partial
 from itertools import islice
 from typing import Final, Protocol
 
-from connector._destination import Destination, Known, LoadedAsset, StoredAssets
+from connector._destination import Destination, Known, LoadedAsset, StoredAssets, StoredContents
 from connector._engine._load import Loaded, weighed
+from connector._engine._losses import losses
 from connector._engine._untouched import prepare_untouched
 from connector._engine._worker import Worker
 from connector._mapping import SchemaMapping
+from connector._records import MODALITIES
 
 __all__ = ["Store", "StoreReader"]
 
 PAGE: Final = 500
+ALL: Final = frozenset(MODALITIES)
 FEATURES_AT_ONCE: Final = 1_000
 """Some 6 MB of 1,408-d vectors: enough that the store's own work is what takes the time."""
 
@@ -51,8 +54,9 @@ class StoreReader:
         """The store's ledger entries for these assets."""
         return await self._worker.run(partial(self._store.known, collection, asset_ids))
 
-    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[Loaded]]:
-        """These assets, a bounded number of features at a time; those that have gone meanwhile are left out."""
+    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[Loaded | str]]:
+        """These assets, a bounded number of features at a time; those that have gone meanwhile are left out. Only the
+        id of one that has lost rows which the store's own books name."""
         for asset_ids in _groups(entries):
             yield await self._worker.run(partial(self._read, collection, asset_ids))
 
@@ -60,9 +64,14 @@ class StoreReader:
         """Wait for the call that is running. The store itself stays open."""
         self._worker.close()
 
-    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[Loaded]:
+    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[Loaded | str]:
+        store: Destination = self._store
+        named = store.contents(collection, asset_ids) if isinstance(store, StoredContents) else {}
         stored: Iterable[LoadedAsset] = self._store.stored(collection, asset_ids)
-        return [weighed(asset) for asset in stored]
+        return [
+            weighed(asset) if losses(named.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
+            for asset in stored
+        ]
 
 
 def _groups(entries: Mapping[str, Known]) -> Iterator[list[str]]:

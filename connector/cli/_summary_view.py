@@ -94,7 +94,8 @@ def _collection_lines(collections: Mapping[str, CollectionSummary]) -> Iterator[
     for name, seen in list(collections.items())[:COLLECTIONS_SHOWN]:
         told = f" ({scan})" if (scan := scan_told(seen)) else ""
         counts = f"{counted(seen.listed, 'asset')} listed, {seen.unchanged:,} unchanged, {seen.pulled:,} read"
-        counts += f", {seen.reread:,} of them in their turn" if seen.reread else ""
+        counts += f", {seen.reread:,} of them again" if seen.reread else ""
+        counts += f", {seen.second_looks:,} of them twice" if seen.second_looks else ""
         counts += f", {seen.unread_count:,} could not be read" if seen.unread_count else ""
         yield f"{plain(name)}: {counts}{told}"
     if len(collections) > COLLECTIONS_SHOWN:

@@ -44,9 +44,7 @@ class NotThere:
 ReadOne: TypeAlias = Callable[[Listing], Awaitable[Asset | Rejected | NotThere | None]]
 
 
-async def outcome(
-    listing: Listing, read: Callable[[Listing], Awaitable[Asset]]
-) -> Asset | Rejected | NotThere | None:
+async def outcome(listing: Listing, read: Callable[[Listing], Awaitable[Asset]]) -> Asset | Rejected | NotThere | None:
     """The asset; None when it is left out; a `Rejected` when it cannot be read as it is, or (`Reason.UNREADABLE`) when
     no usable answer came for it."""
     try:

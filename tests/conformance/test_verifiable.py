@@ -20,6 +20,7 @@ from connector import (
     MemoryDestination,
     Modality,
     SchemaMapping,
+    StoredContents,
     Vector,
     Verifiable,
     vector_hash,
@@ -29,7 +30,7 @@ from connector.sandbox import Sandbox, running_sandbox
 from destinations import PgvectorDestination, PineconeDestination
 
 from .. import builders
-from ..builders import batch, dense, sparse
+from ..builders import DIMENSION, batch, dense, sparse
 from ..pinecone import forget_budgets, pinecone_destination
 
 MODEL = "model-v1"
@@ -244,13 +245,38 @@ def test_digests_are_those_of_the_source_in_order(store: Store) -> None:
     store.destination.apply(batch(asset("b", feature("f2")), asset("a", words)))
     told = [(one.asset_id, one.feature_id, one.modality, one.vector_name, one.digest) for one in digests(store)]
     assert told == [
+        ("a", "", "", "", asset("a").row_hash),
         ("a", "f1", "video", "", words.row_hash),
         ("a", "f1", "video", MODEL, vector_hash(dense(1))),
         ("a", "f1", "video", "words", words.vector_hashes["words"]),
+        ("b", "", "", "", asset("b").row_hash),
         ("b", "f2", "video", "", feature("f2").row_hash),
         ("b", "f2", "video", MODEL, vector_hash(dense(2.0, 2))),
     ]
+    only = [(one.asset_id, one.feature_id) for one in store.destination.digests("ads", ["b", "c"])]
+    assert only == [("b", ""), ("b", "f2"), ("b", "f2")]
 
 
 def digests(store: Store) -> Iterable[Any]:
     return store.destination.digests("ads")
+
+
+def test_contents_are_named_and_counted_also_of_assets_that_are_to_be_read_again(store: Store) -> None:
+    destination = store.destination
+    assert isinstance(destination, StoredContents)
+    assert (dict(destination.contents("ads", ["a"])), dict(destination.content_counts("ads"))) == ({}, {})
+    both = feature("f1", {"words": sparse({3: 1.5}), MODEL: dense(1)})
+    image = feature("i1", {}, modality=Modality.IMAGE)
+    destination.apply(batch(asset("a", both, feature("f2"), image), asset("b", feature("f3")), asset("c")))
+    destination.distrust("ads", [Discrepancy(Difference.MISSING, "a")])
+    assert "a" not in destination.known("ads", ["a"]) or not destination.known("ads", ["a"])["a"].fingerprint
+    named = destination.contents("ads", ["a", "c", "nowhere"])
+    assert named["a"][Modality.VIDEO] == {"f1": {"words": None, MODEL: DIMENSION}, "f2": {MODEL: DIMENSION}}
+    assert named["a"][Modality.IMAGE] == {"i1": {}}
+    assert not any(named.get("c", {}).values())
+    assert "nowhere" not in named
+    counts = {kind: rows for kind, rows in destination.content_counts("ads").items() if rows}
+    video, pictures = Modality.VIDEO, Modality.IMAGE
+    assert counts == {(video, None): 3, (video, MODEL): 3, (video, "words"): 1, (pictures, None): 1}
+    destination.remove("ads", ["a"])
+    assert "a" not in destination.contents("ads", ["a"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -339,3 +340,25 @@ async def test_a_refill_can_wait_until_queries_see_it() -> None:
     summary = await refill(store, Lagging("target"), name="media", wait_visible=0.1)
     assert summary.exit_code == 1
     assert "index/c (written 3, visible 1)" in str(summary.destinations["target"].error)
+
+
+async def test_what_a_store_has_lost_is_not_taken_for_all_there_is() -> None:
+    store, target = await filled({"c": assets(3)}), MemoryDestination("target")
+    held = store.assets["c"]["a0001"]
+    store.assets["c"]["a0001"] = replace(held, features=held.features[1:])
+    summary = await refilled(store, target)
+    assert sorted(target.assets["c"]) == ["a0000", "a0002"]
+    assert "1 assets lack rows in store that its own ledger names" in str(summary.collections["c"].note)
+    assert "a0001" in str(summary.collections["c"].note)
+
+
+@pytest.mark.parametrize(("share", "exit_code", "features"), [(0.2, 4, 3), (1, 0, 0)])
+async def test_what_a_store_never_had_goes_under_the_guard_only(share: float, exit_code: int, features: int) -> None:
+    target = await filled_with({"c": assets(3)}, MemoryDestination("target"))
+    store = await filled({"c": [asset(f"a{number:04}", 2, []) for number in range(3)]})
+    summary = await refilled(store, target, share)
+    assert (summary.exit_code, [len(each.features) for each in target.assets["c"].values()]) == (
+        exit_code,
+        [features] * 3,
+    )
+    assert ("store gave less of them twice" in str(summary.collections["c"].note)) == (exit_code == 4)

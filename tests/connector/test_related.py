@@ -86,6 +86,24 @@ async def test_they_follow_the_source() -> None:
     assert (await people_of(source, store)).destinations == {"memory": Counts(unchanged=2)}
 
 
+async def test_a_row_that_is_missing_once_stays() -> None:
+    class Forgetful(Peopled):
+        forgets = 0
+
+        async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
+            forgotten, self.forgets = bool(self.forgets and table is PEOPLE), max(0, self.forgets - (table is PEOPLE))
+            async for row in super().related_rows(table):
+                if not (forgotten and row["id"] == "p1"):
+                    yield row
+
+    source, store = Forgetful(), MemoryDestination()
+    await people_of(source, store)
+    source.forgets = 1
+    assert (await people_of(source, store)).destinations == {"memory": Counts(unchanged=2)}
+    source.forgets = 2
+    assert (await people_of(source, store)).destinations == {"memory": Counts(unchanged=1, deleted=1)}
+
+
 @pytest.mark.parametrize(
     ("collections", "related", "read"),
     [(None, None, True), (["c"], None, False), (["c"], True, True), (None, False, False)],

@@ -12,6 +12,7 @@ import pytest
 
 from connector import (
     MODALITIES,
+    Asset,
     AssetState,
     Batch,
     CollectionError,
@@ -25,13 +26,15 @@ from connector import (
     MemorySource,
     Reason,
     Rejected,
+    SchemaMapping,
     SourceError,
     Verification,
     run_verify,
     sync,
     verify,
 )
-from tests.connector.worlds import Scripted, asset, assets, content, incomplete, settings_for
+from connector._engine._load import Loader
+from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete, settings_for
 
 MISSING, EXTRA, DIFFERENT = Difference.MISSING, Difference.EXTRA, Difference.DIFFERENT
 
@@ -233,6 +236,12 @@ def _zero(asset_id: str, feature_id: str) -> Rejected:
     return Rejected(asset_id, Reason.ZERO_VECTOR, "all zero", feature_id, "video")
 
 
+def _loaded(one: Asset) -> LoadedAsset:
+    record = Loader(SchemaMapping(), frozenset(MODALITIES)).load(one).record
+    assert isinstance(record, LoadedAsset)
+    return record
+
+
 def _batch(*loaded: LoadedAsset) -> Batch:
     return Batch("c", frozenset(MODALITIES), loaded)
 
@@ -290,3 +299,43 @@ async def test_a_source_that_is_down_is_not_asked_for_every_collection() -> None
     source.down = {name: CollectionError(f"403 {name}") for name in "ab"} | {n: SourceError(f"503 {n}") for n in "cdef"}
     with pytest.raises(SourceError, match="503 e"):
         await verify(source, [MemoryDestination()], name="media")
+
+
+async def test_a_sample_of_the_source_is_compared_row_by_row_and_mended(source: Scripted) -> None:
+    destination = await filled(source)
+    size = len(source.assets["c"])
+    first, second = source.assets["c"]["a0001"], source.assets["c"]["a0002"]
+    wrong = asset("a0001", version=7)
+    renamed = replace(second, features=(*second.features[:2], feature("i9", "image")))
+    destination.apply(_batch(*(_loaded(replace(one, fingerprint="v1")) for one in (wrong, renamed))))
+    assert (await verify(source, [destination], name="media")).in_step
+    found = await verify(source, [destination], name="media", source_sample=size)
+    # The first has other metadata, and its features other rows and vectors; the second has another image.
+    assert counts(found) == {
+        ("memory", "source", DIFFERENT): 1 + 2 * len(first.features),
+        ("memory", "source", MISSING): 2,
+        ("memory", "source", EXTRA): 2,
+    }
+    repaired = await verify(source, [destination], name="media", source_sample=size, repair=True)
+    assert repaired.exit_code == 0
+    assert (await verify(source, [destination], name="media", source_sample=size)).in_step
+    assert content(destination) == content(await filled(source, "fresh"))
+
+
+async def test_a_sample_of_the_source_is_another_one_each_time(source: Scripted) -> None:
+    destination, samples = await filled(source), set[tuple[str, ...]]()
+    for _ in range(20):
+        source.pulled.clear()
+        assert (await verify(source, [destination], name="media", source_sample=3)).in_step
+        assert len(set(source.pulled)) == 3
+        samples.add(tuple(sorted(source.pulled)))
+    assert len(samples) > 1
+
+
+async def test_what_a_destination_does_not_keep_is_no_difference_to_the_source(source: Scripted) -> None:
+    destination = await filled(source)
+    one = source.assets["c"]["a0001"]
+    other = {**one.features[0].vectors, "words": np.ones(4, dtype=np.float32)}
+    source.assets["c"]["a0001"] = replace(one, features=(replace(one.features[0], vectors=other), *one.features[1:]))
+    found = await verify(source, [destination], name="media", source_sample=100)
+    assert (found.in_step, found.collections["c"].notes) == (True, ["memory keeps no vector words"])

@@ -15,6 +15,7 @@ def materialize(
     select: Sequence[str] = ("media/video", "media/image", "media/text", "media/audio"),
     resources: dict[str, Any] | None = None,
     full: bool = False,
+    reread: bool = False,
 ) -> dg.ExecuteInProcessResult:
     """One run of these tables for one partition, or for the range between two; failing is an answer too."""
     first, last = partitions[0], partitions[-1]
@@ -25,7 +26,7 @@ def materialize(
         partition_key=first if first == last else None,
         tags=span if first != last else None,
         instance=instance,
-        run_config={"ops": {"media": {"config": {"full": True}}}} if full else None,
+        run_config={"ops": {"media": {"config": {"full": full, "reread": reread}}}} if full or reread else None,
         resources={**(defs.resources or {}), **(resources or {})},
         raise_on_error=False,
     )

@@ -26,8 +26,8 @@ def test_a_run_says_which_scan_it_made_and_can_ask_for_a_full_one(
     )
     monkeypatch.setitem(plugins.SOURCES, "shelf", source)
 
-    def run(*, full: bool = False) -> list[object]:
-        assert materialize(defs, instance, "ads", full=full).success
+    def run(*, full: bool = False, reread: bool = False) -> list[object]:
+        assert materialize(defs, instance, "ads", full=full, reread=reread).success
         told = recorded(instance, "media/video")["ads"]
         return [told["scan"], told.get("why_full"), told["assets_pulled"]]
 
@@ -38,3 +38,4 @@ def test_a_run_says_which_scan_it_made_and_can_ask_for_a_full_one(
     assert len(box.assets["ads"]) == 4
     assert run(full=True) == ["full", "a full scan was asked for", 0]
     assert len(box.assets["ads"]) == 3
+    assert run(reread=True) == ["full", "a full scan was asked for", 3]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pydantic import SecretStr
 
 from connector._closing import closing
-from connector._records import Asset, Listing, Rejected
 from connector._gone import not_found
+from connector._records import Asset, Listing, Rejected
 from connector._related import RelatedTable, RelatedTables
 from connector._source import Source, Usage
 

@@ -277,3 +277,23 @@ def test_a_source_that_knows_one_scan_only_is_not_told_of_it(vectorferry: Invoke
     (collection,) = json.loads(vectorferry("plan", "--json").stdout)["collections"].values()
     assert collection["scan"] == "full"
     assert collection["why_full"] == "the source has no changed-since cursor that can be trusted"
+
+
+def test_assets_are_read_again_on_request_all_or_some(vectorferry: Invoke, configured: Configure) -> None:
+    configured("assets: 3")
+    vectorferry("sync")
+    everything = vectorferry("sync", "--reread")
+    assert "films: 3 assets listed, 0 unchanged, 3 read, 3 of them again" in everything.stdout
+    assert "box: nothing was written, everything is up to date" in everything.stdout
+    name = min(Box.of("media").assets["films"])
+    some = json.loads(vectorferry("sync", "--reread", name, "nobody", "--json").stdout)
+    told = some["collections"]["films"]
+    assert (told["pulled"], told["reread"], told["unchanged"]) == (1, 1, 2)
+    assert told["note"] == "not listed anywhere, so not read again: nobody"
+
+
+def test_assets_are_not_named_without_saying_what_to_do_with_them(vectorferry: Invoke, configured: Configure) -> None:
+    configured()
+    result = vectorferry("sync", "films-1")
+    assert result.exit_code == 2
+    assert "vectorferry sync --reread ASSET_ID" in result.stderr

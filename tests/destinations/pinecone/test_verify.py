@@ -100,7 +100,7 @@ def test_a_record_with_two_vectors_is_compared_whole_and_has_no_hash_of_its_own(
     one = feature("f1", both)
     destination.apply(batch(asset("a", one)))
     assert list(destination.discrepancies("ads")) == []
-    assert [(each.vector_name, each.digest) for each in destination.digests("ads")] == [
+    assert [(each.vector_name, each.digest) for each in destination.digests("ads") if each.feature_id] == [
         ("", one.row_hash),
         ("model-v1", b""),
     ]

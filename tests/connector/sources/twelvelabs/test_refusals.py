@@ -83,7 +83,9 @@ async def test_a_key_that_is_revoked_meanwhile_ends_the_run() -> None:
         index = sandbox.twelvelabs.index_id("films")
         assets = await listed(source, index)
         sandbox.faults.add(Fault(route="twelvelabs.*", do=Status(status=403, body="text")))
-        with pytest.raises(SourceError, match="in a row of collection .* cannot be read; the last: .* does not let this"):
+        with pytest.raises(
+            SourceError, match="in a row of collection .* cannot be read; the last: .* does not let this"
+        ):
             await read(source, index, assets)
 
 

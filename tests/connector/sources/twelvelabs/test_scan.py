@@ -161,20 +161,21 @@ async def test_an_edit_that_moves_no_time_is_not_seen_at_once() -> None:
 
 async def test_what_is_due_is_read_again_and_not_called_changed_before() -> None:
     """With turns that come and go faster than anything is asked."""
-    async with reading(TwelveLabsDialect(edits_move_updated_at=False), reread_days=1e-9) as (source, sandbox):
+    reread = Reread(1e-9)
+    async with reading(TwelveLabsDialect(edits_move_updated_at=False)) as (source, sandbox):
         index, store = sandbox.twelvelabs.index_id("films"), MemoryDestination()
-        await sync(source, [store], name="m", collections=[index])
+        await sync(source, [store], name="m", collections=[index], reread=reread)
         edited = next(iter(store.assets[index]))
         sandbox.twelvelabs.edit_metadata(edited, {"author": "somebody"}, touch=False)
-        found = await verify(source, [store], name="m", collections=[index])
+        found = await verify(source, [store], name="m", collections=[index], reread=reread)
         assert (found.exit_code, found.collections[index].counts) == (0, {})
         held = len(store.assets[index])
         assert found.collections[index].notes == [
             f"{held} assets are due to be read again, in their turn; the next sync does it"
         ]
-        planned = (await plan(source, [store], name="m", collections=[index])).collections[index]
+        planned = (await plan(source, [store], name="m", collections=[index], reread=reread)).collections[index]
         assert (planned.changed, planned.reread) == (held, held)
-        summary = await sync(source, [store], name="m", collections=[index])
+        summary = await sync(source, [store], name="m", collections=[index], reread=reread)
         assert (summary.collections[index].reread, summary.destinations["memory"].applied.assets.updated) == (held, 1)
         assert store.assets[index][edited].metadata["author"] == "somebody"
 
