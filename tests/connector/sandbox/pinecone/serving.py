@@ -11,6 +11,7 @@ import httpx
 from pinecone import Pinecone, ServerlessSpec
 
 from connector.sandbox import Fault, PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from tests.waiting import PATIENCE
 
 __all__ = ["PLACE", "SdkIndex", "World", "record", "world"]
 
@@ -50,7 +51,7 @@ class World:
         """A plain client of an index, or of the control plane."""
         url = self.sandbox.url if index is None else str(self.pinecone.describe_index(index).host)
         headers = {"Api-Key": key or self.sandbox.api_key, "X-Pinecone-Api-Version": version}
-        client = httpx.Client(base_url=url, headers=headers, timeout=10)
+        client = httpx.Client(base_url=url, headers=headers, timeout=PATIENCE)
         self._clients.append(client)
         return client
 
