@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from aiohttp import web
 
@@ -13,18 +15,22 @@ from connector.sandbox._http import Delivery, Reply
 
 __all__ = ["deliver"]
 
+Wait: TypeAlias = Callable[[float], Awaitable[None]]
+
 _CHUNK = b" " * 65_536
 
 
-async def deliver(raw: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-    """Send `reply`; what its `delivery` says goes wrong, goes wrong."""
+async def deliver(raw: web.BaseRequest, reply: Reply, stall: Wait = asyncio.sleep) -> web.StreamResponse:
+    """Send `reply`; what its `delivery` says goes wrong, goes wrong. `stall` waits for so many seconds."""
     headers = {**reply.headers, "Content-Type": reply.content_type}
     if reply.delivery is None:
         return web.Response(body=reply.body, status=reply.status, headers=headers)
-    return await _broken(raw, reply, reply.delivery, headers)
+    return await _broken(raw, reply, reply.delivery, headers, stall)
 
 
-async def _broken(raw: web.BaseRequest, reply: Reply, how: Delivery, headers: dict[str, str]) -> web.StreamResponse:
+async def _broken(
+    raw: web.BaseRequest, reply: Reply, how: Delivery, headers: dict[str, str], stall: Wait
+) -> web.StreamResponse:
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.force_close()
     if how.declared is not None:
@@ -34,16 +40,16 @@ async def _broken(raw: web.BaseRequest, reply: Reply, how: Delivery, headers: di
         return response
     with contextlib.suppress(ConnectionError):  # the client may leave first, and then nobody minds
         await response.prepare(raw)
-        await _write(response, reply.body, how)
+        await _write(response, reply.body, how, stall)
     if how.reset:
         _reset(raw)
     return response
 
 
-async def _write(response: web.StreamResponse, body: bytes, how: Delivery) -> None:
+async def _write(response: web.StreamResponse, body: bytes, how: Delivery, stall: Wait) -> None:
     await response.write(body[: how.sent])
     if how.stall:
-        await asyncio.sleep(how.stall)
+        await stall(how.stall)
         await response.write(body[how.sent :])
     if how.padding != 0:
         await _pad(response, how.padding)

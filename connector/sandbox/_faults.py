@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from threading import Lock
 from typing import Annotated, Any, Literal
 
@@ -54,7 +57,10 @@ class Reset(Settings):
 
 
 class Stall(Settings):
-    """Nothing comes for a while: before the answer, or in the middle of it. The answer itself is right."""
+    """Nothing comes for a while: before the answer, or in the middle of it. The answer itself is right.
+
+    Clearing the rules ends it.
+    """
 
     kind: Literal["stall"] = "stall"
     seconds: float = Field(default=30.0, gt=0)
@@ -208,6 +214,7 @@ class Faults:
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._lock = Lock()
         self._rules = [_Rule(fault) for fault in faults]
+        self._stalled: set[Callable[[], object]] = set()
 
     def add(self, *faults: Fault) -> None:
         """Put rules behind those in force."""
@@ -215,9 +222,25 @@ class Faults:
             self._rules = [*self._rules, *(_Rule(fault) for fault in faults)]
 
     def clear(self) -> None:
-        """Behave again."""
+        """Behave again: give the answers, too, that have not come so far."""
         with self._lock:
             self._rules = []
+            for go_on in self._stalled:
+                go_on()
+
+    async def stall(self, seconds: float) -> None:
+        """Return after so many seconds, or as soon as the rules are cleared."""
+        cleared = asyncio.Event()
+        go_on = partial(asyncio.get_running_loop().call_soon_threadsafe, cleared.set)
+        with self._lock:
+            self._stalled.add(go_on)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await cleared.wait()
+        finally:
+            with self._lock:
+                self._stalled.remove(go_on)
 
     def hits(self) -> list[int]:
         """How many requests each rule has hit so far, in order."""

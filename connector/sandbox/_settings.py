@@ -84,8 +84,9 @@ class MixpeekDialect(Settings):
 
 
 class PineconeRates(Settings):
-    """How much may be asked in any second; what is over gets a 429. The defaults are those that Pinecone documents."""
+    """How much may be asked in any `seconds`; what is over gets a 429. The defaults are as Pinecone documents them."""
 
+    seconds: float = Field(default=1.0, gt=0)
     requests: int = Field(default=100, ge=1, description="of upsert, query, update and delete each, per namespace")
     upsert_bytes: int = Field(default=50_000_000, ge=1, description="per namespace")
     updated_records: int = Field(default=100, ge=1, description="by id, per namespace")

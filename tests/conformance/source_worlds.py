@@ -19,7 +19,7 @@ from connector.sources.twelvelabs import TwelveLabsSettings
 ASSETS = 12
 CONCURRENCY = 3
 PAGE = 5
-QUICK = RetryPolicy(attempts=2, total_seconds=20, first_wait=0.01, longest_wait=0.05)
+QUICK = RetryPolicy(attempts=2, first_wait=0.01, longest_wait=0.05)
 
 
 class Edits(Protocol):

@@ -13,6 +13,7 @@ from connector.sandbox import Sandbox, running_sandbox
 from destinations import PgvectorDestination
 
 from ..pinecone import forget_budgets, pinecone_destination
+from ..waiting import PATIENCE
 
 Opens = Callable[[], Lockable]
 
@@ -77,15 +78,15 @@ def test_who_waits_gets_it_as_soon_as_it_is_free(opens: Opens) -> None:
     def hold() -> None:
         with first.lock("ads"):
             inside.set()
-            leave.wait(20)
+            leave.wait(PATIENCE)
             assert not entered.is_set()
 
     holder = Thread(target=hold)
     holder.start()
-    inside.wait(20)
+    inside.wait(PATIENCE)
     with pytest.raises(LockedError), second.lock("ads", 0.01):
         pass
     leave.set()
-    with second.lock("ads", 20):
+    with second.lock("ads", PATIENCE):
         entered.set()
     holder.join()

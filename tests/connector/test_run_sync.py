@@ -21,6 +21,7 @@ from connector import (
     run_sync,
 )
 from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings_for
+from tests.waiting import PATIENCE
 
 
 class Source(Scripted):
@@ -104,7 +105,7 @@ def test_ctrl_c_finishes_the_write_under_way_and_closes_everything() -> None:
         assert process.stdin
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate("go on\n", timeout=60)
+        told, _ = process.communicate("go on\n", timeout=PATIENCE)
     assert told.splitlines() == [
         "written 3",
         "source closed",

@@ -35,6 +35,7 @@ from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._worker import _wait
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
+from tests.waiting import PATIENCE
 
 SMALL = BatchLimits(rows=9)
 
@@ -207,7 +208,7 @@ async def test_a_run_that_waits_to_try_again_can_be_cancelled() -> None:
     class Busy(MemoryDestination):
         def apply(self, batch: Batch) -> Applied:
             loop.call_soon_threadsafe(failed.set)
-            raise RetryableError(f"{batch.collection} is locked", after=30)
+            raise RetryableError(f"{batch.collection} is locked", after=3_600)
 
     class Hanging(Scripted):
         async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
@@ -218,7 +219,7 @@ async def test_a_run_that_waits_to_try_again_can_be_cancelled() -> None:
     run = asyncio.create_task(sync(Hanging({"c": assets(4)}), [Busy()], name="media", batch=SMALL))
     await failed.wait()
     run.cancel()
-    done, _ = await asyncio.wait([run], timeout=10)
+    done, _ = await asyncio.wait([run], timeout=PATIENCE)
     assert done
     assert run.cancelled()
 

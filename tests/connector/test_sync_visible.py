@@ -9,7 +9,7 @@ from tests.connector.worlds import assets
 
 
 class Lagging(MemoryDestination):
-    """Queries see one more of its writes each time it is asked with a wait; never more than `sees`."""
+    """Queries see one more of its writes each time it is asked; never more than `sees`."""
 
     def __init__(self, name: str = "memory", *, sees: int | None = 0) -> None:
         super().__init__(name)
@@ -17,8 +17,7 @@ class Lagging(MemoryDestination):
         self.waits: list[float] = []
 
     def delivered(self, wait: float = 0) -> Delivery:
-        if self.sees is not None and wait:
-            self.waits.append(wait)
+        self.waits.append(wait)
         visible = None if self.sees is None else min(len(self.waits), self.sees)
         return Delivery(requests=7, write_units=70, places=[Visibility("index/c", 3, visible), Visibility("i/d", 1, 1)])
 

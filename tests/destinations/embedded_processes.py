@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from ..waiting import PATIENCE
+
 __all__ = ["HOLD", "OPEN", "answers", "held_elsewhere", "moved", "run_python", "servers"]
 
 HOLD = """
@@ -60,7 +62,7 @@ def run_python(script: str, *arguments: object, env: dict[str, str] | None = Non
         capture_output=True,
         text=True,
         env=os.environ | (env or {}),
-        timeout=50,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -13,7 +13,7 @@ import pytest
 
 from connector.sandbox import Fault, PineconeDialect, Sandbox, Status
 
-from ..waiting import wait_until
+from ..waiting import PATIENCE, wait_until
 from .command import KEY, Command
 from .pinecone_store import FEATURES, INDEX, digests, record_id, stored, writes
 
@@ -86,7 +86,7 @@ class TestVisible:
             wait_until(lambda: sandbox.requests.counts().get("pinecone.query", 0) > 2)
             assert not syncing.done()
             sandbox.pinecone.settle()
-            result = syncing.result(timeout=20)
+            result = syncing.result(timeout=PATIENCE)
         assert result.exit_code == 0, result.output
         assert "visible to queries" in result.stdout
         assert "not yet visible" not in result.stdout

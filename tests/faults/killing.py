@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 import yaml
 
+from ..waiting import PATIENCE
+
 __all__ = ["SyncEndedError", "finish", "kill", "someone_waits", "start", "wait_for"]
 
 _EXECUTABLE = str(Path(sys.executable).with_name("vectorferry"))
@@ -32,7 +34,7 @@ def start(directory: Path, settings: Mapping[str, Any], *arguments: str) -> subp
 
 def finish(process: subprocess.Popen[str], exit_code: int = 0) -> dict[str, Any]:
     """Wait for a sync that must succeed (or end with this code); its summary."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == exit_code, err
     summary: dict[str, Any] = json.loads(out)
     return summary

@@ -14,6 +14,8 @@ from typing import Final
 
 from sqlalchemy.engine import make_url
 
+from ..waiting import PATIENCE
+
 __all__ = ["Cut", "Proxy", "running_proxy"]
 
 CHUNK: Final = 2_000
@@ -122,7 +124,7 @@ def running_proxy(url: str) -> Iterator[tuple[Proxy, str]]:
     ready: Future[Callable[[], object]] = Future()
     thread = Thread(target=asyncio.run, args=(_until_stopped(proxy, ready),), name="proxy", daemon=True)
     thread.start()
-    stop = ready.result(20)
+    stop = ready.result(PATIENCE)
     proxied = address.set(host="127.0.0.1", port=proxy.port, query={})
     try:
         yield proxy, proxied.render_as_string(hide_password=False)

@@ -15,7 +15,7 @@ from connector import LockedError
 from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, running_sandbox
 from destinations import PgvectorDestination
 
-from ..waiting import wait_until
+from ..waiting import PATIENCE, wait_until
 from .killing import finish, kill, start
 
 Connection = psycopg.Connection[Any]
@@ -55,7 +55,7 @@ class Place:
     def held_up(self, *arguments: str) -> subprocess.Popen[str]:
         """A sync that was stopped in the middle of the first of its collections, between two batches: what it holds is
         its lock alone."""
-        self._sandbox.faults.add(Fault(route="assets.features", do=Stall(seconds=2), nth=READ + 1))
+        self._sandbox.faults.add(Fault(route="assets.features", do=Stall(seconds=3_600), nth=READ + 1))
         process = self.begin(*arguments)
         ledger = f"{self._schema}._sync_ledger"
         with psycopg.connect(self._database, autocommit=True) as connection:
@@ -149,7 +149,7 @@ def test_the_server_lets_go_of_one_whose_connection_is_gone(place: Place, postgr
             pass
         number = str(told.value).rpartition("process ")[2].partition(" ")[0]
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [int(number)])
-        with other.lock("ads", 5):
+        with other.lock("ads", PATIENCE):
             pass
     holder.close()
     other.close()

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from ..waiting import PATIENCE
 from .canary import DATABASE, PINECONE, SOURCE, WORD
 
 __all__ = ["Process", "World", "run_everything"]
@@ -220,7 +221,7 @@ def _ended(
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     return Process(name, done.returncode, expected, done.stdout + done.stderr)

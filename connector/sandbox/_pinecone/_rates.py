@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from connector.sandbox._pinecone._errors import ThrottledError
 from connector.sandbox._settings import PineconeRates
 
 __all__ = ["Rates"]
-
-_WINDOW = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,8 @@ class _Window:
     taken: deque[tuple[float, int]] = field(default_factory=deque)
     total: int = 0
 
-    def settle(self, now: float) -> None:
-        while self.taken and self.taken[0][0] <= now - _WINDOW:
+    def settle(self, since: float) -> None:
+        while self.taken and self.taken[0][0] <= since:
             self.total -= self.taken.popleft()[1]
 
     def refuses(self, claim: _Claim) -> bool:
@@ -41,10 +40,11 @@ class _Window:
 
 
 class Rates:
-    """How much was asked of an index in the last second. Every method raises a `ThrottledError` when it is too much."""
+    """How much was asked of an index lately. Every method raises a `ThrottledError` when it is too much."""
 
-    def __init__(self, limits: PineconeRates | None) -> None:
+    def __init__(self, limits: PineconeRates | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
+        self._clock = clock
         self._windows: defaultdict[tuple[str, str, str], _Window] = defaultdict(_Window)
 
     def upsert(self, namespace: str, size: int) -> None:
@@ -76,18 +76,19 @@ class Rates:
             self._admit(limits, "", _Claim(operation, 1, limits.lists if operation == "list" else limits.reads))
 
     def _admit(self, limits: PineconeRates, namespace: str, *claims: _Claim) -> None:
-        now = time.monotonic()
+        now = self._clock()
         windows = [self._windows[claim.operation, claim.unit, namespace] for claim in claims]
         for window, claim in zip(windows, claims, strict=True):
-            window.settle(now)
+            window.settle(now - limits.seconds)
             if window.refuses(claim):
-                raise _refusal(limits, claim, namespace, window.taken[0][0] + _WINDOW - now)
+                raise _refusal(limits, claim, namespace, window.taken[0][0] + limits.seconds - now)
         for window, claim in zip(windows, claims, strict=True):
             window.take(now, claim.amount)
 
 
 def _refusal(limits: PineconeRates, claim: _Claim, namespace: str, wait: float) -> ThrottledError:
     where = f"namespace {namespace}" if namespace else "the index"
-    message = f"Too many {claim.operation} {claim.unit}: the limit is {claim.limit} per second for {where}"
+    window = "second" if limits.seconds == 1 else f"{limits.seconds:g} seconds"
+    message = f"Too many {claim.operation} {claim.unit}: the limit is {claim.limit} per {window} for {where}"
     retry_after = max(1, math.ceil(wait)) if limits.retry_after else None
     return ThrottledError(message, retry_after=retry_after, plain=limits.body == "text")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.connector.cli.conftest import SECRET
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 EXECUTABLE = str(Path(sys.executable).with_name("vectorferry"))
@@ -22,7 +23,7 @@ def environment(site: Path) -> dict[str, str]:
 def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. The canary key and control codes must never come out."""
     done = subprocess.run(
-        [EXECUTABLE, *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False
+        [EXECUTABLE, *arguments], env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert SECRET not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr

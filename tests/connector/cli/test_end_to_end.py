@@ -14,6 +14,7 @@ import pytest
 
 from tests.connector.cli.conftest import SECRET
 from tests.connector.cli.executable import EXECUTABLE, run
+from tests.waiting import PATIENCE
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def sandbox_command(stop: signal.Signals) -> Iterator[str]:
             yield said
         finally:
             process.send_signal(stop)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=PATIENCE) == 0
 
 
 def configure(base_url: str, api_key: str, database: str, schema: str) -> None:

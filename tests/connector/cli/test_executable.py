@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.connector.cli.executable import EXECUTABLE, environment, run
+from tests.waiting import PATIENCE
 
 HEAVY = ("dagster", "pandas", "pinecone", "psycopg", "sqlalchemy", "aiohttp", "httpx", "destinations")
 
@@ -33,7 +34,12 @@ def test_help_imports_nothing_heavy(environ: dict[str, str]) -> None:
         f"finally: print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "--help"], env=environ, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script, "--help"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
     )
     for command in ("demo", "init", "sync", "search", "status", "sandbox"):
         assert f" {command} " in done.stdout
@@ -64,7 +70,7 @@ def test_a_job_in_the_background_can_be_terminated(configured: Configure, enviro
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (143, 1)
@@ -78,7 +84,7 @@ def test_a_crash_shows_its_traceback_only_when_asked_to(configured: Configure, e
         env={**environ, "VECTORFERRY_DEBUG": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 1
@@ -91,7 +97,7 @@ def test_a_name_that_is_not_utf_8_is_reported_as_any_other(environ: dict[str, st
         [EXECUTABLE, "status", "-c", b"\xff.yaml", "--json"],
         env=environ,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 2

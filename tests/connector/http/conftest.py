@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import self_signed_context
+from tests.event_loop import LoopFactories, WaitingLoop
+
+
+def pytest_asyncio_loop_factories() -> LoopFactories:
+    """Servers and clients of these tests share one loop, and its clock."""
+    return {"waiting": WaitingLoop}
 
 
 @pytest.fixture

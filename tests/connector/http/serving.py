@@ -17,7 +17,7 @@ from connector.http import ApiClient, ClientSettings, RetryPolicy
 
 KEY = "sk_canary_7f3a9c"
 KEY_PATH = "source.api_key (by default ${SOME_KEY})"
-QUICK = RetryPolicy(attempts=4, total_seconds=20, first_wait=0.01, longest_wait=0.05)
+QUICK = RetryPolicy(attempts=4, first_wait=0.01, longest_wait=0.05)
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -20,7 +20,7 @@ from connector.http import RetryPolicy, UnreadableError
 from connector.http._exchange import Answer
 from connector.http._waits import retry_after
 from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_turn, json, serving
-from tests.waiting import wait_until
+from tests.waiting import happened
 
 GOOD = json({"ok": 1})
 
@@ -228,7 +228,7 @@ async def test_too_many_requests_holds_the_others_back_too() -> None:
     answers = in_turn(json({}, 429, retry_after="1"), GOOD)
     async with serving(answers) as server, aclosing(client_for(server.url)) as client:
         first = asyncio.create_task(client.request("GET", "/first", decode=parse_json))
-        await asyncio.to_thread(wait_until, lambda: client.usage.bytes)
+        await happened(lambda: client.usage.bytes)
         await client.request("GET", "/second", decode=parse_json)
         await first
     assert gaps(server)[0] >= 0.9

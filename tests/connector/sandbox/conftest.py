@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -9,8 +10,16 @@ import pytest
 
 from connector.sandbox import Sandbox
 from tests.connector.sandbox.serving import served
+from tests.event_loop import LoopFactories, WaitingLoop
 
 Served = tuple[Sandbox, httpx.AsyncClient]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> LoopFactories:
+    """A sandbox shares the loop of its test, and its clock; only benchmarks give it a process of its own."""
+    if item.get_closest_marker("benchmark"):
+        return {"default": asyncio.new_event_loop}
+    return {"waiting": WaitingLoop}
 
 
 @pytest.fixture

@@ -272,10 +272,10 @@ def test_a_query_that_does_not_end_puts_it_off(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_switch, "_PATIENCE", text("SET LOCAL lock_timeout = '50ms'"))
     load(destination, dense(dimension=8), ["a"])
     load(destination, dense(dimension=3), ["a"])
-    with psycopg.connect(postgres_url) as reader:
+    with psycopg.connect(postgres_url) as reader, monkeypatch.context() as patches:
+        patches.setattr(_switch, "_PATIENCE", text("SET LOCAL lock_timeout = '50ms'"))
         reader.execute(f"SELECT FROM {schema}.video_model_v1".encode())
         destination.build_indexes()
     assert "somebody's query of its view did not end" in caplog.text

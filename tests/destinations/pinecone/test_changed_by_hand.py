@@ -12,6 +12,7 @@ from connector.sandbox import Fault, Sandbox, SetField
 from destinations.pinecone._manifest import IndexRow, Manifest
 
 from ...builders import asset, batch, feature
+from ...waiting import PATIENCE
 from .conftest import Open
 from .store import INDEX, delete_index, lose_manifest, make_index, stored_ids
 
@@ -41,7 +42,7 @@ def test_an_index_that_is_made_anew_meanwhile_is_written_where_it_is_now(sandbox
     destination.prepare(SchemaMapping())
     destination.apply(ONE)
     assert stored_ids(sandbox) == {"a#f1"}
-    assert [one.is_visible for one in destination.delivered(wait=5).places] == [True]
+    assert [one.is_visible for one in destination.delivered(wait=PATIENCE).places] == [True]
 
 
 def test_an_index_that_was_made_anew_with_another_metric_is_named(sandbox: Sandbox, open_pinecone: Open) -> None:

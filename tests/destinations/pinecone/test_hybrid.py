@@ -8,6 +8,7 @@ from connector import ConfigurationError, Modality, Reason, SchemaMapping, Searc
 from connector.sandbox import Sandbox
 
 from ...builders import asset, batch, dense, feature, sparse
+from ...waiting import PATIENCE
 from .conftest import Open
 
 MAPPING = SchemaMapping.model_validate({"video": {"vectors": {"model-v1": {"metric": "inner_product"}}}})
@@ -59,4 +60,4 @@ def test_an_empty_sparse_vector_is_set_aside_and_an_index_of_sparse_ones_can_be_
     words = [feature("f1", {"words": sparse({5: 1})}), feature("f2", {"words": sparse({})})]
     applied = destination.apply(batch(asset("a", *words)))
     assert [(one.feature_id, one.reason) for one in applied.rejected] == [("f2", Reason.ZERO_VECTOR)]
-    assert [one.is_visible for one in destination.delivered(wait=5).places] == [True]
+    assert [one.is_visible for one in destination.delivered(wait=PATIENCE).places] == [True]

@@ -9,6 +9,7 @@ import pytest
 from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 
 from ...builders import asset, batch, feature
+from ...waiting import PATIENCE
 from .conftest import Open
 
 
@@ -25,14 +26,14 @@ def test_what_was_written_is_told_and_what_is_visible_is_asked_for(sandbox: Sand
     assert [(one.place, one.visible) for one in destination.delivered().places] == [("media-model-v1-8/ads", None)]
     assert [one.is_visible for one in destination.delivered(wait=0.01).places] == [False]
     sandbox.pinecone.settle()
-    assert [one.is_visible for one in destination.delivered(wait=5).places] == [True]
+    assert [one.is_visible for one in destination.delivered(wait=PATIENCE).places] == [True]
 
 
 def test_a_later_run_asks_only_for_what_nobody_has_seen(sandbox: Sandbox, open_pinecone: Open) -> None:
     open_pinecone().apply(batch(asset("a", feature("f1"))))
     sandbox.pinecone.settle()
     later = open_pinecone()
-    assert [one.is_visible for one in later.delivered(wait=5).places] == [True]
+    assert [one.is_visible for one in later.delivered(wait=PATIENCE).places] == [True]
     queries = sandbox.requests.counts()["pinecone.query"]
-    assert open_pinecone().delivered(wait=5).places == []
+    assert open_pinecone().delivered(wait=PATIENCE).places == []
     assert sandbox.requests.counts()["pinecone.query"] == queries

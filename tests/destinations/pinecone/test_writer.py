@@ -11,13 +11,23 @@ import numpy as np
 import pytest
 
 from connector import ConfigurationError, DestinationError
-from connector.sandbox import Stall
 from destinations.pinecone._bodies import EncodedRecord, encode_record
 from destinations.pinecone._limits import WriterLimits
 from destinations.pinecone._usage import WriteUsage
 from destinations.pinecone._writer import IndexWriter, Sent
 from tests.builders import sparse
-from tests.destinations.pinecone.writing import FAST, INDEX, NAMESPACE, ids, on, record, records, small, written
+from tests.destinations.pinecone.writing import (
+    FAST,
+    INDEX,
+    NAMESPACE,
+    all_at_once,
+    ids,
+    record,
+    records,
+    small,
+    written,
+)
+from tests.waiting import PATIENCE
 
 
 def test_records_arrive_as_they_were_given() -> None:
@@ -85,13 +95,13 @@ def test_namespaces_are_written_at_the_same_time_over_one_pool() -> None:
 def test_a_caller_that_occupies_the_only_thread_of_the_pool_gets_on() -> None:
     with written(limits=small(records=5), threads=1) as here:
         callers = [here.pool.submit(here.writer.upsert, f"n{n}", records(50)) for n in range(4)]
-        assert [one.result(timeout=30).lsn for one in callers] == [10] * 4
+        assert [one.result(timeout=PATIENCE).lsn for one in callers] == [10] * 4
 
 
 def test_requests_in_flight_are_as_many_as_allowed_and_no_more() -> None:
-    slow = on("upsert", Stall(seconds=0.3), until=4)
-    with written(slow, limits=small(records=1, concurrency=4)) as here:
-        here.writer.upsert(NAMESPACE, records(30))
+    with written(limits=small(records=1, concurrency=4)) as here:
+        with all_at_once(here.sandbox, 4):
+            here.writer.upsert(NAMESPACE, records(30))
         assert here.sandbox.requests.peak == 4
 
 

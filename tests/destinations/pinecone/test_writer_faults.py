@@ -18,6 +18,7 @@ from tests.destinations.pinecone.writing import (
     INDEX,
     NAMESPACE,
     Written,
+    all_at_once,
     ids,
     on,
     record,
@@ -25,7 +26,7 @@ from tests.destinations.pinecone.writing import (
     small,
     written,
 )
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 FEW = small(records=10)
 
@@ -82,10 +83,10 @@ def test_any_mixture_of_trouble_ends_where_nothing_ever_failed() -> None:
 
 
 def test_an_answer_that_never_comes_is_not_waited_for() -> None:
-    with written(on("upsert", Stall(seconds=30), times=1), limits=small(timeout=0.2)) as here:
+    with written(on("upsert", Stall(seconds=PATIENCE), times=1), limits=small(timeout=0.5, attempts=100)) as here:
         assert here.writer.upsert(NAMESPACE, records(3)).lsn >= 1
         assert len(here.held()) == 3
-        assert here.delivery().retries == 1
+        assert here.delivery().retries >= 1
 
 
 def failing(here: Written, kind: type[VectorferryError]) -> VectorferryError:
@@ -259,7 +260,7 @@ def test_concurrency_falls_under_pressure_and_recovers() -> None:
     with written(limits=limits) as here:
         throttle = here.writer._throttle(NAMESPACE)
         here.sandbox.faults.add(on("upsert", Status(status=429), until=24))
-        here.writer.upsert(NAMESPACE, records(30))
+        here.writer.upsert(NAMESPACE, records(10))
         assert throttle.limit < 8
         here.sandbox.faults.clear()
         here.sandbox.faults.add(on("upsert", Stall(seconds=0.05)))
@@ -270,9 +271,8 @@ def test_concurrency_falls_under_pressure_and_recovers() -> None:
         here.sandbox.faults.clear()
         here.writer.upsert(NAMESPACE, records(60))
         assert throttle.limit == 8
-        here.sandbox.faults.add(on("upsert", Stall(seconds=0.2)))
-        here.sandbox.requests.reset()
-        here.writer.upsert(NAMESPACE, records(16))
+        with all_at_once(here.sandbox, 8):
+            here.writer.upsert(NAMESPACE, records(16))
         assert here.sandbox.requests.peak == 8
 
 
@@ -296,8 +296,9 @@ def test_one_namespace_that_is_held_back_holds_back_no_other() -> None:
 
 
 def test_the_documented_rates_are_kept_to_by_backing_off() -> None:
-    rates = PineconeRates(requests=20, retry_after=True)
+    rates = PineconeRates(requests=4, retry_after=True)
     with written(limits=small(records=1, attempts=100, longest_retry_after=1), rates=rates) as here:
-        here.writer.upsert(NAMESPACE, records(50))
-        assert len(here.held()) == 50
+        with all_at_once(here.sandbox, 8):
+            here.writer.upsert(NAMESPACE, records(10))
+        assert len(here.held()) == 10
         assert here.delivery().retries > 0

@@ -12,19 +12,33 @@ import numpy as np
 from pinecone import Pinecone, ServerlessSpec
 
 from connector import Delivery
-from connector.sandbox import Fault, PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from connector.sandbox import Fault, PineconeDialect, Sandbox, SandboxSettings, Stall, running_sandbox
 from destinations.pinecone._bodies import EncodedRecord, encode_record
 from destinations.pinecone._limits import WriterLimits
 from destinations.pinecone._usage import WriteUsage
 from destinations.pinecone._writer import IndexWriter
+from tests.waiting import PATIENCE, wait_until
 
-__all__ = ["DIMENSION", "FAST", "INDEX", "NAMESPACE", "Written", "ids", "on", "record", "records", "small", "written"]
+__all__ = [
+    "DIMENSION",
+    "FAST",
+    "INDEX",
+    "NAMESPACE",
+    "Written",
+    "all_at_once",
+    "ids",
+    "on",
+    "record",
+    "records",
+    "small",
+    "written",
+]
 
 DIMENSION = 4
 INDEX = "clips"
 NAMESPACE = "books"
 
-FAST = WriterLimits(first_wait=0.001, longest_wait=0.01, longest_retry_after=0.05, timeout=5)
+FAST = WriterLimits(first_wait=0.001, longest_wait=0.01, longest_retry_after=0.05, timeout=PATIENCE)
 """The same patience, in no time."""
 
 
@@ -73,6 +87,22 @@ def written(
             yield Written(sandbox, host, writer, pool, usage)
         finally:
             writer.close()
+
+
+@contextmanager
+def all_at_once(sandbox: Sandbox, count: int) -> Iterator[None]:
+    """Answer no upsert before so many have come and wait; then all of them."""
+    sandbox.faults.add(on("upsert", Stall(seconds=PATIENCE), until=count))
+
+    def answer() -> None:
+        wait_until(lambda: sandbox.requests.peak >= count)
+        sandbox.faults.clear()
+
+    sandbox.requests.reset()
+    with ThreadPoolExecutor(1) as watcher:
+        answered = watcher.submit(answer)
+        yield
+        answered.result()
 
 
 def record(record_id: str, *, dimension: int = DIMENSION, **metadata: Any) -> EncodedRecord:

@@ -11,6 +11,7 @@ import httpx
 from pinecone import Pinecone, ServerlessSpec
 
 from connector.sandbox import Fault, PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from tests.waiting import PATIENCE
 
 __all__ = ["PLACE", "SdkIndex", "World", "record", "world"]
 
@@ -51,7 +52,7 @@ class World:
         url = self.sandbox.url if index is None else str(self.pinecone.describe_index(index).host)
         headers = {"Api-Key": key or self.sandbox.api_key, "X-Pinecone-Api-Version": version}
         headers["X-Sandbox-Key"] = self.sandbox.control_key
-        client = httpx.Client(base_url=url, headers=headers, timeout=10)
+        client = httpx.Client(base_url=url, headers=headers, timeout=PATIENCE)
         self._clients.append(client)
         return client
 

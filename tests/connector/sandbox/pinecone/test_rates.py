@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import httpx
 import pytest
 
 from connector.sandbox import PineconeRates
+from connector.sandbox._pinecone._errors import ThrottledError
+from connector.sandbox._pinecone._rates import Rates
 from tests.connector.sandbox.pinecone.serving import record, world
 
 FILTER = {"filter": {"n": 1}, "setMetadata": {"n": 1}}
+HOUR = 3_600
 
 
 def ask(plain: httpx.Client, path: str, body: Any, namespace: str = "t") -> httpx.Response:
@@ -32,7 +36,7 @@ def ask(plain: httpx.Client, path: str, body: Any, namespace: str = "t") -> http
     ],
 )
 def test_what_is_over_the_limit_of_a_namespace(rates: Any, path: str, body: Any, allowed: int) -> None:
-    with world(rates=PineconeRates(**rates)) as here:
+    with world(rates=PineconeRates(**rates, seconds=HOUR)) as here:
         plain = here.plain()
         for namespace in ("t", "other"):
             plain.post("/namespaces", json={"name": namespace})
@@ -46,7 +50,7 @@ def test_what_is_over_the_limit_of_a_namespace(rates: Any, path: str, body: Any,
     [({"reads": 2}, "/vectors/fetch", {"ids": "a"}), ({"lists": 2}, "/vectors/list", {})],
 )
 def test_what_is_over_the_limit_of_an_index(rates: Any, path: str, params: dict[str, str]) -> None:
-    with world(rates=PineconeRates(**rates)) as here:
+    with world(rates=PineconeRates(**rates, seconds=HOUR)) as here:
         plain, other = here.plain("one"), here.plain("two")
         statuses = [plain.get(path, params={**params, "namespace": f"n{n}"}).status_code for n in range(3)]
         assert statuses == [200, 200, 429]
@@ -54,25 +58,35 @@ def test_what_is_over_the_limit_of_an_index(rates: Any, path: str, params: dict[
 
 
 def test_a_refusal_names_operation_namespace_and_limit_and_says_how_long_to_wait() -> None:
-    with world(rates=PineconeRates(requests=1)) as here:
+    with world(rates=PineconeRates(requests=1, seconds=HOUR)) as here:
         plain = here.plain()
         ask(plain, "/vectors/upsert", {"vectors": [record("a")]})
         refused = ask(plain, "/vectors/upsert", {"vectors": [record("b")]})
-        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.status_code == 429
+        assert HOUR / 2 < int(refused.headers["Retry-After"]) <= HOUR
         assert refused.json()["code"] == 8
-        assert refused.json()["message"] == "Too many upsert requests: the limit is 1 per second for namespace t"
+        assert refused.json()["message"] == "Too many upsert requests: the limit is 1 per 3600 seconds for namespace t"
         assert list(here.sandbox.pinecone.records("clips", "t")) == ["a"]
 
 
-def test_a_refusal_may_be_plain_text_and_keep_quiet_about_the_wait_and_it_ends() -> None:
-    with world(rates=PineconeRates(requests=1, retry_after=False, body="text")) as here:
+def test_a_refusal_may_be_plain_text_and_keep_quiet_about_the_wait() -> None:
+    with world(rates=PineconeRates(requests=1, seconds=HOUR, retry_after=False, body="text")) as here:
         plain = here.plain()
         ask(plain, "/vectors/upsert", {"vectors": [record("a")]})
         refused = ask(plain, "/vectors/upsert", {"vectors": [record("a")]})
         assert (refused.status_code, refused.headers["Content-Type"]) == (429, "text/plain")
         assert "Retry-After" not in refused.headers
-        while ask(plain, "/vectors/upsert", {"vectors": [record("a")]}).status_code == 429:
-            pass
+
+
+def test_by_default_a_refusal_ends_after_a_second() -> None:
+    tenths = count()
+    rates = Rates(PineconeRates(requests=1), clock=lambda: next(tenths) / 10)
+    rates.query("t")
+    for _ in range(9):
+        with pytest.raises(ThrottledError, match="the limit is 1 per second for namespace t") as refused:
+            rates.query("t")
+        assert refused.value.retry_after == 1
+    rates.query("t")
 
 
 def test_the_documented_limits() -> None:

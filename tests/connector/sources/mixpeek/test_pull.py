@@ -29,7 +29,7 @@ from connector.sandbox import (
 )
 from tests.connector.http.serving import client_tasks, in_turn, json, serving
 from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, listings_of, pulled, reading_sandbox, source_for
-from tests.waiting import wait_until
+from tests.waiting import happened
 
 GENERATED = GeneratedCatalogue(assets=12, features_per_asset=4, dimension=8)
 ROUTES = ["assets.features", "features.get"]
@@ -300,7 +300,7 @@ async def test_cancelling_leaves_no_task() -> None:
     ):
         before = client_tasks()
         pulling = asyncio.create_task(pulled(source, *sandbox.mixpeek.asset_ids()))
-        await asyncio.to_thread(wait_until, lambda: sandbox.requests.counts().get("features.get", 0) >= 4)
+        await happened(lambda: sandbox.requests.counts().get("features.get", 0) >= 4)
         pulling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await pulling

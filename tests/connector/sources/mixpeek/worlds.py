@@ -16,7 +16,7 @@ from connector.sandbox import Sandbox, SandboxSettings
 from connector.sources.mixpeek import MixpeekSettings, MixpeekSource
 from tests.connector.http.serving import KEY, Server, json, serving
 
-QUICK = RetryPolicy(attempts=3, total_seconds=20, first_wait=0.01, longest_wait=0.05)
+QUICK = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.05)
 
 
 def source_for(url: str, **settings: Any) -> MixpeekSource:

@@ -13,7 +13,7 @@ from connector.http import RetryPolicy
 from connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect
 from connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
 
-QUICK = RetryPolicy(attempts=2, total_seconds=20, first_wait=0.01, longest_wait=0.05)
+QUICK = RetryPolicy(attempts=2, first_wait=0.01, longest_wait=0.05)
 LIST, READ = "twelvelabs.indexed_assets.list", "twelvelabs.indexed_assets.get"
 
 
