@@ -258,20 +258,12 @@ def test_a_service_that_asks_for_patience(place: Place) -> None:
     assert_stops(process, signal.SIGTERM)
 
 
-@pytest.mark.parametrize(
-    ("route", "trouble"),
-    [
-        ("pinecone.upsert", Stall(seconds=3_600)),
-        pytest.param("pinecone.upsert", Status(status=429, retry_after=60), marks=LONG),
-        pytest.param("pinecone.indexes.list", Stall(seconds=3_600), marks=LONG),
-    ],
-)
-def test_a_pinecone_that_takes_its_time(place: Place, route: str, trouble: Any) -> None:
+@LONG
+def test_a_pinecone_that_takes_its_time(place: Place) -> None:
     manifest = {"url": place.url, "schema": place.schema}
     account = {"api_key": place.sandbox.api_key, "host": place.sandbox.url}
-    prefix = place.schema.replace("_", "-")
-    place.destinations = [{"type": "pinecone", **account, "index_prefix": prefix, "manifest": manifest}]
-    place.sandbox.faults.add(Fault(route=route, do=trouble))
+    place.destinations = [{"type": "pinecone", **account, "manifest": manifest}]
+    place.sandbox.faults.add(Fault(route="pinecone.upsert", do=Stall(seconds=3_600)))
     process = place.begin("sync")
     wait_for(process, lambda: place.sandbox.faults.hits() > [0])
     assert_stops(process, signal.SIGTERM)
