@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field
@@ -52,6 +53,11 @@ class DestinationSettings(Settings, ABC):
         """These settings once it is known which `others` the sync has. For a destination that keeps its ledger in
         another one; most don't care. ``${NAME}`` is not resolved yet."""
         return self
+
+    @property
+    def data_directory(self) -> Path | None:
+        """The folder of this machine in which it keeps data that runs on other machines would miss; None: no such."""
+        return None
 
     def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:  # noqa: ARG002
         """The named vectors that get an index of their own here, as far as that is known before a run.

@@ -8,6 +8,7 @@ from typing import Any
 
 from connector import DestinationSummary, Status, Summary, TableStatus
 from dagster_project._index_metadata import index_changes, index_metadata, index_rows, indexes_of
+from dagster_project._local_data import local_data_metadata
 from dagster_project._metadata import partition_metadata, scan_metadata, table_metadata
 from dagster_project._selection import Selection
 from dagster_project._targets import Target, VectorIndex, further_indexes
@@ -28,9 +29,7 @@ class Report:
 
     def whole(self, target: Target) -> dict[str, Any]:
         """What the table or index holds now, all collections together."""
-        if isinstance(target, VectorIndex):
-            return index_metadata(self._indexes(target)) if target.place in self.statuses else {}
-        return table_metadata(self.selection.settings.modalities, target.modality, list(self.statuses.values()))
+        return {**self._whole(target), **local_data_metadata(self.selection.narrowed)}
 
     def partition(self, target: Target, key: str) -> dict[str, Any]:
         """What the run did to one collection in the table or index."""
@@ -47,6 +46,11 @@ class Report:
                 for key, (collection, _) in self.finished.items():
                     if index_rows(self._indexes(index), collection)["dagster/partition_row_count"]:
                         yield index, key
+
+    def _whole(self, target: Target) -> dict[str, Any]:
+        if isinstance(target, VectorIndex):
+            return index_metadata(self._indexes(target)) if target.place in self.statuses else {}
+        return table_metadata(self.selection.settings.modalities, target.modality, list(self.statuses.values()))
 
     def _index_partition(self, index: VectorIndex, collection: str, summary: Summary) -> dict[str, Any]:
         indexes = self._indexes(index)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from connector import SyncSettings, VectorferryError, parse_settings, resolve
 from dagster_project._assets import sync_assets
 from dagster_project._failures import fail
+from dagster_project._local_data import check_local_data
 from dagster_project._resources import resources_of, settings_from
 from dagster_project._run import sync_partitions
 from dagster_project._schedules import sync_job, sync_schedule
@@ -108,9 +109,11 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         try:
             current = settings_from(context.resources, settings)
             resolve(current, environ)  # every variable is missed at once, and before anything is done
+            selection = Selection(current, targets)
+            check_local_data(context, selection.narrowed, list(targets))
         except VectorferryError as error:
             fail(context, {settings.name: error}, asked=1)
-        yield from sync_partitions(context, Selection(current, targets), self.get_asset_spec)
+        yield from sync_partitions(context, selection, self.get_asset_spec)
 
 
 def _added(component: type[VectorferrySync]) -> set[str]:

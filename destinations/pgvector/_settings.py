@@ -37,6 +37,11 @@ class PgvectorSettings(DestinationSettings):
 
     index_memory_mb: int = Field(default=1024, ge=1, description="most memory that one index build may ask for")
 
+    @property
+    def data_directory(self) -> Path | None:
+        """That of the embedded Postgres, if that is where it writes."""
+        return None if self.url else self.directory
+
     def open(self, sync_name: str) -> PgvectorDestination:
         """A destination for one sync; connects when it is first used."""
         return PgvectorDestination(

@@ -88,6 +88,12 @@ class PineconeSettings(DestinationSettings):
         place = ManifestSettings(url=first.url, schema=first.schema_name, directory=first.directory)
         return self.model_copy(update={"manifest": place})
 
+    @property
+    def data_directory(self) -> Path | None:
+        """That of the embedded Postgres, if that is where its manifest is."""
+        place = self.manifest or ManifestSettings()
+        return None if place.url else place.directory
+
     def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:
         """Those that the configuration names; a run may find others, unless `vectors` says that there are none."""
         mapped = [name for modality in MODALITIES for name in mapping.modality(modality).vectors]

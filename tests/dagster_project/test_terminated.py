@@ -85,9 +85,10 @@ class Deployment:
         """As the button in the UI does."""
         assert self._ask(TERMINATE, {"run": run})["terminateRun"]["__typename"] == "TerminateRunSuccess"
 
-    def monitor(self) -> None:
-        """One round of the daemon that looks after runs, which ends those that take too long."""
-        assert list(execute_run_monitoring_iteration(self._context, logging.getLogger("monitoring"))) == [None]
+    def is_ended_by_monitoring(self, run: str) -> bool:
+        """Whether the run has come to an end after one more round of the daemon that ends what takes too long."""
+        assert list(execute_run_monitoring_iteration(self._context, logging.getLogger("monitoring"))) in ([None], [])
+        return self.is_finished(run)
 
     def wait_for(self, run: str, status: dg.DagsterRunStatus) -> None:
         """Wait until the run has come to its end, which must be this one."""
@@ -170,7 +171,7 @@ def assert_free(deployment: Deployment, blocker: Connection, watcher: Connection
     deployment.wait_for(deployment.launch(IN_PROCESS), dg.DagsterRunStatus.SUCCESS)
 
 
-@pytest.mark.parametrize("job", [IN_PROCESS, MULTIPROCESS])
+@pytest.mark.parametrize("job", [IN_PROCESS, pytest.param(MULTIPROCESS, marks=pytest.mark.long)])
 def test_a_run_that_waits_for_postgres_is_canceled(
     deployment: Deployment, blocker: Connection, watcher: Connection, job: str
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_run_that_waits_for_postgres_is_canceled(
     assert_free(deployment, blocker, watcher)
 
 
+@pytest.mark.long
 def test_a_worker_that_gets_sigterm_ends(deployment: Deployment, blocker: Connection, watcher: Connection) -> None:
     run = deployment.launch(IN_PROCESS)
     wait_until(lambda: count(watcher, WAITING), SECONDS_TO_START)
@@ -192,12 +194,13 @@ def test_a_worker_that_gets_sigterm_ends(deployment: Deployment, blocker: Connec
     assert_free(deployment, blocker, watcher)
 
 
+@pytest.mark.long
 def test_a_run_that_takes_longer_than_it_may_ends(
     deployment: Deployment, blocker: Connection, watcher: Connection
 ) -> None:
     run = deployment.launch(IN_PROCESS, max_runtime="1")
     wait_until(lambda: count(watcher, WAITING), SECONDS_TO_START)
-    wait_until(lambda: deployment.monitor() or deployment.is_finished(run))
+    wait_until(lambda: deployment.is_ended_by_monitoring(run), SECONDS_TO_START)
     deployment.wait_for(run, dg.DagsterRunStatus.FAILURE)
     assert "Exceeded maximum runtime" in deployment.log(run)
     assert_free(deployment, blocker, watcher)

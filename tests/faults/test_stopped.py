@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import psycopg
 import pytest
 import yaml
 
-from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Status, running_sandbox
+from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, Status, running_sandbox
 from destinations import PgvectorDestination
 
 from ..waiting import wait_until
@@ -128,9 +128,15 @@ def assert_stops(process: Process, number: signal.Signals) -> str:
     return out
 
 
+LONG = pytest.mark.long
+
+
 @pytest.mark.parametrize(
     ("number", "mode", "statement"),
-    [(signal.SIGTERM, "ACCESS EXCLUSIVE", "SELECT"), (signal.SIGINT, "SHARE", "COPY")],
+    [
+        (signal.SIGINT, "SHARE", "COPY"),
+        pytest.param(signal.SIGTERM, "ACCESS EXCLUSIVE", "SELECT", marks=LONG),
+    ],
 )
 def test_a_sync_that_waits_for_a_table_that_somebody_else_has_locked(
     place: Place, blocker: Connection, watcher: Connection, number: signal.Signals, mode: str, statement: str
@@ -163,6 +169,7 @@ def test_an_index_build_that_waits_for_somebody_else_s_transaction(
     assert len(place.sync()["destinations"]["pgvector"]["indexes"]) == 1
 
 
+@LONG
 def test_a_sync_that_waits_for_another_one(place: Place, watcher: Connection) -> None:
     place.sync()
     other = PgvectorDestination(place.schema, place.url)
@@ -177,7 +184,20 @@ def test_a_sync_that_waits_for_another_one(place: Place, watcher: Connection) ->
 
 @pytest.mark.parametrize(
     "command",
-    ["status", "search --like none", "plan", "verify", "quarantine list", "quarantine replay", "vectors list"],
+    [
+        "plan",
+        *(
+            pytest.param(command, marks=LONG)
+            for command in (
+                "status",
+                "search --like none",
+                "verify",
+                "quarantine list",
+                "quarantine replay",
+                "vectors list",
+            )
+        ),
+    ],
 )
 def test_a_command_that_waits_for_a_table(place: Place, blocker: Connection, watcher: Connection, command: str) -> None:
     place.sync()
@@ -210,7 +230,9 @@ def is_connecting(process: Process, port: int) -> bool:
     return any(each.status == psutil.CONN_SYN_SENT and each.raddr.port == port for each in connections)
 
 
-@pytest.mark.parametrize(("command", "number"), [("sync", signal.SIGINT), ("status", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("command", "number"), [("sync", signal.SIGINT), pytest.param("status", signal.SIGTERM, marks=LONG)]
+)
 def test_a_server_that_is_not_there(place: Place, command: str, number: signal.Signals) -> None:
     with black_hole() as port:
         place.destinations = [{"type": "pgvector", "url": f"postgresql://postgres@127.0.0.1:{port}/postgres"}]
@@ -219,6 +241,7 @@ def test_a_server_that_is_not_there(place: Place, command: str, number: signal.S
         assert_stops(process, number)
 
 
+@LONG
 def test_a_service_that_is_not_there(place: Place) -> None:
     with black_hole() as port:
         place.source["base_url"] = f"http://127.0.0.1:{port}"
@@ -227,8 +250,74 @@ def test_a_service_that_is_not_there(place: Place) -> None:
         assert_stops(process, signal.SIGINT)
 
 
+@LONG
 def test_a_service_that_asks_for_patience(place: Place) -> None:
     place.sandbox.faults.add(Fault(route="assets.features", do=Status(status=429, headers={"Retry-After": "100"})))
     process = place.begin("sync")
     wait_for(process, lambda: place.sandbox.faults.hits() > [0])
     assert_stops(process, signal.SIGTERM)
+
+
+@LONG
+def test_a_pinecone_that_takes_its_time(place: Place) -> None:
+    manifest = {"url": place.url, "schema": place.schema}
+    account = {"api_key": place.sandbox.api_key, "host": place.sandbox.url}
+    place.destinations = [{"type": "pinecone", **account, "manifest": manifest}]
+    place.sandbox.faults.add(Fault(route="pinecone.upsert", do=Stall(seconds=3_600)))
+    process = place.begin("sync")
+    wait_for(process, lambda: place.sandbox.faults.hits() > [0])
+    assert_stops(process, signal.SIGTERM)
+    place.sandbox.faults.clear()
+    assert place.sync()["destinations"]["pinecone"]["assets"]["inserted"] == CATALOGUE.assets
+
+
+@contextmanager
+def frozen(process: psutil.Process) -> Iterator[None]:
+    """A process that does nothing until the block ends."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
+def program(directory: Path, words: str) -> psutil.Process | None:
+    """The process of this directory's Postgres whose command line has these words."""
+    with suppress(psutil.Error, OSError, ValueError):
+        postmaster = psutil.Process(int((directory / "data" / "postmaster.pid").read_text().split()[0]))
+        return next((each for each in postmaster.children() if words in " ".join(each.cmdline())), None)
+    return None
+
+
+def child(process: Process, name: str) -> psutil.Process | None:
+    with suppress(psutil.Error):
+        return next((each for each in psutil.Process(process.pid).children() if each.name() == name), None)
+    return None
+
+
+def test_an_embedded_postgres_that_is_being_made(place: Place, passable_path: Path) -> None:
+    place.destinations = [{"type": "pgvector", "directory": str(passable_path / "postgres")}]
+    process = place.begin("sync")
+    wait_for(process, lambda: child(process, "initdb"))
+    making = child(process, "initdb")
+    assert making
+    with frozen(making):
+        assert_stops(process, signal.SIGTERM)
+    assert not making.is_running()
+    place.sync()
+
+
+@LONG
+def test_an_embedded_postgres_that_does_not_end(place: Place, passable_path: Path) -> None:
+    directory = passable_path / "postgres"
+    place.destinations = [{"type": "pgvector", "directory": str(directory)}]
+    process = place.begin("sync")
+    wait_for(process, lambda: program(directory, "checkpointer"))
+    checkpointer = program(directory, "checkpointer")
+    assert checkpointer
+    with frozen(checkpointer):
+        wait_for(process, lambda: "received fast shutdown request" in (directory / "log").read_text())
+        assert_stops(process, signal.SIGINT)
+    wait_until(lambda: not checkpointer.is_running(), 60)
+    place.sync()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +45,7 @@ from connector import (
 )
 
 HERE = "tests.connector.cli.plugins"
-Mishap = Literal["refused", "crash", "interrupt", "terminate", "terminate in a task", "disk full", "limited"]
+Mishap = Literal["refused", "crash", "interrupt", "terminate", "terminate in a task", "hang", "disk full", "limited"]
 
 
 class Retry(Settings):
@@ -127,6 +128,8 @@ class Shelf(MemorySource):
                 signal.raise_signal(signal.SIGINT)
             case "terminate":
                 signal.raise_signal(signal.SIGTERM)
+            case "hang":
+                _hang()
             case "terminate in a task":
                 task = asyncio.create_task(_terminated())
                 await asyncio.Event().wait()
@@ -155,6 +158,12 @@ async def _terminated() -> None:
 
 def _leave_a_trace() -> None:
     Path("closed").touch()
+
+
+def _hang() -> None:
+    """As no event loop should: nothing else is done meanwhile."""
+    Path("hangs").touch()
+    time.sleep(3_600)
 
 
 class ShopSettings(ShelfSettings):

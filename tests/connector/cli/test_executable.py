@@ -6,15 +6,17 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from connector.cli._signals import INTERRUPTED
 from tests.connector.cli.executable import EXECUTABLE, environment, run
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 HEAVY = ("dagster", "pandas", "pinecone", "psycopg", "sqlalchemy", "aiohttp", "httpx", "destinations")
 
@@ -74,6 +76,81 @@ def test_a_job_in_the_background_can_be_terminated(configured: Configure, enviro
         check=False,
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (143, 1)
+
+
+def begin(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [EXECUTABLE, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_run_that_nothing_can_interrupt_ends_all_the_same(configured: Configure, environ: dict[str, str]) -> None:
+    configured("mishap: hang")
+    with begin("sync", "--json", environ=environ) as process:
+        wait_until(Path("hangs").exists, 60)
+        process.send_signal(signal.SIGTERM)
+        printed, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert said == f"vectorferry: {INTERRUPTED}\n"
+    assert json.loads(printed) == {"error": INTERRUPTED, "exit_code": 143}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_start_up_shows_no_traceback(
+    environ: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    begun = tmp_path / "importing"
+    (tmp_path / "orjson.py").write_text(f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(3_600)\n")
+    slow = {**environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"}
+    with begin("sync", "--json", environ=slow) as process:
+        wait_until(begun.exists, 60)
+        process.send_signal(number)
+        printed, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said == "vectorferry: interrupted before anything was done\n"
+    assert json.loads(printed) == {"error": "interrupted before anything was done", "exit_code": 128 + number}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"), [(["sync"], 141), (["sync", "--json"], 141), (["--help"], 141), (["--jsn"], 2)]
+)
+def test_a_reader_that_has_gone_is_no_failure(
+    configured: Configure, environ: dict[str, str], arguments: list[str], exit_code: int
+) -> None:
+    configured()
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [EXECUTABLE, *arguments], env=environ, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert done.returncode == exit_code
+    assert "Traceback" not in done.stderr
+    assert exit_code == 2 or done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (["sync", "--json"], 3, ""),
+        (["--version"], 1, "vectorferry: done, but the output could not be written: No space left on device\n"),
+    ],
+)
+def test_what_a_command_amounts_to_counts_for_more_than_its_output(
+    configured: Configure, environ: dict[str, str], arguments: list[str], exit_code: int, said: str
+) -> None:
+    configured("unreadable: 1")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [EXECUTABLE, *arguments], env=environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (exit_code, said)
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "&-"])
+def test_nobody_has_to_hear_what_is_wrong(environ: dict[str, str], where: str) -> None:
+    command = f"exec {EXECUTABLE} status -c nothing.yaml 2>{where}"
+    assert subprocess.run(["sh", "-c", command], env=environ, check=False).returncode == 2
 
 
 def test_a_crash_shows_its_traceback_only_when_asked_to(configured: Configure, environ: dict[str, str]) -> None:
