@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -61,7 +62,7 @@ class Forked(subprocess.Popen[str]):
 
 
 def run_to_end(
-    args: list[str], *, timeout: float, how: type[subprocess.Popen[str]] = Forked, **more: Any
+    args: list[str], *, timeout: float, how: Callable[..., subprocess.Popen[str]] = Forked, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run`, without input."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

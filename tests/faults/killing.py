@@ -26,7 +26,7 @@ class SyncEndedError(Exception):
 
 
 def start(
-    directory: Path, settings: Mapping[str, Any], *arguments: str, how: type[subprocess.Popen[str]] = Forked
+    directory: Path, settings: Mapping[str, Any], *arguments: str, how: Callable[..., subprocess.Popen[str]] = Forked
 ) -> subprocess.Popen[str]:
     """One `vectorferry sync` with these settings and arguments."""
     config = directory / "vectorferry.yaml"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from itertools import product
 
 import psycopg
@@ -16,11 +17,10 @@ import pytest
 from connector.sandbox import Sandbox, running_sandbox
 from destinations._postgres import _errors
 
-from ..tables import differences
 from .media import Service
 from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
-from .trouble_runs import AFTER, Outcome, TroubledWorld
+from .trouble_runs import AFTER, BEFORE, Course, Outcome, TroubledWorld
 from .troubles import CUTS, Trouble, gone_after, one_of_each, outages_of, troubles_of, wrong_answers_of
 from .twelvelabs_media import TWELVELABS
 
@@ -65,8 +65,7 @@ def worlds(sandbox: Sandbox, postgres_url: str) -> Iterator[Worlds]:
             if service.name not in made:
                 undisturbed = f"t_undisturbed_{service.name}"
                 world = made[service.name] = TroubledWorld(service, sandbox, proxy, postgres_url, proxied, undisturbed)
-                world.serve(AFTER)
-                assert world.sync(undisturbed).exit_code == 0
+                world.fill(undisturbed, AFTER)
             return made[service.name]
 
         yield world_of
@@ -78,22 +77,24 @@ def world(worlds: Worlds) -> TroubledWorld:
     return worlds(MIXPEEK)
 
 
+@pytest.fixture(scope="module")
+def courses(worlds: Worlds) -> Callable[[Service], Course]:
+    """Each service's."""
+    return cache(lambda service: Course(worlds(service)))
+
+
 @pytest.mark.parametrize(("service", "trouble"), SHORT, ids=str)
 def test_the_next_sync_makes_up_for_it(
-    worlds: Worlds, connection: psycopg.Connection, schema: str, service: Service, trouble: Trouble
+    courses: Callable[[Service], Course], connection: psycopg.Connection, service: Service, trouble: Trouble
 ) -> None:
-    world = worlds(service)
-    assert world.go_through(trouble, schema) > 0
-    assert differences(connection, world.undisturbed, schema) == []
-    assert world.outcome(connection, schema) == Outcome()
+    courses(service).goes_through(connection, trouble)
 
 
 @pytest.mark.parametrize("pieces", [20, 55, 90, 125, 160])
 def test_a_sync_may_be_gone_between_any_two_steps(
-    world: TroubledWorld, connection: psycopg.Connection, schema: str, pieces: int
+    courses: Callable[[Service], Course], connection: psycopg.Connection, pieces: int
 ) -> None:
-    assert world.go_through(gone_after(pieces), schema) > 0
-    assert differences(connection, world.undisturbed, schema) == []
+    courses(MIXPEEK).goes_through(connection, gone_after(pieces))
 
 
 @pytest.mark.long
@@ -102,7 +103,12 @@ def test_a_sync_is_gone_between_every_two_steps(
     world: TroubledWorld, connection: psycopg.Connection, schema: str
 ) -> None:
     total, pieces = Outcome(), 0
-    while world.go_through(gone_after(pieces), f"{schema}_{pieces}"):
+
+    def gone(name: str, pieces: int) -> int:
+        world.fill(name, BEFORE)
+        return world.go_through(gone_after(pieces), name)
+
+    while gone(f"{schema}_{pieces}", pieces):
         total += world.outcome(connection, f"{schema}_{pieces}")
         connection.execute(f"DROP SCHEMA {schema}_{pieces} CASCADE")
         pieces += 1
@@ -136,7 +142,9 @@ def test_every_trouble_at_several_moments(
         for moment, update in product(MOMENTS, (False, True)):
             runs += 1
             name = f"{schema}_{runs}"
-            hits += world.go_through(trouble.later(moment), name, update=update)
+            if update:
+                world.fill(name, BEFORE)
+            hits += world.go_through(trouble.later(moment), name)
             found += world.outcome(connection, name)
             connection.execute(f"DROP SCHEMA {name} CASCADE")
         print(f"{trouble.name:70} hits {hits:4}  {found}")

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -214,7 +214,7 @@ def _ended(
     environ: Mapping[str, str],
     given: str | None = None,
 ) -> Process:
-    how = subprocess.Popen if DEVELOPING.items() <= environ.items() else Forked
+    how: Callable[..., subprocess.Popen[str]] = subprocess.Popen if DEVELOPING.items() <= environ.items() else Forked
     with how(
         list(arguments),
         cwd=directory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.connector.cli.conftest import SECRET
@@ -22,7 +22,7 @@ def environment(site: Path) -> dict[str, str]:
 
 
 def run(
-    *arguments: str, environ: Mapping[str, str] | None = None, how: type[subprocess.Popen[str]] = Forked
+    *arguments: str, environ: Mapping[str, str] | None = None, how: Callable[..., subprocess.Popen[str]] = Forked
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. The canary key and control codes must never come out."""
     done = run_to_end([EXECUTABLE, *arguments], env=environ, timeout=PATIENCE, how=how)
