@@ -6,9 +6,12 @@ import asyncio
 import selectors
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar, TypeVarTuple
 
 __all__ = ["LoopFactories", "WaitingLoop"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 LoopFactories: TypeAlias = dict[str, Callable[[], asyncio.AbstractEventLoop]]
 """What pytest-asyncio asks a `conftest.py` for."""
@@ -46,14 +49,14 @@ class WaitingLoop(asyncio.SelectorEventLoop):
         """Whether a thread does something for this loop."""
         return self._working > 0
 
-    def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """As everywhere; time stands still until it is done."""
-        future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
+        future = super().run_in_executor(executor, func, *args)
         self._working += 1
         future.add_done_callback(self._done)
         return future
 
-    def _done(self, _future: asyncio.Future[Any]) -> None:
+    def _done(self, _future: asyncio.Future[T]) -> None:
         self._working -= 1
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from pinecone._internal.bulk import get_registry
 from pinecone._internal.http_client import get_budget_registry
 
-from connector.sandbox import Sandbox
+from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxSettings
 from destinations import PineconeDestination, PineconeSettings
 
-__all__ = ["forget_budgets", "pinecone_destination"]
+__all__ = ["forget_budgets", "pinecone_alone", "pinecone_destination"]
 
 
 def pinecone_destination(sandbox: Sandbox, url: str, schema: str, **settings: Any) -> PineconeDestination:
@@ -18,6 +18,12 @@ def pinecone_destination(sandbox: Sandbox, url: str, schema: str, **settings: An
     manifest = {"url": url, "schema": schema}
     given = {"api_key": sandbox.api_key, "host": sandbox.url, "manifest": manifest, **settings}
     return PineconeSettings.model_validate(given).open("media")
+
+
+def pinecone_alone(**settings: Any) -> SandboxSettings:
+    """A sandbox without media: making those that are described takes longer than most of what is asked of it."""
+    nothing = {"generate": GeneratedCatalogue(assets=0), "generate_twelvelabs": GeneratedIndexes(assets=0)}
+    return SandboxSettings(**{**nothing, **settings})
 
 
 def forget_budgets() -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from connector.sandbox import SandboxSettings
 
+from .forking import Forked
+
 __all__ = ["sandbox_process"]
 
 _SERVE = """
@@ -23,7 +25,7 @@ serve(settings, on_ready=lambda sandbox: print(sandbox.url, flush=True))
 def sandbox_process(settings: SandboxSettings) -> Iterator[str]:
     """Serve until the block ends; yields the address."""
     arguments = [sys.executable, "-c", _SERVE, settings.model_dump_json()]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+    with Forked(arguments, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
 from aiohttp import web
 
@@ -15,22 +12,18 @@ from connector.sandbox._http import Delivery, Reply
 
 __all__ = ["deliver"]
 
-Wait: TypeAlias = Callable[[float], Awaitable[None]]
-
 _CHUNK = b" " * 65_536
 
 
-async def deliver(raw: web.BaseRequest, reply: Reply, stall: Wait = asyncio.sleep) -> web.StreamResponse:
-    """Send `reply`; what its `delivery` says goes wrong, goes wrong. `stall` waits for so many seconds."""
+async def deliver(raw: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    """Send `reply`; what its `delivery` says goes wrong, goes wrong."""
     headers = {**reply.headers, "Content-Type": reply.content_type}
     if reply.delivery is None:
         return web.Response(body=reply.body, status=reply.status, headers=headers)
-    return await _broken(raw, reply, reply.delivery, headers, stall)
+    return await _broken(raw, reply, reply.delivery, headers)
 
 
-async def _broken(
-    raw: web.BaseRequest, reply: Reply, how: Delivery, headers: dict[str, str], stall: Wait
-) -> web.StreamResponse:
+async def _broken(raw: web.BaseRequest, reply: Reply, how: Delivery, headers: dict[str, str]) -> web.StreamResponse:
     response = web.StreamResponse(status=reply.status, headers=headers)
     response.force_close()
     if how.declared is not None:
@@ -40,16 +33,16 @@ async def _broken(
         return response
     with contextlib.suppress(ConnectionError):  # the client may leave first, and then nobody minds
         await response.prepare(raw)
-        await _write(response, reply.body, how, stall)
+        await _write(response, reply.body, how)
     if how.reset:
         _reset(raw)
     return response
 
 
-async def _write(response: web.StreamResponse, body: bytes, how: Delivery, stall: Wait) -> None:
+async def _write(response: web.StreamResponse, body: bytes, how: Delivery) -> None:
     await response.write(body[: how.sent])
-    if how.stall:
-        await stall(how.stall)
+    if how.stall is not None:
+        await how.stall()
         await response.write(body[how.sent :])
     if how.padding != 0:
         await _pad(response, how.padding)

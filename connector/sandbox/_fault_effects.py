@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,8 +43,8 @@ def before(action: do.Action, api: Api, request: Request, vanish: Vanishing) -> 
     return None
 
 
-def spoil(action: do.Action, reply: Reply) -> Reply:
-    """A right answer, made wrong."""
+def spoil(action: do.Action, reply: Reply, stall: Callable[[do.Stall], Awaitable[None]]) -> Reply:
+    """A right answer, made wrong. `stall` waits as long as its action says."""
     size = len(reply.body)
     match action:
         case do.Reset(when="after"):
@@ -51,7 +52,7 @@ def spoil(action: do.Action, reply: Reply) -> Reply:
         case do.Reset(when="midway"):
             reply.delivery = Delivery(sent=max(1, size // 2), declared=size, reset=True)
         case do.Stall(when="midway"):
-            reply.delivery = Delivery(sent=size // 2, declared=size, stall=action.seconds)
+            reply.delivery = Delivery(sent=size // 2, declared=size, stall=partial(stall, action))
         case do.Truncate():
             kept = int(size * action.keep)
             reply.delivery = Delivery(sent=kept, declared=kept if action.length == "honest" else size)

@@ -228,15 +228,17 @@ class Faults:
             for go_on in self._stalled:
                 go_on()
 
-    async def stall(self, seconds: float) -> None:
-        """Return after so many seconds, or as soon as the rules are cleared."""
+    async def stall(self, action: Stall) -> None:
+        """Return after its seconds, or as soon as the rules are cleared: at once when they already are."""
         cleared = asyncio.Event()
         go_on = partial(asyncio.get_running_loop().call_soon_threadsafe, cleared.set)
         with self._lock:
+            if all(rule.fault.do is not action for rule in self._rules):
+                return
             self._stalled.add(go_on)
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(action.seconds):
                     await cleared.wait()
         finally:
             with self._lock:

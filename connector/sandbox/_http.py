@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ class Delivery:
 
     sent: int | None = None
     declared: int | None = None
-    stall: float = 0.0
+    stall: Callable[[], Awaitable[None]] | None = None
     reset: bool = False
     padding: int | None = 0
 

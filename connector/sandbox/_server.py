@@ -63,7 +63,7 @@ class Server:
             return await deliver(raw, self._answer(api, route, request))
         request.prefix = route.prefix
         with self.requests.counted(route.name, len(request.body)):
-            return await deliver(raw, await self._play(api, route, request), self.faults.stall)
+            return await deliver(raw, await self._play(api, route, request))
 
     async def _play(self, api: Api, route: Route, request: Request) -> Reply:
         if self._latency:
@@ -77,10 +77,10 @@ class Server:
 
     async def _misbehave(self, action: Action, api: Api, route: Route, request: Request) -> Reply:
         if isinstance(action, Stall) and action.when == "before":
-            await self.faults.stall(action.seconds)
+            await self.faults.stall(action)
         with self._lock:
             reply = before(action, api, request, self._vanish)
-        return reply if reply is not None else spoil(action, self._answer(api, route, request))
+        return reply if reply is not None else spoil(action, self._answer(api, route, request), self.faults.stall)
 
     def _answer(self, api: Api, route: Route, request: Request) -> Reply:
         try:

@@ -35,6 +35,7 @@ from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running
 from destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature, sparse
+from ..examples import examples
 from ..pinecone import forget_budgets, pinecone_destination
 
 NOTHING = Counts()
@@ -227,7 +228,7 @@ def make(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) ->
     return lambda: made(request.param, new_schema(), postgres_url, sandbox)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_any_history_leaves_what_it_leaves_in_memory(
     make: Callable[[], Destination], steps: list[Batch | list[str]]

@@ -29,6 +29,7 @@ from connector.sandbox import Sandbox, SandboxSettings, running_sandbox
 from destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature
+from ..examples import examples
 from ..pinecone import forget_budgets, pinecone_destination
 
 
@@ -225,7 +226,7 @@ def carry_out(holder: Holder, step: Batch | tuple[str, list[str]]) -> object:
     return holder.remove("ads", names).assets
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_any_history_leaves_what_it_leaves_in_memory(
     make: Callable[[], tuple[Holder, Callable[[], Holder]]], steps: list[Batch | tuple[str, list[str]]]

@@ -37,6 +37,7 @@ from destinations import PgvectorDestination
 
 from .. import builders
 from ..builders import batch, dense
+from ..examples import examples
 from ..waiting import wait_until
 
 VIDEO, IMAGE = Modality.VIDEO, Modality.IMAGE
@@ -244,7 +245,7 @@ STEP = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(STEP, max_size=8))
 def test_after_any_history_they_show_and_count_the_same(postgres_url: str, history: Sequence[Any]) -> None:
     model = MemoryDestination()

@@ -31,7 +31,7 @@ from destinations import PgvectorDestination, PineconeDestination
 
 from .. import builders
 from ..builders import DIMENSION, batch, dense, sparse
-from ..pinecone import forget_budgets, pinecone_destination
+from ..pinecone import forget_budgets, pinecone_alone, pinecone_destination
 
 MODEL = "model-v1"
 
@@ -177,7 +177,7 @@ def store(request: pytest.FixtureRequest, schema: str) -> Iterator[Store]:
             yield InPostgres(destination, url, schema)
     else:
         forget_budgets()
-        with running_sandbox() as sandbox, closing(pinecone_destination(sandbox, url, schema)) as there:
+        with running_sandbox(pinecone_alone()) as sandbox, closing(pinecone_destination(sandbox, url, schema)) as there:
             there.prepare(SchemaMapping())
             yield InPinecone(there, sandbox)
 

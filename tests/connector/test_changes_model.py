@@ -32,6 +32,7 @@ from connector import (
 )
 from tests.connector.changing import OVERLAP, Changing
 from tests.connector.worlds import Crashing, asset, content, incomplete
+from tests.examples import examples
 
 NAMES = [f"a{number}" for number in range(6)]
 EVERYTHING = DeleteGuard(max_share=1)
@@ -133,7 +134,7 @@ async def replay(history: list[Any]) -> None:
     assert (again.collections["c"].scan, again.collections["c"].pulled) == ("incremental", 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(histories)
 def test_an_undisturbed_run_passes_nothing_over(history: list[Any]) -> None:
     asyncio.run(replay(history))

@@ -36,6 +36,7 @@ from connector import (
 from tests.connector.changing import Changing
 from tests.connector.test_changes_model import OTHER_MAPPING
 from tests.connector.worlds import Crashing, asset, content, feature, incomplete
+from tests.examples import examples
 
 NAMES: Final = [f"a{number}" for number in range(5)]
 ALL: Final = frozenset(MODALITIES)
@@ -235,7 +236,7 @@ async def replay(history: list[Any]) -> None:
     assert (await verify(source, stores, name="m", sample=None)).in_step
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(histories)
 def test_runs_keep_their_promises(history: list[Any]) -> None:
     asyncio.run(replay(history))

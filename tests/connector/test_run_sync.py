@@ -21,6 +21,7 @@ from connector import (
     run_sync,
 )
 from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings_for
+from tests.forking import Forked
 from tests.waiting import PATIENCE
 
 
@@ -100,7 +101,7 @@ def test_variables_come_from_the_process_unless_given(monkeypatch: pytest.Monkey
 
 def test_ctrl_c_finishes_the_write_under_way_and_closes_everything() -> None:
     command = [sys.executable, "-m", "tests.connector.interrupted"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with Forked(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdin
         assert process.stdout.readline() == "begun\n"

@@ -29,6 +29,7 @@ from connector import (
     sync,
 )
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content, feature, incomplete
+from tests.examples import examples
 
 NAMES = [f"a{number}" for number in range(8)]
 EVERYTHING = DeleteGuard(max_share=1)
@@ -116,7 +117,7 @@ async def replay(history: list[Any]) -> None:
     await sync(source, [untouched], name="m")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(histories)
 def test_an_undisturbed_run_mends_any_history(history: list[Any]) -> None:
     asyncio.run(replay(history))

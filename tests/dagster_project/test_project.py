@@ -85,7 +85,11 @@ def describe(project: Path, source: dict[str, object], destinations: Sequence[di
     ("source", "vector"),
     [
         ({"type": "mixpeek"}, "multimodal-v1"),
-        ({"type": "twelvelabs", "collections": ["films"], "embed_tasks": True}, "marengo3.0-visual"),
+        pytest.param(
+            {"type": "twelvelabs", "collections": ["films"], "embed_tasks": True},
+            "marengo3.0-visual",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_strangers_project_needs_one_yaml_file(

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from ..forking import Forked, run_to_end
 from ..waiting import PATIENCE
 
 __all__ = ["HOLD", "OPEN", "answers", "held_elsewhere", "moved", "run_python", "servers"]
@@ -56,25 +57,17 @@ def answers(url: str) -> bool:
 
 
 def run_python(script: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        input="",
-        capture_output=True,
-        text=True,
-        env=os.environ | (env or {}),
-        timeout=PATIENCE,
-        check=False,
-    )
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return run_to_end(command, env=os.environ | (env or {}), timeout=PATIENCE)
 
 
 @contextmanager
 def held_elsewhere(directory: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the server until its end: of the context, unless it was killed before."""
-    holder = subprocess.Popen(
+    holder = Forked(
         [sys.executable, "-c", HOLD, str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
         env=os.environ | (env or {}),
     )
     try:

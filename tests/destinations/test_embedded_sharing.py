@@ -12,6 +12,7 @@ import pytest
 
 from destinations import EmbeddedPostgres
 
+from ..forking import Forked
 from ..waiting import wait_until
 from .embedded_processes import HOLD, answers, held_elsewhere, moved, run_python, servers
 
@@ -115,7 +116,7 @@ def test_a_killed_server_is_started_again_for_the_next_user(made_directory: Path
 
 def test_many_may_come_and_go_at_once(passable_path: Path) -> None:
     command = [sys.executable, "-c", OPEN_OFTEN, str(passable_path / "data")]
-    users = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    users = [Forked(command, stdout=subprocess.PIPE) for _ in range(3)]
     assert [user.communicate()[0] for user in users] == ["done\n"] * 3
     assert servers(passable_path / "data") == []
 

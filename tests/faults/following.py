@@ -13,6 +13,7 @@ from destinations import PgvectorDestination
 
 from ..connector.changing import Changing
 from ..connector.worlds import asset, assets
+from ..forking import Forked
 
 __all__ = ["follow", "start_following"]
 
@@ -32,7 +33,7 @@ def follow(database: str, schema: str, changed: int) -> CollectionSummary:
 def start_following(database: str, schema: str, changed: int) -> subprocess.Popen[str]:
     """The same as a process."""
     command = [sys.executable, "-m", __name__, database, schema, str(changed)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import yaml
 
+from ..forking import Forked
 from ..waiting import PATIENCE
 
 __all__ = ["SyncEndedError", "finish", "kill", "someone_waits", "start", "wait_for"]
@@ -24,12 +25,14 @@ class SyncEndedError(Exception):
     """There is nothing to kill any more."""
 
 
-def start(directory: Path, settings: Mapping[str, Any], *arguments: str) -> subprocess.Popen[str]:
+def start(
+    directory: Path, settings: Mapping[str, Any], *arguments: str, how: Callable[..., subprocess.Popen[str]] = Forked
+) -> subprocess.Popen[str]:
     """One `vectorferry sync` with these settings and arguments."""
     config = directory / "vectorferry.yaml"
     config.write_text(yaml.safe_dump(settings))
     command = [_EXECUTABLE, "sync", "-c", str(config), "--json", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return how(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str], exit_code: int = 0) -> dict[str, Any]:

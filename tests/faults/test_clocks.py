@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,13 @@ def test_a_clock_that_goes_backwards_changes_nothing(
     sync(settings(sandbox, postgres_url, undisturbed))
     serve(sandbox, BEFORE)
     told = under_a_clock_that_goes_backwards(tmp_path, monkeypatch)
-    finish(start(tmp_path, settings(sandbox, postgres_url, schema)))
+    finish(start(tmp_path, settings(sandbox, postgres_url, schema), how=subprocess.Popen))
     serve(sandbox, AFTER)
     sandbox.faults.add(
         Fault(route="features.get", nth=2, times=1, do=Status(status=429, retry_after=1)),
         Fault(route="assets.list", nth=1, times=1, do=Status(status=503)),
     )
-    summary = finish(start(tmp_path, settings(sandbox, postgres_url, schema)))
+    summary = finish(start(tmp_path, settings(sandbox, postgres_url, schema), how=subprocess.Popen))
     assert sandbox.faults.hits() == [1, 1]
     assert differences(connection, undisturbed, schema) == []
     assert int(told.read_text()) > 10

@@ -24,7 +24,8 @@ from .pinecone_runs import World, unlike
 
 Connection = psycopg.Connection[Any]
 
-MOMENTS = 10
+MOMENTS = 2
+MOMENTS_IN_THE_LONG_RUN = 30
 
 OLD: Content = dict.fromkeys(range(ASSETS), 0)
 NEW: Content = dict.fromkeys(range(ASSETS), 1)
@@ -70,15 +71,17 @@ def run_again(killed: World, content: Content, connection: Connection, expected:
     assert killed.writes() == writes
 
 
+@pytest.mark.parametrize("kills", [MOMENTS, pytest.param(MOMENTS_IN_THE_LONG_RUN, marks=pytest.mark.long)])
 def test_killed_at_random_moments_and_run_again(
     tmp_path: Path,
     postgres_url: str,
     schema: str,
     connection: Connection,
     undisturbed: Callable[[Content], World],
+    kills: int,
 ) -> None:
-    moments = random.Random(2026)
-    for number in range(MOMENTS):
+    moments = random.Random(kills)
+    for number in range(kills):
         with world(postgres_url, f"{schema}_{number}", latency_ms=5) as killed:
             serve(killed.sandbox, OLD)
             process = start(tmp_path, killed.settings)
@@ -90,7 +93,6 @@ def test_killed_at_random_moments_and_run_again(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
 def test_killed_again_and_again_while_the_source_goes_on_changing(
     tmp_path: Path, postgres_url: str, schema: str, connection: Connection, undisturbed: Callable[[Content], World]
 ) -> None:

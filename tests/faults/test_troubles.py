@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import product
+from functools import cache
+from itertools import count
 
 import psycopg
 import pytest
@@ -16,11 +17,10 @@ import pytest
 from connector.sandbox import Sandbox, running_sandbox
 from destinations._postgres import _errors
 
-from ..tables import differences
 from .media import Service
 from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
-from .trouble_runs import AFTER, Outcome, TroubledWorld
+from .trouble_runs import AFTER, Course, Outcome, TroubledWorld
 from .troubles import CUTS, Trouble, gone_after, one_of_each, outages_of, troubles_of, wrong_answers_of
 from .twelvelabs_media import TWELVELABS
 
@@ -28,6 +28,7 @@ MOMENTS = (0, 1, 4)
 SERVICES: tuple[Service, ...] = (MIXPEEK, TWELVELABS)
 
 Worlds = Callable[[Service], TroubledWorld]
+Courses = Callable[[Service], Course]
 
 
 def in_turns() -> Iterator[tuple[Service, Trouble]]:
@@ -65,8 +66,7 @@ def worlds(sandbox: Sandbox, postgres_url: str) -> Iterator[Worlds]:
             if service.name not in made:
                 undisturbed = f"t_undisturbed_{service.name}"
                 world = made[service.name] = TroubledWorld(service, sandbox, proxy, postgres_url, proxied, undisturbed)
-                world.serve(AFTER)
-                assert world.sync(undisturbed).exit_code == 0
+                world.fill(undisturbed, AFTER)
             return made[service.name]
 
         yield world_of
@@ -78,34 +78,39 @@ def world(worlds: Worlds) -> TroubledWorld:
     return worlds(MIXPEEK)
 
 
+@pytest.fixture(scope="module")
+def courses(worlds: Worlds) -> Courses:
+    """Each service's."""
+    return cache(lambda service: Course(worlds(service)))
+
+
 @pytest.mark.parametrize(("service", "trouble"), SHORT, ids=str)
 def test_the_next_sync_makes_up_for_it(
-    worlds: Worlds, connection: psycopg.Connection, schema: str, service: Service, trouble: Trouble
+    courses: Courses, connection: psycopg.Connection, service: Service, trouble: Trouble
 ) -> None:
-    world = worlds(service)
-    assert world.go_through(trouble, schema) > 0
-    assert differences(connection, world.undisturbed, schema) == []
-    assert world.outcome(connection, schema) == Outcome()
+    hits, outcome = courses(service).go_through(connection, trouble)
+    assert outcome == Outcome()
+    assert hits > 0
 
 
 @pytest.mark.parametrize("pieces", [20, 55, 90, 125, 160])
 def test_a_sync_may_be_gone_between_any_two_steps(
-    world: TroubledWorld, connection: psycopg.Connection, schema: str, pieces: int
+    courses: Courses, connection: psycopg.Connection, pieces: int
 ) -> None:
-    assert world.go_through(gone_after(pieces), schema) > 0
-    assert differences(connection, world.undisturbed, schema) == []
+    hits, outcome = courses(MIXPEEK).go_through(connection, gone_after(pieces))
+    assert outcome == Outcome()
+    assert hits > 0
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_a_sync_is_gone_between_every_two_steps(
-    world: TroubledWorld, connection: psycopg.Connection, schema: str
-) -> None:
-    total, pieces = Outcome(), 0
-    while world.go_through(gone_after(pieces), f"{schema}_{pieces}"):
-        total += world.outcome(connection, f"{schema}_{pieces}")
-        connection.execute(f"DROP SCHEMA {schema}_{pieces} CASCADE")
-        pieces += 1
+def test_a_sync_is_gone_between_every_two_steps(courses: Courses, connection: psycopg.Connection) -> None:
+    total = Outcome()
+    for pieces in count():
+        hits, outcome = courses(MIXPEEK).go_through(connection, gone_after(pieces))
+        total += outcome
+        if not hits:
+            break
     print(f"gone after each of {pieces} pieces: {total}")
     assert pieces > 100
     assert total == Outcome()
@@ -125,20 +130,25 @@ def test_a_difference_would_be_found(world: TroubledWorld, connection: psycopg.C
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("update", [False, True], ids=["first sync", "update"])
 @pytest.mark.parametrize("service", SERVICES, ids=str)
 def test_every_trouble_at_several_moments(
-    worlds: Worlds, connection: psycopg.Connection, schema: str, service: Service
+    worlds: Worlds, courses: Courses, connection: psycopg.Connection, schema: str, service: Service, update: bool
 ) -> None:
-    world, troubles = worlds(service), (*troubles_of(service), *CUTS)
+    world, course, troubles = worlds(service), courses(service), (*troubles_of(service), *CUTS)
     total, runs = Outcome(), 0
     for trouble in troubles:
         found, hits = Outcome(), 0
-        for moment, update in product(MOMENTS, (False, True)):
+        for moment in MOMENTS:
             runs += 1
-            name = f"{schema}_{runs}"
-            hits += world.go_through(trouble.later(moment), name, update=update)
-            found += world.outcome(connection, name)
-            connection.execute(f"DROP SCHEMA {name} CASCADE")
+            if update:
+                hit, outcome = course.go_through(connection, trouble.later(moment))
+            else:
+                hit = world.go_through(trouble.later(moment), schema)
+                outcome = world.outcome(connection, schema)
+                connection.execute(f"DROP SCHEMA {schema} CASCADE")
+            hits += hit
+            found += outcome
         print(f"{trouble.name:70} hits {hits:4}  {found}")
         assert hits
         total += found

@@ -18,12 +18,12 @@ from connector import Destination, Quarantined, Summary, VectorferryError, parse
 from connector.sandbox import Sandbox
 from destinations import PgvectorDestination
 
-from ..tables import tables_of
+from ..tables import differences, tables_of
 from .media import ASSETS, Content, Service
 from .proxy import Proxy
 from .troubles import Trouble
 
-__all__ = ["AFTER", "BEFORE", "Outcome", "TroubledWorld"]
+__all__ = ["AFTER", "BEFORE", "Course", "Outcome", "TroubledWorld"]
 
 Connection = psycopg.Connection[Any]
 
@@ -56,7 +56,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TroubledWorld:
-    """A source, a Postgres behind a proxy, and the schema that an undisturbed sync has filled."""
+    """A source, a Postgres behind a proxy, and what undisturbed syncs leave."""
 
     service: Service
     sandbox: Sandbox
@@ -64,6 +64,7 @@ class TroubledWorld:
     database: str
     proxied: str
     undisturbed: str
+    """The schema that an undisturbed sync has filled."""
 
     def serve(self, content: Content) -> None:
         """Let the source hold this, and nothing else."""
@@ -73,28 +74,30 @@ class TroubledWorld:
         """To its end, in this process."""
         return run_sync(parse_settings(self._settings(schema, url or self.database), "test"))
 
-    def go_through(self, trouble: Trouble, schema: str, *, update: bool = True) -> int:
-        """Sync (an `update`: on top of something older) in trouble, and then without, until nothing is set aside.
+    def fill(self, schema: str, content: Content) -> None:
+        """Sync this content without any trouble."""
+        self.serve(content)
+        assert self.sync(schema).exit_code == 0
+
+    def go_through(self, trouble: Trouble, schema: str, content: Content = AFTER) -> int:
+        """Sync this content in trouble, and then without, until nothing is set aside.
 
         How many requests or connections it hit.
         """
-        if update:
-            self.serve(BEFORE)
-            assert self.sync(schema).exit_code == 0
-        self.serve(AFTER)
-        with _lost_cursors(), self._in(trouble) as happened, contextlib.suppress(VectorferryError):
+        self.serve(content)
+        with _lost_cursors(trouble), self._in(trouble) as happened, contextlib.suppress(VectorferryError):
             self.sync(schema, self.proxied)
-        self.serve(AFTER)
+        self.serve(content)
         if self.sync(schema).exit_code == 3:
             self._read_again(schema)
             assert self.sync(schema).exit_code == 0
         return happened.total()
 
-    def outcome(self, connection: Connection, schema: str) -> Outcome:
+    def outcome(self, connection: Connection, schema: str, undisturbed: str = "") -> Outcome:
         """What the schema lacks, and what it has too much of."""
-        found = Outcome()
-        for table in tables_of(connection, self.undisturbed):
-            wanted, held = _rows(connection, self.undisturbed, table), _rows(connection, schema, table)
+        found, undisturbed = Outcome(), undisturbed or self.undisturbed
+        for table in tables_of(connection, undisturbed):
+            wanted, held = _rows(connection, undisturbed, table), _rows(connection, schema, table)
             found.missing += len(wanted.keys() - held.keys())
             found.duplicated += sum(rows.total() - 1 for rows in held.values())
             found.stale += sum(wanted.get(key) != rows for key, rows in held.items() if rows.total() == 1)
@@ -134,12 +137,44 @@ class TroubledWorld:
         }
 
 
+class Course:
+    """One schema that goes from trouble to trouble, each time to the other one of two contents."""
+
+    def __init__(self, world: TroubledWorld) -> None:
+        self._world = world
+        self._content = BEFORE
+        self._schema = f"{world.undisturbed}_troubled"
+        self._undisturbed = {id(AFTER): world.undisturbed, id(BEFORE): f"{world.undisturbed}_before"}
+        self._sound = False
+        world.fill(self._undisturbed[id(BEFORE)], BEFORE)
+
+    def go_through(self, connection: Connection, trouble: Trouble) -> tuple[int, Outcome]:
+        """How often the trouble hit, and what the next sync leaves against what an undisturbed one does.
+
+        Of tables that differ in anything else than their rows it asserts that there are none.
+        """
+        if not self._sound:
+            connection.execute(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE")
+            self._world.fill(self._schema, self._content)
+        self._sound = False
+        self._content = BEFORE if self._content is AFTER else AFTER
+        undisturbed = self._undisturbed[id(self._content)]
+        hits = self._world.go_through(trouble, self._schema, self._content)
+        outcome = self._world.outcome(connection, self._schema, undisturbed)
+        assert outcome != Outcome() or differences(connection, undisturbed, self._schema) == []
+        self._sound = outcome == Outcome()
+        return hits, outcome
+
+
 @contextlib.contextmanager
-def _lost_cursors() -> Iterator[None]:
+def _lost_cursors(trouble: Trouble) -> Iterator[None]:
     """psycopg warns of a cursor that could not be closed because its connection was gone: not of a leak, here.
 
     SQLAlchemy logs it, and what a test logs is kept until it ends, with the cursor.
     """
+    if trouble.cut is None:
+        yield
+        return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*ServerCursor.* was deleted while still open", ResourceWarning)
         logging.disable(logging.ERROR)

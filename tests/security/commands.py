@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from ..forking import Forked
 from ..waiting import PATIENCE
 from .canary import DATABASE, PINECONE, SOURCE, WORD
 
@@ -213,15 +214,16 @@ def _ended(
     environ: Mapping[str, str],
     given: str | None = None,
 ) -> Process:
-    done = subprocess.run(
-        arguments,
+    how: Callable[..., subprocess.Popen[str]] = subprocess.Popen if DEVELOPING.items() <= environ.items() else Forked
+    with how(
+        list(arguments),
         cwd=directory,
         env=environ,
-        input=given,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        timeout=PATIENCE,
-        check=False,
-    )
-    return Process(name, done.returncode, expected, done.stdout + done.stderr)
+    ) as process:
+        out, err = process.communicate(given, PATIENCE)
+    return Process(name, process.returncode, expected, out + err)

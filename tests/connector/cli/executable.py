@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.connector.cli.conftest import SECRET
+from tests.forking import Forked, run_to_end
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
@@ -20,11 +21,11 @@ def environment(site: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"}
 
 
-def run(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, environ: Mapping[str, str] | None = None, how: Callable[..., subprocess.Popen[str]] = Forked
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. The canary key and control codes must never come out."""
-    done = subprocess.run(
-        [EXECUTABLE, *arguments], env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    done = run_to_end([EXECUTABLE, *arguments], env=environ, timeout=PATIENCE, how=how)
     assert SECRET not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     return done

@@ -14,13 +14,14 @@ import pytest
 
 from tests.connector.cli.conftest import SECRET
 from tests.connector.cli.executable import EXECUTABLE, run
+from tests.forking import Forked
 from tests.waiting import PATIENCE
 
 
 @contextmanager
 def sandbox_command(stop: signal.Signals) -> Iterator[str]:
     """`vectorferry sandbox`, from its first words until the signal; yields what it said."""
-    with subprocess.Popen([EXECUTABLE, "sandbox", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+    with Forked([EXECUTABLE, "sandbox", "--port", "0"], stdout=subprocess.PIPE) as process:
         assert process.stdout
         said = ""
         while "with either" not in said:

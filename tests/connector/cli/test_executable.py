@@ -49,7 +49,7 @@ def test_help_imports_nothing_heavy(environ: dict[str, str]) -> None:
 
 
 def test_the_version_is_the_package_s(environ: dict[str, str]) -> None:
-    assert run("--version", environ=environ).stdout.startswith("vectorferry 0.")
+    assert run("--version", environ=environ, how=subprocess.Popen).stdout.startswith("vectorferry 0.")
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def test_a_name_that_is_not_utf_8_is_reported_as_any_other(environ: dict[str, st
 
 def test_a_terminal_without_utf_8_gets_the_result_all_the_same(configured: Configure, environ: dict[str, str]) -> None:
     configured("collections: [filmö]")
-    plain = run("sync", environ={**environ, "PYTHONIOENCODING": "ascii"})
+    plain = run("sync", environ={**environ, "PYTHONIOENCODING": "ascii"}, how=subprocess.Popen)
     assert (plain.returncode, plain.stderr) == (0, "")
     assert "film?: 2 assets listed" in plain.stdout
-    as_json = run("sync", "--json", environ={**environ, "PYTHONIOENCODING": "ascii"})
+    as_json = run("sync", "--json", environ={**environ, "PYTHONIOENCODING": "ascii"}, how=subprocess.Popen)
     assert list(json.loads(as_json.stdout)["collections"]) == ["filmö"]
 
 

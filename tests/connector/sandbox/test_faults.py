@@ -29,6 +29,7 @@ from connector.sandbox import (
     Vanish,
 )
 from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, faulty, served
+from tests.waiting import happened
 
 FEATURE = f"/features/{EXAMPLE_TEXT_FEATURE}?include_vectors=true"
 ASSETS: Any = {"json": {"collections": ["quickstart"]}}
@@ -137,6 +138,16 @@ async def test_a_stalled_answer_times_out_or_comes_whole(when: Any) -> None:
         with pytest.raises(httpx.ReadTimeout):
             await client.get(FEATURE, timeout=0.05)
         assert len((await client.get(FEATURE)).json()["vectors"]) == 3
+
+
+@pytest.mark.parametrize("when", ["before", "midway"])
+async def test_a_stalled_answer_comes_when_the_rules_are_cleared(when: Any) -> None:
+    async with served(faulty(Fault(do=Stall(seconds=3_600, when=when)))) as (sandbox, client):
+        answer = asyncio.create_task(client.get(FEATURE, timeout=None))
+        await happened(lambda: sandbox.faults.hits() == [1])
+        sandbox.faults.clear()
+        assert (await answer).status_code == 200
+        assert asyncio.get_running_loop().time() < 3_600
 
 
 @pytest.mark.parametrize(("action", "kind"), [(Html(), "text/html"), (Garbage(), "application/json")])

@@ -21,6 +21,7 @@ from connector.http._exchange import exchange
 from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings, running_sandbox
 from connector.sources.mixpeek import MixpeekSettings
 from connector.sources.twelvelabs import TwelveLabsSettings
+from tests.examples import examples
 
 QUICK: Final = {"attempts": 1}
 MISTAKES: Final[tuple[Any, ...]] = (
@@ -100,7 +101,7 @@ async def refused(opened: SourceSettings, share: float, random: Random, monkeypa
 def test_any_answer_is_read_set_aside_or_refused(url: str, service: Callable[[str], SourceSettings]) -> None:
     ends: set[bool] = set()
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=examples(20), deadline=None)
     @given(st.integers(0, 2**32), st.sampled_from([0.5, 0.1]))
     def try_one(seed: int, share: float) -> None:
         with pytest.MonkeyPatch.context() as patches:

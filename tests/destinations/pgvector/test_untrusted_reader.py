@@ -21,6 +21,7 @@ from connector import SchemaMapping
 from destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
+from ...examples import examples
 from ...urls import as_user, in_database
 
 Sql = psycopg.Connection[Any]
@@ -185,7 +186,7 @@ filters_of_any_kind = st.dictionaries(
 def test_any_filter_is_answered_or_refused_for_what_it_says(owner: Sql) -> None:
     """Never a syntax error, which would mean that a part of it was read as SQL."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(50), deadline=None)
     @given(filters_of_any_kind)
     def ask_anything(filters: dict[str, Any]) -> None:
         with suppress(*REFUSALS):

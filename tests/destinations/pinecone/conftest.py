@@ -9,10 +9,10 @@ from typing import TypeAlias
 import pytest
 
 from connector import SchemaMapping
-from connector.sandbox import Sandbox, SandboxSettings, running_sandbox
+from connector.sandbox import Sandbox, running_sandbox
 from destinations import PineconeDestination
 
-from ...pinecone import forget_budgets, pinecone_destination
+from ...pinecone import forget_budgets, pinecone_alone, pinecone_destination
 
 Open: TypeAlias = Callable[..., PineconeDestination]
 
@@ -25,7 +25,7 @@ def _fresh_budgets() -> None:
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox without faults."""
-    with running_sandbox(SandboxSettings()) as running:
+    with running_sandbox(pinecone_alone()) as running:
         yield running
 
 

@@ -21,6 +21,7 @@ from destinations.pinecone._manifest import Manifest
 from destinations.pinecone._sending import Flight
 
 from ...builders import asset, batch, dense, feature, sparse
+from ...examples import examples
 from ...pinecone import pinecone_destination
 from .store import delete_index, lose_manifest
 
@@ -229,7 +230,7 @@ def killed_after(work: Callable[..., Any], calls: int) -> Callable[..., Any]:
 @example(steps=[OLD, run(PLAIN), NEW, run(PLAIN, (Flight, "landed")), OLD], config=PLAIN)
 @example(steps=[OLD, run(PLAIN), NEW, run(HYBRID, (Flight, "landed"), 2), Edit("a", None)], config=PLAIN)
 @example(steps=[OLD, run(PLAIN), Lost(None), run(PLAIN, (Manifest, "adopt")), Lost(0)], config=PLAIN)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, config=CONFIGS)
 def test_one_more_run_and_all_is_as_if_nothing_had_happened(
     crowded: Sandbox, postgres_url: str, steps: list[Edit | Run | Lost], config: Config

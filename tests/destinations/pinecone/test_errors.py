@@ -11,8 +11,9 @@ from pinecone import errors as sdk
 from pinecone._internal.http_client import get_budget_registry
 
 from connector import CredentialsError, DestinationError, RetryableError, VectorferryError
-from connector.sandbox import Fault, SandboxSettings, Status, running_sandbox
+from connector.sandbox import Fault, Status, running_sandbox
 from destinations.pinecone._errors import translated
+from tests.pinecone import pinecone_alone
 
 KEY = "pcsk_abcdefghijklmnop"
 
@@ -103,7 +104,7 @@ def test_what_the_sdk_really_raises(status: int, kind: type[VectorferryError]) -
     rule = Fault(route="pinecone.indexes.list", do=Status(status=status, retry_after=1 if status == 429 else None))
     get_budget_registry()._reset()
     with (
-        running_sandbox(SandboxSettings(faults=(rule,))) as sandbox,
+        running_sandbox(pinecone_alone(faults=(rule,))) as sandbox,
         Pinecone(api_key=sandbox.api_key, host=sandbox.url, retry_config=RetryConfig(max_retries=0)) as pinecone,
         pytest.raises(kind, match=str(status)) as caught,
         translated("listing the indexes", sandbox.api_key),

@@ -18,6 +18,7 @@ from destinations.pinecone._ids import namespace_name, owner_of, record_id
 from destinations.pinecone._metadata import MetadataOptions, keys_hash, metadata_hash, record_metadata
 from tests.builders import asset, feature
 from tests.connector.sandbox.pinecone.serving import SdkIndex, world
+from tests.examples import examples
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 40_000
@@ -279,7 +280,7 @@ def index() -> Iterator[SdkIndex]:
 @given(
     st.text(max_size=8), st.lists(FEATURES, min_size=1, max_size=8, unique_by=lambda described: described.feature_id)
 )
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow])
 def test_pinecones_sdk_writes_any_of_it_and_reads_the_same_back(
     index: SdkIndex, collection: str, described: list[LoadedFeature]
 ) -> None:

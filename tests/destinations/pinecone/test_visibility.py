@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from connector.sandbox import PineconeDialect, Sandbox, running_sandbox
 
 from ...builders import asset, batch, feature
+from ...pinecone import pinecone_alone
 from ...waiting import PATIENCE
 from .conftest import Open
 
@@ -16,7 +17,7 @@ from .conftest import Open
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """One whose queries see a write only after it was told to."""
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(visible_after_ms=3_600_000))) as running:
+    with running_sandbox(pinecone_alone(pinecone=PineconeDialect(visible_after_ms=3_600_000))) as running:
         yield running
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from pinecone import Pinecone, ServerlessSpec
 
 from connector import Delivery
-from connector.sandbox import Fault, PineconeDialect, Sandbox, SandboxSettings, Stall, running_sandbox
+from connector.sandbox import Fault, PineconeDialect, Sandbox, Stall, running_sandbox
 from destinations.pinecone._bodies import EncodedRecord, encode_record
 from destinations.pinecone._limits import WriterLimits
 from destinations.pinecone._usage import WriteUsage
 from destinations.pinecone._writer import IndexWriter
+from tests.pinecone import pinecone_alone
 from tests.waiting import PATIENCE, wait_until
 
 __all__ = [
@@ -70,7 +71,7 @@ def written(
     *faults: Fault, limits: WriterLimits = FAST, threads: int = 8, key: str = "", dimension: int = DIMENSION, **how: Any
 ) -> Iterator[Written]:
     """A sandbox of this dialect with these fault rules, an index in it, and a writer for that."""
-    settings = SandboxSettings(pinecone=PineconeDialect(**how), faults=faults)
+    settings = pinecone_alone(pinecone=PineconeDialect(**how), faults=faults)
     with running_sandbox(settings) as sandbox, ThreadPoolExecutor(threads) as pool:
         with Pinecone(api_key=sandbox.api_key, host=sandbox.url) as pinecone:
             pinecone.create_index(

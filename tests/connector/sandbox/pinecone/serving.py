@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeAlias
 import httpx
 from pinecone import Pinecone, ServerlessSpec
 
-from connector.sandbox import Fault, PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from connector.sandbox import Fault, PineconeDialect, Sandbox, running_sandbox
+from tests.pinecone import pinecone_alone
 from tests.waiting import PATIENCE
 
 __all__ = ["PLACE", "SdkIndex", "World", "record", "world"]
@@ -70,7 +71,7 @@ class World:
 @contextmanager
 def world(*faults: Fault, **dialect: Any) -> Iterator[World]:
     """A sandbox of this dialect with these fault rules, until the block ends."""
-    settings = SandboxSettings(pinecone=PineconeDialect(**dialect), faults=faults)
+    settings = pinecone_alone(pinecone=PineconeDialect(**dialect), faults=faults)
     with running_sandbox(settings) as sandbox, Pinecone(api_key=sandbox.api_key, host=sandbox.url) as pinecone:
         opened = World(sandbox, pinecone)
         try:

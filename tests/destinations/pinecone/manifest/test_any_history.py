@@ -11,6 +11,7 @@ from connector import MODALITIES, Modality
 from destinations.pinecone._manifest import HeldFeature, Manifest, Place
 
 from ....builders import asset, batch
+from ....examples import examples
 from .manifests import LAYOUT, NAMESPACE, rows
 
 ASSETS = ("a", "b", "c")
@@ -86,7 +87,7 @@ def play(manifest: Manifest, model: Model, collection: str, step: tuple[object, 
             model.commit(asset_ids, touched, wanted, fingerprint)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories)
 def test_any_history(manifest: Manifest, history: list[tuple[object, ...]]) -> None:
     collection, model = uuid.uuid4().hex, Model()
