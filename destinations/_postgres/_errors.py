@@ -11,6 +11,8 @@ import sqlalchemy.exc
 
 from connector import DestinationError, RetryableError, VectorferryError
 
+from ._pooler import NEEDED
+
 __all__ = ["refusal", "translate", "translated"]
 
 _RETRYABLE_STATES: Final = frozenset(
@@ -47,6 +49,10 @@ _FIXES: Final = {
 
 
 _CONNECTION_FIXES: Final = {
+    "query_wait_timeout": f"The pool in between had no connection to give in time. {NEEDED}",
+    "max_client_conn": "The pool in between takes no more clients: raise PgBouncer's max_client_conn.",
+    "unsupported startup parameter": "The pool in between does not take a parameter of the `url`. Leave it out there, or "
+    "name it in PgBouncer's ignore_startup_parameters.",
     "password authentication failed": "Check user and password in the destination's `url`.",
     "no password supplied": "Put the password into the destination's `url`: postgresql://user:password@host/database.",
     "pg_hba.conf": "The server's pg_hba.conf does not let this user in from here.",

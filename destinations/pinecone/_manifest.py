@@ -143,8 +143,9 @@ class Manifest:
 
     @contextmanager
     def alone_with_indexes(self) -> Iterator[None]:
-        """Let no other process make, look up or forget indexes meanwhile."""
-        with self._transaction() as connection:
+        """Let no other process make, look up or forget indexes meanwhile; inside a turn, until that ends, since it has a
+        connection that would only wait for this one."""
+        with self._in_turn() as connection:
             take_turn(connection, self._tables, "indexes")
             yield
 
