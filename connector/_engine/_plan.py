@@ -183,4 +183,5 @@ class _Plans:
             indexes=planned.indexes,
             notes=planned.notes,
             error=told.error,
+            refusal=planned.refusal,
         )

@@ -19,6 +19,7 @@ from ._ledger import (
 from ._locks import collection_lock, try_alone
 from ._planned import looking, statements_to_create
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
+from ._rights import check_rights, statement, told_as, why_refused
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table
 from ._url import Address, check_url, parse_url
@@ -36,6 +37,7 @@ __all__ = [
     "TableDiff",
     "WantedRows",
     "check_encoding",
+    "check_rights",
     "check_url",
     "collection_lock",
     "count_rejected",
@@ -67,10 +69,13 @@ __all__ = [
     "refusal",
     "replace_rejected",
     "send",
+    "statement",
     "statements_to_create",
+    "told_as",
     "translate",
     "translated",
     "try_alone",
     "upsert_rows",
+    "why_refused",
     "write_cursor",
 ]

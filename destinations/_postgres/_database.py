@@ -22,7 +22,7 @@ from ._session import (
 )
 from ._url import Address
 
-__all__ = ["Database", "driver_of"]
+__all__ = ["Database", "driver_of", "facts_of"]
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "connect_timeout": 10,
@@ -66,12 +66,6 @@ class Database:
         return self._address.parameters.get("application_name", str(_DEFAULTS["application_name"]))
 
     @contextmanager
-    def facts(self) -> Iterator[tuple[Connection, Facts]]:
-        """A transaction, with what the server said about itself."""
-        with self._begun() as connection:
-            yield connection, connection.info[_FACTS]
-
-    @contextmanager
     def plain_transaction(self, schemas: Sequence[str] = SEARCH_PATH) -> Iterator[Connection]:
         """A transaction, in which names without a schema are looked for in these. Commits at the end, or rolls back."""
         with self._begun(schemas) as connection, connection.begin():
@@ -93,7 +87,7 @@ class Database:
             try:
                 yield connection
             finally:
-                facts = connection.info[_FACTS]
+                facts = facts_of(connection)
                 connection.exec_driver_sql(reset_statement(facts, self._options, settings))
 
     def close(self) -> None:
@@ -122,7 +116,7 @@ class Database:
             connection = self._engine.connect()
             was_used = connection.info.get(_USED, False)
             try:
-                self._execute_first(driver_of(connection), statements(connection.info[_FACTS]))
+                self._execute_first(driver_of(connection), statements(facts_of(connection)))
             except BaseException as error:
                 connection.invalidate()
                 connection.close()
@@ -152,6 +146,12 @@ class Database:
         """At the server, in a transaction in which SQLAlchemy looks too, for the first time."""
         self._execute_first(driver, look_statement(driver.info.server_version))
         record.info[_FACTS] = read_facts(driver)
+
+
+def facts_of(connection: Connection) -> Facts:
+    """What the server said about itself."""
+    facts: Facts = connection.info[_FACTS]
+    return facts
 
 
 def driver_of(connection: Connection) -> _Driver:

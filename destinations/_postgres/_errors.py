@@ -40,10 +40,11 @@ _NO_ROOM: Final = ("File too large", "Disk quota exceeded")
 """Of the operating system, where a quota or a limit ends a file. Postgres has no SQLSTATE for them."""
 
 _FIXES: Final = {
-    "42501": "A sync needs: GRANT CREATE, TEMPORARY ON DATABASE … TO …; and to own the schema, if it is there already.",
+    "42501": "`vectorferry plan` names what a sync's user lacks. One who only reads needs USAGE on the schema, and "
+    "SELECT on what is in it.",
     "53100": _DISK_FULL,
     "53200": "The server is out of memory. Lower maintenance_work_mem or `batch.rows` and run again.",
-    "57014": "A timeout on the server ended a statement: raise statement_timeout for this user.",
+    "57014": "Somebody, or the `options` of the `url`, ended the statement.",
     "25006": "The server is read-only (a replica?). Use the primary's address.",
 }
 
@@ -51,7 +52,7 @@ _FIXES: Final = {
 _CONNECTION_FIXES: Final = {
     "query_wait_timeout": f"The pool in between had no connection to give in time. {NEEDED}",
     "max_client_conn": "The pool in between takes no more clients: raise PgBouncer's max_client_conn.",
-    "unsupported startup parameter": "The pool in between does not take a parameter of the `url`. Leave it out there, or "
+    "unsupported startup parameter": "The pool in between does not take a parameter of the `url`. Leave it out, or "
     "name it in PgBouncer's ignore_startup_parameters.",
     "password authentication failed": "Check user and password in the destination's `url`.",
     "no password supplied": "Put the password into the destination's `url`: postgresql://user:password@host/database.",

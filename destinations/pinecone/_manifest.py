@@ -21,6 +21,7 @@ from .._postgres import (
     FeatureKey,
     PostgresServer,
     check_encoding,
+    check_rights,
     collection_lock,
     count_rejected,
     create_missing,
@@ -117,6 +118,7 @@ class Manifest:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
         with self._transaction() as connection:
             check_encoding(connection, self._server.location)
+            check_rights(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
             lock_ddl(connection, self._schema)
             create_missing(connection, self._schema, self._tables.metadata)
 
@@ -143,8 +145,8 @@ class Manifest:
 
     @contextmanager
     def alone_with_indexes(self) -> Iterator[None]:
-        """Let no other process make, look up or forget indexes meanwhile; inside a turn, until that ends, since it has a
-        connection that would only wait for this one."""
+        """Let no other process make, look up or forget indexes meanwhile. Inside a turn: until that ends, on its
+        connection, which would only wait for another one."""
         with self._in_turn() as connection:
             take_turn(connection, self._tables, "indexes")
             yield
