@@ -3,6 +3,7 @@
 from connector._config import load_settings, parse_settings, resolve, resolve_part
 from connector._cursor import Cursor, Cursors
 from connector._destination import (
+    Advising,
     Applied,
     Batch,
     Counts,
@@ -13,6 +14,7 @@ from connector._destination import (
     LoadedAsset,
     LoadedFeature,
     Lockable,
+    Placed,
     Quarantined,
     RecordHashes,
     SearchAnswer,
@@ -80,6 +82,7 @@ from connector._verify_rows import is_row_of
 
 __all__ = [
     "MODALITIES",
+    "Advising",
     "AllCollections",
     "Applied",
     "Asset",
@@ -130,6 +133,7 @@ __all__ = [
     "Metric",
     "Modality",
     "ModalityMapping",
+    "Placed",
     "Plan",
     "Plannable",
     "Planned",

@@ -16,6 +16,7 @@ from ._session import (
     Facts,
     begin_statement,
     look_statement,
+    overridden,
     read_facts,
     reset_statement,
     session_statement,
@@ -64,6 +65,14 @@ class Database:
     def application_name(self) -> str:
         """What this process calls itself there."""
         return self._address.parameters.get("application_name", str(_DEFAULTS["application_name"]))
+
+    def advice(self) -> Iterator[str]:
+        """A sentence for each parameter of the address that is not used as it is given."""
+        encoding = self._address.parameters.get("client_encoding", "utf8")
+        if encoding.lower().replace("-", "") not in {"utf8", "auto"}:
+            yield f"client_encoding={encoding} in the `url` is not used: texts are sent as UTF-8"
+        for name in overridden(self._options):
+            yield f"{name} in the `options` of the `url` is not used: every transaction sets its own"
 
     @contextmanager
     def plain_transaction(self, schemas: Sequence[str] = SEARCH_PATH) -> Iterator[Connection]:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, inspect
 from connector import MODALITIES, Cursor, Known, Modality, Planned, RelatedTable, SchemaMapping
 
 from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor, told_as
+from ._advice import not_indexed, unmatched
 from ._catalogue import Catalogue, VectorEntry, read_catalogue
 from ._database import VectorDatabase
 from ._planned_averages import read_averages
@@ -85,7 +86,13 @@ class SchemaOutlook:
             self.asset_ids,
             statements=planned_statements(connection, schema),
             indexes=[planned_index(connection, schema, entry, self._memory_limit_mb) for entry in due],
-            notes=[*self._changes(connection), *_unmade(schema.mapping, schema.catalogue)],
+            notes=[
+                *schema.database.advice(),
+                *not_indexed(schema.catalogue, schema.mapping),
+                *unmatched(connection, schema),
+                *self._changes(connection),
+                *_unmade(schema.mapping, schema.catalogue),
+            ],
             related_hashes=self.related_hashes,
             cursor=self.cursor,
             averages=read_averages(connection, schema) if self._has_ledger else None,

@@ -102,6 +102,10 @@ class Manifest:
         """Which Postgres is meant, without secrets."""
         return f"{self._server.location}, schema {self._schema}"
 
+    def advice(self) -> Sequence[str]:
+        """A sentence for each parameter of the address that is not used as it is given."""
+        return list(self._server.database.advice())
+
     def exists(self) -> bool:
         """Whether it has ever been prepared. Makes nothing, and starts no embedded Postgres that is not there."""
         if self._server.has_never_run:
