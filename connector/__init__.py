@@ -71,7 +71,7 @@ from connector._settings import (
     SourceSettings,
     SyncSettings,
 )
-from connector._settings_base import Settings
+from connector._settings_base import Settings, Spelling
 from connector._source import ChangedSince, Hit, Searches, Source, Submission, SubmissionState, Submits, Usage
 from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from connector._vector_tables import VectorTable, VectorTables, VectorTableState
@@ -160,6 +160,7 @@ __all__ = [
     "SourceError",
     "SourceSettings",
     "SparseVector",
+    "Spelling",
     "Status",
     "StopError",
     "Storage",

@@ -22,7 +22,7 @@ from ._quarantine import count_rejected, delete_rejected, read_rejected, replace
 from ._rights import check_rights, statement, told_as, why_refused
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table
-from ._url import Address, check_url, parse_url
+from ._url import Address, SchemaName, check_url, parse_url
 from ._wire import Dumpers
 from ._writing import delete_assets, delete_keys, held_hashes, send
 
@@ -34,6 +34,7 @@ __all__ = [
     "FeatureKey",
     "PostgresServer",
     "Row",
+    "SchemaName",
     "TableDiff",
     "WantedRows",
     "check_encoding",

@@ -71,18 +71,22 @@ _UNREACHABLE: Final = (
 
 
 @contextmanager
-def translated(location: str, answered: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def translated(
+    location: str, answered: Callable[[], bool] = lambda: False, clean: Callable[[str], str] = str
+) -> Iterator[None]:
     """Let no database error out raw.
 
     `location` says which server, without secrets; `answered` whether it has answered before: then one that does not
-    is being restarted, and worth waiting for.
+    is being restarted, and worth waiting for. `clean` takes out of its words what must not be told.
     """
     try:
         yield
     except VectorferryError:
         raise
     except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise translate(error, location, answered()) from error
+        # A traceback, in a debugging run, would have the words as they were.
+        cause = error if clean(str(error)) == str(error) else None
+        raise translate(error, location, answered(), clean) from cause
 
 
 def refusal(error: Exception) -> str | None:
@@ -96,10 +100,12 @@ def refusal(error: Exception) -> str | None:
     return None
 
 
-def translate(error: Exception, location: str, answered: bool = False) -> VectorferryError:
+def translate(
+    error: Exception, location: str, answered: bool = False, clean: Callable[[str], str] = str
+) -> VectorferryError:
     """The error of ours that says what to do about a database error."""
     cause = _cause(error)
-    state, words = getattr(cause, "sqlstate", None), _words(cause)
+    state, words = getattr(cause, "sqlstate", None), clean(_words(cause))
     if state in _RETRYABLE_STATES or (state or "").startswith("08"):
         return RetryableError(f"Postgres at {location}: {words}")
     if state is None and isinstance(cause, psycopg.OperationalError):

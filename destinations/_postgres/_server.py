@@ -75,7 +75,8 @@ class PostgresServer(Generic[SomeDatabase]):
 
     def translated(self) -> AbstractContextManager[None]:
         """Let no database error of this server out raw."""
-        return translated(self.location, lambda: self._database is not None and self._database.answered)
+        clean = str if self._address is None else self._address.without_doubtful
+        return translated(self.location, lambda: self._database is not None and self._database.answered, clean)
 
     def close(self) -> None:
         """Close the connections, and let go of the embedded server."""
