@@ -11,6 +11,7 @@ from connector._cancellation import (
 from connector._config import load_settings, parse_settings, resolve, resolve_part
 from connector._cursor import Cursor, Cursors
 from connector._destination import (
+    Advising,
     Applied,
     Batch,
     Contents,
@@ -22,6 +23,7 @@ from connector._destination import (
     LoadedAsset,
     LoadedFeature,
     Lockable,
+    Placed,
     Quarantined,
     RecordHashes,
     RowCounts,
@@ -82,7 +84,7 @@ from connector._settings import (
     SourceSettings,
     SyncSettings,
 )
-from connector._settings_base import Settings
+from connector._settings_base import Settings, Spelling
 from connector._source import ChangedSince, Hit, Searches, Source, Submission, SubmissionState, Submits, Usage
 from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from connector._vector_tables import VectorTable, VectorTables, VectorTableState
@@ -93,6 +95,7 @@ from connector._verify_rows import is_row_of
 
 __all__ = [
     "MODALITIES",
+    "Advising",
     "AllCollections",
     "Applied",
     "Asset",
@@ -148,6 +151,7 @@ __all__ = [
     "Modality",
     "ModalityMapping",
     "NamedCollections",
+    "Placed",
     "Plan",
     "Plannable",
     "Planned",
@@ -176,6 +180,7 @@ __all__ = [
     "SourceError",
     "SourceSettings",
     "SparseVector",
+    "Spelling",
     "Status",
     "StopError",
     "Storage",

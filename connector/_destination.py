@@ -17,6 +17,7 @@ from connector._records import MODALITIES, Modality, Reason, Rejected, Vector
 from connector._verify import Discrepancy, StoredDigest
 
 __all__ = [
+    "Advising",
     "Applied",
     "Batch",
     "Contents",
@@ -28,6 +29,7 @@ __all__ = [
     "LoadedAsset",
     "LoadedFeature",
     "Lockable",
+    "Placed",
     "Quarantined",
     "RecordHashes",
     "RowCounts",
@@ -402,3 +404,20 @@ class Lockable(Protocol):
         Waits up to `wait` seconds for who is in there. Raises `LockedError`, which says who that is. `prepare` is not
         needed.
         """
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """What a destination also provides when two of them could be one."""
+
+    def place(self) -> str:
+        """Where it writes, without secrets: the same text for all that write there, however they were spelled. Writes
+        nothing, and needs no `prepare`."""
+
+
+@runtime_checkable
+class Advising(Protocol):
+    """What a destination also provides when it may not do all that it was asked to."""
+
+    def advice(self) -> Sequence[str]:
+        """What it does not do, or does otherwise, and what to change; a sentence or two each. `prepare` comes first."""

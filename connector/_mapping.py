@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
 import orjson
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from connector._records import MODALITIES, Modality
-from connector._settings_base import Settings
+from connector._settings_base import Settings, Spelling
 
 __all__ = [
     "SYSTEM_COLUMNS",
@@ -29,10 +29,21 @@ ColumnType: TypeAlias = Literal["text", "integer", "bigint", "double precision",
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,54}$")]
+Identifier = Annotated[
+    str, Spelling(r"^[a-z_][a-z0-9_]{0,54}$", "up to 55 lowercase letters, digits and _, with no digit first")
+]
 # No `_` in front and no `__`: the sync's own tables and those of named vectors are called that way.
-TableName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=40)]
-FieldPath = Annotated[str, StringConstraints(pattern=r"^[^.]+(\.[^.]+)*$", max_length=500)]
+TableName = Annotated[
+    str,
+    Spelling(
+        r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$",
+        "up to 40 lowercase letters and digits with a letter first, and single _ between them",
+        max_length=40,
+    ),
+]
+FieldPath = Annotated[
+    str, Spelling(r"^[^.]+(\.[^.]+)*$", "names with a dot between them, such as metadata.author", max_length=500)
+]
 
 SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Postgres has these in every table."""

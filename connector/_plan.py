@@ -100,13 +100,14 @@ class DestinationPlan:
     indexes: Sequence[PlannedIndex] = ()
     notes: Sequence[str] = ()
     error: str | None = None
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a sync would do; of tables of metadata (`related`), what its summary would say.
 
-    `exit_code` is 0, 1 when something could not be asked, 4 when the guard would refuse.
+    `exit_code` is 0, 1 when something could not be asked or a sync would be refused, 4 when the guard would refuse.
     """
 
     sync: str
@@ -119,7 +120,7 @@ class Plan:
     def exit_code(self) -> int:
         """What the plan amounts to."""
         read: list[CollectionPlan | RelatedSummary] = [*self.collections.values(), *self.related.values()]
-        if any(each.error for each in read) or any(each.error for each in self.destinations.values()):
+        if any(each.error for each in read) or any(each.error or each.refusal for each in self.destinations.values()):
             return 1
         return 4 if any(each.refused for each in read) else 0
 
@@ -136,7 +137,8 @@ class Plan:
                           note, error
             related       per table of metadata: what a sync's summary would say of it
             destinations  per name: new, changed, unchanged, deleted, writes {features, rows, bytes}, statements,
-                          indexes [{table, index, method, rows, graph_bytes, memory_bytes}], notes, error
+                          indexes [{table, index, method, rows, graph_bytes, memory_bytes}], notes, error,
+                          refusal
         """
         return {
             "sync": self.sync,

@@ -49,7 +49,7 @@ class Planned:
     methods of that name would after `prepare`, and `collections` as `stored_collections`: empty before the first sync.
     Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
     `related_hashes` is for destinations that are `StoresRelated`, `cursor` for those that are `Cursors`. `averages` are
-    None when nothing is stored.
+    None when nothing is stored. `refusal` says why a sync would be refused, by whoever is asking, and what helps.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -62,6 +62,7 @@ class Planned:
     cursor: Callable[[str], Cursor | None] = lambda _: None
     collections: Callable[[], Sequence[str]] = tuple
     reshapes: bool = False
+    refusal: str | None = None
 
 
 @runtime_checkable

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, StringConstraints, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, field_validator
 from pydantic_core import PydanticCustomError
 
 from connector._errors import ConfigurationError
 from connector._mapping import SchemaMapping
 from connector._plugins import DestinationSettings, SourceSettings
 from connector._registry import destination_settings, source_settings
-from connector._settings_base import Settings
+from connector._settings_base import Settings, Spelling
 
 __all__ = [
     "BatchLimits",
@@ -25,7 +25,9 @@ __all__ = [
 ]
 
 DeleteMode: TypeAlias = Literal["prune", "tombstone", "keep"]
-SyncName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+SyncName = Annotated[
+    str, Spelling(r"^[a-z][a-z0-9_]{0,47}$", "a letter and then up to 47 letters, digits and _, all of them lowercase")
+]
 
 
 class BatchLimits(Settings):

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Settings"]
+from annotated_types import GroupedMetadata
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+__all__ = ["Settings", "Spelling"]
 
 
 class Settings(BaseModel):
     """Immutable, an unknown key is an error, and validation errors never repeat the input (it may be a key)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling(GroupedMetadata):
+    """How a text has to be spelled: a pattern, and the same in words, since a regular expression is no message.
+
+    For ``Annotated[str, Spelling(...)]``.
+    """
+
+    pattern: str
+    words: str
+    max_length: int | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """What pydantic reads."""
+        yield from StringConstraints(pattern=self.pattern, max_length=self.max_length)
+        yield WrapValidator(self._worded)
+
+    def _worded(self, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            if error.errors(include_url=False, include_input=False)[0]["type"] == "string_type":
+                raise
+            raise ValueError(f"should be {self.words}") from None

@@ -93,7 +93,8 @@ class DestinationSummary:
     """What one destination was given; `error` is set when it gave up while others went on.
 
     `replaced_nul` counts characters that no store can hold, and that were replaced by U+FFFD. `applied.rejected`
-    holds the first 100 only. `delivery` is what the destination said at the end of the run.
+    holds the first 100 only. `delivery` is what the destination said at the end of the run, `notes` what somebody
+    should look at.
     """
 
     applied: Applied = field(default_factory=Applied)
@@ -103,6 +104,7 @@ class DestinationSummary:
     replaced_nul: int = 0
     error: str | None = None
     delivery: Delivery = field(default_factory=Delivery)
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -114,6 +116,7 @@ class DestinationSummary:
             "rejected": [asdict(record) for record in self.applied.rejected],
             "replaced_nul": self.replaced_nul,
             "delivery": asdict(self.delivery),
+            "notes": list(self.notes),
             "error": self.error,
         }
 
@@ -157,7 +160,8 @@ class RelatedSummary:
 class Summary:
     """One run, whole. `exit_code` is 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached.
 
-    `limit` is what stopped the run when the source's quota was used up: nothing more of the source was tried.
+    `limit` is what stopped the run when the source's quota was used up: nothing more of the source was tried. `advice`
+    names what of the configuration has met nothing, where everything was read.
     """
 
     sync: str
@@ -167,6 +171,7 @@ class Summary:
     seconds: float = 0.0
     exit_code: int = 0
     limit: LimitReachedError | None = None
+    advice: list[str] = field(default_factory=list)
     related: dict[str, RelatedSummary] = field(default_factory=dict)
 
     def to_dict(self) -> Mapping[str, Any]:
@@ -183,10 +188,10 @@ class Summary:
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,
                           rejected [{asset_id, feature_id, modality, reason, detail}] (this run's first 100),
-                          replaced_nul, error,
+                          replaced_nul, notes, error,
                           delivery {requests, retries, bytes, write_units, places [{place, written, visible}]}
             related       per table of metadata: listed, complete, refused, note, error, destinations {name: <counts>}
-            notes         every note and error, one text each
+            notes         every advice, note and error, one text each
 
         ``<counts>`` is ``{inserted, updated, unchanged, deleted, quarantined}``. Vectors of assets that were not read
         again are not counted: ledgers know features only.
@@ -203,10 +208,12 @@ class Summary:
         }
 
     def _notes(self) -> Iterator[str]:
+        yield from self.advice
         read: dict[str, CollectionSummary | RelatedSummary] = {**self.collections, **self.related}
         for name, seen in read.items():
             yield from (f"{name}: {told}" for told in (seen.note, seen.error) if told)
         for name, destination in self.destinations.items():
+            yield from (f"{name}: {told}" for told in destination.notes)
             if destination.error:
                 yield f"{name}: {destination.error}"
         if self.limit:

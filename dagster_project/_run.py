@@ -89,7 +89,11 @@ class _Step:
         for scan in summary.collections.values():
             if scan.note:
                 self.context.log.warning(f"{key}: {scan.note}")
+        for told in summary.advice:
+            self.context.log.warning(f"{key}: {told}")
         for name, destination in summary.destinations.items():
+            for note in destination.notes:
+                self.context.log.warning(f"{key}: {name}: {note}")
             if destination.quarantined:
                 self.context.log.warning(
                     f"{key}: {destination.quarantined} records are in the quarantine of {name}; "

@@ -29,6 +29,7 @@ MESSAGES: Final[Mapping[str, str]] = {
     "tuple_type": A_LIST,
     "list_type": A_LIST,
     "too_short": "has too few entries; add one",
+    "string_pattern_mismatch": "has a character where it cannot be",  # of a plug-in that does not say it in words
 }
 THE_KEY: Final = "[key]"
 """Stands in pydantic's paths behind a key that is wrong itself."""

@@ -10,6 +10,7 @@ from connector._engine._checks import check_id, check_name, check_vector, safe_r
 from connector._engine._clean import clean
 from connector._engine._columns import as_utc
 from connector._engine._diff import ledger_fingerprint
+from connector._engine._mapping_use import MappingUse
 from connector._engine._rows import RowShape, hash_row, row_size
 from connector._errors import QuarantineError
 from connector._mapping import SchemaMapping
@@ -53,6 +54,7 @@ class Loader:
     def __init__(self, mapping: SchemaMapping, modalities: frozenset[Modality]) -> None:
         self.digest = mapping.digest()
         self.modalities = modalities
+        self.use = MappingUse(mapping)
         self._shapes = {modality: RowShape(mapping.columns(modality)) for modality in modalities}
 
     def load(self, item: Asset | Rejected) -> Loaded:
@@ -60,9 +62,12 @@ class Loader:
         if isinstance(item, Rejected):
             return Loaded(safe_rejected(item))
         try:
-            return self._asset(item)
+            loaded = self._asset(item)
         except (QuarantineError, OverflowError, RecursionError) as error:
             return Loaded(_rejected(error, item.asset_id, modality=item.modality or ""))
+        if isinstance(loaded.record, LoadedAsset):
+            self.use.note(loaded.record)
+        return loaded
 
     def _asset(self, asset: Asset) -> Loaded:
         check_id(asset.asset_id, "asset")

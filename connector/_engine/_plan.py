@@ -187,4 +187,5 @@ class _Plans:
             indexes=planned.indexes,
             notes=planned.notes,
             error=told.error,
+            refusal=planned.refusal,
         )

@@ -17,6 +17,7 @@ from connector._destination import (
     Destination,
     IndexBuild,
     Known,
+    Placed,
     SearchAnswer,
     SearchQuery,
     Status,
@@ -167,7 +168,19 @@ class DryFollowingDestination(DryDestination):
         """Nothing is."""
 
 
-OPTIONAL: Final = ((StoresRelated, DryRelatedDestination), (Cursors, DryFollowingDestination))
+class DryPlacedDestination(DryDestination):
+    """One that knows where it would write."""
+
+    def place(self) -> str:
+        """The destination's own."""
+        return self._inner.place() if isinstance(self._inner, Placed) else self.name
+
+
+OPTIONAL: Final = (
+    (StoresRelated, DryRelatedDestination),
+    (Cursors, DryFollowingDestination),
+    (Placed, DryPlacedDestination),
+)
 
 
 def dry_destination(inner: PlannableDestination) -> DryDestination:

@@ -13,6 +13,7 @@ from typing import Final
 from connector._cancellation import run_cancellable
 from connector._config import resolve
 from connector._destination import Destination
+from connector._engine._advice import advise, check_apart, unmatched
 from connector._engine._changes import ScanRules
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._collection import CollectionRun, Job
@@ -110,6 +111,7 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
         await _prepare(lanes, mapping or SchemaMapping())
+        await check_apart(lanes)
         scans = ScanRules(full or reread.now, (incremental or IncrementalScans()).full_every)
         job = Job(
             source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread, set(reread.asset_ids)
@@ -122,7 +124,9 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
         if collections is None if related is None else related:
             await sync_related(source, lanes, job.guard, summary)
         await asyncio.gather(*(finish(lane, list(summary.collections), wait_visible) for lane in lanes))
+        await asyncio.gather(*map(advise, lanes))
         raise_when_all_failed(lanes)
+        summary.advice.extend(unmatched(loader.use, summary.collections.values()))
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
     used = {key: value - before[key] for key, value in asdict(source.usage).items()}

@@ -139,3 +139,5 @@ def _warnings(plan: Plan) -> Iterator[str]:
     for name, each in plan.destinations.items():
         if each.error:
             yield f"{plain(name)}: failed: {plain(each.error)}"
+        if each.refusal:
+            yield f"{plain(name)}: a sync would be refused: {plain(each.refusal)}"

@@ -136,6 +136,7 @@ def _usage_line(summary: Summary) -> str:
 
 
 def _warnings(summary: Summary) -> Iterator[str]:
+    yield from map(plain, summary.advice)
     for name, seen in summary.collections.items():
         yield from collection_warnings(plain(name), seen)
     yield from related_warnings(summary.related)
@@ -188,6 +189,7 @@ def _destination_warnings(name: str, destination: DestinationSummary) -> Iterato
     for record in destination.applied.rejected[:REJECTED_SHOWN]:
         what = f"{record.modality} {record.feature_id}".strip() if record.feature_id else f"asset {record.asset_id}"
         yield f"{name}: set aside: {plain(what)}: {plain(record.detail)} ({record.reason})"
+    yield from (f"{name}: {plain(note)}" for note in destination.notes)
     if destination.error:
         yield f"{name}: failed: {_sentences(destination.error)}"
 

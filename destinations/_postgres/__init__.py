@@ -27,9 +27,10 @@ from ._quarantine import (
     replace_rejected,
     unread_assets,
 )
+from ._rights import check_rights, statement, told_as, why_refused
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table, quarantined_parts
-from ._url import Address, check_url, parse_url
+from ._url import Address, SchemaName, check_url, parse_url
 from ._wire import Dumpers
 from ._writing import delete_assets, delete_keys, held_hashes, send
 
@@ -41,10 +42,12 @@ __all__ = [
     "FeatureKey",
     "PostgresServer",
     "Row",
+    "SchemaName",
     "TableDiff",
     "WantedRows",
     "add_column",
     "check_encoding",
+    "check_rights",
     "check_url",
     "collection_lock",
     "count_rejected",
@@ -80,11 +83,14 @@ __all__ = [
     "refusal",
     "replace_rejected",
     "send",
+    "statement",
     "statements_to_create",
+    "told_as",
     "translate",
     "translated",
     "try_alone",
     "unread_assets",
     "upsert_rows",
+    "why_refused",
     "write_cursor",
 ]

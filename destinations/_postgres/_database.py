@@ -17,13 +17,14 @@ from ._session import (
     Facts,
     begin_statement,
     look_statement,
+    overridden,
     read_facts,
     reset_statement,
     session_statement,
 )
 from ._url import Address
 
-__all__ = ["Database", "driver_of"]
+__all__ = ["Database", "driver_of", "facts_of"]
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "connect_timeout": 10,
@@ -66,11 +67,13 @@ class Database:
         """What this process calls itself there."""
         return self._address.parameters.get("application_name", str(_DEFAULTS["application_name"]))
 
-    @contextmanager
-    def facts(self) -> Iterator[tuple[Connection, Facts]]:
-        """A transaction, with what the server said about itself."""
-        with self._begun() as connection:
-            yield connection, connection.info[_FACTS]
+    def advice(self) -> Iterator[str]:
+        """A sentence for each parameter of the address that is not used as it is given."""
+        encoding = self._address.parameters.get("client_encoding", "utf8")
+        if encoding.lower().replace("-", "") not in {"utf8", "auto"}:
+            yield f"client_encoding={encoding} in the `url` is not used: texts are sent as UTF-8"
+        for name in overridden(self._options):
+            yield f"{name} in the `options` of the `url` is not used: every transaction sets its own"
 
     @contextmanager
     def plain_transaction(self, schemas: Sequence[str] = SEARCH_PATH) -> Iterator[Connection]:
@@ -95,7 +98,7 @@ class Database:
                 yield connection
             finally:
                 if not connection.invalidated:
-                    facts = connection.info[_FACTS]
+                    facts = facts_of(connection)
                     connection.exec_driver_sql(reset_statement(facts, self._options, settings))
 
     def close(self) -> None:
@@ -124,7 +127,7 @@ class Database:
             connection = self._engine.connect()
             was_used = connection.info.get(_USED, False)
             try:
-                self._execute_first(driver_of(connection), statements(connection.info[_FACTS]))
+                self._execute_first(driver_of(connection), statements(facts_of(connection)))
             except BaseException as error:
                 connection.invalidate()
                 connection.close()
@@ -154,6 +157,12 @@ class Database:
         """At the server, in a transaction in which SQLAlchemy looks too, for the first time."""
         self._execute_first(driver, look_statement(driver.info.server_version))
         record.info[_FACTS] = read_facts(driver)
+
+
+def facts_of(connection: Connection) -> Facts:
+    """What the server said about itself."""
+    facts: Facts = connection.info[_FACTS]
+    return facts
 
 
 def driver_of(connection: Connection) -> _Driver:

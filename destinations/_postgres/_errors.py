@@ -11,6 +11,8 @@ import sqlalchemy.exc
 
 from connector import DestinationError, RetryableError, VectorferryError
 
+from ._pooler import NEEDED
+
 __all__ = ["refusal", "translate", "translated"]
 
 _RETRYABLE_STATES: Final = frozenset(
@@ -38,15 +40,20 @@ _NO_ROOM: Final = ("File too large", "Disk quota exceeded")
 """Of the operating system, where a quota or a limit ends a file. Postgres has no SQLSTATE for them."""
 
 _FIXES: Final = {
-    "42501": "A sync needs: GRANT CREATE, TEMPORARY ON DATABASE … TO …; and to own the schema, if it is there already.",
+    "42501": "`vectorferry plan` names what a sync's user lacks. One who only reads needs USAGE on the schema, and "
+    "SELECT on what is in it.",
     "53100": _DISK_FULL,
     "53200": "The server is out of memory. Lower maintenance_work_mem or `batch.rows` and run again.",
-    "57014": "A timeout on the server ended a statement: raise statement_timeout for this user.",
+    "57014": "Somebody, or the `options` of the `url`, ended the statement.",
     "25006": "The server is read-only (a replica?). Use the primary's address.",
 }
 
 
 _CONNECTION_FIXES: Final = {
+    "query_wait_timeout": f"The pool in between had no connection to give in time. {NEEDED}",
+    "max_client_conn": "The pool in between takes no more clients: raise PgBouncer's max_client_conn.",
+    "unsupported startup parameter": "The pool in between does not take a parameter of the `url`. Leave it out, or "
+    "name it in PgBouncer's ignore_startup_parameters.",
     "password authentication failed": "Check user and password in the destination's `url`.",
     "no password supplied": "Put the password into the destination's `url`: postgresql://user:password@host/database.",
     "pg_hba.conf": "The server's pg_hba.conf does not let this user in from here.",
@@ -64,18 +71,22 @@ _UNREACHABLE: Final = (
 
 
 @contextmanager
-def translated(location: str, answered: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def translated(
+    location: str, answered: Callable[[], bool] = lambda: False, clean: Callable[[str], str] = str
+) -> Iterator[None]:
     """Let no database error out raw.
 
     `location` says which server, without secrets; `answered` whether it has answered before: then one that does not
-    is being restarted, and worth waiting for.
+    is being restarted, and worth waiting for. `clean` takes out of its words what must not be told.
     """
     try:
         yield
     except VectorferryError:
         raise
     except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise translate(error, location, answered()) from error
+        # A traceback, in a debugging run, would have the words as they were.
+        cause = error if clean(str(error)) == str(error) else None
+        raise translate(error, location, answered(), clean) from cause
 
 
 def refusal(error: Exception) -> str | None:
@@ -89,10 +100,12 @@ def refusal(error: Exception) -> str | None:
     return None
 
 
-def translate(error: Exception, location: str, answered: bool = False) -> VectorferryError:
+def translate(
+    error: Exception, location: str, answered: bool = False, clean: Callable[[str], str] = str
+) -> VectorferryError:
     """The error of ours that says what to do about a database error."""
     cause = _cause(error)
-    state, words = getattr(cause, "sqlstate", None), _words(cause)
+    state, words = getattr(cause, "sqlstate", None), clean(_words(cause))
     if state in _RETRYABLE_STATES or (state or "").startswith("08"):
         return RetryableError(f"Postgres at {location}: {words}")
     if state is None and isinstance(cause, psycopg.OperationalError):

@@ -14,7 +14,7 @@ from psycopg.pq.abc import PGresult
 
 from connector import DestinationError, check_cancelled
 
-__all__ = ["execute_first"]
+__all__ = ["NEEDED", "execute_first"]
 
 _TOLD_AFTER = 5.0
 _TOLD_EVERY: Final = 30.0
@@ -24,9 +24,9 @@ _PATIENCE = 60.0
 _LOOKS_EVERY: Final = 0.1
 """Whether the call on this thread has been cancelled."""
 
-_NEEDED: Final = (
-    "A sync needs 2 connections at a time for pgvector, and up to 4 more for a Pinecone manifest in the same pool. "
-    "Give the pool more (PgBouncer: default_pool_size), or use the address of Postgres itself."
+NEEDED: Final = (
+    "A sync needs 2 connections at a time for pgvector, and 3 for a Pinecone manifest. "
+    "Give the pool more of them (PgBouncer: default_pool_size), or use the address of Postgres itself."
 )
 
 _log = logging.getLogger("vectorferry")
@@ -87,13 +87,14 @@ class _Wait:
         if self._kept and waited >= _PATIENCE:
             self._driver.close()
             raise DestinationError(
-                f"Postgres at {self._location} has given no further connection for {waited:.0f} s, while this process "
-                f"keeps {self._kept} there: its pool is too small.\n{_NEEDED}"
+                f"Postgres at {self._location} gave no further connection for {waited:.0f} s, while this process keeps "
+                f"{self._kept}: the pool in between is too small.\n{NEEDED}"
             )
         if waited >= self._tell_at:
-            keeps = f"; this process keeps {self._kept} there, and needs one more" if self._kept else ""
+            keeps = f" beside the {self._kept} that this process keeps" if self._kept else ""
             _log.warning(
-                "waiting for a connection to Postgres at %s for %.0f s now: its pool has none to give%s",
+                "waiting for Postgres at %s for %.0f s now: a pool in between has no connection to give%s, "
+                "or the server is overloaded",
                 self._location,
                 waited,
                 keeps,

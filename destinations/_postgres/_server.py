@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from sqlalchemy import text
 
 from .._embedded import EmbeddedPostgres
 from ._database import Database
@@ -13,6 +15,9 @@ from ._errors import translated
 from ._url import Address, parse_url
 
 __all__ = ["PostgresServer"]
+
+_IDENTITY: Final = text("SELECT system_identifier, current_database() FROM pg_control_system()")
+"""Made at random with each cluster; may be read by everybody."""
 
 SomeDatabase = TypeVar("SomeDatabase", bound=Database)
 
@@ -44,6 +49,14 @@ class PostgresServer(Generic[SomeDatabase]):
         """Which server is meant, without secrets."""
         return self._address.shown if self._address is not None else f"embedded Postgres in {self._directory}"
 
+    def identity(self) -> str:
+        """The same text for whatever address leads to the same database, and without secrets."""
+        if self.has_never_run:
+            return f"embedded Postgres in {self._directory.resolve()}"
+        with self.translated(), self.database.plain_transaction() as connection:
+            system, database = connection.execute(_IDENTITY).one()
+            return f"database {database} of the Postgres {system}"
+
     @property
     def has_never_run(self) -> bool:
         """Whether it is an embedded one whose directory has not been made yet, so that it holds nothing."""
@@ -62,7 +75,8 @@ class PostgresServer(Generic[SomeDatabase]):
 
     def translated(self) -> AbstractContextManager[None]:
         """Let no database error of this server out raw."""
-        return translated(self.location, lambda: self._database is not None and self._database.answered)
+        clean = str if self._address is None else self._address.without_doubtful
+        return translated(self.location, lambda: self._database is not None and self._database.answered, clean)
 
     def close(self) -> None:
         """Close the connections, and let go of the embedded server."""

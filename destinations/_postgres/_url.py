@@ -7,15 +7,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Final
+from typing import Annotated, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
-from connector import ConfigurationError
+from connector import ConfigurationError, Spelling
 
-__all__ = ["Address", "check_url", "parse_url"]
+__all__ = ["Address", "SchemaName", "check_url", "parse_url"]
+
+SchemaName = Annotated[
+    str, Spelling(r"^[a-z_][a-z0-9_]{0,62}$", "up to 63 lowercase letters, digits and _, with no digit first")
+]
 
 _OURS: Final = "postgresql+psycopg://"
 """How SQLAlchemy spells it. libpq knows the other two."""

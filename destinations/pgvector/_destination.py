@@ -51,6 +51,7 @@ from .._postgres import (
     read_rejected,
     write_cursor,
 )
+from ._advice import not_indexed
 from ._bisect import write_around
 from ._database import VectorDatabase
 from ._indexes import build_due_indexes
@@ -73,8 +74,8 @@ __all__ = ["PgvectorDestination"]
 
 
 class PgvectorDestination:
-    """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
-    `connector.StoredAssets`, `StoredContents`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`,
+    """One schema of one Postgres. Implements `connector.Destination` and all that it may add: `connector.Advising`,
+    `Placed`, `StoredAssets`, `StoredContents`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`,
     `Cursors`, `VectorTables` and `Verifiable`.
 
     Args:
@@ -109,6 +110,15 @@ class PgvectorDestination:
     def location(self) -> str:
         """Which server is meant, without secrets."""
         return self._server.location
+
+    def place(self) -> str:
+        """Database and schema."""
+        return f"schema {self._schema_name} of the {self._server.identity()}"
+
+    def advice(self) -> Sequence[str]:
+        """Parameters of the address that are not used, and indexes that cannot be built."""
+        schema = self._prepared()
+        return [*schema.database.advice(), *not_indexed(schema.catalogue, schema.mapping)]
 
     def prepare(self, mapping: SchemaMapping) -> None:
         """Make the schema and its tables, or extend them to the mapping."""

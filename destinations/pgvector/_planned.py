@@ -10,7 +10,8 @@ from sqlalchemy import Connection, inspect
 
 from connector import MODALITIES, Cursor, Known, Modality, Planned, RelatedTable, SchemaMapping
 
-from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor
+from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor, told_as
+from ._advice import not_indexed, unmatched
 from ._catalogue import Catalogue, VectorEntry, read_catalogue
 from ._database import VectorDatabase
 from ._planned_averages import read_averages
@@ -37,22 +38,10 @@ class SchemaOutlook:
 
     def planned(self) -> Planned:
         """Look at everything but single assets. Raises what preparing the schema would raise."""
-        schema = self._schema
         with self._looking() as connection:
-            self._read(connection)
-            due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]
-            return Planned(
-                self.known,
-                self.asset_ids,
-                statements=planned_statements(connection, schema),
-                indexes=[planned_index(connection, schema, entry, self._memory_limit_mb) for entry in due],
-                notes=[*self._changes(connection), *_unmade(schema.mapping, schema.catalogue)],
-                related_hashes=self.related_hashes,
-                cursor=self.cursor,
-                averages=read_averages(connection, schema) if self._has_ledger else None,
-                collections=self.collections,
-                reshapes=bool(self._changed) or self._reshapes_columns(connection),
-            )
+            refusal = self._schema.why_refused(connection)
+            with told_as(refusal):
+                return replace(self._planned(connection), refusal=refusal)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries, without fingerprints where preparing the schema would have assets read again."""
@@ -87,6 +76,29 @@ class SchemaOutlook:
         """Those in the ledger or the quarantine."""
         with self._looking() as connection:
             return stored_collections(connection, self._schema) if self._has_ledger else []
+
+    def _planned(self, connection: Connection) -> Planned:
+        schema = self._schema
+        self._read(connection)
+        due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]
+        return Planned(
+            self.known,
+            self.asset_ids,
+            statements=planned_statements(connection, schema),
+            indexes=[planned_index(connection, schema, entry, self._memory_limit_mb) for entry in due],
+            notes=[
+                *schema.database.advice(),
+                *not_indexed(schema.catalogue, schema.mapping),
+                *unmatched(connection, schema),
+                *self._changes(connection),
+                *_unmade(schema.mapping, schema.catalogue),
+            ],
+            related_hashes=self.related_hashes,
+            cursor=self.cursor,
+            averages=read_averages(connection, schema) if self._has_ledger else None,
+            collections=self.collections,
+            reshapes=bool(self._changed) or self._reshapes_columns(connection),
+        )
 
     def _read(self, connection: Connection) -> None:
         tables, name = self._schema.tables, self._schema.name

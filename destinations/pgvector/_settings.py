@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, StringConstraints, field_validator
+from pydantic import Field, SecretStr, field_validator
 
-from connector import DestinationSettings
+from connector import DestinationSettings, Spelling
 
-from .._postgres import check_url
+from .._postgres import SchemaName, check_url
 from ._destination import PgvectorDestination
 
 __all__ = ["PgvectorSettings"]
@@ -19,9 +19,11 @@ class PgvectorSettings(DestinationSettings):
     """Postgres with pgvector 0.8 or newer. Without a `url`, an embedded Postgres in `directory`."""
 
     type: Literal["pgvector"] = "pgvector"
-    name: str = Field(default="pgvector", pattern=r"^[a-z][a-z0-9_-]{0,47}$", description="its label in summaries")
+    name: Annotated[
+        str, Spelling(r"^[a-z][a-z0-9_-]{0,47}$", "a letter and then up to 47 letters, digits, - and _, all lowercase")
+    ] = Field(default="pgvector", description="its label in summaries")
     url: SecretStr | None = Field(default=None, description="postgresql://user:password@host:5432/database")
-    schema_name: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = Field(
+    schema_name: SchemaName | None = Field(
         default=None, alias="schema", description="where the tables live; the sync's name when left out"
     )
     directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection, Table, insert, inspect, select, text,
 from connector import (
     MODALITIES,
     ConfigurationError,
+    DestinationError,
     Distrusted,
     Modality,
     ModalityMapping,
@@ -18,10 +19,11 @@ from connector import (
     Storage,
 )
 
-from .._postgres import add_column, create_missing, driver_of, forget_cursors, lacking_columns, lock_ddl
+from .._postgres import add_column, create_missing, driver_of, forget_cursors, lacking_columns, lock_ddl, why_refused
 from ._catalogue import Catalogue, Layer, VectorEntry, VectorKey, catalogue_row, names_exist, read_catalogue
 from ._database import VectorDatabase
 from ._evolve import Evolution
+from ._extension import is_to_be_enabled, missing_rights
 from ._grants import copy_grants
 from ._row_security import copy_row_security
 from ._schema import SyncTables, feature_table, vector_table
@@ -56,6 +58,10 @@ class SyncSchema:
 
     def prepare(self) -> None:
         """Make the schema and its tables, add columns, bring views and functions up to the mapping."""
+        with self.database.plain_transaction() as connection:
+            is_to_be_enabled(connection, self.database.location)
+            if why := self.why_refused(connection):
+                raise DestinationError(why)
         self.database.ensure_extension()
         with self.database.transaction() as connection:
             lock_ddl(connection, self.name)
@@ -69,6 +75,11 @@ class SyncSchema:
             self.catalogue = self._read_catalogue(connection)
             with self.evolution.carried_out(connection):
                 self._apply_mapping(connection)
+
+    def why_refused(self, connection: Connection) -> str | None:
+        """Why this user cannot sync into it, and what helps."""
+        tables = [*self.tables.metadata.tables.values(), *self.features.values()]
+        return why_refused(connection, self.name, tables, self.database.location, missing_rights(connection))
 
     def exists(self) -> bool:
         """Whether a sync has ever prepared this schema."""

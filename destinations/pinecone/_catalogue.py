@@ -67,6 +67,11 @@ class Catalogue:
         """The indexes that the manifest knows."""
         return frozenset(self._rows)
 
+    @property
+    def vector_names(self) -> frozenset[str]:
+        """The named vectors that these indexes are for."""
+        return frozenset(row.vector_name for row in self._rows.values())
+
     def ensure(self, specs: Iterable[IndexSpec]) -> bool:
         """Make the indexes that are missing. Whether one of them was there, so that the manifest knows more now."""
         found = False

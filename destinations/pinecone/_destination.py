@@ -82,6 +82,12 @@ class PineconeDestination:
         """The label in logs and summaries."""
         return self._name
 
+    def advice(self) -> Sequence[str]:
+        """Parameters of the manifest's address that are not used, and names of vectors that none has."""
+        absent = self._layout.vectors - self._prepared.catalogue.vector_names - {*self._layout.hybrid.values()}
+        named = (f"`vectors` names {name}, and no feature has had a vector of this name" for name in sorted(absent))
+        return [*self._manifest.advice(), *named]
+
     def prepare(self, mapping: SchemaMapping) -> None:
         """Bring manifest and project into agreement about which indexes there are. Missing ones are made when the first
         vector for them arrives."""

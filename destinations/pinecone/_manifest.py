@@ -21,6 +21,7 @@ from .._postgres import (
     FeatureKey,
     PostgresServer,
     check_encoding,
+    check_rights,
     collection_lock,
     count_rejected,
     create_missing,
@@ -101,6 +102,10 @@ class Manifest:
         """Which Postgres is meant, without secrets."""
         return f"{self._server.location}, schema {self._schema}"
 
+    def advice(self) -> Sequence[str]:
+        """A sentence for each parameter of the address that is not used as it is given."""
+        return list(self._server.database.advice())
+
     def exists(self) -> bool:
         """Whether it has ever been prepared. Makes nothing, and starts no embedded Postgres that is not there."""
         if self._server.has_never_run:
@@ -117,6 +122,7 @@ class Manifest:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
         with self._transaction() as connection:
             check_encoding(connection, self._server.location)
+            check_rights(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
             lock_ddl(connection, self._schema)
             create_missing(connection, self._schema, self._tables.metadata)
             for statement in self._tables.additions(connection):
@@ -145,8 +151,9 @@ class Manifest:
 
     @contextmanager
     def alone_with_indexes(self) -> Iterator[None]:
-        """Let no other process make, look up or forget indexes meanwhile."""
-        with self._transaction() as connection:
+        """Let no other process make, look up or forget indexes meanwhile. Inside a turn: until that ends, on its
+        connection, which would only wait for another one."""
+        with self._in_turn() as connection:
             take_turn(connection, self._tables, "indexes")
             yield
 

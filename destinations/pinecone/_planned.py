@@ -33,6 +33,7 @@ def planned_sync(settings: ProjectSettings, layout: Layout, manifest: Manifest, 
         statements=outlook.statements,
         notes=[*(_told(name, row) for name, row in changes.items()), *_unmade(layout, mapping, outlook.vector_names)],
         averages=outlook.averages,
+        refusal=outlook.refusal,
         cursor=lambda collection: None if forgotten else outlook.cursor(collection, digest),
         collections=outlook.collections,
     )

@@ -20,6 +20,8 @@ from .._postgres import (
     looking,
     read_cursor,
     statements_to_create,
+    told_as,
+    why_refused,
 )
 from ._manifest_counts import read_counts
 from ._manifest_ledger import certain_assets
@@ -40,6 +42,7 @@ class ManifestOutlook:
         self, server: PostgresServer[Database], tables: ManifestTables, schema: str, settings: Mapping[str, str]
     ) -> None:
         self.exists = False
+        self.refusal: str | None = None
         self.averages: Averages | None = None
         self.vector_names: frozenset[str] = frozenset()
         self._server = server
@@ -49,16 +52,15 @@ class ManifestOutlook:
             return
         with self._looking() as connection:
             check_encoding(connection, server.location)
+            self.refusal = why_refused(connection, schema, tables.metadata.tables.values(), server.location)
             self.statements = [
                 *statements_to_create(connection, schema, tables.metadata),
                 *tables.additions(connection),
             ]
             self.exists = inspect(connection).has_table(tables.ledger.name, schema=schema)
             if self.exists:
-                check_settings(connection, tables, settings, f"{server.location}, schema {schema}")
-                indexes = read_indexes(connection, tables)
-                self.vector_names = frozenset(row.vector_name for row in indexes.values())
-                self.averages = _averages(connection, tables, indexes)
+                with told_as(self.refusal):
+                    self._read(connection, f"{server.location}, schema {schema}", settings)
 
     def known(
         self, collection: str, asset_ids: Sequence[str], layout: str, forgotten: Collection[str]
@@ -92,6 +94,12 @@ class ManifestOutlook:
             return ()
         with self._looking() as connection:
             return held_collections(connection, self._tables.naming_assets)
+
+    def _read(self, connection: Connection, place: str, settings: Mapping[str, str]) -> None:
+        check_settings(connection, self._tables, settings, place)
+        indexes = read_indexes(connection, self._tables)
+        self.vector_names = frozenset(row.vector_name for row in indexes.values())
+        self.averages = _averages(connection, self._tables, indexes)
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 
-from connector import MODALITIES, DestinationSettings, SchemaMapping, Settings
+from connector import MODALITIES, DestinationSettings, SchemaMapping, Settings, Spelling
 from connector.http import check_base_url
 
-from .._postgres import check_url
+from .._postgres import SchemaName, check_url
 from ..pgvector import PgvectorSettings
 from ._destination import PineconeDestination
 from ._ids import check_template, index_prefix
@@ -30,7 +30,7 @@ class ManifestSettings(Settings):
     """Where the record of what is in Pinecone is kept: a Postgres, with or without pgvector."""
 
     url: SecretStr | None = Field(default=None, description="postgresql://user:password@host:5432/database")
-    schema_name: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = Field(
+    schema_name: SchemaName | None = Field(
         default=None, alias="schema", description="where its tables live; the sync's name when left out"
     )
     directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")
@@ -42,14 +42,25 @@ class PineconeSettings(DestinationSettings):
     """Pinecone: an index per named vector, a namespace per collection. Its manifest is kept in Postgres."""
 
     type: Literal["pinecone"] = "pinecone"
-    name: str = Field(default="pinecone", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="its label in summaries")
+    name: Annotated[
+        str, Spelling(r"^[a-z][a-z0-9-]{0,31}$", "a letter and then up to 31 letters, digits and -, all lowercase")
+    ] = Field(default="pinecone", description="its label in summaries")
     api_key: SecretStr = Field(description="the project's API key; write ${NAME} to take it from the environment")
     host: str = Field(default="https://api.pinecone.io", description="the control plane's address")
     cloud: Literal["aws", "gcp", "azure"] = Field(default="aws", description="where missing indexes are made")
-    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,40}$", description="the cloud's region")
-    index_prefix: str | None = Field(
+    region: Annotated[str, Spelling(r"^[a-z0-9-]{1,40}$", "lowercase letters, digits and -, such as us-east-1")] = (
+        Field(default="us-east-1", description="the cloud's region")
+    )
+    index_prefix: (
+        Annotated[
+            str,
+            Spelling(
+                r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$", "up to 20 lowercase letters, digits and -, with no - at an end"
+            ),
+        ]
+        | None
+    ) = Field(
         default=None,
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$",
         description="what the names of its indexes begin with; the sync's name when left out",
     )
     namespace: str = Field(default="{collection}", description="the namespace of a collection; holds {collection}")

@@ -94,7 +94,7 @@ def test_a_wrong_destination_is_one_line(file: Path) -> None:
         ("url:", "ulr:", "sync.yaml: destinations[0].ulr: unknown key; did you mean url?"),
         ("url:", "shcema:", "sync.yaml: destinations[0].shcema: unknown key; did you mean schema?"),
         ("name: media", "name: 12", "sync.yaml: name: should be text; put it in quotes"),
-        ("name: media", "name: Media!", "sync.yaml: name: string should match pattern"),
+        ("name: media", "name: Media!", "sync.yaml: name: should be a letter and then up to 47 letters"),
         ("type: shelf", "type: shelv", "sync.yaml: source: unknown source type (installed: "),
         ("type: shelf", "type: shelv", "did you mean shelf?"),
         ("type: shelf, ", "", "sync.yaml: source: unknown source type (installed: "),

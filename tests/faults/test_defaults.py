@@ -105,7 +105,7 @@ class World:
         self.admin.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
         self.admin.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(role, role))
         for setting, value in defaults.items():
-            given = sql.SQL(value) if setting == "search_path" else sql.Literal(value)  # type: ignore[arg-type]
+            given = sql.SQL(value) if setting == "search_path" else sql.Literal(value)
             self.admin.execute(sql.SQL("ALTER ROLE {} SET {} TO {}").format(role, sql.Identifier(setting), given))
         yield as_user(self._url, name)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
+from connector._settings_base import Spelling
 from connector.http import ApiClient, ApiSourceSettings
 from connector.sources.twelvelabs._api import TwelveLabsApi
 from connector.sources.twelvelabs._asked import Asked, Transcriptions
@@ -16,7 +17,7 @@ from connector.sources.twelvelabs._submit import Submitter
 __all__ = ["TwelveLabsSettings"]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Option = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,59}$")]
+Option = Annotated[str, Spelling(r"^[a-z][a-z-]{0,59}$", "lowercase letters and -, such as visual-text")]
 
 Kind = Literal["list", "read", "index", "search"]
 RequestsPerMinute = Annotated[int, Field(ge=1, le=600_000)]

@@ -45,8 +45,7 @@ def test_a_user_without_rights_is_told_which_to_get(postgres_url: str, schema: s
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE EXTENSION IF NOT EXISTS vector; CREATE ROLE {schema} LOGIN")
     message = refusal(as_user(postgres_url, schema, SECRET))
-    assert "permission denied" in message
-    assert "GRANT CREATE, TEMPORARY ON DATABASE" in message
+    assert f'CREATE SCHEMA "refused" AUTHORIZATION "{schema}";' in message
 
 
 def database_without_pgvector(postgres_url: str, name: str) -> str:
@@ -58,7 +57,7 @@ def database_without_pgvector(postgres_url: str, name: str) -> str:
 
 def test_a_user_who_may_not_enable_pgvector_is_told_the_statement(postgres_url: str, schema: str) -> None:
     message = refusal(database_without_pgvector(postgres_url, schema))
-    assert "CREATE EXTENSION vector;" in message
+    assert "CREATE EXTENSION IF NOT EXISTS vector;" in message
 
 
 def test_a_server_without_pgvector_is_told_apart(postgres_url: str, schema: str) -> None:

@@ -1,0 +1,114 @@
+"""A pool between us and Postgres: where it is large enough everything works, and where it is too small we say so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import pytest
+
+from connector import DestinationError, Summary, parse_settings, run_sync
+from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from destinations._postgres import _pooler
+
+from ..pgbouncer import PoolMode, pgbouncer
+from ..pinecone import forget_budgets
+from ..tables import differences
+
+PINECONES: Final = ["visible", "lsn"]
+CATALOGUE: Final = GeneratedCatalogue(assets=6, features_per_asset=3, dimension=8, collections=("ads", "films"))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    forget_budgets()
+    with running_sandbox(SandboxSettings(generate=CATALOGUE)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pooler, "_TOLD_AFTER", 0.2)
+    monkeypatch.setattr(_pooler, "_PATIENCE", 2.0)
+
+
+def sync(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> Summary:
+    pinecone = {"type": "pinecone", "host": sandbox.url, "api_key": sandbox.api_key}
+    manifest = {"manifest": {"url": url, "schema": schema}}
+    known = {"pgvector": {"type": "pgvector", "url": url, "schema": schema}, "pinecone": {**pinecone, **manifest}}
+    settings = {
+        "name": "media",
+        "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key},
+        "destinations": [known[kind] for kind in kinds],
+    }
+    return run_sync(parse_settings(settings, "test"))
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize(("kinds", "size"), [(["pgvector"], 2), (["pinecone"], 3), (["pgvector", "pinecone"], 5)])
+def test_a_pool_that_is_just_large_enough(
+    postgres_url: str,
+    passable_path: Path,
+    sandbox: Sandbox,
+    schema: str,
+    mode: PoolMode,
+    kinds: Sequence[str],
+    size: int,
+) -> None:
+    with pgbouncer(postgres_url, passable_path, size, mode) as url:
+        first, second = (sync(sandbox, schema, url, *kinds) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert {sum(each.applied.assets.unchanged for each in second.destinations.values())} == {
+        len(kinds) * CATALOGUE.assets
+    }
+    forget_budgets()
+    with running_sandbox(SandboxSettings(generate=CATALOGUE)) as beside, psycopg.connect(postgres_url) as connection:
+        assert sync(beside, f"{schema}_direct", postgres_url, *kinds).exit_code == 0
+        assert differences(connection, f"{schema}_direct", schema, ignoring=["host", *PINECONES]) == []
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize(("kind", "size"), [("pgvector", 1), ("pinecone", 1), ("pinecone", 2)])
+@pytest.mark.usefixtures("impatient")
+def test_a_pool_that_is_too_small_says_so(
+    postgres_url: str,
+    passable_path: Path,
+    sandbox: Sandbox,
+    schema: str,
+    mode: PoolMode,
+    kind: str,
+    size: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pgbouncer(postgres_url, passable_path, size, mode) as url, caplog.at_level(logging.WARNING):
+        with pytest.raises(DestinationError) as caught:
+            sync(sandbox, schema, url, kind)
+        assert f"while this process keeps {size}: the pool in between is too small.\nA sync needs 2" in str(
+            caught.value
+        )
+        assert f"no connection to give beside the {size} that this process keeps" in caplog.text
+    assert sync(sandbox, schema, postgres_url, kind).exit_code == 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_pool_that_others_have_is_waited_for(
+    postgres_url: str, passable_path: Path, sandbox: Sandbox, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without an end, since it may get one: what it keeps itself is not what it waits for."""
+    with pgbouncer(postgres_url, passable_path, 2) as url:
+        others = [psycopg.connect(url), psycopg.connect(url)]
+        for other in others:
+            other.execute("SELECT 1")
+
+        def give_back(record: logging.LogRecord) -> bool:
+            if "has no connection to give, or the server is overloaded" in record.getMessage():
+                while others:
+                    others.pop().close()
+            return True
+
+        with caplog.filtering(give_back), caplog.at_level(logging.WARNING):  # type: ignore[arg-type]
+            assert sync(sandbox, schema, url, "pgvector").exit_code == 0
+        assert others == []
