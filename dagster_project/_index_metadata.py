@@ -68,7 +68,9 @@ def _counts(applied: Applied, vector_name: str) -> dict[str, int]:
         "inserted": total.inserted,
         "updated": total.updated,
         "deleted": total.deleted,
-        "quarantined": applied.assets.quarantined + sum(each.quarantined for each in applied.features.values()),
+        "quarantined": total.quarantined
+        + applied.assets.quarantined
+        + sum(each.quarantined for each in applied.features.values()),
     }
 
 

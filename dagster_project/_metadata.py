@@ -114,7 +114,7 @@ def _counts(destination: DestinationSummary, modality: Modality, collection: str
         "updated": features.updated,
         "unchanged": features.unchanged,
         "deleted": features.deleted,
-        "quarantined": features.quarantined,
+        "quarantined": features.quarantined + sum(counts.quarantined for counts in vectors),
         "vectors_written": sum(counts.inserted + counts.updated for counts in vectors),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,17 +65,14 @@ def asset(
     asset_id: str, *features: LoadedFeature, fingerprint: str = "1", rejected: Sequence[Rejected] = ()
 ) -> LoadedAsset:
     """An asset with these features."""
+    named: dict[str, Any] = {"modality": "video", "url": None, "status": "DONE", "created_at": None, "updated_at": None}
     return LoadedAsset(
         asset_id=asset_id,
         fingerprint=fingerprint,
-        modality="video",
-        url=None,
-        status="DONE",
+        **named,
         metadata={},
         extra={},
-        created_at=None,
-        updated_at=None,
-        row_hash=hashlib.blake2b(asset_id.encode("utf-8", "replace"), digest_size=16).digest(),
+        row_hash=hash_row(named, {}, {})[0],
         features=features,
         rejected=tuple(rejected),
     )

@@ -12,6 +12,7 @@ from connector._engine._untouched import prepare_untouched
 from connector._engine._worker import Worker
 from connector._gone import StoredCollections
 from connector._mapping import SchemaMapping
+from connector._records import Rejected
 from connector._verify import Discrepancy, StoredDigest
 
 __all__ = ["Checked"]
@@ -70,13 +71,14 @@ class Checked:
         counts = await self._worker.run(partial(self._destination.content_counts, collection))
         return frozenset(name for (_, name), rows in counts.items() if name and rows)
 
-    async def set_aside(self, collection: str) -> frozenset[tuple[str, str]]:
-        """Asset and feature of every record in its quarantine, as far as it tells."""
+    async def set_aside(self, collection: str) -> frozenset[tuple[str, str, str | None]]:
+        """Asset, feature and what of it (a vector's name, empty: its row, None: all) of every record in its quarantine,
+        as far as it tells."""
         if not isinstance(self._destination, Quarantined):
             return frozenset()
         rejected = self._destination.rejected
         return await self._worker.run(
-            lambda: frozenset((record.asset_id, record.feature_id) for _, record, _ in rejected(collection))
+            lambda: frozenset((one.asset_id, one.feature_id, _part_of(one)) for _, one, _ in rejected(collection))
         )
 
     async def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
@@ -95,6 +97,10 @@ class Checked:
                 yield page
         finally:
             await self._worker.run(partial(_close, stream))
+
+
+def _part_of(record: Rejected) -> str | None:
+    return record.vector_name or ("" if record.column else None)
 
 
 def _close(stream: Iterator[object]) -> None:

@@ -15,14 +15,18 @@ from connector._verify_report import Finding
 __all__ = ["compare_digests"]
 
 _Key: TypeAlias = tuple[str, str, str, str]
+_Part: TypeAlias = tuple[str, str, str | None]
+"""Asset, feature, and the name of a vector (empty: the row, None: all of the feature)."""
+
 KEPT_BACK: Final = 100_000
 
 
 async def compare_digests(first: Checked, other: Checked, collection: str, notes: list[str]) -> AsyncIterator[Finding]:
     """What `other` lacks, has alone or has otherwise than `first`.
 
-    Features in the quarantine of either are left out. A named vector that one of the two holds nowhere in the
-    collection is taken as one that it does not keep, and noted, like those whose own hash one of them does not have.
+    What is in the quarantine of either is left out: the feature, the vector, or the row of the column. A named vector
+    that one of the two holds nowhere in the collection is taken as one that it does not keep, and noted, like those
+    whose own hash one of them does not have.
     """
     pairs = _Pairs(first, other, await first.set_aside(collection) | await other.set_aside(collection))
     async with closing(_merged(first, other, collection)) as merged:
@@ -35,7 +39,7 @@ async def compare_digests(first: Checked, other: Checked, collection: str, notes
 
 
 class _Pairs:
-    def __init__(self, first: Checked, other: Checked, set_aside: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, first: Checked, other: Checked, set_aside: frozenset[_Part]) -> None:
         self._first = first
         self._other = other
         self._set_aside = set_aside
@@ -47,10 +51,12 @@ class _Pairs:
     def compare(self, left: StoredDigest | None, right: StoredDigest | None) -> Finding | None:
         self._in_first.update([left.vector_name] if left else [])
         self._in_other.update([right.vector_name] if right else [])
+        one = left or right
+        if one is None or self._is_set_aside(one):
+            return None
         if left and right:
             return self._compare_digests(left, right)
-        one = left or right
-        if one and (one.asset_id, one.feature_id) not in self._set_aside and len(self._alone) < KEPT_BACK:
+        if len(self._alone) < KEPT_BACK:
             self._alone.append(self._finding(Difference.MISSING if left else Difference.EXTRA, one))
         return None
 
@@ -73,6 +79,12 @@ class _Pairs:
         if self._unknown:
             told.append(f"{self._unknown:,} records: {self._other.name} or {self._first.name} has no hash of their own")
         return told
+
+    def _is_set_aside(self, one: StoredDigest) -> bool:
+        """Two destinations may have started at different times, so that each shows another earlier version, or none."""
+        return not self._set_aside.isdisjoint(
+            ((one.asset_id, one.feature_id, one.vector_name), (one.asset_id, one.feature_id, None))
+        )
 
     def _compare_digests(self, left: StoredDigest, right: StoredDigest) -> Finding | None:
         if not left.digest or not right.digest:

@@ -91,6 +91,7 @@ def show_records(records: Sequence[tuple[str, RejectedAt]], console: Console) ->
         console.print(Text(f"{plain(destination)}, collection {plain(collection)}, {_time(seen_at)}"), soft_wrap=True)
         console.print(Text(f"  asset {plain(record.asset_id)}{_feature(record)}"), soft_wrap=True)
         console.print(Text(f"  {record.reason}: {plain(record.detail)}"), soft_wrap=True)
+        console.print(Text(f"  {_shown(record)}"), soft_wrap=True)
 
 
 def _show_reasons(each: Overview, console: Console) -> None:
@@ -103,11 +104,11 @@ def _show_reasons(each: Overview, console: Console) -> None:
 def _show_first(each: Overview, console: Console) -> None:
     if not each.first:
         return
-    table = make_table("asset", "reason", "detail", cut=("detail",))
+    table = make_table("asset", "reason", "shown", "detail", cut=("detail",))
     for collection, record, _ in each.first:
         asset = cell(plain(record.asset_id, ID_SHOWN)).append(f"\n{plain(collection, ID_SHOWN)}", style="dim")
         detail = cell(plain(record.detail)).append(f"\n{_named(record)}", style="dim")
-        table.add_row(asset, cell(record.reason), detail)
+        table.add_row(asset, cell(record.reason), cell("earlier version" if record.kept else "nothing"), detail)
     show_table(table, console)
     if (more := each.reasons.total() - len(each.first)) > 0:
         console.print(
@@ -117,11 +118,28 @@ def _show_first(each: Overview, console: Console) -> None:
 
 
 def _named(record: Rejected) -> str:
-    return plain(f"{record.feature_id} ({record.modality})") if record.feature_id else "the whole asset"
+    if not record.feature_id:
+        return "the whole asset"
+    return plain(f"{record.feature_id} ({record.modality}){_part(record)}")
 
 
 def _feature(record: Rejected) -> str:
-    return f", {plain(record.modality)} feature {plain(record.feature_id)}" if record.feature_id else ", as a whole"
+    if not record.feature_id:
+        return ", as a whole"
+    return f", {plain(record.modality)} feature {plain(record.feature_id)}{plain(_part(record))}"
+
+
+def _part(record: Rejected) -> str:
+    """What of the feature was set aside, where the rest of it was loaded."""
+    if record.vector_name:
+        return f", vector {record.vector_name}"
+    return f", column {record.column}" if record.column else ""
+
+
+def _shown(record: Rejected) -> str:
+    if record.kept:
+        return "an earlier version is still stored and shown, until a good one comes"
+    return "nothing of it is stored"
 
 
 def _time(moment: datetime) -> str:

@@ -188,7 +188,8 @@ def _destination_warnings(name: str, destination: DestinationSummary) -> Iterato
         yield f"{name}: {records} in quarantine, each with its reason: vectorferry quarantine list"
     for record in destination.applied.rejected[:REJECTED_SHOWN]:
         what = f"{record.modality} {record.feature_id}".strip() if record.feature_id else f"asset {record.asset_id}"
-        yield f"{name}: set aside: {plain(what)}: {plain(record.detail)} ({record.reason})"
+        stays = "; an earlier version stays" if record.kept else ""
+        yield f"{name}: set aside: {plain(what)}: {plain(record.detail)} ({record.reason}{stays})"
     yield from (f"{name}: {plain(note)}" for note in destination.notes)
     if destination.error:
         yield f"{name}: failed: {_sentences(destination.error)}"

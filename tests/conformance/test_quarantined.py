@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -160,7 +161,7 @@ def test_an_asset_that_could_not_be_read_keeps_its_rows_and_is_read_again_whatev
     for _ in range(2):
         holder.apply(batch(rejected=[unread]))
         assert {name: each.fingerprint for name, each in holder.known("ads", ["a", "b"]).items()} == {"a": "", "b": "1"}
-        assert told(holder) == [("ads", unread)]
+        assert told(holder) == [("ads", replace(unread, kept=True))]
     applied = holder.apply(batch(asset("a", feature("g"), rejected=[refused("a", "f")])))
     assert applied.features[Modality.VIDEO] == Counts(unchanged=1, quarantined=1)
     assert told(holder) == [("ads", refused("a", "f"))]

@@ -52,6 +52,13 @@ def rejected(described: Feature, mapping: SchemaMapping | None = None) -> Reject
     return record.rejected[0]
 
 
+def one_without(described: Feature, mapping: SchemaMapping | None = None) -> tuple[LoadedFeature, Rejected]:
+    """What is loaded of a feature, and the one part of it that is set aside."""
+    record = loaded(asset("a", features=[described]), mapping)
+    assert len(record.features) == len(record.rejected) == 1
+    return record.features[0], record.rejected[0]
+
+
 def video(**columns: ColumnMapping) -> SchemaMapping:
     return SchemaMapping(video=ModalityMapping(columns=columns))
 
@@ -85,13 +92,13 @@ def test_a_default_column_that_reads_from_elsewhere_leaves_its_old_field_in_extr
     assert row.extra == {"text": "old"}
 
 
-def test_a_value_that_does_not_fit_sets_its_feature_aside_and_says_where() -> None:
-    record = rejected(
-        feature("s", metadata={"year": "soon"}), video(year=ColumnMapping(path="metadata.year", type="integer"))
-    )
+def test_a_value_that_does_not_fit_is_set_aside_alone_and_says_where() -> None:
+    mapping = video(year=ColumnMapping(path="metadata.year", type="integer"))
+    part, record = one_without(feature("s", text="said", metadata={"year": "soon"}, vectors={"v": dense(1)}), mapping)
     assert (record.asset_id, record.feature_id, record.modality) == ("a", "s", "video")
-    assert record.reason is Reason.BAD_VALUE
+    assert (record.reason, record.column, record.vector_name) == (Reason.BAD_VALUE, "year", "")
     assert record.detail == "column year: 'soon' does not fit integer (path metadata.year)"
+    assert (part.columns["year"], part.columns["text"], set(part.vectors)) == (None, "said", {"v"})
 
 
 def test_one_bad_feature_does_not_stop_its_neighbours() -> None:
@@ -118,15 +125,20 @@ def test_ids_that_are_long_but_legal_are_taken() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\0", "x" * 256, "\udfff"])
-def test_a_vector_name_that_no_store_takes_sets_its_feature_aside(name: str) -> None:
-    assert rejected(feature("s", vectors={name: dense(1)})).reason is Reason.BAD_NAME
+def test_a_vector_under_a_name_that_no_store_takes_is_set_aside_alone(name: str) -> None:
+    part, record = one_without(feature("s", vectors={"good": dense(2), name: dense(1)}))
+    assert record.reason is Reason.BAD_NAME
+    assert record.vector_name
+    assert set(part.vectors) == {"good"}
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_set_aside_whatever_the_source_checked(number: float) -> None:
-    assert rejected(feature("s", vectors={"v": dense(1, number)})).reason is Reason.NOT_FINITE
     sparse = SparseVector(np.array([3], dtype=np.int32), np.array([number], dtype=np.float32))
-    assert rejected(feature("s", vectors={"v": sparse})).reason is Reason.NOT_FINITE
+    for bad in (dense(1, number), sparse):
+        part, record = one_without(feature("s", text="said", vectors={"v": bad, "w": dense(1)}))
+        assert (record.reason, record.feature_id, record.vector_name) == (Reason.NOT_FINITE, "s", "v")
+        assert (part.columns["text"], set(part.vectors)) == ("said", {"w"})
 
 
 @pytest.mark.parametrize(
@@ -142,7 +154,8 @@ def test_numbers_that_are_not_finite_are_set_aside_whatever_the_source_checked(n
     ],
 )
 def test_something_that_is_not_a_vector_is_malformed(vector: Any) -> None:
-    assert rejected(feature("s", vectors={"v": vector})).reason is Reason.MALFORMED
+    part, record = one_without(feature("s", vectors={"v": vector}))
+    assert (record.reason, record.vector_name, dict(part.vectors)) == (Reason.MALFORMED, "v", {})
 
 
 def test_a_strided_vector_arrives_contiguous() -> None:
@@ -288,7 +301,11 @@ def test_whatever_comes_is_loaded_or_set_aside_and_can_be_stored(
     result = load(Asset(asset_id, "v", metadata=metadata, features=tuple(features)))
     records: list[LoadedAsset | Rejected] = [result.record]
     if isinstance(result.record, LoadedAsset):
-        assert len(result.record.features) + len(result.record.rejected) == len(features)
+        whole = [r for r in result.record.rejected if not r.vector_name and not r.column]
+        assert len(result.record.features) + len(whole) == len(features)
+        assert {r.feature_id for r in result.record.rejected if r not in whole} <= {
+            f.feature_id for f in result.record.features
+        }
         assert len({f.feature_id for f in result.record.features}) == len(result.record.features)
         for part in result.record.features:
             assert all(isinstance(v, np.ndarray) and np.isfinite(v).all() for v in part.vectors.values())

@@ -1,9 +1,11 @@
-"""The promise: whatever happened before, one undisturbed run leaves what it would have left in an empty store."""
+"""The promise: whatever happened before, one undisturbed run leaves what it would have left in an empty store; until
+then the last good version of what is bad stays."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from connector import (
     DeleteGuard,
     DestinationError,
     Listing,
+    LoadedFeature,
     MemoryDestination,
     MemorySource,
     Modality,
@@ -46,7 +49,9 @@ runs = st.fixed_dictionaries(
         "scan_error": st.sampled_from([None, incomplete(), SourceError("gone")]),
         "deletes": st.sampled_from([EVERYTHING, HIDING]),
         "pull_error": st.sampled_from([None, None, SourceError("reset"), CredentialsError("revoked")]),
-        "answers": st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["vanished", "unreadable", "spoilt"])),
+        "answers": st.dictionaries(
+            st.sampled_from(NAMES), st.sampled_from(["vanished", "unreadable", "spoilt", "misfit", "halved"])
+        ),
         "listed_twice": st.lists(st.sampled_from(NAMES), max_size=2),
         "mapping": st.sampled_from([SchemaMapping(), RETOLD]),
         "modalities": st.sampled_from([frozenset(MODALITIES), frozenset({Modality.VIDEO})]),
@@ -59,7 +64,7 @@ def edit(source: MemorySource, kind: str, name: str, version: int, features: int
     held = source.assets["c"]
     if kind == "put":
         parts = [("video", "image")[number % 2] for number in range(features)]
-        described = [feature(f"f{number}", part, f"v{version}") for number, part in enumerate(parts)]
+        described = [feature(f"f{n}", part, f"v{version}", start_time=version) for n, part in enumerate(parts)]
         held[name] = asset(name, 10 * version + features, described)
     elif kind == "delete":
         held.pop(name, None)
@@ -73,11 +78,37 @@ def answer(source: MemorySource, name: str, kind: str) -> Asset | Rejected | Non
         return None
     if kind == "unreadable" or name not in source.assets["c"]:
         return Rejected(name, Reason.UNREADABLE, "no answer")
+    if kind == "halved":
+        whole = Rejected(name, Reason.MALFORMED, "no feature", "f0", "video")
+        return replace(asset(name, 97, [feature("f1", "image", "stale")]), rejected=(whole,))
+    if kind == "misfit":
+        return asset(name, 98, [feature("f0", start_time="soon")])
     spoilt = feature("f0", vectors={"multimodal-v1": np.array([np.nan, 1, 1], dtype=np.float32)})
     return asset(name, 99, [spoilt, feature("f1", "image", "stale")])
 
 
+def stored(store: MemoryDestination) -> dict[tuple[str, str], LoadedFeature]:
+    """Every feature that is shown, by asset and feature."""
+    assets = store.assets.get("c", {})
+    return {(asset_id, part.feature_id): part for asset_id, held in assets.items() for part in held.features}
+
+
+def check_kept(before: dict[tuple[str, str], LoadedFeature], store: MemoryDestination) -> None:
+    """Of nothing that is in quarantine has been lost what there was."""
+    after = stored(store)
+    for record in store.quarantine.get("c", {}).values():
+        old, new = (each.get((record.asset_id, record.feature_id)) for each in (before, after))
+        if record.asset_id in store.assets.get("c", {}) and old and old.modality == record.modality:
+            assert new
+            if record.column:
+                assert new.columns.get(record.column) == old.columns.get(record.column)
+            elif not record.vector_name or record.vector_name in old.vectors:
+                assert record.kept
+                assert record.vector_name in {"", *new.vectors}
+
+
 async def disturbed_run(source: Scripted, store: Crashing, how: dict[str, Any]) -> None:
+    before = stored(store)
     store.arm(how["crash_at"], late=how["late"])
     source.scan_error, source.pull_error = how["scan_error"], how["pull_error"]
     source.instead = {name: answer(source, name, kind) for name, kind in how["answers"].items()}
@@ -96,6 +127,7 @@ async def disturbed_run(source: Scripted, store: Crashing, how: dict[str, Any]) 
     store.arm(None, late=False)
     source.scan_error = source.pull_error = None
     source.instead, source.listed_last = {}, ()
+    check_kept(before, store)
 
 
 async def replay(history: list[Any]) -> None:

@@ -49,7 +49,7 @@ def bad(value: str, good: int = 7) -> bytes:
         (b"7", "malformed"),
     ],
 )
-def test_a_bad_vector_is_set_aside_and_the_rest_goes_on(
+def test_a_bad_vector_is_set_aside_and_its_earlier_version_stays(
     sandbox: Sandbox, postgres_url: str, schema: str, raw: bytes, reason: str
 ) -> None:
     sync(sandbox, postgres_url, schema)  # fixes the dimension
@@ -58,11 +58,13 @@ def test_a_bad_vector_is_set_aside_and_the_rest_goes_on(
     sandbox.mixpeek.put_vector(feature_id, "multimodal-v1", raw)
     summary = sync(sandbox, postgres_url, schema)
     with psycopg.connect(postgres_url) as connection:
-        rows = connection.execute(f"SELECT asset_id, feature_id, reason FROM {schema}._sync_quarantine").fetchall()
-        kept = connection.execute(f"SELECT count(*) FROM {schema}.video_multimodal_v1").fetchone()
+        rows = connection.execute(
+            f"SELECT asset_id, feature_id, vector_name, reason, kept FROM {schema}._sync_quarantine"
+        ).fetchall()
+        shown = connection.execute(f"SELECT count(*) FROM {schema}.video_multimodal_v1").fetchone()
     assert summary.exit_code == 3
-    assert rows == [(asset_id, feature_id, reason)]
-    assert kept == (CATALOGUE.assets * CATALOGUE.features_per_asset - 1,)
+    assert rows == [(asset_id, feature_id, "multimodal-v1", reason, True)]
+    assert shown == (CATALOGUE.assets * CATALOGUE.features_per_asset,)
     assert sync(sandbox, postgres_url, schema).exit_code == 3, "a record is still in quarantine"
 
 
@@ -85,10 +87,14 @@ def test_a_value_that_does_not_fit_its_column_names_it(sandbox: Sandbox, postgre
     sandbox.mixpeek.put_feature_field(feature_id, "start_time", "soon")
     summary = sync(sandbox, postgres_url, schema)
     with psycopg.connect(postgres_url) as connection:
-        (row,) = connection.execute(f"SELECT reason, detail FROM {schema}._sync_quarantine").fetchall()
+        (row,) = connection.execute(f"SELECT reason, column_name, detail FROM {schema}._sync_quarantine").fetchall()
+        loaded = connection.execute(
+            f"SELECT start_time, end_time IS NOT NULL FROM {schema}.video WHERE feature_id = %s", [feature_id]
+        ).fetchall()
     assert summary.exit_code == 3
-    assert row[0] == "bad_value"
-    assert "start_time" in row[1]
+    assert row[:2] == ("bad_value", "start_time")
+    assert "start_time" in row[2]
+    assert loaded == [(None, True)]
 
 
 def test_names_from_the_api_never_reach_sql_unquoted(sandbox: Sandbox, postgres_url: str, schema: str) -> None:

@@ -95,7 +95,7 @@ def test_a_replay_reads_just_the_assets_in_quarantine_once_for_all_destinations(
     summary = vectorferry.told("quarantine replay")
     assert requests(sandbox) == (3, 3 * CATALOGUE.features_per_asset)
     for name in ("pgvector", "pinecone"):
-        assert summary["destinations"][name]["features"]["video"]["inserted"] == 3
+        assert summary["destinations"][name]["vectors"]["video"]["multimodal-v1"]["inserted"] == 3
         assert summary["destinations"][name]["quarantined"] == 0
     assert [each["records"] for each in vectorferry.told("quarantine list")["destinations"]] == [0, 0]
     sandbox.requests.reset()
@@ -120,7 +120,7 @@ def test_what_was_dropped_is_not_read_again_before_it_changes(vectorferry: Comma
     assert requests(sandbox) == (0, 0)
     sandbox.mixpeek.put_vector(spoilt, "multimodal-v1", GOOD)
     summary = vectorferry.told("sync")
-    assert summary["destinations"]["pgvector"]["features"]["video"]["inserted"] == 1
+    assert summary["destinations"]["pgvector"]["vectors"]["video"]["multimodal-v1"]["inserted"] == 1
 
 
 def test_what_an_index_refused_is_replayed_when_the_index_is_gone(
@@ -157,3 +157,63 @@ def test_an_asset_that_is_gone_when_it_is_replayed_leaves_nothing(
     for table in ("assets", "video", "video__multimodal_v1", "_sync_ledger", "_sync_quarantine"):
         left = tables.execute(f"SELECT count(*) FROM {table} WHERE asset_id = %s", [asset_id]).fetchone()
         assert left == (0,), table
+
+
+def test_what_is_bad_is_set_aside_alone_and_what_was_good_stays(
+    vectorferry: Command, sandbox: Sandbox, tables: psycopg.Connection[Any]
+) -> None:
+    asset_id = sandbox.mixpeek.asset_ids("ads")[0]
+    spoilt, other = sandbox.mixpeek.feature_ids(asset_id)
+    for feature_id in (spoilt, other):
+        sandbox.mixpeek.put_vector(feature_id, "second", [0.25] * 8)
+    vectorferry.told("sync")
+    before = stored(tables, asset_id)
+    sandbox.mixpeek.put_vector(spoilt, "multimodal-v1", NOT_FINITE)
+    sandbox.mixpeek.put_vector(spoilt, "second", [0.75] * 8)
+    sandbox.mixpeek.put_feature_field(spoilt, "transcription", "said since")
+    sandbox.mixpeek.put_feature_field(spoilt, "start_time", "soon")
+    sandbox.mixpeek.put_feature_field(other, "modality", "smell")
+
+    summary = vectorferry.told("sync", exit_code=3)
+    after = stored(tables, asset_id)
+    assert after[other] == before[other]
+    assert after[spoilt] == {**before[spoilt], "transcription": "said since", "second": as_text([0.75] * 8)}
+    for name in ("pgvector", "pinecone"):
+        told = summary["destinations"][name]["rejected"]
+        assert {(one["feature_id"], one["vector_name"], one["column"], one["kept"]) for one in told} == {
+            (spoilt, "multimodal-v1", "", True),
+            (spoilt, "", "start_time", True),
+            (other, "", "", True),
+        }
+    vectorferry.told("verify", "--everything")
+    vectorferry.told("sync", exit_code=3)
+    assert stored(tables, asset_id) == after
+    shown = " ".join(vectorferry.run("quarantine show", asset_id).stdout.split())
+    assert f"video feature {spoilt}, vector multimodal-v1 not_finite: " in shown
+    assert f"video feature {spoilt}, column start_time bad_value: " in shown
+    assert shown.count("an earlier version is still stored and shown") == 6
+
+    sandbox.mixpeek.put_vector(spoilt, "multimodal-v1", GOOD)
+    sandbox.mixpeek.put_feature_field(spoilt, "start_time", 1.5)
+    sandbox.mixpeek.put_feature_field(other, "modality", "video")
+    vectorferry.told("sync")
+    healed = stored(tables, asset_id)[spoilt]
+    assert (healed["start_time"], healed["multimodal-v1"]) == (1.5, as_text(GOOD))
+    assert [each["records"] for each in vectorferry.told("quarantine list")["destinations"]] == [0, 0]
+    vectorferry.told("verify", "--everything")
+
+
+def stored(tables: psycopg.Connection[Any], asset_id: str) -> dict[str, dict[str, Any]]:
+    """By feature: what Postgres has of an asset."""
+    rows = tables.execute(
+        "SELECT f.feature_id, f.transcription, f.start_time, m.embedding::text, s.embedding::text FROM video f "
+        "LEFT JOIN video__multimodal_v1 m USING (feature_id) LEFT JOIN video__second s USING (feature_id) "
+        "WHERE f.asset_id = %s",
+        [asset_id],
+    )
+    names = ("transcription", "start_time", "multimodal-v1", "second")
+    return {feature_id: dict(zip(names, values, strict=True)) for feature_id, *values in rows}
+
+
+def as_text(vector: list[float]) -> str:
+    return str(vector).replace(" ", "")

@@ -71,14 +71,24 @@ def merged(listed: Mapping[str, Any], detailed: Mapping[str, Any]) -> dict[str, 
     return {**listed, **{key: value for key, value in detailed.items() if value is not None or key not in listed}}
 
 
-def feature_from(feature: FeatureRow, row: Mapping[str, Any]) -> Feature:
-    """The record of a feature. Raises `QuarantineError` when one of its vectors is unusable, or a field too deep."""
+def feature_from(asset_id: str, feature: FeatureRow, row: Mapping[str, Any]) -> tuple[Feature, list[Rejected]]:
+    """The record of a feature, without those of its vectors that are unusable, and these. Raises `QuarantineError` when
+    its vectors are no object, or a field is nested too deeply."""
     fields = {key: value for key, value in row.items() if key not in NOT_FIELDS}
     if _has_inline_vector(row):
         del fields[INLINE]
     if is_too_deep(fields):
         raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
-    return Feature(feature.feature_id, feature.modality, fields, dict(_vectors(row)))
+    vectors: dict[str, Vector] = {}
+    rejected: list[Rejected] = []
+    for name, raw in _raw_vectors(row):
+        try:
+            vectors[name] = decode_vector(raw)
+        except QuarantineError as error:
+            detail = f"vector {one_line(name, 60)}: {error}"
+            reason = Reason(error.reason)
+            rejected.append(Rejected(asset_id, reason, detail, feature.feature_id, feature.modality, name))
+    return Feature(feature.feature_id, feature.modality, fields, vectors), rejected
 
 
 def _same(one: FeatureRow, other: FeatureRow) -> bool:
@@ -120,22 +130,14 @@ def _segment_id(asset_id: str, row: Mapping[str, Any]) -> str:
     return f"{asset_id}:{start}-{end}"
 
 
-def _vectors(row: Mapping[str, Any]) -> Iterator[tuple[str, Vector]]:
+def _raw_vectors(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     named = row.get("vectors")
     if not isinstance(named, dict | None):
         raise QuarantineError(Reason.MALFORMED, "vectors are not an object of name and vector")
-    for name, raw in (named or {}).items():
-        yield name, _decoded(name, raw)
+    yield from (named or {}).items()
     if _has_inline_vector(row):
-        yield INLINE, _decoded(INLINE, row[INLINE])
+        yield INLINE, row[INLINE]
 
 
 def _has_inline_vector(row: Mapping[str, Any]) -> bool:
     return isinstance(row.get(INLINE), list | dict)
-
-
-def _decoded(name: str, raw: Any) -> Vector:
-    try:
-        return decode_vector(raw)
-    except QuarantineError as error:
-        raise QuarantineError(error.reason, f"vector {one_line(name, 60)}: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import TypeAlias
 
 from connector._errors import QuarantineError
 from connector._records import Asset, Feature, Listing, Reason, Rejected
@@ -16,6 +17,8 @@ from connector.sources.mixpeek._asset_reply import asset_from, read_object
 from connector.sources.mixpeek._features import FeatureRow, feature_from, merged
 
 __all__ = ["AssetReader"]
+
+Record: TypeAlias = Feature | Rejected
 
 
 class _FeatureMissingError(NotFoundError):
@@ -50,8 +53,8 @@ class AssetReader:
         except _FeatureMissingError as missing:
             lost = missing
         else:
-            good = [feature for feature in read if isinstance(feature, Feature)]
-            bad = [feature for feature in read if isinstance(feature, Rejected)]
+            good = [record for record in read if isinstance(record, Feature)]
+            bad = [record for record in read if isinstance(record, Rejected)]
             return asset_from(listing, answer.description, good, [*answer.rows.rejected, *bad])
         await self._check_gone(listing.asset_id, lost)
         raise LeftOutError("One of its features went away meanwhile.")
@@ -62,42 +65,47 @@ class AssetReader:
         if any(feature.feature_id == missing.feature_id for feature in again.rows.good):
             raise UnreadableError(f"{missing} The asset still lists this feature.")
 
-    async def _features(self, asset_id: str, features: list[FeatureRow]) -> list[Feature | Rejected]:
+    async def _features(self, asset_id: str, features: list[FeatureRow]) -> list[Record]:
         try:
             return await cancellable(self._together(asset_id, features))
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]
         raise failure
 
-    async def _together(self, asset_id: str, features: list[FeatureRow]) -> list[Feature | Rejected]:
+    async def _together(self, asset_id: str, features: list[FeatureRow]) -> list[Record]:
         async with asyncio.TaskGroup() as group, self._handing_out:
             tasks = [await self._handed_out(group, asset_id, feature) for feature in features]
-        return [task.result() for task in tasks]
+        return [record for task in tasks for record in task.result()]
 
     async def _handed_out(
         self, group: asyncio.TaskGroup, asset_id: str, feature: FeatureRow
-    ) -> asyncio.Task[Feature | Rejected]:
+    ) -> asyncio.Task[list[Record]]:
         """The place is given back by the task's end and not within it: a task cancelled early never begins."""
         await self._places.acquire()
         task = group.create_task(self._feature(asset_id, feature))
         task.add_done_callback(lambda _: self._places.release())
         return task
 
-    async def _feature(self, asset_id: str, feature: FeatureRow) -> Feature | Rejected:
+    async def _feature(self, asset_id: str, feature: FeatureRow) -> list[Record]:
+        """The feature and those of its vectors that were set aside, or the feature set aside."""
         try:
             if feature.lacks_vectors:
-                return await self._api.feature(feature.feature_id, partial(_detailed, feature))
-            return feature_from(feature, feature.row)
+                read = partial(_detailed, asset_id, feature)
+                good, bad = await self._api.feature(feature.feature_id, read)
+            else:
+                good, bad = feature_from(asset_id, feature, feature.row)
+            return [good, *bad]
         except NotFoundError as error:
             missing = str(error)
         except QuarantineError as error:
             reason = Reason(error.reason)
-            return Rejected(asset_id, reason, str(error), feature.feature_id, feature.modality)
+            return [Rejected(asset_id, reason, str(error), feature.feature_id, feature.modality)]
         raise _FeatureMissingError(feature.feature_id, missing)
 
 
-def _detailed(feature: FeatureRow, body: bytes) -> Feature:
-    """A feature from its own answer, which has to be about this very feature and to say which vectors it has.
+def _detailed(asset_id: str, feature: FeatureRow, body: bytes) -> tuple[Feature, list[Rejected]]:
+    """A feature and what of it was set aside, from its own answer, which has to be about this very feature and to say
+    which vectors it has.
 
     An answer that does not is no answer: it would remove the vectors that a destination holds. Null or no vectors
     is one, since some features have none. Raises `ValueError`, and `QuarantineError` for the feature alone.
@@ -107,4 +115,4 @@ def _detailed(feature: FeatureRow, body: bytes) -> Feature:
         raise ValueError("no feature with its vectors")
     if detail["feature_id"] != feature.feature_id:
         raise ValueError("the answer is about another feature")
-    return feature_from(feature, merged(feature.row, detail))
+    return feature_from(asset_id, feature, merged(feature.row, detail))

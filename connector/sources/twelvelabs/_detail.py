@@ -135,8 +135,9 @@ class DetailReader:
         return rows or []
 
     def _check_usable(self, features: Features) -> None:
-        """One malformed segment is set aside; when there is no other, it is the answer that is malformed."""
-        if not features.good and all(one.reason is Reason.MALFORMED for one in features.rejected):
+        """One malformed segment is set aside; when no other has a vector, it is the answer that is malformed."""
+        has_vectors = any(feature.vectors for feature in features.good.values())
+        if not has_vectors and all(one.reason is Reason.MALFORMED for one in features.rejected):
             raise UnreadableError(
                 f"{self.host} sent {len(features.rejected)} segments and none that is usable: "
                 f"{features.rejected[0].detail}."

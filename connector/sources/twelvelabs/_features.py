@@ -58,15 +58,18 @@ class Features:
         speech: Speech,
         options_named: bool = False,
     ) -> None:
-        """One feature for each segment, with one vector, named after the model and the embedding option. Where options
-        are always named, a segment without one is no segment."""
+        """One feature for each segment, with one vector, named after the model and the embedding option; of one whose
+        vector is unusable, that alone is set aside. Where options are always named, a segment without one is none."""
         for place, row in enumerate(rows):
             name, taken = f"segment[{place}]", _taken(row, vectors)
             try:
                 segment = _Segment(row, model, option_named=options_named)
-                name = self.owner.feature_id(*segment.identity)
-                vector = {segment.vector_name: _usable(taken)}
-                self._add(Feature(name, modality.value, segment.fields(speech), vector))
+                name, fields = self.owner.feature_id(*segment.identity), segment.fields(speech)
+                if isinstance(taken, QuarantineError):
+                    self._reject(Reason(taken.reason), str(taken), name, modality, segment.vector_name)
+                    self.good.setdefault(name, Feature(name, modality.value, fields))
+                else:
+                    self._add(Feature(name, modality.value, fields, {segment.vector_name: taken}))
             except QuarantineError as error:
                 self._reject(Reason(error.reason), str(error), name, modality)
 
@@ -86,14 +89,16 @@ class Features:
             self._reject(Reason.MALFORMED, detail, kind, Modality.TEXT)
 
     def _add(self, feature: Feature) -> None:
-        """Of two at one place the same one stays in every answer, whatever their order there."""
-        first = self.good.setdefault(feature.feature_id, feature)
+        """Of two at one place the same one stays in every answer, whatever their order there; one with a vector."""
+        first = self.good.get(feature.feature_id)
+        if first is None or not first.vectors:
+            self.good[feature.feature_id] = first = feature
         if not _same(first, feature):
             self.good[feature.feature_id] = min(first, feature, key=_rank)
             raise QuarantineError(Reason.DUPLICATE_ID, "there is another segment of the same option, scope and time")
 
-    def _reject(self, reason: Reason, detail: str, name: str, modality: Modality) -> None:
-        self.rejected.append(Rejected(self.owner.asset_id, reason, detail, name, modality.value))
+    def _reject(self, reason: Reason, detail: str, name: str, modality: Modality, vector_name: str = "") -> None:
+        self.rejected.append(Rejected(self.owner.asset_id, reason, detail, name, modality.value, vector_name))
 
 
 class _Segment:
@@ -146,12 +151,6 @@ def _taken(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
         return vectors.take(raw)
     except QuarantineError as error:
         return error
-
-
-def _usable(taken: Vector | QuarantineError) -> Vector:
-    if isinstance(taken, QuarantineError):
-        raise taken
-    return taken
 
 
 def _span(row: Mapping[str, Any]) -> Span | None:

@@ -98,9 +98,12 @@ def test_a_vector_that_cannot_be_stored_is_set_aside_and_the_rest_goes_on(
     destination.apply(batch(asset("a", feature("f1"))))
     odd = feature("f2", {"model-v1": dense(1, dimension=16_001)})
     applied = destination.apply(batch(asset("b", odd, feature("f3"))))
-    assert [(each.feature_id, each.reason) for each in applied.rejected] == [("f2", Reason.DIMENSION)]
-    assert applied.features[Modality.VIDEO] == Counts(inserted=1, quarantined=1)
-    assert column(sql, "SELECT feature_id FROM video ORDER BY 1") == ["f1", "f3"]
+    told = [(each.feature_id, each.vector_name, each.reason) for each in applied.rejected]
+    assert told == [("f2", "model-v1", Reason.DIMENSION)]
+    assert applied.features[Modality.VIDEO] == Counts(inserted=2)
+    assert applied.vectors[Modality.VIDEO, "model-v1"] == Counts(inserted=1, quarantined=1)
+    assert column(sql, "SELECT feature_id FROM video ORDER BY 1") == ["f1", "f2", "f3"]
+    assert column(sql, "SELECT feature_id FROM video__model_v1 ORDER BY 1") == ["f1", "f3"]
     assert column(sql, "SELECT detail FROM _sync_quarantine") == [
         "vector model-v1: 16001 dimensions; pgvector stores at most 16000"
     ]

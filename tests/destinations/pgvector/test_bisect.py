@@ -143,7 +143,34 @@ def test_what_was_set_aside_before_is_set_aside_as_well(indexed: PgvectorDestina
         ("a", "f9", Reason.DIMENSION),
         ("b", "", Reason.UNREADABLE),
     ]
-    assert held(sql) == [("a", "f1"), ("z", "f")]
+    assert held(sql) == [("a", "f1"), ("a", "f9"), ("z", "f")]
+
+
+def test_a_vector_that_is_refused_costs_no_row_and_no_other_vector(destination: PgvectorDestination, sql: Sql) -> None:
+    both = {"model-v1": dense(1), "other": dense(1)}
+    destination.apply(batch(asset("a", feature("f", both, text="old"), feature("g", both))))
+    sql.execute("ALTER TABLE video__model_v1 ADD CONSTRAINT known CHECK (vector_norm(embedding) < 4) NOT VALID")
+    changed = feature("f", {"model-v1": dense(9), "other": dense(2)}, text="new")
+    applied = destination.apply(batch(asset("a", changed, feature("g", both), fingerprint="2")))
+    assert applied.vectors[Modality.VIDEO, "model-v1"] == Counts(unchanged=2, quarantined=1)
+    assert sql.execute("SELECT text FROM video WHERE feature_id = 'f'").fetchall() == [("new",)]
+    first = "SELECT round(l2_distance(embedding, '[1,1,1,1,1,1,1,1]')) FROM {} WHERE feature_id = 'f'"
+    assert sql.execute(first.format("video__model_v1")).fetchall() == [(0,)]
+    assert sql.execute(first.format("video__other")).fetchall() == [(1,)]
+    told = sql.execute("SELECT feature_id, vector_name, kept, detail FROM _sync_quarantine").fetchall()
+    assert [row[:3] for row in told] == [("f", "model-v1", True)]
+    assert "known" in told[0][3]
+    assert list(destination.discrepancies("ads")) == []
+
+
+def test_a_row_that_is_refused_leaves_the_earlier_one_with_its_vectors(indexed: PgvectorDestination, sql: Sql) -> None:
+    indexed.apply(batch(asset("a", spoken("f"), spoken("g"))))
+    changed = feature("f", {"model-v1": dense(9)}, transcription=LONG)
+    applied = indexed.apply(batch(asset("a", changed, spoken("g"), fingerprint="2")))
+    assert applied.features[Modality.VIDEO] == Counts(unchanged=2, quarantined=1)
+    assert held(sql) == held(sql, "video__model_v1") == [("a", "f"), ("a", "g")]
+    assert sql.execute("SELECT feature_id, vector_name, kept FROM _sync_quarantine").fetchall() == [("f", "", True)]
+    assert list(indexed.discrepancies("ads")) == []
 
 
 def test_an_asset_that_is_refused_itself_keeps_its_old_rows(destination: PgvectorDestination, sql: Sql) -> None:

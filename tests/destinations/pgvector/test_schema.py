@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from connector import ConfigurationError, Modality, Reason, Rejected, SchemaMapping, SearchQuery
+from connector import ConfigurationError, DestinationError, Modality, Reason, Rejected, SchemaMapping, SearchQuery
 from destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
@@ -240,3 +240,24 @@ def test_pgvector_is_found_in_whatever_schema_it_was_installed(postgres_url: str
         found = anyone.execute(f"SELECT feature_id FROM {schema}.search_audio_model_v1('[1,1,1,1,1,1,1,1]')").fetchall()
     destination.close()
     assert found == [("f1",)]
+
+
+def test_a_quarantine_of_an_earlier_version_says_so_and_is_extended_by_a_sync(
+    destination: PgvectorDestination, sql: Sql
+) -> None:
+    destination.apply(batch(asset("a", feature("f"), rejected=[Rejected("a", Reason.NOT_FINITE, "NaN", "g", "video")])))
+    for name in ("vector_name", "column_name", "kept"):
+        sql.execute(f"ALTER TABLE _sync_quarantine DROP COLUMN {name}")
+    with pytest.raises(
+        DestinationError, match=r"_sync_quarantine was made by an earlier version .* `vectorferry sync`"
+    ):
+        list(destination.rejected())
+    planned = destination.planned(SchemaMapping()).statements
+    assert [statement.split(" ADD COLUMN ")[1].split()[0] for statement in planned] == [
+        "vector_name",
+        "column_name",
+        "kept",
+    ]
+    destination.prepare(SchemaMapping())
+    assert [record.feature_id for _, record, _ in destination.rejected()] == ["g"]
+    assert destination.planned(SchemaMapping()).statements == []

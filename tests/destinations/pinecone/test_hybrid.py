@@ -59,5 +59,6 @@ def test_an_empty_sparse_vector_is_set_aside_and_an_index_of_sparse_ones_can_be_
     destination = open_pinecone()
     words = [feature("f1", {"words": sparse({5: 1})}), feature("f2", {"words": sparse({})})]
     applied = destination.apply(batch(asset("a", *words)))
-    assert [(one.feature_id, one.reason) for one in applied.rejected] == [("f2", Reason.ZERO_VECTOR)]
+    told = [(one.feature_id, one.vector_name, one.reason) for one in applied.rejected]
+    assert told == [("f2", "words", Reason.ZERO_VECTOR)]
     assert [one.is_visible for one in destination.delivered(wait=PATIENCE).places] == [True]

@@ -13,30 +13,63 @@ from .conftest import Open
 from .store import stored_ids
 
 REFUSED = Status(status=400)
-OTHER = "media-other-4"
+MODEL, OTHER = "media-model-v1-8", "media-other-4"
 
 
 class Killed(BaseException):
     """Nothing is cleaned up after it."""
 
 
-def in_two_indexes(number: float, fingerprint: str) -> Batch:
+def in_two_indexes(number: float, fingerprint: str, **columns: str) -> Batch:
     vectors = {"model-v1": dense(number), "other": dense(number, dimension=4)}
-    return batch(asset("a", feature("f1", vectors), feature("f2", vectors), fingerprint=fingerprint))
+    features = [feature(name, vectors, **columns) for name in ("f1", "f2")]
+    return batch(asset("a", *features, fingerprint=fingerprint))
 
 
-def test_a_feature_refused_in_one_index_is_in_none_until_it_is_repaired(sandbox: Sandbox, open_pinecone: Open) -> None:
+def test_a_vector_refused_in_one_index_leaves_its_earlier_version_and_all_of_the_rest(
+    sandbox: Sandbox, open_pinecone: Open
+) -> None:
     destination = open_pinecone()
     destination.apply(in_two_indexes(1, "1"))
     sandbox.faults.add(Fault(route="pinecone.upsert", containing='"a#f1","values":[2.0,1.0,1.0,1.0]', do=REFUSED))
-    applied = destination.apply(in_two_indexes(2, "2"))
-    assert [one.reason for one in applied.rejected] == [Reason.REFUSED]
-    assert stored_ids(sandbox) == stored_ids(sandbox, OTHER) == {"a#f2"}
+    applied = destination.apply(in_two_indexes(2, "2", text="new"))
+    (record,) = applied.rejected
+    assert (record.reason, record.feature_id, record.vector_name) == (Reason.REFUSED, "f1", "other")
+    assert record.kept
+    assert stored_ids(sandbox) == stored_ids(sandbox, OTHER) == {"a#f1", "a#f2"}
+    one, other = (sandbox.pinecone.records(index, "ads")["a#f1"] for index in (MODEL, OTHER))
+    assert (one["values"][0], other["values"][0]) == (2.0, 1.0)
+    assert one["metadata"] == other["metadata"]
+    assert other["metadata"]["text"] == "new"
+    assert list(destination.discrepancies("ads")) == []
 
     sandbox.faults.clear()
     assert destination.apply(in_two_indexes(2, "2")).rejected == []
-    assert stored_ids(sandbox) == stored_ids(sandbox, OTHER) == {"a#f1", "a#f2"}
+    assert sandbox.pinecone.records(OTHER, "ads")["a#f1"]["values"][0] == 2.0
     assert destination.quarantined("ads") == 0
+
+
+def test_a_feature_of_which_every_record_is_refused_stays_as_it_was(sandbox: Sandbox, open_pinecone: Open) -> None:
+    destination = open_pinecone()
+    destination.apply(in_two_indexes(1, "1"))
+    sandbox.faults.add(Fault(route="pinecone.upsert", containing='"a#f1"', do=REFUSED))
+    (record,) = destination.apply(in_two_indexes(2, "2", text="new")).rejected
+    assert (record.feature_id, record.vector_name, record.kept) == ("f1", "", True)
+    assert [sandbox.pinecone.records(index, "ads")["a#f1"]["values"][0] for index in (MODEL, OTHER)] == [1.0, 1.0]
+    assert destination.known("ads", ["a"])["a"].features[Modality.VIDEO] == 2
+    assert list(destination.discrepancies("ads")) == []
+
+
+def test_a_vector_that_is_refused_with_its_earlier_version_is_given_up(sandbox: Sandbox, open_pinecone: Open) -> None:
+    destination = open_pinecone()
+    destination.apply(in_two_indexes(1, "1"))
+    sandbox.faults.add(Fault(route="pinecone.upsert", containing='"a#f1","values":[2.0,1.0,1.0,1.0]', do=REFUSED))
+    sandbox.faults.add(Fault(route="pinecone.upsert", containing='"a#f1","values":[1.0,1.0,1.0,1.0]', do=REFUSED))
+    (record,) = destination.apply(in_two_indexes(2, "2", text="new")).rejected
+    assert (record.vector_name, record.kept) == ("other", False)
+    assert stored_ids(sandbox) == {"a#f1", "a#f2"}
+    assert stored_ids(sandbox, OTHER) == {"a#f2"}
+    assert list(destination.discrepancies("ads")) == []
 
 
 def test_a_record_that_cannot_be_deleted_is_not_forgotten(sandbox: Sandbox, open_pinecone: Open) -> None:
@@ -54,7 +87,7 @@ def test_a_record_that_cannot_be_deleted_is_not_forgotten(sandbox: Sandbox, open
     assert stored_ids(sandbox) == {"a#f2"}
 
 
-def test_a_feature_that_is_refused_under_another_modality_is_held_under_none(
+def test_a_feature_that_is_refused_under_another_modality_is_still_held_under_its_earlier_one(
     sandbox: Sandbox, open_pinecone: Open
 ) -> None:
     destination = open_pinecone()
@@ -64,8 +97,11 @@ def test_a_feature_that_is_refused_under_another_modality_is_held_under_none(
     video = feature("f1", {"model-v1": dense(3)})
     destination.apply(batch(asset("a", video, fingerprint="2"), modalities=[Modality.VIDEO]))
     sandbox.faults.clear()
-    destination.apply(batch(asset("a", text, fingerprint="3"), modalities=[Modality.TEXT]))
     assert stored_ids(sandbox) == {"a#f1"}
+    assert list(destination.discrepancies("ads")) == []
+    destination.apply(batch(asset("a", video, fingerprint="3"), modalities=[Modality.VIDEO]))
+    assert sandbox.pinecone.records(MODEL, "ads")["a#f1"]["metadata"]["modality"] == "video"
+    assert list(destination.discrepancies("ads")) == []
 
 
 def test_what_a_killed_run_left_of_a_feature_is_certain_under_its_new_modality(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
+from connector import Reason, Rejected, SchemaMapping
 from connector.sandbox import PineconeDialect, Sandbox, running_sandbox
+from destinations import PineconeDestination
 
-from ...builders import asset, batch, feature
-from ...pinecone import pinecone_alone
+from ...builders import asset, batch, dense, feature
+from ...pinecone import pinecone_alone, pinecone_destination
 from ...waiting import PATIENCE
 from .conftest import Open
 
@@ -19,6 +22,15 @@ def sandbox() -> Iterator[Sandbox]:
     """One whose queries see a write only after it was told to."""
     with running_sandbox(pinecone_alone(pinecone=PineconeDialect(visible_after_ms=3_600_000))) as running:
         yield running
+
+
+@pytest.fixture
+def lagging(postgres_url: str, schema: str) -> Iterator[PineconeDestination]:
+    """Reads show what was written to it a second later."""
+    settings = pinecone_alone(pinecone=PineconeDialect(visible_after_ms=1_000))
+    with running_sandbox(settings) as running, closing(pinecone_destination(running, postgres_url, schema)) as late:
+        late.prepare(SchemaMapping())
+        yield late
 
 
 def test_what_was_written_is_told_and_what_is_visible_is_asked_for(sandbox: Sandbox, open_pinecone: Open) -> None:
@@ -38,3 +50,12 @@ def test_a_later_run_asks_only_for_what_nobody_has_seen(sandbox: Sandbox, open_p
     queries = sandbox.requests.counts()["pinecone.query"]
     assert open_pinecone().delivered(wait=PATIENCE).places == []
     assert sandbox.requests.counts()["pinecone.query"] == queries
+
+
+def test_an_earlier_vector_that_reads_do_not_show_yet_is_waited_for(lagging: PineconeDestination) -> None:
+    lagging.apply(batch(asset("a", feature("f1", {"left": dense(1), "right": dense(1)}, text="old"))))
+    bad = Rejected("a", Reason.NOT_FINITE, "infinity", "f1", "video", "left")
+    (record,) = lagging.apply(batch(asset("a", feature("f1", {"right": dense(1)}), rejected=[bad]))).rejected
+    assert record.kept
+    lagging.delivered(wait=PATIENCE)
+    assert list(lagging.discrepancies("ads")) == []

@@ -283,13 +283,13 @@ async def test_an_answer_in_no_known_form_is_unreadable_and_not_empty(reply: Any
     ],
     ids=str,
 )
-async def test_one_bad_vector_sets_its_feature_aside_and_no_other(vector: Any, reason: Reason, said: str) -> None:
+async def test_one_bad_vector_is_set_aside_and_no_other(vector: Any, reason: Reason, said: str) -> None:
     reply = features(text("good", **vectors(m=[1.0])), text("bad"))
     asset = await one(reply, bad=text("bad", vectors={"ok": [1.0], "m": vector}))
-    assert [feature.feature_id for feature in asset.features] == ["good"]
+    assert {feature.feature_id: set(feature.vectors) for feature in asset.features} == {"good": {"m"}, "bad": {"ok"}}
     (rejected,) = asset.rejected
     assert (rejected.asset_id, rejected.feature_id, rejected.modality) == ("a1", "bad", "text")
-    assert rejected.reason is reason
+    assert (rejected.reason, rejected.vector_name) == (reason, "m")
     assert said in rejected.detail
 
 

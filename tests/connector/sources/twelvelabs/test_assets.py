@@ -180,11 +180,13 @@ async def test_a_bad_vector_harms_no_other(vector: Any, reason: Reason) -> None:
         index, name = put(sandbox, segment(), segment(start=6, end=12))
         sandbox.twelvelabs.put_vector(name, 0, vector)
         asset = await read_asset(source, index, name)
-    assert len(asset.features) == 1
-    assert [(one.reason, one.modality) for one in asset.rejected] == [(reason, "video")]
+    assert [len(feature.vectors) for feature in asset.features] == [0, 1]
+    (bad,) = asset.rejected
+    assert (bad.reason, bad.modality, bad.vector_name) == (reason, "video", "marengo3.0-visual")
+    assert bad.feature_id == asset.features[0].feature_id
 
 
-async def test_a_segment_with_an_unusable_vector_is_set_aside_under_the_id_that_it_has_when_it_is_usable() -> None:
+async def test_an_unusable_vector_is_set_aside_under_the_id_that_its_segment_has_when_it_is_usable() -> None:
     """It was under its place in the answer, which is another one each time."""
     async with reading() as (source, sandbox):
         index, name = put(sandbox, segment(), segment("audio"), asset_id="a" * 24)
@@ -192,8 +194,18 @@ async def test_a_segment_with_an_unusable_vector_is_set_aside_under_the_id_that_
         sandbox.twelvelabs.put_vector(name, 1, b"[1, 2, NaN, 4]")
         bad = await read_asset(source, index, name)
     ids = {feature.fields["embedding_option"]: feature.feature_id for feature in good.features}
-    assert [one.feature_id for one in bad.rejected] == [ids["audio"]]
-    assert [feature.feature_id for feature in bad.features] == [ids["visual"]]
+    assert [(one.feature_id, one.vector_name) for one in bad.rejected] == [(ids["audio"], "marengo3.0-audio")]
+    assert {feature.feature_id: len(feature.vectors) for feature in bad.features} == {ids["visual"]: 1, ids["audio"]: 0}
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+async def test_of_two_segments_at_one_place_the_one_with_a_vector_stays(order: list[int]) -> None:
+    async with reading() as (source, sandbox):
+        index, name = put(sandbox, segment(), segment(), segment(start=6, end=12))
+        sandbox.twelvelabs.put_vector(name, order[0], b"[1, 2, NaN, 4]")
+        asset = await read_asset(source, index, name)
+    assert [len(feature.vectors) for feature in asset.features] == [1, 1]
+    assert [(one.reason, one.vector_name) for one in asset.rejected] == [(Reason.NOT_FINITE, "marengo3.0-visual")]
 
 
 @pytest.mark.parametrize("broken", [{"start": "soon"}, {"end": True}, {"scope": 7}])

@@ -42,4 +42,5 @@ def commit(
     written: Mapping[str, int] | None = None,
 ) -> None:
     """Commit a batch of which these features were written."""
-    manifest.commit(batch, rows(batch, features), [], layout, written or {}, NAMESPACE)
+    rejected = [*(each for asset in batch.assets for each in asset.rejected), *batch.rejected]
+    manifest.commit(batch, rows(batch, features), rejected, layout, written or {}, NAMESPACE)

@@ -119,7 +119,7 @@ def test_everything_set_aside_is_in_quarantine(manifest: Manifest) -> None:
     by_store = Rejected("a", Reason.REFUSED, "too sparse", "2", "video")
     whole = Rejected("b", Reason.UNREADABLE, "no answer")
     aside = batch(asset("a", rejected=[by_source]), rejected=[whole])
-    manifest.commit(aside, rows(aside, {}), [by_store], LAYOUT, {}, NAMESPACE)
+    manifest.commit(aside, rows(aside, {}), [by_source, by_store, whole], LAYOUT, {}, NAMESPACE)
     assert manifest.quarantined("ads") == 3
     assert sorted(manifest.asset_ids("ads")) == ["a", "b"]
     commit(manifest, batch(asset("a")), {})

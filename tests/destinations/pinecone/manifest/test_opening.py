@@ -10,7 +10,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping, VectorferryError
+from connector import (
+    ConfigurationError,
+    DestinationError,
+    Reason,
+    Rejected,
+    RetryableError,
+    SchemaMapping,
+    VectorferryError,
+)
 from destinations import PgvectorDestination
 from destinations.pinecone._manifest import Manifest, ManifestRows, Place
 
@@ -50,6 +58,22 @@ def test_it_starts_an_embedded_postgres(passable_path: Path) -> None:
         manifest.prepare()
         assert manifest.exists()
         assert str(directory) in manifest.location
+
+
+def test_one_of_an_earlier_version_says_what_it_lacks_and_is_extended(
+    postgres_url: str, schema: str, manifest: Manifest
+) -> None:
+    bad = Rejected("a", Reason.NOT_FINITE, "NaN", "f", "video")
+    commit(manifest, batch(asset("a", rejected=[bad])), {})
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        for name in ("vector_name", "column_name", "kept"):
+            admin.execute(f"ALTER TABLE {schema}._sync_pinecone_quarantine DROP COLUMN {name}")
+    with pytest.raises(DestinationError, match="was made by an earlier version"):
+        list(manifest.rejected(None))
+    assert len(manifest.outlook({}).statements) == 3
+    manifest.prepare()
+    assert [record for _, record, _ in manifest.rejected(None)] == [bad]
+    assert list(manifest.outlook({}).statements) == []
 
 
 def test_one_that_was_never_prepared_does_not_exist(postgres_url: str, schema: str) -> None:
