@@ -300,6 +300,8 @@ def test_what_is_set_aside_is_not_lost() -> None:
     both = losses(stored_contents, _loaded(replace(rest, rejected=())), frozenset(MODALITIES))
     assert both == {(Modality.VIDEO, None): 1, (Modality.VIDEO, "one"): 1, (Modality.VIDEO, "two"): 2}
     assert losses(stored_contents, _loaded(rest), frozenset({Modality.IMAGE})) is None
+    twice = Rejected("a", Reason.DUPLICATE_ID, "there is another one", "s0", "video")
+    assert losses(stored_contents, _loaded(replace(rest, rejected=(twice,))), frozenset(MODALITIES)) == both
 
 
 def _loaded(one: Asset) -> LoadedAsset:
