@@ -120,7 +120,7 @@ class HeldBack:
             else:
                 self.unremembered.append(asset.asset_id)
             return False
-        if self._may_lose and self._fits(self._gone + lost):
+        if not lost or (self._may_lose and self._fits(self._gone + lost)):
             self._gone += lost
             return True
         self.confirmed += lost

@@ -37,6 +37,9 @@ from tests.connector.worlds import Scripted, asset, assets, content, feature, in
 MAPPED_ANEW = SchemaMapping(video=ModalityMapping(columns={"author": ColumnMapping(path="metadata.by")}))
 """Has every asset read again."""
 
+NAMES = (("s0", "video"), ("s1", "video"), ("i0", "image"))
+"""The features of an asset."""
+
 Spoil = Callable[[Asset], Asset]
 
 
@@ -228,6 +231,16 @@ async def test_other_segments_and_another_model_are_believed() -> None:
     summary = await sync(source, [store], name="media")
     assert (summary.exit_code, summary.collections["c"].second_looks) == (0, 10)
     assert {each.feature_id for each in store.assets["c"]["a0003"].features} == {"t0", "t1", "i0"}
+
+
+async def test_another_model_is_believed_beside_much_that_is_missing() -> None:
+    source, store = await stored()
+    source.assets["c"] = {name: empty(one) for name, one in source.assets["c"].items()}
+    other = [feature(name, kind, vectors={"model-v2": np.ones(4, np.float32)}) for name, kind in NAMES]
+    source.assets["c"]["a0003"] = asset("a0003", 2, other)
+    summary = await sync(source, [store], name="media", reread=Reread(everything=True))
+    assert (summary.exit_code, summary.collections["c"].held_back) == (4, {"memory": 9})
+    assert {name for each in store.assets["c"]["a0003"].features for name in each.vectors} == {"model-v2"}
 
 
 async def test_a_listing_that_is_never_known_to_be_complete_has_a_second_look_too() -> None:
