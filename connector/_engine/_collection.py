@@ -140,7 +140,8 @@ class CollectionRun:
     async def _look_again(self) -> None:
         """Read a second time what came with less than is stored. What both answers lack goes, within the guard's share;
         beyond it the assets stay as they are, and the summary says so."""
-        decisions = await self._held_back()
+        lanes = [lane for lane in self._job.alive if lane.held_back.listings]
+        decisions = await self._held_back(lanes)
         if not decisions:
             return
         failure: VectorferryError | None = None
@@ -152,16 +153,16 @@ class CollectionRun:
         except VectorferryError as error:
             failure = error
         await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
-        for lane in self._job.alive:
+        for lane in lanes:
             await self._settle(lane)
         self._report()
         if failure:
             raise failure
 
-    async def _held_back(self) -> list[Decision]:
-        """The assets that any lane has held back, each with the lanes that did."""
+    async def _held_back(self, lanes: Sequence[Lane]) -> list[Decision]:
+        """The assets that these lanes have held back, each with the lanes that did."""
         share, listings, lacking = self._job.guard.max_share, dict[str, Listing](), dict[str, set[str]]()
-        for lane in self._job.alive:
+        for lane in lanes:
             for listing in await lane.begin_second_look(share):
                 listings[listing.asset_id] = listing
                 lacking.setdefault(listing.asset_id, set()).add(lane.name)

@@ -101,7 +101,7 @@ class Lane:
         async with self._turn:
             if self.alive:
                 self.summary.replaced_nul += loaded.replaced
-                if listing is not None and isinstance(loaded.record, LoadedAsset):
+                if listing and isinstance(loaded.record, LoadedAsset) and isinstance(self.destination, StoredContents):
                     self._listings[loaded.asset_id] = listing
                 await self._hand_over(self._batcher.add(loaded))
 

@@ -45,8 +45,8 @@ def losses(stored: Contents, asset: LoadedAsset, modalities: frozenset[Modality]
     lost: Counter[RowKind] = Counter()
     suspicious = False
     for modality in modalities:
-        before = _without(stored.get(modality, {}), asset.rejected)
         now = {feature.feature_id: feature for feature in asset.features if feature.modality == modality}
+        before = _without(stored.get(modality, {}), asset.rejected, now)
         if fewer := max(0, len(before) - len(now)):
             lost[modality, None] = fewer
         for name, vectors in _fewer_vectors(before, now).items():
@@ -57,10 +57,12 @@ def losses(stored: Contents, asset: LoadedAsset, modalities: frozenset[Modality]
     return lost if lost or suspicious else None
 
 
-def _without(stored: _Named, rejected: Sequence[Rejected]) -> _Named:
-    """What is stored, but for what was set aside of this asset: a destination keeps its last good version."""
-    whole = {each.feature_id for each in rejected if not (each.vector_name or each.column)}
-    single = {(each.feature_id, each.vector_name) for each in rejected if each.vector_name}
+def _without(stored: _Named, rejected: Sequence[Rejected], now: _Features) -> _Named:
+    """What is stored, but for what was set aside of this asset: a destination keeps its last good version. Of what came
+    twice the first is not set aside."""
+    here = {(feature_id, name) for feature_id, feature in now.items() for name in feature.vectors}
+    whole = {each.feature_id for each in rejected if not (each.vector_name or each.column)} - now.keys()
+    single = {(each.feature_id, each.vector_name) for each in rejected if each.vector_name} - here
     return {
         feature_id: {name: dimension for name, dimension in named.items() if (feature_id, name) not in single}
         for feature_id, named in stored.items()
@@ -118,7 +120,7 @@ class HeldBack:
             else:
                 self.unremembered.append(asset.asset_id)
             return False
-        if self._may_lose and self._fits(self._gone + lost):
+        if not lost or (self._may_lose and self._fits(self._gone + lost)):
             self._gone += lost
             return True
         self.confirmed += lost

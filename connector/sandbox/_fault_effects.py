@@ -20,6 +20,9 @@ __all__ = ["Vanishing", "before", "spoil"]
 Vanishing = Callable[[Sequence[str]], None]
 """Deletes what a path names."""
 
+_PAGING = (("total", "total_pages", "page_size"), ("total_results", "total_page", "limit_per_page"))
+"""How the services call the number of rows, of pages, and of rows on a page."""
+
 _HTML = b"<html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
 
 
@@ -94,6 +97,12 @@ def _edited(action: do.Action, reply: Reply) -> Reply:
             edit = _on_field(action.field, lambda holder, name: holder.__setitem__(name, action.value))
         case do.DropField():
             edit = _on_field(action.field, lambda holder, name: holder.__delitem__(name))
+        case do.Shorten():
+            edit = _on_field(
+                action.field, lambda holder, name: holder.__setitem__(name, _first_of(holder[name], action.keep))
+            )
+        case do.OnePageLess():
+            edit = _leave_out_last_page
         case do.DuplicateRows():
             edit = _repeat_first_row
         case do.ForeignNextPage():
@@ -116,6 +125,21 @@ def _on_field(field: str, change: Callable[[dict[str, Any], str], None]) -> Call
             change(value, field)
 
     return edit
+
+
+def _first_of(value: Any, keep: float) -> Any:
+    if isinstance(value, list):
+        return value[: int(len(value) * keep)]
+    if isinstance(value, dict):
+        return dict(list(value.items())[: int(len(value) * keep)])
+    return value
+
+
+def _leave_out_last_page(value: Any) -> None:
+    for total, pages, size in _PAGING if isinstance(value, dict) else ():
+        if value.get(total) and value.get(pages, 0) > 1:
+            value[pages] -= 1
+            value[total] = value[pages] * value[size]
 
 
 def _repeat_first_row(value: Any) -> None:

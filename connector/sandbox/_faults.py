@@ -25,11 +25,13 @@ __all__ = [
     "ForeignNextPage",
     "Garbage",
     "Html",
+    "OnePageLess",
     "Oversized",
     "Redirect",
     "Reset",
     "SetField",
     "ShiftRows",
+    "Shorten",
     "Stall",
     "Status",
     "Truncate",
@@ -103,6 +105,20 @@ class DropField(Settings):
     field: str
 
 
+class Shorten(Settings):
+    """Every list or object of this name, at any depth, lacks its last items, and nothing says so."""
+
+    kind: Literal["shorten"] = "shorten"
+    field: str
+    keep: float = Field(default=0.5, ge=0, lt=1, description="share of the items that stay, rounded down")
+
+
+class OnePageLess(Settings):
+    """The counts of a list, in agreement with each other, leave out its last page, where it has more than one."""
+
+    kind: Literal["one_page_less"] = "one_page_less"
+
+
 class DuplicateRows(Settings):
     """The first row of every list of rows comes a second time, at its end."""
 
@@ -153,6 +169,8 @@ Action = Annotated[
     | Garbage
     | SetField
     | DropField
+    | Shorten
+    | OnePageLess
     | DuplicateRows
     | ShiftRows
     | Vanish

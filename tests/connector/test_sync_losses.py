@@ -37,6 +37,9 @@ from tests.connector.worlds import Scripted, asset, assets, content, feature, in
 MAPPED_ANEW = SchemaMapping(video=ModalityMapping(columns={"author": ColumnMapping(path="metadata.by")}))
 """Has every asset read again."""
 
+NAMES = (("s0", "video"), ("s1", "video"), ("i0", "image"))
+"""The features of an asset."""
+
 Spoil = Callable[[Asset], Asset]
 
 
@@ -184,7 +187,7 @@ async def test_assets_that_go_and_what_goes_within_others_share_the_share() -> N
     summary = await sync(source, [store], name="media")
     assert summary.exit_code == 4
     assert "2 of 20 assets would go, and at most 5% may" in str(summary.collections["c"].note)
-    assert (store.assets["c"]["a0000"].features, "a0010" in store.assets["c"]) == ((), True)
+    assert (len(store.assets["c"]["a0000"].features), "a0010" in store.assets["c"]) == (0, True)
     assert (await sync(source, [store], name="media")).exit_code == 0
     assert "a0010" not in store.assets["c"]
 
@@ -199,7 +202,7 @@ async def test_when_others_were_complete_at_the_second_look_the_rest_waits_for_t
     assert "the next run looks again: a0003" in str(summary.collections["c"].note)
     assert len(store.assets["c"]["a0003"].features) == 3
     assert (await sync(source, [store], name="media")).exit_code == 0
-    assert store.assets["c"]["a0003"].features == ()
+    assert len(store.assets["c"]["a0003"].features) == 0
 
 
 async def test_each_destination_is_asked_for_itself() -> None:
@@ -228,6 +231,16 @@ async def test_other_segments_and_another_model_are_believed() -> None:
     summary = await sync(source, [store], name="media")
     assert (summary.exit_code, summary.collections["c"].second_looks) == (0, 10)
     assert {each.feature_id for each in store.assets["c"]["a0003"].features} == {"t0", "t1", "i0"}
+
+
+async def test_another_model_is_believed_beside_much_that_is_missing() -> None:
+    source, store = await stored()
+    source.assets["c"] = {name: empty(one) for name, one in source.assets["c"].items()}
+    other = [feature(name, kind, vectors={"model-v2": np.ones(4, np.float32)}) for name, kind in NAMES]
+    source.assets["c"]["a0003"] = asset("a0003", 2, other)
+    summary = await sync(source, [store], name="media", reread=Reread(everything=True))
+    assert (summary.exit_code, summary.collections["c"].held_back) == (4, {"memory": 9})
+    assert {name for each in store.assets["c"]["a0003"].features for name in each.vectors} == {"model-v2"}
 
 
 async def test_a_listing_that_is_never_known_to_be_complete_has_a_second_look_too() -> None:
@@ -300,6 +313,8 @@ def test_what_is_set_aside_is_not_lost() -> None:
     both = losses(stored_contents, _loaded(replace(rest, rejected=())), frozenset(MODALITIES))
     assert both == {(Modality.VIDEO, None): 1, (Modality.VIDEO, "one"): 1, (Modality.VIDEO, "two"): 2}
     assert losses(stored_contents, _loaded(rest), frozenset({Modality.IMAGE})) is None
+    twice = Rejected("a", Reason.DUPLICATE_ID, "there is another one", "s0", "video")
+    assert losses(stored_contents, _loaded(replace(rest, rejected=(twice,))), frozenset(MODALITIES)) == both
 
 
 def _loaded(one: Asset) -> LoadedAsset:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, SetField, running_sandbox
 
 from ..waiting import wait_until
 from .command import KEY, Command
@@ -141,3 +141,40 @@ def test_people_are_told_what_differs_and_what_to_do(synced: Command, postgres_u
     repaired = synced.run("verify", "--repair")
     assert repaired.exit_code == 0
     assert "repaired by a sync of the assets with a difference:" in repaired.stdout
+
+
+def test_what_came_in_with_wrong_answers_is_found_at_the_source_and_mended(
+    vectorferry: Command, sandbox: Sandbox, store: psycopg.Connection[Any], schema: str
+) -> None:
+    sandbox.faults.add(
+        Fault(route="features.get", do=SetField(field="multimodal-v1", value=[9.0] * 8), times=3),
+        Fault(route="assets.features", do=SetField(field="metadata", value={"wrong": True}), nth=9, times=1),
+    )
+    vectorferry.told("sync")
+    sandbox.faults.clear()
+    assert vectorferry.told("verify", "--everything")["exit_code"] == 0
+    (found,) = vectorferry.told("verify", "--source", "60", exit_code=1)["collections"].values()
+    assert {(one["against"], one["kind"]) for one in found["counts"]} == {("source", "different")}
+    assert sum(one["vector_name"] == "multimodal-v1" for one in found["findings"]) == 3
+    told = vectorferry.told("verify", "--source", "60", "--repair")
+    assert told["repair"]["destinations"]["pgvector"]["vectors"]["video"]["multimodal-v1"]["updated"] == 3
+    assert vectorferry.told("verify", "--source", "60")["exit_code"] == 0
+    wrong = f"SELECT count(*) FROM {schema}.{VIDEO_VECTORS} WHERE embedding = '[9,9,9,9,9,9,9,9]'"
+    assert store.execute(wrong.encode()).fetchone() == (0,)
+
+
+def test_what_came_in_with_wrong_answers_goes_when_it_is_read_again(
+    synced: Command, sandbox: Sandbox, store: psycopg.Connection[Any], schema: str
+) -> None:
+    rows = f"SELECT asset_id, feature_id, embedding::text FROM {schema}.{VIDEO_VECTORS} ORDER BY 1, 2".encode()
+    right = store.execute(rows).fetchall()
+    sandbox.faults.add(Fault(route="features.get", do=SetField(field="multimodal-v1", value=[9.0] * 8), times=7))
+    asset_id = right[0][0]
+    (read,) = synced.told("sync", "--reread", asset_id)["collections"].values()
+    assert (read["pulled"], read["reread"]) == (1, 1)
+    sandbox.faults.clear()
+    assert store.execute(rows).fetchall() != right
+    synced.told("sync", "--full")
+    assert store.execute(rows).fetchall() != right
+    synced.told("sync", "--reread")
+    assert store.execute(rows).fetchall() == right

@@ -68,6 +68,9 @@ class Service(ABC):
 
     wrong: Sequence[Wrong]
 
+    plausible: Sequence[Wrong]
+    """Answers that nobody can tell from right ones: they hold less than there is, or something else."""
+
     @abstractmethod
     def serve(self, sandbox: Sandbox, content: Content) -> None:
         """Let the source hold this, and nothing else."""

@@ -8,10 +8,12 @@ from connector.sandbox import (
     DropField,
     DuplicateRows,
     GeneratedCatalogue,
+    OnePageLess,
     Sandbox,
     SandboxSettings,
     SetField,
     ShiftRows,
+    Shorten,
     Vanish,
 )
 
@@ -45,6 +47,24 @@ class Mixpeek(Service):
         ("rows shifted back", ShiftRows(rows=1), (LIST,)),
         ("rows shifted forward", ShiftRows(rows=-1), (LIST,)),
         ("an asset vanishes", Vanish(), (READ, VECTORS)),
+    )
+    plausible = (
+        ("no feature", SetField(field="features", value={"video": [], "image": [], "text": [], "audio": []}), (READ,)),
+        ("features of no modality", SetField(field="features", value={}), (READ,)),
+        ("a modality missing", DropField(field="text"), (READ,)),
+        ("null for a modality", SetField(field="text", value=None), (READ,)),
+        ("fewer features", Shorten(field="text"), (READ,)),
+        ("no vector", SetField(field="vectors", value={}), (VECTORS,)),
+        ("null for vectors", SetField(field="vectors", value=None), (VECTORS,)),
+        ("a named vector missing", DropField(field="words"), (VECTORS,)),
+        ("fewer vectors", Shorten(field="vectors"), (VECTORS,)),
+        ("shorter vectors", Shorten(field="multimodal-v1"), (VECTORS,)),
+        ("other numbers", SetField(field="multimodal-v1", value=[9, 9, 9, 9]), (VECTORS,)),
+        ("other words", SetField(field="transcription", value="nonsense"), (READ, VECTORS)),
+        ("other metadata", SetField(field="metadata", value={}), (READ, VECTORS)),
+        ("no row", SetField(field="results", value=[]), (LIST,)),
+        ("fewer rows", Shorten(field="results"), (LIST,)),
+        ("one page less", OnePageLess(), (LIST,)),
     )
 
     def serve(self, sandbox: Sandbox, content: Content) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from connector import Destination, Quarantined, Summary, VectorferryError, parse_settings, run_sync
+from connector import Destination, Quarantined, Reread, Summary, VectorferryError, parse_settings, run_sync
 from connector.sandbox import Sandbox
 from destinations import PgvectorDestination
 
@@ -30,6 +30,9 @@ Connection = psycopg.Connection[Any]
 BEFORE: Final[Content] = dict.fromkeys(range(ASSETS), 0)
 AFTER: Final[Content] = {number: number % 3 for number in range(2, ASSETS + 2)}
 """Two assets are gone, two are new, and most of the others have changed."""
+
+GUARDED: Final = 0.1
+"""A share that not even one page of assets is."""
 
 WHEN: Final = ["synced_at", "seen_at"]
 KEY: Final = (
@@ -70,9 +73,29 @@ class TroubledWorld:
         """Let the source hold this, and nothing else."""
         self.service.serve(self.sandbox, content)
 
-    def sync(self, schema: str, url: str | None = None) -> Summary:
+    def sync(self, schema: str, url: str | None = None, *, max_share: float = 1.0, reread: bool = False) -> Summary:
         """To its end, in this process."""
-        return run_sync(parse_settings(self._settings(schema, url or self.database), "test"))
+        settings = {**self._settings(schema, url or self.database), "deletes": {"max_share": max_share}}
+        return run_sync(parse_settings(settings, "test"), reread=Reread(everything=reread))
+
+    def mislead(self, trouble: Trouble, schema: str) -> int:
+        """Sync, and read everything again while answers are plausible and wrong. How many requests they answered."""
+        assert self.sync(schema).exit_code == 0
+        with self._in(trouble) as happened, contextlib.suppress(VectorferryError):
+            self.sync(schema, max_share=GUARDED, reread=True)
+        return happened.total()
+
+    def heal(self, schema: str) -> Summary:
+        """Read everything again while all answers are right."""
+        return self.sync(schema, max_share=GUARDED, reread=True)
+
+    def lost(self, connection: Connection, schema: str) -> list[str]:
+        """Tables of assets, features and vectors that have lost rows; a vector of another dimension is none."""
+        tables = [table for table in tables_of(connection, self.undisturbed) if not table.startswith("_")]
+        rows = {
+            table: (_rows(connection, self.undisturbed, table), _rows(connection, schema, table)) for table in tables
+        }
+        return [table for table, (wanted, held) in rows.items() if wanted.keys() - held.keys()]
 
     def fill(self, schema: str, content: Content) -> None:
         """Sync this content without any trouble."""
@@ -93,10 +116,10 @@ class TroubledWorld:
             assert self.sync(schema).exit_code == 0
         return happened.total()
 
-    def outcome(self, connection: Connection, schema: str, undisturbed: str = "") -> Outcome:
-        """What the schema lacks, and what it has too much of."""
+    def outcome(self, connection: Connection, schema: str, undisturbed: str = "", *, without: str = "") -> Outcome:
+        """What the schema lacks, and what it has too much of, in all tables but one."""
         found, undisturbed = Outcome(), undisturbed or self.undisturbed
-        for table in tables_of(connection, undisturbed):
+        for table in set(tables_of(connection, undisturbed)) - {without}:
             wanted, held = _rows(connection, undisturbed, table), _rows(connection, schema, table)
             found.missing += len(wanted.keys() - held.keys())
             found.duplicated += sum(rows.total() - 1 for rows in held.values())
@@ -133,7 +156,6 @@ class TroubledWorld:
             "source": {**source, **few, "retry": retry},
             "destinations": [{"type": "pgvector", "url": url, "schema": schema}],
             "batch": {"rows": 15},
-            "deletes": {"max_share": 1.0},
         }
 
 

@@ -13,7 +13,17 @@ from connector.sandbox._faults import Action
 from .media import Service
 from .proxy import Cut
 
-__all__ = ["CUTS", "Trouble", "gone_after", "one_of_each", "outages_of", "troubles_of", "wrong_answers_of"]
+__all__ = [
+    "ALWAYS",
+    "CUTS",
+    "Trouble",
+    "gone_after",
+    "one_of_each",
+    "outages_of",
+    "plausible_answers_of",
+    "troubles_of",
+    "wrong_answers_of",
+]
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,11 @@ def outages_of(service: Service) -> tuple[Trouble, ...]:
 def wrong_answers_of(service: Service) -> tuple[Trouble, ...]:
     """Answers that are well-formed, and not what the service documents."""
     return tuple(chain.from_iterable(answers(name, do, *routes) for name, do, routes in service.wrong))
+
+
+def plausible_answers_of(service: Service, **rule: Any) -> tuple[Trouble, ...]:
+    """Answers that hold less than there is, or something else, and look right; by default once."""
+    return tuple(chain.from_iterable(answers(name, do, *routes, **rule) for name, do, routes in service.plausible))
 
 
 CUTS: Final = (

@@ -10,10 +10,12 @@ from connector.sandbox import (
     DropField,
     DuplicateRows,
     GeneratedIndexes,
+    OnePageLess,
     Sandbox,
     SandboxSettings,
     SetField,
     ShiftRows,
+    Shorten,
     TwelveLabsEditor,
     Vanish,
 )
@@ -53,6 +55,21 @@ class TwelveLabs(Service):
         ("rows shifted back", ShiftRows(rows=1), (LIST, ENTITIES)),
         ("rows shifted forward", ShiftRows(rows=-1), (LIST, ENTITIES)),
         ("an asset vanishes", Vanish(), (READ,)),
+    )
+    plausible = (
+        ("no segment", SetField(field="segments", value=[]), (READ,)),
+        ("fewer segments", Shorten(field="segments"), (READ,)),
+        ("another option only", SetField(field="embedding_option", value="visual"), (READ,)),
+        ("nothing spoken", SetField(field="transcription", value=[]), (READ,)),
+        ("null for what is spoken", SetField(field="transcription", value=None), (READ,)),
+        ("what is spoken missing", DropField(field="transcription"), (READ,)),
+        ("less spoken", Shorten(field="transcription"), (READ,)),
+        ("shorter vectors", Shorten(field="float"), (READ,)),
+        ("other numbers", SetField(field="float", value=[9, 9, 9, 9]), (READ,)),
+        ("other metadata", SetField(field="user_metadata", value={}), (READ,)),
+        ("no row", SetField(field="data", value=[]), (LIST, ENTITIES, COLLECTIONS)),
+        ("fewer rows", Shorten(field="data"), (LIST, ENTITIES, COLLECTIONS)),
+        ("one page less", OnePageLess(), (LIST, ENTITIES, COLLECTIONS)),
     )
 
     def serve(self, sandbox: Sandbox, content: Content) -> None:
