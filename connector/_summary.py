@@ -171,8 +171,8 @@ class Summary:
             sync, exit_code, seconds
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, reread, pending {count, first}, failed {count, first},
-                          unread {count, first, why}, complete, refused, scan, why_full, kept {destination: assets}, gone,
-                          note, error
+                          unread {count, first, why}, complete, refused, scan, why_full, kept {destination: assets},
+                          gone, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from os import environ as process_environ
 from typing import Final
@@ -171,7 +171,7 @@ async def _opened(
 
 
 async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
-    """Those of the source. The summary tells of named ones that are not there, and of a quota that is used up already."""
+    """Those of the source. The summary tells of named ones that are not there, and of a quota that is used up."""
     try:
         collections = await source.collections()
     except LimitReachedError as error:
@@ -196,7 +196,7 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
     errors: list[VectorferryError] = []
     unlisted = 0
     for collection in wanted:
-        run = CollectionRun(job, collection)
+        run = CollectionRun(replace(job, guard=job.guard.of(collection)), collection)
         summary.collections[safe_id(collection)] = run.summary
         try:
             _check_collection(collection)

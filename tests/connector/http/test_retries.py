@@ -144,7 +144,9 @@ async def resetting(answered: int) -> AsyncIterator[tuple[str, list[str]]]:
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(answered):
             arrived.append(await _request_line(reader))
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n" + b'{"ok": 1}')
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n" + b'{"ok": 1}'
+            )
             await writer.drain()
         arrived.append(await _request_line(reader))
         writer.transport.abort()

@@ -97,7 +97,10 @@ async def test_an_index_that_is_deleted_between_two_runs_fails_alone() -> None:
         for index in (kept, gone):
             sandbox.twelvelabs.put_asset(index, {})
         settings = TwelveLabsSettings(
-            base_url=sandbox.twelvelabs_url, api_key=SecretStr(sandbox.api_key), collections=(gone, kept), entities=False
+            base_url=sandbox.twelvelabs_url,
+            api_key=SecretStr(sandbox.api_key),
+            collections=(gone, kept),
+            entities=False,
         )
         store = MemoryDestination()
         assert (await _synced(settings, store)).exit_code == 0
