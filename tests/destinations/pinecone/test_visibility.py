@@ -7,15 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from destinations.pinecone import _destination
 
 from ...builders import asset, batch, feature
 from .conftest import Open
+from .test_verify import opened
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """One whose queries see a write only after it was told to."""
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(visible_after_ms=3_600_000))) as running:
+    dialect = PineconeDialect(visible_after_ms=3_600_000, delete_all_removes_namespace=True)
+    with running_sandbox(SandboxSettings(pinecone=dialect)) as running:
         yield running
 
 
@@ -36,3 +39,20 @@ def test_a_later_run_asks_only_for_what_nobody_has_seen(sandbox: Sandbox, open_p
     queries = sandbox.requests.counts()["pinecone.query"]
     assert open_pinecone().delivered(wait=5).places == []
     assert sandbox.requests.counts()["pinecone.query"] == queries
+
+
+@pytest.mark.timeout(120)
+def test_a_namespace_that_is_gone_is_not_waited_for_and_then_forgotten(
+    sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was, for as long as anybody said: nothing will ever be seen there."""
+    monkeypatch.setattr(_destination, "SECONDS_TO_BE_LISTED", 0.1)
+    open_pinecone().apply(batch(asset("a", feature("f1"))))
+    with opened(sandbox) as index:
+        index.delete(delete_all=True, namespace="ads")
+    assert open_pinecone().delivered(wait=3_600).places == []
+    assert open_pinecone().delivered().places == []
+    again = open_pinecone()
+    again.apply(batch(asset("b", feature("f1"))))
+    sandbox.pinecone.settle()
+    assert [one.is_visible for one in again.delivered(wait=60).places] == [True]
