@@ -83,7 +83,8 @@ class TroubledWorld:
             assert self.sync(schema).exit_code == 0
         self.serve(AFTER)
         with _lost_cursors(), self._in(trouble) as happened, contextlib.suppress(VectorferryError):
-            self.sync(schema, self.proxied)
+            summary = self.sync(schema, self.proxied)
+            assert not (trouble.fails and _misled(self.sandbox)) or summary.exit_code not in (0, 3)
         self.serve(AFTER)
         if self.sync(schema).exit_code == 3:
             self._read_again(schema)
@@ -136,6 +137,11 @@ class TroubledWorld:
             "batch": {"rows": 15},
             "deletes": {"max_share": 1.0},
         }
+
+
+def _misled(sandbox: Sandbox) -> bool:
+    """Whether a wrong answer was given."""
+    return any(sandbox.faults.hits())
 
 
 @contextlib.contextmanager
