@@ -19,7 +19,8 @@ from connector import (
     sync,
 )
 from connector.sandbox import Fault, Status, TwelveLabsDialect
-from connector.sources.twelvelabs._index import index_from
+from connector.sources.twelvelabs._index import Index, index_from
+from connector.sources.twelvelabs._indexed import IndexedAssets
 
 from .worlds import READ, listed, read, reading
 
@@ -174,3 +175,21 @@ async def test_an_option_that_nobody_knows_is_refused_before_any_asset_is_asked_
 async def test_an_option_that_only_some_index_has_is_asked_for() -> None:
     async with reading(options=("visual", "transcription")) as (source, _):
         assert await source.collections()
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "x" * 70_000])
+async def test_an_option_that_no_request_can_hold_fails_its_index_alone(odd: str) -> None:
+    """The service tells it as one that the index was made with, and it was used in the next request's query."""
+    async with reading(entities=False) as (source, sandbox):
+        account, store = sandbox.twelvelabs, MemoryDestination()
+        for index in account.index_ids():
+            account.remove_index(index)
+        good, bad = (account.put_index(name, options=("visual",)) for name in ("good", "bad"))
+        for index in (good, bad):
+            account.put_asset(index, {})
+        index = Index(bad, "bad", "marengo3.0", ("visual", odd))  # as its row would tell it, if the sandbox could
+        source._collections[bad] = IndexedAssets(source._api, index, source._asked)
+        told = await sync(source, [store], name="m")
+    assert told.exit_code == 1
+    assert len(store.assets[good]) == 1
+    assert "was not sent" in str(told.collections[bad].error)
