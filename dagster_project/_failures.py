@@ -8,6 +8,7 @@ from typing import Final
 import dagster as dg
 
 from connector import (
+    CollectionError,
     CollectionSummary,
     ConfigurationError,
     CredentialsError,
@@ -26,7 +27,13 @@ __all__ = ["RETRIES", "failure", "hopeless", "raise_for_exit_code"]
 RETRIES: Final = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what a service may get over by itself. What was committed stays, so another try only does the rest."""
 
-NO_USE_TO_RETRY: Final = (ConfigurationError, CredentialsError, GuardRefusedError, LimitReachedError)
+NO_USE_TO_RETRY: Final = (
+    CollectionError,
+    ConfigurationError,
+    CredentialsError,
+    GuardRefusedError,
+    LimitReachedError,
+)
 
 READ_IS_WRITTEN: Final = "What was read is written; the next run goes on from there."
 
