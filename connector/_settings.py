@@ -45,6 +45,13 @@ class DeleteGuard(Settings):
         default="prune", description="prune removes, tombstone hides, keep leaves assets as they are"
     )
     max_share: float = Field(default=0.2, ge=0, le=1, description="share of a collection's assets")
+    unguarded: tuple[str, ...] = Field(
+        default=(), description="ids of collections of which everything may go, also the last asset"
+    )
+
+    def of(self, collection: str) -> DeleteGuard:
+        """The guard as it is for one collection."""
+        return self.model_copy(update={"max_share": 1.0}) if collection in self.unguarded else self
 
 
 class IncrementalScans(Settings):

@@ -31,8 +31,8 @@ class Finding:
 @dataclass(slots=True)
 class CollectionReport:
     """One collection: every difference counted by place, by what it was compared with and by kind, and the first 100 of
-    each count named. `notes` say what could not be compared. The source no longer has one that is `gone`; with an `error`
-    it could not be compared with the source."""
+    each count named. `notes` say what could not be compared. The source no longer has one that is `gone`; one with an
+    `error` could not be compared with the source."""
 
     assets: int = 0
     gone: bool = False

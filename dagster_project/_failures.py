@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 import dagster as dg
 
 from connector import (
+    CollectionError,
     CollectionSummary,
     ConfigurationError,
     CredentialsError,
@@ -30,7 +31,13 @@ RETRIES: Final = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPO
 No step is given this policy: Dagster would apply it to a step that is terminated, and go on with it.
 """
 
-NO_USE_TO_RETRY: Final = (ConfigurationError, CredentialsError, GuardRefusedError, LimitReachedError)
+NO_USE_TO_RETRY: Final = (
+    CollectionError,
+    ConfigurationError,
+    CredentialsError,
+    GuardRefusedError,
+    LimitReachedError,
+)
 
 READ_IS_WRITTEN: Final = "What was read is written; the next run goes on from there."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from connector._engine._changes import record_cursor
@@ -11,7 +12,7 @@ from connector._engine._collection import Job
 from connector._engine._locking import locked
 from connector._engine._prune import kept, prune
 from connector._errors import GuardRefusedError, LimitReachedError, VectorferryError
-from connector._gone import AllCollections, StoredCollections
+from connector._gone import AllCollections, StoredCollections, not_found
 from connector._seen import SeenIds
 from connector._summary import CollectionSummary, Summary
 
@@ -40,7 +41,7 @@ async def settle_gone(job: Job, summary: Summary) -> None:
         return
     for collection in sorted(still_gone):
         told = summary.collections[safe_id(collection)] = CollectionSummary(gone=True)
-        await _settle(job, collection, told)
+        await _settle(replace(job, guard=job.guard.of(collection)), collection, told)
 
 
 async def _gone(job: Job, summary: Summary) -> set[str]:
@@ -50,7 +51,10 @@ async def _gone(job: Job, summary: Summary) -> set[str]:
     stores = [(lane, lane.destination) for lane in job.alive if isinstance(lane.destination, StoredCollections)]
     held = await asyncio.gather(*(lane.call(store.stored_collections) for lane, store in stores))
     stored = {collection for each in held for collection in each or ()}
-    return {each for each in stored if safe_id(each) not in summary.collections and source.is_gone(each)}
+    # One that the settings name stays until they don't, or until it is allowed to go.
+    named = {each for each in not_found(source) if each not in job.guard.unguarded}
+    synced = summary.collections.keys() - {safe_id(each) for each in not_found(source)}
+    return {each for each in stored - named if safe_id(each) not in synced and source.is_gone(each)}
 
 
 async def _settle(job: Job, collection: str, told: CollectionSummary) -> None:

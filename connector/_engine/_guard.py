@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from fractions import Fraction
 
 from connector._errors import GuardRefusedError
@@ -37,11 +38,11 @@ def refusal(
     less_than_one = 0 < may_go < 1
     share = 1 if less_than_one else math.ceil(100 * Fraction(missing, held)) / 100
     allowed = f"{guard.max_share:.0%} may" + (f", which is less than one of {held}" if less_than_one else "")
-    # Only a run of all collections settles one that is gone, so the flag cannot be kept to that one.
-    look_first = ", which holds for every collection: `vectorferry plan` with it says what would go" if gone else ""
+    # Only a run of all collections settles one that is gone, and a share would hold for each of them.
+    allow = f"--allow-deletes-of {shlex.quote(gone)}" if gone else f"--allow-deletes {share:g}"
     return (
         f"{lister} {_seen(listed, gone)}, so {missing} of {held} assets would go, and at most {allowed}. "
-        f"If they are really gone, allow it once with --allow-deletes {share:g}{look_first}, or set deletes.max_share."
+        f"If they are really gone, allow it once with {allow}, or set deletes.max_share."
     )
 
 

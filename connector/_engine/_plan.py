@@ -55,7 +55,7 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
         name=name,
         mapping=mapping,
         collections=collections,
-        deletes=DeleteGuard(mode=guard.mode, max_share=1),  # what is missing is counted, whatever the guard would say
+        deletes=guard.model_copy(update={"max_share": 1.0}),  # what is missing is counted, whatever it would say
         incremental=incremental,
         full=full,
         progress=progress,
@@ -160,7 +160,7 @@ class _Plans:
         book = destination.book(name)
         missing = seen.kept.get(destination.name, len(book.gone))
         mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
-        why = refusal(self.guard, book.held, missing, seen.listed, gone=name if seen.gone else "")
+        why = refusal(self.guard.of(name), book.held, missing, seen.listed, gone=name if seen.gone else "")
         return DeletePlan(book.held, missing, mode, why)
 
     def _related(self) -> Mapping[str, RelatedSummary]:

@@ -221,7 +221,7 @@ class _CollectionRefill:
             async for page in listed:
                 seen.add(page)
         try:
-            await prune([self._lane], self._collection, seen, self._job.guard, reader.name)
+            await prune([self._lane], self._collection, seen, self._job.guard.of(self._collection), reader.name)
         except GuardRefusedError as error:
             self.summary.refused = True
             self.summary.add_note(str(error))

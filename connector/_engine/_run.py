@@ -203,7 +203,7 @@ async def _opened(  # noqa: PLR0913, PLR0917 - every choice that a run leaves op
 
 
 async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
-    """Those of the source. The summary tells of named ones that are not there, and of a quota that is used up already."""
+    """Those of the source. The summary tells of named ones that are not there, and of a quota that is used up."""
     try:
         collections = await source.collections()
     except LimitReachedError as error:
@@ -228,7 +228,7 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
     errors: list[VectorferryError] = []
     unlisted = 0
     for collection in wanted:
-        run = CollectionRun(job, collection)
+        run = CollectionRun(replace(job, guard=job.guard.of(collection)), collection)
         summary.collections[safe_id(collection)] = run.summary
         try:
             _check_collection(collection)

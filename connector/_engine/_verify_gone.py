@@ -8,7 +8,7 @@ from connector._closing import closing
 from connector._engine._checks import safe_id
 from connector._engine._gone import GONE
 from connector._engine._verify_checked import Checked
-from connector._gone import AllCollections
+from connector._gone import AllCollections, not_found
 from connector._source import Source
 from connector._summary import kept_note
 from connector._verify import Difference, Discrepancy
@@ -20,14 +20,15 @@ __all__ = ["report_gone"]
 async def report_gone(
     source: Source, checked: Sequence[Checked], named: Collection[str], *, keeps: bool
 ) -> Mapping[str, CollectionReport]:
-    """A report of each collection that is held and that the source has neither `named` nor names in a second list.
+    """A report of each collection that is held and that the source has neither `named` nor names in a second list, and
+    its settings do not name either.
 
     Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
     """
     if not isinstance(source, AllCollections):
         return {}
     stored = {collection for one in checked for collection in await one.stored_collections()}
-    gone = {each for each in stored - set(named) if source.is_gone(each)}
+    gone = {each for each in stored - {*named, *not_found(source)} if source.is_gone(each)}
     still_gone = gone - set(await source.collections()) if gone else gone
     return {safe_id(each): await _report(checked, each, keeps=keeps) for each in sorted(still_gone)}
 

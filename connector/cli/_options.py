@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from connector._settings import SyncSettings
 __all__ = [
     "DEFAULT_CONFIG",
     "AllowDeletes",
+    "AllowDeletesOf",
     "AsJson",
     "Collections",
     "ConfigFile",
@@ -32,6 +34,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 AllowDeletes = Annotated[
     float | None,
     typer.Option(metavar="SHARE", min=0, max=1, help="Allow up to this share of a collection to be deleted."),
+]
+AllowDeletesOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-deletes-of",
+        metavar="ID",
+        help="Allow everything of this collection to be deleted, also when it is gone; may be repeated.",
+    ),
 ]
 
 Collections = Annotated[
@@ -59,9 +69,11 @@ VisibleTimeout = Annotated[
 DEFAULT_CONFIG = Path("vectorferry.yaml")
 
 
-def allowing_deletes(settings: SyncSettings, share: float | None) -> SyncSettings:
-    """The settings with this share in the delete guard, unless it is None."""
-    if share is None:
-        return settings
-    guard = settings.deletes.model_copy(update={"max_share": share})
+def allowing_deletes(
+    settings: SyncSettings, share: float | None, collections: Sequence[str] | None = None
+) -> SyncSettings:
+    """The settings with this share in the delete guard, unless it is None, and no guard for these collections."""
+    more: dict[str, Any] = {} if share is None else {"max_share": share}
+    more["unguarded"] = (*settings.deletes.unguarded, *(collections or ()))
+    guard = settings.deletes.model_copy(update=more)
     return settings.model_copy(update={"deletes": guard})

@@ -10,6 +10,7 @@ from connector.cli._console import print_json, results
 from connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
+    AllowDeletesOf,
     AsJson,
     Collections,
     ConfigFile,
@@ -27,6 +28,7 @@ def plan(
     collection: Collections = None,
     full: Full = False,
     allow_deletes: AllowDeletes = None,
+    allow_deletes_of: AllowDeletesOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a sync would do, and change nothing."""
@@ -36,7 +38,7 @@ def plan(
     from connector.cli._plan_view import show_plan
     from connector.cli._progress import progress_shown
 
-    settings = allowing_deletes(load_settings(config, name), allow_deletes)
+    settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = chosen_collections(settings, collection)
     with progress_shown() as progress:
         planned = run_plan(settings, collections=chosen, environ=os.environ, progress=progress, full=full)

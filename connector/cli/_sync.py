@@ -13,6 +13,7 @@ from connector.cli._console import print_json, results
 from connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
+    AllowDeletesOf,
     AsJson,
     Collections,
     ConfigFile,
@@ -42,6 +43,7 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     ] = None,
     full: Full = False,
     allow_deletes: AllowDeletes = None,
+    allow_deletes_of: AllowDeletesOf = None,
     wait_visible: WaitVisible = False,
     visible_timeout: VisibleTimeout = 300,
     lock_wait: LockWait = 60,
@@ -56,7 +58,7 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     if asset_id and not reread:
         raise click.UsageError("asset ids go with --reread: vectorferry sync --reread ASSET_ID...")
-    settings = allowing_deletes(load_settings(config, name), allow_deletes)
+    settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = chosen_collections(settings, collection)
     with progress_shown() as progress:
         summary = run_sync(

@@ -11,6 +11,7 @@ from connector.cli._console import print_json, results
 from connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
+    AllowDeletesOf,
     AsJson,
     Collections,
     ConfigFile,
@@ -38,6 +39,7 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
         bool, typer.Option("--repair", help="Read the assets with a difference again, and write what is wrong.")
     ] = False,
     allow_deletes: AllowDeletes = None,
+    allow_deletes_of: AllowDeletesOf = None,
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
     visible_timeout: VisibleTimeout = 300,
@@ -49,7 +51,7 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     from connector.cli._collections import chosen_collections
     from connector.cli._verify_view import show_verification
 
-    settings = allowing_deletes(load_settings(config, name), allow_deletes)
+    settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     found = run_verify(
         settings,
         collections=chosen_collections(settings, collection),

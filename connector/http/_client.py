@@ -199,8 +199,8 @@ class ApiClient:
         except (UnicodeEncodeError, orjson.JSONEncodeError, httpx.InvalidURL):
             pass
         raise UnsendableError(
-            f"{one_line(what)} was not sent to {self.host}: it would hold something that is no text (half of a surrogate "
-            "pair), or is too long. It may have come from the service itself, as an id or an option."
+            f"{one_line(what)} was not sent to {self.host}: it would hold something that is no text (half of a "
+            "surrogate pair), or is too long. It may have come from the service itself, as an id or an option."
         )
 
     def _built(self, method: str, url: str, json: Any, form: Form | None, wire: _Wire) -> httpx.Request:

@@ -30,7 +30,7 @@ class NotFoundError(CollectionError):
 
 
 class UnsendableError(CollectionError):
-    """A request that cannot be put into bytes: what it asks about is no text (half of a surrogate pair), or too long."""
+    """A request that cannot be put into bytes: it holds what is no text (half of a surrogate pair), or is too long."""
 
 
 class RefusedError(CollectionError):

@@ -81,8 +81,8 @@ async def read_assets(
 ) -> AsyncGenerator[Asset | Rejected, None]:
     """What `read` makes of each, `width` at a time, as it comes.
 
-    Those that are not there are looked for in a second listing at the end: what is not in it, or not ready there either,
-    is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
+    Those that are not there are looked for in a second listing at the end: what is not in it, or not ready there
+    either, is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
     unreadable for it to be the assets' fault; `check` asks the service a small question.
     """
     failures = _Failures(check, collection)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from connector import (
     Applied,
@@ -52,6 +53,9 @@ from ._verify import find_discrepancies, places_of, read_digests
 from ._visibility import as_known, wait_until_visible
 
 __all__ = ["PineconeDestination"]
+
+SECONDS_TO_BE_LISTED: Final = 10.0
+"""Namespaces come with their first record. Nothing is said of how soon lists show one; this is plenty."""
 
 
 class PineconeDestination:
@@ -249,11 +253,24 @@ class PineconeDestination:
         return namespace
 
     def _seen(self, rows: Sequence[NamespaceRow], seconds: float) -> Iterator[Visibility]:
+        """How far queries see each. A namespace that an earlier run has written and that is not there any more never
+        shows anything: it is waited for no longer than a new one may take to be listed, and then forgotten."""
+        unlisted = self._unlisted(rows)
+        for few, longest in ((unlisted, SECONDS_TO_BE_LISTED), ([row for row in rows if row not in unlisted], seconds)):
+            reader = self._prepared.catalogue.reader
+            seen = wait_until_visible([(row, reader(row.index)) for row in few], min(longest, seconds))
+            for row, visible in zip(few, seen, strict=True):
+                if not visible and row in unlisted and self._unlisted([row]):
+                    self._manifest.forget_namespace(row)
+                    continue
+                self._manifest.note_visible(row, visible or 0)
+                yield as_known(replace(row, visible=visible or 0))
+
+    def _unlisted(self, rows: Sequence[NamespaceRow]) -> list[NamespaceRow]:
+        """Those of namespaces that are not there, and that this run has not written to."""
         reader = self._prepared.catalogue.reader
-        seen = wait_until_visible([(row, reader(row.index)) for row in rows], seconds)
-        for row, visible in zip(rows, seen, strict=True):
-            self._manifest.note_visible(row, visible or 0)
-            yield as_known(replace(row, visible=visible or 0))
+        there = {index: reader(index).namespaces() for index in {row.index for row in rows}}
+        return [row for row in rows if row.namespace not in there[row.index] and not self._has_touched(row)]
 
     def _has_touched(self, row: NamespaceRow) -> bool:
         return (row.index, row.namespace) in self._touched

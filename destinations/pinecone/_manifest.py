@@ -52,6 +52,7 @@ from ._manifest_ledger import asset_hashes, certain_assets, write_ledger
 from ._manifest_places import (
     advance,
     forget_index,
+    forget_namespace,
     note_visible,
     read_indexes,
     read_namespaces,
@@ -329,6 +330,11 @@ class Manifest:
         """Every namespace, by index and collection."""
         with self._transaction() as connection:
             return read_namespaces(connection, self._tables)
+
+    def forget_namespace(self, row: NamespaceRow) -> None:
+        """Forget how far a namespace was written that is gone; its records stay known, and are missed by a check."""
+        with self._transaction() as connection:
+            forget_namespace(connection, self._tables, row)
 
     def note_visible(self, row: NamespaceRow, visible: int) -> None:
         """Note that a query has seen a namespace up to this sequence number."""

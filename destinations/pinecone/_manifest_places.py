@@ -17,6 +17,7 @@ __all__ = [
     "advance",
     "check_settings",
     "forget_index",
+    "forget_namespace",
     "has_records_in",
     "note_visible",
     "read_indexes",
@@ -96,6 +97,13 @@ def read_namespaces(connection: Connection, tables: ManifestTables) -> list[Name
     namespaces = tables.namespaces
     found = connection.execute(select(namespaces).order_by(namespaces.c.index_name, namespaces.c.collection))
     return [NamespaceRow(*row) for row in found]
+
+
+def forget_namespace(connection: Connection, tables: ManifestTables, row: NamespaceRow) -> None:
+    """Forget how far a namespace was written, unless it was written further meanwhile."""
+    namespaces = tables.namespaces
+    of_row = (namespaces.c.index_name == row.index, namespaces.c.collection == row.collection)
+    connection.execute(delete(namespaces).where(*of_row, namespaces.c.lsn == row.lsn))
 
 
 def note_visible(connection: Connection, tables: ManifestTables, row: NamespaceRow, visible: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -68,8 +68,8 @@ async def test_it_is_not_removed_unless_everything_may_go() -> None:
     assert (done.exit_code, done.collections["films"].refused, done.collections["ads"].refused) == (4, True, False)
     assert done.collections["films"].note == (
         "memory: nothing was deleted: the source no longer has the collection films, so 3 of 3 assets would go, and at "
-        "most 20% may, which is less than one of 3. If they are really gone, allow it once with --allow-deletes 1, "
-        "which holds for every collection: `vectorferry plan` with it says what would go, or set deletes.max_share."
+        "most 20% may, which is less than one of 3. If they are really gone, allow it once with "
+        "--allow-deletes-of films, or set deletes.max_share."
     )
     assert len(store.assets["films"]) == 3
 
@@ -134,6 +134,48 @@ async def test_without_a_second_list_nothing_goes_and_the_run_fails() -> None:
     source.lists = [["ads"], LimitReachedError("the quota is used up", until=None)]
     limited = await sync(source, [store], name="media", deletes=EVERYTHING)
     assert (limited.exit_code, len(store.assets["films"])) == (5, 3)
+
+
+async def test_one_of_several_can_be_allowed_to_go_alone() -> None:
+    """`--allow-deletes 1` held for every collection."""
+    store = MemoryDestination()
+    source = Renamed({"ads": assets(4), "films": assets(3), "clips": assets(2)})
+    await sync(source, [store], name="media")
+    del source.assets["films"], source.assets["clips"]
+    for name in ("a0000", "a0001"):
+        del source.assets["ads"][name]
+    done = await planned_and_done(source, store, DeleteGuard(unguarded=("films",)))
+    assert done.exit_code == 4
+    assert {name for name, told in done.collections.items() if told.refused} == {"ads", "clips"}
+    assert store.stored_collections() == ["ads", "clips"]
+    done = await planned_and_done(source, store, DeleteGuard(unguarded=("ads", "clips")))
+    assert (done.exit_code, store.stored_collections(), len(store.assets["ads"])) == (0, ["ads"], 2)
+
+
+class Naming(Renamed):
+    """Its settings name ads and films."""
+
+    @property
+    def not_found(self) -> Mapping[str, str]:
+        return {name: f"there is no collection {name}" for name in ("ads", "films") if name not in self.assets}
+
+    def is_gone(self, collection: str) -> bool:
+        return collection in self.not_found
+
+
+async def test_one_that_the_settings_name_stays_until_it_is_allowed_to_go() -> None:
+    store = MemoryDestination()
+    source = Naming({"ads": assets(4), "films": assets(3)})
+    await sync(source, [store], name="media")
+    del source.assets["films"]
+    for _ in range(2):
+        done = await planned_and_done(source, store, EVERYTHING)
+        assert (done.exit_code, done.collections["films"].error) == (1, "there is no collection films")
+        assert len(store.assets["films"]) == 3
+    checked = await verify(source, [store], name="media", repair=True, deletes=EVERYTHING)
+    assert (checked.exit_code, checked.repair, len(store.assets["films"])) == (1, None, 3)
+    done = await planned_and_done(source, store, DeleteGuard(unguarded=("films",)))
+    assert (done.exit_code, done.collections["films"].gone, store.stored_collections()) == (0, True, ["ads"])
 
 
 async def test_of_one_that_never_could_be_read_the_quarantine_is_cleared() -> None:

@@ -18,6 +18,7 @@ from connector import (
     Listing,
     MemoryDestination,
     MemorySource,
+    Reason,
     Rejected,
     SchemaMapping,
     Settings,
@@ -39,6 +40,7 @@ class ShelfSource(MemorySource):
         self.errors: dict[str, BaseException] = {}
         self.scanned: list[str] = []
         self.pulled: list[str] = []
+        self.unreadable: dict[str, str] = {}
 
     async def collections(self) -> Sequence[str]:
         return [self.names.get(name, name) for name in self.wanted or self.assets]
@@ -53,7 +55,8 @@ class ShelfSource(MemorySource):
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
         async for asset in super().pull(collection, listings):
             self.pulled.append(asset.asset_id)
-            yield asset
+            why = self.unreadable.get(asset.asset_id)
+            yield Rejected(asset.asset_id, Reason.UNREADABLE, why) if why else asset
 
 
 class RackDestination(MemoryDestination):

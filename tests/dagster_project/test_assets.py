@@ -10,6 +10,7 @@ import pytest
 from connector import (
     AssetState,
     Batch,
+    CollectionError,
     CredentialsError,
     DestinationError,
     IncompleteScanError,
@@ -198,6 +199,7 @@ def test_what_was_finished_before_an_interrupt_is_recorded(
     [
         (SourceError("503 for an hour"), 4),
         (CredentialsError("the key was refused"), 1),
+        (CollectionError("403: the key may not list these"), 1),
         (RetryableError("busy", after=0.001), 4),
     ],
 )
@@ -219,6 +221,23 @@ def test_a_listing_that_stays_incomplete_fails_its_partition_and_says_why(
     assert not result.success
     assert "ads: 8 listed, 10 announced" in failure_of(result)
     assert set(recorded(instance, "media/video")) == {"news"}
+
+
+def test_assets_that_cannot_be_read_fail_their_partition_and_are_tried_again(
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance
+) -> None:
+    instance.add_dynamic_partitions("media_collections", ["ads", "news"])
+    source.unreadable = {"a0000": "503 for an hour"}
+    result = materialize(load({"collections": ["ads", "news"]}), instance, "ads", "news")
+    assert not result.success
+    assert attempts(result) == 4
+    assert "ads: 1 asset could not be read and stays as it is until a run can: a0000. It: 503 for an hour" in (
+        failure_of(result)
+    )
+    assert not any(map(box.quarantine.get, box.quarantine))
+    source.unreadable.clear()
+    assert materialize(load({"collections": ["ads", "news"]}), instance, "ads", "news").success
+    assert "a0000" in box.assets["ads"]
 
 
 def test_a_refused_key_stops_the_step_at_once(

@@ -1,4 +1,4 @@
-"""A call of a destination that is cancelled ends while what it waits for is still there; the next one finds all well."""
+"""A call of a destination that is cancelled ends while what it waits for is still there; the next finds all well."""
 
 from __future__ import annotations
 

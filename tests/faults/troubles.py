@@ -34,6 +34,8 @@ class Trouble:
     kind: str
     rules: tuple[Fault, ...] = ()
     cut: Cut | None = None
+    fails: bool = False
+    """Whether the sync must not end as if it were done (0 or 3), wherever it is hit."""
 
     def __str__(self) -> str:
         return self.name
@@ -53,6 +55,11 @@ def answers(name: str, do: Action, *routes: str, **rule: Any) -> list[Trouble]:
     return [Trouble(f"{name} ({route})", name, (Fault(route=route, do=do, **rule),)) for route in routes]
 
 
+def failing(kind: str, *troubles: Trouble) -> list[Trouble]:
+    """The same, of one kind; a sync that meets one of them has failed."""
+    return [replace(trouble, kind=kind, fails=True) for trouble in troubles]
+
+
 def cut(name: str, at: bytes, **how: Any) -> Trouble:
     """Connections to Postgres are cut."""
     return Trouble(name, name, cut=Cut(at, **how))
@@ -70,8 +77,26 @@ def troubles_of(service: Service) -> tuple[Trouble, ...]:
 
 def outages_of(service: Service) -> tuple[Trouble, ...]:
     """What any service can do."""
-    every, last = (service.listing, *service.reading), service.reading[-1]
+    every, first, last = (service.listing, *service.reading), service.reading[0], service.reading[-1]
     return (
+        *failing(
+            "one asset is refused",
+            *answers("403 for an asset", Status(status=403), first),
+            *answers("404 for an asset", Status(status=404), first),
+        ),
+        *failing(
+            "every asset is refused",
+            *answers("403 for every asset", Status(status=403), first, **ALWAYS),
+            *answers("403 in plain text for every asset", Status(status=403, body="text"), first, **ALWAYS),
+            *answers("404 for every asset", Status(status=404), first, **ALWAYS),
+            *answers("410 for every asset", Status(status=410), first, **ALWAYS),
+            *answers("400 for every asset", Status(status=400), first, **ALWAYS),
+        ),
+        *failing(
+            "the list is refused",
+            *answers("403 for the list", Status(status=403), service.listing, **ALWAYS),
+            *answers("404 for the list", Status(status=404), service.listing, **ALWAYS),
+        ),
         *answers("429", Status(status=429), *every),
         *answers("429 with Retry-After", Status(status=429, retry_after=1), last),
         *answers("429 all the time", Status(status=429), *every, **ALWAYS),

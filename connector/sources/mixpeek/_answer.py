@@ -33,8 +33,8 @@ class AssetAnswer:
 async def read_answer(api: MixpeekApi, asset_id: str) -> AssetAnswer:
     """All pages of an asset's answer.
 
-    Raises `NotFoundError` when there is none, `NotReadyError` when the asset is being processed again, `QuarantineError`
-    when it is nested too deeply, and `UnreadableError` when anything is missing.
+    Raises `NotFoundError` when there is none, `NotReadyError` when the asset is being processed again,
+    `QuarantineError` when it is nested too deeply, and `UnreadableError` when anything is missing.
     """
     first, pages = await _pages(api, asset_id)
     description = first.description or await _description(api, asset_id)

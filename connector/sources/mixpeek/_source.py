@@ -47,9 +47,9 @@ class MixpeekSource:
         """Configured collections that `collections` has not found, each with why."""
         return self._not_found
 
-    def is_gone(self, collection: str) -> bool:  # noqa: ARG002
-        """Whether all collections are wanted, and so were named."""
-        return not self._wanted
+    def is_gone(self, collection: str) -> bool:
+        """Whether all collections are wanted, and so were named, or this one is configured and was not found."""
+        return not self._wanted or collection in self._not_found
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless the unique rows agree with

@@ -45,9 +45,9 @@ class SandboxSource:
         """Configured collections that `collections` has not found, each with why."""
         return not_found(self._inner)
 
-    def is_gone(self, collection: str) -> bool:  # noqa: ARG002
-        """Whether all collections are wanted, and so were named."""
-        return not self._wanted
+    def is_gone(self, collection: str) -> bool:
+        """Whether all collections are wanted, and so were named, or this one is configured and was not found."""
+        return not self._wanted or collection in self.not_found
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """Every asset of a collection once."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from connector._errors import ConfigurationError, SourceError
+from connector._errors import CollectionError, ConfigurationError
 from connector._registry import closest
 from connector.http import one_line
 from connector.sources.twelvelabs._index import Index
@@ -47,10 +47,21 @@ class Asked:
                 )
 
     def options_of(self, index: Index) -> tuple[str, ...]:
-        """The embedding options to ask for. Raises `SourceError` when neither the user nor the index says."""
-        options = index.options if self.options is None else self.options
+        """The embedding options to ask for: what the user wants, as far as the index was made with it.
+
+        Raises `CollectionError` when neither the user nor the index says, or when they have nothing in common.
+        """
+        if index.options and self.options is not None:
+            common = tuple(option for option in self.options if option in index.options)
+            if self.options and not common:
+                raise CollectionError(
+                    f"The index {one_line(index.index_id)} was made with {', '.join(index.options)}, and source.options"
+                    " has none of these, so nothing of it is read. Add one: each index is asked for those that it has."
+                )
+            return common
+        options = index.options if self.options is None or index.options == () else self.options
         if options is None:
-            raise SourceError(
+            raise CollectionError(
                 f"The service does not say which embeddings the index {one_line(index.index_id)} has, so nothing of it "
                 "is read. Run again; if it stays so, set source.options."
             )

@@ -130,7 +130,7 @@ class DetailReader:
         if rows is None and options:
             raise UnreadableError(
                 f"{self.host} sent no embeddings though {', '.join(options)} were asked for. "
-                "Set source.options to what the index has."
+                "Leave what it does not have out of source.options."
             )
         return rows or []
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Index", "index_from"]
+
+BEFORE_3: Final = re.compile(r"^marengo[^0-9]*[12]\.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,9 @@ def _options(models: list[Mapping[str, Any]]) -> tuple[str, ...] | None:
     """An index that makes embeddings has options. When it names none, asking for none would be as if it had no more
     vectors."""
     options = dict.fromkeys(option for model in models for option in _texts(model.get("model_options")))
-    if "audio" in options:
-        options["transcription"] = None  # asked for by itself, never among an index's options
+    # Asked for by itself, never among an index's options; models before 3.0 have no vectors of spoken words.
+    if "audio" in options and not any(BEFORE_3.search(name) for name in _texts([m.get("model_name") for m in models])):
+        options["transcription"] = None
     return tuple(options) or None
 
 

@@ -108,7 +108,8 @@ class IndexedAssets:
             return refused
         has = ", ".join(self._index.options or ()) or "none that is known"
         return RefusedError(
-            f"{refused} Set source.options to the embedding options that the index was made with ({has}).",
+            f"{refused} The index says that it was made with {has}; leave what it refuses out of source.options: each "
+            "index is asked for those of them that it has.",
             status=refused.status,
             code=refused.code,
         )

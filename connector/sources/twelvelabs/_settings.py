@@ -38,8 +38,8 @@ class TwelveLabsSettings(ApiSourceSettings):
     page_size: int = Field(default=50, ge=1, le=50, description="indexed assets listed per request")
     options: tuple[Option, ...] | None = Field(
         default=None,
-        description="embedding options to read (visual, audio, transcription); "
-        "none: what the index was made with, and transcription where that includes audio",
+        description="embedding options to read (visual, audio, transcription; visual-text of Marengo 2.7), of each "
+        "index those that it was made with; none: all of these, and transcription where that includes audio",
     )
     transcriptions: Transcriptions = Field(
         default="entries",

@@ -82,8 +82,9 @@ class TwelveLabsSource:
         return self._not_found
 
     def is_gone(self, collection: str) -> bool:
-        """Whether all indexes are wanted, and so were named. Embedding tasks only ever drop out of their list."""
-        return not self._wanted and collection not in TASKS
+        """Whether all indexes are wanted, and so were named, or this one is configured and was not found. Embedding
+        tasks only ever drop out of their list."""
+        return collection in self._not_found or (not self._wanted and collection not in TASKS)
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless it is known to be whole."""

@@ -134,7 +134,7 @@ def _filename(url: str) -> str:
 
 
 def _hash(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()[:32]
+    return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def _item(row: Any) -> _Item:

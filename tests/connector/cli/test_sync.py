@@ -133,6 +133,16 @@ def test_records_in_quarantine_are_counted_and_exit_with_3(vectorferry: Invoke, 
     assert "(malformed)" in result.stdout
 
 
+def test_the_deletes_of_one_collection_can_be_allowed(vectorferry: Invoke, configured: Configure) -> None:
+    configured("assets: 9, collections: [films, clips]")
+    vectorferry("sync")
+    configured("assets: 0, collections: [films, clips]")
+    assert vectorferry("plan", "--allow-deletes-of", "films").exit_code == 4
+    assert vectorferry("sync", "--allow-deletes-of", "films").exit_code == 4
+    assert {name: len(held) for name, held in Box.of("media").assets.items()} == {"films": 0, "clips": 9}
+    assert vectorferry("sync", "--allow-deletes-of", "clips").exit_code == 0
+
+
 def test_assets_that_cannot_be_read_are_a_failure_and_no_records_in_quarantine(
     vectorferry: Invoke, configured: Configure
 ) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from connector._errors import QuarantineError, SourceError
 from connector._json import parse_json
-from connector.http import NotFoundError, RefusedError, UnreadableError
+from connector.http import NotFoundError, RefusedError, UnreadableError, UnsendableError
 from connector.sources.mixpeek import MixpeekSettings
 from tests.certificates import CERTIFICATE
 from tests.connector.http.serving import client_for, client_tasks, in_turn, json, serving
@@ -284,3 +284,25 @@ async def test_a_redirect_from_https_to_http_is_not_followed(trusted_https: Trus
             with pytest.raises(SourceError, match="redirects are not followed"):
                 await client.request("GET", "/thing", decode=parse_json)
     assert plain.seen == []
+
+
+@pytest.mark.parametrize(
+    "unsendable",
+    [
+        {"params": {"option": ["visual", "\ud800"]}},
+        {"params": {"option": "x" * 70_000}},
+        {"json": {"collections": ["\ud800"]}},
+        {"form": [("query_text", "\ud800")]},
+        {"form": [("\ud800", "x")]},
+    ],
+    ids=["query", "long query", "body", "form", "name in a form"],
+)
+async def test_text_that_no_request_can_hold_is_an_error_of_ours_and_is_not_sent(unsendable: dict[str, Any]) -> None:
+    """A service may have told it: JSON can spell half of a surrogate pair, and UTF-8 cannot."""
+    async with serving(in_turn(json({"ok": 1}))) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(UnsendableError, match="POST /assets was not sent"):
+            await client.request("POST", "/assets", decode=parse_json, **unsendable)
+        with pytest.raises(UnsendableError, match="was not sent"):
+            await client.request("GET", "/assets/\ud800", decode=parse_json)
+        assert await client.request("GET", "/assets", decode=parse_json) == {"ok": 1}
+    assert len(server.seen) == client.usage.requests == 1

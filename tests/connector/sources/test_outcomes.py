@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from connector import CredentialsError, MemoryDestination, SourceSettings, Summary, sync
+from connector import CredentialsError, MemoryDestination, Reason, SourceSettings, Summary, sync, verify
 from connector.sandbox import (
     Fault,
     Garbage,
@@ -158,3 +158,28 @@ async def test_a_bad_key_ends_the_run_and_a_missing_right_only_its_collection(sa
     assert [index for index, told in partly.collections.items() if told.error] == others[:3]
     assert asset in store.assets[others[-1]]
     assert len(store.assets) == 2
+
+
+ODD: Final = ["a/b", "a%2Fb", "%2e", "a b?c=d#e", "..a", "ü/…", "a\\b", "a//b", "a+b&c", "...", "; --", "' OR 1"]
+
+
+async def test_an_id_may_be_anything_that_can_be_part_of_an_address() -> None:
+    store = MemoryDestination()
+    async with Sandbox(SandboxSettings(generate=GeneratedCatalogue(assets=1, features_per_asset=1))) as sandbox:
+        (plain,) = sandbox.mixpeek.asset_ids()
+        for asset_id in (*ODD, ".", ".."):
+            feature = {"feature_id": f"{asset_id} of {asset_id}", "modality": "text"}
+            sandbox.mixpeek.put_asset({"asset_id": asset_id, "collection_id": "generated"}, [feature])
+        sandbox.mixpeek.remove_asset(plain)
+        settings = MIXPEEK.settings(sandbox)
+        for _ in range(2):
+            assert (await synced(settings, store)).exit_code == 3
+        source = settings.open()
+        checked = await verify(source, [store], name="m")
+        await source.aclose()
+    assert sorted(store.assets["generated"]) == sorted(ODD)
+    assert all(asset.features for asset in store.assets["generated"].values())
+    aside = {asset_id: record.reason for (asset_id, _), record in store.quarantine["generated"].items()}
+    assert aside == {".": Reason.BAD_ID, "..": Reason.BAD_ID}
+    assert checked.exit_code == 0
+    assert "2 assets are in quarantine" in checked.collections["generated"].notes[0]

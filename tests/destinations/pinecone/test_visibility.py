@@ -10,17 +10,20 @@ import pytest
 from connector import Reason, Rejected, SchemaMapping
 from connector.sandbox import PineconeDialect, Sandbox, running_sandbox
 from destinations import PineconeDestination
+from destinations.pinecone import _destination
 
 from ...builders import asset, batch, dense, feature
 from ...pinecone import pinecone_alone, pinecone_destination
 from ...waiting import PATIENCE
 from .conftest import Open
+from .test_verify import opened
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """One whose queries see a write only after it was told to."""
-    with running_sandbox(pinecone_alone(pinecone=PineconeDialect(visible_after_ms=3_600_000))) as running:
+    dialect = PineconeDialect(visible_after_ms=3_600_000, delete_all_removes_namespace=True)
+    with running_sandbox(pinecone_alone(pinecone=dialect)) as running:
         yield running
 
 
@@ -59,3 +62,20 @@ def test_an_earlier_vector_that_reads_do_not_show_yet_is_waited_for(lagging: Pin
     assert record.kept
     lagging.delivered(wait=PATIENCE)
     assert list(lagging.discrepancies("ads")) == []
+
+
+@pytest.mark.timeout(120)
+def test_a_namespace_that_is_gone_is_not_waited_for_and_then_forgotten(
+    sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was, for as long as anybody said: nothing will ever be seen there."""
+    monkeypatch.setattr(_destination, "SECONDS_TO_BE_LISTED", 0.1)
+    open_pinecone().apply(batch(asset("a", feature("f1"))))
+    with opened(sandbox) as index:
+        index.delete(delete_all=True, namespace="ads")
+    assert open_pinecone().delivered(wait=3_600).places == []
+    assert open_pinecone().delivered().places == []
+    again = open_pinecone()
+    again.apply(batch(asset("b", feature("f1"))))
+    sandbox.pinecone.settle()
+    assert [one.is_visible for one in again.delivered(wait=60).places] == [True]

@@ -19,7 +19,8 @@ from connector import (
     sync,
 )
 from connector.sandbox import Fault, Status, TwelveLabsDialect
-from connector.sources.twelvelabs import TwelveLabsSource
+from connector.sources.twelvelabs._index import Index, index_from
+from connector.sources.twelvelabs._indexed import IndexedAssets
 
 from .worlds import READ, listed, read, reading
 
@@ -83,9 +84,7 @@ async def test_a_key_that_is_revoked_meanwhile_ends_the_run() -> None:
         index = sandbox.twelvelabs.index_id("films")
         assets = await listed(source, index)
         sandbox.faults.add(Fault(route="twelvelabs.*", do=Status(status=403, body="text")))
-        with pytest.raises(
-            SourceError, match="in a row of collection .* cannot be read; the last: .* does not let this"
-        ):
+        with pytest.raises(SourceError, match=r"in a row .* cannot be read; the last: .* does not let this key"):
             await read(source, index, assets)
 
 
@@ -98,22 +97,63 @@ async def test_a_key_that_expires_meanwhile_ends_the_run() -> None:
             await read(source, index, assets)
 
 
-async def _refused_option(source: TwelveLabsSource, index: str, name: str) -> Rejected:
-    result = (await read(source, index, [name]))[name]
-    assert isinstance(result, Rejected)
-    return result
-
-
-async def test_an_option_that_the_index_lacks_is_told_with_what_to_set() -> None:
-    async with reading(options=("visual", "visual-text")) as (source, sandbox):
+async def test_an_option_that_is_refused_all_the_same_is_told_with_what_to_leave_out() -> None:
+    async with reading(options=("visual", "audio")) as (source, sandbox):
         index = sandbox.twelvelabs.index_id("films")
         await source.collections()
-        rejected = await _refused_option(source, index, sandbox.twelvelabs.asset_ids(index)[0])
+        sandbox.faults.add(Fault(route=READ, do=Status(status=400)))
+        (name, *_) = sandbox.twelvelabs.asset_ids(index)
+        rejected = (await read(source, index, [name]))[name]
+    assert isinstance(rejected, Rejected)
     assert rejected.reason is Reason.UNREADABLE
-    assert (
-        "Set source.options to the embedding options that the index was made with (visual, audio, transcription)"
-        in (rejected.detail)
+    assert "made with visual, audio, transcription; leave what it refuses out of source.options" in rejected.detail
+
+
+def vectors_in(store: MemoryDestination, collection: str) -> set[str]:
+    features = [feature for asset in store.assets.get(collection, {}).values() for feature in asset.features]
+    return {name for feature in features for name in feature.vectors}
+
+
+async def test_indexes_of_several_models_load_in_one_sync_each_with_the_options_that_it_has() -> None:
+    """Each asset of an index that lacked one of them was refused, and the advice was to name those of one index."""
+    made = {"old": ("visual-text", "audio"), "new": ("visual", "audio"), "seen": ("visual",), "heard": ("audio",)}
+    options = ("visual", "visual-text")
+    async with reading(options=options, entities=False) as (source, sandbox):
+        account, store = sandbox.twelvelabs, MemoryDestination()
+        for index in account.index_ids():
+            account.remove_index(index)
+        for name, has in made.items():
+            model = "marengo2.7" if name == "old" else "marengo3.0"
+            index = account.put_index(name, f"{len(account.index_ids()):024}", model_name=model, options=has)
+            parts = [{"start": 0, "end": 6, "option": option, "text": "a wave"} for option in has]
+            account.put_asset(index, {"segments": parts})
+        told = await sync(source, [store], name="m")
+        ids = {name: account.index_id(name) for name in made}
+    assert {name: vectors_in(store, index) for name, index in ids.items()} == {
+        "old": {"marengo2.7-visual-text"},
+        "new": {"marengo3.0-visual"},
+        "seen": {"marengo3.0-visual"},
+        "heard": set(),
+    }
+    assert told.exit_code == 1
+    assert {name for name, index in ids.items() if told.collections[index].error} == {"heard"}
+    assert "was made with audio, transcription, and source.options has none of these" in str(
+        told.collections[ids["heard"]].error
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("marengo3.0", ("visual", "audio", "transcription")),
+        ("marengo2.7", ("visual", "audio")),
+        ("Marengo-retrieval-2.7", ("visual", "audio")),
+        ("marengo12.5", ("visual", "audio", "transcription")),
+    ],
+)
+def test_spoken_words_have_vectors_from_the_third_generation_on(model: str, options: tuple[str, ...]) -> None:
+    row = {"_id": "1", "models": [{"model_name": model, "model_options": ["visual", "audio"]}]}
+    assert index_from(row).options == options
 
 
 async def test_a_quota_for_the_day_ends_the_run_with_the_time_to_come_back() -> None:
@@ -135,3 +175,21 @@ async def test_an_option_that_nobody_knows_is_refused_before_any_asset_is_asked_
 async def test_an_option_that_only_some_index_has_is_asked_for() -> None:
     async with reading(options=("visual", "transcription")) as (source, _):
         assert await source.collections()
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "x" * 70_000])
+async def test_an_option_that_no_request_can_hold_fails_its_index_alone(odd: str) -> None:
+    """The service tells it as one that the index was made with, and it was used in the next request's query."""
+    async with reading(entities=False) as (source, sandbox):
+        account, store = sandbox.twelvelabs, MemoryDestination()
+        for index in account.index_ids():
+            account.remove_index(index)
+        good, bad = (account.put_index(name, options=("visual",)) for name in ("good", "bad"))
+        for index in (good, bad):
+            account.put_asset(index, {})
+        index = Index(bad, "bad", "marengo3.0", ("visual", odd))  # as its row would tell it, if the sandbox could
+        source._collections[bad] = IndexedAssets(source._api, index, source._asked)
+        told = await sync(source, [store], name="m")
+    assert told.exit_code == 1
+    assert len(store.assets[good]) == 1
+    assert "was not sent" in str(told.collections[bad].error)

@@ -66,7 +66,8 @@ async def test_the_model_of_the_second_generation_is_found_without_a_scan() -> N
         another = source_for(sandbox)
         results = await read(another, "embed-v2-tasks", found)
         assert [type(result) for result in results.values()] == [Asset] * 4
-        assert sandbox.requests.counts()["twelvelabs.embed_v2_tasks.list"] == 2
+        # Once by `listed`, once for the models, and once since the one that failed is not given though it was listed.
+        assert sandbox.requests.counts()["twelvelabs.embed_v2_tasks.list"] == 3
         await another.aclose()
 
 
@@ -78,7 +79,8 @@ async def test_a_list_that_names_no_model_is_walked_over_once() -> None:
         another = source_for(sandbox)
         results = await read(another, "embed-v2-tasks", found)
         assert [result.reason for result in results.values() if isinstance(result, Rejected)] == [Reason.UNREADABLE] * 4
-        assert sandbox.requests.counts()["twelvelabs.embed_v2_tasks.list"] == 2
+        # Once by `listed`, once for the models, and once since the one that failed is not given though it was listed.
+        assert sandbox.requests.counts()["twelvelabs.embed_v2_tasks.list"] == 3
         await another.aclose()
 
 
@@ -118,3 +120,50 @@ async def test_both_kinds_may_be_in_one_list(collection: str) -> None:
         results = await read(source, collection, ready)
         assert len(results) == 8
         assert all(isinstance(asset, Asset) and asset.features for asset in results.values())
+
+
+def row(number: int, option: str | None, scope: str, **more: Any) -> dict[str, Any]:
+    """A row of Marengo 3.5, whose second array is as long as the vector."""
+    vector = [float(number), 1.0, 2.0, 3.0]
+    return {
+        "embedding": vector,
+        "embedding_uncertainty": [0.5] * 4,
+        "embedding_option": option,
+        "embedding_scope": scope,
+        **more,
+    }
+
+
+async def test_parts_of_one_page_and_chunks_of_one_text_are_features_of_their_own() -> None:
+    """Marengo 3.5 tells them apart by neither time nor scope."""
+    page = {"start_page_number": 2, "end_page_number": 2}
+    rows = [
+        row(0, "visual", "page", **page),
+        *(row(number, "visual", "page", **page, quadrant=f"q{number}") for number in range(1, 5)),
+        *(row(5 + number, "text", "chunk", **page, chunk_index=number) for number in range(3)),
+        row(8, "fused", "clip", start_sec=0, end_sec=5.4),
+        row(9, "visual", "clip", start_sec=0, end_sec=5.4),
+    ]
+    async with reading() as (source, sandbox):
+        found = await listed(source, "embed-v2-tasks")
+        name = next(name for name, listing in found.items() if listing.state is AssetState.READY)
+        sandbox.faults.add(Fault(route="/v1.3/embed-v2/tasks/.+", do=SetField(field="data", value=rows)))
+        both = [(await read(source, "embed-v2-tasks", [name]))[name] for _ in range(2)]
+    for asset in both:
+        assert isinstance(asset, Asset)
+        assert asset.rejected == ()
+        by_number = {int(vector[0]): f for f in asset.features for vector in f.vectors.values()}  # type: ignore[index]
+        assert len({feature.feature_id for feature in asset.features}) == len(by_number) == 10
+        assert {name.rpartition("-")[2] for feature in asset.features for name in feature.vectors} == {
+            "visual",
+            "text",
+            "fused",
+        }
+        assert all(len(feature.vectors) == 1 for feature in asset.features)
+        assert by_number[3].fields["quadrant"] == "q3"
+        assert by_number[7].fields["chunk_index"] == 2
+        assert by_number[8].fields["embedding_uncertainty"] == [0.5] * 4
+    first, second = both
+    assert isinstance(first, Asset)
+    assert isinstance(second, Asset)
+    assert [f.feature_id for f in first.features] == [f.feature_id for f in second.features]
