@@ -15,9 +15,9 @@ import pytest
 from destinations import EmbeddedPostgres
 from tests.examples import register_profiles
 
-register_profiles()
-
 from .other_postgres import NotToBeHadError, other_postgres
+
+register_profiles()
 
 
 @pytest.fixture(scope="session", autouse=True)
