@@ -93,13 +93,18 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One record set aside. `feature_id` is empty when the whole asset is."""
+    """One record set aside. `feature_id` is empty when the whole asset is.
+
+    With a `vector_name` or a `column` it is only that part of the feature, and the rest of it is loaded.
+    """
 
     asset_id: str
     reason: Reason
     detail: str
     feature_id: str = ""
     modality: str = ""
+    vector_name: str = ""
+    column: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
