@@ -43,6 +43,7 @@ from connector._json import canonical_json, parse_json
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
+from connector._origin import Identified, Origin, Origins
 from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan, ReadEstimate, WriteEstimate
 from connector._planned import Averages, CountedReads, Plannable, Planned, PlannedIndex
 from connector._records import (
@@ -66,6 +67,7 @@ from connector._settings import (
     DeleteGuard,
     DestinationSettings,
     IncrementalScans,
+    RunGuard,
     SourceSettings,
     SyncSettings,
 )
@@ -115,6 +117,7 @@ __all__ = [
     "Finding",
     "GuardRefusedError",
     "Hit",
+    "Identified",
     "IncompleteScanError",
     "IncrementalScans",
     "IndexBuild",
@@ -130,6 +133,8 @@ __all__ = [
     "Metric",
     "Modality",
     "ModalityMapping",
+    "Origin",
+    "Origins",
     "Plan",
     "Plannable",
     "Planned",
@@ -146,6 +151,7 @@ __all__ = [
     "RelatedTable",
     "RelatedTables",
     "RetryableError",
+    "RunGuard",
     "SchemaMapping",
     "SearchAnswer",
     "SearchQuery",

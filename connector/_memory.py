@@ -31,6 +31,7 @@ from connector._destination import (
 )
 from connector._errors import DestinationError, LockedError
 from connector._mapping import SchemaMapping
+from connector._origin import Origin
 from connector._planned import Averages, Planned
 from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
 from connector._related import RelatedRow, RelatedTable, related_counts
@@ -45,13 +46,14 @@ ALL: Final = frozenset(MODALITIES)
 
 
 class MemorySource:
-    """Serves assets from a dictionary per collection; `states` names the assets that are not ready, and `related` holds
-    tables of metadata with their rows, by name."""
+    """Serves assets from a dictionary per collection; `states` names the assets that are not ready, `related` holds
+    tables of metadata with their rows, by name, and `account` says who reads it."""
 
     def __init__(self, assets: Mapping[str, Iterable[Asset]]) -> None:
         self.assets = {name: {asset.asset_id: asset for asset in each} for name, each in assets.items()}
         self.states: dict[str, AssetState] = {}
         self.related: dict[str, tuple[RelatedTable, list[Mapping[str, Any]]]] = {}
+        self.account: dict[str, str] = {}
         self._usage = Usage()
 
     @property
@@ -66,6 +68,10 @@ class MemorySource:
     def is_gone(self, collection: str) -> bool:
         """Every collection is named, so it is."""
         return collection not in self.assets
+
+    async def identity(self, collection: str) -> Origin:  # noqa: ARG002
+        """The account, the same for every collection."""
+        return {"source": "memory", **self.account}
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """List the assets as they are when the scan begins, which makes it complete."""
@@ -110,6 +116,7 @@ class MemoryDestination:
         self.quarantine: dict[str, dict[tuple[str, str], Rejected]] = {}
         self._hidden: defaultdict[str, dict[str, LoadedAsset]] = defaultdict(dict)
         self.cursors: dict[str, Cursor] = {}
+        self.origins: dict[str, Origin] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
         self.related: defaultdict[str, dict[str, RelatedRow]] = defaultdict(dict)
@@ -218,6 +225,17 @@ class MemoryDestination:
         else:
             self.cursors[collection] = cursor
 
+    def origin(self, collection: str) -> Origin | None:
+        """What was recorded last."""
+        return self.origins.get(collection)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """Keep it, or forget what is kept."""
+        if origin is None:
+            self.origins.pop(collection, None)
+        else:
+            self.origins[collection] = dict(origin)
+
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
         """Keep others in this process out."""
@@ -274,6 +292,7 @@ class MemoryDestination:
             related_hashes=self.related_hashes,
             averages=_averages(self.assets),
             cursor=self.cursor,
+            origin=self.origin,
         )
 
     def status(self) -> Status:

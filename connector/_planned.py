@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from connector._cursor import Cursor
 from connector._destination import Known
 from connector._mapping import SchemaMapping
+from connector._origin import Origin
 from connector._related import RelatedTable
 
 __all__ = ["Averages", "CountedReads", "Plannable", "Planned", "PlannedIndex"]
@@ -48,8 +49,8 @@ class Planned:
     else a sync would do here, and what cannot be known before. `known` and `asset_ids` answer as the destination's
     methods of that name would after `prepare`, and `collections` as `stored_collections`: empty before the first sync.
     Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
-    `related_hashes` is for destinations that are `StoresRelated`, `cursor` for those that are `Cursors`. `averages` are
-    None when nothing is stored.
+    `related_hashes` is for destinations that are `StoresRelated`, `cursor` for those that are `Cursors`, `origin` for
+    those that are `Origins`. `averages` are None when nothing is stored.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -60,6 +61,7 @@ class Planned:
     related_hashes: Callable[[RelatedTable], Mapping[str, bytes]] = lambda _: {}
     averages: Averages | None = None
     cursor: Callable[[str], Cursor | None] = lambda _: None
+    origin: Callable[[str], Origin | None] = lambda _: None
     collections: Callable[[], Sequence[str]] = tuple
     reshapes: bool = False
 

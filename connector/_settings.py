@@ -20,6 +20,7 @@ __all__ = [
     "DeleteMode",
     "DestinationSettings",
     "IncrementalScans",
+    "RunGuard",
     "SourceSettings",
     "SyncSettings",
 ]
@@ -43,6 +44,18 @@ class DeleteGuard(Settings):
         default="prune", description="prune removes, tombstone hides, keep leaves assets as they are"
     )
     max_share: float = Field(default=0.2, ge=0, le=1, description="share of a collection's assets")
+
+    def allowing(self, share: float) -> RunGuard:
+        """The guard of a run for which somebody has said that up to this share may go."""
+        return RunGuard(mode=self.mode, max_share=share, allowed=True)
+
+
+class RunGuard(DeleteGuard):
+    """A guard that holds for one run, or less. `allowed`: somebody has allowed deletes for this run. `changes`: what is
+    different about who reads the source since a destination was last complete, so that nothing may go."""
+
+    allowed: bool = False
+    changes: tuple[str, ...] = ()
 
 
 class IncrementalScans(Settings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ class CollectionSummary:
     collection could not be read, or not listed completely, while the run went on. An `incremental` scan lists only what
     has changed, and finds no deletes; `why_full` says why it was not one. `kept` counts per destination the assets that
     the last scan did not list and that stay, because deletes are kept. A collection that is `gone` is one that the
-    source no longer has; it counts as listed, with no asset in it.
+    source no longer has; it counts as listed, with no asset in it. `origin_changes` tell per destination what is
+    different about who reads the source (``namespace: default -> staging``) since it was last complete there.
     """
 
     listed: int = 0
@@ -42,6 +43,7 @@ class CollectionSummary:
     note: str | None = None
     error: str | None = None
     reread: int = 0
+    origin_changes: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def keep(self, assets: Mapping[str, int], lister: str = "the source") -> None:
         """Take in, and tell, how many assets that are not listed stay in each destination."""
@@ -68,6 +70,7 @@ class CollectionSummary:
             "why_full": self.why_full,
             "kept": dict(self.kept),
             "gone": self.gone,
+            "origin_changes": {name: list(changes) for name, changes in self.origin_changes.items()},
             "note": self.note,
             "error": self.error,
         }
@@ -108,7 +111,8 @@ class RelatedSummary:
     """One table of metadata beside the assets: how many rows the source `listed`, and what changed per destination.
 
     `complete` says that the list ended as it should and every row could be used: only then are rows deleted. `refused`
-    and `note` tell that it was empty and therefore not believed. With an `error`, rows may be as they were before.
+    and `note` tell that it was empty, or read as somebody else (`origin_changes`), and therefore not believed. With an
+    `error`, rows may be as they were before.
     """
 
     listed: int = 0
@@ -117,6 +121,7 @@ class RelatedSummary:
     note: str | None = None
     error: str | None = None
     destinations: dict[str, Counts] = field(default_factory=dict)
+    origin_changes: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def refuse(self, why: str) -> None:
         """Say that the guard kept the rows."""
@@ -163,14 +168,15 @@ class Summary:
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, reread, pending {count, first}, failed {count, first},
                           complete, refused, scan, why_full, kept {destination: assets}, gone,
-                          note, error
+                          origin_changes {destination: [texts]}, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,
                           rejected [{asset_id, feature_id, modality, reason, detail}] (this run's first 100),
                           replaced_nul, error,
                           delivery {requests, retries, bytes, write_units, places [{place, written, visible}]}
-            related       per table of metadata: listed, complete, refused, note, error, destinations {name: <counts>}
+            related       per table of metadata: listed, complete, refused, note, error, destinations {name: <counts>},
+                          origin_changes {destination: [texts]}
             notes         every note and error, one text each
 
         ``<counts>`` is ``{inserted, updated, unchanged, deleted, quarantined}``. Vectors of assets that were not read

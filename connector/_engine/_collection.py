@@ -13,14 +13,17 @@ from connector._destination import Known
 from connector._engine._changes import Changes, ScanRules
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._diff import Action, Decision, diff
+from connector._engine._guard import read_differently
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._locking import LOCK_WAIT, locked
+from connector._engine._origins import each_change, origin_of, record_origin, since_recorded
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, kept, prune
 from connector._engine._stream import pages
 from connector._engine._tally import note_listing, unchanged
 from connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
+from connector._origin import Origin
 from connector._records import Asset, AssetState, Listing, Reason, Rejected
 from connector._seen import SeenIds
 from connector._settings import DeleteGuard
@@ -87,11 +90,15 @@ class CollectionRun:
         self.summary.error = "; ".join(filter(None, (self.summary.error, str(error))))
 
     async def _sync(self) -> None:
-        await self._changes.begin(self._job.alive)
+        origin = await origin_of(self._job.source, self._collection)
+        changes = await since_recorded(self._job.alive, self._collection, origin)
+        self.summary.origin_changes.update(changes)
+        await self._changes.begin(self._job.alive, read_by_another=bool(changes))
         try:
             await self._list()
             if not self._changes.only_changed:
                 await self._prune()
+                await self._settle_origin(origin)
             await self._changes.end(self._job.alive, everything_arrived=self._everything_arrived())
         except IncompleteScanError as error:
             self._tell_incomplete(error)
@@ -121,7 +128,16 @@ class CollectionRun:
             self.summary.keep(await kept(self._job.alive, self._collection, self._seen))
         elif await anything_missing(self._job.alive, self._collection, self._seen):
             await self._list()
-            await prune(self._job.alive, self._collection, self._seen, self._job.guard)
+            changes = self.summary.origin_changes
+            await prune(self._job.alive, self._collection, self._seen, self._job.guard, changes=changes)
+
+    async def _settle_origin(self, origin: Origin) -> None:
+        """Whoever reads now has seen all that is held, or was allowed to delete the rest: that is remembered."""
+        if self.summary.kept:
+            return
+        if self.summary.origin_changes:
+            self.summary.add_note(f"the source is {read_differently(each_change(self.summary.origin_changes))}")
+        await record_origin(self._job.alive, self._collection, origin)
 
     def _tell_incomplete(self, error: IncompleteScanError) -> None:
         if error.unknowable:

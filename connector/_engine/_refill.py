@@ -16,6 +16,7 @@ from connector._engine._diff import Action, Decision, holds
 from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._lane import Lane
 from connector._engine._locking import LOCK_WAIT, locked
+from connector._engine._origins import record_origin
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, kept, prune
 from connector._engine._store import Store, StoreReader
@@ -118,6 +119,7 @@ class _CollectionRefill:
         if self._lane.alive:
             self.summary.complete = True
             await self._prune()
+            await self._take_over_origin()
         self._report()
 
     async def _copy(self) -> None:
@@ -193,6 +195,12 @@ class _CollectionRefill:
         except GuardRefusedError as error:
             self.summary.refused = True
             self.summary.add_note(str(error))
+
+    async def _take_over_origin(self) -> None:
+        """What the target holds now was read as what the store holds, unless something of its own has stayed."""
+        origin = await self._job.reader.origin(self._collection)
+        if origin is not None and not (self.summary.refused or self.summary.kept):
+            await record_origin([self._lane], self._collection, origin)
 
     def _report(self) -> None:
         if self._job.progress:

@@ -8,10 +8,13 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from connector._destination import Destination, Known, Quarantined, Verifiable
+from connector._engine._origins import origin_changes, origin_of
 from connector._engine._untouched import prepare_untouched
 from connector._engine._worker import Worker
 from connector._gone import StoredCollections
 from connector._mapping import SchemaMapping
+from connector._origin import Origins
+from connector._source import Source
 from connector._verify import Discrepancy, StoredDigest
 
 __all__ = ["Checked"]
@@ -50,6 +53,13 @@ class Checked:
         if not isinstance(self._destination, StoredCollections):
             return ()
         return await self._worker.run(self._destination.stored_collections)
+
+    async def origin_changes(self, source: Source, collection: str) -> Sequence[str]:
+        """What is different about who reads a collection since it was last complete here, if it tells."""
+        if not isinstance(self._destination, Origins):
+            return ()
+        recorded = await self._worker.run(partial(self._destination.origin, collection))
+        return origin_changes(recorded, await origin_of(source, collection))
 
     def asset_ids(self, collection: str) -> AsyncIterator[list[str]]:
         """Every asset, page by page."""

@@ -9,6 +9,7 @@ from connector._closing import closing
 from connector._destination import Known
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._diff import Action, Decision, diff
+from connector._engine._guard import read_differently
 from connector._engine._load import Loader
 from connector._engine._stream import pages
 from connector._engine._verify_checked import Checked
@@ -20,7 +21,7 @@ from connector._summary import kept_note
 from connector._verify import Difference, Discrepancy
 from connector._verify_report import CollectionReport, Finding
 
-__all__ = ["compare_with_source"]
+__all__ = ["compare_with_source", "read_by_another"]
 
 PAGE: Final = 500
 BEHIND: Final = "changed at the source, or in what is asked of it, since it was synced"
@@ -51,7 +52,7 @@ async def compare_with_source(
         if keeps:
             report.notes += [note async for note in _kept(seen, checked, collection)]
         else:
-            async for finding in _extra(source, seen, checked, collection):
+            async for finding in _extra(source, seen, checked, collection, report):
                 yield finding
     except IncompleteScanError as error:
         report.notes.append(f"what the source does not have cannot be told: {error}")
@@ -91,17 +92,34 @@ async def _kept(seen: SeenIds, checked: Sequence[Checked], collection: str) -> A
             yield kept_note(one.name, count)
 
 
-async def _extra(source: Source, seen: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[Finding]:
+async def _extra(
+    source: Source, seen: SeenIds, checked: Sequence[Checked], collection: str, report: CollectionReport
+) -> AsyncIterator[Finding]:
     """What no listing holds. One alone may have skipped an asset when rows moved, so there is a second one first."""
     listed_twice = False
     for one in checked:
+        extra = False
         async with closing(one.asset_ids(collection)) as held:
             async for page in held:
                 if seen.missing(page) and not listed_twice:
                     await _list_again(source, seen, collection)
                     listed_twice = True
                 for asset_id in seen.missing(page):
+                    extra = True
                     yield Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id))
+        if extra:
+            report.notes += await read_by_another(source, one, collection)
+
+
+async def read_by_another(source: Source, checked: Checked, collection: str) -> Sequence[str]:
+    """A note for what is extra, where whoever reads now may only not see it."""
+    changes = await checked.origin_changes(source, collection)
+    if not changes:
+        return ()
+    return (
+        f"{checked.name}: what the source does not have may only not be seen: it is {read_differently(changes)}. "
+        "A repair deletes nothing unless --allow-deletes is given",
+    )
 
 
 async def _list_again(source: Source, seen: SeenIds, collection: str) -> None:

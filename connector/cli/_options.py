@@ -63,5 +63,4 @@ def allowing_deletes(settings: SyncSettings, share: float | None) -> SyncSetting
     """The settings with this share in the delete guard, unless it is None."""
     if share is None:
         return settings
-    guard = settings.deletes.model_copy(update={"max_share": share})
-    return settings.model_copy(update={"deletes": guard})
+    return settings.model_copy(update={"deletes": settings.deletes.allowing(share)})

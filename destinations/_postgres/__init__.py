@@ -17,6 +17,7 @@ from ._ledger import (
     recorded_features,
 )
 from ._locks import collection_lock, try_alone
+from ._origins import origin_table, read_origin, write_origin
 from ._planned import looking, statements_to_create
 from ._quarantine import count_rejected, delete_rejected, read_rejected, replace_rejected
 from ._server import PostgresServer
@@ -58,9 +59,11 @@ __all__ = [
     "lock_ddl",
     "looking",
     "of_assets",
+    "origin_table",
     "parse_url",
     "quarantine_table",
     "read_cursor",
+    "read_origin",
     "read_rejected",
     "recorded_features",
     "refusal",
@@ -72,4 +75,5 @@ __all__ = [
     "try_alone",
     "upsert_rows",
     "write_cursor",
+    "write_origin",
 ]

@@ -22,6 +22,7 @@ from connector import (
     IndexBuild,
     Known,
     LoadedAsset,
+    Origin,
     Planned,
     Reason,
     Rejected,
@@ -46,8 +47,10 @@ from .._postgres import (
     held_asset_ids,
     known_assets,
     read_cursor,
+    read_origin,
     read_rejected,
     write_cursor,
+    write_origin,
 )
 from ._bisect import write_around
 from ._database import VectorDatabase
@@ -71,7 +74,7 @@ __all__ = ["PgvectorDestination"]
 class PgvectorDestination:
     """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
     `connector.StoredAssets`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`, `Cursors`,
-    `VectorTables` and `Verifiable`.
+    `Origins`, `VectorTables` and `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -210,6 +213,18 @@ class PgvectorDestination:
                 forget_cursors(connection, schema.tables.cursors, collection)
             else:
                 write_cursor(connection, schema.tables.cursors, collection, cursor)
+
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return read_origin(connection, schema.tables.origins, collection)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """Keep it in a row per collection; None: forget it."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            write_origin(connection, schema.tables.origins, collection, origin)
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:

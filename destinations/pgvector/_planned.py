@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, inspect
 
-from connector import MODALITIES, Cursor, Known, Modality, Planned, RelatedTable, SchemaMapping
+from connector import MODALITIES, Cursor, Known, Modality, Origin, Planned, RelatedTable, SchemaMapping
 
-from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor
+from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor, read_origin
 from ._catalogue import Catalogue, VectorEntry, read_catalogue
 from ._database import VectorDatabase
 from ._planned_averages import read_averages
@@ -49,6 +49,7 @@ class SchemaOutlook:
                 notes=[*self._changes(connection), *_unmade(schema.mapping, schema.catalogue)],
                 related_hashes=self.related_hashes,
                 cursor=self.cursor,
+                origin=self.origin,
                 averages=read_averages(connection, schema) if self._has_ledger else None,
                 collections=self.collections,
                 reshapes=bool(self._changed) or self._reshapes_columns(connection),
@@ -77,6 +78,11 @@ class SchemaOutlook:
         """What was recorded, unless preparing the schema would have assets read again."""
         with self._looking() as connection:
             return None if self._changed else read_cursor(connection, self._schema.tables.cursors, collection)
+
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        with self._looking() as connection:
+            return read_origin(connection, self._schema.tables.origins, collection)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """By key, the hash of each row of a table of metadata."""

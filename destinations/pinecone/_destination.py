@@ -21,6 +21,7 @@ from connector import (
     Discrepancy,
     IndexBuild,
     Known,
+    Origin,
     Planned,
     Reason,
     Rejected,
@@ -51,7 +52,7 @@ __all__ = ["PineconeDestination"]
 
 class PineconeDestination:
     """The indexes of one sync in one Pinecone project. Implements `connector.Destination`, and
-    `connector.Quarantined`, `Lockable`, `Plannable`, `Cursors` and `Verifiable`.
+    `connector.Quarantined`, `Lockable`, `Plannable`, `Cursors`, `Origins` and `Verifiable`.
 
     Args:
         project: which project, and how it is written.
@@ -147,6 +148,14 @@ class PineconeDestination:
     def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
         """Keep it in the manifest; None: forget it."""
         self._manifest.record_cursor(collection, cursor, self._digest)
+
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        return self._manifest.origin(collection)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """Keep it in the manifest; None: forget it."""
+        self._manifest.record_origin(collection, origin)
 
     def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""

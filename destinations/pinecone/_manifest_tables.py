@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from .._postgres import ID, cursor_table, ledger_table, quarantine_table
+from .._postgres import ID, cursor_table, ledger_table, origin_table, quarantine_table
 
 __all__ = ["ManifestTables"]
 
@@ -44,6 +44,7 @@ class ManifestTables:
         self.namespaces = self._namespaces()
         self.quarantine = quarantine_table(f"{self._prefix}_quarantine", self.metadata)
         self.cursors = cursor_table(f"{self._prefix}_cursors", self.metadata)
+        self.origins = origin_table(f"{self._prefix}_origins", self.metadata)
         self.settings = self._settings()
 
     @property

@@ -34,6 +34,7 @@ def planned_sync(settings: ProjectSettings, layout: Layout, manifest: Manifest, 
         notes=[*(_told(name, row) for name, row in changes.items()), *_unmade(layout, mapping, outlook.vector_names)],
         averages=outlook.averages,
         cursor=lambda collection: None if forgotten else outlook.cursor(collection, digest),
+        origin=outlook.origin,
         collections=outlook.collections,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, func, inspect, select
 
-from connector import Averages, Cursor, Known
+from connector import Averages, Cursor, Known, Origin
 
 from .._postgres import (
     Database,
@@ -19,6 +19,7 @@ from .._postgres import (
     known_assets,
     looking,
     read_cursor,
+    read_origin,
     statements_to_create,
 )
 from ._manifest_counts import read_counts
@@ -82,6 +83,13 @@ class ManifestOutlook:
             return None
         with self._looking() as connection:
             return read_cursor(connection, self._tables.cursors, collection, layout)
+
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        if not self.exists:
+            return None
+        with self._looking() as connection:
+            return read_origin(connection, self._tables.origins, collection)
 
     def collections(self) -> Sequence[str]:
         """Every collection that has assets here."""
