@@ -31,6 +31,7 @@ from connector.sandbox._settings import (
     PineconeDialect,
     PineconeRates,
     RateLimit,
+    SandboxKey,
     SandboxSettings,
     TwelveLabsDialect,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "RequestLog",
     "Reset",
     "Sandbox",
+    "SandboxKey",
     "SandboxSettings",
     "SetField",
     "ShiftRows",

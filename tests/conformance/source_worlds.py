@@ -12,13 +12,15 @@ from pydantic import SecretStr
 
 from connector import Asset, CountedReads, Feature, Listing, MemorySource, Rejected, Source
 from connector.http import ApiSourceSettings, RetryPolicy
-from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxSettings
+from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxKey, SandboxSettings
 from connector.sources.mixpeek import MixpeekSettings
 from connector.sources.twelvelabs import TwelveLabsSettings
 
 ASSETS = 12
 CONCURRENCY = 3
 PAGE = 5
+ANOTHER_KEY = "sk_another"
+KEYS = (SandboxKey(api_key=ANOTHER_KEY),)
 QUICK = RetryPolicy(attempts=2, total_seconds=20, first_wait=0.01, longest_wait=0.05)
 
 
@@ -133,7 +135,7 @@ async def mixpeek() -> AsyncIterator[World]:
     catalogue = GeneratedCatalogue(
         assets=2 * ASSETS, features_per_asset=2, dimension=4, collections=("first", "second")
     )
-    settings = SandboxSettings(generate=catalogue, latency_ms=2)
+    settings = SandboxSettings(generate=catalogue, latency_ms=2, keys=KEYS)
     async with _served(settings, MixpeekSettings, lambda sandbox: sandbox.url) as (sandbox, opened):
         yield World(
             opened(collections=("first",)),
@@ -152,7 +154,7 @@ async def mixpeek() -> AsyncIterator[World]:
 async def twelvelabs() -> AsyncIterator[World]:
     """TwelveLabs' API in a sandbox."""
     indexes = GeneratedIndexes(assets=2 * ASSETS, segments_per_asset=2, dimension=4, indexes=("first", "second"))
-    settings = SandboxSettings(generate_twelvelabs=indexes, latency_ms=2)
+    settings = SandboxSettings(generate_twelvelabs=indexes, latency_ms=2, keys=KEYS)
     async with _served(settings, TwelveLabsSettings, lambda sandbox: sandbox.twelvelabs_url) as (sandbox, opened):
         yield World(
             opened(collections=("first",), reread_days=None),
@@ -180,7 +182,7 @@ async def _served(
 
         def opened(**given: Any) -> Source:
             said = {"concurrency": CONCURRENCY, "page_size": PAGE, "retry": QUICK, **given}
-            source = kind(base_url=address(sandbox), api_key=SecretStr(sandbox.api_key), **said).open()
+            source = kind(**{"base_url": address(sandbox), "api_key": SecretStr(sandbox.api_key), **said}).open()
             stack.push_async_callback(source.aclose)
             return source
 

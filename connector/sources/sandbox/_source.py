@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pydantic import SecretStr
 
 from connector._closing import closing
+from connector._origin import Origin
 from connector._records import Asset, Listing, Rejected
 from connector._related import RelatedTable, RelatedTables
 from connector._source import Source, Usage
@@ -42,6 +43,10 @@ class SandboxSource:
     def is_gone(self, collection: str) -> bool:  # noqa: ARG002
         """Whether all collections are wanted, and so were named."""
         return not self._wanted
+
+    async def identity(self, collection: str) -> Origin:  # noqa: ARG002
+        """The service: address and key are new each time, and mean nothing."""
+        return {"source": "sandbox", "service": self._service}
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """Every asset of a collection once."""

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from connector._errors import SourceError
+from connector._origin import Origin
 from connector._records import Asset, Listing, Rejected
 from connector._related import RelatedTable
 from connector._source import Hit, Submission, Usage
@@ -74,6 +75,10 @@ class TwelveLabsSource:
     def is_gone(self, collection: str) -> bool:
         """Whether all indexes are wanted, and so were named. Embedding tasks only ever drop out of their list."""
         return not self._wanted and collection not in TASKS
+
+    async def identity(self, collection: str) -> Origin:  # noqa: ARG002
+        """Service and key: a key belongs to one account, which no answer names."""
+        return self._api.identity("twelvelabs")
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless it is known to be whole."""
