@@ -74,7 +74,7 @@ from connector._settings import (
 from connector._settings_base import Settings
 from connector._source import ChangedSince, Hit, Searches, Source, Submission, SubmissionState, Submits, Usage
 from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
-from connector._vector_tables import VectorTable, VectorTables, VectorTableState
+from connector._vector_tables import VectorCount, VectorCounts, VectorTable, VectorTables, VectorTableState
 from connector._vectors import vector_bytes, vector_hash
 from connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
 from connector._verify_report import CollectionReport, Finding, Verification
@@ -178,6 +178,8 @@ __all__ = [
     "Tombstones",
     "Usage",
     "Vector",
+    "VectorCount",
+    "VectorCounts",
     "VectorMapping",
     "VectorTable",
     "VectorTableState",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,9 +33,20 @@ from connector._errors import DestinationError, LockedError
 from connector._mapping import SchemaMapping
 from connector._origin import Origin
 from connector._planned import Averages, Planned
-from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
+from connector._records import (
+    MODALITIES,
+    Asset,
+    AssetState,
+    DenseVector,
+    Listing,
+    Modality,
+    Reason,
+    Rejected,
+    SparseVector,
+)
 from connector._related import RelatedRow, RelatedTable, related_counts
 from connector._source import Usage
+from connector._vector_tables import VectorCount
 from connector._vectors import vector_bytes
 from connector._verify import Discrepancy, Distrusted, StoredDigest
 from connector._verify_memory import discrepancies_of, hashes_of, in_order
@@ -178,6 +189,12 @@ class MemoryDestination:
                 _count(applied, _without_vectors(old), None, ALL)
         return applied
 
+    def vector_counts(self, vector_names: Collection[str]) -> Sequence[VectorCount]:
+        """Counted among all features."""
+        counts = Counter(key for key in self._dimensions() if key[1] in vector_names)
+        several = Counter(key[:2] for key in counts)
+        return [VectorCount(*key, rows, "memory") for key, rows in counts.items() if several[key[:2]] > 1]
+
     def build_indexes(self) -> Sequence[IndexBuild]:
         """There are none."""
         return []
@@ -293,6 +310,7 @@ class MemoryDestination:
             averages=_averages(self.assets),
             cursor=self.cursor,
             origin=self.origin,
+            vector_counts=self.vector_counts({name for _, name, _ in self._dimensions()}),
         )
 
     def status(self) -> Status:
@@ -365,6 +383,13 @@ class MemoryDestination:
     def _features(self, modality: Modality) -> list[LoadedFeature]:
         assets = [asset for held in self.assets.values() for asset in held.values()]
         return [feature for asset in assets for feature in asset.features if feature.modality == modality]
+
+    def _dimensions(self) -> Iterator[tuple[Modality, str, int | None]]:
+        """Modality, name and dimension of every vector."""
+        for modality in MODALITIES:
+            for feature in self._features(modality):
+                for name, vector in feature.vectors.items():
+                    yield modality, name, None if isinstance(vector, SparseVector) else len(vector)
 
     def _table(self, modality: Modality) -> TableStatus:
         rows = {

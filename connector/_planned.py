@@ -11,6 +11,7 @@ from connector._destination import Known
 from connector._mapping import SchemaMapping
 from connector._origin import Origin
 from connector._related import RelatedTable
+from connector._vector_tables import VectorCount
 
 __all__ = ["Averages", "CountedReads", "Plannable", "Planned", "PlannedIndex"]
 
@@ -50,7 +51,8 @@ class Planned:
     methods of that name would after `prepare`, and `collections` as `stored_collections`: empty before the first sync.
     Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
     `related_hashes` is for destinations that are `StoresRelated`, `cursor` for those that are `Cursors`, `origin` for
-    those that are `Origins`. `averages` are None when nothing is stored.
+    those that are `Origins`. `averages` are None when nothing is stored. `vector_counts` are what those that are
+    `VectorCounts` say of all named vectors.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -64,6 +66,7 @@ class Planned:
     origin: Callable[[str], Origin | None] = lambda _: None
     collections: Callable[[], Sequence[str]] = tuple
     reshapes: bool = False
+    vector_counts: Sequence[VectorCount] = ()
 
 
 @runtime_checkable

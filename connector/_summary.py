@@ -81,7 +81,8 @@ class DestinationSummary:
     """What one destination was given; `error` is set when it gave up while others went on.
 
     `replaced_nul` counts characters that no store can hold, and that were replaced by U+FFFD. `applied.rejected`
-    holds the first 100 only. `delivery` is what the destination said at the end of the run.
+    holds the first 100 only. `delivery` is what the destination said at the end of the run, `notes` what somebody
+    should look at.
     """
 
     applied: Applied = field(default_factory=Applied)
@@ -91,6 +92,7 @@ class DestinationSummary:
     replaced_nul: int = 0
     error: str | None = None
     delivery: Delivery = field(default_factory=Delivery)
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -102,6 +104,7 @@ class DestinationSummary:
             "rejected": [asdict(record) for record in self.applied.rejected],
             "replaced_nul": self.replaced_nul,
             "delivery": asdict(self.delivery),
+            "notes": list(self.notes),
             "error": self.error,
         }
 
@@ -173,7 +176,7 @@ class Summary:
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,
                           rejected [{asset_id, feature_id, modality, reason, detail}] (this run's first 100),
-                          replaced_nul, error,
+                          replaced_nul, notes, error,
                           delivery {requests, retries, bytes, write_units, places [{place, written, visible}]}
             related       per table of metadata: listed, complete, refused, note, error, destinations {name: <counts>},
                           origin_changes {destination: [texts]}
@@ -198,6 +201,7 @@ class Summary:
         for name, seen in read.items():
             yield from (f"{name}: {told}" for told in (seen.note, seen.error) if told)
         for name, destination in self.destinations.items():
+            yield from (f"{name}: {told}" for told in destination.notes)
             if destination.error:
                 yield f"{name}: {destination.error}"
         if self.limit:

@@ -87,6 +87,8 @@ class _Step:
             if scan.note:
                 self.context.log.warning(f"{key}: {scan.note}")
         for name, destination in summary.destinations.items():
+            for note in destination.notes:
+                self.context.log.warning(f"{key}: {name}: {note}")
             if destination.quarantined:
                 self.context.log.warning(
                     f"{key}: {destination.quarantined} records are in the quarantine of {name}; "

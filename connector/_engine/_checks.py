@@ -12,7 +12,16 @@ from connector._engine._clean import UNSTORABLE, clean_text
 from connector._errors import QuarantineError
 from connector._records import Reason, Rejected, SparseVector, Vector
 
-__all__ = ["check_id", "check_name", "check_vector", "id_problem", "safe_id", "safe_rejected", "safe_text"]
+__all__ = [
+    "check_dimension",
+    "check_id",
+    "check_name",
+    "check_vector",
+    "id_problem",
+    "safe_id",
+    "safe_rejected",
+    "safe_text",
+]
 
 MAX_ID_BYTES: Final = 512  # the longest record id that Pinecone takes; also far below a btree entry's 2,704 bytes
 MAX_NAME_BYTES: Final = 255
@@ -56,6 +65,14 @@ def check_vector(name: str, vector: Vector) -> Vector:
     return vector
 
 
+def check_dimension(name: str, vector: Vector, dimension: int | None) -> None:
+    """Raise `QuarantineError` with `Reason.DIMENSION` when the mapping wants another dimension (None: any)."""
+    if dimension is None or (not isinstance(vector, SparseVector) and len(vector) == dimension):
+        return
+    told = "is sparse" if isinstance(vector, SparseVector) else f"has {len(vector)} dimensions"
+    raise QuarantineError(Reason.DIMENSION, f"vector {name!r} {told}, and the mapping says dimension: {dimension}")
+
+
 def _check_sparse(name: str, vector: SparseVector) -> None:
     indices, values = vector.indices, vector.values
     if not _is_array(indices, np.int32) or not _is_array(values, np.float32) or indices.shape != values.shape:
@@ -93,5 +110,6 @@ def safe_rejected(rejected: Rejected) -> Rejected:
         asset_id=safe_id(rejected.asset_id),
         feature_id=safe_id(rejected.feature_id),
         modality=safe_text(rejected.modality, 80),
+        vector_name=safe_id(rejected.vector_name),
         detail=safe_text(rejected.detail),
     )

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from connector._destination import Applied, Batch, Destination
 from connector._engine._batches import Batcher
+from connector._engine._dimensions import WrittenDimension, dimensions_in
 from connector._engine._load import Loaded
 from connector._engine._worker import Worker
 from connector._errors import LockedError, VectorferryError
@@ -38,6 +39,8 @@ class Lane:
         self.written = 0
         self.left_out = 0
         """Assets of the current collection that the destination could not take, and that a later run may bring."""
+        self.dimensions: set[WrittenDimension] = set()
+        """Of all vectors that were written in this run."""
         self._modalities = modalities
         self._limits = limits
         self._collection = ""
@@ -136,6 +139,7 @@ class Lane:
         if applied is not None:
             self.left_out += sum(_may_come_later(record) for record in applied.rejected)
             self.record(applied)
+            self.dimensions |= dimensions_in(batch)
             self.written += sum(len(asset.features) for asset in batch.assets)
 
 

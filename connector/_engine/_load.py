@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connector._destination import LoadedAsset, LoadedFeature
-from connector._engine._checks import check_id, check_name, check_vector, safe_rejected
+from connector._engine._checks import check_dimension, check_id, check_name, check_vector, safe_rejected
 from connector._engine._clean import clean
 from connector._engine._columns import as_utc
 from connector._engine._diff import ledger_fingerprint
 from connector._engine._rows import RowShape, hash_row, row_size
 from connector._errors import QuarantineError
 from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected
+from connector._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
 from connector._vectors import vector_bytes, vector_hash
 
 __all__ = ["Loaded", "Loader", "weighed"]
@@ -53,6 +53,7 @@ class Loader:
     def __init__(self, mapping: SchemaMapping, modalities: frozenset[Modality]) -> None:
         self.digest = mapping.digest()
         self.modalities = modalities
+        self._mapping = mapping
         self._shapes = {modality: RowShape(mapping.columns(modality)) for modality in modalities}
 
     def load(self, item: Asset | Rejected) -> Loaded:
@@ -71,7 +72,7 @@ class Loader:
         created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
         named = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
         row_hash, size = hash_row(named, metadata, extra)
-        features = _Features(self._shapes, asset)
+        features = _Features(self._shapes, self._mapping, asset)
         rejected = [safe_rejected(r) for r in asset.rejected if _wanted(r.modality, self._shapes)]
         loaded = LoadedAsset(
             asset_id=asset.asset_id,
@@ -93,12 +94,14 @@ class Loader:
 class _Features:
     """The features of one asset, each either loaded or set aside."""
 
-    def __init__(self, shapes: Mapping[Modality, RowShape], asset: Asset) -> None:
+    def __init__(self, shapes: Mapping[Modality, RowShape], mapping: SchemaMapping, asset: Asset) -> None:
         self.loaded: list[LoadedFeature] = []
         self.rejected: list[Rejected] = []
         self.bytes = 0
         self.replaced = 0
         self._shapes = shapes
+        self._mapping = mapping
+        self._asset_id = asset.asset_id
         self._seen: set[str] = set()
         for position, feature in enumerate(asset.features):
             try:
@@ -122,7 +125,8 @@ class _Features:
     def _load(self, feature: Feature, shape: RowShape) -> None:
         for name in feature.vectors:
             check_name(name)
-        vectors = {name: check_vector(name, vector) for name, vector in feature.vectors.items()}
+        checked = {name: check_vector(name, vector) for name, vector in feature.vectors.items()}
+        vectors = {name: vector for name, vector in checked.items() if self._fits(feature, name, vector)}
         fields, replaced = clean(feature.fields)
         row = shape.row(fields)
         self.loaded.append(
@@ -139,6 +143,16 @@ class _Features:
         )
         self.bytes += row.size + sum(map(vector_bytes, vectors.values()))
         self.replaced += replaced
+
+    def _fits(self, feature: Feature, name: str, vector: Vector) -> bool:
+        """Whether the mapping takes a vector. One of another dimension is set aside alone: the rest is loaded."""
+        try:
+            check_dimension(name, vector, self._mapping.vector(Modality(feature.modality), name).dimension)
+        except QuarantineError as error:
+            record = _rejected(error, self._asset_id, feature.feature_id, feature.modality)
+            self.rejected.append(replace(record, vector_name=name))
+            return False
+        return True
 
 
 def _rows(asset: LoadedAsset) -> int:

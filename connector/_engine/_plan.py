@@ -9,6 +9,7 @@ from os import environ as process_environ
 
 from connector._config import resolve
 from connector._destination import Destination
+from connector._engine._dimensions import dimension_notes
 from connector._engine._guard import refusal, refusal_of_rows
 from connector._engine._opening import open_destinations, open_source
 from connector._engine._origins import guard_for
@@ -61,7 +62,7 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
     )
     if summary.limit:
         raise summary.limit
-    return _Plans(summary, reader, dry, guard).made(rate or Rate())
+    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).made(rate or Rate())
 
 
 def run_plan(
@@ -117,6 +118,7 @@ class _Plans:
     source: DrySource
     destinations: Sequence[DryDestination]
     guard: DeleteGuard
+    mapping: SchemaMapping
 
     def made(self, rate: Rate) -> Plan:
         """All of it."""
@@ -185,6 +187,6 @@ class _Plans:
             writes=estimate_writes(assets.inserted, features, planned.averages),
             statements=planned.statements,
             indexes=planned.indexes,
-            notes=planned.notes,
+            notes=[*planned.notes, *dimension_notes(planned.vector_counts, self.mapping)],
             error=told.error,
         )

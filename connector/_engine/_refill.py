@@ -71,7 +71,7 @@ async def refill(
                 await run.run()
             summary.usage.bytes += run.bytes
             raise_when_all_failed([lane])
-        await finish(lane, wanted, wait_visible)
+        await finish(lane, wanted, wait_visible, mapping or SchemaMapping())
         raise_when_all_failed([lane])
     finally:
         await lane.close()

@@ -186,6 +186,7 @@ def _destination_warnings(name: str, destination: DestinationSummary) -> Iterato
     for record in destination.applied.rejected[:REJECTED_SHOWN]:
         what = f"{record.modality} {record.feature_id}".strip() if record.feature_id else f"asset {record.asset_id}"
         yield f"{name}: set aside: {plain(what)}: {plain(record.detail)} ({record.reason})"
+    yield from (f"{name}: {plain(note)}" for note in destination.notes)
     if destination.error:
         yield f"{name}: failed: {_sentences(destination.error)}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -33,6 +33,7 @@ from connector import (
     SearchQuery,
     Status,
     StoredDigest,
+    VectorCount,
     VectorTable,
 )
 
@@ -57,7 +58,7 @@ from ._database import VectorDatabase
 from ._indexes import build_due_indexes
 from ._planned import SchemaOutlook, nothing_yet
 from ._related import held_hashes, replace_rows
-from ._retired import drop_tables, list_tables
+from ._retired import count_vectors, drop_tables, list_tables
 from ._rows import batch_rows, first_layouts
 from ._search import search
 from ._status import read_status
@@ -74,7 +75,7 @@ __all__ = ["PgvectorDestination"]
 class PgvectorDestination:
     """One schema of one Postgres. Implements `connector.Destination` and all that it may add:
     `connector.StoredAssets`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`, `Cursors`,
-    `Origins`, `VectorTables` and `Verifiable`.
+    `Origins`, `VectorCounts`, `VectorTables` and `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -290,6 +291,12 @@ class PgvectorDestination:
         schema = self._loaded()
         with self._server.translated(), schema.database.transaction() as connection:
             return list_tables(connection, schema)
+
+    def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
+        """Counted in the tables of each dimension."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return count_vectors(connection, schema, vector_names)
 
     def drop_vector_tables(self, tables: Sequence[str]) -> list[VectorTable]:
         """Drop retired tables, and ones without a row, in one transaction."""

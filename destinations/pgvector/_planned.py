@@ -17,6 +17,7 @@ from ._planned_averages import read_averages
 from ._planned_ddl import first_statements, planned_statements
 from ._planned_indexes import is_index_due, planned_index
 from ._related import held_hashes
+from ._retired import count_vectors
 from ._stored import stored_collections
 from ._tables import SyncSchema
 
@@ -52,6 +53,7 @@ class SchemaOutlook:
                 origin=self.origin,
                 averages=read_averages(connection, schema) if self._has_ledger else None,
                 collections=self.collections,
+                vector_counts=count_vectors(connection, schema, {name for _, name, _ in schema.catalogue}),
                 reshapes=bool(self._changed) or self._reshapes_columns(connection),
             )
 

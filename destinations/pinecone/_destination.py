@@ -7,7 +7,7 @@ of it is acknowledged, the manifest. What a killed run had touched is in the jou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +30,7 @@ from connector import (
     SearchQuery,
     Status,
     StoredDigest,
+    VectorCount,
     Visibility,
 )
 
@@ -38,6 +39,7 @@ from ._catalogue import Catalogue
 from ._counts import count_removed, count_written
 from ._layout import Layout
 from ._manifest import Manifest, NamespaceRow
+from ._manifest_counts import count_vectors
 from ._plan import plan_removal
 from ._planned import planned_sync
 from ._project import Project, ProjectSettings
@@ -52,7 +54,7 @@ __all__ = ["PineconeDestination"]
 
 class PineconeDestination:
     """The indexes of one sync in one Pinecone project. Implements `connector.Destination`, and
-    `connector.Quarantined`, `Lockable`, `Plannable`, `Cursors`, `Origins` and `Verifiable`.
+    `connector.Quarantined`, `Lockable`, `Plannable`, `Cursors`, `Origins`, `VectorCounts` and `Verifiable`.
 
     Args:
         project: which project, and how it is written.
@@ -179,6 +181,10 @@ class PineconeDestination:
         wrong = list(discrepancies)
         self._manifest.begin(collection, places_of(self._manifest, collection, wrong))
         self._manifest.read_again(collection, sorted({one.asset_id for one in wrong if one.vector_name is None}))
+
+    def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
+        """Counted in the manifest, where a named vector has indexes of several dimensions."""
+        return count_vectors(self._manifest.indexes().values(), vector_names, self._manifest.counts)
 
     def status(self) -> Status:
         """What is in Pinecone, as the manifest says."""

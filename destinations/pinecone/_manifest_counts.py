@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 
 from sqlalchemy import Connection, Table, func, select
 
-from connector import Modality
+from connector import Modality, VectorCount
 
 from .._postgres import count_rejected
 from ._manifest_tables import ManifestTables
-from ._manifest_values import ManifestCounts
+from ._manifest_values import IndexRow, ManifestCounts
 
-__all__ = ["read_counts", "read_indexes_of"]
+__all__ = ["count_vectors", "read_counts", "read_indexes_of"]
 
 
 def read_counts(connection: Connection, tables: ManifestTables) -> ManifestCounts:
@@ -23,6 +24,28 @@ def read_counts(connection: Connection, tables: ManifestTables) -> ManifestCount
         quarantined=count_rejected(connection, tables.quarantine),
         last_change=connection.execute(select(func.max(tables.ledger.c.synced_at))).scalar(),
     )
+
+
+def count_vectors(
+    indexes: Iterable[IndexRow], vector_names: Collection[str], counted: Callable[[], ManifestCounts]
+) -> list[VectorCount]:
+    """The records of every index of those of these named vectors that have several dimensions. The manifest is
+    `counted` only where there is one."""
+    wanted = [row for row in indexes if row.vector_name in vector_names]
+    dimensions = {(row.vector_name, row.dimension) for row in wanted}
+    several = [name for name, count in Counter(name for name, _ in dimensions).items() if count > 1]
+    records = counted().records if several else {}
+    return [
+        VectorCount(
+            None,
+            row.vector_name,
+            row.dimension,
+            sum(records.get(row.name, {}).values()),
+            f"the index {row.name}, one more that Pinecone counts and bills",
+        )
+        for row in wanted
+        if row.vector_name in several
+    ]
 
 
 def read_indexes_of(connection: Connection, features: Table, modality: Modality) -> frozenset[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Connection, func, inspect, select
 
-from connector import Averages, Cursor, Known, Origin
+from connector import Averages, Cursor, Known, Origin, VectorCount
 
 from .._postgres import (
     Database,
@@ -22,7 +23,7 @@ from .._postgres import (
     read_origin,
     statements_to_create,
 )
-from ._manifest_counts import read_counts
+from ._manifest_counts import count_vectors, read_counts
 from ._manifest_ledger import certain_assets
 from ._manifest_places import check_settings, has_records_in, read_indexes
 from ._manifest_tables import ManifestTables
@@ -43,6 +44,7 @@ class ManifestOutlook:
         self.exists = False
         self.averages: Averages | None = None
         self.vector_names: frozenset[str] = frozenset()
+        self.vector_counts: Sequence[VectorCount] = ()
         self._server = server
         self._tables = tables
         if server.has_never_run:
@@ -57,6 +59,8 @@ class ManifestOutlook:
                 indexes = read_indexes(connection, tables)
                 self.vector_names = frozenset(row.vector_name for row in indexes.values())
                 self.averages = _averages(connection, tables, indexes)
+                counted = partial(read_counts, connection, tables)
+                self.vector_counts = count_vectors(indexes.values(), self.vector_names, counted)
 
     def known(
         self, collection: str, asset_ids: Sequence[str], layout: str, forgotten: Collection[str]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import SecretStr
 
-from connector import Asset, CountedReads, Feature, Listing, MemorySource, Rejected, Source
+from connector import Asset, CountedReads, Feature, Identified, Listing, MemorySource, Rejected, Source
 from connector.http import ApiSourceSettings, RetryPolicy
 from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxKey, SandboxSettings
 from connector.sources.mixpeek import MixpeekSettings
@@ -33,8 +33,8 @@ class Edits(Protocol):
     def change_vectors(self, asset_id: str) -> None: ...
 
 
-class CountedSource(Source, CountedReads, Protocol):
-    """A source that says how many requests reading takes."""
+class CountedSource(Source, CountedReads, Identified, Protocol):
+    """A source that says how many requests reading takes, and who reads."""
 
 
 @dataclass
