@@ -280,7 +280,7 @@ class MemoryDestination:
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """Of the rows that it was given."""
-        return {key: row.row_hash for key, row in self.related[table.name].items()}
+        return {key: row.row_hash for key, row in self.related.get(table.name, {}).items()}
 
     def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
         """Keep these rows, and unless they are `complete` those that were there."""

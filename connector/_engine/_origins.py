@@ -4,7 +4,7 @@ delete what it does not see."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -69,16 +69,19 @@ async def origin_of(source: Source, collection: str) -> Origin:
     return {safe_id(name): safe_id(value) for name, value in texts[:MOST_PARTS]}
 
 
-async def since_recorded(lanes: Sequence[Lane], collection: str, current: Origin) -> OriginChanges:
+async def since_recorded(
+    lanes: Sequence[Lane], collection: str, current: Origin, is_empty: Callable[[Destination], bool] | None = None
+) -> OriginChanges:
     """What has changed for each destination, where something has.
 
-    One that holds nothing of the collection gets it recorded right away: a run that is stopped leaves assets behind.
-    One that holds assets and no record, of a version that kept none, has it recorded once it is complete.
+    One that `is_empty` (by default: that holds nothing of the collection) has nothing to lose: there it is recorded
+    right away, because a run that is stopped leaves assets behind. One that holds assets and no record, of a version
+    that kept none, has it recorded once it is complete.
     """
-    recorded = await asyncio.gather(*(lane.call(partial(_recorded, lane.destination, collection)) for lane in lanes))
-    fresh = [lane for lane, (origin, empty) in _answers(lanes, recorded) if origin is None and empty]
-    await record_origin(fresh, collection, current)
-    changes = {lane.name: origin_changes(origin, current) for lane, (origin, _) in _answers(lanes, recorded)}
+    empty = is_empty or partial(_holds_nothing, collection)
+    asked = (lane.call(partial(_recorded, lane.destination, collection, current, empty)) for lane in lanes)
+    recorded = zip(lanes, await asyncio.gather(*asked), strict=True)
+    changes = {lane.name: origin_changes(origin, current) for lane, origin in recorded}
     return {name: each for name, each in changes.items() if each}
 
 
@@ -92,22 +95,19 @@ async def record_origin(lanes: Sequence[Lane], collection: str, origin: Origin |
     await asyncio.gather(*recording)
 
 
-_Recorded: TypeAlias = tuple[Origin | None, bool]
-"""What a destination has recorded, and whether it holds nothing of the collection."""
-
-
-def _answers(lanes: Sequence[Lane], recorded: Sequence[_Recorded | None]) -> Iterable[tuple[Lane, _Recorded]]:
-    return ((lane, answer) for lane, answer in zip(lanes, recorded, strict=True) if answer is not None)
-
-
-def _recorded(destination: Destination, collection: str) -> _Recorded | None:
+def _recorded(
+    destination: Destination, collection: str, current: Origin, is_empty: Callable[[Destination], bool]
+) -> Origin | None:
     if not isinstance(destination, Origins):
         return None
     origin = destination.origin(collection)
-    return origin, origin is None and _is_empty(destination, collection)
+    if origin == current or not is_empty(destination):
+        return origin
+    destination.record_origin(collection, current)
+    return current
 
 
-def _is_empty(destination: Destination, collection: str) -> bool:
+def _holds_nothing(collection: str, destination: Destination) -> bool:
     ids = iter(destination.asset_ids(collection))
     try:
         return next(ids, None) is None

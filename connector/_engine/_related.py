@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from connector._closing import closing
+from connector._destination import Destination
 from connector._engine._checks import check_id
 from connector._engine._clean import clean
 from connector._engine._columns import coerce, short
@@ -57,11 +58,15 @@ async def sync_related(source: Source, lanes: Sequence[Lane], guard: DeleteGuard
     quota is used up.
     """
     takers = {lane: lane.destination for lane in lanes if lane.alive and isinstance(lane.destination, StoresRelated)}
-    if not takers or not isinstance(source, RelatedTables):
+    if not takers or not isinstance(source, RelatedTables) or not (tables := source.related_tables) or summary.limit:
         return
-    origin = await origin_of(source, ALL_TABLES)
-    changes = await since_recorded([*takers], ALL_TABLES, origin)
-    for table in source.related_tables:
+    try:
+        origin = await origin_of(source, ALL_TABLES)
+    except LimitReachedError as error:
+        summary.limit = error
+        return
+    changes = await since_recorded([*takers], ALL_TABLES, origin, partial(_holds_nothing, tables))
+    for table in tables:
         if summary.limit:
             return
         replacing = _Replacing(table, takers, guard, changes)
@@ -77,6 +82,10 @@ async def sync_related(source: Source, lanes: Sequence[Lane], guard: DeleteGuard
             replacing.summary.fail(str(error))
     if guard.mode != "keep" and all(each.complete and not each.refused for each in summary.related.values()):
         await record_origin([*takers], ALL_TABLES, origin)
+
+
+def _holds_nothing(tables: Sequence[RelatedTable], destination: Destination) -> bool:
+    return isinstance(destination, StoresRelated) and not any(map(destination.related_hashes, tables))
 
 
 @dataclass(frozen=True, slots=True)

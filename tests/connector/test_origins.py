@@ -164,6 +164,16 @@ async def test_a_first_run_that_is_stopped_has_recorded_who_it_was() -> None:
     assert store.origins["c"]["key"] == "0123"
 
 
+async def test_a_destination_that_holds_nothing_has_nothing_to_lose() -> None:
+    store = MemoryDestination()
+    mistyped = without(0, 0)
+    mistyped.account["namespace"] = "defualt"
+    await run(mistyped, store)
+    summary = await run(without(100, 0), store)
+    assert (summary.collections["c"].note, summary.collections["c"].origin_changes) == (None, {})
+    assert store.origins["c"]["namespace"] == "default"
+
+
 async def test_each_destination_has_a_record_of_its_own() -> None:
     late, early = MemoryDestination("late"), MemoryDestination("early")
     await run(without(100, 0), early)
