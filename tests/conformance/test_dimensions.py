@@ -108,8 +108,8 @@ def places(destination: Destination) -> dict[int, str]:
     if isinstance(destination, PgvectorDestination):
         made = {table.storage: table.table for table in destination.vector_tables()}
         return {size: f"the table {made[f'vector({size})']}" for size in (4, 8)}
-    made = {table.details["dimension"]: table.name for table in destination.status().tables}
-    return {size: f"the index {made[size]}, one more that Pinecone counts and bills" for size in (4, 8)}
+    indexes = {table.details["dimension"]: table.name for table in destination.status().tables}
+    return {size: f"the index {indexes[size]}, one more that Pinecone counts and bills" for size in (4, 8)}
 
 
 async def test_six_vectors_of_half_the_length_are_named(opened: Open) -> None:
