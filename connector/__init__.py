@@ -58,6 +58,7 @@ from connector._last_good import rejected_features, with_last_good, without_dist
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
+from connector._origin import Identified, Origin, Origins
 from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan, ReadEstimate, WriteEstimate
 from connector._planned import Averages, CountedReads, Plannable, Planned, PlannedIndex
 from connector._records import (
@@ -81,13 +82,14 @@ from connector._settings import (
     DeleteGuard,
     DestinationSettings,
     IncrementalScans,
+    RunGuard,
     SourceSettings,
     SyncSettings,
 )
 from connector._settings_base import Settings, Spelling
 from connector._source import ChangedSince, Hit, Searches, Source, Submission, SubmissionState, Submits, Usage
 from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
-from connector._vector_tables import VectorTable, VectorTables, VectorTableState
+from connector._vector_tables import VectorCount, VectorCounts, VectorTable, VectorTables, VectorTableState
 from connector._vectors import vector_bytes, vector_hash
 from connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
 from connector._verify_report import CollectionReport, Finding, Verification
@@ -135,6 +137,7 @@ __all__ = [
     "Finding",
     "GuardRefusedError",
     "Hit",
+    "Identified",
     "IncompleteScanError",
     "IncrementalScans",
     "IndexBuild",
@@ -151,6 +154,8 @@ __all__ = [
     "Modality",
     "ModalityMapping",
     "NamedCollections",
+    "Origin",
+    "Origins",
     "Placed",
     "Plan",
     "Plannable",
@@ -170,6 +175,7 @@ __all__ = [
     "Reread",
     "RetryableError",
     "RowCounts",
+    "RunGuard",
     "SchemaMapping",
     "SearchAnswer",
     "SearchQuery",
@@ -198,6 +204,8 @@ __all__ = [
     "Tombstones",
     "Usage",
     "Vector",
+    "VectorCount",
+    "VectorCounts",
     "VectorMapping",
     "VectorTable",
     "VectorTableState",

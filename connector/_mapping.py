@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import orjson
 from pydantic import Field, field_validator, model_validator
@@ -61,13 +61,21 @@ class ColumnMapping(Settings):
 
 
 class VectorMapping(Settings):
-    """How one named vector is stored and compared. `storage` left out: chosen from kind and dimension."""
+    """How one named vector is stored and compared. `storage` left out: chosen from kind and dimension. `dimension` left
+    out: vectors of any dimension are stored, each in a place of its own; else others are set aside."""
 
     metric: Metric = "cosine"
     storage: Storage | None = None
     index: Literal["hnsw", "none"] = "hnsw"
+    dimension: int | None = Field(default=None, ge=1, le=20_000, description="the only one that is stored")
     m: int = Field(default=16, ge=2, le=100, description="HNSW links per layer")
     ef_construction: int = Field(default=64, ge=4, le=1000, description="HNSW build candidates")
+
+    @model_validator(mode="after")
+    def _dimension_is_of_dense_vectors(self) -> Self:
+        if self.dimension is not None and self.storage == "sparsevec":
+            raise ValueError("sparse vectors have no dimension: leave out `dimension`, or `storage`")
+        return self
 
 
 DEFAULT_VECTOR: Final = VectorMapping()
@@ -170,5 +178,12 @@ class SchemaMapping(Settings):
 
     def digest(self) -> str:
         """Changes when rows would be mapped differently, so that a run knows to map them again."""
-        shape = {m.value: {n: c.model_dump() for n, c in self.columns(m).items()} for m in MODALITIES}
+        shape: dict[str, Any] = {m.value: {n: c.model_dump() for n, c in self.columns(m).items()} for m in MODALITIES}
+        if dimensions := {m.value: each for m in MODALITIES if (each := self._dimensions(m))}:
+            shape["dimensions"] = dimensions
         return hashlib.blake2b(orjson.dumps(shape), digest_size=8).hexdigest()
+
+    def _dimensions(self, modality: Modality) -> dict[str, int]:
+        """The only dimension that is stored of some named vectors."""
+        vectors = self.modality(modality).vectors.items()
+        return {name: vector.dimension for name, vector in sorted(vectors) if vector.dimension is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,10 +34,22 @@ from connector._destination import (
 from connector._errors import DestinationError, LockedError
 from connector._last_good import with_last_good, without_distrusted
 from connector._mapping import SchemaMapping
+from connector._origin import Origin
 from connector._planned import Averages, Planned
-from connector._records import MODALITIES, Asset, AssetState, DenseVector, Listing, Modality, Reason, Rejected
+from connector._records import (
+    MODALITIES,
+    Asset,
+    AssetState,
+    DenseVector,
+    Listing,
+    Modality,
+    Reason,
+    Rejected,
+    SparseVector,
+)
 from connector._related import RelatedRow, RelatedTable, related_counts
 from connector._source import Usage
+from connector._vector_tables import VectorCount
 from connector._vectors import vector_bytes
 from connector._verify import Discrepancy, Distrusted, StoredDigest
 from connector._verify_memory import discrepancies_of, hashes_of, in_order
@@ -48,13 +60,14 @@ ALL: Final = frozenset(MODALITIES)
 
 
 class MemorySource:
-    """Serves assets from a dictionary per collection; `states` names the assets that are not ready, and `related` holds
-    tables of metadata with their rows, by name."""
+    """Serves assets from a dictionary per collection; `states` names the assets that are not ready, `related` holds
+    tables of metadata with their rows, by name, and `account` says who reads it."""
 
     def __init__(self, assets: Mapping[str, Iterable[Asset]]) -> None:
         self.assets = {name: {asset.asset_id: asset for asset in each} for name, each in assets.items()}
         self.states: dict[str, AssetState] = {}
         self.related: dict[str, tuple[RelatedTable, list[Mapping[str, Any]]]] = {}
+        self.account: dict[str, str] = {}
         self._usage = Usage()
 
     @property
@@ -69,6 +82,10 @@ class MemorySource:
     def is_gone(self, collection: str) -> bool:
         """Every collection is named, so it is."""
         return collection not in self.assets
+
+    async def identity(self, collection: str) -> Origin:  # noqa: ARG002
+        """The account, the same for every collection."""
+        return {"source": "memory", **self.account}
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """List the assets as they are when the scan begins, which makes it complete."""
@@ -113,6 +130,7 @@ class MemoryDestination:
         self.quarantine: dict[str, dict[tuple[str, ...], Rejected]] = {}
         self._hidden: defaultdict[str, dict[str, LoadedAsset]] = defaultdict(dict)
         self.cursors: dict[str, Cursor] = {}
+        self.origins: dict[str, Origin] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
         self.related: defaultdict[str, dict[str, RelatedRow]] = defaultdict(dict)
@@ -175,6 +193,12 @@ class MemoryDestination:
                 _count(applied, _without_vectors(old), None, ALL)
         return applied
 
+    def vector_counts(self, vector_names: Collection[str]) -> Sequence[VectorCount]:
+        """Counted among all features."""
+        counts = Counter(key for key in self._dimensions() if key[1] in vector_names)
+        several = Counter(key[:2] for key in counts)
+        return [VectorCount(*key, rows, "memory") for key, rows in counts.items() if several[key[:2]] > 1]
+
     def build_indexes(self) -> Sequence[IndexBuild]:
         """There are none."""
         return []
@@ -231,6 +255,17 @@ class MemoryDestination:
         else:
             self.cursors[collection] = cursor
 
+    def origin(self, collection: str) -> Origin | None:
+        """What was recorded last."""
+        return self.origins.get(collection)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """Keep it, or forget what is kept."""
+        if origin is None:
+            self.origins.pop(collection, None)
+        else:
+            self.origins[collection] = dict(origin)
+
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
         """Keep others in this process out."""
@@ -261,7 +296,7 @@ class MemoryDestination:
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """Of the rows that it was given."""
-        return {key: row.row_hash for key, row in self.related[table.name].items()}
+        return {key: row.row_hash for key, row in self.related.get(table.name, {}).items()}
 
     def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
         """Keep these rows, and unless they are `complete` those that were there."""
@@ -290,6 +325,8 @@ class MemoryDestination:
             related_hashes=self.related_hashes,
             averages=_averages(self.assets),
             cursor=self.cursor,
+            origin=self.origin,
+            vector_counts=self.vector_counts({name for _, name, _ in self._dimensions()}),
         )
 
     def status(self) -> Status:
@@ -374,6 +411,13 @@ class MemoryDestination:
     def _features(self, modality: Modality) -> list[LoadedFeature]:
         assets = [asset for held in self.assets.values() for asset in held.values()]
         return [feature for asset in assets for feature in asset.features if feature.modality == modality]
+
+    def _dimensions(self) -> Iterator[tuple[Modality, str, int | None]]:
+        """Modality, name and dimension of every vector."""
+        for modality in MODALITIES:
+            for feature in self._features(modality):
+                for name, vector in feature.vectors.items():
+                    yield modality, name, None if isinstance(vector, SparseVector) else len(vector)
 
     def _table(self, modality: Modality) -> TableStatus:
         rows = {

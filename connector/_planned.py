@@ -9,7 +9,9 @@ from typing import Protocol, runtime_checkable
 from connector._cursor import Cursor
 from connector._destination import Known
 from connector._mapping import SchemaMapping
+from connector._origin import Origin
 from connector._related import RelatedTable
+from connector._vector_tables import VectorCount
 
 __all__ = ["Averages", "CountedReads", "Plannable", "Planned", "PlannedIndex"]
 
@@ -48,8 +50,9 @@ class Planned:
     else a sync would do here, and what cannot be known before. `known` and `asset_ids` answer as the destination's
     methods of that name would after `prepare`, and `collections` as `stored_collections`: empty before the first sync.
     Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
-    `related_hashes` is for destinations that are `StoresRelated`, `cursor` for those that are `Cursors`. `averages` are
-    None when nothing is stored. `refusal` says why a sync would be refused, by whoever is asking, and what helps.
+    `related_hashes` is for destinations that are `StoresRelated`, `cursor` for those that are `Cursors`, `origin` for
+    those that are `Origins`. `averages` are None when nothing is stored. `refusal` says why a sync would be refused, by
+    whoever is asking, and what helps. `vector_counts` are what those that are `VectorCounts` say of all named vectors.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -60,9 +63,11 @@ class Planned:
     related_hashes: Callable[[RelatedTable], Mapping[str, bytes]] = lambda _: {}
     averages: Averages | None = None
     cursor: Callable[[str], Cursor | None] = lambda _: None
+    origin: Callable[[str], Origin | None] = lambda _: None
     collections: Callable[[], Sequence[str]] = tuple
     reshapes: bool = False
     refusal: str | None = None
+    vector_counts: Sequence[VectorCount] = ()
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, field_validator
@@ -20,6 +20,7 @@ __all__ = [
     "DeleteMode",
     "DestinationSettings",
     "IncrementalScans",
+    "RunGuard",
     "SourceSettings",
     "SyncSettings",
 ]
@@ -52,6 +53,33 @@ class DeleteGuard(Settings):
     def of(self, collection: str) -> DeleteGuard:
         """The guard as it is for one collection."""
         return self.model_copy(update={"max_share": 1.0}) if collection in self.unguarded else self
+
+    def allowing(self, share: float | None, collections: Sequence[str] = ()) -> RunGuard:
+        """The guard of a run for which somebody has said that up to this share may go (None: nothing was said of it),
+        and everything of these collections."""
+        return RunGuard(
+            mode=self.mode,
+            max_share=self.max_share if share is None else share,
+            unguarded=self.unguarded,
+            allowed=share is not None,
+            allowed_collections=tuple(collections),
+        )
+
+
+class RunGuard(DeleteGuard):
+    """A guard that holds for one run, or less. `allowed`: somebody has allowed deletes for this run, be it for some
+    collections only. `changes`: what is different about who reads the source since a destination was last complete, so
+    that nothing may go."""
+
+    allowed: bool = False
+    allowed_collections: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+    def of(self, collection: str) -> DeleteGuard:
+        """The guard as it is for one collection."""
+        if collection in self.allowed_collections:
+            return self.model_copy(update={"max_share": 1.0, "allowed": True})
+        return super().of(collection)
 
 
 class IncrementalScans(Settings):

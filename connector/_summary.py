@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ class CollectionSummary:
     the last scan did not list and that stay, because deletes are kept. A collection that is `gone` is one that the
     source no longer has; it counts as listed, with no asset in it. `second_looks` counts the assets that were read a
     second time, because they came with less than was stored of them; `held_back` per destination those that were not
-    written all the same.
+    written all the same. `origin_changes` tell per destination what is different about who reads the source
+    (``namespace: default -> staging``) since it was last complete there.
     """
 
     listed: int = 0
@@ -50,6 +51,7 @@ class CollectionSummary:
     unread: list[str] = field(default_factory=list)
     unread_count: int = 0
     why_unread: str | None = None
+    origin_changes: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def fail(self, error: str) -> None:
         """Add an error to what is told already."""
@@ -83,6 +85,7 @@ class CollectionSummary:
             "why_full": self.why_full,
             "kept": dict(self.kept),
             "gone": self.gone,
+            "origin_changes": {name: list(changes) for name, changes in self.origin_changes.items()},
             "note": self.note,
             "error": self.error,
         }
@@ -126,7 +129,8 @@ class RelatedSummary:
     """One table of metadata beside the assets: how many rows the source `listed`, and what changed per destination.
 
     `complete` says that the list ended as it should and every row could be used: only then are rows deleted. `refused`
-    and `note` tell that it was empty and therefore not believed. With an `error`, rows may be as they were before.
+    and `note` tell that it was empty, or read as somebody else (`origin_changes`), and therefore not believed. With an
+    `error`, rows may be as they were before.
     """
 
     listed: int = 0
@@ -135,6 +139,7 @@ class RelatedSummary:
     note: str | None = None
     error: str | None = None
     destinations: dict[str, Counts] = field(default_factory=dict)
+    origin_changes: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def refuse(self, why: str) -> None:
         """Say that the guard kept the rows."""
@@ -183,14 +188,16 @@ class Summary:
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, reread, second_looks, held_back {destination: assets},
                           pending {count, first}, failed {count, first}, unread {count, first, why}, complete, refused,
-                          scan, why_full, kept {destination: assets}, gone, note, error
+                          scan, why_full, kept {destination: assets}, gone, origin_changes {destination: [texts]}, note,
+                          error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,
                           rejected [{asset_id, feature_id, modality, reason, detail}] (this run's first 100),
                           replaced_nul, notes, error,
                           delivery {requests, retries, bytes, write_units, places [{place, written, visible}]}
-            related       per table of metadata: listed, complete, refused, note, error, destinations {name: <counts>}
+            related       per table of metadata: listed, complete, refused, note, error, destinations {name: <counts>},
+                          origin_changes {destination: [texts]}
             notes         every advice, note and error, one text each
 
         ``<counts>`` is ``{inserted, updated, unchanged, deleted, quarantined}``. Vectors of assets that were not read

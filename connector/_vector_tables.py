@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from connector._records import Modality
 
-__all__ = ["VectorTable", "VectorTableState", "VectorTables"]
+__all__ = ["VectorCount", "VectorCounts", "VectorTable", "VectorTableState", "VectorTables"]
 
 VectorTableState: TypeAlias = Literal["current", "filling", "retired"]
 """What the plain view shows; what will take its place, or stands beside it; what it showed before."""
@@ -43,3 +43,25 @@ class VectorTables(Protocol):
         Raises `ConfigurationError` for one that is not there, that is in use, or that somebody has built upon, and
         `LockedError` while a sync is running.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class VectorCount:
+    """How many features have a named vector of one dimension (None: a sparse one), and in which `place`: ``the table
+    video__model_704``. `modality` is None where one place holds those of all modalities."""
+
+    modality: Modality | None
+    vector_name: str
+    dimension: int | None
+    rows: int
+    place: str
+
+
+@runtime_checkable
+class VectorCounts(Protocol):
+    """What a destination also provides when it keeps vectors of each dimension in a place of their own. `prepare` comes
+    first."""
+
+    def vector_counts(self, vector_names: Collection[str]) -> Sequence[VectorCount]:
+        """Those of these named vectors that have more than one dimension now, one count for each. Counts nothing where
+        none has."""

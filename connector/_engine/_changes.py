@@ -24,6 +24,7 @@ ASKED_FOR: Final = "a full scan was asked for"
 NEVER_COMPLETE: Final = "no earlier run has left this collection wholly up to date"
 APART: Final = "the destinations are not equally up to date"
 OTHER_MAPPING: Final = "the mapping is not the one of the last run"
+READ_BY_ANOTHER: Final = "the source is not read as it was in the last run"
 OTHER_MODALITIES: Final = "the last run was for other modalities"
 
 
@@ -54,9 +55,10 @@ class Changes:
         """Whether the scan is incremental."""
         return self._start is not None
 
-    async def begin(self, lanes: Sequence[Lane]) -> None:
-        """Choose. An incremental scan needs the same cursor in every destination."""
-        if why := self._why_not_to_ask(lanes):
+    async def begin(self, lanes: Sequence[Lane], *, read_by_another: bool = False) -> None:
+        """Choose. An incremental scan needs the same cursor in every destination, and a source `read_by_another`
+        account may not follow it."""
+        if why := self._why_not_to_ask(lanes) or (READ_BY_ANOTHER if read_by_another else None):
             await self.list_in_full(lanes, why)
             return
         held = await self._held(lanes)

@@ -12,7 +12,16 @@ from connector._engine._clean import UNSTORABLE, clean_text
 from connector._errors import QuarantineError
 from connector._records import Reason, Rejected, SparseVector, Vector
 
-__all__ = ["check_id", "check_name", "check_vector", "id_problem", "safe_id", "safe_rejected", "safe_text"]
+__all__ = [
+    "check_dimension",
+    "check_id",
+    "check_name",
+    "check_vector",
+    "id_problem",
+    "safe_id",
+    "safe_rejected",
+    "safe_text",
+]
 
 MAX_ID_BYTES: Final = 512  # the longest record id that Pinecone takes; also far below a btree entry's 2,704 bytes
 MAX_NAME_BYTES: Final = 255
@@ -54,6 +63,14 @@ def check_vector(name: str, vector: Vector) -> Vector:
     if not np.isfinite(values).all():
         raise QuarantineError(Reason.NOT_FINITE, f"vector {name!r} holds NaN or infinity")
     return vector
+
+
+def check_dimension(name: str, vector: Vector, dimension: int | None) -> None:
+    """Raise `QuarantineError` with `Reason.DIMENSION` when the mapping wants another dimension (None: any)."""
+    if dimension is None or (not isinstance(vector, SparseVector) and len(vector) == dimension):
+        return
+    told = "is sparse" if isinstance(vector, SparseVector) else f"has {len(vector)} dimensions"
+    raise QuarantineError(Reason.DIMENSION, f"vector {name!r} {told}, and the mapping says dimension: {dimension}")
 
 
 def _check_sparse(name: str, vector: SparseVector) -> None:

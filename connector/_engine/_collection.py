@@ -13,14 +13,17 @@ from connector._destination import Known
 from connector._engine._changes import Changes, ScanRules
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._diff import NEVER, Action, Decision, Reread, diff
+from connector._engine._guard import read_differently
 from connector._engine._lane import Lane
 from connector._engine._load import Loader
 from connector._engine._locking import LOCK_WAIT, locked
+from connector._engine._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, kept, prune
 from connector._engine._stream import pages
 from connector._engine._tally import note_listing, note_unread, tell_unread, unchanged
 from connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
+from connector._origin import Origin
 from connector._records import Asset, AssetState, Listing, Reason, Rejected
 from connector._seen import SeenIds
 from connector._settings import DeleteGuard
@@ -93,11 +96,15 @@ class CollectionRun:
         self.summary.fail(str(error))
 
     async def _sync(self) -> None:
-        await self._changes.begin(self._job.alive)
+        origin = await origin_of(self._job.source, self._collection)
+        changes = await since_recorded(self._job.alive, self._collection, origin)
+        self.summary.origin_changes.update(changes)
+        await self._changes.begin(self._job.alive, read_by_another=bool(changes))
         try:
             await self._list()
             if not self._changes.only_changed:
                 await self._prune()
+                await self._settle_origin(origin)
             await self._changes.end(self._job.alive, everything_arrived=self._everything_arrived())
         except IncompleteScanError as error:
             self._tell_incomplete(error)
@@ -135,7 +142,16 @@ class CollectionRun:
             self.summary.keep(await kept(self._job.alive, self._collection, self._seen))
         elif await anything_missing(self._job.alive, self._collection, self._seen):
             await self._list()
-            await prune(self._job.alive, self._collection, self._seen, self._job.guard)
+            changes = self.summary.origin_changes
+            await prune(self._job.alive, self._collection, self._seen, self._job.guard, changes=changes)
+
+    async def _settle_origin(self, origin: Origin) -> None:
+        """Whoever reads now has seen all that is held, or was allowed to delete the rest: that is remembered."""
+        if self.summary.kept or self.summary.held_back:
+            return
+        if self.summary.origin_changes:
+            self.summary.add_note(f"the source is {read_differently(each_change(self.summary.origin_changes))}")
+        await record_origin(self._job.alive, self._collection, origin)
 
     async def _look_again(self) -> None:
         """Read a second time what came with less than is stored. What both answers lack goes, within the guard's share;
@@ -161,9 +177,9 @@ class CollectionRun:
 
     async def _held_back(self, lanes: Sequence[Lane]) -> list[Decision]:
         """The assets that these lanes have held back, each with the lanes that did."""
-        share, listings, lacking = self._job.guard.max_share, dict[str, Listing](), dict[str, set[str]]()
+        listings, lacking = dict[str, Listing](), dict[str, set[str]]()
         for lane in lanes:
-            for listing in await lane.begin_second_look(share):
+            for listing in await lane.begin_second_look(self._guard_of(lane).max_share):
                 listings[listing.asset_id] = listing
                 lacking.setdefault(listing.asset_id, set()).add(lane.name)
         self.summary.second_looks += len(listings)
@@ -180,9 +196,13 @@ class CollectionRun:
         if not held_back.ids:
             return
         self.summary.held_back[lane.name] = self.summary.held_back.get(lane.name, 0) + len(held_back.ids)
-        refusal = held_back.refusal(self._job.guard.max_share, "the source")
+        refusal = held_back.refusal(self._guard_of(lane), "the source")
         self.summary.refused = self.summary.refused or refusal is not None
         self.summary.add_note(f"{lane.name}: {refusal or held_back.postponed('the source')}")
+
+    def _guard_of(self, lane: Lane) -> DeleteGuard:
+        """A stricter one for a destination that was last complete when somebody else read the source."""
+        return guard_for(self._job.guard, self.summary.origin_changes.get(lane.name, ()))
 
     def _tell_incomplete(self, error: IncompleteScanError) -> None:
         if error.unknowable:

@@ -9,9 +9,12 @@ from functools import partial
 from typing import Final
 
 from connector._destination import Delivery, Visibility
+from connector._engine._dimensions import dimension_notes
 from connector._engine._lane import Lane
 from connector._errors import DestinationError
+from connector._mapping import SchemaMapping
 from connector._summary import CollectionSummary, RelatedSummary, Summary
+from connector._vector_tables import VectorCounts
 
 __all__ = ["exit_code", "finish", "raise_when_all_failed"]
 
@@ -22,10 +25,15 @@ PAUSE: Final = 0.05
 PLACES_NAMED: Final = 5
 
 
-async def finish(lane: Lane, collections: Sequence[str], wait_visible: float) -> None:
-    """Build the indexes that are due, count the quarantine, and wait until queries see what was written."""
+async def finish(lane: Lane, collections: Sequence[str], wait_visible: float, mapping: SchemaMapping) -> None:
+    """Build the indexes that are due, name odd dimensions, count the quarantine, and wait until queries see what was
+    written."""
     if built := await lane.call(lane.destination.build_indexes):
         lane.summary.indexes.extend(built)
+    if lane.dimensions and isinstance(lane.destination, VectorCounts):
+        names = {name for _, name, _ in lane.dimensions}
+        counts = await lane.call(partial(lane.destination.vector_counts, names))
+        lane.summary.notes.extend(dimension_notes(counts or (), mapping, lane.dimensions))
     for collection in collections:
         lane.summary.quarantined += await lane.call(partial(lane.destination.quarantined, collection)) or 0
     await _deliver(lane, wait_visible)

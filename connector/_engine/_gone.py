@@ -10,6 +10,7 @@ from connector._engine._changes import record_cursor
 from connector._engine._checks import safe_id
 from connector._engine._collection import Job
 from connector._engine._locking import locked
+from connector._engine._origins import origin_of, record_origin, since_recorded
 from connector._engine._prune import kept, prune
 from connector._errors import GuardRefusedError, LimitReachedError, VectorferryError
 from connector._gone import AllCollections, StoredCollections, not_found
@@ -79,6 +80,9 @@ async def _empty(job: Job, collection: str, told: CollectionSummary) -> None:
     if job.guard.mode == "keep":
         told.keep(await kept(job.alive, collection, SeenIds()))
     else:
-        await prune(job.alive, collection, SeenIds(), job.guard, gone=safe_id(collection))
+        changes = await since_recorded(job.alive, collection, await origin_of(job.source, collection))
+        told.origin_changes.update(changes)
+        await prune(job.alive, collection, SeenIds(), job.guard, gone=safe_id(collection), changes=changes)
         await record_cursor(job.alive, collection, None)
+        await record_origin(job.alive, collection, None)
     told.note = "; ".join(filter(None, (GONE, told.note)))

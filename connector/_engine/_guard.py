@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterable
 from fractions import Fraction
 
 from connector._errors import GuardRefusedError
-from connector._settings import DeleteGuard
+from connector._settings import DeleteGuard, RunGuard
 
-__all__ = ["check_deletes", "exact", "refusal", "refusal_to_empty"]
+__all__ = ["changes_of", "check_deletes", "exact", "read_differently", "refusal", "refusal_of_rows"]
 
 
 def check_deletes(
@@ -40,6 +41,11 @@ def refusal(
     allowed = f"{guard.max_share:.0%} may" + (f", which is less than one of {held}" if less_than_one else "")
     # Only a run of all collections settles one that is gone, and a share would hold for each of them.
     allow = f"--allow-deletes-of {shlex.quote(gone)}" if gone else f"--allow-deletes {share:g}"
+    if changes := changes_of(guard):
+        return (
+            f"{missing} of {held} assets would go, but {lister} is {read_differently(changes)}: it may only not see "
+            f"them. Check its settings, or if they are really gone, allow it once with {allow}."
+        )
     return (
         f"{lister} {_seen(listed, gone)}, so {missing} of {held} assets would go, and at most {allowed}. "
         f"If they are really gone, allow it once with {allow}, or set deletes.max_share."
@@ -52,9 +58,18 @@ def _seen(listed: int, gone: str) -> str:
     return f"listed {listed} assets" if listed else "listed no asset at all"
 
 
-def refusal_to_empty(guard: DeleteGuard, held: int) -> str | None:
-    """Why a table of `held` rows would not be emptied because the source lists none, and what allows it; else None."""
-    if not held or guard.max_share == 1 or guard.mode == "keep":
+def refusal_of_rows(guard: DeleteGuard, held: int, missing: int, listed: int) -> str | None:
+    """Why `missing` of a table's `held` rows would not be deleted, of which the source lists `listed`, and what allows
+    it; else None. Some rows may always go, but not after a change of who reads them; never all because none is listed.
+    """
+    if not missing or guard.mode == "keep":
+        return None
+    if changes := changes_of(guard):
+        return (
+            f"{missing} of {held} rows would go, but the source is {read_differently(changes)}: it may only not see "
+            "them. Check its settings, or if they are really gone, allow it once with --allow-deletes 1."
+        )
+    if listed or guard.max_share == 1:
         return None
     return (
         f"the source listed no row at all, so all {held} would go. "
@@ -62,5 +77,16 @@ def refusal_to_empty(guard: DeleteGuard, held: int) -> str | None:
     )
 
 
+def read_differently(changes: Iterable[str]) -> str:
+    """What is different about who reads, in half a sentence."""
+    return f"not read as it was when this was last complete ({'; '.join(changes)})"
+
+
+def changes_of(guard: DeleteGuard) -> tuple[str, ...]:
+    """What is different about who reads, where a guard is there because of that."""
+    return guard.changes if isinstance(guard, RunGuard) else ()
+
+
 def exact(share: float) -> Fraction:
+    """The share as it is written."""
     return Fraction(repr(share))  # 0.29 as binary is a little less than 29 of 100

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from connector._destination import Applied, Batch, Destination, LoadedAsset, Quarantined, StoredContents
 from connector._engine._batches import Batcher
+from connector._engine._dimensions import WrittenDimension, dimensions_in
 from connector._engine._load import Loaded
 from connector._engine._losses import HeldBack
 from connector._engine._worker import Worker
@@ -46,6 +47,8 @@ class Lane:
         """Assets of the current collection that came with less than is stored."""
         self._listings: dict[str, Listing] = {}
         """Of the assets that are to be compared with what is stored before they are written."""
+        self.dimensions: set[WrittenDimension] = set()
+        """Of all vectors that were written in this run."""
         self._modalities = modalities
         self._limits = limits
         self._collection = ""
@@ -172,6 +175,7 @@ class Lane:
         if applied is not None:
             self.left_out += sum(_may_come_later(record) for record in applied.rejected)
             self.record(applied)
+            self.dimensions |= dimensions_in(batch)
             self.written += sum(len(asset.features) for asset in batch.assets)
 
     async def _without_losses(self, batch: Batch) -> Batch:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from connector._destination import LoadedAsset, LoadedFeature
-from connector._engine._checks import check_id, check_name, check_vector, safe_rejected
+from connector._engine._checks import check_dimension, check_id, check_name, check_vector, safe_rejected
 from connector._engine._clean import clean
 from connector._engine._columns import as_utc
 from connector._engine._diff import ledger_fingerprint
@@ -55,6 +55,7 @@ class Loader:
         self.digest = mapping.digest()
         self.modalities = modalities
         self.use = MappingUse(mapping)
+        self._mapping = mapping
         self._shapes = {modality: RowShape(mapping.columns(modality)) for modality in modalities}
 
     def load(self, item: Asset | Rejected) -> Loaded:
@@ -76,7 +77,7 @@ class Loader:
         created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
         named = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
         row_hash, size = hash_row(named, metadata, extra)
-        features = _Features(self._shapes, asset)
+        features = _Features(self._shapes, self._mapping, asset)
         rejected = [safe_rejected(r) for r in asset.rejected if _wanted(r.modality, self._shapes)]
         loaded = LoadedAsset(
             asset_id=asset.asset_id,
@@ -98,13 +99,14 @@ class Loader:
 class _Features:
     """The features of one asset, each either loaded or set aside; of one that is loaded, bad parts may be set aside."""
 
-    def __init__(self, shapes: Mapping[Modality, RowShape], asset: Asset) -> None:
+    def __init__(self, shapes: Mapping[Modality, RowShape], mapping: SchemaMapping, asset: Asset) -> None:
         self.loaded: list[LoadedFeature] = []
         self.rejected: list[Rejected] = []
         self.bytes = 0
         self.replaced = 0
         self._asset_id = asset.asset_id
         self._shapes = shapes
+        self._mapping = mapping
         self._seen: set[str] = set()
         for position, feature in enumerate(asset.features):
             try:
@@ -152,7 +154,9 @@ class _Features:
         for position, (name, vector) in enumerate(feature.vectors.items()):
             try:
                 check_name(name)
-                good[name] = check_vector(name, vector)
+                sound = check_vector(name, vector)
+                check_dimension(name, sound, self._mapping.vector(Modality(feature.modality), name).dimension)
+                good[name] = sound
             except QuarantineError as error:
                 record = self._rejected(feature, error)
                 self.rejected.append(safe_rejected(replace(record, vector_name=name or f"#{position}")))

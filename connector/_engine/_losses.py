@@ -17,8 +17,9 @@ import numpy as np
 
 from connector._destination import Contents, LoadedAsset, LoadedFeature, RowCounts
 from connector._engine._checks import safe_id
-from connector._engine._guard import exact
+from connector._engine._guard import changes_of, exact, read_differently
 from connector._records import Listing, Modality, Rejected, Vector
+from connector._settings import DeleteGuard
 
 __all__ = ["HeldBack", "RowKind", "losses"]
 
@@ -146,19 +147,21 @@ class HeldBack:
         """The largest share of any kind of rows that has gone from within assets."""
         return max((self._share_of(kind, rows) for kind, rows in self._gone.items()), default=Fraction(0))
 
-    def refusal(self, share: float, lister: str) -> str | None:
-        """Why what both answers lacked does not go, and what allows it; None where the share would do."""
+    def refusal(self, guard: DeleteGuard, lister: str) -> str | None:
+        """Why what both answers lacked does not go, and what allows it; None where the guard's share would do."""
+        share, changes = guard.max_share, changes_of(guard)
         over = {kind: rows for kind, rows in (self._gone + self.confirmed).items() if rows > self._most(kind, share)}
         if not over:
             return None
         kinds = [f"{rows:,} of {self._stored.get(kind, 0):,} {_kind(kind)}" for kind, rows in over.items()]
         more = f" and more of {len(kinds) - KINDS_NAMED} other kinds" if len(kinds) > KINDS_NAMED else ""
         needed = max(self._share_of(kind, rows) for kind, rows in over.items())
+        why = f", but it is {read_differently(changes)}" if changes else f", and at most {share:.0%} may"
+        setting = "" if changes else ", or set deletes.max_share"
         return (
             f"{self._assets('was', 'were')} left as stored: {lister} gave less of them twice, so "
-            f"{', '.join(kinds[:KINDS_NAMED])}{more} would go, and at most {share:.0%} may: {self._first()}. "
-            f"If that is right, allow it once with --allow-deletes {math.ceil(100 * needed) / 100:g}, "
-            "or set deletes.max_share."
+            f"{', '.join(kinds[:KINDS_NAMED])}{more} would go{why}: {self._first()}. "
+            f"If that is right, allow it once with --allow-deletes {math.ceil(100 * needed) / 100:g}{setting}."
         )
 
     def postponed(self, lister: str) -> str:

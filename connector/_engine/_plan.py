@@ -10,8 +10,10 @@ from connector._cancellation import run_cancellable
 from connector._config import resolve
 from connector._destination import Destination
 from connector._engine._diff import NEVER, Reread
-from connector._engine._guard import refusal, refusal_to_empty
+from connector._engine._dimensions import dimension_notes
+from connector._engine._guard import refusal, refusal_of_rows
 from connector._engine._opening import open_destinations, open_source
+from connector._engine._origins import guard_for
 from connector._engine._plan_dry import DryDestination, PlannableDestination, dry_destination
 from connector._engine._plan_dry_source import DrySource, dry_source
 from connector._engine._plan_estimates import Rate, estimate_reads, estimate_writes, sum_up
@@ -55,7 +57,7 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
         name=name,
         mapping=mapping,
         collections=collections,
-        deletes=guard.model_copy(update={"max_share": 1.0}),  # what is missing is counted, whatever it would say
+        deletes=guard.allowing(1),  # what is missing is counted, whatever the guard would say
         incremental=incremental,
         full=full,
         progress=progress,
@@ -63,7 +65,7 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
     )
     if summary.limit:
         raise summary.limit
-    return _Plans(summary, reader, dry, guard).made(rate or Rate())
+    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).made(rate or Rate())
 
 
 def run_plan(
@@ -120,6 +122,7 @@ class _Plans:
     source: DrySource
     destinations: Sequence[DryDestination]
     guard: DeleteGuard
+    mapping: SchemaMapping
 
     def made(self, rate: Rate) -> Plan:
         """All of it."""
@@ -160,14 +163,17 @@ class _Plans:
         book = destination.book(name)
         missing = seen.kept.get(destination.name, len(book.gone))
         mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
-        why = refusal(self.guard.of(name), book.held, missing, seen.listed, gone=name if seen.gone else "")
+        guard = guard_for(self.guard.of(name), seen.origin_changes.get(destination.name, ()))
+        why = refusal(guard, book.held, missing, seen.listed, gone=name if seen.gone else "")
         return DeletePlan(book.held, missing, mode, why)
 
     def _related(self) -> Mapping[str, RelatedSummary]:
-        """As the dry sync tells, and refused where the guard would not let a table be emptied."""
+        """As the dry sync tells, and refused where the guard would not let rows go."""
         for told in self.summary.related.values():
-            for name, counts in told.destinations.items() if told.complete and not told.listed else ():
-                if why := refusal_to_empty(self.guard, counts.deleted):
+            for name, counts in told.destinations.items() if told.complete else ():
+                guard = guard_for(self.guard, told.origin_changes.get(name, ()))
+                held = counts.updated + counts.unchanged + counts.deleted
+                if why := refusal_of_rows(guard, held, counts.deleted, told.listed):
                     told.refuse(f"{name}: nothing would be deleted: {why}")
         return self.summary.related
 
@@ -185,7 +191,7 @@ class _Plans:
             writes=estimate_writes(assets.inserted, features, planned.averages),
             statements=planned.statements,
             indexes=planned.indexes,
-            notes=planned.notes,
+            notes=[*planned.notes, *dimension_notes(planned.vector_counts, self.mapping)],
             error=told.error,
             refusal=planned.refusal,
         )

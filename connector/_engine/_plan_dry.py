@@ -25,6 +25,7 @@ from connector._destination import (
 from connector._engine._checks import safe_id
 from connector._gone import Tombstones
 from connector._mapping import SchemaMapping
+from connector._origin import Origin, Origins
 from connector._planned import Plannable, Planned
 from connector._related import RelatedRow, RelatedTable, StoresRelated, related_counts
 from connector._seen import SeenIds
@@ -176,10 +177,22 @@ class DryPlacedDestination(DryDestination):
         return self._inner.place() if isinstance(self._inner, Placed) else self.name
 
 
+class DryRecordingDestination(DryDestination):
+    """One that has recorded who read the source, and records nobody else."""
+
+    def origin(self, collection: str) -> Origin | None:
+        """What was recorded last."""
+        return self.planned.origin(collection)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """Nothing is."""
+
+
 OPTIONAL: Final = (
     (StoresRelated, DryRelatedDestination),
     (Cursors, DryFollowingDestination),
     (Placed, DryPlacedDestination),
+    (Origins, DryRecordingDestination),
 )
 
 

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from connector._closing import closing
 from connector._engine._checks import safe_id
+from connector._engine._origins import origin_of
 from connector._engine._plan_dry import DryDestination, features_of
 from connector._gone import AllCollections, not_found
+from connector._origin import Origin
 from connector._planned import CountedReads
 from connector._records import Asset, Listing
 from connector._related import RelatedTable, RelatedTables
@@ -69,6 +71,10 @@ class DrySource:
     def not_found(self) -> Mapping[str, str]:
         """What the source says, if it does."""
         return not_found(self._inner)
+
+    async def identity(self, collection: str) -> Origin:
+        """The source's own."""
+        return await origin_of(self._inner, collection)
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """The source's own listing; how long it takes is noted."""

@@ -12,6 +12,7 @@ from typing import Final
 from connector._destination import Applied, Destination
 from connector._engine._guard import check_deletes
 from connector._engine._lane import Lane
+from connector._engine._origins import NO_CHANGES, OriginChanges, guard_for
 from connector._errors import GuardRefusedError
 from connector._gone import Tombstones
 from connector._seen import SeenIds
@@ -56,16 +57,18 @@ async def prune(
     guard: DeleteGuard,
     lister: str = "the source",
     gone: str = "",
+    changes: OriginChanges = NO_CHANGES,
 ) -> None:
     """Remove what `lister` did not list, or hide it where that is wanted and possible; `gone` is the collection, where
-    it is no longer there at all.
+    it is no longer there at all, and `changes` what is different about who lists.
 
     Raises `GuardRefusedError`, with no delete in any destination.
     """
     surveys = await _surveys(lanes, collection, seen)
     for lane, found in zip(lanes, surveys, strict=True):
         if found is not None:
-            _check(_share_left(guard, lane), lane.name, found, len(seen), lister, gone)
+            strict = guard_for(guard, changes.get(lane.name, ()))
+            _check(_share_left(strict, lane), lane.name, found, len(seen), lister, gone)
     await asyncio.gather(
         *(_remove(lane, collection, seen, found, guard) for lane, found in zip(lanes, surveys, strict=True) if found)
     )

@@ -17,6 +17,7 @@ from connector._engine._finish import exit_code, finish, raise_when_all_failed
 from connector._engine._lane import Lane
 from connector._engine._load import Loaded
 from connector._engine._locking import LOCK_WAIT, locked
+from connector._engine._origins import record_origin
 from connector._engine._progress import Progress, ProgressCallback
 from connector._engine._prune import anything_missing, kept, prune
 from connector._engine._store import Store, StoreReader
@@ -71,7 +72,7 @@ async def refill(
                 await run.run()
             summary.usage.bytes += run.bytes
             raise_when_all_failed([lane])
-        await finish(lane, wanted, wait_visible)
+        await finish(lane, wanted, wait_visible, mapping or SchemaMapping())
         raise_when_all_failed([lane])
     finally:
         await lane.close()
@@ -122,6 +123,7 @@ class _CollectionRefill:
         if self._lane.alive:
             self.summary.complete = True
             await self._prune()
+            await self._take_over_origin()
         self._report()
 
     async def _copy(self) -> None:
@@ -155,14 +157,14 @@ class _CollectionRefill:
 
     async def _settle_losses(self) -> None:
         """What the target has more of than the store goes within the guard's share, as in a sync."""
-        share, lane = self._job.guard.max_share, self._lane
-        asset_ids = [listing.asset_id for listing in await lane.begin_second_look(share)]
+        guard, lane = self._job.guard.of(self._collection), self._lane
+        asset_ids = [listing.asset_id for listing in await lane.begin_second_look(guard.max_share)]
         if not asset_ids:
             return
         await self._copy_lacking(await self._job.reader.known(self._collection, asset_ids))
         await lane.flush()
         await lane.end_second_look()
-        if refusal := lane.held_back.refusal(share, self._job.reader.name):
+        if refusal := lane.held_back.refusal(guard, self._job.reader.name):
             self.summary.refused = True
             self.summary.held_back[lane.name] = len(lane.held_back.ids)
             self.summary.add_note(refusal)
@@ -225,6 +227,12 @@ class _CollectionRefill:
         except GuardRefusedError as error:
             self.summary.refused = True
             self.summary.add_note(str(error))
+
+    async def _take_over_origin(self) -> None:
+        """What the target holds now was read as what the store holds, unless something of its own has stayed."""
+        origin = await self._job.reader.origin(self._collection)
+        if origin is not None and not (self.summary.refused or self.summary.kept):
+            await record_origin([self._lane], self._collection, origin)
 
     def _report(self) -> None:
         if self._job.progress:

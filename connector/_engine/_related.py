@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any, Final
 
 from connector._closing import closing
+from connector._destination import Destination
 from connector._engine._checks import check_id
 from connector._engine._clean import clean
 from connector._engine._columns import coerce, short
-from connector._engine._guard import refusal_to_empty
+from connector._engine._guard import refusal_of_rows
 from connector._engine._lane import Lane
+from connector._engine._origins import OriginChanges, guard_for, origin_of, record_origin, since_recorded
 from connector._engine._rows import hash_row
 from connector._errors import (
     ConfigurationError,
@@ -34,6 +36,8 @@ from connector._summary import RelatedSummary, Summary
 __all__ = ["check_related_names", "sync_related"]
 
 MOST_ROWS: Final = 100_000  # they are in memory all at once
+ALL_TABLES: Final = ""
+"""What stands for them where collections are named: no collection has an empty id."""
 
 
 def check_related_names(source: Source, mapping: SchemaMapping) -> None:
@@ -54,12 +58,19 @@ async def sync_related(source: Source, lanes: Sequence[Lane], guard: DeleteGuard
     quota is used up.
     """
     takers = {lane: lane.destination for lane in lanes if lane.alive and isinstance(lane.destination, StoresRelated)}
-    if not takers or not isinstance(source, RelatedTables):
+    if not takers or not isinstance(source, RelatedTables) or not (tables := source.related_tables) or summary.limit:
         return
-    for table in source.related_tables:
+    try:
+        origin = await origin_of(source, ALL_TABLES)
+    except LimitReachedError as error:
+        summary.limit = error
+        return
+    changes = await since_recorded([*takers], ALL_TABLES, origin, partial(_holds_nothing, tables))
+    for table in tables:
         if summary.limit:
             return
-        replacing = _Replacing(table, takers, guard)
+        replacing = _Replacing(table, takers, guard, changes)
+        replacing.summary.origin_changes.update(changes)
         summary.related[table.name] = replacing.summary
         try:
             await replacing.replace(partial(source.related_rows, table))
@@ -69,6 +80,12 @@ async def sync_related(source: Source, lanes: Sequence[Lane], guard: DeleteGuard
             replacing.summary.refuse(str(error))
         except VectorferryError as error:
             replacing.summary.fail(str(error))
+    if guard.mode != "keep" and all(each.complete and not each.refused for each in summary.related.values()):
+        await record_origin([*takers], ALL_TABLES, origin)
+
+
+def _holds_nothing(tables: Sequence[RelatedTable], destination: Destination) -> bool:
+    return isinstance(destination, StoresRelated) and not any(map(destination.related_hashes, tables))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +95,23 @@ class _Replacing:
     table: RelatedTable
     takers: Mapping[Lane, StoresRelated]
     guard: DeleteGuard
+    changes: OriginChanges
     summary: RelatedSummary = field(default_factory=RelatedSummary)
 
     async def replace(self, listed: Callable[[], AsyncIterator[Mapping[str, Any]]]) -> None:
         """Read all rows, then write. Rows that are gone go only after two complete lists without them or a bad row.
 
-        Raises what the source raises, and `GuardRefusedError` before anything is written.
+        Raises what the source raises, and `GuardRefusedError` when rows that are not listed have stayed.
         """
         rows = await self._read(listed())
         if self.summary.complete and await self._anything_missing(rows):
             rows |= await self._read(listed())
         self.summary.listed = len(rows)
-        if self.summary.complete and not rows:
-            await self._check_empty()
-        await asyncio.gather(*(self._write(lane, list(rows.values())) for lane in self.takers))
+        refusal = await self._refusal(rows) if self.summary.complete else None
+        complete = self.summary.complete and self.guard.mode != "keep" and not refusal
+        await asyncio.gather(*(self._write(lane, list(rows.values()), complete=complete) for lane in self.takers))
+        if refusal:
+            raise GuardRefusedError(refusal)
 
     async def _read(self, listed: AsyncIterator[Mapping[str, Any]]) -> dict[str, RelatedRow]:
         self.summary.complete = False
@@ -125,15 +145,17 @@ class _Replacing:
         answers = await asyncio.gather(*asked, return_exceptions=True)
         return any(isinstance(stored, Mapping) and stored.keys() - rows.keys() for stored in answers)
 
-    async def _check_empty(self) -> None:
+    async def _refusal(self, rows: Mapping[str, RelatedRow]) -> str | None:
+        """Why no destination may lose a row, where one must not."""
         for lane, destination in self.takers.items():
-            held = await lane.ask(partial(destination.related_hashes, self.table))
-            if why := refusal_to_empty(self.guard, len(held)):
-                raise GuardRefusedError(f"{lane.name}: nothing was deleted: {why}")
+            held = (await lane.ask(partial(destination.related_hashes, self.table))).keys()
+            guard = guard_for(self.guard, self.changes.get(lane.name, ()))
+            if why := refusal_of_rows(guard, len(held), len(held - rows.keys()), len(rows)):
+                return f"{lane.name}: nothing was deleted: {why}"
+        return None
 
-    async def _write(self, lane: Lane, rows: Sequence[RelatedRow]) -> None:
+    async def _write(self, lane: Lane, rows: Sequence[RelatedRow], *, complete: bool) -> None:
         """A destination that refuses the table has not failed: its features go on."""
-        complete = self.summary.complete and self.guard.mode != "keep"
         work = partial(self.takers[lane].replace_related, self.table, rows, complete=complete)
         try:
             self.summary.destinations[lane.name] = await lane.ask(work)

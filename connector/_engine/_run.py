@@ -123,7 +123,8 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
             await settle_gone(job, summary)
         if collections is None if related is None else related:
             await sync_related(source, lanes, job.guard, summary)
-        await asyncio.gather(*(finish(lane, list(summary.collections), wait_visible) for lane in lanes))
+        finishing = partial(finish, wait_visible=wait_visible, mapping=mapping or SchemaMapping())
+        await asyncio.gather(*(finishing(lane, list(summary.collections)) for lane in lanes))
         await asyncio.gather(*map(advise, lanes))
         raise_when_all_failed(lanes)
         summary.advice.extend(unmatched(loader.use, summary.collections.values()))

@@ -13,6 +13,7 @@ from connector._engine._losses import losses
 from connector._engine._untouched import prepare_untouched
 from connector._engine._worker import Worker
 from connector._mapping import SchemaMapping
+from connector._origin import Origin, Origins
 from connector._records import MODALITIES
 
 __all__ = ["Store", "StoreReader"]
@@ -53,6 +54,14 @@ class StoreReader:
     async def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The store's ledger entries for these assets."""
         return await self._worker.run(partial(self._store.known, collection, asset_ids))
+
+    async def origin(self, collection: str) -> Origin | None:
+        """Who the store's collection was read as when it was last complete, if it tells."""
+        return (
+            await self._worker.run(partial(self._store.origin, collection))
+            if isinstance(self._store, Origins)
+            else None
+        )
 
     async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[Loaded | str]]:
         """These assets, a bounded number of features at a time; those that have gone meanwhile are left out. Only the

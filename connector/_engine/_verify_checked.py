@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from connector._destination import Destination, Known, Quarantined, StoredContents, Verifiable
+from connector._engine._origins import origin_changes, origin_of
 from connector._engine._untouched import prepare_untouched
 from connector._engine._worker import Worker
 from connector._gone import StoredCollections
 from connector._mapping import SchemaMapping
+from connector._origin import Origins
 from connector._records import Rejected
+from connector._source import Source
 from connector._verify import Discrepancy, StoredDigest
 
-__all__ = ["Checked"]
+__all__ = ["Checked", "SetAside"]
+
+SetAside: TypeAlias = tuple[str, str, str | None]
+"""Asset, feature and what of it: a vector's name, empty: its row, None: all of it."""
 
 T = TypeVar("T")
 
@@ -52,6 +58,13 @@ class Checked:
             return ()
         return await self._worker.run(self._destination.stored_collections)
 
+    async def origin_changes(self, source: Source, collection: str) -> Sequence[str]:
+        """What is different about who reads a collection since it was last complete here, if it tells."""
+        if not isinstance(self._destination, Origins):
+            return ()
+        recorded = await self._worker.run(partial(self._destination.origin, collection))
+        return origin_changes(recorded, await origin_of(source, collection))
+
     def asset_ids(self, collection: str) -> AsyncIterator[list[str]]:
         """Every asset, page by page."""
         return self._pages(partial(self._destination.asset_ids, collection))
@@ -71,9 +84,8 @@ class Checked:
         counts = await self._worker.run(partial(self._destination.content_counts, collection))
         return frozenset(name for (_, name), rows in counts.items() if name and rows)
 
-    async def set_aside(self, collection: str) -> frozenset[tuple[str, str, str | None]]:
-        """Asset, feature and what of it (a vector's name, empty: its row, None: all) of every record in its quarantine,
-        as far as it tells."""
+    async def set_aside(self, collection: str) -> frozenset[SetAside]:
+        """What every record in its quarantine is about, as far as it tells."""
         if not isinstance(self._destination, Quarantined):
             return frozenset()
         rejected = self._destination.rejected

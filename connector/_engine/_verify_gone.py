@@ -8,6 +8,7 @@ from connector._closing import closing
 from connector._engine._checks import safe_id
 from connector._engine._gone import GONE
 from connector._engine._verify_checked import Checked
+from connector._engine._verify_source import read_by_another
 from connector._gone import AllCollections, not_found
 from connector._source import Source
 from connector._summary import kept_note
@@ -30,10 +31,10 @@ async def report_gone(
     stored = {collection for one in checked for collection in await one.stored_collections()}
     gone = {each for each in stored - {*named, *not_found(source)} if source.is_gone(each)}
     still_gone = gone - set(await source.collections()) if gone else gone
-    return {safe_id(each): await _report(checked, each, keeps=keeps) for each in sorted(still_gone)}
+    return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
 
 
-async def _report(checked: Sequence[Checked], collection: str, *, keeps: bool) -> CollectionReport:
+async def _report(source: Source, checked: Sequence[Checked], collection: str, *, keeps: bool) -> CollectionReport:
     report = CollectionReport(gone=True, notes=[GONE])
     for one in checked:
         count = 0
@@ -44,4 +45,6 @@ async def _report(checked: Sequence[Checked], collection: str, *, keeps: bool) -
                     report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
         if keeps and count:
             report.notes.append(kept_note(one.name, count))
+        elif count:
+            report.notes += await read_by_another(source, one, collection)
     return report

@@ -13,9 +13,10 @@ from connector._closing import closing
 from connector._destination import Known, LoadedAsset
 from connector._engine._checks import id_problem, safe_id
 from connector._engine._diff import Action, Decision, Reread, diff
+from connector._engine._guard import read_differently
 from connector._engine._load import Loader
 from connector._engine._stream import pages
-from connector._engine._verify_checked import Checked
+from connector._engine._verify_checked import Checked, SetAside
 from connector._errors import IncompleteScanError
 from connector._records import AssetState, Listing, Modality
 from connector._seen import SeenIds
@@ -24,7 +25,7 @@ from connector._summary import kept_note
 from connector._verify import Difference, Discrepancy
 from connector._verify_report import CollectionReport, Finding
 
-__all__ = ["Sample", "compare_contents", "compare_with_source"]
+__all__ = ["Sample", "compare_contents", "compare_with_source", "read_by_another"]
 
 PAGE: Final = 500
 COMPARED_AT_ONCE: Final = 100
@@ -89,7 +90,7 @@ async def compare_with_source(
         if keeps:
             report.notes += [note async for note in _kept(seen, checked, collection)]
         else:
-            async for finding in _extra(source, seen, checked, collection):
+            async for finding in _extra(source, seen, checked, collection, report):
                 yield finding
     except IncompleteScanError as error:
         report.notes.append(f"what the source does not have cannot be told: {error}")
@@ -157,7 +158,7 @@ def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
 
 
 async def _whole_assets_aside(checked: Checked, collection: str) -> frozenset[str]:
-    return frozenset(asset_id for asset_id, feature_id in await checked.set_aside(collection) if not feature_id)
+    return frozenset(asset_id for asset_id, feature_id, _ in await checked.set_aside(collection) if not feature_id)
 
 
 def _explained(name: str, count: int) -> str:
@@ -173,17 +174,34 @@ async def _kept(seen: SeenIds, checked: Sequence[Checked], collection: str) -> A
             yield kept_note(one.name, count)
 
 
-async def _extra(source: Source, seen: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[Finding]:
+async def _extra(
+    source: Source, seen: SeenIds, checked: Sequence[Checked], collection: str, report: CollectionReport
+) -> AsyncIterator[Finding]:
     """What no listing holds. One alone may have skipped an asset when rows moved, so there is a second one first."""
     listed_twice = False
     for one in checked:
+        extra = False
         async with closing(one.asset_ids(collection)) as held:
             async for page in held:
                 if seen.missing(page) and not listed_twice:
                     await _list_again(source, seen, collection)
                     listed_twice = True
                 for asset_id in seen.missing(page):
+                    extra = True
                     yield Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id))
+        if extra:
+            report.notes += await read_by_another(source, one, collection)
+
+
+async def read_by_another(source: Source, checked: Checked, collection: str) -> Sequence[str]:
+    """A note for what is extra, where whoever reads now may only not see it."""
+    changes = await checked.origin_changes(source, collection)
+    if not changes:
+        return ()
+    return (
+        f"{checked.name}: what the source does not have may only not be seen: it is {read_differently(changes)}. "
+        "A repair deletes nothing unless --allow-deletes is given",
+    )
 
 
 async def _list_again(source: Source, seen: SeenIds, collection: str) -> None:
@@ -195,7 +213,7 @@ async def _list_again(source: Source, seen: SeenIds, collection: str) -> None:
 class _Contents:
     """One destination's books of the sampled assets of a collection."""
 
-    def __init__(self, checked: Checked, set_aside: frozenset[tuple[str, str]], collection: str) -> None:
+    def __init__(self, checked: Checked, set_aside: frozenset[SetAside], collection: str) -> None:
         self._checked = checked
         self._set_aside = set_aside
         self._collection = collection
@@ -233,7 +251,8 @@ class _Contents:
         self, asset_id: str, key: _Key, given: bytes | None, stored: bytes | None
     ) -> Difference | None:
         feature_id, _, vector_name = key
-        if feature_id and (asset_id, feature_id) in self._set_aside:
+        aside = ((asset_id, feature_id, vector_name), (asset_id, feature_id, None))
+        if feature_id and not self._set_aside.isdisjoint(aside):
             return None
         if given is None:
             return Difference.EXTRA

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -73,7 +73,6 @@ def allowing_deletes(
     settings: SyncSettings, share: float | None, collections: Sequence[str] | None = None
 ) -> SyncSettings:
     """The settings with this share in the delete guard, unless it is None, and no guard for these collections."""
-    more: dict[str, Any] = {} if share is None else {"max_share": share}
-    more["unguarded"] = (*settings.deletes.unguarded, *(collections or ()))
-    guard = settings.deletes.model_copy(update=more)
-    return settings.model_copy(update={"deletes": guard})
+    if share is None and not collections:
+        return settings
+    return settings.model_copy(update={"deletes": settings.deletes.allowing(share, collections or ())})

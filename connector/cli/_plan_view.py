@@ -19,7 +19,7 @@ from connector.cli._tables import cell, counted, make_table, megabytes, show_tab
 __all__ = ["show_plan"]
 
 COLLECTIONS_SHOWN: Final = 20
-STATEMENTS_SHOWN: Final = 20
+STATEMENTS_SHOWN: Final = 25
 DONE: Final[Mapping[DeleteMode, str]] = {"keep": "kept", "tombstone": "hidden"}
 TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to hide", "keep": "to delete"}
 

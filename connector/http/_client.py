@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from hashlib import pbkdf2_hmac
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import httpx
@@ -28,6 +29,9 @@ __all__ = ["ApiClient"]
 
 T = TypeVar("T")
 Form: TypeAlias = Sequence[tuple[str, str]]
+
+KEY_HASH_ROUNDS: Final = 50_000
+"""Some 20 ms, once. Keys are random texts that nobody guesses; this is for one that is not."""
 
 STRANGER_ATTEMPTS: Final = 3
 """Attempts to reach a host that has never answered: more likely its address is wrong than that it is away."""
@@ -69,6 +73,7 @@ class ApiClient:
         key_help = f"Check {settings.key_path}. {settings.key_advice}".strip()
         self._judge = Judge(self._address.base_url, self._address.host, self._key, key_help)
         self._retries = Retries(settings.retry)
+        self._hashed_key = cache(partial(_hashed, self._key))
         self._wire: _Wire | None = None
         self._met = False
 
@@ -76,6 +81,10 @@ class ApiClient:
     def host(self) -> str:
         """The host, and port if it is not the usual one, for messages."""
         return self._address.host
+
+    def identity(self, service: str) -> dict[str, str]:
+        """Who asks: the service, its address and the key, of which there is a slow, salted hash and no way back."""
+        return {"source": service, "base_url": self._address.base_url, "key": self._hashed_key(service)}
 
     async def request(
         self,
@@ -247,6 +256,11 @@ class ApiClient:
             return Address(self._settings.base_url, allow_http=self._settings.allow_http)
         except ValueError as error:
             raise ConfigurationError(f"source.base_url {error}") from None
+
+
+def _hashed(key: str, service: str) -> str:
+    salt = f"vectorferry key of {service}".encode()
+    return pbkdf2_hmac("sha256", key.encode(), salt, KEY_HASH_ROUNDS, dklen=16).hex()
 
 
 def _can_travel(value: str) -> bool:

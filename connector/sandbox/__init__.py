@@ -33,6 +33,7 @@ from connector.sandbox._settings import (
     PineconeDialect,
     PineconeRates,
     RateLimit,
+    SandboxKey,
     SandboxSettings,
     TwelveLabsDialect,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "RequestLog",
     "Reset",
     "Sandbox",
+    "SandboxKey",
     "SandboxSettings",
     "SetField",
     "ShiftRows",

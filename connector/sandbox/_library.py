@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
+from connector.sandbox._keys import seen
 from connector.sandbox._vectors import VectorSource
 
 __all__ = ["Library", "StoredAsset", "StoredCollection", "StoredFeature"]
@@ -92,6 +93,15 @@ class Library:
         """The collections with these ids or names, each once, unknown ones left out."""
         wanted = set(names)
         return [one for one in self.collections.values() if one.collection_id in wanted or one.name in wanted]
+
+    def part(self, share: float) -> Library:
+        """What somebody sees who sees only this share of each collection's assets."""
+        part = Library()
+        for collection in self.collections.values():
+            part.add_collection(collection.collection_id, collection.name)
+            for asset in seen(collection.assets, share).values():
+                part.add(asset)
+        return part
 
     def walk(self, collections: Iterable[StoredCollection]) -> Iterator[StoredFeature]:
         """Every feature of these collections, asset by asset."""

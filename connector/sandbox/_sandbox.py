@@ -14,6 +14,7 @@ from connector.sandbox._control import ControlApi
 from connector.sandbox._faults import Faults
 from connector.sandbox._generated import generated_library
 from connector.sandbox._http import Api
+from connector.sandbox._keys import Keys
 from connector.sandbox._mixpeek._api import MixpeekApi
 from connector.sandbox._mixpeek._control import editor_routes
 from connector.sandbox._mixpeek._editor import MixpeekEditor
@@ -64,9 +65,10 @@ class Sandbox:
         edits += twelvelabs_routes(self.twelvelabs)
         self._control = ControlApi(self.settings.control_key, self.requests, self.faults, edits)
         self._ports = IndexPorts(host, self._answering)
-        mixpeek = MixpeekApi(self._library, self.settings.mixpeek, self.settings.api_key)
+        keys = Keys(self.settings)
+        mixpeek = MixpeekApi(self._library, self.settings.mixpeek, keys)
         pinecone = ControlPlane(project, self.settings.api_key, self._ports.open, self._ports.close)
-        twelvelabs = TwelveLabsApi(self._account, self.settings.twelvelabs, self.settings.api_key)
+        twelvelabs = TwelveLabsApi(self._account, self.settings.twelvelabs, keys)
         if self.settings.generate_twelvelabs and self.settings.generate_twelvelabs.printed:
             twelvelabs.print_all()
         self._answer = self._answering(mixpeek, pinecone, twelvelabs)

@@ -17,6 +17,7 @@ __all__ = [
     "PineconeDialect",
     "PineconeRates",
     "RateLimit",
+    "SandboxKey",
     "SandboxSettings",
     "TwelveLabsDialect",
 ]
@@ -81,6 +82,10 @@ class MixpeekDialect(Settings):
         description="envelope: {success,status,error}; detail: {detail:[{msg}]}; flat: {error,message}",
     )
     namespaces: tuple[str, ...] = Field(default=("default",), min_length=1)
+    namespace_shares: dict[str, float] = Field(
+        default={}, description="by namespace, the share of each collection's assets that is in it; else all are"
+    )
+    organizations: bool = Field(default=True, description="false: 404 for the organisation that a key belongs to")
 
 
 class PineconeRates(Settings):
@@ -165,11 +170,21 @@ class TwelveLabsDialect(Settings):
     )
 
 
+class SandboxKey(Settings):
+    """One more key. A scoped one sees a part of what there is, as if the rest were not there."""
+
+    api_key: str = Field(min_length=1)
+    organization: str = "org_sandbox"
+    share: float = Field(default=1, ge=0, le=1, description="share of each collection's assets that it sees")
+    reads_organization: bool = Field(default=True, description="false: 403 when it asks whose key it is")
+
+
 class SandboxSettings(Settings):
     """Everything about one sandbox. The defaults serve the described catalogue, fast and without faults."""
 
     api_key: str = "sk_sandbox"
     control_key: str = Field(default_factory=token_urlsafe, min_length=1, description="what /_sandbox asks for")
+    keys: tuple[SandboxKey, ...] = Field(default=(), description="further keys for Mixpeek and TwelveLabs")
     mixpeek: MixpeekDialect = MixpeekDialect()
     pinecone: PineconeDialect = PineconeDialect()
     twelvelabs: TwelveLabsDialect = TwelveLabsDialect()

@@ -24,6 +24,10 @@ class ServiceApi:
         """What the requests have cost so far."""
         return self._client.usage
 
+    def identity(self, service: str) -> dict[str, str]:
+        """Who asks, as far as it is known without asking."""
+        return self._client.identity(service)
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()

@@ -17,6 +17,7 @@ from ._ledger import (
     recorded_features,
 )
 from ._locks import collection_lock, try_alone
+from ._origins import origin_table, read_origin, write_origin
 from ._planned import looking, statements_to_create
 from ._quarantine import (
     count_rejected,
@@ -74,10 +75,12 @@ __all__ = [
     "looking",
     "mark_kept",
     "of_assets",
+    "origin_table",
     "parse_url",
     "quarantine_table",
     "quarantined_parts",
     "read_cursor",
+    "read_origin",
     "read_rejected",
     "recorded_features",
     "refusal",
@@ -93,4 +96,5 @@ __all__ = [
     "upsert_rows",
     "why_refused",
     "write_cursor",
+    "write_origin",
 ]

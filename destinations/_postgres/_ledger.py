@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, func, select, union, update
@@ -40,7 +41,9 @@ def known_assets(
 def held_asset_ids(connection: Connection, tables: Sequence[Table], collection: str) -> Iterator[str]:
     """Every asset of a collection that one of these tables names, from a server-side cursor."""
     statement = union(*(select(table.c.asset_id).where(table.c.collection == collection) for table in tables))
-    yield from connection.execution_options(yield_per=10_000).execute(statement).scalars()
+    # Whoever asks may want only the first, and leave before the cursor has come to its end.
+    with closing(connection.execution_options(yield_per=10_000).execute(statement).scalars()) as ids:
+        yield from ids
 
 
 def held_collections(connection: Connection, tables: Sequence[Table]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,7 @@ from connector import (
     IndexBuild,
     Known,
     LoadedAsset,
+    Origin,
     Planned,
     Reason,
     Rejected,
@@ -34,6 +35,7 @@ from connector import (
     SearchQuery,
     Status,
     StoredDigest,
+    VectorCount,
     VectorTable,
 )
 
@@ -48,8 +50,10 @@ from .._postgres import (
     held_asset_ids,
     known_assets,
     read_cursor,
+    read_origin,
     read_rejected,
     write_cursor,
+    write_origin,
 )
 from ._advice import not_indexed
 from ._bisect import write_around
@@ -58,7 +62,7 @@ from ._indexes import build_due_indexes
 from ._last_good import with_stored_versions
 from ._planned import SchemaOutlook, nothing_yet
 from ._related import held_hashes, replace_rows
-from ._retired import drop_tables, list_tables
+from ._retired import count_vectors, drop_tables, list_tables
 from ._rows import batch_rows, first_layouts, with_fitting_vectors
 from ._search import search
 from ._status import read_status
@@ -76,7 +80,7 @@ __all__ = ["PgvectorDestination"]
 class PgvectorDestination:
     """One schema of one Postgres. Implements `connector.Destination` and all that it may add: `connector.Advising`,
     `Placed`, `StoredAssets`, `StoredContents`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`,
-    `Cursors`, `VectorTables` and `Verifiable`.
+    `Cursors`, `Origins`, `VectorCounts`, `VectorTables` and `Verifiable`.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -225,6 +229,18 @@ class PgvectorDestination:
             else:
                 write_cursor(connection, schema.tables.cursors, collection, cursor)
 
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return read_origin(connection, schema.tables.origins, collection)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """Keep it in a row per collection; None: forget it."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            write_origin(connection, schema.tables.origins, collection, origin)
+
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
         """Keep other syncs into this schema out of a collection, by a lock that Postgres holds for this process."""
@@ -302,6 +318,12 @@ class PgvectorDestination:
         schema = self._loaded()
         with self._server.translated(), schema.database.transaction() as connection:
             return list_tables(connection, schema)
+
+    def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
+        """Counted in the tables of each dimension."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            return count_vectors(connection, schema, vector_names)
 
     def drop_vector_tables(self, tables: Sequence[str]) -> list[VectorTable]:
         """Drop retired tables, and ones without a row, in one transaction."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, inspect
 
-from connector import MODALITIES, Cursor, Known, Modality, Planned, RelatedTable, SchemaMapping
+from connector import MODALITIES, Cursor, Known, Modality, Origin, Planned, RelatedTable, SchemaMapping
 
-from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor, told_as
+from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor, read_origin, told_as
 from ._advice import not_indexed, unmatched
 from ._catalogue import Catalogue, VectorEntry, read_catalogue
 from ._database import VectorDatabase
@@ -18,6 +18,7 @@ from ._planned_averages import read_averages
 from ._planned_ddl import first_statements, planned_statements
 from ._planned_indexes import is_index_due, planned_index
 from ._related import held_hashes
+from ._retired import count_vectors
 from ._stored import stored_collections
 from ._tables import SyncSchema
 
@@ -67,6 +68,11 @@ class SchemaOutlook:
         with self._looking() as connection:
             return None if self._changed else read_cursor(connection, self._schema.tables.cursors, collection)
 
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        with self._looking() as connection:
+            return read_origin(connection, self._schema.tables.origins, collection)
+
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """By key, the hash of each row of a table of metadata."""
         with self._looking() as connection:
@@ -95,8 +101,10 @@ class SchemaOutlook:
             ],
             related_hashes=self.related_hashes,
             cursor=self.cursor,
+            origin=self.origin,
             averages=read_averages(connection, schema) if self._has_ledger else None,
             collections=self.collections,
+            vector_counts=count_vectors(connection, schema, {name for _, name, _ in schema.catalogue}),
             reshapes=bool(self._changed) or self._reshapes_columns(connection),
         )
 

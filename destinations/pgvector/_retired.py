@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from psycopg import sql
 from sqlalchemy import Connection, delete, func, select
 
-from connector import MODALITIES, ConfigurationError, LockedError, VectorTable
+from connector import MODALITIES, ConfigurationError, LockedError, VectorCount, VectorTable
 
 from .._postgres import driver_of, lock_ddl, try_alone
 from ._catalogue import Layer, VectorEntry
@@ -18,12 +18,29 @@ from ._sql_layer import refresh_function
 from ._superseded import is_not_superseded
 from ._tables import SyncSchema
 
-__all__ = ["drop_tables", "list_tables"]
+__all__ = ["count_vectors", "drop_tables", "list_tables"]
 
 
 def list_tables(connection: Connection, schema: SyncSchema) -> list[VectorTable]:
     """Every generation of every named vector, counted."""
     return [_counted(connection, schema, entry) for modality in MODALITIES for entry in schema.catalogue.of(modality)]
+
+
+def count_vectors(connection: Connection, schema: SyncSchema, vector_names: Collection[str]) -> list[VectorCount]:
+    """Every generation that is not retired, counted, of those of these named vectors that have several."""
+    return [
+        _vector_count(connection, schema, entry)
+        for modality in MODALITIES
+        for name in schema.catalogue.named(modality)
+        if name in vector_names and len(live := schema.catalogue.live_generations(modality, name)) > 1
+        for entry in live
+    ]
+
+
+def _vector_count(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> VectorCount:
+    dimension = None if entry.layout.storage == "sparsevec" else entry.layout.dimension
+    rows = _counted(connection, schema, entry).rows
+    return VectorCount(entry.modality, entry.vector_name, dimension, rows, f"the table {entry.table}")
 
 
 def drop_tables(connection: Connection, schema: SyncSchema, tables: Sequence[str]) -> list[VectorTable]:

@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeEngine
 
 from connector import ColumnMapping, ColumnType, Modality
 
-from .._postgres import ID, cursor_table, ledger_table, quarantine_table, quarantined_parts
+from .._postgres import ID, cursor_table, ledger_table, origin_table, quarantine_table, quarantined_parts
 from ._storage import VectorLayout
 
 __all__ = [
@@ -86,6 +86,7 @@ class SyncTables:
         self.vectors = _vectors(self.metadata)
         self.quarantine = quarantine_table("_sync_quarantine", self.metadata)
         self.cursors = cursor_table("_sync_cursors", self.metadata)
+        self.origins = origin_table("_sync_origins", self.metadata)
         self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
         generations = ("generation", "state", "plain", "own", "own_digest")
         self.later = (

@@ -8,7 +8,7 @@ of it is acknowledged, the manifest. What a killed run had touched is in the jou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,6 +26,7 @@ from connector import (
     IndexBuild,
     Known,
     Modality,
+    Origin,
     Planned,
     Reason,
     Rejected,
@@ -35,6 +36,7 @@ from connector import (
     SearchQuery,
     Status,
     StoredDigest,
+    VectorCount,
     Visibility,
 )
 
@@ -43,6 +45,7 @@ from ._catalogue import Catalogue
 from ._counts import count_removed, count_written
 from ._layout import Layout
 from ._manifest import Manifest, NamespaceRow
+from ._manifest_counts import count_vectors
 from ._plan import plan_removal
 from ._planned import planned_sync
 from ._project import Project, ProjectSettings
@@ -60,7 +63,8 @@ SECONDS_TO_BE_LISTED: Final = 10.0
 
 class PineconeDestination:
     """The indexes of one sync in one Pinecone project. Implements `connector.Destination`, and
-    `connector.Quarantined`, `StoredContents`, `Lockable`, `Plannable`, `Cursors` and `Verifiable`.
+    `connector.Quarantined`, `StoredContents`, `Lockable`, `Plannable`, `Cursors`, `Origins`, `VectorCounts` and
+    `Verifiable`.
 
     Args:
         project: which project, and how it is written.
@@ -164,6 +168,14 @@ class PineconeDestination:
         """Keep it in the manifest; None: forget it."""
         self._manifest.record_cursor(collection, cursor, self._digest)
 
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        return self._manifest.origin(collection)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """Keep it in the manifest; None: forget it."""
+        self._manifest.record_origin(collection, origin)
+
     def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""
         return self._manifest.lock(collection, wait)
@@ -205,6 +217,10 @@ class PineconeDestination:
         self._distrusted.add(collection, wrong)
         self._manifest.begin(collection, places_of(self._manifest, collection, wrong))
         self._manifest.read_again(collection, sorted({one.asset_id for one in wrong if one.vector_name is None}))
+
+    def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
+        """Counted in the manifest, where a named vector has indexes of several dimensions."""
+        return count_vectors(self._manifest.indexes().values(), vector_names, self._manifest.counts)
 
     def status(self) -> Status:
         """What is in Pinecone, as the manifest says."""

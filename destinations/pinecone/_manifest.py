@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, text
 
-from connector import Batch, Cursor, Known, Modality, Reason, Rejected
+from connector import Batch, Cursor, Known, Modality, Origin, Reason, Rejected
 
 from .._postgres import (
     Database,
@@ -33,9 +33,11 @@ from .._postgres import (
     held_collections,
     lock_ddl,
     read_cursor,
+    read_origin,
     read_rejected,
     replace_rejected,
     write_cursor,
+    write_origin,
 )
 from ._manifest_counts import RecordCounts, count_records, read_counts, read_indexes_of
 from ._manifest_features import (
@@ -272,6 +274,16 @@ class Manifest:
                 forget_cursors(connection, self._tables.cursors, collection)
             else:
                 write_cursor(connection, self._tables.cursors, collection, cursor, layout)
+
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        with self._transaction() as connection:
+            return read_origin(connection, self._tables.origins, collection)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """Keep it; None: forget it."""
+        with self._transaction() as connection:
+            write_origin(connection, self._tables.origins, collection, origin)
 
     @contextmanager
     def lock(self, collection: str, wait: float) -> Iterator[None]:

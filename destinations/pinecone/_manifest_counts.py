@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeAlias
 
 from sqlalchemy import Connection, Table, func, select
 
-from connector import Modality
+from connector import Modality, VectorCount
 
 from .._postgres import count_rejected
 from ._manifest_tables import ManifestTables
-from ._manifest_values import ManifestCounts
+from ._manifest_values import IndexRow, ManifestCounts
 
-__all__ = ["RecordCounts", "count_records", "read_counts", "read_indexes_of"]
+__all__ = ["RecordCounts", "count_records", "count_vectors", "read_counts", "read_indexes_of"]
 
 RecordCounts: TypeAlias = dict[tuple[Modality, str | None], int]
 """By modality, and name of an index (None: features)."""
@@ -40,6 +41,28 @@ def count_records(connection: Connection, features: Table, collection: str) -> R
     for of, name, number in connection.execute(select(*grouped, func.count()).group_by(*grouped)):
         counts[Modality(of), name] = number
     return counts
+
+
+def count_vectors(
+    indexes: Iterable[IndexRow], vector_names: Collection[str], counted: Callable[[], ManifestCounts]
+) -> list[VectorCount]:
+    """The records of every index of those of these named vectors that have several dimensions. The manifest is
+    `counted` only where there is one."""
+    wanted = [row for row in indexes if row.vector_name in vector_names]
+    dimensions = {(row.vector_name, row.dimension) for row in wanted}
+    several = [name for name, count in Counter(name for name, _ in dimensions).items() if count > 1]
+    records = counted().records if several else {}
+    return [
+        VectorCount(
+            None,
+            row.vector_name,
+            row.dimension,
+            sum(records.get(row.name, {}).values()),
+            f"the index {row.name}, one more that Pinecone counts and bills",
+        )
+        for row in wanted
+        if row.vector_name in several
+    ]
 
 
 def read_indexes_of(connection: Connection, features: Table, modality: Modality) -> frozenset[str]:

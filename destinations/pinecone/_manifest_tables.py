@@ -26,6 +26,7 @@ from .._postgres import (
     cursor_table,
     lacking_columns,
     ledger_table,
+    origin_table,
     quarantine_table,
     quarantined_parts,
 )
@@ -53,6 +54,7 @@ class ManifestTables:
         self.namespaces = self._namespaces()
         self.quarantine = quarantine_table(f"{self._prefix}_quarantine", self.metadata)
         self.cursors = cursor_table(f"{self._prefix}_cursors", self.metadata)
+        self.origins = origin_table(f"{self._prefix}_origins", self.metadata)
         self.settings = self._settings()
 
     @property

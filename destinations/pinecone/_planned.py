@@ -35,6 +35,8 @@ def planned_sync(settings: ProjectSettings, layout: Layout, manifest: Manifest, 
         averages=outlook.averages,
         refusal=outlook.refusal,
         cursor=lambda collection: None if forgotten else outlook.cursor(collection, digest),
+        origin=outlook.origin,
+        vector_counts=outlook.vector_counts,
         collections=outlook.collections,
     )
 

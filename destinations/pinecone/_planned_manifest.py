@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Connection, func, inspect, select
 
-from connector import Averages, Cursor, Known
+from connector import Averages, Cursor, Known, Origin, VectorCount
 
 from .._postgres import (
     Database,
@@ -19,11 +20,12 @@ from .._postgres import (
     known_assets,
     looking,
     read_cursor,
+    read_origin,
     statements_to_create,
     told_as,
     why_refused,
 )
-from ._manifest_counts import read_counts
+from ._manifest_counts import count_vectors, read_counts
 from ._manifest_ledger import certain_assets
 from ._manifest_places import check_settings, has_records_in, read_indexes
 from ._manifest_tables import ManifestTables
@@ -45,6 +47,7 @@ class ManifestOutlook:
         self.refusal: str | None = None
         self.averages: Averages | None = None
         self.vector_names: frozenset[str] = frozenset()
+        self.vector_counts: Sequence[VectorCount] = ()
         self._server = server
         self._tables = tables
         if server.has_never_run:
@@ -88,6 +91,13 @@ class ManifestOutlook:
         with self._looking() as connection:
             return read_cursor(connection, self._tables.cursors, collection, layout)
 
+    def origin(self, collection: str) -> Origin | None:
+        """Who a collection was read as when it was last complete."""
+        if not self.exists:
+            return None
+        with self._looking() as connection:
+            return read_origin(connection, self._tables.origins, collection)
+
     def collections(self) -> Sequence[str]:
         """Every collection that has assets here."""
         if not self.exists:
@@ -100,6 +110,8 @@ class ManifestOutlook:
         indexes = read_indexes(connection, self._tables)
         self.vector_names = frozenset(row.vector_name for row in indexes.values())
         self.averages = _averages(connection, self._tables, indexes)
+        counted = partial(read_counts, connection, self._tables)
+        self.vector_counts = count_vectors(indexes.values(), self.vector_names, counted)
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:

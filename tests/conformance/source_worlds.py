@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import SecretStr
 
-from connector import Asset, CountedReads, Feature, Listing, MemorySource, Rejected, Source
+from connector import Asset, CountedReads, Feature, Identified, Listing, MemorySource, Rejected, Source
 from connector.http import ApiSourceSettings, RetryPolicy
-from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxSettings
+from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxKey, SandboxSettings
 from connector.sources.mixpeek import MixpeekSettings
 from connector.sources.twelvelabs import TwelveLabsSettings
 
@@ -20,6 +20,8 @@ ASSETS = 12
 CONCURRENCY = 3
 PAGE = 5
 QUICK = RetryPolicy(attempts=2, first_wait=0.01, longest_wait=0.05)
+ANOTHER_KEY = "sk_another"
+KEYS = (SandboxKey(api_key=ANOTHER_KEY),)
 
 
 class Edits(Protocol):
@@ -31,8 +33,8 @@ class Edits(Protocol):
     def change_vectors(self, asset_id: str) -> None: ...
 
 
-class CountedSource(Source, CountedReads, Protocol):
-    """A source that says how many requests reading takes."""
+class CountedSource(Source, CountedReads, Identified, Protocol):
+    """A source that says how many requests reading takes, and who reads."""
 
 
 @dataclass
@@ -133,7 +135,7 @@ async def mixpeek() -> AsyncIterator[World]:
     catalogue = GeneratedCatalogue(
         assets=2 * ASSETS, features_per_asset=2, dimension=4, collections=("first", "second")
     )
-    settings = SandboxSettings(generate=catalogue, latency_ms=2)
+    settings = SandboxSettings(generate=catalogue, latency_ms=2, keys=KEYS)
     async with _served(settings, MixpeekSettings, lambda sandbox: sandbox.url) as (sandbox, opened):
         yield World(
             opened(collections=("first",)),
@@ -152,7 +154,7 @@ async def mixpeek() -> AsyncIterator[World]:
 async def twelvelabs() -> AsyncIterator[World]:
     """TwelveLabs' API in a sandbox."""
     indexes = GeneratedIndexes(assets=2 * ASSETS, segments_per_asset=2, dimension=4, indexes=("first", "second"))
-    settings = SandboxSettings(generate_twelvelabs=indexes, latency_ms=2)
+    settings = SandboxSettings(generate_twelvelabs=indexes, latency_ms=2, keys=KEYS)
     async with _served(settings, TwelveLabsSettings, lambda sandbox: sandbox.twelvelabs_url) as (sandbox, opened):
         yield World(
             opened(collections=("first",), reread_days=None),
@@ -180,7 +182,7 @@ async def _served(
 
         def opened(**given: Any) -> Source:
             said = {"concurrency": CONCURRENCY, "page_size": PAGE, "retry": QUICK, **given}
-            source = kind(base_url=address(sandbox), api_key=SecretStr(sandbox.api_key), **said).open()
+            source = kind(**{"base_url": address(sandbox), "api_key": SecretStr(sandbox.api_key), **said}).open()
             stack.push_async_callback(source.aclose)
             return source
 

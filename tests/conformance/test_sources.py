@@ -10,12 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
-from connector import Asset, ConfigurationError, IncompleteScanError, LimitReachedError, Listing, Reason, Rejected
+from connector import (
+    Asset,
+    ConfigurationError,
+    Identified,
+    IncompleteScanError,
+    LimitReachedError,
+    Listing,
+    Reason,
+    Rejected,
+)
 from connector.sandbox import DropField, Fault, Html, SetField, Status
 
 from ..connector.http.serving import client_tasks
-from .source_worlds import ASSETS, CONCURRENCY, PAGE, SERVICES, WORLDS, World, in_order, pulled, scanned
+from .source_worlds import ANOTHER_KEY, ASSETS, CONCURRENCY, PAGE, SERVICES, WORLDS, World, in_order, pulled, scanned
 
 
 @pytest.fixture(params=WORLDS)
@@ -47,6 +57,19 @@ def same(one: Asset | Rejected, other: Asset | Rejected) -> bool:
 async def test_a_scan_lists_every_asset_once(world: World) -> None:
     assert sorted(await scanned(world.source, world.collection)) == sorted(world.edits.asset_ids())
     assert len(world.edits.asset_ids()) == ASSETS
+
+
+async def test_who_reads_is_told_alike_each_time_and_without_the_key(world: World) -> None:
+    assert isinstance(world.source, Identified)
+    told = await world.source.identity(world.collection)
+    assert told["source"] == world.source.__class__.__name__.removesuffix("Source").lower()
+    assert await world.source.identity("") == told
+    assert all(isinstance(text, str) and len(text) < 200 for pair in told.items() for text in pair)
+    if world.sandbox is not None:
+        assert world.sandbox.api_key not in repr(told)
+        assert await world.another().identity(world.collection) == told
+        changed = await world.another(api_key=SecretStr(ANOTHER_KEY)).identity(world.collection)
+        assert {part for part in told if told[part] != changed.get(part)} == {"key"}
 
 
 async def test_what_is_listed_is_the_same_while_nothing_changes(world: World) -> None:

@@ -65,6 +65,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "why_full": None,
                 "kept": {},
                 "gone": False,
+                "origin_changes": {},
                 "note": "refused",
                 "error": "503",
             }
@@ -84,6 +85,8 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                         "modality": "video",
                         "reason": "not_finite",
                         "detail": "NaN",
+                        "vector_name": "",
+                        "column": "",
                     }
                 ],
                 "replaced_nul": 8,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from connector.sandbox._http import Handler, RefusedError, Reply, Request, Route, json_reply
+from connector.sandbox._keys import Keys
 from connector.sandbox._library import Library
 from connector.sandbox._mixpeek._assets import AssetHandlers
 from connector.sandbox._mixpeek._collections import CollectionHandlers
@@ -25,13 +26,14 @@ _OPEN = "/healthcheck"
 class MixpeekApi:
     """Serves a library of media the way Mixpeek did between November 2024 and early 2025."""
 
-    def __init__(self, library: Library, dialect: MixpeekDialect, api_key: str) -> None:
+    def __init__(self, library: Library, dialect: MixpeekDialect, keys: Keys) -> None:
+        self._library = library
         self._dialect = dialect
-        self._bearer = f"Bearer {api_key}"
-        self._namespaces = {*dialect.namespaces, *(f"ns_{name}" for name in dialect.namespaces)}
-        context = Context(library, dialect)
-        kinds = (AssetHandlers, CollectionHandlers, FeatureHandlers, SearchHandlers, TaskHandlers)
-        self._routes = [route for kind in kinds for route in kind(context).routes()]
+        self._keys = keys
+        self._namespaces = {spelling: name for name in dialect.namespaces for spelling in (name, f"ns_{name}")}
+        whole = _routes_of(Context(library, dialect))
+        self._routes = [replace(route, handler=self._scoped(place, route.handler)) for place, route in enumerate(whole)]
+        self._routes.append(Route("organizations.get", "GET", "/organizations", self._organization))
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -44,15 +46,45 @@ class MixpeekApi:
         """The key, then the namespace if one is named."""
         if request.path == _OPEN:
             return
-        if request.headers.get("Authorization") != self._bearer:
-            raise RefusedError(401, "Invalid API key")
+        self._keys.bearer(request.headers.get("Authorization"))
         namespace = request.headers.get("X-Namespace")
         if namespace is not None and namespace not in self._namespaces:
             raise RefusedError(404, f"Namespace {namespace!r} not found")
 
+    def _scoped(self, place: int, whole: Handler) -> Handler:
+        """The handler of the whole library, or the same one over what the request's key sees in its namespace."""
+
+        def answer(request: Request, /) -> Reply:
+            share = self._share(request)
+            if share == 1:
+                return whole(request)
+            return _routes_of(Context(self._library.part(share), self._dialect))[place].handler(request)
+
+        return answer
+
+    def _share(self, request: Request) -> float:
+        named = request.headers.get("X-Namespace", self._dialect.namespaces[0])
+        key = self._keys.bearer(request.headers.get("Authorization"))
+        return key.share * self._dialect.namespace_shares.get(self._namespaces[named], 1)
+
+    def _organization(self, request: Request) -> Reply:
+        """Whose key it is."""
+        key = self._keys.bearer(request.headers.get("Authorization"))
+        if not self._dialect.organizations:
+            raise RefusedError(404, "No such path: /organizations")
+        if not key.reads_organization:
+            raise RefusedError(403, "This key may not read its organization")
+        named = {"organization_id": key.organization, "organization_name": key.organization.title()}
+        return json_reply({**named, "account_type": "free", "credit_count": 1_000, "metadata": {}, "users": []})
+
     def refuse(self, refusal: RefusedError, style: str | None = None) -> Reply:
         """The refusal in the dialect's error style, or in another one."""
         return json_reply(error_body(refusal, style or self._dialect.errors), refusal.status)
+
+
+def _routes_of(context: Context) -> list[Route]:
+    kinds = (AssetHandlers, CollectionHandlers, FeatureHandlers, SearchHandlers, TaskHandlers)
+    return [route for kind in kinds for route in kind(context).routes()]
 
 
 def _under(prefix: str, route: Route) -> Route:

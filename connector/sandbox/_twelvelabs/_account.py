@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from threading import RLock
 
+from connector.sandbox._keys import seen
 from connector.sandbox._twelvelabs._things import EmbedTask, EntityCollection, Index, IndexedAsset, Upload
 
 __all__ = ["Account"]
@@ -21,6 +23,17 @@ class Account:
         self.embed_tasks: dict[str, EmbedTask] = {}
         self.entity_collections: dict[str, EntityCollection] = {}
         self._revisions = count(1)
+
+    def part(self, share: float) -> Account:
+        """What somebody sees who sees only this share of each index's assets, and all that is in no index."""
+        part = Account(self.lock)
+        part.uploads, part.embed_tasks = self.uploads, self.embed_tasks
+        part.entity_collections = self.entity_collections
+        for index in self.indexes.values():
+            assets = seen(index.assets, share)
+            part.indexes[index.index_id] = replace(index, assets=assets)
+            part.indexed_assets.update(assets)
+        return part
 
     def add_index(self, index: Index) -> None:
         """Put an index in, in place of one with the same id; what that one held goes."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from connector.sandbox._http import Handler, RefusedError, Reply, Request, Route, json_reply
+from connector.sandbox._keys import Keys
 from connector.sandbox._settings import TwelveLabsDialect
 from connector.sandbox._twelvelabs._account import Account
 from connector.sandbox._twelvelabs._context import Context
@@ -46,13 +47,13 @@ _KINDS = (
 class TwelveLabsApi:
     """Serves an account the way TwelveLabs does in 2026."""
 
-    def __init__(self, account: Account, dialect: TwelveLabsDialect, api_key: str) -> None:
-        self._api_key = api_key
-        context = Context(account, dialect)
+    def __init__(self, account: Account, dialect: TwelveLabsDialect, keys: Keys) -> None:
+        self._keys = keys
         self._dialect = dialect
         self._quota = Quota(dialect)
-        self._context = context
-        self._routes = [route for kind in _KINDS for route in kind(context).routes()]
+        self._context = Context(account, dialect)
+        whole = _routes_of(self._context)
+        self._routes = [replace(route, handler=self._scoped(place, route.handler)) for place, route in enumerate(whole)]
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -70,7 +71,7 @@ class TwelveLabsApi:
 
     def authorize(self, request: Request) -> None:
         """The key, then the limits."""
-        if request.headers.get("x-api-key") != self._api_key:
+        if self._keys.get(request.headers.get("x-api-key")) is None:
             raise RefusedError(401, "The API key is invalid or has expired.", kind="api_key_invalid")
         self._quota.take()
 
@@ -84,6 +85,18 @@ class TwelveLabsApi:
         reply.headers = {**_VERSION, **(refusal.headers if isinstance(refusal, LimitedError) else {})}
         return reply
 
+    def _scoped(self, place: int, whole: Handler) -> Handler:
+        """The handler of the whole account, or the same one over what the request's key sees."""
+
+        def answer(request: Request, /) -> Reply:
+            key = self._keys.get(request.headers.get("x-api-key"))
+            if key is None or key.share == 1:
+                return whole(request)
+            context = replace(self._context, account=self._context.account.part(key.share))
+            return _routes_of(context)[place].handler(request)
+
+        return answer
+
     def _headed(self, handler: Handler) -> Handler:
         def answer(request: Request, /) -> Reply:
             reply = handler(request)
@@ -91,3 +104,7 @@ class TwelveLabsApi:
             return reply
 
         return answer
+
+
+def _routes_of(context: Context) -> list[Route]:
+    return [route for kind in _KINDS for route in kind(context).routes()]

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, TypeVar
 
 from connector._errors import SourceError
-from connector.http import ApiClient, NotFoundError, RefusedError, segment
+from connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, segment
 from connector.sources._pages import Page, identity_by, walk
 from connector.sources._service_api import ServiceApi
 from connector.sources.mixpeek._asset_reply import AssetReply, read_asset, read_asset_reply
-from connector.sources.mixpeek._pages import read_page
+from connector.sources.mixpeek._pages import read_organization, read_page
 
 __all__ = ["MixpeekApi"]
 
@@ -27,10 +27,24 @@ class MixpeekApi(ServiceApi):
         self._finding_prefix = asyncio.Lock()
         self._page_size = page_size
         self._collections_key = "collections"
+        self._organization: str | None = None
 
     async def check(self) -> None:
         """Ask a small question. Raises `SourceError` when the service does not answer even that."""
         await self._collections_page(1)
+
+    async def organization(self) -> str:
+        """The id of the organization that the key belongs to, from ``GET /organizations``; empty where it is not told.
+
+        Asked once, without retries: a run is not to wait for what only makes a message clearer.
+        """
+        if self._organization is None:
+            path = f"{await self._known_prefix()}/organizations"
+            try:
+                self._organization = await self._client.request("GET", path, decode=read_organization, once=True)
+            except (SourceError, ForbiddenError):
+                self._organization = ""
+        return self._organization
 
     def collections(self) -> AsyncIterator[Page]:
         """Every page of ``GET /collections``."""

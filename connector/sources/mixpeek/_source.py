@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
+from connector._origin import Origin
 from connector._records import Asset, Listing, Rejected
 from connector._source import Usage
 from connector.sources._reading import read_assets
@@ -21,8 +22,11 @@ __all__ = ["MixpeekSource"]
 class MixpeekSource:
     """Implements the `Source` protocol over Mixpeek's assets and features API."""
 
-    def __init__(self, api: MixpeekApi, collections: Sequence[str], concurrency: int) -> None:
+    def __init__(
+        self, api: MixpeekApi, collections: Sequence[str], concurrency: int, namespace: str | None = None
+    ) -> None:
         self._api = api
+        self._namespace = namespace
         self._wanted = collections
         self._concurrency = concurrency
         self._not_found: Mapping[str, str] = {}
@@ -50,6 +54,13 @@ class MixpeekSource:
     def is_gone(self, collection: str) -> bool:
         """Whether all collections are wanted, and so were named, or this one is configured and was not found."""
         return not self._wanted or collection in self._not_found
+
+    async def identity(self, collection: str) -> Origin:  # noqa: ARG002
+        """Service, namespace, organization and key. The same for every collection, and asked for once: what a key is
+        narrowed to (reads are filtered by its principal), no answer tells."""
+        organization = await self._api.organization()
+        told = {"organization": organization} if organization else {}
+        return {**self._api.identity("mixpeek"), "namespace": self._namespace or "the key's own", **told}
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless the unique rows agree with

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from connector._closing import closing
 from connector._gone import not_found
+from connector._origin import Origin
 from connector._records import Asset, Listing, Rejected
 from connector._related import RelatedTable, RelatedTables
 from connector._source import Source, Usage
@@ -48,6 +49,10 @@ class SandboxSource:
     def is_gone(self, collection: str) -> bool:
         """Whether all collections are wanted, and so were named, or this one is configured and was not found."""
         return not self._wanted or collection in self.not_found
+
+    async def identity(self, collection: str) -> Origin:  # noqa: ARG002
+        """The service: address and key are new each time, and mean nothing."""
+        return {"source": "sandbox", "service": self._service}
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """Every asset of a collection once."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from connector._errors import CollectionError, SourceError
+from connector._origin import Origin
 from connector._records import Asset, Listing, Rejected
 from connector._related import RelatedTable
 from connector._source import Hit, Submission, Usage
@@ -85,6 +86,10 @@ class TwelveLabsSource:
         """Whether all indexes are wanted, and so were named, or this one is configured and was not found. Embedding
         tasks only ever drop out of their list."""
         return collection in self._not_found or (not self._wanted and collection not in TASKS)
+
+    async def identity(self, collection: str) -> Origin:  # noqa: ARG002
+        """Service and key: a key belongs to one account, which no answer names."""
+        return self._api.identity("twelvelabs")
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless it is known to be whole."""

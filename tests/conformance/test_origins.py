@@ -1,0 +1,148 @@
+"""Every destination remembers who each collection was read as, and a sync by somebody else deletes nothing there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from connector import DeleteGuard, Destination, MemoryDestination, MemorySource, Origins, SchemaMapping, plan, sync
+from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from destinations import PgvectorDestination
+
+from ..builders import asset, batch, feature
+from ..connector.worlds import assets
+from ..pinecone import forget_budgets, pinecone_destination
+
+MAPPING = SchemaMapping()
+MINE = {"source": "mixpeek", "base_url": "https://api.example.com", "namespace": "défault ✓", "key": "0123"}
+
+Open = Callable[[], Destination]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """A local Pinecone; each destination has indexes of its own."""
+    forget_budgets()
+    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "pgvector", "pinecone"])
+def opened(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Open]:
+    """Opens the same place again and again, each time closing what was open."""
+    schema = f"t_{uuid.uuid4().hex[:12]}"
+    memory = MemoryDestination()
+    held: list[Destination] = []
+
+    def again() -> Destination:
+        while held:
+            held.pop().close()
+        if request.param == "memory":
+            held.append(memory)
+        elif request.param == "pgvector":
+            held.append(PgvectorDestination(schema, postgres_url))
+        else:
+            held.append(pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-")))
+        held[0].prepare(MAPPING)
+        return held[0]
+
+    yield again
+    while held:
+        held.pop().close()
+
+
+def origins(destination: Destination) -> Origins:
+    assert isinstance(destination, Origins)
+    return destination
+
+
+def test_it_is_kept_per_collection(opened: Open) -> None:
+    first = origins(opened())
+    assert first.origin("ads") is None
+    first.record_origin("ads", MINE)
+    first.record_origin("", {"source": "mixpeek"})
+    first.record_origin("films", MINE)
+    first.record_origin("films", {**MINE, "key": "4567"})
+    again = origins(opened())
+    assert again.origin("ads") == MINE
+    assert again.origin("films") == {**MINE, "key": "4567"}
+    assert again.origin("") == {"source": "mixpeek"}
+    again.record_origin("ads", None)
+    again.record_origin("ads", None)
+    assert again.origin("ads") is None
+    assert again.origin("films") is not None
+
+
+def test_it_stays_when_assets_come_and_go(opened: Open) -> None:
+    destination = opened()
+    origins(destination).record_origin("ads", MINE)
+    destination.apply(batch(asset("a", feature("f"))))
+    destination.remove("ads", ["a"])
+    assert origins(destination).origin("ads") == MINE
+
+
+def test_a_plan_knows_it(opened: Open) -> None:
+    destination: Any = opened()
+    origins(destination).record_origin("ads", MINE)
+    told = destination.planned(MAPPING)
+    assert told.origin("ads") == MINE
+    assert told.origin("films") is None
+
+
+@pytest.mark.parametrize("gone", [1, 19])
+async def test_somebody_else_deletes_nothing_and_the_same_deletes_as_before(opened: Open, gone: int) -> None:
+    everything = assets(100)
+    source = MemorySource({"ads": everything})
+    source.account = dict(MINE)
+    await sync(source, [opened()], name="m")
+    source.assets["ads"] = {each.asset_id: each for each in everything[gone:]}
+    source.account["key"] = "4567"
+    generous = DeleteGuard(max_share=1)
+    announced = await plan(source, [opened()], name="m", deletes=generous)
+    refused = await sync(source, [opened()], name="m", deletes=generous)
+    assert (announced.exit_code, refused.exit_code) == (4, 4)
+    assert len(list(opened().asset_ids("ads"))) == 100
+    source.account["key"] = "0123"
+    assert (await sync(source, [opened()], name="m")).exit_code == 0
+    assert len(list(opened().asset_ids("ads"))) == 100 - gone
+
+
+def places(connection: psycopg.Connection[Any], schema: str) -> list[Any]:
+    table = sql.Identifier(schema, "_sync_origins")
+    return connection.execute(sql.SQL("SELECT collection, ctid, xmin FROM {} ORDER BY 1").format(table)).fetchall()
+
+
+async def test_the_same_reader_writes_no_row(postgres_url: str, schema: str) -> None:
+    source = MemorySource({"ads": assets(3), "films": []})
+    with (
+        closing(PgvectorDestination(schema, postgres_url)) as destination,
+        psycopg.connect(postgres_url, autocommit=True) as connection,
+    ):
+        await sync(source, [destination], name="m")
+        before = places(connection, schema)
+        assert [collection for collection, *_ in before] == ["ads", "films"]
+        await sync(source, [destination], name="m")
+        assert places(connection, schema) == before
+
+
+async def test_a_schema_from_before_it_was_recorded_takes_the_next_reader_for_its_own(
+    postgres_url: str, schema: str
+) -> None:
+    source = MemorySource({"ads": assets(10)})
+    with closing(PgvectorDestination(schema, postgres_url)) as destination, psycopg.connect(postgres_url) as connection:
+        await sync(source, [destination], name="m")
+        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, "_sync_origins")))
+        connection.commit()
+        told = destination.planned(MAPPING)
+        assert told.origin("ads") is None
+        assert told.statements[0].startswith(f"CREATE TABLE {schema}._sync_origins")
+        del source.assets["ads"]["a0001"]
+        assert (await sync(source, [destination], name="m")).exit_code == 0
+        assert destination.origin("ads") == {"source": "memory"}
+        assert len(list(destination.asset_ids("ads"))) == 9
