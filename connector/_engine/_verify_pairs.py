@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Final, TypeAlias
 
 from connector._closing import closing
-from connector._engine._verify_checked import Checked
+from connector._engine._verify_checked import Checked, SetAside
 from connector._records import Modality
 from connector._verify import Difference, Discrepancy, StoredDigest
 from connector._verify_report import Finding
@@ -15,8 +15,6 @@ from connector._verify_report import Finding
 __all__ = ["compare_digests"]
 
 _Key: TypeAlias = tuple[str, str, str, str]
-_Part: TypeAlias = tuple[str, str, str | None]
-"""Asset, feature, and the name of a vector (empty: the row, None: all of the feature)."""
 
 KEPT_BACK: Final = 100_000
 
@@ -39,7 +37,7 @@ async def compare_digests(first: Checked, other: Checked, collection: str, notes
 
 
 class _Pairs:
-    def __init__(self, first: Checked, other: Checked, set_aside: frozenset[_Part]) -> None:
+    def __init__(self, first: Checked, other: Checked, set_aside: frozenset[SetAside]) -> None:
         self._first = first
         self._other = other
         self._set_aside = set_aside
