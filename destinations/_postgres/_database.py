@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
+
+from connector import abandonable
 
 from ._cancellation import CancellableConnection
 from ._url import shown
@@ -80,7 +83,8 @@ class Database:
 
 
 def _connect(_dialect: Any, _record: Any, args: list[Any], options: dict[str, Any]) -> CancellableConnection:
-    return CancellableConnection.connect(*args, **options)
+    # Looking up a name cannot be interrupted, and a connection that nobody takes is closed.
+    return abandonable(partial(CancellableConnection.connect, *args, **options))
 
 
 def driver_of(connection: Connection) -> psycopg.Connection[tuple[object, ...]]:
