@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+from connector import pause
 
 if sys.platform != "win32":
     import fcntl
 
 __all__ = ["FileLock"]
+
+_GLANCE_SECONDS: Final = 0.01
 
 
 class FileLock:
@@ -30,8 +36,15 @@ class FileLock:
         return self._descriptor
 
     def share(self) -> None:
-        """Hold it together with others, after waiting for whoever holds it alone."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        """Hold it together with others, after waiting for whoever holds it alone.
+
+        Asks again and again, because the kernel's own waiting cannot be cancelled.
+        """
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            pause(_GLANCE_SECONDS)
 
     def try_alone(self) -> bool:
         """Hold it alone if nobody else holds it. If somebody does, a share in it is lost as well."""

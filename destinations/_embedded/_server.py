@@ -121,4 +121,4 @@ def _private(path: str, flags: int) -> int:
 
 
 def _answers(url: str) -> bool:
-    return pq.PGconn.ping(f"{url}&connect_timeout=10".encode()) == pq.Ping.OK
+    return pq.PGconn.ping(f"{url}&connect_timeout=2".encode()) == pq.Ping.OK

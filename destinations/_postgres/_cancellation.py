@@ -28,10 +28,6 @@ class CancellableConnection(psycopg.Connection[tuple[Any, ...]]):
     Any other exception that says to stop (Dagster's is no `KeyboardInterrupt`) ends the statement as well.
     """
 
-    @classmethod
-    def _connect_gen(cls, *args: Any, **options: Any) -> Generator[Any, Any, Any]:
-        return (yield from _watched(super()._connect_gen(*args, **options), check_cancelled))
-
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
         """The answer. Ends the statement on the server too when the call is cancelled."""
         try:

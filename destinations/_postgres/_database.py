@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
+
+from connector import abandonable
 
 from ._cancellation import CancellableConnection
 from ._pooler import execute_first
@@ -142,7 +145,8 @@ class Database:
 
     def _connect(self) -> _Driver:
         defaults = {name: value for name, value in _DEFAULTS.items() if name not in self._address.parameters}
-        return CancellableConnection.connect(
+        connect = partial(
+            CancellableConnection.connect,
             self._address.conninfo,
             # Transactions are begun by hand, in the message that also holds their settings.
             autocommit=True,
@@ -152,6 +156,8 @@ class Database:
             client_encoding="utf8",
             **defaults,
         )
+        # Looking up a name cannot be interrupted, and a connection that nobody takes is closed.
+        return abandonable(connect)
 
     def _look(self, driver: _Driver, record: Any) -> None:
         """At the server, in a transaction in which SQLAlchemy looks too, for the first time."""

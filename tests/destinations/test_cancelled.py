@@ -1,4 +1,4 @@
-"""A call of a destination that is cancelled ends while what it waits for is still there; the next finds all well."""
+"""A destination's call that is cancelled ends while what it waits for is still there; the next one finds all well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 from connector import CallCancelledError, CancellableCall, LockedError, SchemaMapping
 from connector.sandbox import Fault, SandboxSettings, Stall, Status, running_sandbox
 from destinations import EmbeddedPostgres, PgvectorDestination
+from destinations._embedded._locks import FileLock
 
 from ..builders import asset, batch, dense, feature
 from ..pinecone import pinecone_destination
@@ -113,3 +115,34 @@ def test_waiting_for_another_sync(postgres_url: str, schema: str) -> None:
                 pass
         with other.lock("ads"):
             pass
+
+
+def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a resolver that does not answer, which cannot be had here."""
+    asked, answers = Event(), Event()
+
+    def getaddrinfo(*_: Any, **__: Any) -> Any:
+        asked.set()
+        answers.wait()
+        raise OSError("nobody of that name")
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    with closing(PgvectorDestination("media", "postgresql://postgres@database.invalid/postgres")) as destination:
+        cancelled_when(asked.is_set, partial(destination.prepare, SchemaMapping()))
+    answers.set()
+
+
+def test_a_server_that_another_process_is_stopping(passable_path: Path) -> None:
+    directory = passable_path / "postgres"
+    EmbeddedPostgres(directory).close()
+    alone = FileLock(directory / "users.lock")
+    assert alone.try_alone()
+    begun = Event()
+
+    def start() -> None:
+        begun.set()
+        EmbeddedPostgres(directory)
+
+    cancelled_when(begun.is_set, start)
+    alone.release()
+    EmbeddedPostgres(directory).close()
