@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from connector.sandbox import (
@@ -16,6 +17,7 @@ from connector.sandbox import (
     ForeignNextPage,
     Garbage,
     Html,
+    OnePageLess,
     Oversized,
     RateLimit,
     Redirect,
@@ -23,11 +25,15 @@ from connector.sandbox import (
     SandboxSettings,
     SetField,
     ShiftRows,
+    Shorten,
     Stall,
     Status,
     Truncate,
     Vanish,
 )
+from connector.sandbox._fault_effects import spoil
+from connector.sandbox._faults import Action
+from connector.sandbox._http import json_reply
 from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, faulty, served
 from tests.waiting import happened
 
@@ -252,3 +258,17 @@ async def test_a_rule_that_is_none_is_refused() -> None:
         refused = await client.post("/_sandbox/faults", json=[{"do": {"kind": "status", "status": 200}}])
         assert refused.status_code == 422
         assert await _statuses(client, 1) == [200]
+
+
+def test_lists_and_objects_can_lack_their_end_and_pages_be_left_out_without_a_sign() -> None:
+    page = {"results": [1, 2, 3], "pagination": {"total": 7, "total_pages": 3, "page_size": 3}}
+    assert _spoilt(Shorten(field="results"), page)["results"] == [1]
+    assert _spoilt(Shorten(field="vectors"), {"vectors": {"a": [1.0], "b": [2.0]}}) == {"vectors": {"a": [1.0]}}
+    assert _spoilt(OnePageLess(), page)["pagination"] == {"total": 6, "total_pages": 2, "page_size": 3}
+    one = {"total_results": 2, "total_page": 1, "limit_per_page": 5}
+    assert _spoilt(OnePageLess(), one) == one
+
+
+def _spoilt(action: Action, answer: dict[str, Any]) -> dict[str, Any]:
+    spoilt: dict[str, Any] = orjson.loads(spoil(action, json_reply(answer)).body)
+    return spoilt
