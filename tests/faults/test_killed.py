@@ -5,15 +5,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
+from connector.sandbox import Fault, SandboxSettings, Stall
+
 from ..sandbox_process import sandbox_process
 from ..tables import differences, row_counts
+from ..waiting import PATIENCE
 from .killing import finish, kill, start, wait_for
 from .media import Service
 from .mixpeek_media import MIXPEEK
@@ -35,11 +40,26 @@ def service(request: pytest.FixtureRequest) -> Service:
 
 
 @pytest.fixture(scope="module")
-def source(service: Service) -> Iterator[dict[str, Any]]:
-    """A sandbox slow enough for a sync to be hit in every phase, as a source of a sync."""
+def sandbox(service: Service) -> Iterator[httpx.Client]:
+    """A sandbox slow enough for a sync to be hit in every phase."""
     serving = service.generated(ASSETS, FEATURES).model_copy(update={"latency_ms": 10})
-    with sandbox_process(serving) as url:
-        yield {**service.source(url, serving.api_key), "concurrency": 16}
+    with sandbox_process(serving) as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        yield client
+
+
+@pytest.fixture
+def source(service: Service, sandbox: httpx.Client) -> dict[str, Any]:
+    """The same as a source of a sync."""
+    return {**service.source(str(sandbox.base_url).rstrip("/"), SandboxSettings().api_key), "concurrency": 16}
+
+
+@contextmanager
+def never_ending(sandbox: httpx.Client, service: Service) -> Iterator[None]:
+    """The last asset is not read, so that no sync is done before it is killed, however late that is."""
+    last = Fault(route=service.reading[0], nth=ASSETS, do=Stall(seconds=PATIENCE))
+    sandbox.post("/_sandbox/faults", json=[last.model_dump()]).raise_for_status()
+    yield
+    sandbox.delete("/_sandbox/faults").raise_for_status()
 
 
 def settings(source: dict[str, Any], database: str, schema: str) -> dict[str, Any]:
@@ -66,7 +86,13 @@ def has_assets(connection: Connection, schema: str, wanted: int) -> bool:
     [MOMENTS, pytest.param(MOMENTS_IN_THE_LONG_RUN, marks=pytest.mark.long)],
 )
 def test_killed_at_random_moments_and_run_again(
-    tmp_path: Path, source: dict[str, Any], postgres_url: str, schema: str, kills: int
+    tmp_path: Path,
+    service: Service,
+    sandbox: httpx.Client,
+    source: dict[str, Any],
+    postgres_url: str,
+    schema: str,
+    kills: int,
 ) -> None:
     undisturbed = f"{schema}_undisturbed"
     moments = random.Random(kills)
@@ -78,10 +104,11 @@ def test_killed_at_random_moments_and_run_again(
         for number in range(kills):
             killed = f"{schema}_{number}"
             again = settings(source, postgres_url, killed)
-            process = start(tmp_path, again)
-            wait_for(process, partial(has_assets, connection, killed, moments.randrange(ASSETS - 20)))
-            time.sleep(moments.uniform(0, 0.05))
-            kill(process)
+            with never_ending(sandbox, service):
+                process = start(tmp_path, again)
+                wait_for(process, partial(has_assets, connection, killed, moments.randrange(ASSETS - 20)))
+                time.sleep(moments.uniform(0, 0.05))
+                kill(process)
             finish(start(tmp_path, again))
             assert differences(connection, undisturbed, killed) == []
             connection.execute(f"DROP SCHEMA {killed} CASCADE")

@@ -17,6 +17,7 @@ import pytest
 
 from connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall, running_sandbox
 
+from ..waiting import PATIENCE
 from .killing import SyncEndedError, kill, someone_waits, start, wait_for
 from .media import ASSETS, Content
 from .mixpeek_media import COLLECTION, serve
@@ -81,14 +82,18 @@ def test_killed_at_random_moments_and_run_again(
     kills: int,
 ) -> None:
     moments = random.Random(kills)
+    upserts = undisturbed(OLD).sandbox.requests.counts()["pinecone.upsert"]
     for number in range(kills):
         with world(postgres_url, f"{schema}_{number}", latency_ms=5) as killed:
             serve(killed.sandbox, OLD)
+            # The last write is not answered, so that no sync is done before it is killed, however late that is.
+            killed.sandbox.faults.add(Fault(route="pinecone.upsert", nth=upserts, do=Stall(seconds=PATIENCE)))
             process = start(tmp_path, killed.settings)
             wanted = moments.randrange(12)
             wait_for(process, lambda world=killed, n=wanted: world.writes() >= n)  # type: ignore[misc]
             time.sleep(moments.uniform(0, 0.03))
             kill(process)
+            killed.sandbox.faults.clear()
             run_again(killed, OLD, connection, undisturbed(OLD))
 
 
@@ -149,7 +154,7 @@ def test_killed_in_every_phase_of_a_change(
         serve(killed.sandbox, OLD)
         killed.sync()
         serve(killed.sandbox, NEW)
-        killed.sandbox.faults.add(Fault(route=route, nth=nth, times=1, do=Stall(when=when)))
+        killed.sandbox.faults.add(Fault(route=route, nth=nth, times=1, do=Stall(seconds=PATIENCE, when=when)))
         process = start(tmp_path, killed.settings)
         wait_for(process, lambda: killed.sandbox.faults.hits() == [1])
         kill(process)
@@ -196,7 +201,7 @@ def test_killed_in_every_phase_of_a_prune(
         serve(killed.sandbox, FEWER)
         if phase in PHASES:
             route, when = PHASES[phase]
-            killed.sandbox.faults.add(Fault(route=route, times=1, do=Stall(when=when)))
+            killed.sandbox.faults.add(Fault(route=route, times=1, do=Stall(seconds=PATIENCE, when=when)))
         else:
             holding.execute(f"LOCK TABLE {ledger} IN EXCLUSIVE MODE")
         process = start(tmp_path, killed.settings)
@@ -215,7 +220,7 @@ def test_killed_between_making_an_index_and_knowing_it(
 ) -> None:
     with world(postgres_url, schema) as killed:
         serve(killed.sandbox, OLD)
-        killed.sandbox.faults.add(Fault(route="pinecone.indexes.get", times=1, do=Stall()))
+        killed.sandbox.faults.add(Fault(route="pinecone.indexes.get", times=1, do=Stall(seconds=PATIENCE)))
         process = start(tmp_path, killed.settings)
         wait_for(process, lambda: killed.sandbox.faults.hits() == [1])
         kill(process)

@@ -20,6 +20,7 @@ from connector.http._exchange import Answer
 from connector.http._pace import Pace, TimeLimit
 from connector.http._waits import LONGEST, asked_wait, wait_when_spent
 from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_turn, json, serving
+from tests.waiting import PATIENCE
 
 GOOD = json({"ok": 1})
 DAILY = {
@@ -50,7 +51,7 @@ async def limit_met(answer: web.Response, **settings: Any) -> LimitReachedError:
 
 
 def near(moment: datetime | None, expected: datetime) -> bool:
-    return moment is not None and abs((moment - expected).total_seconds()) < 30
+    return moment is not None and abs((moment - expected).total_seconds()) < PATIENCE
 
 
 async def test_a_daily_cap_is_raised_with_the_time_that_its_message_names() -> None:
