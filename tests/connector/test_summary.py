@@ -83,6 +83,9 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                         "modality": "video",
                         "reason": "not_finite",
                         "detail": "NaN",
+                        "vector_name": "",
+                        "column": "",
+                        "kept": False,
                     }
                 ],
                 "replaced_nul": 8,
