@@ -22,6 +22,8 @@ __all__ = ["Overview", "as_dict", "overview", "show_overviews", "show_records"]
 ID_SHOWN: Final = 40
 """An asset id is copied from here to show it or read it again: a UUID fits."""
 
+STAYS: Final = "an earlier version is still stored and shown, until a good one comes"
+
 
 @dataclass(slots=True)
 class Overview:
@@ -91,7 +93,8 @@ def show_records(records: Sequence[tuple[str, RejectedAt]], console: Console) ->
         console.print(Text(f"{plain(destination)}, collection {plain(collection)}, {_time(seen_at)}"), soft_wrap=True)
         console.print(Text(f"  asset {plain(record.asset_id)}{_feature(record)}"), soft_wrap=True)
         console.print(Text(f"  {record.reason}: {plain(record.detail)}"), soft_wrap=True)
-        console.print(Text(f"  {_shown(record)}"), soft_wrap=True)
+        if record.kept:
+            console.print(Text(f"  {STAYS}"), soft_wrap=True)
 
 
 def _show_reasons(each: Overview, console: Console) -> None:
@@ -104,11 +107,13 @@ def _show_reasons(each: Overview, console: Console) -> None:
 def _show_first(each: Overview, console: Console) -> None:
     if not each.first:
         return
-    table = make_table("asset", "reason", "shown", "detail", cut=("detail",))
+    table = make_table("asset", "reason", "detail", cut=("detail",))
     for collection, record, _ in each.first:
         asset = cell(plain(record.asset_id, ID_SHOWN)).append(f"\n{plain(collection, ID_SHOWN)}", style="dim")
         detail = cell(plain(record.detail)).append(f"\n{_named(record)}", style="dim")
-        table.add_row(asset, cell(record.reason), cell("earlier version" if record.kept else "nothing"), detail)
+        if record.kept:
+            detail.append("\nan earlier version is shown", style="dim")
+        table.add_row(asset, cell(record.reason), detail)
     show_table(table, console)
     if (more := each.reasons.total() - len(each.first)) > 0:
         console.print(
@@ -134,12 +139,6 @@ def _part(record: Rejected) -> str:
     if record.vector_name:
         return f", vector {record.vector_name}"
     return f", column {record.column}" if record.column else ""
-
-
-def _shown(record: Rejected) -> str:
-    if record.kept:
-        return "an earlier version is still stored and shown, until a good one comes"
-    return "nothing of it is stored"
 
 
 def _time(moment: datetime) -> str:

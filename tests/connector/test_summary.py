@@ -87,6 +87,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                         "detail": "NaN",
                         "vector_name": "",
                         "column": "",
+                        "kept": False,
                     }
                 ],
                 "replaced_nul": 8,

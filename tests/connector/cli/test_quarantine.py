@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from connector import DestinationError, Reason, Rejected
-from tests.builders import asset, batch
+from tests.builders import asset, batch, dense, feature
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
 
@@ -76,6 +76,9 @@ def test_the_list_can_be_narrowed(vectorferry: Invoke) -> None:
         "modality": "video",
         "reason": "not_finite",
         "detail": "odd f1",
+        "vector_name": "",
+        "column": "",
+        "kept": False,
     }
     narrow = ("--collection", "films", "--reason", "refused")
     assert told(vectorferry, "list", *narrow)["destinations"][0]["records"] == 2
@@ -106,6 +109,28 @@ def test_an_asset_without_a_record_is_said_to_have_none(vectorferry: Invoke, arg
     result = vectorferry("quarantine", "show", *arguments)
     assert result.exit_code == 2
     assert "no record of this asset is in quarantine" in result.stderr
+
+
+def test_it_says_what_part_was_set_aside_and_that_an_earlier_version_is_shown(vectorferry: Invoke) -> None:
+    configure()
+    box, good = Box.of("media"), feature("f1", {"left": dense(1), "right": dense(1)}, text="old")
+    box.apply(batch(asset("a", good), collection="films"))
+    bad = [
+        Rejected("a", Reason.NOT_FINITE, "infinity", "f1", "video", "left"),
+        Rejected("a", Reason.BAD_VALUE, "soon", "f1", "video", column="start_time"),
+    ]
+    box.apply(batch(asset("a", feature("f1", {"right": dense(1)}, text="old"), rejected=bad), collection="films"))
+    shown = lines(vectorferry("quarantine", "show", "a").stdout)
+    assert shown[1] == "asset a, video feature f1, column start_time"
+    assert shown[4:] == [
+        "asset a, video feature f1, vector left",
+        "not_finite: infinity",
+        "an earlier version is still stored and shown, until a good one comes",
+    ]
+    listed = lines(vectorferry("quarantine", "list").stdout)
+    assert "films f1 (video), vector left" in listed
+    assert "films f1 (video), column start_time" in listed
+    assert listed.count("an earlier version is shown") == 1
 
 
 def test_what_comes_from_outside_cannot_take_over_the_terminal(vectorferry: Invoke) -> None:
