@@ -96,8 +96,9 @@ class Database:
             try:
                 yield connection
             finally:
-                facts = facts_of(connection)
-                connection.exec_driver_sql(reset_statement(facts, self._options, settings))
+                if not connection.invalidated:
+                    facts = facts_of(connection)
+                    connection.exec_driver_sql(reset_statement(facts, self._options, settings))
 
     def close(self) -> None:
         """Close every connection."""
