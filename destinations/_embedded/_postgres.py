@@ -16,9 +16,13 @@ from connector import DestinationError
 
 from ._address import address
 from ._locks import FileLock
+from ._programs import has_no_room
 from ._server import Server
 
 __all__ = ["EmbeddedPostgres"]
+
+_ROOM: Final = "100 MB"
+"""An empty one takes 40 MB, and its log grows by 16 MB at a time."""
 
 _USERS: Final = "users.lock"
 """Shared by every user of the server. Whoever can hold it alone is the last one."""
@@ -41,7 +45,7 @@ class EmbeddedPostgres:
         self._opener = os.getpid()
         with _explained(directory), ExitStack() as undo:
             self._directory = _prepared(directory)
-            server = Server(self._directory)
+            server = self._server = Server(self._directory)
             users = FileLock(self._directory / _USERS)
             # Callbacks, not generators: the end of a forked child would run a generator's last part.
             undo.callback(_let_go, users, server)
@@ -55,6 +59,10 @@ class EmbeddedPostgres:
     def url(self) -> str:
         """A connection address for the database, over a Unix socket; valid until this user closes."""
         return self._url
+
+    def last_words(self) -> str:
+        """The last error that the server wrote down."""
+        return self._server.last_words()
 
     @property
     def directory(self) -> Path:
@@ -107,10 +115,11 @@ def _explained(directory: Path) -> Iterator[None]:
     try:
         yield
     except (ImportError, OSError, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
-        raise DestinationError(
-            f"the embedded Postgres in {directory} did not start: {_reason(error)}\n"
-            f"Look into {directory / 'log'}, choose another `directory`, or set `url` to a Postgres of your own."
-        ) from error
+        reason = _reason(error)
+        advice = f"Look into {directory / 'log'}, choose another `directory`, or set `url` to a Postgres of your own."
+        if has_no_room(reason):
+            advice = f"The disk is full. Free {_ROOM} or more, or choose another `directory`, and run again."
+        raise DestinationError(f"the embedded Postgres in {directory} did not start: {reason}\n{advice}") from error
 
 
 def _reason(error: Exception) -> str:

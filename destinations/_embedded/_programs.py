@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from ._account import Account
 from ._address import PORT
 from ._wheel import wheel_utilities
 
-__all__ = ["initialise", "last_words", "postmaster", "start"]
+__all__ = ["has_no_room", "initialise", "last_words", "postmaster", "start"]
 
 _KEPT: Final = ("LD_LIBRARY_PATH", "PATH", "TZ")
 """Of our environment. The rest holds keys, PG* variables, and locales that this machine may not have."""
@@ -31,6 +32,7 @@ _SETTINGS: Final = (
     *("-c", "listen_addresses=", "-c", f"port={PORT}"),
     *("-c", "unix_socket_directories=.", "-c", "unix_socket_permissions=0700"),  # relative to the data
 )
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_PID: Final = 20
 _GLANCE_SECONDS: Final = 0.1
 _OUTPUT_TAIL_BYTES: Final = 8192
@@ -75,9 +77,15 @@ def postmaster(data: Path) -> psutil.Process | None:
 
 
 def last_words(output: bytes) -> str:
-    """The last error that a program of Postgres reported, or nothing."""
-    said = _ERROR.findall(output[-_OUTPUT_TAIL_BYTES:].decode(errors="replace"))
-    return str(said[-1]) if said else ""
+    """The last error that a program of Postgres reported, or nothing. Of several in a row, a full disk is the cause of
+    the others."""
+    said = [str(each) for each in _ERROR.findall(output[-_OUTPUT_TAIL_BYTES:].decode(errors="replace"))]
+    return next((each for each in said[-3:] if has_no_room(each)), said[-1] if said else "")
+
+
+def has_no_room(words: str) -> bool:
+    """Whether a disk, a quota or a limit of files is what somebody complains of."""
+    return any(os.strerror(number) in words for number in _NO_ROOM)
 
 
 def _errors_of(process: subprocess.Popen[bytes]) -> bytes:

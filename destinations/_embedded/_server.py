@@ -57,7 +57,7 @@ class Server:
         while not _answers(url):
             with self._stopped() as lock:
                 if lock is not None and started:
-                    raise RuntimeError(last_words(self._log.read_bytes()) or "the server ended right away")
+                    raise RuntimeError(self.last_words() or "the server ended right away")
                 if lock is not None:
                     self._start(lock)
                     started = True
@@ -65,6 +65,13 @@ class Server:
                 raise RuntimeError(f"it did not answer within {_STARTING_SECONDS} seconds")
             pause(_GLANCE_SECONDS)
         self._has_answered = True
+
+    def last_words(self) -> str:
+        """The last error in the log, or nothing."""
+        try:
+            return last_words(self._log.read_bytes())
+        except OSError:
+            return ""
 
     def stop(self) -> None:
         """Ask the server to end, and wait until all its processes have."""

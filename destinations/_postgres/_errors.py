@@ -36,8 +36,9 @@ _REFUSING_STATES: Final = frozenset(
 )
 _REFUSING_CLASSES: Final = ("22", "23")  # data exception, integrity constraint violation
 _DISK_FULL: Final = "The server's disk is full. Free space and run again; nothing of the last batch was kept."
-_NO_ROOM: Final = ("File too large", "Disk quota exceeded")
-"""Of the operating system, where a quota or a limit ends a file. Postgres has no SQLSTATE for them."""
+_NO_ROOM: Final = ("No space left on device", "File too large", "Disk quota exceeded")
+"""Of the operating system, where a disk, a quota or a limit ends a file. Postgres has no SQLSTATE for the last two, nor
+for what it says before it has let anybody in."""
 
 _FIXES: Final = {
     "42501": "`vectorferry plan` names what a sync's user lacks. One who only reads needs USAGE on the schema, and "
@@ -72,12 +73,16 @@ _UNREACHABLE: Final = (
 
 @contextmanager
 def translated(
-    location: str, answered: Callable[[], bool] = lambda: False, clean: Callable[[str], str] = str
+    location: str,
+    answered: Callable[[], bool] = lambda: False,
+    clean: Callable[[str], str] = str,
+    last_words: Callable[[], str] = str,
 ) -> Iterator[None]:
     """Let no database error out raw.
 
     `location` says which server, without secrets; `answered` whether it has answered before: then one that does not
-    is being restarted, and worth waiting for. `clean` takes out of its words what must not be told.
+    is being restarted, and worth waiting for. `clean` takes out of its words what must not be told, and `last_words`
+    are what it wrote into its log, where that can be read.
     """
     try:
         yield
@@ -86,7 +91,7 @@ def translated(
     except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError) as error:
         # A traceback, in a debugging run, would have the words as they were.
         cause = error if clean(str(error)) == str(error) else None
-        raise translate(error, location, answered(), clean) from cause
+        raise translate(error, location, answered(), clean, last_words) from cause
 
 
 def refusal(error: Exception) -> str | None:
@@ -101,23 +106,40 @@ def refusal(error: Exception) -> str | None:
 
 
 def translate(
-    error: Exception, location: str, answered: bool = False, clean: Callable[[str], str] = str
+    error: Exception,
+    location: str,
+    answered: bool = False,
+    clean: Callable[[str], str] = str,
+    last_words: Callable[[], str] = str,
 ) -> VectorferryError:
-    """The error of ours that says what to do about a database error."""
+    """The error of ours that says what to do about a database error. The arguments are those of `translated`."""
     cause = _cause(error)
     state, words = getattr(cause, "sqlstate", None), clean(_words(cause))
+    if (state or "").startswith("57P") and _has_no_room(said := last_words()):
+        return DestinationError(f"{_named(location)}: {said}\n{_DISK_FULL}")
     if state in _RETRYABLE_STATES or (state or "").startswith("08"):
-        return RetryableError(f"Postgres at {location}: {words}")
+        return RetryableError(f"{_named(location)}: {words}")
     if state is None and isinstance(cause, psycopg.OperationalError):
-        return _no_connection(location, words, answered)
-    fix = _DISK_FULL if any(part in words for part in _NO_ROOM) else _FIXES.get(state or "")
-    return DestinationError(f"Postgres at {location}: {words}" + (f"\n{fix}" if fix else ""))
+        return _no_connection(location, words, answered, last_words())
+    fix = _DISK_FULL if _has_no_room(words) else _FIXES.get(state or "")
+    return DestinationError(f"{_named(location)}: {words}" + (f"\n{fix}" if fix else ""))
 
 
-def _no_connection(location: str, words: str, answered: bool) -> VectorferryError:
+def _no_connection(location: str, words: str, answered: bool, last_words: str) -> VectorferryError:
+    if why := next((said for said in (words, last_words) if _has_no_room(said)), None):
+        return DestinationError(f"{_named(location)}: {why}\n{_DISK_FULL}")
     fix = next((fix for part, fix in _CONNECTION_FIXES.items() if part in words), _UNREACHABLE)
-    message = f"cannot connect to Postgres at {location}: {words}\n{fix}"
+    message = f"cannot connect to {_named(location)}: {words}\n{fix}"
     return RetryableError(message, after=_SECONDS_TO_RESTART) if answered else DestinationError(message)
+
+
+def _has_no_room(words: str) -> bool:
+    return any(part in words for part in _NO_ROOM)
+
+
+def _named(location: str) -> str:
+    """An embedded one is called so already."""
+    return location if "Postgres" in location else f"Postgres at {location}"
 
 
 def _cause(error: Exception) -> BaseException:

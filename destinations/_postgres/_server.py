@@ -76,7 +76,12 @@ class PostgresServer(Generic[SomeDatabase]):
     def translated(self) -> AbstractContextManager[None]:
         """Let no database error of this server out raw."""
         clean = str if self._address is None else self._address.without_doubtful
-        return translated(self.location, lambda: self._database is not None and self._database.answered, clean)
+        answered = lambda: self._database is not None and self._database.answered  # noqa: E731
+        return translated(self.location, answered, clean, self._last_words)
+
+    def _last_words(self) -> str:
+        """Of an embedded server that has ended."""
+        return self._embedded.last_words() if self._embedded is not None else ""
 
     def close(self) -> None:
         """Close the connections, and let go of the embedded server."""

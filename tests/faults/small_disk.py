@@ -34,16 +34,20 @@ class SmallDisk:
         with (self.path / "ballast").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(state.f_bavail * state.f_frsize - free, 1))
 
+    def grow(self, megabytes: int) -> None:
+        """Make it this large."""
+        subprocess.run(["mount", "-o", f"remount,size={megabytes}m", self.path], check=True)
+
     def free(self) -> None:
         """Give the space back."""
         (self.path / "ballast").unlink(missing_ok=True)
 
 
 @contextmanager
-def mounted(path: Path) -> Iterator[SmallDisk]:
+def mounted(path: Path, megabytes: int = MEGABYTES) -> Iterator[SmallDisk]:
     """A small file system in memory. Skips where this user may mount none, as root may."""
     path.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size={MEGABYTES}m,mode=755", "small"]
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "small"]
     done = subprocess.run(["mount", *options, path], check=False, capture_output=True, text=True)
     if done.returncode != 0:
         pytest.skip(f"no file system can be mounted here, which needs root: {done.stderr.strip()}")

@@ -19,8 +19,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from connector import DestinationError
-from connector.sandbox import Sandbox, running_sandbox
+from connector import DestinationError, parse_settings, run_sync
+from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from destinations import EmbeddedPostgres
 from destinations._embedded import _server
 from destinations._postgres import _errors
@@ -35,6 +35,7 @@ from .trouble_runs import AFTER, BEFORE, Outcome, TroubledWorld
 Connection = psycopg.Connection[Any]
 
 OLD, NEW = "t_old", "t_new"
+LARGE = GeneratedCatalogue(assets=40, features_per_asset=20, dimension=1024, collections=("ads",))
 FULL = r"The server's disk is full\. Free space and run again; nothing of the last batch was kept\."
 GONE = r"Postgres at [^\n]*\nCheck that the server runs"
 WITH_ASSETS = """
@@ -174,6 +175,28 @@ def test_a_log_that_may_not_grow(passable_path: Path, sandbox: Sandbox) -> None:
         assert_made_up(store, "t_full")
     finally:
         store.stop()
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("megabytes", [20, 38, 54])
+def test_a_disk_that_is_too_small_from_the_beginning(passable_path: Path, megabytes: int) -> None:
+    """For an embedded Postgres: too small to make its data, to start, to make tables, to write, or to build indexes."""
+    with running_sandbox(SandboxSettings(generate=LARGE)) as large, mounted(passable_path / "small", megabytes) as disk:
+        settings = parse_settings(
+            {
+                "name": "media",
+                "source": {"type": "mixpeek", "base_url": large.url, "api_key": large.api_key},
+                "destinations": [{"type": "pgvector", "directory": str(disk.path / "postgres")}],
+            },
+            "test",
+        )
+        with pytest.raises(DestinationError) as caught:
+            run_sync(settings)
+        assert_matches(str(caught.value), rf"^(the )?embedded Postgres in .*\n({FULL}|The disk is full\. Free 100 MB)")
+        disk.grow(400)
+        summary = run_sync(settings)
+        assert summary.exit_code == 0
+        assert run_sync(settings).destinations["pgvector"].applied.assets.unchanged == LARGE.assets
 
 
 def assert_matches(said: str, pattern: str) -> None:
