@@ -187,8 +187,8 @@ async def test_an_option_that_no_request_can_hold_fails_its_index_alone(odd: str
         good, bad = (account.put_index(name, options=("visual",)) for name in ("good", "bad"))
         for index in (good, bad):
             account.put_asset(index, {})
-        told_by_row = Index(bad, "bad", "marengo3.0", ("visual", odd))  # as its row would, if the sandbox could
-        source._collections[bad] = IndexedAssets(source._api, told_by_row, source._asked)
+        told_so = Index(bad, "bad", "marengo3.0", ("visual", odd))  # as its row would say, if the sandbox could
+        source._collections[bad] = IndexedAssets(source._api, told_so, source._asked)
         told = await sync(source, [store], name="m")
     assert told.exit_code == 1
     assert len(store.assets[good]) == 1
