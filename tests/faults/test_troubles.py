@@ -130,7 +130,7 @@ def test_a_difference_would_be_found(world: TroubledWorld, connection: psycopg.C
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize("update", [False, True], ids=["first sync", "update"])
+@pytest.mark.parametrize("update", [False, True], ids=["first_sync", "update"])
 @pytest.mark.parametrize("service", SERVICES, ids=str)
 def test_every_trouble_at_several_moments(
     worlds: Worlds, courses: Courses, connection: psycopg.Connection, schema: str, service: Service, update: bool

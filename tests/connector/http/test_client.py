@@ -9,6 +9,7 @@ import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ async def test_an_answer_never_grows_far_beyond_what_is_allowed(encoding: str) -
     assert peak < 20_000_000
 
 
+@cache
 def _zipped(megabytes: int) -> bytes:
     made = zlib.compressobj(wbits=31)
     return b"".join([*(made.compress(bytes(1_000_000)) for _ in range(megabytes)), made.flush()])
