@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 
 from connector._destination import LoadedAsset, LoadedFeature
 from connector._engine._rows import hash_row
+from connector._mapping import SchemaMapping
 from connector._records import Rejected
+from connector._vectors import dense_dimension
 from connector._verify import Distrusted
 from connector._verify_rows import is_row_of
 
@@ -45,16 +47,17 @@ def without_rejected(asset: LoadedAsset, records: Sequence[Rejected]) -> LoadedA
     return replace(asset, features=features, rejected=(*asset.rejected, *records))
 
 
-def with_last_good(asset: LoadedAsset, stored: Iterable[LoadedFeature]) -> LoadedAsset:
+def with_last_good(asset: LoadedAsset, stored: Iterable[LoadedFeature], mapping: SchemaMapping) -> LoadedAsset:
     """The asset with the version that is stored of everything that its rejected records name.
 
     A feature comes back with all its vectors, or one vector does, or the value of one column; what the asset itself has
     goes first. The records that something is stored of are `kept`. `stored` are this asset's features, of the
-    modalities that are being written; others than the named ones (`rejected_features`) do no harm.
+    modalities that are being written; others than the named ones (`rejected_features`) do no harm. A vector of another
+    dimension than the `mapping` says is no good version.
     """
     if not asset.rejected:
         return asset
-    before = {(one.feature_id, one.modality.value): one for one in stored}
+    before = {(one.feature_id, one.modality.value): _of_mapped_dimensions(one, mapping) for one in stored}
     if not before:
         return asset
     union = _Union({(one.feature_id, one.modality.value): one for one in asset.features}, before)
@@ -107,6 +110,15 @@ class _Union:
     def _take_back_features(self, keys: Sequence[_Key]) -> bool:
         self.features |= {key: _hashed_anew(self._stored[key]) for key in keys}
         return bool(keys)
+
+
+def _of_mapped_dimensions(feature: LoadedFeature, mapping: SchemaMapping) -> LoadedFeature:
+    unfit = {
+        name
+        for name, vector in feature.vectors.items()
+        if not mapping.vector(feature.modality, name).takes_dimension(dense_dimension(vector))
+    }
+    return _without_vectors(feature, unfit)
 
 
 def _without_vectors(feature: LoadedFeature, names: set[str]) -> LoadedFeature:

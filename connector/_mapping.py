@@ -77,6 +77,10 @@ class VectorMapping(Settings):
             raise ValueError("sparse vectors have no dimension: leave out `dimension`, or `storage`")
         return self
 
+    def takes_dimension(self, dimension: int | None) -> bool:
+        """Whether vectors of this dimension are stored; None, of sparse ones and where it is not known, is."""
+        return dimension is None or self.dimension in (None, dimension)
+
 
 DEFAULT_VECTOR: Final = VectorMapping()
 
@@ -94,6 +98,10 @@ class ModalityMapping(Settings):
         if taken := sorted(columns.keys() & RESERVED_COLUMNS):
             raise ValueError(f"{', '.join(taken)}: every table has such a column already; choose another name")
         return columns
+
+    def vector(self, vector_name: str) -> VectorMapping:
+        """How this named vector is stored."""
+        return self.vectors.get(vector_name, DEFAULT_VECTOR)
 
 
 def _columns(**types: ColumnType) -> dict[str, ColumnMapping]:
@@ -174,7 +182,7 @@ class SchemaMapping(Settings):
 
     def vector(self, modality: Modality, vector_name: str) -> VectorMapping:
         """How this named vector is stored."""
-        return self.modality(modality).vectors.get(vector_name, DEFAULT_VECTOR)
+        return self.modality(modality).vector(vector_name)
 
     def digest(self) -> str:
         """Changes when rows would be mapped differently, so that a run knows to map them again."""

@@ -133,6 +133,7 @@ class MemoryDestination:
         self.origins: dict[str, Origin] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
+        self._mapping = SchemaMapping()
         self.related: defaultdict[str, dict[str, RelatedRow]] = defaultdict(dict)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._written_at: dict[tuple[str, Rejected], datetime] = {}
@@ -144,6 +145,7 @@ class MemoryDestination:
 
     def prepare(self, mapping: SchemaMapping) -> None:
         """Dictionaries take any mapping."""
+        self._mapping = mapping
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has."""
@@ -367,7 +369,8 @@ class MemoryDestination:
     def _joined(self, asset: LoadedAsset, batch: Batch) -> LoadedAsset:
         stored = self.assets[batch.collection].get(asset.asset_id)
         features = [one for one in stored.features if one.modality in batch.modalities] if stored else []
-        return with_last_good(asset, without_distrusted(features, asset, batch.collection, self._distrusted))
+        trusted = without_distrusted(features, asset, batch.collection, self._distrusted)
+        return with_last_good(asset, trusted, self._mapping)
 
     def _take_out(self, collection: str, asset_ids: Sequence[str]) -> dict[str, LoadedAsset | None]:
         """Forget these assets in all books; what was there of each."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from connector._errors import QuarantineError
 from connector._records import DenseVector, Reason, SparseVector, Vector
 
-__all__ = ["decode_vector", "dense_vector", "vector_bytes", "vector_hash"]
+__all__ = ["decode_vector", "dense_dimension", "dense_vector", "vector_bytes", "vector_hash"]
 
 NUMBERS: Final = frozenset({float, int})
 HIGHEST_INDEX: Final = int(np.iinfo(np.int32).max)
@@ -29,6 +29,11 @@ def decode_vector(raw: Any) -> Vector:
     if isinstance(raw, dict) and raw.keys() >= {"indices", "values"}:
         return _sparse(raw["indices"], raw["values"])
     raise _malformed(f"neither a list of numbers nor indices and values, but {_kind(raw)}")
+
+
+def dense_dimension(vector: Vector) -> int | None:
+    """How many numbers a dense vector has; None of a sparse one."""
+    return None if isinstance(vector, SparseVector) else len(vector)
 
 
 def vector_hash(vector: Vector) -> bytes:

@@ -15,6 +15,7 @@ from connector._engine._load import Loaded
 from connector._engine._losses import HeldBack
 from connector._engine._worker import Worker
 from connector._errors import LockedError, VectorferryError
+from connector._mapping import SchemaMapping
 from connector._records import Listing, Modality, Reason, Rejected
 from connector._settings import BatchLimits
 from connector._summary import DestinationSummary
@@ -35,7 +36,9 @@ class Lane:
     takes nothing more: `call` answers None, `put` drops, and `error` says why.
     """
 
-    def __init__(self, destination: Destination, modalities: frozenset[Modality], limits: BatchLimits) -> None:
+    def __init__(
+        self, destination: Destination, modalities: frozenset[Modality], limits: BatchLimits, mapping: SchemaMapping
+    ) -> None:
         self.destination = destination
         self.name = destination.name
         self.summary = DestinationSummary()
@@ -43,13 +46,14 @@ class Lane:
         self.written = 0
         self.left_out = 0
         """Assets of the current collection that the destination could not take, and that a later run may bring."""
-        self.held_back = HeldBack()
+        self.held_back = HeldBack(mapping)
         """Assets of the current collection that came with less than is stored."""
         self._listings: dict[str, Listing] = {}
         """Of the assets that are to be compared with what is stored before they are written."""
         self.dimensions: set[WrittenDimension] = set()
         """Of all vectors that were written in this run."""
         self._modalities = modalities
+        self._mapping = mapping
         self._limits = limits
         self._collection = ""
         self._batcher = Batcher("", modalities, limits)
@@ -68,7 +72,7 @@ class Lane:
         self._collection = collection
         self._sits_out = False
         self.left_out = 0
-        self.held_back, self._listings = HeldBack(), {}
+        self.held_back, self._listings = HeldBack(self._mapping), {}
         self._batcher = Batcher(collection, self._modalities, self._limits)
         self.summary.by_collection.setdefault(collection, Applied())
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, TypeAlias
 
-import numpy as np
-
 from connector._destination import Contents, LoadedAsset, LoadedFeature, RowCounts
 from connector._engine._checks import safe_id
 from connector._engine._guard import changes_of, exact, read_differently
+from connector._mapping import ModalityMapping, SchemaMapping
 from connector._records import Listing, Modality, Rejected, Vector
 from connector._settings import DeleteGuard
+from connector._vectors import dense_dimension
 
 __all__ = ["HeldBack", "RowKind", "losses"]
 
@@ -29,6 +29,7 @@ RowKind: TypeAlias = tuple[Modality, str | None]
 REMEMBERED: Final = 50_000
 """Assets that a run reads a second time; what is beyond them is left to the next one."""
 
+DEFAULTS: Final = SchemaMapping()
 NAMED: Final = 5
 KINDS_NAMED: Final = 3
 
@@ -36,18 +37,21 @@ _Named: TypeAlias = Mapping[str, Mapping[str, int | None]]
 _Features: TypeAlias = Mapping[str, LoadedFeature]
 
 
-def losses(stored: Contents, asset: LoadedAsset, modalities: frozenset[Modality]) -> Counter[RowKind] | None:
+def losses(
+    stored: Contents, asset: LoadedAsset, modalities: frozenset[Modality], mapping: SchemaMapping = DEFAULTS
+) -> Counter[RowKind] | None:
     """How many rows of each kind there would be fewer, net, if `stored` were replaced by this asset; None where nothing
     calls for a second look.
 
     That is fewer features of a modality or fewer vectors, and also, without any number, a feature that stays and loses
-    one of its named vectors, or has it in another dimension. What `asset.rejected` names is not lost: it is set aside.
+    one of its named vectors, or has it in another dimension. What `asset.rejected` names is not lost: it is set
+    aside, and stays, unless the `mapping` says another dimension than is stored.
     """
     lost: Counter[RowKind] = Counter()
     suspicious = False
     for modality in modalities:
         now = {feature.feature_id: feature for feature in asset.features if feature.modality == modality}
-        before = _without(stored.get(modality, {}), asset.rejected, now)
+        before = _without(stored.get(modality, {}), asset.rejected, now, mapping.modality(modality))
         if fewer := max(0, len(before) - len(now)):
             lost[modality, None] = fewer
         for name, vectors in _fewer_vectors(before, now).items():
@@ -58,14 +62,18 @@ def losses(stored: Contents, asset: LoadedAsset, modalities: frozenset[Modality]
     return lost if lost or suspicious else None
 
 
-def _without(stored: _Named, rejected: Sequence[Rejected], now: _Features) -> _Named:
-    """What is stored, but for what was set aside of this asset: a destination keeps its last good version. Of what came
-    twice the first is not set aside."""
+def _without(stored: _Named, rejected: Sequence[Rejected], now: _Features, mapping: ModalityMapping) -> _Named:
+    """What is stored, but for what was set aside of this asset: a destination keeps its last good version, which is
+    none where the mapping says another dimension. Of what came twice the first is not set aside."""
     here = {(feature_id, name) for feature_id, feature in now.items() for name in feature.vectors}
     whole = {each.feature_id for each in rejected if not (each.vector_name or each.column)} - now.keys()
     single = {(each.feature_id, each.vector_name) for each in rejected if each.vector_name} - here
     return {
-        feature_id: {name: dimension for name, dimension in named.items() if (feature_id, name) not in single}
+        feature_id: {
+            name: dimension
+            for name, dimension in named.items()
+            if (feature_id, name) not in single or not mapping.vector(name).takes_dimension(dimension)
+        }
         for feature_id, named in stored.items()
         if feature_id not in whole
     }
@@ -83,12 +91,9 @@ def _fewer_vectors(before: _Named, now: _Features) -> Mapping[str, int]:
 def _differs(named: Mapping[str, int | None], vectors: Mapping[str, Vector]) -> bool:
     """Whether a name is missing, or of another dimension."""
     return any(
-        name not in vectors or dimension not in (None, _dimension(vectors[name])) for name, dimension in named.items()
+        name not in vectors or dimension not in (None, dense_dimension(vectors[name]))
+        for name, dimension in named.items()
     )
-
-
-def _dimension(vector: Vector) -> int | None:
-    return len(vector) if isinstance(vector, np.ndarray) else None
 
 
 @dataclass(slots=True)
@@ -99,6 +104,7 @@ class HeldBack:
     would go, and `ids` names the assets; they were not written, because the guard's share would not do.
     """
 
+    mapping: SchemaMapping = field(default_factory=SchemaMapping)
     listings: dict[str, Listing] = field(default_factory=dict)
     confirmed: Counter[RowKind] = field(default_factory=Counter)
     ids: list[str] = field(default_factory=list)
@@ -111,7 +117,7 @@ class HeldBack:
 
     def takes(self, listing: Listing, asset: LoadedAsset, stored: Contents, modalities: frozenset[Modality]) -> bool:
         """Whether an asset that was read can be written. If not, it is remembered, by what it would lose."""
-        lost = losses(stored, asset, modalities)
+        lost = losses(stored, asset, modalities, self.mapping)
         if lost is None:
             return True
         if self._share is None:

@@ -58,7 +58,7 @@ async def refill(
     not have.
     """
     started = time.monotonic()
-    reader, lane = StoreReader(store), Lane(target, ALL, batch or BatchLimits())
+    reader, lane = StoreReader(store), Lane(target, ALL, batch or BatchLimits(), mapping or SchemaMapping())
     summary = Summary(name, destinations={lane.name: lane.summary})
     job = _Job(reader, lane, deletes or DeleteGuard(), progress)
     try:

@@ -107,7 +107,10 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
     check_related_names(source, mapping or SchemaMapping())
     loader = Loader(mapping or SchemaMapping(), modalities)
-    lanes = [Lane(destination, modalities, batch or BatchLimits()) for destination in destinations]
+    lanes = [
+        Lane(destination, modalities, batch or BatchLimits(), mapping or SchemaMapping())
+        for destination in destinations
+    ]
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
         await _prepare(lanes, mapping or SchemaMapping())

@@ -49,7 +49,7 @@ def _whole_assets(
             asset = assets[asset_id]
             stored = [one for one in tables.of_asset(asset_id) if one.modality in batch.modalities]
             trusted = without_distrusted(stored, asset, batch.collection, schema.distrusted)
-            whole[asset_id] = with_last_good(asset, trusted)
+            whole[asset_id] = with_last_good(asset, trusted, schema.mapping)
     return whole
 
 

@@ -48,7 +48,7 @@ class BatchWrite:
         self._mapping = mapping
         self._manifest = manifest
         self._catalogue = catalogue
-        self._versions = StoredVersions(manifest, catalogue, layout, batch.collection, distrusted)
+        self._versions = StoredVersions(manifest, catalogue, layout, mapping, batch.collection, distrusted)
         self._updated: Counter[str] = Counter()
         self.held = self._read_held()
         self._uncertain = {place.key for place in self.held.unconfirmed}

@@ -11,7 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from connector import Distrusted, LoadedAsset, LoadedFeature, Rejected, Vector, vector_hash, with_last_good
+from connector import (
+    Distrusted,
+    LoadedAsset,
+    LoadedFeature,
+    Rejected,
+    SchemaMapping,
+    Vector,
+    vector_hash,
+    with_last_good,
+)
 
 from .._postgres import FeatureKey
 from ._catalogue import Catalogue
@@ -32,12 +41,19 @@ class StoredVersions:
     """Reads earlier versions of one collection. `columns` is by feature the metadata of columns that were set aside."""
 
     def __init__(
-        self, manifest: Manifest, catalogue: Catalogue, layout: Layout, collection: str, distrusted: Distrusted
+        self,
+        manifest: Manifest,
+        catalogue: Catalogue,
+        layout: Layout,
+        mapping: SchemaMapping,
+        collection: str,
+        distrusted: Distrusted,
     ) -> None:
         self.columns: dict[FeatureKey, Metadata] = {}
         self._manifest = manifest
         self._catalogue = catalogue
         self._layout = layout
+        self._mapping = mapping
         self._collection = collection
         self._distrusted = distrusted
 
@@ -47,7 +63,7 @@ class StoredVersions:
         records = self._read({place for asset in assets for place in self._places(asset, held)}, held)
         for asset in assets:
             stored = [self._stored(one, asset.asset_id, records) for one in asset.features]
-            whole = with_last_good(asset, [one for one in stored if one.vectors])
+            whole = with_last_good(asset, [one for one in stored if one.vectors], self._mapping)
             yield replace(whole, rejected=tuple(self._with_column(each, records) for each in whole.rejected))
 
     def _places(self, asset: LoadedAsset, held: Held) -> Iterator[Place]:

@@ -268,7 +268,7 @@ class Hesitant(MemoryDestination):
 async def test_assets_put_at_the_same_time_are_all_written_when_flush_returns() -> None:
     store = Hesitant()
     loader = Loader(SchemaMapping(), frozenset(MODALITIES))
-    lane = Lane(store, loader.modalities, BatchLimits(rows=1))
+    lane = Lane(store, loader.modalities, BatchLimits(rows=1), SchemaMapping())
     lane.begin("c")
     await asyncio.gather(*(lane.put(loader.load(each)) for each in assets(20)))
     await lane.flush()
