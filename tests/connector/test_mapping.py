@@ -22,8 +22,8 @@ def test_user_columns_come_after_the_defaults_and_may_replace_them() -> None:
     ("said", "told"),
     [
         ({"video": {"columns": {"metadata": {"path": "x"}, "ctid": {"path": "y"}}}}, "ctid, metadata: every table has"),
-        ({"video": {"columns": {"a": {"path": "a..b"}}}}, "pattern"),
-        ({"video": {"columns": {"Upper": {"path": "a"}}}}, "pattern"),
+        ({"video": {"columns": {"a": {"path": "a..b"}}}}, "should be names with a dot between them"),
+        ({"video": {"columns": {"Upper": {"path": "a"}}}}, "should be up to 55 lowercase letters"),
     ],
 )
 def test_names_that_would_clash_are_refused(said: dict[str, Any], told: str) -> None:

@@ -120,15 +120,22 @@ class World:
         }
 
 
-@pytest.fixture(scope="module")
-def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@contextmanager
+def opened(url: str, directory: Path) -> Iterator[World]:
+    """A world in this Postgres."""
     with (
         running_sandbox(SandboxSettings(api_key=KEY, generate=CATALOGUE)) as sandbox,
-        psycopg.connect(postgres_url, autocommit=True) as admin,
+        psycopg.connect(url, autocommit=True) as admin,
     ):
         admin.execute("CREATE EXTENSION IF NOT EXISTS vector")
         admin.execute(PLANTED)
-        yield World(sandbox, postgres_url, tmp_path_factory.mktemp("defaults"), admin)
+        yield World(sandbox, url, directory, admin)
+
+
+@pytest.fixture(scope="module")
+def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with opened(postgres_url, tmp_path_factory.mktemp("defaults")) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +154,14 @@ def test_an_isolation_that_keeps_snapshots(
 ) -> None:
     """Under which the build of an index would wait for our own transactions."""
     assert_undisturbed(world, undisturbed, schema, {"default_transaction_isolation": isolation})
+
+
+def test_all_at_once_on_an_older_server(
+    other_postgres_url: str, tmp_path: Path, undisturbed: dict[str, Any], schema: str
+) -> None:
+    with opened(other_postgres_url, tmp_path) as world:
+        world.told("t_undisturbed", {})
+        assert_undisturbed(world, undisturbed, schema, nasty_defaults(world.admin))
 
 
 @pytest.mark.long

@@ -133,3 +133,11 @@ def test_a_server_that_was_closed_to_writes_is_left_so(passable_path: Path) -> N
             admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             admin.execute("SELECT pg_reload_conf()")
         assert "is read-only: default_transaction_read_only is on for all of it" in refusal(server.url)
+
+
+def test_pgvector_is_enabled_where_others_look_for_it(postgres_url: str, owner: Connection, schema: str) -> None:
+    """And not in `pg_catalog`, where our own transactions look first."""
+    with closing(PgvectorDestination("media", in_database(postgres_url, schema))) as destination:
+        destination.prepare(SchemaMapping())
+    where = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"
+    assert owner.execute(where).fetchone() == ("public",)
