@@ -12,14 +12,16 @@ import yaml
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # importing typer 0.25 touches names that click 8.5 retires
-    from click.testing import Result
-    from typer.testing import CliRunner
+    from click.testing import CliRunner, Result
+    from typer.main import get_command
 
 from connector.cli._app import app
 
 __all__ = ["KEY", "Command"]
 
 KEY = "pc-canary-4711"
+COMMANDS = get_command(app)
+"""Made once: typer's own runner makes all of them anew for each that is run."""
 
 
 class Command:
@@ -34,7 +36,9 @@ class Command:
 
     def run(self, command: str, *arguments: str) -> Result:
         """Run a command (``quarantine list``, say) to its end, whatever that is."""
-        result = CliRunner().invoke(app, [*command.split(), "-c", str(self._config), *arguments], terminal_width=100)
+        result = CliRunner().invoke(
+            COMMANDS, [*command.split(), "-c", str(self._config), *arguments], terminal_width=100
+        )
         assert KEY not in result.output
         return result
 

@@ -8,13 +8,15 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # importing typer 0.25 touches names that click 8.5 retires
-    from click.testing import Result
-    from typer.testing import CliRunner
+    from click.testing import CliRunner, Result
+    from typer.main import get_command
 
 from connector.cli._app import app
 from tests.connector.cli.plugins import Box, install_fakes
 
 SECRET = "sk-canary-4711"
+COMMANDS = get_command(app)
+"""Made once: typer's own runner makes all of them anew for each that is run."""
 
 Invoke = Callable[..., Result]
 
@@ -47,7 +49,7 @@ def vectorferry() -> Invoke:
     """Runs a command in this process; the canary in the environment must never come out."""
 
     def invoke(*arguments: str) -> Result:
-        result = CliRunner().invoke(app, arguments, terminal_width=80)
+        result = CliRunner().invoke(COMMANDS, arguments, terminal_width=80)
         assert SECRET not in result.output
         assert "\x1b" not in result.output
         return result

@@ -139,7 +139,7 @@ def test_a_reader_that_has_gone_is_no_failure(
 def test_what_a_command_amounts_to_counts_for_more_than_its_output(
     configured: Configure, environ: dict[str, str], arguments: list[str], exit_code: int, said: str
 ) -> None:
-    configured("unreadable: 1")
+    configured("spoilt: 1")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [EXECUTABLE, *arguments], env=environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False
