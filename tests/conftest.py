@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from destinations import EmbeddedPostgres
+
+from .other_postgres import NotToBeHadError, other_postgres
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +35,17 @@ def postgres_url(postgres_directory: Path) -> Iterator[str]:
     """The address of a real Postgres with pgvector that lives as long as the test session."""
     with EmbeddedPostgres(postgres_directory) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def other_postgres_url() -> Iterator[str]:
+    """The address of a real Postgres 16 with pgvector 0.8.0: neither the newest version, nor our embedded one."""
+    with _passable_directory() as directory, ExitStack() as server:
+        try:
+            url = server.enter_context(other_postgres(directory))
+        except NotToBeHadError as error:
+            pytest.skip(f"no second Postgres: {error}")
+        yield url
 
 
 @pytest.fixture
