@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -51,12 +52,13 @@ from .._postgres import (
 )
 from ._bisect import write_around
 from ._database import VectorDatabase
-from ._indexes import build_due_indexes
+from ._indexes import build_due_indexes, build_due_lookups
 from ._planned import SchemaOutlook, nothing_yet
 from ._related import held_hashes, replace_rows
 from ._retired import drop_tables, list_tables
 from ._rows import batch_rows, first_layouts
 from ._search import search
+from ._statistics import analyze_changed, changed_rows
 from ._status import read_status
 from ._stored import stored_assets, stored_collections
 from ._switch import switch_views
@@ -95,6 +97,8 @@ class PgvectorDestination:
         self._index_memory_mb = index_memory_mb
         self._schema: SyncSchema | None = None
         self._distrusted = Distrusted()
+        self._changes = Counter[str]()
+        """Rows by table that were changed since tables were analyzed last."""
 
     @property
     def name(self) -> str:
@@ -129,6 +133,7 @@ class PgvectorDestination:
         with self._server.translated():
             schema.ensure_vectors(first_layouts(batch, schema.mapping))
             applied = write_around(schema.database.transaction, partial(_write, schema), batch)
+        self._changes += changed_rows(schema, applied)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return applied
 
@@ -148,6 +153,7 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             applied = remove_assets(connection, schema, collection, asset_ids)
+        self._changes += changed_rows(schema, applied)
         self._distrusted.forget(collection, asset_ids)
         return applied
 
@@ -156,13 +162,18 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             applied = tombstone_assets(connection, schema, collection, asset_ids)
+        self._changes += changed_rows(schema, applied)
         self._distrusted.forget(collection, asset_ids)
         return applied
 
     def build_indexes(self) -> Sequence[IndexBuild]:
-        """Build the vector indexes that are due, and let views show the newer vectors that have become complete."""
+        """Build the indexes that are due, have Postgres look at what has changed much, and let views show the newer
+        vectors that have become complete. Returns what was built of vectors."""
         schema = self._prepared()
         with self._server.translated():
+            build_due_lookups(schema)
+            analyze_changed(schema, self._changes)
+            self._changes.clear()
             built = list(build_due_indexes(schema, self._index_memory_mb))
             switch_views(schema)
         return built

@@ -20,7 +20,7 @@ from ._sql_view import Shown, columns_of, refresh_match_type, refresh_view
 
 __all__ = ["layer_digest", "layer_exists", "refresh_function", "refresh_layer"]
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
 _WHERE_FUNCTION: Final = "_sync_where"

@@ -68,7 +68,8 @@ def test_what_another_process_is_building_is_left_to_it(
 ) -> None:
     destination.apply(batch(asset("a", feature("f1"))))
     builder = prepared({})._prepared()
-    with _only_builder(builder.database, schema, builder.catalogue[Modality.VIDEO, "model-v1", DIMENSION]) as alone:
+    index = builder.catalogue[Modality.VIDEO, "model-v1", DIMENSION].index
+    with _only_builder(builder.database, schema, index) as alone:
         assert alone
         assert destination.build_indexes() == []
     assert len(destination.build_indexes()) == 1
