@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -58,7 +57,7 @@ from ._related import held_hashes, replace_rows
 from ._retired import drop_tables, list_tables
 from ._rows import batch_rows, first_layouts
 from ._search import search
-from ._statistics import analyze_changed, changed_rows
+from ._statistics import analyze_changed, count_changes_at_once
 from ._status import read_status
 from ._stored import stored_assets, stored_collections
 from ._switch import switch_views
@@ -97,8 +96,6 @@ class PgvectorDestination:
         self._index_memory_mb = index_memory_mb
         self._schema: SyncSchema | None = None
         self._distrusted = Distrusted()
-        self._changes = Counter[str]()
-        """Rows by table that were changed since tables were analyzed last."""
 
     @property
     def name(self) -> str:
@@ -133,7 +130,6 @@ class PgvectorDestination:
         with self._server.translated():
             schema.ensure_vectors(first_layouts(batch, schema.mapping))
             applied = write_around(schema.database.transaction, partial(_write, schema), batch)
-        self._changes += changed_rows(schema, applied)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return applied
 
@@ -153,7 +149,7 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             applied = remove_assets(connection, schema, collection, asset_ids)
-        self._changes += changed_rows(schema, applied)
+            count_changes_at_once(connection)
         self._distrusted.forget(collection, asset_ids)
         return applied
 
@@ -162,7 +158,7 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             applied = tombstone_assets(connection, schema, collection, asset_ids)
-        self._changes += changed_rows(schema, applied)
+            count_changes_at_once(connection)
         self._distrusted.forget(collection, asset_ids)
         return applied
 
@@ -172,8 +168,7 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated():
             build_due_lookups(schema)
-            analyze_changed(schema, self._changes)
-            self._changes.clear()
+            analyze_changed(schema)
             built = list(build_due_indexes(schema, self._index_memory_mb))
             switch_views(schema)
         return built
@@ -339,4 +334,5 @@ class PgvectorDestination:
 
 
 def _write(schema: SyncSchema, connection: Connection, batch: Batch) -> Applied:
+    count_changes_at_once(connection)
     return write_batch(connection, schema, batch, batch_rows(batch, schema.catalogue, schema.mapping))
