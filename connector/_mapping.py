@@ -49,7 +49,8 @@ SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "
 """Postgres has these in every table."""
 
 RESERVED_COLUMNS: Final = SYSTEM_COLUMNS | {
-    *("feature_id", "asset_id", "collection", "metadata", "extra", "row_hash", "deleted_at", "embedding", "distance"),
+    *("feature_id", "asset_id", "collection", "feature_key", "metadata", "extra", "row_hash", "deleted_at"),
+    *("embedding", "distance"),
 }
 
 

@@ -80,6 +80,11 @@ class VectorEntry:
         return f"{self.table}_hnsw"
 
     @property
+    def key_index(self) -> str:
+        """The index by which the view finds a feature's vector."""
+        return f"{self.table}_key"
+
+    @property
     def plain_layer(self) -> Layer:
         """What shows the current generation, whichever it is."""
         return self._layer(self.plain)
@@ -98,7 +103,7 @@ class VectorEntry:
     def names(self) -> frozenset[str]:
         """Every name in the schema that this generation takes."""
         own = self.own_layer.names if self.own_layer else frozenset()
-        return frozenset({self.table, self.index}) | self.plain_layer.names | own
+        return frozenset({self.table, self.index, self.key_index}) | self.plain_layer.names | own
 
     def _layer(self, identifier: str) -> Layer:
         return Layer(f"{self.base}_{identifier}", f"search_{self.modality}_{identifier}")

@@ -11,7 +11,7 @@ from sqlalchemy import Dialect, Table
 from connector import ColumnMapping, ConfigurationError
 
 from .._postgres import add_column
-from ._schema import DELETED_AT, FIXED_FEATURE_COLUMNS, column_name
+from ._schema import DELETED_AT, FEATURE_KEY, FIXED_FEATURE_COLUMNS, column_name
 from ._sql_view import sql_type
 
 __all__ = ["ColumnChanges", "as_text", "cast_of", "column_changes", "statements_to_change"]
@@ -119,6 +119,12 @@ def _check_ours(table: Table, held: Mapping[str, str], retyped: Mapping[str, str
 
 def _check_fixed_columns(table: Table, held: Mapping[str, object]) -> None:
     missing = [name for name in FIXED_FEATURE_COLUMNS if name not in held]
+    if missing == [FEATURE_KEY]:
+        raise ConfigurationError(
+            f"the table {table.schema}.{table.name} was made by an early version of Vectorferry, whose tables are not "
+            f"brought up to date (no column {FEATURE_KEY}). Sync into another `schema`, or drop it and sync anew: "
+            f"DROP SCHEMA {table.schema} CASCADE;"
+        )
     if missing:
         raise ConfigurationError(
             f"the table {table.schema}.{table.name} exists and was not made by Vectorferry (no column {missing[0]}). "

@@ -12,11 +12,14 @@ from ._functions import search_functions
 __all__ = ["dependants_of_column", "dependants_of_function", "dependants_of_relation"]
 
 # A view's rule depends on the view itself, internally; other views' rules, policies and functions as anything does.
-# What belongs to a relation, such as an index, goes with it; what belongs to a column, with that.
+# What belongs to a relation, such as an index or a column that is computed from others, goes with it; what belongs to a
+# column, with that.
 _RELATION: Final = """
 SELECT DISTINCT coalesce('view ' || w.ev_class::regclass::text, pg_describe_object(d.classid, d.objid, d.objsubid))
 FROM pg_depend d LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%(name)s)
+AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (
+    SELECT FROM pg_attrdef a WHERE a.oid = d.objid AND a.adrelid = d.refobjid))
 AND (w.ev_class IS NULL OR w.ev_class <> ALL(
     SELECT to_regclass(ours.name) FROM unnest(%(ours)s::text[]) AS ours (name)))
 AND (%(column)s::text IS NULL OR d.refobjsubid = (SELECT attnum FROM pg_attribute

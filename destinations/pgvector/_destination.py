@@ -58,13 +58,14 @@ from .._postgres import (
 from ._advice import not_indexed
 from ._bisect import write_around
 from ._database import VectorDatabase
-from ._indexes import build_due_indexes
+from ._indexes import build_due_indexes, build_due_lookups
 from ._last_good import with_stored_versions
 from ._planned import SchemaOutlook, nothing_yet
 from ._related import held_hashes, replace_rows
 from ._retired import count_vectors, drop_tables, list_tables
 from ._rows import batch_rows, first_layouts, with_fitting_vectors
 from ._search import search
+from ._statistics import analyze_changed, count_changes_at_once
 from ._status import read_status
 from ._stored import stored_assets, stored_collections
 from ._switch import switch_views
@@ -166,6 +167,7 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             applied = remove_assets(connection, schema, collection, asset_ids)
+            count_changes_at_once(connection)
         self._distrusted.forget(collection, asset_ids)
         return applied
 
@@ -174,13 +176,17 @@ class PgvectorDestination:
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
             applied = tombstone_assets(connection, schema, collection, asset_ids)
+            count_changes_at_once(connection)
         self._distrusted.forget(collection, asset_ids)
         return applied
 
     def build_indexes(self) -> Sequence[IndexBuild]:
-        """Build the vector indexes that are due, and let views show the newer vectors that have become complete."""
+        """Build the indexes that are due, have Postgres look at what has changed much, and let views show the newer
+        vectors that have become complete. Returns what was built of vectors."""
         schema = self._prepared()
         with self._server.translated():
+            build_due_lookups(schema)
+            analyze_changed(schema)
             built = list(build_due_indexes(schema, self._index_memory_mb))
             switch_views(schema)
         return built
@@ -377,6 +383,7 @@ class PgvectorDestination:
 
 
 def _write(schema: SyncSchema, connection: Connection, batch: Batch) -> Applied:
+    count_changes_at_once(connection)
     fitting = with_fitting_vectors(batch, schema.catalogue, schema.mapping)
     whole = with_stored_versions(connection, schema, fitting)
     return write_batch(connection, schema, whole, batch_rows(whole, schema.catalogue))

@@ -12,9 +12,9 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Computed,
     DateTime,
     Double,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -36,6 +36,7 @@ from ._storage import VectorLayout
 
 __all__ = [
     "DELETED_AT",
+    "FEATURE_KEY",
     "FIXED_FEATURE_COLUMNS",
     "KEY_COLUMNS",
     "SyncTables",
@@ -48,7 +49,13 @@ __all__ = [
 
 DELETED_AT: Final = "deleted_at"
 KEY_COLUMNS: Final = ("collection", "asset_id", "feature_id")
-FIXED_FEATURE_COLUMNS: Final = (*KEY_COLUMNS, "metadata", "extra", "row_hash")
+FEATURE_KEY: Final = "feature_key"
+FIXED_FEATURE_COLUMNS: Final = (*KEY_COLUMNS, "metadata", "extra", "row_hash", FEATURE_KEY)
+
+_KEY_HASH: Final = (
+    "pg_catalog.hashtextextended(feature_id, "
+    "pg_catalog.hashtextextended(asset_id, pg_catalog.hashtextextended(collection, 0)))"
+)
 
 _COLUMN_TYPES: Final[Mapping[ColumnType, TypeEngine[Any]]] = {
     "text": Text(),
@@ -134,8 +141,8 @@ def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) 
         Column("extra", JSONB, nullable=False),
         Column("row_hash", LargeBinary, nullable=False),
         _deleted_at(),
+        _feature_key(),
         PrimaryKeyConstraint(*KEY_COLUMNS),
-        Index(f"{name}_feature_id", "feature_id"),
     )
 
 
@@ -147,12 +154,20 @@ def vector_table(schema: str, name: str, layout: VectorLayout) -> Table:
         *_keys(),
         Column("embedding", _VECTOR_TYPES[layout.storage](layout.dimension), nullable=False),
         Column("vector_hash", LargeBinary, nullable=False),
+        _feature_key(),
         PrimaryKeyConstraint(*KEY_COLUMNS),
     )
 
 
 def _keys() -> list[Column[str]]:
     return [Column(name, ID, nullable=False) for name in KEY_COLUMNS]
+
+
+def _feature_key() -> Column[int]:
+    """The key in one number, by which views join features and vectors: of a join by several columns that depend on
+    each other, as these do, the planner expects hardly a row, and reads everything instead of using a vector index.
+    Two keys may have the same number, so whoever joins compares the key as well."""
+    return Column(FEATURE_KEY, BigInteger, Computed(_KEY_HASH, persisted=True))
 
 
 def _deleted_at() -> Column[datetime]:

@@ -3,7 +3,7 @@ anew with the grants that they had."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,9 +60,6 @@ def refresh_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> 
     """Make the view, or bring it to its generation and columns. Raises `ConfigurationError` where that would take away
     what somebody has built upon it."""
     held, wanted = columns_of(driver, schema, shown.layer.view), _view_columns(shown)
-    exact = f"{shown.entry.layout.storage}({shown.entry.layout.dimension})"
-    if held.get("embedding") == exact:  # views of earlier versions: as long as they need not change, they stay
-        wanted["embedding"] = exact
     if not held:
         driver.execute(_view(schema, extension, shown, wanted))
         return
@@ -119,27 +116,32 @@ def check_alone(driver: _Driver, schema: str, layer: Layer) -> None:
         )
 
 
-def _view(schema: str, extension: str, shown: Shown, columns: Mapping[str, str]) -> sql.Composed:
-    selected = [_selected(extension, shown, name, kind) for name, kind in columns.items()]
-    return sql.SQL(
-        "CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {vectors} v "
-        "JOIN {features} f USING (collection, asset_id, feature_id) WHERE f.deleted_at IS NULL"
-    ).format(
+# The join is by one column, of which the planner expects as many rows as there are; that the keys are the same as well
+# stands in a CASE, since it would multiply the chances of each equation that it sees.
+# The second half of the union has no row, and no plan knows of it: it takes the dimension from the column's type, and
+# from nothing else. So CREATE OR REPLACE can switch the view to vectors of another dimension, and whatever index there
+# is on the vectors, a user's own on an expression too, is used through the view, as through no cast.
+_VIEW: Final = """
+CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (
+    SELECT collection, asset_id, feature_id, feature_key, embedding FROM {vectors}
+    UNION ALL SELECT NULL, NULL, NULL, NULL, CAST(NULL AS {storage}) FROM {vectors} WHERE false
+) v JOIN {features} f ON f.feature_key = v.feature_key AND CASE WHEN
+    f.feature_id = v.feature_id AND f.asset_id = v.asset_id AND f.collection = v.collection THEN true ELSE false END
+WHERE f.deleted_at IS NULL
+"""
+# Collection and asset are looked for in the vectors, where a search can leave the others out while it goes along the
+# index; a feature's id in the features, which have an index on it.
+_OF_VECTORS: Final = frozenset({"collection", "asset_id", "embedding"})
+
+
+def _view(schema: str, extension: str, shown: Shown, columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(_VIEW).format(
         view=sql.Identifier(schema, shown.layer.view),
-        columns=sql.SQL(", ").join(selected),
+        columns=sql.SQL(", ").join(sql.Identifier("v" if name in _OF_VECTORS else "f", name) for name in columns),
         vectors=sql.Identifier(schema, shown.entry.table),
         features=sql.Identifier(schema, shown.entry.base),
+        storage=sql.Identifier(extension, shown.entry.layout.storage),
     )
-
-
-def _selected(extension: str, shown: Shown, name: str, kind: str) -> sql.Composable:
-    """The embedding without its dimension, so that the view can be switched to another one."""
-    storage = shown.entry.layout.storage
-    if name != "embedding":
-        return sql.Identifier("f", name)
-    if kind != storage:
-        return sql.Identifier("v", name)
-    return sql.SQL("CAST(v.embedding AS {}) AS embedding").format(sql.Identifier(extension, storage))
 
 
 def _view_columns(shown: Shown) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table, insert, inspect, select, text, update
@@ -26,12 +26,21 @@ from ._evolve import Evolution
 from ._extension import is_to_be_enabled, missing_rights
 from ._grants import copy_grants
 from ._row_security import copy_row_security
-from ._schema import SyncTables, feature_table, vector_table
+from ._schema import FEATURE_KEY, SyncTables, feature_table, vector_table
 from ._sql_layer import layer_digest, layer_exists, refresh_layer
 from ._sql_view import Shown
 from ._storage import VectorLayout, layout_of
 
-__all__ = ["SyncSchema", "feature_tables"]
+__all__ = ["Lookup", "SyncSchema", "feature_tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """An index on one column, by which views and searches find rows; no load needs it."""
+
+    table: Table
+    name: str
+    column: str
 
 
 class SyncSchema:
@@ -123,6 +132,16 @@ class SyncSchema:
     def vector_table(self, entry: VectorEntry) -> Table:
         """The table of a catalogue entry."""
         return vector_table(self.name, entry.table, entry.layout)
+
+    def lookups(self) -> Iterator[Lookup]:
+        """What finds features by id and by key, and vectors by key; a retired generation has what it had."""
+        for table in self.features.values():
+            for column in ("feature_id", FEATURE_KEY):
+                # No view of a named vector can have a name that begins like this.
+                yield Lookup(table, f"_sync_{table.name}_{column}", column)
+        for entry in self.catalogue.values():
+            if entry.state != "retired":
+                yield Lookup(self.vector_table(entry), entry.key_index, FEATURE_KEY)
 
     def later_columns(self, connection: Connection) -> list[Column[Any]]:
         """The columns that the sync's own tables lack, of tables that are there."""

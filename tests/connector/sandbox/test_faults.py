@@ -14,6 +14,7 @@ from connector.sandbox import (
     DropField,
     DuplicateRows,
     Fault,
+    Faults,
     ForeignNextPage,
     Garbage,
     Html,
@@ -270,5 +271,5 @@ def test_lists_and_objects_can_lack_their_end_and_pages_be_left_out_without_a_si
 
 
 def _spoilt(action: Action, answer: dict[str, Any]) -> dict[str, Any]:
-    spoilt: dict[str, Any] = orjson.loads(spoil(action, json_reply(answer)).body)
+    spoilt: dict[str, Any] = orjson.loads(spoil(action, json_reply(answer), Faults().stall).body)
     return spoilt

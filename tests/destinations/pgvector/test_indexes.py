@@ -51,6 +51,32 @@ def test_every_storage_gets_the_operator_class_that_fits(
     assert set(built) == {"video__large_hnsw", "video__words_hnsw"}
 
 
+def test_what_finds_rows_by_their_key_comes_after_the_load_too(
+    destination: PgvectorDestination, sql: Sql, schema: str
+) -> None:
+    def lookups() -> set[str]:
+        built = "SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND indexdef NOT LIKE '%%hnsw%%'"
+        definitions = {str(row[0]).partition(f"{schema}.")[2] for row in sql.execute(built, [schema])}
+        return {
+            each for each in definitions if each.endswith(("(feature_key)", "(feature_id)")) and "_sync" not in each
+        }
+
+    destination.apply(batch(asset("a", feature("f1"))))
+    assert lookups() == set()
+    destination.build_indexes()
+    found = {
+        "video USING btree (feature_id)",
+        "video USING btree (feature_key)",
+        "video__model_v1 USING btree (feature_key)",
+    }
+    assert lookups() == found
+    sql.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = '_sync_video_feature_key'::regclass")
+    destination.build_indexes()
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = '_sync_video_feature_key'::regclass"
+    assert sql.execute(valid).fetchone() == (True,)
+    assert lookups() == found
+
+
 def test_an_index_can_be_left_out(prepared: Prepared, sql: Sql, schema: str) -> None:
     destination = prepared({"video": {"vectors": {"model-v1": {"index": "none"}}}})
     destination.apply(batch(asset("a", feature("f1"))))
@@ -69,7 +95,8 @@ def test_what_another_process_is_building_is_left_to_it(
 ) -> None:
     destination.apply(batch(asset("a", feature("f1"))))
     builder = prepared({})._prepared()
-    with _only_builder(builder.database, schema, builder.catalogue[Modality.VIDEO, "model-v1", DIMENSION]) as alone:
+    index = builder.catalogue[Modality.VIDEO, "model-v1", DIMENSION].index
+    with _only_builder(builder.database, schema, index) as alone:
         assert alone
         assert destination.build_indexes() == []
     assert len(destination.build_indexes()) == 1

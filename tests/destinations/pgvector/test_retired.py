@@ -69,6 +69,7 @@ def test_a_retired_one_goes_with_what_shows_it_and_nothing_else_changes(
         "video__model_v1_3",
         "video__model_v1_3_pkey",
         "video__model_v1_3_hnsw",
+        "video__model_v1_3_key",
         *("video_model_v1", "video_model_v1_match", "search_video_model_v1"),
         *("video_model_v1_3", "video_model_v1_3_match", "search_video_model_v1_3"),
     }

@@ -58,6 +58,23 @@ def test_a_modality_table_that_somebody_else_made_is_refused(prepared: Prepared,
         prepared({})
 
 
+def test_a_schema_of_the_layout_before_is_refused_with_what_to_do(prepared: Prepared, schema: str, sql: Sql) -> None:
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    sql.execute("ALTER TABLE video DROP COLUMN feature_key CASCADE")
+    with pytest.raises(
+        ConfigurationError, match=rf"early version .* another `schema`, .*DROP SCHEMA {schema} CASCADE;"
+    ):
+        prepared({})
+
+
+def test_two_keys_of_the_same_number_stay_apart(destination: PgvectorDestination, sql: Sql) -> None:
+    destination.apply(batch(*(asset(name, feature(f"f{name}", {"model-v1": dense(2)})) for name in "abc")))
+    for table in ("video", "video__model_v1"):  # as if all of them had
+        sql.execute(f"ALTER TABLE {table} ALTER COLUMN feature_key SET EXPRESSION AS (7)".encode())
+    rows = sql.execute("SELECT asset_id, feature_id FROM video_model_v1 ORDER BY 1").fetchall()
+    assert rows == [("a", "fa"), ("b", "fb"), ("c", "fc")]
+
+
 def test_a_mapped_column_is_added_to_table_view_and_function(prepared: Prepared, schema: str, sql: Sql) -> None:
     first = prepared({})
     first.apply(batch(asset("a", feature("f1"))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import psycopg
 import pytest
 
@@ -81,19 +80,6 @@ def test_a_filter_that_means_nothing_is_an_error_not_an_empty_answer(sql: Sql, f
         found(sql, filters)
 
 
-def test_a_rare_filter_still_finds_k_among_many(prepared: Prepared, sql: Sql) -> None:
-    """An index that looks at its nearest candidates only would find none of the ten far-away rows."""
-    destination = prepared({})
-    random = np.random.default_rng(3).standard_normal((3_000, 8)).astype(np.float32)
-    near = [feature(f"n{i}", {"model-v1": np.abs(vector)}) for i, vector in enumerate(random)]
-    far = [feature(f"r{i}", {"model-v1": -np.abs(vector)}, text="rare") for i, vector in enumerate(random[:10])]
-    destination.apply(batch(asset("near", *near), asset("far", *far)))
-    destination.build_indexes()
-    sql.execute("SET enable_seqscan = off; SET enable_sort = off; SET hnsw.max_scan_tuples = 100")
-    rows = sql.execute("SELECT text FROM search_video_model_v1('[1,1,1,1,1,1,1,1]', 10, '{\"text\": \"rare\"}')")
-    assert [row[0] for row in rows] == ["rare"] * 10
-
-
 def test_a_reader_with_only_view_and_function_gets_ten_of_a_collection(
     loaded: PgvectorDestination, postgres_url: str, schema: str, sql: Sql
 ) -> None:
@@ -113,13 +99,6 @@ def test_a_reader_with_only_view_and_function_gets_ten_of_a_collection(
         assert len(reader.execute(by_hand).fetchall()) == 10
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute(f"SELECT * FROM {schema}.video")
-
-
-def test_the_view_answers_through_the_index(loaded: PgvectorDestination, sql: Sql) -> None:
-    del loaded
-    sql.execute("SET enable_seqscan = off; SET enable_sort = off")
-    plan = sql.execute(f"EXPLAIN SELECT feature_id FROM video_model_v1 ORDER BY embedding <-> '{ORIGIN}' LIMIT 3")
-    assert any("video__model_v1_hnsw" in row[0] for row in plan)
 
 
 def test_more_like_this_leaves_the_thing_itself_out(loaded: PgvectorDestination, sql: Sql) -> None:

@@ -338,19 +338,6 @@ def test_who_comes_back_to_a_retired_dimension_begins_it_anew(destination: Pgvec
     assert (shown(sql), states(sql)) == ([8], {8: "current", 3: "retired"})
 
 
-def test_a_view_of_an_earlier_version_is_switched_too(prepared: Prepared, sql: Sql) -> None:
-    destination = prepared({})
-    load(destination, dense(dimension=8), ["a"])
-    (made,) = column(sql, "SELECT pg_get_viewdef('video_model_v1'::regclass)")
-    assert "embedding::vector" in made.replace("(", "").replace(")", "")
-    sql.execute(f"DROP VIEW video_model_v1; CREATE VIEW video_model_v1 AS {made.replace('::vector', '')}".encode())
-    assert column(sql, TYPE) == ["vector(8)"]
-    destination = prepared({})
-    load(destination, dense(dimension=3), ["a"])
-    destination.build_indexes()
-    assert (shown(sql), column(sql, TYPE)) == ([3], ["vector"])
-
-
 def test_preparing_afterwards_changes_nothing(prepared: Prepared, sql: Sql, schema: str) -> None:
     destination = prepared({})
     load(destination, dense(dimension=8), ["a"])

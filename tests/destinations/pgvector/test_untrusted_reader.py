@@ -110,7 +110,7 @@ def test_the_documented_lines_are_enough_to_ask(analyst: Sql) -> None:
         "SELECT * FROM media._sync_quarantine",
         "DELETE FROM media.video_multimodal_v1",
         "UPDATE media.video_multimodal_v1 SET text = ''",
-        "INSERT INTO media.video SELECT * FROM media.video",
+        "INSERT INTO media.video (feature_id) VALUES ('mine')",
         "CREATE TABLE media.mine (i integer)",
         "CREATE TABLE public.mine (i integer)",
         "CREATE FUNCTION media.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",

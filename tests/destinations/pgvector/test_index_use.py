@@ -1,0 +1,189 @@
+"""On data that is shaped like a user's the vector index answers, under the default settings of server and planner: for
+whoever types a query of the view, for the search function, and on an older server too."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import numpy as np
+import psycopg
+import pytest
+
+from connector import SchemaMapping
+from destinations import PgvectorDestination
+
+from ...builders import asset, batch, feature
+
+Sql = psycopg.Connection[Any]
+
+ROWS, DIMENSION, SEGMENTS, COLLECTIONS = 5_000, 256, 20, 2
+INDEX, VECTORS = "video__model_v1_hnsw", "video__model_v1"
+NEAR = [1.0] * DIMENSION
+FAR = "far away"
+"""The text of every tenth feature, whose vectors all point away from `NEAR`."""
+
+
+class Loaded(NamedTuple):
+    """Where the data is, and a connection that finds it without a prefix."""
+
+    schema: str
+    url: str
+    sql: Sql
+
+
+@pytest.fixture(scope="module", params=["postgres_url", "other_postgres_url"])
+def loaded(request: pytest.FixtureRequest) -> Iterator[Loaded]:
+    """Videos of twenty segments, called alike in each, in two collections; loaded and indexed as a sync does it."""
+    url, schema = request.getfixturevalue(request.param), f"t_{uuid.uuid4().hex[:12]}"
+    with closing(PgvectorDestination(schema, url)) as destination:
+        destination.prepare(SchemaMapping())
+        _load(destination)
+        destination.build_indexes()
+    with psycopg.connect(url, autocommit=True) as sql:
+        sql.execute(f"SET search_path = {schema}, public")
+        yield Loaded(schema, url, sql)
+        sql.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+def _load(destination: PgvectorDestination) -> None:
+    vectors = np.random.default_rng(5).standard_normal((ROWS, DIMENSION), dtype=np.float32)
+    vectors[::10] -= 3
+    for collection in range(COLLECTIONS):
+        assets = []
+        for number in range(collection, ROWS // SEGMENTS, COLLECTIONS):
+            rows = range(number * SEGMENTS, (number + 1) * SEGMENTS)
+            segments = [
+                feature(
+                    f"segment {row % SEGMENTS}",
+                    {"model-v1": vectors[row]},
+                    start_time=float(row % SEGMENTS),
+                    text=FAR if row % 10 == 0 else f"number {row}",
+                )
+                for row in rows
+            ]
+            assets.append(asset(f"video {number}", *segments))
+        destination.apply(batch(*assets, collection=f"films {collection}"))
+
+
+def plan(sql: Sql, query: str) -> str:
+    return "\n".join(row[0] for row in sql.execute(f"EXPLAIN (COSTS OFF) {query}"))
+
+
+def by_distance(where: str = "true", vector: list[float] = NEAR) -> str:
+    return f"SELECT * FROM video_model_v1 WHERE {where} ORDER BY embedding <=> '{vector}' LIMIT 10"
+
+
+def searched(sql: Sql, question: str, *values: Any) -> tuple[list[Any], int, int]:
+    """What a question gives, and how often the index, and all of the vectors, were read for it."""
+
+    def scans() -> list[int]:  # those of this session that it has not reported yet
+        counted = "SELECT pg_stat_get_xact_numscans(name::regclass) FROM unnest(%s::text[]) name"
+        return [row[0] for row in sql.execute(counted, [[INDEX, VECTORS]])]
+
+    with sql.transaction():
+        before = scans()
+        rows = sql.execute(question, values).fetchall()
+        index, table = (after - count for after, count in zip(scans(), before, strict=True))
+    return rows, index, table
+
+
+SEARCH = "SELECT feature_id, text, collection FROM search_video_model_v1(%s, 10, %s)"
+
+
+@pytest.mark.parametrize(
+    "where", ["true", "collection = 'films 1'", "start_time >= 10", f"text = '{FAR}'", "text <> 'nothing'"]
+)
+def test_a_query_of_the_view_goes_along_the_index(loaded: Loaded, where: str) -> None:
+    assert f"Index Scan using {INDEX}" in plan(loaded.sql, by_distance(where))
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["collection = 'films 1' AND asset_id = 'video 3'", "feature_id = 'segment 3' AND text = 'number 3'"],
+)
+def test_a_question_about_a_few_rows_is_answered_from_these(loaded: Loaded, where: str) -> None:
+    assert INDEX not in plan(loaded.sql, by_distance(where))
+    assert "Seq Scan on video__model_v1" not in plan(loaded.sql, by_distance(where))
+
+
+def test_the_function_goes_along_the_index_once(loaded: Loaded) -> None:
+    rows, index, table = searched(loaded.sql, SEARCH, str(NEAR), "{}")
+    assert (len(rows), index, table) == (10, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "filters", [{"collection": "films 1"}, {"start_time": {"gte": 10}}, {"start_time": [3, 4, 5, 6, 7]}]
+)
+def test_the_function_goes_along_the_index_with_a_usual_filter(loaded: Loaded, filters: dict[str, Any]) -> None:
+    rows, index, table = searched(loaded.sql, SEARCH, str(NEAR), json.dumps(filters))
+    assert (len(rows), index, table) == (10, 1, 0)
+
+
+def test_neighbours_of_many_rows_are_found_along_the_index(loaded: Loaded) -> None:
+    rows, index, table = searched(
+        loaded.sql,
+        "SELECT one.feature_id, hit.feature_id FROM video_model_v1 one "
+        "CROSS JOIN LATERAL search_video_model_v1(one.embedding, 3) hit "
+        "WHERE one.collection = 'films 1' AND one.asset_id = 'video 3'",
+    )
+    assert (len(rows), index, table) == (3 * SEGMENTS, SEGMENTS, 0)
+
+
+def test_what_the_index_gives_up_is_answered_exactly(loaded: Loaded) -> None:
+    """A tenth of the rows: the planner chooses the index, and none of them is among the nearest that it looks at."""
+    loaded.sql.execute("SET hnsw.max_scan_tuples = 100")
+    rows, index, exact = searched(loaded.sql, SEARCH, str(NEAR), json.dumps({"text": FAR}))
+    loaded.sql.execute("RESET hnsw.max_scan_tuples")
+    assert [row[1] for row in rows] == [FAR] * 10
+    assert (index, exact) == (1, 1), "the index was asked first"
+
+
+def test_more_than_the_index_looks_at_in_one_pass_is_given(loaded: Loaded) -> None:
+    rows, index, table = searched(loaded.sql, "SELECT * FROM search_video_model_v1(%s, 60)", str(NEAR))
+    assert (len(rows), index, table) == (60, 1, 0)
+
+
+def test_both_find_what_an_exact_search_finds(loaded: Loaded) -> None:
+    """Most of it: the index is approximate."""
+    random = np.random.default_rng(11)
+    shared = 0
+    for _ in range(20):
+        vector = random.standard_normal(DIMENSION).tolist()
+        exact = {
+            row[:2]
+            for row in loaded.sql.execute(
+                f"SELECT asset_id, feature_id FROM {VECTORS} ORDER BY (embedding <=> %s) + 0 LIMIT 10", [str(vector)]
+            )
+        }
+        found = loaded.sql.execute("SELECT asset_id, feature_id FROM search_video_model_v1(%s)", [str(vector)])
+        typed = loaded.sql.execute(by_distance(vector=vector)).fetchall()
+        hits = {tuple(row) for row in found}
+        assert hits == {(row[1], row[2]) for row in typed}
+        shared += len(exact & hits)
+    assert shared > 0.5 * 20 * 10
+
+
+@pytest.mark.parametrize(
+    ("expression", "operators", "ordering"),
+    [
+        ("(embedding::halfvec(256))", "halfvec_cosine_ops", "embedding::halfvec(256) <=> '{}'::halfvec(256)"),
+        (
+            "(binary_quantize(embedding)::bit(256))",
+            "bit_hamming_ops",
+            "binary_quantize(embedding)::bit(256) <~> binary_quantize('{}'::vector(256))",
+        ),
+    ],
+)
+def test_an_index_of_a_user_s_own_on_an_expression_is_used_through_the_view(
+    loaded: Loaded, expression: str, operators: str, ordering: str
+) -> None:
+    loaded.sql.execute(f"CREATE INDEX my_own ON {VECTORS} USING ivfflat ({expression} {operators}) WITH (lists = 20)")
+    question = f"SELECT feature_id FROM video_model_v1 ORDER BY {ordering.format(NEAR)} LIMIT 10"
+    try:
+        assert "Index Scan using my_own" in plan(loaded.sql, question)
+    finally:
+        loaded.sql.execute("DROP INDEX my_own")
