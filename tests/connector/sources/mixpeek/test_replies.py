@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from connector import Asset, Reason, Rejected, SparseVector
-from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, pull_one, pulled, pulled_asset, reading
+from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, page, pull_one, pulled, pulled_asset, reading
 
 SIGNED = "https://bucket.s3.amazonaws.com/a.mp4?X-Amz-Expires=3600&X-Amz-Signature=abc"
 
@@ -341,7 +341,13 @@ async def test_a_row_that_is_there_twice_on_one_page_counts_once(total: Any) -> 
 async def test_an_asset_that_is_being_processed_again_is_left_as_it_is(status: Any) -> None:
     reply = features(text(**vectors(m=[1.0])))
     reply["asset"] = {**ASSET, "status": status}
-    assert await pull_one({"/assets/a1/features": reply}) is None
+    row = {"asset_id": "a1", "collection_id": "c"}
+    for listed in (page(), page({**row, "status": status})):
+        assert await pull_one({"/assets/a1/features": reply, "/assets": listed}) is None
+    still = await pull_one({"/assets/a1/features": reply, "/assets": page({**row, "status": "DONE"})})
+    assert isinstance(still, Rejected)
+    assert still.reason is Reason.UNREADABLE
+    assert still.detail == f"Its status is {status} by now. It is still listed as ready, though."
 
 
 def deep(levels: int) -> Any:
