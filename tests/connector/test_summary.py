@@ -98,6 +98,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                     "write_units": 6,
                     "places": [{"place": "i/n", "written": 12, "visible": 9}],
                 },
+                "notes": [],
                 "error": "gone",
             }
         },
