@@ -40,7 +40,13 @@ from connector._errors import (
 )
 from connector._gone import AllCollections, StoredCollections, Tombstones
 from connector._json import canonical_json, parse_json
-from connector._last_good import rejected_features, with_last_good, without_distrusted, without_rejected
+from connector._last_good import (
+    StoredVersions,
+    rejected_features,
+    with_last_good,
+    without_distrusted,
+    without_rejected,
+)
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
@@ -163,6 +169,7 @@ __all__ = [
     "StoredAssets",
     "StoredCollections",
     "StoredDigest",
+    "StoredVersions",
     "StoresRelated",
     "Submission",
     "SubmissionState",
