@@ -54,7 +54,13 @@ from connector._errors import (
 )
 from connector._gone import AllCollections, NamedCollections, StoredCollections, Tombstones
 from connector._json import canonical_json, parse_json
-from connector._last_good import rejected_features, with_last_good, without_distrusted, without_rejected
+from connector._last_good import (
+    StoredVersions,
+    rejected_features,
+    with_last_good,
+    without_distrusted,
+    without_rejected,
+)
 from connector._listed import list_collections
 from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
 from connector._memory import MemoryDestination, MemorySource
@@ -194,6 +200,7 @@ __all__ = [
     "StoredCollections",
     "StoredContents",
     "StoredDigest",
+    "StoredVersions",
     "StoresRelated",
     "Submission",
     "SubmissionState",

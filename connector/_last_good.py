@@ -7,28 +7,56 @@ was set aside is joined to it (`with_last_good`). The result is written, hashed 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from connector._destination import LoadedAsset, LoadedFeature
 from connector._engine._rows import hash_row
 from connector._mapping import SchemaMapping
-from connector._records import Rejected
+from connector._records import Reason, Rejected
 from connector._vectors import dense_dimension
 from connector._verify import Distrusted
 from connector._verify_rows import is_row_of
 
-__all__ = ["rejected_features", "with_last_good", "without_distrusted", "without_rejected"]
+__all__ = ["StoredVersions", "rejected_features", "with_last_good", "without_distrusted", "without_rejected"]
 
 _Key: TypeAlias = tuple[str, str]
 """Feature id and modality: only a feature of the same modality has the same vectors and columns."""
 
+_NAMELESS: Final = frozenset({Reason.MALFORMED, Reason.BAD_ID})
+"""What is set aside for these may have no id that can be read: the record says where it stood, and no more."""
 
-def rejected_features(assets: Iterable[LoadedAsset]) -> set[tuple[str, str]]:
-    """Asset and feature id of every feature that a rejected record names, in whole or in part."""
-    return {(asset.asset_id, each.feature_id) for asset in assets for each in asset.rejected if each.feature_id}
+
+def rejected_features(asset: LoadedAsset) -> set[str] | None:
+    """The ids of the features that rejected records name, in whole or in part; None where one may be of any feature."""
+    read = {feature.feature_id for feature in asset.features}
+    if any(each.reason in _NAMELESS and each.feature_id not in read for each in asset.rejected):
+        return None
+    return {each.feature_id for each in asset.rejected if each.feature_id}
+
+
+class StoredVersions:
+    """The features that are stored of an asset, by id and modality, and the ids of those that were `read` of it now."""
+
+    def __init__(self, read: Set[str], stored: Iterable[_Key]) -> None:
+        self._read = read
+        self._by_id: dict[str, list[_Key]] = defaultdict(list)
+        self._by_modality: dict[str, list[_Key]] = defaultdict(list)
+        for key in stored:
+            self._by_id[key[0]].append(key)
+            self._by_modality[key[1]].append(key)
+
+    def whole(self, record: Rejected) -> Sequence[_Key]:
+        """The features that stay as they are, since they may be what this record is about: the one of this id, whatever
+        its modality has become at the source. Where nothing is stored under an id that may be none, any may be meant
+        of its modality that was not read."""
+        if record.feature_id in self._read:
+            return ()
+        if (named := self._by_id.get(record.feature_id)) or record.reason not in _NAMELESS:
+            return named or ()
+        return [key for key in self._by_modality.get(record.modality, ()) if key[0] not in self._read]
 
 
 def without_rejected(asset: LoadedAsset, records: Sequence[Rejected]) -> LoadedAsset:
@@ -52,8 +80,8 @@ def with_last_good(asset: LoadedAsset, stored: Iterable[LoadedFeature], mapping:
 
     A feature comes back with all its vectors, or one vector does, or the value of one column; what the asset itself has
     goes first. The records that something is stored of are `kept`. `stored` are this asset's features, of the
-    modalities that are being written; others than the named ones (`rejected_features`) do no harm. A vector of another
-    dimension than the `mapping` says is no good version.
+    modalities that are being written: those that `rejected_features` names, or all. A vector of another dimension than
+    the `mapping` says is no good version.
     """
     if not asset.rejected:
         return asset
@@ -87,15 +115,12 @@ class _Union:
         self.features = dict(features)
         self._stored = stored
         self._read = {feature_id for feature_id, _ in features}
-        self._by_id: dict[str, list[_Key]] = defaultdict(list)
-        for key in stored:
-            self._by_id[key[0]].append(key)
+        self._versions = StoredVersions(self._read, stored)
 
     def take_back(self, record: Rejected) -> bool:
         """Whether anything is stored of what was set aside; then it is among the features."""
         if record.feature_id not in self._read:
-            # Whatever its modality has become at the source: the good version is of the earlier one.
-            return self._take_back_features(self._by_id[record.feature_id])
+            return self._take_back_features(self._versions.whole(record))
         key = (record.feature_id, record.modality)
         now, before = self.features.get(key), self._stored.get(key)
         if now is None or before is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, TypeAlias
@@ -16,8 +16,9 @@ from typing import Final, TypeAlias
 from connector._destination import Contents, LoadedAsset, LoadedFeature, RowCounts
 from connector._engine._checks import safe_id
 from connector._engine._guard import changes_of, exact, read_differently
+from connector._last_good import rejected_features
 from connector._mapping import ModalityMapping, SchemaMapping
-from connector._records import Listing, Modality, Rejected, Vector
+from connector._records import Listing, Modality, Vector
 from connector._settings import DeleteGuard
 from connector._vectors import dense_dimension
 
@@ -51,7 +52,7 @@ def losses(
     suspicious = False
     for modality in modalities:
         now = {feature.feature_id: feature for feature in asset.features if feature.modality == modality}
-        before = _without(stored.get(modality, {}), asset.rejected, now, mapping.modality(modality))
+        before = _without(stored.get(modality, {}), asset, now, mapping.modality(modality))
         if fewer := max(0, len(before) - len(now)):
             lost[modality, None] = fewer
         for name, vectors in _fewer_vectors(before, now).items():
@@ -62,12 +63,14 @@ def losses(
     return lost if lost or suspicious else None
 
 
-def _without(stored: _Named, rejected: Sequence[Rejected], now: _Features, mapping: ModalityMapping) -> _Named:
+def _without(stored: _Named, asset: LoadedAsset, now: _Features, mapping: ModalityMapping) -> _Named:
     """What is stored, but for what was set aside of this asset: a destination keeps its last good version, which is
     none where the mapping says another dimension. Of what came twice the first is not set aside."""
     here = {(feature_id, name) for feature_id, feature in now.items() for name in feature.vectors}
-    whole = {each.feature_id for each in rejected if not (each.vector_name or each.column)} - now.keys()
-    single = {(each.feature_id, each.vector_name) for each in rejected if each.vector_name} - here
+    whole = {each.feature_id for each in asset.rejected if not (each.vector_name or each.column)} - now.keys()
+    if rejected_features(asset) is None:
+        whole |= stored.keys() - now.keys()  # a record without a name may be of any that was not read
+    single = {(each.feature_id, each.vector_name) for each in asset.rejected if each.vector_name} - here
     return {
         feature_id: {
             name: dimension

@@ -15,7 +15,7 @@ from connector import Batch, Distrusted, SchemaMapping
 
 from .._postgres import FeatureKey, mark_kept, unread_assets
 from ._catalogue import Catalogue
-from ._last_good import StoredVersions
+from ._last_good import EarlierParts
 from ._layout import Layout
 from ._manifest import Held, Manifest, ManifestRows, Place
 from ._plan import Plan, plan_stale, plan_writes
@@ -48,7 +48,7 @@ class BatchWrite:
         self._mapping = mapping
         self._manifest = manifest
         self._catalogue = catalogue
-        self._versions = StoredVersions(manifest, catalogue, layout, mapping, batch.collection, distrusted)
+        self._earlier = EarlierParts(manifest, catalogue, layout, mapping, batch.collection, distrusted)
         self._updated: Counter[str] = Counter()
         self.held = self._read_held()
         self._uncertain = {place.key for place in self.held.unconfirmed}
@@ -79,9 +79,9 @@ class BatchWrite:
     def _take_back(self, asset_ids: Iterable[str]) -> None:
         """Join to these assets what the store has of what was set aside."""
         assets = [asset for asset_id in asset_ids if (asset := self.wanted.assets[asset_id]).rejected]
-        for asset in self._versions.joined(assets, self.held):
+        for asset in self._earlier.joined(assets, self.held):
             self.wanted.assets[asset.asset_id] = asset
-        self.wanted.columns |= self._versions.columns
+        self.wanted.columns |= self._earlier.columns
 
     def _groups(self) -> Iterator[list[WantedFeature]]:
         group: list[WantedFeature] = []

@@ -31,13 +31,13 @@ from ._metadata import Metadata, column_keys
 from ._reader import StoredRecord
 from ._visibility import wait_until_visible
 
-__all__ = ["StoredVersions"]
+__all__ = ["EarlierParts"]
 
 _LONGEST_WAIT: Final = 60.0
 """Seconds until a record that was just written must be seen; else its earlier version is given up."""
 
 
-class StoredVersions:
+class EarlierParts:
     """Reads earlier versions of one collection. `columns` is by feature the metadata of columns that were set aside."""
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from connector import (
     Reason,
     Rejected,
     SchemaMapping,
-    rejected_features,
+    StoredVersions,
     without_rejected,
 )
 
@@ -72,9 +73,7 @@ class Wanted:
     @property
     def rejected(self) -> list[Rejected]:
         """Everything that was set aside, of the batch and of its assets."""
-        named = (each for asset in self.assets.values() for each in asset.rejected)
-        parts = [replace(one, kept=one.kept or (one.asset_id, one.feature_id) in self.kept) for one in named]
-        return [*parts, *self.batch.rejected]
+        return [*(each for asset in self.assets.values() for each in asset.rejected), *self.batch.rejected]
 
     def add(
         self, asset_id: str, layout: Layout, mapping: SchemaMapping, only: Set[str] | None = None
@@ -110,10 +109,17 @@ class Wanted:
 
     def keep(self, held: Held) -> None:
         """Let the features that were set aside whole stay as they are stored, if they are of the batch's modalities."""
-        for key in rejected_features(self.assets.values()) - self.features.keys():
-            before = held.features.get(key)
-            if before is not None and before.modality in self.batch.modalities:
-                self.kept[key] = before
+        some = {asset_id for asset_id, asset in self.assets.items() if asset.rejected}
+        if not some:
+            return
+        stored, read = defaultdict[str, list[tuple[str, str]]](list), defaultdict[str, set[str]](set)
+        for (asset_id, feature_id), one in held.features.items():
+            if asset_id in some and one.modality in self.batch.modalities:
+                stored[asset_id].append((feature_id, one.modality.value))
+        for asset_id, feature_id in self.features:
+            read[asset_id].add(feature_id)
+        for asset_id in some:
+            self._keep(self.assets[asset_id], StoredVersions(read[asset_id], stored[asset_id]), held)
 
     def rows(self, uncertain: Set[FeatureKey]) -> ManifestRows:
         """What the manifest should hold for the batch's assets. A killed run had touched the `uncertain` features."""
@@ -137,6 +143,15 @@ class Wanted:
             one = WantedFeature(key, feature, metadata, metadata_hash(metadata), keys_hash(metadata), records)
             self.features[key], self.touched[key] = one, feature.modality
             yield one
+
+    def _keep(self, asset: LoadedAsset, versions: StoredVersions, held: Held) -> None:
+        rejected = []
+        for record in asset.rejected:
+            names = versions.whole(record)
+            keys = [(asset.asset_id, feature_id) for feature_id, _ in names]
+            self.kept |= {key: held.features[key] for key in keys}
+            rejected.append(replace(record, kept=record.kept or bool(keys)))
+        self.assets[asset.asset_id] = replace(asset, rejected=tuple(rejected))
 
     def _reject(self, record: Rejected) -> None:
         self.assets[record.asset_id] = without_rejected(self.assets[record.asset_id], [record])

@@ -38,6 +38,7 @@ from ..pinecone import forget_budgets, pinecone_destination
 VIDEO, IMAGE = Modality.VIDEO, Modality.IMAGE
 NOTHING = Counts()
 GOOD = {"left": dense(1), "right": dense(2)}
+NAMELESS = Rejected("a", Reason.MALFORMED, "a feature that is not an object", "video[1]", "video")
 
 
 class Store(Destination, Quarantined, Verifiable, Protocol):
@@ -224,6 +225,18 @@ def test_the_earlier_version_of_a_feature_that_becomes_another_modality_stays(st
     check_clean(store, {IMAGE: 1})
 
 
+def test_a_record_without_a_name_may_be_of_any_feature_that_is_missing(store: Store) -> None:
+    features = [feature("f", GOOD), feature("g", GOOD), feature("i", GOOD, modality=IMAGE)]
+    store.apply(batch(asset("a", *features)))
+    applied = store.apply(batch(asset("a", feature("f", GOOD, text="new"), fingerprint="2", rejected=[NAMELESS])))
+    assert applied.features[VIDEO] == Counts(updated=1, unchanged=1, quarantined=1)
+    assert applied.features[IMAGE] == Counts(deleted=1)
+    assert told(store) == applied.rejected == [replace(NAMELESS, kept=True)]
+    check_clean(store, {VIDEO: 2})
+    store.apply(batch(asset("a", feature("f", GOOD), fingerprint="3")))
+    check_clean(store, {VIDEO: 1})
+
+
 def test_modalities_that_were_not_read_are_left_alone(store: Store) -> None:
     store.apply(batch(asset("a", feature("f", GOOD), feature("i", GOOD, modality=IMAGE))))
     store.apply(batch(asset("a", fingerprint="2", rejected=[bad()]), modalities=[VIDEO]))
@@ -277,7 +290,7 @@ PARTS = st.fixed_dictionaries(
 )
 
 
-def step(features: Mapping[str, Any]) -> Batch:
+def step(features: Mapping[str, Any], nameless: bool) -> Batch:
     """An asset with these features."""
     loaded: list[LoadedFeature] = []
     rejected: list[Rejected] = []
@@ -291,7 +304,7 @@ def step(features: Mapping[str, Any]) -> Batch:
         loaded.append(feature(name, vectors, modality=modality, text=part["text"], transcription=said))
         rejected += [bad(name, modality=modality, vector_name=key) for key in sorted(part["bad_vectors"])]
         rejected += [bad(name, modality=modality, column="transcription")] if part["bad_column"] else []
-    return batch(asset("a", *loaded, rejected=rejected))
+    return batch(asset("a", *loaded, rejected=[*rejected, *([NAMELESS] if nameless else [])]))
 
 
 STEPS = st.one_of(
@@ -299,6 +312,7 @@ STEPS = st.one_of(
         st.builds(
             step,
             st.dictionaries(st.sampled_from(["f", "g"]), PARTS, max_size=2),
+            st.sampled_from([False, False, True]),
         )
     ]
     * 4,

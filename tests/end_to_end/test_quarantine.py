@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, SetField, running_sandbox
 
 from ..pinecone import forget_budgets
 from .command import KEY, Command
@@ -201,6 +201,25 @@ def test_what_is_bad_is_set_aside_alone_and_what_was_good_stays(
     assert (healed["start_time"], healed["multimodal-v1"]) == (1.5, as_text(GOOD))
     assert [each["records"] for each in vectorferry.told("quarantine list")["destinations"]] == [0, 0]
     vectorferry.told("verify", "--everything")
+
+
+def test_a_row_that_is_no_feature_any_more_costs_none_that_is_stored(
+    vectorferry: Command, sandbox: Sandbox, tables: psycopg.Connection[Any]
+) -> None:
+    vectorferry.told("sync")
+    asset_id = sandbox.mixpeek.asset_ids("ads")[0]
+    feature_id = sandbox.mixpeek.feature_ids(asset_id)[1]
+    sandbox.mixpeek.put_feature_field(feature_id, "transcription", "said since")
+    sandbox.faults.add(Fault(route="assets.features", do=SetField(field="feature_id", value=7)))
+    before = tables.execute("SELECT feature_id FROM video_multimodal_v1 ORDER BY 1").fetchall()
+    summary = vectorferry.told("sync", exit_code=3)
+    assert [one["kept"] for one in summary["destinations"]["pgvector"]["rejected"]] == [True, True]
+    assert tables.execute("SELECT feature_id FROM video_multimodal_v1 ORDER BY 1").fetchall() == before
+    vectorferry.told("verify", "--everything")
+    sandbox.faults.clear()
+    vectorferry.told("quarantine replay")
+    said = tables.execute("SELECT transcription FROM video WHERE feature_id = %s", [feature_id]).fetchall()
+    assert said == [("said since",)]
 
 
 def stored(tables: psycopg.Connection[Any], asset_id: str) -> dict[str, dict[str, Any]]:
