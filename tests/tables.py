@@ -8,11 +8,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-__all__ = ["differences", "row_counts", "tables_of"]
+__all__ = ["WRITTEN_AT", "differences", "row_counts", "tables_of"]
 
 Connection = psycopg.Connection[Any]
 
-_IGNORED = ["synced_at", "seen_at", "recorded_at"]
+WRITTEN_AT = ["synced_at", "seen_at", "recorded_at"]
 """When a row was written is the one thing that two equal states may differ in."""
 
 
@@ -36,7 +36,7 @@ def differences(connection: Connection, one: str, other: str, ignoring: Sequence
 
     `ignoring` names further columns that may differ.
     """
-    ignored = [*_IGNORED, *ignoring]
+    ignored = [*WRITTEN_AT, *ignoring]
     if tables_of(connection, one) != tables_of(connection, other):
         return [f"tables: {tables_of(connection, one)} against {tables_of(connection, other)}"]
     found = []

@@ -18,7 +18,7 @@ from connector import Destination, Quarantined, Reread, Summary, VectorferryErro
 from connector.sandbox import Sandbox
 from destinations import PgvectorDestination
 
-from ..tables import differences, tables_of
+from ..tables import WRITTEN_AT, differences, tables_of
 from .media import ASSETS, Content, Service
 from .proxy import Proxy
 from .troubles import Trouble
@@ -34,7 +34,6 @@ AFTER: Final[Content] = {number: number % 3 for number in range(2, ASSETS + 2)}
 GUARDED: Final = 0.1
 """A share that not even one page of assets is."""
 
-WHEN: Final = ["synced_at", "seen_at"]
 KEY: Final = (
     "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) "
     "WHERE i.indisprimary AND i.indrelid = format('%%I.%%I', %s::text, %s::text)::regclass"
@@ -216,7 +215,7 @@ def _rows(connection: Connection, schema: str, table: str) -> dict[str, Counter[
     rows: dict[str, Counter[str]] = {}
     keys = [name for (name,) in connection.execute(KEY, [schema, table])]
     query = sql.SQL("SELECT to_jsonb(a) - %s::text[] FROM {} a").format(sql.Identifier(schema, table))
-    for (row,) in connection.execute(query, [WHEN]):
+    for (row,) in connection.execute(query, [WRITTEN_AT]):
         key = str([row[name] for name in keys] or row)
         rows.setdefault(key, Counter())[str(row)] += 1
     return rows

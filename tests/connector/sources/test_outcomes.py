@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,6 @@ from connector.sandbox import (
     SandboxSettings,
     Status,
     Truncate,
-    running_sandbox,
 )
 from connector.sources.mixpeek import MixpeekSettings
 from connector.sources.twelvelabs import TwelveLabsSettings
@@ -59,29 +58,38 @@ class Service:
     def assets(self, sandbox: Sandbox) -> list[str]:
         return sorted(sandbox.mixpeek.asset_ids() if self.name == "mixpeek" else sandbox.twelvelabs.asset_ids())
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.name
 
 
 MIXPEEK: Final = Service("mixpeek", ("assets.features", "features.get"))
 TWELVELABS: Final = Service("twelvelabs", ("twelvelabs.indexed_assets.get",))
 ROUTES: Final = [(service, route) for service in (MIXPEEK, TWELVELABS) for route in service.routes]
+REFUSALS: Final[tuple[Any, ...]] = (Status(), Status(status=403), Status(status=404), Html())
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Sandbox]:
+def each_once(faults: Sequence[Any]) -> Iterator[tuple[Service, str, Any]]:
+    """Every fault on one of the routes, every route in turn."""
+    for number, fault in enumerate(faults):
+        yield (*ROUTES[number % len(ROUTES)], fault)
+
+
+def all_others(faults: Sequence[Any]) -> Iterator[Any]:
+    """Every fault on the routes where `each_once` has others."""
+    for number, fault in enumerate(faults):
+        for place, (service, route) in enumerate(ROUTES):
+            if place != number % len(ROUTES):
+                yield pytest.param(service, route, fault, marks=pytest.mark.long)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
     settings = SandboxSettings(
         generate=GeneratedCatalogue(assets=ASSETS, features_per_asset=1, dimension=4),
         generate_twelvelabs=GeneratedIndexes(assets=ASSETS, segments_per_asset=1, dimension=4),
     )
-    with running_sandbox(settings) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(served: Sandbox) -> Iterator[Sandbox]:
-    yield served
-    served.faults.clear()
+    async with Sandbox(settings) as serving:
+        yield serving
 
 
 async def synced(opened: SourceSettings, store: MemoryDestination) -> Summary:
@@ -92,8 +100,7 @@ async def synced(opened: SourceSettings, store: MemoryDestination) -> Summary:
         await source.aclose()
 
 
-@pytest.mark.parametrize("fault", OUTAGES, ids=repr)
-@pytest.mark.parametrize(("service", "route"), ROUTES)
+@pytest.mark.parametrize(("service", "route", "fault"), [*each_once(OUTAGES), *all_others(OUTAGES)], ids=repr)
 async def test_a_collection_of_which_nothing_can_be_read_has_failed(
     sandbox: Sandbox, service: Service, route: str, fault: Any
 ) -> None:
@@ -111,8 +118,7 @@ async def test_a_collection_of_which_nothing_can_be_read_has_failed(
     assert (healthy.exit_code, [len(held) for held in store.assets.values()]) == (0, [ASSETS])
 
 
-@pytest.mark.parametrize("fault", [Status(), Status(status=403), Status(status=404), Html()], ids=repr)
-@pytest.mark.parametrize(("service", "route"), ROUTES)
+@pytest.mark.parametrize(("service", "route", "fault"), [*each_once(REFUSALS), *all_others(REFUSALS)], ids=repr)
 async def test_one_that_cannot_be_read_is_a_failure_and_harms_no_other(
     sandbox: Sandbox, service: Service, route: str, fault: Any
 ) -> None:
@@ -179,7 +185,7 @@ async def test_an_id_may_be_anything_that_can_be_part_of_an_address() -> None:
         await source.aclose()
     assert sorted(store.assets["generated"]) == sorted(ODD)
     assert all(asset.features for asset in store.assets["generated"].values())
-    aside = {asset_id: record.reason for (asset_id, _), record in store.quarantine["generated"].items()}
+    aside = {asset_id: record.reason for (asset_id, *_), record in store.quarantine["generated"].items()}
     assert aside == {".": Reason.BAD_ID, "..": Reason.BAD_ID}
     assert checked.exit_code == 0
     assert "2 assets are in quarantine" in checked.collections["generated"].notes[0]
