@@ -81,6 +81,7 @@ def parse_url(text: str, key: str = "the `url`") -> Address:
         text = f"postgresql://{text.removeprefix(_OURS)}"
     if _URI.match(text):
         _check_uri(text, key)
+        text = text.replace(" ", "%20")  # which newer versions of libpq insist on
     try:
         parameters = conninfo_to_dict(text) if text else {}
     except psycopg.Error:

@@ -50,3 +50,23 @@ def test_a_server_that_answered_before_is_waited_for() -> None:
     again = translate(lost, "here", answered=True)
     assert isinstance(again, RetryableError)
     assert again.after == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("consuming input failed: query_wait_timeout", "default_pool_size"),
+        ("connection failed: FATAL: no more connections allowed (max_client_conn)", "max_client_conn"),
+        ("connection failed: FATAL: unsupported startup parameter: options", "ignore_startup_parameters"),
+        ("connection failed: FATAL: could not write init file: No space left on device", "Free space"),
+    ],
+)
+def test_what_a_pool_or_a_full_disk_says_instead_of_a_connection_has_advice(words: str, advice: str) -> None:
+    assert advice in str(translate(psycopg.OperationalError(words), "here"))
+
+
+def test_a_log_that_tells_of_a_full_disk_explains_a_server_that_is_gone() -> None:
+    for lost in (psycopg.OperationalError("Connection refused"), psycopg.errors.CrashShutdown("crash")):
+        error = translate(lost, "here", answered=True, last_words=lambda: "could not write: No space left on device")
+        assert isinstance(error, DestinationError)
+        assert "Free space" in str(error)

@@ -100,6 +100,7 @@ def connect(url: str) -> None:
         ("host=one,two port=1,2 dbname='my media'", "one:1,two:2/my media"),
         ("hostaddr=10.0.0.1 dbname=media", "10.0.0.1/media"),
         ("service=media", "service media"),
+        ("postgresql://ada:a b%20c@db/my media", "db/my media"),
         ("postgresql://", "localhost/"),
     ],
 )
