@@ -179,6 +179,7 @@ def test_an_executor_that_is_not_known_to_be_local_needs_a_server(
     assert source.scanned == []
 
 
+@pytest.mark.long
 def test_two_processes_of_one_instance_in_two_folders(folders: tuple[Path, Path]) -> None:
     one, other = folders
     home = one.parent / "home"
