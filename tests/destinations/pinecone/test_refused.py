@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from connector import Batch, DestinationError, Modality, Reason, Rejected
@@ -20,7 +22,7 @@ class Killed(BaseException):
     """Nothing is cleaned up after it."""
 
 
-def in_two_indexes(number: float, fingerprint: str, **columns: str) -> Batch:
+def in_two_indexes(number: float, fingerprint: str, **columns: Any) -> Batch:
     vectors = {"model-v1": dense(number), "other": dense(number, dimension=4)}
     features = [feature(name, vectors, **columns) for name in ("f1", "f2")]
     return batch(asset("a", *features, fingerprint=fingerprint))
