@@ -24,6 +24,7 @@ from connector import (
     MemorySource,
     Reason,
     Rejected,
+    Vector,
     Verification,
     run_verify,
     sync,
@@ -193,7 +194,7 @@ async def test_what_one_of_two_has_in_quarantine_is_no_difference(source: Script
 
 
 async def test_only_one_of_two_may_have_an_earlier_version_of_what_is_in_quarantine(source: Scripted) -> None:
-    infinite = {"multimodal-v1": np.full(3, np.inf, np.float32)}
+    infinite: dict[str, Vector] = {"multimodal-v1": np.full(3, np.inf, np.float32)}
     parts = [feature("s0", start_time="soon"), feature("s1", vectors=infinite), feature("i0", "image")]
     good = [feature("s0", start_time=1.5), *(feature(one.feature_id, one.modality) for one in parts[1:])]
     source.assets["c"]["a0001"] = asset("a0001", 1, good)
