@@ -65,9 +65,9 @@ def quarantine_table(name: str, metadata: MetaData) -> Table:
         Column("modality", Text, nullable=False),
         Column("reason", Text, nullable=False),
         Column("detail", Text, nullable=False),
-        Column("vector_name", Text, nullable=False, server_default="", comment="only this vector was set aside"),
-        Column("column_name", Text, nullable=False, server_default="", comment="only this column's value was"),
-        Column("kept", Boolean, nullable=False, server_default="false", comment="an earlier version is still stored"),
+        Column("vector_name", Text, nullable=False, server_default=""),  # only this vector was set aside
+        Column("column_name", Text, nullable=False, server_default=""),  # only this column's value was
+        Column("kept", Boolean, nullable=False, server_default="false"),  # an earlier version is still stored
         Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Index(f"{name}_asset", "collection", "asset_id"),
     )

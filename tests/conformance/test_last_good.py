@@ -26,6 +26,8 @@ from connector import (
     Rejected,
     SchemaMapping,
     SearchQuery,
+    StoredAssets,
+    Tombstones,
     Vector,
     Verifiable,
 )
@@ -273,6 +275,51 @@ def test_a_wrong_kind_of_id_or_name_does_no_harm(store: Store) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", feature("f", GOOD), rejected=odd)))
     assert [record.kept for record in told(store)] == [False] * 4
+    check_clean(store, {VIDEO: 1})
+
+
+def test_a_column_less_exact_than_the_source_is_not_written_again(store: Store) -> None:
+    many = {"left": dense(0.1, dimension=2_001), "right": dense(2)}  # half precision in Postgres
+    store.apply(batch(asset("a", feature("f", many))))
+    before = digests(store)
+    half = batch(asset("a", feature("f", {"right": dense(2)}), rejected=[bad(vector_name="left")]))
+    assert store.apply(half).vectors[VIDEO, "left"] == Counts(unchanged=1, quarantined=1)
+    assert digests(store) == before
+    check_clean(store, {VIDEO: 1})
+
+
+def test_what_was_hidden_with_its_asset_counts_as_gone(store: Store) -> None:
+    if not isinstance(store, Tombstones):
+        pytest.skip("deletes for good")
+    store.apply(batch(asset("a", feature("f", GOOD, transcription="hello"), feature("g", GOOD))))
+    store.tombstone("ads", ["a"])
+    parts = [bad(vector_name="left"), bad(column="transcription"), bad("g")]
+    store.apply(batch(asset("a", feature("f", {"right": dense(2)}), rejected=parts)))
+    assert not any(record.kept for record in told(store))
+    assert digests(store).keys() == {("f", ""), ("f", "right")}
+    check_clean(store, {VIDEO: 1})
+
+
+def test_another_destination_is_filled_with_it(store: Store) -> None:
+    if not isinstance(store, StoredAssets):
+        pytest.skip("cannot be filled from")
+    store.apply(batch(asset("a", feature("f", GOOD, transcription="hello"), feature("g", GOOD))))
+    parts = [bad(vector_name="left"), bad(column="transcription"), bad("g")]
+    store.apply(batch(asset("a", feature("f", {"right": dense(3)}), rejected=parts, fingerprint="2")))
+    target = MemoryDestination()
+    target.apply(batch(*store.stored("ads", ["a"])))
+    assert told(target) == told(store)
+    assert [record.kept for record in told(target)] == [True] * 3
+    assert digests(target) == digests(store)
+    check_clean(target, {VIDEO: 2})
+
+
+def test_a_row_of_an_earlier_mapping_is_found_to_be_what_it_is(store: Store) -> None:
+    store.apply(batch(asset("a", feature("f", GOOD, text="old"))))
+    mapping = SchemaMapping.model_validate({"video": {"columns": {"author": {"path": "metadata.author"}}}})
+    store.prepare(mapping)
+    store.apply(batch(asset("a", rejected=[bad()], fingerprint="2")))
+    assert told(store) == [replace(bad(), kept=True)]
     check_clean(store, {VIDEO: 1})
 
 

@@ -28,6 +28,7 @@ from connector import (
     Rejected,
     SchemaMapping,
     SourceError,
+    Vector,
     Verification,
     run_verify,
     sync,
@@ -200,6 +201,23 @@ async def test_what_one_of_two_has_in_quarantine_is_no_difference(source: Script
     feature, *rest = held.features
     other.apply(_batch(replace(held, features=tuple(rest), rejected=(_zero(held.asset_id, feature.feature_id),))))
     assert (await verify(source, [one, other], name="media")).in_step
+
+
+async def test_only_one_of_two_may_have_an_earlier_version_of_what_is_in_quarantine(source: Scripted) -> None:
+    infinite: dict[str, Vector] = {"multimodal-v1": np.full(3, np.inf, np.float32)}
+    parts = [feature("s0", start_time="soon"), feature("s1", vectors=infinite), feature("i0", "image")]
+    good = [feature("s0", start_time=1.5), *(feature(one.feature_id, one.modality) for one in parts[1:])]
+    source.assets["c"]["a0001"] = asset("a0001", 1, good)
+    one = await filled(source, "one")
+    source.assets["c"]["a0001"] = asset("a0001", 2, parts)
+    other = await filled(source, "other")
+    await sync(source, [one], name="media")
+    assert [[record.kept for _, record, _ in each.rejected()] for each in (one, other)] == [[True] * 2, [False] * 2]
+    assert (await verify(source, [one, other], name="media")).in_step
+    held = other.assets["c"]["a0001"]
+    changed = [replace(part, row_hash=b"other") if part.feature_id == "i0" else part for part in held.features]
+    other.apply(_batch(replace(held, features=tuple(changed))))
+    assert ("other", "one", DIFFERENT) in counts(await verify(source, [one, other], name="media"))
 
 
 async def test_of_each_count_a_hundred_are_named(source: Scripted) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector import Batch, DestinationError, Modality, Reason
+from connector import Batch, DestinationError, Modality, Reason, Rejected
 from connector.sandbox import Fault, Sandbox, Status
 from destinations.pinecone._manifest import Manifest
 
@@ -121,3 +121,28 @@ def test_what_a_killed_run_left_of_a_feature_is_certain_under_its_new_modality(
     destination.apply(batch(asset("a", feature("f1", {"new": dense(1)})), modalities=[Modality.VIDEO]))
     assert stored_ids(sandbox, "media-old-8") == set()
     assert destination.known("ads", ["a"]).keys() == {"a"}
+
+
+def test_what_a_killed_run_left_of_a_feature_that_is_bad_now_stays_in_the_journal(
+    sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    open_pinecone().apply(in_two_indexes(1, "1"))
+    with monkeypatch.context() as patches:
+        patches.setattr(Manifest, "commit", killed)
+        with pytest.raises(Killed):
+            open_pinecone().apply(in_two_indexes(2, "2"))
+    destination = open_pinecone()
+    bad = Rejected("a", Reason.NOT_FINITE, "infinity", "f1", "video")
+    (record,) = destination.apply(
+        batch(asset("a", in_two_indexes(2, "3").assets[0].features[1], rejected=[bad]))
+    ).rejected
+    assert record.kept
+    assert stored_ids(sandbox) == {"a#f1", "a#f2"}
+    assert destination.known("ads", ["a"]) == {}, "which version it is, the next run finds out"
+    assert list(destination.discrepancies("ads")) == []
+    destination.apply(in_two_indexes(3, "4"))
+    assert destination.known("ads", ["a"])["a"].fingerprint == "4"
+    assert list(destination.discrepancies("ads")) == []
