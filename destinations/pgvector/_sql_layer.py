@@ -85,7 +85,7 @@ DECLARE
     shown constant text := {shown};
     asked constant text := {asked};
     predicate constant text := {where}(shown::pg_catalog.regclass, filter);
-    ordering text := 'embedding {operator} $1';
+    distance text := pg_catalog.replace('embedding {operator} $1', '$1', asked);
     hits {match}[];
 BEGIN
     IF query IS NULL THEN RETURN; END IF;
@@ -94,12 +94,11 @@ BEGIN
         IF attempt = 2 THEN
             PERFORM pg_catalog.set_config('hnsw.iterative_scan', 'strict_order', true);
         ELSIF attempt = 3 THEN
-            ordering := '(embedding {operator} $1) + 0::float8';
+            distance := '(' || distance || ') + 0::float8';
         END IF;
-        EXECUTE 'SELECT pg_catalog.array_agg(hit) FROM (SELECT ROW('
-            || pg_catalog.replace({columns}, '$1', asked) || ')::' || {match_name}
-            || ' AS hit FROM ' || shown || ' WHERE ' || predicate
-            || ' ORDER BY ' || pg_catalog.replace(ordering, '$1', asked) || ' LIMIT $2) nearest'
+        EXECUTE 'SELECT pg_catalog.array_agg(ROW(nearest.*)::' || {match_name} || ') FROM (SELECT ' || distance
+            || ' AS distance, ' || {columns} || ' FROM ' || shown || ' WHERE ' || predicate
+            || ' ORDER BY ' || distance || ' LIMIT $2) nearest'
         INTO hits USING query, coalesce(k, 10);
         EXIT WHEN pg_catalog.cardinality(hits) >= coalesce(k, 10);
     END LOOP;
@@ -175,17 +174,16 @@ def _fixed(text: Any) -> sql.SQL:
 def _search_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composed:
     layer, layout = shown.layer, shown.entry.layout
     match = sql.Identifier(schema, layer.match_type)
-    operator = _fixed(layout.operator)
-    distance = sql.SQL("embedding {} $1").format(operator)
-    names = columns_of(driver, schema, layer.match_type)
-    columns = sql.SQL(", ").join(distance if name == "distance" else sql.Identifier(name) for name in names)
+    # The first one is the distance, which is asked for in the words of the ordering, so that it is not taken twice.
+    names = [name for name in columns_of(driver, schema, layer.match_type) if name != "distance"]
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
     return sql.SQL(_SEARCH).format(
         function=sql.Identifier(schema, layer.function),
         storage=sql.Identifier(extension, layout.storage),
         match=match,
         extension=sql.Identifier(extension),
         where=sql.Identifier(schema, _WHERE_FUNCTION),
-        operator=operator,
+        operator=_fixed(layout.operator),
         columns=sql.Literal(columns.as_string(driver)),
         shown=_shown_view(driver, schema, extension, shown),
         asked=_asked(driver, schema, extension, shown),
