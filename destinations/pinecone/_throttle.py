@@ -6,12 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition
-from typing import Final
 
 __all__ = ["Throttle", "Turn"]
-
-_GLANCE_SECONDS: Final = 0.1
-"""How long it may take whoever waits to see that they have given up."""
 
 
 class Turn:
@@ -77,7 +73,7 @@ class Throttle:
             hold = self._held_until - self._clock()
             if hold <= 0 and self._open < self.limit:
                 return True
-            self._changed.wait(min(hold, _GLANCE_SECONDS) if hold > 0 else _GLANCE_SECONDS)
+            self._changed.wait(hold if hold > 0 else None)
         return False
 
     def _grow(self, burst: int) -> None:

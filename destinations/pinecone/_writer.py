@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -70,9 +70,16 @@ class IndexWriter:
         write = Write(f"deleting from {namespace}", "/vectors/delete", envelope, needs_namespace=False)
         return self._write(namespace, write, map(encode_id, ids))
 
-    def aborting(self) -> AbstractContextManager[None]:
-        """Break off every request that is under way, or that is begun before the block ends."""
-        return self._requests.aborting()
+    @contextmanager
+    def aborting(self) -> Iterator[None]:
+        """Break off every request that is under way, or that is begun before the block ends, and let everybody who
+        waits for leave to send one see whether they have been cancelled."""
+        with self._lock:
+            throttles = list(self._throttles.values())
+        for throttle in throttles:
+            throttle.wake()
+        with self._requests.aborting():
+            yield
 
     def close(self) -> None:
         """Close every connection. Safe to call twice."""
