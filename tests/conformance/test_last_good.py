@@ -88,7 +88,8 @@ def told(store: Store) -> list[Rejected]:
 
 
 def digests(store: Store) -> dict[tuple[str, str], bytes]:
-    return {(one.feature_id, one.vector_name): one.digest for one in store.digests("ads")}
+    """Of features and their vectors; the asset's own row is not looked at."""
+    return {(one.feature_id, one.vector_name): one.digest for one in store.digests("ads") if one.feature_id}
 
 
 def counted(store: Store) -> dict[str, dict[Modality, int]]:
