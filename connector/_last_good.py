@@ -89,7 +89,7 @@ def with_last_good(asset: LoadedAsset, stored: Iterable[LoadedFeature], mapping:
     if not before:
         return asset
     union = _Union({(one.feature_id, one.modality.value): one for one in asset.features}, before)
-    rejected = tuple(replace(each, kept=each.kept or union.take_back(each)) for each in asset.rejected)
+    rejected = tuple(replace(each, kept=union.take_back(each) or each.kept) for each in asset.rejected)
     features = sorted(union.features.values(), key=lambda one: one.feature_id)
     return replace(asset, features=tuple(features), rejected=rejected)
 
