@@ -120,9 +120,9 @@ def serve(requests: socket.socket) -> dict[str, Any] | None:
         size, fds, _, _ = socket.recv_fds(requests, 4, 4)
         if not size:
             return None
-        told = b""
-        while len(told) < int.from_bytes(size, "big"):
-            told += requests.recv(65_536)
+        told, length = b"", int.from_bytes(size, "big")
+        while len(told) < length:
+            told += requests.recv(length - len(told))  # and nothing of the next request, which another thread may send
         if os.fork() == 0:
             requests.close()
             return json.loads(told) if _kept(*fds) else None
