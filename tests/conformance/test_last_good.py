@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from connector import (
@@ -368,6 +368,13 @@ STEPS = st.one_of(
 )
 
 
+def _bad_columns_without_a_record(steps: Sequence[Batch | str]) -> bool:
+    """Whether a column is bad of a feature that has no vector at some time: Pinecone then has no record of it."""
+    assets = [asset for each in steps if isinstance(each, Batch) for asset in each.assets]
+    bad_columns = {record.feature_id for asset in assets for record in asset.rejected if record.column}
+    return any(one.feature_id in bad_columns and not one.vectors for asset in assets for one in asset.features)
+
+
 def changes(store: Store, what: Batch | str) -> object:
     applied = store.remove("ads", ["a"]) if isinstance(what, str) else store.apply(what)
     features = {modality: counts for modality, counts in applied.features.items() if counts != NOTHING}
@@ -381,6 +388,7 @@ def changes(store: Store, what: Batch | str) -> object:
 def test_any_history_leaves_what_it_leaves_in_memory(
     kind: str, postgres_url: str, sandbox: Sandbox, steps: list[Batch | str]
 ) -> None:
+    assume(kind != "pinecone" or not _bad_columns_without_a_record(steps))
     model = MemoryDestination()
     with closing(made(kind, postgres_url, sandbox)) as store:
         store.prepare(SchemaMapping())
