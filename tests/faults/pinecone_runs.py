@@ -19,8 +19,8 @@ WRITES: Final = ("pinecone.upsert", "pinecone.update", "pinecone.delete")
 
 Connection = psycopg.Connection[Any]
 
-_OF_THE_SERVER: Final = ("host", "lsn", "visible")
-"""The port of an index, and how often it was written: not what is in it."""
+_OF_THE_SERVER: Final = ("host", "lsn", "visible", "parts")
+"""The ports of an index and of the source that was read, and how often an index was written: not what is in it."""
 
 
 @dataclass(frozen=True)
