@@ -13,7 +13,7 @@ from asking import (  # type: ignore[import-not-found]
     print_answers,
 )
 
-url, key = sys.argv[1:]
+url, key, _ = sys.argv[1:]
 client = mixpeek.Mixpeek(token=key, server_url=url)
 stranger = mixpeek.Mixpeek(token="sk_wrong", server_url=url)
 submission = {"url": "https://media.example.com/new.mp4", "collection": "quickstart"}

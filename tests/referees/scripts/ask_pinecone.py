@@ -13,7 +13,7 @@ from pinecone import __version__ as pinecone_version
 PLACE = ServerlessSpec(cloud="aws", region="us-east-1")
 QUERY = [1.0, 0.0, 0.0, 0.0]
 
-url, key = sys.argv[1:]
+url, key, _ = sys.argv[1:]
 pinecone: Any = Pinecone(api_key=key, host=url)
 stranger: Any = Pinecone(api_key="wrong", host=url)
 
