@@ -43,7 +43,8 @@ def service(request: pytest.FixtureRequest) -> Service:
 def sandbox(service: Service) -> Iterator[httpx.Client]:
     """A sandbox slow enough for a sync to be hit in every phase."""
     serving = service.generated(ASSETS, FEATURES).model_copy(update={"latency_ms": 10})
-    with sandbox_process(serving) as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+    control = {"X-Sandbox-Key": serving.control_key}
+    with sandbox_process(serving) as url, httpx.Client(base_url=url, headers=control, timeout=PATIENCE) as client:
         yield client
 
 
