@@ -56,6 +56,8 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "unchanged": 5,
                 "pulled": 4,
                 "reread": 0,
+                "second_looks": 0,
+                "held_back": {},
                 "pending": {"count": 1, "first": ["p"]},
                 "failed": {"count": 1, "first": ["f"]},
                 "unread": {"count": 0, "first": [], "why": None},
