@@ -54,6 +54,13 @@ def postgres_url(postgres_directory: Path) -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="module")
+def fresh_postgres_url() -> Iterator[str]:
+    """The address of a Postgres that a module has for itself: what others leave in its catalogue makes looking slow."""
+    with _passable_directory() as directory, EmbeddedPostgres(directory / "data") as server:
+        yield server.url
+
+
 @pytest.fixture(scope="session")
 def other_postgres_url() -> Iterator[str]:
     """The address of a real Postgres 16 with pgvector 0.8.0: neither the newest version, nor our embedded one."""

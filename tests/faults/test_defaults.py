@@ -133,8 +133,8 @@ def opened(url: str, directory: Path) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def world(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with opened(postgres_url, tmp_path_factory.mktemp("defaults")) as world:
+def world(fresh_postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with opened(fresh_postgres_url, tmp_path_factory.mktemp("defaults")) as world:
         yield world
 
 
