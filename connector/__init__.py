@@ -1,6 +1,6 @@
 """The engine: records, sources, mapping, the run, the command line. It never imports `destinations`."""
 
-from connector._cancellation import (
+from vectorferry.connector._cancellation import (
     CallCancelledError,
     CancellableCall,
     abandonable,
@@ -8,9 +8,9 @@ from connector._cancellation import (
     is_cancelled,
     pause,
 )
-from connector._config import load_settings, parse_settings, resolve, resolve_part
-from connector._cursor import Cursor, Cursors
-from connector._destination import (
+from vectorferry.connector._config import load_settings, parse_settings, resolve, resolve_part
+from vectorferry.connector._cursor import Cursor, Cursors
+from vectorferry.connector._destination import (
     Advising,
     Applied,
     Batch,
@@ -36,8 +36,19 @@ from connector._destination import (
     Verifiable,
     Visibility,
 )
-from connector._engine import Progress, Reread, plan, refill, run_plan, run_refill, run_sync, run_verify, sync, verify
-from connector._errors import (
+from vectorferry.connector._engine import (
+    Progress,
+    Reread,
+    plan,
+    refill,
+    run_plan,
+    run_refill,
+    run_sync,
+    run_verify,
+    sync,
+    verify,
+)
+from vectorferry.connector._errors import (
     CollectionError,
     ConfigurationError,
     CredentialsError,
@@ -52,22 +63,30 @@ from connector._errors import (
     StopError,
     VectorferryError,
 )
-from connector._gone import AllCollections, NamedCollections, StoredCollections, Tombstones
-from connector._json import canonical_json, parse_json
-from connector._last_good import (
+from vectorferry.connector._gone import AllCollections, NamedCollections, StoredCollections, Tombstones
+from vectorferry.connector._json import canonical_json, parse_json
+from vectorferry.connector._last_good import (
     StoredVersions,
     rejected_features,
     with_last_good,
     without_distrusted,
     without_rejected,
 )
-from connector._listed import list_collections
-from connector._mapping import ColumnMapping, ColumnType, Metric, ModalityMapping, SchemaMapping, Storage, VectorMapping
-from connector._memory import MemoryDestination, MemorySource
-from connector._origin import Identified, Origin, Origins
-from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan, ReadEstimate, WriteEstimate
-from connector._planned import Averages, CountedReads, Plannable, Planned, PlannedIndex
-from connector._records import (
+from vectorferry.connector._listed import list_collections
+from vectorferry.connector._mapping import (
+    ColumnMapping,
+    ColumnType,
+    Metric,
+    ModalityMapping,
+    SchemaMapping,
+    Storage,
+    VectorMapping,
+)
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector._origin import Identified, Origin, Origins
+from vectorferry.connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan, ReadEstimate, WriteEstimate
+from vectorferry.connector._planned import Averages, CountedReads, Plannable, Planned, PlannedIndex
+from vectorferry.connector._records import (
     MODALITIES,
     Asset,
     AssetState,
@@ -80,10 +99,10 @@ from connector._records import (
     SparseVector,
     Vector,
 )
-from connector._registry import destination_settings, source_settings
-from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated, related_counts
-from connector._seen import SeenIds
-from connector._settings import (
+from vectorferry.connector._registry import destination_settings, source_settings
+from vectorferry.connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated, related_counts
+from vectorferry.connector._seen import SeenIds
+from vectorferry.connector._settings import (
     BatchLimits,
     DeleteGuard,
     DestinationSettings,
@@ -92,14 +111,23 @@ from connector._settings import (
     SourceSettings,
     SyncSettings,
 )
-from connector._settings_base import Settings, Spelling
-from connector._source import ChangedSince, Hit, Searches, Source, Submission, SubmissionState, Submits, Usage
-from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
-from connector._vector_tables import VectorCount, VectorCounts, VectorTable, VectorTables, VectorTableState
-from connector._vectors import vector_bytes, vector_hash
-from connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
-from connector._verify_report import CollectionReport, Finding, Verification
-from connector._verify_rows import is_row_of
+from vectorferry.connector._settings_base import Settings, Spelling
+from vectorferry.connector._source import (
+    ChangedSince,
+    Hit,
+    Searches,
+    Source,
+    Submission,
+    SubmissionState,
+    Submits,
+    Usage,
+)
+from vectorferry.connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
+from vectorferry.connector._vector_tables import VectorCount, VectorCounts, VectorTable, VectorTables, VectorTableState
+from vectorferry.connector._vectors import vector_bytes, vector_hash
+from vectorferry.connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
+from vectorferry.connector._verify_report import CollectionReport, Finding, Verification
+from vectorferry.connector._verify_rows import is_row_of
 
 __all__ = [
     "MODALITIES",

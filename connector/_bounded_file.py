@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from connector._errors import ConfigurationError
+from vectorferry.connector._errors import ConfigurationError
 
 __all__ = ["read_bounded"]
 

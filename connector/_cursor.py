@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
-from connector._records import Modality
+from vectorferry.connector._records import Modality
 
 __all__ = ["NO_TRUSTED_CURSOR", "Cursor", "Cursors"]
 

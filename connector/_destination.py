@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Modality, Reason, Rejected, Vector
-from connector._verify import Discrepancy, StoredDigest
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import MODALITIES, Modality, Reason, Rejected, Vector
+from vectorferry.connector._verify import Discrepancy, StoredDigest
 
 __all__ = [
     "Advising",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from connector._destination import Applied
+from vectorferry.connector._destination import Applied
 
 __all__ = ["AllCollections", "NamedCollections", "StoredCollections", "Tombstones", "not_found"]
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-from connector._destination import LoadedAsset, LoadedFeature
-from connector._engine._rows import hash_row
-from connector._mapping import SchemaMapping
-from connector._records import Reason, Rejected
-from connector._vectors import dense_dimension
-from connector._verify import Distrusted
-from connector._verify_rows import is_row_of
+from vectorferry.connector._destination import LoadedAsset, LoadedFeature
+from vectorferry.connector._engine._rows import hash_row
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import Reason, Rejected
+from vectorferry.connector._vectors import dense_dimension
+from vectorferry.connector._verify import Distrusted
+from vectorferry.connector._verify_rows import is_row_of
 
 __all__ = ["StoredVersions", "rejected_features", "with_last_good", "without_distrusted", "without_rejected"]
 

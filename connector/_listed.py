@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from connector._cancellation import run_cancellable
-from connector._errors import ConfigurationError
-from connector._plugins import SourceSettings
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._plugins import SourceSettings
 
 __all__ = ["list_collections", "naming_option"]
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 import orjson
 from pydantic import Field, field_validator, model_validator
 
-from connector._records import MODALITIES, Modality
-from connector._settings_base import Settings, Spelling
+from vectorferry.connector._records import MODALITIES, Modality
+from vectorferry.connector._settings_base import Settings, Spelling
 
 __all__ = [
     "SYSTEM_COLUMNS",

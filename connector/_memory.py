@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from connector._cursor import Cursor
-from connector._destination import (
+from vectorferry.connector._cursor import Cursor
+from vectorferry.connector._destination import (
     Applied,
     Batch,
     Contents,
@@ -31,12 +31,12 @@ from connector._destination import (
     Status,
     TableStatus,
 )
-from connector._errors import DestinationError, LockedError
-from connector._last_good import with_last_good, without_distrusted
-from connector._mapping import SchemaMapping
-from connector._origin import Origin
-from connector._planned import Averages, Planned
-from connector._records import (
+from vectorferry.connector._errors import DestinationError, LockedError
+from vectorferry.connector._last_good import with_last_good, without_distrusted
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._origin import Origin
+from vectorferry.connector._planned import Averages, Planned
+from vectorferry.connector._records import (
     MODALITIES,
     Asset,
     AssetState,
@@ -47,12 +47,12 @@ from connector._records import (
     Rejected,
     SparseVector,
 )
-from connector._related import RelatedRow, RelatedTable, related_counts
-from connector._source import Usage
-from connector._vector_tables import VectorCount
-from connector._vectors import vector_bytes
-from connector._verify import Discrepancy, Distrusted, StoredDigest
-from connector._verify_memory import discrepancies_of, hashes_of, in_order
+from vectorferry.connector._related import RelatedRow, RelatedTable, related_counts
+from vectorferry.connector._source import Usage
+from vectorferry.connector._vector_tables import VectorCount
+from vectorferry.connector._vectors import vector_bytes
+from vectorferry.connector._verify import Discrepancy, Distrusted, StoredDigest
+from vectorferry.connector._verify_memory import discrepancies_of, hashes_of, in_order
 
 __all__ = ["MemoryDestination", "MemorySource"]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from connector._planned import PlannedIndex
-from connector._settings import DeleteMode
-from connector._summary import RelatedSummary
+from vectorferry.connector._planned import PlannedIndex
+from vectorferry.connector._settings import DeleteMode
+from vectorferry.connector._summary import RelatedSummary
 
 __all__ = ["CollectionPlan", "DeletePlan", "DestinationPlan", "Plan", "ReadEstimate", "WriteEstimate"]
 

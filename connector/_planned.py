@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from connector._cursor import Cursor
-from connector._destination import Known
-from connector._mapping import SchemaMapping
-from connector._origin import Origin
-from connector._related import RelatedTable
-from connector._vector_tables import VectorCount
+from vectorferry.connector._cursor import Cursor
+from vectorferry.connector._destination import Known
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._origin import Origin
+from vectorferry.connector._related import RelatedTable
+from vectorferry.connector._vector_tables import VectorCount
 
 __all__ = ["Averages", "CountedReads", "Plannable", "Planned", "PlannedIndex"]
 

@@ -9,10 +9,10 @@ from typing import Self
 
 from pydantic import Field
 
-from connector._destination import Destination
-from connector._mapping import SchemaMapping
-from connector._settings_base import Settings
-from connector._source import Source
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._settings_base import Settings
+from vectorferry.connector._source import Source
 
 __all__ = ["DestinationSettings", "SourceSettings"]
 

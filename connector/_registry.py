@@ -6,9 +6,9 @@ import difflib
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, TypeVar
 
-from connector._errors import ConfigurationError
-from connector._plugins import DestinationSettings, SourceSettings
-from connector._settings_base import Settings
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._plugins import DestinationSettings, SourceSettings
+from vectorferry.connector._settings_base import Settings
 
 __all__ = ["closest", "destination_settings", "source_settings"]
 

@@ -8,9 +8,9 @@ from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from pydantic import Field, field_validator, model_validator
 
-from connector._destination import Counts
-from connector._mapping import SYSTEM_COLUMNS, ColumnType, Identifier, TableName
-from connector._settings_base import Settings
+from vectorferry.connector._destination import Counts
+from vectorferry.connector._mapping import SYSTEM_COLUMNS, ColumnType, Identifier, TableName
+from vectorferry.connector._settings_base import Settings
 
 __all__ = ["RelatedRow", "RelatedTable", "RelatedTables", "StoresRelated", "related_counts"]
 

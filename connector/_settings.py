@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, field_validator
 from pydantic_core import PydanticCustomError
 
-from connector._errors import ConfigurationError
-from connector._mapping import SchemaMapping
-from connector._plugins import DestinationSettings, SourceSettings
-from connector._registry import destination_settings, source_settings
-from connector._settings_base import Settings, Spelling
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._plugins import DestinationSettings, SourceSettings
+from vectorferry.connector._registry import destination_settings, source_settings
+from vectorferry.connector._settings_base import Settings, Spelling
 
 __all__ = [
     "BatchLimits",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from connector._records import Asset, Listing, Rejected
+from vectorferry.connector._records import Asset, Listing, Rejected
 
 __all__ = ["ChangedSince", "Hit", "Searches", "Source", "Submission", "SubmissionState", "Submits", "Usage"]
 

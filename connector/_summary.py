@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from connector._destination import Applied, Counts, Delivery, IndexBuild
-from connector._errors import LimitReachedError
-from connector._source import Usage
+from vectorferry.connector._destination import Applied, Counts, Delivery, IndexBuild
+from vectorferry.connector._errors import LimitReachedError
+from vectorferry.connector._source import Usage
 
 __all__ = ["CollectionSummary", "DestinationSummary", "RelatedSummary", "Summary", "kept_note"]
 

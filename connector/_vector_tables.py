@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-from connector._records import Modality
+from vectorferry.connector._records import Modality
 
 __all__ = ["VectorCount", "VectorCounts", "VectorTable", "VectorTableState", "VectorTables"]
 

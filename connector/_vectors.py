@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from connector._errors import QuarantineError
-from connector._records import DenseVector, Reason, SparseVector, Vector
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._records import DenseVector, Reason, SparseVector, Vector
 
 __all__ = ["decode_vector", "dense_dimension", "dense_vector", "vector_bytes", "vector_hash"]
 

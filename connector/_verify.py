@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from connector._records import Modality
+from vectorferry.connector._records import Modality
 
 __all__ = ["Difference", "Discrepancy", "Distrusted", "StoredDigest"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 
-from connector._destination import LoadedAsset, RecordHashes
-from connector._vectors import vector_hash
-from connector._verify import Difference, Discrepancy, StoredDigest
-from connector._verify_rows import is_row_of
+from vectorferry.connector._destination import LoadedAsset, RecordHashes
+from vectorferry.connector._vectors import vector_hash
+from vectorferry.connector._verify import Difference, Discrepancy, StoredDigest
+from vectorferry.connector._verify_rows import is_row_of
 
 __all__ = ["discrepancies_of", "hashes_of", "in_order"]
 

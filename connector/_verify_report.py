@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from connector._summary import Summary
-from connector._verify import Difference, Discrepancy
+from vectorferry.connector._summary import Summary
+from vectorferry.connector._verify import Difference, Discrepancy
 
 __all__ = ["CollectionReport", "Finding", "Verification"]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any, Final
 
-from connector._engine._rows import hash_row
-from connector._errors import QuarantineError
+from vectorferry.connector._engine._rows import hash_row
+from vectorferry.connector._errors import QuarantineError
 
 __all__ = ["is_row_of"]
 

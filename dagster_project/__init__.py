@@ -1,12 +1,13 @@
 """Syncs as Dagster definitions: assets, partitions, resources, sensors, schedules and a YAML component.
 
-There is no sync logic in here. `dagster_project.components.VectorferrySync` is the component, and
-`dagster_project.definitions` the project that ``dg dev`` shows.
+There is no sync logic in here. `vectorferry.dagster.VectorferrySync` is the component, and
+`vectorferry.dagster.definitions` the project that ``dg dev`` shows.
 """
 
-from dagster_project._partitions import CollectionPartitions, partition_key
-from dagster_project._resources import DestinationResource, SourceResource
-from dagster_project._targets import ModalityTable, Target, VectorIndex
+from vectorferry.dagster._component import VectorferrySync
+from vectorferry.dagster._partitions import CollectionPartitions, partition_key
+from vectorferry.dagster._resources import DestinationResource, SourceResource
+from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex
 
 __all__ = [
     "CollectionPartitions",
@@ -15,5 +16,6 @@ __all__ = [
     "SourceResource",
     "Target",
     "VectorIndex",
+    "VectorferrySync",
     "partition_key",
 ]

@@ -1,5 +1,5 @@
-"""``python -m dagster_project discover``: add the partitions of a project's syncs from the command line."""
+"""``python -m vectorferry.dagster discover``: add the partitions of a project's syncs from the command line."""
 
-from dagster_project._command import app
+from vectorferry.dagster._command import app
 
-app(prog_name="python -m dagster_project")
+app(prog_name="python -m vectorferry.dagster")

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from connector import SyncSettings
-from dagster_project._resources import resource_keys
-from dagster_project._targets import Target
+from vectorferry.connector import SyncSettings
+from vectorferry.dagster._resources import resource_keys
+from vectorferry.dagster._targets import Target
 
 __all__ = ["RUN_CONFIG", "Execute", "sync_assets"]
 

@@ -11,10 +11,10 @@ import dagster as dg
 import typer
 from dagster_shared.utils.config import discover_config_file
 
-from connector import ConfigurationError, VectorferryError
-from dagster_project._discovery import Collections
-from dagster_project._partitions import CollectionPartitions
-from dagster_project.components import VectorferrySync
+from vectorferry.connector import ConfigurationError, VectorferryError
+from vectorferry.dagster._component import VectorferrySync
+from vectorferry.dagster._discovery import Collections
+from vectorferry.dagster._partitions import CollectionPartitions
 
 __all__ = ["app"]
 

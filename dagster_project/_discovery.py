@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from connector import ConfigurationError, SyncSettings, list_collections, resolve_part
-from dagster_project._partitions import named_collections, partition_key
+from vectorferry.connector import ConfigurationError, SyncSettings, list_collections, resolve_part
+from vectorferry.dagster._partitions import named_collections, partition_key
 
 __all__ = ["Collections"]
 

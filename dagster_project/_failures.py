@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 import dagster as dg
 
-from connector import (
+from vectorferry.connector import (
     CollectionError,
     CollectionSummary,
     ConfigurationError,

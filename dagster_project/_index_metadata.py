@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import dagster as dg
 
-from connector import Applied, Counts, DestinationSummary, Status, TableStatus, Visibility
+from vectorferry.connector import Applied, Counts, DestinationSummary, Status, TableStatus, Visibility
 
 __all__ = ["index_changes", "index_metadata", "index_rows", "indexes_of"]
 

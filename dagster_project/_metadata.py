@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from connector import (
+from vectorferry.connector import (
     CollectionSummary,
     Counts,
     DestinationSummary,

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from connector import SyncSettings
+from vectorferry.connector import SyncSettings
 
 __all__ = ["CollectionPartitions", "named_collections", "partition_key"]
 
@@ -43,8 +43,9 @@ def named_collections(settings: SyncSettings) -> tuple[str, ...]:
 class CollectionPartitions(dg.DynamicPartitionsDefinition):
     """The dynamic partitions ``{sync}_collections``.
 
-    The discovery sensor, ``python -m dagster_project discover`` and the UI add keys to the instance. A collection that
-    the sync's file names needs nobody to add it: its key is valid on a fresh instance, and its first run stores it.
+    The discovery sensor, ``python -m vectorferry.dagster discover`` and the UI add keys to the instance. A collection
+    that the sync's file names needs nobody to add it: its key is valid on a fresh instance, and its first run stores
+    it.
     """
 
     named: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from connector import Progress
+from vectorferry.connector import Progress
 
 __all__ = ["ProgressLog"]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connector import DestinationSummary, Status, Summary, TableStatus
-from dagster_project._index_metadata import index_changes, index_metadata, index_rows, indexes_of
-from dagster_project._local_data import local_data_metadata
-from dagster_project._metadata import partition_metadata, scan_metadata, table_metadata
-from dagster_project._selection import Selection
-from dagster_project._targets import Target, VectorIndex, further_indexes
+from vectorferry.connector import DestinationSummary, Status, Summary, TableStatus
+from vectorferry.dagster._index_metadata import index_changes, index_metadata, index_rows, indexes_of
+from vectorferry.dagster._local_data import local_data_metadata
+from vectorferry.dagster._metadata import partition_metadata, scan_metadata, table_metadata
+from vectorferry.dagster._selection import Selection
+from vectorferry.dagster._targets import Target, VectorIndex, further_indexes
 
 __all__ = ["Finished", "Report"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import dagster as dg
 from pydantic import BaseModel, Field, SecretStr
 
-from connector import DestinationSettings, SourceSettings, SyncSettings, parse_settings
+from vectorferry.connector import DestinationSettings, SourceSettings, SyncSettings, parse_settings
 
 __all__ = ["DestinationResource", "SourceResource", "resource_keys", "resources_of", "settings_from"]
 

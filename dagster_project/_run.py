@@ -10,16 +10,16 @@ from typing import Any
 
 import dagster as dg
 
-from connector import Reread, Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
-from dagster_project._discovery import Collections
-from dagster_project._failures import fail, hopeless, raise_for_exit_code
-from dagster_project._metadata import scan_metadata
-from dagster_project._partitions import CollectionPartitions
-from dagster_project._progress import ProgressLog
-from dagster_project._report import Report
-from dagster_project._selection import Selection
-from dagster_project._targets import Target
-from dagster_project._translator import source_key
+from vectorferry.connector import Reread, Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
+from vectorferry.dagster._discovery import Collections
+from vectorferry.dagster._failures import fail, hopeless, raise_for_exit_code
+from vectorferry.dagster._metadata import scan_metadata
+from vectorferry.dagster._partitions import CollectionPartitions
+from vectorferry.dagster._progress import ProgressLog
+from vectorferry.dagster._report import Report
+from vectorferry.dagster._selection import Selection
+from vectorferry.dagster._targets import Target
+from vectorferry.dagster._translator import source_key
 
 __all__ = ["sync_partitions"]
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import dagster as dg
 
-from connector import ConfigurationError, SyncSettings
-from dagster_project._partitions import CollectionPartitions
+from vectorferry.connector import ConfigurationError, SyncSettings
+from vectorferry.dagster._partitions import CollectionPartitions
 
 __all__ = ["sync_job", "sync_schedule"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from connector import MODALITIES, Modality, SyncSettings
-from dagster_project._targets import ModalityTable, Target
+from vectorferry.connector import MODALITIES, Modality, SyncSettings
+from vectorferry.dagster._targets import ModalityTable, Target
 
 __all__ = ["Selection"]
 

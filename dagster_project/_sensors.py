@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import dagster as dg
 
-from connector import LimitReachedError, SyncSettings
-from dagster_project._discovery import Collections
-from dagster_project._partitions import CollectionPartitions, named_collections
-from dagster_project._resources import resource_keys, settings_from
+from vectorferry.connector import LimitReachedError, SyncSettings
+from vectorferry.dagster._discovery import Collections
+from vectorferry.dagster._partitions import CollectionPartitions, named_collections
+from vectorferry.dagster._resources import resource_keys, settings_from
 
 __all__ = ["discovery_sensor"]
 

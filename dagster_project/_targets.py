@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from connector import MODALITIES, ConfigurationError, DestinationSettings, Modality, SyncSettings
+from vectorferry.connector import MODALITIES, ConfigurationError, DestinationSettings, Modality, SyncSettings
 
 __all__ = ["ModalityTable", "Target", "VectorIndex", "destination_name", "further_indexes", "targets_of"]
 

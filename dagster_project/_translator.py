@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import dagster as dg
 
-from connector import DestinationSettings, SyncSettings
-from dagster_project._metadata import mapped_columns
-from dagster_project._partitions import CollectionPartitions
-from dagster_project._targets import ModalityTable, Target, VectorIndex, destination_name
+from vectorferry.connector import DestinationSettings, SyncSettings
+from vectorferry.dagster._metadata import mapped_columns
+from vectorferry.dagster._partitions import CollectionPartitions
+from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name
 
 __all__ = ["asset_spec", "source_key", "source_spec"]
 

@@ -1,4 +1,4 @@
-"""Everything in ``defs/``: what ``dg dev`` and ``dagster -m dagster_project.definitions`` load."""
+"""Everything in ``defs/``: what ``dg dev`` and ``dagster -m vectorferry.dagster.definitions`` load."""
 
 from pathlib import Path
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from connector import (
+from vectorferry.connector import (
     MODALITIES,
     Batch,
     DenseVector,
@@ -20,7 +20,7 @@ from connector import (
     Vector,
     vector_hash,
 )
-from connector._engine._rows import hash_row
+from vectorferry.connector._engine._rows import hash_row
 
 DIMENSION = 8
 

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import certifi
 import pytest
 
-from destinations import EmbeddedPostgres
 from tests.examples import register_profiles
+from vectorferry.destinations import EmbeddedPostgres
 
 from .other_postgres import NotToBeHadError, other_postgres
 

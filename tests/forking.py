@@ -165,7 +165,7 @@ def become(args: list[str], cwd: str, env: dict[str, str]) -> None:
         sys.argv = args[2:]
         runpy.run_module(args[2], run_name="__main__", alter_sys=True)
     else:
-        from connector.cli import main
+        from vectorferry.__main__ import main
 
         sys.argv = args
         main()
@@ -173,7 +173,7 @@ def become(args: list[str], cwd: str, env: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     for package in ("connector", "destinations"):
-        for module in pkgutil.walk_packages([str(_ROOT / package)], f"{package}."):
+        for module in pkgutil.walk_packages([str(_ROOT / package)], f"vectorferry.{package}."):
             importlib.import_module(module.name)
     with socket.socket(fileno=int(sys.argv[1])) as inherited:
         task = serve(inherited)

@@ -15,8 +15,8 @@ from typing import Final
 
 from psycopg import pq
 
-from destinations._embedded._account import server_account
-from destinations._embedded._address import PORT, address
+from vectorferry.destinations._embedded._account import server_account
+from vectorferry.destinations._embedded._address import PORT, address
 
 from .waiting import wait_until
 

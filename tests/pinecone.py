@@ -7,8 +7,8 @@ from typing import Any
 from pinecone._internal.bulk import get_registry
 from pinecone._internal.http_client import get_budget_registry
 
-from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxSettings
-from destinations import PineconeDestination, PineconeSettings
+from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxSettings
+from vectorferry.destinations import PineconeDestination, PineconeSettings
 
 __all__ = ["forget_budgets", "pinecone_alone", "pinecone_destination"]
 

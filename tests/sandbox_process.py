@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from connector.sandbox import SandboxSettings
+from vectorferry.connector.sandbox import SandboxSettings
 
 from .forking import Forked
 
@@ -15,7 +15,7 @@ __all__ = ["sandbox_process"]
 
 _SERVE = """
 import sys
-from connector.sandbox import SandboxSettings, serve
+from vectorferry.connector.sandbox import SandboxSettings, serve
 settings = SandboxSettings.model_validate_json(sys.argv[1])
 serve(settings, on_ready=lambda sandbox: print(sandbox.url, flush=True))
 """

@@ -19,7 +19,7 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number is not None and (name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN):
             signal.signal(number, _leave)
-    from connector.cli import main as run
+    from vectorferry.connector.cli import main as run
 
     run()
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connector._config._problems import joined, validation_lines
-from connector._config._secrets import without_secret
-from connector._config._yaml import read_documents
-from connector._errors import ConfigurationError
-from connector._settings import SyncSettings
+from vectorferry.connector._config._problems import joined, validation_lines
+from vectorferry.connector._config._secrets import without_secret
+from vectorferry.connector._config._yaml import read_documents
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._settings import SyncSettings
 
 __all__ = ["load_settings", "parse_settings"]
 

@@ -8,10 +8,10 @@ from typing import Any, Final, TypeAlias, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from connector._config._secrets import HIDDEN, looks_secret
-from connector._errors import ConfigurationError
-from connector._registry import closest, destination_settings, source_settings
-from connector._settings import SyncSettings
+from vectorferry.connector._config._secrets import HIDDEN, looks_secret
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._registry import closest, destination_settings, source_settings
+from vectorferry.connector._settings import SyncSettings
 
 __all__ = ["KeyPath", "joined", "key_path", "validation_lines"]
 

@@ -9,10 +9,10 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from connector._config._problems import KeyPath, joined, validation_lines
-from connector._config._secrets import looks_secret, without_secret
-from connector._errors import ConfigurationError
-from connector._settings import SyncSettings
+from vectorferry.connector._config._problems import KeyPath, joined, validation_lines
+from vectorferry.connector._config._secrets import looks_secret, without_secret
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._settings import SyncSettings
 
 __all__ = ["resolve", "resolve_part"]
 

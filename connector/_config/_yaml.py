@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import yaml
 
-from connector._bounded_file import read_bounded
-from connector._errors import ConfigurationError
+from vectorferry.connector._bounded_file import read_bounded
+from vectorferry.connector._errors import ConfigurationError
 
 __all__ = ["read_documents"]
 

@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from os import environ as process_environ
 from typing import TypeGuard, TypeVar
 
-from connector._config import resolve_part
-from connector._destination import Destination
-from connector._engine._named import destination_label, destinations_called
-from connector._errors import ConfigurationError
-from connector._settings import SyncSettings
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._engine._named import destination_label, destinations_called
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._settings import SyncSettings
 
 __all__ = ["able_ones"]
 

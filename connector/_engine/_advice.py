@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 
-from connector._destination import Advising, Placed
-from connector._engine._lane import Lane
-from connector._engine._mapping_use import MappingUse
-from connector._errors import ConfigurationError
-from connector._summary import CollectionSummary
+from vectorferry.connector._destination import Advising, Placed
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._mapping_use import MappingUse
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._summary import CollectionSummary
 
 __all__ = ["advise", "check_apart", "unmatched"]
 

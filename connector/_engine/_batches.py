@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from connector._destination import Batch, LoadedAsset
-from connector._engine._load import Loaded
-from connector._records import Modality, Rejected
-from connector._settings import BatchLimits
+from vectorferry.connector._destination import Batch, LoadedAsset
+from vectorferry.connector._engine._load import Loaded
+from vectorferry.connector._records import Modality, Rejected
+from vectorferry.connector._settings import BatchLimits
 
 __all__ = ["Batcher"]
 

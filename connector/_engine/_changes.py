@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from connector._cursor import NO_TRUSTED_CURSOR, Cursor, Cursors
-from connector._engine._checks import id_problem
-from connector._engine._lane import Lane
-from connector._engine._load import Loader
-from connector._records import Listing
-from connector._source import ChangedSince, Source
-from connector._summary import CollectionSummary
+from vectorferry.connector._cursor import NO_TRUSTED_CURSOR, Cursor, Cursors
+from vectorferry.connector._engine._checks import id_problem
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._records import Listing
+from vectorferry.connector._source import ChangedSince, Source
+from vectorferry.connector._summary import CollectionSummary
 
 __all__ = ["Changes", "ScanRules", "record_cursor"]
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from connector._engine._clean import UNSTORABLE, clean_text
-from connector._errors import QuarantineError
-from connector._records import Reason, Rejected, SparseVector, Vector
+from vectorferry.connector._engine._clean import UNSTORABLE, clean_text
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._records import Reason, Rejected, SparseVector, Vector
 
 __all__ = [
     "check_dimension",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
-from connector._cancellation import run_cancellable
-from connector._config import resolve_part
-from connector._errors import ConfigurationError
-from connector._listed import naming_option
-from connector._settings import SyncSettings
-from connector._source import Source
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._listed import naming_option
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._source import Source
 
 __all__ = ["asking"]
 

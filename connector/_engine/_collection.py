@@ -8,27 +8,27 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from connector._closing import closing
-from connector._destination import Known
-from connector._engine._changes import Changes, ScanRules
-from connector._engine._checks import id_problem, safe_id
-from connector._engine._diff import NEVER, Action, Decision, Reread, diff
-from connector._engine._guard import read_differently
-from connector._engine._lane import Lane
-from connector._engine._load import Loader
-from connector._engine._locking import LOCK_WAIT, locked
-from connector._engine._origins import each_change, guard_for, origin_of, record_origin, since_recorded
-from connector._engine._progress import Progress, ProgressCallback
-from connector._engine._prune import anything_missing, kept, prune
-from connector._engine._stream import pages
-from connector._engine._tally import note_listing, note_unread, tell_unread, unchanged
-from connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
-from connector._origin import Origin
-from connector._records import Asset, AssetState, Listing, Reason, Rejected
-from connector._seen import SeenIds
-from connector._settings import DeleteGuard
-from connector._source import Source
-from connector._summary import CollectionSummary
+from vectorferry.connector._closing import closing
+from vectorferry.connector._destination import Known
+from vectorferry.connector._engine._changes import Changes, ScanRules
+from vectorferry.connector._engine._checks import id_problem, safe_id
+from vectorferry.connector._engine._diff import NEVER, Action, Decision, Reread, diff
+from vectorferry.connector._engine._guard import read_differently
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._engine._locking import LOCK_WAIT, locked
+from vectorferry.connector._engine._origins import each_change, guard_for, origin_of, record_origin, since_recorded
+from vectorferry.connector._engine._progress import Progress, ProgressCallback
+from vectorferry.connector._engine._prune import anything_missing, kept, prune
+from vectorferry.connector._engine._stream import pages
+from vectorferry.connector._engine._tally import note_listing, note_unread, tell_unread, unchanged
+from vectorferry.connector._errors import GuardRefusedError, IncompleteScanError, VectorferryError
+from vectorferry.connector._origin import Origin
+from vectorferry.connector._records import Asset, AssetState, Listing, Reason, Rejected
+from vectorferry.connector._seen import SeenIds
+from vectorferry.connector._settings import DeleteGuard
+from vectorferry.connector._source import Source
+from vectorferry.connector._summary import CollectionSummary
 
 __all__ = ["CollectionRun", "Job"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from connector._json import canonical_json
-from connector._mapping import ColumnType
+from vectorferry.connector._json import canonical_json
+from vectorferry.connector._mapping import ColumnType
 
 __all__ = ["as_utc", "coerce", "look_up", "short"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from connector._destination import Known
-from connector._records import AssetState, Listing, Modality
+from vectorferry.connector._destination import Known
+from vectorferry.connector._records import AssetState, Listing, Modality
 
 __all__ = ["Action", "Decision", "Reread", "diff", "holds", "ledger_fingerprint"]
 

@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from typing import TypeAlias
 
-from connector._destination import Batch
-from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Modality, SparseVector
-from connector._vector_tables import VectorCount
+from vectorferry.connector._destination import Batch
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import MODALITIES, Modality, SparseVector
+from vectorferry.connector._vector_tables import VectorCount
 
 __all__ = ["WrittenDimension", "dimension_notes", "dimensions_in"]
 

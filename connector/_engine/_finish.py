@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from connector._destination import Delivery, Visibility
-from connector._engine._dimensions import dimension_notes
-from connector._engine._lane import Lane
-from connector._errors import DestinationError
-from connector._mapping import SchemaMapping
-from connector._summary import CollectionSummary, RelatedSummary, Summary
-from connector._vector_tables import VectorCounts
+from vectorferry.connector._destination import Delivery, Visibility
+from vectorferry.connector._engine._dimensions import dimension_notes
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._errors import DestinationError
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._summary import CollectionSummary, RelatedSummary, Summary
+from vectorferry.connector._vector_tables import VectorCounts
 
 __all__ = ["exit_code", "finish", "raise_when_all_failed"]
 

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from os import environ as process_environ
 from typing import Any, Final
 
-from connector._config import resolve_part
-from connector._destination import LoadedAsset, LoadedFeature, StoredAssets
-from connector._engine._chosen import asking
-from connector._engine._named import destination_label, destinations_called
-from connector._engine._untouched import prepare_untouched
-from connector._errors import ConfigurationError, VectorferryError
-from connector._settings import SyncSettings
-from connector._source import Hit, Searches, Source
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._destination import LoadedAsset, LoadedFeature, StoredAssets
+from vectorferry.connector._engine._chosen import asking
+from vectorferry.connector._engine._named import destination_label, destinations_called
+from vectorferry.connector._engine._untouched import prepare_untouched
+from vectorferry.connector._errors import ConfigurationError, VectorferryError
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._source import Hit, Searches, Source
 
 __all__ = ["Found", "FoundHit", "run_source_search"]
 

@@ -6,16 +6,16 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from connector._engine._changes import record_cursor
-from connector._engine._checks import safe_id
-from connector._engine._collection import Job
-from connector._engine._locking import locked
-from connector._engine._origins import origin_of, record_origin, since_recorded
-from connector._engine._prune import kept, prune
-from connector._errors import GuardRefusedError, LimitReachedError, VectorferryError
-from connector._gone import AllCollections, StoredCollections, not_found
-from connector._seen import SeenIds
-from connector._summary import CollectionSummary, Summary
+from vectorferry.connector._engine._changes import record_cursor
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._engine._collection import Job
+from vectorferry.connector._engine._locking import locked
+from vectorferry.connector._engine._origins import origin_of, record_origin, since_recorded
+from vectorferry.connector._engine._prune import kept, prune
+from vectorferry.connector._errors import GuardRefusedError, LimitReachedError, VectorferryError
+from vectorferry.connector._gone import AllCollections, StoredCollections, not_found
+from vectorferry.connector._seen import SeenIds
+from vectorferry.connector._summary import CollectionSummary, Summary
 
 __all__ = ["GONE", "settle_gone"]
 

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterable
 from fractions import Fraction
 
-from connector._errors import GuardRefusedError
-from connector._settings import DeleteGuard, RunGuard
+from vectorferry.connector._errors import GuardRefusedError
+from vectorferry.connector._settings import DeleteGuard, RunGuard
 
 __all__ = ["changes_of", "check_deletes", "exact", "read_differently", "refusal", "refusal_of_rows"]
 

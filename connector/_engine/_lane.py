@@ -8,17 +8,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
-from connector._destination import Applied, Batch, Destination, LoadedAsset, Quarantined, StoredContents
-from connector._engine._batches import Batcher
-from connector._engine._dimensions import WrittenDimension, dimensions_in
-from connector._engine._load import Loaded
-from connector._engine._losses import HeldBack
-from connector._engine._worker import Worker
-from connector._errors import LockedError, VectorferryError
-from connector._mapping import SchemaMapping
-from connector._records import Listing, Modality, Reason, Rejected
-from connector._settings import BatchLimits
-from connector._summary import DestinationSummary
+from vectorferry.connector._destination import Applied, Batch, Destination, LoadedAsset, Quarantined, StoredContents
+from vectorferry.connector._engine._batches import Batcher
+from vectorferry.connector._engine._dimensions import WrittenDimension, dimensions_in
+from vectorferry.connector._engine._load import Loaded
+from vectorferry.connector._engine._losses import HeldBack
+from vectorferry.connector._engine._worker import Worker
+from vectorferry.connector._errors import LockedError, VectorferryError
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import Listing, Modality, Reason, Rejected
+from vectorferry.connector._settings import BatchLimits
+from vectorferry.connector._summary import DestinationSummary
 
 __all__ = ["Lane"]
 

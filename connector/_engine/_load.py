@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from connector._destination import LoadedAsset, LoadedFeature
-from connector._engine._checks import check_dimension, check_id, check_name, check_vector, safe_rejected
-from connector._engine._clean import clean
-from connector._engine._columns import as_utc
-from connector._engine._diff import ledger_fingerprint
-from connector._engine._mapping_use import MappingUse
-from connector._engine._rows import RowShape, hash_row, row_size
-from connector._errors import QuarantineError
-from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
-from connector._vectors import vector_bytes, vector_hash
+from vectorferry.connector._destination import LoadedAsset, LoadedFeature
+from vectorferry.connector._engine._checks import check_dimension, check_id, check_name, check_vector, safe_rejected
+from vectorferry.connector._engine._clean import clean
+from vectorferry.connector._engine._columns import as_utc
+from vectorferry.connector._engine._diff import ledger_fingerprint
+from vectorferry.connector._engine._mapping_use import MappingUse
+from vectorferry.connector._engine._rows import RowShape, hash_row, row_size
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
+from vectorferry.connector._vectors import vector_bytes, vector_hash
 
 __all__ = ["Loaded", "Loader", "weighed"]
 

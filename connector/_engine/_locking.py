@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
-from connector._destination import Lockable
-from connector._engine._lane import Lane
-from connector._errors import DestinationError, LockedError
+from vectorferry.connector._destination import Lockable
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._errors import DestinationError, LockedError
 
 __all__ = ["LOCK_WAIT", "locked"]
 

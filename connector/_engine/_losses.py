@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, TypeAlias
 
-from connector._destination import Contents, LoadedAsset, LoadedFeature, RowCounts
-from connector._engine._checks import safe_id
-from connector._engine._guard import changes_of, exact, read_differently
-from connector._last_good import rejected_features
-from connector._mapping import ModalityMapping, SchemaMapping
-from connector._records import Listing, Modality, Vector
-from connector._settings import DeleteGuard
-from connector._vectors import dense_dimension
+from vectorferry.connector._destination import Contents, LoadedAsset, LoadedFeature, RowCounts
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._engine._guard import changes_of, exact, read_differently
+from vectorferry.connector._last_good import rejected_features
+from vectorferry.connector._mapping import ModalityMapping, SchemaMapping
+from vectorferry.connector._records import Listing, Modality, Vector
+from vectorferry.connector._settings import DeleteGuard
+from vectorferry.connector._vectors import dense_dimension
 
 __all__ = ["HeldBack", "RowKind", "losses"]
 

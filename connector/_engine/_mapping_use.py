@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from connector._destination import LoadedAsset
-from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Modality
-from connector._registry import closest
+from vectorferry.connector._destination import LoadedAsset
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import MODALITIES, Modality
+from vectorferry.connector._registry import closest
 
 __all__ = ["MappingUse"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from connector._errors import ConfigurationError
-from connector._plugins import DestinationSettings
-from connector._settings import SyncSettings
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._plugins import DestinationSettings
+from vectorferry.connector._settings import SyncSettings
 
 __all__ = ["destination_label", "destinations_called"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 
-from connector._destination import Destination
-from connector._settings import SyncSettings
-from connector._source import Source
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._source import Source
 
 __all__ = ["open_destinations", "open_source"]
 

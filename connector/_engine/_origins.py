@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
-from connector._destination import Destination
-from connector._engine._checks import safe_id
-from connector._engine._lane import Lane
-from connector._origin import Identified, Origin, Origins
-from connector._settings import DeleteGuard, RunGuard
-from connector._source import Source
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._origin import Identified, Origin, Origins
+from vectorferry.connector._settings import DeleteGuard, RunGuard
+from vectorferry.connector._source import Source
 
 __all__ = [
     "NO_CHANGES",

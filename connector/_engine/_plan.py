@@ -6,26 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import environ as process_environ
 
-from connector._cancellation import run_cancellable
-from connector._config import resolve
-from connector._destination import Destination
-from connector._engine._diff import NEVER, Reread
-from connector._engine._dimensions import dimension_notes
-from connector._engine._guard import refusal, refusal_of_rows
-from connector._engine._opening import open_destinations, open_source
-from connector._engine._origins import guard_for
-from connector._engine._plan_dry import DryDestination, PlannableDestination, dry_destination
-from connector._engine._plan_dry_source import DrySource, dry_source
-from connector._engine._plan_estimates import Rate, estimate_reads, estimate_writes, sum_up
-from connector._engine._progress import ProgressCallback
-from connector._engine._run import sync
-from connector._errors import ConfigurationError
-from connector._mapping import SchemaMapping
-from connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan
-from connector._planned import Plannable
-from connector._settings import DeleteGuard, IncrementalScans, SyncSettings
-from connector._source import Source
-from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._engine._diff import NEVER, Reread
+from vectorferry.connector._engine._dimensions import dimension_notes
+from vectorferry.connector._engine._guard import refusal, refusal_of_rows
+from vectorferry.connector._engine._opening import open_destinations, open_source
+from vectorferry.connector._engine._origins import guard_for
+from vectorferry.connector._engine._plan_dry import DryDestination, PlannableDestination, dry_destination
+from vectorferry.connector._engine._plan_dry_source import DrySource, dry_source
+from vectorferry.connector._engine._plan_estimates import Rate, estimate_reads, estimate_writes, sum_up
+from vectorferry.connector._engine._progress import ProgressCallback
+from vectorferry.connector._engine._run import sync
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._plan import CollectionPlan, DeletePlan, DestinationPlan, Plan
+from vectorferry.connector._planned import Plannable
+from vectorferry.connector._settings import DeleteGuard, IncrementalScans, SyncSettings
+from vectorferry.connector._source import Source
+from vectorferry.connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 
 __all__ = ["plan", "run_plan"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Protocol
 
-from connector._cursor import Cursor, Cursors
-from connector._destination import (
+from vectorferry.connector._cursor import Cursor, Cursors
+from vectorferry.connector._destination import (
     Applied,
     Batch,
     Counts,
@@ -22,13 +22,13 @@ from connector._destination import (
     SearchQuery,
     Status,
 )
-from connector._engine._checks import safe_id
-from connector._gone import Tombstones
-from connector._mapping import SchemaMapping
-from connector._origin import Origin, Origins
-from connector._planned import Plannable, Planned
-from connector._related import RelatedRow, RelatedTable, StoresRelated, related_counts
-from connector._seen import SeenIds
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._gone import Tombstones
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._origin import Origin, Origins
+from vectorferry.connector._planned import Plannable, Planned
+from vectorferry.connector._related import RelatedRow, RelatedTable, StoresRelated, related_counts
+from vectorferry.connector._seen import SeenIds
 
 __all__ = ["Book", "DryDestination", "PlannableDestination", "dry_destination", "features_of"]
 

@@ -8,16 +8,16 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from connector._closing import closing
-from connector._engine._checks import safe_id
-from connector._engine._origins import origin_of
-from connector._engine._plan_dry import DryDestination, features_of
-from connector._gone import AllCollections, not_found
-from connector._origin import Origin
-from connector._planned import CountedReads
-from connector._records import Asset, Listing
-from connector._related import RelatedTable, RelatedTables
-from connector._source import ChangedSince, Source, Usage
+from vectorferry.connector._closing import closing
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._engine._origins import origin_of
+from vectorferry.connector._engine._plan_dry import DryDestination, features_of
+from vectorferry.connector._gone import AllCollections, not_found
+from vectorferry.connector._origin import Origin
+from vectorferry.connector._planned import CountedReads
+from vectorferry.connector._records import Asset, Listing
+from vectorferry.connector._related import RelatedTable, RelatedTables
+from vectorferry.connector._source import ChangedSince, Source, Usage
 
 __all__ = ["DrySource", "Reads", "dry_source"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from connector._engine._plan_dry_source import DrySource, Reads
-from connector._plan import ReadEstimate, WriteEstimate
-from connector._planned import Averages
-from connector._plugins import SourceSettings
-from connector._source import Usage
+from vectorferry.connector._engine._plan_dry_source import DrySource, Reads
+from vectorferry.connector._plan import ReadEstimate, WriteEstimate
+from vectorferry.connector._planned import Averages
+from vectorferry.connector._plugins import SourceSettings
+from vectorferry.connector._source import Usage
 
 __all__ = ["Rate", "estimate_reads", "estimate_writes", "sum_up"]
 

@@ -9,14 +9,14 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from connector._destination import Applied, Destination
-from connector._engine._guard import check_deletes
-from connector._engine._lane import Lane
-from connector._engine._origins import NO_CHANGES, OriginChanges, guard_for
-from connector._errors import GuardRefusedError
-from connector._gone import Tombstones
-from connector._seen import SeenIds
-from connector._settings import DeleteGuard
+from vectorferry.connector._destination import Applied, Destination
+from vectorferry.connector._engine._guard import check_deletes
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._origins import NO_CHANGES, OriginChanges, guard_for
+from vectorferry.connector._errors import GuardRefusedError
+from vectorferry.connector._gone import Tombstones
+from vectorferry.connector._seen import SeenIds
+from vectorferry.connector._settings import DeleteGuard
 
 __all__ = ["anything_missing", "hides", "kept", "prune"]
 

@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from connector._closing import closing
-from connector._destination import Destination, Known
-from connector._engine._changes import record_cursor
-from connector._engine._checks import safe_id
-from connector._engine._diff import Action, Decision, holds
-from connector._engine._finish import exit_code, finish, raise_when_all_failed
-from connector._engine._lane import Lane
-from connector._engine._load import Loaded
-from connector._engine._locking import LOCK_WAIT, locked
-from connector._engine._origins import record_origin
-from connector._engine._progress import Progress, ProgressCallback
-from connector._engine._prune import anything_missing, kept, prune
-from connector._engine._store import Store, StoreReader
-from connector._engine._tally import note_listing, unchanged
-from connector._errors import ConfigurationError, GuardRefusedError, VectorferryError
-from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Listing
-from connector._seen import SeenIds
-from connector._settings import BatchLimits, DeleteGuard
-from connector._summary import CollectionSummary, Summary
+from vectorferry.connector._closing import closing
+from vectorferry.connector._destination import Destination, Known
+from vectorferry.connector._engine._changes import record_cursor
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._engine._diff import Action, Decision, holds
+from vectorferry.connector._engine._finish import exit_code, finish, raise_when_all_failed
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._load import Loaded
+from vectorferry.connector._engine._locking import LOCK_WAIT, locked
+from vectorferry.connector._engine._origins import record_origin
+from vectorferry.connector._engine._progress import Progress, ProgressCallback
+from vectorferry.connector._engine._prune import anything_missing, kept, prune
+from vectorferry.connector._engine._store import Store, StoreReader
+from vectorferry.connector._engine._tally import note_listing, unchanged
+from vectorferry.connector._errors import ConfigurationError, GuardRefusedError, VectorferryError
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import MODALITIES, Listing
+from vectorferry.connector._seen import SeenIds
+from vectorferry.connector._settings import BatchLimits, DeleteGuard
+from vectorferry.connector._summary import CollectionSummary, Summary
 
 __all__ = ["refill"]
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from connector._closing import closing
-from connector._destination import Destination
-from connector._engine._checks import check_id
-from connector._engine._clean import clean
-from connector._engine._columns import coerce, short
-from connector._engine._guard import refusal_of_rows
-from connector._engine._lane import Lane
-from connector._engine._origins import OriginChanges, guard_for, origin_of, record_origin, since_recorded
-from connector._engine._rows import hash_row
-from connector._errors import (
+from vectorferry.connector._closing import closing
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._engine._checks import check_id
+from vectorferry.connector._engine._clean import clean
+from vectorferry.connector._engine._columns import coerce, short
+from vectorferry.connector._engine._guard import refusal_of_rows
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._origins import OriginChanges, guard_for, origin_of, record_origin, since_recorded
+from vectorferry.connector._engine._rows import hash_row
+from vectorferry.connector._errors import (
     ConfigurationError,
     GuardRefusedError,
     IncompleteScanError,
@@ -26,12 +26,12 @@ from connector._errors import (
     SourceError,
     VectorferryError,
 )
-from connector._mapping import ColumnType, SchemaMapping
-from connector._records import Reason
-from connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated
-from connector._settings import DeleteGuard
-from connector._source import Source
-from connector._summary import RelatedSummary, Summary
+from vectorferry.connector._mapping import ColumnType, SchemaMapping
+from vectorferry.connector._records import Reason
+from vectorferry.connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated
+from vectorferry.connector._settings import DeleteGuard
+from vectorferry.connector._source import Source
+from vectorferry.connector._summary import RelatedSummary, Summary
 
 __all__ = ["check_related_names", "sync_related"]
 

@@ -11,13 +11,13 @@ from operator import itemgetter
 from os import environ as process_environ
 from typing import Final, Protocol, TypeAlias, TypeGuard
 
-from connector._destination import Destination, Quarantined
-from connector._engine._able import able_ones
-from connector._engine._progress import ProgressCallback
-from connector._engine._run import run_sync
-from connector._records import Reason, Rejected
-from connector._settings import SyncSettings
-from connector._summary import Summary
+from vectorferry.connector._destination import Destination, Quarantined
+from vectorferry.connector._engine._able import able_ones
+from vectorferry.connector._engine._progress import ProgressCallback
+from vectorferry.connector._engine._run import run_sync
+from vectorferry.connector._records import Reason, Rejected
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._summary import Summary
 
 __all__ = ["Holder", "RejectedAt", "Selection", "drop_selected", "holders", "run_replay", "selected"]
 

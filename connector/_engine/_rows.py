@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connector._engine._columns import coerce, look_up, short
-from connector._errors import QuarantineError
-from connector._json import canonical_json
-from connector._mapping import ColumnMapping, ColumnType
-from connector._records import Reason
+from vectorferry.connector._engine._columns import coerce, look_up, short
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._json import canonical_json
+from vectorferry.connector._mapping import ColumnMapping, ColumnType
+from vectorferry.connector._records import Reason
 
 __all__ = ["Row", "RowShape", "hash_row", "row_size", "split_metadata"]
 

@@ -10,23 +10,23 @@ from functools import partial
 from os import environ as process_environ
 from typing import Final
 
-from connector._cancellation import run_cancellable
-from connector._config import resolve
-from connector._destination import Destination
-from connector._engine._advice import advise, check_apart, unmatched
-from connector._engine._changes import ScanRules
-from connector._engine._checks import id_problem, safe_id
-from connector._engine._collection import CollectionRun, Job
-from connector._engine._diff import NEVER, Reread
-from connector._engine._finish import exit_code, finish, raise_when_all_failed
-from connector._engine._gone import settle_gone
-from connector._engine._lane import Lane
-from connector._engine._load import Loader
-from connector._engine._locking import LOCK_WAIT
-from connector._engine._opening import open_destinations, open_source
-from connector._engine._progress import ProgressCallback
-from connector._engine._related import check_related_names, sync_related
-from connector._errors import (
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._engine._advice import advise, check_apart, unmatched
+from vectorferry.connector._engine._changes import ScanRules
+from vectorferry.connector._engine._checks import id_problem, safe_id
+from vectorferry.connector._engine._collection import CollectionRun, Job
+from vectorferry.connector._engine._diff import NEVER, Reread
+from vectorferry.connector._engine._finish import exit_code, finish, raise_when_all_failed
+from vectorferry.connector._engine._gone import settle_gone
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._engine._locking import LOCK_WAIT
+from vectorferry.connector._engine._opening import open_destinations, open_source
+from vectorferry.connector._engine._progress import ProgressCallback
+from vectorferry.connector._engine._related import check_related_names, sync_related
+from vectorferry.connector._errors import (
     CollectionError,
     ConfigurationError,
     CredentialsError,
@@ -35,12 +35,12 @@ from connector._errors import (
     SourceError,
     VectorferryError,
 )
-from connector._gone import not_found
-from connector._mapping import SchemaMapping
-from connector._records import MODALITIES, Modality
-from connector._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
-from connector._source import Source, Usage
-from connector._summary import CollectionSummary, Summary
+from vectorferry.connector._gone import not_found
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import MODALITIES, Modality
+from vectorferry.connector._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
+from vectorferry.connector._source import Source, Usage
+from vectorferry.connector._summary import CollectionSummary, Summary
 
 __all__ = ["LISTS_MISSED_WHEN_DOWN", "is_of_one_collection", "run_sync", "sync"]
 

@@ -7,16 +7,16 @@ from contextlib import ExitStack
 from os import environ as process_environ
 from typing import TypeGuard
 
-from connector._cancellation import run_cancellable
-from connector._config import resolve_part
-from connector._destination import Destination, StoredAssets
-from connector._engine._named import destination_label, destinations_called
-from connector._engine._progress import ProgressCallback
-from connector._engine._refill import refill
-from connector._engine._store import Store
-from connector._errors import ConfigurationError
-from connector._settings import SyncSettings
-from connector._summary import Summary
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._destination import Destination, StoredAssets
+from vectorferry.connector._engine._named import destination_label, destinations_called
+from vectorferry.connector._engine._progress import ProgressCallback
+from vectorferry.connector._engine._refill import refill
+from vectorferry.connector._engine._store import Store
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._summary import Summary
 
 __all__ = ["run_refill"]
 

@@ -7,14 +7,14 @@ from functools import partial
 from itertools import islice
 from typing import Final, Protocol
 
-from connector._destination import Destination, Known, LoadedAsset, StoredAssets, StoredContents
-from connector._engine._load import Loaded, weighed
-from connector._engine._losses import losses
-from connector._engine._untouched import prepare_untouched
-from connector._engine._worker import Worker
-from connector._mapping import SchemaMapping
-from connector._origin import Origin, Origins
-from connector._records import MODALITIES
+from vectorferry.connector._destination import Destination, Known, LoadedAsset, StoredAssets, StoredContents
+from vectorferry.connector._engine._load import Loaded, weighed
+from vectorferry.connector._engine._losses import losses
+from vectorferry.connector._engine._untouched import prepare_untouched
+from vectorferry.connector._engine._worker import Worker
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._origin import Origin, Origins
+from vectorferry.connector._records import MODALITIES
 
 __all__ = ["Store", "StoreReader"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
-from connector._closing import closing
+from vectorferry.connector._closing import closing
 
 __all__ = ["pages"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from os import environ as process_environ
 from typing import Any, Final, TypeAlias, TypeGuard
 
-from connector._closing import closing
-from connector._engine._chosen import asking
-from connector._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
-from connector._settings import SyncSettings
-from connector._source import Source, Submission, SubmissionState, Submits
+from vectorferry.connector._closing import closing
+from vectorferry.connector._engine._chosen import asking
+from vectorferry.connector._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._source import Source, Submission, SubmissionState, Submits
 
 __all__ = ["SubmissionCallback", "Submissions", "Submitted", "run_submit", "submit", "without_query"]
 

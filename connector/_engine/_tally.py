@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from connector._destination import Applied, Counts, Known
-from connector._engine._checks import safe_id
-from connector._engine._diff import Action, Decision
-from connector._records import Modality, Rejected
-from connector._summary import CollectionSummary
+from vectorferry.connector._destination import Applied, Counts, Known
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._engine._diff import Action, Decision
+from vectorferry.connector._records import Modality, Rejected
+from vectorferry.connector._summary import CollectionSummary
 
 __all__ = ["note_listing", "note_unread", "tell_unread", "unchanged"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from connector._destination import Destination
-from connector._errors import ConfigurationError
-from connector._mapping import SchemaMapping
-from connector._planned import Plannable
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._planned import Plannable
 
 __all__ = ["prepare_untouched"]
 

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from os import environ as process_environ
 from typing import Protocol, TypeGuard
 
-from connector._destination import Destination
-from connector._engine._able import able_ones
-from connector._settings import SyncSettings
-from connector._vector_tables import VectorTables
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._engine._able import able_ones
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._vector_tables import VectorTables
 
 __all__ = ["Keeper", "keepers"]
 

@@ -8,23 +8,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from connector._destination import Destination, Verifiable
-from connector._engine._checks import safe_id
-from connector._engine._diff import NEVER, Reread
-from connector._engine._load import Loader
-from connector._engine._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
-from connector._engine._verify_checked import Checked
-from connector._engine._verify_gone import report_gone
-from connector._engine._verify_pairs import compare_digests
-from connector._engine._verify_source import Sample, compare_contents, compare_with_source
-from connector._errors import ConfigurationError, RetryableError, SourceError, VectorferryError
-from connector._gone import not_found
-from connector._mapping import SchemaMapping
-from connector._records import MODALITIES
-from connector._settings import BatchLimits, DeleteGuard
-from connector._source import Source
-from connector._verify import Difference, Discrepancy
-from connector._verify_report import CollectionReport, Finding, Verification
+from vectorferry.connector._destination import Destination, Verifiable
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._engine._diff import NEVER, Reread
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._engine._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
+from vectorferry.connector._engine._verify_checked import Checked
+from vectorferry.connector._engine._verify_gone import report_gone
+from vectorferry.connector._engine._verify_pairs import compare_digests
+from vectorferry.connector._engine._verify_source import Sample, compare_contents, compare_with_source
+from vectorferry.connector._errors import ConfigurationError, RetryableError, SourceError, VectorferryError
+from vectorferry.connector._gone import not_found
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._records import MODALITIES
+from vectorferry.connector._settings import BatchLimits, DeleteGuard
+from vectorferry.connector._source import Source
+from vectorferry.connector._verify import Difference, Discrepancy
+from vectorferry.connector._verify_report import CollectionReport, Finding, Verification
 
 __all__ = ["verify"]
 

@@ -7,16 +7,16 @@ from functools import partial
 from itertools import islice
 from typing import Final, TypeAlias, TypeVar
 
-from connector._destination import Destination, Known, Quarantined, StoredContents, Verifiable
-from connector._engine._origins import origin_changes, origin_of
-from connector._engine._untouched import prepare_untouched
-from connector._engine._worker import Worker
-from connector._gone import StoredCollections
-from connector._mapping import SchemaMapping
-from connector._origin import Origins
-from connector._records import Rejected
-from connector._source import Source
-from connector._verify import Discrepancy, StoredDigest
+from vectorferry.connector._destination import Destination, Known, Quarantined, StoredContents, Verifiable
+from vectorferry.connector._engine._origins import origin_changes, origin_of
+from vectorferry.connector._engine._untouched import prepare_untouched
+from vectorferry.connector._engine._worker import Worker
+from vectorferry.connector._gone import StoredCollections
+from vectorferry.connector._mapping import SchemaMapping
+from vectorferry.connector._origin import Origins
+from vectorferry.connector._records import Rejected
+from vectorferry.connector._source import Source
+from vectorferry.connector._verify import Discrepancy, StoredDigest
 
 __all__ = ["Checked", "SetAside"]
 

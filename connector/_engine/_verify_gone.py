@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from connector._closing import closing
-from connector._engine._checks import safe_id
-from connector._engine._gone import GONE
-from connector._engine._verify_checked import Checked
-from connector._engine._verify_source import read_by_another
-from connector._gone import AllCollections, not_found
-from connector._source import Source
-from connector._summary import kept_note
-from connector._verify import Difference, Discrepancy
-from connector._verify_report import CollectionReport, Finding
+from vectorferry.connector._closing import closing
+from vectorferry.connector._engine._checks import safe_id
+from vectorferry.connector._engine._gone import GONE
+from vectorferry.connector._engine._verify_checked import Checked
+from vectorferry.connector._engine._verify_source import read_by_another
+from vectorferry.connector._gone import AllCollections, not_found
+from vectorferry.connector._source import Source
+from vectorferry.connector._summary import kept_note
+from vectorferry.connector._verify import Difference, Discrepancy
+from vectorferry.connector._verify_report import CollectionReport, Finding
 
 __all__ = ["report_gone"]
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final, TypeAlias
 
-from connector._closing import closing
-from connector._engine._verify_checked import Checked, SetAside
-from connector._records import Modality
-from connector._verify import Difference, Discrepancy, StoredDigest
-from connector._verify_report import Finding
+from vectorferry.connector._closing import closing
+from vectorferry.connector._engine._verify_checked import Checked, SetAside
+from vectorferry.connector._records import Modality
+from vectorferry.connector._verify import Difference, Discrepancy, StoredDigest
+from vectorferry.connector._verify_report import Finding
 
 __all__ = ["compare_digests"]
 

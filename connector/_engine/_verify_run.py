@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import environ as process_environ
 
-from connector._cancellation import run_cancellable
-from connector._config import resolve
-from connector._destination import Destination
-from connector._engine._diff import Reread
-from connector._engine._opening import open_destinations, open_source
-from connector._engine._verify import verify
-from connector._settings import SyncSettings
-from connector._verify_report import Verification
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._engine._diff import Reread
+from vectorferry.connector._engine._opening import open_destinations, open_source
+from vectorferry.connector._engine._verify import verify
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._verify_report import Verification
 
 __all__ = ["run_verify"]
 

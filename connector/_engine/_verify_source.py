@@ -9,21 +9,21 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from connector._closing import closing
-from connector._destination import Known, LoadedAsset
-from connector._engine._checks import id_problem, safe_id
-from connector._engine._diff import Action, Decision, Reread, diff
-from connector._engine._guard import read_differently
-from connector._engine._load import Loader
-from connector._engine._stream import pages
-from connector._engine._verify_checked import Checked, SetAside
-from connector._errors import IncompleteScanError
-from connector._records import AssetState, Listing, Modality
-from connector._seen import SeenIds
-from connector._source import Source
-from connector._summary import kept_note
-from connector._verify import Difference, Discrepancy
-from connector._verify_report import CollectionReport, Finding
+from vectorferry.connector._closing import closing
+from vectorferry.connector._destination import Known, LoadedAsset
+from vectorferry.connector._engine._checks import id_problem, safe_id
+from vectorferry.connector._engine._diff import Action, Decision, Reread, diff
+from vectorferry.connector._engine._guard import read_differently
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._engine._stream import pages
+from vectorferry.connector._engine._verify_checked import Checked, SetAside
+from vectorferry.connector._errors import IncompleteScanError
+from vectorferry.connector._records import AssetState, Listing, Modality
+from vectorferry.connector._seen import SeenIds
+from vectorferry.connector._source import Source
+from vectorferry.connector._summary import kept_note
+from vectorferry.connector._verify import Difference, Discrepancy
+from vectorferry.connector._verify_report import CollectionReport, Finding
 
 __all__ = ["Sample", "compare_contents", "compare_with_source", "read_by_another"]
 

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from connector._cancellation import CancellableCall
-from connector._errors import DestinationError, RetryableError, VectorferryError
+from vectorferry.connector._cancellation import CancellableCall
+from vectorferry.connector._errors import DestinationError, RetryableError, VectorferryError
 
 __all__ = ["Worker"]
 

@@ -1,5 +1,5 @@
 """The command line: `vectorferry`."""
 
-from connector.cli._app import main
+from vectorferry.connector.cli._app import main
 
 __all__ = ["main"]

@@ -11,9 +11,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from connector._destination import SearchAnswer
-from connector.cli._console import plain, printable
-from connector.cli._tables import cell, make_table, show_table
+from vectorferry.connector._destination import SearchAnswer
+from vectorferry.connector.cli._console import plain, printable
+from vectorferry.connector.cli._tables import cell, make_table, show_table
 
 __all__ = ["place", "row_text", "seconds", "show_answer"]
 

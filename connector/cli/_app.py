@@ -7,21 +7,21 @@ from typing import Annotated, Final
 
 import typer
 
-from connector.cli._console import Output, complain
-from connector.cli._demo import demo
-from connector.cli._failures import ReportingGroup
-from connector.cli._init import init
-from connector.cli._plan import plan
-from connector.cli._quarantine import quarantine
-from connector.cli._refill import refill
-from connector.cli._sandbox import sandbox
-from connector.cli._search import search
-from connector.cli._signals import stop_on_signals
-from connector.cli._status import status
-from connector.cli._submit import submit
-from connector.cli._sync import sync
-from connector.cli._vectors import vectors
-from connector.cli._verify import verify
+from vectorferry.connector.cli._console import Output, complain
+from vectorferry.connector.cli._demo import demo
+from vectorferry.connector.cli._failures import ReportingGroup
+from vectorferry.connector.cli._init import init
+from vectorferry.connector.cli._plan import plan
+from vectorferry.connector.cli._quarantine import quarantine
+from vectorferry.connector.cli._refill import refill
+from vectorferry.connector.cli._sandbox import sandbox
+from vectorferry.connector.cli._search import search
+from vectorferry.connector.cli._signals import stop_on_signals
+from vectorferry.connector.cli._status import status
+from vectorferry.connector.cli._submit import submit
+from vectorferry.connector.cli._sync import sync
+from vectorferry.connector.cli._vectors import vectors
+from vectorferry.connector.cli._verify import verify
 
 __all__ = ["app", "main"]
 

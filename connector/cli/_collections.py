@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from connector._config import resolve_part
-from connector._errors import ConfigurationError
-from connector._listed import list_collections, naming_option
-from connector._plugins import SourceSettings
-from connector._settings import SyncSettings
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._listed import list_collections, naming_option
+from vectorferry.connector._plugins import SourceSettings
+from vectorferry.connector._settings import SyncSettings
 
 __all__ = ["chosen_collections"]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from connector.cli._options import AsJson
+from vectorferry.connector.cli._options import AsJson
 
 __all__ = ["DemoDestination", "DemoSource", "demo"]
 
@@ -38,8 +38,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Sync sample media into an embedded Postgres, or a local Pinecone, and query it; no key needed."""
-    from connector.cli._console import print_json, results
-    from connector.cli._demonstration import demonstrate
+    from vectorferry.connector.cli._console import print_json, results
+    from vectorferry.connector.cli._demonstration import demonstrate
 
     told = demonstrate(results(quiet=as_json), source, destination, fresh=fresh)
     if as_json:

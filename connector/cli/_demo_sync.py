@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import yaml
 
-from connector._config import load_settings, parse_settings
-from connector._settings import SyncSettings
-from connector.sandbox import Sandbox, running_sandbox
+from vectorferry.connector._config import load_settings, parse_settings
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector.sandbox import Sandbox, running_sandbox
 
 __all__ = ["SAMPLES", "Sample", "demo_sync"]
 

@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from connector._destination import Destination, SearchAnswer, SearchQuery
-from connector._engine import run_sync
-from connector._errors import DestinationError
-from connector._records import Modality
-from connector._settings import SyncSettings
-from connector._summary import Summary
-from connector.cli._answers import show_answer
-from connector.cli._console import plain
-from connector.cli._demo_sync import SAMPLES, Sample, demo_sync
-from connector.cli._destinations import opened
-from connector.cli._progress import progress_shown
-from connector.cli._summary_view import show_summary
-from connector.sandbox import embed_text
+from vectorferry.connector._destination import Destination, SearchAnswer, SearchQuery
+from vectorferry.connector._engine import run_sync
+from vectorferry.connector._errors import DestinationError
+from vectorferry.connector._records import Modality
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._summary import Summary
+from vectorferry.connector.cli._answers import show_answer
+from vectorferry.connector.cli._console import plain
+from vectorferry.connector.cli._demo_sync import SAMPLES, Sample, demo_sync
+from vectorferry.connector.cli._destinations import opened
+from vectorferry.connector.cli._progress import progress_shown
+from vectorferry.connector.cli._summary_view import show_summary
+from vectorferry.connector.sandbox import embed_text
 
 __all__ = ["demonstrate"]
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from connector._config import resolve_part
-from connector._destination import Destination
-from connector._engine._named import destinations_called
-from connector._settings import SyncSettings
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._destination import Destination
+from vectorferry.connector._engine._named import destinations_called
+from vectorferry.connector._settings import SyncSettings
 
 __all__ = ["destination_index", "opened"]
 

@@ -12,13 +12,13 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from connector._errors import LimitReachedError, VectorferryError
-from connector.cli._console import complain, print_json
-from connector.cli._signals import INTERRUPTED, interrupted, unwinding
+from vectorferry.connector._errors import LimitReachedError, VectorferryError
+from vectorferry.connector.cli._console import complain, print_json
+from vectorferry.connector.cli._signals import INTERRUPTED, interrupted, unwinding
 
 __all__ = ["ReportingGroup"]
 
-AS_JSON: Final = "connector.cli.as_json"
+AS_JSON: Final = "vectorferry.connector.cli.as_json"
 
 
 class ReportingGroup(TyperGroup):

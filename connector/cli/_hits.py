@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from connector._engine import Found, FoundHit
-from connector.cli._answers import place, row_text, seconds
-from connector.cli._console import plain
-from connector.cli._tables import cell, make_table, show_table
+from vectorferry.connector._engine import Found, FoundHit
+from vectorferry.connector.cli._answers import place, row_text, seconds
+from vectorferry.connector.cli._console import plain
+from vectorferry.connector.cli._tables import cell, make_table, show_table
 
 __all__ = ["show_hits"]
 

@@ -8,9 +8,9 @@ from typing import Annotated, Final
 
 import typer
 
-from connector._errors import ConfigurationError
-from connector.cli._console import for_people, plain
-from connector.cli._options import DEFAULT_CONFIG, ConfigFile
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector.cli._console import for_people, plain
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, ConfigFile
 
 __all__ = ["InitSource", "init"]
 

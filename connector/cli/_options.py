@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from connector._settings import SyncSettings
+from vectorferry.connector._settings import SyncSettings
 
 __all__ = [
     "DEFAULT_CONFIG",

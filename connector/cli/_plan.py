@@ -6,8 +6,8 @@ import os
 
 import typer
 
-from connector.cli._console import print_json, results
-from connector.cli._options import (
+from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
     AllowDeletesOf,
@@ -32,11 +32,11 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a sync would do, and change nothing."""
-    from connector._config import load_settings
-    from connector._engine import run_plan
-    from connector.cli._collections import chosen_collections
-    from connector.cli._plan_view import show_plan
-    from connector.cli._progress import progress_shown
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine import run_plan
+    from vectorferry.connector.cli._collections import chosen_collections
+    from vectorferry.connector.cli._plan_view import show_plan
+    from vectorferry.connector.cli._progress import progress_shown
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = chosen_collections(settings, collection)

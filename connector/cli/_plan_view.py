@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connector._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
-from connector._planned import PlannedIndex
-from connector._settings import DeleteMode
-from connector.cli._console import plain
-from connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_told
-from connector.cli._tables import cell, counted, make_table, megabytes, show_table
+from vectorferry.connector._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
+from vectorferry.connector._planned import PlannedIndex
+from vectorferry.connector._settings import DeleteMode
+from vectorferry.connector.cli._console import plain
+from vectorferry.connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_told
+from vectorferry.connector.cli._tables import cell, counted, make_table, megabytes, show_table
 
 __all__ = ["show_plan"]
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from connector._engine import Progress as Moment
-from connector._engine import ProgressCallback
-from connector.cli._console import for_people, plain
+from vectorferry.connector._engine import Progress as Moment
+from vectorferry.connector._engine import ProgressCallback
+from vectorferry.connector.cli._console import for_people, plain
 
 __all__ = ["progress_shown"]
 

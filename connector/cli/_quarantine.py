@@ -8,10 +8,10 @@ from typing import Annotated, Final
 import click
 import typer
 
-from connector._records import Reason
-from connector.cli._console import print_json, results
-from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, StoredCollections, SyncName
-from connector.cli._tables import counted
+from vectorferry.connector._records import Reason
+from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, StoredCollections, SyncName
+from vectorferry.connector.cli._tables import counted
 
 __all__ = ["quarantine"]
 
@@ -35,9 +35,9 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Count the records in quarantine by reason, and show the first."""
-    from connector._config import load_settings
-    from connector._engine import Selection, holders
-    from connector.cli._quarantine_view import overview, show_overviews
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine import Selection, holders
+    from vectorferry.connector.cli._quarantine_view import overview, show_overviews
 
     selection = Selection(frozenset(collection or ()), reason=reason)
     with holders(load_settings(config, name), destination) as found:
@@ -60,9 +60,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show every record of one asset in full."""
-    from connector._config import load_settings
-    from connector._engine import Selection, holders, selected
-    from connector.cli._quarantine_view import as_dict, show_records
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine import Selection, holders, selected
+    from vectorferry.connector.cli._quarantine_view import as_dict, show_records
 
     selection = Selection(frozenset(collection or ()), frozenset([asset_id]))
     with holders(load_settings(config, name), destination) as found:
@@ -86,10 +86,10 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Read the assets of these records again, by a sync of their collections."""
-    from connector._config import load_settings
-    from connector._engine import Selection, run_replay
-    from connector.cli._progress import progress_shown
-    from connector.cli._summary_view import show_summary
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine import Selection, run_replay
+    from vectorferry.connector.cli._progress import progress_shown
+    from vectorferry.connector.cli._summary_view import show_summary
 
     selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
     with progress_shown() as progress:
@@ -115,8 +115,8 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Drop records. Nothing is read again before it changes at the source."""
-    from connector._config import load_settings
-    from connector._engine import Selection, drop_selected, holders
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine import Selection, drop_selected, holders
 
     selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
     if (selection == Selection()) != everything:

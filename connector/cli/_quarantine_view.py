@@ -11,11 +11,11 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from connector._engine import Holder, RejectedAt, Selection, selected
-from connector._errors import VectorferryError
-from connector._records import Reason, Rejected
-from connector.cli._console import complain, plain
-from connector.cli._tables import cell, counted, make_table, show_table
+from vectorferry.connector._engine import Holder, RejectedAt, Selection, selected
+from vectorferry.connector._errors import VectorferryError
+from vectorferry.connector._records import Reason, Rejected
+from vectorferry.connector.cli._console import complain, plain
+from vectorferry.connector.cli._tables import cell, counted, make_table, show_table
 
 __all__ = ["Overview", "as_dict", "overview", "show_overviews", "show_records"]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from connector.cli._console import print_json, results
-from connector.cli._options import (
+from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
     AsJson,
@@ -37,10 +37,10 @@ def refill(
     as_json: AsJson = False,
 ) -> None:
     """Fill one destination from another one, without asking the source."""
-    from connector._config import load_settings
-    from connector._engine import run_refill
-    from connector.cli._progress import progress_shown
-    from connector.cli._summary_view import show_summary
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine import run_refill
+    from vectorferry.connector.cli._progress import progress_shown
+    from vectorferry.connector.cli._summary_view import show_summary
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes)
     with progress_shown() as progress:

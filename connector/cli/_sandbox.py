@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from connector.cli._console import results
+from vectorferry.connector.cli._console import results
 
 if TYPE_CHECKING:
-    from connector.sandbox import Sandbox
+    from vectorferry.connector.sandbox import Sandbox
 
 __all__ = ["sandbox"]
 
@@ -49,7 +49,7 @@ def sandbox(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve local stand-ins for the Mixpeek, TwelveLabs and Pinecone APIs until interrupted."""
-    from connector.sandbox import serve
+    from vectorferry.connector.sandbox import serve
 
     with suppress(KeyboardInterrupt):
         serve(host=host, port=port, on_ready=_tell)

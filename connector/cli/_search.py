@@ -11,11 +11,11 @@ import click
 import orjson
 import typer
 
-from connector._destination import SearchQuery
-from connector._records import Modality
-from connector._settings import SyncSettings
-from connector.cli._console import print_json, results
-from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from vectorferry.connector._destination import SearchQuery
+from vectorferry.connector._records import Modality
+from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
 __all__ = ["search"]
 
@@ -51,10 +51,10 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest features, and show the SQL, or the call to Pinecone, that finds them; or ask the source."""
-    from connector._config import load_settings
-    from connector.cli._answers import show_answer
-    from connector.cli._destinations import destination_index, opened
-    from connector.cli._vector_file import read_vector
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector.cli._answers import show_answer
+    from vectorferry.connector.cli._destinations import destination_index, opened
+    from vectorferry.connector.cli._vector_file import read_vector
 
     if [like, vector, text].count(None) != 2:
         raise click.UsageError("give one of --like FEATURE_ID, --vector FILE and --text WORDS")
@@ -96,8 +96,8 @@ def _ask_source(
     destination: str | None,
     as_json: bool,
 ) -> None:
-    from connector._engine import run_source_search
-    from connector.cli._hits import show_hits
+    from vectorferry.connector._engine import run_source_search
+    from vectorferry.connector.cli._hits import show_hits
 
     if not text.strip():
         raise click.UsageError("--text is empty")

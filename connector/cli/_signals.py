@@ -17,7 +17,7 @@ from enum import Enum, auto
 from types import FrameType
 from typing import Final
 
-from connector._cancellation import STOP_SIGNALS
+from vectorferry.connector._cancellation import STOP_SIGNALS
 
 __all__ = ["INTERRUPTED", "interrupted", "stop_on_signals", "unwinding"]
 

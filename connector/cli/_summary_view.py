@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connector._cursor import NO_TRUSTED_CURSOR
-from connector._destination import Applied, Counts, Delivery
-from connector._plan import CollectionPlan
-from connector._records import MODALITIES
-from connector._source import Usage
-from connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
-from connector.cli._console import plain
-from connector.cli._tables import cell, counted, make_table, megabytes, show_table
+from vectorferry.connector._cursor import NO_TRUSTED_CURSOR
+from vectorferry.connector._destination import Applied, Counts, Delivery
+from vectorferry.connector._plan import CollectionPlan
+from vectorferry.connector._records import MODALITIES
+from vectorferry.connector._source import Usage
+from vectorferry.connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
+from vectorferry.connector.cli._console import plain
+from vectorferry.connector.cli._tables import cell, counted, make_table, megabytes, show_table
 
 __all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_told", "show_summary"]
 

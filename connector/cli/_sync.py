@@ -8,9 +8,9 @@ from typing import Annotated
 import click
 import typer
 
-from connector._records import MODALITIES, Modality
-from connector.cli._console import print_json, results
-from connector.cli._options import (
+from vectorferry.connector._records import MODALITIES, Modality
+from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
     AllowDeletesOf,
@@ -50,11 +50,11 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Bring every destination up to date with the source."""
-    from connector._config import load_settings
-    from connector._engine import Reread, run_sync
-    from connector.cli._collections import chosen_collections
-    from connector.cli._progress import progress_shown
-    from connector.cli._summary_view import show_summary
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine import Reread, run_sync
+    from vectorferry.connector.cli._collections import chosen_collections
+    from vectorferry.connector.cli._progress import progress_shown
+    from vectorferry.connector.cli._summary_view import show_summary
 
     if asset_id and not reread:
         raise click.UsageError("asset ids go with --reread: vectorferry sync --reread ASSET_ID...")

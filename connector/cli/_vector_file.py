@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from connector._bounded_file import read_bounded
-from connector._errors import ConfigurationError, QuarantineError
-from connector._json import parse_json
-from connector._records import Vector
-from connector._vectors import decode_vector
+from vectorferry.connector._bounded_file import read_bounded
+from vectorferry.connector._errors import ConfigurationError, QuarantineError
+from vectorferry.connector._json import parse_json
+from vectorferry.connector._records import Vector
+from vectorferry.connector._vectors import decode_vector
 
 __all__ = ["read_vector"]
 

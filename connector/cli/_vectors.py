@@ -10,11 +10,11 @@ import click
 import typer
 from rich.table import Table
 
-from connector._errors import ConfigurationError
-from connector._vector_tables import VectorTable
-from connector.cli._console import plain, print_json, results
-from connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
-from connector.cli._tables import cell, make_table, show_table
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._vector_tables import VectorTable
+from vectorferry.connector.cli._console import plain, print_json, results
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from vectorferry.connector.cli._tables import cell, make_table, show_table
 
 __all__ = ["vectors"]
 
@@ -33,8 +33,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show every table of named vectors, with the view that shows it."""
-    from connector._config import load_settings
-    from connector._engine._vector_tables import keepers
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine._vector_tables import keepers
 
     with keepers(load_settings(config, name), destination) as found:
         tables = {keeper.name: keeper.vector_tables() for keeper in found}
@@ -60,8 +60,8 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Drop tables of vectors that nothing needs any more, with their views and functions."""
-    from connector._config import load_settings
-    from connector._engine._vector_tables import Keeper, keepers
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine._vector_tables import Keeper, keepers
 
     if bool(table) == retired:
         raise click.UsageError("say which tables: TABLE; or --retired, and none of these")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from connector.cli._console import print_json, results
-from connector.cli._options import (
+from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
     AllowDeletesOf,
@@ -46,10 +46,10 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Compare what is stored with the ledger, with the source, and between the destinations."""
-    from connector._config import load_settings
-    from connector._engine._verify_run import run_verify
-    from connector.cli._collections import chosen_collections
-    from connector.cli._verify_view import show_verification
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine._verify_run import run_verify
+    from vectorferry.connector.cli._collections import chosen_collections
+    from vectorferry.connector.cli._verify_view import show_verification
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     found = run_verify(

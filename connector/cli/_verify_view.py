@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connector._verify_report import CollectionReport, Finding, Verification
-from connector.cli._console import plain
-from connector.cli._summary_view import show_summary
-from connector.cli._tables import cell, counted, make_table
+from vectorferry.connector._verify_report import CollectionReport, Finding, Verification
+from vectorferry.connector.cli._console import plain
+from vectorferry.connector.cli._summary_view import show_summary
+from vectorferry.connector.cli._tables import cell, counted, make_table
 
 __all__ = ["show_verification"]
 

@@ -1,8 +1,8 @@
 """The HTTP client that every source shares, with its settings and errors."""
 
-from connector.http._address import check_base_url, is_loopback, segment
-from connector.http._client import ApiClient
-from connector.http._errors import (
+from vectorferry.connector.http._address import check_base_url, is_loopback, segment
+from vectorferry.connector.http._client import ApiClient
+from vectorferry.connector.http._errors import (
     ForbiddenError,
     NotFoundError,
     RefusedError,
@@ -10,11 +10,11 @@ from connector.http._errors import (
     UnsendableError,
     UnsureError,
 )
-from connector.http._exchange import Answer
-from connector.http._settings import ApiSourceSettings, ClientSettings, RetryPolicy
-from connector.http._text import one_line, server_message
-from connector.http._unpack import ACCEPTED, Unpacker
-from connector.http._waits import retry_after
+from vectorferry.connector.http._exchange import Answer
+from vectorferry.connector.http._settings import ApiSourceSettings, ClientSettings, RetryPolicy
+from vectorferry.connector.http._text import one_line, server_message
+from vectorferry.connector.http._unpack import ACCEPTED, Unpacker
+from vectorferry.connector.http._waits import retry_after
 
 __all__ = [
     "ACCEPTED",

@@ -12,18 +12,18 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import httpx
 import orjson
 
-from connector._errors import ConfigurationError, RetryableError
-from connector._source import Usage
-from connector.http._address import Address, Params
-from connector.http._errors import UnreadableError, UnsendableError, UnsureError, limit_reached
-from connector.http._exchange import Answer, NoConnectionError, SingleSendClient, exchange
-from connector.http._judge import Judge
-from connector.http._pace import Pace, TimeLimit
-from connector.http._retry import Retries, Tries
-from connector.http._settings import ClientSettings
-from connector.http._text import one_line, without_key
-from connector.http._unpack import ACCEPTED
-from connector.http._waits import wait_when_spent
+from vectorferry.connector._errors import ConfigurationError, RetryableError
+from vectorferry.connector._source import Usage
+from vectorferry.connector.http._address import Address, Params
+from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, limit_reached
+from vectorferry.connector.http._exchange import Answer, NoConnectionError, SingleSendClient, exchange
+from vectorferry.connector.http._judge import Judge
+from vectorferry.connector.http._pace import Pace, TimeLimit
+from vectorferry.connector.http._retry import Retries, Tries
+from vectorferry.connector.http._settings import ClientSettings
+from vectorferry.connector.http._text import one_line, without_key
+from vectorferry.connector.http._unpack import ACCEPTED
+from vectorferry.connector.http._waits import wait_when_spent
 
 __all__ = ["ApiClient"]
 

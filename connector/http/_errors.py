@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from connector._errors import CollectionError, LimitReachedError, SourceError
+from vectorferry.connector._errors import CollectionError, LimitReachedError, SourceError
 
 __all__ = [
     "ForbiddenError",

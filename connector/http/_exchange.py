@@ -14,10 +14,10 @@ import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
-from connector._errors import RetryableError, SourceError, VectorferryError
-from connector.http._errors import UnreadableError
-from connector.http._text import one_line
-from connector.http._unpack import Unpacker
+from vectorferry.connector._errors import RetryableError, SourceError, VectorferryError
+from vectorferry.connector.http._errors import UnreadableError
+from vectorferry.connector.http._text import one_line
+from vectorferry.connector.http._unpack import Unpacker
 
 __all__ = ["LIBRARY_FAILURES", "Answer", "NoConnectionError", "SingleSendClient", "exchange"]
 

@@ -6,11 +6,11 @@ from http import HTTPStatus
 from typing import Final, NoReturn
 from urllib.parse import urljoin, urlsplit
 
-from connector._errors import CredentialsError, RetryableError, SourceError
-from connector.http._errors import ForbiddenError, NotFoundError, RefusedError
-from connector.http._exchange import Answer
-from connector.http._text import one_line, server_code, server_message
-from connector.http._waits import asked_wait, retry_after
+from vectorferry.connector._errors import CredentialsError, RetryableError, SourceError
+from vectorferry.connector.http._errors import ForbiddenError, NotFoundError, RefusedError
+from vectorferry.connector.http._exchange import Answer
+from vectorferry.connector.http._text import one_line, server_code, server_message
+from vectorferry.connector.http._waits import asked_wait, retry_after
 
 __all__ = ["Judge"]
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from aiolimiter import AsyncLimiter
 
-from connector._errors import LimitReachedError
+from vectorferry.connector._errors import LimitReachedError
 
 __all__ = ["Pace", "TimeLimit"]
 

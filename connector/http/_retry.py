@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
-from connector._errors import RetryableError
-from connector.http._pace import TimeLimit
-from connector.http._settings import RetryPolicy
+from vectorferry.connector._errors import RetryableError
+from vectorferry.connector.http._pace import TimeLimit
+from vectorferry.connector.http._settings import RetryPolicy
 
 __all__ = ["Retries", "Tries"]
 

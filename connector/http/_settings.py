@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from connector._plugins import SourceSettings
-from connector._settings_base import Settings
-from connector.http._address import check_base_url
+from vectorferry.connector._plugins import SourceSettings
+from vectorferry.connector._settings_base import Settings
+from vectorferry.connector.http._address import check_base_url
 
 __all__ = ["ApiSourceSettings", "ClientSettings", "RetryPolicy"]
 

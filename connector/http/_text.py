@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from connector._json import parse_json
+from vectorferry.connector._json import parse_json
 
 __all__ = ["one_line", "server_code", "server_message", "without_key"]
 

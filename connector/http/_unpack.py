@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from connector._errors import RetryableError
+from vectorferry.connector._errors import RetryableError
 
 __all__ = ["ACCEPTED", "Unpacker"]
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from connector.http._exchange import Answer
-from connector.http._text import server_message
+from vectorferry.connector.http._exchange import Answer
+from vectorferry.connector.http._text import server_message
 
 __all__ = ["asked_wait", "retry_after", "wait_when_spent"]
 

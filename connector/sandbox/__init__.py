@@ -1,7 +1,7 @@
 """Local APIs to try everything with before there is a key: over HTTP, on loopback, with faults on demand."""
 
-from connector.sandbox._embedding import embed_text
-from connector.sandbox._faults import (
+from vectorferry.connector.sandbox._embedding import embed_text
+from vectorferry.connector.sandbox._faults import (
     DropField,
     DuplicateRows,
     Fault,
@@ -21,12 +21,12 @@ from connector.sandbox._faults import (
     Truncate,
     Vanish,
 )
-from connector.sandbox._mixpeek._editor import MixpeekEditor
-from connector.sandbox._pinecone._inspector import PineconeInspector
-from connector.sandbox._request_log import RequestLog
-from connector.sandbox._running import running_sandbox, serve
-from connector.sandbox._sandbox import Sandbox
-from connector.sandbox._settings import (
+from vectorferry.connector.sandbox._mixpeek._editor import MixpeekEditor
+from vectorferry.connector.sandbox._pinecone._inspector import PineconeInspector
+from vectorferry.connector.sandbox._request_log import RequestLog
+from vectorferry.connector.sandbox._running import running_sandbox, serve
+from vectorferry.connector.sandbox._sandbox import Sandbox
+from vectorferry.connector.sandbox._settings import (
     GeneratedCatalogue,
     GeneratedIndexes,
     MixpeekDialect,
@@ -37,7 +37,7 @@ from connector.sandbox._settings import (
     SandboxSettings,
     TwelveLabsDialect,
 )
-from connector.sandbox._twelvelabs._editor import TwelveLabsEditor
+from vectorferry.connector.sandbox._twelvelabs._editor import TwelveLabsEditor
 
 __all__ = [
     "DropField",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from connector.sandbox._documented import documented_assets
-from connector.sandbox._library import Library, StoredAsset
-from connector.sandbox._shots import Clock, Shot, shoot
-from connector.sandbox._subjects import LESSONS, NOTES, PODCASTS, PRODUCTS, VIDEOS, Moment
+from vectorferry.connector.sandbox._documented import documented_assets
+from vectorferry.connector.sandbox._library import Library, StoredAsset
+from vectorferry.connector.sandbox._shots import Clock, Shot, shoot
+from vectorferry.connector.sandbox._subjects import LESSONS, NOTES, PODCASTS, PRODUCTS, VIDEOS, Moment
 
 __all__ = ["COLLECTIONS", "described_library", "lesson_shots", "podcast_shots", "product_shots", "video_shots"]
 

@@ -9,9 +9,9 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from connector.sandbox._faults import Fault, Faults
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._request_log import RequestLog
+from vectorferry.connector.sandbox._faults import Fault, Faults
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._request_log import RequestLog
 
 __all__ = ["CONTROL_KEY_HEADER", "ControlApi"]
 

@@ -8,7 +8,7 @@ import struct
 
 from aiohttp import web
 
-from connector.sandbox._http import Delivery, Reply
+from vectorferry.connector.sandbox._http import Delivery, Reply
 
 __all__ = ["deliver"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._library import StoredAsset, StoredFeature
-from connector.sandbox._vectors import PatchedVector, TextVector, VectorSource
+from vectorferry.connector.sandbox._library import StoredAsset, StoredFeature
+from vectorferry.connector.sandbox._vectors import PatchedVector, TextVector, VectorSource
 
 __all__ = ["documented_assets"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
 
 __all__ = ["Edit", "edit_routes", "json_object", "pair", "raw_field", "touches"]
 

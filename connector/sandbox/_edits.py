@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from connector.sandbox._library import StoredAsset
+from vectorferry.connector.sandbox._library import StoredAsset
 
 __all__ = ["add_metadata", "bump", "now_text"]
 

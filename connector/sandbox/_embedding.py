@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from connector._records import DenseVector, SparseVector
-from connector.sandbox._words import concept
+from vectorferry.connector._records import DenseVector, SparseVector
+from vectorferry.connector.sandbox._words import concept
 
 __all__ = ["MARENGO", "MODELS", "embed_in", "embed_sparse", "embed_text", "words_of"]
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from connector.sandbox import _faults as do
-from connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, json_reply
+from vectorferry.connector.sandbox import _faults as do
+from vectorferry.connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, json_reply
 
 __all__ = ["Vanishing", "before", "spoil"]
 

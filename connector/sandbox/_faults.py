@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from connector._settings_base import Settings
+from vectorferry.connector._settings_base import Settings
 
 __all__ = [
     "Action",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID, uuid5
 
-from connector.sandbox._library import Library, StoredAsset, StoredFeature
-from connector.sandbox._settings import GeneratedCatalogue
-from connector.sandbox._vectors import NoiseVector
+from vectorferry.connector.sandbox._library import Library, StoredAsset, StoredFeature
+from vectorferry.connector.sandbox._settings import GeneratedCatalogue
+from vectorferry.connector.sandbox._vectors import NoiseVector
 
 __all__ = ["generated_library"]
 

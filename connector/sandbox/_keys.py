@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TypeVar
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._settings import SandboxKey, SandboxSettings
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._settings import SandboxKey, SandboxSettings
 
 __all__ = ["Keys", "seen"]
 

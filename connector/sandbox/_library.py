@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
-from connector.sandbox._keys import seen
-from connector.sandbox._vectors import VectorSource
+from vectorferry.connector.sandbox._keys import seen
+from vectorferry.connector.sandbox._vectors import VectorSource
 
 __all__ = ["Library", "StoredAsset", "StoredCollection", "StoredFeature"]
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from connector.sandbox._http import Api, Route
+from vectorferry.connector.sandbox._http import Api, Route
 
 __all__ = ["Match", "Router"]
 

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from functools import partial
 from threading import Thread
 
-from connector.sandbox._sandbox import Sandbox
-from connector.sandbox._settings import SandboxSettings
+from vectorferry.connector.sandbox._sandbox import Sandbox
+from vectorferry.connector.sandbox._settings import SandboxSettings
 
 __all__ = ["running_sandbox", "serve"]
 

@@ -8,31 +8,31 @@ from types import TracebackType
 
 from aiohttp import web
 
-from connector._errors import ConfigurationError
-from connector.sandbox._catalogue import described_library
-from connector.sandbox._control import ControlApi
-from connector.sandbox._faults import Faults
-from connector.sandbox._generated import generated_library
-from connector.sandbox._http import Api
-from connector.sandbox._keys import Keys
-from connector.sandbox._mixpeek._api import MixpeekApi
-from connector.sandbox._mixpeek._control import editor_routes
-from connector.sandbox._mixpeek._editor import MixpeekEditor
-from connector.sandbox._pinecone._control_plane import ControlPlane
-from connector.sandbox._pinecone._inspector import PineconeInspector
-from connector.sandbox._pinecone._inspector_routes import inspector_routes
-from connector.sandbox._pinecone._ports import Answer, IndexPorts
-from connector.sandbox._pinecone._project import Project
-from connector.sandbox._request_log import RequestLog
-from connector.sandbox._server import Server
-from connector.sandbox._settings import SandboxSettings
-from connector.sandbox._twelvelabs._account import Account
-from connector.sandbox._twelvelabs._api import PREFIX, TwelveLabsApi
-from connector.sandbox._twelvelabs._control import editor_routes as twelvelabs_routes
-from connector.sandbox._twelvelabs._editor import TwelveLabsEditor
-from connector.sandbox._twelvelabs._generated import generated_account
-from connector.sandbox._twelvelabs._sample import described_account
-from connector.sandbox._visitors import Visitors
+from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector.sandbox._catalogue import described_library
+from vectorferry.connector.sandbox._control import ControlApi
+from vectorferry.connector.sandbox._faults import Faults
+from vectorferry.connector.sandbox._generated import generated_library
+from vectorferry.connector.sandbox._http import Api
+from vectorferry.connector.sandbox._keys import Keys
+from vectorferry.connector.sandbox._mixpeek._api import MixpeekApi
+from vectorferry.connector.sandbox._mixpeek._control import editor_routes
+from vectorferry.connector.sandbox._mixpeek._editor import MixpeekEditor
+from vectorferry.connector.sandbox._pinecone._control_plane import ControlPlane
+from vectorferry.connector.sandbox._pinecone._inspector import PineconeInspector
+from vectorferry.connector.sandbox._pinecone._inspector_routes import inspector_routes
+from vectorferry.connector.sandbox._pinecone._ports import Answer, IndexPorts
+from vectorferry.connector.sandbox._pinecone._project import Project
+from vectorferry.connector.sandbox._request_log import RequestLog
+from vectorferry.connector.sandbox._server import Server
+from vectorferry.connector.sandbox._settings import SandboxSettings
+from vectorferry.connector.sandbox._twelvelabs._account import Account
+from vectorferry.connector.sandbox._twelvelabs._api import PREFIX, TwelveLabsApi
+from vectorferry.connector.sandbox._twelvelabs._control import editor_routes as twelvelabs_routes
+from vectorferry.connector.sandbox._twelvelabs._editor import TwelveLabsEditor
+from vectorferry.connector.sandbox._twelvelabs._generated import generated_account
+from vectorferry.connector.sandbox._twelvelabs._sample import described_account
+from vectorferry.connector.sandbox._visitors import Visitors
 
 __all__ = ["Sandbox"]
 

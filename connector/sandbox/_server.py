@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager
 
 from aiohttp import web
 
-from connector.sandbox._delivery import deliver
-from connector.sandbox._fault_effects import Vanishing, before, spoil
-from connector.sandbox._faults import Action, Faults, Stall
-from connector.sandbox._http import Api, RefusedError, Reply, Request, Route
-from connector.sandbox._request_log import RequestLog
-from connector.sandbox._router import Router
-from connector.sandbox._settings import RateLimit, SandboxSettings
-from connector.sandbox._visitors import Visitors
+from vectorferry.connector.sandbox._delivery import deliver
+from vectorferry.connector.sandbox._fault_effects import Vanishing, before, spoil
+from vectorferry.connector.sandbox._faults import Action, Faults, Stall
+from vectorferry.connector.sandbox._http import Api, RefusedError, Reply, Request, Route
+from vectorferry.connector.sandbox._request_log import RequestLog
+from vectorferry.connector.sandbox._router import Router
+from vectorferry.connector.sandbox._settings import RateLimit, SandboxSettings
+from vectorferry.connector.sandbox._visitors import Visitors
 
 __all__ = ["Server"]
 

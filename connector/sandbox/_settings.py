@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from connector._settings_base import Settings
-from connector.sandbox._faults import Fault
+from vectorferry.connector._settings_base import Settings
+from vectorferry.connector.sandbox._faults import Fault
 
 __all__ = [
     "GeneratedCatalogue",

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from connector.sandbox._library import StoredAsset, StoredFeature
-from connector.sandbox._subjects import Moment
-from connector.sandbox._vectors import TextVector, VectorSource
+from vectorferry.connector.sandbox._library import StoredAsset, StoredFeature
+from vectorferry.connector.sandbox._subjects import Moment
+from vectorferry.connector.sandbox._vectors import TextVector, VectorSource
 
 __all__ = ["Clock", "Shot", "shoot"]
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 
-from connector._records import DenseVector, SparseVector
-from connector.sandbox._embedding import MODELS, embed_sparse, embed_text
+from vectorferry.connector._records import DenseVector, SparseVector
+from vectorferry.connector.sandbox._embedding import MODELS, embed_sparse, embed_text
 
 __all__ = [
     "NoiseVector",

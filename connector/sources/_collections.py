@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from connector._errors import ConfigurationError, SourceError
-from connector.http import one_line
+from vectorferry.connector._errors import ConfigurationError, SourceError
+from vectorferry.connector.http import one_line
 
 __all__ = ["Found", "Listed", "Names", "find_collections"]
 

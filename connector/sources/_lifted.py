@@ -14,10 +14,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import orjson
 
-from connector._errors import QuarantineError
-from connector._json import parse_json
-from connector._records import Vector
-from connector._vectors import decode_vector, dense_vector
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._json import parse_json
+from vectorferry.connector._records import Vector
+from vectorferry.connector._vectors import decode_vector, dense_vector
 
 __all__ = ["LiftedVectors", "read_lifted"]
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector._json import canonical_json
-from connector._seen import SeenIds
+from vectorferry.connector._json import canonical_json
+from vectorferry.connector._seen import SeenIds
 
 __all__ = ["Page", "count_in", "identity_by", "walk"]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
-from connector._errors import LimitReachedError
+from vectorferry.connector._errors import LimitReachedError
 
 __all__ = ["cancellable", "results_of"]
 

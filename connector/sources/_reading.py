@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from connector._closing import closing
-from connector._errors import IncompleteScanError, QuarantineError, SourceError, VectorferryError
-from connector._records import Asset, AssetState, Listing, Reason, Rejected
-from connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
-from connector.sources._parallel import results_of
+from vectorferry.connector._closing import closing
+from vectorferry.connector._errors import IncompleteScanError, QuarantineError, SourceError, VectorferryError
+from vectorferry.connector._records import Asset, AssetState, Listing, Reason, Rejected
+from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
+from vectorferry.connector.sources._parallel import results_of
 
 __all__ = ["LeftOutError", "NotReadyError", "NotThere", "ReadOne", "check_id", "outcome", "read_assets"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from connector._source import Usage
-from connector.http import ApiClient
+from vectorferry.connector._source import Usage
+from vectorferry.connector.http import ApiClient
 
 __all__ = ["ServiceApi"]
 

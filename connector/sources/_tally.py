@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector._errors import IncompleteScanError
-from connector._seen import SeenIds
-from connector.sources._pages import Page
+from vectorferry.connector._errors import IncompleteScanError
+from vectorferry.connector._seen import SeenIds
+from vectorferry.connector.sources._pages import Page
 
 __all__ = ["Tally", "check_complete"]
 

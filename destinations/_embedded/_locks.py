@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from connector import pause
+from vectorferry.connector import pause
 
 if sys.platform != "win32":
     import fcntl

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from connector import DestinationError
+from vectorferry.connector import DestinationError
 
 from ._address import address
 from ._locks import FileLock

@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 
 import psutil
 
-from connector import check_cancelled
+from vectorferry.connector import check_cancelled
 
 from ._account import Account
 from ._address import PORT

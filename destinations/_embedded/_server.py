@@ -14,7 +14,7 @@ from typing import IO, Final
 import psutil
 from psycopg import pq
 
-from connector import pause
+from vectorferry.connector import pause
 
 from ._account import Account, server_account
 from ._address import PORT

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from connector import check_cancelled
+from vectorferry.connector import check_cancelled
 
 __all__ = ["CancellableConnection"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Connection, DateTime, Integer, MetaData, Table, Text, delete, func, inspect, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from connector import Cursor, Modality
+from vectorferry.connector import Cursor, Modality
 
 from ._tables import ID
 

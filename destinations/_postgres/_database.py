@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from connector import abandonable
+from vectorferry.connector import abandonable
 
 from ._cancellation import CancellableConnection
 from ._pooler import execute_first

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Connection, Dialect, MetaData, Table, inspect, text
 from sqlalchemy.schema import CreateColumn, CreateSchema
 
-from connector import DestinationError
+from vectorferry.connector import DestinationError
 
 __all__ = ["add_column", "check_encoding", "create_missing", "lacking_columns", "lock_ddl"]
 

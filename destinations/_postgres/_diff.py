@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from connector import Counts
+from vectorferry.connector import Counts
 
 __all__ = ["FeatureKey", "Row", "TableDiff", "WantedRows", "diff_table"]
 

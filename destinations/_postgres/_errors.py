@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 import sqlalchemy.exc
 
-from connector import DestinationError, RetryableError, VectorferryError
+from vectorferry.connector import DestinationError, RetryableError, VectorferryError
 
 from ._pooler import NEEDED
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, func, select, union, update
 
-from connector import Batch, Known, Modality, canonical_json
+from vectorferry.connector import Batch, Known, Modality, canonical_json
 
 from ._diff import FeatureKey, WantedRows
 from ._quarantine import unread_assets

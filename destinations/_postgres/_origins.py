@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Connection, DateTime, MetaData, Table, delete, func, inspect, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from connector import Origin
+from vectorferry.connector import Origin
 
 from ._tables import ID
 

@@ -12,7 +12,7 @@ from psycopg import errors
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
-from connector import DestinationError, check_cancelled
+from vectorferry.connector import DestinationError, check_cancelled
 
 __all__ = ["NEEDED", "execute_first"]
 

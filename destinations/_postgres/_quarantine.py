@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, collate, delete, func, insert, or_, select
 
-from connector import MODALITIES, Batch, DestinationError, Reason, Rejected
+from vectorferry.connector import MODALITIES, Batch, DestinationError, Reason, Rejected
 
 from ._ddl import lacking_columns
 from ._tables import of_assets, quarantined_parts

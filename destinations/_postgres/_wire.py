@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from connector import canonical_json
+from vectorferry.connector import canonical_json
 
 __all__ = ["NO_DUMPERS", "Dumpers", "JsonbDumper", "bound"]
 

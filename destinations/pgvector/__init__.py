@@ -1,6 +1,6 @@
 """Postgres with pgvector as a destination."""
 
-from destinations.pgvector._destination import PgvectorDestination
-from destinations.pgvector._settings import PgvectorSettings
+from vectorferry.destinations.pgvector._destination import PgvectorDestination
+from vectorferry.destinations.pgvector._settings import PgvectorSettings
 
 __all__ = ["PgvectorDestination", "PgvectorSettings"]

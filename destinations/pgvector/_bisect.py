@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from connector import (
+from vectorferry.connector import (
     Applied,
     Batch,
     DestinationError,

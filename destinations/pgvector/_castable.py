@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Table
 
-from connector import ConfigurationError
+from vectorferry.connector import ConfigurationError
 
 from ._columns import as_text, cast_of
 

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, func, literal_column, select, text
 
-from connector import Modality, VectorTableState
+from vectorferry.connector import Modality, VectorTableState
 
 from ._identifiers import allocate
 from ._schema import SyncTables

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Dialect, Table
 
-from connector import ColumnMapping, ConfigurationError
+from vectorferry.connector import ColumnMapping, ConfigurationError
 
 from .._postgres import add_column
 from ._schema import DELETED_AT, FEATURE_KEY, FIXED_FEATURE_COLUMNS, column_name

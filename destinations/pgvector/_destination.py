@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from connector import (
+from vectorferry.connector import (
     Applied,
     Batch,
     Contents,
@@ -79,7 +79,7 @@ __all__ = ["PgvectorDestination"]
 
 
 class PgvectorDestination:
-    """One schema of one Postgres. Implements `connector.Destination` and all that it may add: `connector.Advising`,
+    """One schema of one Postgres. Implements `vectorferry.connector.Destination` and, besides, `Advising`,
     `Placed`, `StoredAssets`, `StoredContents`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`,
     `Cursors`, `Origins`, `VectorCounts`, `VectorTables` and `Verifiable`.
 

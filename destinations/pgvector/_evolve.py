@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Connection, Table, func, inspect, literal_column, select, text, update
 
-from connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, SchemaMapping
+from vectorferry.connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, SchemaMapping
 
 from .._postgres import driver_of
 from ._castable import check_castable

@@ -9,7 +9,7 @@ import psycopg.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
-from connector import DestinationError
+from vectorferry.connector import DestinationError
 
 from .._postgres import check_encoding, statement
 

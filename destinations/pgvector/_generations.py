@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from connector import Counts
+from vectorferry.connector import Counts
 
 from .._postgres import FeatureKey, Row, TableDiff, WantedRows, diff_table
 from ._catalogue import VectorEntry

@@ -16,7 +16,7 @@ from psycopg import sql
 from sqlalchemy import Connection, exists, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from connector import IndexBuild
+from vectorferry.connector import IndexBuild
 
 from ._catalogue import VectorEntry
 from ._database import VectorDatabase

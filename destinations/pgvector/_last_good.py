@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from connector import Batch, LoadedAsset, Vector, rejected_features, with_last_good, without_distrusted
+from vectorferry.connector import Batch, LoadedAsset, Vector, rejected_features, with_last_good, without_distrusted
 
 from .._postgres import is_storable, known_assets, mark_kept, unread_assets
 from ._catalogue import VectorEntry

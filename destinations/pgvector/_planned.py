@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, inspect
 
-from connector import MODALITIES, Cursor, Known, Modality, Origin, Planned, RelatedTable, SchemaMapping
+from vectorferry.connector import MODALITIES, Cursor, Known, Modality, Origin, Planned, RelatedTable, SchemaMapping
 
 from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor, read_origin, told_as
 from ._advice import not_indexed, unmatched

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, Table, func, literal, select, text
 
-from connector import MODALITIES, Averages
+from vectorferry.connector import MODALITIES, Averages
 
 from ._tables import SyncSchema
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from sqlalchemy import Connection, MetaData, Table, inspect
 
-from connector import MODALITIES, Modality, SchemaMapping
+from vectorferry.connector import MODALITIES, Modality, SchemaMapping
 
 from .._postgres import add_column, statements_to_create
 from ._extension import CREATE_EXTENSION, is_to_be_enabled

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from connector import PlannedIndex
+from vectorferry.connector import PlannedIndex
 
 from ._catalogue import VectorEntry
 from ._indexes import build_kilobytes, count_vectors, graph_kilobytes, is_built

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from connector import ConfigurationError, Counts, RelatedRow, RelatedTable
+from vectorferry.connector import ConfigurationError, Counts, RelatedRow, RelatedTable
 
 from .._postgres import ID, add_column, diff_table, lock_ddl, send
 from ._schema import SyncTables, column_type, when_written

@@ -8,7 +8,7 @@ from dataclasses import replace
 from psycopg import sql
 from sqlalchemy import Connection, delete, func, select
 
-from connector import MODALITIES, ConfigurationError, LockedError, VectorCount, VectorTable
+from vectorferry.connector import MODALITIES, ConfigurationError, LockedError, VectorCount, VectorTable
 
 from .._postgres import driver_of, lock_ddl, try_alone
 from ._catalogue import Layer, VectorEntry
@@ -44,7 +44,7 @@ def _vector_count(connection: Connection, schema: SyncSchema, entry: VectorEntry
 
 
 def drop_tables(connection: Connection, schema: SyncSchema, tables: Sequence[str]) -> list[VectorTable]:
-    """Drop generations in the caller's transaction, as `connector.VectorTables` says."""
+    """Drop generations in the caller's transaction, as `vectorferry.connector.VectorTables` says."""
     if not try_alone(connection, schema.place):
         raise LockedError(f"a sync is writing into schema {schema.name}; drop vectors when it has ended.")
     lock_ddl(connection, schema.name)

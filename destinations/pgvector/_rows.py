@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from connector import (
+from vectorferry.connector import (
     Batch,
     LoadedAsset,
     LoadedFeature,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from connector import ConfigurationError
+from vectorferry.connector import ConfigurationError
 
 from ._catalogue import Layer
 from ._dependants import dependants_of_function

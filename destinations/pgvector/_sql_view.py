@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from connector import ColumnMapping, ConfigurationError, Storage
+from vectorferry.connector import ColumnMapping, ConfigurationError, Storage
 
 from ._catalogue import Layer, VectorEntry
 from ._dependants import dependants_of_relation

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, true
 
-from connector import MODALITIES, Status, TableStatus
+from vectorferry.connector import MODALITIES, Status, TableStatus
 
 from .._postgres import count_rejected
 from ._related import count_related

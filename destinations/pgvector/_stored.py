@@ -8,7 +8,16 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Table
 
-from connector import MODALITIES, LoadedAsset, LoadedFeature, Modality, Reason, Rejected, Vector, vector_hash
+from vectorferry.connector import (
+    MODALITIES,
+    LoadedAsset,
+    LoadedFeature,
+    Modality,
+    Reason,
+    Rejected,
+    Vector,
+    vector_hash,
+)
 
 from .._postgres import Row, held_collections
 from ._catalogue import VectorEntry, read_catalogue

@@ -12,7 +12,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from sqlalchemy import Connection, text
 
-from connector import DenseVector, SparseVector, parse_json
+from vectorferry.connector import DenseVector, SparseVector, parse_json
 
 __all__ = ["Loaders", "stored_loaders"]
 

@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy import Connection, exists, select, text
 from sqlalchemy.exc import OperationalError
 
-from connector import MODALITIES, ConfigurationError, Modality
+from vectorferry.connector import MODALITIES, ConfigurationError, Modality
 
 from .._postgres import lock_ddl, try_alone
 from ._catalogue import VectorEntry

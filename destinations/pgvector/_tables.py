@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, insert, inspect, select, text, update
 
-from connector import (
+from vectorferry.connector import (
     MODALITIES,
     ConfigurationError,
     DestinationError,

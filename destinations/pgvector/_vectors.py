@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from connector import Counts
+from vectorferry.connector import Counts
 
 from .._postgres import WantedRows, delete_assets, delete_keys, held_hashes, send
 from ._catalogue import VectorEntry

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
-from connector import Difference, Discrepancy, Modality, StoredDigest
+from vectorferry.connector import Difference, Discrepancy, Modality, StoredDigest
 
 from ._stored_feeds import begin_snapshot
 from ._tables import SyncSchema

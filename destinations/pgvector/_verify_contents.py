@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, Table, func, select, true
 
-from connector import Batch, Modality, RowCounts, canonical_json
-from connector import Contents as AssetContents
+from vectorferry.connector import Batch, Modality, RowCounts, canonical_json
+from vectorferry.connector import Contents as AssetContents
 
 from .._postgres import Row, WantedRows, of_assets
 from ._rows import BatchRows

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from connector import SparseVector, Storage, Vector, vector_hash
+from vectorferry.connector import SparseVector, Storage, Vector, vector_hash
 
 __all__ = ["is_vector_of", "recorded_hash", "source_hash"]
 

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Table
 
-from connector import MODALITIES, Modality, is_row_of
+from vectorferry.connector import MODALITIES, Modality, is_row_of
 
 from .._postgres import Row
 from ._catalogue import VectorEntry, read_catalogue

@@ -13,7 +13,7 @@ from typing import Final
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from connector import DenseVector, SparseVector
+from vectorferry.connector import DenseVector, SparseVector
 
 from .._postgres import Dumpers
 from ._storage import SPARSE_DIMENSION

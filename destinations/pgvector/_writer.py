@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, Table
 
-from connector import MODALITIES, Applied, Batch, Counts, LoadedAsset, Modality
+from vectorferry.connector import MODALITIES, Applied, Batch, Counts, LoadedAsset, Modality
 
 from .._postgres import (
     FeatureKey,

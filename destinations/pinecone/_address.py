@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-from connector import DestinationError
-from connector.http import check_base_url, is_loopback
+from vectorferry.connector import DestinationError
+from vectorferry.connector.http import check_base_url, is_loopback
 
 __all__ = ["checked_address", "index_address"]
 

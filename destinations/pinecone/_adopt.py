@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from connector import MODALITIES, Modality
+from vectorferry.connector import MODALITIES, Modality
 
 from .._postgres import FeatureKey
 from ._ids import owner_of

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from connector import Batch, Distrusted, SchemaMapping
+from vectorferry.connector import Batch, Distrusted, SchemaMapping
 
 from .._postgres import FeatureKey, mark_kept, unread_assets
 from ._catalogue import Catalogue

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from connector import ConfigurationError, SearchQuery
+from vectorferry.connector import ConfigurationError, SearchQuery
 
 from ._adopt import adopt_index
 from ._ids import IndexSpec, index_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from connector import Applied, Counts, RecordHashes
+from vectorferry.connector import Applied, Counts, RecordHashes
 
 from .._postgres import FeatureKey
 from ._manifest import Held, HeldFeature

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from connector import (
+from vectorferry.connector import (
     Applied,
     Batch,
     Contents,
@@ -62,8 +62,8 @@ SECONDS_TO_BE_LISTED: Final = 10.0
 
 
 class PineconeDestination:
-    """The indexes of one sync in one Pinecone project. Implements `connector.Destination`, and
-    `connector.Quarantined`, `StoredContents`, `Lockable`, `Plannable`, `Cursors`, `Origins`, `VectorCounts` and
+    """The indexes of one sync in one Pinecone project. Implements `vectorferry.connector.Destination`,
+    `Quarantined`, `StoredContents`, `Lockable`, `Plannable`, `Cursors`, `Origins`, `VectorCounts` and
     `Verifiable`.
 
     Args:

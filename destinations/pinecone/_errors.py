@@ -16,8 +16,8 @@ import httpx
 import orjson
 from pinecone.errors import ApiError, PineconeConnectionError, PineconeError, PineconeTimeoutError, ResponseParsingError
 
-from connector import CredentialsError, DestinationError, RetryableError, VectorferryError
-from connector.http import Answer, one_line, retry_after, server_message
+from vectorferry.connector import CredentialsError, DestinationError, RetryableError, VectorferryError
+from vectorferry.connector.http import Answer, one_line, retry_after, server_message
 
 __all__ = ["KEY_SETTING", "connection_failure", "in_words", "refusal", "translated"]
 

@@ -11,7 +11,7 @@ from pinecone import IndexModel, Pinecone, ServerlessSpec
 from pinecone.errors import ConflictError, NotFoundError
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from connector import ConfigurationError, DestinationError, abandonable, pause
+from vectorferry.connector import ConfigurationError, DestinationError, abandonable, pause
 
 from ._address import checked_address
 from ._errors import translated

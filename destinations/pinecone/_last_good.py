@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from connector import (
+from vectorferry.connector import (
     Distrusted,
     LoadedAsset,
     LoadedFeature,

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from connector import (
+from vectorferry.connector import (
     MODALITIES,
     ConfigurationError,
     DenseVector,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, text
 
-from connector import Batch, Cursor, Known, Modality, Origin, Reason, Rejected
+from vectorferry.connector import Batch, Cursor, Known, Modality, Origin, Reason, Rejected
 
 from .._postgres import (
     Database,

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, Table, func, select
 
-from connector import Modality, VectorCount
+from vectorferry.connector import Modality, VectorCount
 
 from .._postgres import count_rejected
 from ._manifest_tables import ManifestTables

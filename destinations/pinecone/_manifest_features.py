@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, Table, Text, delete, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from connector import Batch, Modality
+from vectorferry.connector import Batch, Modality
 
 from .._postgres import FeatureKey, Row, delete_keys, diff_table, of_assets, send
 from ._manifest_values import HeldFeature, ManifestRows, Place

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, exists, select
 
-from connector import Batch, Known, LoadedAsset
+from vectorferry.connector import Batch, Known, LoadedAsset
 
 from .._postgres import FeatureKey, Row, diff_table, forget_unread, known_assets, of_assets, recorded_features, send
 from ._manifest_tables import ManifestTables

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import ColumnElement, Connection, Text, delete, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from connector import ConfigurationError
+from vectorferry.connector import ConfigurationError
 
 from .._postgres import forget_cursors
 from ._manifest_tables import ManifestTables

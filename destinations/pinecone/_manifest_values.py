@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from connector import Modality
+from vectorferry.connector import Modality
 
 from .._postgres import FeatureKey
 

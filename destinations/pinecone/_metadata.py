@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import Field, field_validator
 
-from connector import LoadedAsset, LoadedFeature, QuarantineError, Reason, Settings, canonical_json
+from vectorferry.connector import LoadedAsset, LoadedFeature, QuarantineError, Reason, Settings, canonical_json
 
 from ._metadata_size import LARGEST_METADATA, SHORTENED, fitted
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from connector import QuarantineError, Reason
+from vectorferry.connector import QuarantineError, Reason
 
 __all__ = ["LARGEST_METADATA", "SHORTENED", "fitted"]
 

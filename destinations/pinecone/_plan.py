@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from connector import Modality
+from vectorferry.connector import Modality
 
 from .._postgres import FeatureKey
 from ._manifest import Held, Place

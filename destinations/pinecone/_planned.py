@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from contextlib import closing
 
-from connector import MODALITIES, Planned, SchemaMapping
+from vectorferry.connector import MODALITIES, Planned, SchemaMapping
 
 from ._catalogue import Catalogue
 from ._layout import Layout

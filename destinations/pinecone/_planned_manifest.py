@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy import Connection, func, inspect, select
 
-from connector import Averages, Cursor, Known, Origin, VectorCount
+from vectorferry.connector import Averages, Cursor, Known, Origin, VectorCount
 
 from .._postgres import (
     Database,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from pinecone import Index, SparseValues
 
-from connector import DenseVector, SparseVector, Vector, abandonable, vector_hash
+from vectorferry.connector import DenseVector, SparseVector, Vector, abandonable, vector_hash
 
 from ._errors import translated
 from ._manifest import IndexRow

@@ -19,8 +19,8 @@ from weakref import WeakSet
 
 import httpx
 
-from connector import ConfigurationError, DestinationError, RetryableError
-from connector.http import ACCEPTED, Answer, Unpacker
+from vectorferry.connector import ConfigurationError, DestinationError, RetryableError
+from vectorferry.connector.http import ACCEPTED, Answer, Unpacker
 
 from ._address import checked_address
 from ._bodies import Body

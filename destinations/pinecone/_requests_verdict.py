@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from connector import RetryableError
-from connector.http import Answer, server_message
+from vectorferry.connector import RetryableError
+from vectorferry.connector.http import Answer, server_message
 
 from ._bodies import Envelope
 from ._errors import in_words, refusal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
+from vectorferry.connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
 
 from ._ids import record_id
 from ._manifest import IndexRow, Manifest

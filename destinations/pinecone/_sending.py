@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from connector import CancellableCall, DestinationError, check_cancelled, is_cancelled
+from vectorferry.connector import CancellableCall, DestinationError, check_cancelled, is_cancelled
 
 from .._postgres import FeatureKey
 from ._bodies import EncodedRecord, encode_record

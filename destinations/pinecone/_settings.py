@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 
-from connector import MODALITIES, DestinationSettings, SchemaMapping, Settings, Spelling
-from connector.http import check_base_url
+from vectorferry.connector import MODALITIES, DestinationSettings, SchemaMapping, Settings, Spelling
+from vectorferry.connector.http import check_base_url
 
 from .._postgres import SchemaName, check_url
 from ..pgvector import PgvectorSettings

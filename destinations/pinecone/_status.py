@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector import Status, TableStatus
+from vectorferry.connector import Status, TableStatus
 
 from ._manifest import IndexRow, Manifest
 

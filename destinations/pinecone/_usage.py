@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from threading import Lock
 from typing import Final
 
-from connector import Delivery, Visibility
+from vectorferry.connector import Delivery, Visibility
 
 __all__ = ["WriteUsage", "write_units"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Final
 
-from connector import MODALITIES, Difference, Discrepancy, Modality, SeenIds, StoredDigest
+from vectorferry.connector import MODALITIES, Difference, Discrepancy, Modality, SeenIds, StoredDigest
 
 from .._postgres import FeatureKey
 from ._catalogue import Catalogue

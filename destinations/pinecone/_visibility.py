@@ -8,7 +8,7 @@ from typing import Final
 
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from connector import Visibility, pause
+from vectorferry.connector import Visibility, pause
 
 from ._manifest import NamespaceRow
 from ._reader import IndexReader

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Final, Generic, TypeVar
 
-from connector import check_cancelled
+from vectorferry.connector import check_cancelled
 
 __all__ = ["Crew"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final
 
-from connector import DestinationError
+from vectorferry.connector import DestinationError
 
 __all__ = ["Outcome", "Sent"]
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from connector import RetryableError, check_cancelled, is_cancelled
+from vectorferry.connector import RetryableError, check_cancelled, is_cancelled
 
 from ._bodies import Body, EncodedRecord
 from ._limits import RequestSize, WriterLimits

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from connector.sandbox import GeneratedIndexes, SandboxSettings
+from vectorferry.connector.sandbox import GeneratedIndexes, SandboxSettings
 
 from ..sandbox_process import sandbox_process
 
@@ -24,7 +24,7 @@ MEASURE = """
 import asyncio, json, resource, sys
 from contextlib import aclosing
 from pydantic import SecretStr
-from connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

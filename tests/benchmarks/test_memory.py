@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from connector.sandbox import GeneratedCatalogue, SandboxSettings
+from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings
 
 from ..sandbox_process import sandbox_process
 

@@ -24,14 +24,14 @@ import psycopg
 import pytest
 from pinecone import Pinecone, ServerlessSpec
 
-from connector import DenseVector, SchemaMapping
-from connector.sandbox import SandboxSettings
-from destinations import PineconeSettings
-from destinations.pinecone._bodies import EncodedRecord, encode_record
-from destinations.pinecone._ids import record_id
-from destinations.pinecone._metadata import MetadataOptions, record_metadata
-from destinations.pinecone._usage import WriteUsage
-from destinations.pinecone._writer import IndexWriter, WriterLimits
+from vectorferry.connector import DenseVector, SchemaMapping
+from vectorferry.connector.sandbox import SandboxSettings
+from vectorferry.destinations import PineconeSettings
+from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
+from vectorferry.destinations.pinecone._ids import record_id
+from vectorferry.destinations.pinecone._metadata import MetadataOptions, record_metadata
+from vectorferry.destinations.pinecone._usage import WriteUsage
+from vectorferry.destinations.pinecone._writer import IndexWriter, WriterLimits
 
 from ..builders import asset, batch, feature
 from ..sandbox_process import sandbox_process

@@ -12,10 +12,10 @@ from contextlib import aclosing
 import pytest
 from pydantic import SecretStr
 
-from connector import Listing, Source
-from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings
-from connector.sources.mixpeek import MixpeekSettings
-from connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector import Listing, Source
+from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings
+from vectorferry.connector.sources.mixpeek import MixpeekSettings
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 from ..sandbox_process import sandbox_process
 from .pulling import pull_all

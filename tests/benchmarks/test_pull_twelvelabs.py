@@ -21,8 +21,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from connector.sandbox import GeneratedIndexes, SandboxSettings
-from connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector.sandbox import GeneratedIndexes, SandboxSettings
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 from ..sandbox_process import sandbox_process
 from .pulling import pull_all

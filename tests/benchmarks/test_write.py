@@ -20,12 +20,12 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import create_engine
 from sqlalchemy.dialects.postgresql import insert
 
-from connector import MODALITIES, Batch, Modality, SchemaMapping
-from destinations import PgvectorDestination
-from destinations._postgres import upsert_rows
-from destinations.pgvector._schema import vector_table
-from destinations.pgvector._storage import VectorLayout
-from destinations.pgvector._wire import VECTOR_DUMPERS
+from vectorferry.connector import MODALITIES, Batch, Modality, SchemaMapping
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations._postgres import upsert_rows
+from vectorferry.destinations.pgvector._schema import vector_table
+from vectorferry.destinations.pgvector._storage import VectorLayout
+from vectorferry.destinations.pgvector._wire import VECTOR_DUMPERS
 
 from ..builders import asset, feature
 from ..urls import for_sqlalchemy

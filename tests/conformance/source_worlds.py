@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import SecretStr
 
-from connector import Asset, CountedReads, Feature, Identified, Listing, MemorySource, Rejected, Source
-from connector.http import ApiSourceSettings, RetryPolicy
-from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxKey, SandboxSettings
-from connector.sources.mixpeek import MixpeekSettings
-from connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector import Asset, CountedReads, Feature, Identified, Listing, MemorySource, Rejected, Source
+from vectorferry.connector.http import ApiSourceSettings, RetryPolicy
+from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxKey, SandboxSettings
+from vectorferry.connector.sources.mixpeek import MixpeekSettings
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 ASSETS = 12
 CONCURRENCY = 3

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from connector import (
+from vectorferry.connector import (
     MODALITIES,
     BatchLimits,
     ColumnMapping,
@@ -36,8 +36,8 @@ from connector import (
     plan,
     sync,
 )
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature
 from ..connector.changing import Changing

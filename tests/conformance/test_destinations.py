@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from vectorferry.connector import (
     MODALITIES,
     Applied,
     Batch,
@@ -31,8 +31,8 @@ from connector import (
     StoredCollections,
     Vector,
 )
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature, sparse
 from ..examples import examples

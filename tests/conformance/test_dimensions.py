@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from connector import (
+from vectorferry.connector import (
     Asset,
     Destination,
     Feature,
@@ -29,9 +29,9 @@ from connector import (
     plan,
     sync,
 )
-from connector._engine._load import Loader
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..pinecone import forget_budgets, pinecone_destination
 

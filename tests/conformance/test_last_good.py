@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from vectorferry.connector import (
     Batch,
     Counts,
     Destination,
@@ -31,8 +31,8 @@ from connector import (
     Vector,
     Verifiable,
 )
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature
 from ..pinecone import forget_budgets, pinecone_destination

@@ -8,9 +8,9 @@ from threading import Event, Thread
 
 import pytest
 
-from connector import Lockable, LockedError, MemoryDestination
-from connector.sandbox import Sandbox, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector import Lockable, LockedError, MemoryDestination
+from vectorferry.connector.sandbox import Sandbox, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..pinecone import forget_budgets, pinecone_destination
 from ..waiting import PATIENCE

@@ -11,9 +11,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from connector import DeleteGuard, Destination, MemoryDestination, MemorySource, Origins, SchemaMapping, plan, sync
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector import (
+    DeleteGuard,
+    Destination,
+    MemoryDestination,
+    MemorySource,
+    Origins,
+    SchemaMapping,
+    plan,
+    sync,
+)
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature
 from ..connector.worlds import assets

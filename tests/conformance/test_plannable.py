@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import psycopg
 import pytest
 
-from connector import (
+from vectorferry.connector import (
     Asset,
     DeleteGuard,
     Destination,
@@ -27,8 +27,8 @@ from connector import (
     plan,
     sync,
 )
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature
 from ..connector import worlds

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from vectorferry.connector import (
     Batch,
     Counts,
     Destination,
@@ -26,8 +26,8 @@ from connector import (
     Rejected,
     SchemaMapping,
 )
-from connector.sandbox import Sandbox, SandboxSettings, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector.sandbox import Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature
 from ..examples import examples

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from tests.examples import examples
+from vectorferry.connector import (
     Counts,
     Destination,
     MemoryDestination,
@@ -24,8 +25,7 @@ from connector import (
     StoresRelated,
     sync,
 )
-from destinations import PgvectorDestination
-from tests.examples import examples
+from vectorferry.destinations import PgvectorDestination
 
 from .test_destinations import new_schema
 

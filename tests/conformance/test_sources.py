@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from connector import (
+from vectorferry.connector import (
     Asset,
     ConfigurationError,
     Identified,
@@ -22,7 +22,7 @@ from connector import (
     Reason,
     Rejected,
 )
-from connector.sandbox import DropField, Fault, Html, SetField, Status
+from vectorferry.connector.sandbox import DropField, Fault, Html, SetField, Status
 
 from ..connector.http.serving import client_tasks
 from .source_worlds import ANOTHER_KEY, ASSETS, CONCURRENCY, PAGE, SERVICES, WORLDS, World, in_order, pulled, scanned

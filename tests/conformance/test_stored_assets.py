@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from vectorferry.connector import (
     MODALITIES,
     Batch,
     Destination,
@@ -33,7 +33,7 @@ from connector import (
     refill,
     vector_hash,
 )
-from destinations import PgvectorDestination
+from vectorferry.destinations import PgvectorDestination
 
 from .. import builders
 from ..builders import asset, batch, dense, sparse

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from vectorferry.connector import (
     MODALITIES,
     Applied,
     Batch,
@@ -32,8 +32,8 @@ from connector import (
     Tombstones,
     Verifiable,
 )
-from connector._engine._rows import hash_row
-from destinations import PgvectorDestination
+from vectorferry.connector._engine._rows import hash_row
+from vectorferry.destinations import PgvectorDestination
 
 from .. import builders
 from ..builders import batch, dense

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from pinecone import Pinecone
 
-from connector import (
+from vectorferry.connector import (
     Destination,
     Difference,
     Discrepancy,
@@ -25,9 +25,9 @@ from connector import (
     Verifiable,
     vector_hash,
 )
-from connector._engine._rows import hash_row
-from connector.sandbox import Sandbox, running_sandbox
-from destinations import PgvectorDestination, PineconeDestination
+from vectorferry.connector._engine._rows import hash_row
+from vectorferry.connector.sandbox import Sandbox, running_sandbox
+from vectorferry.destinations import PgvectorDestination, PineconeDestination
 
 from .. import builders
 from ..builders import DIMENSION, batch, dense, sparse

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from connector import Asset, Listing
 from tests.connector.worlds import Scripted
+from vectorferry.connector import Asset, Listing
 
 __all__ = ["OVERLAP", "Changing"]
 

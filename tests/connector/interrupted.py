@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from connector import Applied, Batch, BatchLimits, MemoryDestination, MemorySource, run_sync
 from tests.connector.worlds import assets, settings_for
+from vectorferry.connector import Applied, Batch, BatchLimits, MemoryDestination, MemorySource, run_sync
 
 
 def say(text: str) -> None:

@@ -9,22 +9,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("connector", "destinations", "dagster_project")
-FORBIDDEN = {"connector": {"destinations", "dagster_project"}, "destinations": {"dagster_project"}}
+PACKAGES = ("connector", "destinations", "dagster")
+FORBIDDEN = {
+    "connector": {"vectorferry.destinations", "vectorferry.dagster"},
+    "destinations": {"vectorferry.dagster"},
+}
+BARE = {"connector", "destinations", "dagster_project"}
+"""The folders in a checkout. Imported by these names a module would be a second one, and an installed user's own."""
 ENTRY_FILES = {"__init__", "__main__", "definitions"}
 
 
 def modules(package: str) -> list[Path]:
-    return sorted(path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
+    folder = (ROOT / "vectorferry" / package).resolve()
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Top-level package of every import in a file, wherever in the file it stands."""
+    """Every absolute import in a file, wherever it stands: as it is, and down to its second and its first name."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            yield from {".".join(parts[:depth]) for depth in (1, 2, len(parts))}
 
 
 def shown(path: Path) -> str:
@@ -61,6 +72,11 @@ def test_arrows_point_one_way(package: str) -> None:
     assert wrong == {}
 
 
+def test_nothing_is_imported_by_the_bare_name_of_its_folder() -> None:
+    files = (path for folder in (*BARE, "tests") for path in (ROOT / folder).rglob("*.py"))
+    assert {shown(path): found for path in files if (found := BARE & set(imported(path)))} == {}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_says_what_is_public_in_order(package: str) -> None:
     for path in (path for path in modules(package) if path.name == "__init__.py"):
@@ -78,4 +94,4 @@ def test_every_other_module_is_private(package: str) -> None:
 def test_the_walk_finds_imports_wherever_they_stand(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text("import a.b\ndef f():\n    from c.d import e\n    from . import near\n")
-    assert set(imported(file)) == {"a", "c"}
+    assert set(imported(file)) == {"a", "a.b", "c", "c.d", "c.d.e"}

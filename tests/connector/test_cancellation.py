@@ -10,8 +10,8 @@ from types import FrameType
 
 import pytest
 
-from connector._cancellation import CallCancelledError, CancellableCall, abandonable, pause, run_cancellable
-from connector._engine._worker import Worker
+from vectorferry.connector._cancellation import CallCancelledError, CancellableCall, abandonable, pause, run_cancellable
+from vectorferry.connector._engine._worker import Worker
 
 
 class StopError(BaseException):

@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from connector import (
+from tests.connector.changing import Changing
+from tests.connector.worlds import Crashing, Scripted, asset, assets, content, feature, incomplete, settings_for
+from vectorferry.connector import (
     MODALITIES,
     Applied,
     Batch,
@@ -31,9 +33,7 @@ from connector import (
     sync,
     verify,
 )
-from connector._engine import Selection, run_replay
-from tests.connector.changing import Changing
-from tests.connector.worlds import Crashing, Scripted, asset, assets, content, feature, incomplete, settings_for
+from vectorferry.connector._engine import Selection, run_replay
 
 EVERYTHING = DeleteGuard(max_share=1)
 OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))

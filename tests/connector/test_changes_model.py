@@ -11,7 +11,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from tests.connector.changing import OVERLAP, Changing
+from tests.connector.worlds import Crashing, asset, content, incomplete
+from tests.examples import examples
+from vectorferry.connector import (
     MODALITIES,
     AssetState,
     BatchLimits,
@@ -30,9 +33,6 @@ from connector import (
     plan,
     sync,
 )
-from tests.connector.changing import OVERLAP, Changing
-from tests.connector.worlds import Crashing, asset, content, incomplete
-from tests.examples import examples
 
 NAMES = [f"a{number}" for number in range(6)]
 EVERYTHING = DeleteGuard(max_share=1)

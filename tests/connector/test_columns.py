@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector._engine._columns import coerce, look_up, short
-from connector._mapping import ColumnType
+from vectorferry.connector._engine._columns import coerce, look_up, short
+from vectorferry.connector._mapping import ColumnType
 
 FIELDS = {"metadata": {"author": "Ann", "tags": ["a", {"name": "b"}], "0": "zero"}, "count": 3}
 

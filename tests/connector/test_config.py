@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector import ConfigurationError, Modality, SyncSettings, load_settings, parse_settings
 from tests.connector.cli.plugins import BoxSettings, ShelfSettings, install_fakes
+from vectorferry.connector import ConfigurationError, Modality, SyncSettings, load_settings, parse_settings
 
 SECRET = "sk-canary-4711"
 
@@ -56,7 +56,7 @@ def test_the_smallest_file_loads_without_any_environment(file: Path, monkeypatch
 
 def test_settings_are_the_same_from_a_dagster_component_file(file: Path) -> None:
     indented = SMALLEST.strip().replace("\n", "\n  ")
-    component = f"type: dagster_project.components.VectorSync\nattributes:\n  {indented}\n"
+    component = f"type: vectorferry.dagster.VectorSync\nattributes:\n  {indented}\n"
     assert load(file, component) == load(file, SMALLEST)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector import ConfigurationError, SyncSettings, parse_settings, resolve
 from tests.connector.cli.plugins import BoxSettings, ShelfSettings, install_fakes
+from vectorferry.connector import ConfigurationError, SyncSettings, parse_settings, resolve
 
 SECRET = "sk-canary-4711"
 

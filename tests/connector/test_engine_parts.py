@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import (
+from vectorferry.connector import (
     MODALITIES,
     AssetState,
     Batch,
@@ -20,11 +20,11 @@ from connector import (
     Reason,
     Rejected,
 )
-from connector._engine._batches import Batcher
-from connector._engine._diff import Action, diff, ledger_fingerprint
-from connector._engine._guard import check_deletes
-from connector._engine._load import Loaded
-from connector._seen import SeenIds
+from vectorferry.connector._engine._batches import Batcher
+from vectorferry.connector._engine._diff import Action, diff, ledger_fingerprint
+from vectorferry.connector._engine._guard import check_deletes
+from vectorferry.connector._engine._load import Loaded
+from vectorferry.connector._seen import SeenIds
 
 ALL = frozenset(MODALITIES)
 VIDEO = frozenset({Modality.VIDEO})

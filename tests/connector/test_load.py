@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import (
+from tests.connector.worlds import asset, feature
+from vectorferry.connector import (
     MODALITIES,
     Asset,
     ColumnMapping,
@@ -26,8 +27,7 @@ from connector import (
     SparseVector,
     Vector,
 )
-from connector._engine._load import Loaded, Loader
-from tests.connector.worlds import asset, feature
+from vectorferry.connector._engine._load import Loaded, Loader
 
 ALL = frozenset(MODALITIES)
 

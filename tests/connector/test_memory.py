@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from connector import (
+from tests.connector.worlds import asset, feature
+from vectorferry.connector import (
     MODALITIES,
     Batch,
     Counts,
@@ -20,8 +21,7 @@ from connector import (
     SearchQuery,
     sync,
 )
-from connector._engine._load import Loader
-from tests.connector.worlds import asset, feature
+from vectorferry.connector._engine._load import Loader
 
 NAME = "multimodal-v1"
 

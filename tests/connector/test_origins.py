@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from connector import (
+from tests.connector.changing import Changing
+from tests.connector.worlds import asset, assets
+from vectorferry.connector import (
     Cursors,
     DeleteGuard,
     Destination,
@@ -22,10 +24,8 @@ from connector import (
     sync,
     verify,
 )
-from connector._engine._guard import refusal
-from connector._engine._origins import guard_for, origin_changes, origin_of
-from tests.connector.changing import Changing
-from tests.connector.worlds import asset, assets
+from vectorferry.connector._engine._guard import refusal
+from vectorferry.connector._engine._origins import guard_for, origin_changes, origin_of
 
 GENEROUS = DeleteGuard(max_share=1)
 MINE = {"namespace": "default", "organization": "org_1", "key": "0123"}

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from tests.connector.test_sync_model import edit, edits
+from tests.connector.worlds import ReadOnly, Scripted, asset, assets, incomplete, settings_for
+from tests.examples import examples
+from vectorferry.connector import (
     AssetState,
     CollectionPlan,
     CollectionSummary,
@@ -27,10 +30,7 @@ from connector import (
     run_plan,
     sync,
 )
-from connector._engine._plan_estimates import Rate
-from tests.connector.test_sync_model import edit, edits
-from tests.connector.worlds import ReadOnly, Scripted, asset, assets, incomplete, settings_for
-from tests.examples import examples
+from vectorferry.connector._engine._plan_estimates import Rate
 
 
 def scripted(*names: str, **collections: int) -> Scripted:
@@ -117,7 +117,7 @@ async def test_the_guard_is_told_with_its_numbers_and_the_way_out() -> None:
 async def test_more_missing_assets_than_are_remembered_at_once_are_counted_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("connector._engine._prune.REMEMBERED", 3)
+    monkeypatch.setattr("vectorferry.connector._engine._prune.REMEMBERED", 3)
     source, store = scripted(ads=10), MemoryDestination()
     await synced(source, store)
     source.assets["ads"].clear()

@@ -11,7 +11,11 @@ from typing import Any, Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from tests.connector.changing import Changing
+from tests.connector.test_changes_model import OTHER_MAPPING
+from tests.connector.worlds import Crashing, asset, content, feature, incomplete
+from tests.examples import examples
+from vectorferry.connector import (
     MODALITIES,
     Asset,
     AssetState,
@@ -33,10 +37,6 @@ from connector import (
     sync,
     verify,
 )
-from tests.connector.changing import Changing
-from tests.connector.test_changes_model import OTHER_MAPPING
-from tests.connector.worlds import Crashing, asset, content, feature, incomplete
-from tests.examples import examples
 
 NAMES: Final = [f"a{number}" for number in range(5)]
 ALL: Final = frozenset(MODALITIES)

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from connector import (
+from tests.connector.worlds import Crashing, ReadOnly, Scripted, Unreliable, asset, assets, content, feature
+from vectorferry.connector import (
     MODALITIES,
     Applied,
     Asset,
@@ -34,7 +35,6 @@ from connector import (
     refill,
     sync,
 )
-from tests.connector.worlds import Crashing, ReadOnly, Scripted, Unreliable, asset, assets, content, feature
 
 VIDEO = frozenset({Modality.VIDEO})
 SMALL = BatchLimits(rows=9)

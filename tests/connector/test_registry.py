@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from connector import ConfigurationError, destination_settings, source_settings
 from tests.connector.cli.plugins import HERE, BoxSettings, ShelfSettings, install, install_fakes
+from vectorferry.connector import ConfigurationError, destination_settings, source_settings
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from connector import (
+from tests.connector.worlds import Scripted, Unreliable, assets, content, incomplete
+from vectorferry.connector import (
     ConfigurationError,
     Counts,
     DeleteGuard,
@@ -26,8 +27,7 @@ from connector import (
     plan,
     sync,
 )
-from connector._engine import _related
-from tests.connector.worlds import Scripted, Unreliable, assets, content, incomplete
+from vectorferry.connector._engine import _related
 
 PEOPLE = RelatedTable(name="people", key="id", columns={"id": "text", "name": "text", "age": "integer"})
 GROUPS = RelatedTable(name="groups", key="id", columns={"id": "text"})

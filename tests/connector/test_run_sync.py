@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
-from connector import (
+from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings_for
+from tests.forking import Forked
+from tests.waiting import PATIENCE
+from vectorferry.connector import (
     BatchLimits,
     ConfigurationError,
     DeleteGuard,
@@ -20,9 +23,6 @@ from connector import (
     SourceError,
     run_sync,
 )
-from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings_for
-from tests.forking import Forked
-from tests.waiting import PATIENCE
 
 
 class Source(Scripted):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from connector import (
+from vectorferry.connector import (
     Applied,
     CollectionSummary,
     Counts,

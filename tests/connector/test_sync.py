@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from connector import (
+from tests.connector.worlds import ReadOnly, Scripted, asset, assets, content, feature
+from vectorferry.connector import (
     MODALITIES,
     Applied,
     Asset,
@@ -29,7 +30,6 @@ from connector import (
     SourceError,
     sync,
 )
-from tests.connector.worlds import ReadOnly, Scripted, asset, assets, content, feature
 
 VIDEO = frozenset({Modality.VIDEO})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from connector import (
+from vectorferry.connector import (
     Counts,
     DeleteGuard,
     Destination,

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from connector import (
+from tests.connector.worlds import Scripted, asset, assets, content, incomplete
+from vectorferry.connector import (
     Applied,
     Asset,
     AssetState,
@@ -19,7 +20,6 @@ from connector import (
     VectorferryError,
     sync,
 )
-from tests.connector.worlds import Scripted, asset, assets, content, incomplete
 
 
 async def test_assets_that_a_complete_scan_did_not_see_go_with_all_they_have() -> None:
@@ -215,8 +215,8 @@ async def test_a_source_that_does_not_read_its_whole_listing_deletes_nothing() -
 
 
 async def test_more_deletes_than_are_remembered_at_once_all_happen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector._engine._prune.REMEMBERED", 7)
-    monkeypatch.setattr("connector._engine._prune.REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("vectorferry.connector._engine._prune.REMEMBERED", 7)
+    monkeypatch.setattr("vectorferry.connector._engine._prune.REMOVED_AT_ONCE", 3)
     calls: list[int] = []
 
     class Counting(MemoryDestination):

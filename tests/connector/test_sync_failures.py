@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from tenacity import AsyncRetrying, RetryCallState
 
-from connector import (
+from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
+from tests.waiting import PATIENCE
+from vectorferry.connector import (
     MODALITIES,
     Applied,
     Asset,
@@ -31,11 +33,9 @@ from connector import (
     VectorferryError,
     sync,
 )
-from connector._engine._lane import Lane
-from connector._engine._load import Loader
-from connector._engine._worker import _wait
-from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
-from tests.waiting import PATIENCE
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._engine._worker import _wait
 
 SMALL = BatchLimits(rows=9)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from connector import (
+from vectorferry.connector import (
     AllCollections,
     DeleteGuard,
     Difference,

@@ -11,7 +11,8 @@ from math import ceil
 
 import pytest
 
-from connector import (
+from tests.connector.worlds import Scripted, assets, content
+from vectorferry.connector import (
     Asset,
     LimitReachedError,
     Listing,
@@ -23,8 +24,7 @@ from connector import (
     sync,
     verify,
 )
-from connector.sources._parallel import results_of
-from tests.connector.worlds import Scripted, assets, content
+from vectorferry.connector.sources._parallel import results_of
 
 UNTIL = datetime(2026, 11, 22, 0, 2, 50, tzinfo=UTC)
 SPENT = "media.example takes no more requests until 2026-11-22 00:02:50 UTC; run again after that."

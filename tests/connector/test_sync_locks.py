@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector import DestinationError, MemoryDestination, MemorySource, sync
 from tests.connector.worlds import Crashing, assets, content
+from vectorferry.connector import DestinationError, MemoryDestination, MemorySource, sync
 
 
 async def test_a_destination_that_is_locked_sits_this_collection_out() -> None:

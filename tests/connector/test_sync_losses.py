@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from connector import (
+from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete
+from vectorferry.connector import (
     MODALITIES,
     Asset,
     Batch,
@@ -29,10 +30,9 @@ from connector import (
     sync,
     verify,
 )
-from connector._engine import _losses
-from connector._engine._load import Loader
-from connector._engine._losses import losses
-from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete
+from vectorferry.connector._engine import _losses
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._engine._losses import losses
 
 MAPPED_ANEW = SchemaMapping(video=ModalityMapping(columns={"author": ColumnMapping(path="metadata.by")}))
 """Has every asset read again."""

@@ -12,7 +12,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content, feature, incomplete
+from tests.examples import examples
+from vectorferry.connector import (
     MODALITIES,
     Asset,
     AssetState,
@@ -31,8 +33,6 @@ from connector import (
     SourceError,
     sync,
 )
-from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content, feature, incomplete
-from tests.examples import examples
 
 NAMES = [f"a{number}" for number in range(8)]
 EVERYTHING = DeleteGuard(max_share=1)

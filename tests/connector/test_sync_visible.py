@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector import Counts, Delivery, DestinationError, MemoryDestination, MemorySource, Visibility, sync
 from tests.connector.worlds import assets
+from vectorferry.connector import Counts, Delivery, DestinationError, MemoryDestination, MemorySource, Visibility, sync
 
 
 class Lagging(MemoryDestination):

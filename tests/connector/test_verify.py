@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connector import (
+from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete, settings_for
+from vectorferry.connector import (
     MODALITIES,
     Asset,
     AssetState,
@@ -34,8 +35,7 @@ from connector import (
     sync,
     verify,
 )
-from connector._engine._load import Loader
-from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete, settings_for
+from vectorferry.connector._engine._load import Loader
 
 MISSING, EXTRA, DIFFERENT = Difference.MISSING, Difference.EXTRA, Difference.DIFFERENT
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from connector import (
+from vectorferry.connector import (
     Applied,
     Asset,
     Batch,

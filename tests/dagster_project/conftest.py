@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from connector import MemoryDestination
-from dagster_project.components import VectorferrySync
 from tests.connector.cli.plugins import install
 from tests.connector.worlds import assets
 from tests.dagster_project import plugins
+from vectorferry.connector import MemoryDestination
+from vectorferry.dagster import VectorferrySync
 
 HERE = "tests.dagster_project.plugins"
 

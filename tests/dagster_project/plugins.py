@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from connector import (
+from vectorferry.connector import (
     Applied,
     Asset,
     Batch,

@@ -7,7 +7,12 @@ from typing import NoReturn
 import dagster as dg
 import pytest
 
-from connector import (
+from tests.connector.worlds import asset, assets, content, feature
+from tests.dagster_project import plugins
+from tests.dagster_project.conftest import Load
+from tests.dagster_project.plugins import ShelfSource
+from tests.dagster_project.running import attempts, failure_of, materialize, recorded
+from vectorferry.connector import (
     AssetState,
     Batch,
     CollectionError,
@@ -22,13 +27,7 @@ from connector import (
     VectorferryError,
     run_sync,
 )
-from dagster_project import _failures
-from dagster_project.components import VectorferrySync
-from tests.connector.worlds import asset, assets, content, feature
-from tests.dagster_project import plugins
-from tests.dagster_project.conftest import Load
-from tests.dagster_project.plugins import ShelfSource
-from tests.dagster_project.running import attempts, failure_of, materialize, recorded
+from vectorferry.dagster import VectorferrySync, _failures
 
 TABLES = ["audio", "image", "text", "video"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from connector import MemoryDestination
 from tests.connector.changing import Changing
 from tests.connector.worlds import asset, assets
 from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.running import materialize, recorded
+from vectorferry.connector import MemoryDestination
 
 
 class Followed(plugins.ShelfSource, Changing):

@@ -12,8 +12,8 @@ with warnings.catch_warnings():
     from click.testing import Result
     from typer.testing import CliRunner
 
-from dagster_project._command import app
 from tests.dagster_project.conftest import Load
+from vectorferry.dagster._command import app
 
 
 def discover(*arguments: str) -> Result:
@@ -50,7 +50,7 @@ def sync(name: str, **source: object) -> dict[str, object]:
 
 
 def write(path: Path, *syncs: dict[str, object]) -> None:
-    kind = "dagster_project.components.VectorferrySync"
+    kind = "vectorferry.dagster.VectorferrySync"
     path.write_text(yaml.safe_dump_all([{"type": kind, "attributes": each} for each in syncs]))
 
 

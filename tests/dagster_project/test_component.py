@@ -10,11 +10,10 @@ import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 from pydantic import TypeAdapter
 
-from connector import SyncSettings
-from dagster_project import Target
-from dagster_project.components import VectorferrySync
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.running import materialize, recorded
+from vectorferry.connector import SyncSettings
+from vectorferry.dagster import Target, VectorferrySync
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of its own classes
 
@@ -26,7 +25,7 @@ SMALLEST: dict[str, Any] = {"name": "media", "source": SHELF, "destinations": [{
 def loaded(attributes: Mapping[str, Any]) -> Iterator[dg.Definitions]:
     """The definitions of a project with one ``defs.yaml``."""
     with create_defs_folder_sandbox() as sandbox:
-        contents = {"type": "dagster_project.components.VectorferrySync", "attributes": dict(attributes)}
+        contents = {"type": "vectorferry.dagster.VectorferrySync", "attributes": dict(attributes)}
         path = sandbox.scaffold_component(VectorferrySync, defs_yaml_contents=contents)
         with sandbox.load_component_and_build_defs(defs_path=path) as (_, defs):
             yield defs

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from connector import Modality, SchemaMapping, Status, Summary, TableStatus
-from dagster_project._metadata import partition_metadata, table_metadata
+from vectorferry.connector import Modality, SchemaMapping, Status, Summary, TableStatus
+from vectorferry.dagster._metadata import partition_metadata, table_metadata
 
 
 def vectors(name: str, dimension: int, state: str, **collections: int) -> TableStatus:

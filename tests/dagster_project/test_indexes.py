@@ -9,15 +9,15 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from connector import DestinationError, MemoryDestination, Modality, SourceError, SyncSettings
-from dagster_project._targets import VectorIndex, further_indexes, targets_of
-from dagster_project.components import VectorferrySync
 from tests.connector.worlds import asset, feature
 from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import RackDestination, ShelfSource
 from tests.dagster_project.running import materialize, recorded
 from tests.dagster_project.test_secrets import CANARY, configured, everything_shown
+from vectorferry.connector import DestinationError, MemoryDestination, Modality, SourceError, SyncSettings
+from vectorferry.dagster import VectorferrySync
+from vectorferry.dagster._targets import VectorIndex, further_indexes, targets_of
 
 RACK = {"type": "rack", "vectors": ["multimodal-v1", "Text.v2"]}
 BOTH = [{"type": "box"}, RACK]
@@ -188,7 +188,7 @@ def test_tables_are_described_by_the_first_destination_that_has_them(
 def test_a_vector_that_turns_up_is_recorded_without_an_asset_of_its_own(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    monkeypatch.setattr("dagster_project._failures.RETRIES", dg.RetryPolicy(max_retries=0))
+    monkeypatch.setattr("vectorferry.dagster._failures.RETRIES", dg.RetryPolicy(max_retries=0))
     if fails:
         source.errors["news"] = SourceError("503")
     vectors = {"new-model": np.ones(4, dtype=np.float32)}

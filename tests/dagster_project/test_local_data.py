@@ -14,11 +14,11 @@ from dagster._core.executor.in_process import InProcessExecutor
 from dagster._core.launcher import LaunchRunContext, RunLauncher
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from dagster_project.components import VectorferrySync
-from destinations import EmbeddedPostgres
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize, recorded
 from tests.dagster_project.test_project import run
+from vectorferry.dagster import VectorferrySync
+from vectorferry.destinations import EmbeddedPostgres
 
 EMBEDDED = {"type": "pgvector"}
 DATA = Path(".vectorferry/postgres/data/PG_VERSION")
@@ -184,7 +184,7 @@ def test_two_processes_of_one_instance_in_two_folders(folders: tuple[Path, Path]
     one, other = folders
     home = one.parent / "home"
     home.mkdir()
-    select = ["-m", "dagster_project.definitions", "--select", "media/video", "--partition", "quickstart"]
+    select = ["-m", "vectorferry.dagster.definitions", "--select", "media/video", "--partition", "quickstart"]
     first = run(one, "dagster", "asset", "materialize", *select, DAGSTER_HOME=str(home))
     assert first.returncode == 0, first.stderr[-3_000:]
     second = run(other, "dagster", "asset", "materialize", *select, DAGSTER_HOME=str(home))

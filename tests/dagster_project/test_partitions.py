@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import MemoryDestination
-from dagster_project._partitions import partition_key
 from tests.connector.worlds import assets
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import failure_of, materialize, recorded
+from vectorferry.connector import MemoryDestination
+from vectorferry.dagster._partitions import partition_key
 
 HOSTILE = [
     "",

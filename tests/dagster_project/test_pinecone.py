@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
-from dagster_project.components import VectorferrySync
 from tests.dagster_project.running import materialize, recorded
 from tests.dagster_project.test_secrets import configured, everything_shown
 from tests.tables import row_counts
+from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.dagster import VectorferrySync
 
 CATALOGUE = GeneratedCatalogue(assets=6, features_per_asset=2, dimension=8, collections=("ads", "films"))
 INDEX = "media/pinecone/multimodal_v1"

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 import yaml
 
-from dagster_project.components import VectorferrySync
-from destinations import EmbeddedPostgres
 from tests.dagster_project.running import materialize, recorded
 from tests.tables import differences, row_counts
+from vectorferry.dagster import VectorferrySync
+from vectorferry.destinations import EmbeddedPostgres
 
 BIN = Path(sys.executable).parent
 HIDDEN = ("DAGSTER_HOME", "DATABASE_URL", "MIXPEEK_API_KEY", "PYTHONPATH")
@@ -43,7 +43,7 @@ def sync_into(url: str, schema: str) -> dict[str, Any]:
 def test_with_nothing_configured_a_partition_is_materialized_into_an_embedded_postgres(tmp_path: Path) -> None:
     arguments = [
         "-m",
-        "dagster_project.definitions",
+        "vectorferry.dagster.definitions",
         "--select",
         "media/video,media/image",
         "--partition",
@@ -77,7 +77,7 @@ def strangers_project(tmp_path: Path) -> Path:
 
 def describe(project: Path, source: dict[str, object], destinations: Sequence[dict[str, object]]) -> None:
     attributes = {"name": "videos", "source": source, "destinations": list(destinations)}
-    text = yaml.safe_dump({"type": "dagster_project.components.VectorferrySync", "attributes": attributes})
+    text = yaml.safe_dump({"type": "vectorferry.dagster.VectorferrySync", "attributes": attributes})
     (project / "acme" / "defs" / "videos" / "defs.yaml").write_text(text)
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from connector import ConfigurationError, MemoryDestination
 from tests.dagster_project.conftest import Load
+from vectorferry.connector import ConfigurationError, MemoryDestination
 
 THREE = datetime(2026, 11, 21, 3, tzinfo=UTC)
 

@@ -7,14 +7,13 @@ import dagster as dg
 import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 
-from connector import SourceError
-from dagster_project import SourceResource
-from dagster_project._resources import resource_keys
-from dagster_project.components import VectorferrySync
 from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize
+from vectorferry.connector import SourceError
+from vectorferry.dagster import SourceResource, VectorferrySync
+from vectorferry.dagster._resources import resource_keys
 
 CANARY = "sk-canary-4f1d"
 LITERAL = {
@@ -52,7 +51,7 @@ def test_the_ui_shows_the_names_of_variables(load: Load) -> None:
 def test_a_key_is_nowhere_to_be_seen(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    monkeypatch.setattr("dagster_project._failures.RETRIES", dg.RetryPolicy(max_retries=0))
+    monkeypatch.setattr("vectorferry.dagster._failures.RETRIES", dg.RetryPolicy(max_retries=0))
     monkeypatch.setenv("SHELF_KEY", CANARY)
     monkeypatch.setenv("BOX_URL", CANARY)
     if fails:

@@ -6,9 +6,9 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from connector import ConfigurationError, LimitReachedError
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
+from vectorferry.connector import ConfigurationError, LimitReachedError
 
 
 def tick(defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> SensorExecutionData:

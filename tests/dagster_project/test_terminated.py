@@ -20,9 +20,9 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster_graphql.cli import execute_query
 
-from connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
-from destinations import PgvectorDestination
 from tests.waiting import wait_until
+from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 CATALOGUE: Final = GeneratedCatalogue(assets=4, features_per_asset=3, dimension=8, collections=("ads",))
 SECONDS_TO_START: Final = 60
@@ -35,7 +35,7 @@ import dagster as dg
 import yaml
 from pathlib import Path
 
-from dagster_project.components import VectorferrySync
+from vectorferry.dagster import VectorferrySync
 
 syncs = yaml.safe_load(Path(__file__).with_name("syncs.yaml").read_text())
 defs = dg.Definitions.merge(

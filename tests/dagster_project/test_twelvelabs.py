@@ -8,10 +8,10 @@ import dagster as dg
 import psycopg
 import pytest
 
-from connector.sandbox import Fault, GeneratedIndexes, Sandbox, SandboxSettings, Status, running_sandbox
-from dagster_project.components import VectorferrySync
 from tests.dagster_project.running import failure_of, materialize, recorded
 from tests.tables import row_counts
+from vectorferry.connector.sandbox import Fault, GeneratedIndexes, Sandbox, SandboxSettings, Status, running_sandbox
+from vectorferry.dagster import VectorferrySync
 
 INDEXES = GeneratedIndexes(
     assets=4, segments_per_asset=3, options=("visual", "audio"), dimension=8, indexes=("films", "lectures")
@@ -31,7 +31,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def defs(sandbox: Sandbox, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
     """One sync of both indexes into both stores, which is not tried again."""
-    monkeypatch.setattr("dagster_project._failures.RETRIES", dg.RetryPolicy(max_retries=0))
+    monkeypatch.setattr("vectorferry.dagster._failures.RETRIES", dg.RetryPolicy(max_retries=0))
     monkeypatch.setenv("TWELVELABS_API_KEY", sandbox.api_key)
     vectors = ["marengo3.0-visual", "marengo3.0-audio"]
     component = VectorferrySync(

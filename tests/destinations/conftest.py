@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from destinations import EmbeddedPostgres
+from vectorferry.destinations import EmbeddedPostgres
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,16 @@ from ..waiting import PATIENCE
 __all__ = ["HOLD", "OPEN", "answers", "held_elsewhere", "moved", "run_python", "servers"]
 
 HOLD = """
-import sys, pathlib, destinations
+import sys, pathlib
+from vectorferry import destinations
 server = destinations.EmbeddedPostgres(pathlib.Path(sys.argv[1]))
 print(server.url, flush=True)
 sys.stdin.read()
 """
 
 OPEN = """
-import sys, pathlib, destinations, psycopg
+import sys, pathlib, psycopg
+from vectorferry import destinations
 with destinations.EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server, psycopg.connect(server.url) as connection:
     print(connection.execute("SELECT 'answered'").fetchone()[0])
 """

@@ -14,10 +14,10 @@ import psutil
 import psycopg
 import pytest
 
-from connector import CallCancelledError, CancellableCall, LockedError, SchemaMapping
-from connector.sandbox import Fault, SandboxSettings, Stall, Status, running_sandbox
-from destinations import EmbeddedPostgres, PgvectorDestination
-from destinations._embedded._locks import FileLock
+from vectorferry.connector import CallCancelledError, CancellableCall, LockedError, SchemaMapping
+from vectorferry.connector.sandbox import Fault, SandboxSettings, Stall, Status, running_sandbox
+from vectorferry.destinations import EmbeddedPostgres, PgvectorDestination
+from vectorferry.destinations._embedded._locks import FileLock
 
 from ..builders import asset, batch, dense, feature
 from ..pinecone import pinecone_destination

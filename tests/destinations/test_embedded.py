@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
-from connector import DestinationError
-from destinations import EmbeddedPostgres
+from vectorferry.connector import DestinationError
+from vectorferry.destinations import EmbeddedPostgres
 
 from ..urls import for_sqlalchemy
 from .embedded_processes import OPEN, answers, held_elsewhere, moved, run_python, servers

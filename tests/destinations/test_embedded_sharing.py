@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from destinations import EmbeddedPostgres
+from vectorferry.destinations import EmbeddedPostgres
 
 from ..forking import Forked
 from ..waiting import wait_until
@@ -19,7 +19,8 @@ from .embedded_processes import HOLD, answers, held_elsewhere, moved, run_python
 FORGET = HOLD.replace("sys.stdin.read()", "")
 
 FORK = """
-import os, sys, pathlib, destinations, psycopg
+import os, sys, pathlib, psycopg
+from vectorferry import destinations
 server = destinations.EmbeddedPostgres(pathlib.Path(sys.argv[1]))
 if os.fork() == 0:
     server.close()
@@ -30,7 +31,8 @@ with psycopg.connect(server.url) as connection:
 """
 
 OPEN_OFTEN = """
-import sys, pathlib, destinations, psycopg
+import sys, pathlib, psycopg
+from vectorferry import destinations
 for _ in range(6):
     with destinations.EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server:
         psycopg.connect(server.url).close()
@@ -38,7 +40,8 @@ print("done")
 """
 
 ADOPT_WITHOUT_REAPING = f"""
-import ctypes, pathlib, subprocess, sys, destinations
+import ctypes, pathlib, subprocess, sys
+from vectorferry import destinations
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 hold = subprocess.Popen([sys.executable, "-c", {HOLD!r}, sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

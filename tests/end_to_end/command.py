@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from click.testing import CliRunner, Result
     from typer.main import get_command
 
-from connector.cli._app import app
+from vectorferry.connector.cli._app import app
 
 __all__ = ["KEY", "Command"]
 

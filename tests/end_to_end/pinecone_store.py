@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from connector.sandbox import GeneratedCatalogue, Sandbox
+from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox
 
 __all__ = ["CATALOGUE", "FEATURES", "INDEX", "digests", "record_id", "stored", "writes"]
 

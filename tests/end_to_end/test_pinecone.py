@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from connector.sandbox import Fault, PineconeDialect, Sandbox, Status
+from vectorferry.connector.sandbox import Fault, PineconeDialect, Sandbox, Status
 
 from ..waiting import PATIENCE, wait_until
 from .command import KEY, Command

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import Fault, Sandbox, Status
+from vectorferry.connector.sandbox import Fault, Sandbox, Status
 
 from .command import Command
 from .pinecone_store import CATALOGUE, FEATURES, INDEX, stored, writes

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import Fault, PineconeDialect, Sandbox, Status
+from vectorferry.connector.sandbox import Fault, PineconeDialect, Sandbox, Status
 
 from .command import KEY, Command
 from .pinecone_store import INDEX, writes

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import Sandbox
+from vectorferry.connector.sandbox import Sandbox
 
 from ..waiting import wait_until
 from .command import Command

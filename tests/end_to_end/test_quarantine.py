@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, SetField, running_sandbox
+from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, SetField, running_sandbox
 
 from ..pinecone import forget_budgets
 from .command import KEY, Command

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 
-from connector import run_sync
-from connector._config import parse_settings
-from connector.sandbox import running_sandbox
+from vectorferry.connector import run_sync
+from vectorferry.connector._config import parse_settings
+from vectorferry.connector.sandbox import running_sandbox
 
 from .written import rows_written
 

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import parse_settings, run_sync
-from connector.sandbox import running_sandbox
+from vectorferry.connector import parse_settings, run_sync
+from vectorferry.connector.sandbox import running_sandbox
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "twelvelabs.md"
 QUERIES = re.findall(r"^```sql\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import GeneratedIndexes, Sandbox, SandboxSettings, TwelveLabsDialect, running_sandbox
-from connector.sources.twelvelabs import _settings
-from connector.sources.twelvelabs._submit import Submitter
+from vectorferry.connector.sandbox import GeneratedIndexes, Sandbox, SandboxSettings, TwelveLabsDialect, running_sandbox
+from vectorferry.connector.sources.twelvelabs import _settings
+from vectorferry.connector.sources.twelvelabs._submit import Submitter
 
 from .command import KEY, Command
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import psycopg
 
-from connector import Summary, parse_settings, run_sync
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector import Summary, parse_settings, run_sync
+from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
 from ..tables import differences
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, SetField, running_sandbox
+from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, SetField, running_sandbox
 
 from ..waiting import wait_until
 from .command import KEY, Command

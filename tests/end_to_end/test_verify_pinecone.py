@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from pinecone import Pinecone
 
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
 from ..waiting import wait_until
 from .command import KEY, Command

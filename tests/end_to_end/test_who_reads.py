@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import DeleteGuard, MemoryDestination, SyncSettings, parse_settings, run_plan, run_sync
-from connector.sandbox import (
+from vectorferry.connector import DeleteGuard, MemoryDestination, SyncSettings, parse_settings, run_plan, run_sync
+from vectorferry.connector.sandbox import (
     GeneratedCatalogue,
     GeneratedIndexes,
     MixpeekDialect,
@@ -19,7 +19,7 @@ from connector.sandbox import (
     SandboxSettings,
     running_sandbox,
 )
-from destinations import PgvectorDestination
+from vectorferry.destinations import PgvectorDestination
 
 from .command import KEY, Command
 
@@ -55,7 +55,7 @@ class Syncs:
     def __init__(self, service: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         self.service, self.sandbox = service, sandbox
         self.store = MemoryDestination("pgvector")
-        monkeypatch.setattr("destinations.pgvector._settings.PgvectorSettings.open", lambda *_: self.store)
+        monkeypatch.setattr("vectorferry.destinations.pgvector._settings.PgvectorSettings.open", lambda *_: self.store)
 
     def settings(self, sandbox: Sandbox | None = None, **source: Any) -> SyncSettings:
         reached = sandbox or self.sandbox

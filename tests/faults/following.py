@@ -8,8 +8,8 @@ import sys
 from contextlib import closing
 from typing import Final
 
-from connector import BatchLimits, CollectionSummary, sync
-from destinations import PgvectorDestination
+from vectorferry.connector import BatchLimits, CollectionSummary, sync
+from vectorferry.destinations import PgvectorDestination
 
 from ..connector.changing import Changing
 from ..connector.worlds import asset, assets

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from connector.sandbox import Sandbox, SandboxSettings
-from connector.sandbox._faults import Action
+from vectorferry.connector.sandbox import Sandbox, SandboxSettings
+from vectorferry.connector.sandbox._faults import Action
 
 __all__ = ["ASSETS", "PARTS", "VERSIONS", "Content", "Service", "Wrong", "asset_name", "words"]
 

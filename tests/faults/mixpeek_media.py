@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from connector.sandbox import (
+from vectorferry.connector.sandbox import (
     DropField,
     DuplicateRows,
     GeneratedCatalogue,

@@ -14,10 +14,10 @@ import httpx
 import numpy as np
 from pinecone import Pinecone
 
-from connector import DenseVector, LoadedAsset, LoadedFeature, SchemaMapping
-from connector.sandbox import Fault, Reset, SandboxSettings, Status
-from destinations import PineconeDestination, PineconeSettings
-from destinations.pinecone._ids import record_id
+from vectorferry.connector import DenseVector, LoadedAsset, LoadedFeature, SchemaMapping
+from vectorferry.connector.sandbox import Fault, Reset, SandboxSettings, Status
+from vectorferry.destinations import PineconeDestination, PineconeSettings
+from vectorferry.destinations.pinecone._ids import record_id
 
 from ..builders import asset, batch, feature
 from ..sandbox_process import sandbox_process

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import psycopg
 
-from connector import Summary, parse_settings, run_sync
-from connector.sandbox import Sandbox
+from vectorferry.connector import Summary, parse_settings, run_sync
+from vectorferry.connector.sandbox import Sandbox
 
 from ..tables import differences
 

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import parse_settings, run_sync
-from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Status, running_sandbox
+from vectorferry.connector import parse_settings, run_sync
+from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Status, running_sandbox
 
 from ..tables import differences, tables_of
 from ..waiting import PATIENCE

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
 from ..end_to_end.command import KEY, Command
 from ..pinecone import forget_budgets

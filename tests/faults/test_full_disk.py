@@ -19,11 +19,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from connector import DestinationError, parse_settings, run_sync
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
-from destinations import EmbeddedPostgres
-from destinations._embedded import _server
-from destinations._postgres import _errors
+from vectorferry.connector import DestinationError, parse_settings, run_sync
+from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import EmbeddedPostgres
+from vectorferry.destinations._embedded import _server
+from vectorferry.destinations._postgres import _errors
 
 from ..tables import differences
 from .media import Content

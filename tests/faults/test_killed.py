@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 
-from connector.sandbox import Fault, SandboxSettings, Stall
+from vectorferry.connector.sandbox import Fault, SandboxSettings, Stall
 
 from ..sandbox_process import sandbox_process
 from ..tables import differences, row_counts

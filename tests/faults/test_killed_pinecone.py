@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall, running_sandbox
+from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall, running_sandbox
 
 from ..waiting import PATIENCE
 from .killing import SyncEndedError, kill, someone_waits, start, wait_for

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import parse_settings, run_sync
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector import parse_settings, run_sync
+from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
 from ..tables import differences
 from .killing import kill, someone_waits, start, wait_for

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from connector.sandbox import Sandbox, running_sandbox
+from vectorferry.connector.sandbox import Sandbox, running_sandbox
 
 from ..tables import differences
 from .media import Service

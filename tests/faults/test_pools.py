@@ -10,9 +10,9 @@ from typing import Final
 import psycopg
 import pytest
 
-from connector import DestinationError, Summary, parse_settings, run_sync
-from connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
-from destinations._postgres import _pooler
+from vectorferry.connector import DestinationError, Summary, parse_settings, run_sync
+from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations._postgres import _pooler
 
 from ..pgbouncer import PoolMode, pgbouncer
 from ..pinecone import forget_budgets

@@ -20,8 +20,16 @@ import psycopg
 import pytest
 import yaml
 
-from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, Status, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector.sandbox import (
+    Fault,
+    GeneratedCatalogue,
+    Sandbox,
+    SandboxSettings,
+    Stall,
+    Status,
+    running_sandbox,
+)
+from vectorferry.destinations import PgvectorDestination
 
 from ..waiting import wait_until
 

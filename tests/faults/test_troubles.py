@@ -14,8 +14,8 @@ from itertools import count
 import psycopg
 import pytest
 
-from connector.sandbox import Sandbox, running_sandbox
-from destinations._postgres import _errors
+from vectorferry.connector.sandbox import Sandbox, running_sandbox
+from vectorferry.destinations._postgres import _errors
 
 from .media import Service
 from .mixpeek_media import MIXPEEK

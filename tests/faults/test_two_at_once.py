@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import LockedError
-from connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, running_sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector import LockedError
+from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, running_sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..waiting import PATIENCE, wait_until
 from .killing import finish, kill, start

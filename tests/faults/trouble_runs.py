@@ -14,9 +14,9 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from connector import Destination, Quarantined, Reread, Summary, VectorferryError, parse_settings, run_sync
-from connector.sandbox import Sandbox
-from destinations import PgvectorDestination
+from vectorferry.connector import Destination, Quarantined, Reread, Summary, VectorferryError, parse_settings, run_sync
+from vectorferry.connector.sandbox import Sandbox
+from vectorferry.destinations import PgvectorDestination
 
 from ..tables import WRITTEN_AT, differences, tables_of
 from .media import ASSETS, Content, Service

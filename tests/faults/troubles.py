@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import Any, Final
 
-from connector.sandbox import Fault, Garbage, Html, Reset, Stall, Status, Truncate
-from connector.sandbox._faults import Action
+from vectorferry.connector.sandbox import Fault, Garbage, Html, Reset, Stall, Status, Truncate
+from vectorferry.connector.sandbox._faults import Action
 
 from .media import Service
 from .proxy import Cut

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from connector.sandbox import (
+from vectorferry.connector.sandbox import (
     DropField,
     DuplicateRows,
     GeneratedIndexes,

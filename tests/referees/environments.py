@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from connector.sandbox import Sandbox
+from vectorferry.connector.sandbox import Sandbox
 
 __all__ = ["referee_answers", "referee_python"]
 

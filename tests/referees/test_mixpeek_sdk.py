@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import Sandbox, embed_text, running_sandbox
 from tests.referees.environments import referee_answers, referee_python
 from tests.referees.scripts.asking import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, QUICKSTART_VIDEO, TASK
+from vectorferry.connector.sandbox import Sandbox, embed_text, running_sandbox
 
 pytestmark = [pytest.mark.referee, pytest.mark.timeout(600)]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from connector.sandbox import Sandbox, running_sandbox
 from tests.referees.environments import referee_answers, referee_python
+from vectorferry.connector.sandbox import Sandbox, running_sandbox
 
 pytestmark = [pytest.mark.referee, pytest.mark.timeout(600)]
 

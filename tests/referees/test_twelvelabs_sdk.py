@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect, running_sandbox
 from tests.referees.environments import referee_answers, referee_python
+from vectorferry.connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect, running_sandbox
 
 pytestmark = [pytest.mark.referee, pytest.mark.timeout(600)]
 

@@ -25,7 +25,7 @@ BIN: Final = Path(sys.executable).parent
 MATERIALIZE: Final = """
 import json, sys
 import dagster as dg
-from dagster_project.components import VectorferrySync
+from vectorferry.dagster import VectorferrySync
 
 with dg.DagsterInstance.get() as instance:
     for attributes in json.load(sys.stdin):

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Status, running_sandbox
+from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Status, running_sandbox
 
 from .canary import DATABASE, PINECONE, SECRETS, SOURCE, leaks, stored, written
 from .commands import Process, World, run_everything

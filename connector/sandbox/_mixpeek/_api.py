@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from connector.sandbox._http import Handler, RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._keys import Keys
-from connector.sandbox._library import Library
-from connector.sandbox._mixpeek._assets import AssetHandlers
-from connector.sandbox._mixpeek._collections import CollectionHandlers
-from connector.sandbox._mixpeek._context import Context
-from connector.sandbox._mixpeek._errors import error_body
-from connector.sandbox._mixpeek._features import FeatureHandlers
-from connector.sandbox._mixpeek._search import SearchHandlers
-from connector.sandbox._mixpeek._tasks import TaskHandlers
-from connector.sandbox._settings import MixpeekDialect
+from vectorferry.connector.sandbox._http import Handler, RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._keys import Keys
+from vectorferry.connector.sandbox._library import Library
+from vectorferry.connector.sandbox._mixpeek._assets import AssetHandlers
+from vectorferry.connector.sandbox._mixpeek._collections import CollectionHandlers
+from vectorferry.connector.sandbox._mixpeek._context import Context
+from vectorferry.connector.sandbox._mixpeek._errors import error_body
+from vectorferry.connector.sandbox._mixpeek._features import FeatureHandlers
+from vectorferry.connector.sandbox._mixpeek._search import SearchHandlers
+from vectorferry.connector.sandbox._mixpeek._tasks import TaskHandlers
+from vectorferry.connector.sandbox._settings import MixpeekDialect
 
 __all__ = ["MixpeekApi"]
 

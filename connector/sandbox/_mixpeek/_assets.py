@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from connector.sandbox._edits import add_metadata, bump
-from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._library import StoredAsset, StoredFeature
-from connector.sandbox._mixpeek._bodies import AssetList, MetadataUpdate, parse_body
-from connector.sandbox._mixpeek._context import Context
-from connector.sandbox._mixpeek._filters import matches, select, sort_rows
-from connector.sandbox._mixpeek._paging import Page, page_url, query_flag
+from vectorferry.connector.sandbox._edits import add_metadata, bump
+from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._library import StoredAsset, StoredFeature
+from vectorferry.connector.sandbox._mixpeek._bodies import AssetList, MetadataUpdate, parse_body
+from vectorferry.connector.sandbox._mixpeek._context import Context
+from vectorferry.connector.sandbox._mixpeek._filters import matches, select, sort_rows
+from vectorferry.connector.sandbox._mixpeek._paging import Page, page_url, query_flag
 
 __all__ = ["AssetHandlers"]
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._settings import MixpeekDialect
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._settings import MixpeekDialect
 
 __all__ = ["AssetList", "Embed", "FeatureList", "MetadataUpdate", "Query", "Search", "TextSearch", "parse_body"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._embedding import MODELS
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._library import StoredCollection
-from connector.sandbox._mixpeek._context import Context
-from connector.sandbox._mixpeek._filters import pick
-from connector.sandbox._mixpeek._paging import Page, page_url
-from connector.sandbox._vectors import VectorSource
+from vectorferry.connector.sandbox._embedding import MODELS
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._library import StoredCollection
+from vectorferry.connector.sandbox._mixpeek._context import Context
+from vectorferry.connector.sandbox._mixpeek._filters import pick
+from vectorferry.connector.sandbox._mixpeek._paging import Page, page_url
+from vectorferry.connector.sandbox._vectors import VectorSource
 
 __all__ = ["CollectionHandlers"]
 

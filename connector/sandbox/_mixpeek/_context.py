@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._library import Library, StoredAsset, StoredCollection, StoredFeature
-from connector.sandbox._settings import MixpeekDialect
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._library import Library, StoredAsset, StoredCollection, StoredFeature
+from vectorferry.connector.sandbox._settings import MixpeekDialect
 
 __all__ = ["Context"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from connector.sandbox._edit_routes import Edit, edit_routes, json_object, pair, raw_field, touches
-from connector.sandbox._http import Request, Route
-from connector.sandbox._mixpeek._editor import MixpeekEditor
+from vectorferry.connector.sandbox._edit_routes import Edit, edit_routes, json_object, pair, raw_field, touches
+from vectorferry.connector.sandbox._http import Request, Route
+from vectorferry.connector.sandbox._mixpeek._editor import MixpeekEditor
 
 __all__ = ["editor_routes"]
 

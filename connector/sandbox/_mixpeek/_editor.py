@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connector.sandbox._edits import add_metadata, bump
-from connector.sandbox._library import Library, StoredAsset, StoredFeature
-from connector.sandbox._vectors import RawVector, TextVector, VectorSource, raw_json, raw_value
+from vectorferry.connector.sandbox._edits import add_metadata, bump
+from vectorferry.connector.sandbox._library import Library, StoredAsset, StoredFeature
+from vectorferry.connector.sandbox._vectors import RawVector, TextVector, VectorSource, raw_json, raw_value
 
 __all__ = ["MixpeekEditor"]
 

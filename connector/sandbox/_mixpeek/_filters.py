@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._http import RefusedError
 
 __all__ = ["matches", "pick", "select", "sort_rows"]
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from connector.sandbox._http import RefusedError, Request
+from vectorferry.connector.sandbox._http import RefusedError, Request
 
 __all__ = ["Page", "page_url", "query_flag", "query_int"]
 

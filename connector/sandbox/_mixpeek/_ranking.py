@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from connector.sandbox._embedding import MODELS, embed_sparse, embed_text, words_of
-from connector.sandbox._library import StoredFeature
-from connector.sandbox._vectors import TextVector
+from vectorferry.connector.sandbox._embedding import MODELS, embed_sparse, embed_text, words_of
+from vectorferry.connector.sandbox._library import StoredFeature
+from vectorferry.connector.sandbox._vectors import TextVector
 
 __all__ = ["Ranked", "fuse", "rank_by_vector", "rank_by_words"]
 

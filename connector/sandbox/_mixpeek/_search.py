@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from connector.sandbox._embedding import MODELS, embed_sparse, embed_text
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._library import StoredFeature
-from connector.sandbox._mixpeek._bodies import Embed, Query, Search, TextSearch, parse_body
-from connector.sandbox._mixpeek._context import Context
-from connector.sandbox._mixpeek._filters import matches, select
-from connector.sandbox._mixpeek._paging import Page, page_url, query_int
-from connector.sandbox._mixpeek._ranking import Ranked, fuse, rank_by_vector, rank_by_words
-from connector.sandbox._vectors import sparse_json
+from vectorferry.connector.sandbox._embedding import MODELS, embed_sparse, embed_text
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._library import StoredFeature
+from vectorferry.connector.sandbox._mixpeek._bodies import Embed, Query, Search, TextSearch, parse_body
+from vectorferry.connector.sandbox._mixpeek._context import Context
+from vectorferry.connector.sandbox._mixpeek._filters import matches, select
+from vectorferry.connector.sandbox._mixpeek._paging import Page, page_url, query_int
+from vectorferry.connector.sandbox._mixpeek._ranking import Ranked, fuse, rank_by_vector, rank_by_words
+from vectorferry.connector.sandbox._vectors import sparse_json
 
 __all__ = ["SearchHandlers"]
 

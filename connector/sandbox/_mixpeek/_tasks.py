@@ -7,11 +7,11 @@ from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 
-from connector.sandbox._edits import now_text
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._library import StoredAsset
-from connector.sandbox._mixpeek._context import Context
-from connector.sandbox._mixpeek._paging import Page, page_url
+from vectorferry.connector.sandbox._edits import now_text
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._library import StoredAsset
+from vectorferry.connector.sandbox._mixpeek._context import Context
+from vectorferry.connector.sandbox._mixpeek._paging import Page, page_url
 
 __all__ = ["TaskHandlers"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from connector.sandbox._http import RefusedError, Request
+from vectorferry.connector.sandbox._http import RefusedError, Request
 
 __all__ = ["api_version", "check_access"]
 

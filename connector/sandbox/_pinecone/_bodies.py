@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._http import RefusedError
 
 __all__ = [
     "Delete",

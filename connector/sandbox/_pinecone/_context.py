@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from connector.sandbox._http import Reply, json_reply
-from connector.sandbox._pinecone._index import Index
-from connector.sandbox._pinecone._rates import Rates
-from connector.sandbox._settings import PineconeDialect
+from vectorferry.connector.sandbox._http import Reply, json_reply
+from vectorferry.connector.sandbox._pinecone._index import Index
+from vectorferry.connector.sandbox._pinecone._rates import Rates
+from vectorferry.connector.sandbox._settings import PineconeDialect
 
 __all__ = ["Context"]
 

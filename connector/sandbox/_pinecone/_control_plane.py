@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from connector.sandbox._http import Api, RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._pinecone._access import api_version, check_access
-from connector.sandbox._pinecone._data_plane import DataPlane
-from connector.sandbox._pinecone._errors import control_refusal
-from connector.sandbox._pinecone._index import Index
-from connector.sandbox._pinecone._index_bodies import check_tags, index_model, parse_configure, parse_spec
-from connector.sandbox._pinecone._project import Project
+from vectorferry.connector.sandbox._http import Api, RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._pinecone._access import api_version, check_access
+from vectorferry.connector.sandbox._pinecone._data_plane import DataPlane
+from vectorferry.connector.sandbox._pinecone._errors import control_refusal
+from vectorferry.connector.sandbox._pinecone._index import Index
+from vectorferry.connector.sandbox._pinecone._index_bodies import check_tags, index_model, parse_configure, parse_spec
+from vectorferry.connector.sandbox._pinecone._project import Project
 
 __all__ = ["ControlPlane"]
 

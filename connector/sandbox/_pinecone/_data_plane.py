@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route
-from connector.sandbox._pinecone._access import check_access
-from connector.sandbox._pinecone._context import Context
-from connector.sandbox._pinecone._errors import data_refusal
-from connector.sandbox._pinecone._index import Index
-from connector.sandbox._pinecone._namespaces import NamespaceHandlers
-from connector.sandbox._pinecone._query import QueryHandlers
-from connector.sandbox._pinecone._rates import Rates
-from connector.sandbox._pinecone._reads import ReadHandlers
-from connector.sandbox._pinecone._writes import WriteHandlers
-from connector.sandbox._settings import PineconeDialect
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route
+from vectorferry.connector.sandbox._pinecone._access import check_access
+from vectorferry.connector.sandbox._pinecone._context import Context
+from vectorferry.connector.sandbox._pinecone._errors import data_refusal
+from vectorferry.connector.sandbox._pinecone._index import Index
+from vectorferry.connector.sandbox._pinecone._namespaces import NamespaceHandlers
+from vectorferry.connector.sandbox._pinecone._query import QueryHandlers
+from vectorferry.connector.sandbox._pinecone._rates import Rates
+from vectorferry.connector.sandbox._pinecone._reads import ReadHandlers
+from vectorferry.connector.sandbox._pinecone._writes import WriteHandlers
+from vectorferry.connector.sandbox._settings import PineconeDialect
 
 __all__ = ["DataPlane"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._http import RefusedError, Reply, json_reply
+from vectorferry.connector.sandbox._http import RefusedError, Reply, json_reply
 
 __all__ = ["ThrottledError", "control_refusal", "data_refusal"]
 

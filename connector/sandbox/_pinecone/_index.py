@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._pinecone._namespace import Namespace
-from connector.sandbox._settings import PineconeDialect
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._pinecone._namespace import Namespace
+from vectorferry.connector.sandbox._settings import PineconeDialect
 
 __all__ = ["Index", "IndexSpec", "Metric"]
 

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._pinecone._bodies import first_problem, parse_object
-from connector.sandbox._pinecone._index import Index, IndexSpec, Metric
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._pinecone._bodies import first_problem, parse_object
+from vectorferry.connector.sandbox._pinecone._index import Index, IndexSpec, Metric
 
 __all__ = ["Configure", "check_tags", "index_model", "parse_configure", "parse_spec"]
 

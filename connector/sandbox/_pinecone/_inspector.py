@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from threading import RLock
 from typing import Any
 
-from connector.sandbox._pinecone._names import namespace_name
-from connector.sandbox._pinecone._project import Project
-from connector.sandbox._pinecone._records import Record
+from vectorferry.connector.sandbox._pinecone._names import namespace_name
+from vectorferry.connector.sandbox._pinecone._project import Project
+from vectorferry.connector.sandbox._pinecone._records import Record
 
 __all__ = ["PineconeInspector"]
 

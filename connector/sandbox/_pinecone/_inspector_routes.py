@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._pinecone._inspector import PineconeInspector
+from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._pinecone._inspector import PineconeInspector
 
 __all__ = ["inspector_routes"]
 

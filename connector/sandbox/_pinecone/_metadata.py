@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._http import RefusedError
 
 __all__ = ["LARGEST_METADATA", "metadata_bytes"]
 

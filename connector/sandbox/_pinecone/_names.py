@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._http import RefusedError
 
 __all__ = ["DEFAULT_NAMESPACE", "namespace_name", "record_id"]
 

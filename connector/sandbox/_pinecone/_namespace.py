@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from connector.sandbox._pinecone._records import Record
+from vectorferry.connector.sandbox._pinecone._records import Record
 
 __all__ = ["Changes", "Namespace"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route
-from connector.sandbox._pinecone._bodies import NewNamespace, parse_body
-from connector.sandbox._pinecone._context import Context
-from connector.sandbox._pinecone._names import DEFAULT_NAMESPACE, namespace_name
-from connector.sandbox._pinecone._paging import page_of, page_size, pagination
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route
+from vectorferry.connector.sandbox._pinecone._bodies import NewNamespace, parse_body
+from vectorferry.connector.sandbox._pinecone._context import Context
+from vectorferry.connector.sandbox._pinecone._names import DEFAULT_NAMESPACE, namespace_name
+from vectorferry.connector.sandbox._pinecone._paging import page_of, page_size, pagination
 
 __all__ = ["NamespaceHandlers"]
 

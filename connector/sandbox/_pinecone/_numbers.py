@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._pinecone._records import Sparse
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._pinecone._records import Sparse
 
 __all__ = ["dense_rows", "sparse_values"]
 

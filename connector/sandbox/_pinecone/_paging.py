@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
 
-from connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._http import RefusedError
 
 __all__ = ["page_of", "page_size", "pagination"]
 

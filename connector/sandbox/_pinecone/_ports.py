@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from connector.sandbox._http import Api
+from vectorferry.connector.sandbox._http import Api
 
 __all__ = ["IndexPorts"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._pinecone._index import Index, IndexSpec
-from connector.sandbox._settings import PineconeDialect
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._pinecone._index import Index, IndexSpec
+from vectorferry.connector.sandbox._settings import PineconeDialect
 
 __all__ = ["Project"]
 

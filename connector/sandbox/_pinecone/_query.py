@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route
-from connector.sandbox._pinecone._bodies import Query, parse_body
-from connector.sandbox._pinecone._context import Context
-from connector.sandbox._pinecone._filters import compile_filter
-from connector.sandbox._pinecone._names import namespace_name
-from connector.sandbox._pinecone._namespace import Namespace
-from connector.sandbox._pinecone._numbers import dense_rows
-from connector.sandbox._pinecone._ranking import Ranked, rank
-from connector.sandbox._pinecone._records import Record, Sparse
-from connector.sandbox._pinecone._upsert import checked_sparse
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route
+from vectorferry.connector.sandbox._pinecone._bodies import Query, parse_body
+from vectorferry.connector.sandbox._pinecone._context import Context
+from vectorferry.connector.sandbox._pinecone._filters import compile_filter
+from vectorferry.connector.sandbox._pinecone._names import namespace_name
+from vectorferry.connector.sandbox._pinecone._namespace import Namespace
+from vectorferry.connector.sandbox._pinecone._numbers import dense_rows
+from vectorferry.connector.sandbox._pinecone._ranking import Ranked, rank
+from vectorferry.connector.sandbox._pinecone._records import Record, Sparse
+from vectorferry.connector.sandbox._pinecone._upsert import checked_sparse
 
 __all__ = ["QueryHandlers"]
 

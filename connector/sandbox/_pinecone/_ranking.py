@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.sandbox._pinecone._index import Metric
-from connector.sandbox._pinecone._records import Record, Sparse
+from vectorferry.connector.sandbox._pinecone._index import Metric
+from vectorferry.connector.sandbox._pinecone._records import Record, Sparse
 
 __all__ = ["Ranked", "rank"]
 

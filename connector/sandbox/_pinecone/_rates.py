@@ -8,8 +8,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from connector.sandbox._pinecone._errors import ThrottledError
-from connector.sandbox._settings import PineconeRates
+from vectorferry.connector.sandbox._pinecone._errors import ThrottledError
+from vectorferry.connector.sandbox._settings import PineconeRates
 
 __all__ = ["Rates"]
 

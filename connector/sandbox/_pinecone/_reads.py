@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route
-from connector.sandbox._pinecone._bodies import FetchByMetadata, parse_body, parse_object
-from connector.sandbox._pinecone._context import Context
-from connector.sandbox._pinecone._filters import compile_filter
-from connector.sandbox._pinecone._names import namespace_name, record_id
-from connector.sandbox._pinecone._paging import page_of, page_size, pagination
-from connector.sandbox._pinecone._records import Record
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route
+from vectorferry.connector.sandbox._pinecone._bodies import FetchByMetadata, parse_body, parse_object
+from vectorferry.connector.sandbox._pinecone._context import Context
+from vectorferry.connector.sandbox._pinecone._filters import compile_filter
+from vectorferry.connector.sandbox._pinecone._names import namespace_name, record_id
+from vectorferry.connector.sandbox._pinecone._paging import page_of, page_size, pagination
+from vectorferry.connector.sandbox._pinecone._records import Record
 
 __all__ = ["ReadHandlers"]
 

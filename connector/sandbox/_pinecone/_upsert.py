@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._pinecone._index import IndexSpec
-from connector.sandbox._pinecone._metadata import metadata_bytes
-from connector.sandbox._pinecone._names import record_id
-from connector.sandbox._pinecone._numbers import dense_rows, sparse_values
-from connector.sandbox._pinecone._records import Record, Sparse
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._pinecone._index import IndexSpec
+from vectorferry.connector.sandbox._pinecone._metadata import metadata_bytes
+from vectorferry.connector.sandbox._pinecone._names import record_id
+from vectorferry.connector.sandbox._pinecone._numbers import dense_rows, sparse_values
+from vectorferry.connector.sandbox._pinecone._records import Record, Sparse
 
 __all__ = ["checked_dense", "checked_sparse", "parse_records", "wire_size"]
 

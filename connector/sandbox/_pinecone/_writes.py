@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route
-from connector.sandbox._pinecone._bodies import Delete, Update, parse_body, parse_object
-from connector.sandbox._pinecone._context import Context
-from connector.sandbox._pinecone._filters import compile_filter
-from connector.sandbox._pinecone._metadata import metadata_bytes
-from connector.sandbox._pinecone._names import namespace_name, record_id
-from connector.sandbox._pinecone._namespace import Namespace
-from connector.sandbox._pinecone._records import Record
-from connector.sandbox._pinecone._upsert import checked_dense, checked_sparse, parse_records, wire_size
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route
+from vectorferry.connector.sandbox._pinecone._bodies import Delete, Update, parse_body, parse_object
+from vectorferry.connector.sandbox._pinecone._context import Context
+from vectorferry.connector.sandbox._pinecone._filters import compile_filter
+from vectorferry.connector.sandbox._pinecone._metadata import metadata_bytes
+from vectorferry.connector.sandbox._pinecone._names import namespace_name, record_id
+from vectorferry.connector.sandbox._pinecone._namespace import Namespace
+from vectorferry.connector.sandbox._pinecone._records import Record
+from vectorferry.connector.sandbox._pinecone._upsert import checked_dense, checked_sparse, parse_records, wire_size
 
 __all__ = ["WriteHandlers"]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from itertools import count
 from threading import RLock
 
-from connector.sandbox._keys import seen
-from connector.sandbox._twelvelabs._things import EmbedTask, EntityCollection, Index, IndexedAsset, Upload
+from vectorferry.connector.sandbox._keys import seen
+from vectorferry.connector.sandbox._twelvelabs._things import EmbedTask, EntityCollection, Index, IndexedAsset, Upload
 
 __all__ = ["Account"]
 

@@ -7,12 +7,12 @@ from datetime import datetime
 from itertools import count
 from typing import TypeVar
 
-from connector.sandbox._settings import TwelveLabsDialect
-from connector.sandbox._twelvelabs._account import Account
-from connector.sandbox._twelvelabs._errors import missing
-from connector.sandbox._twelvelabs._printed import PrintedEmbeddings
-from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Upload
-from connector.sandbox._twelvelabs._times import printed
+from vectorferry.connector.sandbox._settings import TwelveLabsDialect
+from vectorferry.connector.sandbox._twelvelabs._account import Account
+from vectorferry.connector.sandbox._twelvelabs._errors import missing
+from vectorferry.connector.sandbox._twelvelabs._printed import PrintedEmbeddings
+from vectorferry.connector.sandbox._twelvelabs._things import Index, IndexedAsset, Upload
+from vectorferry.connector.sandbox._twelvelabs._times import printed
 
 __all__ = ["Context"]
 

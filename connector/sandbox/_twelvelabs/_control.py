@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._edit_routes import Edit, edit_routes, json_object, raw_field, touches
-from connector.sandbox._http import Request, Route
-from connector.sandbox._twelvelabs._editor import TwelveLabsEditor
+from vectorferry.connector.sandbox._edit_routes import Edit, edit_routes, json_object, raw_field, touches
+from vectorferry.connector.sandbox._http import Request, Route
+from vectorferry.connector.sandbox._twelvelabs._editor import TwelveLabsEditor
 
 __all__ = ["editor_routes"]
 

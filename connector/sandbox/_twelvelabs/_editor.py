@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from connector._records import DenseVector
-from connector.sandbox._twelvelabs._account import Account
-from connector.sandbox._twelvelabs._given import given_asset, given_upload
-from connector.sandbox._twelvelabs._things import Entity, EntityCollection, Index, IndexedAsset, object_id
-from connector.sandbox._twelvelabs._times import later, now
-from connector.sandbox._twelvelabs._vectors import made_again
-from connector.sandbox._vectors import RawVector, raw_json, raw_value
+from vectorferry.connector._records import DenseVector
+from vectorferry.connector.sandbox._twelvelabs._account import Account
+from vectorferry.connector.sandbox._twelvelabs._given import given_asset, given_upload
+from vectorferry.connector.sandbox._twelvelabs._things import Entity, EntityCollection, Index, IndexedAsset, object_id
+from vectorferry.connector.sandbox._twelvelabs._times import later, now
+from vectorferry.connector.sandbox._twelvelabs._vectors import made_again
+from vectorferry.connector.sandbox._vectors import RawVector, raw_json, raw_value
 
 __all__ = ["TwelveLabsEditor"]
 

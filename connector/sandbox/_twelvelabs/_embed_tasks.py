@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._forms import read_form, required
-from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES, imagined
-from connector.sandbox._twelvelabs._query import values
-from connector.sandbox._twelvelabs._showing import show_segment
-from connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
-from connector.sandbox._twelvelabs._task_rows import expired, show_task, task_of, task_page
-from connector.sandbox._twelvelabs._things import EmbedTask, object_id
-from connector.sandbox._twelvelabs._times import now
+from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._forms import read_form, required
+from vectorferry.connector.sandbox._twelvelabs._imagined import LENGTH, SCENES, imagined
+from vectorferry.connector.sandbox._twelvelabs._query import values
+from vectorferry.connector.sandbox._twelvelabs._showing import show_segment
+from vectorferry.connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
+from vectorferry.connector.sandbox._twelvelabs._task_rows import expired, show_task, task_of, task_page
+from vectorferry.connector.sandbox._twelvelabs._things import EmbedTask, object_id
+from vectorferry.connector.sandbox._twelvelabs._times import now
 
 __all__ = ["EmbedTaskHandlers"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._embedding import embed_in
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._forms import json_body
-from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES, imagined
-from connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
-from connector.sandbox._twelvelabs._task_rows import expired, task_of, task_page
-from connector.sandbox._twelvelabs._things import EmbedTask, Segment, object_id
-from connector.sandbox._twelvelabs._times import now
+from vectorferry.connector.sandbox._embedding import embed_in
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._forms import json_body
+from vectorferry.connector.sandbox._twelvelabs._imagined import LENGTH, SCENES, imagined
+from vectorferry.connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
+from vectorferry.connector.sandbox._twelvelabs._task_rows import expired, task_of, task_page
+from vectorferry.connector.sandbox._twelvelabs._things import EmbedTask, Segment, object_id
+from vectorferry.connector.sandbox._twelvelabs._times import now
 
 __all__ = ["EmbedV2Handlers"]
 

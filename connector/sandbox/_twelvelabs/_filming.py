@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from connector.sandbox._shots import Shot
-from connector.sandbox._subjects import Moment
-from connector.sandbox._twelvelabs._things import Segment, Spoken, object_id
-from connector.sandbox._twelvelabs._vectors import MarengoVector
+from vectorferry.connector.sandbox._shots import Shot
+from vectorferry.connector.sandbox._subjects import Moment
+from vectorferry.connector.sandbox._twelvelabs._things import Segment, Spoken, object_id
+from vectorferry.connector.sandbox._twelvelabs._vectors import MarengoVector
 
 __all__ = ["Film", "Model", "film"]
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from connector.sandbox._http import RefusedError, Request
-from connector.sandbox._twelvelabs._errors import invalid
+from vectorferry.connector.sandbox._http import RefusedError, Request
+from vectorferry.connector.sandbox._twelvelabs._errors import invalid
 
 __all__ = ["Form", "json_body", "json_field", "object_in", "read_form", "required"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 
-from connector.sandbox._settings import GeneratedIndexes
-from connector.sandbox._twelvelabs._account import Account
-from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken, Upload, object_id
-from connector.sandbox._vectors import NoiseVector
+from vectorferry.connector.sandbox._settings import GeneratedIndexes
+from vectorferry.connector.sandbox._twelvelabs._account import Account
+from vectorferry.connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken, Upload, object_id
+from vectorferry.connector.sandbox._vectors import NoiseVector
 
 __all__ = ["generated_account"]
 

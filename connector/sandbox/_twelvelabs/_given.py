@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken, Upload, object_id
-from connector.sandbox._twelvelabs._times import now
-from connector.sandbox._twelvelabs._vectors import MarengoVector
-from connector.sandbox._vectors import RawVector, VectorSource, raw_json
+from vectorferry.connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken, Upload, object_id
+from vectorferry.connector.sandbox._twelvelabs._times import now
+from vectorferry.connector.sandbox._twelvelabs._vectors import MarengoVector
+from vectorferry.connector.sandbox._vectors import RawVector, VectorSource, raw_json
 
 __all__ = ["given_asset", "given_upload"]
 

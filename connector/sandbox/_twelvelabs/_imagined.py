@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from posixpath import basename
 from typing import Final
 
-from connector.sandbox._twelvelabs._things import Segment
-from connector.sandbox._twelvelabs._vectors import MarengoVector
+from vectorferry.connector.sandbox._twelvelabs._things import Segment
+from vectorferry.connector.sandbox._twelvelabs._vectors import MarengoVector
 
 __all__ = ["LENGTH", "SCENES", "about", "imagined"]
 

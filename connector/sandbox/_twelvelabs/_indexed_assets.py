@@ -7,13 +7,13 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._paging import by_either_time, listed
-from connector.sandbox._twelvelabs._query import on_or_after, values, within
-from connector.sandbox._twelvelabs._showing import show_asset, show_row
-from connector.sandbox._twelvelabs._states import looked_at
-from connector.sandbox._twelvelabs._things import IndexedAsset
+from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._paging import by_either_time, listed
+from vectorferry.connector.sandbox._twelvelabs._query import on_or_after, values, within
+from vectorferry.connector.sandbox._twelvelabs._showing import show_asset, show_row
+from vectorferry.connector.sandbox._twelvelabs._states import looked_at
+from vectorferry.connector.sandbox._twelvelabs._things import IndexedAsset
 
 __all__ = ["IndexedAssetHandlers", "chosen"]
 

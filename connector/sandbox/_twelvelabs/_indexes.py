@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._paging import by_either_time, listed
-from connector.sandbox._twelvelabs._query import on_or_after, values
-from connector.sandbox._twelvelabs._things import Index
+from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._paging import by_either_time, listed
+from vectorferry.connector.sandbox._twelvelabs._query import on_or_after, values
+from vectorferry.connector.sandbox._twelvelabs._things import Index
 
 __all__ = ["IndexHandlers"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from connector.sandbox._http import Reply, Request, json_reply
-from connector.sandbox._settings import TwelveLabsDialect
-from connector.sandbox._twelvelabs._errors import invalid
-from connector.sandbox._twelvelabs._query import whole_number
+from vectorferry.connector.sandbox._http import Reply, Request, json_reply
+from vectorferry.connector.sandbox._settings import TwelveLabsDialect
+from vectorferry.connector.sandbox._twelvelabs._errors import invalid
+from vectorferry.connector.sandbox._twelvelabs._query import whole_number
 
 __all__ = ["Page", "by_either_time", "by_time", "listed"]
 

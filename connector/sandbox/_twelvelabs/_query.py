@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import parse_qsl
 
-from connector.sandbox._http import Request
-from connector.sandbox._twelvelabs._errors import invalid
-from connector.sandbox._twelvelabs._times import moment
+from vectorferry.connector.sandbox._http import Request
+from vectorferry.connector.sandbox._twelvelabs._errors import invalid
+from vectorferry.connector.sandbox._twelvelabs._times import moment
 
 __all__ = ["flag", "on_or_after", "values", "whole_number", "within"]
 

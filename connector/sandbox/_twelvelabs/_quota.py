@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from connector.sandbox._http import RefusedError
-from connector.sandbox._settings import TwelveLabsDialect
+from vectorferry.connector.sandbox._http import RefusedError
+from vectorferry.connector.sandbox._settings import TwelveLabsDialect
 
 __all__ = ["LimitedError", "Quota"]
 

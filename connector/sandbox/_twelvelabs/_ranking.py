@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from connector.sandbox._embedding import embed_in
-from connector.sandbox._twelvelabs._errors import invalid
-from connector.sandbox._twelvelabs._things import Index, IndexedAsset
+from vectorferry.connector.sandbox._embedding import embed_in
+from vectorferry.connector.sandbox._twelvelabs._errors import invalid
+from vectorferry.connector.sandbox._twelvelabs._things import Index, IndexedAsset
 
 __all__ = ["Hit", "ranked"]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import chain
 
-from connector.sandbox._catalogue import lesson_shots, podcast_shots, product_shots, video_shots
-from connector.sandbox._shots import Shot
-from connector.sandbox._twelvelabs._filming import Film, Model, film
+from vectorferry.connector.sandbox._catalogue import lesson_shots, podcast_shots, product_shots, video_shots
+from vectorferry.connector.sandbox._shots import Shot
+from vectorferry.connector.sandbox._twelvelabs._filming import Film, Model, film
 
 __all__ = ["films", "lectures"]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 
-from connector.sandbox._settings import TwelveLabsDialect
-from connector.sandbox._twelvelabs._account import Account
-from connector.sandbox._twelvelabs._filming import Film, Model
-from connector.sandbox._twelvelabs._reels import films, lectures
-from connector.sandbox._twelvelabs._sample_entities import describe_entities
-from connector.sandbox._twelvelabs._sample_tasks import described_tasks
-from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Upload, object_id
+from vectorferry.connector.sandbox._settings import TwelveLabsDialect
+from vectorferry.connector.sandbox._twelvelabs._account import Account
+from vectorferry.connector.sandbox._twelvelabs._filming import Film, Model
+from vectorferry.connector.sandbox._twelvelabs._reels import films, lectures
+from vectorferry.connector.sandbox._twelvelabs._sample_entities import describe_entities
+from vectorferry.connector.sandbox._twelvelabs._sample_tasks import described_tasks
+from vectorferry.connector.sandbox._twelvelabs._things import Index, IndexedAsset, Upload, object_id
 
 __all__ = ["described_account"]
 

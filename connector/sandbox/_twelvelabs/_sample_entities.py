@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from connector.sandbox._subjects import LESSONS
-from connector.sandbox._twelvelabs._account import Account
-from connector.sandbox._twelvelabs._things import Entity, EntityCollection, Upload, object_id
+from vectorferry.connector.sandbox._subjects import LESSONS
+from vectorferry.connector.sandbox._twelvelabs._account import Account
+from vectorferry.connector.sandbox._twelvelabs._things import Entity, EntityCollection, Upload, object_id
 
 __all__ = ["describe_entities"]
 

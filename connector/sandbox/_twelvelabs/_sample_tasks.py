@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from connector.sandbox._twelvelabs._filming import Film, Model
-from connector.sandbox._twelvelabs._reels import films
-from connector.sandbox._twelvelabs._things import EmbedTask, Segment, object_id
-from connector.sandbox._twelvelabs._times import now
+from vectorferry.connector.sandbox._twelvelabs._filming import Film, Model
+from vectorferry.connector.sandbox._twelvelabs._reels import films
+from vectorferry.connector.sandbox._twelvelabs._things import EmbedTask, Segment, object_id
+from vectorferry.connector.sandbox._twelvelabs._times import now
 
 __all__ = ["described_tasks"]
 

@@ -9,14 +9,14 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._errors import invalid
-from connector.sandbox._twelvelabs._forms import Form, json_field, read_form, required
-from connector.sandbox._twelvelabs._query import flag
-from connector.sandbox._twelvelabs._ranking import Hit, ranked
-from connector.sandbox._twelvelabs._things import Index, object_id
-from connector.sandbox._twelvelabs._times import now
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._errors import invalid
+from vectorferry.connector.sandbox._twelvelabs._forms import Form, json_field, read_form, required
+from vectorferry.connector.sandbox._twelvelabs._query import flag
+from vectorferry.connector.sandbox._twelvelabs._ranking import Hit, ranked
+from vectorferry.connector.sandbox._twelvelabs._things import Index, object_id
+from vectorferry.connector.sandbox._twelvelabs._times import now
 
 __all__ = ["SearchHandlers"]
 

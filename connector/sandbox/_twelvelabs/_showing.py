@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from connector.sandbox._http import Request
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._errors import invalid
-from connector.sandbox._twelvelabs._query import flag, values
-from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken
+from vectorferry.connector.sandbox._http import Request
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._errors import invalid
+from vectorferry.connector.sandbox._twelvelabs._query import flag, values
+from vectorferry.connector.sandbox._twelvelabs._things import Index, IndexedAsset, Segment, Spoken
 
 __all__ = ["entries_of", "print_embedding", "show_asset", "show_row", "show_segment", "show_spoken", "words_of"]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._errors import invalid
-from connector.sandbox._twelvelabs._forms import json_body, object_in
-from connector.sandbox._twelvelabs._imagined import LENGTH, about, imagined
-from connector.sandbox._twelvelabs._states import INDEXING, upcoming
-from connector.sandbox._twelvelabs._things import Index, IndexedAsset, Spoken, Upload, object_id
-from connector.sandbox._twelvelabs._times import later, now
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._errors import invalid
+from vectorferry.connector.sandbox._twelvelabs._forms import json_body, object_in
+from vectorferry.connector.sandbox._twelvelabs._imagined import LENGTH, about, imagined
+from vectorferry.connector.sandbox._twelvelabs._states import INDEXING, upcoming
+from vectorferry.connector.sandbox._twelvelabs._things import Index, IndexedAsset, Spoken, Upload, object_id
+from vectorferry.connector.sandbox._twelvelabs._times import later, now
 
 __all__ = ["SubmittingHandlers"]
 

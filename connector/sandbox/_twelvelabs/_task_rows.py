@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from connector.sandbox._http import Reply, Request
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._paging import listed
-from connector.sandbox._twelvelabs._query import values
-from connector.sandbox._twelvelabs._things import EmbedTask
-from connector.sandbox._twelvelabs._times import moment, now
+from vectorferry.connector.sandbox._http import Reply, Request
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._paging import listed
+from vectorferry.connector.sandbox._twelvelabs._query import values
+from vectorferry.connector.sandbox._twelvelabs._things import EmbedTask
+from vectorferry.connector.sandbox._twelvelabs._times import moment, now
 
 __all__ = ["expired", "show_task", "task_of", "task_page"]
 

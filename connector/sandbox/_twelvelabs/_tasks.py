@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._paging import by_either_time, listed
-from connector.sandbox._twelvelabs._query import on_or_after, values, within
-from connector.sandbox._twelvelabs._things import IndexedAsset, object_id
+from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._paging import by_either_time, listed
+from vectorferry.connector.sandbox._twelvelabs._query import on_or_after, values, within
+from vectorferry.connector.sandbox._twelvelabs._things import IndexedAsset, object_id
 
 __all__ = ["TaskHandlers"]
 

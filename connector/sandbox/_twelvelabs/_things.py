@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from connector.sandbox._twelvelabs._times import later
-from connector.sandbox._vectors import VectorSource
+from vectorferry.connector.sandbox._twelvelabs._times import later
+from vectorferry.connector.sandbox._vectors import VectorSource
 
 __all__ = [
     "EmbedTask",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from connector.sandbox._twelvelabs._errors import invalid
+from vectorferry.connector.sandbox._twelvelabs._errors import invalid
 
 __all__ = ["later", "moment", "now", "printed"]
 

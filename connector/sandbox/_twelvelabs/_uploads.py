@@ -7,16 +7,16 @@ from posixpath import basename
 from typing import Any
 from urllib.parse import urlsplit
 
-from connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._forms import Form, json_field, read_form, required
-from connector.sandbox._twelvelabs._imagined import LENGTH, SCENES
-from connector.sandbox._twelvelabs._paging import listed
-from connector.sandbox._twelvelabs._query import flag, values
-from connector.sandbox._twelvelabs._showing import entries_of, words_of
-from connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
-from connector.sandbox._twelvelabs._things import Upload, object_id
-from connector.sandbox._twelvelabs._times import now
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._forms import Form, json_field, read_form, required
+from vectorferry.connector.sandbox._twelvelabs._imagined import LENGTH, SCENES
+from vectorferry.connector.sandbox._twelvelabs._paging import listed
+from vectorferry.connector.sandbox._twelvelabs._query import flag, values
+from vectorferry.connector.sandbox._twelvelabs._showing import entries_of, words_of
+from vectorferry.connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
+from vectorferry.connector.sandbox._twelvelabs._things import Upload, object_id
+from vectorferry.connector.sandbox._twelvelabs._times import now
 
 __all__ = ["UploadHandlers"]
 

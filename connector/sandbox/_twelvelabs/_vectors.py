@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from connector._records import DenseVector
-from connector.sandbox._embedding import embed_in
-from connector.sandbox._vectors import NoiseVector, VectorSource
+from vectorferry.connector._records import DenseVector
+from vectorferry.connector.sandbox._embedding import embed_in
+from vectorferry.connector.sandbox._vectors import NoiseVector, VectorSource
 
 __all__ = ["MarengoVector", "made_again"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.sandbox._http import Reply, Request, Route, json_reply
-from connector.sandbox._twelvelabs._context import Context
-from connector.sandbox._twelvelabs._indexed_assets import chosen
-from connector.sandbox._twelvelabs._paging import listed
-from connector.sandbox._twelvelabs._showing import show_asset, show_row
-from connector.sandbox._twelvelabs._things import IndexedAsset
+from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._twelvelabs._context import Context
+from vectorferry.connector.sandbox._twelvelabs._indexed_assets import chosen
+from vectorferry.connector.sandbox._twelvelabs._paging import listed
+from vectorferry.connector.sandbox._twelvelabs._showing import show_asset, show_row
+from vectorferry.connector.sandbox._twelvelabs._things import IndexedAsset
 
 __all__ = ["VideoHandlers"]
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector._errors import QuarantineError
-from connector._json import is_too_deep
-from connector._records import AssetState, Reason
-from connector.http import NotFoundError, UnreadableError, one_line
-from connector.sources._pages import Page, identity_by, walk
-from connector.sources._reading import NotReadyError
-from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._asset_reply import AssetReply
-from connector.sources.mixpeek._features import FeatureRows, feature_rows
-from connector.sources.mixpeek._listing import state_of
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._json import is_too_deep
+from vectorferry.connector._records import AssetState, Reason
+from vectorferry.connector.http import NotFoundError, UnreadableError, one_line
+from vectorferry.connector.sources._pages import Page, identity_by, walk
+from vectorferry.connector.sources._reading import NotReadyError
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi
+from vectorferry.connector.sources.mixpeek._asset_reply import AssetReply
+from vectorferry.connector.sources.mixpeek._features import FeatureRows, feature_rows
+from vectorferry.connector.sources.mixpeek._listing import state_of
 
 __all__ = ["AssetAnswer", "read_answer"]
 

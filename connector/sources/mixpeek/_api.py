@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, TypeVar
 
-from connector._errors import SourceError
-from connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, segment
-from connector.sources._pages import Page, identity_by, walk
-from connector.sources._service_api import ServiceApi
-from connector.sources.mixpeek._asset_reply import AssetReply, read_asset, read_asset_reply
-from connector.sources.mixpeek._pages import read_organization, read_page
+from vectorferry.connector._errors import SourceError
+from vectorferry.connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, segment
+from vectorferry.connector.sources._pages import Page, identity_by, walk
+from vectorferry.connector.sources._service_api import ServiceApi
+from vectorferry.connector.sources.mixpeek._asset_reply import AssetReply, read_asset, read_asset_reply
+from vectorferry.connector.sources.mixpeek._pages import read_organization, read_page
 
 __all__ = ["MixpeekApi"]
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connector._json import parse_json
-from connector._records import Asset, Feature, Listing, Rejected
-from connector.sources._pages import Page, count_in
-from connector.sources._signed import is_signed
-from connector.sources._times import read_time
-from connector.sources.mixpeek._pages import pagination_in
+from vectorferry.connector._json import parse_json
+from vectorferry.connector._records import Asset, Feature, Listing, Rejected
+from vectorferry.connector.sources._pages import Page, count_in
+from vectorferry.connector.sources._signed import is_signed
+from vectorferry.connector.sources._times import read_time
+from vectorferry.connector.sources.mixpeek._pages import pagination_in
 
 __all__ = ["AssetReply", "asset_from", "read_asset", "read_asset_reply", "read_object"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector._errors import SourceError
-from connector.sources._collections import Found, Listed, find_collections
-from connector.sources._tally import Tally
-from connector.sources.mixpeek._api import MixpeekApi
+from vectorferry.connector._errors import SourceError
+from vectorferry.connector.sources._collections import Found, Listed, find_collections
+from vectorferry.connector.sources._tally import Tally
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi
 
 __all__ = ["wanted_collections"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from connector._json import canonical_json, is_too_deep
-from connector._records import AssetState, Listing
-from connector.sources._pages import Page
-from connector.sources._signed import without_signatures
-from connector.sources._tally import Tally
+from vectorferry.connector._json import canonical_json, is_too_deep
+from vectorferry.connector._records import AssetState, Listing
+from vectorferry.connector.sources._pages import Page
+from vectorferry.connector.sources._signed import without_signatures
+from vectorferry.connector.sources._tally import Tally
 
 __all__ = ["AssetTally", "fingerprint", "state_of"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector._json import parse_json
-from connector.sources._pages import Page, count_in
+from vectorferry.connector._json import parse_json
+from vectorferry.connector.sources._pages import Page, count_in
 
 __all__ = ["pagination_in", "read_organization", "read_page"]
 

@@ -6,15 +6,15 @@ import asyncio
 from functools import partial
 from typing import TypeAlias
 
-from connector._errors import QuarantineError
-from connector._records import Asset, Feature, Listing, Reason, Rejected
-from connector.http import NotFoundError, UnreadableError
-from connector.sources._parallel import cancellable
-from connector.sources._reading import LeftOutError, NotThere, check_id, outcome
-from connector.sources.mixpeek._answer import read_answer
-from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._asset_reply import asset_from, read_object
-from connector.sources.mixpeek._features import FeatureRow, feature_from, merged
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._records import Asset, Feature, Listing, Reason, Rejected
+from vectorferry.connector.http import NotFoundError, UnreadableError
+from vectorferry.connector.sources._parallel import cancellable
+from vectorferry.connector.sources._reading import LeftOutError, NotThere, check_id, outcome
+from vectorferry.connector.sources.mixpeek._answer import read_answer
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi
+from vectorferry.connector.sources.mixpeek._asset_reply import asset_from, read_object
+from vectorferry.connector.sources.mixpeek._features import FeatureRow, feature_from, merged
 
 __all__ = ["AssetReader"]
 

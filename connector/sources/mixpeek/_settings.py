@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from connector.http import ApiClient, ApiSourceSettings
-from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._source import MixpeekSource
+from vectorferry.connector.http import ApiClient, ApiSourceSettings
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi
+from vectorferry.connector.sources.mixpeek._source import MixpeekSource
 
 __all__ = ["MixpeekSettings"]
 

@@ -6,15 +6,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
-from connector._origin import Origin
-from connector._records import Asset, Listing, Rejected
-from connector._source import Usage
-from connector.sources._reading import read_assets
-from connector.sources._tally import check_complete
-from connector.sources.mixpeek._api import MixpeekApi
-from connector.sources.mixpeek._collections import wanted_collections
-from connector.sources.mixpeek._listing import AssetTally
-from connector.sources.mixpeek._reader import AssetReader
+from vectorferry.connector._origin import Origin
+from vectorferry.connector._records import Asset, Listing, Rejected
+from vectorferry.connector._source import Usage
+from vectorferry.connector.sources._reading import read_assets
+from vectorferry.connector.sources._tally import check_complete
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi
+from vectorferry.connector.sources.mixpeek._collections import wanted_collections
+from vectorferry.connector.sources.mixpeek._listing import AssetTally
+from vectorferry.connector.sources.mixpeek._reader import AssetReader
 
 __all__ = ["MixpeekSource"]
 

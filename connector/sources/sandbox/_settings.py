@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from connector._plugins import SourceSettings
-from connector.sources.sandbox._source import SandboxSource, Service
+from vectorferry.connector._plugins import SourceSettings
+from vectorferry.connector.sources.sandbox._source import SandboxSource, Service
 
 __all__ = ["SandboxSettings"]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import SecretStr
 
-from connector._closing import closing
-from connector._gone import not_found
-from connector._origin import Origin
-from connector._records import Asset, Listing, Rejected
-from connector._related import RelatedTable, RelatedTables
-from connector._source import Source, Usage
+from vectorferry.connector._closing import closing
+from vectorferry.connector._gone import not_found
+from vectorferry.connector._origin import Origin
+from vectorferry.connector._records import Asset, Listing, Rejected
+from vectorferry.connector._related import RelatedTable, RelatedTables
+from vectorferry.connector._source import Source, Usage
 
 if TYPE_CHECKING:
-    from connector.sandbox import Sandbox
+    from vectorferry.connector.sandbox import Sandbox
 
 __all__ = ["SandboxSource", "Service"]
 
@@ -73,7 +73,7 @@ class SandboxSource:
     @property
     def related_tables(self) -> Sequence[RelatedTable]:
         """Those of the service."""
-        from connector.sources.twelvelabs import ENTITY_TABLES, INDEXES
+        from vectorferry.connector.sources.twelvelabs import ENTITY_TABLES, INDEXES
 
         return (INDEXES, *ENTITY_TABLES) if self._service == "twelvelabs" else ()
 
@@ -95,7 +95,7 @@ class SandboxSource:
         return self._inner
 
     async def _start(self) -> Source:
-        from connector.sandbox import Sandbox
+        from vectorferry.connector.sandbox import Sandbox
 
         sandbox = await self._stack.enter_async_context(Sandbox())
         source = _reader(self._service, _address(sandbox, self._service), sandbox.api_key, self._wanted)
@@ -109,8 +109,8 @@ def _address(sandbox: Sandbox, service: Service) -> str:
 
 def _reader(service: Service, url: str, api_key: str, collections: Sequence[str]) -> Source:
     """What is read twice from samples that never change should not look as if it had grown old meanwhile."""
-    from connector.sources.mixpeek import MixpeekSettings
-    from connector.sources.twelvelabs import TwelveLabsSettings
+    from vectorferry.connector.sources.mixpeek import MixpeekSettings
+    from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
     key, wanted = SecretStr(api_key), tuple(collections)
     if service == "twelvelabs":

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from connector._errors import CollectionError
-from connector._json import parse_json
-from connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, one_line, segment
-from connector.sources._pages import Page, identity_by, walk
-from connector.sources._reading import check_id
-from connector.sources._service_api import ServiceApi
-from connector.sources.twelvelabs._pages import read_page
+from vectorferry.connector._errors import CollectionError
+from vectorferry.connector._json import parse_json
+from vectorferry.connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, one_line, segment
+from vectorferry.connector.sources._pages import Page, identity_by, walk
+from vectorferry.connector.sources._reading import check_id
+from vectorferry.connector.sources._service_api import ServiceApi
+from vectorferry.connector.sources.twelvelabs._pages import read_page
 
 __all__ = ["TaskKind", "TwelveLabsApi", "index_path"]
 

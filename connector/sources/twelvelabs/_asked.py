@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from connector._errors import CollectionError, ConfigurationError
-from connector._registry import closest
-from connector.http import one_line
-from connector.sources.twelvelabs._index import Index
+from vectorferry.connector._errors import CollectionError, ConfigurationError
+from vectorferry.connector._registry import closest
+from vectorferry.connector.http import one_line
+from vectorferry.connector.sources.twelvelabs._index import Index
 
 __all__ = ["Asked", "Transcriptions"]
 

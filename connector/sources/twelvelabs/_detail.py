@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from connector._errors import QuarantineError
-from connector._json import is_too_deep
-from connector._records import Asset, AssetState, Listing, Modality, Reason
-from connector.http import UnreadableError, one_line
-from connector.sources._lifted import LiftedVectors, read_lifted
-from connector.sources._reading import NotReadyError
-from connector.sources._signed import is_signed, lasting
-from connector.sources._times import read_time
-from connector.sources.twelvelabs._asked import Asked
-from connector.sources.twelvelabs._embeddings import modality_of, segment_rows
-from connector.sources.twelvelabs._features import Features, Owner
-from connector.sources.twelvelabs._index import Index
-from connector.sources.twelvelabs._listing import state_of, system_metadata
-from connector.sources.twelvelabs._speech import Speech, read_speech
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._json import is_too_deep
+from vectorferry.connector._records import Asset, AssetState, Listing, Modality, Reason
+from vectorferry.connector.http import UnreadableError, one_line
+from vectorferry.connector.sources._lifted import LiftedVectors, read_lifted
+from vectorferry.connector.sources._reading import NotReadyError
+from vectorferry.connector.sources._signed import is_signed, lasting
+from vectorferry.connector.sources._times import read_time
+from vectorferry.connector.sources.twelvelabs._asked import Asked
+from vectorferry.connector.sources.twelvelabs._embeddings import modality_of, segment_rows
+from vectorferry.connector.sources.twelvelabs._features import Features, Owner
+from vectorferry.connector.sources.twelvelabs._index import Index
+from vectorferry.connector.sources.twelvelabs._listing import state_of, system_metadata
+from vectorferry.connector.sources.twelvelabs._speech import Speech, read_speech
 
 __all__ = ["Detail", "DetailReader"]
 

@@ -6,7 +6,7 @@ import mimetypes
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from connector._records import Modality
+from vectorferry.connector._records import Modality
 
 __all__ = ["media_of", "modality_of", "segment_rows"]
 

@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
-from connector._errors import IncompleteScanError, SourceError
-from connector._related import RelatedTable
-from connector.http import ForbiddenError, NotFoundError, RefusedError
-from connector.sources._pages import Page
-from connector.sources._tally import Tally
-from connector.sources._times import read_time
-from connector.sources.twelvelabs._api import TwelveLabsApi
-from connector.sources.twelvelabs._related_rows import check_depth, check_listed, with_rest
+from vectorferry.connector._errors import IncompleteScanError, SourceError
+from vectorferry.connector._related import RelatedTable
+from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError
+from vectorferry.connector.sources._pages import Page
+from vectorferry.connector.sources._tally import Tally
+from vectorferry.connector.sources._times import read_time
+from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
+from vectorferry.connector.sources.twelvelabs._related_rows import check_depth, check_listed, with_rest
 
 __all__ = ["ENTITY_TABLES", "EntityTables"]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
 
-from connector._errors import QuarantineError
-from connector._json import canonical_json, is_too_deep
-from connector._records import Feature, Modality, Reason, Rejected, Vector
-from connector._vectors import vector_hash
-from connector.sources._lifted import LiftedVectors
-from connector.sources.twelvelabs._spans import Span, milliseconds, span_in
-from connector.sources.twelvelabs._speech import Speech
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._json import canonical_json, is_too_deep
+from vectorferry.connector._records import Feature, Modality, Reason, Rejected, Vector
+from vectorferry.connector._vectors import vector_hash
+from vectorferry.connector.sources._lifted import LiftedVectors
+from vectorferry.connector.sources.twelvelabs._spans import Span, milliseconds, span_in
+from vectorferry.connector.sources.twelvelabs._speech import Speech
 
 __all__ = ["Features", "Owner"]
 

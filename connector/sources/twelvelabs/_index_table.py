@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from connector._related import RelatedTable
-from connector.sources._tally import Tally
-from connector.sources._times import read_time
-from connector.sources.twelvelabs._api import TwelveLabsApi
-from connector.sources.twelvelabs._index import Index, index_from
-from connector.sources.twelvelabs._related_rows import check_depth, check_listed, with_rest
+from vectorferry.connector._related import RelatedTable
+from vectorferry.connector.sources._tally import Tally
+from vectorferry.connector.sources._times import read_time
+from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
+from vectorferry.connector.sources.twelvelabs._index import Index, index_from
+from vectorferry.connector.sources.twelvelabs._related_rows import check_depth, check_listed, with_rest
 
 __all__ = ["INDEXES", "IndexList", "index_list"]
 

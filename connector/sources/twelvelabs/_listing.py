@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from connector._json import canonical_json, is_too_deep
-from connector._records import AssetState
-from connector.sources._times import read_time
+from vectorferry.connector._json import canonical_json, is_too_deep
+from vectorferry.connector._records import AssetState
+from vectorferry.connector.sources._times import read_time
 
 __all__ = ["digest", "moment", "state_of", "system_metadata"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from connector._json import parse_json
-from connector.sources._pages import Page, count_in
+from vectorferry.connector._json import parse_json
+from vectorferry.connector.sources._pages import Page, count_in
 
 __all__ = ["read_page"]
 

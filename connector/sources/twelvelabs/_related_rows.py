@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector._errors import IncompleteScanError
-from connector._json import is_too_deep
-from connector.sources._signed import lasting
-from connector.sources._tally import Tally
+from vectorferry.connector._errors import IncompleteScanError
+from vectorferry.connector._json import is_too_deep
+from vectorferry.connector.sources._signed import lasting
+from vectorferry.connector.sources._tally import Tally
 
 __all__ = ["check_depth", "check_listed", "with_rest"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connector._json import parse_json
-from connector._source import Hit
-from connector.http import ApiClient, one_line, segment
+from vectorferry.connector._json import parse_json
+from vectorferry.connector._source import Hit
+from vectorferry.connector.http import ApiClient, one_line, segment
 
 __all__ = ["Searcher"]
 

@@ -6,13 +6,13 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from connector._settings_base import Spelling
-from connector.http import ApiClient, ApiSourceSettings
-from connector.sources.twelvelabs._api import TwelveLabsApi
-from connector.sources.twelvelabs._asked import Asked, Transcriptions
-from connector.sources.twelvelabs._search import Searcher
-from connector.sources.twelvelabs._source import TwelveLabsSource
-from connector.sources.twelvelabs._submit import Submitter
+from vectorferry.connector._settings_base import Spelling
+from vectorferry.connector.http import ApiClient, ApiSourceSettings
+from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
+from vectorferry.connector.sources.twelvelabs._asked import Asked, Transcriptions
+from vectorferry.connector.sources.twelvelabs._search import Searcher
+from vectorferry.connector.sources.twelvelabs._source import TwelveLabsSource
+from vectorferry.connector.sources.twelvelabs._submit import Submitter
 
 __all__ = ["TwelveLabsSettings"]
 

@@ -7,23 +7,23 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from connector._errors import CollectionError, SourceError
-from connector._origin import Origin
-from connector._records import Asset, Listing, Rejected
-from connector._related import RelatedTable
-from connector._source import Hit, Submission, Usage
-from connector.http import NotFoundError, RefusedError
-from connector.sources._collections import Listed, find_collections
-from connector.sources._reading import read_assets
-from connector.sources.twelvelabs._api import TwelveLabsApi
-from connector.sources.twelvelabs._asked import Asked
-from connector.sources.twelvelabs._entities import ENTITY_TABLES, EntityTables
-from connector.sources.twelvelabs._index import Index, index_from
-from connector.sources.twelvelabs._index_table import INDEXES, IndexList, index_list
-from connector.sources.twelvelabs._indexed import IndexedAssets
-from connector.sources.twelvelabs._search import Searcher
-from connector.sources.twelvelabs._submit import Submitter
-from connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
+from vectorferry.connector._errors import CollectionError, SourceError
+from vectorferry.connector._origin import Origin
+from vectorferry.connector._records import Asset, Listing, Rejected
+from vectorferry.connector._related import RelatedTable
+from vectorferry.connector._source import Hit, Submission, Usage
+from vectorferry.connector.http import NotFoundError, RefusedError
+from vectorferry.connector.sources._collections import Listed, find_collections
+from vectorferry.connector.sources._reading import read_assets
+from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
+from vectorferry.connector.sources.twelvelabs._asked import Asked
+from vectorferry.connector.sources.twelvelabs._entities import ENTITY_TABLES, EntityTables
+from vectorferry.connector.sources.twelvelabs._index import Index, index_from
+from vectorferry.connector.sources.twelvelabs._index_table import INDEXES, IndexList, index_list
+from vectorferry.connector.sources.twelvelabs._indexed import IndexedAssets
+from vectorferry.connector.sources.twelvelabs._search import Searcher
+from vectorferry.connector.sources.twelvelabs._submit import Submitter
+from vectorferry.connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
 
 __all__ = ["TwelveLabsSource"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from math import floor
 from typing import Any, Final, NamedTuple
 
-from connector._errors import QuarantineError
-from connector._records import Reason
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._records import Reason
 
 __all__ = ["Span", "milliseconds", "span_in"]
 

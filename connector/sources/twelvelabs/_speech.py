@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 from typing import Any
 
-from connector._errors import QuarantineError
-from connector._records import Reason
-from connector.sources.twelvelabs._spans import Span, span_in
+from vectorferry.connector._errors import QuarantineError
+from vectorferry.connector._records import Reason
+from vectorferry.connector.sources.twelvelabs._spans import Span, span_in
 
 __all__ = ["Entry", "Speech", "read_speech"]
 

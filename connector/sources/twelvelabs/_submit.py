@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from connector._json import parse_json
-from connector._source import Submission, SubmissionState
-from connector.http import ApiClient, one_line, segment
-from connector.sources._pages import Page, identity_by, walk
-from connector.sources.twelvelabs._api import index_path
-from connector.sources.twelvelabs._pages import read_page
+from vectorferry.connector._json import parse_json
+from vectorferry.connector._source import Submission, SubmissionState
+from vectorferry.connector.http import ApiClient, one_line, segment
+from vectorferry.connector.sources._pages import Page, identity_by, walk
+from vectorferry.connector.sources.twelvelabs._api import index_path
+from vectorferry.connector.sources.twelvelabs._pages import read_page
 
 __all__ = ["Submitter"]
 

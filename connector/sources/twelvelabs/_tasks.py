@@ -7,20 +7,20 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from connector._errors import IncompleteScanError, QuarantineError
-from connector._json import is_too_deep
-from connector._records import Asset, AssetState, Listing, Modality, Reason, Rejected
-from connector.http import UnreadableError, one_line
-from connector.sources._lifted import LiftedVectors, read_lifted
-from connector.sources._reading import LeftOutError, NotReadyError, NotThere, check_id, outcome
-from connector.sources._signed import is_signed, lasting
-from connector.sources._tally import Tally
-from connector.sources._times import read_time
-from connector.sources.twelvelabs._api import TaskKind, TwelveLabsApi
-from connector.sources.twelvelabs._embeddings import media_of, segment_rows
-from connector.sources.twelvelabs._features import Features, Owner
-from connector.sources.twelvelabs._listing import digest, moment, state_of
-from connector.sources.twelvelabs._speech import Speech
+from vectorferry.connector._errors import IncompleteScanError, QuarantineError
+from vectorferry.connector._json import is_too_deep
+from vectorferry.connector._records import Asset, AssetState, Listing, Modality, Reason, Rejected
+from vectorferry.connector.http import UnreadableError, one_line
+from vectorferry.connector.sources._lifted import LiftedVectors, read_lifted
+from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, NotThere, check_id, outcome
+from vectorferry.connector.sources._signed import is_signed, lasting
+from vectorferry.connector.sources._tally import Tally
+from vectorferry.connector.sources._times import read_time
+from vectorferry.connector.sources.twelvelabs._api import TaskKind, TwelveLabsApi
+from vectorferry.connector.sources.twelvelabs._embeddings import media_of, segment_rows
+from vectorferry.connector.sources.twelvelabs._features import Features, Owner
+from vectorferry.connector.sources.twelvelabs._listing import digest, moment, state_of
+from vectorferry.connector.sources.twelvelabs._speech import Speech
 
 __all__ = ["TASKS", "EmbedTasks"]
 

@@ -11,8 +11,8 @@ with warnings.catch_warnings():
     from click.testing import CliRunner, Result
     from typer.main import get_command
 
-from connector.cli._app import app
 from tests.connector.cli.plugins import Box, install_fakes
+from vectorferry.connector.cli._app import app
 
 SECRET = "sk-canary-4711"
 COMMANDS = get_command(app)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, NoReturn, cast
 import numpy as np
 from pydantic import Field, SecretStr, field_validator
 
-from connector import (
+from vectorferry.connector import (
     Asset,
     AssetState,
     ConfigurationError,

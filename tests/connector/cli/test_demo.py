@@ -12,8 +12,8 @@ import psutil
 import psycopg
 from psycopg.rows import dict_row
 
-from destinations import EmbeddedPostgres
 from tests.connector.cli.executable import run
+from vectorferry.destinations import EmbeddedPostgres
 
 
 def written(summary: dict[str, Any], destination: str = "pgvector") -> int:

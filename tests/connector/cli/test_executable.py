@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from connector.cli._signals import INTERRUPTED
 from tests.connector.cli.executable import EXECUTABLE, environment, run
 from tests.waiting import PATIENCE, wait_until
+from vectorferry.connector.cli._signals import INTERRUPTED
 
 HEAVY = ("dagster", "pandas", "pinecone", "psycopg", "sqlalchemy", "aiohttp", "httpx", "destinations")
 
@@ -31,7 +31,7 @@ def environ(passable_path: Path) -> dict[str, str]:
 
 def test_help_imports_nothing_heavy(environ: dict[str, str]) -> None:
     script = (
-        "import sys; from connector.cli import main\n"
+        "import sys; from vectorferry.connector.cli import main\n"
         "try: main()\n"
         f"finally: print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
     )

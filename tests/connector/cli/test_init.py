@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from connector import load_settings
 from tests.connector.cli.conftest import Invoke
+from vectorferry.connector import load_settings
 
 
 def test_the_written_file_loads_and_the_next_step_is_named(vectorferry: Invoke) -> None:

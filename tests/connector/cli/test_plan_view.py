@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from connector import (
+from vectorferry.connector import (
     CollectionPlan,
     Counts,
     DeleteGuard,
@@ -18,7 +18,7 @@ from connector import (
     plan,
     sync,
 )
-from connector.cli._plan_view import show_plan
+from vectorferry.connector.cli._plan_view import show_plan
 
 from ..worlds import Scripted, assets
 

@@ -5,8 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from connector._engine import Progress
-from connector.cli import _progress
+from vectorferry.connector._engine import Progress
+from vectorferry.connector.cli import _progress
 
 
 def test_a_collection_that_is_still_being_listed_has_no_total(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from connector import DestinationError, Reason, Rejected
 from tests.builders import asset, batch, dense, feature
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
+from vectorferry.connector import DestinationError, Reason, Rejected
 
 
 def configure(*boxes: str, shelf: str = "", key: str = "${SHELF_KEY}") -> None:

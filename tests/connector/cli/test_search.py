@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from connector import Modality, SearchQuery, SparseVector
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box, Shop
+from vectorferry.connector import Modality, SearchQuery, SparseVector
 
 
 @pytest.fixture(autouse=True)

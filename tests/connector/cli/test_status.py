@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from connector import Status, TableStatus
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
+from vectorferry.connector import Status, TableStatus
 
 Configure = Callable[..., None]
 

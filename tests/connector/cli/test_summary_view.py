@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from connector import (
+from vectorferry.connector import (
     CollectionSummary,
     Counts,
     DestinationSummary,
@@ -13,7 +13,7 @@ from connector import (
     RelatedSummary,
     Summary,
 )
-from connector.cli._summary_view import show_summary
+from vectorferry.connector.cli._summary_view import show_summary
 
 
 def test_an_error_of_two_lines_is_two_sentences() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from connector import SchemaMapping
-from destinations import PgvectorDestination
 from tests.builders import asset, batch, dense, feature
 from tests.connector.cli.conftest import Invoke
+from vectorferry.connector import SchemaMapping
+from vectorferry.destinations import PgvectorDestination
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 from pydantic import SecretStr
 
-from connector.http import ApiClient, ClientSettings, RetryPolicy
+from vectorferry.connector.http import ApiClient, ClientSettings, RetryPolicy
 
 KEY = "sk_canary_7f3a9c"
 KEY_PATH = "source.api_key (by default ${SOME_KEY})"

@@ -9,11 +9,11 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import ConfigurationError
-from connector._json import parse_json
-from connector.http import segment
-from connector.http._address import Address, check_base_url
 from tests.connector.http.serving import client_for, json, serving
+from vectorferry.connector import ConfigurationError
+from vectorferry.connector._json import parse_json
+from vectorferry.connector.http import segment
+from vectorferry.connector.http._address import Address, check_base_url
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from connector._errors import QuarantineError, SourceError
-from connector._json import parse_json
-from connector.http import NotFoundError, RefusedError, UnreadableError, UnsendableError
-from connector.sources.mixpeek import MixpeekSettings
 from tests.certificates import CERTIFICATE
 from tests.connector.http.serving import client_for, client_tasks, in_turn, json, serving
+from vectorferry.connector._errors import QuarantineError, SourceError
+from vectorferry.connector._json import parse_json
+from vectorferry.connector.http import NotFoundError, RefusedError, UnreadableError, UnsendableError
+from vectorferry.connector.sources.mixpeek import MixpeekSettings
 
 
 @pytest.mark.parametrize(

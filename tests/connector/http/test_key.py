@@ -17,12 +17,12 @@ import pytest
 from aiohttp import http_exceptions, web
 from pydantic import SecretStr
 
-from connector import ConfigurationError, CredentialsError, SourceError, VectorferryError
-from connector._json import parse_json
-from connector.http import ApiClient, ForbiddenError
-from connector.http._exchange import LIBRARY_FAILURES
-from connector.http._text import without_key
 from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
+from vectorferry.connector import ConfigurationError, CredentialsError, SourceError, VectorferryError
+from vectorferry.connector._json import parse_json
+from vectorferry.connector.http import ApiClient, ForbiddenError
+from vectorferry.connector.http._exchange import LIBRARY_FAILURES
+from vectorferry.connector.http._text import without_key
 
 
 async def test_the_key_travels_as_a_bearer_beside_the_extra_headers() -> None:

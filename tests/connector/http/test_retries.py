@@ -15,12 +15,12 @@ import httpx
 import pytest
 from aiohttp import web
 
-from connector._json import parse_json
-from connector.http import RetryPolicy, UnreadableError
-from connector.http._exchange import Answer
-from connector.http._waits import retry_after
 from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_turn, json, serving
 from tests.waiting import happened
+from vectorferry.connector._json import parse_json
+from vectorferry.connector.http import RetryPolicy, UnreadableError
+from vectorferry.connector.http._exchange import Answer
+from vectorferry.connector.http._waits import retry_after
 
 GOOD = json({"ok": 1})
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from connector.sandbox import Sandbox
 from tests.connector.sandbox.serving import served
 from tests.event_loop import LoopFactories, WaitingLoop
+from vectorferry.connector.sandbox import Sandbox
 
 Served = tuple[Sandbox, httpx.AsyncClient]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from connector.sandbox import Fault, MixpeekDialect, Sandbox, SandboxSettings
+from vectorferry.connector.sandbox import Fault, MixpeekDialect, Sandbox, SandboxSettings
 
 __all__ = ["EXAMPLE_TEXT", "EXAMPLE_TEXT_FEATURE", "QUICKSTART_VIDEO", "controlling", "faulty", "served", "speaking"]
 

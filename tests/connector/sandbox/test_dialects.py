@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import MixpeekDialect, Sandbox, SandboxSettings
 from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, QUICKSTART_VIDEO, served, speaking
+from vectorferry.connector.sandbox import MixpeekDialect, Sandbox, SandboxSettings
 
 
 @pytest.mark.parametrize(("prefixes", "plain", "v1"), [("both", 200, 200), ("none", 200, 404), ("v1", 404, 200)])

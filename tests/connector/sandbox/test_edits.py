@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from connector.sandbox import Sandbox
 from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, QUICKSTART_VIDEO
+from vectorferry.connector.sandbox import Sandbox
 
 FEATURE = f"/features/{EXAMPLE_TEXT_FEATURE}?include_vectors=true"
 CONTROL = "/_sandbox/mixpeek"

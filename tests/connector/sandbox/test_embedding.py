@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from connector.sandbox import embed_text
+from vectorferry.connector.sandbox import embed_text
 
 
 def _likeness(one: str, other: str, model: str = "multimodal-v1") -> float:

@@ -10,7 +10,9 @@ import httpx
 import orjson
 import pytest
 
-from connector.sandbox import (
+from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, faulty, served
+from tests.waiting import happened
+from vectorferry.connector.sandbox import (
     DropField,
     DuplicateRows,
     Fault,
@@ -32,11 +34,9 @@ from connector.sandbox import (
     Truncate,
     Vanish,
 )
-from connector.sandbox._fault_effects import spoil
-from connector.sandbox._faults import Action
-from connector.sandbox._http import json_reply
-from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, faulty, served
-from tests.waiting import happened
+from vectorferry.connector.sandbox._fault_effects import spoil
+from vectorferry.connector.sandbox._faults import Action
+from vectorferry.connector.sandbox._http import json_reply
 
 FEATURE = f"/features/{EXAMPLE_TEXT_FEATURE}?include_vectors=true"
 ASSETS: Any = {"json": {"collections": ["quickstart"]}}

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import Sandbox
 from tests.connector.sandbox.serving import QUICKSTART_VIDEO, served, speaking
+from vectorferry.connector.sandbox import Sandbox
 
 
 async def _follow(client: httpx.AsyncClient, body: dict[str, Any], url: str | None) -> list[str]:

@@ -14,13 +14,20 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from connector import ConfigurationError
-from connector.sandbox import GeneratedCatalogue, MixpeekDialect, Sandbox, SandboxSettings, running_sandbox, serve
 from tests.connector.sandbox.serving import served
 from tests.waiting import PATIENCE
+from vectorferry.connector import ConfigurationError
+from vectorferry.connector.sandbox import (
+    GeneratedCatalogue,
+    MixpeekDialect,
+    Sandbox,
+    SandboxSettings,
+    running_sandbox,
+    serve,
+)
 
 FOREGROUND = """
-from connector.sandbox import serve
+from vectorferry.connector.sandbox import serve
 serve(on_ready=lambda sandbox: print(sandbox.url, flush=True))
 print("stopped", flush=True)
 """

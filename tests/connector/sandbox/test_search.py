@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import embed_text
+from vectorferry.connector.sandbox import embed_text
 
 EVERYWHERE = ["quickstart", "product-shots", "lectures", "example"]
 

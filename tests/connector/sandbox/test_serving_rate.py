@@ -8,8 +8,8 @@ import time
 import aiohttp
 import pytest
 
-from connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
 from tests.sandbox_process import sandbox_process
+from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
 
 ANSWERS = 8_000
 

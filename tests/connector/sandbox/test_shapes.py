@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import orjson
 
-from connector.sandbox import Sandbox, embed_text
 from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, QUICKSTART_VIDEO
+from vectorferry.connector.sandbox import Sandbox, embed_text
 
 ASSET_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}000")
 FEATURE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")

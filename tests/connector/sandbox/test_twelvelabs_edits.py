@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
-from connector.sandbox import Sandbox, embed_text
 from tests.connector.sandbox.serving import controlling
 from tests.connector.sandbox.twelvelabs_serving import OPTIONS, Twin, rows_of, twelvelabs
+from vectorferry.connector.sandbox import Sandbox, embed_text
 
 CONTROL = "/_sandbox/twelvelabs"
 

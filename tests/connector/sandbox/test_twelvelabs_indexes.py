@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from connector.sandbox import GeneratedIndexes, SandboxSettings, embed_text
 from tests.connector.sandbox.twelvelabs_serving import OPTIONS, index_named, rows_of, twelvelabs
+from vectorferry.connector.sandbox import GeneratedIndexes, SandboxSettings, embed_text
 
 ID = re.compile(r"[0-9a-f]{24}")
 TIME = re.compile(r"2026-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

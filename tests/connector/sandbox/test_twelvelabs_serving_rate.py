@@ -8,8 +8,8 @@ import time
 import aiohttp
 import pytest
 
-from connector.sandbox import GeneratedIndexes, SandboxSettings, running_sandbox
 from tests.sandbox_process import sandbox_process
+from vectorferry.connector.sandbox import GeneratedIndexes, SandboxSettings, running_sandbox
 
 OPTIONS = "embedding_option=visual&embedding_option=audio&embedding_option=transcription&transcription=true"
 

@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from connector.sandbox import embed_text
 from tests.connector.sandbox.twelvelabs_serving import Twin, answering, index_named, rows_of, twelvelabs
+from vectorferry.connector.sandbox import embed_text
 
 EVER = "2020-01-01T00:00:00Z"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from connector.sandbox import Sandbox
 from tests.connector.sandbox.serving import EXAMPLE_TEXT, controlling
+from vectorferry.connector.sandbox import Sandbox
 
 FAULTS = "/_sandbox/faults"
 

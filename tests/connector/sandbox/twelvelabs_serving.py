@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect
+from vectorferry.connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect
 
 __all__ = ["OPTIONS", "Twin", "answering", "index_named", "rows_of", "twelvelabs"]
 

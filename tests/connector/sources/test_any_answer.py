@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector import MemoryDestination, SourceSettings, VectorferryError, sync
-from connector.http import Answer, _client
-from connector.http._exchange import exchange
-from connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings, running_sandbox
-from connector.sources.mixpeek import MixpeekSettings
-from connector.sources.twelvelabs import TwelveLabsSettings
 from tests.examples import examples
+from vectorferry.connector import MemoryDestination, SourceSettings, VectorferryError, sync
+from vectorferry.connector.http import Answer, _client
+from vectorferry.connector.http._exchange import exchange
+from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings, running_sandbox
+from vectorferry.connector.sources.mixpeek import MixpeekSettings
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 QUICK: Final = {"attempts": 1}
 MISTAKES: Final[tuple[Any, ...]] = (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import (
+from vectorferry.connector import (
     AllCollections,
     ConfigurationError,
     MemoryDestination,
@@ -18,10 +18,10 @@ from connector import (
     sync,
     verify,
 )
-from connector.sandbox import Sandbox
-from connector.sources.mixpeek import MixpeekSettings
-from connector.sources.sandbox import SandboxSettings
-from connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector.sandbox import Sandbox
+from vectorferry.connector.sources.mixpeek import MixpeekSettings
+from vectorferry.connector.sources.sandbox import SandboxSettings
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 KEY = SecretStr("key")
 

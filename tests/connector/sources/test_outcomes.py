@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from connector import CredentialsError, MemoryDestination, Reason, SourceSettings, Summary, sync, verify
-from connector.sandbox import (
+from vectorferry.connector import CredentialsError, MemoryDestination, Reason, SourceSettings, Summary, sync, verify
+from vectorferry.connector.sandbox import (
     Fault,
     Garbage,
     GeneratedCatalogue,
@@ -22,8 +22,8 @@ from connector.sandbox import (
     Status,
     Truncate,
 )
-from connector.sources.mixpeek import MixpeekSettings
-from connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector.sources.mixpeek import MixpeekSettings
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 ASSETS: Final = 4
 QUICK: Final = {"attempts": 2, "first_wait": 0.01, "longest_wait": 0.02, "timeout_seconds": 5}

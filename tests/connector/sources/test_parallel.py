@@ -8,8 +8,8 @@ from contextlib import aclosing
 
 import pytest
 
-from connector import LimitReachedError
-from connector.sources._parallel import results_of
+from vectorferry.connector import LimitReachedError
+from vectorferry.connector.sources._parallel import results_of
 
 
 async def numbers(count: int) -> AsyncIterator[int]:

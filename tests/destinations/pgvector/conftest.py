@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import psycopg
 import pytest
 
-from connector import Applied, Batch, SchemaMapping
-from destinations import PgvectorDestination
+from vectorferry.connector import Applied, Batch, SchemaMapping
+from vectorferry.destinations import PgvectorDestination
 
 from ...waiting import wait_until
 

@@ -9,8 +9,8 @@ import psycopg
 import psycopg.sql
 import pytest
 
-from connector import Counts, Modality, Reason, Rejected, RetryableError
-from destinations import PgvectorDestination
+from vectorferry.connector import Counts, Modality, Reason, Rejected, RetryableError
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
 from ...waiting import wait_until

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from connector import (
+from vectorferry.connector import (
     Counts,
     DestinationError,
     LoadedAsset,
@@ -22,7 +22,7 @@ from connector import (
     Rejected,
     RetryableError,
 )
-from destinations import PgvectorDestination
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
 

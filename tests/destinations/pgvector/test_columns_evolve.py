@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from connector import Asset, ConfigurationError, Feature, MemorySource, SchemaMapping, sync
-from destinations import PgvectorDestination
-from destinations.pgvector import _castable
+from vectorferry.connector import Asset, ConfigurationError, Feature, MemorySource, SchemaMapping, sync
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations.pgvector import _castable
 
 from ...builders import asset, batch, dense, feature
 from .conftest import Prepared

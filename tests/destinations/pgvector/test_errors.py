@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from connector import (
+from vectorferry.connector import (
     ConfigurationError,
     RetryableError,
     SchemaMapping,
@@ -15,8 +15,8 @@ from connector import (
     load_settings,
     run_sync,
 )
-from destinations import PgvectorDestination
-from destinations._postgres import translated
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations._postgres import translated
 
 from ...urls import as_user, in_database
 

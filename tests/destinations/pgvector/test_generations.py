@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import (
+from vectorferry.connector import (
     Batch,
     ConfigurationError,
     Discrepancy,
@@ -26,8 +26,8 @@ from connector import (
     Vector,
     vector_hash,
 )
-from destinations import PgvectorDestination
-from destinations.pgvector import _tables
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations.pgvector import _tables
 
 from ...builders import asset, batch, dense, feature, sparse
 from ...examples import examples

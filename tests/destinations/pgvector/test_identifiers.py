@@ -7,10 +7,10 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import MODALITIES, Modality
-from destinations.pgvector._catalogue import Catalogue
-from destinations.pgvector._identifiers import MAX_BYTES, allocate, fold
-from destinations.pgvector._storage import VectorLayout
+from vectorferry.connector import MODALITIES, Modality
+from vectorferry.destinations.pgvector._catalogue import Catalogue
+from vectorferry.destinations.pgvector._identifiers import MAX_BYTES, allocate, fold
+from vectorferry.destinations.pgvector._storage import VectorLayout
 
 
 def test_a_usual_name_is_only_folded() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from connector import SchemaMapping
-from destinations import PgvectorDestination
+from vectorferry.connector import SchemaMapping
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, feature
 

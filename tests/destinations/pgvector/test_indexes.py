@@ -6,10 +6,10 @@ from typing import Any
 
 import psycopg
 
-from connector import Modality, Vector
-from destinations import PgvectorDestination
-from destinations._postgres import driver_of
-from destinations.pgvector._indexes import _only_builder
+from vectorferry.connector import Modality, Vector
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations._postgres import driver_of
+from vectorferry.destinations.pgvector._indexes import _only_builder
 
 from ...builders import DIMENSION, asset, batch, dense, feature, sparse
 from .conftest import Prepared

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from connector import ConfigurationError, Modality, Planned, Reason, Rejected, SchemaMapping
-from destinations import PgvectorDestination
+from vectorferry.connector import ConfigurationError, Modality, Planned, Reason, Rejected, SchemaMapping
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
 from ...urls import as_user, in_database

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import ConfigurationError, RelatedRow, RelatedTable
-from destinations import PgvectorDestination
+from vectorferry.connector import ConfigurationError, RelatedRow, RelatedTable
+from vectorferry.destinations import PgvectorDestination
 
 from .conftest import Prepared
 

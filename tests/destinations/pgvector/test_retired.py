@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import ConfigurationError, LockedError, SchemaMapping, VectorTables
-from destinations import PgvectorDestination
+from vectorferry.connector import ConfigurationError, LockedError, SchemaMapping, VectorTables
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
 from .conftest import Prepared

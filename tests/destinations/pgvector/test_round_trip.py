@@ -9,8 +9,8 @@ import numpy as np
 import psycopg
 from pgvector.psycopg import register_vector
 
-from connector import Modality, SchemaMapping
-from destinations import PgvectorDestination
+from vectorferry.connector import Modality, SchemaMapping
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, feature, sparse
 

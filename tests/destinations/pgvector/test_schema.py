@@ -9,8 +9,16 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from connector import ConfigurationError, DestinationError, Modality, Reason, Rejected, SchemaMapping, SearchQuery
-from destinations import PgvectorDestination
+from vectorferry.connector import (
+    ConfigurationError,
+    DestinationError,
+    Modality,
+    Reason,
+    Rejected,
+    SchemaMapping,
+    SearchQuery,
+)
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
 from ...urls import as_user, in_database

@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import ConfigurationError, DestinationError, Modality, SearchQuery
-from destinations import PgvectorDestination
+from vectorferry.connector import ConfigurationError, DestinationError, Modality, SearchQuery
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature, sparse
 from ...urls import as_user

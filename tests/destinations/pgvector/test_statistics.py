@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from destinations import PgvectorDestination
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
 from ...waiting import wait_until

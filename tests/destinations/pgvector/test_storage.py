@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from connector import QuarantineError, VectorMapping
-from destinations.pgvector._storage import check_vector, choose_layout
+from vectorferry.connector import QuarantineError, VectorMapping
+from vectorferry.destinations.pgvector._storage import check_vector, choose_layout
 
 from ...builders import sparse
 

@@ -15,9 +15,19 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from connector import Asset, Feature, MemorySource, Modality, SchemaMapping, SearchQuery, Vector, sync, verify
-from destinations import PgvectorDestination
-from destinations.pgvector import _switch
+from vectorferry.connector import (
+    Asset,
+    Feature,
+    MemorySource,
+    Modality,
+    SchemaMapping,
+    SearchQuery,
+    Vector,
+    sync,
+    verify,
+)
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations.pgvector import _switch
 
 from ...builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared

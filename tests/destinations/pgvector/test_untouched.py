@@ -9,9 +9,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import ConfigurationError, MemoryDestination, MemorySource, SchemaMapping, refill, sync, verify
-from connector._engine._untouched import prepare_untouched
-from destinations import PgvectorDestination
+from vectorferry.connector import (
+    ConfigurationError,
+    MemoryDestination,
+    MemorySource,
+    SchemaMapping,
+    refill,
+    sync,
+    verify,
+)
+from vectorferry.connector._engine._untouched import prepare_untouched
+from vectorferry.destinations import PgvectorDestination
 
 from ...connector.worlds import assets
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector import SchemaMapping
-from destinations import PgvectorDestination
+from vectorferry.connector import SchemaMapping
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
 from ...examples import examples

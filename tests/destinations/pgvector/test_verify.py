@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import (
+from vectorferry.connector import (
     Asset,
     Difference,
     Discrepancy,
@@ -24,7 +24,7 @@ from connector import (
     sync,
     verify,
 )
-from destinations import PgvectorDestination
+from vectorferry.destinations import PgvectorDestination
 
 from ...builders import dense, sparse
 

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 import pytest
 
-from connector import SchemaMapping
-from connector.sandbox import Sandbox, running_sandbox
-from destinations import PineconeDestination
+from vectorferry.connector import SchemaMapping
+from vectorferry.connector.sandbox import Sandbox, running_sandbox
+from vectorferry.destinations import PineconeDestination
 
 from ...pinecone import forget_budgets, pinecone_alone, pinecone_destination
 

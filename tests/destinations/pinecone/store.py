@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx
 import psycopg
 
-from connector.sandbox import Sandbox
+from vectorferry.connector.sandbox import Sandbox
 
 __all__ = ["INDEX", "delete_index", "lose_manifest", "make_index", "put_records", "stored_ids"]
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from connector import MODALITIES, ConfigurationError, LoadedAsset, LoadedFeature, Modality, SchemaMapping
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from destinations import PineconeDestination
-from destinations.pinecone._manifest import Manifest
-from destinations.pinecone._sending import Flight
+from vectorferry.connector import MODALITIES, ConfigurationError, LoadedAsset, LoadedFeature, Modality, SchemaMapping
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PineconeDestination
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._sending import Flight
 
 from ...builders import asset, batch, dense, feature, sparse
 from ...examples import examples

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import SparseVector
-from destinations.pinecone._bodies import (
+from tests.builders import dense, sparse
+from vectorferry.connector import SparseVector
+from vectorferry.destinations.pinecone._bodies import (
     Body,
     EncodedRecord,
     delete_envelope,
@@ -24,7 +25,6 @@ from destinations.pinecone._bodies import (
     update_envelope,
     upsert_envelope,
 )
-from tests.builders import dense, sparse
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping
-from connector.sandbox import Fault, Sandbox, SetField
-from destinations.pinecone._manifest import IndexRow, Manifest
+from vectorferry.connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping
+from vectorferry.connector.sandbox import Fault, Sandbox, SetField
+from vectorferry.destinations.pinecone._manifest import IndexRow, Manifest
 
 from ...builders import asset, batch, feature
 from ...waiting import PATIENCE

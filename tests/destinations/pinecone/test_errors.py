@@ -10,10 +10,10 @@ from pinecone import Pinecone, RetryConfig
 from pinecone import errors as sdk
 from pinecone._internal.http_client import get_budget_registry
 
-from connector import CredentialsError, DestinationError, RetryableError, VectorferryError
-from connector.sandbox import Fault, Status, running_sandbox
-from destinations.pinecone._errors import translated
 from tests.pinecone import pinecone_alone
+from vectorferry.connector import CredentialsError, DestinationError, RetryableError, VectorferryError
+from vectorferry.connector.sandbox import Fault, Status, running_sandbox
+from vectorferry.destinations.pinecone._errors import translated
 
 KEY = "pcsk_abcdefghijklmnop"
 

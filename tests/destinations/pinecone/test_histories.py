@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from connector import LoadedAsset, LoadedFeature, Modality, SchemaMapping
-from connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from destinations import PineconeDestination
-from destinations.pinecone._sending import Flight
+from vectorferry.connector import LoadedAsset, LoadedFeature, Modality, SchemaMapping
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.destinations import PineconeDestination
+from vectorferry.destinations.pinecone._sending import Flight
 
 from ...builders import asset, batch, dense, feature
 from ...examples import examples

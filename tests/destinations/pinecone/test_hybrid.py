@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector import ConfigurationError, Modality, Reason, SchemaMapping, SearchQuery
-from connector.sandbox import Sandbox
+from vectorferry.connector import ConfigurationError, Modality, Reason, SchemaMapping, SearchQuery
+from vectorferry.connector.sandbox import Sandbox
 
 from ...builders import asset, batch, dense, feature, sparse
 from ...waiting import PATIENCE

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import ConfigurationError, Metric
-from destinations.pinecone._ids import (
+from vectorferry.connector import ConfigurationError, Metric
+from vectorferry.destinations.pinecone._ids import (
     IndexSpec,
     PineconeMetric,
     check_template,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from connector import SchemaMapping
-from connector.sandbox import Sandbox
+from vectorferry.connector import SchemaMapping
+from vectorferry.connector.sandbox import Sandbox
 
 from ...builders import asset, batch, dense, feature, sparse
 from .conftest import Open

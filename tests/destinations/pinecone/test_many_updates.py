@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from connector import Batch
-from connector.sandbox import Sandbox
-from destinations.pinecone import _batch, _plan
+from vectorferry.connector import Batch
+from vectorferry.connector.sandbox import Sandbox
+from vectorferry.destinations.pinecone import _batch, _plan
 
 from ...builders import asset, batch, feature
 from .conftest import Open

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from connector import LoadedFeature, Modality, QuarantineError, Reason
-from destinations.pinecone._ids import namespace_name, owner_of, record_id
-from destinations.pinecone._metadata import MetadataOptions, keys_hash, metadata_hash, record_metadata
 from tests.builders import asset, feature
 from tests.connector.sandbox.pinecone.serving import SdkIndex, world
 from tests.examples import examples
+from vectorferry.connector import LoadedFeature, Modality, QuarantineError, Reason
+from vectorferry.destinations.pinecone._ids import namespace_name, owner_of, record_id
+from vectorferry.destinations.pinecone._metadata import MetadataOptions, keys_hash, metadata_hash, record_metadata
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 LIMIT = 40_000

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from connector import ConfigurationError, Planned, SchemaMapping
-from connector.sandbox import Sandbox
-from destinations import PineconeSettings
+from vectorferry.connector import ConfigurationError, Planned, SchemaMapping
+from vectorferry.connector.sandbox import Sandbox
+from vectorferry.destinations import PineconeSettings
 
 from ...builders import asset, batch, dense, feature
 from ...pinecone import pinecone_destination

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from connector import Batch, DestinationError, Modality, Reason, Rejected
-from connector.sandbox import Fault, Sandbox, Status
-from destinations.pinecone._manifest import Manifest
+from vectorferry.connector import Batch, DestinationError, Modality, Reason, Rejected
+from vectorferry.connector.sandbox import Fault, Sandbox, Status
+from vectorferry.destinations.pinecone._manifest import Manifest
 
 from ...builders import asset, batch, dense, feature
 from .conftest import Open

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector import (
+from vectorferry.connector import (
     ConfigurationError,
     Modality,
     ModalityMapping,
@@ -16,7 +16,7 @@ from connector import (
     VectorferryError,
     VectorMapping,
 )
-from destinations import PineconeDestination
+from vectorferry.destinations import PineconeDestination
 
 from ...builders import asset, batch, dense, feature
 from .conftest import Open

@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from connector import ConfigurationError, SchemaMapping
-from connector.sandbox import Sandbox
-from destinations import PineconeSettings
+from vectorferry.connector import ConfigurationError, SchemaMapping
+from vectorferry.connector.sandbox import Sandbox
+from vectorferry.destinations import PineconeSettings
 
 from ...pinecone import pinecone_destination
 

@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import Batch, RetryableError
-from connector.sandbox import Sandbox
-from destinations import PineconeDestination
-from destinations.pinecone._manifest import Manifest
+from vectorferry.connector import Batch, RetryableError
+from vectorferry.connector.sandbox import Sandbox
+from vectorferry.destinations import PineconeDestination
+from vectorferry.destinations.pinecone._manifest import Manifest
 
 from ...builders import asset, batch, dense, feature
 from ...waiting import wait_until

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from connector import Delivery, Visibility
-from destinations.pinecone._usage import WriteUsage, write_units
+from vectorferry.connector import Delivery, Visibility
+from vectorferry.destinations.pinecone._usage import WriteUsage, write_units
 
 
 @pytest.mark.parametrize(

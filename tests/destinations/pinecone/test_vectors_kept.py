@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector import ConfigurationError
-from connector.sandbox import Sandbox
+from vectorferry.connector import ConfigurationError
+from vectorferry.connector.sandbox import Sandbox
 
 from ...builders import asset, batch, dense, feature
 from .conftest import Open

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from pinecone import Pinecone
 
-from connector import (
+from vectorferry.connector import (
     Asset,
     Difference,
     Discrepancy,
@@ -23,8 +23,8 @@ from connector import (
     Verification,
     verify,
 )
-from connector.sandbox import Sandbox
-from destinations import PineconeDestination
+from vectorferry.connector.sandbox import Sandbox
+from vectorferry.destinations import PineconeDestination
 
 from ...builders import asset, batch, dense, feature, sparse
 from .conftest import Open

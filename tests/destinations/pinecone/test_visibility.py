@@ -7,10 +7,10 @@ from contextlib import closing
 
 import pytest
 
-from connector import Reason, Rejected, SchemaMapping
-from connector.sandbox import PineconeDialect, Sandbox, running_sandbox
-from destinations import PineconeDestination
-from destinations.pinecone import _destination
+from vectorferry.connector import Reason, Rejected, SchemaMapping
+from vectorferry.connector.sandbox import PineconeDialect, Sandbox, running_sandbox
+from vectorferry.destinations import PineconeDestination
+from vectorferry.destinations.pinecone import _destination
 
 from ...builders import asset, batch, dense, feature
 from ...pinecone import pinecone_alone, pinecone_destination

@@ -10,11 +10,6 @@ import httpx
 import numpy as np
 import pytest
 
-from connector import ConfigurationError, DestinationError
-from destinations.pinecone._bodies import EncodedRecord, encode_record
-from destinations.pinecone._limits import WriterLimits
-from destinations.pinecone._usage import WriteUsage
-from destinations.pinecone._writer import IndexWriter, Sent
 from tests.builders import sparse
 from tests.destinations.pinecone.writing import (
     FAST,
@@ -28,6 +23,11 @@ from tests.destinations.pinecone.writing import (
     written,
 )
 from tests.waiting import PATIENCE
+from vectorferry.connector import ConfigurationError, DestinationError
+from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
+from vectorferry.destinations.pinecone._limits import WriterLimits
+from vectorferry.destinations.pinecone._usage import WriteUsage
+from vectorferry.destinations.pinecone._writer import IndexWriter, Sent
 
 
 def test_records_arrive_as_they_were_given() -> None:

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 from pinecone import Pinecone
 
-from connector import CredentialsError, DestinationError, RetryableError, VectorferryError
-from connector.sandbox import Garbage, Html, Oversized, PineconeRates, Redirect, Reset, Stall, Status, Truncate
-from destinations.pinecone._bodies import EncodedRecord
 from tests.destinations.pinecone.writing import (
     INDEX,
     NAMESPACE,
@@ -27,6 +24,19 @@ from tests.destinations.pinecone.writing import (
     written,
 )
 from tests.waiting import PATIENCE, wait_until
+from vectorferry.connector import CredentialsError, DestinationError, RetryableError, VectorferryError
+from vectorferry.connector.sandbox import (
+    Garbage,
+    Html,
+    Oversized,
+    PineconeRates,
+    Redirect,
+    Reset,
+    Stall,
+    Status,
+    Truncate,
+)
+from vectorferry.destinations.pinecone._bodies import EncodedRecord
 
 FEW = small(records=10)
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from pinecone import Pinecone, ServerlessSpec
 
-from connector import Delivery
-from connector.sandbox import Fault, PineconeDialect, Sandbox, Stall, running_sandbox
-from destinations.pinecone._bodies import EncodedRecord, encode_record
-from destinations.pinecone._limits import WriterLimits
-from destinations.pinecone._usage import WriteUsage
-from destinations.pinecone._writer import IndexWriter
 from tests.pinecone import pinecone_alone
 from tests.waiting import PATIENCE, wait_until
+from vectorferry.connector import Delivery
+from vectorferry.connector.sandbox import Fault, PineconeDialect, Sandbox, Stall, running_sandbox
+from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
+from vectorferry.destinations.pinecone._limits import WriterLimits
+from vectorferry.destinations.pinecone._usage import WriteUsage
+from vectorferry.destinations.pinecone._writer import IndexWriter
 
 __all__ = [
     "DIMENSION",

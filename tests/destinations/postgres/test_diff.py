@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from destinations._postgres import diff_table
+from vectorferry.destinations._postgres import diff_table
 
 keys = st.tuples(st.text(max_size=3), st.text(max_size=3))
 states = st.dictionaries(keys, st.binary(max_size=1), max_size=12)

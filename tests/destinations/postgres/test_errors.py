@@ -9,8 +9,8 @@ import psycopg
 import pytest
 import sqlalchemy.exc
 
-from connector import DestinationError, RetryableError, VectorferryError
-from destinations._postgres import translate
+from vectorferry.connector import DestinationError, RetryableError, VectorferryError
+from vectorferry.destinations._postgres import translate
 
 
 def exceptions_of(module: ModuleType) -> list[type[Exception]]:

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy.exc
 from sqlalchemy import text
 
-from destinations._postgres import Database, looking, parse_url
+from vectorferry.destinations._postgres import Database, looking, parse_url
 
 
 @pytest.mark.parametrize("write", ["CREATE TABLE looked (n int)", "CREATE SCHEMA looked", "DROP SCHEMA public"])

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import DestinationError, SchemaMapping
-from connector.sandbox import Sandbox, running_sandbox
-from destinations import EmbeddedPostgres, PgvectorDestination
+from vectorferry.connector import DestinationError, SchemaMapping
+from vectorferry.connector.sandbox import Sandbox, running_sandbox
+from vectorferry.destinations import EmbeddedPostgres, PgvectorDestination
 
 from ...builders import asset, batch, feature
 from ...pinecone import forget_budgets, pinecone_destination

@@ -8,8 +8,8 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from destinations._postgres import Database, driver_of, parse_url
-from destinations._postgres._session import overridden
+from vectorferry.destinations._postgres import Database, driver_of, parse_url
+from vectorferry.destinations._postgres._session import overridden
 
 from ...urls import as_user
 

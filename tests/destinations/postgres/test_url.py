@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connector import ConfigurationError, VectorferryError
-from destinations._postgres import Database, parse_url, translated
+from vectorferry.connector import ConfigurationError, VectorferryError
+from vectorferry.destinations._postgres import Database, parse_url, translated
 
 WORDS: Final = ("kept4Secret", "7hidden7", "Zebra99")
 """What a password is put together of: whichever of them comes out, a part of it has."""

@@ -10,9 +10,9 @@ from typing import Any, Protocol, TypeAlias
 import httpx
 from pinecone import Pinecone, ServerlessSpec
 
-from connector.sandbox import Fault, PineconeDialect, Sandbox, running_sandbox
 from tests.pinecone import pinecone_alone
 from tests.waiting import PATIENCE
+from vectorferry.connector.sandbox import Fault, PineconeDialect, Sandbox, running_sandbox
 
 __all__ = ["PLACE", "SdkIndex", "World", "record", "world"]
 

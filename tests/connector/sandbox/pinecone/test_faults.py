@@ -10,8 +10,8 @@ import pytest
 from pinecone._internal.bulk import get_registry
 from pinecone._internal.http_client import get_budget_registry
 
-from connector.sandbox import Fault, Reset, Stall, Status, Truncate
 from tests.connector.sandbox.pinecone.serving import record, world
+from vectorferry.connector.sandbox import Fault, Reset, Stall, Status, Truncate
 
 ROWS = {"vectors": [record("a")]}
 

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from connector.sandbox import PineconeRates
-from connector.sandbox._pinecone._errors import ThrottledError
-from connector.sandbox._pinecone._rates import Rates
 from tests.connector.sandbox.pinecone.serving import record, world
+from vectorferry.connector.sandbox import PineconeRates
+from vectorferry.connector.sandbox._pinecone._errors import ThrottledError
+from vectorferry.connector.sandbox._pinecone._rates import Rates
 
 FILTER = {"filter": {"n": 1}, "setMetadata": {"n": 1}}
 HOUR = 3_600

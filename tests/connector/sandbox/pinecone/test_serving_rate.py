@@ -10,9 +10,9 @@ import orjson
 import pytest
 from pinecone import Pinecone
 
-from connector.sandbox import SandboxSettings
 from tests.connector.sandbox.pinecone.serving import PLACE
 from tests.sandbox_process import sandbox_process
+from vectorferry.connector.sandbox import SandboxSettings
 
 RECORDS, DIMENSION, BATCH = 20_000, 1_024, 400
 

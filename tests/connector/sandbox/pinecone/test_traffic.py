@@ -6,8 +6,8 @@ import asyncio
 
 import httpx
 
-from connector.sandbox import Fault, Stall
 from tests.connector.sandbox.pinecone.serving import World, record, world
+from vectorferry.connector.sandbox import Fault, Stall
 
 
 def test_requests_and_their_bytes_are_counted_by_operation(here: World, plain: httpx.Client) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import ConfigurationError, CredentialsError, SourceError
-from connector.sandbox import Fault, ForeignNextPage, MixpeekDialect, SandboxSettings
 from tests.connector.http.serving import in_turn, json, serving
 from tests.connector.sources.mixpeek.worlds import page, reading, reading_sandbox
+from vectorferry.connector import ConfigurationError, CredentialsError, SourceError
+from vectorferry.connector.sandbox import Fault, ForeignNextPage, MixpeekDialect, SandboxSettings
 
 THREE = [
     {"collection_id": "col_2", "collection_name": "holidays", "count": 1},

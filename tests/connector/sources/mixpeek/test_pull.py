@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from connector import Asset, CredentialsError, Listing, Reason, Rejected, SourceError
-from connector.http import RetryPolicy
-from connector.sandbox import (
+from tests.connector.http.serving import client_tasks, in_turn, json, serving
+from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, listings_of, pulled, reading_sandbox, source_for
+from tests.waiting import happened
+from vectorferry.connector import Asset, CredentialsError, Listing, Reason, Rejected, SourceError
+from vectorferry.connector.http import RetryPolicy
+from vectorferry.connector.sandbox import (
     Fault,
     Garbage,
     GeneratedCatalogue,
@@ -27,9 +30,6 @@ from connector.sandbox import (
     Truncate,
     Vanish,
 )
-from tests.connector.http.serving import client_tasks, in_turn, json, serving
-from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, listings_of, pulled, reading_sandbox, source_for
-from tests.waiting import happened
 
 GENERATED = GeneratedCatalogue(assets=12, features_per_asset=4, dimension=8)
 ROUTES = ["assets.features", "features.get"]

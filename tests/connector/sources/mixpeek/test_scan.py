@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from connector import AssetState, IncompleteScanError, Listing, SourceError
-from connector._json import parse_json
-from connector.http import RefusedError
-from connector.sandbox import (
+from tests.connector.http.serving import json
+from tests.connector.sources.mixpeek.worlds import page, reading, reading_sandbox
+from vectorferry.connector import AssetState, IncompleteScanError, Listing, SourceError
+from vectorferry.connector._json import parse_json
+from vectorferry.connector.http import RefusedError
+from vectorferry.connector.sandbox import (
     DropField,
     DuplicateRows,
     Fault,
@@ -21,10 +23,8 @@ from connector.sandbox import (
     Status,
     Truncate,
 )
-from connector.sources.mixpeek import MixpeekSource
-from connector.sources.mixpeek._listing import fingerprint, state_of
-from tests.connector.http.serving import json
-from tests.connector.sources.mixpeek.worlds import page, reading, reading_sandbox
+from vectorferry.connector.sources.mixpeek import MixpeekSource
+from vectorferry.connector.sources.mixpeek._listing import fingerprint, state_of
 
 GENERATED = GeneratedCatalogue(assets=25, features_per_asset=1, dimension=4)
 

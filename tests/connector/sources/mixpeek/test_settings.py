@@ -7,10 +7,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from connector import ConfigurationError
-from connector._registry import source_settings
-from connector.http import RetryPolicy
-from connector.sources.mixpeek import MixpeekSettings, MixpeekSource
+from vectorferry.connector import ConfigurationError
+from vectorferry.connector._registry import source_settings
+from vectorferry.connector.http import RetryPolicy
+from vectorferry.connector.sources.mixpeek import MixpeekSettings, MixpeekSource
 
 
 def test_the_plug_in_is_found_by_its_name() -> None:

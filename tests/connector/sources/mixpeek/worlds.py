@@ -10,11 +10,11 @@ from typing import Any
 from aiohttp import web
 from pydantic import SecretStr
 
-from connector import Asset, Listing, Rejected
-from connector.http import RetryPolicy
-from connector.sandbox import Sandbox, SandboxSettings
-from connector.sources.mixpeek import MixpeekSettings, MixpeekSource
 from tests.connector.http.serving import KEY, Server, json, serving
+from vectorferry.connector import Asset, Listing, Rejected
+from vectorferry.connector.http import RetryPolicy
+from vectorferry.connector.sandbox import Sandbox, SandboxSettings
+from vectorferry.connector.sources.mixpeek import MixpeekSettings, MixpeekSource
 
 QUICK = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.05)
 

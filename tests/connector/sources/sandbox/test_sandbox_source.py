@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from connector import Asset, ConfigurationError, MemoryDestination, SyncSettings, parse_settings, source_settings, sync
-from connector.sources.sandbox import SandboxSettings
+from vectorferry.connector import (
+    Asset,
+    ConfigurationError,
+    MemoryDestination,
+    SyncSettings,
+    parse_settings,
+    source_settings,
+    sync,
+)
+from vectorferry.connector.sources.sandbox import SandboxSettings
 
 
 async def test_it_is_found_by_its_name_and_read_without_a_key() -> None:

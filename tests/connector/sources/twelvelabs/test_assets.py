@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from connector import Asset, MemoryDestination, Reason, Rejected, sync
-from connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
-from connector.sources.twelvelabs import TwelveLabsSource
+from vectorferry.connector import Asset, MemoryDestination, Reason, Rejected, sync
+from vectorferry.connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSource
 
 from .worlds import READ, listed, read, read_asset, reading
 

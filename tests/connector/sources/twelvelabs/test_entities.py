@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from connector import Counts, MemoryDestination, RelatedTables, SourceError, Summary, sync
-from connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
 from tests.connector.http.serving import QUICK, Server, serving
+from vectorferry.connector import Counts, MemoryDestination, RelatedTables, SourceError, Summary, sync
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
 
 Row = dict[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import MemoryDestination, Summary, sync
-from connector.sandbox import Fault, GeneratedIndexes, Sandbox, SandboxSettings, SetField
-from connector.sources.twelvelabs import INDEXES, TwelveLabsSettings, TwelveLabsSource
+from vectorferry.connector import MemoryDestination, Summary, sync
+from vectorferry.connector.sandbox import Fault, GeneratedIndexes, Sandbox, SandboxSettings, SetField
+from vectorferry.connector.sources.twelvelabs import INDEXES, TwelveLabsSettings, TwelveLabsSource
 
 
 @pytest.fixture

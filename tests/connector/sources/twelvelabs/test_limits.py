@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import LimitReachedError
-from connector.sources.twelvelabs import TwelveLabsSettings
 from tests.connector.sandbox.twelvelabs_serving import answering, twelvelabs
+from vectorferry.connector import LimitReachedError
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 LEFT = 2
 

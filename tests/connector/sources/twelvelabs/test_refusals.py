@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import (
+from vectorferry.connector import (
     Asset,
     ConfigurationError,
     CredentialsError,
@@ -18,9 +18,9 @@ from connector import (
     SourceError,
     sync,
 )
-from connector.sandbox import Fault, Status, TwelveLabsDialect
-from connector.sources.twelvelabs._index import Index, index_from
-from connector.sources.twelvelabs._indexed import IndexedAssets
+from vectorferry.connector.sandbox import Fault, Status, TwelveLabsDialect
+from vectorferry.connector.sources.twelvelabs._index import Index, index_from
+from vectorferry.connector.sources.twelvelabs._indexed import IndexedAssets
 
 from .worlds import READ, listed, read, reading
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector import (
+from vectorferry.connector import (
     AssetState,
     IncompleteScanError,
     MemoryDestination,
@@ -18,7 +18,7 @@ from connector import (
     sync,
     verify,
 )
-from connector.sandbox import (
+from vectorferry.connector.sandbox import (
     DropField,
     DuplicateRows,
     Fault,

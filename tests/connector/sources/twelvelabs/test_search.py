@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from connector import Hit
-from connector.http import UnreadableError
-from connector.sources.twelvelabs._search import Searcher
 from tests.connector.http.serving import Handler, Server, client_for, in_turn, json, serving
+from vectorferry.connector import Hit
+from vectorferry.connector.http import UnreadableError
+from vectorferry.connector.sources.twelvelabs._search import Searcher
 
 
 def page(*rows: Any, token: Any = None) -> dict[str, Any]:

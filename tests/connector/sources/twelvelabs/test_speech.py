@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.sources.twelvelabs._spans import Span
-from connector.sources.twelvelabs._speech import read_speech
+from vectorferry.connector.sources.twelvelabs._spans import Span
+from vectorferry.connector.sources.twelvelabs._speech import read_speech
 
 TIMES = st.tuples(st.integers(0, 12), st.integers(0, 12)).map(sorted)
 

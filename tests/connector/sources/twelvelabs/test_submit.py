@@ -10,12 +10,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from connector import SourceError, Submission, SubmissionState, Submits
-from connector.http import ApiClient, ClientSettings, RetryPolicy, UnsureError
-from connector.sandbox import Fault, Reset, Sandbox, SetField, Status
-from connector.sources.twelvelabs import TwelveLabsSettings
-from connector.sources.twelvelabs._submit import Submitter
 from tests.connector.sandbox.twelvelabs_serving import index_named, rows_of, twelvelabs
+from vectorferry.connector import SourceError, Submission, SubmissionState, Submits
+from vectorferry.connector.http import ApiClient, ClientSettings, RetryPolicy, UnsureError
+from vectorferry.connector.sandbox import Fault, Reset, Sandbox, SetField, Status
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector.sources.twelvelabs._submit import Submitter
 
 FILM = "https://media.example/films/harbour%20at%20dawn.mp4?X-Amz-Signature=4711"
 FETCHING, INDEXING, READY = SubmissionState.FETCHING, SubmissionState.INDEXING, SubmissionState.READY

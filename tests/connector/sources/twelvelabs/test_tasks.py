@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from connector import Asset, AssetState, IncompleteScanError, Reason, Rejected
-from connector.sandbox import DropField, Fault, SetField, TwelveLabsDialect
+from vectorferry.connector import Asset, AssetState, IncompleteScanError, Reason, Rejected
+from vectorferry.connector.sandbox import DropField, Fault, SetField, TwelveLabsDialect
 
 from .worlds import listed, read, reading, source_for
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from connector import Asset, IncompleteScanError, Listing, Rejected
-from connector.http import RetryPolicy
-from connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect
-from connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
+from vectorferry.connector import Asset, IncompleteScanError, Listing, Rejected
+from vectorferry.connector.http import RetryPolicy
+from vectorferry.connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect
+from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
 
 QUICK = RetryPolicy(attempts=2, first_wait=0.01, longest_wait=0.05)
 LIST, READ = "twelvelabs.indexed_assets.list", "twelvelabs.indexed_assets.get"

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import psycopg
 import pytest
 
-from destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest import Manifest
 
 OpenManifest: TypeAlias = Callable[..., Manifest]
 

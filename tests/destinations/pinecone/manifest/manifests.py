@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connector import Batch, Modality
-from destinations.pinecone._manifest import HeldFeature, Manifest, ManifestRows
+from vectorferry.connector import Batch, Modality
+from vectorferry.destinations.pinecone._manifest import HeldFeature, Manifest, ManifestRows
 
 LAYOUT = "layout-1"
 NAMESPACE = "ads"

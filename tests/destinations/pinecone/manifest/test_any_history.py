@@ -7,8 +7,8 @@ import uuid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector import MODALITIES, Modality
-from destinations.pinecone._manifest import HeldFeature, Manifest, Place
+from vectorferry.connector import MODALITIES, Modality
+from vectorferry.destinations.pinecone._manifest import HeldFeature, Manifest, Place
 
 from ....builders import asset, batch
 from ....examples import examples

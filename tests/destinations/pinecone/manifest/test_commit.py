@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import DestinationError, Known, Modality, Reason, Rejected
-from destinations.pinecone._manifest import Manifest
+from vectorferry.connector import DestinationError, Known, Modality, Reason, Rejected
+from vectorferry.destinations.pinecone._manifest import Manifest
 
 from ....builders import asset, batch, feature
 from ....waiting import wait_until

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector import Modality
-from destinations.pinecone._manifest import Manifest, Place
+from vectorferry.connector import Modality
+from vectorferry.destinations.pinecone._manifest import Manifest, Place
 
 from ....builders import asset, batch
 from .conftest import OpenManifest

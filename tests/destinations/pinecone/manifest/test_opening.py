@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connector import (
+from vectorferry.connector import (
     ConfigurationError,
     DestinationError,
     Reason,
@@ -19,8 +19,8 @@ from connector import (
     SchemaMapping,
     VectorferryError,
 )
-from destinations import PgvectorDestination
-from destinations.pinecone._manifest import Manifest, ManifestRows, Place
+from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations.pinecone._manifest import Manifest, ManifestRows, Place
 
 from ....builders import asset, batch, feature
 from ....urls import in_database

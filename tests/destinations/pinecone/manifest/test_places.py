@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from connector import ConfigurationError, Modality
-from destinations.pinecone._manifest import IndexRow, Manifest, NamespaceRow, Place
+from vectorferry.connector import ConfigurationError, Modality
+from vectorferry.destinations.pinecone._manifest import IndexRow, Manifest, NamespaceRow, Place
 
 from ....builders import asset, batch
 from .manifests import INDEX, LAYOUT, NAMESPACE, commit, held

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from os import environ
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from connector import SyncSettings, VectorferryError, parse_settings, resolve
-from dagster_project._assets import sync_assets
-from dagster_project._failures import fail
-from dagster_project._local_data import check_local_data
-from dagster_project._resources import resources_of, settings_from
-from dagster_project._run import sync_partitions
-from dagster_project._schedules import sync_job, sync_schedule
-from dagster_project._selection import Selection
-from dagster_project._sensors import discovery_sensor
-from dagster_project._targets import Target, targets_of
-from dagster_project._translator import asset_spec, source_spec
-from dagster_project.components._attributes import unjudged
+from vectorferry.connector import SyncSettings, VectorferryError, parse_settings, resolve
+from vectorferry.dagster._assets import sync_assets
+from vectorferry.dagster._failures import fail
+from vectorferry.dagster._local_data import check_local_data
+from vectorferry.dagster._resources import resources_of, settings_from
+from vectorferry.dagster._run import sync_partitions
+from vectorferry.dagster._schedules import sync_job, sync_schedule
+from vectorferry.dagster._selection import Selection
+from vectorferry.dagster._sensors import discovery_sensor
+from vectorferry.dagster._targets import Target, targets_of
+from vectorferry.dagster._translator import asset_spec, source_spec
 
 __all__ = ["VectorferrySync"]
 
@@ -59,7 +61,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     @classmethod
     def model(cls) -> type[BaseModel]:
         """What Dagster reads the YAML into."""
-        return unjudged(super().model())
+        return _unjudged(super().model())
 
     @classmethod
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
@@ -127,3 +129,24 @@ def _file(context: dg.ResolutionContext) -> str:
         return "defs.yaml"
     path = Path(context.source_position_tree.position.filename)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+class _Attributes(BaseModel):
+    """Takes anything. Dagster prints every value that a model refuses, and it may be a key: the settings refuse later.
+
+    Its JSON schema is that of the `strict` model, for editors and ``dg check yaml``.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    strict: ClassVar[type[BaseModel]]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(cls.strict.__pydantic_core_schema__)
+
+
+@cache
+def _unjudged(strict: type[BaseModel]) -> type[_Attributes]:
+    """A model that takes anything and says of itself what `strict` says."""
+    return type(strict.__name__, (_Attributes,), {"strict": strict, "__module__": __name__})
