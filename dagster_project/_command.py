@@ -13,8 +13,7 @@ from dagster_shared.utils.config import discover_config_file
 
 from vectorferry.connector import ConfigurationError, VectorferryError
 from vectorferry.dagster._component import VectorferrySync
-from vectorferry.dagster._discovery import Collections
-from vectorferry.dagster._partitions import CollectionPartitions
+from vectorferry.dagster._partitions import CollectionPartitions, Collections
 
 __all__ = ["app"]
 

@@ -14,16 +14,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from vectorferry.connector import SyncSettings, VectorferryError, parse_settings, resolve
-from vectorferry.dagster._assets import sync_assets
+from vectorferry.dagster._assets import asset_spec, source_spec, sync_assets
+from vectorferry.dagster._automation import discovery_sensor, sync_job, sync_schedule
 from vectorferry.dagster._failures import fail
 from vectorferry.dagster._local_data import check_local_data
 from vectorferry.dagster._resources import resources_of, settings_from
-from vectorferry.dagster._run import sync_partitions
-from vectorferry.dagster._schedules import sync_job, sync_schedule
-from vectorferry.dagster._selection import Selection
-from vectorferry.dagster._sensors import discovery_sensor
+from vectorferry.dagster._run import Selection, sync_partitions
 from vectorferry.dagster._targets import Target, targets_of
-from vectorferry.dagster._translator import asset_spec, source_spec
 
 __all__ = ["VectorferrySync"]
 

@@ -1,27 +1,158 @@
-"""One step: every collection it was given, one after the other, so that one bad collection costs only itself."""
+"""One step: every collection it was given, one after the other, so that one bad collection costs the others nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from os import environ
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry.connector import Reread, Status, Summary, SyncSettings, VectorferryError, resolve_part, run_sync
-from vectorferry.dagster._discovery import Collections
+from vectorferry.connector import (
+    MODALITIES,
+    DestinationSummary,
+    Modality,
+    Progress,
+    Reread,
+    Status,
+    Summary,
+    SyncSettings,
+    TableStatus,
+    VectorferryError,
+    resolve_part,
+    run_sync,
+)
+from vectorferry.dagster._assets import source_key
 from vectorferry.dagster._failures import fail, hopeless, raise_for_exit_code
-from vectorferry.dagster._metadata import scan_metadata
-from vectorferry.dagster._partitions import CollectionPartitions
-from vectorferry.dagster._progress import ProgressLog
-from vectorferry.dagster._report import Report
-from vectorferry.dagster._selection import Selection
-from vectorferry.dagster._targets import Target
-from vectorferry.dagster._translator import source_key
+from vectorferry.dagster._local_data import local_data_metadata
+from vectorferry.dagster._metadata import (
+    index_changes,
+    index_metadata,
+    index_rows,
+    indexes_of,
+    partition_metadata,
+    scan_metadata,
+    table_metadata,
+)
+from vectorferry.dagster._partitions import CollectionPartitions, Collections
+from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, further_indexes
 
-__all__ = ["sync_partitions"]
+__all__ = ["Selection", "sync_partitions"]
+
+
+SECONDS_BETWEEN_LINES: Final = 10.0
+
+
+class ProgressLog:
+    """Writes the first moment that comes and then one every ten seconds at most."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Take a moment of the sync, and perhaps write it."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + SECONDS_BETWEEN_LINES
+            self._write(
+                f"{progress.collection}: {progress.listed} assets listed, {progress.pulled} of {progress.to_pull} "
+                f"changed ones pulled, {progress.written} features written"
+            )
+
+
+# What a run was asked for: the selected assets, and what follows from them for the sync.
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The selected assets, and the settings as the run's resources say them, ``${NAME}`` unresolved."""
+
+    settings: SyncSettings
+    targets: Mapping[dg.AssetKey, Target]
+
+    @property
+    def places(self) -> list[int]:
+        """The destinations that are synced, by their position in the file."""
+        return sorted(frozenset[int]().union(*(target.places for target in self.targets.values())))
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """Those of the selected tables; all, where only indexes are selected: an index is of all of them."""
+        tables = [target.modality for target in self.targets.values() if isinstance(target, ModalityTable)]
+        return frozenset(tables or MODALITIES)
+
+    @property
+    def narrowed(self) -> SyncSettings:
+        """The settings with only the destinations that are synced."""
+        return self.settings.model_copy(
+            update={"destinations": tuple(self.settings.destinations[place] for place in self.places)}
+        )
+
+
+# What a step has done, asset by asset and partition by partition, as metadata.
+
+
+Finished = Mapping[str, tuple[str, Summary]]
+"""The collection and the summary behind each partition key."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """`statuses` are of the synced destinations, by their position in the file; none where they cannot be read."""
+
+    selection: Selection
+    finished: Finished
+    statuses: Mapping[int, Status]
+
+    def whole(self, target: Target) -> dict[str, Any]:
+        """What the table or index holds now, all collections together."""
+        return {**self._whole(target), **local_data_metadata(self.selection.narrowed)}
+
+    def partition(self, target: Target, key: str) -> dict[str, Any]:
+        """What the run did to one collection in the table or index."""
+        collection, summary = self.finished[key]
+        if isinstance(target, VectorIndex):
+            return self._index_partition(target, collection, summary)
+        return partition_metadata(summary, list(self.statuses.values()), target.modality, collection)
+
+    def further(self) -> Iterator[tuple[VectorIndex, str]]:
+        """Indexes that have no asset because nobody knew of them before the run, with each finished partition
+        that has records there."""
+        for place, status in self.statuses.items():
+            for index in further_indexes(self.selection.settings, place, indexes_of(status)):
+                for key, (collection, _) in self.finished.items():
+                    if index_rows(self._indexes(index), collection)["dagster/partition_row_count"]:
+                        yield index, key
+
+    def _whole(self, target: Target) -> dict[str, Any]:
+        if isinstance(target, VectorIndex):
+            return index_metadata(self._indexes(target)) if target.place in self.statuses else {}
+        return table_metadata(self.selection.settings.modalities, target.modality, list(self.statuses.values()))
+
+    def _index_partition(self, index: VectorIndex, collection: str, summary: Summary) -> dict[str, Any]:
+        indexes = self._indexes(index)
+        return {
+            "collection": collection,
+            "modalities": ", ".join(sorted(self.selection.modalities)),
+            **index_changes(self._destination(index, summary), indexes, index.vector_name, collection),
+            **(index_rows(indexes, collection) if index.place in self.statuses else {}),
+            **scan_metadata(summary, collection),
+            "seconds": round(summary.seconds, 3),
+        }
+
+    def _indexes(self, index: VectorIndex) -> Sequence[TableStatus]:
+        status = self.statuses.get(index.place)
+        return indexes_of(status).get(index.vector_name, []) if status else []
+
+    def _destination(self, index: VectorIndex, summary: Summary) -> DestinationSummary:
+        """A summary names destinations in the order in which the run was given them."""
+        return list(summary.destinations.values())[self.selection.places.index(index.place)]
+
+
+# One step: every collection it was given, one after the other, so that one bad collection costs only itself.
 
 
 def sync_partitions(

@@ -15,8 +15,7 @@ from typing import Final
 
 from psycopg import pq
 
-from vectorferry.destinations._embedded._account import server_account
-from vectorferry.destinations._embedded._address import PORT, address
+from vectorferry.destinations._embedded._programs import PORT, address, server_account
 
 from .waiting import wait_until
 

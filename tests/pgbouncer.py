@@ -15,7 +15,7 @@ import pytest
 from psycopg import pq
 from sqlalchemy.engine import make_url
 
-from vectorferry.destinations._embedded._account import server_account
+from vectorferry.destinations._embedded._programs import server_account
 
 from .waiting import wait_until
 

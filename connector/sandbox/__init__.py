@@ -23,9 +23,8 @@ from vectorferry.connector.sandbox._faults import (
 )
 from vectorferry.connector.sandbox._mixpeek._editor import MixpeekEditor
 from vectorferry.connector.sandbox._pinecone._inspector import PineconeInspector
-from vectorferry.connector.sandbox._request_log import RequestLog
-from vectorferry.connector.sandbox._running import running_sandbox, serve
-from vectorferry.connector.sandbox._sandbox import Sandbox
+from vectorferry.connector.sandbox._sandbox import Sandbox, running_sandbox, serve
+from vectorferry.connector.sandbox._server import RequestLog
 from vectorferry.connector.sandbox._settings import (
     GeneratedCatalogue,
     GeneratedIndexes,

@@ -1,9 +1,15 @@
-"""A sandbox that is started and stopped inside a running event loop."""
+"""A sandbox, started and stopped inside a running event loop, or with a loop of its own."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
 from types import TracebackType
 
 from aiohttp import web
@@ -12,29 +18,23 @@ from vectorferry.connector._errors import ConfigurationError
 from vectorferry.connector.sandbox._catalogue import described_library
 from vectorferry.connector.sandbox._control import ControlApi
 from vectorferry.connector.sandbox._faults import Faults
-from vectorferry.connector.sandbox._generated import generated_library
 from vectorferry.connector.sandbox._http import Api
-from vectorferry.connector.sandbox._keys import Keys
+from vectorferry.connector.sandbox._library import Keys, generated_library
 from vectorferry.connector.sandbox._mixpeek._api import MixpeekApi
-from vectorferry.connector.sandbox._mixpeek._control import editor_routes
-from vectorferry.connector.sandbox._mixpeek._editor import MixpeekEditor
+from vectorferry.connector.sandbox._mixpeek._editor import MixpeekEditor, editor_routes
 from vectorferry.connector.sandbox._pinecone._control_plane import ControlPlane
-from vectorferry.connector.sandbox._pinecone._inspector import PineconeInspector
-from vectorferry.connector.sandbox._pinecone._inspector_routes import inspector_routes
-from vectorferry.connector.sandbox._pinecone._ports import Answer, IndexPorts
-from vectorferry.connector.sandbox._pinecone._project import Project
-from vectorferry.connector.sandbox._request_log import RequestLog
-from vectorferry.connector.sandbox._server import Server
+from vectorferry.connector.sandbox._pinecone._data_plane import Answer, IndexPorts
+from vectorferry.connector.sandbox._pinecone._inspector import PineconeInspector, inspector_routes
+from vectorferry.connector.sandbox._pinecone._store import Project
+from vectorferry.connector.sandbox._server import RequestLog, Server, Visitors
 from vectorferry.connector.sandbox._settings import SandboxSettings
 from vectorferry.connector.sandbox._twelvelabs._account import Account
 from vectorferry.connector.sandbox._twelvelabs._api import PREFIX, TwelveLabsApi
-from vectorferry.connector.sandbox._twelvelabs._control import editor_routes as twelvelabs_routes
 from vectorferry.connector.sandbox._twelvelabs._editor import TwelveLabsEditor
-from vectorferry.connector.sandbox._twelvelabs._generated import generated_account
-from vectorferry.connector.sandbox._twelvelabs._sample import described_account
-from vectorferry.connector.sandbox._visitors import Visitors
+from vectorferry.connector.sandbox._twelvelabs._editor import editor_routes as twelvelabs_routes
+from vectorferry.connector.sandbox._twelvelabs._sample import described_account, generated_account
 
-__all__ = ["Sandbox"]
+__all__ = ["Sandbox", "running_sandbox", "serve"]
 
 
 class Sandbox:
@@ -148,3 +148,66 @@ def _refused(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} is in use on {host}. Stop what listens there, or choose another port (0 picks a free one)."
     return f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another host or port."
+
+
+# A sandbox with an event loop of its own: in a background thread, or in the foreground for the command line.
+
+
+@contextlib.contextmanager
+def running_sandbox(
+    settings: SandboxSettings | None = None, *, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Sandbox]:
+    """A sandbox that answers from a daemon thread until the block ends; it leaves nothing behind.
+
+    Raises `ConfigurationError` when the port is taken.
+    """
+    sandbox = Sandbox(settings, host=host, port=port)
+    started: Future[Callable[[], object]] = Future()
+    thread = Thread(target=_run_in_thread, args=(sandbox, started), name="sandbox", daemon=True)
+    thread.start()
+    stop = started.result()
+    try:
+        yield sandbox
+    finally:
+        stop()
+        thread.join()
+
+
+def serve(
+    settings: SandboxSettings | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    on_ready: Callable[[Sandbox], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM. `on_ready` is called once, when the sandbox listens.
+
+    Raises `ConfigurationError` when the port is taken. Call it from the main thread.
+    """
+    asyncio.run(_serve(Sandbox(settings, host=host, port=port), on_ready))
+
+
+async def _serve(sandbox: Sandbox, on_ready: Callable[[Sandbox], None] | None) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with sandbox:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        if on_ready is not None:
+            on_ready(sandbox)
+        await stopped.wait()
+
+
+def _run_in_thread(sandbox: Sandbox, started: Future[Callable[[], object]]) -> None:
+    async def run() -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with sandbox:
+            started.set_result(partial(loop.call_soon_threadsafe, stopped.set))
+            await stopped.wait()
+
+    try:
+        asyncio.run(run())
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)

@@ -1,25 +1,175 @@
-"""The aiohttp side: requests in, bytes out, faults on the way."""
+"""The aiohttp side: who may ask, requests in, bytes out, faults on the way."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from collections import deque
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import socket
+import struct
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from ipaddress import ip_address
+from threading import Lock
+from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from vectorferry.connector.sandbox._delivery import deliver
-from vectorferry.connector.sandbox._fault_effects import Vanishing, before, spoil
-from vectorferry.connector.sandbox._faults import Action, Faults, Stall
-from vectorferry.connector.sandbox._http import Api, RefusedError, Reply, Request, Route
-from vectorferry.connector.sandbox._request_log import RequestLog
-from vectorferry.connector.sandbox._router import Router
+from vectorferry.connector.sandbox._faults import Action, Faults, Stall, Vanishing, before, spoil
+from vectorferry.connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, Route, Router
 from vectorferry.connector.sandbox._settings import RateLimit, SandboxSettings
-from vectorferry.connector.sandbox._visitors import Visitors
 
-__all__ = ["Server"]
+__all__ = ["RequestLog", "Server", "Visitors"]
+
+
+class RequestLog:
+    """Counts requests by route name; what no route answers is called ``unknown``. Safe to read from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: Counter[str] = Counter()
+        self._sizes: Counter[str] = Counter()
+        self._open = 0
+        self._peak = 0
+
+    @contextmanager
+    def counted(self, name: str, size: int) -> Iterator[None]:
+        """Count one request with a body of so many bytes; the block is the time until it is answered."""
+        with self._lock:
+            self._counts[name] += 1
+            self._sizes[name] += size
+            self._open += 1
+            self._peak = max(self._peak, self._open)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
+
+    def counts(self) -> dict[str, int]:
+        """Requests by route name since the start or the last reset, refused and spoiled ones included."""
+        with self._lock:
+            return dict(sorted(self._counts.items()))
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of request bodies by route name since the start or the last reset."""
+        with self._lock:
+            return dict(sorted(self._sizes.items()))
+
+    @property
+    def peak(self) -> int:
+        """The most requests that were being answered at once since the start or the last reset."""
+        with self._lock:
+            return self._peak
+
+    @property
+    def total(self) -> int:
+        """All requests since the start or the last reset."""
+        with self._lock:
+            return self._counts.total()
+
+    def reset(self) -> None:
+        """Forget everything counted so far."""
+        with self._lock:
+            self._counts.clear()
+            self._sizes.clear()
+            self._peak = self._open
+
+
+# Who may talk to a server on loopback: not the pages that a browser on the same machine has open. Pure.
+
+
+_LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain"})
+
+
+class Visitors:
+    """Refuses requests that a browser sends for a page from elsewhere.
+
+    A page's script may ask a name of its own domain that has come to mean 127.0.0.1 (DNS rebinding); then `Host` says
+    that name. Or it asks this address openly; then `Origin` says where the page is from. Numbers cannot be rebound.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._names = _LOCAL_NAMES | {host.lower()}
+
+    def problem(self, headers: Mapping[str, str]) -> str | None:
+        """Why a request with these headers is not answered, or None."""
+        host = headers.get("Host", "")
+        if not self._is_ours(f"//{host}"):
+            return f"This sandbox is not {host[:80]!r}: ask it by its address, or as localhost"
+        origin = headers.get("Origin")
+        if origin is not None and origin.lower() != f"http://{host}".lower():
+            return "This sandbox answers no page of another origin"
+        return None
+
+    def _is_ours(self, address: str) -> bool:
+        try:
+            name = urlsplit(address).hostname or ""
+            return name in self._names or bool(ip_address(name))
+        except ValueError:
+            return False
+
+
+# Putting an answer on the wire, whole or broken.
+
+
+_CHUNK = b" " * 65_536
+
+
+async def deliver(raw: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    """Send `reply`; what its `delivery` says goes wrong, goes wrong."""
+    headers = {**reply.headers, "Content-Type": reply.content_type}
+    if reply.delivery is None:
+        return web.Response(body=reply.body, status=reply.status, headers=headers)
+    return await _broken(raw, reply, reply.delivery, headers)
+
+
+async def _broken(raw: web.BaseRequest, reply: Reply, how: Delivery, headers: dict[str, str]) -> web.StreamResponse:
+    response = web.StreamResponse(status=reply.status, headers=headers)
+    response.force_close()
+    if how.declared is not None:
+        response.content_length = how.declared
+    if how.reset and not how.sent:
+        _reset(raw)
+        return response
+    with contextlib.suppress(ConnectionError):  # the client may leave first, and then nobody minds
+        await response.prepare(raw)
+        await _write(response, reply.body, how)
+    if how.reset:
+        _reset(raw)
+    return response
+
+
+async def _write(response: web.StreamResponse, body: bytes, how: Delivery) -> None:
+    await response.write(body[: how.sent])
+    if how.stall is not None:
+        await how.stall()
+        await response.write(body[how.sent :])
+    if how.padding != 0:
+        await _pad(response, how.padding)
+
+
+async def _pad(response: web.StreamResponse, size: int | None) -> None:
+    sent = 0
+    while size is None or sent < size:
+        await response.write(_CHUNK if size is None else _CHUNK[: size - sent])
+        sent += len(_CHUNK)
+
+
+def _reset(raw: web.BaseRequest) -> None:
+    if raw.transport is None:
+        return
+    wire = raw.transport.get_extra_info("socket")
+    if wire is not None:
+        # Closing a socket that does not linger sends RST in place of FIN.
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raw.transport.abort()
+
+
+# The aiohttp side: requests in, bytes out, faults on the way.
+
 
 _LARGEST_BODY = 64 * 1024 * 1024
 

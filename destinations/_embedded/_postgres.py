@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Final
 
 from vectorferry.connector import DestinationError
+from vectorferry.destinations._embedded._programs import address
+from vectorferry.destinations._embedded._server import FileLock
 
-from ._address import address
-from ._locks import FileLock
 from ._programs import has_no_room
 from ._server import Server
 

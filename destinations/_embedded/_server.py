@@ -1,10 +1,11 @@
-"""The one server of a directory: running as long as somebody uses it."""
+"""The one server of a directory: running as long as somebody uses it, which locks tell that the kernel takes back."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -15,22 +16,90 @@ import psutil
 from psycopg import pq
 
 from vectorferry.connector import pause
+from vectorferry.destinations._embedded._programs import (
+    PORT,
+    Account,
+    initialise,
+    last_words,
+    postmaster,
+    server_account,
+    start,
+)
 
-from ._account import Account, server_account
-from ._address import PORT
-from ._locks import FileLock
-from ._programs import initialise, last_words, postmaster, start
+__all__ = ["FileLock", "Server"]
 
-__all__ = ["Server"]
+
+if sys.platform != "win32":
+    import fcntl
+
+
+_GLANCE_SECONDS: Final = 0.01
+
+
+class FileLock:
+    """A lock on a file, made when missing, shared by many or held by one.
+
+    flock(2) and not POSIX record locks, which lock libraries mostly use: it belongs to the opened file instead of the
+    process. Two holders in one process exclude each other, and a child that inherits the file keeps the lock.
+
+    Raises:
+        OSError: the file cannot be made or opened, or its file system has no locks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def fileno(self) -> int:
+        """For a child process to inherit."""
+        return self._descriptor
+
+    def share(self) -> None:
+        """Hold it together with others, after waiting for whoever holds it alone.
+
+        Asks again and again, because the kernel's own waiting cannot be cancelled.
+        """
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            pause(_GLANCE_SECONDS)
+
+    def try_alone(self) -> bool:
+        """Hold it alone if nobody else holds it. If somebody does, a share in it is lost as well."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give it up, also in the name of children that inherited it, and close the file."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; children that inherited it keep the lock."""
+        os.close(self._descriptor)
+
+
+# The one server of a directory: running as long as somebody uses it.
+
 
 _STARTING_SECONDS: Final = 300
 """Recovery after a crash may take minutes."""
+
+
 _STOPPING_SECONDS: Final = 60
+
+
 _PATIENT_SECONDS = 15.0
 """PostgreSQL 18 never ends when it is asked to while it recovers from a crash, such as that of a full disk."""
+
+
 _SECONDS_TO_UNDO_A_START: Final = 0.5
 """Nobody has written anything to a server that never answered, so that ending it at once costs nothing."""
-_GLANCE_SECONDS: Final = 0.01
+
+
 _LEFT_BEHIND: Final = ("postmaster.pid", f".s.PGSQL.{PORT}.lock")
 """Half-written, or with a number that is another process's by now, they keep Postgres from starting."""
 

@@ -1,38 +1,48 @@
 """Keeping books in a Postgres: what the pgvector destination and the Pinecone manifest have in common."""
 
-from ._copy import upsert_rows
-from ._cursors import cursor_table, forget_cursors, read_cursor, write_cursor
-from ._database import Database, driver_of
-from ._ddl import add_column, check_encoding, create_missing, lacking_columns, lock_ddl
-from ._diff import FeatureKey, Row, TableDiff, WantedRows, diff_table
-from ._errors import refusal, translate, translated
-from ._ledger import (
+from vectorferry.destinations._postgres._books import (
+    count_rejected,
+    cursor_table,
+    delete_rejected,
+    forget_cursors,
     forget_fingerprints,
     forget_unread,
     held_asset_ids,
     held_collections,
+    is_storable,
     known_assets,
     ledger_hashes,
     ledger_rows,
-    recorded_features,
-)
-from ._locks import collection_lock, try_alone
-from ._origins import origin_table, read_origin, write_origin
-from ._planned import looking, statements_to_create
-from ._quarantine import (
-    count_rejected,
-    delete_rejected,
-    is_storable,
     mark_kept,
+    origin_table,
+    read_cursor,
+    read_origin,
     read_rejected,
+    recorded_features,
     replace_rejected,
     unread_assets,
+    write_cursor,
+    write_origin,
 )
+from vectorferry.destinations._postgres._ddl import looking, statements_to_create
+from vectorferry.destinations._postgres._writing import (
+    Dumpers,
+    FeatureKey,
+    Row,
+    TableDiff,
+    WantedRows,
+    diff_table,
+    upsert_rows,
+)
+
+from ._database import Database, driver_of
+from ._ddl import add_column, check_encoding, create_missing, lacking_columns, lock_ddl
+from ._errors import refusal, translate, translated
+from ._locks import collection_lock, try_alone
 from ._rights import check_rights, statement, told_as, why_refused
 from ._server import PostgresServer
 from ._tables import ID, ledger_table, of_assets, quarantine_table, quarantined_parts
 from ._url import Address, SchemaName, check_url, parse_url
-from ._wire import Dumpers
 from ._writing import delete_assets, delete_keys, held_hashes, send
 
 __all__ = [

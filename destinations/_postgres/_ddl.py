@@ -1,16 +1,37 @@
-"""Making a schema and tables that are missing, by one process at a time."""
+"""Making a schema and tables that are missing, by one process at a time; or only saying what that would take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Dialect, MetaData, Table, inspect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Dialect,
+    ExecutableDDLElement,
+    MetaData,
+    Table,
+    create_mock_engine,
+    inspect,
+    text,
+)
 from sqlalchemy.schema import CreateColumn, CreateSchema
 
 from vectorferry.connector import DestinationError
+from vectorferry.destinations._postgres._database import Database
 
-__all__ = ["add_column", "check_encoding", "create_missing", "lacking_columns", "lock_ddl"]
+__all__ = [
+    "add_column",
+    "check_encoding",
+    "create_missing",
+    "lacking_columns",
+    "lock_ddl",
+    "looking",
+    "statements_to_create",
+]
+
 
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry ddl ' || :schema, 0))")
 
@@ -54,3 +75,38 @@ def check_encoding(connection: Connection, location: str) -> None:
             f"the database of Postgres at {location} has the encoding {encoding}, which cannot hold every text. "
             "Create one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;"
         )
+
+
+# Looking at a database without changing it: what making tables would take, in a transaction that cannot write.
+
+
+_READ_ONLY: Final = text("SET TRANSACTION READ ONLY")
+
+
+@contextmanager
+def looking(database: Database) -> Iterator[Connection]:
+    """A transaction in which Postgres refuses every write."""
+    with database.plain_transaction() as connection:
+        connection.execute(_READ_ONLY)
+        yield connection
+
+
+def statements_to_create(connection: Connection | None, schema: str, *tables: MetaData) -> list[str]:
+    """What `create_missing` would execute, in its order. Without a connection nothing is there yet."""
+    found: list[str] = []
+
+    def write_down(element: ExecutableDDLElement, *_: Any, **__: Any) -> None:
+        found.append(str(element.compile(dialect=dialect)).strip())
+
+    recorder = create_mock_engine("postgresql+psycopg://", write_down)
+    dialect = recorder.dialect if connection is None else connection.dialect
+    if connection is None or not inspect(connection).has_schema(schema):
+        write_down(CreateSchema(schema))
+    for metadata in tables:
+        missing = [table for table in metadata.tables.values() if not _exists(connection, table)]
+        metadata.create_all(recorder, tables=missing, checkfirst=False)
+    return found
+
+
+def _exists(connection: Connection | None, table: Table) -> bool:
+    return connection is not None and inspect(connection).has_table(table.name, schema=table.schema)

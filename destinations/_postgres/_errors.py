@@ -10,8 +10,7 @@ import psycopg
 import sqlalchemy.exc
 
 from vectorferry.connector import DestinationError, RetryableError, VectorferryError
-
-from ._pooler import NEEDED
+from vectorferry.destinations._postgres._session import NEEDED
 
 __all__ = ["refusal", "translate", "translated"]
 

@@ -1,19 +1,194 @@
-"""Comparing a table with what a batch wants in it, and bringing it there."""
+"""Bringing a table to what a batch wants in it: compared by digests, sent as binary COPY, merged at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Table, delete, select, text
+import psycopg
+from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from sqlalchemy import Column, Connection, Table, delete, select, text
 
-from ._copy import copy_rows, upsert_rows
-from ._database import driver_of
-from ._diff import FeatureKey, Row, TableDiff
-from ._tables import of_assets
-from ._wire import NO_DUMPERS, Dumpers
+from vectorferry.connector import Counts, canonical_json
+from vectorferry.destinations._postgres._database import driver_of
+from vectorferry.destinations._postgres._tables import of_assets
 
-__all__ = ["delete_assets", "delete_keys", "held_hashes", "send"]
+__all__ = [
+    "Dumpers",
+    "FeatureKey",
+    "Row",
+    "TableDiff",
+    "WantedRows",
+    "delete_assets",
+    "delete_keys",
+    "diff_table",
+    "held_hashes",
+    "send",
+    "upsert_rows",
+]
+
+
+FeatureKey: TypeAlias = tuple[str, str]
+"""Asset id and feature id, within one collection."""
+
+
+Row: TypeAlias = tuple[Any, ...]
+
+
+WantedRows: TypeAlias = dict[FeatureKey, tuple[bytes, Row]]
+"""By key: the hash that is compared, and the values in the order of the table's columns."""
+
+
+SomeRow = TypeVar("SomeRow")
+
+
+Digest = TypeVar("Digest")
+
+
+@dataclass(slots=True)
+class TableDiff(Generic[SomeRow]):
+    """Rows to insert and to update, sorted by key; keys to delete; and how many stay as they are."""
+
+    insert: list[SomeRow] = field(default_factory=list)
+    update: list[SomeRow] = field(default_factory=list)
+    delete: list[FeatureKey] = field(default_factory=list)
+    unchanged: int = 0
+
+    def counts(self) -> Counts:
+        """The same as numbers."""
+        return Counts(len(self.insert), len(self.update), self.unchanged, len(self.delete))
+
+
+def diff_table(
+    wanted: Mapping[FeatureKey, tuple[Digest, SomeRow]], held: Mapping[FeatureKey, Digest]
+) -> TableDiff[SomeRow]:
+    """Compare the rows a batch wants with what the table holds for the same assets, by hashes or any other digest.
+
+    Keys are visited in sorted order, so that two writers take row locks in the same order.
+    """
+    diff: TableDiff[SomeRow] = TableDiff()
+    for key in sorted(wanted):
+        digest, row = wanted[key]
+        if key not in held:
+            diff.insert.append(row)
+        elif held[key] != digest:
+            diff.update.append(row)
+        else:
+            diff.unchanged += 1
+    diff.delete.extend(sorted(held.keys() - wanted.keys()))
+    return diff
+
+
+# Values as Postgres' binary wire format, made while they are being sent.
+
+
+Dumpers: TypeAlias = Mapping[str, type[Dumper]]
+"""By name of a column type: what writes its values, where psycopg does not by itself."""
+
+
+NO_DUMPERS: Final[Dumpers] = {}
+
+
+class JsonbDumper(Dumper):
+    """Any JSON value, in its canonical form."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: Any) -> bytes:
+        """The bytes of a jsonb."""
+        return b"\x01" + canonical_json(obj)
+
+
+def bound(dumper: type[Dumper], oid: int) -> type[Dumper]:
+    """A dumper for a type that has this number on the server."""
+    return type(dumper.__name__, (dumper,), {"oid": oid})
+
+
+# Binary COPY through psycopg with declared types: the fastest way in that Postgres has.
+
+
+_STAGE: Final = ("pg_temp", "vectorferry_stage")
+"""By its full name: what somebody else has called so is found first in other schemas."""
+
+
+_Driver = psycopg.Connection[tuple[object, ...]]
+
+
+def copy_rows(driver: _Driver, table: Table, rows: Sequence[Row], dumpers: Dumpers = NO_DUMPERS) -> None:
+    """COPY rows straight into a table; none of their keys may be there yet.
+
+    Values come in the order of the table's columns. Measured with 20,000 × 1024-d: 1.8 times as fast as staging
+    them, and a key that another writer put there meanwhile fails the transaction, which is then tried again.
+    """
+    _copy(driver, sql.Identifier(str(table.schema), table.name), table, rows, dumpers)
+
+
+def upsert_rows(driver: _Driver, table: Table, rows: Sequence[Row], dumpers: Dumpers = NO_DUMPERS) -> None:
+    """COPY rows into a staging table, then insert or update in one statement."""
+    stage, target = sql.Identifier(*_STAGE), sql.Identifier(str(table.schema), table.name)
+    columns, keys = _names(_columns(table)), _names(_keys(table))
+    assignments = sql.SQL(", ").join(_assignment(column) for column in table.columns if not column.primary_key)
+    driver.execute(
+        sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+            stage, columns, target
+        )
+    )
+    _copy(driver, stage, table, rows, dumpers)
+    driver.execute(
+        sql.SQL("INSERT INTO {} ({}) SELECT * FROM {} ON CONFLICT ({}) DO UPDATE SET {}").format(
+            target, columns, stage, keys, assignments
+        )
+    )
+    driver.execute(sql.SQL("DROP TABLE {}").format(stage))
+
+
+def _assignment(column: Column[Any]) -> sql.Composed:
+    template = "{0} = EXCLUDED.{0}" if column.server_default is None else "{0} = DEFAULT"
+    return sql.SQL(template).format(sql.Identifier(column.name))
+
+
+def _copy(driver: _Driver, into: sql.Composable, table: Table, rows: Sequence[Row], dumpers: Dumpers) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, _names(_columns(table)))
+    types = _column_types(driver, table)
+    known: Dumpers = {"jsonb": JsonbDumper, **dumpers}
+    with driver.cursor() as cursor:
+        for type_name, oid in set(types.values()):
+            if type_name in known:
+                cursor.adapters.register_dumper(None, bound(known[type_name], oid))
+        with cursor.copy(statement) as copy:
+            copy.set_types([types[name][1] for name in _columns(table)])
+            for row in rows:
+                copy.write_row(row)
+
+
+def _column_types(driver: _Driver, table: Table) -> dict[str, tuple[str, int]]:
+    """Name and number of each column's type: an extension's types have other numbers in each database."""
+    found = driver.execute(
+        "SELECT a.attname, t.typname, t.oid::bigint FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
+        "WHERE a.attrelid = %s::regclass AND a.attnum > 0",
+        [sql.Identifier(str(table.schema), table.name).as_string(driver)],
+    )
+    return {str(column): (str(type_name), int(str(oid))) for column, type_name, oid in found}
+
+
+def _columns(table: Table) -> list[str]:
+    """Every column a batch brings: those that the server fills in itself are left to it."""
+    return [column.name for column in table.columns if column.server_default is None]
+
+
+def _keys(table: Table) -> list[str]:
+    return [column.name for column in table.primary_key.columns]
+
+
+def _names(names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+
+
+# Comparing a table with what a batch wants in it, and bringing it there.
+
 
 _GONE: Final = text(
     "(asset_id, feature_id) IN (SELECT * FROM unnest(CAST(:assets AS text[]), CAST(:features AS text[])))"

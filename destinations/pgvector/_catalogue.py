@@ -1,10 +1,9 @@
-"""The named vectors a schema holds, and what each one's tables, views and functions are called.
-
-A named vector has a generation, with a table of its own, for each dimension that it ever had.
-"""
+"""The named vectors a schema holds, and what each one's tables, views and functions are called."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -12,15 +11,58 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Connection, func, literal_column, select, text
 
 from vectorferry.connector import Modality, VectorTableState
+from vectorferry.destinations.pgvector._schema import SyncTables
+from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorLayout
 
-from ._identifiers import allocate
-from ._schema import SyncTables
-from ._storage import SPARSE_DIMENSION, VectorLayout
+__all__ = [
+    "MAX_BYTES",
+    "Catalogue",
+    "Layer",
+    "VectorEntry",
+    "VectorKey",
+    "allocate",
+    "catalogue_row",
+    "fold",
+    "names_exist",
+    "read_catalogue",
+]
 
-__all__ = ["Catalogue", "Layer", "VectorEntry", "VectorKey", "catalogue_row", "read_catalogue"]
+
+MAX_BYTES: Final = 63
+"""NAMEDATALEN - 1: Postgres silently truncates anything longer."""
+
+
+_SUFFIX_LENGTH: Final = 9
+
+
+def fold(name: str) -> str:
+    """A readable identifier for any name: lower case, digits and underscores. Different names may fold alike."""
+    folded = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return folded or "unnamed"
+
+
+def allocate(name: str, shape: Callable[[str], str], is_taken: Callable[[str], bool]) -> str:
+    """The folded name, or the folded name with a hash of the original where that is too long or taken.
+
+    `shape` makes the longest identifier that will be derived from the result (``video__{}``), so that all of
+    them fit; `is_taken` says whether a candidate already belongs to another name.
+    """
+    plain = fold(name)
+    if len(shape(plain)) <= MAX_BYTES and not is_taken(plain):
+        return plain
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    room = MAX_BYTES - len(shape("")) - _SUFFIX_LENGTH
+    return f"{plain[:room].rstrip('_')}_{digest}"
+
+
+# The named vectors a schema holds, and what each one's tables, views and functions are called.
+#
+# A named vector has a generation, with a table of its own, for each dimension that it ever had.
+
 
 VectorKey: TypeAlias = tuple[Modality, str, int]
 """Modality, vector name, and dimension, which tells dense from sparse as well: no dense vector has so many."""
+
 
 _Exists: TypeAlias = Callable[[frozenset[str]], bool]
 
@@ -203,6 +245,8 @@ def names_exist(connection: Connection, schema: str, names: frozenset[str]) -> b
 
 
 _LAYOUT: Final = ("storage", "dimension", "metric", "index_method", "m", "ef_construction")
+
+
 _LATER: Final[Mapping[str, Any]] = {"generation": 1, "state": "current", "plain": None, "own": "", "own_digest": ""}
 """What stands for the columns that earlier versions did not have."""
 

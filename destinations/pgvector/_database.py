@@ -1,16 +1,116 @@
-"""Transactions that find pgvector wherever it is installed."""
+"""Transactions that find pgvector wherever it is installed: is it there, is it new enough, and where."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from sqlalchemy import Connection
+import psycopg.errors
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 
-from .._postgres import Address, Database
-from ._extension import enable_extension, find_extension
+from vectorferry.connector import DestinationError
+from vectorferry.destinations._postgres import Address, Database, check_encoding, statement
 
-__all__ = ["VectorDatabase"]
+__all__ = ["CREATE_EXTENSION", "VectorDatabase", "is_to_be_enabled", "missing_rights"]
+
+
+_MINIMUM_VERSION: Final = (0, 8)
+"""Iterative scans, which right answers under filters need, came with pgvector 0.8."""
+
+
+CREATE_EXTENSION: Final = "CREATE EXTENSION IF NOT EXISTS vector"
+
+
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry extension', 0))")
+
+
+_AVAILABLE: Final = text("""
+SELECT v.version, has_database_privilege(current_database(), 'CREATE') AND v.trusted OR r.rolsuper AS may_enable
+FROM pg_available_extensions e
+JOIN pg_available_extension_versions v ON (v.name, v.version) = (e.name, e.default_version)
+JOIN pg_roles r ON r.rolname = current_user WHERE e.name = 'vector'
+""")
+
+
+_MAY_USE: Final = text("SELECT has_schema_privilege(:schema, 'USAGE')")
+
+
+_ENABLED: Final = text(
+    "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    "WHERE e.extname = 'vector'"
+)
+
+
+def find_extension(connection: Connection, location: str) -> str:
+    """The schema that pgvector was installed into. Raises `DestinationError` when it is not enabled, or too old."""
+    found = connection.execute(_ENABLED).one_or_none()
+    if found is None:
+        raise DestinationError(f"pgvector is not enabled in Postgres at {location}; run `vectorferry sync` first")
+    schema, version = str(found[0]), str(found[1])
+    _check_version(version, location)
+    return schema
+
+
+def enable_extension(connection: Connection, location: str) -> None:
+    """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done, or text cannot be stored."""
+    if is_to_be_enabled(connection, location):
+        connection.execute(_LOCK)  # several first runs may start together
+        _create(connection, location)
+
+
+def is_to_be_enabled(connection: Connection, location: str) -> bool:
+    """Whether pgvector is there but not enabled. Raises `DestinationError` when it is not there, or too old, or when
+    text cannot be stored."""
+    check_encoding(connection, location)
+    if (enabled := connection.execute(_ENABLED).one_or_none()) is not None:
+        _check_version(str(enabled.extversion), location)
+        return False
+    if (available := connection.execute(_AVAILABLE).one_or_none()) is None:
+        raise DestinationError(
+            f"Postgres at {location} has no pgvector. Install the server's pgvector package "
+            "(github.com/pgvector/pgvector), or leave `url` out to use the embedded Postgres."
+        )
+    _check_version(str(available.version), location)
+    return True
+
+
+def missing_rights(connection: Connection) -> Iterator[str]:
+    """The statements that let this user enable it, or use what it consists of, where that is not so yet."""
+    enabled = connection.execute(_ENABLED).one_or_none()
+    if enabled is None:
+        available = connection.execute(_AVAILABLE).one_or_none()
+        if available is not None and not available.may_enable:
+            yield f"{CREATE_EXTENSION};"
+    elif not connection.execute(_MAY_USE, {"schema": enabled.nspname}).scalar_one():
+        user = connection.execute(text("SELECT current_user")).scalar_one()
+        yield statement("GRANT USAGE ON SCHEMA {} TO {};", enabled.nspname, user)
+
+
+def _check_version(version: str, location: str) -> None:
+    if tuple(int(part) for part in version.split(".")[:2]) < _MINIMUM_VERSION:
+        raise DestinationError(
+            f"Postgres at {location} has pgvector {version}; Vectorferry needs 0.8 or newer. "
+            "Install it and run: ALTER EXTENSION vector UPDATE;"
+        )
+
+
+def _create(connection: Connection, location: str) -> None:
+    try:
+        # Where this user's objects go by default, as if it had been typed: not first of all into pg_catalog.
+        connection.exec_driver_sql("SET LOCAL search_path TO DEFAULT")
+        connection.execute(text(CREATE_EXTENSION))
+    except ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise DestinationError(
+            f"Postgres at {location} has pgvector, but this user may not enable it. "
+            "As an owner of the database run: CREATE EXTENSION vector;"
+        ) from error
+
+
+# Transactions that find pgvector wherever it is installed.
 
 
 class VectorDatabase(Database):

@@ -38,6 +38,9 @@ from vectorferry.connector import (
     VectorCount,
     VectorTable,
 )
+from vectorferry.destinations.pgvector._contents import asset_contents, count_contents, recorded_contents
+from vectorferry.destinations.pgvector._dimensions import count_vectors, drop_tables, list_tables, switch_views
+from vectorferry.destinations.pgvector._indexes import analyze_changed, count_changes_at_once
 
 from .._postgres import (
     PostgresServer,
@@ -62,17 +65,13 @@ from ._indexes import build_due_indexes, build_due_lookups
 from ._last_good import with_stored_versions
 from ._planned import SchemaOutlook, nothing_yet
 from ._related import held_hashes, replace_rows
-from ._retired import count_vectors, drop_tables, list_tables
 from ._rows import batch_rows, first_layouts, with_fitting_vectors
 from ._search import search
-from ._statistics import analyze_changed, count_changes_at_once
 from ._status import read_status
 from ._stored import stored_assets, stored_collections
-from ._switch import switch_views
 from ._tables import SyncSchema
 from ._tombstones import tombstone_assets
 from ._verify import find_discrepancies, read_digests
-from ._verify_contents import asset_contents, count_contents, recorded_contents
 from ._writer import remove_assets, write_batch
 
 __all__ = ["PgvectorDestination"]

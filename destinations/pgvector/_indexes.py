@@ -1,14 +1,11 @@
-"""Indexes that nobody needs while a first load goes on: built after it, once, and rebuilt when a build was broken off.
-
-An HNSW index that is there during a first load makes it 3.6 times slower (1,000 against 3,575 rows/s, 1024-d); those by
-which views find rows take 3 to 4 µs per row and index (Postgres 18, CPU time).
-"""
+"""Vector indexes, built after a first load, and what the planner knows of the tables after one that changed much."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import psycopg.errors
@@ -16,27 +13,35 @@ from psycopg import sql
 from sqlalchemy import Connection, exists, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from vectorferry.connector import IndexBuild
-
-from ._catalogue import VectorEntry
-from ._database import VectorDatabase
-from ._tables import Lookup, SyncSchema
+from vectorferry.connector import IndexBuild, PlannedIndex
+from vectorferry.destinations._postgres import driver_of
+from vectorferry.destinations.pgvector._catalogue import VectorEntry
+from vectorferry.destinations.pgvector._database import VectorDatabase
+from vectorferry.destinations.pgvector._tables import Lookup, SyncSchema
 
 __all__ = [
+    "analyze_changed",
     "build_due_indexes",
     "build_due_lookups",
-    "build_kilobytes",
-    "count_vectors",
-    "graph_kilobytes",
+    "count_changes_at_once",
     "is_built",
+    "is_index_due",
+    "planned_index",
 ]
+
 
 _STATE: Final = text(
     "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :index"
 )
+
+
 _TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(hashtextextended('vectorferry index ' || :index, 0))")
+
+
 _KEEP_NO_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
+
+
 _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
@@ -159,3 +164,75 @@ def graph_kilobytes(entry: VectorEntry, rows: int) -> int:
     values = 1_000 if entry.layout.storage == "sparsevec" else entry.layout.dimension
     per_row = values * bytes_per_value + entry.layout.m * 2 * 16 + 200
     return int(rows * per_row * 1.2 / 1024) + 1024
+
+
+# Vector indexes that the end of a sync would build, over what is stored now.
+
+
+def is_index_due(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
+    """Whether it is wanted, and missing, broken off or of another layout. One over no rows is never built."""
+    wanted = schema.wanted_layout(entry)
+    if (
+        entry.state == "retired"
+        or wanted.index == "none"
+        or (wanted == entry.layout and is_built(connection, schema.name, entry))
+    ):
+        return False
+    return count_vectors(connection, schema, entry) > 0
+
+
+def planned_index(connection: Connection, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int) -> PlannedIndex:
+    """The index, and the memory that building it would take."""
+    wanted = replace(entry, layout=schema.wanted_layout(entry))
+    rows = count_vectors(connection, schema, entry)
+    return PlannedIndex(
+        table=entry.table,
+        index=entry.index,
+        method=wanted.layout.index,
+        rows=rows,
+        graph_bytes=1024 * graph_kilobytes(wanted, rows),
+        memory_bytes=1024 * build_kilobytes(connection, wanted, rows, memory_limit_mb),
+    )
+
+
+# What the planner knows of the tables, brought up to date after a load that changed much: otherwise whoever asks next
+# gets a plan for tables that are not like that any more. Autovacuum comes later, or is switched off.
+
+
+_CAN_BE_HURRIED: Final = 150_000
+"""The version of Postgres that brought pg_stat_force_next_flush; the ones before count within half a second anyway."""
+
+
+# A crash of the server has it forget its counts, and that tables were analyzed: then once too often is right.
+_DUE: Final = text(
+    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid "
+    "WHERE n.nspname = :schema AND c.relname = ANY(:names) AND c.relkind = 'r' "
+    "AND CASE WHEN coalesce(s.last_analyze, s.last_autoanalyze) IS NULL THEN pg_relation_size(c.oid) > 0 "
+    "ELSE s.n_mod_since_analyze > 50 + 0.1 * greatest(c.reltuples, 0) END ORDER BY 1"
+)
+"""Those of some tables that have rows and were never analyzed, or more changes than the 50 and a tenth of all rows that
+autovacuum allows by default."""
+
+
+def count_changes_at_once(connection: Connection) -> None:
+    """Have Postgres count what this transaction changes when it ends. Up to ten seconds later, as it likes to, these
+    changes would be taken for ones that came after their table was analyzed."""
+    if driver_of(connection).info.server_version >= _CAN_BE_HURRIED:
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+
+
+def analyze_changed(schema: SyncSchema) -> None:
+    """Analyze the tables that have changed much since that was done last, whoever changed them.
+
+    Nobody who reads or writes waits for it, and it waits for nobody: a table that somebody else has locked, or analyzes
+    just now, is passed over.
+    """
+    tables = [schema.tables.assets, *schema.features.values(), *map(schema.vector_table, schema.catalogue.values())]
+    with schema.database.plain_transaction() as connection:
+        names = {"schema": schema.name, "names": [table.name for table in tables]}
+        due = [str(name) for name in connection.execute(_DUE, names).scalars()]
+    if due:
+        listed = sql.SQL(", ").join(sql.Identifier(schema.name, name) for name in due)
+        with schema.database.autocommit({"statement_timeout": "0"}) as connection:
+            connection.exec_driver_sql(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(listed).as_string())

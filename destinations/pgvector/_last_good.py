@@ -9,14 +9,13 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from vectorferry.connector import Batch, LoadedAsset, Vector, rejected_features, with_last_good, without_distrusted
+from vectorferry.destinations.pgvector._rows import source_hash
+from vectorferry.destinations.pgvector._stored import Reader, stored_loaders
 
 from .._postgres import is_storable, known_assets, mark_kept, unread_assets
 from ._catalogue import VectorEntry
 from ._stored import StoredFeatures
-from ._stored_feeds import Reader
-from ._stored_values import stored_loaders
 from ._tables import SyncSchema
-from ._verify_hashes import source_hash
 
 __all__ = ["with_stored_versions"]
 

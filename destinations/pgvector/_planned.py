@@ -2,27 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, MetaData, Table, func, inspect, literal, select, text
 
-from vectorferry.connector import MODALITIES, Cursor, Known, Modality, Origin, Planned, RelatedTable, SchemaMapping
-
-from .._postgres import PostgresServer, held_asset_ids, known_assets, looking, read_cursor, read_origin, told_as
-from ._advice import not_indexed, unmatched
-from ._catalogue import Catalogue, VectorEntry, read_catalogue
-from ._database import VectorDatabase
-from ._planned_averages import read_averages
-from ._planned_ddl import first_statements, planned_statements
-from ._planned_indexes import is_index_due, planned_index
-from ._related import held_hashes
-from ._retired import count_vectors
-from ._stored import stored_collections
-from ._tables import SyncSchema
+from vectorferry.connector import (
+    MODALITIES,
+    Averages,
+    Cursor,
+    Known,
+    Modality,
+    Origin,
+    Planned,
+    RelatedTable,
+    SchemaMapping,
+)
+from vectorferry.destinations._postgres import (
+    PostgresServer,
+    add_column,
+    held_asset_ids,
+    known_assets,
+    looking,
+    read_cursor,
+    read_origin,
+    statements_to_create,
+    told_as,
+)
+from vectorferry.destinations.pgvector._advice import not_indexed, unmatched
+from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry, read_catalogue
+from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, VectorDatabase, is_to_be_enabled
+from vectorferry.destinations.pgvector._dimensions import count_vectors
+from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
+from vectorferry.destinations.pgvector._related import held_hashes
+from vectorferry.destinations.pgvector._schema import SyncTables
+from vectorferry.destinations.pgvector._stored import stored_collections
+from vectorferry.destinations.pgvector._tables import SyncSchema, feature_tables
 
 __all__ = ["SchemaOutlook", "nothing_yet"]
+
+
+def read_averages(connection: Connection, schema: SyncSchema) -> Averages | None:
+    """Counted rows, and the sizes of their tables as Postgres keeps them, indexes left out; None when there is no
+    feature."""
+    features = [*schema.features.values()]
+    vectors = [schema.vector_table(entry) for modality in MODALITIES for entry in schema.catalogue.live(modality)]
+    counted, assets = _rows(connection, features), _rows(connection, [schema.tables.assets])
+    if not counted or not assets:
+        return None
+    size = sum(_bytes(connection, table) for table in (*features, *vectors))
+    return Averages(counted / assets, 1 + _rows(connection, vectors) / counted, size / counted)
+
+
+def _rows(connection: Connection, tables: Iterable[Table]) -> int:
+    return sum(
+        int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+        for table in tables
+        if _oid(connection, table)
+    )
+
+
+def _bytes(connection: Connection, table: Table) -> int:
+    oid = _oid(connection, table)
+    return int(connection.execute(select(func.pg_table_size(literal(oid)))).scalar_one()) if oid else 0
+
+
+def _oid(connection: Connection, table: Table) -> int | None:
+    """None when there is no such table."""
+    name = connection.dialect.identifier_preparer.format_table(table)
+    found = connection.execute(text("SELECT CAST(to_regclass(:name) AS oid)"), {"name": name}).scalar()
+    return None if found is None else int(found)
+
+
+# The statements that preparing a schema would define something with, in its order.
+
+
+def first_statements(name: str, mapping: SchemaMapping) -> list[str]:
+    """Those for a server on which there is nothing yet."""
+    return [
+        CREATE_EXTENSION,
+        *statements_to_create(None, name, *_metadata(SyncTables(name), feature_tables(name, mapping))),
+    ]
+
+
+def planned_statements(connection: Connection, schema: SyncSchema) -> list[str]:
+    """Extension, schema, tables, columns, and the indexes that another layout drops; without the views and functions
+    of named vectors. Raises what preparing would raise."""
+    return [
+        *([CREATE_EXTENSION] if is_to_be_enabled(connection, schema.database.location) else []),
+        *statements_to_create(connection, schema.name, *_metadata(schema.tables, schema.features)),
+        *_columns(connection, schema),
+        *_dropped(connection, schema),
+    ]
+
+
+def _metadata(tables: SyncTables, features: Mapping[Modality, Table]) -> list[MetaData]:
+    return [tables.metadata, *(table.metadata for table in features.values())]
+
+
+def _columns(connection: Connection, schema: SyncSchema) -> Iterator[str]:
+    """Of tables that are there: others are made with every column."""
+    dialect = connection.dialect
+    yield from (add_column(dialect, column.table, column.name) for column in schema.later_columns(connection))
+    yield from schema.new_keys(connection)
+    for modality in sorted(MODALITIES):
+        table = schema.features[modality]
+        if inspect(connection).has_table(table.name, schema=table.schema):
+            yield from schema.evolution.planned(connection, modality)
+
+
+def _dropped(connection: Connection, schema: SyncSchema) -> Iterator[str]:
+    for entry in schema.catalogue.values():
+        if schema.wanted_layout(entry) != entry.layout:
+            yield schema.drop_index(connection, entry)
+
+
+# What a sync would find, make and change in its schema: looked up in transactions that cannot write.
 
 
 class SchemaOutlook:

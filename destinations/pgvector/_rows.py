@@ -1,10 +1,13 @@
-"""A batch as rows: what of it fits the tables, and what each table should hold for the batch's assets. Pure."""
+"""A batch as rows: what of it fits the tables, what each should hold for its assets, and their hashes. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
 
 from vectorferry.connector import (
     Batch,
@@ -15,15 +18,53 @@ from vectorferry.connector import (
     Reason,
     Rejected,
     SchemaMapping,
+    SparseVector,
+    Storage,
+    Vector,
+    vector_hash,
     without_rejected,
 )
+from vectorferry.destinations._postgres import WantedRows
+from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorKey
+from vectorferry.destinations.pgvector._storage import VectorLayout, check_vector, choose_layout, dimension_of
 
-from .._postgres import WantedRows
-from ._catalogue import Catalogue, VectorKey
-from ._storage import VectorLayout, check_vector, choose_layout, dimension_of
-from ._verify_hashes import recorded_hash
+__all__ = [
+    "BatchRows",
+    "batch_rows",
+    "first_layouts",
+    "is_vector_of",
+    "source_hash",
+    "with_fitting_vectors",
+]
 
-__all__ = ["BatchRows", "batch_rows", "first_layouts", "with_fitting_vectors"]
+
+_HASH: Final = 16
+
+
+def recorded_hash(vector: Vector, digest: bytes, storage: Storage) -> bytes:
+    """What stands beside a vector whose own hash is `digest`."""
+    return digest if storage == "vector" else digest + vector_hash(_as_stored(vector))
+
+
+def source_hash(recorded: bytes) -> bytes:
+    """The hash of the vector as the source had it."""
+    return recorded[:_HASH]
+
+
+def is_vector_of(recorded: bytes, stored: Vector, storage: Storage) -> bool:
+    """Whether this is what the recorded hash was taken of; True where nothing was recorded of the column's own form."""
+    known = recorded if storage == "vector" else recorded[_HASH:]
+    return vector_hash(stored) == known or (storage != "vector" and len(recorded) == _HASH)
+
+
+def _as_stored(vector: Vector) -> Vector:
+    if isinstance(vector, SparseVector):
+        kept = vector.values != 0
+        return SparseVector(vector.indices[kept], vector.values[kept])
+    return vector.astype(np.float16).astype(np.float32)
+
+
+# A batch as rows: what of it fits the tables, and what each table should hold for the batch's assets. Pure.
 
 
 @dataclass(slots=True)

@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, true
 
 from vectorferry.connector import MODALITIES, Status, TableStatus
+from vectorferry.destinations.pgvector._dimensions import is_not_superseded
 
 from .._postgres import count_rejected
 from ._related import count_related
 from ._schema import DELETED_AT
-from ._superseded import is_not_superseded
 from ._tables import SyncSchema
 from ._tombstones import visible, with_visible
 

@@ -2,39 +2,210 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Final, TypeAlias
+from itertools import count
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Table
+import numpy as np
+import psycopg
+from psycopg import pq, sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from sqlalchemy import Connection, Table, text
 
 from vectorferry.connector import (
     MODALITIES,
+    DenseVector,
     LoadedAsset,
     LoadedFeature,
     Modality,
     Reason,
     Rejected,
+    SparseVector,
     Vector,
+    parse_json,
     vector_hash,
 )
+from vectorferry.destinations._postgres import Row, driver_of, held_collections
+from vectorferry.destinations.pgvector._catalogue import VectorEntry, read_catalogue
+from vectorferry.destinations.pgvector._schema import DELETED_AT
+from vectorferry.destinations.pgvector._tables import SyncSchema
 
-from .._postgres import Row, held_collections
-from ._catalogue import VectorEntry, read_catalogue
-from ._schema import DELETED_AT
-from ._stored_feeds import Feed, Reader, begin_snapshot
-from ._stored_values import stored_loaders
-from ._tables import SyncSchema
+__all__ = [
+    "Feed",
+    "Reader",
+    "StoredFeatures",
+    "begin_snapshot",
+    "stored_assets",
+    "stored_collections",
+    "stored_loaders",
+]
 
-__all__ = ["StoredFeatures", "stored_assets", "stored_collections"]
+
+Loaders: TypeAlias = Mapping[str | int, type[Loader]]
+"""By a type's name or number."""
+
+
+_TYPES: Final = text(
+    "SELECT t.typname, t.oid::bigint FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
+    "WHERE n.nspname = :schema AND t.typname = ANY(:names)"
+)
+
+
+_HEADER: Final = struct.Struct(">iii")
+
+
+class _JsonbLoader(Loader):
+    format = pq.Format.BINARY
+
+    def load(self, data: Buffer) -> Any:
+        return parse_json(bytes(data)[1:])  # the first byte is the format's version
+
+
+class _VectorLoader(Loader):
+    format = pq.Format.BINARY
+
+    def load(self, data: Buffer) -> DenseVector:
+        return np.frombuffer(data, ">f4", offset=4).astype(np.float32)
+
+
+class _HalfvecLoader(Loader):
+    format = pq.Format.BINARY
+
+    def load(self, data: Buffer) -> DenseVector:
+        return np.frombuffer(data, ">f2", offset=4).astype(np.float32)
+
+
+class _SparsevecLoader(Loader):
+    format = pq.Format.BINARY
+
+    def load(self, data: Buffer) -> SparseVector:
+        _, count, _ = _HEADER.unpack_from(data)
+        indices = np.frombuffer(data, ">i4", count=count, offset=_HEADER.size)
+        values = np.frombuffer(data, ">f4", count=count, offset=_HEADER.size + indices.nbytes)
+        return SparseVector(indices.astype(np.int32), values.astype(np.float32))
+
+
+_VECTOR_LOADERS: Final[Mapping[str, type[Loader]]] = {
+    "vector": _VectorLoader,
+    "halfvec": _HalfvecLoader,
+    "sparsevec": _SparsevecLoader,
+}
+
+
+def stored_loaders(connection: Connection, extension_schema: str) -> Loaders:
+    """How to read each type that psycopg does not read as we do; an extension's have other numbers in each database."""
+    found = connection.execute(_TYPES, {"names": list(_VECTOR_LOADERS), "schema": extension_schema})
+    return {"jsonb": _JsonbLoader, **{oid: _VECTOR_LOADERS[name] for name, oid in found}}
+
+
+# Rows of many tables side by side, each in the order of its asset ids, from server-side cursors.
+
+
+# One snapshot for every table: a sync that commits meanwhile must not give an asset two halves of two versions.
+_SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+_ROWS_AT_ONCE: Final = 500
+
+
+def begin_snapshot(connection: Connection) -> None:
+    """Let the transaction that has just begun see one state of every table."""
+    connection.execute(_SNAPSHOT)
+
+
+class Reader:
+    """Opens cursors over the rows of some assets of a collection, or of all (None), and of some features only where
+    `feature_ids` are given."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        cursors: ExitStack,
+        loaders: Loaders,
+        collection: str,
+        asset_ids: Sequence[str] | None = None,
+        feature_ids: Sequence[str] | None = None,
+    ) -> None:
+        self._driver = driver_of(connection)
+        self._cursors = cursors
+        self._loaders = loaders
+        self._numbers = count()
+        self._parameters: dict[str, Any] = {"collection": collection}
+        if asset_ids is not None:
+            self._parameters["asset_ids"] = list(asset_ids)
+        if feature_ids is not None:
+            self._parameters["feature_ids"] = list(feature_ids)
+
+    def rows(self, table: Table, columns: Sequence[str]) -> Iterator[Row]:
+        """Each row's asset id and these columns, in the order of asset ids, fetched a few hundred at a time."""
+        name = f"vectorferry_{id(self)}_{next(self._numbers)}"
+        cursor = self._cursors.enter_context(psycopg.ServerCursor(self._driver, name))
+        cursor.itersize = _ROWS_AT_ONCE
+        for type_, loader in self._loaders.items():
+            cursor.adapters.register_loader(type_, loader)
+        cursor.execute(self._select(table, columns), self._parameters, binary=True)
+        return iter(cursor)
+
+    def _select(self, table: Table, columns: Sequence[str]) -> sql.Composed:
+        some_assets = sql.SQL(" AND asset_id = ANY(%(asset_ids)s)" if "asset_ids" in self._parameters else "")
+        some_features = sql.SQL(" AND feature_id = ANY(%(feature_ids)s)" if "feature_ids" in self._parameters else "")
+        return sql.SQL("SELECT {} FROM {} WHERE collection = %(collection)s{}{} ORDER BY asset_id").format(
+            sql.SQL(", ").join(map(sql.Identifier, ("asset_id", *columns))),
+            sql.Identifier(str(table.schema), table.name),
+            some_assets,
+            some_features,
+        )
+
+
+class Feed:
+    """Rows in the order of asset ids, which each begins with, taken asset by asset.
+
+    Postgres' collation "C" and Python compare texts alike: by code points.
+    """
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    @property
+    def waiting(self) -> str | None:
+        """The asset of the next row; None at the end."""
+        return None if self._next is None else str(self._next[0])
+
+    def take(self, asset_id: str) -> list[Row]:
+        """What follows the asset id in the rows of this asset; those of earlier ones are passed over."""
+        taken = []
+        while self._next is not None and self._next[0] <= asset_id:
+            if self._next[0] == asset_id:
+                taken.append(self._next[1:])
+            self._next = next(self._rows, None)
+        return taken
+
+
+# Reading assets back as they were applied, so that another destination can be filled from this one.
+
 
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "created_at", "updated_at", "row_hash")
+
+
 _FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash", DELETED_AT)
+
+
 _VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
+
+
 _REJECTED_COLUMNS: Final = ("feature_id", "vector_name", "column_name", "modality", "reason", "detail", "kept")
 
+
 _OpenTable: TypeAlias = Callable[[Table, Sequence[str]], Iterator[Row]]
+
+
 _NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
+
+
 _HashOf: TypeAlias = Callable[[Vector, bytes, VectorEntry], bytes]
 
 

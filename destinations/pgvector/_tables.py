@@ -18,17 +18,16 @@ from vectorferry.connector import (
     SchemaMapping,
     Storage,
 )
+from vectorferry.destinations.pgvector._columns import Evolution
+from vectorferry.destinations.pgvector._database import is_to_be_enabled, missing_rights
+from vectorferry.destinations.pgvector._grants import copy_row_security
+from vectorferry.destinations.pgvector._views import Shown, layer_digest, layer_exists, refresh_layer
 
 from .._postgres import add_column, create_missing, driver_of, forget_cursors, lacking_columns, lock_ddl, why_refused
 from ._catalogue import Catalogue, Layer, VectorEntry, VectorKey, catalogue_row, names_exist, read_catalogue
 from ._database import VectorDatabase
-from ._evolve import Evolution
-from ._extension import is_to_be_enabled, missing_rights
 from ._grants import copy_grants
-from ._row_security import copy_row_security
 from ._schema import FEATURE_KEY, SyncTables, feature_table, vector_table
-from ._sql_layer import layer_digest, layer_exists, refresh_layer
-from ._sql_view import Shown
 from ._storage import VectorLayout, layout_of
 
 __all__ = ["Lookup", "SyncSchema", "feature_tables"]

@@ -3,21 +3,63 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from vectorferry.connector import ConfigurationError, SearchQuery
-
-from ._adopt import adopt_index
-from ._ids import IndexSpec, index_name
-from ._indexes import check_fits
-from ._layout import Layout
-from ._manifest import IndexRow, Manifest
-from ._project import Project
-from ._reader import IndexReader
-from ._writer import IndexWriter
+from vectorferry.connector import MODALITIES, ConfigurationError, Modality, SearchQuery
+from vectorferry.destinations._postgres import FeatureKey
+from vectorferry.destinations.pinecone._ids import IndexSpec, index_name, owner_of
+from vectorferry.destinations.pinecone._layout import Layout
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, IndexRow
+from vectorferry.destinations.pinecone._metadata import keys_hash, metadata_hash
+from vectorferry.destinations.pinecone._project import Project, check_fits
+from vectorferry.destinations.pinecone._reader import IndexReader, StoredRecord
+from vectorferry.destinations.pinecone._writer import IndexWriter
 
 __all__ = ["Catalogue"]
+
+
+def adopt_index(manifest: Manifest, row: IndexRow, reader: IndexReader, namespace_of: Callable[[str], str]) -> int:
+    """Record every record of an index that is ours; how many there are. The index is complete only then, so that a
+    rebuild that was stopped begins anew."""
+    manifest.forget_index(row.name)  # what a rebuild that was stopped has entered may be gone by now
+    manifest.put_index(replace(row, complete=False))
+    found = 0
+    for namespace in reader.namespaces():
+        for page in reader.pages(namespace):
+            for collection, features in _ours(row, reader.fetch(namespace, page)).items():
+                if namespace_of(collection) == namespace:
+                    manifest.adopt(collection, row.name, features)
+                    found += len(features)
+    manifest.put_index(row)
+    return found
+
+
+def _ours(row: IndexRow, records: Mapping[str, StoredRecord]) -> Mapping[str, dict[FeatureKey, HeldFeature]]:
+    """By collection: the records whose metadata says that their id is theirs."""
+    ours: dict[str, dict[FeatureKey, HeldFeature]] = defaultdict(dict)
+    for record_id, record in records.items():
+        key, collection = owner_of(record_id, record.metadata), record.metadata.get("collection")
+        modality = record.metadata.get("modality")
+        if key is not None and isinstance(collection, str) and modality in MODALITIES:
+            ours[collection][key] = _held(row, record, Modality(modality))
+    return ours
+
+
+def _held(row: IndexRow, record: StoredRecord, modality: Modality) -> HeldFeature:
+    return HeldFeature(
+        modality=modality,
+        row_hash=None,
+        metadata_hash=metadata_hash(record.metadata),
+        keys_hash=keys_hash(record.metadata),
+        records={row.name: record.digest},
+    )
+
+
+# The indexes of a sync: what the manifest knows, what the project has, and making the two agree.
+
 
 _log = logging.getLogger("vectorferry")
 

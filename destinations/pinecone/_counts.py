@@ -1,16 +1,44 @@
-"""What a batch or a removal has changed, in numbers: the manifest before against what was written. Pure."""
+"""What is in Pinecone and what a batch changed, by the manifest: the store's own counts lag behind its writes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from vectorferry.connector import Applied, Counts, RecordHashes
+from vectorferry.connector import Applied, Counts, RecordHashes, Status, TableStatus
+from vectorferry.destinations._postgres import FeatureKey
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import Held, HeldFeature, IndexRow
+from vectorferry.destinations.pinecone._wanted import Wanted
 
-from .._postgres import FeatureKey
-from ._manifest import Held, HeldFeature
-from ._wanted import Wanted
+__all__ = ["count_removed", "count_written", "read_status"]
 
-__all__ = ["count_removed", "count_written"]
+
+def read_status(manifest: Manifest, destination: str, host: str, template: str) -> Status:
+    """Records per index and collection, assets, quarantine, and when something last changed."""
+    counted = manifest.counts()
+    return Status(
+        destination=destination,
+        location=f"{host}, manifest in {manifest.location}",
+        assets=counted.assets,
+        tables=[_table(row, counted.records.get(row.name, {}), template) for row in manifest.indexes().values()],
+        quarantined=counted.quarantined,
+        last_change=counted.last_change,
+    )
+
+
+def _table(row: IndexRow, collections: dict[str, int], template: str) -> TableStatus:
+    details = {
+        "index": row.name,
+        "namespace": template,
+        "storage": "sparse" if row.dimension is None else f"dense({row.dimension})",
+        "metric": row.metric,
+        "dimension": row.dimension,
+        "host": row.host,
+    }
+    return TableStatus(row.name, None, row.vector_name, sum(collections.values()), collections, details)
+
+
+# What a batch or a removal has changed, in numbers: the manifest before against what was written. Pure.
 
 
 def count_written(wanted: Wanted, held: Held, vector_of: Callable[[str], str]) -> Applied:

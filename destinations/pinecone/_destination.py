@@ -39,19 +39,20 @@ from vectorferry.connector import (
     VectorCount,
     Visibility,
 )
+from vectorferry.destinations.pinecone._batch import Sending
+from vectorferry.destinations.pinecone._counts import read_status
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_rows import count_vectors
+from vectorferry.destinations.pinecone._manifest_tables import NamespaceRow
 
 from ._batch import BatchWrite
 from ._catalogue import Catalogue
 from ._counts import count_removed, count_written
 from ._layout import Layout
-from ._manifest import Manifest, NamespaceRow
-from ._manifest_counts import count_vectors
 from ._plan import plan_removal
 from ._planned import planned_sync
 from ._project import Project, ProjectSettings
 from ._search import Searcher
-from ._sending import Sending
-from ._status import read_status
 from ._verify import find_discrepancies, places_of, read_digests
 from ._visibility import as_known, wait_until_visible
 

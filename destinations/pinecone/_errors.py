@@ -1,8 +1,4 @@
-"""Everything that Pinecone, its SDK and the HTTP library can raise, in our own errors.
-
-An error is built while a library's exception is handled but raised after, with its context cut off, so that no request
-and no header with the key is shown along with it.
-"""
+"""What Pinecone, its SDK and the HTTP library can raise, in our own errors; and where its key may be sent."""
 
 from __future__ import annotations
 
@@ -11,22 +7,78 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
 from pinecone.errors import ApiError, PineconeConnectionError, PineconeError, PineconeTimeoutError, ResponseParsingError
 
 from vectorferry.connector import CredentialsError, DestinationError, RetryableError, VectorferryError
-from vectorferry.connector.http import Answer, one_line, retry_after, server_message
+from vectorferry.connector.http import Answer, check_base_url, is_loopback, one_line, retry_after, server_message
 
-__all__ = ["KEY_SETTING", "connection_failure", "in_words", "refusal", "translated"]
+__all__ = [
+    "KEY_SETTING",
+    "checked_address",
+    "connection_failure",
+    "in_words",
+    "index_address",
+    "refusal",
+    "translated",
+]
+
+
+_PINECONE: Final = ".pinecone.io"
+"""Every index of Pinecone's own control plane is below it, those with a private endpoint too (docs.pinecone.io)."""
+
+
+def checked_address(host: str) -> str:
+    """The URL of an index at `host`. Raises `DestinationError` for one that no key can safely be sent to."""
+    try:
+        return check_base_url(host if "://" in host else f"https://{host}", allow_http=None)
+    except ValueError as error:
+        raise DestinationError(f"The address of a Pinecone index {error}.") from None
+
+
+def index_address(host: str, control_plane: str) -> str:
+    """Like `checked_address`, for a host that the control plane or the manifest has named.
+
+    Raises `DestinationError` too when it is neither Pinecone's nor that of the control plane that was configured.
+    """
+    url = checked_address(host)
+    there, configured = _name(url), _name(control_plane)
+    if there.endswith(_PINECONE) or there == configured or (is_loopback(there) and is_loopback(configured)):
+        return url
+    raise DestinationError(
+        f"A Pinecone index is said to be at {there}, which is neither below pinecone.io nor the host of "
+        "destinations[].host.\nThe key was not sent there; check destinations[].host."
+    )
+
+
+def _name(url: str) -> str:
+    return (urlsplit(url).hostname or "").lower().rstrip(".")
+
+
+# Everything that Pinecone, its SDK and the HTTP library can raise, in our own errors.
+#
+# An error is built while a library's exception is handled but raised after, with its context cut off, so that no
+# request and no header with the key is shown along with it.
+
 
 KEY_SETTING: Final = "destinations[].api_key"
 
+
 _FAILURES: Final = (PineconeError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, TypeError)
+
+
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
+
+
 _QUOTAS: Final = ("quota", "reached the max")
+
+
 _MONTHLY: Final = "for the current month"
+
+
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 

@@ -21,12 +21,13 @@ from vectorferry.connector import (
     vector_hash,
     with_last_good,
 )
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import Held, HeldFeature, Place
 
 from .._postgres import FeatureKey
 from ._catalogue import Catalogue
 from ._ids import record_id
 from ._layout import Layout
-from ._manifest import Held, HeldFeature, Manifest, Place
 from ._metadata import Metadata, column_keys
 from ._reader import StoredRecord
 from ._visibility import wait_until_visible

@@ -1,9 +1,4 @@
-"""The manifest: what is in Pinecone, recorded in Postgres after Pinecone has acknowledged it.
-
-Pinecone cannot say cheaply what it holds, and has no transactions. So before records are touched they are entered as
-unconfirmed, and struck out in the transaction that records what has become of them. A run that is killed in between
-leaves them in the journal: records that may or may not be there, with unknown content.
-"""
+"""The manifest: what is in Pinecone, recorded in Postgres after Pinecone has acknowledged it."""
 
 from __future__ import annotations
 
@@ -11,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, inspect, select, text
 
 from vectorferry.connector import Batch, Cursor, Known, Modality, Origin, Reason, Rejected
-
-from .._postgres import (
+from vectorferry.destinations._postgres import (
     Database,
     FeatureKey,
     PostgresServer,
@@ -39,44 +34,63 @@ from .._postgres import (
     write_cursor,
     write_origin,
 )
-from ._manifest_counts import RecordCounts, count_records, read_counts, read_indexes_of
-from ._manifest_features import (
-    can_be_ours,
-    confirm,
-    is_storable,
-    journal,
-    read_features,
-    read_unconfirmed,
-    write_features,
-    write_found,
-)
-from ._manifest_ledger import asset_hashes, certain_assets, write_ledger
-from ._manifest_places import (
+from vectorferry.destinations.pinecone._manifest_rows import (
+    RecordCounts,
     advance,
+    any_assets,
+    asset_hashes,
+    assets_after,
+    can_be_ours,
+    certain_assets,
+    confirm,
+    count_records,
+    features_after,
     forget_index,
     forget_namespace,
+    is_storable,
+    journal,
     note_visible,
+    read_counts,
+    read_features,
     read_indexes,
+    read_indexes_of,
     read_namespaces,
+    read_unconfirmed,
     record_settings,
+    unconfirmed_keys,
+    write_features,
+    write_found,
     write_index,
+    write_ledger,
 )
-from ._manifest_tables import ManifestTables
-from ._manifest_turns import take_turn
-from ._manifest_values import Held, HeldFeature, IndexRow, ManifestCounts, ManifestRows, NamespaceRow, Place
-from ._planned_manifest import ManifestOutlook
-from ._verify_manifest import any_assets, assets_after, features_after, unconfirmed_keys
+from vectorferry.destinations.pinecone._manifest_tables import (
+    Held,
+    HeldFeature,
+    IndexRow,
+    ManifestCounts,
+    ManifestRows,
+    ManifestTables,
+    NamespaceRow,
+    Place,
+)
+from vectorferry.destinations.pinecone._planned_manifest import ManifestOutlook
 
-__all__ = [
-    "Held",
-    "HeldFeature",
-    "IndexRow",
-    "Manifest",
-    "ManifestCounts",
-    "ManifestRows",
-    "NamespaceRow",
-    "Place",
-]
+__all__ = ["Manifest"]
+
+
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+
+
+def take_turn(connection: Connection, tables: ManifestTables, what: str) -> None:
+    """Wait until nobody else has the turn, and keep it until the transaction ends."""
+    connection.execute(_LOCK, {"what": f"vectorferry manifest {tables.ledger.fullname} {what}"})
+
+
+# The manifest: what is in Pinecone, recorded in Postgres after Pinecone has acknowledged it.
+#
+# Pinecone cannot say cheaply what it holds, and has no transactions. So before records are touched they are entered as
+# unconfirmed, and struck out in the transaction that records what has become of them. A run that is killed in between
+# leaves them in the journal: records that may or may not be there, with unknown content.
 
 
 class Manifest:

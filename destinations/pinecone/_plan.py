@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vectorferry.connector import Modality
+from vectorferry.destinations.pinecone._manifest_tables import Held, Place
 
 from .._postgres import FeatureKey
-from ._manifest import Held, Place
 from ._wanted import Wanted, WantedFeature
 
 __all__ = ["Plan", "plan_removal", "plan_stale", "plan_writes"]

@@ -6,11 +6,11 @@ from collections.abc import Container, Iterator
 from contextlib import closing
 
 from vectorferry.connector import MODALITIES, Planned, SchemaMapping
-
-from ._catalogue import Catalogue
-from ._layout import Layout
-from ._manifest import IndexRow, Manifest
-from ._project import Project, ProjectSettings
+from vectorferry.destinations.pinecone._catalogue import Catalogue
+from vectorferry.destinations.pinecone._layout import Layout
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow
+from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 
 __all__ = ["planned_sync"]
 

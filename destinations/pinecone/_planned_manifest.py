@@ -10,6 +10,15 @@ from functools import partial
 from sqlalchemy import Connection, func, inspect, select
 
 from vectorferry.connector import Averages, Cursor, Known, Origin, VectorCount
+from vectorferry.destinations.pinecone._manifest_rows import (
+    certain_assets,
+    check_settings,
+    count_vectors,
+    has_records_in,
+    read_counts,
+    read_indexes,
+)
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 
 from .._postgres import (
     Database,
@@ -25,11 +34,7 @@ from .._postgres import (
     told_as,
     why_refused,
 )
-from ._manifest_counts import count_vectors, read_counts
-from ._manifest_ledger import certain_assets
-from ._manifest_places import check_settings, has_records_in, read_indexes
 from ._manifest_tables import ManifestTables
-from ._manifest_values import IndexRow
 
 __all__ = ["ManifestOutlook"]
 

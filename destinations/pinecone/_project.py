@@ -2,22 +2,172 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+from urllib.parse import quote, unquote
 
-from pinecone import Pinecone
+from pinecone import IndexModel, Pinecone, ServerlessSpec
+from pinecone.errors import ConflictError, NotFoundError
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from ._address import index_address
-from ._errors import translated
-from ._indexes import ControlPlane
-from ._limits import WriterLimits
-from ._manifest import IndexRow
-from ._reader import IndexReader
-from ._requests import check_key
-from ._usage import WriteUsage
-from ._writer import IndexWriter
+from vectorferry.connector import ConfigurationError, DestinationError, abandonable, pause
+from vectorferry.destinations.pinecone._errors import checked_address, index_address, translated
+from vectorferry.destinations.pinecone._ids import IndexSpec, index_name
+from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow
+from vectorferry.destinations.pinecone._reader import IndexReader
+from vectorferry.destinations.pinecone._requests import check_key
+from vectorferry.destinations.pinecone._writer import IndexWriter
 
-__all__ = ["Project", "ProjectSettings"]
+__all__ = ["Project", "ProjectSettings", "check_fits"]
+
+
+_PREFIX_TAG: Final = "vectorferry-sync"
+
+
+_VECTOR_TAG: Final = "vectorferry-vector"
+
+
+_LONGEST_TAG: Final = 120
+
+
+_SECONDS_TO_READY: Final = 300.0
+
+
+class _MissingError(DestinationError):
+    """There is no such index."""
+
+
+class ControlPlane:
+    """The indexes of one sync, which its prefix and a tag tell apart from everybody else's.
+
+    Every method may raise `RetryableError`, `CredentialsError` or `DestinationError`.
+    """
+
+    def __init__(self, sdk: Pinecone, key: str, prefix: str, cloud: str, region: str) -> None:
+        self._sdk = sdk
+        self._key = key
+        self._prefix = prefix
+        self._place = ServerlessSpec(cloud=cloud, region=region)
+
+    def indexes(self, known: Container[str]) -> Mapping[str, IndexRow]:
+        """By name, the project's indexes for vectors that are `known`, or that this sync has made, as their tags
+        say."""
+        with translated("listing the indexes", self._key):
+            models = abandonable(lambda: list(self._sdk.indexes.list()))
+        return {row.name: row for model in models for row in self._own(model, known)}
+
+    def find(self, name: str) -> IndexRow | None:
+        """An index for vectors of this name, if there is one: a list passes over what the SDK cannot read."""
+        try:
+            model = self._ready(name)
+        except _MissingError:
+            return None
+        return _as_row(model, _vector_name(model)) if _holds_vectors(model) else None
+
+    def ensure(self, spec: IndexSpec) -> tuple[IndexRow, bool]:
+        """The index for these vectors, ready to be written, and whether it was made just now.
+
+        Raises `ConfigurationError` for an index of that name which holds other vectors.
+        """
+        name = index_name(self._prefix, spec)
+        with translated(f"making the index {name}", self._key):
+            created = abandonable(partial(self._create, name, spec))
+        model = self._ready(name)
+        _check(model, spec)
+        return _as_row(model, spec.vector_name), created
+
+    def _own(self, model: IndexModel, known: Container[str]) -> Iterator[IndexRow]:
+        tags = model.tags or {}
+        if (model.name in known or tags.get(_PREFIX_TAG) == self._prefix) and _holds_vectors(model):
+            yield _as_row(model, _vector_name(model))
+
+    def _create(self, name: str, spec: IndexSpec) -> bool:
+        try:
+            self._sdk.create_index(
+                name=name,
+                spec=self._place,
+                dimension=spec.dimension,
+                metric=spec.metric,
+                vector_type="sparse" if spec.dimension is None else "dense",
+                tags={_PREFIX_TAG: self._prefix, _VECTOR_TAG: _tag(spec.vector_name)},
+                timeout=-1,  # the SDK would look every five seconds only
+            )
+        except ConflictError:
+            return False
+        return True
+
+    def _ready(self, name: str) -> IndexModel:
+        def described() -> IndexModel:
+            with translated(f"looking at the index {name}", self._key):
+                try:
+                    return abandonable(partial(self._sdk.indexes.describe, name))
+                except NotFoundError:
+                    raise _MissingError(f"the index {name} is gone: somebody has deleted it. Run again.") from None
+
+        looking = Retrying(
+            retry=retry_if_result(lambda model: not model.status.ready or not model.host),
+            stop=stop_after_delay(_SECONDS_TO_READY),
+            wait=wait_exponential(multiplier=0.1, max=5),
+            sleep=pause,
+        )
+        try:
+            model: IndexModel = looking(described)
+        except RetryError:
+            raise DestinationError(
+                f"the index {name} was made but is not ready after {_SECONDS_TO_READY:.0f} s. "
+                "Look at it in Pinecone's console and run again."
+            ) from None
+        return model
+
+
+def check_fits(row: IndexRow, spec: IndexSpec) -> None:
+    """Raise `ConfigurationError` for an index that holds other vectors than these."""
+    if (row.dimension, row.metric) != (spec.dimension, spec.metric):
+        is_for = f"{row.dimension} dimensions and {row.metric}" if row.dimension else "sparse vectors"
+        raise ConfigurationError(_taken(row.name, f"is for {is_for}"))
+
+
+def _holds_vectors(model: IndexModel) -> bool:
+    """Not made for documents, whose API is another one."""
+    return bool(model.host) and set(model.schema.fields) <= {"_values", "_sparse_values"}
+
+
+def _vector_name(model: IndexModel) -> str:
+    return unquote((model.tags or {}).get(_VECTOR_TAG, model.name))
+
+
+def _as_row(model: IndexModel, vector_name: str) -> IndexRow:
+    dense = model.vector_type == "dense"
+    return IndexRow(model.name, vector_name, model.dimension if dense else None, str(model.metric), _address(model))
+
+
+def _address(model: IndexModel) -> str:
+    try:
+        return checked_address(model.host or "")
+    except DestinationError as error:
+        raise DestinationError(f"{error} Pinecone gives it for the index {model.name}.") from None
+
+
+def _check(model: IndexModel, spec: IndexSpec) -> None:
+    if not _holds_vectors(model):
+        raise ConfigurationError(_taken(model.name, "is for documents, not for vectors"))
+    check_fits(_as_row(model, spec.vector_name), spec)
+
+
+def _taken(name: str, problem: str) -> str:
+    return f"the Pinecone index {name} exists and {problem}. Delete it, or set another `index_prefix`."
+
+
+def _tag(vector_name: str) -> str:
+    """In printable ASCII. One that had to be cut is corrected when the first vector of the name arrives."""
+    return quote(vector_name, safe=" !#$&'()*+,/:;=?@[]")[:_LONGEST_TAG]
+
+
+# One Pinecone project as a sync uses it: the control plane, and a writer and a reader per index.
 
 
 @dataclass(frozen=True, slots=True)

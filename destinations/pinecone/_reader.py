@@ -13,9 +13,9 @@ import numpy as np
 from pinecone import Index, SparseValues
 
 from vectorferry.connector import DenseVector, SparseVector, Vector, abandonable, vector_hash
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 
 from ._errors import translated
-from ._manifest import IndexRow
 
 __all__ = ["IndexReader", "Match", "StoredRecord"]
 

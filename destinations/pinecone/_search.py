@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from vectorferry.connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 
 from ._ids import record_id
-from ._manifest import IndexRow, Manifest
 from ._metadata import plain_value
 from ._reader import IndexReader, Match
 

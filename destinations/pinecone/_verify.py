@@ -7,12 +7,13 @@ from heapq import merge
 from typing import Final
 
 from vectorferry.connector import MODALITIES, Difference, Discrepancy, Modality, SeenIds, StoredDigest
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, IndexRow, Place
 
 from .._postgres import FeatureKey
 from ._catalogue import Catalogue
 from ._ids import owner_of, record_id
 from ._layout import Layout
-from ._manifest import HeldFeature, IndexRow, Manifest, Place
 from ._metadata import metadata_hash
 from ._reader import IndexReader, StoredRecord
 

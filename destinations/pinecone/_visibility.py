@@ -9,8 +9,8 @@ from typing import Final
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
 from vectorferry.connector import Visibility, pause
+from vectorferry.destinations.pinecone._manifest_tables import NamespaceRow
 
-from ._manifest import NamespaceRow
 from ._reader import IndexReader
 
 __all__ = ["as_known", "wait_until_visible"]

@@ -18,10 +18,10 @@ from vectorferry.connector import (
     StoredVersions,
     without_rejected,
 )
+from vectorferry.destinations.pinecone._manifest_tables import Held, HeldFeature, ManifestRows, Place
 
 from .._postgres import FeatureKey
 from ._layout import Layout, WantedRecord
-from ._manifest import Held, HeldFeature, ManifestRows, Place
 from ._metadata import Metadata, keys_hash, metadata_hash, record_metadata
 
 __all__ = ["Wanted", "WantedFeature", "with_fitting_vectors"]

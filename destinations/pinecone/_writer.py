@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
-from threading import Lock
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import count
+from threading import Condition, Event, Lock
+from typing import Any, Final, Generic, TypeVar
 
-from ._bodies import (
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from vectorferry.connector import DestinationError, RetryableError, check_cancelled, is_cancelled
+from vectorferry.destinations.pinecone._bodies import (
+    Body,
     EncodedRecord,
     delete_envelope,
     encode_id,
@@ -17,16 +25,303 @@ from ._bodies import (
     update_envelope,
     upsert_envelope,
 )
-from ._limits import RequestSize, WriterLimits
-from ._requests import Requests
-from ._requests_verdict import Write
-from ._throttle import Throttle
-from ._usage import WriteUsage
-from ._writer_crew import Crew
-from ._writer_outcome import Outcome, Sent
-from ._writer_pieces import PieceSender
+from vectorferry.destinations.pinecone._limits import RequestSize, WriterLimits, WriteUsage
+from vectorferry.destinations.pinecone._requests import Accepted, Oversized, Requests, Verdict, Write
 
-__all__ = ["IndexWriter", "Sent", "WriterLimits"]
+__all__ = ["IndexWriter", "Sent", "Throttle", "Turn"]
+
+
+class Turn:
+    """Leave to send one request. Whoever has it says how the request ended, if it ended in an answer."""
+
+    def __init__(self, throttle: Throttle, burst: int) -> None:
+        self._throttle = throttle
+        self._burst = burst
+
+    def went_well(self) -> None:
+        """The request was answered as it should be."""
+        self._throttle._grow(self._burst)
+
+    def pushed_back(self, after: float | None = None) -> None:
+        """The store is overloaded, and asks for `after` seconds of peace if it says so."""
+        self._throttle._shrink(self._burst, after)
+
+
+class Throttle:
+    """Concurrency by additive increase and multiplicative decrease. Safe from any thread.
+
+    It grows by one request per round of answers, up to `ceiling`, and is halved when the store pushes back: once for
+    all the requests that were in flight together, as they suffer from the same overload.
+    """
+
+    def __init__(
+        self, ceiling: int, *, clock: Callable[[], float] = time.monotonic, changed: Condition | None = None
+    ) -> None:
+        self._ceiling = ceiling
+        self._clock = clock
+        self._changed = changed or Condition()
+        self._limit = float(ceiling)
+        self._open = 0
+        self._burst = 0
+        self._held_until = clock()
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight now."""
+        return int(self._limit)
+
+    @contextmanager
+    def turn(self, given_up: Callable[[], bool] = lambda: False) -> Iterator[Turn | None]:
+        """Wait for leave to send a request, and keep it until the block ends; None once `given_up()` is true."""
+        with self._changed:
+            admitted = self._wait(given_up)
+            self._open += admitted
+            turn = Turn(self, self._burst) if admitted else None
+        try:
+            yield turn
+        finally:
+            with self._changed:
+                self._open -= admitted
+                self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Let everybody who waits see whether they have given up."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait(self, given_up: Callable[[], bool]) -> bool:
+        while not given_up():
+            hold = self._held_until - self._clock()
+            if hold <= 0 and self._open < self.limit:
+                return True
+            self._changed.wait(hold if hold > 0 else None)
+        return False
+
+    def _grow(self, burst: int) -> None:
+        with self._changed:
+            if burst == self._burst and self._limit < self._ceiling:
+                self._limit = min(self._ceiling, self._limit + 1 / self._limit)
+                self._changed.notify_all()
+
+    def _shrink(self, burst: int, after: float | None) -> None:
+        with self._changed:
+            if burst == self._burst:
+                self._burst += 1
+                self._limit = max(1.0, self._limit / 2)
+            if after:
+                self._held_until = max(self._held_until, self._clock() + after)
+
+
+# What became of the records of one write.
+
+
+_HOPELESS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The highest log sequence number of the answers (0 when none told it), and what the store refused, in its words.
+
+    `refused` is by record id; everything else has been acknowledged.
+    """
+
+    lsn: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+class Outcome:
+    """Collects answers from many threads. `promising` says whether the index is known to take records at all."""
+
+    def __init__(self, what: str, *, promising: bool) -> None:
+        self.promising = promising
+        self._what = what
+        self._lock = Lock()
+        self._lsn = 0
+        self._refused: dict[str, str] = {}
+
+    def accepted(self, lsn: int) -> None:
+        """A request was accepted."""
+        with self._lock:
+            self.promising = True
+            self._lsn = max(self._lsn, lsn)
+
+    def refused(self, record_id: str, words: str) -> None:
+        """One record was refused, by itself.
+
+        Raises `DestinationError` when nothing but the same refusal has come so far: that is not about the records.
+        """
+        with self._lock:
+            self._refused[record_id] = words
+            hopeless = len(self._refused) >= _HOPELESS and len({*self._refused.values()}) == 1
+        if hopeless and not self.promising:
+            raise DestinationError(f"Pinecone refuses every record while {self._what} ({words}).")
+
+    def sent(self) -> Sent:
+        """All of it."""
+        with self._lock:
+            return Sent(self._lsn, dict(self._refused))
+
+
+# Jobs of one write, done on a pool that others use too.
+
+
+_GLANCE_SECONDS: Final = 0.1
+
+
+Job = TypeVar("Job")
+
+
+class Crew(Generic[Job]):
+    """Reads jobs only as fast as they are done: at most `most()` are under way, and one more is ready.
+
+    When the pool has begun none of them, the caller does one itself. So nobody ever waits for a thread of the pool, and
+    a caller that occupies the only one gets on as well.
+    """
+
+    def __init__(self, pool: Executor, work: Callable[[Job], None], most: Callable[[], int]) -> None:
+        self._pool = pool
+        self._work = work
+        self._most = most
+        self._given: dict[Future[None], Job] = {}
+
+    def do(self, jobs: Iterable[Job], give_up: Callable[[], None]) -> None:
+        """Do all of them. Raises the first failure, once `give_up` was called and everything under way has ended."""
+        try:
+            for job in jobs:
+                self._given[self._pool.submit(self._work, job)] = job
+                while len(self._given) > self._most():
+                    self._see_one_done()
+            while self._given:
+                self._see_one_done()
+        except BaseException:
+            give_up()
+            wait([future for future in self._given if not future.cancel()])
+            raise
+
+    def _see_one_done(self) -> None:
+        """Not by the caller while others are at it: it would not hand out the next job then."""
+        if not any(future.running() or future.done() for future in self._given):
+            self._do_one()
+            return
+        check_cancelled()
+        for future in wait(self._given, timeout=_GLANCE_SECONDS, return_when=FIRST_COMPLETED).done:
+            del self._given[future]
+            future.result()
+
+    def _do_one(self) -> None:
+        """Take back a job that nobody has begun, if there still is one, and do it here."""
+        future = next((future for future in self._given if future.cancel()), None)
+        if future is not None:
+            self._work(self._given.pop(future))
+
+
+# One write's requests: sent until they are answered, and cut up where the store does not take them whole.
+
+
+class _GivenUpError(Exception):
+    """The write has failed elsewhere; nobody waits for this request any more."""
+
+
+class PieceSender:
+    """Sends pieces of one write. Safe from any thread, until it is told to give up."""
+
+    def __init__(
+        self,
+        write: Write,
+        requests: Requests,
+        throttle: Throttle,
+        size: RequestSize,
+        limits: WriterLimits,
+        usage: WriteUsage,
+        outcome: Outcome,
+    ) -> None:
+        self._write = write
+        self._requests = requests
+        self._throttle = throttle
+        self._size = size
+        self._limits = limits
+        self._usage = usage
+        self._outcome = outcome
+        self._given_up = Event()
+        self._backoff = wait_random_exponential(limits.first_wait, limits.longest_wait)
+        self._retrying = Retrying(
+            stop=stop_after_attempt(limits.attempts),
+            retry=retry_if_exception_type(RetryableError),
+            wait=self._wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+
+    def send(self, piece: list[EncodedRecord]) -> None:
+        """Have these records acknowledged, or refused one by one.
+
+        A request that is refused for a record of it is halved until the record is alone. Everything here can be sent
+        again without harm, so a request whose answer was lost is. Raises `RetryableError` when the attempts are used
+        up, and a `StopError` for what is not about these records.
+        """
+        body = self._write.envelope.body(piece)
+        verdict = self._answered(body, len(piece))
+        if isinstance(verdict, Accepted):
+            self._usage.accepted(sum(record.units_bytes for record in piece))
+            self._outcome.accepted(verdict.lsn)
+        elif len(piece) == 1:
+            self._outcome.refused(piece[0].id, verdict.words)
+        else:
+            if isinstance(verdict, Oversized):
+                self._size.was_too_large(len(body))
+            middle = len(piece) // 2
+            self.send(piece[:middle])
+            self.send(piece[middle:])
+
+    def give_up(self) -> None:
+        """Send nothing more, and wait for nothing more than the answers that are under way."""
+        self._given_up.set()
+        self._throttle.wake()
+
+    def _answered(self, body: Body, records: int) -> Verdict:
+        tries = count(1)
+
+        def attempt() -> Verdict:
+            with self._throttle.turn(self._has_given_up) as turn:
+                if turn is None:
+                    check_cancelled()
+                    raise _GivenUpError
+                self._usage.sent(len(body), again=next(tries) > 1)
+                return self._attempt(turn, body, records)
+
+        try:
+            return self._retrying(attempt)
+        except RetryableError as error:
+            failure = RetryableError(f"{error}; tried {self._limits.attempts} times", after=error.after)
+        raise failure
+
+    def _attempt(self, turn: Turn, body: Body, records: int) -> Verdict:
+        try:
+            verdict = self._requests.post(self._write, body, records)
+        except RetryableError as error:
+            turn.pushed_back(min(error.after or 0.0, self._limits.longest_retry_after))
+            raise
+        turn.went_well()
+        return verdict
+
+    def _has_given_up(self) -> bool:
+        """Also when this is the thread whose call has been cancelled, before it comes to say so."""
+        return self._given_up.is_set() or is_cancelled()
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._has_given_up():
+            self._given_up.wait(min(left, _GLANCE_SECONDS))
+
+    def _wait(self, state: RetryCallState) -> float:
+        """When the store says how long to wait, the throttle holds back everybody; the rest spreads the herd."""
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, RetryableError) and error.after:
+            return random.uniform(0, self._limits.first_wait)
+        return self._backoff(state)
+
+
+# Writing to one index: as many records per request, and as many requests at once, as the store takes.
 
 
 class IndexWriter:

@@ -25,7 +25,7 @@ from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import upsert_rows
 from vectorferry.destinations.pgvector._schema import vector_table
 from vectorferry.destinations.pgvector._storage import VectorLayout
-from vectorferry.destinations.pgvector._wire import VECTOR_DUMPERS
+from vectorferry.destinations.pgvector._writer import VECTOR_DUMPERS
 
 from ..builders import asset, feature
 from ..urls import for_sqlalchemy

@@ -17,7 +17,7 @@ import pytest
 from vectorferry.connector import CallCancelledError, CancellableCall, LockedError, SchemaMapping
 from vectorferry.connector.sandbox import Fault, SandboxSettings, Stall, Status, running_sandbox
 from vectorferry.destinations import EmbeddedPostgres, PgvectorDestination
-from vectorferry.destinations._embedded._locks import FileLock
+from vectorferry.destinations._embedded._server import FileLock
 
 from ..builders import asset, batch, dense, feature
 from ..pinecone import pinecone_destination

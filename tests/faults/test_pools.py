@@ -12,7 +12,7 @@ import pytest
 
 from vectorferry.connector import DestinationError, Summary, parse_settings, run_sync
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
-from vectorferry.destinations._postgres import _pooler
+from vectorferry.destinations._postgres import _session as _pooler
 
 from ..pgbouncer import PoolMode, pgbouncer
 from ..pinecone import forget_budgets

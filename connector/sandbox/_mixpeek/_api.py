@@ -1,25 +1,69 @@
-"""Mixpeek's assets and features API, generation 1, as one set of routes."""
+"""Mixpeek's assets and features API, generation 1, as one set of routes, with its error bodies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from vectorferry.connector.sandbox._http import Handler, RefusedError, Reply, Request, Route, json_reply
-from vectorferry.connector.sandbox._keys import Keys
-from vectorferry.connector.sandbox._library import Library
-from vectorferry.connector.sandbox._mixpeek._assets import AssetHandlers
-from vectorferry.connector.sandbox._mixpeek._collections import CollectionHandlers
-from vectorferry.connector.sandbox._mixpeek._context import Context
-from vectorferry.connector.sandbox._mixpeek._errors import error_body
-from vectorferry.connector.sandbox._mixpeek._features import FeatureHandlers
+from vectorferry.connector.sandbox._library import Keys, Library
+from vectorferry.connector.sandbox._mixpeek._media import (
+    AssetHandlers,
+    CollectionHandlers,
+    FeatureHandlers,
+    TaskHandlers,
+)
+from vectorferry.connector.sandbox._mixpeek._requests import Context
 from vectorferry.connector.sandbox._mixpeek._search import SearchHandlers
-from vectorferry.connector.sandbox._mixpeek._tasks import TaskHandlers
 from vectorferry.connector.sandbox._settings import MixpeekDialect
 
 __all__ = ["MixpeekApi"]
 
+
+_KINDS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    429: "TooManyRequests",
+}
+
+
+def error_body(refusal: RefusedError, style: str) -> Any:
+    """What is sent for a refusal in one of the `STYLES`; a 422 is FastAPI's list of problems in all of them."""
+    if refusal.status == 422:
+        return {"detail": refusal.details}
+    return STYLES[style](refusal)
+
+
+def _kind(refusal: RefusedError) -> str:
+    return refusal.kind or _KINDS.get(refusal.status, "InternalServerError")
+
+
+def _envelope(refusal: RefusedError) -> Any:
+    error = {"message": refusal.message, "type": f"{_kind(refusal)}Error", "details": refusal.details}
+    return {"success": False, "status": refusal.status, "error": error}
+
+
+def _detail(refusal: RefusedError) -> Any:
+    return {"detail": [{"msg": refusal.message}]}
+
+
+def _flat(refusal: RefusedError) -> Any:
+    return {"error": _kind(refusal), "message": refusal.message, "details": refusal.details or {}}
+
+
+STYLES: dict[str, Callable[[RefusedError], Any]] = {"envelope": _envelope, "detail": _detail, "flat": _flat}
+
+
+# Mixpeek's assets and features API, generation 1, as one set of routes.
+
+
 _PREFIXES = {"both": ("", "/v1"), "none": ("",), "v1": ("/v1",)}
+
+
 _OPEN = "/healthcheck"
 
 

@@ -1,15 +1,16 @@
-"""Changing what the Mixpeek sandbox holds, from Python."""
+"""Changing what the Mixpeek sandbox holds, from Python and over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vectorferry.connector.sandbox._edits import add_metadata, bump
-from vectorferry.connector.sandbox._library import Library, StoredAsset, StoredFeature
+from vectorferry.connector.sandbox._control import Edit, edit_routes, json_object, pair, raw_field, touches
+from vectorferry.connector.sandbox._http import Request, Route
+from vectorferry.connector.sandbox._library import Library, StoredAsset, StoredFeature, add_metadata, bump
 from vectorferry.connector.sandbox._vectors import RawVector, TextVector, VectorSource, raw_json, raw_value
 
-__all__ = ["MixpeekEditor"]
+__all__ = ["MixpeekEditor", "editor_routes"]
 
 
 class MixpeekEditor:
@@ -157,3 +158,42 @@ def _vectors(feature: Mapping[str, Any]) -> dict[str, VectorSource]:
         return {name: RawVector(raw_json(value)) for name, value in feature["vectors"].items()}
     words = (feature.get(name) for name in ("text", "transcription", "description"))
     return {"multimodal-v1": TextVector(" ".join(word for word in words if isinstance(word, str)), "multimodal-v1")}
+
+
+# The edits of `MixpeekEditor` over HTTP, under ``/_sandbox/mixpeek``.
+
+
+_ASSET = "/_sandbox/mixpeek/assets/{asset_id}"
+
+
+_FEATURE = "/_sandbox/mixpeek/features/{feature_id}"
+
+
+def editor_routes(editor: MixpeekEditor) -> list[Route]:
+    """One route per edit. Bodies are JSON, but those of vectors and fields are served as they came, valid or not.
+
+    ``?touch=false`` leaves the asset's `updated_at` alone.
+    """
+    edits: dict[tuple[str, str], Edit] = {
+        ("PATCH", f"{_ASSET}/metadata"): lambda r: editor.edit_metadata(r.params[0], json_object(r), touch=touches(r)),
+        ("PUT", _ASSET): lambda r: _put_asset(editor, r),
+        ("DELETE", _ASSET): lambda r: editor.remove_asset(*r.params),
+        ("PUT", f"{_ASSET}/fields/{{name}}"): lambda r: editor.put_asset_field(*raw_field(r), touch=touches(r)),
+        ("PUT", f"{_ASSET}/features/{{feature_id}}"): lambda r: _put_feature(editor, r),
+        ("DELETE", _FEATURE): lambda r: editor.remove_feature(*r.params, touch=touches(r)),
+        ("PUT", f"{_FEATURE}/fields/{{name}}"): lambda r: editor.put_feature_field(*raw_field(r), touch=touches(r)),
+        ("PUT", f"{_FEATURE}/vectors/{{name}}"): lambda r: editor.put_vector(*raw_field(r), touch=touches(r)),
+        ("DELETE", f"{_FEATURE}/vectors/{{name}}"): lambda r: editor.remove_vector(*pair(r), touch=touches(r)),
+    }
+    return edit_routes(edits)
+
+
+def _put_asset(editor: MixpeekEditor, request: Request) -> None:
+    body = json_object(request)
+    asset = {**body.get("asset", {}), "asset_id": request.params[0]}
+    editor.put_asset(asset, body.get("features", ()))
+
+
+def _put_feature(editor: MixpeekEditor, request: Request) -> None:
+    asset_id, feature_id = pair(request)
+    editor.put_feature(asset_id, {**json_object(request), "feature_id": feature_id}, touch=touches(request))

@@ -1,4 +1,4 @@
-"""A look at what the store holds, past its lag and its API."""
+"""A look at what the store holds, past its lag and its API, from Python and over HTTP."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from threading import RLock
 from typing import Any
 
-from vectorferry.connector.sandbox._pinecone._names import namespace_name
-from vectorferry.connector.sandbox._pinecone._project import Project
-from vectorferry.connector.sandbox._pinecone._records import Record
+from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._pinecone._store import Project, Record, namespace_name
 
-__all__ = ["PineconeInspector"]
+__all__ = ["PineconeInspector", "inspector_routes"]
 
 
 class PineconeInspector:
@@ -71,3 +70,27 @@ def _digest(record: Record) -> bytes:
     sparse = sorted((plain["sparse"] or {}).items())
     dense = b"" if record.values is None else record.values.tobytes()
     return hashlib.sha256(repr((record.record_id, dense, sparse, sorted(plain["metadata"].items()))).encode()).digest()
+
+
+# The inspector over HTTP, under ``/_sandbox/pinecone``, for whoever is not in the same process.
+
+
+def inspector_routes(inspector: PineconeInspector) -> list[Route]:
+    """``GET`` tells the record counts and digests of every namespace; ``POST …/settle`` ends every lag."""
+
+    def contents(_request: Request, /) -> Reply:
+        return json_reply({name: _namespaces(inspector, name) for name in inspector.indexes()})
+
+    def settle(_request: Request, /) -> Reply:
+        inspector.settle()
+        return json_reply({})
+
+    return [
+        Route("control", "GET", "/_sandbox/pinecone", contents),
+        Route("control", "POST", "/_sandbox/pinecone/settle", settle),
+    ]
+
+
+def _namespaces(inspector: PineconeInspector, index: str) -> dict[str, Any]:
+    counts = inspector.namespaces(index)
+    return {name: {"records": count, "digest": inspector.digest(index, name)} for name, count in counts.items()}

@@ -1,4 +1,4 @@
-"""Upsert, update and delete."""
+"""Upsert, update and delete: a body is checked as a whole before any of it is stored."""
 
 from __future__ import annotations
 
@@ -6,17 +6,195 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route
-from vectorferry.connector.sandbox._pinecone._bodies import Delete, Update, parse_body, parse_object
-from vectorferry.connector.sandbox._pinecone._context import Context
-from vectorferry.connector.sandbox._pinecone._filters import compile_filter
-from vectorferry.connector.sandbox._pinecone._metadata import metadata_bytes
-from vectorferry.connector.sandbox._pinecone._names import namespace_name, record_id
-from vectorferry.connector.sandbox._pinecone._namespace import Namespace
-from vectorferry.connector.sandbox._pinecone._records import Record
-from vectorferry.connector.sandbox._pinecone._upsert import checked_dense, checked_sparse, parse_records, wire_size
+import numpy as np
+import orjson
+from numpy.typing import NDArray
 
-__all__ = ["WriteHandlers"]
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route
+from vectorferry.connector.sandbox._pinecone._requests import (
+    Context,
+    Delete,
+    Update,
+    compile_filter,
+    parse_body,
+    parse_object,
+)
+from vectorferry.connector.sandbox._pinecone._store import (
+    IndexSpec,
+    Namespace,
+    Record,
+    Sparse,
+    namespace_name,
+    record_id,
+)
+
+__all__ = ["WriteHandlers", "checked_sparse", "dense_rows"]
+
+
+LARGEST_METADATA = 40_960
+
+
+def metadata_bytes(given: Any) -> bytes:
+    """Checked metadata as JSON, numbers as float64; empty for none. Raises a `RefusedError` for anything else."""
+    if not given and (given is None or isinstance(given, dict)):
+        return b""
+    if not isinstance(given, dict):
+        raise RefusedError(400, "metadata must be an object")
+    stored = orjson.dumps({key: _value(key, value) for key, value in given.items()})
+    if len(stored) > LARGEST_METADATA:
+        message = (
+            f"Metadata size is {len(stored)} bytes, which exceeds the limit of {LARGEST_METADATA} bytes per vector"
+        )
+        raise RefusedError(400, message)
+    return stored
+
+
+def _value(key: str, value: Any) -> Any:
+    if key.startswith("$"):
+        raise RefusedError(400, f"Metadata key must not start with '$', got '{key}'")
+    match value:
+        case str() | bool() | float():
+            return value
+        case int():
+            return float(value)
+        case list() if all(isinstance(one, str) for one in value):
+            return value
+    shown = "null" if value is None else orjson.dumps(value).decode()[:80]
+    message = f"Metadata value must be a string, number, boolean or list of strings, got '{shown}' for field '{key}'"
+    raise RefusedError(400, message)
+
+
+# Dense and sparse values as they come in JSON, checked and stored as float32.
+
+
+_MOST_SPARSE = 2_048
+
+
+_NUMBERS = {int, float}
+
+
+_LARGEST_INDEX = 2**32 - 1
+
+
+def dense_rows(rows: list[Any], dimension: int) -> NDArray[np.float32]:
+    """Rows as one matrix of shape (rows, dimension), float32; raises a `RefusedError` for what is no vector."""
+    for row in rows:
+        if not isinstance(row, list):
+            raise RefusedError(400, "values must be a list of numbers")
+        if len(row) != dimension:
+            message = f"Vector dimension {len(row)} does not match the dimension of the index {dimension}"
+            raise RefusedError(400, message)
+        _check_numbers(row, "values")
+    matrix = _float32(rows, "values")
+    if not matrix.any(axis=1).all():
+        raise RefusedError(400, "Dense vectors must contain at least one non-zero value")
+    return matrix
+
+
+def sparse_values(given: Any) -> Sparse:
+    """``{"indices": […], "values": […]}``; raises a `RefusedError` for what is no sparse vector."""
+    if not isinstance(given, dict) or given.keys() != {"indices", "values"}:
+        raise RefusedError(400, "A sparse vector has indices and values, and nothing else")
+    indices, values = given["indices"], given["values"]
+    if not isinstance(indices, list) or not isinstance(values, list) or len(indices) != len(values):
+        raise RefusedError(400, "Sparse vector indices and values must be lists of the same length")
+    if not 1 <= len(indices) <= _MOST_SPARSE:
+        raise RefusedError(400, f"Sparse vectors must contain 1 to {_MOST_SPARSE} values, got {len(indices)}")
+    if not all(type(index) is int and 0 <= index <= _LARGEST_INDEX for index in indices):
+        raise RefusedError(400, "Sparse vector indices must be unsigned 32-bit integers")
+    if len(set(indices)) != len(indices):
+        raise RefusedError(400, "Sparse vector indices must be unique")
+    _check_numbers(values, "sparse values")
+    return Sparse(np.array(indices, dtype=np.uint32), _float32(values, "sparse values"))
+
+
+def _check_numbers(numbers: list[Any], what: str) -> None:
+    # By type, as numpy would take strings, booleans and nulls for numbers too.
+    if not set(map(type, numbers)) <= _NUMBERS:
+        raise RefusedError(400, f"{what} must be numbers")
+
+
+def _float32(numbers: list[Any], what: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        stored = np.array(numbers, dtype=np.float32)
+    if not np.isfinite(stored).all():
+        raise RefusedError(400, f"{what} must be finite 32-bit floats")
+    return stored
+
+
+# An upsert's body, checked as a whole before any of it is stored.
+
+
+_MOST_RECORDS = 1_000
+
+
+_KEYS = frozenset({"id", "values", "sparseValues", "metadata"})
+
+
+def parse_records(rows: Any, spec: IndexSpec) -> list[Record]:
+    """Records in the order in which they came; raises a `RefusedError` for the first wrong one."""
+    if not isinstance(rows, list) or not 1 <= len(rows) <= _MOST_RECORDS:
+        count = len(rows) if isinstance(rows, list) else "none"
+        raise RefusedError(400, f"vectors must be a list of 1 to {_MOST_RECORDS} records, got {count}")
+    ids = [record_id(_checked_row(row).get("id")) for row in rows]
+    sparse = [_sparse(row, spec) for row in rows]
+    metadata = [metadata_bytes(row.get("metadata")) for row in rows]
+    return [Record(*parts) for parts in zip(ids, _dense(rows, spec), sparse, metadata, strict=True)]
+
+
+def wire_size(records: list[Record]) -> int:
+    """Bytes of the records as float32 values, JSON metadata and ids, which is what the size limit is about."""
+    return sum(_size(record) for record in records)
+
+
+def checked_dense(rows: list[Any], spec: IndexSpec) -> NDArray[np.float32]:
+    """Dense values, shape (rows, dimension), for an index that takes them."""
+    if spec.dimension is None:
+        raise RefusedError(400, "Dense values have no place in a sparse index")
+    return dense_rows(rows, spec.dimension)
+
+
+def checked_sparse(given: Any, spec: IndexSpec) -> Sparse:
+    """Sparse values for an index that takes them."""
+    if not spec.takes_sparse:
+        message = "Index configuration does not support sparse values - only indexes with metric dotproduct do"
+        raise RefusedError(400, message)
+    return sparse_values(given)
+
+
+def _checked_row(row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise RefusedError(400, "Each vector must be an object")
+    if row.keys() - _KEYS:
+        raise RefusedError(400, f"Unknown key in a vector: {min(row.keys() - _KEYS)!r}")
+    return row
+
+
+def _dense(rows: list[dict[str, Any]], spec: IndexSpec) -> list[NDArray[np.float32]] | list[None]:
+    values = [row.get("values") for row in rows]
+    if spec.dimension is None and not any(values):
+        return [None] * len(rows)
+    # Each row is copied: a view would keep its whole batch in memory for as long as one of its records lives.
+    return [row.copy() for row in checked_dense(values, spec)]
+
+
+def _sparse(row: dict[str, Any], spec: IndexSpec) -> Sparse | None:
+    given = row.get("sparseValues")
+    if given is not None:
+        return checked_sparse(given, spec)
+    if spec.dimension is None:
+        raise RefusedError(400, "Sparse values are required in a sparse index")
+    return None
+
+
+def _size(record: Record) -> int:
+    dense = 0 if record.values is None else record.values.nbytes
+    sparse = 0 if record.sparse is None else record.sparse.indices.nbytes + record.sparse.values.nbytes
+    return dense + sparse + len(record.metadata) + len(record.record_id)
+
+
+# Upsert, update and delete.
+
 
 _MOST_IDS = 1_000
 

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vectorferry.connector.sandbox._http import Handler, RefusedError, Reply, Request, Route, json_reply
-from vectorferry.connector.sandbox._keys import Keys
+from vectorferry.connector.sandbox._library import Keys
 from vectorferry.connector.sandbox._settings import TwelveLabsDialect
 from vectorferry.connector.sandbox._twelvelabs._account import Account
-from vectorferry.connector.sandbox._twelvelabs._context import Context
-from vectorferry.connector.sandbox._twelvelabs._embed_tasks import EmbedTaskHandlers
-from vectorferry.connector.sandbox._twelvelabs._embed_v2 import EmbedV2Handlers
+from vectorferry.connector.sandbox._twelvelabs._dialect import error_body
+from vectorferry.connector.sandbox._twelvelabs._embed import EmbedTaskHandlers, EmbedV2Handlers
 from vectorferry.connector.sandbox._twelvelabs._entities import EntityHandlers
-from vectorferry.connector.sandbox._twelvelabs._errors import error_body
-from vectorferry.connector.sandbox._twelvelabs._indexed_assets import IndexedAssetHandlers
-from vectorferry.connector.sandbox._twelvelabs._indexes import IndexHandlers
-from vectorferry.connector.sandbox._twelvelabs._quota import LimitedError, Quota
+from vectorferry.connector.sandbox._twelvelabs._indexes import (
+    IndexedAssetHandlers,
+    IndexHandlers,
+    SubmittingHandlers,
+    TaskHandlers,
+    VideoHandlers,
+    print_embedding,
+)
+from vectorferry.connector.sandbox._twelvelabs._requests import Context, LimitedError, Quota
 from vectorferry.connector.sandbox._twelvelabs._search import SearchHandlers
-from vectorferry.connector.sandbox._twelvelabs._showing import print_embedding
-from vectorferry.connector.sandbox._twelvelabs._submitting import SubmittingHandlers
-from vectorferry.connector.sandbox._twelvelabs._tasks import TaskHandlers
 from vectorferry.connector.sandbox._twelvelabs._uploads import UploadHandlers
-from vectorferry.connector.sandbox._twelvelabs._videos import VideoHandlers
 
 __all__ = ["PREFIX", "TwelveLabsApi"]
 

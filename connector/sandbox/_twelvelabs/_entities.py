@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from vectorferry.connector.sandbox._http import Reply, Request, Route, json_reply
-from vectorferry.connector.sandbox._twelvelabs._context import Context
-from vectorferry.connector.sandbox._twelvelabs._paging import by_time, listed
-from vectorferry.connector.sandbox._twelvelabs._query import values
-from vectorferry.connector.sandbox._twelvelabs._things import Entity, EntityCollection
+from vectorferry.connector.sandbox._twelvelabs._account import Entity, EntityCollection
+from vectorferry.connector.sandbox._twelvelabs._requests import Context, by_time, listed, values
 
 __all__ = ["EntityHandlers"]
 

@@ -8,15 +8,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from vectorferry.connector.sandbox._twelvelabs._context import Context
-from vectorferry.connector.sandbox._twelvelabs._forms import Form, json_field, read_form, required
-from vectorferry.connector.sandbox._twelvelabs._imagined import LENGTH, SCENES
-from vectorferry.connector.sandbox._twelvelabs._paging import listed
-from vectorferry.connector.sandbox._twelvelabs._query import flag, values
-from vectorferry.connector.sandbox._twelvelabs._showing import entries_of, words_of
-from vectorferry.connector.sandbox._twelvelabs._states import UPLOADING, looked_at, upcoming
-from vectorferry.connector.sandbox._twelvelabs._things import Upload, object_id
-from vectorferry.connector.sandbox._twelvelabs._times import now
+from vectorferry.connector.sandbox._twelvelabs._account import Upload, object_id
+from vectorferry.connector.sandbox._twelvelabs._dialect import now
+from vectorferry.connector.sandbox._twelvelabs._indexes import entries_of, words_of
+from vectorferry.connector.sandbox._twelvelabs._media import LENGTH, SCENES
+from vectorferry.connector.sandbox._twelvelabs._requests import (
+    UPLOADING,
+    Context,
+    Form,
+    flag,
+    json_field,
+    listed,
+    looked_at,
+    read_form,
+    required,
+    upcoming,
+    values,
+)
 
 __all__ = ["UploadHandlers"]
 

@@ -34,8 +34,7 @@ from vectorferry.connector.sandbox import (
     Truncate,
     Vanish,
 )
-from vectorferry.connector.sandbox._fault_effects import spoil
-from vectorferry.connector.sandbox._faults import Action
+from vectorferry.connector.sandbox._faults import Action, spoil
 from vectorferry.connector.sandbox._http import json_reply
 
 FEATURE = f"/features/{EXAMPLE_TEXT_FEATURE}?include_vectors=true"

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 
 from vectorferry.connector import Asset, ConfigurationError, Feature, MemorySource, SchemaMapping, sync
 from vectorferry.destinations import PgvectorDestination
-from vectorferry.destinations.pgvector import _castable
+from vectorferry.destinations.pgvector import _columns as _castable
 
 from ...builders import asset, batch, dense, feature
 from .conftest import Prepared

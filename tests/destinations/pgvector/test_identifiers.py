@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorferry.connector import MODALITIES, Modality
-from vectorferry.destinations.pgvector._catalogue import Catalogue
-from vectorferry.destinations.pgvector._identifiers import MAX_BYTES, allocate, fold
+from vectorferry.destinations.pgvector._catalogue import MAX_BYTES, Catalogue, allocate, fold
 from vectorferry.destinations.pgvector._storage import VectorLayout
 
 

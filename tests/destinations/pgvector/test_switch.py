@@ -27,7 +27,7 @@ from vectorferry.connector import (
     verify,
 )
 from vectorferry.destinations import PgvectorDestination
-from vectorferry.destinations.pgvector import _switch
+from vectorferry.destinations.pgvector import _dimensions as _switch
 
 from ...builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared

@@ -13,11 +13,10 @@ import pytest
 
 from vectorferry.connector import DestinationError, Modality, SearchQuery
 from vectorferry.connector.sandbox import Sandbox
-from vectorferry.destinations.pinecone._address import index_address
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
+from vectorferry.destinations.pinecone._errors import index_address
 from vectorferry.destinations.pinecone._limits import WriterLimits
-from vectorferry.destinations.pinecone._requests import Requests
-from vectorferry.destinations.pinecone._requests_verdict import Write
+from vectorferry.destinations.pinecone._requests import Requests, Write
 
 from ...builders import asset, batch, feature
 from ...certificates import self_signed_context

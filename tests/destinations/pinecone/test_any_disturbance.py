@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from vectorferry.connector import MODALITIES, ConfigurationError, LoadedAsset, LoadedFeature, Modality, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PineconeDestination
+from vectorferry.destinations.pinecone._batch import Flight
 from vectorferry.destinations.pinecone._manifest import Manifest
-from vectorferry.destinations.pinecone._sending import Flight
 
 from ...builders import asset, batch, dense, feature, sparse
 from ...examples import examples

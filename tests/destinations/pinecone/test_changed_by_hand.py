@@ -9,7 +9,8 @@ import pytest
 
 from vectorferry.connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping
 from vectorferry.connector.sandbox import Fault, Sandbox, SetField
-from vectorferry.destinations.pinecone._manifest import IndexRow, Manifest
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 
 from ...builders import asset, batch, feature
 from ...waiting import PATIENCE

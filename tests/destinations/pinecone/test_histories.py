@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from vectorferry.connector import LoadedAsset, LoadedFeature, Modality, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PineconeDestination
-from vectorferry.destinations.pinecone._sending import Flight
+from vectorferry.destinations.pinecone._batch import Flight
 
 from ...builders import asset, batch, dense, feature
 from ...examples import examples

@@ -7,7 +7,7 @@ from threading import Condition, Event, Thread
 
 import pytest
 
-from vectorferry.destinations.pinecone._throttle import Throttle, Turn
+from vectorferry.destinations.pinecone._writer import Throttle, Turn
 
 
 class Clock(Condition):

@@ -16,8 +16,7 @@ from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector import Delivery
 from vectorferry.connector.sandbox import Fault, PineconeDialect, Sandbox, Stall, running_sandbox
 from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
-from vectorferry.destinations.pinecone._limits import WriterLimits
-from vectorferry.destinations.pinecone._usage import WriteUsage
+from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage
 from vectorferry.destinations.pinecone._writer import IndexWriter
 
 __all__ = [

@@ -10,8 +10,7 @@ import pytest
 
 from tests.connector.sandbox.pinecone.serving import record, world
 from vectorferry.connector.sandbox import PineconeRates
-from vectorferry.connector.sandbox._pinecone._errors import ThrottledError
-from vectorferry.connector.sandbox._pinecone._rates import Rates
+from vectorferry.connector.sandbox._pinecone._requests import Rates, ThrottledError
 
 FILTER = {"filter": {"n": 1}, "setMetadata": {"n": 1}}
 HOUR = 3_600

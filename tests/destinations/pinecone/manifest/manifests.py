@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vectorferry.connector import Batch, Modality
-from vectorferry.destinations.pinecone._manifest import HeldFeature, Manifest, ManifestRows
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, ManifestRows
 
 LAYOUT = "layout-1"
 NAMESPACE = "ads"

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vectorferry.connector import MODALITIES, Modality
-from vectorferry.destinations.pinecone._manifest import HeldFeature, Manifest, Place
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, Place
 
 from ....builders import asset, batch
 from ....examples import examples

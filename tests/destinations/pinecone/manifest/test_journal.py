@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vectorferry.connector import Modality
-from vectorferry.destinations.pinecone._manifest import Manifest, Place
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import Place
 
 from ....builders import asset, batch
 from .conftest import OpenManifest

@@ -20,7 +20,8 @@ from vectorferry.connector import (
     VectorferryError,
 )
 from vectorferry.destinations import PgvectorDestination
-from vectorferry.destinations.pinecone._manifest import Manifest, ManifestRows, Place
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Place
 
 from ....builders import asset, batch, feature
 from ....urls import in_database

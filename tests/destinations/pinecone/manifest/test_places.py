@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from vectorferry.connector import ConfigurationError, Modality
-from vectorferry.destinations.pinecone._manifest import IndexRow, Manifest, NamespaceRow, Place
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow, NamespaceRow, Place
 
 from ....builders import asset, batch
 from .manifests import INDEX, LAYOUT, NAMESPACE, commit, held

@@ -1,0 +1,384 @@
+"""The books of a destination: ledger, quarantine, cursors and who read, in one transaction with the data."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    collate,
+    delete,
+    func,
+    inspect,
+    or_,
+    select,
+    union,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+
+from vectorferry.connector import (
+    MODALITIES,
+    Batch,
+    Cursor,
+    DestinationError,
+    Known,
+    Modality,
+    Origin,
+    Reason,
+    Rejected,
+    canonical_json,
+)
+from vectorferry.destinations._postgres._ddl import lacking_columns
+from vectorferry.destinations._postgres._tables import ID, of_assets, quarantined_parts
+from vectorferry.destinations._postgres._writing import FeatureKey, WantedRows
+
+__all__ = [
+    "count_rejected",
+    "cursor_table",
+    "delete_rejected",
+    "forget_cursors",
+    "forget_fingerprints",
+    "forget_unread",
+    "held_asset_ids",
+    "held_collections",
+    "is_storable",
+    "known_assets",
+    "ledger_hashes",
+    "ledger_rows",
+    "mark_kept",
+    "origin_table",
+    "read_cursor",
+    "read_origin",
+    "read_rejected",
+    "recorded_features",
+    "replace_rejected",
+    "unread_assets",
+    "write_cursor",
+    "write_origin",
+]
+
+
+_NAMES: Final = ("collection", "asset_id", "feature_id", "vector_name", "column_name", "modality", "reason", "detail")
+
+
+_COLUMNS: Final = (*_NAMES, "kept")
+
+
+_ROWS_AT_ONCE: Final = 1_000
+
+
+_MAX_LENGTH: Final = 1_000
+"""Ids and details are kept to recognise a record by, and may be anything: a bad id is one of the reasons."""
+
+
+def replace_rejected(connection: Connection, quarantine: Table, batch: Batch, rejected: Sequence[Rejected]) -> None:
+    """What is known to be wrong with a batch's assets now takes the place of what was known before.
+
+    Records of modalities that the batch was not about stay. Nothing is written when nothing is different.
+    """
+    of_batch = _of_batch(quarantine, batch)
+    wanted = [_row(batch.collection, each) for each in rejected]
+    held = connection.execute(select(*(quarantine.c[name] for name in _COLUMNS)).where(of_batch)).mappings()
+    if _sorted(map(dict, held)) == _sorted(wanted):
+        return
+    connection.execute(delete(quarantine).where(of_batch))
+    if wanted:
+        connection.execute(insert(quarantine), wanted)
+
+
+def count_rejected(connection: Connection, quarantine: Table, collection: str | None = None) -> int:
+    """Records in quarantine, of one collection or of all."""
+    statement = select(func.count()).select_from(quarantine)
+    if collection is not None:
+        statement = statement.where(quarantine.c.collection == collection)
+    return connection.execute(statement).scalar_one()
+
+
+def read_rejected(
+    connection: Connection, quarantine: Table, collection: str | None = None
+) -> Iterator[tuple[str, Rejected, datetime]]:
+    """Records of one collection or of all, each with its collection and when it was written, from a server-side
+    cursor; sorted by collection, asset, feature, vector and column, byte by byte.
+
+    Raises `DestinationError` for a quarantine that an earlier version has made."""
+    if lacking_columns(connection, quarantined_parts(quarantine)):
+        raise DestinationError(
+            f"the quarantine {quarantine.fullname} was made by an earlier version of Vectorferry, and does not say "
+            "which vector or column a record is about. Run `vectorferry sync` once: it adds what is missing."
+        )
+    columns = [quarantine.c[name] for name in (*_COLUMNS, "seen_at")]
+    statement = select(*columns).order_by(*(collate(quarantine.c[name], "C") for name in _NAMES))
+    if collection is not None:
+        statement = statement.where(quarantine.c.collection == collection)
+    for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement):
+        yield row.collection, _record(row), row.seen_at
+
+
+def delete_rejected(
+    connection: Connection, quarantine: Table, collection: str, asset_ids: Sequence[str], reason: Reason | None
+) -> int:
+    """Delete the records of some assets, all or those of one reason; how many there were."""
+    statement = delete(quarantine).where(of_assets(quarantine, collection, asset_ids))
+    if reason is not None:
+        statement = statement.where(quarantine.c.reason == reason.value)
+    return connection.execute(statement).rowcount
+
+
+def mark_kept(batch: Batch, stored: Container[str]) -> Batch:
+    """The batch, with its rejected assets marked of which an earlier version is stored."""
+    if not batch.rejected:
+        return batch
+    unread = {*unread_assets(batch)}
+    rejected = (replace(one, kept=one.asset_id in unread and one.asset_id in stored) for one in batch.rejected)
+    return replace(batch, rejected=tuple(rejected))
+
+
+def unread_assets(batch: Batch) -> list[str]:
+    """The assets that a batch only rejects, but for ids that no table can hold."""
+    unread = {each.asset_id for each in batch.rejected} - {asset.asset_id for asset in batch.assets}
+    return sorted(filter(is_storable, unread))
+
+
+def is_storable(value: str) -> bool:
+    """Whether Postgres takes this text as it is, and the quarantine all of it."""
+    return _storable(value) == value
+
+
+def _of_batch(quarantine: Table, batch: Batch) -> ColumnElement[bool]:
+    asset_ids = [asset.asset_id for asset in batch.assets] + [_storable(each.asset_id) for each in batch.rejected]
+    others = [modality.value for modality in MODALITIES if modality not in batch.modalities]
+    return and_(
+        of_assets(quarantine, batch.collection, asset_ids),
+        or_(quarantine.c.modality.not_in(others), quarantine.c.feature_id == ""),
+    )
+
+
+def _sorted(rows: Iterable[dict[str, Any]]) -> list[list[Any]]:
+    return sorted([row[name] for name in _COLUMNS] for row in rows)
+
+
+def _record(row: Any) -> Rejected:
+    return Rejected(
+        asset_id=row.asset_id,
+        reason=Reason(row.reason),
+        detail=row.detail,
+        feature_id=row.feature_id,
+        modality=row.modality,
+        vector_name=row.vector_name,
+        column=row.column_name,
+        kept=row.kept,
+    )
+
+
+def _row(collection: str, rejected: Rejected) -> dict[str, Any]:
+    return {
+        "collection": collection,
+        "asset_id": _storable(rejected.asset_id),
+        "feature_id": _storable(rejected.feature_id),
+        "vector_name": _storable(rejected.vector_name),
+        "column_name": _storable(rejected.column),
+        "modality": _storable(rejected.modality),
+        "reason": rejected.reason.value,
+        "detail": _storable(rejected.detail),
+        "kept": rejected.kept,
+    }
+
+
+def _storable(value: str) -> str:
+    """Text that Postgres takes, whatever it was."""
+    clean = value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    return clean[:_MAX_LENGTH]
+
+
+# The ledger: what has been synced, written in the same transaction as the data it speaks of.
+
+
+def known_assets(
+    connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str], *only: ColumnElement[bool]
+) -> Mapping[str, Known]:
+    """The ledger's entries for those of these assets that it has, `only` under these conditions."""
+    rows = connection.execute(
+        select(ledger.c.asset_id, ledger.c.fingerprint, ledger.c.features).where(
+            of_assets(ledger, collection, asset_ids), *only
+        )
+    )
+    return {asset_id: _known(fingerprint, features) for asset_id, fingerprint, features in rows}
+
+
+def held_asset_ids(connection: Connection, tables: Sequence[Table], collection: str) -> Iterator[str]:
+    """Every asset of a collection that one of these tables names, from a server-side cursor."""
+    statement = union(*(select(table.c.asset_id).where(table.c.collection == collection) for table in tables))
+    # Whoever asks may want only the first, and leave before the cursor has come to its end.
+    with closing(connection.execution_options(yield_per=10_000).execute(statement).scalars()) as ids:
+        yield from ids
+
+
+def held_collections(connection: Connection, tables: Sequence[Table]) -> list[str]:
+    """The collections that these tables name, sorted. Each is looked up in an index that begins with it, so that a
+    large table costs no more than a small one."""
+    return sorted({name for table in tables for name in connection.execute(_names(table)).scalars()})
+
+
+def _names(table: Table) -> Select[Any]:
+    """PostgreSQL has no other way to skip from one value of an index to the next:
+    https://wiki.postgresql.org/wiki/Loose_indexscan."""
+    first = select(func.min(table.c.collection).label("collection")).cte(recursive=True)
+    after = select(func.min(table.c.collection)).where(table.c.collection > first.c.collection).scalar_subquery()
+    walked = first.union_all(select(after).where(first.c.collection.is_not(None)))
+    return select(walked.c.collection).where(walked.c.collection.is_not(None))
+
+
+def ledger_rows(batch: Batch, held: Mapping[str, Known], per_asset: Mapping[str, Mapping[str, int]]) -> WantedRows:
+    """What the ledger should hold for a batch's assets."""
+    rows: WantedRows = {}
+    for asset in batch.assets:
+        features = recorded_features(asset.fingerprint, per_asset[asset.asset_id], held.get(asset.asset_id))
+        row = (batch.collection, asset.asset_id, asset.fingerprint, features)
+        rows[asset.asset_id, ""] = (_comparable(asset.fingerprint, features), row)
+    return rows
+
+
+def recorded_features(fingerprint: str, now: Mapping[str, int], before: Known | None) -> dict[str, int]:
+    """Features per modality of one asset. Under an unchanged fingerprint, modalities that were synced earlier stay."""
+    earlier = _counts(before) if before is not None and before.fingerprint == fingerprint else {}
+    return {**earlier, **now}
+
+
+def ledger_hashes(held: Mapping[str, Known]) -> dict[FeatureKey, bytes]:
+    """The value that `ledger_rows` compares, for what the ledger holds."""
+    return {(asset_id, ""): _comparable(known.fingerprint, _counts(known)) for asset_id, known in held.items()}
+
+
+def forget_fingerprints(connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str]) -> int:
+    """Let these assets look changed, whatever the source says of them; how many of them the ledger has."""
+    meant = (of_assets(ledger, collection, asset_ids), ledger.c.fingerprint != "")
+    return connection.execute(update(ledger).where(*meant).values(fingerprint="")).rowcount
+
+
+def forget_unread(connection: Connection, ledger: Table, batch: Batch) -> None:
+    """Let assets that a batch only rejects look changed: what is in quarantine of them must not outlive a change at the
+    source that is taken back."""
+    if asset_ids := unread_assets(batch):
+        forget_fingerprints(connection, ledger, batch.collection, asset_ids)
+
+
+def _comparable(fingerprint: str, features: Mapping[str, int]) -> bytes:
+    return canonical_json([fingerprint, features])
+
+
+def _counts(known: Known) -> dict[str, int]:
+    return {modality.value: count for modality, count in known.features.items()}
+
+
+def _known(fingerprint: str, features: Mapping[str, int]) -> Known:
+    counts = {Modality(modality): count for modality, count in features.items()}
+    return Known(fingerprint, frozenset(counts), counts)
+
+
+# How far the changes of each collection have been followed.
+
+
+def cursor_table(name: str, metadata: MetaData) -> Table:
+    """One row per collection that a source lists the changes of."""
+    return Table(
+        name,
+        metadata,
+        Column("collection", ID, primary_key=True),
+        Column("since", Text, nullable=False, comment="the source's own mark"),
+        Column("mapping", Text, nullable=False),
+        Column("layout", Text, nullable=False, comment="how features became records, where that can change"),
+        Column("modalities", ARRAY(Text), nullable=False),
+        Column("incremental_scans", Integer, nullable=False, comment="since the last full one"),
+        Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+def read_cursor(connection: Connection, table: Table, collection: str, layout: str = "") -> Cursor | None:
+    """What was recorded under this layout. The table need not be there yet."""
+    if not _exists(connection, table):
+        return None
+    columns = (table.c.since, table.c.mapping, table.c.modalities, table.c.incremental_scans)
+    wanted = (table.c.collection == collection, table.c.layout == layout)
+    row = connection.execute(select(*columns).where(*wanted)).one_or_none()
+    return row and Cursor(row.since, row.mapping, frozenset(map(Modality, row.modalities)), row.incremental_scans)
+
+
+def write_cursor(connection: Connection, table: Table, collection: str, cursor: Cursor, layout: str = "") -> None:
+    """Record it. The same again writes nothing."""
+    row = {
+        "since": cursor.since,
+        "mapping": cursor.mapping,
+        "layout": layout,
+        "modalities": sorted(modality.value for modality in cursor.modalities),
+        "incremental_scans": cursor.incremental_scans,
+    }
+    new = insert(table).values(collection=collection, **row)
+    differs = or_(*(table.c[name].is_distinct_from(new.excluded[name]) for name in row))
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=[table.c.collection], set_={**row, "recorded_at": func.now()}, where=differs
+        )
+    )
+
+
+def forget_cursors(connection: Connection, table: Table, collection: str | None = None) -> None:
+    """Forget that of one collection, or of all (None). The table need not be there yet."""
+    if _exists(connection, table):
+        forgotten = delete(table)
+        connection.execute(forgotten if collection is None else forgotten.where(table.c.collection == collection))
+
+
+def _exists(connection: Connection, table: Table) -> bool:
+    """Schemas that nobody has synced into since there are cursors do not have it."""
+    return inspect(connection).has_table(table.name, schema=table.schema)
+
+
+# Who each collection was read as when it was last complete.
+
+
+def origin_table(name: str, metadata: MetaData) -> Table:
+    """One row per collection; the empty one stands for the tables of metadata."""
+    return Table(
+        name,
+        metadata,
+        Column("collection", ID, primary_key=True),
+        Column("parts", JSONB, nullable=False, comment="service, account and namespace; a hash of the key"),
+        Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+def read_origin(connection: Connection, table: Table, collection: str) -> Origin | None:
+    """What was recorded. The table need not be there yet."""
+    if not inspect(connection).has_table(table.name, schema=table.schema):
+        return None
+    parts = connection.execute(select(table.c.parts).where(table.c.collection == collection)).scalar_one_or_none()
+    return {str(name): str(value) for name, value in parts.items()} if isinstance(parts, dict) else None
+
+
+def write_origin(connection: Connection, table: Table, collection: str, origin: Origin | None) -> None:
+    """Record it; None: forget what is recorded. The same again writes nothing."""
+    if origin is None:
+        connection.execute(delete(table).where(table.c.collection == collection))
+        return
+    new = insert(table).values(collection=collection, parts=dict(origin))
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=[table.c.collection],
+            set_={"parts": new.excluded.parts, "recorded_at": func.now()},
+            where=table.c.parts.is_distinct_from(new.excluded.parts),
+        )
+    )

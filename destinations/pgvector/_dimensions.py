@@ -1,0 +1,237 @@
+"""The tables of a named vector, one for each dimension: listed, switched to when full, dropped when empty."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Final
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, false, func, not_, select, text, true
+from sqlalchemy.exc import OperationalError
+
+from vectorferry.connector import MODALITIES, ConfigurationError, LockedError, Modality, VectorCount, VectorTable
+from vectorferry.destinations._postgres import driver_of, lock_ddl, try_alone
+from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
+from vectorferry.destinations.pgvector._grants import dependants_of_function, dependants_of_relation, search_functions
+from vectorferry.destinations.pgvector._indexes import is_built
+from vectorferry.destinations.pgvector._schema import KEY_COLUMNS
+from vectorferry.destinations.pgvector._tables import SyncSchema
+from vectorferry.destinations.pgvector._tombstones import visible
+from vectorferry.destinations.pgvector._views import refresh_function
+
+__all__ = [
+    "count_vectors",
+    "drop_tables",
+    "is_not_superseded",
+    "list_tables",
+    "switch_views",
+]
+
+
+def is_not_superseded(schema: SyncSchema, entry: VectorEntry, rows: Table) -> ColumnElement[bool]:
+    """Of a row of a generation's table: it is not retired, and no later generation has a row of the same feature."""
+    if entry.state == "retired":
+        return false()
+    live = schema.catalogue.live_generations(entry.modality, entry.vector_name)
+    later = [schema.vector_table(other) for other in live if other.generation > entry.generation]
+    return and_(true(), *(not_(exists().where(_same(other, rows))) for other in later))
+
+
+def is_of_shown_feature(schema: SyncSchema, entry: VectorEntry, rows: Table) -> ColumnElement[bool]:
+    """Of a row of a generation's table: its feature is there, and not hidden."""
+    features = schema.features[entry.modality]
+    return exists().where(_same(features, rows), visible(features))
+
+
+def _same(table: Table, rows: Table) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == rows.c[name] for name in KEY_COLUMNS))
+
+
+# The end of a filling: the plain view and function of a named vector go over to the newer generation at once.
+
+
+# While this waits for somebody's long query of a view, everybody else who asks that view waits behind it.
+_PATIENCE: Final = text("SET LOCAL lock_timeout = '3s'")
+
+
+_log = logging.getLogger("vectorferry")
+
+
+def switch_views(schema: SyncSchema) -> None:
+    """Let each plain view show the newer generation that has superseded all of the one that it shows.
+
+    Nothing happens while another sync writes into the schema: the last one of them switches. What somebody has built
+    upon a view, and a query of it that does not end, put the switch off to the next run, with a warning.
+    """
+    for modality, vector_name in _with_several(schema):
+        try:
+            with schema.database.transaction() as connection:
+                _switch(connection, schema, modality, vector_name)
+        except (ConfigurationError, OperationalError, psycopg.errors.LockNotAvailable) as error:
+            _warn(modality, vector_name, error)
+            with schema.database.transaction() as connection:
+                schema.read_again(connection)
+
+
+def _with_several(schema: SyncSchema) -> list[tuple[Modality, str]]:
+    return [
+        (modality, vector_name)
+        for modality in MODALITIES
+        for vector_name, generations in schema.catalogue.named(modality).items()
+        if sum(entry.state != "retired" for entry in generations) > 1
+    ]
+
+
+def _switch(connection: Connection, schema: SyncSchema, modality: Modality, vector_name: str) -> None:
+    if not try_alone(connection, schema.place):
+        return
+    connection.execute(_PATIENCE)
+    lock_ddl(connection, schema.name)
+    schema.read_again(connection)
+    shown, *later = schema.catalogue.live_generations(modality, vector_name)
+    if _has_values(connection, schema, shown):
+        return
+    target = next((entry for entry in later if _has_values(connection, schema, entry)), None)
+    if target is None or not _is_ready(connection, schema, target):
+        return
+    for entry in (shown, *later[: later.index(target)]):
+        schema.update_entry(connection, replace(entry, state="retired", sql_digest=""))
+    schema.update_entry(connection, replace(target, state="current"))
+    schema.read_again(connection)
+    schema.refresh_layers(connection, modality, vector_name)
+
+
+def _has_values(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
+    """Whether a row of it is still the value of a feature."""
+    rows = schema.vector_table(entry)
+    values = select(rows).where(is_of_shown_feature(schema, entry, rows), is_not_superseded(schema, entry, rows))
+    return bool(connection.execute(select(exists(values))).scalar())
+
+
+def _is_ready(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
+    """Whether nobody who asks has to do without its index."""
+    return entry.layout.index == "none" or is_built(connection, schema.name, entry)
+
+
+def _warn(modality: Modality, vector_name: str, error: Exception) -> None:
+    cause = getattr(error, "orig", error)
+    if not isinstance(cause, ConfigurationError | psycopg.errors.LockNotAvailable):
+        raise error
+    why = cause if isinstance(cause, ConfigurationError) else "somebody's query of its view did not end"
+    _log.warning("%s of %s has another dimension now, but is still shown as it was: %s", vector_name, modality, why)
+
+
+# The tables of named vectors listed, and dropped where no feature's value is in them.
+
+
+def list_tables(connection: Connection, schema: SyncSchema) -> list[VectorTable]:
+    """Every generation of every named vector, counted."""
+    return [_counted(connection, schema, entry) for modality in MODALITIES for entry in schema.catalogue.of(modality)]
+
+
+def count_vectors(connection: Connection, schema: SyncSchema, vector_names: Collection[str]) -> list[VectorCount]:
+    """Every generation that is not retired, counted, of those of these named vectors that have several."""
+    return [
+        _vector_count(connection, schema, entry)
+        for modality in MODALITIES
+        for name in schema.catalogue.named(modality)
+        if name in vector_names and len(live := schema.catalogue.live_generations(modality, name)) > 1
+        for entry in live
+    ]
+
+
+def _vector_count(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> VectorCount:
+    dimension = None if entry.layout.storage == "sparsevec" else entry.layout.dimension
+    rows = _counted(connection, schema, entry).rows
+    return VectorCount(entry.modality, entry.vector_name, dimension, rows, f"the table {entry.table}")
+
+
+def drop_tables(connection: Connection, schema: SyncSchema, tables: Sequence[str]) -> list[VectorTable]:
+    """Drop generations in the caller's transaction, as `vectorferry.connector.VectorTables` says."""
+    if not try_alone(connection, schema.place):
+        raise LockedError(f"a sync is writing into schema {schema.name}; drop vectors when it has ended.")
+    lock_ddl(connection, schema.name)
+    return [_drop_one(connection, schema, table) for table in dict.fromkeys(tables)]
+
+
+def _drop_one(connection: Connection, schema: SyncSchema, table: str) -> VectorTable:
+    schema.read_again(connection)
+    entry = next((entry for entry in schema.catalogue.values() if entry.table == table), None)
+    if entry is None:
+        raise ConfigurationError(f"schema {schema.name} has no table of vectors {table}; see: vectorferry vectors list")
+    told = _counted(connection, schema, entry)
+    _check_unused(schema, entry, told)
+    is_last = len(schema.catalogue.generations(entry.modality, entry.vector_name)) == 1
+    layers = [entry.own_layer, entry.plain_layer if is_last else None]
+    _drop(connection, schema, entry, [layer for layer in layers if layer])
+    return told
+
+
+def _counted(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> VectorTable:
+    rows = schema.vector_table(entry)
+    values = func.count().filter(is_not_superseded(schema, entry, rows))
+    total, held = connection.execute(select(func.count(), values).select_from(rows)).one()
+    return VectorTable(
+        table=entry.table,
+        modality=entry.modality,
+        vector_name=entry.vector_name,
+        storage=f"{entry.layout.storage}({entry.layout.dimension})",
+        rows=held,
+        superseded=total - held,
+        state=entry.state,
+        view=entry.layer.view,
+        function=entry.layer.function,
+    )
+
+
+def _check_unused(schema: SyncSchema, entry: VectorEntry, told: VectorTable) -> None:
+    if entry.state == "retired":
+        return
+    others = len(schema.catalogue.generations(entry.modality, entry.vector_name)) > 1
+    if entry.state == "current" and (told.rows or told.superseded or others):
+        why = "what the view shows; it is retired once every feature has a vector of another dimension"
+    elif told.rows:
+        why = f"in use: it holds the vectors of {told.rows:,} features"
+    else:
+        return
+    raise ConfigurationError(f"{told.table} is {why}. Nothing was dropped.")
+
+
+def _drop(connection: Connection, schema: SyncSchema, entry: VectorEntry, layers: Sequence[Layer]) -> None:
+    driver, name = driver_of(connection), schema.name
+    views = [sql.Identifier(name, layer.view).as_string(driver) for layer in layers]
+    table = sql.Identifier(name, entry.table)
+    others = dependants_of_relation(driver, table.as_string(driver), ours=views)
+    for layer, view in zip(layers, views, strict=True):
+        others += dependants_of_relation(driver, view) + dependants_of_function(driver, name, layer.function)
+    if others:
+        raise ConfigurationError(f"{name}.{entry.table} is needed by {', '.join(others)}. Drop that first.")
+    for layer in layers:
+        for signature in search_functions(driver, name, layer.function):
+            driver.execute(f"DROP FUNCTION {signature}".encode())
+        driver.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(name, layer.view)))
+        driver.execute(sql.SQL("DROP TYPE IF EXISTS {}").format(sql.Identifier(name, layer.match_type)))
+    driver.execute(sql.SQL("DROP TABLE {}").format(table))
+    _forget(connection, schema, entry)
+
+
+def _forget(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> None:
+    """Take it out of the catalogue, and out of what the plain function knows."""
+    vectors = schema.tables.vectors
+    connection.execute(
+        delete(vectors).where(
+            vectors.c.modality == entry.modality.value,
+            vectors.c.vector_name == entry.vector_name,
+            vectors.c.dimension == entry.layout.dimension,
+        )
+    )
+    schema.read_again(connection)
+    for other in schema.catalogue.live_generations(entry.modality, entry.vector_name):
+        if other.state == "current":
+            refresh_function(
+                driver_of(connection), schema.name, schema.database.extension_schema, schema.plainly_shown(other)
+            )
+            schema.update_entry(connection, replace(other, sql_digest=""))

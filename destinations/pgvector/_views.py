@@ -1,0 +1,396 @@
+"""What people query: a view and a search function per named vector, made without ever taking a right away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from vectorferry.connector import ColumnMapping, ConfigurationError, Storage
+from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
+from vectorferry.destinations.pgvector._grants import (
+    dependants_of_function,
+    dependants_of_relation,
+    keeping_grants,
+    search_functions,
+)
+
+__all__ = [
+    "Shown",
+    "check_alone",
+    "columns_of",
+    "layer_digest",
+    "layer_exists",
+    "refresh_function",
+    "refresh_layer",
+    "rename_columns",
+    "sql_type",
+]
+
+
+_COLUMNS_OF: Final = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+
+_Driver = psycopg.Connection[tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A layer, and the generation that it shows with these columns. `routes` names, by dimension, the views that its
+    function asks instead of its own, each with the type of its vectors."""
+
+    layer: Layer
+    entry: VectorEntry
+    columns: Mapping[str, ColumnMapping]
+    routes: Mapping[int, tuple[str, Storage]]
+
+
+def columns_of(driver: _Driver, schema: str, relation: str) -> dict[str, str]:
+    """The columns of a relation in their order, each with its type; none where there is no such relation."""
+    return {str(name): str(kind) for name, kind in driver.execute(_COLUMNS_OF, (schema, relation))}
+
+
+def sql_type(kind: str) -> str:
+    """A type of the mapping, as Postgres calls it."""
+    return "timestamp with time zone" if kind == "timestamptz" else kind
+
+
+def refresh_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
+    """Make the view, or bring it to its generation and columns. Raises `ConfigurationError` where that would take away
+    what somebody has built upon it."""
+    held, wanted = columns_of(driver, schema, shown.layer.view), _view_columns(shown)
+    if not held:
+        driver.execute(_view(schema, extension, shown, wanted))
+        return
+    with keeping_grants(driver, schema, "TABLE", shown.layer.view):
+        if all(wanted.get(name) == kind for name, kind in held.items()):
+            # Postgres can only append columns to a view.
+            wanted = {name: wanted[name] for name in (*held, *wanted)}
+        else:
+            check_alone(driver, schema, shown.layer)
+            driver.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(schema, shown.layer.view)))
+        driver.execute(_view(schema, extension, shown, wanted))
+
+
+def refresh_match_type(driver: _Driver, schema: str, shown: Shown) -> None:
+    """Make the row type, or bring it to the columns."""
+    wanted = _match_columns(shown.columns)
+    match, held = sql.Identifier(schema, shown.layer.match_type), columns_of(driver, schema, shown.layer.match_type)
+    if not held:
+        attributes = sql.SQL(", ").join(_attribute(name, kind) for name, kind in wanted.items())
+        driver.execute(sql.SQL("CREATE TYPE {} AS ({})").format(match, attributes))
+        return
+    changes = [
+        *(sql.SQL("DROP ATTRIBUTE {}").format(sql.Identifier(name)) for name in held if name not in wanted),
+        *(_retyped(name, kind) for name, kind in wanted.items() if name in held and held[name] != kind),
+        *(
+            sql.SQL("ADD ATTRIBUTE {}").format(_attribute(name, kind))
+            for name, kind in wanted.items()
+            if name not in held
+        ),
+    ]
+    if changes:
+        driver.execute(sql.SQL("ALTER TYPE {} {}").format(match, sql.SQL(", ").join(changes)))
+
+
+def rename_columns(driver: _Driver, schema: str, layer: Layer, names: Mapping[str, str]) -> None:
+    """Give columns of the view and of the row type new names, where they are."""
+    view, match = sql.Identifier(schema, layer.view), sql.Identifier(schema, layer.match_type)
+    for statement, there, held in (
+        ("ALTER VIEW {} RENAME COLUMN {} TO {}", view, columns_of(driver, schema, layer.view)),
+        ("ALTER TYPE {} RENAME ATTRIBUTE {} TO {}", match, columns_of(driver, schema, layer.match_type)),
+    ):
+        for old, new in names.items():
+            if old in held:
+                driver.execute(_fixed(statement).format(there, sql.Identifier(old), sql.Identifier(new)))
+
+
+def check_alone(driver: _Driver, schema: str, layer: Layer) -> None:
+    """Raise `ConfigurationError` when somebody has built upon the view of a layer."""
+    view = sql.Identifier(schema, layer.view).as_string(driver)
+    if others := dependants_of_relation(driver, view):
+        raise ConfigurationError(
+            f"the view {schema}.{layer.view} has to be made anew, and depends on it: {', '.join(others)}. "
+            "Drop that, run again, and make it again afterwards."
+        )
+
+
+# The join is by one column, of which the planner expects as many rows as there are; that the keys are the same as well
+# stands in a CASE, since it would multiply the chances of each equation that it sees.
+# The second half of the union has no row, and no plan knows of it: it takes the dimension from the column's type, and
+# from nothing else. So CREATE OR REPLACE can switch the view to vectors of another dimension, and whatever index there
+# is on the vectors, a user's own on an expression too, is used through the view, as through no cast.
+_VIEW: Final = """
+CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (
+    SELECT collection, asset_id, feature_id, feature_key, embedding FROM {vectors}
+    UNION ALL SELECT NULL, NULL, NULL, NULL, CAST(NULL AS {storage}) FROM {vectors} WHERE false
+) v JOIN {features} f ON f.feature_key = v.feature_key AND CASE WHEN
+    f.feature_id = v.feature_id AND f.asset_id = v.asset_id AND f.collection = v.collection THEN true ELSE false END
+WHERE f.deleted_at IS NULL
+"""
+
+
+# Collection and asset are looked for in the vectors, where a search can leave the others out while it goes along the
+# index; a feature's id in the features, which have an index on it.
+_OF_VECTORS: Final = frozenset({"collection", "asset_id", "embedding"})
+
+
+def _view(schema: str, extension: str, shown: Shown, columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(_VIEW).format(
+        view=sql.Identifier(schema, shown.layer.view),
+        columns=sql.SQL(", ").join(sql.Identifier("v" if name in _OF_VECTORS else "f", name) for name in columns),
+        vectors=sql.Identifier(schema, shown.entry.table),
+        features=sql.Identifier(schema, shown.entry.base),
+        storage=sql.Identifier(extension, shown.entry.layout.storage),
+    )
+
+
+def _view_columns(shown: Shown) -> dict[str, str]:
+    keys = dict.fromkeys(("collection", "asset_id", "feature_id"), "text")
+    mapped = {name: sql_type(column.type) for name, column in shown.columns.items()}
+    return {**keys, **mapped, "metadata": "jsonb", "extra": "jsonb", "embedding": shown.entry.layout.storage}
+
+
+def _match_columns(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
+    return {
+        "distance": "double precision",
+        "collection": "text",
+        "asset_id": "text",
+        "feature_id": "text",
+        **{name: sql_type(column.type) for name, column in columns.items()},
+        "metadata": "jsonb",
+        "extra": "jsonb",
+    }
+
+
+def _attribute(name: str, kind: str) -> sql.Composable:
+    return sql.SQL("{} {}").format(sql.Identifier(name), _fixed(kind))
+
+
+def _retyped(name: str, kind: str) -> sql.Composable:
+    return sql.SQL("ALTER ATTRIBUTE {} SET DATA TYPE {}").format(sql.Identifier(name), _fixed(kind))
+
+
+def _fixed(text: Any) -> sql.SQL:
+    """A type or a statement from our own short lists. psycopg wants SQL to be literal, which a lookup is not."""
+    return sql.SQL(text)
+
+
+# What people query: a view and a search function per named vector, made and extended without ever being dropped,
+# so that grants survive.
+
+
+_VERSION: Final = 4
+"""Raise it when the SQL below changes, so that existing schemas get the new text."""
+
+
+_WHERE_FUNCTION: Final = "_sync_where"
+
+
+_WHERE: Final = """
+CREATE OR REPLACE FUNCTION {where}(relation regclass, filter jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    symbols constant jsonb := '{{"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "ne": "<>"}}';
+    clauses text[] := ARRAY['true'];
+    key text; wanted jsonb; kind text; comparison text; bound jsonb;
+BEGIN
+    IF filter IS NULL THEN RETURN 'true'; END IF;
+    IF jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'the filter must be a JSON object, such as {{"collection": "ads"}}';
+    END IF;
+    FOR key, wanted IN SELECT * FROM jsonb_each(filter) LOOP
+        SELECT format_type(a.atttypid, a.atttypmod) INTO kind FROM pg_attribute a
+        WHERE a.attrelid = relation AND a.attname = key AND a.attnum > 0 AND NOT a.attisdropped;
+        IF kind IS NULL THEN
+            RAISE EXCEPTION 'there is no column "%" to filter by', key USING ERRCODE = 'undefined_column',
+                HINT = 'Columns: ' || (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
+                                       WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped);
+        ELSIF jsonb_typeof(wanted) = 'null' THEN
+            clauses := clauses || format('%I IS NULL', key);
+        ELSIF kind = 'jsonb' THEN
+            clauses := clauses || format('%I @> %L::jsonb', key, wanted);
+        ELSIF jsonb_typeof(wanted) = 'array' THEN
+            clauses := clauses || format('(%I = ANY (%L::%s[])%s)', key,
+                ARRAY(SELECT jsonb_array_elements_text(wanted))::text, kind,
+                CASE WHEN wanted @> 'null' THEN format(' OR %I IS NULL', key) END);
+        ELSIF jsonb_typeof(wanted) = 'object' THEN
+            IF wanted = '{{}}' OR jsonb_path_exists(wanted, '$.keyvalue() ? (@.key != "ne" && @.value == null)') THEN
+                RAISE EXCEPTION 'nothing to compare "%" with', key USING HINT = 'Such as {{"gte": 10, "lt": 20}}.';
+            END IF;
+            FOR comparison, bound IN SELECT * FROM jsonb_each(wanted) LOOP
+                IF NOT symbols ? comparison THEN
+                    RAISE EXCEPTION 'unknown comparison "%"', comparison USING HINT = 'Use gt, gte, lt, lte or ne.';
+                END IF;
+                clauses := clauses || CASE WHEN bound = 'null' THEN format('%I IS NOT NULL', key) ELSE
+                    format('%I %s %L::%s', key, symbols ->> comparison, bound #>> '{{}}', kind) END;
+            END LOOP;
+        ELSE
+            clauses := clauses || format('%I = %L::%s', key, wanted #>> '{{}}', kind);
+        END IF;
+    END LOOP;
+    RETURN array_to_string(clauses, ' AND ');
+END $body$
+"""
+
+
+# The index answers first, with the candidates of one pass, of which it has hnsw.ef_search, 40 by default. Where a
+# filter takes some of them away, or more are asked for, it goes on (which takes a sixth longer from the start) until it
+# has looked at hnsw.max_scan_tuples; where there are still too few, the same question is answered exactly: an addition
+# keeps the index out. The first candidates are the same in both ways of going along the index.
+# pgvector is often in `public`, where others may make objects too. So whatever Postgres itself has for these very types
+# is named, or spelled so that it is found first: a better match of a stranger's would run with the caller's rights.
+_SEARCH: Final = """
+CREATE OR REPLACE FUNCTION {function}(query {storage}, k integer DEFAULT 10, filter jsonb DEFAULT '{{}}')
+RETURNS SETOF {match} LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, {extension}, pg_temp SET hnsw.iterative_scan = 'off' AS $body$
+DECLARE
+    shown constant text := {shown};
+    asked constant text := {asked};
+    predicate constant text := {where}(shown::pg_catalog.regclass, filter);
+    distance text := pg_catalog.replace('embedding {operator} $1', '$1', asked);
+    hits {match}[];
+BEGIN
+    IF query IS NULL THEN RETURN; END IF;
+    FOR attempt IN 1..3 LOOP
+        CONTINUE WHEN attempt = 1 AND (predicate <> 'true' OR coalesce(k, 10) > 40);
+        IF attempt = 2 THEN
+            PERFORM pg_catalog.set_config('hnsw.iterative_scan', 'strict_order', true);
+        ELSIF attempt = 3 THEN
+            distance := '(' || distance || ') + 0::float8';
+        END IF;
+        EXECUTE 'SELECT pg_catalog.array_agg(ROW(nearest.*)::' || {match_name} || ') FROM (SELECT ' || distance
+            || ' AS distance, ' || {columns} || ' FROM ' || shown || ' WHERE ' || predicate
+            || ' ORDER BY ' || distance || ' LIMIT $2) nearest'
+        INTO hits USING query, coalesce(k, 10);
+        EXIT WHEN pg_catalog.cardinality(hits) >= coalesce(k, 10);
+    END LOOP;
+    RETURN QUERY SELECT * FROM pg_catalog.unnest(hits);
+END $body$
+"""
+
+
+# Whoever asks with a vector of an earlier or a later dimension is answered from where such vectors are. The views of
+# the generations never show another one, so that a switch between two statements of this function changes nothing.
+_ROUTED: Final = """coalesce((
+        SELECT route.own FROM (VALUES {routes}) route (dimension, own)
+        WHERE route.dimension = {extension}.vector_dims(query) AND pg_catalog.has_table_privilege(route.own, 'SELECT')
+    ), {view_name})"""
+
+
+_RELATIONS: Final = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = ANY(%s)
+"""
+
+
+def layer_digest(shown: Shown, extension: str) -> str:
+    """Changes when the view or the function would be made differently."""
+    layout = shown.entry.layout
+    shape = [_VERSION, extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
+    types = [[name, column.type] for name, column in shown.columns.items()]
+    routes = sorted(shown.routes.items())
+    made = [*shape, layout.storage, layout.dimension, layout.metric, types, routes]
+    return hashlib.blake2b(json.dumps(made).encode(), digest_size=8).hexdigest()
+
+
+def layer_exists(driver: _Driver, schema: str, layer: Layer) -> bool:
+    """Whether nobody has dropped the view, the match type or the function since."""
+    relations = driver.execute(_RELATIONS, (schema, [layer.view, layer.match_type])).fetchall()
+    return len(relations) == 2 and bool(search_functions(driver, schema, layer.function))
+
+
+def refresh_layer(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
+    """Make or extend the view, the match type and the function of a layer."""
+    # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
+    driver.execute(sql.SQL("SELECT CAST('[1]' AS {})").format(sql.Identifier(extension, "vector")))
+    refresh_view(driver, schema, extension, shown)
+    refresh_match_type(driver, schema, shown)
+    driver.execute(sql.SQL(_WHERE).format(where=sql.Identifier(schema, _WHERE_FUNCTION)))
+    refresh_function(driver, schema, extension, shown)
+
+
+def refresh_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
+    """Make the search function, or bring it to its generation and routes: in place, or anew with its grants where it
+    takes vectors of another type now. Raises `ConfigurationError` when somebody has built upon that."""
+    name, storage = shown.layer.function, shown.entry.layout.storage
+    held = search_functions(driver, schema, name)
+    if all(kind == storage for kind in held.values()):
+        driver.execute(_search_function(driver, schema, extension, shown))
+        return
+    if others := dependants_of_function(driver, schema, name):
+        raise ConfigurationError(
+            f"the function {schema}.{name} has to be made anew, and depends on it: {', '.join(others)}. "
+            "Drop that, run again, and make it again afterwards."
+        )
+    with keeping_grants(driver, schema, "FUNCTION", name):
+        for signature in held:
+            driver.execute(sql.SQL("DROP FUNCTION {}").format(_fixed_sql(signature)))
+        driver.execute(_search_function(driver, schema, extension, shown))
+
+
+def _fixed_sql(text: Any) -> sql.SQL:
+    """An operator from our own short list, or a name as Postgres quotes it. psycopg wants SQL to be literal."""
+    return sql.SQL(text)
+
+
+def _search_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composed:
+    layer, layout = shown.layer, shown.entry.layout
+    match = sql.Identifier(schema, layer.match_type)
+    # The first one is the distance, which is asked for in the words of the ordering, so that it is not taken twice.
+    names = [name for name in columns_of(driver, schema, layer.match_type) if name != "distance"]
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    return sql.SQL(_SEARCH).format(
+        function=sql.Identifier(schema, layer.function),
+        storage=sql.Identifier(extension, layout.storage),
+        match=match,
+        extension=sql.Identifier(extension),
+        where=sql.Identifier(schema, _WHERE_FUNCTION),
+        operator=_fixed_sql(layout.operator),
+        columns=sql.Literal(columns.as_string(driver)),
+        shown=_shown_view(driver, schema, extension, shown),
+        asked=_asked(driver, schema, extension, shown),
+        match_name=sql.Literal(match.as_string(driver)),
+    )
+
+
+def _shown_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composable:
+    """An expression that names the view to ask."""
+    plain = _name(driver, schema, shown.layer.view)
+    if not shown.routes:
+        return plain
+    routes = [
+        sql.SQL("({}, {})").format(sql.Literal(dimension), _name(driver, schema, view))
+        for dimension, (view, _) in sorted(shown.routes.items())
+    ]
+    return sql.SQL(_ROUTED).format(
+        routes=sql.SQL(", ").join(routes), extension=sql.Identifier(extension), view_name=plain
+    )
+
+
+def _asked(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composable:
+    """An expression for the vector that is asked for, as the view that is asked stores its own."""
+    others = [
+        sql.SQL("WHEN {} THEN {}").format(
+            _name(driver, schema, view),
+            sql.Literal(sql.SQL("CAST($1 AS {})").format(sql.Identifier(extension, storage)).as_string(driver)),
+        )
+        for view, storage in shown.routes.values()
+        if storage != shown.entry.layout.storage
+    ]
+    if not others:
+        return sql.Literal("$1")
+    return sql.SQL("CASE shown {} ELSE '$1' END").format(sql.SQL(" ").join(others))
+
+
+def _name(driver: _Driver, schema: str, view: str) -> sql.Literal:
+    return sql.Literal(sql.Identifier(schema, view).as_string(driver))
