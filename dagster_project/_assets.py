@@ -7,7 +7,8 @@ from typing import Any, Final, TypeAlias
 
 import dagster as dg
 
-from vectorferry.connector import DestinationSettings, SyncSettings
+from vectorferry import SyncSettings
+from vectorferry.connector.plugin import DestinationSettings
 from vectorferry.dagster._metadata import mapped_columns
 from vectorferry.dagster._partitions import CollectionPartitions
 from vectorferry.dagster._resources import resource_keys

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry.connector import ConfigurationError, LimitReachedError, SyncSettings
+from vectorferry import SyncSettings
+from vectorferry.connector.plugin import ConfigurationError, LimitReachedError
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections
 from vectorferry.dagster._resources import resource_keys, settings_from
 

@@ -11,7 +11,7 @@ import dagster as dg
 import typer
 from dagster_shared.utils.config import discover_config_file
 
-from vectorferry.connector import ConfigurationError, VectorferryError
+from vectorferry.connector.plugin import ConfigurationError, VectorferryError
 from vectorferry.dagster._component import VectorferrySync
 from vectorferry.dagster._partitions import CollectionPartitions, Collections
 

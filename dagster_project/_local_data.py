@@ -9,7 +9,8 @@ from typing import Any, Final
 import dagster as dg
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 
-from vectorferry.connector import ConfigurationError, SyncSettings
+from vectorferry import SyncSettings
+from vectorferry.connector.plugin import ConfigurationError
 
 __all__ = ["check_local_data", "local_data", "local_data_metadata"]
 

@@ -8,18 +8,8 @@ from urllib.parse import unquote
 
 import dagster as dg
 
-from vectorferry.connector import (
-    Applied,
-    CollectionSummary,
-    Counts,
-    DestinationSummary,
-    Modality,
-    SchemaMapping,
-    Status,
-    Summary,
-    TableStatus,
-    Visibility,
-)
+from vectorferry import CollectionSummary, DestinationSummary, Summary
+from vectorferry.connector.plugin import Applied, Counts, Modality, SchemaMapping, Status, TableStatus, Visibility
 
 __all__ = [
     "index_changes",

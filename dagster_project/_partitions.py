@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from vectorferry.connector import ConfigurationError, SyncSettings, list_collections, resolve_part
+from vectorferry import SyncSettings, list_collections, resolve_part
+from vectorferry.connector.plugin import ConfigurationError
 
 __all__ = ["CollectionPartitions", "Collections", "named_collections", "partition_key"]
 

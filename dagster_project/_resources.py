@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 import dagster as dg
 from pydantic import BaseModel, Field, SecretStr
 
-from vectorferry.connector import DestinationSettings, SourceSettings, SyncSettings, parse_settings
+from vectorferry import SyncSettings, parse_settings
+from vectorferry.connector.plugin import DestinationSettings, SourceSettings
 
 __all__ = ["DestinationResource", "SourceResource", "resource_keys", "resources_of", "settings_from"]
 

@@ -11,20 +11,8 @@ from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry.connector import (
-    MODALITIES,
-    DestinationSummary,
-    Modality,
-    Progress,
-    Reread,
-    Status,
-    Summary,
-    SyncSettings,
-    TableStatus,
-    VectorferryError,
-    resolve_part,
-    run_sync,
-)
+from vectorferry import DestinationSummary, Progress, Reread, Summary, SyncSettings, resolve_part, run_sync
+from vectorferry.connector.plugin import MODALITIES, Modality, Status, TableStatus, VectorferryError
 from vectorferry.dagster._assets import source_key
 from vectorferry.dagster._failures import fail, hopeless, raise_for_exit_code
 from vectorferry.dagster._local_data import local_data_metadata

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from vectorferry.connector import MODALITIES, ConfigurationError, DestinationSettings, Modality, SyncSettings
+from vectorferry import SyncSettings
+from vectorferry.connector.plugin import MODALITIES, ConfigurationError, DestinationSettings, Modality
 
 __all__ = ["ModalityTable", "Target", "VectorIndex", "destination_name", "further_indexes", "targets_of"]
 

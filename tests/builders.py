@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vectorferry.connector import (
+from vectorferry.connector._engine._rows import hash_row
+from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
     DenseVector,
@@ -20,7 +21,6 @@ from vectorferry.connector import (
     Vector,
     vector_hash,
 )
-from vectorferry.connector._engine._rows import hash_row
 
 DIMENSION = 8
 

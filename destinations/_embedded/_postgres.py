@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from vectorferry.connector import DestinationError
+from vectorferry.connector.plugin import DestinationError
 from vectorferry.destinations._embedded._programs import address
 from vectorferry.destinations._embedded._server import FileLock
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import psutil
 
-from vectorferry.connector import check_cancelled
+from vectorferry.connector.plugin import check_cancelled
 
 __all__ = [
     "PORT",

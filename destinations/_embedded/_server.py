@@ -15,7 +15,7 @@ from typing import IO, Final
 import psutil
 from psycopg import pq
 
-from vectorferry.connector import pause
+from vectorferry.connector.plugin import pause
 from vectorferry.destinations._embedded._programs import (
     PORT,
     Account,

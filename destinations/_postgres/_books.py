@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
     Cursor,

@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from vectorferry.connector import abandonable, check_cancelled
+from vectorferry.connector.plugin import abandonable, check_cancelled
 from vectorferry.destinations._postgres._session import (
     SEARCH_PATH,
     Facts,

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateColumn, CreateSchema
 
-from vectorferry.connector import DestinationError
+from vectorferry.connector.plugin import DestinationError
 from vectorferry.destinations._postgres._database import Database
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 import sqlalchemy.exc
 
-from vectorferry.connector import DestinationError, RetryableError, VectorferryError
+from vectorferry.connector.plugin import DestinationError, RetryableError, VectorferryError
 from vectorferry.destinations._postgres._session import NEEDED
 
 __all__ = ["refusal", "translate", "translated"]

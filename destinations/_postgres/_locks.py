@@ -17,7 +17,7 @@ from typing import Final
 from psycopg import sql
 from sqlalchemy import Connection, text
 
-from vectorferry.connector import LockedError, canonical_json, pause
+from vectorferry.connector.plugin import LockedError, canonical_json, pause
 
 from ._database import Database, driver_of
 

@@ -11,7 +11,7 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import ProgrammingError
 
-from vectorferry.connector import DestinationError
+from vectorferry.connector.plugin import DestinationError
 
 from ._database import facts_of
 

@@ -15,7 +15,7 @@ from psycopg import errors, sql
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
-from vectorferry.connector import DestinationError, check_cancelled
+from vectorferry.connector.plugin import DestinationError, check_cancelled
 
 __all__ = [
     "NEEDED",

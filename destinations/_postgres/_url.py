@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
-from vectorferry.connector import ConfigurationError, Spelling
+from vectorferry.connector.plugin import ConfigurationError, Spelling
 
 __all__ = ["Address", "SchemaName", "check_url", "parse_url"]
 

@@ -12,7 +12,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from sqlalchemy import Column, Connection, Table, delete, select, text
 
-from vectorferry.connector import Counts, canonical_json
+from vectorferry.connector.plugin import Counts, canonical_json
 from vectorferry.destinations._postgres._database import driver_of
 from vectorferry.destinations._postgres._tables import of_assets
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from psycopg import sql
 from sqlalchemy import Connection, inspect
 
-from vectorferry.connector import MODALITIES, SchemaMapping
+from vectorferry.connector.plugin import MODALITIES, SchemaMapping
 
 from .._postgres import driver_of
 from ._catalogue import Catalogue, VectorEntry

@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Applied,
     Batch,
     DestinationError,

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, func, literal_column, select, text
 
-from vectorferry.connector import Modality, VectorTableState
+from vectorferry.connector.plugin import Modality, VectorTableState
 from vectorferry.destinations.pgvector._schema import SyncTables
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorLayout
 

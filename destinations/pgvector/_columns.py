@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Connection, Dialect, Table, func, inspect, literal_column, select, text, update
 
-from vectorferry.connector import MODALITIES, ColumnMapping, ConfigurationError, Modality, SchemaMapping
+from vectorferry.connector.plugin import MODALITIES, ColumnMapping, ConfigurationError, Modality, SchemaMapping
 from vectorferry.destinations._postgres import add_column, driver_of
 from vectorferry.destinations.pgvector._catalogue import Catalogue, Layer
 from vectorferry.destinations.pgvector._grants import dependants_of_column, keeping_grants

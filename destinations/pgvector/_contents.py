@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, Table, func, select, true
 
-from vectorferry.connector import Batch, Modality, RowCounts, canonical_json
-from vectorferry.connector import Contents as AssetContents
+from vectorferry.connector.plugin import Batch, Modality, RowCounts, canonical_json
+from vectorferry.connector.plugin import Contents as AssetContents
 from vectorferry.destinations._postgres import Row, WantedRows, of_assets
 from vectorferry.destinations.pgvector._rows import BatchRows
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION

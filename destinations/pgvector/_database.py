@@ -10,7 +10,7 @@ import psycopg.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
-from vectorferry.connector import DestinationError
+from vectorferry.connector.plugin import DestinationError
 from vectorferry.destinations._postgres import Address, Database, check_encoding, statement
 
 __all__ = ["CREATE_EXTENSION", "VectorDatabase", "is_to_be_enabled", "missing_rights"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Applied,
     Batch,
     Contents,

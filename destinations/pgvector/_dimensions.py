@@ -12,7 +12,7 @@ from psycopg import sql
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, false, func, not_, select, text, true
 from sqlalchemy.exc import OperationalError
 
-from vectorferry.connector import MODALITIES, ConfigurationError, LockedError, Modality, VectorCount, VectorTable
+from vectorferry.connector.plugin import MODALITIES, ConfigurationError, LockedError, Modality, VectorCount, VectorTable
 from vectorferry.destinations._postgres import driver_of, lock_ddl, try_alone
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
 from vectorferry.destinations.pgvector._grants import dependants_of_function, dependants_of_relation, search_functions

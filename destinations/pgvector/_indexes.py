@@ -13,7 +13,7 @@ from psycopg import sql
 from sqlalchemy import Connection, exists, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from vectorferry.connector import IndexBuild, PlannedIndex
+from vectorferry.connector.plugin import IndexBuild, PlannedIndex
 from vectorferry.destinations._postgres import driver_of
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase

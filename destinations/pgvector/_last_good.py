@@ -8,7 +8,14 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from vectorferry.connector import Batch, LoadedAsset, Vector, rejected_features, with_last_good, without_distrusted
+from vectorferry.connector.plugin import (
+    Batch,
+    LoadedAsset,
+    Vector,
+    rejected_features,
+    with_last_good,
+    without_distrusted,
+)
 from vectorferry.destinations.pgvector._rows import source_hash
 from vectorferry.destinations.pgvector._stored import Reader, stored_loaders
 

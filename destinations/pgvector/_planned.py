@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, MetaData, Table, func, inspect, literal, select, text
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     MODALITIES,
     Averages,
     Cursor,

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from vectorferry.connector import ConfigurationError, Counts, RelatedRow, RelatedTable
+from vectorferry.connector.plugin import ConfigurationError, Counts, RelatedRow, RelatedTable
 
 from .._postgres import ID, add_column, diff_table, lock_ddl, send
 from ._schema import SyncTables, column_type, when_written

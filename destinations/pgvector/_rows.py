@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Batch,
     LoadedAsset,
     LoadedFeature,

@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import TypeEngine
 
-from vectorferry.connector import ColumnMapping, ColumnType, Modality
+from vectorferry.connector.plugin import ColumnMapping, ColumnType, Modality
 
 from .._postgres import ID, cursor_table, ledger_table, origin_table, quarantine_table, quarantined_parts
 from ._storage import VectorLayout

@@ -8,7 +8,14 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from vectorferry.connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector, canonical_json
+from vectorferry.connector.plugin import (
+    ConfigurationError,
+    SearchAnswer,
+    SearchQuery,
+    SparseVector,
+    Vector,
+    canonical_json,
+)
 
 from ._catalogue import Catalogue, VectorEntry
 from ._storage import SPARSE_DIMENSION, dimension_of

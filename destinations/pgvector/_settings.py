@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from vectorferry.connector import DestinationSettings, Spelling
+from vectorferry.connector.plugin import DestinationSettings, Spelling
 
 from .._postgres import SchemaName, check_url
 from ._destination import PgvectorDestination

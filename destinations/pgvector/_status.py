@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, true
 
-from vectorferry.connector import MODALITIES, Status, TableStatus
+from vectorferry.connector.plugin import MODALITIES, Status, TableStatus
 from vectorferry.destinations.pgvector._dimensions import is_not_superseded
 
 from .._postgres import count_rejected

@@ -10,7 +10,15 @@ from typing import Final, Literal
 
 import numpy as np
 
-from vectorferry.connector import DenseVector, QuarantineError, Reason, SparseVector, Storage, Vector, VectorMapping
+from vectorferry.connector.plugin import (
+    DenseVector,
+    QuarantineError,
+    Reason,
+    SparseVector,
+    Storage,
+    Vector,
+    VectorMapping,
+)
 
 __all__ = ["SPARSE_DIMENSION", "VectorLayout", "check_vector", "choose_layout", "dimension_of", "layout_of"]
 

@@ -15,7 +15,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from sqlalchemy import Connection, Table, text
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     MODALITIES,
     DenseVector,
     LoadedAsset,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, insert, inspect, select, text, update
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,
     DestinationError,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, literal, select, update
 
-from vectorferry.connector import MODALITIES, Applied, Counts
+from vectorferry.connector.plugin import MODALITIES, Applied, Counts
 
 from .._postgres import FeatureKey, Row, TableDiff, delete_assets, forget_cursors, of_assets
 from ._schema import KEY_COLUMNS

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Table, func, select
 
-from vectorferry.connector import MODALITIES, Difference, Discrepancy, Modality, StoredDigest, is_row_of
+from vectorferry.connector.plugin import MODALITIES, Difference, Discrepancy, Modality, StoredDigest, is_row_of
 from vectorferry.destinations._postgres import Row
 from vectorferry.destinations.pgvector._catalogue import VectorEntry, read_catalogue
 from vectorferry.destinations.pgvector._contents import Contents, feature_vectors

@@ -11,7 +11,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from vectorferry.connector import ColumnMapping, ConfigurationError, Storage
+from vectorferry.connector.plugin import ColumnMapping, ConfigurationError, Storage
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
 from vectorferry.destinations.pgvector._grants import (
     dependants_of_function,

@@ -10,7 +10,16 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from sqlalchemy import Connection, Table
 
-from vectorferry.connector import MODALITIES, Applied, Batch, Counts, DenseVector, LoadedAsset, Modality, SparseVector
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    Applied,
+    Batch,
+    Counts,
+    DenseVector,
+    LoadedAsset,
+    Modality,
+    SparseVector,
+)
 from vectorferry.destinations._postgres import (
     Dumpers,
     FeatureKey,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Batch,
     CancellableCall,
     DestinationError,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from vectorferry.connector import DenseVector, SparseVector
+from vectorferry.connector.plugin import DenseVector, SparseVector
 
 __all__ = [
     "Body",

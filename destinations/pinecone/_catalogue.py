@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from vectorferry.connector import MODALITIES, ConfigurationError, Modality, SearchQuery
+from vectorferry.connector.plugin import MODALITIES, ConfigurationError, Modality, SearchQuery
 from vectorferry.destinations._postgres import FeatureKey
 from vectorferry.destinations.pinecone._ids import IndexSpec, index_name, owner_of
 from vectorferry.destinations.pinecone._layout import Layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from vectorferry.connector import Applied, Counts, RecordHashes, Status, TableStatus
+from vectorferry.connector.plugin import Applied, Counts, RecordHashes, Status, TableStatus
 from vectorferry.destinations._postgres import FeatureKey
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import Held, HeldFeature, IndexRow

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Applied,
     Batch,
     Contents,

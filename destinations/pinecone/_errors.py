@@ -13,8 +13,8 @@ import httpx
 import orjson
 from pinecone.errors import ApiError, PineconeConnectionError, PineconeError, PineconeTimeoutError, ResponseParsingError
 
-from vectorferry.connector import CredentialsError, DestinationError, RetryableError, VectorferryError
 from vectorferry.connector.http import Answer, check_base_url, is_loopback, one_line, retry_after, server_message
+from vectorferry.connector.plugin import CredentialsError, DestinationError, RetryableError, VectorferryError
 
 __all__ = [
     "KEY_SETTING",

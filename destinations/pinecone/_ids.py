@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
-from vectorferry.connector import ConfigurationError, Metric
+from vectorferry.connector.plugin import ConfigurationError, Metric
 
 __all__ = [
     "IndexSpec",

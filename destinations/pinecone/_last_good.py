@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Distrusted,
     LoadedAsset,
     LoadedFeature,

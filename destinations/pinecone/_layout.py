@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,
     DenseVector,

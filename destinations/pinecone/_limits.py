@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
-from vectorferry.connector import Delivery, Visibility
+from vectorferry.connector.plugin import Delivery, Visibility
 
 __all__ = ["RequestSize", "WriteUsage", "WriterLimits", "write_units"]
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, inspect, select, text
 
-from vectorferry.connector import Batch, Cursor, Known, Modality, Origin, Reason, Rejected
+from vectorferry.connector.plugin import Batch, Cursor, Known, Modality, Origin, Reason, Rejected
 from vectorferry.destinations._postgres import (
     Database,
     FeatureKey,

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import ColumnElement, Connection, Table, Text, delete, exists, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from vectorferry.connector import Batch, ConfigurationError, Known, LoadedAsset, Modality, VectorCount
+from vectorferry.connector.plugin import Batch, ConfigurationError, Known, LoadedAsset, Modality, VectorCount
 from vectorferry.destinations._postgres import (
     FeatureKey,
     Row,

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from vectorferry.connector import Modality
+from vectorferry.connector.plugin import Modality
 from vectorferry.destinations._postgres import (
     ID,
     FeatureKey,

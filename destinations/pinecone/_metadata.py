@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 from pydantic import Field, field_validator
 
-from vectorferry.connector import LoadedAsset, LoadedFeature, QuarantineError, Reason, Settings, canonical_json
+from vectorferry.connector.plugin import LoadedAsset, LoadedFeature, QuarantineError, Reason, Settings, canonical_json
 
 __all__ = [
     "Metadata",

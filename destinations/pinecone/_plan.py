@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from vectorferry.connector import Modality
+from vectorferry.connector.plugin import Modality
 from vectorferry.destinations.pinecone._manifest_tables import Held, Place
 
 from .._postgres import FeatureKey

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from contextlib import closing
 
-from vectorferry.connector import MODALITIES, Planned, SchemaMapping
+from vectorferry.connector.plugin import MODALITIES, Planned, SchemaMapping
 from vectorferry.destinations.pinecone._catalogue import Catalogue
 from vectorferry.destinations.pinecone._layout import Layout
 from vectorferry.destinations.pinecone._manifest import Manifest

@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy import Connection, func, inspect, select
 
-from vectorferry.connector import Averages, Cursor, Known, Origin, VectorCount
+from vectorferry.connector.plugin import Averages, Cursor, Known, Origin, VectorCount
 from vectorferry.destinations.pinecone._manifest_rows import (
     certain_assets,
     check_settings,

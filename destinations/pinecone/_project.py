@@ -13,7 +13,7 @@ from pinecone import IndexModel, Pinecone, ServerlessSpec
 from pinecone.errors import ConflictError, NotFoundError
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from vectorferry.connector import ConfigurationError, DestinationError, abandonable, pause
+from vectorferry.connector.plugin import ConfigurationError, DestinationError, abandonable, pause
 from vectorferry.destinations.pinecone._errors import checked_address, index_address, translated
 from vectorferry.destinations.pinecone._ids import IndexSpec, index_name
 from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from pinecone import Index, SparseValues
 
-from vectorferry.connector import DenseVector, SparseVector, Vector, abandonable, vector_hash
+from vectorferry.connector.plugin import DenseVector, SparseVector, Vector, abandonable, vector_hash
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 
 from ._errors import translated

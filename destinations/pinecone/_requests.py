@@ -16,8 +16,8 @@ from weakref import WeakSet
 import httpx
 import orjson
 
-from vectorferry.connector import ConfigurationError, DestinationError, RetryableError
 from vectorferry.connector.http import ACCEPTED, Answer, Unpacker, server_message
+from vectorferry.connector.plugin import ConfigurationError, DestinationError, RetryableError
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
 from vectorferry.destinations.pinecone._errors import (
     KEY_SETTING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from vectorferry.connector import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
+from vectorferry.connector.plugin import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 

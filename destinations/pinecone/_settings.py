@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 
-from vectorferry.connector import MODALITIES, DestinationSettings, SchemaMapping, Settings, Spelling
 from vectorferry.connector.http import check_base_url
+from vectorferry.connector.plugin import MODALITIES, DestinationSettings, SchemaMapping, Settings, Spelling
 
 from .._postgres import SchemaName, check_url
 from ..pgvector import PgvectorSettings

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Final
 
-from vectorferry.connector import MODALITIES, Difference, Discrepancy, Modality, SeenIds, StoredDigest
+from vectorferry.connector.plugin import MODALITIES, Difference, Discrepancy, Modality, SeenIds, StoredDigest
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, IndexRow, Place
 

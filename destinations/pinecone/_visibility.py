@@ -8,7 +8,7 @@ from typing import Final
 
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from vectorferry.connector import Visibility, pause
+from vectorferry.connector.plugin import Visibility, pause
 from vectorferry.destinations.pinecone._manifest_tables import NamespaceRow
 
 from ._reader import IndexReader

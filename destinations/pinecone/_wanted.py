@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Batch,
     LoadedAsset,
     LoadedFeature,

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from vectorferry.connector import DestinationError, RetryableError, check_cancelled, is_cancelled
+from vectorferry.connector.plugin import DestinationError, RetryableError, check_cancelled, is_cancelled
 from vectorferry.destinations.pinecone._bodies import (
     Body,
     EncodedRecord,

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from vectorferry.connector import Asset, Listing, Source
+from vectorferry.connector.plugin import Asset, Listing, Source
 
 __all__ = ["Pulled", "pull_all"]
 

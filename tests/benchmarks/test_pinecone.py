@@ -24,7 +24,7 @@ import psycopg
 import pytest
 from pinecone import Pinecone, ServerlessSpec
 
-from vectorferry.connector import DenseVector, SchemaMapping
+from vectorferry.connector.plugin import DenseVector, SchemaMapping
 from vectorferry.connector.sandbox import SandboxSettings
 from vectorferry.destinations import PineconeSettings
 from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record

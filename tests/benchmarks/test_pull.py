@@ -12,7 +12,7 @@ from contextlib import aclosing
 import pytest
 from pydantic import SecretStr
 
-from vectorferry.connector import Listing, Source
+from vectorferry.connector.plugin import Listing, Source
 from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import create_engine
 from sqlalchemy.dialects.postgresql import insert
 
-from vectorferry.connector import MODALITIES, Batch, Modality, SchemaMapping
+from vectorferry.connector.plugin import MODALITIES, Batch, Modality, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import upsert_rows
 from vectorferry.destinations.pgvector._schema import vector_table

@@ -12,18 +12,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from vectorferry.connector import (
+from vectorferry import BatchLimits, DeleteGuard, plan, sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     MODALITIES,
-    BatchLimits,
     ColumnMapping,
     Cursor,
     Cursors,
-    DeleteGuard,
     Destination,
     Difference,
     Discrepancy,
-    MemoryDestination,
-    MemorySource,
     Modality,
     ModalityMapping,
     Planned,
@@ -33,8 +31,6 @@ from vectorferry.connector import (
     Tombstones,
     VectorMapping,
     Verifiable,
-    plan,
-    sync,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import (
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Batch,
@@ -21,7 +22,6 @@ from vectorferry.connector import (
     Destination,
     LoadedAsset,
     LoadedFeature,
-    MemoryDestination,
     Modality,
     Plannable,
     Reason,

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from vectorferry.connector import (
+from vectorferry import Summary, plan, sync
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     Asset,
     Destination,
     Feature,
-    MemoryDestination,
-    MemorySource,
     Modality,
     ModalityMapping,
     Quarantined,
@@ -23,13 +24,9 @@ from vectorferry.connector import (
     Rejected,
     SchemaMapping,
     SparseVector,
-    Summary,
     Vector,
     VectorMapping,
-    plan,
-    sync,
 )
-from vectorferry.connector._engine._load import Loader
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import (
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     Batch,
     Counts,
     Destination,
     Difference,
     Discrepancy,
     LoadedFeature,
-    MemoryDestination,
     Modality,
     Quarantined,
     Reason,

@@ -8,7 +8,8 @@ from threading import Event, Thread
 
 import pytest
 
-from vectorferry.connector import Lockable, LockedError, MemoryDestination
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import Lockable, LockedError
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 

@@ -11,16 +11,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from vectorferry.connector import (
-    DeleteGuard,
-    Destination,
-    MemoryDestination,
-    MemorySource,
-    Origins,
-    SchemaMapping,
-    plan,
-    sync,
-)
+from vectorferry import DeleteGuard, plan, sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import Destination, Origins, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 

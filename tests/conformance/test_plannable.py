@@ -11,22 +11,9 @@ from typing import Any, Protocol, TypeAlias
 import psycopg
 import pytest
 
-from vectorferry.connector import (
-    Asset,
-    DeleteGuard,
-    Destination,
-    MemoryDestination,
-    MemorySource,
-    Plan,
-    Plannable,
-    Planned,
-    Reason,
-    Rejected,
-    SchemaMapping,
-    Summary,
-    plan,
-    sync,
-)
+from vectorferry import DeleteGuard, Plan, Summary, plan, sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import Asset, Destination, Plannable, Planned, Reason, Rejected, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 

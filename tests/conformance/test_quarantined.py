@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import (
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     Batch,
     Counts,
     Destination,
     DestinationError,
-    MemoryDestination,
     Modality,
     Quarantined,
     Reason,

@@ -13,17 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from vectorferry.connector import (
+from vectorferry import sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     Counts,
     Destination,
-    MemoryDestination,
-    MemorySource,
     Plannable,
     RelatedRow,
     RelatedTable,
     SchemaMapping,
     StoresRelated,
-    sync,
 )
 from vectorferry.destinations import PgvectorDestination
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Asset,
     ConfigurationError,
     Identified,

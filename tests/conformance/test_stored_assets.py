@@ -16,13 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import (
+from vectorferry import refill
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
     Destination,
     LoadedAsset,
     LoadedFeature,
-    MemoryDestination,
     Modality,
     Reason,
     Rejected,
@@ -30,7 +31,6 @@ from vectorferry.connector import (
     SparseVector,
     StoredAssets,
     Vector,
-    refill,
     vector_hash,
 )
 from vectorferry.destinations import PgvectorDestination

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import (
+from vectorferry.connector._engine._rows import hash_row
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Batch,
@@ -21,7 +23,6 @@ from vectorferry.connector import (
     Destination,
     LoadedAsset,
     LoadedFeature,
-    MemoryDestination,
     Modality,
     Reason,
     Rejected,
@@ -32,7 +33,6 @@ from vectorferry.connector import (
     Tombstones,
     Verifiable,
 )
-from vectorferry.connector._engine._rows import hash_row
 from vectorferry.destinations import PgvectorDestination
 
 from .. import builders

@@ -11,13 +11,14 @@ import psycopg
 import pytest
 from pinecone import Pinecone
 
-from vectorferry.connector import (
+from vectorferry.connector._engine._rows import hash_row
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     Destination,
     Difference,
     Discrepancy,
     LoadedAsset,
     LoadedFeature,
-    MemoryDestination,
     Modality,
     SchemaMapping,
     StoredContents,
@@ -25,7 +26,6 @@ from vectorferry.connector import (
     Verifiable,
     vector_hash,
 )
-from vectorferry.connector._engine._rows import hash_row
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
 from vectorferry.destinations import PgvectorDestination, PineconeDestination
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from tests.connector.worlds import Scripted
-from vectorferry.connector import Asset, Listing
+from vectorferry.connector.plugin import Asset, Listing
 
 __all__ = ["OVERLAP", "Changing"]
 

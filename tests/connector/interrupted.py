@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 
 from tests.connector.worlds import assets, settings_for
-from vectorferry.connector import Applied, Batch, BatchLimits, MemoryDestination, MemorySource, run_sync
+from vectorferry import BatchLimits, run_sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import Applied, Batch
 
 
 def say(text: str) -> None:

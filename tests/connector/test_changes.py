@@ -9,31 +9,24 @@ import pytest
 
 from tests.connector.changing import Changing
 from tests.connector.worlds import Crashing, Scripted, asset, assets, content, feature, incomplete, settings_for
-from vectorferry.connector import (
+from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, refill, run_sync, sync, verify
+from vectorferry.connector._engine import Selection, run_replay
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Batch,
-    BatchLimits,
     ColumnMapping,
-    DeleteGuard,
     Destination,
     DestinationError,
     IncompleteScanError,
-    IncrementalScans,
     Listing,
-    MemoryDestination,
     Modality,
     ModalityMapping,
     Reason,
     Rejected,
     SchemaMapping,
-    Summary,
-    refill,
-    run_sync,
-    sync,
-    verify,
 )
-from vectorferry.connector._engine import Selection, run_replay
 
 EVERYTHING = DeleteGuard(max_share=1)
 OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))

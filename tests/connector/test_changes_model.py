@@ -14,24 +14,19 @@ from hypothesis import strategies as st
 from tests.connector.changing import OVERLAP, Changing
 from tests.connector.worlds import Crashing, asset, content, incomplete
 from tests.examples import examples
-from vectorferry.connector import (
+from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, plan, sync
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     MODALITIES,
     AssetState,
-    BatchLimits,
     ColumnMapping,
-    DeleteGuard,
     DestinationError,
-    IncrementalScans,
-    MemoryDestination,
     Modality,
     ModalityMapping,
     Reason,
     Rejected,
     SchemaMapping,
     SourceError,
-    Summary,
-    plan,
-    sync,
 )
 
 NAMES = [f"a{number}" for number in range(6)]

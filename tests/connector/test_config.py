@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.connector.cli.plugins import BoxSettings, ShelfSettings, install_fakes
-from vectorferry.connector import ConfigurationError, Modality, SyncSettings, load_settings, parse_settings
+from vectorferry import SyncSettings, load_settings, parse_settings
+from vectorferry.connector.plugin import ConfigurationError, Modality
 
 SECRET = "sk-canary-4711"
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.connector.cli.plugins import BoxSettings, ShelfSettings, install_fakes
-from vectorferry.connector import ConfigurationError, SyncSettings, parse_settings, resolve
+from vectorferry import SyncSettings, parse_settings, resolve
+from vectorferry.connector.plugin import ConfigurationError
 
 SECRET = "sk-canary-4711"
 

@@ -6,12 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector import (
+from vectorferry import BatchLimits, DeleteGuard
+from vectorferry.connector._engine._batches import Batcher
+from vectorferry.connector._engine._diff import Action, diff, ledger_fingerprint
+from vectorferry.connector._engine._guard import check_deletes
+from vectorferry.connector._engine._load import Loaded
+from vectorferry.connector._seen import SeenIds
+from vectorferry.connector.plugin import (
     MODALITIES,
     AssetState,
     Batch,
-    BatchLimits,
-    DeleteGuard,
     GuardRefusedError,
     Known,
     Listing,
@@ -20,11 +24,6 @@ from vectorferry.connector import (
     Reason,
     Rejected,
 )
-from vectorferry.connector._engine._batches import Batcher
-from vectorferry.connector._engine._diff import Action, diff, ledger_fingerprint
-from vectorferry.connector._engine._guard import check_deletes
-from vectorferry.connector._engine._load import Loaded
-from vectorferry.connector._seen import SeenIds
 
 ALL = frozenset(MODALITIES)
 VIDEO = frozenset({Modality.VIDEO})

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.connector.worlds import asset, feature
-from vectorferry.connector import (
+from vectorferry.connector._engine._load import Loaded, Loader
+from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
     ColumnMapping,
@@ -27,7 +28,6 @@ from vectorferry.connector import (
     SparseVector,
     Vector,
 )
-from vectorferry.connector._engine._load import Loaded, Loader
 
 ALL = frozenset(MODALITIES)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vectorferry.connector import Modality, SchemaMapping
+from vectorferry.connector.plugin import Modality, SchemaMapping
 
 
 def test_user_columns_come_after_the_defaults_and_may_replace_them() -> None:

@@ -6,22 +6,21 @@ import numpy as np
 import pytest
 
 from tests.connector.worlds import asset, feature
-from vectorferry.connector import (
+from vectorferry import sync
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
     Counts,
     DestinationError,
     LoadedAsset,
-    MemoryDestination,
-    MemorySource,
     Modality,
     Reason,
     Rejected,
     SchemaMapping,
     SearchQuery,
-    sync,
 )
-from vectorferry.connector._engine._load import Loader
 
 NAME = "multimodal-v1"
 

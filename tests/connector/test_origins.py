@@ -10,22 +10,11 @@ import pytest
 
 from tests.connector.changing import Changing
 from tests.connector.worlds import asset, assets
-from vectorferry.connector import (
-    Cursors,
-    DeleteGuard,
-    Destination,
-    MemoryDestination,
-    MemorySource,
-    Plan,
-    RelatedTable,
-    Summary,
-    plan,
-    refill,
-    sync,
-    verify,
-)
+from vectorferry import DeleteGuard, Plan, Summary, plan, refill, sync, verify
 from vectorferry.connector._engine._guard import refusal
 from vectorferry.connector._engine._origins import guard_for, origin_changes, origin_of
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import Cursors, Destination, RelatedTable
 
 GENEROUS = DeleteGuard(max_share=1)
 MINE = {"namespace": "default", "organization": "org_1", "key": "0123"}

@@ -13,24 +13,18 @@ from hypothesis import strategies as st
 from tests.connector.test_sync_model import edit, edits
 from tests.connector.worlds import ReadOnly, Scripted, asset, assets, incomplete, settings_for
 from tests.examples import examples
-from vectorferry.connector import (
+from vectorferry import CollectionPlan, CollectionSummary, DeleteGuard, plan, run_plan, sync
+from vectorferry.connector._engine._plan_estimates import Rate
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     AssetState,
-    CollectionPlan,
-    CollectionSummary,
     ConfigurationError,
-    DeleteGuard,
     Destination,
     DestinationError,
-    MemoryDestination,
-    MemorySource,
     Planned,
     SchemaMapping,
     SourceError,
-    plan,
-    run_plan,
-    sync,
 )
-from vectorferry.connector._engine._plan_estimates import Rate
 
 
 def scripted(*names: str, **collections: int) -> Scripted:

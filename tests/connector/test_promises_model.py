@@ -15,27 +15,20 @@ from tests.connector.changing import Changing
 from tests.connector.test_changes_model import OTHER_MAPPING
 from tests.connector.worlds import Crashing, asset, content, feature, incomplete
 from tests.examples import examples
-from vectorferry.connector import (
+from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, plan, refill, sync, verify
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
     AssetState,
-    BatchLimits,
-    DeleteGuard,
     DestinationError,
-    IncrementalScans,
     LimitReachedError,
     Listing,
-    MemoryDestination,
     Modality,
     Reason,
     Rejected,
     SchemaMapping,
     SourceError,
-    Summary,
-    plan,
-    refill,
-    sync,
-    verify,
 )
 
 NAMES: Final = [f"a{number}" for number in range(5)]

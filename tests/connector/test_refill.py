@@ -11,29 +11,23 @@ from typing import TypeVar
 import pytest
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, Unreliable, asset, assets, content, feature
-from vectorferry.connector import (
+from vectorferry import BatchLimits, DeleteGuard, Progress, Summary, refill, sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Asset,
     Batch,
-    BatchLimits,
     ConfigurationError,
     Counts,
-    DeleteGuard,
     Delivery,
     DestinationError,
     LoadedAsset,
-    MemoryDestination,
-    MemorySource,
     Modality,
-    Progress,
     Reason,
     Rejected,
     RetryableError,
-    Summary,
     Visibility,
-    refill,
-    sync,
 )
 
 VIDEO = frozenset({Modality.VIDEO})

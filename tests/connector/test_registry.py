@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.connector.cli.plugins import HERE, BoxSettings, ShelfSettings, install, install_fakes
-from vectorferry.connector import ConfigurationError, destination_settings, source_settings
+from vectorferry import destination_settings, source_settings
+from vectorferry.connector.plugin import ConfigurationError
 
 
 @pytest.fixture

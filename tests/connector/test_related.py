@@ -9,25 +9,22 @@ import pytest
 from pydantic import ValidationError
 
 from tests.connector.worlds import Scripted, Unreliable, assets, content, incomplete
-from vectorferry.connector import (
+from vectorferry import DeleteGuard, RelatedSummary, plan, sync
+from vectorferry.connector._engine import _related
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     ConfigurationError,
     Counts,
-    DeleteGuard,
     DestinationError,
     LimitReachedError,
-    MemoryDestination,
     RelatedRow,
-    RelatedSummary,
     RelatedTable,
     RetryableError,
     SchemaMapping,
     SourceError,
     StoresRelated,
     VectorferryError,
-    plan,
-    sync,
 )
-from vectorferry.connector._engine import _related
 
 PEOPLE = RelatedTable(name="people", key="id", columns={"id": "text", "name": "text", "age": "integer"})
 GROUPS = RelatedTable(name="groups", key="id", columns={"id": "text"})

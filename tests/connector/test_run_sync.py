@@ -11,18 +11,9 @@ import pytest
 from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings_for
 from tests.forking import Forked
 from tests.waiting import PATIENCE
-from vectorferry.connector import (
-    BatchLimits,
-    ConfigurationError,
-    DeleteGuard,
-    DestinationError,
-    MemoryDestination,
-    MemorySource,
-    Modality,
-    SchemaMapping,
-    SourceError,
-    run_sync,
-)
+from vectorferry import BatchLimits, DeleteGuard, run_sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import ConfigurationError, DestinationError, Modality, SchemaMapping, SourceError
 
 
 class Source(Scripted):

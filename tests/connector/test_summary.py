@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vectorferry.connector import (
+from vectorferry import CollectionSummary, DestinationSummary, Summary
+from vectorferry.connector.plugin import (
     Applied,
-    CollectionSummary,
     Counts,
     Delivery,
-    DestinationSummary,
     IndexBuild,
     Modality,
     Reason,
     Rejected,
-    Summary,
     Usage,
     Visibility,
 )

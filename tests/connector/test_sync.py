@@ -7,28 +7,25 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from tests.connector.worlds import ReadOnly, Scripted, asset, assets, content, feature
-from vectorferry.connector import (
+from vectorferry import BatchLimits, Progress, sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Asset,
     AssetState,
     Batch,
-    BatchLimits,
     ColumnMapping,
     ConfigurationError,
     Counts,
     Known,
     Listing,
-    MemoryDestination,
-    MemorySource,
     Modality,
     ModalityMapping,
-    Progress,
     Reason,
     Rejected,
     SchemaMapping,
     SourceError,
-    sync,
 )
 
 VIDEO = frozenset({Modality.VIDEO})

@@ -5,18 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from vectorferry.connector import (
-    Counts,
-    DeleteGuard,
-    Destination,
-    MemoryDestination,
-    Plan,
-    Summary,
-    plan,
-    refill,
-    sync,
-    verify,
-)
+from vectorferry import DeleteGuard, Plan, Summary, plan, refill, sync, verify
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import Counts, Destination
 
 from .worlds import Scripted, asset, assets, content
 

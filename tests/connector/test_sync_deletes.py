@@ -7,18 +7,17 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, incomplete
-from vectorferry.connector import (
+from vectorferry import DeleteGuard, sync
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     Applied,
     Asset,
     AssetState,
     Counts,
-    DeleteGuard,
     Listing,
-    MemoryDestination,
     Modality,
     SourceError,
     VectorferryError,
-    sync,
 )
 
 

@@ -12,30 +12,28 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
 from tests.waiting import PATIENCE
-from vectorferry.connector import (
+from vectorferry import BatchLimits, sync
+from vectorferry.connector._engine._lane import Lane
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._engine._worker import _wait
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Asset,
     Batch,
-    BatchLimits,
     ConfigurationError,
     Counts,
     CredentialsError,
     DestinationError,
     Listing,
-    MemoryDestination,
-    MemorySource,
     Reason,
     Rejected,
     RetryableError,
     SchemaMapping,
     SourceError,
     VectorferryError,
-    sync,
 )
-from vectorferry.connector._engine._lane import Lane
-from vectorferry.connector._engine._load import Loader
-from vectorferry.connector._engine._worker import _wait
 
 SMALL = BatchLimits(rows=9)
 

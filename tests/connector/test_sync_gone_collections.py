@@ -6,20 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from vectorferry.connector import (
+from vectorferry import DeleteGuard, Summary, plan, sync, verify
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     AllCollections,
-    DeleteGuard,
     Difference,
     LimitReachedError,
-    MemoryDestination,
     Reason,
     Rejected,
     SourceError,
-    Summary,
     VectorferryError,
-    plan,
-    sync,
-    verify,
 )
 
 from .worlds import Scripted, asset, assets

@@ -12,18 +12,9 @@ from math import ceil
 import pytest
 
 from tests.connector.worlds import Scripted, assets, content
-from vectorferry.connector import (
-    Asset,
-    LimitReachedError,
-    Listing,
-    MemoryDestination,
-    Rejected,
-    SourceError,
-    Summary,
-    plan,
-    sync,
-    verify,
-)
+from vectorferry import Summary, plan, sync, verify
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import Asset, LimitReachedError, Listing, Rejected, SourceError
 from vectorferry.connector.sources._parallel import results_of
 
 UNTIL = datetime(2026, 11, 22, 0, 2, 50, tzinfo=UTC)

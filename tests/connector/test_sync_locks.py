@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.connector.worlds import Crashing, assets, content
-from vectorferry.connector import DestinationError, MemoryDestination, MemorySource, sync
+from vectorferry import sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import DestinationError
 
 
 async def test_a_destination_that_is_locked_sits_this_collection_out() -> None:

@@ -9,30 +9,27 @@ import numpy as np
 import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete
-from vectorferry.connector import (
+from vectorferry import DeleteGuard, Reread, sync, verify
+from vectorferry.connector._engine import _losses
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._engine._losses import losses
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
     Batch,
     ColumnMapping,
     Counts,
-    DeleteGuard,
     Feature,
     Listing,
     LoadedAsset,
-    MemoryDestination,
     Modality,
     ModalityMapping,
     Reason,
     Rejected,
-    Reread,
     SchemaMapping,
     SourceError,
-    sync,
-    verify,
 )
-from vectorferry.connector._engine import _losses
-from vectorferry.connector._engine._load import Loader
-from vectorferry.connector._engine._losses import losses
 
 MAPPED_ANEW = SchemaMapping(video=ModalityMapping(columns={"author": ColumnMapping(path="metadata.by")}))
 """Has every asset read again."""

@@ -14,24 +14,21 @@ from hypothesis import strategies as st
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content, feature, incomplete
 from tests.examples import examples
-from vectorferry.connector import (
+from vectorferry import BatchLimits, DeleteGuard, sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
     AssetState,
-    BatchLimits,
     CredentialsError,
-    DeleteGuard,
     DestinationError,
     Listing,
     LoadedFeature,
-    MemoryDestination,
-    MemorySource,
     Modality,
     Reason,
     Rejected,
     SchemaMapping,
     SourceError,
-    sync,
 )
 
 NAMES = [f"a{number}" for number in range(8)]

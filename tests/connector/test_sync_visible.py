@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.connector.worlds import assets
-from vectorferry.connector import Counts, Delivery, DestinationError, MemoryDestination, MemorySource, Visibility, sync
+from vectorferry import sync
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import Counts, Delivery, DestinationError, Visibility
 
 
 class Lagging(MemoryDestination):

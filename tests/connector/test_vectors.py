@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector import QuarantineError, Reason, SparseVector
 from vectorferry.connector._vectors import decode_vector, vector_bytes, vector_hash
+from vectorferry.connector.plugin import QuarantineError, Reason, SparseVector
 
 NAN, INFINITY = float("nan"), float("inf")
 

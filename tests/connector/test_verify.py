@@ -11,31 +11,26 @@ import numpy as np
 import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete, settings_for
-from vectorferry.connector import (
+from vectorferry import DeleteGuard, Verification, run_verify, sync, verify
+from vectorferry.connector._engine._load import Loader
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
     AssetState,
     Batch,
     CollectionError,
     ConfigurationError,
-    DeleteGuard,
     Difference,
     Discrepancy,
     Listing,
     LoadedAsset,
-    MemoryDestination,
-    MemorySource,
     Reason,
     Rejected,
     SchemaMapping,
     SourceError,
     Vector,
-    Verification,
-    run_verify,
-    sync,
-    verify,
 )
-from vectorferry.connector._engine._load import Loader
 
 MISSING, EXTRA, DIFFERENT = Difference.MISSING, Difference.EXTRA, Difference.DIFFERENT
 

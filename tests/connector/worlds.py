@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from vectorferry.connector import (
+from vectorferry import SyncSettings
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     Applied,
     Asset,
     Batch,
@@ -16,12 +18,9 @@ from vectorferry.connector import (
     Feature,
     IncompleteScanError,
     Listing,
-    MemoryDestination,
-    MemorySource,
     Rejected,
     SchemaMapping,
     SourceSettings,
-    SyncSettings,
     Vector,
     VectorferryError,
 )

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from vectorferry.connector import (
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     Applied,
     Asset,
     Batch,
@@ -16,8 +17,6 @@ from vectorferry.connector import (
     Destination,
     DestinationSettings,
     Listing,
-    MemoryDestination,
-    MemorySource,
     Reason,
     Rejected,
     SchemaMapping,

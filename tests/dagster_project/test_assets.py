@@ -12,7 +12,9 @@ from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize, recorded
-from vectorferry.connector import (
+from vectorferry import run_sync
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     AssetState,
     Batch,
     CollectionError,
@@ -20,12 +22,10 @@ from vectorferry.connector import (
     DestinationError,
     IncompleteScanError,
     LimitReachedError,
-    MemoryDestination,
     Modality,
     RetryableError,
     SourceError,
     VectorferryError,
-    run_sync,
 )
 from vectorferry.dagster import VectorferrySync, _failures
 

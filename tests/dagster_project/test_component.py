@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.running import materialize, recorded
-from vectorferry.connector import SyncSettings
+from vectorferry import SyncSettings
 from vectorferry.dagster import Target, VectorferrySync
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of its own classes

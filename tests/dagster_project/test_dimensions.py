@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vectorferry.connector import Modality, SchemaMapping, Status, Summary, TableStatus
+from vectorferry import Summary
+from vectorferry.connector.plugin import Modality, SchemaMapping, Status, TableStatus
 from vectorferry.dagster._metadata import partition_metadata, table_metadata
 
 

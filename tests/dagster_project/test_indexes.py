@@ -15,7 +15,9 @@ from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import RackDestination, ShelfSource
 from tests.dagster_project.running import materialize, recorded
 from tests.dagster_project.test_secrets import CANARY, configured, everything_shown
-from vectorferry.connector import DestinationError, MemoryDestination, Modality, SourceError, SyncSettings
+from vectorferry import SyncSettings
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import DestinationError, Modality, SourceError
 from vectorferry.dagster import VectorferrySync
 from vectorferry.dagster._targets import VectorIndex, further_indexes, targets_of
 

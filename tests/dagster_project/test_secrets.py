@@ -11,7 +11,7 @@ from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize
-from vectorferry.connector import SourceError
+from vectorferry.connector.plugin import SourceError
 from vectorferry.dagster import SourceResource, VectorferrySync
 from vectorferry.dagster._resources import resource_keys
 

@@ -8,7 +8,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
-from vectorferry.connector import ConfigurationError, LimitReachedError
+from vectorferry.connector.plugin import ConfigurationError, LimitReachedError
 
 
 def tick(defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> SensorExecutionData:

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from vectorferry.connector import CallCancelledError, CancellableCall, LockedError, SchemaMapping
+from vectorferry.connector.plugin import CallCancelledError, CancellableCall, LockedError, SchemaMapping
 from vectorferry.connector.sandbox import Fault, SandboxSettings, Stall, Status, running_sandbox
 from vectorferry.destinations import EmbeddedPostgres, PgvectorDestination
 from vectorferry.destinations._embedded._server import FileLock

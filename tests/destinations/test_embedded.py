@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
-from vectorferry.connector import DestinationError
+from vectorferry.connector.plugin import DestinationError
 from vectorferry.destinations import EmbeddedPostgres
 
 from ..urls import for_sqlalchemy

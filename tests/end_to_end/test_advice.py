@@ -11,7 +11,8 @@ import psycopg
 import pytest
 import yaml
 
-from vectorferry.connector import ConfigurationError, Summary, parse_settings, run_plan, run_sync
+from vectorferry import Summary, parse_settings, run_plan, run_sync
+from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
 from ..urls import as_user

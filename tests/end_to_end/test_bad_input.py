@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import Summary, parse_settings, run_sync
+from vectorferry import Summary, parse_settings, run_sync
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
 CATALOGUE = GeneratedCatalogue(assets=6, features_per_asset=2, dimension=8, collections=("ads",))

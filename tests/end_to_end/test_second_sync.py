@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from vectorferry.connector import run_sync
+from vectorferry import run_sync
 from vectorferry.connector._config import parse_settings
 from vectorferry.connector.sandbox import running_sandbox
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import parse_settings, run_sync
+from vectorferry import parse_settings, run_sync
 from vectorferry.connector.sandbox import running_sandbox
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "twelvelabs.md"

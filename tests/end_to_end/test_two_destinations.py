@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from vectorferry.connector import Summary, parse_settings, run_sync
+from vectorferry import Summary, parse_settings, run_sync
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
 from ..tables import differences

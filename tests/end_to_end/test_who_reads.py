@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import DeleteGuard, MemoryDestination, SyncSettings, parse_settings, run_plan, run_sync
+from vectorferry import DeleteGuard, SyncSettings, parse_settings, run_plan, run_sync
+from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.sandbox import (
     GeneratedCatalogue,
     GeneratedIndexes,

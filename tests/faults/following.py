@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from typing import Final
 
-from vectorferry.connector import BatchLimits, CollectionSummary, sync
+from vectorferry import BatchLimits, CollectionSummary, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..connector.changing import Changing

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from pinecone import Pinecone
 
-from vectorferry.connector import DenseVector, LoadedAsset, LoadedFeature, SchemaMapping
+from vectorferry.connector.plugin import DenseVector, LoadedAsset, LoadedFeature, SchemaMapping
 from vectorferry.connector.sandbox import Fault, Reset, SandboxSettings, Status
 from vectorferry.destinations import PineconeDestination, PineconeSettings
 from vectorferry.destinations.pinecone._ids import record_id

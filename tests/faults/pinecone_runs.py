@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
-from vectorferry.connector import Summary, parse_settings, run_sync
+from vectorferry import Summary, parse_settings, run_sync
 from vectorferry.connector.sandbox import Sandbox
 
 from ..tables import differences

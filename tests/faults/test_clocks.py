@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import parse_settings, run_sync
+from vectorferry import parse_settings, run_sync
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Status, running_sandbox
 
 from ..tables import differences, tables_of

@@ -19,7 +19,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from vectorferry.connector import DestinationError, parse_settings, run_sync
+from vectorferry import parse_settings, run_sync
+from vectorferry.connector.plugin import DestinationError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import EmbeddedPostgres
 from vectorferry.destinations._embedded import _server

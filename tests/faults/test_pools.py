@@ -10,7 +10,8 @@ from typing import Final
 import psycopg
 import pytest
 
-from vectorferry.connector import DestinationError, Summary, parse_settings, run_sync
+from vectorferry import Summary, parse_settings, run_sync
+from vectorferry.connector.plugin import DestinationError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations._postgres import _session as _pooler
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import LockedError
+from vectorferry.connector.plugin import LockedError
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 

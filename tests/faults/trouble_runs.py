@@ -14,7 +14,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from vectorferry.connector import Destination, Quarantined, Reread, Summary, VectorferryError, parse_settings, run_sync
+from vectorferry import Reread, Summary, parse_settings, run_sync
+from vectorferry.connector.plugin import Destination, Quarantined, VectorferryError
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PgvectorDestination
 

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal, NoReturn, cast
 import numpy as np
 from pydantic import Field, SecretStr, field_validator
 
-from vectorferry.connector import (
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import (
     Asset,
     AssetState,
     ConfigurationError,
@@ -30,8 +31,6 @@ from vectorferry.connector import (
     Hit,
     LimitReachedError,
     Listing,
-    MemoryDestination,
-    MemorySource,
     Reason,
     Rejected,
     SearchAnswer,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.connector.cli.conftest import Invoke
-from vectorferry.connector import load_settings
+from vectorferry import load_settings
 
 
 def test_the_written_file_loads_and_the_next_step_is_named(vectorferry: Invoke) -> None:

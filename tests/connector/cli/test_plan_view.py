@@ -7,18 +7,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from vectorferry.connector import (
-    CollectionPlan,
-    Counts,
-    DeleteGuard,
-    MemoryDestination,
-    Plan,
-    ReadEstimate,
-    RelatedSummary,
-    plan,
-    sync,
-)
+from vectorferry import CollectionPlan, DeleteGuard, Plan, ReadEstimate, RelatedSummary, plan, sync
+from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.cli._plan_view import show_plan
+from vectorferry.connector.plugin import Counts
 
 from ..worlds import Scripted, assets
 

@@ -11,7 +11,7 @@ import pytest
 from tests.builders import asset, batch, dense, feature
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
-from vectorferry.connector import DestinationError, Reason, Rejected
+from vectorferry.connector.plugin import DestinationError, Reason, Rejected
 
 
 def configure(*boxes: str, shelf: str = "", key: str = "${SHELF_KEY}") -> None:

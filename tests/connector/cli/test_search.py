@@ -9,7 +9,7 @@ import pytest
 
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box, Shop
-from vectorferry.connector import Modality, SearchQuery, SparseVector
+from vectorferry.connector.plugin import Modality, SearchQuery, SparseVector
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
-from vectorferry.connector import Status, TableStatus
+from vectorferry.connector.plugin import Status, TableStatus
 
 Configure = Callable[..., None]
 

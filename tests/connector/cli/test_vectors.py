@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders import asset, batch, dense, feature
 from tests.connector.cli.conftest import Invoke
-from vectorferry.connector import SchemaMapping
+from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 

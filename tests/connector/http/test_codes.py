@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from vectorferry.connector import CollectionError, CredentialsError
 from vectorferry.connector.http import ForbiddenError, RefusedError
+from vectorferry.connector.plugin import CollectionError, CredentialsError
 
 from .serving import KEY_PATH, client_for, json, serving
 

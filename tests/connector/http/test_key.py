@@ -18,11 +18,11 @@ from aiohttp import http_exceptions, web
 from pydantic import SecretStr
 
 from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
-from vectorferry.connector import ConfigurationError, CredentialsError, SourceError, VectorferryError
 from vectorferry.connector._json import parse_json
 from vectorferry.connector.http import ApiClient, ForbiddenError
 from vectorferry.connector.http._exchange import LIBRARY_FAILURES
 from vectorferry.connector.http._text import without_key
+from vectorferry.connector.plugin import ConfigurationError, CredentialsError, SourceError, VectorferryError
 
 
 async def test_the_key_travels_as_a_bearer_beside_the_extra_headers() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.connector.sandbox.serving import served
 from tests.waiting import PATIENCE
-from vectorferry.connector import ConfigurationError
+from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.connector.sandbox import (
     GeneratedCatalogue,
     MixpeekDialect,

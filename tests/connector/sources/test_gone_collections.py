@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from vectorferry.connector import (
-    AllCollections,
-    ConfigurationError,
-    MemoryDestination,
-    SourceSettings,
-    Summary,
-    plan,
-    sync,
-    verify,
-)
+from vectorferry import Summary, plan, sync, verify
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import AllCollections, ConfigurationError, SourceSettings
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.sandbox import SandboxSettings

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from vectorferry.connector import CredentialsError, MemoryDestination, Reason, SourceSettings, Summary, sync, verify
+from vectorferry import Summary, sync, verify
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import CredentialsError, Reason, SourceSettings
 from vectorferry.connector.sandbox import (
     Fault,
     Garbage,

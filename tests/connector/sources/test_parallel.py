@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from vectorferry.connector import LimitReachedError
+from vectorferry.connector.plugin import LimitReachedError
 from vectorferry.connector.sources._parallel import results_of
 
 

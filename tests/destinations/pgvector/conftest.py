@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import psycopg
 import pytest
 
-from vectorferry.connector import Applied, Batch, SchemaMapping
+from vectorferry.connector.plugin import Applied, Batch, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...waiting import wait_until

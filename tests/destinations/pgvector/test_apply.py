@@ -9,7 +9,7 @@ import psycopg
 import psycopg.sql
 import pytest
 
-from vectorferry.connector import Counts, Modality, Reason, Rejected, RetryableError
+from vectorferry.connector.plugin import Counts, Modality, Reason, Rejected, RetryableError
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     Counts,
     DestinationError,
     LoadedAsset,

@@ -12,7 +12,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from vectorferry.connector import Asset, ConfigurationError, Feature, MemorySource, SchemaMapping, sync
+from vectorferry import sync
+from vectorferry.connector._memory import MemorySource
+from vectorferry.connector.plugin import Asset, ConfigurationError, Feature, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _columns as _castable
 

@@ -7,14 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from vectorferry.connector import (
-    ConfigurationError,
-    RetryableError,
-    SchemaMapping,
-    VectorferryError,
-    load_settings,
-    run_sync,
-)
+from vectorferry import load_settings, run_sync
+from vectorferry.connector.plugin import ConfigurationError, RetryableError, SchemaMapping, VectorferryError
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import translated
 

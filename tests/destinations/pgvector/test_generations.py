@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import (
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     Batch,
     ConfigurationError,
     Discrepancy,
     LoadedAsset,
     LoadedFeature,
-    MemoryDestination,
     Modality,
     RetryableError,
     SchemaMapping,

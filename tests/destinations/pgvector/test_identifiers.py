@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector import MODALITIES, Modality
+from vectorferry.connector.plugin import MODALITIES, Modality
 from vectorferry.destinations.pgvector._catalogue import MAX_BYTES, Catalogue, allocate, fold
 from vectorferry.destinations.pgvector._storage import VectorLayout
 

@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from vectorferry.connector import SchemaMapping
+from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, feature

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from vectorferry.connector import Modality, Vector
+from vectorferry.connector.plugin import Modality, Vector
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import driver_of
 from vectorferry.destinations.pgvector._indexes import _only_builder

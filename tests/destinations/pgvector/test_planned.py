@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from vectorferry.connector import ConfigurationError, Modality, Planned, Reason, Rejected, SchemaMapping
+from vectorferry.connector.plugin import ConfigurationError, Modality, Planned, Reason, Rejected, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import ConfigurationError, RelatedRow, RelatedTable
+from vectorferry.connector.plugin import ConfigurationError, RelatedRow, RelatedTable
 from vectorferry.destinations import PgvectorDestination
 
 from .conftest import Prepared

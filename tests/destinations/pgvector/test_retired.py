@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import ConfigurationError, LockedError, SchemaMapping, VectorTables
+from vectorferry.connector.plugin import ConfigurationError, LockedError, SchemaMapping, VectorTables
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature

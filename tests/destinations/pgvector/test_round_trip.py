@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 from pgvector.psycopg import register_vector
 
-from vectorferry.connector import Modality, SchemaMapping
+from vectorferry.connector.plugin import Modality, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, feature, sparse

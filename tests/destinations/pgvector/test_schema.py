@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     ConfigurationError,
     DestinationError,
     Modality,

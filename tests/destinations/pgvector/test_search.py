@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import ConfigurationError, DestinationError, Modality, SearchQuery
+from vectorferry.connector.plugin import ConfigurationError, DestinationError, Modality, SearchQuery
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature, sparse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vectorferry.connector import QuarantineError, VectorMapping
+from vectorferry.connector.plugin import QuarantineError, VectorMapping
 from vectorferry.destinations.pgvector._storage import check_vector, choose_layout
 
 from ...builders import sparse

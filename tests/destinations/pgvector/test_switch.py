@@ -15,17 +15,9 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from vectorferry.connector import (
-    Asset,
-    Feature,
-    MemorySource,
-    Modality,
-    SchemaMapping,
-    SearchQuery,
-    Vector,
-    sync,
-    verify,
-)
+from vectorferry import sync, verify
+from vectorferry.connector._memory import MemorySource
+from vectorferry.connector.plugin import Asset, Feature, Modality, SchemaMapping, SearchQuery, Vector
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _dimensions as _switch
 

@@ -9,16 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import (
-    ConfigurationError,
-    MemoryDestination,
-    MemorySource,
-    SchemaMapping,
-    refill,
-    sync,
-    verify,
-)
+from vectorferry import refill, sync, verify
 from vectorferry.connector._engine._untouched import prepare_untouched
+from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import ConfigurationError, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...connector.worlds import assets

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import SchemaMapping
+from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature

@@ -10,20 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import (
-    Asset,
-    Difference,
-    Discrepancy,
-    Feature,
-    MemorySource,
-    Modality,
-    SchemaMapping,
-    Summary,
-    Vector,
-    Verification,
-    sync,
-    verify,
-)
+from vectorferry import Summary, Verification, sync, verify
+from vectorferry.connector._memory import MemorySource
+from vectorferry.connector.plugin import Asset, Difference, Discrepancy, Feature, Modality, SchemaMapping, Vector
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import dense, sparse

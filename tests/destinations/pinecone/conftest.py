@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import pytest
 
-from vectorferry.connector import SchemaMapping
+from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
 from vectorferry.destinations import PineconeDestination
 

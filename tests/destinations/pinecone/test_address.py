@@ -11,7 +11,7 @@ from threading import Thread
 import psycopg
 import pytest
 
-from vectorferry.connector import DestinationError, Modality, SearchQuery
+from vectorferry.connector.plugin import DestinationError, Modality, SearchQuery
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
 from vectorferry.destinations.pinecone._errors import index_address

@@ -14,7 +14,14 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import MODALITIES, ConfigurationError, LoadedAsset, LoadedFeature, Modality, SchemaMapping
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    ConfigurationError,
+    LoadedAsset,
+    LoadedFeature,
+    Modality,
+    SchemaMapping,
+)
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._batch import Flight

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import dense, sparse
-from vectorferry.connector import SparseVector
+from vectorferry.connector.plugin import SparseVector
 from vectorferry.destinations.pinecone._bodies import (
     Body,
     EncodedRecord,

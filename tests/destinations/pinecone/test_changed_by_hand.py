@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector import ConfigurationError, DestinationError, RetryableError, SchemaMapping
+from vectorferry.connector.plugin import ConfigurationError, DestinationError, RetryableError, SchemaMapping
 from vectorferry.connector.sandbox import Fault, Sandbox, SetField
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow

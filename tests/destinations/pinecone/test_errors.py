@@ -11,7 +11,7 @@ from pinecone import errors as sdk
 from pinecone._internal.http_client import get_budget_registry
 
 from tests.pinecone import pinecone_alone
-from vectorferry.connector import CredentialsError, DestinationError, RetryableError, VectorferryError
+from vectorferry.connector.plugin import CredentialsError, DestinationError, RetryableError, VectorferryError
 from vectorferry.connector.sandbox import Fault, Status, running_sandbox
 from vectorferry.destinations.pinecone._errors import translated
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector import LoadedAsset, LoadedFeature, Modality, SchemaMapping
+from vectorferry.connector.plugin import LoadedAsset, LoadedFeature, Modality, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._batch import Flight

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector import ConfigurationError, Metric
+from vectorferry.connector.plugin import ConfigurationError, Metric
 from vectorferry.destinations.pinecone._ids import (
     IndexSpec,
     PineconeMetric,

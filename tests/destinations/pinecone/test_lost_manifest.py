@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector import SchemaMapping
+from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
 
 from ...builders import asset, batch, dense, feature, sparse

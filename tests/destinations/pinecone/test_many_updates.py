@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vectorferry.connector import Batch
+from vectorferry.connector.plugin import Batch
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations.pinecone import _batch, _plan
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tests.builders import asset, feature
 from tests.connector.sandbox.pinecone.serving import SdkIndex, world
 from tests.examples import examples
-from vectorferry.connector import LoadedFeature, Modality, QuarantineError, Reason
+from vectorferry.connector.plugin import LoadedFeature, Modality, QuarantineError, Reason
 from vectorferry.destinations.pinecone._ids import namespace_name, owner_of, record_id
 from vectorferry.destinations.pinecone._metadata import MetadataOptions, keys_hash, metadata_hash, record_metadata
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vectorferry.connector import ConfigurationError, Planned, SchemaMapping
+from vectorferry.connector.plugin import ConfigurationError, Planned, SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeSettings
 

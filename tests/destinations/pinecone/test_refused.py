@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector import Batch, DestinationError, Modality, Reason, Rejected
+from vectorferry.connector.plugin import Batch, DestinationError, Modality, Reason, Rejected
 from vectorferry.connector.sandbox import Fault, Sandbox, Status
 from vectorferry.destinations.pinecone._manifest import Manifest
 

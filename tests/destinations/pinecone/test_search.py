@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     ConfigurationError,
     Modality,
     ModalityMapping,

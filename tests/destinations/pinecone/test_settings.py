@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from vectorferry.connector import ConfigurationError, SchemaMapping
+from vectorferry.connector.plugin import ConfigurationError, SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeSettings
 

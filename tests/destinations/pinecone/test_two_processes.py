@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import Batch, RetryableError
+from vectorferry.connector.plugin import Batch, RetryableError
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._manifest import Manifest

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vectorferry.connector import Delivery, Visibility
+from vectorferry.connector.plugin import Delivery, Visibility
 from vectorferry.destinations.pinecone._limits import WriteUsage, write_units
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vectorferry.connector import ConfigurationError
+from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.connector.sandbox import Sandbox
 
 from ...builders import asset, batch, dense, feature

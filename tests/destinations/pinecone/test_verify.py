@@ -11,18 +11,9 @@ import psycopg
 import pytest
 from pinecone import Pinecone
 
-from vectorferry.connector import (
-    Asset,
-    Difference,
-    Discrepancy,
-    Feature,
-    MemorySource,
-    Modality,
-    SchemaMapping,
-    Vector,
-    Verification,
-    verify,
-)
+from vectorferry import Verification, verify
+from vectorferry.connector._memory import MemorySource
+from vectorferry.connector.plugin import Asset, Difference, Discrepancy, Feature, Modality, SchemaMapping, Vector
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeDestination
 

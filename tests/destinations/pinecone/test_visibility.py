@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from vectorferry.connector import Reason, Rejected, SchemaMapping
+from vectorferry.connector.plugin import Reason, Rejected, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, running_sandbox
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone import _destination

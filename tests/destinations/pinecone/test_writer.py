@@ -23,7 +23,7 @@ from tests.destinations.pinecone.writing import (
     written,
 )
 from tests.waiting import PATIENCE
-from vectorferry.connector import ConfigurationError, DestinationError
+from vectorferry.connector.plugin import ConfigurationError, DestinationError
 from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
 from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage
 from vectorferry.destinations.pinecone._writer import IndexWriter, Sent

@@ -24,7 +24,7 @@ from tests.destinations.pinecone.writing import (
     written,
 )
 from tests.waiting import PATIENCE, wait_until
-from vectorferry.connector import CredentialsError, DestinationError, RetryableError, VectorferryError
+from vectorferry.connector.plugin import CredentialsError, DestinationError, RetryableError, VectorferryError
 from vectorferry.connector.sandbox import (
     Garbage,
     Html,

@@ -13,7 +13,7 @@ from pinecone import Pinecone, ServerlessSpec
 
 from tests.pinecone import pinecone_alone
 from tests.waiting import PATIENCE, wait_until
-from vectorferry.connector import Delivery
+from vectorferry.connector.plugin import Delivery
 from vectorferry.connector.sandbox import Fault, PineconeDialect, Sandbox, Stall, running_sandbox
 from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
 from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage

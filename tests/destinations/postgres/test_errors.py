@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy.exc
 
-from vectorferry.connector import DestinationError, RetryableError, VectorferryError
+from vectorferry.connector.plugin import DestinationError, RetryableError, VectorferryError
 from vectorferry.destinations._postgres import translate
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import DestinationError, SchemaMapping
+from vectorferry.connector.plugin import DestinationError, SchemaMapping
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
 from vectorferry.destinations import EmbeddedPostgres, PgvectorDestination
 

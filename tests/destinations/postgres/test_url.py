@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vectorferry.connector import ConfigurationError, VectorferryError
+from vectorferry.connector.plugin import ConfigurationError, VectorferryError
 from vectorferry.destinations._postgres import Database, parse_url, translated
 
 WORDS: Final = ("kept4Secret", "7hidden7", "Zebra99")

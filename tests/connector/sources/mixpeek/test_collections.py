@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from tests.connector.http.serving import in_turn, json, serving
 from tests.connector.sources.mixpeek.worlds import page, reading, reading_sandbox
-from vectorferry.connector import ConfigurationError, CredentialsError, SourceError
+from vectorferry.connector.plugin import ConfigurationError, CredentialsError, SourceError
 from vectorferry.connector.sandbox import Fault, ForeignNextPage, MixpeekDialect, SandboxSettings
 
 THREE = [

@@ -13,8 +13,8 @@ from aiohttp import web
 from tests.connector.http.serving import client_tasks, in_turn, json, serving
 from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, listings_of, pulled, reading_sandbox, source_for
 from tests.waiting import happened
-from vectorferry.connector import Asset, CredentialsError, Listing, Reason, Rejected, SourceError
 from vectorferry.connector.http import RetryPolicy
+from vectorferry.connector.plugin import Asset, CredentialsError, Listing, Reason, Rejected, SourceError
 from vectorferry.connector.sandbox import (
     Fault,
     Garbage,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, page, pull_one, pulled, pulled_asset, reading
-from vectorferry.connector import Asset, Reason, Rejected, SparseVector
+from vectorferry.connector.plugin import Asset, Reason, Rejected, SparseVector
 
 SIGNED = "https://bucket.s3.amazonaws.com/a.mp4?X-Amz-Expires=3600&X-Amz-Signature=abc"
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from tests.connector.http.serving import KEY, Server, json, serving
-from vectorferry.connector import Asset, Listing, Rejected
 from vectorferry.connector.http import RetryPolicy
+from vectorferry.connector.plugin import Asset, Listing, Rejected
 from vectorferry.connector.sandbox import Sandbox, SandboxSettings
 from vectorferry.connector.sources.mixpeek import MixpeekSettings, MixpeekSource
 

@@ -2,15 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from vectorferry.connector import (
-    Asset,
-    ConfigurationError,
-    MemoryDestination,
-    SyncSettings,
-    parse_settings,
-    source_settings,
-    sync,
-)
+from vectorferry import SyncSettings, parse_settings, source_settings, sync
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import Asset, ConfigurationError
 from vectorferry.connector.sources.sandbox import SandboxSettings
 
 

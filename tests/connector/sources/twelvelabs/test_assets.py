@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector import Asset, MemoryDestination, Reason, Rejected, sync
+from vectorferry import sync
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import Asset, Reason, Rejected
 from vectorferry.connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSource
 

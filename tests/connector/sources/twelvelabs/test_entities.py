@@ -11,7 +11,9 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from tests.connector.http.serving import QUICK, Server, serving
-from vectorferry.connector import Counts, MemoryDestination, RelatedTables, SourceError, Summary, sync
+from vectorferry import Summary, sync
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import Counts, RelatedTables, SourceError
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
 
 Row = dict[str, Any]

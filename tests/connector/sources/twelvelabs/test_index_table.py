@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from vectorferry.connector import MemoryDestination, Summary, sync
+from vectorferry import Summary, sync
+from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.sandbox import Fault, GeneratedIndexes, Sandbox, SandboxSettings, SetField
 from vectorferry.connector.sources.twelvelabs import INDEXES, TwelveLabsSettings, TwelveLabsSource
 

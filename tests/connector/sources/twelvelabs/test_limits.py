@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.connector.sandbox.twelvelabs_serving import answering, twelvelabs
-from vectorferry.connector import LimitReachedError
+from vectorferry.connector.plugin import LimitReachedError
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
 LEFT = 2

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from vectorferry.connector import (
+from vectorferry import sync
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import (
     Asset,
     ConfigurationError,
     CredentialsError,
     LimitReachedError,
-    MemoryDestination,
     Reason,
     Rejected,
     SourceError,
-    sync,
 )
 from vectorferry.connector.sandbox import Fault, Status, TwelveLabsDialect
 from vectorferry.connector.sources.twelvelabs._index import Index, index_from

@@ -8,16 +8,9 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector import (
-    AssetState,
-    IncompleteScanError,
-    MemoryDestination,
-    Reread,
-    SourceError,
-    plan,
-    sync,
-    verify,
-)
+from vectorferry import Reread, plan, sync, verify
+from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.plugin import AssetState, IncompleteScanError, SourceError
 from vectorferry.connector.sandbox import (
     DropField,
     DuplicateRows,

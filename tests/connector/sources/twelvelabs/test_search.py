@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.connector.http.serving import Handler, Server, client_for, in_turn, json, serving
-from vectorferry.connector import Hit
 from vectorferry.connector.http import UnreadableError
+from vectorferry.connector.plugin import Hit
 from vectorferry.connector.sources.twelvelabs._search import Searcher
 
 

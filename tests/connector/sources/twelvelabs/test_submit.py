@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from tests.connector.sandbox.twelvelabs_serving import index_named, rows_of, twelvelabs
-from vectorferry.connector import SourceError, Submission, SubmissionState, Submits
 from vectorferry.connector.http import ApiClient, ClientSettings, RetryPolicy, UnsureError
+from vectorferry.connector.plugin import SourceError, Submission, SubmissionState, Submits
 from vectorferry.connector.sandbox import Fault, Reset, Sandbox, SetField, Status
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 from vectorferry.connector.sources.twelvelabs._submit import Submitter

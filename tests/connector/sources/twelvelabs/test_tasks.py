@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector import Asset, AssetState, IncompleteScanError, Reason, Rejected
+from vectorferry.connector.plugin import Asset, AssetState, IncompleteScanError, Reason, Rejected
 from vectorferry.connector.sandbox import DropField, Fault, SetField, TwelveLabsDialect
 
 from .worlds import listed, read, reading, source_for

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from vectorferry.connector import Asset, IncompleteScanError, Listing, Rejected
 from vectorferry.connector.http import RetryPolicy
+from vectorferry.connector.plugin import Asset, IncompleteScanError, Listing, Rejected
 from vectorferry.connector.sandbox import Sandbox, SandboxSettings, TwelveLabsDialect
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
 

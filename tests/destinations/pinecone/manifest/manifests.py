@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vectorferry.connector import Batch, Modality
+from vectorferry.connector.plugin import Batch, Modality
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, ManifestRows
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import DestinationError, Known, Modality, Reason, Rejected
+from vectorferry.connector.plugin import DestinationError, Known, Modality, Reason, Rejected
 from vectorferry.destinations.pinecone._manifest import Manifest
 
 from ....builders import asset, batch, feature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vectorferry.connector import Modality
+from vectorferry.connector.plugin import Modality
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import Place
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector import (
+from vectorferry.connector.plugin import (
     ConfigurationError,
     DestinationError,
     Reason,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vectorferry.connector import ConfigurationError, Modality
+from vectorferry.connector.plugin import ConfigurationError, Modality
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow, NamespaceRow, Place
 
