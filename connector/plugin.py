@@ -8,34 +8,18 @@ from vectorferry.connector._cancellation import (
     is_cancelled,
     pause,
 )
-from vectorferry.connector._cursor import Cursor, Cursors
-from vectorferry.connector._destination import (
-    Advising,
+from vectorferry.connector._config._registry import DestinationSettings
+from vectorferry.connector._model._batch import (
     Applied,
     Batch,
     Contents,
     Counts,
-    Delivery,
-    Destination,
-    IndexBuild,
-    Known,
     LoadedAsset,
     LoadedFeature,
-    Lockable,
-    Placed,
-    Quarantined,
     RecordHashes,
     RowCounts,
-    SearchAnswer,
-    SearchQuery,
-    Status,
-    StoredAssets,
-    StoredContents,
-    TableStatus,
-    Verifiable,
-    Visibility,
 )
-from vectorferry.connector._errors import (
+from vectorferry.connector._model._errors import (
     CollectionError,
     ConfigurationError,
     CredentialsError,
@@ -50,16 +34,15 @@ from vectorferry.connector._errors import (
     StopError,
     VectorferryError,
 )
-from vectorferry.connector._gone import AllCollections, NamedCollections, StoredCollections, Tombstones
-from vectorferry.connector._json import canonical_json, parse_json
-from vectorferry.connector._last_good import (
+from vectorferry.connector._model._json import canonical_json, parse_json
+from vectorferry.connector._model._last_good import (
     StoredVersions,
     rejected_features,
     with_last_good,
     without_distrusted,
     without_rejected,
 )
-from vectorferry.connector._mapping import (
+from vectorferry.connector._model._mapping import (
     ColumnMapping,
     ColumnType,
     Metric,
@@ -68,9 +51,7 @@ from vectorferry.connector._mapping import (
     Storage,
     VectorMapping,
 )
-from vectorferry.connector._origin import Identified, Origin, Origins
-from vectorferry.connector._planned import Averages, CountedReads, Plannable, Planned, PlannedIndex
-from vectorferry.connector._records import (
+from vectorferry.connector._model._records import (
     MODALITIES,
     Asset,
     AssetState,
@@ -83,24 +64,69 @@ from vectorferry.connector._records import (
     SparseVector,
     Vector,
 )
-from vectorferry.connector._related import RelatedRow, RelatedTable, RelatedTables, StoresRelated, related_counts
-from vectorferry.connector._seen import SeenIds
-from vectorferry.connector._settings import DestinationSettings, SourceSettings
-from vectorferry.connector._settings_base import Settings, Spelling
-from vectorferry.connector._source import (
+from vectorferry.connector._model._rows import is_row_of
+from vectorferry.connector._model._seen import SeenIds
+from vectorferry.connector._model._settings_base import Settings, Spelling
+from vectorferry.connector._model._vectors import vector_bytes, vector_hash
+from vectorferry.connector._protocols._capabilities import (
+    Advising,
+    AllCollections,
+    Averages,
+    CountedReads,
+    Cursor,
+    Cursors,
+    Difference,
+    Discrepancy,
+    Distrusted,
+    Identified,
+    Lockable,
+    NamedCollections,
+    Origin,
+    Origins,
+    Placed,
+    Plannable,
+    Planned,
+    PlannedIndex,
+    Quarantined,
+    RelatedRow,
+    RelatedTable,
+    RelatedTables,
+    StoredAssets,
+    StoredCollections,
+    StoredContents,
+    StoredDigest,
+    StoresRelated,
+    Tombstones,
+    VectorCount,
+    VectorCounts,
+    VectorTable,
+    VectorTables,
+    VectorTableState,
+    Verifiable,
+    related_counts,
+)
+from vectorferry.connector._protocols._destination import (
+    Delivery,
+    Destination,
+    IndexBuild,
+    Known,
+    SearchAnswer,
+    SearchQuery,
+    Status,
+    TableStatus,
+    Visibility,
+)
+from vectorferry.connector._protocols._source import (
     ChangedSince,
     Hit,
     Searches,
     Source,
+    SourceSettings,
     Submission,
     SubmissionState,
     Submits,
     Usage,
 )
-from vectorferry.connector._vector_tables import VectorCount, VectorCounts, VectorTable, VectorTables, VectorTableState
-from vectorferry.connector._vectors import vector_bytes, vector_hash
-from vectorferry.connector._verify import Difference, Discrepancy, Distrusted, StoredDigest
-from vectorferry.connector._verify_rows import is_row_of
 
 __all__ = [
     "MODALITIES",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vectorferry.connector._engine._rows import hash_row
+from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,

@@ -1,7 +1,8 @@
 """Media assets and their named vectors, synced from Mixpeek and TwelveLabs into Postgres pgvector and Pinecone.
 
-This is what a person uses from Python; `vectorferry.connector.plugin` is for authors of sources and destinations. A name
-is imported when it is first used: the command sees to signals before anything else, and answers ``--help`` at once.
+This is what a person uses from Python; `vectorferry.connector.plugin` is for authors of sources and destinations. A
+name is imported when it is first used: the command sees to signals before anything else, and answers ``--help`` at
+once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vectorferry.connector._config import load_settings, parse_settings, resolve, resolve_part
+    from vectorferry.connector._config._registry import destination_settings, source_settings
+    from vectorferry.connector._config._settings import (
+        BatchLimits,
+        DeleteGuard,
+        IncrementalScans,
+        RunGuard,
+        SyncSettings,
+    )
     from vectorferry.connector._engine import (
         Progress,
         Reread,
@@ -23,7 +32,8 @@ if TYPE_CHECKING:
         sync,
         verify,
     )
-    from vectorferry.connector._errors import (
+    from vectorferry.connector._engine._collections import list_collections
+    from vectorferry.connector._model._errors import (
         CollectionError,
         ConfigurationError,
         CredentialsError,
@@ -38,8 +48,7 @@ if TYPE_CHECKING:
         StopError,
         VectorferryError,
     )
-    from vectorferry.connector._listed import list_collections
-    from vectorferry.connector._plan import (
+    from vectorferry.connector._reports._plan import (
         CollectionPlan,
         DeletePlan,
         DestinationPlan,
@@ -47,10 +56,8 @@ if TYPE_CHECKING:
         ReadEstimate,
         WriteEstimate,
     )
-    from vectorferry.connector._registry import destination_settings, source_settings
-    from vectorferry.connector._settings import BatchLimits, DeleteGuard, IncrementalScans, RunGuard, SyncSettings
-    from vectorferry.connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
-    from vectorferry.connector._verify_report import CollectionReport, Finding, Verification
+    from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
+    from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
 
 __all__ = [
     "BatchLimits",
@@ -122,7 +129,7 @@ _MODULES = {
         "sync",
         "verify",
     ),
-    "vectorferry.connector._errors": (
+    "vectorferry.connector._model._errors": (
         "CollectionError",
         "ConfigurationError",
         "CredentialsError",
@@ -137,8 +144,8 @@ _MODULES = {
         "StopError",
         "VectorferryError",
     ),
-    "vectorferry.connector._listed": ("list_collections",),
-    "vectorferry.connector._plan": (
+    "vectorferry.connector._engine._collections": ("list_collections",),
+    "vectorferry.connector._reports._plan": (
         "CollectionPlan",
         "DeletePlan",
         "DestinationPlan",
@@ -146,24 +153,24 @@ _MODULES = {
         "ReadEstimate",
         "WriteEstimate",
     ),
-    "vectorferry.connector._registry": (
+    "vectorferry.connector._config._registry": (
         "destination_settings",
         "source_settings",
     ),
-    "vectorferry.connector._settings": (
+    "vectorferry.connector._config._settings": (
         "BatchLimits",
         "DeleteGuard",
         "IncrementalScans",
         "RunGuard",
         "SyncSettings",
     ),
-    "vectorferry.connector._summary": (
+    "vectorferry.connector._reports._summary": (
         "CollectionSummary",
         "DestinationSummary",
         "RelatedSummary",
         "Summary",
     ),
-    "vectorferry.connector._verify_report": (
+    "vectorferry.connector._reports._verification": (
         "CollectionReport",
         "Finding",
         "Verification",

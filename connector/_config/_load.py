@@ -8,11 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vectorferry.connector._config._problems import joined, validation_lines
-from vectorferry.connector._config._secrets import without_secret
+from vectorferry.connector._config._problems import joined, validation_lines, without_secret
+from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._config._yaml import read_documents
-from vectorferry.connector._errors import ConfigurationError
-from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._model._errors import ConfigurationError
 
 __all__ = ["load_settings", "parse_settings"]
 

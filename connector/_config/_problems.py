@@ -1,4 +1,4 @@
-"""Pydantic's validation errors as lines for people: where, key path, what is wrong, what to do. Never the value."""
+"""A key that somebody put where a name belongs: it must not be repeated in the message that says so."""
 
 from __future__ import annotations
 
@@ -8,18 +8,55 @@ from typing import Any, Final, TypeAlias, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from vectorferry.connector._config._secrets import HIDDEN, looks_secret
-from vectorferry.connector._errors import ConfigurationError
-from vectorferry.connector._registry import closest, destination_settings, source_settings
-from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._config._registry import closest, destination_settings, source_settings
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._model._errors import ConfigurationError
 
-__all__ = ["KeyPath", "joined", "key_path", "validation_lines"]
+__all__ = [
+    "KeyPath",
+    "joined",
+    "looks_secret",
+    "validation_lines",
+    "without_secret",
+]
+
+
+HIDDEN: Final = "***"
+
+
+_SHORTEST: Final = 16
+
+
+_DIGITS: Final = 3
+
+
+def looks_secret(name: str) -> bool:
+    """Whether this is more likely a key than a name: long, with several digits among its letters.
+
+    Keys of Mixpeek, TwelveLabs and Pinecone are; names of settings, syncs and environment variables hardly ever.
+    """
+    return len(name) >= _SHORTEST and sum(char.isdigit() for char in name) >= _DIGITS
+
+
+def without_secret(name: str) -> str:
+    """The name, or `HIDDEN` in its place."""
+    return HIDDEN if looks_secret(name) else name
+
+
+# Pydantic's validation errors as lines for people: where, key path, what is wrong, what to do. Never the value.
+
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
+
 MAX_LINES: Final = 5
+
+
 A_MAPPING: Final = "should be a mapping (lines of `key: value`)"
+
+
 A_LIST: Final = "should be a list (lines that begin with `- `)"
+
 
 MESSAGES: Final[Mapping[str, str]] = {
     "missing": "is missing; add it",
@@ -31,6 +68,8 @@ MESSAGES: Final[Mapping[str, str]] = {
     "too_short": "has too few entries; add one",
     "string_pattern_mismatch": "has a character where it cannot be",  # of a plug-in that does not say it in words
 }
+
+
 THE_KEY: Final = "[key]"
 """Stands in pydantic's paths behind a key that is wrong itself."""
 

@@ -9,10 +9,9 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from vectorferry.connector._config._problems import KeyPath, joined, validation_lines
-from vectorferry.connector._config._secrets import looks_secret, without_secret
-from vectorferry.connector._errors import ConfigurationError
-from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._config._problems import KeyPath, joined, looks_secret, validation_lines, without_secret
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._model._errors import ConfigurationError
 
 __all__ = ["resolve", "resolve_part"]
 

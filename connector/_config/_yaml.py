@@ -1,4 +1,4 @@
-"""YAML from outside: bounded in size, plain values only, no key twice, no aliases."""
+"""Files that a user named: bounded in size, YAML with plain values only, and never a traceback."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from typing import Any, Final
 
 import yaml
 
-from vectorferry.connector._bounded_file import read_bounded
-from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._model._errors import ConfigurationError
 
-__all__ = ["read_documents"]
+__all__ = ["read_bounded", "read_documents"]
+
+
+def read_bounded(path: Path, max_bytes: int, hint: str) -> bytes:
+    """All bytes of the file. Raises `ConfigurationError`; `hint` follows when there are more than `max_bytes`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(content) > max_bytes:
+        raise ConfigurationError(f"{path}: larger than {max_bytes:,} bytes; {hint}")
+    return content
+
+
+# YAML from outside: bounded in size, plain values only, no key twice, no aliases.
+
 
 MAX_BYTES: Final = 256_000
 

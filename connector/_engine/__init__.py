@@ -1,11 +1,6 @@
 """The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
 
-from vectorferry.connector._engine._diff import Reread
-from vectorferry.connector._engine._found import Found, FoundHit, run_source_search
-from vectorferry.connector._engine._plan import plan, run_plan
-from vectorferry.connector._engine._progress import Progress, ProgressCallback
-from vectorferry.connector._engine._refill import refill
-from vectorferry.connector._engine._replay import (
+from vectorferry.connector._engine._quarantine import (
     Holder,
     RejectedAt,
     Selection,
@@ -14,9 +9,8 @@ from vectorferry.connector._engine._replay import (
     run_replay,
     selected,
 )
-from vectorferry.connector._engine._run import run_sync, sync
-from vectorferry.connector._engine._run_refill import run_refill
-from vectorferry.connector._engine._store import Store
+from vectorferry.connector._engine._refill import Store, refill, run_refill
+from vectorferry.connector._engine._source_search import Found, FoundHit, run_source_search
 from vectorferry.connector._engine._submit import (
     SubmissionCallback,
     Submissions,
@@ -25,8 +19,11 @@ from vectorferry.connector._engine._submit import (
     submit,
     without_query,
 )
-from vectorferry.connector._engine._verify import verify
-from vectorferry.connector._engine._verify_run import run_verify
+from vectorferry.connector._engine.plan._plan import plan, run_plan
+from vectorferry.connector._engine.sync._diff import Reread
+from vectorferry.connector._engine.sync._run import run_sync, sync
+from vectorferry.connector._engine.verify._verify import run_verify, verify
+from vectorferry.connector._reports._summary import Progress, ProgressCallback
 
 __all__ = [
     "Found",

@@ -3,35 +3,135 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from itertools import islice
+from os import environ as process_environ
+from typing import Final, Protocol, TypeGuard
 
-from vectorferry.connector._closing import closing
-from vectorferry.connector._destination import Destination, Known
-from vectorferry.connector._engine._changes import record_cursor
-from vectorferry.connector._engine._checks import safe_id
-from vectorferry.connector._engine._diff import Action, Decision, holds
-from vectorferry.connector._engine._finish import exit_code, finish, raise_when_all_failed
-from vectorferry.connector._engine._lane import Lane
-from vectorferry.connector._engine._load import Loaded
-from vectorferry.connector._engine._locking import LOCK_WAIT, locked
-from vectorferry.connector._engine._origins import record_origin
-from vectorferry.connector._engine._progress import Progress, ProgressCallback
-from vectorferry.connector._engine._prune import anything_missing, kept, prune
-from vectorferry.connector._engine._store import Store, StoreReader
-from vectorferry.connector._engine._tally import note_listing, unchanged
-from vectorferry.connector._errors import ConfigurationError, GuardRefusedError, VectorferryError
-from vectorferry.connector._mapping import SchemaMapping
-from vectorferry.connector._records import MODALITIES, Listing
-from vectorferry.connector._seen import SeenIds
-from vectorferry.connector._settings import BatchLimits, DeleteGuard
-from vectorferry.connector._summary import CollectionSummary, Summary
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
+from vectorferry.connector._engine._mapper import Loaded, weighed
+from vectorferry.connector._engine._opening import destination_label, destinations_called, prepare_untouched
+from vectorferry.connector._engine.sync._changes import record_cursor
+from vectorferry.connector._engine.sync._collection import note_listing, unchanged
+from vectorferry.connector._engine.sync._diff import Action, Decision, holds
+from vectorferry.connector._engine.sync._lane import Lane, Worker
+from vectorferry.connector._engine.sync._locking import LOCK_WAIT, locked
+from vectorferry.connector._engine.sync._losses import losses
+from vectorferry.connector._engine.sync._origins import record_origin
+from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
+from vectorferry.connector._engine.sync._run import exit_code, finish, raise_when_all_failed
+from vectorferry.connector._iterators import closing
+from vectorferry.connector._model._batch import LoadedAsset
+from vectorferry.connector._model._errors import ConfigurationError, GuardRefusedError, VectorferryError
+from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._records import MODALITIES, Listing
+from vectorferry.connector._model._seen import SeenIds
+from vectorferry.connector._model._storable import safe_id
+from vectorferry.connector._protocols._capabilities import Origin, Origins, StoredAssets, StoredContents
+from vectorferry.connector._protocols._destination import Destination, Known
+from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary
 
-__all__ = ["refill"]
+__all__ = ["Store", "refill", "run_refill"]
+
+
+PAGE: Final = 500
+
 
 ALL: Final = frozenset(MODALITIES)
+
+
+FEATURES_AT_ONCE: Final = 1_000
+"""Some 6 MB of 1,408-d vectors: enough that the store's own work is what takes the time."""
+
+
+class Store(Destination, StoredAssets, Protocol):
+    """A destination that others can be filled from."""
+
+
+class StoreReader:
+    """Reads a store. What is asked for again after a failure is asked for as a whole, so nothing can be missed."""
+
+    def __init__(self, store: Store) -> None:
+        self.name = store.name
+        self._store = store
+        self._worker = Worker(store.name)
+
+    async def prepare(self, mapping: SchemaMapping) -> Sequence[str]:
+        """Prepare the store, and name its collections."""
+        await self._worker.run(partial(prepare_untouched, self._store, mapping))
+        return await self._worker.run(self._store.stored_collections)
+
+    async def asset_ids(self, collection: str) -> AsyncIterator[list[str]]:
+        """Every asset of a collection, page by page. Ending normally means that the list was complete."""
+        ids = await self._worker.run(lambda: iter(self._store.asset_ids(collection)))
+        try:
+            # A stream that broke off would end at once when it is asked again, as if it were complete: no second try.
+            while page := await self._worker.run(lambda: list(islice(ids, PAGE)), attempts=1):
+                yield page
+        finally:
+            await self._worker.run(partial(_close, ids))
+
+    async def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
+        """The store's ledger entries for these assets."""
+        return await self._worker.run(partial(self._store.known, collection, asset_ids))
+
+    async def origin(self, collection: str) -> Origin | None:
+        """Who the store's collection was read as when it was last complete, if it tells."""
+        return (
+            await self._worker.run(partial(self._store.origin, collection))
+            if isinstance(self._store, Origins)
+            else None
+        )
+
+    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[Loaded | str]]:
+        """These assets, a bounded number of features at a time; those that have gone meanwhile are left out. Only the
+        id of one that has lost rows which the store's own books name."""
+        for asset_ids in _groups(entries):
+            yield await self._worker.run(partial(self._read, collection, asset_ids))
+
+    def close(self) -> None:
+        """Wait for the call that is running. The store itself stays open."""
+        self._worker.close()
+
+    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[Loaded | str]:
+        store: Destination = self._store
+        named = store.contents(collection, asset_ids) if isinstance(store, StoredContents) else {}
+        stored: Iterable[LoadedAsset] = self._store.stored(collection, asset_ids)
+        return [
+            weighed(asset) if losses(named.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
+            for asset in stored
+        ]
+
+
+def _groups(entries: Mapping[str, Known]) -> Iterator[list[str]]:
+    """The assets in groups of as few features as possible, but for one that has more by itself."""
+    group: list[str] = []
+    gathered = 0
+    for asset_id, known in entries.items():
+        features = sum(known.features.values())
+        if group and gathered + features > FEATURES_AT_ONCE:
+            yield group
+            group, gathered = [], 0
+        group.append(asset_id)
+        gathered += features
+    if group:
+        yield group
+
+
+def _close(ids: Iterator[str]) -> None:
+    close = getattr(ids, "close", None)
+    if close is not None:
+        close()
+
+
+# Fills one destination from another one: no source is asked.
+
+
 NAMED: Final = 5
 
 
@@ -255,3 +355,85 @@ def _checked(wanted: Sequence[str] | None, stored: Sequence[str], store: str) ->
         there = ", ".join(stored[:NAMED]) + (f" and {len(stored) - NAMED:,} more" if len(stored) > NAMED else "")
         raise ConfigurationError(f"collection {unknown[0]}: not in {store}, which holds: {there or 'none'}")
     return list(dict.fromkeys(wanted))
+
+
+# A refill as settings describe it: which destinations are meant, opened and closed.
+
+
+def run_refill(
+    settings: SyncSettings,
+    target: str,
+    store: str | None = None,
+    *,
+    collections: Sequence[str] | None = None,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+    wait_visible: float = 0,
+) -> Summary:
+    """Fill the destination called `target` from the one called `store` (None: the only other one that can be read).
+
+    Both are called by `name` or type. Only their ``${NAME}`` are resolved: no source's key is needed. Raises what
+    `refill` raises, and `ConfigurationError` when it is not clear which destinations are meant.
+    """
+    to = _only(settings, target)
+    candidates = _candidates(settings, to, store)
+    with ExitStack() as stack:
+
+        def opened(place: int) -> Destination:
+            resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
+            destination = resolved.open(settings.name)
+            stack.callback(destination.close)
+            return destination
+
+        into = opened(to)
+        chosen = _store(settings, {place: opened(place) for place in candidates})
+        return run_cancellable(
+            refill(
+                chosen,
+                into,
+                name=settings.name,
+                mapping=settings.modalities,
+                collections=collections,
+                batch=settings.batch,
+                deletes=settings.deletes,
+                progress=progress,
+                wait_visible=wait_visible,
+            )
+        )
+
+
+def _only(settings: SyncSettings, word: str) -> int:
+    places = destinations_called(settings, word)
+    if len(places) > 1:
+        raise ConfigurationError(
+            f"{settings.where}: {len(places)} destinations are called {word!r}; give each a `name` of its own"
+        )
+    return places[0]
+
+
+def _candidates(settings: SyncSettings, target: int, store: str | None) -> list[int]:
+    """The one that was named, or all but the target."""
+    if store is None:
+        others = [place for place in range(len(settings.destinations)) if place != target]
+        if not others:
+            raise ConfigurationError(f"{settings.where}: there is no other destination to refill this one from")
+        return others
+    named = _only(settings, store)
+    if named == target:
+        raise ConfigurationError(f"--from {store}: a destination cannot be refilled from itself")
+    return [named]
+
+
+def _store(settings: SyncSettings, opened: Mapping[int, Destination]) -> Store:
+    stores = {place: destination for place, destination in opened.items() if _is_store(destination)}
+    if not stores:
+        labels = ", ".join(destination_label(settings.destinations[place]) for place in opened)
+        raise ConfigurationError(f"{labels}: does not keep whole assets, so nothing can be refilled from it")
+    if len(stores) > 1:
+        labels = ", ".join(destination_label(settings.destinations[place]) for place in stores)
+        raise ConfigurationError(f"it can be refilled from each of {labels}: say which with --from")
+    return next(iter(stores.values()))
+
+
+def _is_store(destination: Destination) -> TypeGuard[Store]:
+    return isinstance(destination, StoredAssets)

@@ -8,18 +8,29 @@ from dataclasses import dataclass, field
 from os import environ as process_environ
 from typing import Any, Final, TypeAlias, TypeGuard
 
-from vectorferry.connector._closing import closing
-from vectorferry.connector._engine._chosen import asking
-from vectorferry.connector._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
-from vectorferry.connector._settings import SyncSettings
-from vectorferry.connector._source import Source, Submission, SubmissionState, Submits
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine._collections import asking
+from vectorferry.connector._iterators import closing
+from vectorferry.connector._model._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
+from vectorferry.connector._protocols._source import Source, Submission, SubmissionState, Submits
 
-__all__ = ["SubmissionCallback", "Submissions", "Submitted", "run_submit", "submit", "without_query"]
+__all__ = [
+    "SubmissionCallback",
+    "Submissions",
+    "Submitted",
+    "run_submit",
+    "submit",
+    "without_query",
+]
+
 
 SubmissionCallback: TypeAlias = Callable[[Submission], None]
 """Called at each change of each URL."""
 
+
 DONE: Final = frozenset({SubmissionState.READY, SubmissionState.FAILED})
+
+
 ACCEPTED: Final = DONE | {SubmissionState.INDEXING}
 
 

@@ -1,4 +1,4 @@
-"""Where output goes: results to stdout, everything else to stderr, plain text when nobody watches."""
+"""Where the command line writes: results, messages, tables that fit 80 columns, and a progress bar."""
 
 from __future__ import annotations
 
@@ -6,14 +6,38 @@ import io
 import json
 import os
 import select
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 import orjson
 import typer
-from rich.console import Console
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
 
-__all__ = ["Output", "complain", "for_people", "plain", "print_json", "printable", "results"]
+from vectorferry.connector._engine import Progress as Moment
+from vectorferry.connector._engine import ProgressCallback
+
+__all__ = [
+    "Output",
+    "cell",
+    "complain",
+    "counted",
+    "for_people",
+    "make_table",
+    "megabytes",
+    "plain",
+    "print_json",
+    "printable",
+    "progress_shown",
+    "results",
+    "show_table",
+]
+
 
 JSON_OPTIONS: Final = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -106,3 +130,99 @@ def plain(text: object, limit: int | None = None) -> str:
 def printable(line: str) -> str:
     """The line with whatever a terminal might obey made visible."""
     return "".join(char if char.isprintable() else "�" for char in line)
+
+
+# Tables that look the same everywhere, and fit 80 columns where no name is too long for that.
+
+
+WHOLE: Final = 63
+"""Ids and names up to this length are never cut: Postgres has none that are longer."""
+
+
+GAP: Final = 2
+"""Columns are so far apart, and one of it stands at either edge."""
+
+
+def make_table(*columns: str, numbers: tuple[str, ...] = (), cut: tuple[str, ...] = ()) -> Table:
+    """An empty table. `numbers` are set to the right; only the columns in `cut` give way when 80 are not enough."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        # rich shrinks columns that may wrap before any other; what is in them asks for an ellipsis itself.
+        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=column not in cut)
+    return table
+
+
+def show_table(table: Table, console: Console) -> None:
+    """Print it, wider than the terminal if need be: an id that was cut could not be copied from there."""
+    for column in table.columns:
+        width = min(WHOLE, max(_width(column, content) for content in (column.header, *column.cells)))
+        column.min_width = width
+        column.max_width = width if column.no_wrap else None
+    needed = sum((column.min_width or 0) + GAP for column in table.columns)
+    if needed > console.width:
+        table.width = needed
+    console.print(table, crop=False)
+
+
+def _width(column: Column, content: RenderableType) -> int:
+    """What a cell needs. In a column that gives way, an id stands alone or in the last line, below words."""
+    lines = str(content).splitlines() or [""]
+    if column.no_wrap:
+        return max(map(cell_len, lines))
+    last = lines[-1]
+    indent = len(last) - len(last.lstrip())
+    return indent + max(map(cell_len, last.split()), default=0)
+
+
+def cell(text: str) -> Text:
+    """Text for a table, cut with an ellipsis where it does not fit."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def counted(number: int, noun: str, plural: str = "s") -> str:
+    """``1 asset``, ``2,000 assets``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{plural}"
+
+
+def megabytes(size: int) -> str:
+    """Bytes as MB with one digit."""
+    return f"{size / 1_000_000:,.1f} MB"
+
+
+# A progress bar on stderr, where somebody watches.
+
+
+@contextmanager
+def progress_shown() -> Iterator[ProgressCallback | None]:
+    """Yields what a run is to call; None where stderr is no terminal. The bar is gone at the end."""
+    console = for_people()
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("assets, {task.fields[written]:,} features", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        yield _shown_in(bar)
+
+
+def _shown_in(bar: Progress) -> ProgressCallback:
+    task = bar.add_task("listing", total=None, written=0)
+
+    def show(moment: Moment) -> None:
+        up_to_date = moment.listed - moment.to_pull
+        bar.tasks[task].total = moment.total  # update() takes None for "as it was", which is another collection's
+        bar.update(
+            task,
+            description=plain(moment.collection, 20),
+            completed=up_to_date + moment.pulled,
+            written=moment.written,
+        )
+
+    return show

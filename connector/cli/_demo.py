@@ -1,15 +1,225 @@
-"""``vectorferry demo``: the whole thing on this machine, in under a minute and without a key."""
+"""``vectorferry demo``: two syncs from a sandbox, three questions, and where to go from there."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
+import yaml
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
 
-from vectorferry.connector.cli._options import AsJson
+from vectorferry.connector._config import load_settings, parse_settings
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine import run_sync
+from vectorferry.connector._model._errors import DestinationError
+from vectorferry.connector._model._records import Modality
+from vectorferry.connector._protocols._destination import Destination, SearchAnswer, SearchQuery
+from vectorferry.connector._reports._summary import Summary
+from vectorferry.connector.cli._console import plain, progress_shown
+from vectorferry.connector.cli._options import AsJson, opened
+from vectorferry.connector.cli._search import show_answer
+from vectorferry.connector.cli._summary_view import show_summary
+from vectorferry.connector.sandbox import Sandbox, embed_text, running_sandbox
 
-__all__ = ["DemoDestination", "DemoSource", "demo"]
+__all__ = ["demo", "demonstrate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One service's sample media: the sync that brings them, its file, and the vectors that are asked.
+
+    `model` is what the sandbox embeds a text with so that it can be compared with the vectors of `vector_name`.
+    """
+
+    service: str
+    sync_name: str
+    config: Path
+    title: str
+    vector_name: str
+    model: str
+
+
+SAMPLES: Final = {
+    "mixpeek": Sample("mixpeek", "demo", Path(".vectorferry/demo.yaml"), "Mixpeek", "multimodal-v1", "multimodal-v1"),
+    "twelvelabs": Sample(
+        "twelvelabs",
+        "demo_twelvelabs",
+        Path(".vectorferry/demo-twelvelabs.yaml"),
+        "TwelveLabs",
+        "marengo3.0-visual",
+        "marengo3.0",
+    ),
+}
+
+
+HEADER: Final = "# Written by `vectorferry demo`: sample media from a sandbox that runs as long as a sync does.\n"
+
+
+PGVECTOR: Final = {"type": "pgvector"}
+
+
+@contextmanager
+def demo_sync(sample: Sample, destination: str) -> Iterator[SyncSettings]:
+    """Settings for ``pgvector``, ``pinecone`` or ``both``; a local Pinecone answers until the block ends.
+
+    Those of pgvector are in a file that stays, so that every other command goes on from the demo. The local Pinecone
+    is gone afterwards, and so no file speaks of it.
+    """
+    if destination != "pinecone":
+        sample.config.parent.mkdir(exist_ok=True)
+        described = yaml.safe_dump(_described(sample, [PGVECTOR]), sort_keys=False)
+        sample.config.write_text(HEADER + described, encoding="utf-8")
+    if destination == "pgvector":
+        yield load_settings(sample.config)
+        return
+    with running_sandbox() as sandbox:
+        pinecone = _pinecone(sandbox)
+        stores = [PGVECTOR, pinecone] if destination == "both" else [pinecone]
+        yield parse_settings(_described(sample, stores), "the demo")
+
+
+def _described(sample: Sample, destinations: list[dict[str, Any]]) -> dict[str, Any]:
+    source = {"type": "sandbox", "service": sample.service}
+    return {"name": sample.sync_name, "source": source, "destinations": destinations}
+
+
+def _pinecone(sandbox: Sandbox) -> dict[str, Any]:
+    return {"type": "pinecone", "api_key": sandbox.api_key, "host": sandbox.url}
+
+
+# What the demo does and shows: two syncs from a sandbox, three questions, and where to go from there.
+
+
+WORDS: Final = "a dog leaps over a fence"
+
+
+OPENING: Final = 10
+
+
+ROWS: Final = 3
+
+
+STORED: Final = """\
+With what is stored now:
+  vectorferry status -c {config}
+  vectorferry search -c {config} --vector-name {vector_name} \\
+    --like {feature_id}
+
+"""
+
+
+OWN: Final = """\
+With your own media and your own stores:
+  vectorferry init{chosen}      writes vectorferry.yaml; give its destination a url
+  vectorferry sync      after that anyone can ask in SQL: psql "$DATABASE_URL"
+
+In Dagster: docs/dagster.md
+"""
+
+
+PINECONE: Final = """\
+In Pinecone: add `- {type: pinecone, api_key: "${PINECONE_API_KEY}"}` to the destinations; docs/pinecone.md
+(the Pinecone of this demo was a local stand-in, which is gone now)
+"""
+
+
+def demonstrate(console: Console, source: str, destination: str, *, fresh: bool) -> Mapping[str, Any]:
+    """Run the demo in the working directory and return what happened as JSON values.
+
+    `source` is ``mixpeek`` or ``twelvelabs``, `destination` ``pgvector``, ``pinecone`` or ``both``.
+    """
+    sample = SAMPLES[source]
+    with demo_sync(sample, destination) as settings, ExitStack() as stack:
+        # Held open all the while, so that the embedded Postgres starts and stops only once.
+        stores = [stack.enter_context(opened(settings, place)) for place in range(len(settings.destinations))]
+        for store in stores:
+            _prepare(settings, store)
+            if fresh:
+                _forget(store)
+        _title(f"1. Sync everything that a local stand-in for {sample.title} holds", console)
+        show_summary(first := _sync(settings), console)
+        _title("2. Sync again: nothing has changed there", console)
+        show_summary(second := _sync(settings), console, brief=True)
+        asked = [each for store in stores for each in _ask_all(store, sample, console, named=len(stores) > 1)]
+    _show_next(asked, sample, destination, console)
+    return {
+        "first_sync": first.to_dict(),
+        "second_sync": second.to_dict(),
+        "questions": [{"question": text, "statement": each.statement, "rows": each.rows} for text, each in asked],
+        "exit_code": max(first.exit_code, second.exit_code),
+    }
+
+
+def _prepare(settings: SyncSettings, store: Destination) -> None:
+    """Without a warning that what an earlier demo wrote to its local Pinecone is gone: it is meant to be."""
+    logging.disable(logging.WARNING)
+    try:
+        store.prepare(settings.modalities)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _forget(store: Destination) -> None:
+    """Only the demo's own assets: other syncs may share the embedded Postgres."""
+    for collection in store.status().assets:
+        store.remove(collection, list(store.asset_ids(collection)))
+
+
+def _sync(settings: SyncSettings) -> Summary:
+    with progress_shown() as progress:
+        return run_sync(settings, progress=progress)
+
+
+def _ask_all(
+    destination: Destination, sample: Sample, console: Console, *, named: bool
+) -> list[tuple[str, SearchAnswer]]:
+    """Each question follows from the answer before it; `named` says which of several stores is asked."""
+    asked = f"3. In {destination.name}: which" if named else "3. Which"
+    video, words = partial(SearchQuery, Modality.VIDEO, sample.vector_name, limit=ROWS), embed_text(WORDS, sample.model)
+    in_words = _ask(destination, f"{asked} video segments are near “{WORDS}”?", video(vector=words), console)
+    if not in_words[1].rows:
+        again = f"vectorferry demo --source {sample.service} --fresh"
+        raise DestinationError(f"the demo finds none of its own videos; run `{again}`")
+    best = in_words[1].rows[0]["feature_id"]
+    alike = _ask(destination, "4. Which segments are most like the first of these?", video(like=best), console)
+    openings = video(like=best, filters={"start_time": {"lt": OPENING}})
+    filtered = _ask(destination, f"5. … and begin within the first {OPENING} seconds?", openings, console)
+    return [in_words, alike, filtered]
+
+
+def _ask(destination: Destination, text: str, query: SearchQuery, console: Console) -> tuple[str, SearchAnswer]:
+    _title(text, console)
+    answer = destination.search(query)
+    show_answer(answer, console)
+    return text, answer
+
+
+def _title(text: str, console: Console) -> None:
+    console.print()
+    console.print(Rule(Text(text), align="left", style="none"))
+
+
+def _show_next(asked: list[tuple[str, SearchAnswer]], sample: Sample, destination: str, console: Console) -> None:
+    _title("Next", console)
+    feature_id = plain(asked[0][1].rows[0]["feature_id"])
+    stored = "" if destination == "pinecone" else STORED
+    chosen = "" if sample.service == "mixpeek" else f" --source {sample.service}"
+    text = (stored + OWN).format(
+        config=sample.config, vector_name=sample.vector_name, feature_id=feature_id, chosen=chosen
+    )
+    console.print(text + (PINECONE if destination != "pgvector" else ""), markup=False, soft_wrap=True)
+
+
+# ``vectorferry demo``: the whole thing on this machine, in under a minute and without a key.
 
 
 class DemoSource(StrEnum):
@@ -39,7 +249,7 @@ def demo(
 ) -> None:
     """Sync sample media into an embedded Postgres, or a local Pinecone, and query it; no key needed."""
     from vectorferry.connector.cli._console import print_json, results
-    from vectorferry.connector.cli._demonstration import demonstrate
+    # XXX import of own
 
     told = demonstrate(results(quiet=as_json), source, destination, fresh=fresh)
     if as_json:

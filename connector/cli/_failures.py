@@ -12,7 +12,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from vectorferry.connector._errors import LimitReachedError, VectorferryError
+from vectorferry.connector._model._errors import LimitReachedError, VectorferryError
 from vectorferry.connector.cli._console import complain, print_json
 from vectorferry.connector.cli._signals import INTERRUPTED, interrupted, unwinding
 

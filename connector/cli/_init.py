@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector.cli._console import for_people, plain
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, ConfigFile
 

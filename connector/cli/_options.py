@@ -1,14 +1,22 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what they choose: collections and destinations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vectorferry.connector._settings import SyncSettings
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine._collections import list_collections, naming_option
+from vectorferry.connector._engine._opening import destinations_called
+from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._protocols._source import SourceSettings
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -24,17 +32,29 @@ __all__ = [
     "VisibleTimeout",
     "WaitVisible",
     "allowing_deletes",
+    "chosen_collections",
+    "destination_index",
+    "opened",
 ]
 
+
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The sync's configuration.")]
+
+
 SyncName = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Which sync, where the file describes several.")
 ]
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
 AllowDeletes = Annotated[
     float | None,
     typer.Option(metavar="SHARE", min=0, max=1, help="Allow up to this share of a collection to be deleted."),
 ]
+
+
 AllowDeletesOf = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,27 +64,39 @@ AllowDeletesOf = Annotated[
     ),
 ]
 
+
 Collections = Annotated[
     list[str] | None,
     typer.Option("--collection", metavar="ID", help="Only this collection, by id or by name; may be repeated."),
 ]
+
+
 StoredCollections = Annotated[
     list[str] | None, typer.Option("--collection", metavar="ID", help="Only this collection, by id; may be repeated.")
 ]
+
+
 Full = Annotated[bool, typer.Option("--full", help="List everything, even if the source could list just the changes.")]
+
+
 LockWait = Annotated[
     float,
     typer.Option(
         "--lock-wait", metavar="SECONDS", min=0, help="How long to wait where another sync is writing a collection."
     ),
 ]
+
+
 WaitVisible = Annotated[
     bool, typer.Option("--wait-visible", help="Wait until queries see what was written, where that takes a while.")
 ]
+
+
 VisibleTimeout = Annotated[
     float,
     typer.Option("--visible-timeout", metavar="SECONDS", min=0.1, help="Fail --wait-visible when it takes longer."),
 ]
+
 
 DEFAULT_CONFIG = Path("vectorferry.yaml")
 
@@ -76,3 +108,51 @@ def allowing_deletes(
     if share is None and not collections:
         return settings
     return settings.model_copy(update={"deletes": settings.deletes.allowing(share, collections or ())})
+
+
+# The collections that a command names, among those that the source has.
+
+
+SHOWN = 20
+
+
+def chosen_collections(settings: SyncSettings, wanted: Sequence[str] | None) -> Sequence[str] | None:
+    """The ids of the collections that a command names, by id or by name; None for all, when it names none.
+
+    Raises `ConfigurationError` for one that this sync does not have: a typo would else list nothing.
+    """
+    if not wanted:
+        return None
+    source = resolve_part(settings.source, os.environ, settings.where, ("source",))
+    known = list_collections(source)
+    chosen = {name: name if name in known else _id_called(name, source) for name in wanted}
+    if unknown := [name for name, collection in chosen.items() if collection not in known]:
+        there = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else "")
+        raise ConfigurationError(f"--collection {unknown[0]}: not in this sync's source, which has: {there or 'none'}")
+    return [collection for collection in dict.fromkeys(chosen.values()) if collection is not None]
+
+
+def _id_called(name: str, source: SourceSettings) -> str | None:
+    """The id of the one collection of this name, in a source that takes names in its settings; where there is none, or
+    several, the source names those that there are."""
+    if "collections" not in type(source).model_fields:
+        return None
+    with naming_option(name):
+        return next(iter(list_collections(source.model_copy(update={"collections": (name,)}))), None)
+
+
+# The destinations of a configured sync, opened for reading: their own variables are enough, no source's key.
+
+
+@contextmanager
+def opened(settings: SyncSettings, index: int) -> Iterator[Destination]:
+    """The destination at this place in the file, closed at the end."""
+    unresolved = settings.destinations[index]
+    resolved = resolve_part(unresolved, os.environ, settings.where, ("destinations", index))
+    with closing(resolved.open(settings.name)) as destination:
+        yield destination
+
+
+def destination_index(settings: SyncSettings, word: str | None) -> int:
+    """The place of the first destination of this name, or of this type; None: of the very first one."""
+    return 0 if word is None else destinations_called(settings, word)[0]

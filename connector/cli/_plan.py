@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector._config._settings import DeleteMode
+from vectorferry.connector._protocols._capabilities import PlannedIndex
+from vectorferry.connector._reports._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
+from vectorferry.connector.cli._console import (
+    cell,
+    counted,
+    make_table,
+    megabytes,
+    plain,
+    print_json,
+    results,
+    show_table,
+)
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -18,8 +35,143 @@ from vectorferry.connector.cli._options import (
     SyncName,
     allowing_deletes,
 )
+from vectorferry.connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_told
 
-__all__ = ["plan"]
+__all__ = ["plan", "show_plan"]
+
+
+COLLECTIONS_SHOWN: Final = 20
+
+
+STATEMENTS_SHOWN: Final = 25
+
+
+DONE: Final[Mapping[DeleteMode, str]] = {"keep": "kept", "tombstone": "hidden"}
+
+
+TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to hide", "keep": "to delete"}
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """What would be read, then what each destination would be given and would do, then what needs attention."""
+    show_table(_collections(plan.collections), console)
+    for line in _scans(plan.collections):
+        console.print(Text(line), soft_wrap=True)
+    console.print(Text(_reading(plan)), soft_wrap=True)
+    for name, destination in plan.destinations.items():
+        for line in _destination_lines(plain(name), destination, _mode(name, plan.collections)):
+            console.print(Text(line), soft_wrap=True)
+    for line in related_lines(plan.related, planned=True):
+        console.print(Text(line), soft_wrap=True)
+    for line in _warnings(plan):
+        console.print(Text(line), style="yellow", soft_wrap=True)
+
+
+def _collections(collections: Mapping[str, CollectionPlan]) -> Table:
+    numbers = ("listed", "unchanged", "new", "changed", "to delete")
+    table = make_table("collection", *numbers, numbers=numbers, cut=("collection",))
+    for name, each in list(collections.items())[:COLLECTIONS_SHOWN]:
+        counts = (each.listed, each.unchanged, each.new, each.changed)
+        table.add_row(cell(plain(name)), *(f"{count:,}" for count in counts), _deletes(each))
+    if len(collections) > COLLECTIONS_SHOWN:
+        table.add_row(cell(f"… and {len(collections) - COLLECTIONS_SHOWN:,} more"), *("" for _ in numbers))
+    return table
+
+
+def _scans(collections: Mapping[str, CollectionPlan]) -> Iterator[str]:
+    for name, each in list(collections.items())[:COLLECTIONS_SHOWN]:
+        if told := scan_told(each):
+            yield f"{plain(name)}: a sync lists {told}"
+        if each.reread:
+            yield f"{plain(name)}: {each.reread:,} of the changed ones seem unchanged, but are due to be read again"
+
+
+def _deletes(plan: CollectionPlan) -> str:
+    """The most of any destination: they are the same ones where all destinations have the same assets."""
+    if not plan.complete:
+        return "unknown"
+    missing = max((each.missing for each in plan.deletes.values()), default=0)
+    modes = {each.mode for each in plan.deletes.values() if each.missing}
+    done = "refused" if plan.refused else next((DONE[mode] for mode in DONE if mode in modes), None)
+    return f"{missing:,}, {done}" if done else f"{missing:,}"
+
+
+def _mode(name: str, collections: Mapping[str, CollectionPlan]) -> DeleteMode:
+    """What a destination does with assets that the source no longer has."""
+    return next((each.deletes[name].mode for each in collections.values() if name in each.deletes), "prune")
+
+
+def _reading(plan: Plan) -> str:
+    reads, assets = plan.reads, sum(each.to_pull for each in plan.collections.values())
+    listing = f"{counted(reads.listing, 'request')} to list"
+    if not assets:
+        return f"{listing}, nothing to read"
+    if reads.features is None:
+        return f"{listing}, {counted(assets, 'asset')} to read; with how many features, nothing stored tells"
+    asked = "" if reads.reading is None else f" in about {counted(reads.reading, 'request')}"
+    took = "" if reads.seconds is None else f"; {_time(reads.seconds)} in all"
+    return f"{listing}, {counted(assets, 'asset')} with about {counted(reads.features, 'feature')} to read{asked}{took}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"about {max(1, seconds):.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7_200 else f"about {seconds / 3_600:.1f} h"
+
+
+def _destination_lines(name: str, plan: DestinationPlan, mode: DeleteMode) -> Iterator[str]:
+    if plan.error:
+        return
+    if plan.new or plan.changed or plan.deleted:
+        yield (
+            f"{name}: {counted(plan.new, 'new asset')}, {plan.changed:,} changed, {plan.deleted:,} {TO_DO[mode]}; "
+            f"{_writing(plan.writes)}"
+        )
+    else:
+        yield f"{name}: no asset to write, {counted(plan.unchanged, 'asset')} unchanged"
+    for statement in plan.statements[:STATEMENTS_SHOWN]:
+        yield f"  {_first_line(statement)}"
+    if len(plan.statements) > STATEMENTS_SHOWN:
+        yield f"  … and {len(plan.statements) - STATEMENTS_SHOWN:,} more statements, all of them with --json"
+    yield from (f"  {_index(index)}" for index in plan.indexes)
+    yield from (f"  {plain(note)}" for note in plan.notes)
+
+
+def _writing(writes: WriteEstimate) -> str:
+    if writes.features is None:
+        return "how much that is, nothing stored here tells"
+    rows = "" if writes.rows is None else f" in {writes.rows:,} rows"
+    size = "" if writes.bytes is None else f", {megabytes(writes.bytes)}"
+    return f"about {counted(writes.features, 'feature')}{rows}{size}"
+
+
+def _index(index: PlannedIndex) -> str:
+    return (
+        f"{index.method} index {plain(index.index)} over the {counted(index.rows, 'row')} that are there now: "
+        f"a graph of about {megabytes(index.graph_bytes)}, built with {megabytes(index.memory_bytes)} of memory"
+    )
+
+
+def _first_line(statement: str) -> str:
+    first = plain(statement.strip().splitlines()[0])
+    return first.removesuffix("(").rstrip()
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    for name, seen in plan.collections.items():
+        yield from collection_warnings(plain(name), seen)
+        for destination, deletes in seen.deletes.items():
+            if deletes.refusal:
+                yield f"{plain(name)}: a sync would delete nothing: {plain(destination)}: {plain(deletes.refusal)}"
+    yield from related_warnings(plan.related)
+    for name, each in plan.destinations.items():
+        if each.error:
+            yield f"{plain(name)}: failed: {plain(each.error)}"
+        if each.refusal:
+            yield f"{plain(name)}: a sync would be refused: {plain(each.refusal)}"
+
+
+# ``vectorferry plan``: what a sync would do.
 
 
 def plan(
@@ -34,9 +186,10 @@ def plan(
     """Say what a sync would do, and change nothing."""
     from vectorferry.connector._config import load_settings
     from vectorferry.connector._engine import run_plan
-    from vectorferry.connector.cli._collections import chosen_collections
-    from vectorferry.connector.cli._plan_view import show_plan
-    from vectorferry.connector.cli._progress import progress_shown
+
+    # XXX import of own
+    from vectorferry.connector.cli._console import progress_shown
+    from vectorferry.connector.cli._options import chosen_collections
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = chosen_collections(settings, collection)

@@ -3,24 +3,182 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Final
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
 import click
 import typer
+from rich.console import Console
+from rich.text import Text
 
-from vectorferry.connector._records import Reason
-from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector._engine import Holder, RejectedAt, Selection, selected
+from vectorferry.connector._model._errors import VectorferryError
+from vectorferry.connector._model._records import Reason, Rejected
+from vectorferry.connector.cli._console import (
+    cell,
+    complain,
+    counted,
+    make_table,
+    plain,
+    print_json,
+    results,
+    show_table,
+)
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, StoredCollections, SyncName
-from vectorferry.connector.cli._tables import counted
 
-__all__ = ["quarantine"]
+__all__ = [
+    "as_dict",
+    "overview",
+    "quarantine",
+    "show_overviews",
+    "show_records",
+]
+
+
+ID_SHOWN: Final = 40
+"""An asset id is copied from here to show it or read it again: a UUID fits."""
+
+
+STAYS: Final = "an earlier version is still stored and shown, until a good one comes"
+
+
+@dataclass(slots=True)
+class Overview:
+    """How many records one destination has in quarantine for which reason, and the first of them; or why it cannot be
+    told."""
+
+    destination: str
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    first: list[RejectedAt] = field(default_factory=list)
+    error: VectorferryError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What it amounts to: 0 unless the destination could not be asked."""
+        return self.error.exit_code if self.error else 0
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Plain JSON values."""
+        if self.error:
+            return {"destination": self.destination, "error": str(self.error)}
+        return {
+            "destination": self.destination,
+            "records": self.reasons.total(),
+            "reasons": {reason.value: count for reason, count in self.reasons.most_common()},
+            "first": [*map(as_dict, self.first)],
+        }
+
+
+def overview(holder: Holder, selection: Selection, limit: int) -> Overview:
+    """Counts all records that are meant, and keeps the first `limit`. One destination that cannot be reached must not
+    hide the others."""
+    seen = Overview(holder.name)
+    try:
+        for found in selected(holder, selection):
+            seen.reasons[found[1].reason] += 1
+            if len(seen.first) < limit:
+                seen.first.append(found)
+    except VectorferryError as error:
+        seen.error = error
+    return seen
+
+
+def as_dict(found: RejectedAt) -> Mapping[str, Any]:
+    """Plain JSON values; the time in UTC."""
+    collection, record, seen_at = found
+    return {"collection": collection, **asdict(record), "seen_at": seen_at.astimezone(UTC).isoformat()}
+
+
+def show_overviews(overviews: Sequence[Overview], console: Console, *, narrowed: bool = False) -> None:
+    """Counts by reason and the first records, per destination; where it is `narrowed`, there may be others."""
+    nothing = "no such record" if narrowed else "nothing"
+    for each in overviews:
+        if each.error:
+            complain(f"{each.destination}: {each.error}")
+            continue
+        total = each.reasons.total()
+        told = counted(total, "record") if total else nothing
+        console.print(Text(f"{plain(each.destination)}: {told} in quarantine"))
+        if total:
+            _show_reasons(each, console)
+            _show_first(each, console)
+
+
+def show_records(records: Sequence[tuple[str, RejectedAt]], console: Console) -> None:
+    """Each record in full, with the destination that has it."""
+    for destination, (collection, record, seen_at) in records:
+        console.print(Text(f"{plain(destination)}, collection {plain(collection)}, {_time(seen_at)}"), soft_wrap=True)
+        console.print(Text(f"  asset {plain(record.asset_id)}{_feature(record)}"), soft_wrap=True)
+        console.print(Text(f"  {record.reason}: {plain(record.detail)}"), soft_wrap=True)
+        if record.kept:
+            console.print(Text(f"  {STAYS}"), soft_wrap=True)
+
+
+def _show_reasons(each: Overview, console: Console) -> None:
+    table = make_table("reason", "records", numbers=("records",))
+    for reason, count in each.reasons.most_common():
+        table.add_row(cell(reason), f"{count:,}")
+    show_table(table, console)
+
+
+def _show_first(each: Overview, console: Console) -> None:
+    if not each.first:
+        return
+    table = make_table("asset", "reason", "detail", cut=("detail",))
+    for collection, record, _ in each.first:
+        asset = cell(plain(record.asset_id, ID_SHOWN)).append(f"\n{plain(collection, ID_SHOWN)}", style="dim")
+        detail = cell(plain(record.detail)).append(f"\n{_named(record)}", style="dim")
+        if record.kept:
+            detail.append("\nan earlier version is shown", style="dim")
+        table.add_row(asset, cell(record.reason), detail)
+    show_table(table, console)
+    if (more := each.reasons.total() - len(each.first)) > 0:
+        console.print(
+            Text(f"… and {more:,} more; see them with --limit, one in full with: quarantine show ASSET_ID"),
+            soft_wrap=True,
+        )
+
+
+def _named(record: Rejected) -> str:
+    if not record.feature_id:
+        return "the whole asset"
+    return plain(f"{record.feature_id} ({record.modality}){_part(record)}")
+
+
+def _feature(record: Rejected) -> str:
+    if not record.feature_id:
+        return ", as a whole"
+    return f", {plain(record.modality)} feature {plain(record.feature_id)}{plain(_part(record))}"
+
+
+def _part(record: Rejected) -> str:
+    """What of the feature was set aside, where the rest of it was loaded."""
+    if record.vector_name:
+        return f", vector {record.vector_name}"
+    return f", column {record.column}" if record.column else ""
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+# ``vectorferry quarantine``: the records that could not be loaded, shown, read again, or dropped.
+
 
 quarantine: Final = typer.Typer(no_args_is_help=True, help="Show, read again or drop the records that were set aside.")
 
+
 WhichReason = Annotated[Reason | None, typer.Option("--reason", help="Only records that were set aside for this.")]
+
+
 WhichDestination = Annotated[
     str | None, typer.Option("--destination", metavar="NAME", help="Only this destination, by name or type.")
 ]
+
+
 Assets = Annotated[list[str] | None, typer.Argument(metavar="[ASSET_ID]...", help="Only records of these assets.")]
 
 
@@ -37,7 +195,7 @@ def list_(
     """Count the records in quarantine by reason, and show the first."""
     from vectorferry.connector._config import load_settings
     from vectorferry.connector._engine import Selection, holders
-    from vectorferry.connector.cli._quarantine_view import overview, show_overviews
+    # XXX import of own
 
     selection = Selection(frozenset(collection or ()), reason=reason)
     with holders(load_settings(config, name), destination) as found:
@@ -62,7 +220,7 @@ def show(
     """Show every record of one asset in full."""
     from vectorferry.connector._config import load_settings
     from vectorferry.connector._engine import Selection, holders, selected
-    from vectorferry.connector.cli._quarantine_view import as_dict, show_records
+    # XXX import of own
 
     selection = Selection(frozenset(collection or ()), frozenset([asset_id]))
     with holders(load_settings(config, name), destination) as found:
@@ -88,7 +246,7 @@ def replay(
     """Read the assets of these records again, by a sync of their collections."""
     from vectorferry.connector._config import load_settings
     from vectorferry.connector._engine import Selection, run_replay
-    from vectorferry.connector.cli._progress import progress_shown
+    from vectorferry.connector.cli._console import progress_shown
     from vectorferry.connector.cli._summary_view import show_summary
 
     selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)

@@ -39,7 +39,7 @@ def refill(
     """Fill one destination from another one, without asking the source."""
     from vectorferry.connector._config import load_settings
     from vectorferry.connector._engine import run_refill
-    from vectorferry.connector.cli._progress import progress_shown
+    from vectorferry.connector.cli._console import progress_shown
     from vectorferry.connector.cli._summary_view import show_summary
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes)

@@ -11,12 +11,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vectorferry.connector._destination import Status, TableStatus
-from vectorferry.connector._errors import VectorferryError
-from vectorferry.connector._settings import SyncSettings
-from vectorferry.connector.cli._console import complain, plain, print_json, results
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._model._errors import VectorferryError
+from vectorferry.connector._protocols._destination import Status, TableStatus
+from vectorferry.connector.cli._console import (
+    cell,
+    complain,
+    counted,
+    make_table,
+    plain,
+    print_json,
+    results,
+    show_table,
+)
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
-from vectorferry.connector.cli._tables import cell, counted, make_table, show_table
 
 __all__ = ["status"]
 
@@ -28,7 +36,7 @@ CURRENT: Final = "current"
 def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: AsJson = False) -> None:
     """Show what each destination holds now."""
     from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine._named import destination_label
+    from vectorferry.connector._engine._opening import destination_label
 
     settings = load_settings(config, name)
     answers = [_ask(settings, index) for index in range(len(settings.destinations))]
@@ -45,7 +53,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: 
 
 def _ask(settings: SyncSettings, index: int) -> Status | VectorferryError:
     """One destination that cannot be reached must not hide the others."""
-    from vectorferry.connector.cli._destinations import opened
+    from vectorferry.connector.cli._options import opened
 
     try:
         with opened(settings, index) as destination:

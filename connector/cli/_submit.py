@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 import typer
 
-from vectorferry.connector._source import Submission
+from vectorferry.connector._protocols._source import Submission
 from vectorferry.connector.cli._console import for_people, plain, print_json, results
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vectorferry.connector._cursor import NO_TRUSTED_CURSOR
-from vectorferry.connector._destination import Applied, Counts, Delivery
-from vectorferry.connector._plan import CollectionPlan
-from vectorferry.connector._records import MODALITIES
-from vectorferry.connector._source import Usage
-from vectorferry.connector._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
-from vectorferry.connector.cli._console import plain
-from vectorferry.connector.cli._tables import cell, counted, make_table, megabytes, show_table
+from vectorferry.connector._model._batch import Applied, Counts
+from vectorferry.connector._model._records import MODALITIES
+from vectorferry.connector._protocols._capabilities import NO_TRUSTED_CURSOR
+from vectorferry.connector._protocols._destination import Delivery
+from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector._reports._plan import CollectionPlan
+from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
+from vectorferry.connector.cli._console import cell, counted, make_table, megabytes, plain, show_table
 
 __all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_told", "show_summary"]
 

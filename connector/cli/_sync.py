@@ -8,7 +8,7 @@ from typing import Annotated
 import click
 import typer
 
-from vectorferry.connector._records import MODALITIES, Modality
+from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector.cli._console import print_json, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
@@ -52,8 +52,8 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Bring every destination up to date with the source."""
     from vectorferry.connector._config import load_settings
     from vectorferry.connector._engine import Reread, run_sync
-    from vectorferry.connector.cli._collections import chosen_collections
-    from vectorferry.connector.cli._progress import progress_shown
+    from vectorferry.connector.cli._console import progress_shown
+    from vectorferry.connector.cli._options import chosen_collections
     from vectorferry.connector.cli._summary_view import show_summary
 
     if asset_id and not reread:

@@ -10,11 +10,10 @@ import click
 import typer
 from rich.table import Table
 
-from vectorferry.connector._errors import ConfigurationError
-from vectorferry.connector._vector_tables import VectorTable
-from vectorferry.connector.cli._console import plain, print_json, results
+from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._protocols._capabilities import VectorTable
+from vectorferry.connector.cli._console import cell, make_table, plain, print_json, results, show_table
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
-from vectorferry.connector.cli._tables import cell, make_table, show_table
 
 __all__ = ["vectors"]
 
@@ -34,7 +33,7 @@ def list_(
 ) -> None:
     """Show every table of named vectors, with the view that shows it."""
     from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine._vector_tables import keepers
+    from vectorferry.connector._engine._opening import keepers
 
     with keepers(load_settings(config, name), destination) as found:
         tables = {keeper.name: keeper.vector_tables() for keeper in found}
@@ -61,7 +60,7 @@ def drop(
 ) -> None:
     """Drop tables of vectors that nothing needs any more, with their views and functions."""
     from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine._vector_tables import Keeper, keepers
+    from vectorferry.connector._engine._opening import Keeper, keepers
 
     if bool(table) == retired:
         raise click.UsageError("say which tables: TABLE; or --retired, and none of these")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
+from vectorferry.connector.cli._console import cell, counted, make_table, plain, print_json, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -19,8 +23,58 @@ from vectorferry.connector.cli._options import (
     VisibleTimeout,
     allowing_deletes,
 )
+from vectorferry.connector.cli._summary_view import show_summary
 
-__all__ = ["verify"]
+__all__ = ["show_verification", "verify"]
+
+
+REPAIR: Final = "`vectorferry verify --repair` reads these assets again, writes what is wrong and removes what is extra"
+
+
+def show_verification(found: Verification, console: Console) -> None:
+    """Print every collection, then the repair or how to get one."""
+    for name, report in found.collections.items():
+        _show_collection(name, report, console)
+    if found.repair is not None:
+        console.print("repaired by a sync of the assets with a difference:", markup=False)
+        show_summary(found.repair, console)
+    elif any(report.counts for report in found.collections.values()):
+        console.print(REPAIR, markup=False, soft_wrap=True)
+
+
+def _show_collection(name: str, report: CollectionReport, console: Console) -> None:
+    verdict = counted(report.counts.total(), "difference") if report.counts else "in step"
+    if report.error:
+        console.print(Text(f"{plain(name)}: failed: {plain(report.error)}"), style="yellow", soft_wrap=True)
+    else:
+        listed = counted(report.assets, "asset")
+        console.print(Text(f"{plain(name)}: {listed} at the source, {verdict}"), soft_wrap=True)
+    for note in report.notes:
+        console.print(Text(f"note: {plain(note)}"), style="yellow", soft_wrap=True)
+    if report.counts:
+        console.print(_counts(report))
+        for finding in report.findings:
+            console.print(Text(_line(finding)), soft_wrap=True)
+        if (more := report.counts.total() - len(report.findings)) > 0:
+            console.print(Text(f"  and {more:,} more"))
+
+
+def _counts(report: CollectionReport) -> Table:
+    table = make_table("destination", "against", "kind", "records", numbers=("records",), cut=("destination",))
+    for (where, against, kind), number in sorted(report.counts.items()):
+        table.add_row(cell(plain(where)), cell(plain(against)), kind.value, f"{number:,}")
+    return table
+
+
+def _line(finding: Finding) -> str:
+    one = finding.record
+    names = " / ".join(plain(part) for part in (one.asset_id, one.modality or "", one.feature_id) if part)
+    vector = f", vector {plain(one.vector_name)}" if one.vector_name else ""
+    detail = f" ({plain(one.detail)})" if one.detail else ""
+    return f"  {one.kind.value:<9} {plain(finding.where)} against {plain(finding.against)}: {names}{vector}{detail}"
+
+
+# ``vectorferry verify``: what is stored against what should be, and its repair.
 
 
 def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
@@ -47,9 +101,9 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
 ) -> None:
     """Compare what is stored with the ledger, with the source, and between the destinations."""
     from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine._verify_run import run_verify
-    from vectorferry.connector.cli._collections import chosen_collections
-    from vectorferry.connector.cli._verify_view import show_verification
+    from vectorferry.connector._engine.verify._verify import run_verify
+    from vectorferry.connector.cli._options import chosen_collections
+    # XXX import of own
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     found = run_verify(

@@ -1,6 +1,5 @@
 """The HTTP client that every source shares, with its settings and errors."""
 
-from vectorferry.connector.http._address import check_base_url, is_loopback, segment
 from vectorferry.connector.http._client import ApiClient
 from vectorferry.connector.http._errors import (
     ForbiddenError,
@@ -9,12 +8,19 @@ from vectorferry.connector.http._errors import (
     UnreadableError,
     UnsendableError,
     UnsureError,
+    one_line,
+    server_message,
 )
-from vectorferry.connector.http._exchange import Answer
-from vectorferry.connector.http._settings import ApiSourceSettings, ClientSettings, RetryPolicy
-from vectorferry.connector.http._text import one_line, server_message
-from vectorferry.connector.http._unpack import ACCEPTED, Unpacker
-from vectorferry.connector.http._waits import retry_after
+from vectorferry.connector.http._exchange import ACCEPTED, Answer, Unpacker
+from vectorferry.connector.http._pace import retry_after
+from vectorferry.connector.http._settings import (
+    ApiSourceSettings,
+    ClientSettings,
+    RetryPolicy,
+    check_base_url,
+    is_loopback,
+    segment,
+)
 
 __all__ = [
     "ACCEPTED",

@@ -1,37 +1,190 @@
-"""The one HTTP client that every source shares."""
+"""The one HTTP client that every source shares: paced, retried, bounded."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import pbkdf2_hmac
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from http import HTTPStatus
+from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import orjson
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
-from vectorferry.connector._errors import ConfigurationError, RetryableError
-from vectorferry.connector._source import Usage
-from vectorferry.connector.http._address import Address, Params
-from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, limit_reached
-from vectorferry.connector.http._exchange import Answer, NoConnectionError, SingleSendClient, exchange
-from vectorferry.connector.http._judge import Judge
-from vectorferry.connector.http._pace import Pace, TimeLimit
-from vectorferry.connector.http._retry import Retries, Tries
-from vectorferry.connector.http._settings import ClientSettings
-from vectorferry.connector.http._text import one_line, without_key
-from vectorferry.connector.http._unpack import ACCEPTED
-from vectorferry.connector.http._waits import wait_when_spent
+from vectorferry.connector._model._errors import ConfigurationError, CredentialsError, RetryableError, SourceError
+from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector.http._errors import (
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    UnreadableError,
+    UnsendableError,
+    UnsureError,
+    limit_reached,
+    one_line,
+    server_code,
+    server_message,
+    without_key,
+)
+from vectorferry.connector.http._exchange import ACCEPTED, Answer, NoConnectionError, SingleSendClient, exchange
+from vectorferry.connector.http._pace import Pace, TimeLimit, asked_wait, retry_after, wait_when_spent
+from vectorferry.connector.http._settings import Address, ClientSettings, Params, RetryPolicy
 
 __all__ = ["ApiClient"]
 
+
+TRY_AGAIN: Final = frozenset({408, 425, 429})
+
+
+STANDARD_WORDS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Judge:
+    """Turns every answer but a success into the error that says what to do next."""
+
+    def __init__(self, base_url: str, host: str, key: str, key_help: str) -> None:
+        self._base_url = base_url
+        self._host = host
+        self._key = key
+        self._key_help = key_help
+
+    def check(self, answer: Answer, what: str) -> None:
+        """Return for a 2xx. `what` names the request: ``GET /collections``.
+
+        Raises `RetryableError`, `CredentialsError`, `ForbiddenError`, `NotFoundError`, `RefusedError` or `SourceError`.
+        """
+        if not 200 <= answer.status < 300:
+            self._refuse(answer, what)
+
+    def _refuse(self, answer: Answer, what: str) -> NoReturn:
+        said = self._said(answer)
+        status = answer.status
+        if status in TRY_AGAIN or status >= 500:
+            raise RetryableError(said, after=asked_wait(answer) if status == 429 else retry_after(answer))
+        if status == 401:
+            raise CredentialsError(f"{self._host} refused the key ({said}). {self._key_help}")
+        if status == 403:
+            raise ForbiddenError(self._forbidden(what, said), code=server_code(answer.body))
+        if status in (404, 410):
+            raise NotFoundError(f"{self._host} has nothing for {what} ({said}).")
+        if 300 <= status < 400:
+            raise SourceError(self._redirected(answer, what))
+        raise RefusedError(f"{self._host} refused {what} ({said}).", status=status, code=server_code(answer.body))
+
+    def _forbidden(self, what: str, said: str) -> str:
+        return f"{self._host} does not let this key do {what} ({said}). Give it the right to. {self._key_help}"
+
+    def _said(self, answer: Answer) -> str:
+        """The status in standard words: the reason phrase is the service's to choose, and could hold anything."""
+        status = f"{answer.status} {STANDARD_WORDS.get(answer.status, '')}".strip()
+        words = server_message(answer.body, self._key).rstrip(".")
+        return f"{status}: {words}" if words else status
+
+    def _redirected(self, answer: Answer, what: str) -> str:
+        target = one_line(_host_of(answer.headers.get("location", ""), self._base_url), 200, key=self._key)
+        return (
+            f"{self._host} redirects {what} to {target} ({answer.status}); redirects are not followed, so that the key "
+            "goes nowhere else. Set source.base_url to the service's own address."
+        )
+
+
+def _host_of(location: str, base_url: str) -> str:
+    try:
+        return urlsplit(urljoin(base_url, location)).netloc.rpartition("@")[2] or "nowhere"
+    except ValueError:
+        return "an address that is none"
+
+
+# Trying again: how long to wait, and when to give up. The loop itself is tenacity's.
+
+
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Tries:
+    """What has been tried for one request so far, of how many attempts at most.
+
+    `unsure` says that the last attempt may have been received, and must not be repeated for that reason.
+    """
+
+    limit: TimeLimit
+    attempts: int
+    count: int = 0
+    last: str = ""
+    unsure: bool = False
+
+    def missed(self, why: str) -> None:
+        """The last attempt came to nothing for certain."""
+        self.last = why
+        self.unsure = False
+
+
+class Retries:
+    """Runs one attempt after the other under a `RetryPolicy`."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._backoff = wait_exponential(policy.first_wait, policy.longest_wait) + wait_random(0, policy.first_wait)
+        self._template = AsyncRetrying(
+            sleep=asyncio.sleep,
+            wait=self._wait,
+            retry=retry_if_exception_type(RetryableError),
+            reraise=True,
+        )
+
+    async def run(self, attempt: Callable[[Tries], Awaitable[T]], tries: Tries) -> T:
+        """The first attempt's result that comes; re-raises the last `RetryableError` when time or attempts are up.
+
+        Nearly every request succeeds at once, so tenacity (a twentieth of a request's cost) is asked only when not.
+        """
+        try:
+            return await attempt(tries)
+        except RetryableError as error:
+            failed = [error]
+
+        async def once_more(tries: Tries) -> T:
+            if failed:
+                raise failed.pop()
+            return await attempt(tries)
+
+        def give_up(state: RetryCallState) -> bool:
+            return tries.count >= tries.attempts or state.upcoming_sleep >= tries.limit.remaining()
+
+        return await self._template.copy(stop=give_up)(once_more, tries)
+
+    @property
+    def longest_hold(self) -> float:
+        """Most seconds that one request may wait because there were too many."""
+        return min(self._policy.longest_retry_after, self._policy.total_seconds)
+
+    def asked(self, error: RetryableError) -> float:
+        """The wait that the service asked for, cut to what the policy allows."""
+        return min(error.after or 0.0, self._policy.longest_retry_after)
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Never shorter than the back-off, so that ``Retry-After: 0`` does not spin; jitter spreads the herd."""
+        backoff = self._backoff(state)
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, RetryableError) or not error.after:
+            return backoff
+        return max(backoff, self.asked(error) + random.uniform(0, self._policy.first_wait))
+
+
+# The one HTTP client that every source shares.
+
+
 Form: TypeAlias = Sequence[tuple[str, str]]
+
 
 KEY_HASH_ROUNDS: Final = 50_000
 """Some 20 ms, once. Keys are random texts that nobody guesses; this is for one that is not."""
+
 
 STRANGER_ATTEMPTS: Final = 3
 """Attempts to reach a host that has never answered: more likely its address is wrong than that it is away."""

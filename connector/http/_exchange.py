@@ -1,11 +1,8 @@
-"""One request, one answer: bytes over the wire, bounded, with every failure of the libraries below translated.
-
-Errors are built while a library's exception is handled but raised after, so that none of them, and none of the
-request headers they carry, hangs on ours as a cause or context.
-"""
+"""One request, one answer: bytes over the wire, bounded also when compressed, every failure in our own errors."""
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,12 +11,71 @@ import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
-from vectorferry.connector._errors import RetryableError, SourceError, VectorferryError
-from vectorferry.connector.http._errors import UnreadableError
-from vectorferry.connector.http._text import one_line
-from vectorferry.connector.http._unpack import Unpacker
+from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
+from vectorferry.connector.http._errors import UnreadableError, one_line
 
-__all__ = ["LIBRARY_FAILURES", "Answer", "NoConnectionError", "SingleSendClient", "exchange"]
+__all__ = [
+    "ACCEPTED",
+    "LIBRARY_FAILURES",
+    "Answer",
+    "NoConnectionError",
+    "SingleSendClient",
+    "Unpacker",
+    "exchange",
+]
+
+
+ACCEPTED: Final = "gzip"
+"""What a request says that it takes."""
+
+
+_PLAIN: Final = ("", "identity")
+
+
+_ZIPPED: Final = ("gzip", "x-gzip", "deflate")
+
+
+_ANY_HEADER: Final = 32 + zlib.MAX_WBITS
+
+
+class Unpacker:
+    """Undoes the Content-Encoding of one answer, piece by piece, and makes no more than one byte over `most`.
+
+    The HTTP libraries undo as many encodings as an answer names, each as a whole. Raises `RetryableError` for one that
+    was not asked for, for several, and for what is not encoded as it says.
+    """
+
+    def __init__(self, encoding: str, most: int) -> None:
+        encoding = encoding.strip().lower()
+        if encoding not in (*_PLAIN, *_ZIPPED):
+            raise RetryableError("an answer in an encoding that was not asked for")
+        self._inflating = None if encoding in _PLAIN else zlib.decompressobj(_ANY_HEADER)
+        self._left = most + 1
+        self._begun = False
+
+    def take(self, piece: bytes) -> bytes:
+        """What this piece holds, cut where it is too much."""
+        if self._inflating is None:
+            return piece
+        self._begun = True
+        try:
+            held = self._inflating.decompress(piece, max(self._left, 1))
+        except zlib.error:
+            raise RetryableError("an answer that cannot be unpacked") from None
+        self._left -= len(held)
+        return held
+
+    def end(self) -> None:
+        """Raise `RetryableError` when the answer was not whole."""
+        if self._begun and self._inflating is not None and not self._inflating.eof:
+            raise RetryableError("an answer that ends early")
+
+
+# One request, one answer: bytes over the wire, bounded, with every failure of the libraries below translated.
+#
+# Errors are built while a library's exception is handled but raised after, so that none of them, and none of the
+# request headers they carry, hangs on ours as a cause or context.
+
 
 LIBRARY_FAILURES: Final = (
     httpx.HTTPError,

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from vectorferry.connector._records import DenseVector, SparseVector
+from vectorferry.connector._model._records import DenseVector, SparseVector
 
 __all__ = [
     "MODELS",

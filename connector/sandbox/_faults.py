@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import Field
 
-from vectorferry.connector._settings_base import Settings
+from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, json_reply
 
 __all__ = [

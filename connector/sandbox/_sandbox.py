@@ -14,7 +14,7 @@ from types import TracebackType
 
 from aiohttp import web
 
-from vectorferry.connector._errors import ConfigurationError
+from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector.sandbox._catalogue import described_library
 from vectorferry.connector.sandbox._control import ControlApi
 from vectorferry.connector.sandbox._faults import Faults

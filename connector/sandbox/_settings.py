@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vectorferry.connector._settings_base import Settings
+from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector.sandbox._faults import Fault
 
 __all__ = [

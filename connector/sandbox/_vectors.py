@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 
-from vectorferry.connector._records import DenseVector, SparseVector
+from vectorferry.connector._model._records import DenseVector, SparseVector
 from vectorferry.connector.sandbox._embedding import MODELS, embed_sparse, embed_text
 
 __all__ = [

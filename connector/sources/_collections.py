@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from vectorferry.connector._errors import ConfigurationError, SourceError
+from vectorferry.connector._model._errors import ConfigurationError, SourceError
 from vectorferry.connector.http import one_line
 
 __all__ = ["Found", "Listed", "Names", "find_collections"]

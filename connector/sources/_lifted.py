@@ -14,10 +14,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import orjson
 
-from vectorferry.connector._errors import QuarantineError
-from vectorferry.connector._json import parse_json
-from vectorferry.connector._records import Vector
-from vectorferry.connector._vectors import decode_vector, dense_vector
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._model._records import Vector
+from vectorferry.connector._model._vectors import decode_vector, dense_vector
 
 __all__ = ["LiftedVectors", "read_lifted"]
 

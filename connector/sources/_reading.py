@@ -1,25 +1,152 @@
-"""Reading the listed assets: what becomes of each, and when it is the service that has failed and not an asset."""
+"""Reading the listed assets, a bounded number side by side: what becomes of each, and when the service failed."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from enum import Enum
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from vectorferry.connector._closing import closing
-from vectorferry.connector._errors import IncompleteScanError, QuarantineError, SourceError, VectorferryError
-from vectorferry.connector._records import Asset, AssetState, Listing, Reason, Rejected
+from vectorferry.connector._iterators import closing
+from vectorferry.connector._model._errors import (
+    IncompleteScanError,
+    LimitReachedError,
+    QuarantineError,
+    SourceError,
+    VectorferryError,
+)
+from vectorferry.connector._model._records import Asset, AssetState, Listing, Reason, Rejected
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
-from vectorferry.connector.sources._parallel import results_of
 
-__all__ = ["LeftOutError", "NotReadyError", "NotThere", "ReadOne", "check_id", "outcome", "read_assets"]
+__all__ = [
+    "LeftOutError",
+    "NotReadyError",
+    "NotThere",
+    "cancellable",
+    "check_id",
+    "outcome",
+    "read_assets",
+    "results_of",
+]
+
+
+T = TypeVar("T")
+
+
+R = TypeVar("R")
+
+
+class _Mark(Enum):
+    END = 0
+
+
+END: Final = _Mark.END
+
+
+async def results_of(items: AsyncIterable[T], work: Callable[[T], Awaitable[R]], width: int) -> AsyncGenerator[R, None]:
+    """What `work` makes of each item, in the order of completion.
+
+    At most `width` items are in work and as many results wait to be taken. An exception of `items` is raised after
+    the results of everything before it; one of `work` cancels the rest and is raised after the results so far, but for
+    `LimitReachedError`: it begins nothing more, and what is in work ends, since its requests have been counted.
+    Closing the generator cancels everything that is under way.
+    """
+    results: asyncio.Queue[R | _Mark] = asyncio.Queue(maxsize=width)
+    running = asyncio.create_task(_run(_Items(items), work, results, width))
+    try:
+        while (result := await results.get()) is not END:
+            yield result
+        await running
+    finally:
+        await _stopped(running)
+
+
+async def cancellable(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` comes to; cancelled as soon as this is, whatever `work` raises then.
+
+    A task group raises only its tasks' failures when one of them fails while the group is being cancelled, and whoever
+    awaits it would go on as if nobody had cancelled anything.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task])
+    finally:
+        await _stopped(task)
+    return task.result()
+
+
+async def _run(
+    items: _Items[T], work: Callable[[T], Awaitable[R]], results: asyncio.Queue[R | _Mark], width: int
+) -> None:
+    """All the work. The end is marked in the queue unless this is cancelled: nobody reads the queue then."""
+
+    async def worker() -> None:
+        while (item := await items.next()) is not END:
+            try:
+                result = await work(item)
+            except LimitReachedError as error:
+                items.stop(error)
+                return
+            await results.put(result)
+
+    async def workers() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(width):
+                group.create_task(worker())
+
+    try:
+        await cancellable(workers())
+    except BaseExceptionGroup as failures:
+        items.failure = failures.exceptions[0]
+    await results.put(END)
+    if items.failure is not None:
+        raise items.failure
+
+
+class _Items(Generic[T]):
+    """Hands out items one by one: an async generator takes one caller at a time."""
+
+    def __init__(self, items: AsyncIterable[T]) -> None:
+        self._items = aiter(items)
+        self._turn = asyncio.Lock()
+        self._ended = False
+        self.failure: BaseException | None = None
+
+    def stop(self, failure: BaseException) -> None:
+        """Hand out no more."""
+        self.failure = self.failure or failure
+        self._ended = True
+
+    async def next(self) -> T | _Mark:
+        async with self._turn:
+            if self._ended:
+                return END
+            try:
+                item = await anext(self._items, END)
+            except Exception as error:
+                self.failure = self.failure or error
+                item = END
+            self._ended = self._ended or item is END
+            return END if self._ended else item
+
+
+async def _stopped(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+# Reading the listed assets: what becomes of each, and when it is the service that has failed and not an asset.
+
 
 log = logging.getLogger(__name__)
 
+
 MOST_IN_A_ROW: Final = 10
 """After so many assets without an answer and none with one between, the service itself may be at fault: it is asked."""
+
 
 ENOUGH_TO_JUDGE: Final = 50
 """From this many assets on, more without an answer than with one mean that it is."""

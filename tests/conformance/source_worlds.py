@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import SecretStr
 
-from vectorferry.connector._memory import MemorySource
 from vectorferry.connector.http import ApiSourceSettings, RetryPolicy
 from vectorferry.connector.plugin import Asset, CountedReads, Feature, Identified, Listing, Rejected, Source
 from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxKey, SandboxSettings
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector.testing import MemorySource
 
 ASSETS = 12
 CONCURRENCY = 3

@@ -13,7 +13,6 @@ import pytest
 from psycopg import sql
 
 from vectorferry import BatchLimits, DeleteGuard, plan, sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import (
     MODALITIES,
     ColumnMapping,
@@ -33,6 +32,7 @@ from vectorferry.connector.plugin import (
     Verifiable,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -32,6 +31,7 @@ from vectorferry.connector.plugin import (
     Vector,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature, sparse

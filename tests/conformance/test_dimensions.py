@@ -11,8 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from vectorferry import Summary, plan, sync
-from vectorferry.connector._engine._load import Loader
-from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector._engine._mapper import Loader
 from vectorferry.connector.plugin import (
     Asset,
     Destination,
@@ -28,6 +27,7 @@ from vectorferry.connector.plugin import (
     VectorMapping,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
 
 from ..pinecone import forget_budgets, pinecone_destination

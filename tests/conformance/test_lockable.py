@@ -8,9 +8,9 @@ from threading import Event, Thread
 
 import pytest
 
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import Lockable, LockedError
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 
 from ..pinecone import forget_budgets, pinecone_destination

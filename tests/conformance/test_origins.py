@@ -12,9 +12,9 @@ import pytest
 from psycopg import sql
 
 from vectorferry import DeleteGuard, plan, sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import Destination, Origins, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature

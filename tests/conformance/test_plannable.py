@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from vectorferry import DeleteGuard, Plan, Summary, plan, sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import Asset, Destination, Plannable, Planned, Reason, Rejected, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature

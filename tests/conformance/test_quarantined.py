@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     Batch,
     Counts,
@@ -27,6 +26,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
 )
 from vectorferry.connector.sandbox import Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature

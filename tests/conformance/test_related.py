@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from vectorferry import sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import (
     Counts,
     Destination,
@@ -24,6 +23,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     StoresRelated,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
 
 from .test_destinations import new_schema

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vectorferry import refill
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
@@ -33,6 +32,7 @@ from vectorferry.connector.plugin import (
     Vector,
     vector_hash,
 )
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 
 from .. import builders

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector._engine._rows import hash_row
-from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -33,6 +32,7 @@ from vectorferry.connector.plugin import (
     Tombstones,
     Verifiable,
 )
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 
 from .. import builders

@@ -11,8 +11,7 @@ import psycopg
 import pytest
 from pinecone import Pinecone
 
-from vectorferry.connector._engine._rows import hash_row
-from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
     Destination,
     Difference,
@@ -27,6 +26,7 @@ from vectorferry.connector.plugin import (
     vector_hash,
 )
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination, PineconeDestination
 
 from .. import builders

@@ -6,8 +6,8 @@ import threading
 
 from tests.connector.worlds import assets, settings_for
 from vectorferry import BatchLimits, run_sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import Applied, Batch
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 
 def say(text: str) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 import pytest
 
 from vectorferry.connector._cancellation import CallCancelledError, CancellableCall, abandonable, pause, run_cancellable
-from vectorferry.connector._engine._worker import Worker
+from vectorferry.connector._engine.sync._lane import Worker
 
 
 class StopError(BaseException):

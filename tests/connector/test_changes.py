@@ -11,7 +11,6 @@ from tests.connector.changing import Changing
 from tests.connector.worlds import Crashing, Scripted, asset, assets, content, feature, incomplete, settings_for
 from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, refill, run_sync, sync, verify
 from vectorferry.connector._engine import Selection, run_replay
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -27,6 +26,7 @@ from vectorferry.connector.plugin import (
     Rejected,
     SchemaMapping,
 )
+from vectorferry.connector.testing import MemoryDestination
 
 EVERYTHING = DeleteGuard(max_share=1)
 OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))

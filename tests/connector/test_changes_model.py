@@ -15,7 +15,6 @@ from tests.connector.changing import OVERLAP, Changing
 from tests.connector.worlds import Crashing, asset, content, incomplete
 from tests.examples import examples
 from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, plan, sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     MODALITIES,
     AssetState,
@@ -28,6 +27,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
+from vectorferry.connector.testing import MemoryDestination
 
 NAMES = [f"a{number}" for number in range(6)]
 EVERYTHING = DeleteGuard(max_share=1)

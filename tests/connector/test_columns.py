@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector._engine._columns import coerce, look_up, short
-from vectorferry.connector._mapping import ColumnType
+from vectorferry.connector._model._mapping import ColumnType
+from vectorferry.connector._model._rows import coerce, look_up, short
 
 FIELDS = {"metadata": {"author": "Ann", "tags": ["a", {"name": "b"}], "0": "zero"}, "count": 3}
 

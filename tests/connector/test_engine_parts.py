@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorferry import BatchLimits, DeleteGuard
-from vectorferry.connector._engine._batches import Batcher
-from vectorferry.connector._engine._diff import Action, diff, ledger_fingerprint
-from vectorferry.connector._engine._guard import check_deletes
-from vectorferry.connector._engine._load import Loaded
-from vectorferry.connector._seen import SeenIds
+from vectorferry.connector._engine._mapper import Loaded
+from vectorferry.connector._engine.sync._diff import Action, diff, ledger_fingerprint
+from vectorferry.connector._engine.sync._guard import check_deletes
+from vectorferry.connector._engine.sync._lane import Batcher
+from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector.plugin import (
     MODALITIES,
     AssetState,

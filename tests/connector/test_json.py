@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector._json import canonical_json, is_too_deep, parse_json
+from vectorferry.connector._model._json import canonical_json, is_too_deep, parse_json
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

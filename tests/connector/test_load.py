@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.connector.worlds import asset, feature
-from vectorferry.connector._engine._load import Loaded, Loader
+from vectorferry.connector._engine._mapper import Loaded, Loader
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,

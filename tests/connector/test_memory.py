@@ -7,8 +7,7 @@ import pytest
 
 from tests.connector.worlds import asset, feature
 from vectorferry import sync
-from vectorferry.connector._engine._load import Loader
-from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector._engine._mapper import Loader
 from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
@@ -21,6 +20,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SearchQuery,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 NAME = "multimodal-v1"
 

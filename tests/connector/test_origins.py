@@ -11,10 +11,10 @@ import pytest
 from tests.connector.changing import Changing
 from tests.connector.worlds import asset, assets
 from vectorferry import DeleteGuard, Plan, Summary, plan, refill, sync, verify
-from vectorferry.connector._engine._guard import refusal
-from vectorferry.connector._engine._origins import guard_for, origin_changes, origin_of
-from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector._engine.sync._guard import refusal
+from vectorferry.connector._engine.sync._origins import guard_for, origin_changes, origin_of
 from vectorferry.connector.plugin import Cursors, Destination, RelatedTable
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 GENEROUS = DeleteGuard(max_share=1)
 MINE = {"namespace": "default", "organization": "org_1", "key": "0123"}

@@ -16,7 +16,6 @@ from tests.connector.test_changes_model import OTHER_MAPPING
 from tests.connector.worlds import Crashing, asset, content, feature, incomplete
 from tests.examples import examples
 from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, plan, refill, sync, verify
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -30,6 +29,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
+from vectorferry.connector.testing import MemoryDestination
 
 NAMES: Final = [f"a{number}" for number in range(5)]
 ALL: Final = frozenset(MODALITIES)

@@ -12,7 +12,6 @@ import pytest
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, Unreliable, asset, assets, content, feature
 from vectorferry import BatchLimits, DeleteGuard, Progress, Summary, refill, sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -29,6 +28,7 @@ from vectorferry.connector.plugin import (
     RetryableError,
     Visibility,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 VIDEO = frozenset({Modality.VIDEO})
 SMALL = BatchLimits(rows=9)

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from tests.connector.worlds import Scripted, Unreliable, assets, content, incomplete
 from vectorferry import DeleteGuard, RelatedSummary, plan, sync
-from vectorferry.connector._engine import _related
-from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector._engine.sync import _related
 from vectorferry.connector.plugin import (
     ConfigurationError,
     Counts,
@@ -25,6 +24,7 @@ from vectorferry.connector.plugin import (
     StoresRelated,
     VectorferryError,
 )
+from vectorferry.connector.testing import MemoryDestination
 
 PEOPLE = RelatedTable(name="people", key="id", columns={"id": "text", "name": "text", "age": "integer"})
 GROUPS = RelatedTable(name="groups", key="id", columns={"id": "text"})

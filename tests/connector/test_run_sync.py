@@ -12,8 +12,8 @@ from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings
 from tests.forking import Forked
 from tests.waiting import PATIENCE
 from vectorferry import BatchLimits, DeleteGuard, run_sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, Modality, SchemaMapping, SourceError
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 
 class Source(Scripted):

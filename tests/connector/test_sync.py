@@ -8,7 +8,6 @@ import pytest
 
 from tests.connector.worlds import ReadOnly, Scripted, asset, assets, content, feature
 from vectorferry import BatchLimits, Progress, sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -27,6 +26,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 VIDEO = frozenset({Modality.VIDEO})
 

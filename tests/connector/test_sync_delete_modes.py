@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from vectorferry import DeleteGuard, Plan, Summary, plan, refill, sync, verify
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import Counts, Destination
+from vectorferry.connector.testing import MemoryDestination
 
 from .worlds import Scripted, asset, assets, content
 

@@ -8,7 +8,6 @@ import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, incomplete
 from vectorferry import DeleteGuard, sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     Applied,
     Asset,
@@ -19,6 +18,7 @@ from vectorferry.connector.plugin import (
     SourceError,
     VectorferryError,
 )
+from vectorferry.connector.testing import MemoryDestination
 
 
 async def test_assets_that_a_complete_scan_did_not_see_go_with_all_they_have() -> None:
@@ -214,8 +214,8 @@ async def test_a_source_that_does_not_read_its_whole_listing_deletes_nothing() -
 
 
 async def test_more_deletes_than_are_remembered_at_once_all_happen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorferry.connector._engine._prune.REMEMBERED", 7)
-    monkeypatch.setattr("vectorferry.connector._engine._prune.REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("vectorferry.connector._engine.sync._prune.REMEMBERED", 7)
+    monkeypatch.setattr("vectorferry.connector._engine.sync._prune.REMOVED_AT_ONCE", 3)
     calls: list[int] = []
 
     class Counting(MemoryDestination):

@@ -13,10 +13,8 @@ from tenacity import AsyncRetrying, RetryCallState
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
 from tests.waiting import PATIENCE
 from vectorferry import BatchLimits, sync
-from vectorferry.connector._engine._lane import Lane
-from vectorferry.connector._engine._load import Loader
-from vectorferry.connector._engine._worker import _wait
-from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine.sync._lane import Lane, _wait
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -34,6 +32,7 @@ from vectorferry.connector.plugin import (
     SourceError,
     VectorferryError,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 SMALL = BatchLimits(rows=9)
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from vectorferry import DeleteGuard, Summary, plan, sync, verify
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     AllCollections,
     Difference,
@@ -17,6 +16,7 @@ from vectorferry.connector.plugin import (
     SourceError,
     VectorferryError,
 )
+from vectorferry.connector.testing import MemoryDestination
 
 from .worlds import Scripted, asset, assets
 

@@ -13,9 +13,9 @@ import pytest
 
 from tests.connector.worlds import Scripted, assets, content
 from vectorferry import Summary, plan, sync, verify
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import Asset, LimitReachedError, Listing, Rejected, SourceError
-from vectorferry.connector.sources._parallel import results_of
+from vectorferry.connector.sources._reading import results_of
+from vectorferry.connector.testing import MemoryDestination
 
 UNTIL = datetime(2026, 11, 22, 0, 2, 50, tzinfo=UTC)
 SPENT = "media.example takes no more requests until 2026-11-22 00:02:50 UTC; run again after that."

@@ -6,8 +6,8 @@ import pytest
 
 from tests.connector.worlds import Crashing, assets, content
 from vectorferry import sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import DestinationError
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 
 async def test_a_destination_that_is_locked_sits_this_collection_out() -> None:

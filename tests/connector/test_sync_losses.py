@@ -10,10 +10,9 @@ import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete
 from vectorferry import DeleteGuard, Reread, sync, verify
-from vectorferry.connector._engine import _losses
-from vectorferry.connector._engine._load import Loader
-from vectorferry.connector._engine._losses import losses
-from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine.sync import _losses
+from vectorferry.connector._engine.sync._losses import losses
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -30,6 +29,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
+from vectorferry.connector.testing import MemoryDestination
 
 MAPPED_ANEW = SchemaMapping(video=ModalityMapping(columns={"author": ColumnMapping(path="metadata.by")}))
 """Has every asset read again."""

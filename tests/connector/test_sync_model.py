@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content, feature, incomplete
 from tests.examples import examples
 from vectorferry import BatchLimits, DeleteGuard, sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -30,6 +29,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 NAMES = [f"a{number}" for number in range(8)]
 EVERYTHING = DeleteGuard(max_share=1)

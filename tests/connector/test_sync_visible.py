@@ -6,8 +6,8 @@ import pytest
 
 from tests.connector.worlds import assets
 from vectorferry import sync
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import Counts, Delivery, DestinationError, Visibility
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 
 class Lagging(MemoryDestination):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector._vectors import decode_vector, vector_bytes, vector_hash
+from vectorferry.connector._model._vectors import decode_vector, vector_bytes, vector_hash
 from vectorferry.connector.plugin import QuarantineError, Reason, SparseVector
 
 NAN, INFINITY = float("nan"), float("inf")

@@ -12,8 +12,7 @@ import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete, settings_for
 from vectorferry import DeleteGuard, Verification, run_verify, sync, verify
-from vectorferry.connector._engine._load import Loader
-from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector._engine._mapper import Loader
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -31,6 +30,7 @@ from vectorferry.connector.plugin import (
     SourceError,
     Vector,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 MISSING, EXTRA, DIFFERENT = Difference.MISSING, Difference.EXTRA, Difference.DIFFERENT
 

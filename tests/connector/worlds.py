@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from vectorferry import SyncSettings
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import (
     Applied,
     Asset,
@@ -24,6 +23,7 @@ from vectorferry.connector.plugin import (
     Vector,
     VectorferryError,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 __all__ = [
     "Crashing",

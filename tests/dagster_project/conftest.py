@@ -12,7 +12,7 @@ import pytest
 from tests.connector.cli.plugins import install
 from tests.connector.worlds import assets
 from tests.dagster_project import plugins
-from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster import VectorferrySync
 
 HERE = "tests.dagster_project.plugins"

@@ -8,7 +8,6 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import (
     Applied,
     Asset,
@@ -27,6 +26,7 @@ from vectorferry.connector.plugin import (
     TableStatus,
     Visibility,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 
 class ShelfSource(MemorySource):

@@ -13,7 +13,6 @@ from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize, recorded
 from vectorferry import run_sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     AssetState,
     Batch,
@@ -27,6 +26,7 @@ from vectorferry.connector.plugin import (
     SourceError,
     VectorferryError,
 )
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster import VectorferrySync, _failures
 
 TABLES = ["audio", "image", "text", "video"]

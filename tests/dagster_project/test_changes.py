@@ -10,7 +10,7 @@ from tests.connector.worlds import asset, assets
 from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.running import materialize, recorded
-from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination
 
 
 class Followed(plugins.ShelfSource, Changing):

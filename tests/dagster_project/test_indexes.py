@@ -16,8 +16,8 @@ from tests.dagster_project.plugins import RackDestination, ShelfSource
 from tests.dagster_project.running import materialize, recorded
 from tests.dagster_project.test_secrets import CANARY, configured, everything_shown
 from vectorferry import SyncSettings
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import DestinationError, Modality, SourceError
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster import VectorferrySync
 from vectorferry.dagster._targets import VectorIndex, further_indexes, targets_of
 

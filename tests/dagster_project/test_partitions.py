@@ -11,7 +11,7 @@ from tests.connector.worlds import assets
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import failure_of, materialize, recorded
-from vectorferry.connector._memory import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster._partitions import partition_key
 
 HOSTILE = [

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from tests.dagster_project.conftest import Load
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import ConfigurationError
+from vectorferry.connector.testing import MemoryDestination
 
 THREE = datetime(2026, 11, 21, 3, tzinfo=UTC)
 

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 
 from vectorferry import DeleteGuard, SyncSettings, parse_settings, run_plan, run_sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.sandbox import (
     GeneratedCatalogue,
     GeneratedIndexes,
@@ -20,6 +19,7 @@ from vectorferry.connector.sandbox import (
     SandboxSettings,
     running_sandbox,
 )
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 
 from .command import KEY, Command

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vectorferry.connector._records import DenseVector
+from vectorferry.connector._model._records import DenseVector
 from vectorferry.connector.sandbox._control import Edit, edit_routes, json_object, raw_field, touches
 from vectorferry.connector.sandbox._http import Request, Route
 from vectorferry.connector.sandbox._twelvelabs._account import (

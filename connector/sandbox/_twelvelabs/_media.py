@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 from posixpath import basename
 from typing import Any, Final, NamedTuple
 
-from vectorferry.connector._records import DenseVector
+from vectorferry.connector._model._records import DenseVector
 from vectorferry.connector.sandbox._catalogue import Shot, lesson_shots, podcast_shots, product_shots, video_shots
 from vectorferry.connector.sandbox._embedding import embed_in
 from vectorferry.connector.sandbox._subjects import Moment

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vectorferry.connector._errors import QuarantineError
-from vectorferry.connector._json import canonical_json, is_too_deep
-from vectorferry.connector._records import Feature, Reason, Rejected, Vector
-from vectorferry.connector._vectors import decode_vector
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._json import canonical_json, is_too_deep
+from vectorferry.connector._model._records import Feature, Reason, Rejected, Vector
+from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector.http import one_line, segment
 
 __all__ = ["FeatureRow", "FeatureRows", "feature_from", "feature_rows", "merged"]

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from vectorferry.connector._json import canonical_json, is_too_deep
-from vectorferry.connector._records import AssetState, Listing
-from vectorferry.connector.sources._pages import Page
-from vectorferry.connector.sources._signed import without_signatures
-from vectorferry.connector.sources._tally import Tally
+from vectorferry.connector._model._json import canonical_json, is_too_deep
+from vectorferry.connector._model._records import AssetState, Listing
+from vectorferry.connector.sources._pages import Page, Tally, without_signatures
 
 __all__ = ["AssetTally", "fingerprint", "state_of"]
 

@@ -1,22 +1,106 @@
-"""Reads whole assets: the asset's own answer, then each feature's vectors."""
+"""Reads whole assets: the asset's own answer, as a whole or not at all, then each feature's vectors."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from vectorferry.connector._errors import QuarantineError
-from vectorferry.connector._records import Asset, Feature, Listing, Reason, Rejected
-from vectorferry.connector.http import NotFoundError, UnreadableError
-from vectorferry.connector.sources._parallel import cancellable
-from vectorferry.connector.sources._reading import LeftOutError, NotThere, check_id, outcome
-from vectorferry.connector.sources.mixpeek._answer import read_answer
-from vectorferry.connector.sources.mixpeek._api import MixpeekApi
-from vectorferry.connector.sources.mixpeek._asset_reply import asset_from, read_object
-from vectorferry.connector.sources.mixpeek._features import FeatureRow, feature_from, merged
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._json import is_too_deep
+from vectorferry.connector._model._records import Asset, AssetState, Feature, Listing, Reason, Rejected
+from vectorferry.connector.http import NotFoundError, UnreadableError, one_line
+from vectorferry.connector.sources._pages import Page, identity_by, walk
+from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, NotThere, cancellable, check_id, outcome
+from vectorferry.connector.sources.mixpeek._api import AssetReply, MixpeekApi, asset_from, read_object
+from vectorferry.connector.sources.mixpeek._features import FeatureRow, FeatureRows, feature_from, feature_rows, merged
+from vectorferry.connector.sources.mixpeek._listing import state_of
 
 __all__ = ["AssetReader"]
+
+
+_feature_identity = identity_by("feature_id")
+
+
+@dataclass(frozen=True, slots=True)
+class AssetAnswer:
+    """What the service says of a finished asset, and the rows of all its features."""
+
+    description: Mapping[str, Any]
+    rows: FeatureRows
+
+
+async def read_answer(api: MixpeekApi, asset_id: str) -> AssetAnswer:
+    """All pages of an asset's answer.
+
+    Raises `NotFoundError` when there is none, `NotReadyError` when the asset is being processed again,
+    `QuarantineError` when it is nested too deeply, and `UnreadableError` when anything is missing.
+    """
+    first, pages = await _pages(api, asset_id)
+    description = first.description or await _description(api, asset_id)
+    _check_description(api.host, asset_id, description)
+    rows = feature_rows(asset_id, [row for page in pages for row in page.rows])
+    _check_whole(api.host, pages, rows)
+    return AssetAnswer(description, rows)
+
+
+async def _pages(api: MixpeekApi, asset_id: str) -> tuple[AssetReply, list[Page]]:
+    replies: list[AssetReply] = []
+
+    async def fetch(number: int) -> Page:
+        replies.append(await api.asset_features(asset_id, number, replies[0].page_size if replies else None))
+        return replies[-1].page
+
+    pages = [page async for page in walk(fetch, _row_identity)]
+    return replies[0], pages
+
+
+def _row_identity(row: tuple[str, Any]) -> str:
+    """Segments of the October form have no id, and may bring other addresses each time they are asked for."""
+    _, content = row
+    if isinstance(content, dict) and content.get("feature_id") is None:
+        times = [content.get(key) for key in ("start_time", "end_time")]
+        if all(isinstance(time, int | float | str) for time in times):
+            return str(times)
+    return _feature_identity(content)
+
+
+async def _description(api: MixpeekApi, asset_id: str) -> Mapping[str, Any]:
+    try:
+        return await api.asset(asset_id)
+    except NotFoundError:
+        return {}
+
+
+def _check_description(host: str, asset_id: str, description: Mapping[str, Any]) -> None:
+    if description.get("asset_id") not in (None, asset_id):
+        raise UnreadableError(f"{host} answered for another asset than the one asked for.")
+    if is_too_deep(description):
+        raise QuarantineError(Reason.MALFORMED, "what the service says of the asset is nested too deeply")
+    if state_of(description.get("status")) is not AssetState.READY:
+        raise NotReadyError(f"Its status is {one_line(str(description['status']), 60)} by now.")
+
+
+def _check_whole(host: str, pages: list[Page], rows: FeatureRows) -> None:
+    """Rows move between pages when features come or go meanwhile, so that a feature that is there twice may stand in
+    the place of one that is not there at all; on a single page it can not."""
+    total, sent = pages[0].total, sum(len(page.rows) for page in pages)
+    distinct = sent - rows.repeated
+    if sum(bool(page.rows) for page in pages) > 1:
+        whole = distinct == (sent if total is None else total)
+    else:
+        whole = total in (None, sent, distinct)
+    if not whole:
+        announced = "no total" if total is None else f"{total} features"
+        raise UnreadableError(
+            f"{host} announced {announced} of this asset and sent {distinct}, {rows.repeated} of them more than once."
+        )
+
+
+# Reads whole assets: the asset's own answer, then each feature's vectors.
+
 
 Record: TypeAlias = Feature | Rejected
 

@@ -6,17 +6,37 @@ from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
-from vectorferry.connector._origin import Origin
-from vectorferry.connector._records import Asset, Listing, Rejected
-from vectorferry.connector._source import Usage
+from vectorferry.connector._model._errors import SourceError
+from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._protocols._capabilities import Origin
+from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector.sources._collections import Found, Listed, find_collections
+from vectorferry.connector.sources._pages import Tally, check_complete
 from vectorferry.connector.sources._reading import read_assets
-from vectorferry.connector.sources._tally import check_complete
 from vectorferry.connector.sources.mixpeek._api import MixpeekApi
-from vectorferry.connector.sources.mixpeek._collections import wanted_collections
 from vectorferry.connector.sources.mixpeek._listing import AssetTally
 from vectorferry.connector.sources.mixpeek._reader import AssetReader
 
 __all__ = ["MixpeekSource"]
+
+
+async def wanted_collections(api: MixpeekApi, wanted: Sequence[str]) -> Found:
+    """Raises `ConfigurationError` when none of those configured is there, and `SourceError` when the list does not come
+    completely, or is empty while none was configured."""
+
+    async def listed() -> Listed:
+        tally = Tally("collections", "collection_id")
+        rows = [row async for page in api.collections() for row in tally.fresh(page)]
+        return {row["collection_id"]: row.get("collection_name") for row in rows}, tally.problem()
+
+    found = await find_collections(api.host, listed, wanted)
+    found.check_any()
+    if not found.ids:
+        raise SourceError(f"{api.host} lists no collection; check source.namespace and the key.")
+    return found
+
+
+# The source: names collections, lists assets, reads them with features and vectors.
 
 
 class MixpeekSource:

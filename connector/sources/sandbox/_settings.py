@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from vectorferry.connector._plugins import SourceSettings
+from vectorferry.connector._protocols._source import SourceSettings
 from vectorferry.connector.sources.sandbox._source import SandboxSource, Service
 
 __all__ = ["SandboxSettings"]

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import SecretStr
 
-from vectorferry.connector._closing import closing
-from vectorferry.connector._gone import not_found
-from vectorferry.connector._origin import Origin
-from vectorferry.connector._records import Asset, Listing, Rejected
-from vectorferry.connector._related import RelatedTable, RelatedTables
-from vectorferry.connector._source import Source, Usage
+from vectorferry.connector._iterators import closing
+from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._protocols._capabilities import Origin, RelatedTable, RelatedTables, not_found
+from vectorferry.connector._protocols._source import Source, Usage
 
 if TYPE_CHECKING:
     from vectorferry.connector.sandbox import Sandbox

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from vectorferry.connector._errors import CollectionError, ConfigurationError
-from vectorferry.connector._registry import closest
+from vectorferry.connector._config._registry import closest
+from vectorferry.connector._model._errors import CollectionError, ConfigurationError
 from vectorferry.connector.http import one_line
-from vectorferry.connector.sources.twelvelabs._index import Index
+from vectorferry.connector.sources.twelvelabs._listing import Index
 
 __all__ = ["Asked", "Transcriptions"]
 

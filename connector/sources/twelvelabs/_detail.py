@@ -1,30 +1,65 @@
-"""An indexed asset's own answer. Pure."""
+"""An indexed asset's own answer, and where it keeps its segments. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import mimetypes
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from vectorferry.connector._errors import QuarantineError
-from vectorferry.connector._json import is_too_deep
-from vectorferry.connector._records import Asset, AssetState, Listing, Modality, Reason
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._json import is_too_deep
+from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason
 from vectorferry.connector.http import UnreadableError, one_line
 from vectorferry.connector.sources._lifted import LiftedVectors, read_lifted
+from vectorferry.connector.sources._pages import is_signed, lasting, read_time
 from vectorferry.connector.sources._reading import NotReadyError
-from vectorferry.connector.sources._signed import is_signed, lasting
-from vectorferry.connector.sources._times import read_time
 from vectorferry.connector.sources.twelvelabs._asked import Asked
-from vectorferry.connector.sources.twelvelabs._embeddings import modality_of, segment_rows
-from vectorferry.connector.sources.twelvelabs._features import Features, Owner
-from vectorferry.connector.sources.twelvelabs._index import Index
-from vectorferry.connector.sources.twelvelabs._listing import state_of, system_metadata
-from vectorferry.connector.sources.twelvelabs._speech import Speech, read_speech
+from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech, read_speech
+from vectorferry.connector.sources.twelvelabs._listing import Index, state_of, system_metadata
 
-__all__ = ["Detail", "DetailReader"]
+__all__ = ["Detail", "DetailReader", "media_of", "segment_rows"]
+
+
+def segment_rows(answer: Any) -> list[Any] | None:
+    """The segments under ``video_embedding`` and its like; None when there is no list of them at all."""
+    found = [part["segments"] for _, part in _parts(answer) if isinstance(part.get("segments"), list)]
+    return [row for rows in found for row in rows] if found else None
+
+
+def media_of(answer: Any) -> tuple[str | None, Mapping[str, Any]]:
+    """What kind of media an embedding task is of (``video``, ``audio``, …), and what it says of them."""
+    for kind, part in _parts(answer):
+        metadata = part.get("metadata")
+        return kind, metadata if isinstance(metadata, dict) else {}
+    return None, {}
+
+
+def modality_of(system: Any, rows: list[Any]) -> Modality:
+    """Audio when nothing about a file can be seen. Everything else is a video: an index takes nothing but these."""
+    described: Mapping[str, Any] = system if isinstance(system, dict) else {}
+    if any(isinstance(row, dict) and row.get("embedding_option") == "visual" for row in rows):
+        return Modality.VIDEO
+    if described.get("width") or described.get("height") or described.get("fps"):
+        return Modality.VIDEO
+    file_type, _ = mimetypes.guess_type(str(described.get("filename")))
+    return Modality.AUDIO if (file_type or ("audio" if rows else "video")).startswith("audio") else Modality.VIDEO
+
+
+def _parts(answer: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for kind in ("video", "audio", "image", "text", "document"):
+        part = answer.get(f"{kind}_embedding") if isinstance(answer, dict) else None
+        if isinstance(part, dict):
+            yield kind, part
+
+
+# An indexed asset's own answer. Pure.
+
 
 BULKY: Final = frozenset({"embedding", "transcription"})
+
+
 NAMED: Final = frozenset(
     {*BULKY, "_id", "asset_id", "index_id", "status", "created_at", "updated_at", "user_metadata"}
     | {"system_metadata", "metadata"}

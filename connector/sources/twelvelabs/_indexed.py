@@ -8,18 +8,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from vectorferry.connector._errors import QuarantineError
-from vectorferry.connector._json import parse_json
-from vectorferry.connector._records import Asset, Listing, Rejected
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector.http import NotFoundError, RefusedError
+from vectorferry.connector.sources._pages import Tally, check_complete
 from vectorferry.connector.sources._reading import NotThere, check_id, outcome
-from vectorferry.connector.sources._tally import Tally, check_complete
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._asked import Asked
 from vectorferry.connector.sources.twelvelabs._detail import Detail, DetailReader
-from vectorferry.connector.sources.twelvelabs._index import Index
-from vectorferry.connector.sources.twelvelabs._listing import digest, moment, state_of, system_metadata
-from vectorferry.connector.sources.twelvelabs._speech import Speech, read_speech
+from vectorferry.connector.sources.twelvelabs._features import Speech, read_speech
+from vectorferry.connector.sources.twelvelabs._listing import Index, digest, moment, state_of, system_metadata
 
 __all__ = ["IndexedAssets"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vectorferry.connector._json import parse_json
-from vectorferry.connector._source import Hit
+from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._protocols._source import Hit
 from vectorferry.connector.http import ApiClient, one_line, segment
 
 __all__ = ["Searcher"]

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from vectorferry.connector._settings_base import Spelling
+from vectorferry.connector._model._settings_base import Spelling
 from vectorferry.connector.http import ApiClient, ApiSourceSettings
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._asked import Asked, Transcriptions

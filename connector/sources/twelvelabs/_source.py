@@ -7,22 +7,20 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from vectorferry.connector._errors import CollectionError, SourceError
-from vectorferry.connector._origin import Origin
-from vectorferry.connector._records import Asset, Listing, Rejected
-from vectorferry.connector._related import RelatedTable
-from vectorferry.connector._source import Hit, Submission, Usage
+from vectorferry.connector._model._errors import CollectionError, SourceError
+from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._protocols._capabilities import Origin, RelatedTable
+from vectorferry.connector._protocols._source import Hit, Submission, Usage
 from vectorferry.connector.http import NotFoundError, RefusedError
 from vectorferry.connector.sources._collections import Listed, find_collections
 from vectorferry.connector.sources._reading import read_assets
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._asked import Asked
-from vectorferry.connector.sources.twelvelabs._entities import ENTITY_TABLES, EntityTables
-from vectorferry.connector.sources.twelvelabs._index import Index, index_from
-from vectorferry.connector.sources.twelvelabs._index_table import INDEXES, IndexList, index_list
 from vectorferry.connector.sources.twelvelabs._indexed import IndexedAssets
+from vectorferry.connector.sources.twelvelabs._listing import Index, index_from
 from vectorferry.connector.sources.twelvelabs._search import Searcher
 from vectorferry.connector.sources.twelvelabs._submit import Submitter
+from vectorferry.connector.sources.twelvelabs._tables import ENTITY_TABLES, INDEXES, EntityTables, IndexList, index_list
 from vectorferry.connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
 
 __all__ = ["TwelveLabsSource"]

@@ -12,12 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from vectorferry.connector._json import parse_json
-from vectorferry.connector._source import Submission, SubmissionState
+from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._protocols._source import Submission, SubmissionState
 from vectorferry.connector.http import ApiClient, one_line, segment
 from vectorferry.connector.sources._pages import Page, identity_by, walk
-from vectorferry.connector.sources.twelvelabs._api import index_path
-from vectorferry.connector.sources.twelvelabs._pages import read_page
+from vectorferry.connector.sources.twelvelabs._api import index_path, read_page
 
 __all__ = ["Submitter"]
 

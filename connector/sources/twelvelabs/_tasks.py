@@ -7,20 +7,17 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from vectorferry.connector._errors import IncompleteScanError, QuarantineError
-from vectorferry.connector._json import is_too_deep
-from vectorferry.connector._records import Asset, AssetState, Listing, Modality, Reason, Rejected
+from vectorferry.connector._model._errors import IncompleteScanError, QuarantineError
+from vectorferry.connector._model._json import is_too_deep
+from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector.http import UnreadableError, one_line
 from vectorferry.connector.sources._lifted import LiftedVectors, read_lifted
+from vectorferry.connector.sources._pages import Tally, is_signed, lasting, read_time
 from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, NotThere, check_id, outcome
-from vectorferry.connector.sources._signed import is_signed, lasting
-from vectorferry.connector.sources._tally import Tally
-from vectorferry.connector.sources._times import read_time
 from vectorferry.connector.sources.twelvelabs._api import TaskKind, TwelveLabsApi
-from vectorferry.connector.sources.twelvelabs._embeddings import media_of, segment_rows
-from vectorferry.connector.sources.twelvelabs._features import Features, Owner
+from vectorferry.connector.sources.twelvelabs._detail import media_of, segment_rows
+from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech
 from vectorferry.connector.sources.twelvelabs._listing import digest, moment, state_of
-from vectorferry.connector.sources.twelvelabs._speech import Speech
 
 __all__ = ["TASKS", "EmbedTasks"]
 

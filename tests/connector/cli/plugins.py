@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Literal, NoReturn, cast
 import numpy as np
 from pydantic import Field, SecretStr, field_validator
 
-from vectorferry.connector._memory import MemoryDestination, MemorySource
 from vectorferry.connector.plugin import (
     Asset,
     AssetState,
@@ -42,6 +41,7 @@ from vectorferry.connector.plugin import (
     SubmissionState,
     Visibility,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 HERE = "tests.connector.cli.plugins"
 Mishap = Literal["refused", "crash", "interrupt", "terminate", "terminate in a task", "hang", "disk full", "limited"]

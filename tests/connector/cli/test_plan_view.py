@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from vectorferry import CollectionPlan, DeleteGuard, Plan, ReadEstimate, RelatedSummary, plan, sync
-from vectorferry.connector._memory import MemoryDestination
-from vectorferry.connector.cli._plan_view import show_plan
+from vectorferry.connector.cli._plan import show_plan
 from vectorferry.connector.plugin import Counts
+from vectorferry.connector.testing import MemoryDestination
 
 from ..worlds import Scripted, assets
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from vectorferry.connector._engine import Progress
-from vectorferry.connector.cli import _progress
+from vectorferry.connector.cli import _console as _progress
 
 
 def test_a_collection_that_is_still_being_listed_has_no_total(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from vectorferry.connector.cli._tables import cell, make_table, show_table
+from vectorferry.connector.cli._console import cell, make_table, show_table
 
 ID = "a8b36bb488f5a7bedf929fcd"
 TABLE = "video__marengo3_0_transcription"

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.connector.http.serving import client_for, json, serving
-from vectorferry.connector._json import parse_json
+from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import segment
-from vectorferry.connector.http._address import Address, check_base_url
+from vectorferry.connector.http._settings import Address, check_base_url
 from vectorferry.connector.plugin import ConfigurationError
 
 

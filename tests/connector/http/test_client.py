@@ -19,8 +19,8 @@ from pydantic import ValidationError
 
 from tests.certificates import CERTIFICATE
 from tests.connector.http.serving import client_for, client_tasks, in_turn, json, serving
-from vectorferry.connector._errors import QuarantineError, SourceError
-from vectorferry.connector._json import parse_json
+from vectorferry.connector._model._errors import QuarantineError, SourceError
+from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import NotFoundError, RefusedError, UnreadableError, UnsendableError
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 

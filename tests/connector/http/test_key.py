@@ -18,10 +18,10 @@ from aiohttp import http_exceptions, web
 from pydantic import SecretStr
 
 from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
-from vectorferry.connector._json import parse_json
+from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import ApiClient, ForbiddenError
+from vectorferry.connector.http._errors import without_key
 from vectorferry.connector.http._exchange import LIBRARY_FAILURES
-from vectorferry.connector.http._text import without_key
 from vectorferry.connector.plugin import ConfigurationError, CredentialsError, SourceError, VectorferryError
 
 

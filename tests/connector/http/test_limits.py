@@ -15,11 +15,10 @@ from aiohttp import web
 
 from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_turn, json, serving
 from tests.waiting import PATIENCE
-from vectorferry.connector._json import parse_json
+from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import UnreadableError, UnsureError
 from vectorferry.connector.http._exchange import Answer
-from vectorferry.connector.http._pace import Pace, TimeLimit
-from vectorferry.connector.http._waits import LONGEST, asked_wait, wait_when_spent
+from vectorferry.connector.http._pace import LONGEST, Pace, TimeLimit, asked_wait, wait_when_spent
 from vectorferry.connector.plugin import LimitReachedError
 
 GOOD = json({"ok": 1})

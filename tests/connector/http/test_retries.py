@@ -17,10 +17,10 @@ from aiohttp import web
 
 from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_turn, json, serving
 from tests.waiting import happened
-from vectorferry.connector._json import parse_json
+from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import RetryPolicy, UnreadableError
 from vectorferry.connector.http._exchange import Answer
-from vectorferry.connector.http._waits import retry_after
+from vectorferry.connector.http._pace import retry_after
 
 GOOD = json({"ok": 1})
 

@@ -9,12 +9,12 @@ import pytest
 from pydantic import SecretStr
 
 from vectorferry import Summary, plan, sync, verify
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import AllCollections, ConfigurationError, SourceSettings
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.sandbox import SandboxSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector.testing import MemoryDestination
 
 KEY = SecretStr("key")
 

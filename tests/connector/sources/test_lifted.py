@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector._errors import QuarantineError
-from vectorferry.connector._json import parse_json
-from vectorferry.connector._records import Vector
-from vectorferry.connector._vectors import decode_vector, vector_hash
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._model._records import Vector
+from vectorferry.connector._model._vectors import decode_vector, vector_hash
 from vectorferry.connector.sources._lifted import LiftedVectors, read_lifted
 
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.integers(-1000, 1000)

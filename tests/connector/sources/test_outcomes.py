@@ -9,7 +9,6 @@ from typing import Any, Final
 import pytest
 
 from vectorferry import Summary, sync, verify
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import CredentialsError, Reason, SourceSettings
 from vectorferry.connector.sandbox import (
     Fault,
@@ -26,6 +25,7 @@ from vectorferry.connector.sandbox import (
 )
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
+from vectorferry.connector.testing import MemoryDestination
 
 ASSETS: Final = 4
 QUICK: Final = {"attempts": 2, "first_wait": 0.01, "longest_wait": 0.02, "timeout_seconds": 5}

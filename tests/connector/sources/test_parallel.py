@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from vectorferry.connector.plugin import LimitReachedError
-from vectorferry.connector.sources._parallel import results_of
+from vectorferry.connector.sources._reading import results_of
 
 
 async def numbers(count: int) -> AsyncIterator[int]:

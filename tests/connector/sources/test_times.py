@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector.sources._times import read_time
+from vectorferry.connector.sources._pages import read_time
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from vectorferry import sync
-from vectorferry.connector._memory import MemorySource
 from vectorferry.connector.plugin import Asset, ConfigurationError, Feature, SchemaMapping
+from vectorferry.connector.testing import MemorySource
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _columns as _castable
 

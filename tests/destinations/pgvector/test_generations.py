@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     Batch,
     ConfigurationError,
@@ -26,6 +25,7 @@ from vectorferry.connector.plugin import (
     Vector,
     vector_hash,
 )
+from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _tables
 

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import text
 
 from vectorferry import sync, verify
-from vectorferry.connector._memory import MemorySource
 from vectorferry.connector.plugin import Asset, Feature, Modality, SchemaMapping, SearchQuery, Vector
+from vectorferry.connector.testing import MemorySource
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _dimensions as _switch
 

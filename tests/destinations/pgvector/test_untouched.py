@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from vectorferry import refill, sync, verify
-from vectorferry.connector._engine._untouched import prepare_untouched
-from vectorferry.connector._memory import MemoryDestination, MemorySource
+from vectorferry.connector._engine._opening import prepare_untouched
 from vectorferry.connector.plugin import ConfigurationError, SchemaMapping
+from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
 
 from ...connector.worlds import assets

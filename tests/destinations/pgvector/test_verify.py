@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from vectorferry import Summary, Verification, sync, verify
-from vectorferry.connector._memory import MemorySource
 from vectorferry.connector.plugin import Asset, Difference, Discrepancy, Feature, Modality, SchemaMapping, Vector
+from vectorferry.connector.testing import MemorySource
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import dense, sparse

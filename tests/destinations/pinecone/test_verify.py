@@ -12,9 +12,9 @@ import pytest
 from pinecone import Pinecone
 
 from vectorferry import Verification, verify
-from vectorferry.connector._memory import MemorySource
 from vectorferry.connector.plugin import Asset, Difference, Discrepancy, Feature, Modality, SchemaMapping, Vector
 from vectorferry.connector.sandbox import Sandbox
+from vectorferry.connector.testing import MemorySource
 from vectorferry.destinations import PineconeDestination
 
 from ...builders import asset, batch, dense, feature, sparse

@@ -8,7 +8,7 @@ import pytest
 
 from tests.connector.http.serving import json
 from tests.connector.sources.mixpeek.worlds import page, reading, reading_sandbox
-from vectorferry.connector._json import parse_json
+from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import RefusedError
 from vectorferry.connector.plugin import AssetState, IncompleteScanError, Listing, SourceError
 from vectorferry.connector.sandbox import (

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from vectorferry.connector._registry import source_settings
+from vectorferry.connector._config._registry import source_settings
 from vectorferry.connector.http import RetryPolicy
 from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.connector.sources.mixpeek import MixpeekSettings, MixpeekSource

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from vectorferry import SyncSettings, parse_settings, source_settings, sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import Asset, ConfigurationError
 from vectorferry.connector.sources.sandbox import SandboxSettings
+from vectorferry.connector.testing import MemoryDestination
 
 
 async def test_it_is_found_by_its_name_and_read_without_a_key() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from vectorferry import sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import Asset, Reason, Rejected
 from vectorferry.connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSource
+from vectorferry.connector.testing import MemoryDestination
 
 from .worlds import READ, listed, read, read_asset, reading
 

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from tests.connector.http.serving import QUICK, Server, serving
 from vectorferry import Summary, sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import Counts, RelatedTables, SourceError
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
+from vectorferry.connector.testing import MemoryDestination
 
 Row = dict[str, Any]
 

@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from vectorferry import Summary, sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.sandbox import Fault, GeneratedIndexes, Sandbox, SandboxSettings, SetField
 from vectorferry.connector.sources.twelvelabs import INDEXES, TwelveLabsSettings, TwelveLabsSource
+from vectorferry.connector.testing import MemoryDestination
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 from pydantic import SecretStr
 
 from vectorferry import sync
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import (
     Asset,
     ConfigurationError,
@@ -19,8 +18,9 @@ from vectorferry.connector.plugin import (
     SourceError,
 )
 from vectorferry.connector.sandbox import Fault, Status, TwelveLabsDialect
-from vectorferry.connector.sources.twelvelabs._index import Index, index_from
 from vectorferry.connector.sources.twelvelabs._indexed import IndexedAssets
+from vectorferry.connector.sources.twelvelabs._listing import Index, index_from
+from vectorferry.connector.testing import MemoryDestination
 
 from .worlds import READ, listed, read, reading
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from vectorferry import Reread, plan, sync, verify
-from vectorferry.connector._memory import MemoryDestination
 from vectorferry.connector.plugin import AssetState, IncompleteScanError, SourceError
 from vectorferry.connector.sandbox import (
     DropField,
@@ -21,6 +20,7 @@ from vectorferry.connector.sandbox import (
     ShiftRows,
     TwelveLabsDialect,
 )
+from vectorferry.connector.testing import MemoryDestination
 
 from .worlds import LIST, listed, reading, source_for
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry.connector.sources.twelvelabs._spans import Span
-from vectorferry.connector.sources.twelvelabs._speech import read_speech
+from vectorferry.connector.sources.twelvelabs._features import Span, read_speech
 
 TIMES = st.tuples(st.integers(0, 12), st.integers(0, 12)).map(sorted)
 

@@ -1,0 +1,114 @@
+"""Plug-ins: what one provides, and sources and destinations by name, found through entry points."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._settings_base import Settings
+from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._protocols._source import SourceSettings
+
+__all__ = ["DestinationSettings", "closest", "destination_settings", "source_settings"]
+
+
+class DestinationSettings(Settings, ABC):
+    """What a plug-in of the group ``vectorferry.destinations`` provides. `type` is the entry point's name.
+
+    Keys, and addresses that hold a password, are fields of type `SecretStr`.
+    """
+
+    type: str
+
+    @abstractmethod
+    def open(self, sync_name: str) -> Destination:
+        """A destination with these settings for the sync of this name, every ``${NAME}`` already resolved."""
+
+    def beside(self, others: Sequence[DestinationSettings]) -> Self:  # noqa: ARG002
+        """These settings once it is known which `others` the sync has. For a destination that keeps its ledger in
+        another one; most don't care. ``${NAME}`` is not resolved yet."""
+        return self
+
+    @property
+    def data_directory(self) -> Path | None:
+        """The folder of this machine in which it keeps data that runs on other machines would miss; None: no such."""
+        return None
+
+    def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:  # noqa: ARG002
+        """The named vectors that get an index of their own here, as far as that is known before a run.
+
+        Dagster shows each as an asset beside the modality tables. Empty for a destination whose vectors are in these
+        tables.
+        """
+        return ()
+
+
+# Sources and destinations by name, found through entry points so that anybody can add one.
+
+
+SOURCES: Final = "vectorferry.sources"
+
+
+DESTINATIONS: Final = "vectorferry.destinations"
+
+
+SettingsClass = TypeVar("SettingsClass", bound=Settings)
+
+
+def source_settings(name: str) -> type[SourceSettings]:
+    """The settings class of the source plug-in of this name.
+
+    Raises `ConfigurationError` when there is none (it names those that are installed) or it cannot be imported
+    (it names the package).
+    """
+    return _load(_find(name, SOURCES, "source"), SourceSettings)  # type: ignore[type-abstract]
+
+
+def destination_settings(name: str) -> type[DestinationSettings]:
+    """The settings class of the destination plug-in of this name; raises like `source_settings`."""
+    return _load(_find(name, DESTINATIONS, "destination"), DestinationSettings)  # type: ignore[type-abstract]
+
+
+def closest(word: str, known: list[str]) -> str:
+    """``; did you mean WORD?`` when one of the known words is near, else nothing."""
+    near = difflib.get_close_matches(word[:100], known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _find(name: str, group: str, kind: str) -> EntryPoint:
+    """An editable install may list the same entry point twice; two packages under one name are refused."""
+    installed = entry_points(group=group)
+    found = {point.value: point for point in installed if point.name == name}
+    if not found:
+        known = sorted({point.name for point in installed})
+        raise ConfigurationError(f"unknown {kind} type (installed: {', '.join(known) or 'none'}){closest(name, known)}")
+    if len(found) > 1:
+        packages = ", ".join(sorted(_package(point) for point in found.values()))
+        raise ConfigurationError(f"the {kind} type {name} is provided by several packages ({packages}); uninstall one")
+    return next(iter(found.values()))
+
+
+def _load(point: EntryPoint, base: type[SettingsClass]) -> type[SettingsClass]:
+    """Importing runs a third party's code, so whatever it raises is reported as that package's."""
+    try:
+        loaded = point.load()
+    except Exception as error:
+        raise ConfigurationError(
+            f"the plug-in {point.name} of the package {_package(point)} cannot be loaded "
+            f"({type(error).__name__}: {error}); install that package again, or remove it"
+        ) from error
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        raise ConfigurationError(
+            f"the plug-in {point.name} of the package {_package(point)} is not a subclass of {base.__name__}"
+        )
+    return loaded
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.module

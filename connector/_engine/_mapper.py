@@ -1,0 +1,234 @@
+"""Validate and map: what a source said about an asset becomes what every destination is given. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vectorferry.connector._config._registry import closest
+from vectorferry.connector._engine.sync._diff import ledger_fingerprint
+from vectorferry.connector._model._batch import LoadedAsset, LoadedFeature
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
+from vectorferry.connector._model._rows import RowShape, as_utc, hash_row, row_size
+from vectorferry.connector._model._storable import (
+    check_dimension,
+    check_id,
+    check_name,
+    check_vector,
+    clean,
+    safe_rejected,
+)
+from vectorferry.connector._model._vectors import vector_bytes, vector_hash
+
+__all__ = ["Loaded", "Loader", "MappingUse", "weighed"]
+
+
+_PATHS_KNOWN: Final = 1_000
+"""Of one modality; metadata may have a key per asset."""
+
+
+class MappingUse:
+    """Which columns and named vectors of a mapping have met something in what was loaded."""
+
+    def __init__(self, mapping: SchemaMapping) -> None:
+        self._mapped = {modality: mapping.columns(modality) for modality in MODALITIES}
+        self._columns = {modality: dict(mapping.modality(modality).columns) for modality in MODALITIES}
+        self._vectors = {modality: set(mapping.modality(modality).vectors) for modality in MODALITIES}
+        self._features: Counter[Modality] = Counter()
+        self._paths: dict[Modality, dict[str, None]] = {modality: {} for modality in MODALITIES}
+        self._names: dict[Modality, dict[str, None]] = {modality: {} for modality in MODALITIES}
+
+    def note(self, asset: LoadedAsset) -> None:
+        """Look at the features of one asset. Costs nothing once everything has met something."""
+        for feature in asset.features:
+            columns, vectors = self._columns[feature.modality], self._vectors[feature.modality]
+            if not columns and not vectors:
+                continue
+            self._features[feature.modality] += 1
+            for name in [name for name in columns if feature.columns.get(name) is not None]:
+                del columns[name]
+            vectors.difference_update(feature.vectors)
+            self._names[feature.modality] |= dict.fromkeys(feature.vectors)
+            if columns and len(paths := self._paths[feature.modality]) < _PATHS_KNOWN:
+                paths |= dict.fromkeys([*feature.extra, *(f"metadata.{key}" for key in feature.metadata)])
+                filled = (name for name, value in feature.columns.items() if value is not None)
+                paths |= dict.fromkeys(self._mapped[feature.modality][name].path for name in filled)
+
+    def unmatched(self) -> Iterator[str]:
+        """A sentence for each that has met nothing, of modalities that there are features of."""
+        for modality, count in sorted(self._features.items()):
+            features = f"{count:,} {modality} feature{'' if count == 1 else 's'}"
+            for name, column in self._columns[modality].items():
+                near = closest(column.path, list(self._paths[modality]))
+                yield f"modalities.{modality}.columns.{name}: {column.path} is in none of {features}{near}"
+            for name in sorted(self._vectors[modality]):
+                near = closest(name, list(self._names[modality]))
+                yield f"modalities.{modality}.vectors.{name}: none of {features} has a vector of this name{near}"
+
+
+# Validate and map: what a source said about an asset becomes what every destination is given. Pure.
+
+
+KNOWN_MODALITIES = frozenset(m.value for m in MODALITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One asset, mapped or set aside. `rows` and `bytes` are its weight in a batch; `replaced` counts the
+    characters that no store can hold and that became U+FFFD."""
+
+    record: LoadedAsset | Rejected
+    rows: int = 1
+    bytes: int = 0
+    replaced: int = 0
+
+    @property
+    def asset_id(self) -> str:
+        """The id of the asset."""
+        return self.record.asset_id
+
+
+def weighed(asset: LoadedAsset) -> Loaded:
+    """An asset that was mapped in an earlier run, with its weight."""
+    named = {"modality": asset.modality, "url": asset.url, "status": asset.status}
+    size = row_size(named, asset.metadata, asset.extra)
+    for feature in asset.features:
+        size += row_size(feature.columns, feature.metadata, feature.extra)
+        size += sum(map(vector_bytes, feature.vectors.values()))
+    return Loaded(asset, _rows(asset), size)
+
+
+class Loader:
+    """Maps assets for one schema mapping and the wanted modalities; features of other modalities are left out."""
+
+    def __init__(self, mapping: SchemaMapping, modalities: frozenset[Modality]) -> None:
+        self.digest = mapping.digest()
+        self.modalities = modalities
+        self.use = MappingUse(mapping)
+        self._mapping = mapping
+        self._shapes = {modality: RowShape(mapping.columns(modality)) for modality in modalities}
+
+    def load(self, item: Asset | Rejected) -> Loaded:
+        """The asset as destinations take it; a `Rejected` when nothing of it can be used."""
+        if isinstance(item, Rejected):
+            return Loaded(safe_rejected(item))
+        try:
+            loaded = self._asset(item)
+        except (QuarantineError, OverflowError, RecursionError) as error:
+            return Loaded(_rejected(error, item.asset_id, modality=item.modality or ""))
+        if isinstance(loaded.record, LoadedAsset):
+            self.use.note(loaded.record)
+        return loaded
+
+    def _asset(self, asset: Asset) -> Loaded:
+        check_id(asset.asset_id, "asset")
+        texts, replaced = clean([asset.modality, asset.url, asset.status, asset.metadata, asset.fields])
+        modality, url, status, metadata, extra = texts
+        created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
+        named = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
+        row_hash, size = hash_row(named, metadata, extra)
+        features = _Features(self._shapes, self._mapping, asset)
+        rejected = [safe_rejected(r) for r in asset.rejected if _wanted(r.modality, self._shapes)]
+        loaded = LoadedAsset(
+            asset_id=asset.asset_id,
+            fingerprint=ledger_fingerprint(asset.fingerprint, self.digest, asset.turn),
+            modality=modality,
+            url=url,
+            status=status,
+            metadata=metadata,
+            extra=extra,
+            created_at=created,
+            updated_at=updated,
+            row_hash=row_hash,
+            features=tuple(sorted(features.loaded, key=lambda feature: feature.feature_id)),
+            rejected=(*rejected, *features.rejected),
+        )
+        return Loaded(loaded, _rows(loaded), size + features.bytes, replaced + features.replaced)
+
+
+class _Features:
+    """The features of one asset, each either loaded or set aside; of one that is loaded, bad parts may be set aside."""
+
+    def __init__(self, shapes: Mapping[Modality, RowShape], mapping: SchemaMapping, asset: Asset) -> None:
+        self.loaded: list[LoadedFeature] = []
+        self.rejected: list[Rejected] = []
+        self.bytes = 0
+        self.replaced = 0
+        self._asset_id = asset.asset_id
+        self._shapes = shapes
+        self._mapping = mapping
+        self._seen: set[str] = set()
+        for position, feature in enumerate(asset.features):
+            try:
+                self._add(feature)
+            except (QuarantineError, RecursionError) as error:
+                if _wanted(feature.modality, shapes):
+                    name = feature.feature_id or f"#{position}"  # an empty one would mean the whole asset
+                    self.rejected.append(_rejected(error, asset.asset_id, name, feature.modality))
+
+    def _add(self, feature: Feature) -> None:
+        check_id(feature.feature_id, "feature")
+        if feature.feature_id in self._seen:
+            raise QuarantineError(Reason.DUPLICATE_ID, "an earlier feature of this asset has the same id")
+        self._seen.add(feature.feature_id)
+        if feature.modality not in KNOWN_MODALITIES:
+            known = ", ".join(MODALITIES)
+            raise QuarantineError(Reason.UNKNOWN_MODALITY, f"modality {feature.modality[:80]!r} is none of {known}")
+        if shape := self._shapes.get(Modality(feature.modality)):
+            self._load(feature, shape)
+
+    def _load(self, feature: Feature, shape: RowShape) -> None:
+        fields, replaced = clean(feature.fields)
+        row = shape.row(fields)
+        vectors = self._good_vectors(feature)
+        for column, error in row.unfit.items():
+            self.rejected.append(replace(self._rejected(feature, error), column=column))
+        self.loaded.append(
+            LoadedFeature(
+                feature_id=feature.feature_id,
+                modality=Modality(feature.modality),
+                columns=row.columns,
+                metadata=row.metadata,
+                extra=row.extra,
+                row_hash=row.digest,
+                vectors=vectors,
+                vector_hashes={name: vector_hash(vector) for name, vector in vectors.items()},
+            )
+        )
+        self.bytes += row.size + sum(map(vector_bytes, vectors.values()))
+        self.replaced += replaced
+
+    def _good_vectors(self, feature: Feature) -> dict[str, Vector]:
+        """The vectors that can be stored; each of the others is set aside alone."""
+        good: dict[str, Vector] = {}
+        for position, (name, vector) in enumerate(feature.vectors.items()):
+            try:
+                check_name(name)
+                sound = check_vector(name, vector)
+                check_dimension(name, sound, self._mapping.vector(Modality(feature.modality), name).dimension)
+                good[name] = sound
+            except QuarantineError as error:
+                record = self._rejected(feature, error)
+                self.rejected.append(safe_rejected(replace(record, vector_name=name or f"#{position}")))
+        return good
+
+    def _rejected(self, feature: Feature, error: QuarantineError) -> Rejected:
+        return _rejected(error, self._asset_id, feature.feature_id, feature.modality)
+
+
+def _rows(asset: LoadedAsset) -> int:
+    return max(1, len(asset.features) + len(asset.rejected))
+
+
+def _wanted(modality: str, shapes: Mapping[Modality, RowShape]) -> bool:
+    return modality not in KNOWN_MODALITIES or Modality(modality) in shapes
+
+
+def _rejected(error: Exception, asset_id: str, feature_id: str = "", modality: str = "") -> Rejected:
+    reason = error.reason if isinstance(error, QuarantineError) else Reason.MALFORMED
+    detail = str(error) if isinstance(error, QuarantineError) else f"the fields cannot be read: {error}"
+    return safe_rejected(Rejected(asset_id, Reason(reason), detail, feature_id, modality))

@@ -1,0 +1,117 @@
+"""Working off quarantines: which records are meant, dropping them, and having their assets read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby, islice
+from operator import itemgetter
+from os import environ as process_environ
+from typing import Final, Protocol, TypeAlias, TypeGuard
+
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine._opening import able_ones
+from vectorferry.connector._engine.sync._run import run_sync
+from vectorferry.connector._model._records import Reason, Rejected
+from vectorferry.connector._protocols._capabilities import Quarantined
+from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._reports._summary import ProgressCallback, Summary
+
+__all__ = [
+    "Holder",
+    "RejectedAt",
+    "Selection",
+    "drop_selected",
+    "holders",
+    "run_replay",
+    "selected",
+]
+
+
+ASSETS_AT_ONCE: Final = 1_000
+
+
+RejectedAt: TypeAlias = tuple[str, Rejected, datetime]
+"""A record in quarantine, with its collection and when it was written."""
+
+
+class Holder(Destination, Quarantined, Protocol):
+    """A destination whose quarantine can be worked off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records are meant: those of these collections and assets (empty: of all), for this reason (None: any)."""
+
+    collections: frozenset[str] = frozenset()
+    assets: frozenset[str] = frozenset()
+    reason: Reason | None = None
+
+    def holds(self, collection: str, record: Rejected) -> bool:
+        """Whether this record is meant."""
+        return (
+            collection in (self.collections or {collection})
+            and record.asset_id in (self.assets or {record.asset_id})
+            and self.reason in {None, record.reason}
+        )
+
+
+def holders(
+    settings: SyncSettings, called: str | None = None, environ: Mapping[str, str] = process_environ
+) -> AbstractContextManager[list[Holder]]:
+    """The destinations of this name or type (None: all that can) whose quarantine can be worked off, open meanwhile.
+
+    Raises `ConfigurationError` when there is none.
+    """
+    return able_ones(settings, _is_holder, "does not show what it has in quarantine", called, environ)
+
+
+def selected(holder: Holder, selection: Selection) -> Iterator[RejectedAt]:
+    """The records of one destination that are meant, streamed in the order of collection, asset and feature."""
+    only = next(iter(selection.collections)) if len(selection.collections) == 1 else None
+    return (found for found in holder.rejected(only) if selection.holds(found[0], found[1]))
+
+
+def drop_selected(holder: Holder, selection: Selection) -> int:
+    """Drop the records that are meant, and nothing else; how many there were."""
+    groups = _assets(selected(holder, selection))
+    return sum(holder.forget_rejected(collection, ids, selection.reason) for collection, ids in groups)
+
+
+def run_replay(
+    settings: SyncSettings,
+    selection: Selection,
+    called: str | None = None,
+    *,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+) -> Summary:
+    """Have the assets of these records read again, by a sync of just their collections.
+
+    The records stay until their assets have been read: what is still wrong is still there, and a replay that is stopped
+    has lost nothing. `called` names the destinations whose records are meant (None: all). The summary has no collection
+    when no record is meant, and then the source was not asked. Raises what `run_sync` raises.
+    """
+    collections: set[str] = set()
+    with holders(settings, called, environ) as found:
+        for holder in found:
+            for collection, asset_ids in _assets(selected(holder, selection)):
+                holder.read_again(collection, asset_ids)
+                collections.add(collection)
+    if not collections:
+        return Summary(settings.name)
+    return run_sync(settings, collections=sorted(collections), environ=environ, progress=progress, full=True)
+
+
+def _assets(records: Iterable[RejectedAt]) -> Iterator[tuple[str, Sequence[str]]]:
+    """The assets of some records, each once, with their collection, a bounded number at a time."""
+    for collection, of_collection in groupby(records, itemgetter(0)):
+        asset_ids = (asset_id for asset_id, _ in groupby(record.asset_id for _, record, _ in of_collection))
+        while chunk := list(islice(asset_ids, ASSETS_AT_ONCE)):
+            yield collection, chunk
+
+
+def _is_holder(destination: Destination) -> TypeGuard[Holder]:
+    return isinstance(destination, Quarantined)

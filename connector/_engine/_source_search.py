@@ -1,0 +1,139 @@
+"""A source's own search, and what a destination holds of its hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from os import environ as process_environ
+from typing import Any, Final
+
+from vectorferry.connector._config import resolve_part
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine._collections import asking
+from vectorferry.connector._engine._opening import destination_label, destinations_called, prepare_untouched
+from vectorferry.connector._model._batch import LoadedAsset, LoadedFeature
+from vectorferry.connector._model._errors import ConfigurationError, VectorferryError
+from vectorferry.connector._protocols._capabilities import StoredAssets
+from vectorferry.connector._protocols._source import Hit, Searches, Source
+
+__all__ = ["Found", "FoundHit", "run_source_search"]
+
+
+ROWS: Final = 5
+"""Features shown of one hit: those that it overlaps most."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHit:
+    """A hit, with the asset as it is stored (None where it is not) and the columns of the features that it overlaps,
+    most of it first."""
+
+    hit: Hit
+    asset: Mapping[str, Any] | None = None
+    rows: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a source found in one collection. `destination` is whose rows were looked up, None where there is none that
+    keeps whole assets; `note` says why they could not be read."""
+
+    collection: str
+    hits: Sequence[FoundHit]
+    destination: str | None = None
+    note: str | None = None
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether it is known what is stored of the hits."""
+        return self.destination is not None and self.note is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        hits = [{**asdict(one.hit), "asset": one.asset, "rows": list(one.rows)} for one in self.hits]
+        return {"collection": self.collection, "destination": self.destination, "hits": hits, "note": self.note}
+
+
+def run_source_search(
+    settings: SyncSettings,
+    text: str,
+    *,
+    collection: str | None = None,
+    limit: int = 10,
+    options: Sequence[str] = (),
+    called: str | None = None,
+    environ: Mapping[str, str] = process_environ,
+) -> Found:
+    """Ask the source of a sync for what is like this text, and look the hits up in a destination: the one that is
+    `called` so, else the first that keeps whole assets. One that cannot be read is no reason to fail.
+
+    Raises `ConfigurationError` for a source without a search, or when it is not clear which collection is meant, and
+    what the source raises.
+    """
+    places = range(len(settings.destinations)) if called is None else destinations_called(settings, called)
+
+    async def search(source: Source, where: str) -> tuple[str, Sequence[Hit]]:
+        if not isinstance(source, Searches):
+            raise ConfigurationError("this source has no search of its own; --like and --vector ask a destination")
+        return where, await source.search(where, text, limit=limit, options=options)
+
+    where, hits = asking(settings, collection, environ, search)
+    return _joined(settings, places, where, hits, environ)
+
+
+def _joined(
+    settings: SyncSettings, places: Sequence[int], collection: str, hits: Sequence[Hit], environ: Mapping[str, str]
+) -> Found:
+    for place in places:
+        label = destination_label(settings.destinations[place])
+        try:
+            stored = _stored(settings, place, collection, hits, environ)
+        except VectorferryError as error:
+            return Found(collection, [FoundHit(hit) for hit in hits], label, str(error))
+        if stored is not None:
+            return Found(collection, [_join(hit, stored.get(hit.asset_id)) for hit in hits], label)
+    return Found(collection, [FoundHit(hit) for hit in hits])
+
+
+def _stored(
+    settings: SyncSettings, place: int, collection: str, hits: Sequence[Hit], environ: Mapping[str, str]
+) -> dict[str, LoadedAsset] | None:
+    """The assets of the hits that a destination has; None when it does not keep whole assets."""
+    resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
+    with closing(resolved.open(settings.name)) as destination:
+        if not isinstance(destination, StoredAssets):
+            return None
+        prepare_untouched(destination, settings.modalities)
+        wanted = list(dict.fromkeys(hit.asset_id for hit in hits))
+        return {asset.asset_id: asset for asset in destination.stored(collection, wanted)} if wanted else {}
+
+
+def _join(hit: Hit, asset: LoadedAsset | None) -> FoundHit:
+    if asset is None:
+        return FoundHit(hit)
+    named = {"url": asset.url, "modality": asset.modality, "status": asset.status}
+    shown = {**named, "metadata": asset.metadata, "extra": asset.extra}
+    overlapping = sorted(_overlapping(hit, asset.features), key=lambda found: found[:2])
+    return FoundHit(hit, shown, [row for _, _, row in overlapping[:ROWS]])
+
+
+def _overlapping(
+    hit: Hit, features: Sequence[LoadedFeature]
+) -> Iterator[tuple[float, tuple[float, str], Mapping[str, Any]]]:
+    """Features that the hit's time overlaps, with keys that sort them: most seconds first, then the shortest."""
+    looked_for = _span(hit.start, hit.end)
+    for feature in features:
+        span = _span(feature.columns.get("start_time"), feature.columns.get("end_time"))
+        if not looked_for or not span:
+            continue
+        shared = min(span[1], looked_for[1]) - max(span[0], looked_for[0])
+        if shared > 0:
+            keys = {"feature_id": feature.feature_id, "modality": feature.modality.value}
+            row = {**keys, **feature.columns, "extra": feature.extra}
+            yield -round(shared, 3), (span[1] - span[0], feature.feature_id), row
+
+
+def _span(start: object, end: object) -> tuple[float, float] | None:
+    """From and to; None unless both are numbers, for a mapping may give these columns other types."""
+    return (start, end) if isinstance(start, int | float) and isinstance(end, int | float) else None

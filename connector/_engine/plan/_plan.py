@@ -1,0 +1,286 @@
+"""What a sync would do: a sync that reads no asset and writes nothing, and estimates made of what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import environ as process_environ
+
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve
+from vectorferry.connector._config._settings import DeleteGuard, IncrementalScans, SyncSettings
+from vectorferry.connector._engine._opening import open_destinations, open_source
+from vectorferry.connector._engine.plan._dry import (
+    DryDestination,
+    DrySource,
+    PlannableDestination,
+    Reads,
+    dry_destination,
+    dry_source,
+)
+from vectorferry.connector._engine.sync._diff import NEVER, Reread
+from vectorferry.connector._engine.sync._dimensions import dimension_notes
+from vectorferry.connector._engine.sync._guard import refusal, refusal_of_rows
+from vectorferry.connector._engine.sync._origins import guard_for
+from vectorferry.connector._engine.sync._run import sync
+from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._protocols._capabilities import Averages, Plannable
+from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._protocols._source import Source, SourceSettings, Usage
+from vectorferry.connector._reports._plan import (
+    CollectionPlan,
+    DeletePlan,
+    DestinationPlan,
+    Plan,
+    ReadEstimate,
+    WriteEstimate,
+)
+from vectorferry.connector._reports._summary import (
+    CollectionSummary,
+    DestinationSummary,
+    ProgressCallback,
+    RelatedSummary,
+    Summary,
+)
+
+__all__ = ["Rate", "plan", "run_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a source may be asked: requests per minute (None: no limit), those of each kind that has a limit of its
+    own (``list`` and ``read`` count here), and how many at the same time."""
+
+    requests_per_minute: int | None = None
+    concurrency: int = 1
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: SourceSettings) -> Rate:
+        """As the settings say, where they do: a plug-in need not have these."""
+        return cls(
+            getattr(settings, "requests_per_minute", None),
+            getattr(settings, "concurrency", 1),
+            getattr(settings, "requests_per_minute_by_kind", {}),
+        )
+
+    def seconds(self, listing: int, listing_seconds: float, reading: int) -> float:
+        """Listings come one after the other, as long as they took; reads take as long each, side by side."""
+        each = listing_seconds / listing if listing else 0.0
+        at_full_speed = listing_seconds + reading * each / self.concurrency
+        limited = [
+            (listing + reading, self.requests_per_minute),
+            (listing, self.kinds.get("list")),
+            (reading, self.kinds.get("read")),
+        ]
+        return max([at_full_speed, *(60 * requests / limit for requests, limit in limited if limit)])
+
+
+def sum_up(reads: Iterable[Reads]) -> Reads:
+    """Those of all collections."""
+    total = Reads()
+    for each in reads:
+        total.new += each.new
+        total.changed += each.changed
+        total.features += each.features
+    return total
+
+
+def estimate_reads(
+    source: DrySource, usage: Usage, reads: Reads, averages: Sequence[Averages | None], rate: Rate
+) -> ReadEstimate:
+    """What listing has cost, and reading would; `averages` are those of every destination."""
+    listing = usage.requests - usage.retries
+    features = _features(reads.new, reads.features, next(filter(None, averages), None))
+    reading = source.requests_to_read(reads.new + reads.changed, features)
+    seconds = None if reading is None else round(rate.seconds(listing, source.listing_seconds, reading), 1)
+    return ReadEstimate(listing, reading, features, seconds)
+
+
+def estimate_writes(new: int, features: int, averages: Averages | None) -> WriteEstimate:
+    """What would be sent: new assets, and others that have so many features now."""
+    expected = _features(new, features, averages)
+    if expected == 0:
+        return WriteEstimate(0, 0, 0)
+    if expected is None or averages is None:
+        return WriteEstimate(expected, None, None)
+    return WriteEstimate(
+        expected, round(expected * averages.rows_per_feature), round(expected * averages.bytes_per_feature)
+    )
+
+
+def _features(new: int, features: int, averages: Averages | None) -> int | None:
+    if not new:
+        return features
+    return None if averages is None else features + round(new * averages.features_per_asset)
+
+
+# What a sync would do: a sync that reads no asset and writes nothing, and estimates made of what it counted.
+
+
+async def plan(  # noqa: PLR0913 - every choice that a run leaves open
+    source: Source,
+    destinations: Sequence[Destination],
+    *,
+    name: str,
+    mapping: SchemaMapping | None = None,
+    collections: Sequence[str] | None = None,
+    deletes: DeleteGuard | None = None,
+    incremental: IncrementalScans | None = None,
+    full: bool = False,
+    rate: Rate | None = None,
+    progress: ProgressCallback | None = None,
+    reread: Reread = NEVER,
+) -> Plan:
+    """What `sync` with these arguments would do. The source is listed; nothing is read and nothing is written.
+
+    A collection or destination that cannot be asked is named in the plan while others can. Raises what `sync` would
+    raise, and `ConfigurationError` for a destination that cannot be planned for.
+    """
+    dry = [dry_destination(_plannable(destination)) for destination in destinations]
+    reader, guard = dry_source(source, dry), deletes or DeleteGuard()
+    summary = await sync(
+        reader,
+        dry,
+        name=name,
+        mapping=mapping,
+        collections=collections,
+        deletes=guard.allowing(1),  # what is missing is counted, whatever the guard would say
+        incremental=incremental,
+        full=full,
+        progress=progress,
+        reread=reread,
+    )
+    if summary.limit:
+        raise summary.limit
+    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).made(rate or Rate())
+
+
+def run_plan(
+    settings: SyncSettings,
+    *,
+    collections: Sequence[str] | None = None,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+    full: bool = False,
+) -> Plan:
+    """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
+
+    Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
+    """
+    resolved = resolve(settings, environ)
+    with open_destinations(resolved) as destinations:
+        return run_cancellable(_opened(resolved, destinations, collections, progress, full))
+
+
+async def _opened(
+    settings: SyncSettings,
+    destinations: Sequence[Destination],
+    collections: Sequence[str] | None,
+    progress: ProgressCallback | None,
+    full: bool,
+) -> Plan:
+    async with open_source(settings) as source:
+        return await plan(
+            source,
+            destinations,
+            name=settings.name,
+            mapping=settings.modalities,
+            collections=collections,
+            deletes=settings.deletes,
+            incremental=settings.incremental,
+            full=full,
+            rate=Rate.of(settings.source),
+            progress=progress,
+            reread=Reread(settings.source.reread_days),
+        )
+
+
+def _plannable(destination: Destination) -> PlannableDestination:
+    if not isinstance(destination, Plannable):
+        raise ConfigurationError(f"{destination.name}: this destination cannot say beforehand what a sync would do")
+    return destination
+
+
+@dataclass(frozen=True, slots=True)
+class _Plans:
+    """The parts of a plan, from the summary of the dry sync and from what its ends have counted."""
+
+    summary: Summary
+    source: DrySource
+    destinations: Sequence[DryDestination]
+    guard: DeleteGuard
+    mapping: SchemaMapping
+
+    def made(self, rate: Rate) -> Plan:
+        """All of it."""
+        collections = {name: self._collection(name, seen) for name, seen in self.summary.collections.items()}
+        destinations = {
+            each.name: self._destination(each, self.summary.destinations[each.name], collections)
+            for each in self.destinations
+        }
+        averages = [each.planned.averages for each in self.destinations]
+        reads = sum_up(map(self.source.reads, collections))
+        estimate = estimate_reads(self.source, self.summary.usage, reads, averages, rate)
+        return Plan(self.summary.sync, collections, destinations, estimate, self._related())
+
+    def _collection(self, name: str, seen: CollectionSummary) -> CollectionPlan:
+        reads = self.source.reads(name)
+        looked_for = self.destinations if seen.complete and seen.scan == "full" else ()
+        return CollectionPlan(
+            listed=seen.listed,
+            unchanged=seen.unchanged,
+            to_pull=seen.pulled,
+            new=reads.new,
+            changed=reads.changed,
+            reread=seen.reread,
+            pending=tuple(seen.pending),
+            failed=tuple(seen.failed),
+            pending_count=seen.pending_count,
+            failed_count=seen.failed_count,
+            complete=seen.complete,
+            deletes={each.name: self._deletes(each, name, seen) for each in looked_for},
+            scan=seen.scan,
+            why_full=seen.why_full,
+            gone=seen.gone,
+            note=seen.note,
+            error=seen.error,
+        )
+
+    def _deletes(self, destination: DryDestination, name: str, seen: CollectionSummary) -> DeletePlan:
+        book = destination.book(name)
+        missing = seen.kept.get(destination.name, len(book.gone))
+        mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
+        guard = guard_for(self.guard.of(name), seen.origin_changes.get(destination.name, ()))
+        why = refusal(guard, book.held, missing, seen.listed, gone=name if seen.gone else "")
+        return DeletePlan(book.held, missing, mode, why)
+
+    def _related(self) -> Mapping[str, RelatedSummary]:
+        """As the dry sync tells, and refused where the guard would not let rows go."""
+        for told in self.summary.related.values():
+            for name, counts in told.destinations.items() if told.complete else ():
+                guard = guard_for(self.guard, told.origin_changes.get(name, ()))
+                held = counts.updated + counts.unchanged + counts.deleted
+                if why := refusal_of_rows(guard, held, counts.deleted, told.listed):
+                    told.refuse(f"{name}: nothing would be deleted: {why}")
+        return self.summary.related
+
+    def _destination(
+        self, destination: DryDestination, told: DestinationSummary, collections: Mapping[str, CollectionPlan]
+    ) -> DestinationPlan:
+        planned, assets = destination.planned, told.applied.assets
+        books = {name: destination.book(name) for name in collections}
+        features = sum(book.features for book in books.values())
+        return DestinationPlan(
+            new=assets.inserted,
+            changed=assets.updated,
+            unchanged=assets.unchanged,
+            deleted=sum(book.deleted for name, book in books.items() if not collections[name].refused),
+            writes=estimate_writes(assets.inserted, features, planned.averages),
+            statements=planned.statements,
+            indexes=planned.indexes,
+            notes=[*planned.notes, *dimension_notes(planned.vector_counts, self.mapping)],
+            error=told.error,
+            refusal=planned.refusal,
+        )

@@ -1,0 +1,156 @@
+"""Whether a collection is listed in full or only what has changed, and the cursor that a run leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine.sync._lane import Lane
+from vectorferry.connector._model._records import Listing
+from vectorferry.connector._model._storable import id_problem
+from vectorferry.connector._protocols._capabilities import NO_TRUSTED_CURSOR, Cursor, Cursors
+from vectorferry.connector._protocols._source import ChangedSince, Source
+from vectorferry.connector._reports._summary import CollectionSummary
+
+__all__ = ["Changes", "ScanRules", "record_cursor"]
+
+
+MAX_CURSOR_BYTES: Final = 4_000
+
+
+ASKED_FOR: Final = "a full scan was asked for"
+
+
+NEVER_COMPLETE: Final = "no earlier run has left this collection wholly up to date"
+
+
+APART: Final = "the destinations are not equally up to date"
+
+
+OTHER_MAPPING: Final = "the mapping is not the one of the last run"
+
+
+READ_BY_ANOTHER: Final = "the source is not read as it was in the last run"
+
+
+OTHER_MODALITIES: Final = "the last run was for other modalities"
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRules:
+    """`full`: every scan of this run is to be one; `full_every`: so is one in so many runs."""
+
+    full: bool = False
+    full_every: int = 24
+
+
+class Changes:
+    """Follows the changes of one collection, and writes into the summary which scan was made and why."""
+
+    def __init__(
+        self, source: Source, collection: str, loader: Loader, rules: ScanRules, summary: CollectionSummary
+    ) -> None:
+        self._source = source
+        self._collection = collection
+        self._loader = loader
+        self._rules = rules
+        self._summary = summary
+        self._start: Cursor | None = None
+        self._reached: str | None = None
+
+    @property
+    def only_changed(self) -> bool:
+        """Whether the scan is incremental."""
+        return self._start is not None
+
+    async def begin(self, lanes: Sequence[Lane], *, read_by_another: bool = False) -> None:
+        """Choose. An incremental scan needs the same cursor in every destination, and a source `read_by_another`
+        account may not follow it."""
+        if why := self._why_not_to_ask(lanes) or (READ_BY_ANOTHER if read_by_another else None):
+            await self.list_in_full(lanes, why)
+            return
+        held = await self._held(lanes)
+        if why := why_full(held, self._loader, self._rules):
+            await self.list_in_full(lanes, why)
+        else:
+            self._start = held[0]
+            self._summary.scan = "incremental"
+
+    async def list_in_full(self, lanes: Sequence[Lane], why: str) -> None:
+        """Follow no cursor. None is kept meanwhile: a full run that is stopped may leave behind, half written, what
+        only another full one would look at."""
+        self._start = self._reached = None
+        self._summary.scan, self._summary.why_full = "full", why
+        await record_cursor(lanes, self._collection, None)
+
+    def scan(self) -> AsyncIterator[Listing]:
+        """The source's listing, as it was chosen."""
+        if self._start is not None and isinstance(self._source, ChangedSince):
+            return self._source.scan_changed(self._collection, self._start.since)
+        return self._source.scan(self._collection)
+
+    async def reached(self) -> None:
+        """Ask the source for the cursor of the scan that has just ended normally."""
+        told = await self._source.cursor(self._collection) if isinstance(self._source, ChangedSince) else None
+        self._reached = told if told is not None and id_problem(told, MAX_CURSOR_BYTES) is None else None
+
+    async def end(self, lanes: Sequence[Lane], *, everything_arrived: bool) -> None:
+        """Leave a cursor in the destinations. When something that was listed has not arrived, the next run starts where
+        this one did, from the same cursor or with a full scan again: nothing is passed over."""
+        since = self._reached if everything_arrived else None
+        if self._start is not None:
+            scans = self._start.incremental_scans + 1
+            await record_cursor(
+                lanes, self._collection, replace(self._start, since=since or self._start.since, incremental_scans=scans)
+            )
+        elif since is not None:
+            await record_cursor(lanes, self._collection, Cursor(since, self._loader.digest, self._loader.modalities))
+
+    def _why_not_to_ask(self, lanes: Sequence[Lane]) -> str | None:
+        if not isinstance(self._source, ChangedSince):
+            return NO_TRUSTED_CURSOR
+        if self._rules.full:
+            return ASKED_FOR
+        unable = [lane.name for lane in lanes if not isinstance(lane.destination, Cursors)]
+        return f"no cursor can be kept in {', '.join(unable)}" if unable else None
+
+    async def _held(self, lanes: Sequence[Lane]) -> list[Cursor | None]:
+        """The cursors of the destinations that can still be asked."""
+        asked = [
+            (lane, lane.call(partial(lane.destination.cursor, self._collection)))
+            for lane in lanes
+            if isinstance(lane.destination, Cursors)
+        ]
+        answers = await asyncio.gather(*(answer for _, answer in asked))
+        return [held for (lane, _), held in zip(asked, answers, strict=True) if lane.alive]
+
+
+async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor | None) -> None:
+    """Keep it in every destination that can; None: forget what is kept."""
+    recorded = (
+        lane.call(partial(lane.destination.record_cursor, collection, cursor))
+        for lane in lanes
+        if isinstance(lane.destination, Cursors)
+    )
+    await asyncio.gather(*recorded)
+
+
+def why_full(held: Sequence[Cursor | None], loader: Loader, rules: ScanRules) -> str | None:
+    """Why these cursors, one of each destination, cannot be followed; None when they can."""
+    first = next((cursor for cursor in held if cursor), None)
+    if first is None:
+        return NEVER_COMPLETE
+    if any(cursor != first for cursor in held):
+        return APART
+    if first.mapping != loader.digest:
+        return OTHER_MAPPING
+    if first.modalities != loader.modalities:
+        return OTHER_MODALITIES
+    if first.incremental_scans + 1 >= rules.full_every:
+        often = "every run" if rules.full_every == 1 else f"one run in {rules.full_every}"
+        return f"{often} looks for deletes"
+    return None

@@ -1,0 +1,401 @@
+"""One collection of a run: scan, diff, pull, hand to the lanes that lack it, scan again, prune, keep a cursor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
+
+from vectorferry.connector._config._settings import DeleteGuard
+from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine.sync._changes import Changes, ScanRules
+from vectorferry.connector._engine.sync._diff import NEVER, Action, Decision, Reread, diff
+from vectorferry.connector._engine.sync._guard import read_differently
+from vectorferry.connector._engine.sync._lane import Lane
+from vectorferry.connector._engine.sync._locking import LOCK_WAIT, locked
+from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
+from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
+from vectorferry.connector._iterators import closing, pages
+from vectorferry.connector._model._batch import Applied, Counts
+from vectorferry.connector._model._errors import GuardRefusedError, IncompleteScanError, VectorferryError
+from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
+from vectorferry.connector._model._seen import SeenIds
+from vectorferry.connector._model._storable import id_problem, safe_id
+from vectorferry.connector._protocols._capabilities import Origin
+from vectorferry.connector._protocols._destination import Known
+from vectorferry.connector._protocols._source import Source
+from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback
+
+__all__ = ["CollectionRun", "Job", "note_listing", "unchanged"]
+
+
+NAMED: Final = 20
+
+
+UNREAD_NAMED: Final = 5
+
+
+def note_listing(summary: CollectionSummary, decision: Decision) -> None:
+    """Count a listed asset by what happens to it; name the first of those that the source has not ready."""
+    match decision.action:
+        case Action.KEEP:
+            summary.unchanged += 1
+        case Action.WAIT:
+            summary.pending_count += 1
+            _name(summary.pending, decision.listing.asset_id)
+        case Action.SKIP:
+            summary.failed_count += 1
+            _name(summary.failed, decision.listing.asset_id)
+        case Action.PULL:
+            summary.reread += decision.reread == decision.lacking
+
+
+def note_unread(summary: CollectionSummary, unread: Rejected) -> None:
+    """Count an asset that no usable answer came for; name the first of them, and why the very first."""
+    summary.unread_count += 1
+    summary.why_unread = summary.why_unread or unread.detail
+    _name(summary.unread, unread.asset_id)
+
+
+def tell_unread(summary: CollectionSummary) -> None:
+    """Make them what they are: a failure of the collection."""
+    if count := summary.unread_count:
+        assets = "1 asset" if count == 1 else f"{count:,} assets"
+        named = ", ".join(summary.unread[:UNREAD_NAMED])
+        more = f" and {count - UNREAD_NAMED:,} more" if count > UNREAD_NAMED else ""
+        stay = "stays as it is" if count == 1 else "stay as they are"
+        summary.fail(
+            f"{assets} could not be read and {stay} until a run can: {named}{more}. "
+            f"{'It' if count == 1 else 'The first'}: {summary.why_unread}"
+        )
+
+
+def unchanged(
+    decisions: Iterable[Decision], name: str, known: Mapping[str, Known], modalities: frozenset[Modality]
+) -> Applied:
+    """What one destination already has as it should be, counted from its ledger."""
+    counts = Applied()
+    for decision in decisions:
+        if decision.action in (Action.KEEP, Action.PULL) and name not in decision.lacking:
+            counts.assets.unchanged += 1
+            for modality, features in known[decision.listing.asset_id].features.items():
+                if modality in modalities:
+                    counts.features.setdefault(modality, Counts()).unchanged += features
+    return counts
+
+
+def _name(names: list[str], asset_id: str) -> None:
+    if len(names) < NAMED:
+        names.append(safe_id(asset_id))
+
+
+# One collection of a run: scan, diff, pull, hand to the lanes that lack it, scan again, prune, keep a cursor.
+
+
+PAGE: Final = 500
+
+
+MISSED_NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every collection of a run shares."""
+
+    source: Source
+    lanes: Sequence[Lane]
+    loader: Loader
+    guard: DeleteGuard
+    progress: ProgressCallback | None = None
+    lock_wait: float = LOCK_WAIT
+    scans: ScanRules = field(default_factory=ScanRules)
+    reread: Reread = NEVER
+    unlisted: set[str] = field(default_factory=set)
+    """Assets that are to be read again, and that no listing has named so far."""
+
+    @property
+    def alive(self) -> list[Lane]:
+        """The lanes whose destination has not failed."""
+        return [lane for lane in self.lanes if lane.alive]
+
+
+class CollectionRun:
+    """Syncs one collection; `summary` is filled as it goes."""
+
+    def __init__(self, job: Job, collection: str) -> None:
+        self.summary = CollectionSummary()
+        self._job = job
+        self._collection = collection
+        self._seen = SeenIds()
+        self._to_pull = 0
+        self._changes = Changes(job.source, collection, job.loader, job.scans, self.summary)
+        self._awaited: dict[str, Decision] = {}
+        """What was decided of the assets that were asked for and have not come yet."""
+        self._scan_error: VectorferryError | None = None
+
+    async def run(self) -> None:
+        """Sync it. What was read is written, whatever the source does afterwards; then its errors are raised.
+
+        Assets that could not be read stay as they are, and are an error that is told and not raised.
+
+        An incomplete listing is not raised: what it held is synced, and the summary says that it was incomplete. Raises
+        `DestinationError` when every destination is locked by somebody else.
+        """
+        for lane in self._job.lanes:
+            lane.begin(self._collection)
+        try:
+            async with locked(self._job.alive, self._collection, self._job.lock_wait) as locked_out:
+                self.summary.error = locked_out
+                await self._sync()
+        finally:
+            tell_unread(self.summary)
+            for lane in self._job.lanes:
+                lane.rejoin()
+        self._report()
+
+    def fail(self, error: VectorferryError) -> None:
+        """Add an error to what the summary tells already."""
+        self.summary.fail(str(error))
+
+    async def _sync(self) -> None:
+        origin = await origin_of(self._job.source, self._collection)
+        changes = await since_recorded(self._job.alive, self._collection, origin)
+        self.summary.origin_changes.update(changes)
+        await self._changes.begin(self._job.alive, read_by_another=bool(changes))
+        try:
+            await self._list()
+            if not self._changes.only_changed:
+                await self._prune()
+                await self._settle_origin(origin)
+            await self._changes.end(self._job.alive, everything_arrived=self._everything_arrived())
+        except IncompleteScanError as error:
+            self._tell_incomplete(error)
+        except GuardRefusedError as error:
+            self.summary.refused = True
+            self.summary.add_note(str(error))
+        if self._awaited and self._job.alive:
+            self._tell_missed()
+
+    async def _list(self) -> None:
+        """List the collection and sync what is listed for the first time. Raises `IncompleteScanError` when the
+        listing was incomplete twice, or when the source can never tell."""
+        try:
+            await self._passes()
+        except IncompleteScanError:
+            await self._look_again()
+            raise
+        await self._look_again()
+
+    async def _passes(self) -> None:
+        try:
+            await self._pass()
+        except IncompleteScanError as error:
+            if self._changes.only_changed:
+                await self._changes.list_in_full(self._job.alive, str(error))
+                await self._passes()
+                return
+            if error.unknowable:
+                raise
+            await self._pass()
+
+    async def _prune(self) -> None:
+        """Remove what two complete listings did not hold: one alone may have skipped an asset when rows moved."""
+        if self._job.guard.mode == "keep":
+            self.summary.keep(await kept(self._job.alive, self._collection, self._seen))
+        elif await anything_missing(self._job.alive, self._collection, self._seen):
+            await self._list()
+            changes = self.summary.origin_changes
+            await prune(self._job.alive, self._collection, self._seen, self._job.guard, changes=changes)
+
+    async def _settle_origin(self, origin: Origin) -> None:
+        """Whoever reads now has seen all that is held, or was allowed to delete the rest: that is remembered."""
+        if self.summary.kept or self.summary.held_back:
+            return
+        if self.summary.origin_changes:
+            self.summary.add_note(f"the source is {read_differently(each_change(self.summary.origin_changes))}")
+        await record_origin(self._job.alive, self._collection, origin)
+
+    async def _look_again(self) -> None:
+        """Read a second time what came with less than is stored. What both answers lack goes, within the guard's share;
+        beyond it the assets stay as they are, and the summary says so."""
+        lanes = [lane for lane in self._job.alive if lane.held_back.listings]
+        decisions = await self._held_back(lanes)
+        if not decisions:
+            return
+        failure: VectorferryError | None = None
+        try:
+            again = self._ask_again(decisions)
+            async with closing(again), closing(self._job.source.pull(self._collection, again)) as pulled:
+                async for item in pulled:
+                    await self._deliver(item)
+        except VectorferryError as error:
+            failure = error
+        await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
+        for lane in lanes:
+            await self._settle(lane)
+        self._report()
+        if failure:
+            raise failure
+
+    async def _held_back(self, lanes: Sequence[Lane]) -> list[Decision]:
+        """The assets that these lanes have held back, each with the lanes that did."""
+        listings, lacking = dict[str, Listing](), dict[str, set[str]]()
+        for lane in lanes:
+            for listing in await lane.begin_second_look(self._guard_of(lane).max_share):
+                listings[listing.asset_id] = listing
+                lacking.setdefault(listing.asset_id, set()).add(lane.name)
+        self.summary.second_looks += len(listings)
+        return [Decision(one, Action.PULL, frozenset(lacking[one.asset_id])) for one in listings.values()]
+
+    async def _ask_again(self, decisions: Sequence[Decision]) -> AsyncIterator[Listing]:
+        for decision in decisions:
+            yield self._ask_for(decision)
+
+    async def _settle(self, lane: Lane) -> None:
+        """Say what a lane was not given after all."""
+        held_back = lane.held_back
+        await lane.end_second_look()
+        if not held_back.ids:
+            return
+        self.summary.held_back[lane.name] = self.summary.held_back.get(lane.name, 0) + len(held_back.ids)
+        refusal = held_back.refusal(self._guard_of(lane), "the source")
+        self.summary.refused = self.summary.refused or refusal is not None
+        self.summary.add_note(f"{lane.name}: {refusal or held_back.postponed('the source')}")
+
+    def _guard_of(self, lane: Lane) -> DeleteGuard:
+        """A stricter one for a destination that was last complete when somebody else read the source."""
+        return guard_for(self._job.guard, self.summary.origin_changes.get(lane.name, ()))
+
+    def _tell_incomplete(self, error: IncompleteScanError) -> None:
+        if error.unknowable:
+            self.summary.add_note(str(error))
+        else:
+            self.fail(error)
+
+    def _tell_missed(self) -> None:
+        count = len(self._awaited)
+        assets = "1 asset was" if count == 1 else f"{count:,} assets were"
+        first = ", ".join(safe_id(asset_id) for asset_id in list(self._awaited)[:MISSED_NAMED])
+        more = f" and {count - MISSED_NAMED:,} more" if count > MISSED_NAMED else ""
+        self.summary.add_note(
+            f"{assets} listed and could not be read, being gone or not ready by then; the next run looks again: "
+            f"{first}{more}"
+        )
+
+    def _everything_arrived(self) -> bool:
+        """Whether every asset that was listed as ready is in every destination that is left."""
+        unread = self.summary.unread_count
+        return not self._awaited and not unread and not any(lane.left_out for lane in self._job.alive)
+
+    async def _pass(self) -> None:
+        nothing_decided_before = not len(self._seen)
+        failure: VectorferryError | None = None
+        try:
+            await self._transfer()
+        except VectorferryError as error:
+            failure = error
+        await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
+        self._report()
+        if failure:
+            raise failure
+        if nothing_decided_before and self.summary.complete:
+            await self._changes.reached()
+
+    async def _transfer(self) -> None:
+        self.summary.complete = False
+        self._scan_error = None
+        wanted = self._wanted()
+        async with closing(wanted), closing(self._job.source.pull(self._collection, wanted)) as pulled:
+            async for item in pulled:
+                await self._deliver(item)
+                if not self._job.alive:
+                    return
+        if self._scan_error:
+            raise self._scan_error
+        if self._job.alive and not self.summary.complete:
+            raise IncompleteScanError("the source did not read its own listing to the end, so nothing is deleted")
+
+    async def _wanted(self) -> AsyncIterator[Listing]:
+        """The listings to pull. A scan's error waits in `_scan_error`, so that the source never sees its own error
+        come back through the iterable it reads from."""
+        try:
+            async with closing(pages(self._changes.scan(), PAGE)) as listed:
+                async for page in listed:
+                    for decision in await self._decide(page):
+                        if decision.action is Action.PULL:
+                            yield self._ask_for(decision)
+                    self._report()
+                    if not self._job.alive:
+                        return
+            self.summary.complete = True
+        except VectorferryError as error:
+            self._scan_error = error
+
+    async def _decide(self, page: list[Listing]) -> list[Decision]:
+        new = self._seen.add([safe_id(listing.asset_id) for listing in page])
+        fresh = [listing for listing, first in zip(page, new, strict=True) if first]
+        self.summary.listed += len(fresh)
+        self._job.unlisted.difference_update(listing.asset_id for listing in fresh)
+        usable = [listing for listing in fresh if id_problem(listing.asset_id) is None]
+        if len(usable) < len(fresh):
+            await self._set_aside([listing for listing in fresh if id_problem(listing.asset_id)])
+        known = await self._known([listing.asset_id for listing in usable if listing.state is AssetState.READY])
+        loader = self._job.loader
+        decisions = diff(usable, known, loader.digest, loader.modalities, self._job.reread)
+        for decision in decisions:
+            note_listing(self.summary, decision)
+        for lane in self._job.alive:
+            lane.record(unchanged(decisions, lane.name, known[lane.name], loader.modalities))
+        return decisions
+
+    async def _set_aside(self, listings: list[Listing]) -> None:
+        for listing in listings:
+            detail = f"the asset id {id_problem(listing.asset_id)}"
+            loaded = self._job.loader.load(Rejected(listing.asset_id, Reason.BAD_ID, detail))
+            for lane in self._job.lanes:
+                await lane.put(loaded)
+
+    async def _known(self, asset_ids: list[str]) -> dict[str, Mapping[str, Known]]:
+        lanes = self._job.alive
+        if not asset_ids:
+            return {lane.name: {} for lane in lanes}
+        asked = (lane.call(partial(lane.destination.known, self._collection, asset_ids)) for lane in lanes)
+        answers = await asyncio.gather(*asked)
+        return {lane.name: known for lane, known in zip(lanes, answers, strict=True) if known is not None}
+
+    def _ask_for(self, decision: Decision) -> Listing:
+        self._to_pull += 1
+        self._awaited[decision.listing.asset_id] = decision
+        return decision.listing
+
+    async def _deliver(self, item: Asset | Rejected) -> None:
+        asked = self._awaited.pop(item.asset_id, None)
+        if isinstance(item, Rejected) and item.reason is Reason.UNREADABLE:
+            note_unread(self.summary, item)
+            return
+        if isinstance(item, Asset):
+            listing = asked.listing if asked else Listing(item.asset_id, item.fingerprint, turn=item.turn)
+            item = replace(item, turn=self._job.reread.turn(item.asset_id, item.turn))
+        else:
+            listing = None
+        loaded = self._job.loader.load(item)
+        self.summary.pulled += 1
+        for lane in self._job.lanes:
+            if asked is None or lane.name in asked.lacking:
+                await lane.put(loaded, listing)
+        self._report()
+
+    def _report(self) -> None:
+        if self._job.progress:
+            self._job.progress(
+                Progress(
+                    collection=self._collection,
+                    listed=self.summary.listed,
+                    total=self.summary.listed if self.summary.complete else None,
+                    to_pull=self._to_pull,
+                    pulled=self.summary.pulled,
+                    written=sum(lane.written for lane in self._job.lanes),
+                )
+            )

@@ -1,0 +1,358 @@
+"""One destination of a run: its thread, its batches, its counts, and its own failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from vectorferry.connector._cancellation import CancellableCall
+from vectorferry.connector._config._settings import BatchLimits
+from vectorferry.connector._engine._mapper import Loaded
+from vectorferry.connector._engine.sync._dimensions import WrittenDimension, dimensions_in
+from vectorferry.connector._engine.sync._losses import HeldBack
+from vectorferry.connector._model._batch import Applied, Batch, LoadedAsset
+from vectorferry.connector._model._errors import DestinationError, LockedError, RetryableError, VectorferryError
+from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._records import Listing, Modality, Reason, Rejected
+from vectorferry.connector._protocols._capabilities import Quarantined, StoredContents
+from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._reports._summary import DestinationSummary
+
+__all__ = ["Batcher", "Lane", "Worker"]
+
+
+T = TypeVar("T")
+
+
+ATTEMPTS: Final = 5
+
+
+LONGEST_WAIT: Final = 30.0
+
+
+_log = logging.getLogger("vectorferry")
+
+
+_backoff = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
+
+
+class Worker:
+    """Makes the calls of one destination, and lets nothing but our own errors out."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"vectorferry-{name}")
+
+    async def run(self, work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+        """The answer of `work`.
+
+        `RetryableError` is tried again a few times, after the wait it asks for or a growing, random one; then it
+        becomes a `DestinationError`, and so does whatever is no error of ours. When this is cancelled, so is `work`,
+        and it has ended before `CancelledError` comes out.
+        """
+        try:
+            return await self._retrying(work, attempts)
+        except RetryableError as error:
+            tried = f"still failing after {attempts} attempts: " if attempts > 1 else ""
+            raise DestinationError(f"{self._name}: {tried}{error}") from error
+        except VectorferryError:
+            raise
+        except Exception as error:
+            _log.exception("unexpected error from destination %s", self._name)
+            raise DestinationError(f"{self._name}: unexpected {type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Take nothing more, and wait for the call that is running."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _retrying(self, work: Callable[[], T], attempts: int) -> T:
+        async def attempt() -> T:
+            return await self._call(work)
+
+        return await AsyncRetrying(
+            retry=retry_if_exception_type(RetryableError), stop=stop_after_attempt(attempts), wait=_wait, reraise=True
+        )(attempt)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        call = CancellableCall(work)
+        running = self._thread.submit(call)
+        answer = asyncio.wrap_future(running)
+        try:
+            await asyncio.wait([answer])
+        except asyncio.CancelledError:
+            if not running.cancel():
+                call.cancel()
+                await _end(answer)
+            raise
+        return answer.result()
+
+
+async def _end(answer: asyncio.Future[Any]) -> None:
+    """Wait until there is an answer that nobody wants, however often this is cancelled."""
+    while not answer.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([answer])
+    if not answer.cancelled():
+        answer.exception()  # or asyncio logs that nobody has asked for it
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.after if isinstance(error, RetryableError) else None
+    return _backoff(state) if asked is None else min(asked, LONGEST_WAIT)
+
+
+# Gathers whole assets into batches, by rows, by bytes and by time.
+
+
+class Batcher:
+    """Fills one batch at a time. An asset is never split, and never in a batch twice: the newer one stays."""
+
+    def __init__(self, collection: str, modalities: frozenset[Modality], limits: BatchLimits) -> None:
+        self._collection = collection
+        self._modalities = modalities
+        self._limits = limits
+        self._filling: dict[str, Loaded] = {}
+        self._rows = 0
+        self._bytes = 0
+        self._since = 0.0
+
+    def add(self, loaded: Loaded) -> Batch | None:
+        """Take one more asset; the batch before it when the two do not fit together, or it has waited long enough.
+
+        Only an asset that is over a limit by itself makes a batch that is.
+        """
+        self._forget(loaded.asset_id)
+        full = self.flush() if self._overflows(loaded) or self._is_old() else None
+        if not self._filling:
+            self._since = time.monotonic()
+        self._filling[loaded.asset_id] = loaded
+        self._rows += loaded.rows
+        self._bytes += loaded.bytes
+        return full
+
+    def flush(self) -> Batch | None:
+        """What has been gathered, sorted by asset id so that concurrent writers lock rows in one order."""
+        if not self._filling:
+            return None
+        records = [self._filling[asset_id].record for asset_id in sorted(self._filling)]
+        self._filling = {}
+        self._rows = self._bytes = 0
+        return Batch(
+            self._collection,
+            self._modalities,
+            tuple(record for record in records if isinstance(record, LoadedAsset)),
+            tuple(record for record in records if isinstance(record, Rejected)),
+        )
+
+    def _overflows(self, loaded: Loaded) -> bool:
+        return self._rows + loaded.rows > self._limits.rows or self._bytes + loaded.bytes > self._limits.bytes
+
+    def _is_old(self) -> bool:
+        """Whether a slow source has kept what was read waiting: a run that is stopped reads it again."""
+        return time.monotonic() - self._since >= self._limits.seconds
+
+    def _forget(self, asset_id: str) -> None:
+        if older := self._filling.pop(asset_id, None):
+            self._rows -= older.rows
+            self._bytes -= older.bytes
+
+
+# One destination of a run: its thread, its batches, its counts, and its own failure.
+
+
+CONTENTS_AT_ONCE: Final = 500  # assets whose stored contents are in memory together
+
+
+KEPT_REJECTED: Final = 100  # the rest is in the quarantine; a summary must not grow with the collection
+
+
+class Lane:
+    """Feeds one destination, from one thread, one call at a time.
+
+    At most one batch is being applied while the next one fills; `put` waits beyond that. After a failure the lane
+    takes nothing more: `call` answers None, `put` drops, and `error` says why.
+    """
+
+    def __init__(
+        self, destination: Destination, modalities: frozenset[Modality], limits: BatchLimits, mapping: SchemaMapping
+    ) -> None:
+        self.destination = destination
+        self.name = destination.name
+        self.summary = DestinationSummary()
+        self.error: VectorferryError | None = None
+        self.written = 0
+        self.left_out = 0
+        """Assets of the current collection that the destination could not take, and that a later run may bring."""
+        self.held_back = HeldBack(mapping)
+        """Assets of the current collection that came with less than is stored."""
+        self._listings: dict[str, Listing] = {}
+        """Of the assets that are to be compared with what is stored before they are written."""
+        self.dimensions: set[WrittenDimension] = set()
+        """Of all vectors that were written in this run."""
+        self._modalities = modalities
+        self._mapping = mapping
+        self._limits = limits
+        self._collection = ""
+        self._batcher = Batcher("", modalities, limits)
+        self._flight: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self._sits_out = False
+        self._worker = Worker(self.name)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the destination has not failed, and takes part in the current collection."""
+        return self.error is None and not self._sits_out
+
+    def begin(self, collection: str) -> None:
+        """From now on, assets and counts belong to this collection."""
+        self._collection = collection
+        self._sits_out = False
+        self.left_out = 0
+        self.held_back, self._listings = HeldBack(self._mapping), {}
+        self._batcher = Batcher(collection, self._modalities, self._limits)
+        self.summary.by_collection.setdefault(collection, Applied())
+
+    def sit_out(self) -> None:
+        """Take nothing until the next collection begins, or `rejoin`."""
+        self._sits_out = True
+
+    def rejoin(self) -> None:
+        """Take part again."""
+        self._sits_out = False
+
+    async def call(self, work: Callable[[], T]) -> T | None:
+        """The answer of `work`, as `Worker.run` gets it; None once the destination has failed.
+
+        Raises `LockedError`, which is no failure.
+        """
+        return await self._attempt(work) if self.alive else None
+
+    async def ask(self, work: Callable[[], T]) -> T:
+        """The answer of `work`, as `Worker.run` gets it. What that raises is no failure of the destination."""
+        return await self._worker.run(work)
+
+    async def release(self, work: Callable[[], object]) -> None:
+        """Call what has to be called even after a failure, when nothing is being applied any more."""
+        await self._abandon()
+        await self._attempt(work)
+
+    async def put(self, loaded: Loaded, listing: Listing | None = None) -> None:
+        """Add an asset to the batch that is filling; hand that over when it is full.
+
+        One with the `listing` to read it again by is held back instead of written when it has less than is stored.
+        """
+        async with self._turn:
+            if self.alive:
+                self.summary.replaced_nul += loaded.replaced
+                if listing and isinstance(loaded.record, LoadedAsset) and isinstance(self.destination, StoredContents):
+                    self._listings[loaded.asset_id] = listing
+                await self._hand_over(self._batcher.add(loaded))
+
+    async def flush(self) -> None:
+        """Hand over what has been gathered, and wait until all of it is written."""
+        async with self._turn:
+            await self._hand_over(self._batcher.flush())
+            await self._landed()
+
+    async def begin_second_look(self, share: float) -> list[Listing]:
+        """Believe from now on, within this share of what is stored, what comes with less again. What to read."""
+        store = self.destination
+        if not self.held_back.listings or not isinstance(store, StoredContents):
+            return []
+        stored = await self.call(partial(store.content_counts, self._collection))
+        return self.held_back.begin_second_look(share, stored or {})
+
+    async def end_second_look(self) -> None:
+        """Have what was not written after all read again by the next run, whatever its fingerprint says then."""
+        self.held_back.end_second_look()
+        self.left_out += len(self.held_back.ids)
+        await self._read_again(self.held_back.ids)
+
+    def record(self, applied: Applied) -> None:
+        """Add to the counts of the run and of the current collection."""
+        collection = self.summary.by_collection[self._collection]
+        self.summary.applied += applied
+        collection += applied
+        del self.summary.applied.rejected[KEPT_REJECTED:], collection.rejected[KEPT_REJECTED:]
+
+    async def close(self) -> None:
+        """Take nothing more, and cancel the call that is running."""
+        await self._abandon()
+        self._worker.close()
+
+    async def _attempt(self, work: Callable[[], T]) -> T | None:
+        try:
+            return await self._worker.run(work)
+        except LockedError:
+            raise
+        except VectorferryError as error:
+            self.error = self.error or error
+            self.summary.error = str(self.error)
+        return None
+
+    async def _hand_over(self, batch: Batch | None) -> None:
+        if batch is not None:
+            await self._landed()
+            self._flight = asyncio.create_task(self._apply(batch))
+
+    async def _landed(self) -> None:
+        if self._flight:
+            await self._flight
+            self._flight = None
+
+    async def _abandon(self) -> None:
+        """Cancel what is being applied, if anything is, and wait until it has ended."""
+        if self._flight:
+            self._flight.cancel()
+            await asyncio.gather(self._flight, return_exceptions=True)
+            self._flight = None
+
+    async def _apply(self, batch: Batch) -> None:
+        batch = await self._without_losses(batch)
+        if not batch.assets and not batch.rejected:
+            return
+        applied = await self.call(partial(self.destination.apply, batch))
+        if applied is not None:
+            self.left_out += sum(_may_come_later(record) for record in applied.rejected)
+            self.record(applied)
+            self.dimensions |= dimensions_in(batch)
+            self.written += sum(len(asset.features) for asset in batch.assets)
+
+    async def _without_losses(self, batch: Batch) -> Batch:
+        """The batch without the assets that have less than is stored of them; these are held back."""
+        store, listings = self.destination, self._listings
+        if not isinstance(store, StoredContents):
+            return batch
+        taken = []
+        for start in range(0, len(batch.assets), CONTENTS_AT_ONCE):
+            some = batch.assets[start : start + CONTENTS_AT_ONCE]
+            compared = [asset.asset_id for asset in some if asset.asset_id in listings]
+            stored = await self.call(partial(store.contents, batch.collection, compared)) if compared else {}
+            for asset in some:
+                listing, held = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
+                if listing is None or not held or self.held_back.takes(listing, asset, held, batch.modalities):
+                    taken.append(asset)
+        self.left_out += len(self.held_back.unremembered)
+        await self._read_again(self.held_back.unremembered)
+        self.held_back.unremembered = []
+        return replace(batch, assets=tuple(taken))
+
+    async def _read_again(self, asset_ids: list[str]) -> None:
+        if asset_ids and isinstance(self.destination, Quarantined):
+            await self.call(partial(self.destination.read_again, self._collection, asset_ids))
+
+
+def _may_come_later(record: Rejected) -> bool:
+    """Of a whole asset: that it may be taken when it is read again. An id stays as it is."""
+    return not record.feature_id and record.reason != Reason.BAD_ID

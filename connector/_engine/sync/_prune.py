@@ -1,0 +1,137 @@
+"""After complete scans: the assets that a destination holds and no scan listed go, under the guard, or are kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from vectorferry.connector._config._settings import DeleteGuard
+from vectorferry.connector._engine.sync._guard import check_deletes
+from vectorferry.connector._engine.sync._lane import Lane
+from vectorferry.connector._engine.sync._origins import NO_CHANGES, OriginChanges, guard_for
+from vectorferry.connector._model._batch import Applied
+from vectorferry.connector._model._errors import GuardRefusedError
+from vectorferry.connector._model._seen import SeenIds
+from vectorferry.connector._protocols._capabilities import Tombstones
+from vectorferry.connector._protocols._destination import Destination
+
+__all__ = ["anything_missing", "kept", "prune"]
+
+
+LOOKED_UP_AT_ONCE: Final = 5_000
+
+
+REMEMBERED: Final = 50_000  # ids held in memory; beyond that the destination is asked again
+
+
+REMOVED_AT_ONCE: Final = 500
+
+
+@dataclass(slots=True)
+class Survey:
+    """How many assets a destination holds, how many of them were not listed, and the first of those."""
+
+    held: int = 0
+    missing: int = 0
+    first: list[str] = field(default_factory=list)
+
+
+async def anything_missing(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> bool:
+    """Whether any destination holds an asset that was not listed."""
+    return any(found and found.missing for found in await _surveys(lanes, collection, seen))
+
+
+async def kept(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> dict[str, int]:
+    """How many assets that were not listed each destination holds, where there are any."""
+    surveys = zip(lanes, await _surveys(lanes, collection, seen), strict=True)
+    return {lane.name: found.missing for lane, found in surveys if found and found.missing}
+
+
+def hides(destination: object, guard: DeleteGuard) -> bool:
+    """Whether assets are hidden there instead of removed."""
+    return guard.mode == "tombstone" and isinstance(destination, Tombstones)
+
+
+async def prune(
+    lanes: Sequence[Lane],
+    collection: str,
+    seen: SeenIds,
+    guard: DeleteGuard,
+    lister: str = "the source",
+    gone: str = "",
+    changes: OriginChanges = NO_CHANGES,
+) -> None:
+    """Remove what `lister` did not list, or hide it where that is wanted and possible; `gone` is the collection, where
+    it is no longer there at all, and `changes` what is different about who lists.
+
+    Raises `GuardRefusedError`, with no delete in any destination.
+    """
+    surveys = await _surveys(lanes, collection, seen)
+    for lane, found in zip(lanes, surveys, strict=True):
+        if found is not None:
+            strict = guard_for(guard, changes.get(lane.name, ()))
+            _check(_share_left(strict, lane), lane.name, found, len(seen), lister, gone)
+    await asyncio.gather(
+        *(_remove(lane, collection, seen, found, guard) for lane, found in zip(lanes, surveys, strict=True) if found)
+    )
+
+
+async def _surveys(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> Sequence[Survey | None]:
+    """What each destination holds; None for one that failed."""
+    return await asyncio.gather(*(lane.call(partial(_survey, lane.destination, collection, seen)) for lane in lanes))
+
+
+def _share_left(guard: DeleteGuard, lane: Lane) -> DeleteGuard:
+    """What has gone from within assets counts too: both together are what the source has less of."""
+    share_gone = float(lane.held_back.share_gone)
+    if not share_gone or guard.max_share == 1:
+        return guard
+    return guard.model_copy(update={"max_share": max(0.0, guard.max_share - share_gone)})
+
+
+def _check(guard: DeleteGuard, name: str, found: Survey, listed: int, lister: str, gone: str) -> None:
+    try:
+        check_deletes(guard, found.held, found.missing, listed, lister, gone)
+    except GuardRefusedError as error:
+        raise GuardRefusedError(f"{name}: {error}") from None
+
+
+async def _remove(lane: Lane, collection: str, seen: SeenIds, found: Survey, guard: DeleteGuard) -> None:
+    remove = _removal(lane.destination, guard)
+    left = found.missing
+    ids: Sequence[str] = found.first
+    while ids:
+        for chunk in _chunks(ids, REMOVED_AT_ONCE):
+            applied = await lane.call(partial(remove, collection, chunk))
+            if applied is None:
+                return
+            lane.record(applied)
+        left -= len(ids)
+        again = await lane.call(partial(_survey, lane.destination, collection, seen)) if left > 0 else None
+        ids = again.first if again else ()
+
+
+def _removal(destination: Destination, guard: DeleteGuard) -> Callable[[str, Sequence[str]], Applied]:
+    if isinstance(destination, Tombstones) and hides(destination, guard):
+        return destination.tombstone
+    return destination.remove
+
+
+def _survey(destination: Destination, collection: str, seen: SeenIds) -> Survey:
+    found = Survey()
+    for ids in _chunks(destination.asset_ids(collection), LOOKED_UP_AT_ONCE):
+        missing = seen.missing(ids)
+        found.held += len(ids)
+        found.missing += len(missing)
+        found.first.extend(missing[: REMEMBERED - len(found.first)])
+    return found
+
+
+def _chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(ids)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

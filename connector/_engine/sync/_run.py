@@ -1,0 +1,396 @@
+"""One run: every collection, every destination, one summary and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from os import environ as process_environ
+from typing import Final
+
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve
+from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
+from vectorferry.connector._engine._mapper import Loader, MappingUse
+from vectorferry.connector._engine._opening import open_destinations, open_source
+from vectorferry.connector._engine.sync._changes import ScanRules
+from vectorferry.connector._engine.sync._collection import CollectionRun, Job
+from vectorferry.connector._engine.sync._diff import NEVER, Reread
+from vectorferry.connector._engine.sync._dimensions import dimension_notes
+from vectorferry.connector._engine.sync._gone import settle_gone
+from vectorferry.connector._engine.sync._lane import Lane
+from vectorferry.connector._engine.sync._locking import LOCK_WAIT
+from vectorferry.connector._engine.sync._related import check_related_names, sync_related
+from vectorferry.connector._model._errors import (
+    CollectionError,
+    ConfigurationError,
+    CredentialsError,
+    DestinationError,
+    LimitReachedError,
+    SourceError,
+    VectorferryError,
+)
+from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._records import MODALITIES, Modality
+from vectorferry.connector._model._storable import id_problem, safe_id
+from vectorferry.connector._protocols._capabilities import Advising, Placed, VectorCounts, not_found
+from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
+from vectorferry.connector._protocols._source import Source, Usage
+from vectorferry.connector._reports._summary import CollectionSummary, ProgressCallback, RelatedSummary, Summary
+
+__all__ = [
+    "LISTS_MISSED_WHEN_DOWN",
+    "exit_code",
+    "finish",
+    "is_of_one_collection",
+    "raise_when_all_failed",
+    "run_sync",
+    "sync",
+]
+
+
+async def check_apart(lanes: Sequence[Lane]) -> None:
+    """Raise `ConfigurationError` when two destinations are one place: each would take the other's rows for its own."""
+    able = [(lane, lane.destination) for lane in lanes if isinstance(lane.destination, Placed)]
+    places = await asyncio.gather(*(lane.call(destination.place) for lane, destination in able))
+    first: dict[str, str] = {}
+    for (lane, _), place in zip(able, places, strict=True):
+        if place is not None and (other := first.setdefault(place, lane.name)) != lane.name:
+            raise ConfigurationError(
+                f"the destinations {other} and {lane.name} are one place ({place}), however they are spelled: "
+                "give one of them another `schema`, or leave it out"
+            )
+
+
+async def advise(lane: Lane) -> None:
+    """Let the destination say what it does not do as it was asked to."""
+    if isinstance(lane.destination, Advising):
+        lane.summary.notes.extend(await lane.call(lane.destination.advice) or ())
+
+
+def unmatched(use: MappingUse, collections: Iterable[CollectionSummary]) -> Iterator[str]:
+    """What of the mapping has met nothing, where every asset was read: a few of them may well lack it."""
+    seen = list(collections)
+    if all(each.complete and not each.unchanged and not each.error for each in seen):
+        yield from use.unmatched()
+
+
+# The end of a run: index work, what queries see, the quarantine's size, and the exit code.
+
+
+LONGEST_CALL: Final = 2.0
+"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
+
+
+PAUSE: Final = 0.05
+
+
+PLACES_NAMED: Final = 5
+
+
+async def finish(lane: Lane, collections: Sequence[str], wait_visible: float, mapping: SchemaMapping) -> None:
+    """Build the indexes that are due, name odd dimensions, count the quarantine, and wait until queries see what was
+    written."""
+    if built := await lane.call(lane.destination.build_indexes):
+        lane.summary.indexes.extend(built)
+    if lane.dimensions and isinstance(lane.destination, VectorCounts):
+        names = {name for _, name, _ in lane.dimensions}
+        counts = await lane.call(partial(lane.destination.vector_counts, names))
+        lane.summary.notes.extend(dimension_notes(counts or (), mapping, lane.dimensions))
+    for collection in collections:
+        lane.summary.quarantined += await lane.call(partial(lane.destination.quarantined, collection)) or 0
+    await _deliver(lane, wait_visible)
+
+
+def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
+    """Raise the error of the only destination, or a `DestinationError` that tells all of them."""
+    errors = {lane.name: lane.error for lane in lanes if lane.error}
+    if not lanes or len(errors) < len(lanes):
+        return
+    first = next(iter(errors.values()))
+    if len(errors) == 1:
+        raise first
+    told = "\n".join(f"{name}: {error}" for name, error in errors.items())
+    raise DestinationError(f"every destination failed\n{told}") from first
+
+
+def exit_code(summary: Summary) -> int:
+    """What the summary amounts to: 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached."""
+    read: list[CollectionSummary | RelatedSummary] = [*summary.collections.values(), *summary.related.values()]
+    if any(each.error for each in summary.destinations.values()) or any(each.error for each in read):
+        return 1
+    if summary.limit:
+        return summary.limit.exit_code
+    if any(each.refused for each in read):
+        return 4
+    return 3 if any(each.quarantined for each in summary.destinations.values()) else 0
+
+
+async def _deliver(lane: Lane, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        delivery = await lane.call(partial(lane.destination.delivered, min(left, LONGEST_CALL)))
+        if delivery is None:
+            return
+        lane.summary.delivery = delivery
+        hidden = [place for place in delivery.places if not place.is_visible]
+        if not hidden or not left:
+            break
+        await asyncio.sleep(PAUSE)
+    if hidden and wait:
+        lane.summary.error = _not_visible(hidden, delivery, wait)
+
+
+def _not_visible(hidden: Sequence[Visibility], delivery: Delivery, wait: float) -> str:
+    named = ", ".join(map(_named, hidden[:PLACES_NAMED]))
+    more = f" and {len(hidden) - PLACES_NAMED:,} more" if len(hidden) > PLACES_NAMED else ""
+    return (
+        f"everything is written, but after {wait:g} s queries do not see all of it yet in {len(hidden):,} of "
+        f"{len(delivery.places):,} places: {named}{more}. Nothing is lost; they will, or wait longer next time."
+    )
+
+
+def _named(place: Visibility) -> str:
+    visible = "unknown" if place.visible is None else place.visible
+    return f"{place.place} (written {place.written}, visible {visible})"
+
+
+# One run: every collection, every destination, one summary.
+
+
+LISTS_MISSED_WHEN_DOWN: Final = 3
+
+
+UNLISTED_NAMED: Final = 5
+
+
+ALL: frozenset[Modality] = frozenset(MODALITIES)
+
+
+async def sync(  # noqa: PLR0913 - every choice that a run leaves open
+    source: Source,
+    destinations: Sequence[Destination],
+    *,
+    name: str,
+    mapping: SchemaMapping | None = None,
+    collections: Sequence[str] | None = None,
+    modalities: frozenset[Modality] = ALL,
+    batch: BatchLimits | None = None,
+    deletes: DeleteGuard | None = None,
+    incremental: IncrementalScans | None = None,
+    full: bool = False,
+    progress: ProgressCallback | None = None,
+    wait_visible: float = 0,
+    lock_wait: float = LOCK_WAIT,
+    related: bool | None = None,
+    reread: Reread = NEVER,
+) -> Summary:
+    """Make every destination hold what the source holds of these collections (None: all of the source's).
+
+    Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
+    that fails is left out from then on and named in the summary, and so is a collection that cannot be read. Source
+    and destinations stay open; each destination is used from one thread, which has ended when this returns.
+
+    From a source that can list its changes, a run asks for these only, where the last run has left a cursor, and lists
+    everything every so many runs, which is what finds deletes; `full` does so now. The summary says which.
+
+    In a run of all collections, one that destinations hold and that the source no longer has is taken for an empty one.
+
+    An asset that comes with less than a destination holds of it is read a second time, later in the run, before
+    anything goes there. What both answers lack goes within the share of `deletes`, which counts features and vectors as
+    it counts assets; beyond it the asset stays as it is, and the summary says so. Assets that `reread` names are read
+    whatever their fingerprints say, and everything is listed for that.
+
+    While a collection is synced, other syncs are kept out of it where the destination is `Lockable`; a destination
+    that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
+
+    Tables of metadata that the source has beside its assets are read after the collections, if `related`; None: in a
+    run of all collections. Where that fails, its part of the summary says so.
+
+    In the end it waits up to `wait_visible` seconds for queries to see what was written; a destination where they
+    don't is named in the summary.
+
+    When the source's quota is used up, no further collection is tried, and the summary has the time to come back. An
+    asset that no usable answer came for stays as it is; its collection has failed, and the summary says why. So has one
+    that the source's settings name and that is not there.
+
+    Raises `SourceError` when no collection can be read, `CredentialsError` when the source refuses the key, the
+    destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
+    two share a name.
+    """
+    started, before = time.monotonic(), asdict(source.usage)
+    if clash := _repeated([destination.name for destination in destinations]):
+        raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
+    check_related_names(source, mapping or SchemaMapping())
+    loader = Loader(mapping or SchemaMapping(), modalities)
+    lanes = [
+        Lane(destination, modalities, batch or BatchLimits(), mapping or SchemaMapping())
+        for destination in destinations
+    ]
+    summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
+    try:
+        await _prepare(lanes, mapping or SchemaMapping())
+        await check_apart(lanes)
+        scans = ScanRules(full or reread.now, (incremental or IncrementalScans()).full_every)
+        job = Job(
+            source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread, set(reread.asset_ids)
+        )
+        wanted = await _all_collections(source, summary) if collections is None else collections
+        await _run_collections(job, wanted, summary)
+        _tell_unlisted(job, summary)
+        if collections is None:
+            await settle_gone(job, summary)
+        if collections is None if related is None else related:
+            await sync_related(source, lanes, job.guard, summary)
+        finishing = partial(finish, wait_visible=wait_visible, mapping=mapping or SchemaMapping())
+        await asyncio.gather(*(finishing(lane, list(summary.collections)) for lane in lanes))
+        await asyncio.gather(*map(advise, lanes))
+        raise_when_all_failed(lanes)
+        summary.advice.extend(unmatched(loader.use, summary.collections.values()))
+    finally:
+        await asyncio.gather(*(lane.close() for lane in lanes))
+    used = {key: value - before[key] for key, value in asdict(source.usage).items()}
+    summary.usage, summary.seconds, summary.exit_code = Usage(**used), time.monotonic() - started, exit_code(summary)
+    return summary
+
+
+def run_sync(  # noqa: PLR0913 - every choice that a run leaves open
+    settings: SyncSettings,
+    *,
+    collections: Sequence[str] | None = None,
+    modalities: frozenset[Modality] = ALL,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+    wait_visible: float = 0,
+    lock_wait: float = LOCK_WAIT,
+    full: bool = False,
+    related: bool | None = None,
+    reread: Reread = NEVER,
+) -> Summary:
+    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens. How often
+    assets are read again without being asked for is the source's setting, whatever `reread` says of it.
+
+    Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
+    """
+    resolved = resolve(settings, environ)
+    with open_destinations(resolved) as destinations:
+        return run_cancellable(
+            _opened(
+                resolved,
+                destinations,
+                collections,
+                modalities,
+                progress,
+                wait_visible,
+                lock_wait,
+                full,
+                related,
+                reread,
+            )
+        )
+
+
+async def _opened(  # noqa: PLR0913, PLR0917 - every choice that a run leaves open
+    settings: SyncSettings,
+    destinations: Sequence[Destination],
+    collections: Sequence[str] | None,
+    modalities: frozenset[Modality],
+    progress: ProgressCallback | None,
+    wait_visible: float,
+    lock_wait: float,
+    full: bool,
+    related: bool | None,
+    reread: Reread,
+) -> Summary:
+    async with open_source(settings) as source:
+        return await sync(
+            source,
+            destinations,
+            name=settings.name,
+            mapping=settings.modalities,
+            collections=collections,
+            modalities=modalities,
+            batch=settings.batch,
+            deletes=settings.deletes,
+            incremental=settings.incremental,
+            full=full,
+            progress=progress,
+            wait_visible=wait_visible,
+            lock_wait=lock_wait,
+            related=related,
+            reread=replace(reread, days=settings.source.reread_days),
+        )
+
+
+async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
+    """Those of the source. The summary tells of named ones that are not there, and of a quota that is used up."""
+    try:
+        collections = await source.collections()
+    except LimitReachedError as error:
+        summary.limit = error
+        return ()
+    for name, why in not_found(source).items():
+        summary.collections[safe_id(name)] = CollectionSummary(error=why)
+    return collections
+
+
+async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
+    await asyncio.gather(*(lane.call(partial(lane.destination.prepare, mapping)) for lane in lanes))
+    raise_when_all_failed(lanes)
+
+
+async def _run_collections(job: Job, collections: Sequence[str], summary: Summary) -> None:
+    """One after the other. One that fails is named in the summary and the others go on; when all do, the first
+    error is raised. One about the key or the configuration would come back, and is raised at once; so is that of a
+    source that is down: when three collections in a row could not even be listed. Where the source's quota is used up
+    the run ends, and its summary says so."""
+    wanted = list(dict.fromkeys(collections))
+    errors: list[VectorferryError] = []
+    unlisted = 0
+    for collection in wanted:
+        run = CollectionRun(replace(job, guard=job.guard.of(collection)), collection)
+        summary.collections[safe_id(collection)] = run.summary
+        try:
+            _check_collection(collection)
+            await run.run()
+        except (ConfigurationError, CredentialsError):
+            raise
+        except LimitReachedError as error:
+            summary.limit = error
+            break
+        except VectorferryError as error:
+            run.fail(error)
+            errors.append(error)
+            unlisted = unlisted + 1 if run.summary.listed == 0 and not is_of_one_collection(error) else 0
+            if unlisted == LISTS_MISSED_WHEN_DOWN:
+                raise errors[-unlisted] from error
+        else:
+            unlisted = 0
+        raise_when_all_failed(job.lanes)
+    if errors and len(errors) == len(wanted):
+        raise errors[0]
+
+
+def is_of_one_collection(error: VectorferryError) -> bool:
+    """One that is locked everywhere, or that the source refuses to list, says nothing of the others."""
+    return isinstance(error, DestinationError | CollectionError)
+
+
+def _tell_unlisted(job: Job, summary: Summary) -> None:
+    """Say which assets could not be read again, being nowhere: with the first collection, since it is any one's."""
+    named = sorted(map(safe_id, job.unlisted))
+    more = f" and {len(named) - UNLISTED_NAMED:,} more" if len(named) > UNLISTED_NAMED else ""
+    for told in list(summary.collections.values())[:1] if named else ():
+        told.add_note(f"not listed anywhere, so not read again: {', '.join(named[:UNLISTED_NAMED])}{more}")
+
+
+def _check_collection(collection: str) -> None:
+    if problem := id_problem(collection):
+        raise SourceError(f"the collection id {collection[:80]!r} {problem}: it cannot be synced")
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)

@@ -1,0 +1,291 @@
+"""The source against the destinations: its listing against their ledgers, and a sample of its assets, read anew,
+against what their books have of rows and vectors.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, diff
+from vectorferry.connector._engine.sync._guard import read_differently
+from vectorferry.connector._engine.verify._checked import Checked, SetAside
+from vectorferry.connector._iterators import closing, pages
+from vectorferry.connector._model._batch import LoadedAsset
+from vectorferry.connector._model._errors import IncompleteScanError
+from vectorferry.connector._model._records import AssetState, Listing, Modality
+from vectorferry.connector._model._seen import SeenIds
+from vectorferry.connector._model._storable import id_problem, safe_id
+from vectorferry.connector._protocols._capabilities import Difference, Discrepancy
+from vectorferry.connector._protocols._destination import Known
+from vectorferry.connector._protocols._source import Source
+from vectorferry.connector._reports._summary import kept_note
+from vectorferry.connector._reports._verification import CollectionReport, Finding
+
+__all__ = ["Sample", "compare_contents", "compare_with_source", "read_by_another"]
+
+
+PAGE: Final = 500
+
+
+COMPARED_AT_ONCE: Final = 100
+
+
+BEHIND: Final = "changed at the source, or in what is asked of it, since it was synced"
+
+
+_Known: TypeAlias = Mapping[str, Mapping[str, Known]]
+"""Per destination and asset id."""
+
+
+_Key: TypeAlias = tuple[str, str, str]
+"""Feature id, modality and vector name; an asset's own row has none of them."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """At most `size` of the listed assets that destinations say they have as they are, each as likely as any other."""
+
+    size: int
+    decisions: list[Decision] = field(default_factory=list)
+    _offered: int = 0
+
+    def offer(self, decision: Decision) -> None:
+        """Take it in, perhaps in another one's place."""
+        self._offered += 1
+        if len(self.decisions) < self.size:
+            self.decisions.append(decision)
+        elif (place := random.randrange(self._offered)) < self.size:
+            self.decisions[place] = decision
+
+
+async def compare_with_source(
+    source: Source,
+    checked: Sequence[Checked],
+    loader: Loader,
+    collection: str,
+    report: CollectionReport,
+    *,
+    keeps: bool,
+    reread: Reread,
+    sample: Sample,
+) -> AsyncIterator[Finding]:
+    """Assets that a destination lacks, has in another version, or has alone. `report` gets the number of assets, and a
+    note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra. Assets that
+    are set aside as a whole are noted: their quarantine says what is wrong with them. Some of the others are taken as a
+    `sample`."""
+    seen, due = SeenIds(), 0
+    set_aside = {one.name: await _whole_assets_aside(one, collection) for one in checked}
+    explained: Counter[str] = Counter()
+    try:
+        async with closing(pages(source.scan(collection), PAGE)) as listed:
+            async for page in listed:
+                for decision, known in await _decide_page(page, seen, checked, loader, collection, reread):
+                    if _holders(decision, checked):
+                        sample.offer(decision)
+                    if decision.action is not Action.PULL:
+                        continue
+                    due += decision.reread == decision.lacking
+                    for finding in _lacking(decision, known):
+                        if finding.record.asset_id in set_aside[finding.where]:
+                            explained[finding.where] += 1
+                        else:
+                            yield finding
+        if keeps:
+            report.notes += [note async for note in _kept(seen, checked, collection)]
+        else:
+            async for finding in _extra(source, seen, checked, collection, report):
+                yield finding
+    except IncompleteScanError as error:
+        report.notes.append(f"what the source does not have cannot be told: {error}")
+    report.assets = len(seen)
+    report.notes += [_explained(name, count) for name, count in explained.items()]
+    if due:
+        assets = "1 asset is" if due == 1 else f"{due:,} assets are"
+        report.notes.append(f"{assets} due to be read again, in their turn; the next sync does it")
+
+
+async def compare_contents(
+    source: Source, checked: Sequence[Checked], loader: Loader, collection: str, sample: Sample, notes: list[str]
+) -> AsyncIterator[Finding]:
+    """Rows and vectors of the sampled assets that a destination lacks, has otherwise, or has alone. Assets that the
+    source does not give are left out, and so is what is set aside anywhere; `notes` say what was not compared."""
+    decisions = {decision.listing.asset_id: decision for decision in sample.decisions}
+    compared = [_Contents(one, await one.set_aside(collection), collection) for one in checked]
+    read: dict[str, dict[_Key, bytes]] = {}
+
+    async def listings() -> AsyncIterator[Listing]:
+        for decision in decisions.values():
+            yield decision.listing
+
+    async with closing(listings()) as asked, closing(source.pull(collection, asked)) as pulled:
+        async for item in pulled:
+            if isinstance(record := loader.load(item).record, LoadedAsset) and record.asset_id in decisions:
+                read[record.asset_id] = _digests(record)
+            if len(read) == COMPARED_AT_ONCE:
+                for one in compared:
+                    async for finding in one.compare(read, decisions):
+                        yield finding
+                read = {}
+    for one in compared:
+        async for finding in one.compare(read, decisions):
+            yield finding
+        notes += one.notes()
+
+
+async def _decide_page(
+    page: list[Listing], seen: SeenIds, checked: Sequence[Checked], loader: Loader, collection: str, reread: Reread
+) -> list[tuple[Decision, _Known]]:
+    """What a sync would do with each, and what the destinations have of them."""
+    new = seen.add([safe_id(listing.asset_id) for listing in page])
+    fresh = [one for one, first in zip(page, new, strict=True) if first and id_problem(one.asset_id) is None]
+    ready = [listing.asset_id for listing in fresh if listing.state is AssetState.READY]
+    known = {one.name: await one.known(collection, ready) for one in checked}
+    return [(decision, known) for decision in diff(fresh, known, loader.digest, loader.modalities, reread)]
+
+
+def _holders(decision: Decision, checked: Sequence[Checked]) -> frozenset[str]:
+    """The destinations that have the asset as it is listed."""
+    if decision.action not in (Action.KEEP, Action.PULL):
+        return frozenset()
+    return frozenset(one.name for one in checked) - (decision.lacking - decision.reread)
+
+
+def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
+    """What is only due to be read again is as it should be, as far as anybody can tell."""
+    asset_id = decision.listing.asset_id
+    for name in sorted(decision.lacking - decision.reread):
+        if asset_id in known[name]:
+            yield Finding(name, "source", Discrepancy(Difference.DIFFERENT, asset_id, detail=BEHIND))
+        else:
+            yield Finding(name, "source", Discrepancy(Difference.MISSING, asset_id))
+
+
+async def _whole_assets_aside(checked: Checked, collection: str) -> frozenset[str]:
+    return frozenset(asset_id for asset_id, feature_id, _ in await checked.set_aside(collection) if not feature_id)
+
+
+def _explained(name: str, count: int) -> str:
+    assets = "1 asset is" if count == 1 else f"{count:,} assets are"
+    return f"{name}: {assets} in quarantine, and not as at the source for that reason: vectorferry quarantine list"
+
+
+async def _kept(seen: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[str]:
+    for one in checked:
+        async with closing(one.asset_ids(collection)) as held:
+            count = sum([len(seen.missing(page)) async for page in held])
+        if count:
+            yield kept_note(one.name, count)
+
+
+async def _extra(
+    source: Source, seen: SeenIds, checked: Sequence[Checked], collection: str, report: CollectionReport
+) -> AsyncIterator[Finding]:
+    """What no listing holds. One alone may have skipped an asset when rows moved, so there is a second one first."""
+    listed_twice = False
+    for one in checked:
+        extra = False
+        async with closing(one.asset_ids(collection)) as held:
+            async for page in held:
+                if seen.missing(page) and not listed_twice:
+                    await _list_again(source, seen, collection)
+                    listed_twice = True
+                for asset_id in seen.missing(page):
+                    extra = True
+                    yield Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id))
+        if extra:
+            report.notes += await read_by_another(source, one, collection)
+
+
+async def read_by_another(source: Source, checked: Checked, collection: str) -> Sequence[str]:
+    """A note for what is extra, where whoever reads now may only not see it."""
+    changes = await checked.origin_changes(source, collection)
+    if not changes:
+        return ()
+    return (
+        f"{checked.name}: what the source does not have may only not be seen: it is {read_differently(changes)}. "
+        "A repair deletes nothing unless --allow-deletes is given",
+    )
+
+
+async def _list_again(source: Source, seen: SeenIds, collection: str) -> None:
+    async with closing(pages(source.scan(collection), PAGE)) as listed:
+        async for page in listed:
+            seen.add([safe_id(listing.asset_id) for listing in page])
+
+
+class _Contents:
+    """One destination's books of the sampled assets of a collection."""
+
+    def __init__(self, checked: Checked, set_aside: frozenset[SetAside], collection: str) -> None:
+        self._checked = checked
+        self._set_aside = set_aside
+        self._collection = collection
+        self._kept: frozenset[str] | None = None
+        self._not_kept: set[str] = set()
+        self._unknown = 0
+
+    async def compare(
+        self, read: Mapping[str, Mapping[_Key, bytes]], decisions: Mapping[str, Decision]
+    ) -> AsyncIterator[Finding]:
+        """What the books have otherwise than these assets, of which the destination has the one that was listed."""
+        holding = [name for name in read if self._checked.name in _holders(decisions[name], [self._checked])]
+        stored: dict[str, dict[_Key, bytes]] = {name: {} for name in holding}
+        async with closing(self._checked.digests(self._collection, holding)) as pages_of_digests:
+            async for page in pages_of_digests:
+                for one in page:
+                    stored[one.asset_id][one.feature_id, one.modality, one.vector_name] = one.digest
+        for asset_id in holding:
+            for key in sorted(read[asset_id].keys() | stored[asset_id].keys()):
+                kind = await self._difference(asset_id, key, read[asset_id].get(key), stored[asset_id].get(key))
+                if kind is not None:
+                    feature_id, modality, vector_name = key
+                    of = Modality(modality) if modality else None
+                    record = Discrepancy(kind, asset_id, feature_id, of, vector_name or None)
+                    yield Finding(self._checked.name, "source", record)
+
+    def notes(self) -> list[str]:
+        """What was not compared."""
+        told = [f"{self._checked.name} keeps no vector {name}" for name in sorted(self._not_kept)]
+        if self._unknown:
+            told.append(f"{self._unknown:,} records: {self._checked.name} has no hash of their own")
+        return told
+
+    async def _difference(
+        self, asset_id: str, key: _Key, given: bytes | None, stored: bytes | None
+    ) -> Difference | None:
+        feature_id, _, vector_name = key
+        aside = ((asset_id, feature_id, vector_name), (asset_id, feature_id, None))
+        if feature_id and not self._set_aside.isdisjoint(aside):
+            return None
+        if given is None:
+            return Difference.EXTRA
+        if stored is None:
+            return Difference.MISSING if await self._keeps(vector_name) else None
+        if not stored:
+            self._unknown += 1
+            return None
+        return None if given == stored else Difference.DIFFERENT
+
+    async def _keeps(self, vector_name: str) -> bool:
+        """Whether there is a vector of this name in the collection at all."""
+        if not vector_name:
+            return True
+        if self._kept is None:
+            self._kept = await self._checked.vector_names(self._collection)
+        if vector_name not in self._kept:
+            self._not_kept.add(vector_name)
+        return vector_name in self._kept
+
+
+def _digests(asset: LoadedAsset) -> dict[_Key, bytes]:
+    """What the books should have of an asset."""
+    digests: dict[_Key, bytes] = {("", "", ""): asset.row_hash}
+    for one in asset.features:
+        digests[one.feature_id, one.modality.value, ""] = one.row_hash
+        digests |= {(one.feature_id, one.modality.value, name): own for name, own in one.vector_hashes.items()}
+    return digests

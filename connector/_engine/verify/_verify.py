@@ -1,0 +1,292 @@
+"""Checks a sync: each destination against its own books, against the source's listing, and against the others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from os import environ as process_environ
+from typing import Final
+
+from vectorferry.connector._cancellation import run_cancellable
+from vectorferry.connector._config import resolve
+from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
+from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._opening import open_destinations, open_source
+from vectorferry.connector._engine.sync._diff import NEVER, Reread
+from vectorferry.connector._engine.sync._gone import GONE
+from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
+from vectorferry.connector._engine.verify._checked import Checked
+from vectorferry.connector._engine.verify._pairs import compare_digests
+from vectorferry.connector._engine.verify._source import Sample, compare_contents, compare_with_source, read_by_another
+from vectorferry.connector._iterators import closing
+from vectorferry.connector._model._errors import ConfigurationError, RetryableError, SourceError, VectorferryError
+from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._records import MODALITIES
+from vectorferry.connector._model._storable import safe_id
+from vectorferry.connector._protocols._capabilities import (
+    AllCollections,
+    Difference,
+    Discrepancy,
+    Verifiable,
+    not_found,
+)
+from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._protocols._source import Source
+from vectorferry.connector._reports._summary import kept_note
+from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
+
+__all__ = ["run_verify", "verify"]
+
+
+async def report_gone(
+    source: Source, checked: Sequence[Checked], named: Collection[str], *, keeps: bool
+) -> Mapping[str, CollectionReport]:
+    """A report of each collection that is held and that the source has neither `named` nor names in a second list, and
+    its settings do not name either.
+
+    Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
+    """
+    if not isinstance(source, AllCollections):
+        return {}
+    stored = {collection for one in checked for collection in await one.stored_collections()}
+    gone = {each for each in stored - {*named, *not_found(source)} if source.is_gone(each)}
+    still_gone = gone - set(await source.collections()) if gone else gone
+    return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
+
+
+async def _report(source: Source, checked: Sequence[Checked], collection: str, *, keeps: bool) -> CollectionReport:
+    report = CollectionReport(gone=True, notes=[GONE])
+    for one in checked:
+        count = 0
+        async with closing(one.asset_ids(collection)) as held:
+            async for page in held:
+                count += len(page)
+                for asset_id in () if keeps else page:
+                    report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
+        if keeps and count:
+            report.notes.append(kept_note(one.name, count))
+        elif count:
+            report.notes += await read_by_another(source, one, collection)
+    return report
+
+
+# Checks a sync: each destination against its own books, against the source's listing, and against the others.
+
+
+ALL: Final = frozenset(MODALITIES)
+
+
+REPAIRED_AT_ONCE: Final = 100_000
+"""Findings that are remembered for a repair; what is beyond them waits for the next one."""
+
+
+async def verify(  # noqa: PLR0913 - every choice that a check leaves open
+    source: Source,
+    destinations: Sequence[Destination],
+    *,
+    name: str,
+    mapping: SchemaMapping | None = None,
+    collections: Sequence[str] | None = None,
+    sample: int | None = 1_000,
+    repair: bool = False,
+    batch: BatchLimits | None = None,
+    deletes: DeleteGuard | None = None,
+    visible_timeout: float = 300,
+    source_sample: int = 0,
+    reread: Reread = NEVER,
+) -> Verification:
+    """Compare what is stored of these collections (None: all of the source's) with what should be.
+
+    Which records there are is compared for all assets, their contents for `sample` assets of each collection (None: for
+    all). Of the source only the listing is read, and `source_sample` assets of each collection, other ones each time,
+    whose rows and vectors are compared too. In a check of all collections, what is held of one that the source no
+    longer has is extra. With `repair`, assets with a finding are then read again and synced, which writes what is wrong
+    and nothing else. Destinations whose writes are not seen at once are given up to `visible_timeout` seconds first.
+
+    A collection that cannot be listed, or that the source's settings name and that is not there, is named in the report
+    while the others are checked.
+
+    Raises `ConfigurationError` for a destination that cannot be checked, the source's error when it seems to be down,
+    and what destinations raise.
+    """
+    started = time.monotonic()
+    mapping, keeps = mapping or SchemaMapping(), deletes is not None and deletes.mode == "keep"
+    checked = [Checked(_verifiable(one), one) for one in destinations]
+    found = Verification(name)
+    try:
+        await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
+        named = list(dict.fromkeys(await source.collections() if collections is None else collections))
+        unlisted = 0
+        for collection in named:
+            job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection, reread, keeps=keeps)
+            found.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
+            unlisted = unlisted + 1 if job.failure and not is_of_one_collection(job.failure) else 0
+            if job.failure and unlisted == LISTS_MISSED_WHEN_DOWN:
+                raise job.failure
+        if collections is None:
+            missing = not_found(source).items()
+            found.collections.update({safe_id(one): CollectionReport(error=why) for one, why in missing})
+            found.collections.update(await report_gone(source, checked, named, keeps=keeps))
+    finally:
+        for one in checked:
+            one.close()
+    wrong = _to_repair(found)
+    if repair and wrong != []:
+        found.repair = await sync(
+            source,
+            destinations,
+            name=name,
+            mapping=mapping,
+            collections=wrong,
+            batch=batch,
+            deletes=deletes,
+            full=True,
+            reread=reread,
+        )
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def _to_repair(found: Verification) -> Sequence[str] | None:
+    """The collections to sync; all (None) where one is gone, because only a run of all settles that."""
+    wrong = {name: report for name, report in found.collections.items() if report.counts and not report.error}
+    return None if any(report.gone for report in wrong.values()) else list(wrong)
+
+
+def _verifiable(destination: Destination) -> Verifiable:
+    if not isinstance(destination, Verifiable):
+        raise ConfigurationError(f"{destination.name}: this destination cannot be checked against its own books")
+    return destination
+
+
+class _CollectionCheck:
+    """Checks one collection, and remembers what a repair has to do."""
+
+    def __init__(
+        self,
+        source: Source,
+        checked: Sequence[Checked],
+        loader: Loader,
+        collection: str,
+        reread: Reread,
+        *,
+        keeps: bool,
+    ) -> None:
+        self._source = source
+        self._checked = checked
+        self._loader = loader
+        self._collection = collection
+        self._reread = reread
+        self._keeps = keeps
+        self.failure: VectorferryError | None = None
+        self._report = CollectionReport()
+        self._wrong: dict[str, list[Discrepancy]] = defaultdict(list)
+
+    async def run(self, sample: int | None, source_sample: int, *, distrust: bool) -> CollectionReport:
+        """Compare; let the destinations distrust what was found, if they are to."""
+        for one in self._checked:
+            async for page in one.discrepancies(self._collection, sample):
+                self._add(Finding(one.name, "ledger", record) for record in page)
+        await self._compare_with_source(Sample(source_sample))
+        await self._compare_with_each_other()
+        self._report.notes += [note for one in self._checked for note in one.notes]
+        if distrust:
+            for one in self._checked:
+                await one.distrust(self._collection, self._wrong.pop(one.name, []))
+        return self._report
+
+    async def _compare_with_source(self, sample: Sample) -> None:
+        """What the listing shows a sync repairs by itself; what only reading shows has to be read again."""
+        compared = compare_with_source(
+            self._source,
+            self._checked,
+            self._loader,
+            self._collection,
+            self._report,
+            keeps=self._keeps,
+            reread=self._reread,
+            sample=sample,
+        )
+        try:
+            async for finding in compared:
+                self._report.add(finding)
+            if sample.decisions:
+                contents = compare_contents(
+                    self._source, self._checked, self._loader, self._collection, sample, self._report.notes
+                )
+                async for finding in contents:
+                    self._report.add(finding)
+                    self._remember(finding.where, Discrepancy(Difference.MISSING, finding.record.asset_id))
+        except (SourceError, RetryableError) as error:
+            self.failure, self._report.error = error, str(error)
+
+    async def _compare_with_each_other(self) -> None:
+        """Nobody can say which of two is right: for both, the asset is read again and compared with the source."""
+        first, *others = self._checked
+        for other in others:
+            async for finding in compare_digests(first, other, self._collection, self._report.notes):
+                self._report.add(finding)
+                again = Discrepancy(Difference.MISSING, finding.record.asset_id)
+                for where in (first.name, other.name):
+                    self._remember(where, again)
+
+    def _add(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._report.add(finding)
+            self._remember(finding.where, finding.record)
+
+    def _remember(self, where: str, record: Discrepancy) -> None:
+        if len(self._wrong[where]) < REPAIRED_AT_ONCE:
+            self._wrong[where].append(record)
+
+
+# A check as settings describe it: everything opened, and closed whatever happens.
+
+
+def run_verify(
+    settings: SyncSettings,
+    *,
+    collections: Sequence[str] | None = None,
+    sample: int | None = 1_000,
+    repair: bool = False,
+    environ: Mapping[str, str] = process_environ,
+    visible_timeout: float = 300,
+    source_sample: int = 0,
+) -> Verification:
+    """Resolve ``${NAME}``, open source and destinations, `verify`, and close them.
+
+    Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
+    """
+    resolved = resolve(settings, environ)
+    with open_destinations(resolved) as destinations:
+        return run_cancellable(
+            _opened(resolved, destinations, collections, sample, repair, visible_timeout, source_sample)
+        )
+
+
+async def _opened(
+    settings: SyncSettings,
+    destinations: Sequence[Destination],
+    collections: Sequence[str] | None,
+    sample: int | None,
+    repair: bool,
+    visible_timeout: float,
+    source_sample: int,
+) -> Verification:
+    async with open_source(settings) as source:
+        return await verify(
+            source,
+            destinations,
+            name=settings.name,
+            mapping=settings.modalities,
+            collections=collections,
+            sample=sample,
+            repair=repair,
+            batch=settings.batch,
+            deletes=settings.deletes,
+            visible_timeout=visible_timeout,
+            source_sample=source_sample,
+            reread=Reread(settings.source.reread_days),
+        )

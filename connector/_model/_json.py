@@ -1,0 +1,113 @@
+"""JSON from outside, fast where it is clean and forgiving where services are known not to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import orjson
+
+__all__ = ["canonical_json", "is_too_deep", "parse_json"]
+
+
+DEEPEST: Final = 100
+"""Levels of objects and lists in each other. Far more than metadata has, far fewer than Python's stack can take."""
+
+
+BEYOND_64_BITS: Final = 2.0**63
+
+
+EXACT: Final = frozenset({int, str, bool, type(None)})
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value in these bytes.
+
+    `NaN`, `Infinity` and lone surrogates, which orjson refuses, are read as the standard library reads them, and so are
+    integers beyond 64 bits, which orjson rounds to floats; only in a list that begins with a float, as vectors do,
+    they stay floats. Raises `ValueError` for anything else that is not one whole JSON value: a truncated answer, an
+    HTML page.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _parse_leniently(body)
+    return _parse_exactly(body, value) if _may_be_rounded(value) else value
+
+
+def _may_be_rounded(value: Any) -> bool:
+    """Whether there is a float that an integer beyond 64 bits could have become."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        kind = type(item)
+        if kind is float:
+            if abs(item) >= BEYOND_64_BITS:
+                return True
+        elif kind is dict:
+            waiting.extend(item.values())
+        elif kind is list and item:
+            waiting.extend(item[:1] if type(item[0]) is float else [one for one in item if type(one) not in EXACT])
+    return False
+
+
+def _parse_exactly(body: bytes, rounded: Any) -> Any:
+    """What the standard library cannot read (it nests less) stays rounded."""
+    try:
+        return _parse_leniently(body)
+    except ValueError:
+        return rounded
+
+
+def _parse_leniently(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_int=_integer)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+
+
+def _integer(digits: str) -> int | float:
+    """Python takes no more than some 4,300 digits, where a float is infinite; one such number spoils no answer."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+def canonical_json(value: Any) -> bytes:
+    """The same bytes for equal JSON values, whatever the order of their keys.
+
+    Takes plain JSON values; NaN and infinities, which JSON does not have, become null. Integers beyond 64 bits
+    and lone surrogates, which orjson cannot write, take the standard library's spelling. Raises `ValueError` for
+    a value nested too deeply.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return _canonical_leniently(value)
+
+
+def _canonical_leniently(value: Any) -> bytes:
+    try:
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        return json.dumps(finite, sort_keys=True, separators=(",", ":")).encode()
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether objects and lists are nested more than 100 levels deep, where functions that call themselves would end in
+    `RecursionError`."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -1,0 +1,210 @@
+"""The schema mapping: which fields of each modality become typed columns, and how its vectors are stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+import orjson
+from pydantic import Field, field_validator, model_validator
+
+from vectorferry.connector._model._records import MODALITIES, Modality
+from vectorferry.connector._model._settings_base import Settings, Spelling
+
+__all__ = [
+    "SYSTEM_COLUMNS",
+    "ColumnMapping",
+    "ColumnType",
+    "Identifier",
+    "Metric",
+    "ModalityMapping",
+    "SchemaMapping",
+    "Storage",
+    "TableName",
+    "VectorMapping",
+]
+
+
+ColumnType: TypeAlias = Literal["text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"]
+
+
+Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
+
+
+Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
+
+
+Identifier = Annotated[
+    str, Spelling(r"^[a-z_][a-z0-9_]{0,54}$", "up to 55 lowercase letters, digits and _, with no digit first")
+]
+
+
+# No `_` in front and no `__`: the sync's own tables and those of named vectors are called that way.
+TableName = Annotated[
+    str,
+    Spelling(
+        r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$",
+        "up to 40 lowercase letters and digits with a letter first, and single _ between them",
+        max_length=40,
+    ),
+]
+
+
+FieldPath = Annotated[
+    str, Spelling(r"^[^.]+(\.[^.]+)*$", "names with a dot between them, such as metadata.author", max_length=500)
+]
+
+
+SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+"""Postgres has these in every table."""
+
+
+RESERVED_COLUMNS: Final = SYSTEM_COLUMNS | {
+    *("feature_id", "asset_id", "collection", "feature_key", "metadata", "extra", "row_hash", "deleted_at"),
+    *("embedding", "distance"),
+}
+
+
+class ColumnMapping(Settings):
+    """A typed column: `path` is a dotted path into the feature (``metadata.author``, ``json_output.emotions.0``)."""
+
+    path: FieldPath
+    type: ColumnType = "text"
+
+
+class VectorMapping(Settings):
+    """How one named vector is stored and compared. `storage` left out: chosen from kind and dimension. `dimension` left
+    out: vectors of any dimension are stored, each in a place of its own; else others are set aside."""
+
+    metric: Metric = "cosine"
+    storage: Storage | None = None
+    index: Literal["hnsw", "none"] = "hnsw"
+    dimension: int | None = Field(default=None, ge=1, le=20_000, description="the only one that is stored")
+    m: int = Field(default=16, ge=2, le=100, description="HNSW links per layer")
+    ef_construction: int = Field(default=64, ge=4, le=1000, description="HNSW build candidates")
+
+    @model_validator(mode="after")
+    def _dimension_is_of_dense_vectors(self) -> Self:
+        if self.dimension is not None and self.storage == "sparsevec":
+            raise ValueError("sparse vectors have no dimension: leave out `dimension`, or `storage`")
+        return self
+
+    def takes_dimension(self, dimension: int | None) -> bool:
+        """Whether vectors of this dimension are stored; None, of sparse ones and where it is not known, is."""
+        return dimension is None or self.dimension in (None, dimension)
+
+
+DEFAULT_VECTOR: Final = VectorMapping()
+
+
+class ModalityMapping(Settings):
+    """What one modality adds to the defaults."""
+
+    table: TableName | None = None
+    columns: dict[Identifier, ColumnMapping] = Field(default_factory=dict)
+    vectors: dict[str, VectorMapping] = Field(default_factory=dict)
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_free(cls, columns: dict[str, ColumnMapping]) -> dict[str, ColumnMapping]:
+        if taken := sorted(columns.keys() & RESERVED_COLUMNS):
+            raise ValueError(f"{', '.join(taken)}: every table has such a column already; choose another name")
+        return columns
+
+    def vector(self, vector_name: str) -> VectorMapping:
+        """How this named vector is stored."""
+        return self.vectors.get(vector_name, DEFAULT_VECTOR)
+
+
+def _columns(**types: ColumnType) -> dict[str, ColumnMapping]:
+    return {name: ColumnMapping(path=name, type=kind) for name, kind in types.items()}
+
+
+DEFAULT_COLUMNS: Final[Mapping[Modality, Mapping[str, ColumnMapping]]] = {
+    Modality.VIDEO: _columns(
+        start_time="double precision",
+        end_time="double precision",
+        interval_sec="double precision",
+        transcription="text",
+        text="text",
+        description="text",
+        json_output="jsonb",
+        created_at="timestamptz",
+    ),
+    Modality.IMAGE: _columns(
+        text="text",
+        description="text",
+        caption="text",
+        json_output="jsonb",
+        detect="jsonb",
+        created_at="timestamptz",
+    ),
+    Modality.TEXT: _columns(
+        start_time="double precision",
+        end_time="double precision",
+        text="text",
+        created_at="timestamptz",
+    ),
+    Modality.AUDIO: _columns(
+        start_time="double precision",
+        end_time="double precision",
+        transcription="text",
+        text="text",
+        description="text",
+        json_output="jsonb",
+        created_at="timestamptz",
+    ),
+}
+"""The fields that Mixpeek's documented examples show, per modality, and the times of what TwelveLabs heard being said.
+
+Audio is never shown filled: like video."""
+
+
+class SchemaMapping(Settings):
+    """The mapping of every modality: the defaults, with what the user added on top."""
+
+    video: ModalityMapping = ModalityMapping()
+    image: ModalityMapping = ModalityMapping()
+    text: ModalityMapping = ModalityMapping()
+    audio: ModalityMapping = ModalityMapping()
+
+    @model_validator(mode="after")
+    def _tables_are_apart(self) -> Self:
+        tables = ["assets", *map(self.table, MODALITIES)]
+        if clash := next((table for table in tables if tables.count(table) > 1), None):
+            raise ValueError(f"two tables would be called {clash}: choose another `table` for one of them")
+        return self
+
+    def tables(self) -> dict[str, Modality]:
+        """The modality whose rows are in each table."""
+        return {self.table(modality): modality for modality in MODALITIES}
+
+    def modality(self, modality: Modality) -> ModalityMapping:
+        """What the user said about this modality."""
+        mapping: ModalityMapping = getattr(self, modality.value)
+        return mapping
+
+    def table(self, modality: Modality) -> str:
+        """The name of this modality's table."""
+        return self.modality(modality).table or modality.value
+
+    def columns(self, modality: Modality) -> dict[str, ColumnMapping]:
+        """The typed columns of this modality, defaults first, in a stable order."""
+        return {**DEFAULT_COLUMNS[modality], **self.modality(modality).columns}
+
+    def vector(self, modality: Modality, vector_name: str) -> VectorMapping:
+        """How this named vector is stored."""
+        return self.modality(modality).vector(vector_name)
+
+    def digest(self) -> str:
+        """Changes when rows would be mapped differently, so that a run knows to map them again."""
+        shape: dict[str, Any] = {m.value: {n: c.model_dump() for n, c in self.columns(m).items()} for m in MODALITIES}
+        if dimensions := {m.value: each for m in MODALITIES if (each := self._dimensions(m))}:
+            shape["dimensions"] = dimensions
+        return hashlib.blake2b(orjson.dumps(shape), digest_size=8).hexdigest()
+
+    def _dimensions(self, modality: Modality) -> dict[str, int]:
+        """The only dimension that is stored of some named vectors."""
+        vectors = self.modality(modality).vectors.items()
+        return {name: vector.dimension for name, vector in sorted(vectors) if vector.dimension is not None}

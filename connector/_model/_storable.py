@@ -1,0 +1,175 @@
+"""What an id, a name, a text and a vector must be before a store sees them: one rule for every command."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._records import Reason, Rejected, SparseVector, Vector
+
+__all__ = [
+    "check_dimension",
+    "check_id",
+    "check_name",
+    "check_vector",
+    "clean",
+    "id_problem",
+    "safe_id",
+    "safe_rejected",
+]
+
+
+# PostgreSQL refuses NUL in text and jsonb alike; a lone surrogate cannot be written as UTF-8 at all.
+UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+REPLACEMENT: Final = "\ufffd"
+
+
+def clean_text(text: str) -> tuple[str, int]:
+    """The text with U+FFFD in place of each unstorable character, and how many there were."""
+    return UNSTORABLE.subn(REPLACEMENT, text)
+
+
+def clean(value: Any) -> tuple[Any, int]:
+    """A JSON value with U+FFFD in place of each unstorable character in values and keys, and how many there were.
+
+    The value itself comes back when there is nothing to replace, which serialising it once tells far faster than
+    a walk. Raises `RecursionError` where it is nested too deeply to walk.
+    """
+    return _walk(value) if _suspect(value) else (value, 0)
+
+
+def _suspect(value: Any) -> bool:
+    try:
+        return b"\\u0000" in orjson.dumps(value)
+    except TypeError:  # a lone surrogate is one of its causes
+        return True
+
+
+def _walk(value: Any) -> tuple[Any, int]:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, Mapping):
+        return _walk_object(value)
+    if isinstance(value, list | tuple):
+        items = [_walk(item) for item in value]
+        return [item for item, _ in items], sum(count for _, count in items)
+    return value, 0
+
+
+def _walk_object(value: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
+    cleaned: dict[Any, Any] = {}
+    total = 0
+    for key, item in value.items():
+        key, in_key = _walk(key) if isinstance(key, str) else (key, 0)  # noqa: PLW2901
+        cleaned[key], in_item = _walk(item)
+        total += in_key + in_item
+    return cleaned, total
+
+
+# What an id, a vector name and a vector must be before a destination sees them.
+
+
+MAX_ID_BYTES: Final = 512  # the longest record id that Pinecone takes; also far below a btree entry's 2,704 bytes
+
+
+MAX_NAME_BYTES: Final = 255
+
+
+MAX_DETAIL: Final = 300
+
+
+def id_problem(text: str, limit: int = MAX_ID_BYTES) -> str | None:
+    """Why no destination could take this as an id, or None."""
+    if not text:
+        return "is empty"
+    if UNSTORABLE.search(text):
+        return "holds a NUL character or half of a surrogate pair"
+    if len(text.encode()) > limit:
+        return f"is longer than {limit} bytes"
+    return None
+
+
+def check_id(text: str, what: str) -> None:
+    """Raise `QuarantineError` with `Reason.BAD_ID` when `text` cannot be an id."""
+    if problem := id_problem(text):
+        raise QuarantineError(Reason.BAD_ID, f"the {what} id {problem}")
+
+
+def check_name(name: str) -> None:
+    """Raise `QuarantineError` with `Reason.BAD_NAME` when `name` cannot name a vector."""
+    if problem := id_problem(name, MAX_NAME_BYTES):
+        raise QuarantineError(Reason.BAD_NAME, f"the vector name {name[:80]!r} {problem}")
+
+
+def check_vector(name: str, vector: Vector) -> Vector:
+    """The vector, contiguous. Raises `QuarantineError`: `Reason.MALFORMED` or `Reason.NOT_FINITE`."""
+    if isinstance(vector, SparseVector):
+        _check_sparse(name, vector)
+        values = vector.values
+    else:
+        if not _is_array(vector, np.float32) or not vector.size:
+            raise _malformed(name, "is not a one-dimensional float32 array with at least one number")
+        values = vector = np.ascontiguousarray(vector)
+    if not np.isfinite(values).all():
+        raise QuarantineError(Reason.NOT_FINITE, f"vector {name!r} holds NaN or infinity")
+    return vector
+
+
+def check_dimension(name: str, vector: Vector, dimension: int | None) -> None:
+    """Raise `QuarantineError` with `Reason.DIMENSION` when the mapping wants another dimension (None: any)."""
+    if dimension is None or (not isinstance(vector, SparseVector) and len(vector) == dimension):
+        return
+    told = "is sparse" if isinstance(vector, SparseVector) else f"has {len(vector)} dimensions"
+    raise QuarantineError(Reason.DIMENSION, f"vector {name!r} {told}, and the mapping says dimension: {dimension}")
+
+
+def _check_sparse(name: str, vector: SparseVector) -> None:
+    indices, values = vector.indices, vector.values
+    if not _is_array(indices, np.int32) or not _is_array(values, np.float32) or indices.shape != values.shape:
+        raise _malformed(name, "is not int32 indices with as many float32 values")
+    if indices.size and (indices[0] < 0 or (indices[1:] <= indices[:-1]).any()):
+        raise _malformed(name, "has indices that are negative, repeated or out of order")
+
+
+def _is_array(value: Any, dtype: type[np.generic]) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == dtype
+
+
+def _malformed(name: str, problem: str) -> QuarantineError:
+    return QuarantineError(Reason.MALFORMED, f"vector {name!r} {problem}")
+
+
+def safe_text(text: str, limit: int = MAX_DETAIL) -> str:
+    """Storable text of at most `limit` characters."""
+    text, _ = clean_text(text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def safe_id(text: str) -> str:
+    """The id itself where it is one; otherwise a storable stand-in that is the same each time."""
+    if not text or id_problem(text) is None:
+        return text
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{safe_text(text, 80)}#{digest}"
+
+
+def safe_rejected(rejected: Rejected) -> Rejected:
+    """The same record with storable, bounded texts: it goes into a destination's quarantine."""
+    return replace(
+        rejected,
+        asset_id=safe_id(rejected.asset_id),
+        feature_id=safe_id(rejected.feature_id),
+        modality=safe_text(rejected.modality, 80),
+        vector_name=safe_id(rejected.vector_name),
+        column=safe_id(rejected.column),
+        detail=safe_text(rejected.detail),
+    )

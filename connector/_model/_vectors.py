@@ -1,0 +1,127 @@
+"""Vectors: read from JSON values, measured and hashed. Pure; every source and every destination shares this."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._records import DenseVector, Reason, SparseVector, Vector
+
+__all__ = [
+    "decode_vector",
+    "dense_dimension",
+    "dense_vector",
+    "vector_bytes",
+    "vector_hash",
+]
+
+
+NUMBERS: Final = frozenset({float, int})
+
+
+HIGHEST_INDEX: Final = int(np.iinfo(np.int32).max)
+
+
+def decode_vector(raw: Any) -> Vector:
+    """A vector from its JSON value.
+
+    A list of numbers becomes a dense vector, shape ``(dimension,)``, float32, C-contiguous;
+    ``{"indices": [...], "values": [...]}`` a sparse one, sorted by index. Raises `QuarantineError` with
+    `Reason.NOT_FINITE` for NaN, infinity or a number beyond float32, else with `Reason.MALFORMED`.
+    """
+    if isinstance(raw, list):
+        return _floats(raw)
+    if isinstance(raw, dict) and raw.keys() >= {"indices", "values"}:
+        return _sparse(raw["indices"], raw["values"])
+    raise _malformed(f"neither a list of numbers nor indices and values, but {_kind(raw)}")
+
+
+def dense_dimension(vector: Vector) -> int | None:
+    """How many numbers a dense vector has; None of a sparse one."""
+    return None if isinstance(vector, SparseVector) else len(vector)
+
+
+def vector_hash(vector: Vector) -> bytes:
+    """16 bytes that change with the kind, the dimension or any number of a vector; the same on every machine."""
+    if isinstance(vector, SparseVector):
+        digest = blake2b(b"sparse" + len(vector.indices).to_bytes(8, "little"), digest_size=16)
+        digest.update(_little_endian(vector.indices, "<i4"))
+        digest.update(_little_endian(vector.values, "<f4"))
+        return digest.digest()
+    digest = blake2b(b"dense" + len(vector).to_bytes(8, "little"), digest_size=16)
+    digest.update(_little_endian(vector, "<f4"))
+    return digest.digest()
+
+
+def vector_bytes(vector: Vector) -> int:
+    """How many bytes the numbers of a vector take in memory."""
+    if isinstance(vector, SparseVector):
+        return vector.indices.nbytes + vector.values.nbytes
+    return vector.nbytes
+
+
+def dense_vector(numbers: list[float]) -> DenseVector:
+    """A vector of what is known to be numbers. Raises `QuarantineError` like `decode_vector`."""
+    if not numbers:
+        raise _malformed("an empty list")
+    with np.errstate(over="ignore"):
+        vector = _as_float64(numbers).astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise _not_finite(numbers, vector)
+    return vector
+
+
+def _floats(raw: list[Any]) -> DenseVector:
+    if not NUMBERS.issuperset(map(type, raw)):
+        raise _malformed(_first_stranger(raw))
+    return dense_vector(raw)
+
+
+def _as_float64(raw: list[Any]) -> NDArray[np.float64]:
+    try:
+        return np.array(raw, dtype=np.float64)
+    except OverflowError:
+        raise QuarantineError(Reason.NOT_FINITE, "a number is beyond the range of float32") from None
+
+
+def _sparse(indices: Any, values: Any) -> SparseVector:
+    if not isinstance(indices, list) or not isinstance(values, list):
+        raise _malformed(f"indices are {_kind(indices)}, values {_kind(values)}; both should be lists")
+    if len(indices) != len(values):
+        raise _malformed(f"{len(indices)} indices but {len(values)} values")
+    if not all(type(index) is int and 0 <= index <= HIGHEST_INDEX for index in indices):
+        raise _malformed(f"an index is not a whole number of 0 to {HIGHEST_INDEX}")
+    numbers = _floats(values)
+    positions, order = np.unique(np.array(indices, dtype=np.int32), return_index=True)
+    if len(positions) != len(indices):
+        raise _malformed("the same index twice")
+    return SparseVector(positions, numbers[order])
+
+
+def _little_endian(numbers: NDArray[Any], dtype: str) -> memoryview:
+    return np.ascontiguousarray(numbers, dtype=dtype).data
+
+
+def _first_stranger(raw: list[Any]) -> str:
+    place, value = next((place, value) for place, value in enumerate(raw) if type(value) not in NUMBERS)
+    return f"{_kind(value)} at position {place}, where a number should be"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "true or false", str: "text", list: "a list", dict: "an object", int: "a number", float: "a number"}
+    return names.get(type(value), "something else")
+
+
+def _malformed(detail: str) -> QuarantineError:
+    return QuarantineError(Reason.MALFORMED, detail)
+
+
+def _not_finite(raw: list[Any], vector: NDArray[np.float32]) -> QuarantineError:
+    place = int(np.flatnonzero(~np.isfinite(vector))[0])
+    return QuarantineError(Reason.NOT_FINITE, f"{float(raw[place])!r} at position {place} is not finite in float32")

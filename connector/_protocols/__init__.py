@@ -1,0 +1,1 @@
+"""What sources and destinations have to be, and what they may be besides."""

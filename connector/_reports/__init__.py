@@ -1,0 +1,1 @@
+"""What a sync, a plan and a check say of themselves."""

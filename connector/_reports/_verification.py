@@ -1,0 +1,103 @@
+"""What a check of a whole sync found: counts, and the first of the records by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from vectorferry.connector._protocols._capabilities import Difference, Discrepancy
+from vectorferry.connector._reports._summary import Summary
+
+__all__ = ["CollectionReport", "Finding", "Verification"]
+
+
+NAMED: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One record of the destination called `where` that is not as `against` has it: its own books (``ledger``), the
+    source (``source``), or the destination of that name."""
+
+    where: str
+    against: str
+    record: Discrepancy
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"where": self.where, "against": self.against, **asdict(self.record)}
+
+
+@dataclass(slots=True)
+class CollectionReport:
+    """One collection: every difference counted by place, by what it was compared with and by kind, and the first 100 of
+    each count named. `notes` say what could not be compared. The source no longer has one that is `gone`; one with an
+    `error` could not be compared with the source."""
+
+    assets: int = 0
+    gone: bool = False
+    counts: Counter[tuple[str, str, Difference]] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def in_step(self) -> bool:
+        """Whether nothing differs, as far as could be compared, and all could."""
+        return not self.counts and not self.error
+
+    def add(self, finding: Finding) -> None:
+        """Count one, and name it if few have been."""
+        kind = (finding.where, finding.against, finding.record.kind)
+        self.counts[kind] += 1
+        if self.counts[kind] <= NAMED:
+            self.findings.append(finding)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        counts = [
+            {"where": where, "against": against, "kind": kind, "records": number}
+            for (where, against, kind), number in sorted(self.counts.items())
+        ]
+        findings = [finding.to_dict() for finding in self.findings]
+        return {
+            "assets": self.assets,
+            "gone": self.gone,
+            "counts": counts,
+            "findings": findings,
+            "notes": self.notes,
+            "error": self.error,
+        }
+
+
+@dataclass(slots=True)
+class Verification:
+    """Every collection of a sync. `repair` is what the sync that followed did, if one did."""
+
+    sync: str
+    collections: dict[str, CollectionReport] = field(default_factory=dict)
+    repair: Summary | None = None
+    seconds: float = 0.0
+
+    @property
+    def in_step(self) -> bool:
+        """Whether nothing differed."""
+        return all(report.in_step for report in self.collections.values())
+
+    @property
+    def exit_code(self) -> int:
+        """0 in step or repaired, 1 when something differs or could not be compared, else that of the repair."""
+        if self.repair is not None and not any(report.error for report in self.collections.values()):
+            return self.repair.exit_code
+        return 0 if self.in_step else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "sync": self.sync,
+            "collections": {name: report.to_dict() for name, report in self.collections.items()},
+            "repair": self.repair.to_dict() if self.repair else None,
+            "seconds": self.seconds,
+            "exit_code": self.exit_code,
+        }
