@@ -1,46 +1,77 @@
-"""The commands, put together. Each imports what it works with when it runs, so that ``--help`` is quick."""
+"""The commands, put together. A command's module is imported when it is called, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Annotated, Final
 
+import click
 import typer
+from typer.core import TyperCommand
 
 from vectorferry.connector.cli._console import Output, complain
-from vectorferry.connector.cli._demo import demo
 from vectorferry.connector.cli._failures import ReportingGroup
-from vectorferry.connector.cli._init import init
-from vectorferry.connector.cli._plan import plan
-from vectorferry.connector.cli._quarantine import quarantine
-from vectorferry.connector.cli._refill import refill
-from vectorferry.connector.cli._sandbox import sandbox
-from vectorferry.connector.cli._search import search
 from vectorferry.connector.cli._signals import stop_on_signals
-from vectorferry.connector.cli._status import status
-from vectorferry.connector.cli._submit import submit
-from vectorferry.connector.cli._sync import sync
-from vectorferry.connector.cli._vectors import vectors
-from vectorferry.connector.cli._verify import verify
 
 __all__ = ["app", "main"]
 
 READER_GONE: Final = 141
 """As of any program that writes into a pipe that nobody reads: 128 and SIGPIPE."""
 
+COMMANDS: Final = {
+    "demo": "Sync sample media into an embedded Postgres, or a local Pinecone, and query it; no key needed.",
+    "init": "Write a commented vectorferry.yaml to begin with.",
+    "plan": "Say what a sync would do, and change nothing.",
+    "sync": "Bring every destination up to date with the source.",
+    "refill": "Fill one destination from another one, without asking the source.",
+    "search": "Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source.",
+    "submit": "Have the source's service fetch media files and index them; a later sync brings them.",
+    "status": "Show what each destination holds now.",
+    "verify": "Compare what is stored with the ledger, with the source, and between the destinations.",
+    "sandbox": "Serve local stand-ins for the Mixpeek, TwelveLabs and Pinecone APIs until interrupted.",
+    "quarantine": "Show, read again or drop the records that were set aside.",
+    "vectors": "Show the tables of named vectors, and drop retired ones.",
+}
+"""Every command with the first sentence of its help: a module ``_NAME`` in this folder, which holds it as ``NAME``."""
+
+
+class LazyGroup(ReportingGroup):
+    """Knows its commands by name; imports the one that is called."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The commands, in the order in which somebody meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """What the list of commands shows of one."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command itself."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _imported(name) if name and command else command, rest
+
+
+def _imported(name: str) -> click.Command:
+    command = getattr(import_module(f"vectorferry.connector.cli._{name}"), name)
+    if isinstance(command, typer.Typer):
+        return typer.main.get_command(command)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(command)
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     name="vectorferry",
-    cls=ReportingGroup,
+    cls=LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for command in (demo, init, plan, sync, refill, search, submit, status, verify, sandbox):
-    app.command()(command)
-app.add_typer(quarantine, name="quarantine")
-app.add_typer(vectors, name="vectors")
 
 
 def _version(wanted: bool) -> None:

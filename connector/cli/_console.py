@@ -8,7 +8,7 @@ import os
 import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import orjson
 import typer
@@ -19,8 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from vectorferry.connector._engine import Progress as Moment
-from vectorferry.connector._engine import ProgressCallback
+if TYPE_CHECKING:
+    from vectorferry.connector._reports._summary import Progress as Moment
+    from vectorferry.connector._reports._summary import ProgressCallback
 
 __all__ = [
     "Output",

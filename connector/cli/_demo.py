@@ -24,7 +24,7 @@ from vectorferry.connector._model._errors import DestinationError
 from vectorferry.connector._model._records import Modality
 from vectorferry.connector._protocols._destination import Destination, SearchAnswer, SearchQuery
 from vectorferry.connector._reports._summary import Summary
-from vectorferry.connector.cli._console import plain, progress_shown
+from vectorferry.connector.cli._console import plain, print_json, progress_shown, results
 from vectorferry.connector.cli._options import AsJson, opened
 from vectorferry.connector.cli._search import show_answer
 from vectorferry.connector.cli._summary_view import show_summary
@@ -248,7 +248,6 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Sync sample media into an embedded Postgres, or a local Pinecone, and query it; no key needed."""
-    from vectorferry.connector.cli._console import print_json, results
     # XXX import of own
 
     told = demonstrate(results(quiet=as_json), source, destination, fresh=fresh)

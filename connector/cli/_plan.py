@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import DeleteMode
+from vectorferry.connector._engine import run_plan
 from vectorferry.connector._protocols._capabilities import PlannedIndex
 from vectorferry.connector._reports._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from vectorferry.connector.cli._console import (
@@ -21,6 +23,7 @@ from vectorferry.connector.cli._console import (
     megabytes,
     plain,
     print_json,
+    progress_shown,
     results,
     show_table,
 )
@@ -34,6 +37,7 @@ from vectorferry.connector.cli._options import (
     Full,
     SyncName,
     allowing_deletes,
+    chosen_collections,
 )
 from vectorferry.connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_told
 
@@ -184,12 +188,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a sync would do, and change nothing."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine import run_plan
 
     # XXX import of own
-    from vectorferry.connector.cli._console import progress_shown
-    from vectorferry.connector.cli._options import chosen_collections
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = chosen_collections(settings, collection)

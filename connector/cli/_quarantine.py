@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from vectorferry.connector._engine import Holder, RejectedAt, Selection, selected
+from vectorferry.connector._config import load_settings
+from vectorferry.connector._engine import Holder, RejectedAt, Selection, drop_selected, holders, run_replay, selected
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector.cli._console import (
@@ -24,10 +25,12 @@ from vectorferry.connector.cli._console import (
     make_table,
     plain,
     print_json,
+    progress_shown,
     results,
     show_table,
 )
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, StoredCollections, SyncName
+from vectorferry.connector.cli._summary_view import show_summary
 
 __all__ = [
     "as_dict",
@@ -168,7 +171,9 @@ def _time(moment: datetime) -> str:
 # ``vectorferry quarantine``: the records that could not be loaded, shown, read again, or dropped.
 
 
-quarantine: Final = typer.Typer(no_args_is_help=True, help="Show, read again or drop the records that were set aside.")
+quarantine: Final = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Show, read again or drop the records that were set aside."
+)
 
 
 WhichReason = Annotated[Reason | None, typer.Option("--reason", help="Only records that were set aside for this.")]
@@ -193,8 +198,6 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Count the records in quarantine by reason, and show the first."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine import Selection, holders
     # XXX import of own
 
     selection = Selection(frozenset(collection or ()), reason=reason)
@@ -218,8 +221,6 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show every record of one asset in full."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine import Selection, holders, selected
     # XXX import of own
 
     selection = Selection(frozenset(collection or ()), frozenset([asset_id]))
@@ -244,10 +245,6 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Read the assets of these records again, by a sync of their collections."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine import Selection, run_replay
-    from vectorferry.connector.cli._console import progress_shown
-    from vectorferry.connector.cli._summary_view import show_summary
 
     selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
     with progress_shown() as progress:
@@ -273,8 +270,6 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Drop records. Nothing is read again before it changes at the source."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine import Selection, drop_selected, holders
 
     selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
     if (selection == Selection()) != everything:

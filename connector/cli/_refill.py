@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector._config import load_settings
+from vectorferry.connector._engine import run_refill
+from vectorferry.connector.cli._console import print_json, progress_shown, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -19,6 +21,7 @@ from vectorferry.connector.cli._options import (
     WaitVisible,
     allowing_deletes,
 )
+from vectorferry.connector.cli._summary_view import show_summary
 
 __all__ = ["refill"]
 
@@ -37,10 +40,6 @@ def refill(
     as_json: AsJson = False,
 ) -> None:
     """Fill one destination from another one, without asking the source."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine import run_refill
-    from vectorferry.connector.cli._console import progress_shown
-    from vectorferry.connector.cli._summary_view import show_summary
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes)
     with progress_shown() as progress:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from vectorferry.connector.cli._console import results
-
-if TYPE_CHECKING:
-    from vectorferry.connector.sandbox import Sandbox
+from vectorferry.connector.sandbox import Sandbox, serve
 
 __all__ = ["sandbox"]
 
@@ -49,7 +47,6 @@ def sandbox(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve local stand-ins for the Mixpeek, TwelveLabs and Pinecone APIs until interrupted."""
-    from vectorferry.connector.sandbox import serve
 
     with suppress(KeyboardInterrupt):
         serve(host=host, port=port, on_ready=_tell)

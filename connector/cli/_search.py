@@ -18,16 +18,17 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._config._yaml import read_bounded
-from vectorferry.connector._engine import Found, FoundHit
+from vectorferry.connector._engine import Found, FoundHit, run_source_search
 from vectorferry.connector._model._errors import ConfigurationError, QuarantineError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Modality, Vector
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, printable, results, show_table
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, destination_index, opened
 
 __all__ = ["read_vector", "search", "show_answer", "show_hits"]
 
@@ -203,11 +204,9 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     name: SyncName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the nearest features, and show the SQL, or the call to Pinecone, that finds them; or ask the source."""
-    from vectorferry.connector._config import load_settings
+    """Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source."""
 
     # XXX import of own
-    from vectorferry.connector.cli._options import destination_index, opened
     # XXX import of own
 
     if [like, vector, text].count(None) != 2:
@@ -250,7 +249,6 @@ def _ask_source(
     destination: str | None,
     as_json: bool,
 ) -> None:
-    from vectorferry.connector._engine import run_source_search
     # XXX import of own
 
     if not text.strip():

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine._opening import destination_label
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._destination import Status, TableStatus
 from vectorferry.connector.cli._console import (
@@ -24,7 +26,7 @@ from vectorferry.connector.cli._console import (
     results,
     show_table,
 )
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, opened
 
 __all__ = ["status"]
 
@@ -35,8 +37,6 @@ CURRENT: Final = "current"
 
 def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: AsJson = False) -> None:
     """Show what each destination holds now."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine._opening import destination_label
 
     settings = load_settings(config, name)
     answers = [_ask(settings, index) for index in range(len(settings.destinations))]
@@ -53,7 +53,6 @@ def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: 
 
 def _ask(settings: SyncSettings, index: int) -> Status | VectorferryError:
     """One destination that cannot be reached must not hide the others."""
-    from vectorferry.connector.cli._options import opened
 
     try:
         with opened(settings, index) as destination:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import click
 import typer
 
+from vectorferry.connector._config import load_settings
+from vectorferry.connector._engine import run_submit, without_query
 from vectorferry.connector._protocols._source import Submission
 from vectorferry.connector.cli._console import for_people, plain, print_json, results
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
@@ -33,8 +35,6 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Have the source's service fetch media files and index them; a later sync brings them."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine import run_submit
 
     for url in urls:
         _check(url)
@@ -57,7 +57,6 @@ def submit(
 
 
 def _show(change: Submission) -> None:
-    from vectorferry.connector._engine import without_query
 
     for_people().print(f"{plain(without_query(change.url))}: {change.state.value}", markup=False, soft_wrap=True)
 

@@ -8,8 +8,10 @@ from typing import Annotated
 import click
 import typer
 
+from vectorferry.connector._config import load_settings
+from vectorferry.connector._engine import Reread, run_sync
 from vectorferry.connector._model._records import MODALITIES, Modality
-from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._console import print_json, progress_shown, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -23,7 +25,9 @@ from vectorferry.connector.cli._options import (
     VisibleTimeout,
     WaitVisible,
     allowing_deletes,
+    chosen_collections,
 )
+from vectorferry.connector.cli._summary_view import show_summary
 
 __all__ = ["sync"]
 
@@ -50,11 +54,6 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Bring every destination up to date with the source."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine import Reread, run_sync
-    from vectorferry.connector.cli._console import progress_shown
-    from vectorferry.connector.cli._options import chosen_collections
-    from vectorferry.connector.cli._summary_view import show_summary
 
     if asset_id and not reread:
         raise click.UsageError("asset ids go with --reread: vectorferry sync --reread ASSET_ID...")

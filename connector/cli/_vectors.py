@@ -10,6 +10,8 @@ import click
 import typer
 from rich.table import Table
 
+from vectorferry.connector._config import load_settings
+from vectorferry.connector._engine._opening import Keeper, keepers
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._capabilities import VectorTable
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, results, show_table
@@ -17,7 +19,9 @@ from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFil
 
 __all__ = ["vectors"]
 
-vectors: Final = typer.Typer(no_args_is_help=True, help="Show the tables of named vectors, and drop retired ones.")
+vectors: Final = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Show the tables of named vectors, and drop retired ones."
+)
 
 WhichDestination = Annotated[
     str | None, typer.Option("--destination", metavar="NAME", help="Only this destination, by name or type.")
@@ -32,8 +36,6 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show every table of named vectors, with the view that shows it."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine._opening import keepers
 
     with keepers(load_settings(config, name), destination) as found:
         tables = {keeper.name: keeper.vector_tables() for keeper in found}
@@ -59,8 +61,6 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Drop tables of vectors that nothing needs any more, with their views and functions."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine._opening import Keeper, keepers
 
     if bool(table) == retired:
         raise click.UsageError("say which tables: TABLE; or --retired, and none of these")

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vectorferry.connector._config import load_settings
+from vectorferry.connector._engine.verify._verify import run_verify
 from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
 from vectorferry.connector.cli._console import cell, counted, make_table, plain, print_json, results
 from vectorferry.connector.cli._options import (
@@ -22,6 +24,7 @@ from vectorferry.connector.cli._options import (
     SyncName,
     VisibleTimeout,
     allowing_deletes,
+    chosen_collections,
 )
 from vectorferry.connector.cli._summary_view import show_summary
 
@@ -100,9 +103,6 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Compare what is stored with the ledger, with the source, and between the destinations."""
-    from vectorferry.connector._config import load_settings
-    from vectorferry.connector._engine.verify._verify import run_verify
-    from vectorferry.connector.cli._options import chosen_collections
     # XXX import of own
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.connector.cli.executable import EXECUTABLE, environment, run
 from tests.waiting import PATIENCE, wait_until
+from vectorferry.connector.cli._app import COMMANDS, app
 from vectorferry.connector.cli._signals import INTERRUPTED
 
-HEAVY = ("dagster", "pandas", "pinecone", "psycopg", "sqlalchemy", "aiohttp", "httpx", "destinations")
+HEAVY = ("dagster", "pandas", "pinecone", "psycopg", "sqlalchemy", "aiohttp", "httpx", "numpy", "pydantic", "yaml")
 
 Configure = Callable[..., None]
 
@@ -43,9 +45,21 @@ def test_help_imports_nothing_heavy(environ: dict[str, str]) -> None:
         timeout=PATIENCE,
         check=True,
     )
-    for command in ("demo", "init", "sync", "search", "status", "sandbox"):
+    for command in COMMANDS:
         assert f" {command} " in done.stdout
     assert "heavy: []" in done.stdout
+
+
+def test_a_destination_loads_no_other_one(environ: dict[str, str]) -> None:
+    script = "import sys, vectorferry.destinations.pgvector; assert 'pinecone' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], env=environ, timeout=PATIENCE, check=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_what_the_command_says(name: str) -> None:
+    said = CliRunner().invoke(app, [name, "--help"])
+    assert said.exit_code == 0
+    assert " ".join(COMMANDS[name].split()) in " ".join(said.stdout.split())
 
 
 def test_the_version_is_the_package_s(environ: dict[str, str]) -> None:
