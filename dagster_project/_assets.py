@@ -1,7 +1,5 @@
 """How a sync's tables and indexes look as Dagster assets, and the one streaming step that fills them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
