@@ -21,10 +21,12 @@ register_profiles()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hears_interrupts() -> None:
-    """A shell starts what it runs in the background deaf to Ctrl-C, and so would be every process of the tests."""
+def _hears_signals() -> None:
+    """A shell starts what it runs in the background deaf to Ctrl-C, `nohup` deaf to SIGHUP; so would all tests be."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
