@@ -18,8 +18,8 @@ from vectorferry.connector._model._batch import (
     Batch,
     Contents,
     Counts,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     RecordHashes,
     RowCounts,
 )
@@ -136,10 +136,10 @@ class MemoryDestination:
 
     def __init__(self, name: str = "memory") -> None:
         self._name = name
-        self.assets: dict[str, dict[str, LoadedAsset]] = {}
+        self.assets: dict[str, dict[str, MappedAsset]] = {}
         self.ledger: dict[str, dict[str, Known]] = {}
         self.quarantine: dict[str, dict[tuple[str, ...], Rejected]] = {}
-        self._hidden: defaultdict[str, dict[str, LoadedAsset]] = defaultdict(dict)
+        self._hidden: defaultdict[str, dict[str, MappedAsset]] = defaultdict(dict)
         self.cursors: dict[str, Cursor] = {}
         self.origins: dict[str, Origin] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
@@ -322,7 +322,7 @@ class MemoryDestination:
         """Those with an asset in the ledger or the quarantine, sorted."""
         return sorted({name for books in (self.ledger, self.quarantine) for name, held in books.items() if held})
 
-    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
+    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:
         """These assets as they were applied, with their features that are in quarantine, in the order of their ids."""
         assets = self.assets.get(collection, {})
         for asset_id in sorted(set(asset_ids)):
@@ -377,13 +377,13 @@ class MemoryDestination:
         assets = [self._joined(asset, batch) if asset.rejected else asset for asset in batch.assets]
         return replace(batch, assets=tuple(assets), rejected=tuple(rejected))
 
-    def _joined(self, asset: LoadedAsset, batch: Batch) -> LoadedAsset:
+    def _joined(self, asset: MappedAsset, batch: Batch) -> MappedAsset:
         stored = self.assets[batch.collection].get(asset.asset_id)
         features = [one for one in stored.features if one.modality in batch.modalities] if stored else []
         trusted = without_distrusted(features, asset, batch.collection, self._distrusted)
         return with_last_good(asset, trusted, self._mapping)
 
-    def _take_out(self, collection: str, asset_ids: Sequence[str]) -> dict[str, LoadedAsset | None]:
+    def _take_out(self, collection: str, asset_ids: Sequence[str]) -> dict[str, MappedAsset | None]:
         """Forget these assets in all books; what was there of each."""
         gone = set(asset_ids)
         self.record_cursor(collection, None)
@@ -395,7 +395,7 @@ class MemoryDestination:
                 books.pop(asset_id, None)
         return {asset_id: self.assets.get(collection, {}).pop(asset_id, None) for asset_id in gone}
 
-    def _show(self, batch: Batch, asset_id: str) -> LoadedAsset | None:
+    def _show(self, batch: Batch, asset_id: str) -> MappedAsset | None:
         """Drop what is hidden of an asset that is being replaced; what that was. Other modalities stay hidden."""
         hidden = self._hidden[batch.collection].pop(asset_id, None)
         if hidden is None:
@@ -416,13 +416,13 @@ class MemoryDestination:
             self._written_at.setdefault((batch.collection, record), datetime.now(UTC))
             applied.set_aside(record)
 
-    def _as_stored(self, collection: str, asset: LoadedAsset) -> LoadedAsset:
+    def _as_stored(self, collection: str, asset: MappedAsset) -> MappedAsset:
         quarantine = self.quarantine.get(collection, {})
         rejected = [quarantine[key] for key in sorted(quarantine) if key[0] == asset.asset_id and key[1]]
         features = sorted(asset.features, key=lambda feature: (feature.feature_id, feature.modality))
         return replace(asset, features=tuple(features), rejected=tuple(rejected))
 
-    def _features(self, modality: Modality) -> list[LoadedFeature]:
+    def _features(self, modality: Modality) -> list[MappedFeature]:
         assets = [asset for held in self.assets.values() for asset in held.values()]
         return [feature for asset in assets for feature in asset.features if feature.modality == modality]
 
@@ -441,7 +441,7 @@ class MemoryDestination:
         return TableStatus(modality.value, modality, None, sum(rows.values()), rows)
 
 
-def _contents(recorded: RecordHashes, asset: LoadedAsset | None) -> Contents:
+def _contents(recorded: RecordHashes, asset: MappedAsset | None) -> Contents:
     vectors = {
         (feature.modality, name, feature.feature_id): len(vector) if isinstance(vector, np.ndarray) else None
         for feature in (asset.features if asset else ())
@@ -456,12 +456,12 @@ def _contents(recorded: RecordHashes, asset: LoadedAsset | None) -> Contents:
     return contents
 
 
-def _entry(asset: LoadedAsset, modalities: frozenset[Modality], old: Known | None) -> Known:
+def _entry(asset: MappedAsset, modalities: frozenset[Modality], old: Known | None) -> Known:
     still = old.modalities if old and old.fingerprint == asset.fingerprint else frozenset()
     return Known(asset.fingerprint, modalities | still, Counter(feature.modality for feature in asset.features))
 
 
-def _averages(held: Mapping[str, Mapping[str, LoadedAsset]]) -> Averages | None:
+def _averages(held: Mapping[str, Mapping[str, MappedAsset]]) -> Averages | None:
     assets = [asset for by_id in held.values() for asset in by_id.values()]
     features = [feature for asset in assets for feature in asset.features]
     if not features:
@@ -473,10 +473,10 @@ def _averages(held: Mapping[str, Mapping[str, LoadedAsset]]) -> Averages | None:
 
 def _count(
     applied: Applied,
-    old: LoadedAsset | None,
-    new: LoadedAsset | None,
+    old: MappedAsset | None,
+    new: MappedAsset | None,
     modalities: frozenset[Modality],
-    hidden: LoadedAsset | None = None,
+    hidden: MappedAsset | None = None,
 ) -> None:
     """Count what changes from old to new. Rows that were hidden were not there, but their vectors were."""
     if old or new:
@@ -486,11 +486,11 @@ def _count(
     applied.compare({**vectors, **before}, after)
 
 
-def _without_vectors(asset: LoadedAsset) -> LoadedAsset:
+def _without_vectors(asset: MappedAsset) -> MappedAsset:
     return replace(asset, features=tuple(replace(one, vectors={}, vector_hashes={}) for one in asset.features))
 
 
-def _hashes(asset: LoadedAsset | None, modalities: frozenset[Modality]) -> RecordHashes:
+def _hashes(asset: MappedAsset | None, modalities: frozenset[Modality]) -> RecordHashes:
     return {key: digest for key, digest in hashes_of(asset).items() if key[0] in modalities} if asset else {}
 
 
@@ -501,7 +501,7 @@ def _cosine_distance(one: DenseVector, other: DenseVector) -> float:
 # Checking a destination in memory: the model of what every other one has to find.
 
 
-def hashes_of(asset: LoadedAsset) -> RecordHashes:
+def hashes_of(asset: MappedAsset) -> RecordHashes:
     """The hashes of its features' rows and vectors."""
     rows: RecordHashes = {(one.modality, None, one.feature_id): one.row_hash for one in asset.features}
     vectors: RecordHashes = {
@@ -513,7 +513,7 @@ def hashes_of(asset: LoadedAsset) -> RecordHashes:
 
 
 def discrepancies_of(
-    recorded: Mapping[str, RecordHashes], assets: Mapping[str, LoadedAsset], ledger: Set[str]
+    recorded: Mapping[str, RecordHashes], assets: Mapping[str, MappedAsset], ledger: Set[str]
 ) -> Iterator[Discrepancy]:
     """What differs between the hashes that were recorded and the assets that are there."""
     for asset_id in sorted(ledger | assets.keys()):
@@ -534,7 +534,7 @@ def in_order(asset_id: str, hashes: RecordHashes) -> list[StoredDigest]:
     )
 
 
-def _compared(asset: LoadedAsset, recorded: RecordHashes) -> Iterator[Discrepancy]:
+def _compared(asset: MappedAsset, recorded: RecordHashes) -> Iterator[Discrepancy]:
     found = hashes_of(asset)
     kinds = {
         **dict.fromkeys(recorded.keys() - found.keys(), Difference.MISSING),
@@ -545,7 +545,7 @@ def _compared(asset: LoadedAsset, recorded: RecordHashes) -> Iterator[Discrepanc
         yield Discrepancy(kind, asset.asset_id, str(feature_id), modality, vector_name)
 
 
-def _wrong(asset: LoadedAsset) -> RecordHashes:
+def _wrong(asset: MappedAsset) -> RecordHashes:
     rows: RecordHashes = {
         (one.modality, None, one.feature_id): one.row_hash
         for one in asset.features

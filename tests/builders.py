@@ -12,8 +12,8 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
     DenseVector,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     Rejected,
     SchemaMapping,
@@ -45,11 +45,11 @@ def feature(
     mapping: SchemaMapping | None = None,
     metadata: Mapping[str, Any] | None = None,
     **columns: Any,
-) -> LoadedFeature:
+) -> MappedFeature:
     """A feature whose other columns are empty."""
     filled = {name: columns.get(name) for name in (mapping or SchemaMapping()).columns(modality)}
     vectors = {"model-v1": dense(0.5)} if vectors is None else vectors
-    return LoadedFeature(
+    return MappedFeature(
         feature_id=feature_id,
         modality=modality,
         columns=filled,
@@ -62,11 +62,11 @@ def feature(
 
 
 def asset(
-    asset_id: str, *features: LoadedFeature, fingerprint: str = "1", rejected: Sequence[Rejected] = ()
-) -> LoadedAsset:
+    asset_id: str, *features: MappedFeature, fingerprint: str = "1", rejected: Sequence[Rejected] = ()
+) -> MappedAsset:
     """An asset with these features."""
     named: dict[str, Any] = {"modality": "video", "url": None, "status": "DONE", "created_at": None, "updated_at": None}
-    return LoadedAsset(
+    return MappedAsset(
         asset_id=asset_id,
         fingerprint=fingerprint,
         **named,
@@ -79,7 +79,7 @@ def asset(
 
 
 def batch(
-    *assets: LoadedAsset,
+    *assets: MappedAsset,
     collection: str = "ads",
     modalities: Sequence[Modality] = MODALITIES,
     rejected: Sequence[Rejected] = (),

@@ -9,7 +9,7 @@ from typing import Final
 
 from vectorferry.connector._config._registry import closest
 from vectorferry.connector._engine.sync._diff import ledger_fingerprint
-from vectorferry.connector._model._batch import LoadedAsset, LoadedFeature
+from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
@@ -42,7 +42,7 @@ class MappingUse:
         self._paths: dict[Modality, dict[str, None]] = {modality: {} for modality in MODALITIES}
         self._names: dict[Modality, dict[str, None]] = {modality: {} for modality in MODALITIES}
 
-    def note(self, asset: LoadedAsset) -> None:
+    def note(self, asset: MappedAsset) -> None:
         """Look at the features of one asset. Costs nothing once everything has met something."""
         for feature in asset.features:
             columns, vectors = self._columns[feature.modality], self._vectors[feature.modality]
@@ -81,7 +81,7 @@ class Loaded:
     """One asset, mapped or set aside. `rows` and `bytes` are its weight in a batch; `replaced` counts the
     characters that no store can hold and that became U+FFFD."""
 
-    record: LoadedAsset | Rejected
+    record: MappedAsset | Rejected
     rows: int = 1
     bytes: int = 0
     replaced: int = 0
@@ -92,7 +92,7 @@ class Loaded:
         return self.record.asset_id
 
 
-def weighed(asset: LoadedAsset) -> Loaded:
+def weighed(asset: MappedAsset) -> Loaded:
     """An asset that was mapped in an earlier run, with its weight."""
     named = {"modality": asset.modality, "url": asset.url, "status": asset.status}
     size = row_size(named, asset.metadata, asset.extra)
@@ -120,7 +120,7 @@ class Loader:
             loaded = self._asset(item)
         except (QuarantineError, OverflowError, RecursionError) as error:
             return Loaded(_rejected(error, item.asset_id, modality=item.modality or ""))
-        if isinstance(loaded.record, LoadedAsset):
+        if isinstance(loaded.record, MappedAsset):
             self.use.note(loaded.record)
         return loaded
 
@@ -133,7 +133,7 @@ class Loader:
         row_hash, size = hash_row(named, metadata, extra)
         features = _Features(self._shapes, self._mapping, asset)
         rejected = [safe_rejected(r) for r in asset.rejected if _wanted(r.modality, self._shapes)]
-        loaded = LoadedAsset(
+        loaded = MappedAsset(
             asset_id=asset.asset_id,
             fingerprint=ledger_fingerprint(asset.fingerprint, self.digest, asset.turn),
             modality=modality,
@@ -154,7 +154,7 @@ class _Features:
     """The features of one asset, each either loaded or set aside; of one that is loaded, bad parts may be set aside."""
 
     def __init__(self, shapes: Mapping[Modality, RowShape], mapping: SchemaMapping, asset: Asset) -> None:
-        self.loaded: list[LoadedFeature] = []
+        self.loaded: list[MappedFeature] = []
         self.rejected: list[Rejected] = []
         self.bytes = 0
         self.replaced = 0
@@ -188,7 +188,7 @@ class _Features:
         for column, error in row.unfit.items():
             self.rejected.append(replace(self._rejected(feature, error), column=column))
         self.loaded.append(
-            LoadedFeature(
+            MappedFeature(
                 feature_id=feature.feature_id,
                 modality=Modality(feature.modality),
                 columns=row.columns,
@@ -220,7 +220,7 @@ class _Features:
         return _rejected(error, self._asset_id, feature.feature_id, feature.modality)
 
 
-def _rows(asset: LoadedAsset) -> int:
+def _rows(asset: MappedAsset) -> int:
     return max(1, len(asset.features) + len(asset.rejected))
 
 

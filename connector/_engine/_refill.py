@@ -26,7 +26,7 @@ from vectorferry.connector._engine.sync._origins import record_origin
 from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
 from vectorferry.connector._engine.sync._run import exit_code, finish, raise_when_all_failed
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._batch import LoadedAsset
+from vectorferry.connector._model._batch import MappedAsset
 from vectorferry.connector._model._errors import ConfigurationError, GuardRefusedError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES, Listing
@@ -101,7 +101,7 @@ class StoreReader:
     def _read(self, collection: str, asset_ids: Sequence[str]) -> list[Loaded | str]:
         store: Destination = self._store
         named = store.contents(collection, asset_ids) if isinstance(store, StoredContents) else {}
-        stored: Iterable[LoadedAsset] = self._store.stored(collection, asset_ids)
+        stored: Iterable[MappedAsset] = self._store.stored(collection, asset_ids)
         return [
             weighed(asset) if losses(named.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
             for asset in stored

@@ -12,7 +12,7 @@ from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._collections import asking
 from vectorferry.connector._engine._opening import destination_label, destinations_called, prepare_untouched
-from vectorferry.connector._model._batch import LoadedAsset, LoadedFeature
+from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import ConfigurationError, VectorferryError
 from vectorferry.connector._protocols._capabilities import StoredAssets
 from vectorferry.connector._protocols._source import Hit, Searches, Source
@@ -98,7 +98,7 @@ def _joined(
 
 def _stored(
     settings: SyncSettings, place: int, collection: str, hits: Sequence[Hit], environ: Mapping[str, str]
-) -> dict[str, LoadedAsset] | None:
+) -> dict[str, MappedAsset] | None:
     """The assets of the hits that a destination has; None when it does not keep whole assets."""
     resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
     with closing(resolved.open(settings.name)) as destination:
@@ -109,7 +109,7 @@ def _stored(
         return {asset.asset_id: asset for asset in destination.stored(collection, wanted)} if wanted else {}
 
 
-def _join(hit: Hit, asset: LoadedAsset | None) -> FoundHit:
+def _join(hit: Hit, asset: MappedAsset | None) -> FoundHit:
     if asset is None:
         return FoundHit(hit)
     named = {"url": asset.url, "modality": asset.modality, "status": asset.status}
@@ -119,7 +119,7 @@ def _join(hit: Hit, asset: LoadedAsset | None) -> FoundHit:
 
 
 def _overlapping(
-    hit: Hit, features: Sequence[LoadedFeature]
+    hit: Hit, features: Sequence[MappedFeature]
 ) -> Iterator[tuple[float, tuple[float, str], Mapping[str, Any]]]:
     """Features that the hit's time overlaps, with keys that sort them: most seconds first, then the shortest."""
     looked_for = _span(hit.start, hit.end)

@@ -14,15 +14,15 @@ __all__ = [
     "Batch",
     "Contents",
     "Counts",
-    "LoadedAsset",
-    "LoadedFeature",
+    "MappedAsset",
+    "MappedFeature",
     "RecordHashes",
     "RowCounts",
 ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LoadedFeature:
+class MappedFeature:
     """A feature after validation and mapping, ready to be written.
 
     `columns` holds exactly the mapped columns of its modality, in the mapping's order, as Python values (None for
@@ -40,7 +40,7 @@ class LoadedFeature:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LoadedAsset:
+class MappedAsset:
     """An asset after validation and mapping; `rejected` names its features, and parts of features, that were set aside.
 
     Of what these name, the version that is stored is not stale: `with_last_good` joins it to the asset.
@@ -56,7 +56,7 @@ class LoadedAsset:
     created_at: datetime | None
     updated_at: datetime | None
     row_hash: bytes
-    features: tuple[LoadedFeature, ...] = ()
+    features: tuple[MappedFeature, ...] = ()
     rejected: tuple[Rejected, ...] = ()
 
 
@@ -70,7 +70,7 @@ class Batch:
 
     collection: str
     modalities: frozenset[Modality]
-    assets: tuple[LoadedAsset, ...] = ()
+    assets: tuple[MappedAsset, ...] = ()
     rejected: tuple[Rejected, ...] = ()
 
 

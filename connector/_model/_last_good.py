@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-from vectorferry.connector._model._batch import LoadedAsset, LoadedFeature
+from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector._model._rows import hash_row, is_row_of
@@ -36,7 +36,7 @@ _NAMELESS: Final = frozenset({Reason.MALFORMED, Reason.BAD_ID})
 """What is set aside for these may have no id that can be read: the record says where it stood, and no more."""
 
 
-def rejected_features(asset: LoadedAsset) -> set[str] | None:
+def rejected_features(asset: MappedAsset) -> set[str] | None:
     """The ids of the features that rejected records name, in whole or in part; None where one may be of any feature."""
     read = {feature.feature_id for feature in asset.features}
     if any(each.reason in _NAMELESS and each.feature_id not in read for each in asset.rejected):
@@ -66,7 +66,7 @@ class StoredVersions:
         return [key for key in self._by_modality.get(record.modality, ()) if key[0] not in self._read]
 
 
-def without_rejected(asset: LoadedAsset, records: Sequence[Rejected]) -> LoadedAsset:
+def without_rejected(asset: MappedAsset, records: Sequence[Rejected]) -> MappedAsset:
     """The asset without the features and the vectors that these records name, and with the records."""
     if not records:
         return asset
@@ -82,7 +82,7 @@ def without_rejected(asset: LoadedAsset, records: Sequence[Rejected]) -> LoadedA
     return replace(asset, features=features, rejected=(*asset.rejected, *records))
 
 
-def with_last_good(asset: LoadedAsset, stored: Iterable[LoadedFeature], mapping: SchemaMapping) -> LoadedAsset:
+def with_last_good(asset: MappedAsset, stored: Iterable[MappedFeature], mapping: SchemaMapping) -> MappedAsset:
     """The asset with the version that is stored of everything that its rejected records name.
 
     A feature comes back with all its vectors, or one vector does, or the value of one column; what the asset itself has
@@ -102,8 +102,8 @@ def with_last_good(asset: LoadedAsset, stored: Iterable[LoadedFeature], mapping:
 
 
 def without_distrusted(
-    stored: Iterable[LoadedFeature], asset: LoadedAsset, collection: str, distrusted: Distrusted
-) -> Iterator[LoadedFeature]:
+    stored: Iterable[MappedFeature], asset: MappedAsset, collection: str, distrusted: Distrusted
+) -> Iterator[MappedFeature]:
     """What is stored of an asset, without the vectors and the columns' values that a check has found to be others than
     were written: those are no good version. A row that there is nothing in place of stays as it is."""
     read = {feature.feature_id for feature in asset.features}
@@ -118,7 +118,7 @@ def without_distrusted(
 class _Union:
     """The features of an asset, and what is taken back into them of the features that are stored."""
 
-    def __init__(self, features: Mapping[_Key, LoadedFeature], stored: Mapping[_Key, LoadedFeature]) -> None:
+    def __init__(self, features: Mapping[_Key, MappedFeature], stored: Mapping[_Key, MappedFeature]) -> None:
         self.features = dict(features)
         self._stored = stored
         self._read = {feature_id for feature_id, _ in features}
@@ -144,7 +144,7 @@ class _Union:
         return bool(keys)
 
 
-def _of_mapped_dimensions(feature: LoadedFeature, mapping: SchemaMapping) -> LoadedFeature:
+def _of_mapped_dimensions(feature: MappedFeature, mapping: SchemaMapping) -> MappedFeature:
     unfit = {
         name
         for name, vector in feature.vectors.items()
@@ -153,21 +153,21 @@ def _of_mapped_dimensions(feature: LoadedFeature, mapping: SchemaMapping) -> Loa
     return _without_vectors(feature, unfit)
 
 
-def _without_vectors(feature: LoadedFeature, names: set[str]) -> LoadedFeature:
+def _without_vectors(feature: MappedFeature, names: set[str]) -> MappedFeature:
     if not names & feature.vectors.keys():
         return feature
     vectors = {name: vector for name, vector in feature.vectors.items() if name not in names}
     return replace(feature, vectors=vectors, vector_hashes={name: feature.vector_hashes[name] for name in vectors})
 
 
-def _with_vector(now: LoadedFeature, before: LoadedFeature, name: str) -> LoadedFeature:
+def _with_vector(now: MappedFeature, before: MappedFeature, name: str) -> MappedFeature:
     if name in now.vectors or name not in before.vectors:
         return now
     vectors = {**now.vectors, name: before.vectors[name]}
     return replace(now, vectors=vectors, vector_hashes={**now.vector_hashes, name: before.vector_hashes[name]})
 
 
-def _with_column(now: LoadedFeature, before: LoadedFeature, name: str) -> LoadedFeature:
+def _with_column(now: MappedFeature, before: MappedFeature, name: str) -> MappedFeature:
     value = _in_utc(before.columns.get(name))
     if value is None or now.columns.get(name, value) is not None:
         return now
@@ -175,7 +175,7 @@ def _with_column(now: LoadedFeature, before: LoadedFeature, name: str) -> Loaded
     return replace(now, columns=columns, row_hash=hash_row(columns, now.metadata, now.extra)[0])
 
 
-def _hashed_anew(feature: LoadedFeature) -> LoadedFeature:
+def _hashed_anew(feature: MappedFeature) -> MappedFeature:
     """The hash is another one where the mapping, and with it the row, has changed since it was written."""
     row = (feature.columns, feature.metadata, feature.extra)
     return feature if is_row_of(feature.row_hash, *row) else replace(feature, row_hash=hash_row(*row)[0])

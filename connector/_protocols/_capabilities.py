@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, runtime_check
 
 from pydantic import Field, field_validator, model_validator
 
-from vectorferry.connector._model._batch import Applied, Contents, Counts, LoadedAsset, RowCounts
+from vectorferry.connector._model._batch import Applied, Contents, Counts, MappedAsset, RowCounts
 from vectorferry.connector._model._mapping import SYSTEM_COLUMNS, ColumnType, Identifier, SchemaMapping, TableName
 from vectorferry.connector._model._records import Modality, Reason, Rejected
 from vectorferry.connector._model._settings_base import Settings
@@ -147,7 +147,7 @@ class StoredAssets(Protocol):
     def stored_collections(self) -> Sequence[str]:
         """The collections that it holds assets of, be it in the quarantine only. `prepare` comes first."""
 
-    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
+    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:
         """These assets with all their features and vectors, as they would be applied, streamed. Vectors (and their
         hashes) are as they are stored, which may be less precise than the source had them."""
 

@@ -19,8 +19,8 @@ from vectorferry.connector.plugin import (
     Applied,
     Batch,
     DestinationError,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Reason,
     Rejected,
     without_rejected,
@@ -81,7 +81,7 @@ class _Bisection:
         self._narrow(self._batch.assets, words)
         return self._applied
 
-    def _narrow(self, assets: Sequence[LoadedAsset], words: str) -> None:
+    def _narrow(self, assets: Sequence[MappedAsset], words: str) -> None:
         if len(assets) == 1:
             self._write_alone(assets[0], words)
             return
@@ -89,7 +89,7 @@ class _Bisection:
             if refused := self._attempt(half):
                 self._narrow(half, refused)
 
-    def _write_alone(self, asset: LoadedAsset, words: str) -> None:
+    def _write_alone(self, asset: MappedAsset, words: str) -> None:
         if refused := self._attempt([replace(asset, features=())], keep=False):
             self._set_aside(asset, refused)
             return
@@ -98,7 +98,7 @@ class _Bisection:
             self._set_aside(asset, refused)
 
     def _refused_features(
-        self, asset: LoadedAsset, features: Sequence[LoadedFeature], words: str
+        self, asset: MappedAsset, features: Sequence[MappedFeature], words: str
     ) -> Iterator[Rejected]:
         if len(features) == 1:
             self._count(words)
@@ -108,7 +108,7 @@ class _Bisection:
             if refused := self._attempt([replace(asset, features=tuple(half))], keep=False):
                 yield from self._refused_features(asset, half, refused)
 
-    def _refused_parts(self, asset: LoadedAsset, feature: LoadedFeature, words: str) -> list[Rejected]:
+    def _refused_parts(self, asset: MappedAsset, feature: MappedFeature, words: str) -> list[Rejected]:
         """The vectors of a feature that are refused, where its row is taken; else the whole feature."""
         whole = Rejected(asset.asset_id, Reason.REFUSED, words, feature.feature_id, feature.modality)
         if not feature.vectors or self._attempt_alone(asset, feature, ()):
@@ -116,21 +116,21 @@ class _Bisection:
         told = {name: self._attempt_alone(asset, feature, (name,)) for name in feature.vectors}
         return [replace(whole, detail=said, vector_name=name) for name, said in told.items() if said] or [whole]
 
-    def _attempt_alone(self, asset: LoadedAsset, feature: LoadedFeature, names: Sequence[str]) -> str | None:
+    def _attempt_alone(self, asset: MappedAsset, feature: MappedFeature, names: Sequence[str]) -> str | None:
         """Write one feature with these vectors only, and keep nothing of it."""
         vectors = {name: feature.vectors[name] for name in names}
         hashes = {name: feature.vector_hashes[name] for name in names}
         part = replace(feature, vectors=vectors, vector_hashes=hashes)
         return self._attempt([replace(asset, features=(part,))], keep=False)
 
-    def _set_aside(self, asset: LoadedAsset, words: str) -> None:
+    def _set_aside(self, asset: MappedAsset, words: str) -> None:
         """The asset as a whole; its old rows stay."""
         self._count(words)
         record = Rejected(asset.asset_id, Reason.REFUSED, words, modality=asset.modality or "")
         batch = replace(self._batch, assets=(), rejected=(record,))
         self._applied += self._write(self._connection, batch)
 
-    def _attempt(self, assets: Sequence[LoadedAsset], *, keep: bool = True) -> str | None:
+    def _attempt(self, assets: Sequence[MappedAsset], *, keep: bool = True) -> str | None:
         """Write these assets; what Postgres says when it refuses them, and then nothing of them is written."""
         try:
             with self._connection.begin_nested() as savepoint:

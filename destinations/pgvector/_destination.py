@@ -22,7 +22,7 @@ from vectorferry.connector.plugin import (
     Distrusted,
     IndexBuild,
     Known,
-    LoadedAsset,
+    MappedAsset,
     Origin,
     Planned,
     Reason,
@@ -275,7 +275,7 @@ class PgvectorDestination:
         with self._server.translated(), schema.database.transaction() as connection:
             return stored_collections(connection, schema)
 
-    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterator[LoadedAsset]:
+    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterator[MappedAsset]:
         """These assets with all their features and vectors, streamed from one snapshot in the order of their ids.
 
         Vectors are float32, as exact as their column stores them: ``halfvec`` is less precise than the source was.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from vectorferry.connector.plugin import (
     Batch,
-    LoadedAsset,
+    MappedAsset,
     Vector,
     rejected_features,
     with_last_good,
@@ -43,8 +43,8 @@ def with_stored_versions(connection: Connection, schema: SyncSchema, batch: Batc
 
 
 def _whole_assets(
-    connection: Connection, schema: SyncSchema, batch: Batch, assets: Sequence[LoadedAsset]
-) -> Iterator[LoadedAsset]:
+    connection: Connection, schema: SyncSchema, batch: Batch, assets: Sequence[MappedAsset]
+) -> Iterator[MappedAsset]:
     loaders = stored_loaders(connection, schema.database.extension_schema)
     with ExitStack() as cursors:
         asset_ids = [asset.asset_id for asset in assets]
@@ -56,7 +56,7 @@ def _whole_assets(
             yield with_last_good(asset, trusted, schema.mapping)
 
 
-def _feature_ids(assets: Sequence[LoadedAsset]) -> list[str] | None:
+def _feature_ids(assets: Sequence[MappedAsset]) -> list[str] | None:
     """Those that are named; None where those of an asset may all be meant."""
     named: set[str] = set()
     for asset in assets:

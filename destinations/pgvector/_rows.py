@@ -11,8 +11,8 @@ import numpy as np
 
 from vectorferry.connector.plugin import (
     Batch,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     QuarantineError,
     Reason,
@@ -111,7 +111,7 @@ def _add_feature(
     rows: BatchRows,
     collection: str,
     asset_id: str,
-    feature: LoadedFeature,
+    feature: MappedFeature,
     layouts: Mapping[VectorKey, VectorLayout],
 ) -> None:
     key, modality, digest = (asset_id, feature.feature_id), feature.modality, feature.row_hash
@@ -125,7 +125,7 @@ def _add_feature(
 
 
 def _unfit_vectors(
-    asset: LoadedAsset, layouts: Mapping[VectorKey, VectorLayout], mapping: SchemaMapping
+    asset: MappedAsset, layouts: Mapping[VectorKey, VectorLayout], mapping: SchemaMapping
 ) -> list[Rejected]:
     unfit = []
     for feature in asset.features:
@@ -139,11 +139,11 @@ def _unfit_vectors(
     return unfit
 
 
-def _rejected(asset_id: str, feature: LoadedFeature, vector_name: str, error: QuarantineError) -> Rejected:
+def _rejected(asset_id: str, feature: MappedFeature, vector_name: str, error: QuarantineError) -> Rejected:
     detail = f"vector {vector_name}: {error}"
     return Rejected(asset_id, Reason(error.reason), detail, feature.feature_id, feature.modality, vector_name)
 
 
-def _features_in_order(batch: Batch) -> Iterator[LoadedFeature]:
+def _features_in_order(batch: Batch) -> Iterator[MappedFeature]:
     for asset in sorted(batch.assets, key=lambda asset: asset.asset_id):
         yield from sorted(asset.features, key=lambda feature: feature.feature_id)

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Table, text
 from vectorferry.connector.plugin import (
     MODALITIES,
     DenseVector,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     Reason,
     Rejected,
@@ -214,7 +214,7 @@ def stored_collections(connection: Connection, schema: SyncSchema) -> list[str]:
     return held_collections(connection, [schema.tables.ledger, schema.tables.quarantine])
 
 
-def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Iterator[LoadedAsset]:
+def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Iterator[MappedAsset]:
     """Those of these assets that the ledger has, in the order of their ids, from server-side cursors.
 
     All tables are read in that order side by side, so that a few hundred rows of each are in memory and no more.
@@ -249,7 +249,7 @@ class StoredFeatures:
             for modality in MODALITIES
         }
 
-    def of_asset(self, asset_id: str) -> Iterator[LoadedFeature]:
+    def of_asset(self, asset_id: str) -> Iterator[MappedFeature]:
         """The features that are not hidden, with their vectors. Assets are asked for in the order of their ids."""
         for modality, rows in self._features.items():
             vectors = self._vectors_of(asset_id, modality)
@@ -257,7 +257,7 @@ class StoredFeatures:
                 if deleted_at is not None:
                     continue
                 named = vectors.get(feature_id, {})
-                yield LoadedFeature(
+                yield MappedFeature(
                     feature_id=feature_id,
                     modality=modality,
                     columns=dict(zip(self._columns[modality], columns, strict=True)),
@@ -287,11 +287,11 @@ class _Tables:
         self._rejected = Feed(open_table(tables.quarantine, _REJECTED_COLUMNS))
         self._features = StoredFeatures(open_table, schema, connection, _hash_of)
 
-    def assets(self) -> Iterator[LoadedAsset]:
+    def assets(self) -> Iterator[MappedAsset]:
         """Each asset with all that belongs to it."""
         for asset_id, *values in self._assets:
             for (fingerprint,) in self._ledger.take(asset_id):
-                yield LoadedAsset(
+                yield MappedAsset(
                     asset_id=asset_id,
                     fingerprint=fingerprint,
                     **dict(zip(_ASSET_COLUMNS, values, strict=True)),

@@ -16,7 +16,7 @@ from vectorferry.connector.plugin import (
     Batch,
     Counts,
     DenseVector,
-    LoadedAsset,
+    MappedAsset,
     Modality,
     SparseVector,
 )
@@ -260,7 +260,7 @@ def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: Bat
     forget_unread(connection, ledger, batch)
 
 
-def _asset_row(collection: str, asset: LoadedAsset) -> Row:
+def _asset_row(collection: str, asset: MappedAsset) -> Row:
     return (
         collection,
         asset.asset_id,

@@ -13,8 +13,8 @@ from typing import Final
 
 from vectorferry.connector.plugin import (
     Distrusted,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Rejected,
     SchemaMapping,
     Vector,
@@ -58,7 +58,7 @@ class EarlierParts:
         self._collection = collection
         self._distrusted = distrusted
 
-    def joined(self, assets: Sequence[LoadedAsset], held: Held) -> Iterator[LoadedAsset]:
+    def joined(self, assets: Sequence[MappedAsset], held: Held) -> Iterator[MappedAsset]:
         """These assets with the vectors that the store has in place of those that were set aside, and their records
         marked of which it has an earlier version. Features that were set aside whole are left as they are."""
         records = self._read({place for asset in assets for place in self._places(asset, held)}, held)
@@ -67,7 +67,7 @@ class EarlierParts:
             whole = with_last_good(asset, [one for one in stored if one.vectors], self._mapping)
             yield replace(whole, rejected=tuple(self._with_column(each, records) for each in whole.rejected))
 
-    def _places(self, asset: LoadedAsset, held: Held) -> Iterator[Place]:
+    def _places(self, asset: MappedAsset, held: Held) -> Iterator[Place]:
         """Where the earlier versions of vectors and columns are."""
         features = {(one.feature_id, one.modality.value): one for one in asset.features}
         for record in asset.rejected:
@@ -77,7 +77,7 @@ class EarlierParts:
                 for index in self._indexes(record, now, before):
                     yield Place(asset.asset_id, record.feature_id, index)
 
-    def _indexes(self, record: Rejected, now: LoadedFeature, before: HeldFeature) -> Sequence[str]:
+    def _indexes(self, record: Rejected, now: MappedFeature, before: HeldFeature) -> Sequence[str]:
         if record.column:
             return sorted(before.records)[:1]  # the metadata is the same in each
         if record.vector_name in now.vectors:
@@ -126,8 +126,8 @@ class EarlierParts:
         return place in held.unconfirmed or record.digest == before.records[place.index]
 
     def _stored(
-        self, feature: LoadedFeature, asset_id: str, records: Mapping[FeatureKey, Mapping[str, StoredRecord]]
-    ) -> LoadedFeature:
+        self, feature: MappedFeature, asset_id: str, records: Mapping[FeatureKey, Mapping[str, StoredRecord]]
+    ) -> MappedFeature:
         """The feature with the vectors that were read back of it, and no others."""
         vectors: dict[str, Vector] = {}
         for index, record in records.get((asset_id, feature.feature_id), {}).items():

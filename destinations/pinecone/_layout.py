@@ -16,7 +16,7 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,
     DenseVector,
-    LoadedFeature,
+    MappedFeature,
     Metric,
     QuarantineError,
     Reason,
@@ -98,7 +98,7 @@ class Layout:
         """Where the records of a collection are, in every index."""
         return namespace_name(self.namespace, collection)
 
-    def records(self, feature: LoadedFeature, mapping: SchemaMapping) -> Iterator[WantedRecord]:
+    def records(self, feature: MappedFeature, mapping: SchemaMapping) -> Iterator[WantedRecord]:
         """The records of a feature, one per index. Its vectors have been checked (`unfit_vectors`)."""
         vectors = {name: vector for name, vector in feature.vectors.items() if self.keeps(name)}
         joined = self._joined(feature, mapping, vectors)
@@ -108,7 +108,7 @@ class Layout:
             partner = joined.get(name)
             yield self._record(feature, mapping, name, vector, partner)
 
-    def unfit_vectors(self, feature: LoadedFeature) -> Mapping[str, QuarantineError]:
+    def unfit_vectors(self, feature: MappedFeature) -> Mapping[str, QuarantineError]:
         """By name, the vectors that Pinecone would refuse, and why."""
         problems = {name: _problem(name, vector) for name, vector in feature.vectors.items() if self.keeps(name)}
         return {name: problem for name, problem in problems.items() if problem}
@@ -122,7 +122,7 @@ class Layout:
         """Whether this named vector is kept at all."""
         return not self.vectors or name in self.vectors or name in self.hybrid.values()
 
-    def _joined(self, feature: LoadedFeature, mapping: SchemaMapping, vectors: Mapping[str, Vector]) -> dict[str, str]:
+    def _joined(self, feature: MappedFeature, mapping: SchemaMapping, vectors: Mapping[str, Vector]) -> dict[str, str]:
         """By dense vector, the sparse one of this feature that goes into the same record."""
         return {
             dense: sparse
@@ -133,7 +133,7 @@ class Layout:
         }
 
     def _record(
-        self, feature: LoadedFeature, mapping: SchemaMapping, name: str, vector: Vector, partner: str | None
+        self, feature: MappedFeature, mapping: SchemaMapping, name: str, vector: Vector, partner: str | None
     ) -> WantedRecord:
         digest = feature.vector_hashes[name]
         if isinstance(vector, SparseVector):

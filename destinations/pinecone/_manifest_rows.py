@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import ColumnElement, Connection, Table, Text, delete, exists, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from vectorferry.connector.plugin import Batch, ConfigurationError, Known, LoadedAsset, Modality, VectorCount
+from vectorferry.connector.plugin import Batch, ConfigurationError, Known, MappedAsset, Modality, VectorCount
 from vectorferry.destinations._postgres import (
     FeatureKey,
     Row,
@@ -343,7 +343,7 @@ def write_ledger(
     held = _entries(connection, tables, batch.collection, asset_ids)
     before = known_assets(connection, tables.ledger, batch.collection, asset_ids, _under(tables, layout))
 
-    def entry(asset: LoadedAsset) -> _Entry:
+    def entry(asset: MappedAsset) -> _Entry:
         features = recorded_features(asset.fingerprint, per_asset[asset.asset_id], before.get(asset.asset_id))
         return _Entry(asset.fingerprint, features, asset.row_hash, layout)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 from pydantic import Field, field_validator
 
-from vectorferry.connector.plugin import LoadedAsset, LoadedFeature, QuarantineError, Reason, Settings, canonical_json
+from vectorferry.connector.plugin import MappedAsset, MappedFeature, QuarantineError, Reason, Settings, canonical_json
 
 __all__ = [
     "Metadata",
@@ -137,8 +137,8 @@ class MetadataOptions(Settings):
 
 def record_metadata(
     collection: str,
-    asset: LoadedAsset,
-    feature: LoadedFeature,
+    asset: MappedAsset,
+    feature: MappedFeature,
     options: MetadataOptions,
     earlier: Mapping[str, MetadataValue] | None = None,
 ) -> Metadata:

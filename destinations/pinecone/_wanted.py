@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from vectorferry.connector.plugin import (
     Batch,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     QuarantineError,
     Reason,
@@ -32,7 +32,7 @@ class WantedFeature:
     """One feature, its metadata, and its records by index. The metadata is the same in each."""
 
     key: FeatureKey
-    feature: LoadedFeature
+    feature: MappedFeature
     metadata: Metadata
     metadata_hash: bytes
     keys_hash: bytes
@@ -130,7 +130,7 @@ class Wanted:
         return ManifestRows(rows, per_asset, self.touched.keys(), self.kept.keys() & uncertain)
 
     def _laid_out(
-        self, asset_id: str, feature: LoadedFeature, layout: Layout, mapping: SchemaMapping
+        self, asset_id: str, feature: MappedFeature, layout: Layout, mapping: SchemaMapping
     ) -> Iterator[WantedFeature]:
         key, asset = (asset_id, feature.feature_id), self.assets[asset_id]
         records = {record.index: record for record in layout.records(feature, mapping)}
@@ -144,7 +144,7 @@ class Wanted:
             self.features[key], self.touched[key] = one, feature.modality
             yield one
 
-    def _keep(self, asset: LoadedAsset, versions: StoredVersions, held: Held) -> None:
+    def _keep(self, asset: MappedAsset, versions: StoredVersions, held: Held) -> None:
         rejected = []
         for record in asset.rejected:
             names = versions.whole(record)
@@ -157,7 +157,7 @@ class Wanted:
         self.assets[record.asset_id] = without_rejected(self.assets[record.asset_id], [record])
 
 
-def with_fitting_vectors(asset: LoadedAsset, layout: Layout) -> LoadedAsset:
+def with_fitting_vectors(asset: MappedAsset, layout: Layout) -> MappedAsset:
     """The asset, in which each vector that Pinecone would refuse is set aside."""
     unfit = [
         Rejected(asset.asset_id, Reason(problem.reason), str(problem), feature.feature_id, feature.modality, name)

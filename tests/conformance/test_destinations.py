@@ -19,8 +19,8 @@ from vectorferry.connector.plugin import (
     Batch,
     Counts,
     Destination,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     Plannable,
     Reason,
@@ -163,7 +163,7 @@ def test_closing_twice_is_fine(destination: Destination) -> None:
 
 
 MODALITY = st.sampled_from([Modality.VIDEO, Modality.TEXT])
-FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
+FEATURES: st.SearchStrategy[MappedFeature] = st.builds(
     lambda name, text, modality, vectors: feature(name, vectors, modality=modality, text=text),
     st.sampled_from(["f1", "f2", "f3"]),
     st.sampled_from(["old", "new"]),
@@ -176,7 +176,7 @@ FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
         max_size=2,
     ),
 )
-ASSETS: st.SearchStrategy[LoadedAsset] = st.builds(
+ASSETS: st.SearchStrategy[MappedAsset] = st.builds(
     lambda name, features, version, bad: asset(
         name,
         *features,

@@ -18,7 +18,7 @@ from vectorferry.connector.plugin import (
     Destination,
     Difference,
     Discrepancy,
-    LoadedFeature,
+    MappedFeature,
     Modality,
     Quarantined,
     Reason,
@@ -340,7 +340,7 @@ PARTS = st.fixed_dictionaries(
 
 def step(features: Mapping[str, Any], nameless: bool) -> Batch:
     """An asset with these features."""
-    loaded: list[LoadedFeature] = []
+    loaded: list[MappedFeature] = []
     rejected: list[Rejected] = []
     for name, part in features.items():
         modality = part["modality"]

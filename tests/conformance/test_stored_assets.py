@@ -21,8 +21,8 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
     Destination,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     Reason,
     Rejected,
@@ -92,11 +92,11 @@ def plain(vector: Vector) -> object:
     return vector.tobytes()
 
 
-def told(assets: Iterator[LoadedAsset] | Any) -> list[object]:
+def told(assets: Iterator[MappedAsset] | Any) -> list[object]:
     """Everything about these assets, as values that can be compared."""
     return [
         [
-            *(getattr(one, name) for name in LoadedAsset.__dataclass_fields__ if name not in {"features", "rejected"}),
+            *(getattr(one, name) for name in MappedAsset.__dataclass_fields__ if name not in {"features", "rejected"}),
             sorted(map(str, one.rejected)),
             [feature_told(each) for each in one.features],
         ]
@@ -104,7 +104,7 @@ def told(assets: Iterator[LoadedAsset] | Any) -> list[object]:
     ]
 
 
-def feature_told(one: LoadedFeature) -> object:
+def feature_told(one: MappedFeature) -> object:
     vectors = {name: plain(vector) for name, vector in one.vectors.items()}
     rest = (one.feature_id, one.modality, list(one.columns.items()), one.metadata, one.extra, one.row_hash)
     return *rest, vectors, dict(one.vector_hashes)

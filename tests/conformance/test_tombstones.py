@@ -20,8 +20,8 @@ from vectorferry.connector.plugin import (
     Batch,
     Counts,
     Destination,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     Reason,
     Rejected,
@@ -54,7 +54,7 @@ class Store(Destination, StoredAssets, Tombstones, Verifiable, Protocol):
     """A destination that can hide assets, and be asked for all it has."""
 
 
-def feature(name: str, modality: Modality = VIDEO, text: str = "", **vectors: float) -> LoadedFeature:
+def feature(name: str, modality: Modality = VIDEO, text: str = "", **vectors: float) -> MappedFeature:
     """A feature whose hash is that of its row, with a vector `model-v1` and more that are named."""
     named = {"model-v1": 0.5, **vectors}
     made = builders.feature(name, {key: dense(value) for key, value in named.items()}, modality=modality, text=text)
@@ -62,8 +62,8 @@ def feature(name: str, modality: Modality = VIDEO, text: str = "", **vectors: fl
 
 
 def asset(
-    name: str, *features: LoadedFeature, fingerprint: str = "1", rejected: Sequence[Rejected] = ()
-) -> LoadedAsset:
+    name: str, *features: MappedFeature, fingerprint: str = "1", rejected: Sequence[Rejected] = ()
+) -> MappedAsset:
     """An asset whose row hash is that of its row."""
     made = builders.asset(name, *features, fingerprint=fingerprint, rejected=rejected)
     named = {key: getattr(made, key) for key in ("modality", "url", "status", "created_at", "updated_at")}

@@ -16,8 +16,8 @@ from vectorferry.connector.plugin import (
     Destination,
     Difference,
     Discrepancy,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     SchemaMapping,
     StoredContents,
@@ -55,13 +55,13 @@ class Store(Protocol):
         """Add the vector of a feature that is not there to an asset; what should be found."""
 
 
-def feature(name: str, vectors: Mapping[str, Vector] | None = None, **columns: Any) -> LoadedFeature:
+def feature(name: str, vectors: Mapping[str, Vector] | None = None, **columns: Any) -> MappedFeature:
     """A feature whose row hash is that of its row."""
     made = builders.feature(name, {MODEL: dense(float(len(name)), 2)} if vectors is None else vectors, **columns)
     return replace(made, row_hash=hash_row(made.columns, made.metadata, made.extra)[0])
 
 
-def asset(name: str, *features: LoadedFeature, fingerprint: str = "1") -> LoadedAsset:
+def asset(name: str, *features: MappedFeature, fingerprint: str = "1") -> MappedAsset:
     """An asset whose row hash is that of its row."""
     made = builders.asset(name, *features, fingerprint=fingerprint)
     named = {key: getattr(made, key) for key in ("modality", "url", "status", "created_at", "updated_at")}
@@ -92,7 +92,7 @@ class InMemory:
         self._assets["ads"][asset_id] = replace(held, features=(*held.features, feature(feature_id, {})))
         return Discrepancy(Difference.EXTRA, asset_id, feature_id, Modality.VIDEO)
 
-    def _change(self, asset_id: str, feature_id: str, change: Callable[[LoadedFeature], LoadedFeature]) -> None:
+    def _change(self, asset_id: str, feature_id: str, change: Callable[[MappedFeature], MappedFeature]) -> None:
         held = self._assets["ads"][asset_id]
         changed = tuple(change(one) if one.feature_id == feature_id else one for one in held.features)
         self._assets["ads"][asset_id] = replace(held, features=changed)

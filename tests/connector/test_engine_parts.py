@@ -19,7 +19,7 @@ from vectorferry.connector.plugin import (
     GuardRefusedError,
     Known,
     Listing,
-    LoadedAsset,
+    MappedAsset,
     Modality,
     Reason,
     Rejected,
@@ -148,9 +148,9 @@ def test_the_guard_never_lets_more_than_the_share_go_and_its_advice_works(
 
 
 def loaded(asset_id: str, rows: int, size: int, *, bad: bool = False) -> Loaded:
-    record: LoadedAsset | Rejected = Rejected(asset_id, Reason.UNREADABLE, "no answer")
+    record: MappedAsset | Rejected = Rejected(asset_id, Reason.UNREADABLE, "no answer")
     if not bad:
-        record = LoadedAsset(asset_id, "f", None, None, None, {}, {}, None, None, b"")
+        record = MappedAsset(asset_id, "f", None, None, None, {}, {}, None, None, b"")
     return Loaded(record, rows, size)
 
 
@@ -169,7 +169,7 @@ def test_batches_keep_limits_and_lose_nothing(items: list[Loaded], rows: int) ->
     weight = {id(item.record): item for item in items}
     newest: dict[str, int] = {}
     for batch in batches:
-        records: list[LoadedAsset | Rejected] = [*batch.assets, *batch.rejected]
+        records: list[MappedAsset | Rejected] = [*batch.assets, *batch.rejected]
         assert records
         ids = [record.asset_id for record in records]
         assert len(set(ids)) == len(ids)

@@ -18,8 +18,8 @@ from vectorferry.connector.plugin import (
     Asset,
     ColumnMapping,
     Feature,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     ModalityMapping,
     Reason,
@@ -36,13 +36,13 @@ def load(item: Asset | Rejected, mapping: SchemaMapping | None = None, modalitie
     return Loader(mapping or SchemaMapping(), modalities).load(item)
 
 
-def loaded(item: Asset, mapping: SchemaMapping | None = None, modalities: frozenset[Modality] = ALL) -> LoadedAsset:
+def loaded(item: Asset, mapping: SchemaMapping | None = None, modalities: frozenset[Modality] = ALL) -> MappedAsset:
     record = load(item, mapping, modalities).record
-    assert isinstance(record, LoadedAsset)
+    assert isinstance(record, MappedAsset)
     return record
 
 
-def one(described: Feature, mapping: SchemaMapping | None = None) -> LoadedFeature:
+def one(described: Feature, mapping: SchemaMapping | None = None) -> MappedFeature:
     return loaded(asset("a", features=[described]), mapping).features[0]
 
 
@@ -52,7 +52,7 @@ def rejected(described: Feature, mapping: SchemaMapping | None = None) -> Reject
     return record.rejected[0]
 
 
-def one_without(described: Feature, mapping: SchemaMapping | None = None) -> tuple[LoadedFeature, Rejected]:
+def one_without(described: Feature, mapping: SchemaMapping | None = None) -> tuple[MappedFeature, Rejected]:
     """What is loaded of a feature, and the one part of it that is set aside."""
     record = loaded(asset("a", features=[described]), mapping)
     assert len(record.features) == len(record.rejected) == 1
@@ -186,7 +186,7 @@ def test_nul_and_half_pairs_are_replaced_everywhere_and_counted() -> None:
     )
     result = load(described)
     record = result.record
-    assert isinstance(record, LoadedAsset)
+    assert isinstance(record, MappedAsset)
     assert (record.url, record.metadata) == ("u\ufffd", {"k\ufffd": ["x\ufffd"]})
     assert record.features[0].columns["text"] == "a\ufffdb"
     assert record.features[0].metadata == {"\ufffd": 1}
@@ -195,7 +195,7 @@ def test_nul_and_half_pairs_are_replaced_everywhere_and_counted() -> None:
 
 def test_text_that_only_looks_like_nul_is_kept() -> None:
     result = load(asset("a", features=[feature("s", text="\\u0000")]))
-    assert isinstance(result.record, LoadedAsset)
+    assert isinstance(result.record, MappedAsset)
     assert result.record.features[0].columns["text"] == "\\u0000"
     assert result.replaced == 0
 
@@ -299,8 +299,8 @@ def test_whatever_comes_is_loaded_or_set_aside_and_can_be_stored(
     features: list[Feature], asset_id: str, metadata: dict[str, Any]
 ) -> None:
     result = load(Asset(asset_id, "v", metadata=metadata, features=tuple(features)))
-    records: list[LoadedAsset | Rejected] = [result.record]
-    if isinstance(result.record, LoadedAsset):
+    records: list[MappedAsset | Rejected] = [result.record]
+    if isinstance(result.record, MappedAsset):
         whole = [r for r in result.record.rejected if not r.vector_name and not r.column]
         assert len(result.record.features) + len(whole) == len(features)
         assert {r.feature_id for r in result.record.rejected if r not in whole} <= {

@@ -13,7 +13,7 @@ from vectorferry.connector.plugin import (
     Batch,
     Counts,
     DestinationError,
-    LoadedAsset,
+    MappedAsset,
     Modality,
     Reason,
     Rejected,
@@ -66,7 +66,7 @@ async def test_status_counts_what_is_there() -> None:
 async def test_the_same_batch_again_changes_nothing() -> None:
     store = MemoryDestination()
     item = Loader(SchemaMapping(), frozenset(MODALITIES)).load(asset("a")).record
-    assert isinstance(item, LoadedAsset)
+    assert isinstance(item, MappedAsset)
     batch = Batch("c", frozenset(MODALITIES), (item,), (Rejected("b", Reason.UNREADABLE, "no"),))
     assert store.apply(batch).assets == Counts(inserted=1, quarantined=1)
     again = store.apply(batch)

@@ -21,7 +21,7 @@ from vectorferry.connector.plugin import (
     Counts,
     Delivery,
     DestinationError,
-    LoadedAsset,
+    MappedAsset,
     Modality,
     Reason,
     Rejected,
@@ -90,7 +90,7 @@ async def test_a_refill_again_writes_nothing_and_counts_what_is_unchanged() -> N
 
 async def test_only_what_the_target_lacks_is_read() -> None:
     class Watched(MemoryDestination):
-        def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
+        def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:
             read.extend(asset_ids)
             return super().stored(collection, asset_ids)
 
@@ -224,7 +224,7 @@ class Hiccups(MemoryDestination):
                 self._maybe("asset_ids")
             yield asset_id
 
-    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
+    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:
         for number, one in enumerate(super().stored(collection, asset_ids)):
             if number == 7:
                 self._maybe("stored")
@@ -289,7 +289,7 @@ async def test_what_is_read_but_not_written_is_bounded() -> None:
     class Counting(MemoryDestination):
         given = 0
 
-        def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[LoadedAsset]:
+        def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:
             for one in super().stored(collection, asset_ids):
                 self.given += 1
                 yield one

@@ -21,7 +21,7 @@ from vectorferry.connector.plugin import (
     Counts,
     Feature,
     Listing,
-    LoadedAsset,
+    MappedAsset,
     Modality,
     ModalityMapping,
     Reason,
@@ -311,9 +311,9 @@ def test_what_is_set_aside_is_not_lost() -> None:
     assert losses(stored_contents, _loaded(replace(rest, rejected=(twice,))), frozenset(MODALITIES)) == both
 
 
-def _loaded(one: Asset) -> LoadedAsset:
+def _loaded(one: Asset) -> MappedAsset:
     record = Loader(SchemaMapping(), frozenset(MODALITIES)).load(one).record
-    assert isinstance(record, LoadedAsset)
+    assert isinstance(record, MappedAsset)
     return record
 
 

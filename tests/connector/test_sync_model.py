@@ -22,7 +22,7 @@ from vectorferry.connector.plugin import (
     CredentialsError,
     DestinationError,
     Listing,
-    LoadedFeature,
+    MappedFeature,
     Modality,
     Reason,
     Rejected,
@@ -84,13 +84,13 @@ def answer(source: MemorySource, name: str, kind: str) -> Asset | Rejected | Non
     return asset(name, 99, [spoilt, feature("f1", "image", "stale")])
 
 
-def stored(store: MemoryDestination) -> dict[tuple[str, str], LoadedFeature]:
+def stored(store: MemoryDestination) -> dict[tuple[str, str], MappedFeature]:
     """Every feature that is shown, by asset and feature."""
     assets = store.assets.get("c", {})
     return {(asset_id, part.feature_id): part for asset_id, held in assets.items() for part in held.features}
 
 
-def check_kept(before: dict[tuple[str, str], LoadedFeature], store: MemoryDestination) -> None:
+def check_kept(before: dict[tuple[str, str], MappedFeature], store: MemoryDestination) -> None:
     """Of nothing that is in quarantine has been lost what there was."""
     after = stored(store)
     for record in store.quarantine.get("c", {}).values():

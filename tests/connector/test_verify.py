@@ -23,7 +23,7 @@ from vectorferry.connector.plugin import (
     Difference,
     Discrepancy,
     Listing,
-    LoadedAsset,
+    MappedAsset,
     Reason,
     Rejected,
     SchemaMapping,
@@ -249,13 +249,13 @@ def _zero(asset_id: str, feature_id: str) -> Rejected:
     return Rejected(asset_id, Reason.ZERO_VECTOR, "all zero", feature_id, "video")
 
 
-def _loaded(one: Asset) -> LoadedAsset:
+def _loaded(one: Asset) -> MappedAsset:
     record = Loader(SchemaMapping(), frozenset(MODALITIES)).load(one).record
-    assert isinstance(record, LoadedAsset)
+    assert isinstance(record, MappedAsset)
     return record
 
 
-def _batch(*loaded: LoadedAsset) -> Batch:
+def _batch(*loaded: MappedAsset) -> Batch:
     return Batch("c", frozenset(MODALITIES), loaded)
 
 

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from pinecone import Pinecone
 
-from vectorferry.connector.plugin import DenseVector, LoadedAsset, LoadedFeature, SchemaMapping
+from vectorferry.connector.plugin import DenseVector, MappedAsset, MappedFeature, SchemaMapping
 from vectorferry.connector.sandbox import Fault, Reset, SandboxSettings, Status
 from vectorferry.destinations import PineconeDestination, PineconeSettings
 from vectorferry.destinations.pinecone._ids import record_id
@@ -96,14 +96,14 @@ class Load:
                 destination.apply(batch(*some, collection=COLLECTION))
         destination.remove(COLLECTION, [*(first.keys() - second.keys())])
 
-    def _first(self) -> dict[str, LoadedAsset]:
+    def _first(self) -> dict[str, MappedAsset]:
         vectors = np.random.default_rng(0).standard_normal((self.features, self.dimension), dtype=np.float32)
         every = [_feature(number, vector) for number, vector in enumerate(vectors)]
         return _assets(
             [every[start : start + FEATURES_PER_ASSET] for start in range(0, len(every), FEATURES_PER_ASSET)]
         )
 
-    def _second(self) -> dict[str, LoadedAsset]:
+    def _second(self) -> dict[str, MappedAsset]:
         """Every fiftieth asset is gone; of every twenty features one has another vector, one has other metadata, one
         has lost a key, and one is gone."""
         groups = [[*_changed(each.features)] for each in self._first().values()]
@@ -122,12 +122,12 @@ class Load:
         return Outcome(len(wanted.keys() - found.keys()), found.total() - len(found.keys() & wanted.keys()), stale)
 
 
-def _feature(number: int, vector: DenseVector, author: str = "ada", **metadata: str) -> LoadedFeature:
+def _feature(number: int, vector: DenseVector, author: str = "ada", **metadata: str) -> MappedFeature:
     told = {"author": author, **metadata}
     return feature(f"f{number}", {VECTOR: vector}, metadata=told, start_time=float(number), transcription=SAID)
 
 
-def _changed(features: Sequence[LoadedFeature]) -> Iterator[LoadedFeature]:
+def _changed(features: Sequence[MappedFeature]) -> Iterator[MappedFeature]:
     for one in features:
         number = int(one.feature_id[1:])
         vector = one.vectors[VECTOR]
@@ -145,7 +145,7 @@ def _changed(features: Sequence[LoadedFeature]) -> Iterator[LoadedFeature]:
                 yield one
 
 
-def _assets(groups: Sequence[Sequence[LoadedFeature]], fingerprint: str = "1") -> dict[str, LoadedAsset]:
+def _assets(groups: Sequence[Sequence[MappedFeature]], fingerprint: str = "1") -> dict[str, MappedAsset]:
     each = (asset(f"a{number}", *group, fingerprint=fingerprint) for number, group in enumerate(groups))
     return {one.asset_id: one for one in each}
 
@@ -161,7 +161,7 @@ def _stored(url: str) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
                         yield from ((name, fetched[name].values, fetched[name].metadata or {}) for name in ids)
 
 
-def _is(wanted: LoadedFeature, values: Any, metadata: Mapping[str, Any]) -> bool:
+def _is(wanted: MappedFeature, values: Any, metadata: Mapping[str, Any]) -> bool:
     vector = wanted.vectors[VECTOR]
     assert isinstance(vector, np.ndarray)
     told = {key.removeprefix("metadata."): value for key, value in metadata.items() if key.startswith("metadata.")}

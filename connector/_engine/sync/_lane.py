@@ -19,7 +19,7 @@ from vectorferry.connector._config._settings import BatchLimits
 from vectorferry.connector._engine._mapper import Loaded
 from vectorferry.connector._engine.sync._dimensions import WrittenDimension, dimensions_in
 from vectorferry.connector._engine.sync._losses import HeldBack
-from vectorferry.connector._model._batch import Applied, Batch, LoadedAsset
+from vectorferry.connector._model._batch import Applied, Batch, MappedAsset
 from vectorferry.connector._model._errors import DestinationError, LockedError, RetryableError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Listing, Modality, Reason, Rejected
@@ -150,7 +150,7 @@ class Batcher:
         return Batch(
             self._collection,
             self._modalities,
-            tuple(record for record in records if isinstance(record, LoadedAsset)),
+            tuple(record for record in records if isinstance(record, MappedAsset)),
             tuple(record for record in records if isinstance(record, Rejected)),
         )
 
@@ -255,7 +255,7 @@ class Lane:
         async with self._turn:
             if self.alive:
                 self.summary.replaced_nul += loaded.replaced
-                if listing and isinstance(loaded.record, LoadedAsset) and isinstance(self.destination, StoredContents):
+                if listing and isinstance(loaded.record, MappedAsset) and isinstance(self.destination, StoredContents):
                     self._listings[loaded.asset_id] = listing
                 await self._hand_over(self._batcher.add(loaded))
 

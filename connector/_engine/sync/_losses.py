@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from vectorferry.connector._config._settings import DeleteGuard
 from vectorferry.connector._engine.sync._guard import changes_of, exact, read_differently
-from vectorferry.connector._model._batch import Contents, LoadedAsset, LoadedFeature, RowCounts
+from vectorferry.connector._model._batch import Contents, MappedAsset, MappedFeature, RowCounts
 from vectorferry.connector._model._last_good import rejected_features
 from vectorferry.connector._model._mapping import ModalityMapping, SchemaMapping
 from vectorferry.connector._model._records import Listing, Modality, Vector
@@ -45,11 +45,11 @@ KINDS_NAMED: Final = 3
 _Named: TypeAlias = Mapping[str, Mapping[str, int | None]]
 
 
-_Features: TypeAlias = Mapping[str, LoadedFeature]
+_Features: TypeAlias = Mapping[str, MappedFeature]
 
 
 def losses(
-    stored: Contents, asset: LoadedAsset, modalities: frozenset[Modality], mapping: SchemaMapping = DEFAULTS
+    stored: Contents, asset: MappedAsset, modalities: frozenset[Modality], mapping: SchemaMapping = DEFAULTS
 ) -> Counter[RowKind] | None:
     """How many rows of each kind there would be fewer, net, if `stored` were replaced by this asset; None where nothing
     calls for a second look.
@@ -73,7 +73,7 @@ def losses(
     return lost if lost or suspicious else None
 
 
-def _without(stored: _Named, asset: LoadedAsset, now: _Features, mapping: ModalityMapping) -> _Named:
+def _without(stored: _Named, asset: MappedAsset, now: _Features, mapping: ModalityMapping) -> _Named:
     """What is stored, but for what was set aside of this asset: a destination keeps its last good version, which is
     none where the mapping says another dimension. Of what came twice the first is not set aside."""
     here = {(feature_id, name) for feature_id, feature in now.items() for name in feature.vectors}
@@ -128,7 +128,7 @@ class HeldBack:
     _share: Fraction | None = None
     _may_lose: bool = False
 
-    def takes(self, listing: Listing, asset: LoadedAsset, stored: Contents, modalities: frozenset[Modality]) -> bool:
+    def takes(self, listing: Listing, asset: MappedAsset, stored: Contents, modalities: frozenset[Modality]) -> bool:
         """Whether an asset that was read can be written. If not, it is remembered, by what it would lose."""
         lost = losses(stored, asset, modalities, self.mapping)
         if lost is None:

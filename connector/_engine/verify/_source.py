@@ -15,7 +15,7 @@ from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, d
 from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._engine.verify._checked import Checked, SetAside
 from vectorferry.connector._iterators import closing, pages
-from vectorferry.connector._model._batch import LoadedAsset
+from vectorferry.connector._model._batch import MappedAsset
 from vectorferry.connector._model._errors import IncompleteScanError
 from vectorferry.connector._model._records import AssetState, Listing, Modality
 from vectorferry.connector._model._seen import SeenIds
@@ -124,7 +124,7 @@ async def compare_contents(
 
     async with closing(listings()) as asked, closing(source.pull(collection, asked)) as pulled:
         async for item in pulled:
-            if isinstance(record := loader.load(item).record, LoadedAsset) and record.asset_id in decisions:
+            if isinstance(record := loader.load(item).record, MappedAsset) and record.asset_id in decisions:
                 read[record.asset_id] = _digests(record)
             if len(read) == COMPARED_AT_ONCE:
                 for one in compared:
@@ -282,7 +282,7 @@ class _Contents:
         return vector_name in self._kept
 
 
-def _digests(asset: LoadedAsset) -> dict[_Key, bytes]:
+def _digests(asset: MappedAsset) -> dict[_Key, bytes]:
     """What the books should have of an asset."""
     digests: dict[_Key, bytes] = {("", "", ""): asset.row_hash}
     for one in asset.features:

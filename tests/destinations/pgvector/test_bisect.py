@@ -15,8 +15,8 @@ from sqlalchemy import Engine, event
 from vectorferry.connector.plugin import (
     Counts,
     DestinationError,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     Reason,
     Rejected,
@@ -47,7 +47,7 @@ def aside(sql: Sql) -> list[tuple[str, str, str, str]]:
     return found.fetchall()
 
 
-def spoken(feature_id: str, said: str = "hello") -> LoadedFeature:
+def spoken(feature_id: str, said: str = "hello") -> MappedFeature:
     return feature(feature_id, transcription=said)
 
 
@@ -176,7 +176,7 @@ def test_a_row_that_is_refused_leaves_the_earlier_one_with_its_vectors(indexed: 
 def test_an_asset_that_is_refused_itself_keeps_its_old_rows(destination: PgvectorDestination, sql: Sql) -> None:
     destination.apply(batch(asset("a", spoken("f1")), asset("b", spoken("f"))))
     sql.execute("ALTER TABLE assets ADD CONSTRAINT known_only CHECK (asset_id <> 'a') NOT VALID")
-    changed = LoadedAsset(**{**fields_of(asset("a", spoken("f2"), fingerprint="2")), "row_hash": b"other"})
+    changed = MappedAsset(**{**fields_of(asset("a", spoken("f2"), fingerprint="2")), "row_hash": b"other"})
     applied = destination.apply(batch(changed, asset("b", spoken("f"), spoken("g"), fingerprint="2")))
     assert held(sql) == [("a", "f1"), ("b", "f"), ("b", "g")]
     assert applied.assets.quarantined == 1
@@ -186,8 +186,8 @@ def test_an_asset_that_is_refused_itself_keeps_its_old_rows(destination: Pgvecto
     assert destination.known("ads", ["a"])["a"].fingerprint == ""
 
 
-def fields_of(one: LoadedAsset) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in LoadedAsset.__dataclass_fields__}
+def fields_of(one: MappedAsset) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in MappedAsset.__dataclass_fields__}
 
 
 @pytest.mark.parametrize(

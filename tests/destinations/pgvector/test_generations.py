@@ -16,8 +16,8 @@ from vectorferry.connector.plugin import (
     Batch,
     ConfigurationError,
     Discrepancy,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     RetryableError,
     SchemaMapping,
@@ -37,7 +37,7 @@ Sql = psycopg.Connection[Any]
 NAME = "model-v1"
 
 
-def of(feature_id: str, dimension: int, first: float = 0.5, **columns: Any) -> LoadedFeature:
+def of(feature_id: str, dimension: int, first: float = 0.5, **columns: Any) -> MappedFeature:
     return feature(feature_id, {NAME: dense(first, dimension=dimension)}, **columns)
 
 
@@ -204,12 +204,12 @@ VECTORS: st.SearchStrategy[Vector] = st.one_of(
     st.builds(lambda n, dimension: dense(float(n), dimension=dimension), st.integers(0, 1), st.sampled_from([2, 3, 8])),
     st.just(sparse({1: 0.5})),
 )
-FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
+FEATURES: st.SearchStrategy[MappedFeature] = st.builds(
     feature,
     st.sampled_from(["f1", "f2"]),
     st.dictionaries(st.sampled_from([NAME, "other"]), VECTORS, max_size=2),
 )
-ASSETS: st.SearchStrategy[LoadedAsset] = st.builds(
+ASSETS: st.SearchStrategy[MappedAsset] = st.builds(
     lambda name, features: asset(name, *features),
     st.sampled_from(["a", "b"]),
     st.lists(FEATURES, max_size=2, unique_by=lambda one: one.feature_id),

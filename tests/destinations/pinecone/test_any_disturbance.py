@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,
-    LoadedAsset,
-    LoadedFeature,
+    MappedAsset,
+    MappedFeature,
     Modality,
     SchemaMapping,
 )
@@ -75,7 +75,7 @@ VECTORS = st.fixed_dictionaries(
         "words": st.sampled_from([sparse({1: 0.5}), sparse({1: 0.5, 3: 1}), sparse({})]),
     },
 )
-FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
+FEATURES: st.SearchStrategy[MappedFeature] = st.builds(
     lambda name, text, author, modality, vectors: feature(
         name, vectors, modality=modality, text=text, metadata={"author": author} if author else {}
     ),
@@ -93,7 +93,7 @@ class Edit:
     """The source holds other features of an asset, or (None) the asset no more."""
 
     name: str
-    features: list[LoadedFeature] | None
+    features: list[MappedFeature] | None
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ STEPS = st.lists(
 )
 
 
-def content(features: Sequence[LoadedFeature]) -> str:
+def content(features: Sequence[MappedFeature]) -> str:
     """A fingerprint that comes back when the content does."""
     return str(sorted((one.feature_id, one.row_hash, sorted(one.vector_hashes.items())) for one in features))
 
@@ -163,7 +163,7 @@ class World:
     def __init__(self, sandbox: Sandbox, url: str) -> None:
         self.prefix = f"d-{uuid.uuid4().hex[:12]}"
         self.schema = self.prefix.replace("-", "_")
-        self.source: dict[str, LoadedAsset] = {}
+        self.source: dict[str, MappedAsset] = {}
         self.is_refused = False
         self._sandbox = sandbox
         self._url = url

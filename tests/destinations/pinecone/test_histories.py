@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from vectorferry.connector.plugin import LoadedAsset, LoadedFeature, Modality, SchemaMapping
+from vectorferry.connector.plugin import MappedAsset, MappedFeature, Modality, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._batch import Flight
@@ -31,17 +31,17 @@ KILLED = ("start", "begin", "landed", "landed again", "commit")
 class Step:
     """Apply this asset or remove it, and be killed after one of the steps, or not at all."""
 
-    asset: LoadedAsset
+    asset: MappedAsset
     remove: bool
     killed: str | None
 
 
-def content(features: Sequence[LoadedFeature]) -> str:
+def content(features: Sequence[MappedFeature]) -> str:
     """A fingerprint that comes back when the content does."""
     return str(sorted((one.feature_id, one.row_hash, sorted(one.vector_hashes.items())) for one in features))
 
 
-FEATURES: st.SearchStrategy[LoadedFeature] = st.builds(
+FEATURES: st.SearchStrategy[MappedFeature] = st.builds(
     lambda name, text, author, modality, vectors: feature(
         name, vectors, modality=modality, text=text, metadata={"author": author} if author else {}
     ),
@@ -112,7 +112,7 @@ def stored(sandbox: Sandbox, prefix: str) -> Mapping[tuple[str, str], tuple[list
     }
 
 
-def expected(assets: Mapping[str, LoadedAsset]) -> Mapping[tuple[str, str], tuple[list[float], str, str, str | None]]:
+def expected(assets: Mapping[str, MappedAsset]) -> Mapping[tuple[str, str], tuple[list[float], str, str, str | None]]:
     return {
         (f"-{name}-{len(vector)}", f"{one.asset_id}#{each.feature_id}"): (
             vector.tolist(),
@@ -132,7 +132,7 @@ PLAIN = [feature("f1", {"model": dense(1)}, text="old")]
 NEW = [feature("f1", {"model": dense(2)}, text="new"), feature("f2", {"model": dense(2)}, text="new")]
 
 
-def step(*features: LoadedFeature, remove: bool = False, killed: str | None = None) -> Step:
+def step(*features: MappedFeature, remove: bool = False, killed: str | None = None) -> Step:
     return Step(asset("a", *features, fingerprint=content(features)), remove, killed)
 
 
@@ -156,7 +156,7 @@ def test_the_store_holds_the_last_word_whatever_was_cut_short(
     def opened() -> AbstractContextManager[PineconeDestination]:
         return closing(pinecone_destination(crowded, postgres_url, prefix.replace("-", "_"), index_prefix=prefix))
 
-    source: dict[str, LoadedAsset] = {}
+    source: dict[str, MappedAsset] = {}
     for step in steps:
         source = changed(source, step)
         with opened() as destination, suppress(Killed), pytest.MonkeyPatch.context() as patches:
@@ -177,13 +177,13 @@ def test_the_store_holds_the_last_word_whatever_was_cut_short(
         assert destination.delivered().requests == requests
 
 
-def changed(source: Mapping[str, LoadedAsset], step: Step) -> dict[str, LoadedAsset]:
+def changed(source: Mapping[str, MappedAsset], step: Step) -> dict[str, MappedAsset]:
     """What the source holds when a step begins: it has changed whether or not the step is cut short."""
     others = {name: one for name, one in source.items() if name != step.asset.asset_id}
     return others if step.remove else {**others, step.asset.asset_id: step.asset}
 
 
-def run(destination: PineconeDestination, source: Mapping[str, LoadedAsset]) -> None:
+def run(destination: PineconeDestination, source: Mapping[str, MappedAsset]) -> None:
     """What a sync does: apply what the ledger does not hold as it is, and remove what is gone."""
     known = destination.known("ads", ["a", "b"])
     for name, one in source.items():

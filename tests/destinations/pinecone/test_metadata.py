@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tests.builders import asset, feature
 from tests.connector.sandbox.pinecone.serving import SdkIndex, world
 from tests.examples import examples
-from vectorferry.connector.plugin import LoadedFeature, Modality, QuarantineError, Reason
+from vectorferry.connector.plugin import MappedFeature, Modality, QuarantineError, Reason
 from vectorferry.destinations.pinecone._ids import namespace_name, owner_of, record_id
 from vectorferry.destinations.pinecone._metadata import MetadataOptions, keys_hash, metadata_hash, record_metadata
 
@@ -49,12 +49,12 @@ FEATURES = st.builds(
 )
 
 
-def sent(described: LoadedFeature, **options: Any) -> dict[str, Any]:
+def sent(described: MappedFeature, **options: Any) -> dict[str, Any]:
     """The metadata of a feature of asset a1 in collection ads."""
     return dict(record_metadata("ads", asset("a1", described), described, MetadataOptions(**options)))
 
 
-def beyond_identity(described: LoadedFeature, **options: Any) -> dict[str, Any]:
+def beyond_identity(described: MappedFeature, **options: Any) -> dict[str, Any]:
     """The same without the four keys that every record has."""
     own = {"collection", "asset_id", "feature_id", "modality"}
     return {key: value for key, value in sent(described, **options).items() if key not in own}
@@ -237,7 +237,7 @@ def test_too_many_keys_are_refused_before_they_fill_the_memory() -> None:
 
 @given(FEATURES)
 @settings(deadline=None)
-def test_any_metadata_fits_when_its_texts_can_be_cut(described: LoadedFeature) -> None:
+def test_any_metadata_fits_when_its_texts_can_be_cut(described: MappedFeature) -> None:
     metadata = sent(described)
     assert size(metadata) <= LIMIT
     assert not any(key.startswith("$") for key in metadata)
@@ -245,7 +245,7 @@ def test_any_metadata_fits_when_its_texts_can_be_cut(described: LoadedFeature) -
 
 @given(FEATURES)
 @settings(deadline=None)
-def test_no_value_is_lost_whatever_the_paths(described: LoadedFeature) -> None:
+def test_no_value_is_lost_whatever_the_paths(described: MappedFeature) -> None:
     metadata = beyond_identity(described)
     metadata.pop("shortened", None)
     assert len(metadata) == leaves(described.columns) + leaves(described.metadata)
@@ -253,7 +253,7 @@ def test_no_value_is_lost_whatever_the_paths(described: LoadedFeature) -> None:
 
 @given(FEATURES)
 @settings(deadline=None)
-def test_the_order_of_keys_at_the_source_changes_nothing(described: LoadedFeature) -> None:
+def test_the_order_of_keys_at_the_source_changes_nothing(described: MappedFeature) -> None:
     other = replace(described, metadata=turned(described.metadata), columns=turned(described.columns))
     assert sent(other) == sent(described)
 
@@ -282,7 +282,7 @@ def index() -> Iterator[SdkIndex]:
 )
 @settings(deadline=None, max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow])
 def test_pinecones_sdk_writes_any_of_it_and_reads_the_same_back(
-    index: SdkIndex, collection: str, described: list[LoadedFeature]
+    index: SdkIndex, collection: str, described: list[MappedFeature]
 ) -> None:
     namespace = namespace_name("{collection}", collection)
     records = {record_id("a1", one.feature_id): sent(one) for one in described}
