@@ -11,8 +11,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
@@ -114,7 +114,10 @@ def run_cancellable(main: Coroutine[Any, Any, T]) -> T:
 
     So `main` can undo what it has begun, whether it is the command line, Dagster or a notebook that handles the signal.
     A second signal is raised where it comes. Outside of the main thread, which alone gets signals, it is `asyncio.run`.
+    Where this thread's loop is running, as in a notebook, `main` has a thread of its own, which this one waits for.
     """
+    if _has_running_loop():
+        return _run_beside(main)
     interrupt = _Interrupt()
 
     async def begin() -> T:
@@ -130,10 +133,34 @@ def run_cancellable(main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(begin())
 
 
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run_beside(main: Coroutine[Any, Any, T]) -> T:
+    # The handler of a loop that runs in `asyncio.run` raises nothing: it cancels the task that is waiting here.
+    interrupt = _Interrupt(whatever_handlers_raise=True)
+
+    async def begin() -> T:
+        with interrupt.cancelling(asyncio.current_task()):
+            return await main
+
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            stack.enter_context(interrupt.kept())
+        pool = stack.enter_context(ThreadPoolExecutor(1, "beside"))
+        return pool.submit(asyncio.run, begin()).result()
+
+
 class _Interrupt:
     """What the first signal's handler has raised."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whatever_handlers_raise: bool = False) -> None:
+        self._whatever_handlers_raise = whatever_handlers_raise
         self._raised: BaseException | None = None
         self._cancel: Callable[[], object] = lambda: None
 
@@ -175,5 +202,8 @@ class _Interrupt:
                     raise
                 self._raised = raised
                 self._cancel()
+            else:
+                if self._whatever_handlers_raise:
+                    self._cancel()
 
         return keep

@@ -16,7 +16,8 @@ __all__ = ["Displayed", "DisplayedTable", "count_rows"]
 
 MOST_LINES: Final = 30
 MOST_LETTERS: Final = 60
-"""Of one cell. Names come from a service, which may think of any length."""
+MOST_LETTERS_ALONE: Final = 500
+"""Of a cell, and of one that is a row by itself. Names come from a service, which may think of any length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def count_rows(applied: Applied) -> Iterator[tuple[str, Counts]]:
 
 def _lines(table: DisplayedTable) -> Iterator[str]:
     rows = [[table.name, *table.columns], *table.rows]
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[_cell(value, alone=not table.columns) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for first, *others in cells:
         aligned = "  ".join(value.rjust(width) for value, width in zip(others, widths[1:], strict=True))
@@ -71,18 +72,21 @@ def _lines(table: DisplayedTable) -> Iterator[str]:
 
 
 def _html(table: DisplayedTable) -> str:
-    head = "".join(f"<th>{escape(_cell(value))}</th>" for value in (table.name, *table.columns))
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{escape(_cell(value))}</td>' for value in row)}</tr>" for row in table.rows[:MOST_LINES]
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    head = _html_row("th", (table.name, *table.columns), alone=False)
+    rows = "".join(_html_row("td", row, alone=not table.columns) for row in table.rows[:MOST_LINES])
+    return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
 
 
-def _cell(value: object) -> str:
+def _html_row(tag: str, row: Sequence[object], *, alone: bool) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(_cell(value, alone=alone))}</{tag}>' for value in row)}</tr>"
+
+
+def _cell(value: object, *, alone: bool = False) -> str:
     if value is None:
         return "?"
     text = f"{value:,}" if isinstance(value, int) else _plain(str(value))
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
+    most = MOST_LETTERS_ALONE if alone else MOST_LETTERS
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _plain(text: str) -> str:
