@@ -34,7 +34,7 @@ __all__ = [
     "plain",
     "print_json",
     "printable",
-    "progress_shown",
+    "progress_bar",
     "results",
     "show_table",
 ]
@@ -139,7 +139,6 @@ def printable(line: str) -> str:
 WHOLE: Final = 63
 """Ids and names up to this length are never cut: Postgres has none that are longer."""
 
-
 GAP: Final = 2
 """Columns are so far apart, and one of it stands at either edge."""
 
@@ -194,7 +193,7 @@ def megabytes(size: int) -> str:
 
 
 @contextmanager
-def progress_shown() -> Iterator[ProgressCallback | None]:
+def progress_bar() -> Iterator[ProgressCallback | None]:
     """Yields what a run is to call; None where stderr is no terminal. The bar is gone at the end."""
     console = for_people()
     if not console.is_terminal:
@@ -210,10 +209,10 @@ def progress_shown() -> Iterator[ProgressCallback | None]:
         console=console,
         transient=True,
     ) as bar:
-        yield _shown_in(bar)
+        yield _visible_in(bar)
 
 
-def _shown_in(bar: Progress) -> ProgressCallback:
+def _visible_in(bar: Progress) -> ProgressCallback:
     task = bar.add_task("listing", total=None, written=0)
 
     def show(moment: Moment) -> None:

@@ -24,13 +24,45 @@ from vectorferry.connector._model._errors import DestinationError
 from vectorferry.connector._model._records import Modality
 from vectorferry.connector._protocols._destination import Destination, SearchAnswer, SearchQuery
 from vectorferry.connector._reports._summary import Summary
-from vectorferry.connector.cli._console import plain, print_json, progress_shown, results
+from vectorferry.connector.cli._console import plain, print_json, progress_bar, results
 from vectorferry.connector.cli._options import AsJson, opened
 from vectorferry.connector.cli._search import show_answer
 from vectorferry.connector.cli._summary_view import show_summary
 from vectorferry.connector.sandbox import Sandbox, embed_text, running_sandbox
 
 __all__ = ["demo", "demonstrate"]
+
+
+class DemoSource(StrEnum):
+    """Whose sample media the demo syncs."""
+
+    MIXPEEK = "mixpeek"
+    TWELVELABS = "twelvelabs"
+
+
+class DemoDestination(StrEnum):
+    """Where the demo syncs to."""
+
+    PGVECTOR = "pgvector"
+    PINECONE = "pinecone"
+    BOTH = "both"
+
+
+def demo(
+    source: Annotated[
+        DemoSource, typer.Option(help="Where to sync from: a local stand-in for this service.")
+    ] = DemoSource.MIXPEEK,
+    destination: Annotated[
+        DemoDestination, typer.Option(help="Where to sync to; Pinecone is a local stand-in.")
+    ] = DemoDestination.PGVECTOR,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier demo stored first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sync sample media into an embedded Postgres, or a local Pinecone, and query it; no key needed."""
+    report = demonstrate(results(quiet=as_json), source, destination, fresh=fresh)
+    if as_json:
+        print_json(report)
+    raise typer.Exit(report["exit_code"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +92,7 @@ SAMPLES: Final = {
     ),
 }
 
-
 HEADER: Final = "# Written by `vectorferry demo`: sample media from a sandbox that runs as long as a sync does.\n"
-
-
 PGVECTOR: Final = {"type": "pgvector"}
 
 
@@ -100,13 +129,8 @@ def _pinecone(sandbox: Sandbox) -> dict[str, Any]:
 
 
 WORDS: Final = "a dog leaps over a fence"
-
-
 OPENING: Final = 10
-
-
 ROWS: Final = 3
-
 
 STORED: Final = """\
 With what is stored now:
@@ -116,15 +140,13 @@ With what is stored now:
 
 """
 
-
 OWN: Final = """\
 With your own media and your own stores:
-  vectorferry init{chosen}      writes vectorferry.yaml; give its destination a url
+  vectorferry init{source_option}      writes vectorferry.yaml; give its destination a url
   vectorferry sync      after that anyone can ask in SQL: psql "$DATABASE_URL"
 
 In Dagster: docs/dagster.md
 """
-
 
 PINECONE: Final = """\
 In Pinecone: add `- {type: pinecone, api_key: "${PINECONE_API_KEY}"}` to the destinations; docs/pinecone.md
@@ -149,12 +171,14 @@ def demonstrate(console: Console, source: str, destination: str, *, fresh: bool)
         show_summary(first := _sync(settings), console)
         _title("2. Sync again: nothing has changed there", console)
         show_summary(second := _sync(settings), console, brief=True)
-        asked = [each for store in stores for each in _ask_all(store, sample, console, named=len(stores) > 1)]
-    _show_next(asked, sample, destination, console)
+        answers = [answer for store in stores for answer in _ask_all(store, sample, console, named=len(stores) > 1)]
+    _show_next(answers, sample, destination, console)
     return {
         "first_sync": first.to_dict(),
         "second_sync": second.to_dict(),
-        "questions": [{"question": text, "statement": each.statement, "rows": each.rows} for text, each in asked],
+        "questions": [
+            {"question": text, "statement": answer.statement, "rows": answer.rows} for text, answer in answers
+        ],
         "exit_code": max(first.exit_code, second.exit_code),
     }
 
@@ -175,7 +199,7 @@ def _forget(store: Destination) -> None:
 
 
 def _sync(settings: SyncSettings) -> Summary:
-    with progress_shown() as progress:
+    with progress_bar() as progress:
         return run_sync(settings, progress=progress)
 
 
@@ -208,48 +232,12 @@ def _title(text: str, console: Console) -> None:
     console.print(Rule(Text(text), align="left", style="none"))
 
 
-def _show_next(asked: list[tuple[str, SearchAnswer]], sample: Sample, destination: str, console: Console) -> None:
+def _show_next(answers: list[tuple[str, SearchAnswer]], sample: Sample, destination: str, console: Console) -> None:
     _title("Next", console)
-    feature_id = plain(asked[0][1].rows[0]["feature_id"])
+    feature_id = plain(answers[0][1].rows[0]["feature_id"])
     stored = "" if destination == "pinecone" else STORED
-    chosen = "" if sample.service == "mixpeek" else f" --source {sample.service}"
+    source_option = "" if sample.service == "mixpeek" else f" --source {sample.service}"
     text = (stored + OWN).format(
-        config=sample.config, vector_name=sample.vector_name, feature_id=feature_id, chosen=chosen
+        config=sample.config, vector_name=sample.vector_name, feature_id=feature_id, source_option=source_option
     )
     console.print(text + (PINECONE if destination != "pgvector" else ""), markup=False, soft_wrap=True)
-
-
-# ``vectorferry demo``: the whole thing on this machine, in under a minute and without a key.
-
-
-class DemoSource(StrEnum):
-    """Whose sample media the demo syncs."""
-
-    MIXPEEK = "mixpeek"
-    TWELVELABS = "twelvelabs"
-
-
-class DemoDestination(StrEnum):
-    """Where the demo syncs to."""
-
-    PGVECTOR = "pgvector"
-    PINECONE = "pinecone"
-    BOTH = "both"
-
-
-def demo(
-    source: Annotated[
-        DemoSource, typer.Option(help="Where to sync from: a local stand-in for this service.")
-    ] = DemoSource.MIXPEEK,
-    destination: Annotated[
-        DemoDestination, typer.Option(help="Where to sync to; Pinecone is a local stand-in.")
-    ] = DemoDestination.PGVECTOR,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier demo stored first.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Sync sample media into an embedded Postgres, or a local Pinecone, and query it; no key needed."""
-
-    told = demonstrate(results(quiet=as_json), source, destination, fresh=fresh)
-    if as_json:
-        print_json(told)
-    raise typer.Exit(told["exit_code"])

@@ -32,7 +32,7 @@ __all__ = [
     "VisibleTimeout",
     "WaitVisible",
     "allowing_deletes",
-    "chosen_collections",
+    "collection_ids",
     "destination_index",
     "opened",
 ]
@@ -40,20 +40,16 @@ __all__ = [
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The sync's configuration.")]
 
-
 SyncName = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Which sync, where the file describes several.")
 ]
 
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-
 
 AllowDeletes = Annotated[
     float | None,
     typer.Option(metavar="SHARE", min=0, max=1, help="Allow up to this share of a collection to be deleted."),
 ]
-
 
 AllowDeletesOf = Annotated[
     list[str] | None,
@@ -64,20 +60,16 @@ AllowDeletesOf = Annotated[
     ),
 ]
 
-
 Collections = Annotated[
     list[str] | None,
     typer.Option("--collection", metavar="ID", help="Only this collection, by id or by name; may be repeated."),
 ]
 
-
 StoredCollections = Annotated[
     list[str] | None, typer.Option("--collection", metavar="ID", help="Only this collection, by id; may be repeated.")
 ]
 
-
 Full = Annotated[bool, typer.Option("--full", help="List everything, even if the source could list just the changes.")]
-
 
 LockWait = Annotated[
     float,
@@ -86,17 +78,14 @@ LockWait = Annotated[
     ),
 ]
 
-
 WaitVisible = Annotated[
     bool, typer.Option("--wait-visible", help="Wait until queries see what was written, where that takes a while.")
 ]
-
 
 VisibleTimeout = Annotated[
     float,
     typer.Option("--visible-timeout", metavar="SECONDS", min=0.1, help="Fail --wait-visible when it takes longer."),
 ]
-
 
 DEFAULT_CONFIG = Path("vectorferry.yaml")
 
@@ -113,26 +102,30 @@ def allowing_deletes(
 # The collections that a command names, among those that the source has.
 
 
-SHOWN = 20
+COLLECTIONS_NAMED = 20
 
 
-def chosen_collections(settings: SyncSettings, wanted: Sequence[str] | None) -> Sequence[str] | None:
+def collection_ids(settings: SyncSettings, names: Sequence[str] | None) -> Sequence[str] | None:
     """The ids of the collections that a command names, by id or by name; None for all, when it names none.
 
     Raises `ConfigurationError` for one that this sync does not have: a typo would else list nothing.
     """
-    if not wanted:
+    if not names:
         return None
     source = resolve_part(settings.source, os.environ, settings.where, ("source",))
     known = list_collections(source)
-    chosen = {name: name if name in known else _id_called(name, source) for name in wanted}
-    if unknown := [name for name, collection in chosen.items() if collection not in known]:
-        there = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else "")
-        raise ConfigurationError(f"--collection {unknown[0]}: not in this sync's source, which has: {there or 'none'}")
-    return [collection for collection in dict.fromkeys(chosen.values()) if collection is not None]
+    ids = {name: name if name in known else _id_of(name, source) for name in names}
+    if unknown_names := [name for name, collection in ids.items() if collection not in known]:
+        examples = ", ".join(known[:COLLECTIONS_NAMED]) + (
+            f" and {len(known) - COLLECTIONS_NAMED:,} more" if len(known) > COLLECTIONS_NAMED else ""
+        )
+        raise ConfigurationError(
+            f"--collection {unknown_names[0]}: not in this sync's source, which has: {examples or 'none'}"
+        )
+    return [collection for collection in dict.fromkeys(ids.values()) if collection is not None]
 
 
-def _id_called(name: str, source: SourceSettings) -> str | None:
+def _id_of(name: str, source: SourceSettings) -> str | None:
     """The id of the one collection of this name, in a source that takes names in its settings; where there is none, or
     several, the source names those that there are."""
     if "collections" not in type(source).model_fields:

@@ -23,7 +23,7 @@ from vectorferry.connector.cli._console import (
     megabytes,
     plain,
     print_json,
-    progress_shown,
+    progress_bar,
     results,
     show_table,
 )
@@ -37,22 +37,37 @@ from vectorferry.connector.cli._options import (
     Full,
     SyncName,
     allowing_deletes,
-    chosen_collections,
+    collection_ids,
 )
-from vectorferry.connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_told
+from vectorferry.connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_kind
 
 __all__ = ["plan", "show_plan"]
 
 
+def plan(
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    collection: Collections = None,
+    full: Full = False,
+    allow_deletes: AllowDeletes = None,
+    allow_deletes_of: AllowDeletesOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a sync would do, and change nothing."""
+    settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
+    chosen = collection_ids(settings, collection)
+    with progress_bar() as progress:
+        planned = run_plan(settings, collections=chosen, environ=os.environ, progress=progress, full=full)
+    if as_json:
+        print_json(planned.to_dict())
+    else:
+        show_plan(planned, results())
+    raise typer.Exit(planned.exit_code)
+
+
 COLLECTIONS_SHOWN: Final = 20
-
-
 STATEMENTS_SHOWN: Final = 25
-
-
 DONE: Final[Mapping[DeleteMode, str]] = {"keep": "kept", "tombstone": "hidden"}
-
-
 TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to hide", "keep": "to delete"}
 
 
@@ -84,7 +99,7 @@ def _collections(collections: Mapping[str, CollectionPlan]) -> Table:
 
 def _scans(collections: Mapping[str, CollectionPlan]) -> Iterator[str]:
     for name, each in list(collections.items())[:COLLECTIONS_SHOWN]:
-        if told := scan_told(each):
+        if told := scan_kind(each):
             yield f"{plain(name)}: a sync lists {told}"
         if each.reread:
             yield f"{plain(name)}: {each.reread:,} of the changed ones seem unchanged, but are due to be read again"
@@ -173,28 +188,3 @@ def _warnings(plan: Plan) -> Iterator[str]:
             yield f"{plain(name)}: failed: {plain(each.error)}"
         if each.refusal:
             yield f"{plain(name)}: a sync would be refused: {plain(each.refusal)}"
-
-
-# ``vectorferry plan``: what a sync would do.
-
-
-def plan(
-    config: ConfigFile = DEFAULT_CONFIG,
-    name: SyncName = None,
-    collection: Collections = None,
-    full: Full = False,
-    allow_deletes: AllowDeletes = None,
-    allow_deletes_of: AllowDeletesOf = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a sync would do, and change nothing."""
-
-    settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
-    chosen = chosen_collections(settings, collection)
-    with progress_shown() as progress:
-        planned = run_plan(settings, collections=chosen, environ=os.environ, progress=progress, full=full)
-    if as_json:
-        print_json(planned.to_dict())
-    else:
-        show_plan(planned, results())
-    raise typer.Exit(planned.exit_code)

@@ -25,7 +25,7 @@ from vectorferry.connector.cli._console import (
     make_table,
     plain,
     print_json,
-    progress_shown,
+    progress_bar,
     results,
     show_table,
 )
@@ -34,16 +34,117 @@ from vectorferry.connector.cli._summary_view import show_summary
 
 __all__ = [
     "as_dict",
-    "overview",
     "quarantine",
     "show_overviews",
     "show_records",
 ]
 
 
+quarantine: Final = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Show, read again or drop the records that were set aside."
+)
+
+WhichReason = Annotated[Reason | None, typer.Option("--reason", help="Only records that were set aside for this.")]
+
+WhichDestination = Annotated[
+    str | None, typer.Option("--destination", metavar="NAME", help="Only this destination, by name or type.")
+]
+
+Assets = Annotated[list[str] | None, typer.Argument(metavar="[ASSET_ID]...", help="Only records of these assets.")]
+
+
+@quarantine.command("list")
+def list_(
+    collection: StoredCollections = None,
+    reason: WhichReason = None,
+    destination: WhichDestination = None,
+    limit: Annotated[int, typer.Option(min=0, max=100_000, help="How many records to show; all are counted.")] = 20,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the records in quarantine by reason, and show the first."""
+    selection = Selection(frozenset(collection or ()), reason=reason)
+    with holders(load_settings(config, name), destination) as opened_holders:
+        overviews = [read_overview(holder, selection, limit) for holder in opened_holders]
+    exit_code = max(each.exit_code for each in overviews)
+    if as_json:
+        print_json({"destinations": [each.to_dict() for each in overviews], "exit_code": exit_code})
+    else:
+        show_overviews(overviews, results(), narrowed=bool(collection or reason))
+    raise typer.Exit(exit_code)
+
+
+@quarantine.command()
+def show(
+    asset_id: Annotated[str, typer.Argument(metavar="ASSET_ID", help="The asset whose records to show.")],
+    collection: StoredCollections = None,
+    destination: WhichDestination = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every record of one asset in full."""
+    selection = Selection(frozenset(collection or ()), frozenset([asset_id]))
+    with holders(load_settings(config, name), destination) as opened_holders:
+        records = [(holder.name, record) for holder in opened_holders for record in selected(holder, selection)]
+    if not records:
+        raise click.UsageError("no record of this asset is in quarantine; see: vectorferry quarantine list")
+    if as_json:
+        print_json({"records": [{"destination": at, **as_dict(record)} for at, record in records], "exit_code": 0})
+    else:
+        show_records(records, results())
+
+
+@quarantine.command()
+def replay(
+    asset_id: Assets = None,
+    collection: StoredCollections = None,
+    reason: WhichReason = None,
+    destination: WhichDestination = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the assets of these records again, by a sync of their collections."""
+    selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
+    with progress_bar() as progress:
+        summary = run_replay(load_settings(config, name), selection, destination, environ=os.environ, progress=progress)
+    if as_json:
+        print_json(summary.to_dict())
+    elif not summary.collections:
+        results().print("nothing to replay: no such record is in quarantine", markup=False)
+    else:
+        show_summary(summary, results())
+    raise typer.Exit(summary.exit_code)
+
+
+@quarantine.command()
+def drop(
+    asset_id: Assets = None,
+    collection: StoredCollections = None,
+    reason: WhichReason = None,
+    destination: WhichDestination = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every record there is.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drop records. Nothing is read again before it changes at the source."""
+    selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
+    if (selection == Selection()) != everything:
+        raise click.UsageError("say which records: ASSET_ID, --collection or --reason; or --all, and none of these")
+    with holders(load_settings(config, name), destination) as opened_holders:
+        dropped = {holder.name: drop_selected(holder, selection) for holder in opened_holders}
+    if as_json:
+        print_json({"dropped": dropped, "exit_code": 0})
+    else:
+        for at, number in dropped.items():
+            results().print(f"{at}: {counted(number, 'record')} dropped", markup=False)
+
+
 ID_SHOWN: Final = 40
 """An asset id is copied from here to show it or read it again: a UUID fits."""
-
 
 STAYS: Final = "an earlier version is still stored and shown, until a good one comes"
 
@@ -75,23 +176,23 @@ class Overview:
         }
 
 
-def overview(holder: Holder, selection: Selection, limit: int) -> Overview:
+def read_overview(holder: Holder, selection: Selection, limit: int) -> Overview:
     """Counts all records that are meant, and keeps the first `limit`. One destination that cannot be reached must not
     hide the others."""
-    seen = Overview(holder.name)
+    overview = Overview(holder.name)
     try:
-        for found in selected(holder, selection):
-            seen.reasons[found[1].reason] += 1
-            if len(seen.first) < limit:
-                seen.first.append(found)
+        for rejected in selected(holder, selection):
+            overview.reasons[rejected[1].reason] += 1
+            if len(overview.first) < limit:
+                overview.first.append(rejected)
     except VectorferryError as error:
-        seen.error = error
-    return seen
+        overview.error = error
+    return overview
 
 
-def as_dict(found: RejectedAt) -> Mapping[str, Any]:
+def as_dict(rejected: RejectedAt) -> Mapping[str, Any]:
     """Plain JSON values; the time in UTC."""
-    collection, record, seen_at = found
+    collection, record, seen_at = rejected
     return {"collection": collection, **asdict(record), "seen_at": seen_at.astimezone(UTC).isoformat()}
 
 
@@ -120,25 +221,25 @@ def show_records(records: Sequence[tuple[str, RejectedAt]], console: Console) ->
             console.print(Text(f"  {STAYS}"), soft_wrap=True)
 
 
-def _show_reasons(each: Overview, console: Console) -> None:
+def _show_reasons(overview: Overview, console: Console) -> None:
     table = make_table("reason", "records", numbers=("records",))
-    for reason, count in each.reasons.most_common():
+    for reason, count in overview.reasons.most_common():
         table.add_row(cell(reason), f"{count:,}")
     show_table(table, console)
 
 
-def _show_first(each: Overview, console: Console) -> None:
-    if not each.first:
+def _show_first(overview: Overview, console: Console) -> None:
+    if not overview.first:
         return
     table = make_table("asset", "reason", "detail", cut=("detail",))
-    for collection, record, _ in each.first:
+    for collection, record, _ in overview.first:
         asset = cell(plain(record.asset_id, ID_SHOWN)).append(f"\n{plain(collection, ID_SHOWN)}", style="dim")
         detail = cell(plain(record.detail)).append(f"\n{_named(record)}", style="dim")
         if record.kept:
             detail.append("\nan earlier version is shown", style="dim")
         table.add_row(asset, cell(record.reason), detail)
     show_table(table, console)
-    if (more := each.reasons.total() - len(each.first)) > 0:
+    if (more := overview.reasons.total() - len(overview.first)) > 0:
         console.print(
             Text(f"… and {more:,} more; see them with --limit, one in full with: quarantine show ASSET_ID"),
             soft_wrap=True,
@@ -166,116 +267,3 @@ def _part(record: Rejected) -> str:
 
 def _time(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-
-
-# ``vectorferry quarantine``: the records that could not be loaded, shown, read again, or dropped.
-
-
-quarantine: Final = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Show, read again or drop the records that were set aside."
-)
-
-
-WhichReason = Annotated[Reason | None, typer.Option("--reason", help="Only records that were set aside for this.")]
-
-
-WhichDestination = Annotated[
-    str | None, typer.Option("--destination", metavar="NAME", help="Only this destination, by name or type.")
-]
-
-
-Assets = Annotated[list[str] | None, typer.Argument(metavar="[ASSET_ID]...", help="Only records of these assets.")]
-
-
-@quarantine.command("list")
-def list_(
-    collection: StoredCollections = None,
-    reason: WhichReason = None,
-    destination: WhichDestination = None,
-    limit: Annotated[int, typer.Option(min=0, max=100_000, help="How many records to show; all are counted.")] = 20,
-    config: ConfigFile = DEFAULT_CONFIG,
-    name: SyncName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Count the records in quarantine by reason, and show the first."""
-
-    selection = Selection(frozenset(collection or ()), reason=reason)
-    with holders(load_settings(config, name), destination) as found:
-        overviews = [overview(holder, selection, limit) for holder in found]
-    exit_code = max(each.exit_code for each in overviews)
-    if as_json:
-        print_json({"destinations": [each.to_dict() for each in overviews], "exit_code": exit_code})
-    else:
-        show_overviews(overviews, results(), narrowed=bool(collection or reason))
-    raise typer.Exit(exit_code)
-
-
-@quarantine.command()
-def show(
-    asset_id: Annotated[str, typer.Argument(metavar="ASSET_ID", help="The asset whose records to show.")],
-    collection: StoredCollections = None,
-    destination: WhichDestination = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    name: SyncName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show every record of one asset in full."""
-
-    selection = Selection(frozenset(collection or ()), frozenset([asset_id]))
-    with holders(load_settings(config, name), destination) as found:
-        records = [(holder.name, record) for holder in found for record in selected(holder, selection)]
-    if not records:
-        raise click.UsageError("no record of this asset is in quarantine; see: vectorferry quarantine list")
-    if as_json:
-        print_json({"records": [{"destination": at, **as_dict(record)} for at, record in records], "exit_code": 0})
-    else:
-        show_records(records, results())
-
-
-@quarantine.command()
-def replay(
-    asset_id: Assets = None,
-    collection: StoredCollections = None,
-    reason: WhichReason = None,
-    destination: WhichDestination = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    name: SyncName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Read the assets of these records again, by a sync of their collections."""
-
-    selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
-    with progress_shown() as progress:
-        summary = run_replay(load_settings(config, name), selection, destination, environ=os.environ, progress=progress)
-    if as_json:
-        print_json(summary.to_dict())
-    elif not summary.collections:
-        results().print("nothing to replay: no such record is in quarantine", markup=False)
-    else:
-        show_summary(summary, results())
-    raise typer.Exit(summary.exit_code)
-
-
-@quarantine.command()
-def drop(
-    asset_id: Assets = None,
-    collection: StoredCollections = None,
-    reason: WhichReason = None,
-    destination: WhichDestination = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every record there is.")] = False,
-    config: ConfigFile = DEFAULT_CONFIG,
-    name: SyncName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Drop records. Nothing is read again before it changes at the source."""
-
-    selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
-    if (selection == Selection()) != everything:
-        raise click.UsageError("say which records: ASSET_ID, --collection or --reason; or --all, and none of these")
-    with holders(load_settings(config, name), destination) as found:
-        dropped = {holder.name: drop_selected(holder, selection) for holder in found}
-    if as_json:
-        print_json({"dropped": dropped, "exit_code": 0})
-    else:
-        for at, number in dropped.items():
-            results().print(f"{at}: {counted(number, 'record')} dropped", markup=False)

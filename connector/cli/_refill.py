@@ -9,7 +9,7 @@ import typer
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine import run_refill
-from vectorferry.connector.cli._console import print_json, progress_shown, results
+from vectorferry.connector.cli._console import print_json, progress_bar, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -40,9 +40,8 @@ def refill(
     as_json: AsJson = False,
 ) -> None:
     """Fill one destination from another one, without asking the source."""
-
     settings = allowing_deletes(load_settings(config, name), allow_deletes)
-    with progress_shown() as progress:
+    with progress_bar() as progress:
         summary = run_refill(
             settings,
             target,

@@ -47,7 +47,6 @@ def sandbox(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve local stand-ins for the Mixpeek, TwelveLabs and Pinecone APIs until interrupted."""
-
     with suppress(KeyboardInterrupt):
         serve(host=host, port=port, on_ready=_tell)
 

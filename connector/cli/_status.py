@@ -37,7 +37,6 @@ CURRENT: Final = "current"
 
 def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: AsJson = False) -> None:
     """Show what each destination holds now."""
-
     settings = load_settings(config, name)
     answers = [_ask(settings, index) for index in range(len(settings.destinations))]
     failures = [answer for answer in answers if isinstance(answer, VectorferryError)]
@@ -53,7 +52,6 @@ def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: 
 
 def _ask(settings: SyncSettings, index: int) -> Status | VectorferryError:
     """One destination that cannot be reached must not hide the others."""
-
     try:
         with opened(settings, index) as destination:
             return destination.status()

@@ -35,10 +35,9 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Have the source's service fetch media files and index them; a later sync brings them."""
-
     for url in urls:
         _check(url)
-    told = run_submit(
+    report = run_submit(
         load_settings(config, name),
         urls,
         collection=collection,
@@ -49,22 +48,26 @@ def submit(
         progress=_show,
     ).to_dict()
     if as_json:
-        print_json(told)
+        print_json(report)
     else:
-        for one in told["submitted"]:
-            results().print(_line(one), markup=False, soft_wrap=True)
-    raise typer.Exit(told["exit_code"])
+        for submission in report["submitted"]:
+            results().print(_line(submission), markup=False, soft_wrap=True)
+    raise typer.Exit(report["exit_code"])
 
 
 def _show(change: Submission) -> None:
-
     for_people().print(f"{plain(without_query(change.url))}: {change.state.value}", markup=False, soft_wrap=True)
 
 
-def _line(one: dict[str, Any]) -> str:
-    asset = f"asset {plain(one['asset_id'])}" if one["asset_id"] else ""
-    known = "submitted before, not uploaded again" if one["known"] else ""
-    said = [f"{plain(one['url'])}: {one['state'] or 'not submitted'}", asset, known, plain(one["error"] or "")]
+def _line(submission: dict[str, Any]) -> str:
+    asset = f"asset {plain(submission['asset_id'])}" if submission["asset_id"] else ""
+    known = "submitted before, not uploaded again" if submission["known"] else ""
+    said = [
+        f"{plain(submission['url'])}: {submission['state'] or 'not submitted'}",
+        asset,
+        known,
+        plain(submission["error"] or ""),
+    ]
     return "; ".join(filter(None, said))
 
 

@@ -18,7 +18,7 @@ from vectorferry.connector._reports._plan import CollectionPlan
 from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from vectorferry.connector.cli._console import cell, counted, make_table, megabytes, plain, printable, show_table
 
-__all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_told", "show_summary"]
+__all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_kind", "show_summary"]
 
 COLUMNS: Final = ("inserted", "updated", "unchanged", "deleted", "quarantined")
 WRITTEN: Final = ("inserted", "updated", "deleted")
@@ -84,7 +84,7 @@ def _any(counts: Counts, columns: Sequence[str]) -> bool:
 
 def _collection_lines(collections: Mapping[str, CollectionSummary]) -> Iterator[str]:
     for name, seen in list(collections.items())[:COLLECTIONS_SHOWN]:
-        told = f" ({scan})" if (scan := scan_told(seen)) else ""
+        told = f" ({scan})" if (scan := scan_kind(seen)) else ""
         counts = f"{counted(seen.listed, 'asset')} listed, {seen.unchanged:,} unchanged, {seen.pulled:,} read"
         counts += f", {seen.reread:,} of them again" if seen.reread else ""
         counts += f", {seen.second_looks:,} of them twice" if seen.second_looks else ""
@@ -94,11 +94,11 @@ def _collection_lines(collections: Mapping[str, CollectionSummary]) -> Iterator[
         yield f"… and {len(collections) - COLLECTIONS_SHOWN:,} more collections"
 
 
-def scan_told(seen: CollectionSummary | CollectionPlan) -> str:
+def scan_kind(report: CollectionSummary | CollectionPlan) -> str:
     """Which scan is made; nothing of a source that only knows one kind."""
-    if seen.scan == "incremental":
+    if report.scan == "incremental":
         return "only what has changed"
-    return "" if seen.why_full in {None, NO_TRUSTED_CURSOR} else f"in full: {plain(seen.why_full or '')}"
+    return "" if report.why_full in {None, NO_TRUSTED_CURSOR} else f"in full: {plain(report.why_full or '')}"
 
 
 def _delivery_line(delivery: Delivery) -> str:
@@ -160,16 +160,16 @@ def related_warnings(related: Mapping[str, RelatedSummary]) -> Iterator[str]:
             yield f"{plain(name)}: failed: {_sentences(seen.error)}"
 
 
-def collection_warnings(name: str, seen: CollectionSummary | CollectionPlan) -> Iterator[str]:
+def collection_warnings(name: str, report: CollectionSummary | CollectionPlan) -> Iterator[str]:
     """What of a collection needs attention, each in a line."""
-    if seen.pending_count:
-        yield f"{name}: not ready yet, for a later sync: {_named(seen.pending, seen.pending_count)}"
-    if seen.failed_count:
-        yield f"{name}: failed at the source: {_named(seen.failed, seen.failed_count)}"
-    if seen.note:
-        yield f"{name}: {plain(seen.note)}"
-    if seen.error:
-        yield f"{name}: failed: {_sentences(seen.error)}"
+    if report.pending_count:
+        yield f"{name}: not ready yet, for a later sync: {_named(report.pending, report.pending_count)}"
+    if report.failed_count:
+        yield f"{name}: failed at the source: {_named(report.failed, report.failed_count)}"
+    if report.note:
+        yield f"{name}: {plain(report.note)}"
+    if report.error:
+        yield f"{name}: failed: {_sentences(report.error)}"
 
 
 def _destination_warnings(name: str, destination: DestinationSummary) -> Iterator[str]:

@@ -11,7 +11,7 @@ import typer
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine import Reread, run_sync
 from vectorferry.connector._model._records import MODALITIES, Modality
-from vectorferry.connector.cli._console import print_json, progress_shown, results
+from vectorferry.connector.cli._console import print_json, progress_bar, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -25,7 +25,7 @@ from vectorferry.connector.cli._options import (
     VisibleTimeout,
     WaitVisible,
     allowing_deletes,
-    chosen_collections,
+    collection_ids,
 )
 from vectorferry.connector.cli._summary_view import show_summary
 
@@ -54,12 +54,11 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Bring every destination up to date with the source."""
-
     if asset_id and not reread:
         raise click.UsageError("asset ids go with --reread: vectorferry sync --reread ASSET_ID...")
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
-    chosen = chosen_collections(settings, collection)
-    with progress_shown() as progress:
+    chosen = collection_ids(settings, collection)
+    with progress_bar() as progress:
         summary = run_sync(
             settings,
             collections=chosen,

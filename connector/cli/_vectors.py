@@ -36,9 +36,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show every table of named vectors, with the view that shows it."""
-
-    with keepers(load_settings(config, name), destination) as found:
-        tables = {keeper.name: keeper.vector_tables() for keeper in found}
+    with keepers(load_settings(config, name), destination) as destinations:
+        tables = {keeper.name: keeper.vector_tables() for keeper in destinations}
     if as_json:
         told = [{"destination": at, "tables": [*map(dataclasses.asdict, each)]} for at, each in tables.items()]
         print_json({"destinations": told, "exit_code": 0})
@@ -46,7 +45,7 @@ def list_(
     for at, each in tables.items():
         results().print(f"{plain(at)}:" if each else f"{plain(at)}: no vectors yet", markup=False)
         if each:
-            show_table(_shown(each), results())
+            show_table(_table(each), results())
 
 
 @vectors.command()
@@ -61,20 +60,19 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Drop tables of vectors that nothing needs any more, with their views and functions."""
-
     if bool(table) == retired:
         raise click.UsageError("say which tables: TABLE; or --retired, and none of these")
 
-    def meant(keeper: Keeper) -> list[str]:
+    def tables_of(keeper: Keeper) -> list[str]:
         return table or [each.table for each in keeper.vector_tables() if each.state == "retired"]
 
-    with keepers(load_settings(config, name), destination) as found:
-        if table and len(found) > 1:
-            names = ", ".join(keeper.name for keeper in found)
+    with keepers(load_settings(config, name), destination) as destinations:
+        if table and len(destinations) > 1:
+            names = ", ".join(keeper.name for keeper in destinations)
             raise ConfigurationError(
                 f"several destinations have tables of vectors: say which with --destination: {names}"
             )
-        dropped = {keeper.name: keeper.drop_vector_tables(meant(keeper)) for keeper in found}
+        dropped = {keeper.name: keeper.drop_vector_tables(tables_of(keeper)) for keeper in destinations}
     if as_json:
         told = {at: [*map(dataclasses.asdict, each)] for at, each in dropped.items()}
         print_json({"dropped": told, "exit_code": 0})
@@ -84,14 +82,14 @@ def drop(
         results().print(f"{plain(at)}: {plain(names)} dropped", markup=False)
 
 
-def _shown(tables: Sequence[VectorTable]) -> Table:
-    shown = make_table("table", "storage", "rows", "superseded", "state", numbers=("rows", "superseded"))
+def _table(tables: Sequence[VectorTable]) -> Table:
+    view = make_table("table", "storage", "rows", "superseded", "state", numbers=("rows", "superseded"))
     for each in tables:
-        shown.add_row(
+        view.add_row(
             cell(plain(each.table)).append(f"\n{each.modality} {plain(each.vector_name)}", style="dim"),
             cell(plain(each.storage)),
             f"{each.rows:,}",
             f"{each.superseded:,}",
             each.state,
         )
-    return shown
+    return view

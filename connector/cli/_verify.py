@@ -24,24 +24,64 @@ from vectorferry.connector.cli._options import (
     SyncName,
     VisibleTimeout,
     allowing_deletes,
-    chosen_collections,
+    collection_ids,
 )
 from vectorferry.connector.cli._summary_view import show_summary
 
 __all__ = ["show_verification", "verify"]
 
 
+def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
+    collection: Collections = None,
+    sample: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Compare the contents of so many assets of each collection.")
+    ] = 1_000,
+    everything: Annotated[bool, typer.Option("--everything", help="Compare the contents of all assets.")] = False,
+    source: Annotated[
+        int,
+        typer.Option(
+            "--source", metavar="N", min=0, help="Read so many assets of each collection again, and compare them too."
+        ),
+    ] = 0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Read the assets with a difference again, and write what is wrong.")
+    ] = False,
+    allow_deletes: AllowDeletes = None,
+    allow_deletes_of: AllowDeletesOf = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    visible_timeout: VisibleTimeout = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what is stored with the ledger, with the source, and between the destinations."""
+    settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
+    verification = run_verify(
+        settings,
+        collections=collection_ids(settings, collection),
+        sample=None if everything else sample,
+        repair=repair,
+        environ=os.environ,
+        visible_timeout=visible_timeout,
+        source_sample=source,
+    )
+    if as_json:
+        print_json(verification.to_dict())
+    else:
+        show_verification(verification, results())
+    raise typer.Exit(verification.exit_code)
+
+
 REPAIR: Final = "`vectorferry verify --repair` reads these assets again, writes what is wrong and removes what is extra"
 
 
-def show_verification(found: Verification, console: Console) -> None:
+def show_verification(verification: Verification, console: Console) -> None:
     """Print every collection, then the repair or how to get one."""
-    for name, report in found.collections.items():
+    for name, report in verification.collections.items():
         _show_collection(name, report, console)
-    if found.repair is not None:
+    if verification.repair is not None:
         console.print("repaired by a sync of the assets with a difference:", markup=False)
-        show_summary(found.repair, console)
-    elif any(report.counts for report in found.collections.values()):
+        show_summary(verification.repair, console)
+    elif any(report.counts for report in verification.collections.values()):
         console.print(REPAIR, markup=False, soft_wrap=True)
 
 
@@ -75,47 +115,3 @@ def _line(finding: Finding) -> str:
     vector = f", vector {plain(one.vector_name)}" if one.vector_name else ""
     detail = f" ({plain(one.detail)})" if one.detail else ""
     return f"  {one.kind.value:<9} {plain(finding.where)} against {plain(finding.against)}: {names}{vector}{detail}"
-
-
-# ``vectorferry verify``: what is stored against what should be, and its repair.
-
-
-def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
-    collection: Collections = None,
-    sample: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Compare the contents of so many assets of each collection.")
-    ] = 1_000,
-    everything: Annotated[bool, typer.Option("--everything", help="Compare the contents of all assets.")] = False,
-    source: Annotated[
-        int,
-        typer.Option(
-            "--source", metavar="N", min=0, help="Read so many assets of each collection again, and compare them too."
-        ),
-    ] = 0,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Read the assets with a difference again, and write what is wrong.")
-    ] = False,
-    allow_deletes: AllowDeletes = None,
-    allow_deletes_of: AllowDeletesOf = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    name: SyncName = None,
-    visible_timeout: VisibleTimeout = 300,
-    as_json: AsJson = False,
-) -> None:
-    """Compare what is stored with the ledger, with the source, and between the destinations."""
-
-    settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
-    found = run_verify(
-        settings,
-        collections=chosen_collections(settings, collection),
-        sample=None if everything else sample,
-        repair=repair,
-        environ=os.environ,
-        visible_timeout=visible_timeout,
-        source_sample=source,
-    )
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        show_verification(found, results())
-    raise typer.Exit(found.exit_code)
