@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
 from operator import itemgetter
 from os import environ as process_environ
-from typing import Final, Protocol, TypeAlias, TypeGuard
+from typing import Final, TypeAlias
 
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._opening import able_ones
+from vectorferry.connector._engine._opening import opened
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._model._records import Reason, Rejected
-from vectorferry.connector._protocols._capabilities import Quarantined
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import ProgressCallback, Summary
 
 __all__ = [
-    "Holder",
     "RejectedAt",
     "Selection",
     "drop_selected",
-    "holders",
     "run_replay",
     "selected",
 ]
@@ -35,10 +32,6 @@ ASSETS_AT_ONCE: Final = 1_000
 
 RejectedAt: TypeAlias = tuple[str, Rejected, datetime]
 """A record in quarantine, with its collection and when it was written."""
-
-
-class Holder(Destination, Quarantined, Protocol):
-    """A destination whose quarantine can be worked off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +51,16 @@ class Selection:
         )
 
 
-def holders(
-    settings: SyncSettings, called: str | None = None, environ: Mapping[str, str] = process_environ
-) -> AbstractContextManager[list[Holder]]:
-    """The destinations of this name or type (None: all that can) whose quarantine can be worked off, open meanwhile.
-
-    Raises `ConfigurationError` when there is none.
-    """
-    return able_ones(settings, _is_holder, "does not show what it has in quarantine", called, environ)
-
-
-def selected(holder: Holder, selection: Selection) -> Iterator[RejectedAt]:
+def selected(destination: Destination, selection: Selection) -> Iterator[RejectedAt]:
     """The records of one destination that are meant, streamed in the order of collection, asset and feature."""
     only = next(iter(selection.collections)) if len(selection.collections) == 1 else None
-    return (found for found in holder.rejected(only) if selection.holds(found[0], found[1]))
+    return (found for found in destination.rejected(only) if selection.holds(found[0], found[1]))
 
 
-def drop_selected(holder: Holder, selection: Selection) -> int:
+def drop_selected(destination: Destination, selection: Selection) -> int:
     """Drop the records that are meant, and nothing else; how many there were."""
-    groups = _assets(selected(holder, selection))
-    return sum(holder.forget_rejected(collection, ids, selection.reason) for collection, ids in groups)
+    groups = _assets(selected(destination, selection))
+    return sum(destination.forget_rejected(collection, ids, selection.reason) for collection, ids in groups)
 
 
 def run_replay(
@@ -95,10 +78,10 @@ def run_replay(
     when no record is meant, and then the source was not asked. Raises what `run_sync` raises.
     """
     collections: set[str] = set()
-    with holders(settings, called, environ) as found:
-        for holder in found:
-            for collection, asset_ids in _assets(selected(holder, selection)):
-                holder.read_again(collection, asset_ids)
+    with opened(settings, needs=Capability.QUARANTINE, name=called, environ=environ) as destinations:
+        for destination in destinations:
+            for collection, asset_ids in _assets(selected(destination, selection)):
+                destination.read_again(collection, asset_ids)
                 collections.add(collection)
     if not collections:
         return Summary(settings.name)
@@ -111,7 +94,3 @@ def _assets(records: Iterable[RejectedAt]) -> Iterator[tuple[str, Sequence[str]]
         asset_ids = (asset_id for asset_id, _ in groupby(record.asset_id for _, record, _ in of_collection))
         while chunk := list(islice(asset_ids, ASSETS_AT_ONCE)):
             yield collection, chunk
-
-
-def _is_holder(destination: Destination) -> TypeGuard[Holder]:
-    return isinstance(destination, Quarantined)

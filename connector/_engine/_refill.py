@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from os import environ as process_environ
-from typing import Final, Protocol, TypeGuard
+from typing import Final
 
 from vectorferry.connector._cancellation import run_cancellable
-from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Loaded, weighed
-from vectorferry.connector._engine._opening import destination_label, destinations_called, prepare_untouched
+from vectorferry.connector._engine._opening import destination_label, destinations_called, opened_at, prepare_untouched
 from vectorferry.connector._engine.sync._changes import record_cursor
 from vectorferry.connector._engine.sync._collection import note_listing, unchanged
 from vectorferry.connector._engine.sync._diff import Action, Decision, holds
@@ -26,17 +25,17 @@ from vectorferry.connector._engine.sync._origins import record_origin
 from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
 from vectorferry.connector._engine.sync._run import exit_code, finish, raise_when_all_failed
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._batch import MappedAsset
 from vectorferry.connector._model._errors import ConfigurationError, GuardRefusedError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES, Listing
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import Origin, Origins, StoredAssets, StoredContents
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
+from vectorferry.connector._protocols._source import Origin
 from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary
 
-__all__ = ["Store", "refill", "run_refill"]
+__all__ = ["refill", "run_refill"]
 
 
 PAGE: Final = 500
@@ -49,14 +48,10 @@ FEATURES_AT_ONCE: Final = 1_000
 """Some 6 MB of 1,408-d vectors: enough that the store's own work is what takes the time."""
 
 
-class Store(Destination, StoredAssets, Protocol):
-    """A destination that others can be filled from."""
-
-
 class StoreReader:
     """Reads a store. What is asked for again after a failure is asked for as a whole, so nothing can be missed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Destination) -> None:
         self.name = store.name
         self._store = store
         self._worker = Worker(store.name)
@@ -82,11 +77,9 @@ class StoreReader:
 
     async def origin(self, collection: str) -> Origin | None:
         """Who the store's collection was read as when it was last complete, if it tells."""
-        return (
-            await self._worker.run(partial(self._store.origin, collection))
-            if isinstance(self._store, Origins)
-            else None
-        )
+        if Capability.ORIGINS not in self._store.capabilities:
+            return None
+        return await self._worker.run(partial(self._store.origin, collection))
 
     async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[Loaded | str]]:
         """These assets, a bounded number of features at a time; those that have gone meanwhile are left out. Only the
@@ -99,12 +92,11 @@ class StoreReader:
         self._worker.close()
 
     def _read(self, collection: str, asset_ids: Sequence[str]) -> list[Loaded | str]:
-        store: Destination = self._store
-        named = store.contents(collection, asset_ids) if isinstance(store, StoredContents) else {}
-        stored: Iterable[MappedAsset] = self._store.stored(collection, asset_ids)
+        store = self._store
+        named = store.contents(collection, asset_ids) if Capability.CONTENTS in store.capabilities else {}
         return [
             weighed(asset) if losses(named.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
-            for asset in stored
+            for asset in store.stored(collection, asset_ids)
         ]
 
 
@@ -136,7 +128,7 @@ NAMED: Final = 5
 
 
 async def refill(
-    store: Store,
+    store: Destination,
     target: Destination,
     *,
     name: str,
@@ -378,18 +370,11 @@ def run_refill(
     to = _only(settings, target)
     candidates = _candidates(settings, to, store)
     with ExitStack() as stack:
-
-        def opened(place: int) -> Destination:
-            resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
-            destination = resolved.open(settings.name)
-            stack.callback(destination.close)
-            return destination
-
-        into = opened(to)
-        chosen = _store(settings, {place: opened(place) for place in candidates})
+        into, *others = (stack.enter_context(opened_at(settings, place, environ)) for place in (to, *candidates))
+        source = _store(settings, dict(zip(candidates, others, strict=True)))
         return run_cancellable(
             refill(
-                chosen,
+                source,
                 into,
                 name=settings.name,
                 mapping=settings.modalities,
@@ -424,16 +409,12 @@ def _candidates(settings: SyncSettings, target: int, store: str | None) -> list[
     return [named]
 
 
-def _store(settings: SyncSettings, opened: Mapping[int, Destination]) -> Store:
-    stores = {place: destination for place, destination in opened.items() if _is_store(destination)}
+def _store(settings: SyncSettings, candidates: Mapping[int, Destination]) -> Destination:
+    needs = Capability.STORED_ASSETS
+    stores = {place: destination for place, destination in candidates.items() if needs in destination.capabilities}
     if not stores:
-        labels = ", ".join(destination_label(settings.destinations[place]) for place in opened)
-        raise ConfigurationError(f"{labels}: does not keep whole assets, so nothing can be refilled from it")
+        raise needs.missing(", ".join(destination_label(settings.destinations[place]) for place in candidates))
     if len(stores) > 1:
         labels = ", ".join(destination_label(settings.destinations[place]) for place in stores)
         raise ConfigurationError(f"it can be refilled from each of {labels}: say which with --from")
     return next(iter(stores.values()))
-
-
-def _is_store(destination: Destination) -> TypeGuard[Store]:
-    return isinstance(destination, StoredAssets)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from os import environ as process_environ
 from typing import Any, Final
 
-from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._collections import asking
-from vectorferry.connector._engine._opening import destination_label, destinations_called, prepare_untouched
+from vectorferry.connector._engine._opening import destination_label, destinations_called, opened_at, prepare_untouched
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
-from vectorferry.connector._model._errors import ConfigurationError, VectorferryError
-from vectorferry.connector._protocols._capabilities import StoredAssets
-from vectorferry.connector._protocols._source import Hit, Searches, Source
+from vectorferry.connector._model._errors import VectorferryError
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import Hit, Source
 
 __all__ = ["Found", "FoundHit", "run_source_search"]
 
@@ -71,11 +69,9 @@ def run_source_search(
     Raises `ConfigurationError` for a source without a search, or when it is not clear which collection is meant, and
     what the source raises.
     """
-    places = range(len(settings.destinations)) if called is None else destinations_called(settings, called)
+    places = destinations_called(settings, called)
 
     async def search(source: Source, where: str) -> tuple[str, Sequence[Hit]]:
-        if not isinstance(source, Searches):
-            raise ConfigurationError("this source has no search of its own; --like and --vector ask a destination")
         return where, await source.search(where, text, limit=limit, options=options)
 
     where, hits = asking(settings, collection, environ, search)
@@ -100,9 +96,8 @@ def _stored(
     settings: SyncSettings, place: int, collection: str, hits: Sequence[Hit], environ: Mapping[str, str]
 ) -> dict[str, MappedAsset] | None:
     """The assets of the hits that a destination has; None when it does not keep whole assets."""
-    resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
-    with closing(resolved.open(settings.name)) as destination:
-        if not isinstance(destination, StoredAssets):
+    with opened_at(settings, place, environ) as destination:
+        if Capability.STORED_ASSETS not in destination.capabilities:
             return None
         prepare_untouched(destination, settings.modalities)
         wanted = list(dict.fromkeys(hit.asset_id for hit in hits))

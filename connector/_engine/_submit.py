@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import environ as process_environ
-from typing import Any, Final, TypeAlias, TypeGuard
+from typing import Any, Final, TypeAlias
 
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._collections import asking
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
-from vectorferry.connector._protocols._source import Source, Submission, SubmissionState, Submits
+from vectorferry.connector._model._errors import LimitReachedError, StopError, VectorferryError
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import Source, Submission, SubmissionState
 
 __all__ = [
     "SubmissionCallback",
@@ -101,8 +102,8 @@ async def submit(
 
     Raises `ConfigurationError` for a source that takes nothing in.
     """
-    if not _submits(source):
-        raise ConfigurationError("this source cannot submit: its service takes media in by other ways")
+    if Capability.SUBMIT not in source.capabilities:
+        raise Capability.SUBMIT.missing()
 
     async def follow(url: str) -> Submitted:
         told = Submitted(url)
@@ -142,7 +143,7 @@ def run_submit(
 
 
 async def _follow(
-    source: Submits,
+    source: Source,
     collection: str,
     told: Submitted,
     until: frozenset[SubmissionState],
@@ -161,7 +162,3 @@ async def _follow(
 def _too_long(told: Submitted, seconds: float) -> StopError:
     state = told.last.state.value if told.last else "not accepted"
     return StopError(f"still {state} after {seconds:g} s; the same command takes it up where it is")
-
-
-def _submits(source: object) -> TypeGuard[Submits]:
-    return isinstance(source, Submits)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from vectorferry.connector._protocols._capabilities import Difference, Discrepancy
+from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._reports._summary import Summary
 
 __all__ = ["CollectionReport", "Finding", "Verification"]

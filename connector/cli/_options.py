@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,6 @@ from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._collections import list_collections, naming_option
 from vectorferry.connector._engine._opening import destinations_called
 from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import SourceSettings
 
 __all__ = [
@@ -34,7 +32,6 @@ __all__ = [
     "allowing_deletes",
     "chosen_collections",
     "destination_index",
-    "opened",
 ]
 
 
@@ -139,18 +136,6 @@ def _id_called(name: str, source: SourceSettings) -> str | None:
         return None
     with naming_option(name):
         return next(iter(list_collections(source.model_copy(update={"collections": (name,)}))), None)
-
-
-# The destinations of a configured sync, opened for reading: their own variables are enough, no source's key.
-
-
-@contextmanager
-def opened(settings: SyncSettings, index: int) -> Iterator[Destination]:
-    """The destination at this place in the file, closed at the end."""
-    unresolved = settings.destinations[index]
-    resolved = resolve_part(unresolved, os.environ, settings.where, ("destinations", index))
-    with closing(resolved.open(settings.name)) as destination:
-        yield destination
 
 
 def destination_index(settings: SyncSettings, word: str | None) -> int:

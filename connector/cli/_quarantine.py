@@ -15,9 +15,12 @@ from rich.console import Console
 from rich.text import Text
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._engine import Holder, RejectedAt, Selection, drop_selected, holders, run_replay, selected
+from vectorferry.connector._engine import RejectedAt, Selection, drop_selected, run_replay, selected
+from vectorferry.connector._engine._opening import opened
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._model._records import Reason, Rejected
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector.cli._console import (
     cell,
     complain,
@@ -75,7 +78,7 @@ class Overview:
         }
 
 
-def overview(holder: Holder, selection: Selection, limit: int) -> Overview:
+def overview(holder: Destination, selection: Selection, limit: int) -> Overview:
     """Counts all records that are meant, and keeps the first `limit`. One destination that cannot be reached must not
     hide the others."""
     seen = Overview(holder.name)
@@ -201,7 +204,7 @@ def list_(
     # XXX import of own
 
     selection = Selection(frozenset(collection or ()), reason=reason)
-    with holders(load_settings(config, name), destination) as found:
+    with opened(load_settings(config, name), needs=Capability.QUARANTINE, name=destination) as found:
         overviews = [overview(holder, selection, limit) for holder in found]
     exit_code = max(each.exit_code for each in overviews)
     if as_json:
@@ -224,7 +227,7 @@ def show(
     # XXX import of own
 
     selection = Selection(frozenset(collection or ()), frozenset([asset_id]))
-    with holders(load_settings(config, name), destination) as found:
+    with opened(load_settings(config, name), needs=Capability.QUARANTINE, name=destination) as found:
         records = [(holder.name, record) for holder in found for record in selected(holder, selection)]
     if not records:
         raise click.UsageError("no record of this asset is in quarantine; see: vectorferry quarantine list")
@@ -274,7 +277,7 @@ def drop(
     selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
     if (selection == Selection()) != everything:
         raise click.UsageError("say which records: ASSET_ID, --collection or --reason; or --all, and none of these")
-    with holders(load_settings(config, name), destination) as found:
+    with opened(load_settings(config, name), needs=Capability.QUARANTINE, name=destination) as found:
         dropped = {holder.name: drop_selected(holder, selection) for holder in found}
     if as_json:
         print_json({"dropped": dropped, "exit_code": 0})

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from vectorferry.connector._model._batch import Applied, Counts
 from vectorferry.connector._model._records import MODALITIES
-from vectorferry.connector._protocols._capabilities import NO_TRUSTED_CURSOR
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Delivery
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._reports._plan import CollectionPlan
@@ -106,7 +106,7 @@ def scan_told(seen: CollectionSummary | CollectionPlan) -> str:
     """Which scan is made; nothing of a source that only knows one kind."""
     if seen.scan == "incremental":
         return "only what has changed"
-    return "" if seen.why_full in {None, NO_TRUSTED_CURSOR} else f"in full: {plain(seen.why_full or '')}"
+    return "" if seen.why_full in {None, Capability.CHANGED_SINCE.value} else f"in full: {plain(seen.why_full or '')}"
 
 
 def _delivery_line(delivery: Delivery) -> str:

@@ -16,7 +16,7 @@ FORBIDDEN = {
 }
 BARE = {"connector", "destinations", "dagster_project"}
 """The folders in a checkout. Imported by these names a module would be a second one, and an installed user's own."""
-ENTRY_FILES = {"__init__", "__main__", "definitions"}
+ENTRY_FILES = {"__init__", "__main__", "definitions", "plugin", "testing"}
 
 
 def modules(package: str) -> list[Path]:
@@ -59,7 +59,7 @@ def bound(path: Path) -> set[str]:
     """Public names that a package's ``__init__`` brings in or defines."""
     names: set[str] = set()
     for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+        if isinstance(node, ast.ImportFrom) and node.module not in {"__future__", "importlib", "typing"}:
             names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)

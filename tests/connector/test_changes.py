@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -15,8 +15,8 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Batch,
+    Capability,
     ColumnMapping,
-    Destination,
     DestinationError,
     IncompleteScanError,
     Listing,
@@ -132,20 +132,14 @@ async def test_a_new_destination_and_one_that_missed_a_run_need_a_full_scan() ->
     assert await is_right(source, first, second)
 
 
-class Plain:
+class Plain(MemoryDestination):
     """A destination that keeps no cursors."""
 
-    def __init__(self, inner: MemoryDestination) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        if name in {"cursor", "record_cursor"}:
-            raise AttributeError(name)
-        return getattr(self._inner, name)
+    capabilities = MemoryDestination.capabilities - {Capability.CURSORS}
 
 
 async def test_a_destination_that_keeps_no_cursor_is_named() -> None:
-    source, plain = Changing({"c": assets(3)}), cast("Destination", Plain(MemoryDestination("plain")))
+    source, plain = Changing({"c": assets(3)}), Plain("plain")
     for _ in range(2):
         summary = await sync(source, [MemoryDestination(), plain], name="m")
         assert scan_of(summary) == ("full", "no cursor can be kept in plain")

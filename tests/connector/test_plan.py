@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,8 +16,8 @@ from vectorferry import CollectionPlan, CollectionSummary, DeleteGuard, plan, ru
 from vectorferry.connector._engine.plan._plan import Rate
 from vectorferry.connector.plugin import (
     AssetState,
+    Capability,
     ConfigurationError,
-    Destination,
     DestinationError,
     Planned,
     SchemaMapping,
@@ -150,12 +149,11 @@ async def test_a_source_that_cannot_be_listed_fails_as_in_a_sync() -> None:
 
 
 async def test_a_destination_that_cannot_plan_is_bad_usage() -> None:
-    class Blind:
-        name = "blind"
+    class Blind(MemoryDestination):
+        capabilities = MemoryDestination.capabilities - {Capability.PLAN}
 
-    blind: Sequence[Destination] = [Blind()]  # type: ignore[list-item]
     with pytest.raises(ConfigurationError, match="blind: this destination cannot say beforehand"):
-        await plan(scripted(ads=2), blind, name="m")
+        await plan(scripted(ads=2), [Blind("blind")], name="m")
 
 
 class Priced(Scripted):

@@ -18,6 +18,7 @@ from vectorferry.connector.plugin import (
     Asset,
     AssetState,
     Batch,
+    Capability,
     CollectionError,
     ConfigurationError,
     Difference,
@@ -228,15 +229,10 @@ async def test_of_each_count_a_hundred_are_named(source: Scripted) -> None:
 
 
 def test_a_destination_that_cannot_be_checked_is_named(source: Scripted) -> None:
-    class Plain:
-        """Has nothing but a name."""
+    class Plain(MemoryDestination):
+        capabilities = MemoryDestination.capabilities - {Capability.VERIFY}
 
-        name = "plain"
-
-        def close(self) -> None:
-            """Nothing to release."""
-
-    settings = settings_for(source, _as_any(Plain()))
+    settings = settings_for(source, Plain("plain"))
     with pytest.raises(ConfigurationError, match="plain: this destination cannot be checked"):
         run_verify(settings)
 

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from vectorferry import Reread, Summary, parse_settings, run_sync
-from vectorferry.connector.plugin import Destination, Quarantined, VectorferryError
+from vectorferry.connector.plugin import Capability, Destination, VectorferryError
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PgvectorDestination
 
@@ -141,7 +141,7 @@ class TroubledWorld:
 
     def _read_again(self, schema: str) -> None:
         destination: Destination = PgvectorDestination(schema, self.database)
-        assert isinstance(destination, Quarantined)
+        assert Capability.QUARANTINE in destination.capabilities
         with contextlib.closing(destination):
             named = {record.asset_id for _, record, _ in destination.rejected(self.service.collection)}
             destination.read_again(self.service.collection, sorted(named))

@@ -6,27 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import environ as process_environ
 
-from vectorferry.connector._cancellation import run_cancellable
-from vectorferry.connector._config import resolve
 from vectorferry.connector._config._settings import DeleteGuard, IncrementalScans, SyncSettings
-from vectorferry.connector._engine._opening import open_destinations, open_source
-from vectorferry.connector._engine.plan._dry import (
-    DryDestination,
-    DrySource,
-    PlannableDestination,
-    Reads,
-    dry_destination,
-    dry_source,
-)
+from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine.plan._dry import DryDestination, DrySource, Reads
 from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
 from vectorferry.connector._engine.sync._guard import refusal, refusal_of_rows
 from vectorferry.connector._engine.sync._origins import guard_for
 from vectorferry.connector._engine.sync._run import sync
-from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._protocols._capabilities import Averages, Plannable
-from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import Averages, Destination
 from vectorferry.connector._protocols._source import Source, SourceSettings, Usage
 from vectorferry.connector._reports._plan import (
     CollectionPlan,
@@ -93,7 +83,8 @@ def estimate_reads(
     """What listing has cost, and reading would; `averages` are those of every destination."""
     listing = usage.requests - usage.retries
     features = _features(reads.new, reads.features, next(filter(None, averages), None))
-    reading = source.requests_to_read(reads.new + reads.changed, features)
+    assets = reads.new + reads.changed
+    reading = 0 if not assets else None if features is None else source.requests_to_read(assets, features)
     seconds = None if reading is None else round(rate.seconds(listing, source.listing_seconds, reading), 1)
     return ReadEstimate(listing, reading, features, seconds)
 
@@ -138,8 +129,11 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
     A collection or destination that cannot be asked is named in the plan while others can. Raises what `sync` would
     raise, and `ConfigurationError` for a destination that cannot be planned for.
     """
-    dry = [dry_destination(_plannable(destination)) for destination in destinations]
-    reader, guard = dry_source(source, dry), deletes or DeleteGuard()
+    for destination in destinations:
+        if Capability.PLAN not in destination.capabilities:
+            raise Capability.PLAN.missing(destination.name)
+    dry = [DryDestination(destination) for destination in destinations]
+    reader, guard = DrySource(source, dry), deletes or DeleteGuard()
     summary = await sync(
         reader,
         dry,
@@ -169,38 +163,23 @@ def run_plan(
 
     Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
     """
-    resolved = resolve(settings, environ)
-    with open_destinations(resolved) as destinations:
-        return run_cancellable(_opened(resolved, destinations, collections, progress, full))
 
-
-async def _opened(
-    settings: SyncSettings,
-    destinations: Sequence[Destination],
-    collections: Sequence[str] | None,
-    progress: ProgressCallback | None,
-    full: bool,
-) -> Plan:
-    async with open_source(settings) as source:
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Plan:
         return await plan(
             source,
             destinations,
-            name=settings.name,
-            mapping=settings.modalities,
+            name=resolved.name,
+            mapping=resolved.modalities,
             collections=collections,
-            deletes=settings.deletes,
-            incremental=settings.incremental,
+            deletes=resolved.deletes,
+            incremental=resolved.incremental,
             full=full,
-            rate=Rate.of(settings.source),
+            rate=Rate.of(resolved.source),
             progress=progress,
-            reread=Reread(settings.source.reread_days),
+            reread=Reread(resolved.source.reread_days),
         )
 
-
-def _plannable(destination: Destination) -> PlannableDestination:
-    if not isinstance(destination, Plannable):
-        raise ConfigurationError(f"{destination.name}: this destination cannot say beforehand what a sync would do")
-    return destination
+    return run_opened(settings, environ, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +199,7 @@ class _Plans:
             each.name: self._destination(each, self.summary.destinations[each.name], collections)
             for each in self.destinations
         }
-        averages = [each.planned.averages for each in self.destinations]
+        averages = [each.outlook.averages for each in self.destinations]
         reads = sum_up(map(self.source.reads, collections))
         estimate = estimate_reads(self.source, self.summary.usage, reads, averages, rate)
         return Plan(self.summary.sync, collections, destinations, estimate, self._related())
@@ -269,7 +248,7 @@ class _Plans:
     def _destination(
         self, destination: DryDestination, told: DestinationSummary, collections: Mapping[str, CollectionPlan]
     ) -> DestinationPlan:
-        planned, assets = destination.planned, told.applied.assets
+        outlook, assets = destination.outlook, told.applied.assets
         books = {name: destination.book(name) for name in collections}
         features = sum(book.features for book in books.values())
         return DestinationPlan(
@@ -277,10 +256,10 @@ class _Plans:
             changed=assets.updated,
             unchanged=assets.unchanged,
             deleted=sum(book.deleted for name, book in books.items() if not collections[name].refused),
-            writes=estimate_writes(assets.inserted, features, planned.averages),
-            statements=planned.statements,
-            indexes=planned.indexes,
-            notes=[*planned.notes, *dimension_notes(planned.vector_counts, self.mapping)],
+            writes=estimate_writes(assets.inserted, features, outlook.averages),
+            statements=outlook.statements,
+            indexes=outlook.indexes,
+            notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping)],
             error=told.error,
-            refusal=planned.refusal,
+            refusal=outlook.refusal,
         )

@@ -12,8 +12,9 @@ from vectorferry.connector._engine._mapper import Loader
 from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._storable import id_problem
-from vectorferry.connector._protocols._capabilities import NO_TRUSTED_CURSOR, Cursor, Cursors
-from vectorferry.connector._protocols._source import ChangedSince, Source
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import Cursor
+from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary
 
 __all__ = ["Changes", "ScanRules", "record_cursor"]
@@ -89,13 +90,14 @@ class Changes:
 
     def scan(self) -> AsyncIterator[Listing]:
         """The source's listing, as it was chosen."""
-        if self._start is not None and isinstance(self._source, ChangedSince):
+        if self._start is not None:
             return self._source.scan_changed(self._collection, self._start.since)
         return self._source.scan(self._collection)
 
     async def reached(self) -> None:
         """Ask the source for the cursor of the scan that has just ended normally."""
-        told = await self._source.cursor(self._collection) if isinstance(self._source, ChangedSince) else None
+        follows = Capability.CHANGED_SINCE in self._source.capabilities
+        told = await self._source.cursor(self._collection) if follows else None
         self._reached = told if told is not None and id_problem(told, MAX_CURSOR_BYTES) is None else None
 
     async def end(self, lanes: Sequence[Lane], *, everything_arrived: bool) -> None:
@@ -111,11 +113,11 @@ class Changes:
             await record_cursor(lanes, self._collection, Cursor(since, self._loader.digest, self._loader.modalities))
 
     def _why_not_to_ask(self, lanes: Sequence[Lane]) -> str | None:
-        if not isinstance(self._source, ChangedSince):
-            return NO_TRUSTED_CURSOR
+        if Capability.CHANGED_SINCE not in self._source.capabilities:
+            return Capability.CHANGED_SINCE.value
         if self._rules.full:
             return ASKED_FOR
-        unable = [lane.name for lane in lanes if not isinstance(lane.destination, Cursors)]
+        unable = [lane.name for lane in lanes if not lane.can(Capability.CURSORS)]
         return f"no cursor can be kept in {', '.join(unable)}" if unable else None
 
     async def _held(self, lanes: Sequence[Lane]) -> list[Cursor | None]:
@@ -123,7 +125,7 @@ class Changes:
         asked = [
             (lane, lane.call(partial(lane.destination.cursor, self._collection)))
             for lane in lanes
-            if isinstance(lane.destination, Cursors)
+            if lane.can(Capability.CURSORS)
         ]
         answers = await asyncio.gather(*(answer for _, answer in asked))
         return [held for (lane, _), held in zip(asked, answers, strict=True) if lane.alive]
@@ -134,7 +136,7 @@ async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor |
     recorded = (
         lane.call(partial(lane.destination.record_cursor, collection, cursor))
         for lane in lanes
-        if isinstance(lane.destination, Cursors)
+        if lane.can(Capability.CURSORS)
     )
     await asyncio.gather(*recorded)
 

@@ -23,9 +23,8 @@ from vectorferry.connector._model._errors import GuardRefusedError, IncompleteSc
 from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
-from vectorferry.connector._protocols._capabilities import Origin
 from vectorferry.connector._protocols._destination import Known
-from vectorferry.connector._protocols._source import Source
+from vectorferry.connector._protocols._source import Origin, Source
 from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback
 
 __all__ = ["CollectionRun", "Job", "note_listing", "unchanged"]

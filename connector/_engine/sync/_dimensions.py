@@ -12,7 +12,7 @@ from typing import TypeAlias
 from vectorferry.connector._model._batch import Batch
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES, Modality, SparseVector
-from vectorferry.connector._protocols._capabilities import VectorCount
+from vectorferry.connector._protocols._destination import VectorCount
 
 __all__ = ["WrittenDimension", "dimension_notes", "dimensions_in"]
 

@@ -14,7 +14,7 @@ from vectorferry.connector._engine.sync._prune import kept, prune
 from vectorferry.connector._model._errors import GuardRefusedError, LimitReachedError, VectorferryError
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import AllCollections, StoredCollections, not_found
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._reports._summary import CollectionSummary, Summary
 
 __all__ = ["GONE", "settle_gone"]
@@ -48,14 +48,14 @@ async def settle_gone(job: Job, summary: Summary) -> None:
 
 async def _gone(job: Job, summary: Summary) -> set[str]:
     source = job.source
-    if summary.limit or not isinstance(source, AllCollections):
+    if summary.limit:
         return set()
-    stores = [(lane, lane.destination) for lane in job.alive if isinstance(lane.destination, StoredCollections)]
-    held = await asyncio.gather(*(lane.call(store.stored_collections) for lane, store in stores))
+    lanes = [lane for lane in job.alive if lane.can(Capability.STORED_COLLECTIONS)]
+    held = await asyncio.gather(*(lane.call(lane.destination.stored_collections) for lane in lanes))
     stored = {collection for each in held for collection in each or ()}
     # One that the settings name stays until they don't, or until it is allowed to go.
-    named = {each for each in not_found(source) if each not in job.guard.unguarded}
-    synced = summary.collections.keys() - {safe_id(each) for each in not_found(source)}
+    named = {each for each in source.not_found if each not in job.guard.unguarded}
+    synced = summary.collections.keys() - {safe_id(each) for each in source.not_found}
     return {each for each in stored - named if safe_id(each) not in synced and source.is_gone(each)}
 
 

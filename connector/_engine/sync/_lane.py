@@ -23,7 +23,7 @@ from vectorferry.connector._model._batch import Applied, Batch, MappedAsset
 from vectorferry.connector._model._errors import DestinationError, LockedError, RetryableError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Listing, Modality, Reason, Rejected
-from vectorferry.connector._protocols._capabilities import Quarantined, StoredContents
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import DestinationSummary
 
@@ -214,6 +214,10 @@ class Lane:
         """Whether the destination has not failed, and takes part in the current collection."""
         return self.error is None and not self._sits_out
 
+    def can(self, capability: Capability) -> bool:
+        """Whether the destination declares it."""
+        return capability in self.destination.capabilities
+
     def begin(self, collection: str) -> None:
         """From now on, assets and counts belong to this collection."""
         self._collection = collection
@@ -255,7 +259,7 @@ class Lane:
         async with self._turn:
             if self.alive:
                 self.summary.replaced_nul += loaded.replaced
-                if listing and isinstance(loaded.record, MappedAsset) and isinstance(self.destination, StoredContents):
+                if listing and isinstance(loaded.record, MappedAsset) and self.can(Capability.CONTENTS):
                     self._listings[loaded.asset_id] = listing
                 await self._hand_over(self._batcher.add(loaded))
 
@@ -267,10 +271,9 @@ class Lane:
 
     async def begin_second_look(self, share: float) -> list[Listing]:
         """Believe from now on, within this share of what is stored, what comes with less again. What to read."""
-        store = self.destination
-        if not self.held_back.listings or not isinstance(store, StoredContents):
+        if not self.held_back.listings:
             return []
-        stored = await self.call(partial(store.content_counts, self._collection))
+        stored = await self.call(partial(self.destination.content_counts, self._collection))
         return self.held_back.begin_second_look(share, stored or {})
 
     async def end_second_look(self) -> None:
@@ -331,14 +334,14 @@ class Lane:
 
     async def _without_losses(self, batch: Batch) -> Batch:
         """The batch without the assets that have less than is stored of them; these are held back."""
-        store, listings = self.destination, self._listings
-        if not isinstance(store, StoredContents):
+        listings = self._listings
+        if not self.can(Capability.CONTENTS):
             return batch
         taken = []
         for start in range(0, len(batch.assets), CONTENTS_AT_ONCE):
             some = batch.assets[start : start + CONTENTS_AT_ONCE]
             compared = [asset.asset_id for asset in some if asset.asset_id in listings]
-            stored = await self.call(partial(store.contents, batch.collection, compared)) if compared else {}
+            stored = await self.call(partial(self.destination.contents, batch.collection, compared)) if compared else {}
             for asset in some:
                 listing, held = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
                 if listing is None or not held or self.held_back.takes(listing, asset, held, batch.modalities):
@@ -349,7 +352,7 @@ class Lane:
         return replace(batch, assets=tuple(taken))
 
     async def _read_again(self, asset_ids: list[str]) -> None:
-        if asset_ids and isinstance(self.destination, Quarantined):
+        if asset_ids and self.can(Capability.QUARANTINE):
             await self.call(partial(self.destination.read_again, self._collection, asset_ids))
 
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._model._errors import DestinationError, LockedError
-from vectorferry.connector._protocols._capabilities import Lockable
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import Destination
 
 __all__ = ["LOCK_WAIT", "locked"]
 
@@ -51,7 +52,7 @@ async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIt
 async def _hold(lane: Lane, collection: str, deadline: float, held: AsyncExitStack) -> None:
     """Try until the deadline, then raise the last `LockedError`."""
     destination = lane.destination
-    if not isinstance(destination, Lockable):
+    if Capability.LOCK not in destination.capabilities:
         return
     waiting = False
     while True:
@@ -71,7 +72,7 @@ async def _hold(lane: Lane, collection: str, deadline: float, held: AsyncExitSta
             return
 
 
-def _entered(destination: Lockable, collection: str, wait: float) -> ExitStack:
+def _entered(destination: Destination, collection: str, wait: float) -> ExitStack:
     with ExitStack() as entering:
         entering.enter_context(destination.lock(collection, wait))
         return entering.pop_all()

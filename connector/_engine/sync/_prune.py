@@ -16,7 +16,7 @@ from vectorferry.connector._engine.sync._origins import NO_CHANGES, OriginChange
 from vectorferry.connector._model._batch import Applied
 from vectorferry.connector._model._errors import GuardRefusedError
 from vectorferry.connector._model._seen import SeenIds
-from vectorferry.connector._protocols._capabilities import Tombstones
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 
 __all__ = ["anything_missing", "kept", "prune"]
@@ -49,11 +49,6 @@ async def kept(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> dict[st
     """How many assets that were not listed each destination holds, where there are any."""
     surveys = zip(lanes, await _surveys(lanes, collection, seen), strict=True)
     return {lane.name: found.missing for lane, found in surveys if found and found.missing}
-
-
-def hides(destination: object, guard: DeleteGuard) -> bool:
-    """Whether assets are hidden there instead of removed."""
-    return guard.mode == "tombstone" and isinstance(destination, Tombstones)
 
 
 async def prune(
@@ -116,7 +111,7 @@ async def _remove(lane: Lane, collection: str, seen: SeenIds, found: Survey, gua
 
 
 def _removal(destination: Destination, guard: DeleteGuard) -> Callable[[str, Sequence[str]], Applied]:
-    if isinstance(destination, Tombstones) and hides(destination, guard):
+    if guard.mode == "tombstone" and Capability.TOMBSTONES in destination.capabilities:
         return destination.tombstone
     return destination.remove
 

@@ -10,11 +10,9 @@ from functools import partial
 from os import environ as process_environ
 from typing import Final
 
-from vectorferry.connector._cancellation import run_cancellable
-from vectorferry.connector._config import resolve
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
 from vectorferry.connector._engine._mapper import Loader, MappingUse
-from vectorferry.connector._engine._opening import open_destinations, open_source
+from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.sync._changes import ScanRules
 from vectorferry.connector._engine.sync._collection import CollectionRun, Job
 from vectorferry.connector._engine.sync._diff import NEVER, Reread
@@ -35,7 +33,6 @@ from vectorferry.connector._model._errors import (
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector._model._storable import id_problem, safe_id
-from vectorferry.connector._protocols._capabilities import Advising, Placed, VectorCounts, not_found
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector._reports._summary import CollectionSummary, ProgressCallback, RelatedSummary, Summary
@@ -53,10 +50,9 @@ __all__ = [
 
 async def check_apart(lanes: Sequence[Lane]) -> None:
     """Raise `ConfigurationError` when two destinations are one place: each would take the other's rows for its own."""
-    able = [(lane, lane.destination) for lane in lanes if isinstance(lane.destination, Placed)]
-    places = await asyncio.gather(*(lane.call(destination.place) for lane, destination in able))
+    places = await asyncio.gather(*(lane.call(lane.destination.place) for lane in lanes))
     first: dict[str, str] = {}
-    for (lane, _), place in zip(able, places, strict=True):
+    for lane, place in zip(lanes, places, strict=True):
         if place is not None and (other := first.setdefault(place, lane.name)) != lane.name:
             raise ConfigurationError(
                 f"the destinations {other} and {lane.name} are one place ({place}), however they are spelled: "
@@ -66,8 +62,7 @@ async def check_apart(lanes: Sequence[Lane]) -> None:
 
 async def advise(lane: Lane) -> None:
     """Let the destination say what it does not do as it was asked to."""
-    if isinstance(lane.destination, Advising):
-        lane.summary.notes.extend(await lane.call(lane.destination.advice) or ())
+    lane.summary.notes.extend(await lane.call(lane.destination.advice) or ())
 
 
 def unmatched(use: MappingUse, collections: Iterable[CollectionSummary]) -> Iterator[str]:
@@ -95,7 +90,7 @@ async def finish(lane: Lane, collections: Sequence[str], wait_visible: float, ma
     written."""
     if built := await lane.call(lane.destination.build_indexes):
         lane.summary.indexes.extend(built)
-    if lane.dimensions and isinstance(lane.destination, VectorCounts):
+    if lane.dimensions:
         names = {name for _, name, _ in lane.dimensions}
         counts = await lane.call(partial(lane.destination.vector_counts, names))
         lane.summary.notes.extend(dimension_notes(counts or (), mapping, lane.dimensions))
@@ -204,7 +199,7 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     it counts assets; beyond it the asset stays as it is, and the summary says so. Assets that `reread` names are read
     whatever their fingerprints say, and everything is listed for that.
 
-    While a collection is synced, other syncs are kept out of it where the destination is `Lockable`; a destination
+    While a collection is synced, other syncs are kept out of it where the destination can be locked; a destination
     that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
 
     Tables of metadata that the source has beside its assets are read after the collections, if `related`; None: in a
@@ -275,54 +270,27 @@ def run_sync(  # noqa: PLR0913 - every choice that a run leaves open
 
     Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
     """
-    resolved = resolve(settings, environ)
-    with open_destinations(resolved) as destinations:
-        return run_cancellable(
-            _opened(
-                resolved,
-                destinations,
-                collections,
-                modalities,
-                progress,
-                wait_visible,
-                lock_wait,
-                full,
-                related,
-                reread,
-            )
-        )
 
-
-async def _opened(  # noqa: PLR0913, PLR0917 - every choice that a run leaves open
-    settings: SyncSettings,
-    destinations: Sequence[Destination],
-    collections: Sequence[str] | None,
-    modalities: frozenset[Modality],
-    progress: ProgressCallback | None,
-    wait_visible: float,
-    lock_wait: float,
-    full: bool,
-    related: bool | None,
-    reread: Reread,
-) -> Summary:
-    async with open_source(settings) as source:
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Summary:
         return await sync(
             source,
             destinations,
-            name=settings.name,
-            mapping=settings.modalities,
+            name=resolved.name,
+            mapping=resolved.modalities,
             collections=collections,
             modalities=modalities,
-            batch=settings.batch,
-            deletes=settings.deletes,
-            incremental=settings.incremental,
+            batch=resolved.batch,
+            deletes=resolved.deletes,
+            incremental=resolved.incremental,
             full=full,
             progress=progress,
             wait_visible=wait_visible,
             lock_wait=lock_wait,
             related=related,
-            reread=replace(reread, days=settings.source.reread_days),
+            reread=replace(reread, days=resolved.source.reread_days),
         )
+
+    return run_opened(settings, environ, work)
 
 
 async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
@@ -332,7 +300,7 @@ async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
     except LimitReachedError as error:
         summary.limit = error
         return ()
-    for name, why in not_found(source).items():
+    for name, why in source.not_found.items():
         summary.collections[safe_id(name)] = CollectionSummary(error=why)
     return collections
 

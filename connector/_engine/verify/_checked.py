@@ -10,17 +10,10 @@ from typing import Final, TypeAlias, TypeVar
 from vectorferry.connector._engine._opening import prepare_untouched
 from vectorferry.connector._engine.sync._lane import Worker
 from vectorferry.connector._engine.sync._origins import origin_changes, origin_of
+from vectorferry.connector._model._discrepancies import Discrepancy, StoredDigest
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Rejected
-from vectorferry.connector._protocols._capabilities import (
-    Discrepancy,
-    Origins,
-    Quarantined,
-    StoredCollections,
-    StoredContents,
-    StoredDigest,
-    Verifiable,
-)
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
 from vectorferry.connector._protocols._source import Source
 
@@ -40,10 +33,9 @@ PAGE: Final = 1_000
 class Checked:
     """Makes the calls of one destination from one thread, one at a time. `notes` say what could not be seen."""
 
-    def __init__(self, verifiable: Verifiable, destination: Destination) -> None:
+    def __init__(self, destination: Destination) -> None:
         self.name = destination.name
         self.notes: list[str] = []
-        self._verifiable = verifiable
         self._destination = destination
         self._worker = Worker(self.name)
 
@@ -63,13 +55,13 @@ class Checked:
 
     async def stored_collections(self) -> Sequence[str]:
         """The collections that it holds anything of, if it tells."""
-        if not isinstance(self._destination, StoredCollections):
+        if Capability.STORED_COLLECTIONS not in self._destination.capabilities:
             return ()
         return await self._worker.run(self._destination.stored_collections)
 
     async def origin_changes(self, source: Source, collection: str) -> Sequence[str]:
         """What is different about who reads a collection since it was last complete here, if it tells."""
-        if not isinstance(self._destination, Origins):
+        if Capability.ORIGINS not in self._destination.capabilities:
             return ()
         recorded = await self._worker.run(partial(self._destination.origin, collection))
         return origin_changes(recorded, await origin_of(source, collection))
@@ -80,22 +72,22 @@ class Checked:
 
     def discrepancies(self, collection: str, sample: int | None) -> AsyncIterator[list[Discrepancy]]:
         """What is not as its own books say, page by page."""
-        return self._pages(partial(self._verifiable.discrepancies, collection, sample))
+        return self._pages(partial(self._destination.discrepancies, collection, sample))
 
     def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> AsyncIterator[list[StoredDigest]]:
         """What its books say of every row and vector of these assets, or of all, page by page."""
-        return self._pages(partial(self._verifiable.digests, collection, asset_ids))
+        return self._pages(partial(self._destination.digests, collection, asset_ids))
 
     async def vector_names(self, collection: str) -> frozenset[str]:
         """The named vectors that it has any of in a collection, as far as it tells."""
-        if not isinstance(self._destination, StoredContents):
+        if Capability.CONTENTS not in self._destination.capabilities:
             return frozenset()
         counts = await self._worker.run(partial(self._destination.content_counts, collection))
         return frozenset(name for (_, name), rows in counts.items() if name and rows)
 
     async def set_aside(self, collection: str) -> frozenset[SetAside]:
         """What every record in its quarantine is about, as far as it tells."""
-        if not isinstance(self._destination, Quarantined):
+        if Capability.QUARANTINE not in self._destination.capabilities:
             return frozenset()
         rejected = self._destination.rejected
         return await self._worker.run(
@@ -104,7 +96,7 @@ class Checked:
 
     async def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Have these read again."""
-        await self._worker.run(partial(self._verifiable.distrust, collection, discrepancies))
+        await self._worker.run(partial(self._destination.distrust, collection, discrepancies))
 
     def close(self) -> None:
         """Wait for the call that is running. The destination itself stays open."""

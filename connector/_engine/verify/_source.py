@@ -16,11 +16,11 @@ from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._engine.verify._checked import Checked, SetAside
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import MappedAsset
+from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._model._errors import IncompleteScanError
 from vectorferry.connector._model._records import AssetState, Listing, Modality
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
-from vectorferry.connector._protocols._capabilities import Difference, Discrepancy
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note

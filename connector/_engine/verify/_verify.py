@@ -9,11 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from os import environ as process_environ
 from typing import Final
 
-from vectorferry.connector._cancellation import run_cancellable
-from vectorferry.connector._config import resolve
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Loader
-from vectorferry.connector._engine._opening import open_destinations, open_source
+from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._gone import GONE
 from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
@@ -21,17 +19,12 @@ from vectorferry.connector._engine.verify._checked import Checked
 from vectorferry.connector._engine.verify._pairs import compare_digests
 from vectorferry.connector._engine.verify._source import Sample, compare_contents, compare_with_source, read_by_another
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._errors import ConfigurationError, RetryableError, SourceError, VectorferryError
+from vectorferry.connector._model._discrepancies import Difference, Discrepancy
+from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import (
-    AllCollections,
-    Difference,
-    Discrepancy,
-    Verifiable,
-    not_found,
-)
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
@@ -48,10 +41,8 @@ async def report_gone(
 
     Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
     """
-    if not isinstance(source, AllCollections):
-        return {}
     stored = {collection for one in checked for collection in await one.stored_collections()}
-    gone = {each for each in stored - {*named, *not_found(source)} if source.is_gone(each)}
+    gone = {each for each in stored - {*named, *source.not_found} if source.is_gone(each)}
     still_gone = gone - set(await source.collections()) if gone else gone
     return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
 
@@ -113,7 +104,10 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     """
     started = time.monotonic()
     mapping, keeps = mapping or SchemaMapping(), deletes is not None and deletes.mode == "keep"
-    checked = [Checked(_verifiable(one), one) for one in destinations]
+    for destination in destinations:
+        if Capability.VERIFY not in destination.capabilities:
+            raise Capability.VERIFY.missing(destination.name)
+    checked = [Checked(one) for one in destinations]
     found = Verification(name)
     try:
         await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
@@ -126,7 +120,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
             if job.failure and unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise job.failure
         if collections is None:
-            missing = not_found(source).items()
+            missing = source.not_found.items()
             found.collections.update({safe_id(one): CollectionReport(error=why) for one, why in missing})
             found.collections.update(await report_gone(source, checked, named, keeps=keeps))
     finally:
@@ -153,12 +147,6 @@ def _to_repair(found: Verification) -> Sequence[str] | None:
     """The collections to sync; all (None) where one is gone, because only a run of all settles that."""
     wrong = {name: report for name, report in found.collections.items() if report.counts and not report.error}
     return None if any(report.gone for report in wrong.values()) else list(wrong)
-
-
-def _verifiable(destination: Destination) -> Verifiable:
-    if not isinstance(destination, Verifiable):
-        raise ConfigurationError(f"{destination.name}: this destination cannot be checked against its own books")
-    return destination
 
 
 class _CollectionCheck:
@@ -259,34 +247,21 @@ def run_verify(
 
     Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
     """
-    resolved = resolve(settings, environ)
-    with open_destinations(resolved) as destinations:
-        return run_cancellable(
-            _opened(resolved, destinations, collections, sample, repair, visible_timeout, source_sample)
-        )
 
-
-async def _opened(
-    settings: SyncSettings,
-    destinations: Sequence[Destination],
-    collections: Sequence[str] | None,
-    sample: int | None,
-    repair: bool,
-    visible_timeout: float,
-    source_sample: int,
-) -> Verification:
-    async with open_source(settings) as source:
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Verification:
         return await verify(
             source,
             destinations,
-            name=settings.name,
-            mapping=settings.modalities,
+            name=resolved.name,
+            mapping=resolved.modalities,
             collections=collections,
             sample=sample,
             repair=repair,
-            batch=settings.batch,
-            deletes=settings.deletes,
+            batch=resolved.batch,
+            deletes=resolved.deletes,
             visible_timeout=visible_timeout,
             source_sample=source_sample,
-            reread=Reread(settings.source.reread_days),
+            reread=Reread(resolved.source.reread_days),
         )
+
+    return run_opened(settings, environ, work)
