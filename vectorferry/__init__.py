@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from vectorferry.connector._engine._collections import list_collections
     from vectorferry.connector._engine.plan._plan import plan
+    from vectorferry.connector._engine.sync._options import SyncOptions
     from vectorferry.connector._engine.sync._run import sync
     from vectorferry.connector._engine.verify._verify import verify
     from vectorferry.connector._model._errors import (
@@ -91,6 +92,7 @@ __all__ = [
     "SourceError",
     "StopError",
     "Summary",
+    "SyncOptions",
     "SyncSettings",
     "VectorferryError",
     "Verification",
@@ -129,6 +131,7 @@ _MODULES = {
         "run_verify",
     ),
     "vectorferry.connector._engine.plan._plan": ("plan",),
+    "vectorferry.connector._engine.sync._options": ("SyncOptions",),
     "vectorferry.connector._engine.sync._run": ("sync",),
     "vectorferry.connector._engine.verify._verify": ("verify",),
     "vectorferry.connector._model._errors": (

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._opening import opened
+from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector._protocols._capabilities import Capability
@@ -85,7 +86,8 @@ def run_replay(
                 collections.add(collection)
     if not collections:
         return Summary(settings.name)
-    return run_sync(settings, collections=sorted(collections), environ=environ, progress=progress, full=True)
+    options = SyncOptions(collections=sorted(collections), full=True)
+    return run_sync(settings, options, environ=environ, progress=progress)
 
 
 def _assets(records: Iterable[RejectedAt]) -> Iterator[tuple[str, Sequence[str]]]:

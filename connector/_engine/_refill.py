@@ -19,8 +19,9 @@ from vectorferry.connector._engine.sync._changes import record_cursor
 from vectorferry.connector._engine.sync._collection import note_listing, unchanged
 from vectorferry.connector._engine.sync._diff import Action, Decision, holds
 from vectorferry.connector._engine.sync._lane import Lane, Worker
-from vectorferry.connector._engine.sync._locking import LOCK_WAIT, locked
+from vectorferry.connector._engine.sync._locking import locked
 from vectorferry.connector._engine.sync._losses import losses
+from vectorferry.connector._engine.sync._options import LOCK_WAIT
 from vectorferry.connector._engine.sync._origins import record_origin
 from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
 from vectorferry.connector._engine.sync._run import exit_code, finish, raise_when_all_failed

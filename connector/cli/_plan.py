@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import DeleteMode
-from vectorferry.connector._engine import run_plan
+from vectorferry.connector._engine import SyncOptions, run_plan
 from vectorferry.connector._protocols._destination import PlannedIndex
 from vectorferry.connector._reports._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from vectorferry.connector.cli._console import (
@@ -194,7 +194,7 @@ def plan(
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = chosen_collections(settings, collection)
     with progress_shown() as progress:
-        planned = run_plan(settings, collections=chosen, environ=os.environ, progress=progress, full=full)
+        planned = run_plan(settings, SyncOptions(collections=chosen, full=full), environ=os.environ, progress=progress)
     if as_json:
         print_json(planned.to_dict())
     else:

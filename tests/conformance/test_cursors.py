@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from vectorferry import BatchLimits, DeleteGuard, plan, sync
+from vectorferry import BatchLimits, DeleteGuard, SyncOptions, plan, sync
 from vectorferry.connector.plugin import (
     MODALITIES,
     Capability,
@@ -137,8 +137,8 @@ async def test_a_plan_announces_the_scan_that_the_sync_then_makes(opened: Open) 
 
     async def announced(*, full: bool = False) -> list[object]:
         destination = opened()
-        told = await plan(source, [destination], name="m", deletes=everything, full=full)
-        summary = await sync(source, [destination], name="m", deletes=everything, full=full)
+        told = await plan(source, [destination], SyncOptions(full=full), name="m", deletes=everything)
+        summary = await sync(source, [destination], SyncOptions(full=full), name="m", deletes=everything)
         planned, seen = told.collections["ads"], summary.collections["ads"]
         assert planned.to_pull == seen.pulled
         for name in ("listed", "unchanged", "scan", "why_full", "complete"):

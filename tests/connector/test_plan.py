@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.connector.test_sync_model import edit, edits
 from tests.connector.worlds import ReadOnly, Scripted, asset, assets, incomplete, settings_for
 from tests.examples import examples
-from vectorferry import CollectionPlan, CollectionSummary, DeleteGuard, plan, run_plan, sync
+from vectorferry import CollectionPlan, CollectionSummary, DeleteGuard, SyncOptions, plan, run_plan, sync
 from vectorferry.connector._engine.plan._plan import Rate
 from vectorferry.connector.plugin import (
     AssetState,
@@ -193,7 +193,7 @@ def test_more_requests_at_a_time_are_faster_until_the_limit_of_the_plan() -> Non
 def test_settings_are_enough_and_everything_is_closed() -> None:
     source, store, opened = scripted(ads=2, films=3), MemoryDestination(), list[str]()
     configured = settings_for(source, store, opened=opened)
-    told = run_plan(configured, collections=["films"])
+    told = run_plan(configured, SyncOptions(collections=["films"]))
     assert {name: each.to_pull for name, each in told.collections.items()} == {"films": 3}
     assert opened == ["memory for media", "none"]
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.connector.worlds import Scripted, Unreliable, assets, content, incomplete
-from vectorferry import DeleteGuard, RelatedSummary, plan, sync
+from vectorferry import DeleteGuard, RelatedSummary, SyncOptions, plan, sync
 from vectorferry.connector._engine.sync import _related
 from vectorferry.connector.plugin import (
     Capability,
@@ -108,7 +108,7 @@ async def test_they_are_read_in_runs_of_all_collections_or_as_told(
     collections: list[str] | None, related: bool | None, read: bool
 ) -> None:
     source, store = Peopled(), MemoryDestination()
-    summary = await sync(source, [store], name="m", collections=collections, related=related)
+    summary = await sync(source, [store], SyncOptions(collections=collections, related=related), name="m")
     assert bool(summary.related) == bool(store.related) == read
 
 

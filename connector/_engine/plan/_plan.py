@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import environ as process_environ
 
 from vectorferry.connector._config._settings import DeleteGuard, IncrementalScans, SyncSettings
 from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.plan._dry import DryDestination, DrySource, Reads
-from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
 from vectorferry.connector._engine.sync._guard import refusal, refusal_of_rows
+from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._origins import guard_for
 from vectorferry.connector._engine.sync._run import sync
 from vectorferry.connector._model._mapping import SchemaMapping
@@ -110,19 +110,17 @@ def _features(new: int, features: int, averages: Averages | None) -> int | None:
 # What a sync would do: a sync that reads no asset and writes nothing, and estimates made of what it counted.
 
 
-async def plan(  # noqa: PLR0913 - every choice that a run leaves open
+async def plan(
     source: Source,
     destinations: Sequence[Destination],
+    options: SyncOptions = DEFAULTS,
     *,
     name: str,
     mapping: SchemaMapping | None = None,
-    collections: Sequence[str] | None = None,
     deletes: DeleteGuard | None = None,
     incremental: IncrementalScans | None = None,
-    full: bool = False,
     rate: Rate | None = None,
     progress: ProgressCallback | None = None,
-    reread: Reread = NEVER,
 ) -> Plan:
     """What `sync` with these arguments would do. The source is listed; nothing is read and nothing is written.
 
@@ -137,14 +135,12 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
     summary = await sync(
         reader,
         dry,
+        options,
         name=name,
         mapping=mapping,
-        collections=collections,
         deletes=guard.allowing(1),  # what is missing is counted, whatever the guard would say
         incremental=incremental,
-        full=full,
         progress=progress,
-        reread=reread,
     )
     if summary.limit:
         raise summary.limit
@@ -153,11 +149,10 @@ async def plan(  # noqa: PLR0913 - every choice that a run leaves open
 
 def run_plan(
     settings: SyncSettings,
+    options: SyncOptions = DEFAULTS,
     *,
-    collections: Sequence[str] | None = None,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
-    full: bool = False,
 ) -> Plan:
     """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
 
@@ -168,15 +163,13 @@ def run_plan(
         return await plan(
             source,
             destinations,
+            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
             name=resolved.name,
             mapping=resolved.modalities,
-            collections=collections,
             deletes=resolved.deletes,
             incremental=resolved.incremental,
-            full=full,
             rate=Rate.of(resolved.source),
             progress=progress,
-            reread=Reread(resolved.source.reread_days),
         )
 
     return run_opened(settings, environ, work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from vectorferry.connector._protocols._destination import Cursor
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary
 
-__all__ = ["Changes", "ScanRules", "record_cursor"]
+__all__ = ["Changes", "record_cursor"]
 
 
 MAX_CURSOR_BYTES: Final = 4_000
@@ -41,24 +41,20 @@ READ_BY_ANOTHER: Final = "the source is not read as it was in the last run"
 OTHER_MODALITIES: Final = "the last run was for other modalities"
 
 
-@dataclass(frozen=True, slots=True)
-class ScanRules:
-    """`full`: every scan of this run is to be one; `full_every`: so is one in so many runs."""
-
-    full: bool = False
-    full_every: int = 24
-
-
 class Changes:
-    """Follows the changes of one collection, and writes into the summary which scan was made and why."""
+    """Follows the changes of one collection, and writes into the summary which scan was made and why.
+
+    `full`: the scan of this run is to be one; `full_every`: so is one in so many runs.
+    """
 
     def __init__(
-        self, source: Source, collection: str, loader: Loader, rules: ScanRules, summary: CollectionSummary
+        self, source: Source, collection: str, loader: Loader, full: bool, full_every: int, summary: CollectionSummary
     ) -> None:
         self._source = source
         self._collection = collection
         self._loader = loader
-        self._rules = rules
+        self._full = full
+        self._full_every = full_every
         self._summary = summary
         self._start: Cursor | None = None
         self._reached: str | None = None
@@ -75,7 +71,7 @@ class Changes:
             await self.list_in_full(lanes, why)
             return
         held = await self._held(lanes)
-        if why := why_full(held, self._loader, self._rules):
+        if why := why_full(held, self._loader, self._full_every):
             await self.list_in_full(lanes, why)
         else:
             self._start = held[0]
@@ -115,7 +111,7 @@ class Changes:
     def _why_not_to_ask(self, lanes: Sequence[Lane]) -> str | None:
         if Capability.CHANGED_SINCE not in self._source.capabilities:
             return Capability.CHANGED_SINCE.value
-        if self._rules.full:
+        if self._full:
             return ASKED_FOR
         unable = [lane.name for lane in lanes if not lane.can(Capability.CURSORS)]
         return f"no cursor can be kept in {', '.join(unable)}" if unable else None
@@ -141,7 +137,7 @@ async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor |
     await asyncio.gather(*recorded)
 
 
-def why_full(held: Sequence[Cursor | None], loader: Loader, rules: ScanRules) -> str | None:
+def why_full(held: Sequence[Cursor | None], loader: Loader, full_every: int) -> str | None:
     """Why these cursors, one of each destination, cannot be followed; None when they can."""
     first = next((cursor for cursor in held if cursor), None)
     if first is None:
@@ -152,7 +148,7 @@ def why_full(held: Sequence[Cursor | None], loader: Loader, rules: ScanRules) ->
         return OTHER_MAPPING
     if first.modalities != loader.modalities:
         return OTHER_MODALITIES
-    if first.incremental_scans + 1 >= rules.full_every:
-        often = "every run" if rules.full_every == 1 else f"one run in {rules.full_every}"
+    if first.incremental_scans + 1 >= full_every:
+        often = "every run" if full_every == 1 else f"one run in {full_every}"
         return f"{often} looks for deletes"
     return None

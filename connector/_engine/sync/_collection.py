@@ -10,11 +10,12 @@ from typing import Final
 
 from vectorferry.connector._config._settings import DeleteGuard
 from vectorferry.connector._engine._mapper import Loader
-from vectorferry.connector._engine.sync._changes import Changes, ScanRules
-from vectorferry.connector._engine.sync._diff import NEVER, Action, Decision, Reread, diff
+from vectorferry.connector._engine.sync._changes import Changes
+from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._engine.sync._lane import Lane
-from vectorferry.connector._engine.sync._locking import LOCK_WAIT, locked
+from vectorferry.connector._engine.sync._locking import locked
+from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
 from vectorferry.connector._iterators import closing, pages
@@ -107,10 +108,9 @@ class Job:
     lanes: Sequence[Lane]
     loader: Loader
     guard: DeleteGuard
+    options: SyncOptions = DEFAULTS
+    full_every: int = 24
     progress: ProgressCallback | None = None
-    lock_wait: float = LOCK_WAIT
-    scans: ScanRules = field(default_factory=ScanRules)
-    reread: Reread = NEVER
     unlisted: set[str] = field(default_factory=set)
     """Assets that are to be read again, and that no listing has named so far."""
 
@@ -129,7 +129,9 @@ class CollectionRun:
         self._collection = collection
         self._seen = SeenIds()
         self._to_pull = 0
-        self._changes = Changes(job.source, collection, job.loader, job.scans, self.summary)
+        self._changes = Changes(
+            job.source, collection, job.loader, job.options.full or job.options.reread.now, job.full_every, self.summary
+        )
         self._awaited: dict[str, Decision] = {}
         """What was decided of the assets that were asked for and have not come yet."""
         self._scan_error: VectorferryError | None = None
@@ -145,7 +147,7 @@ class CollectionRun:
         for lane in self._job.lanes:
             lane.begin(self._collection)
         try:
-            async with locked(self._job.alive, self._collection, self._job.lock_wait) as locked_out:
+            async with locked(self._job.alive, self._collection, self._job.options.lock_wait) as locked_out:
                 self.summary.error = locked_out
                 await self._sync()
         finally:
@@ -342,7 +344,7 @@ class CollectionRun:
             await self._set_aside([listing for listing in fresh if id_problem(listing.asset_id)])
         known = await self._known([listing.asset_id for listing in usable if listing.state is AssetState.READY])
         loader = self._job.loader
-        decisions = diff(usable, known, loader.digest, loader.modalities, self._job.reread)
+        decisions = diff(usable, known, loader.digest, loader.modalities, self._job.options.reread)
         for decision in decisions:
             note_listing(self.summary, decision)
         for lane in self._job.alive:
@@ -376,7 +378,7 @@ class CollectionRun:
             return
         if isinstance(item, Asset):
             listing = asked.listing if asked else Listing(item.asset_id, item.fingerprint, turn=item.turn)
-            item = replace(item, turn=self._job.reread.turn(item.asset_id, item.turn))
+            item = replace(item, turn=self._job.options.reread.turn(item.asset_id, item.turn))
         else:
             listing = None
         loaded = self._job.loader.load(item)

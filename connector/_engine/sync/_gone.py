@@ -63,7 +63,7 @@ async def _settle(job: Job, collection: str, told: CollectionSummary) -> None:
     for lane in job.lanes:
         lane.begin(collection)
     try:
-        async with locked(job.alive, collection, job.lock_wait) as locked_out:
+        async with locked(job.alive, collection, job.options.lock_wait) as locked_out:
             told.error = locked_out
             await _empty(job, collection, told)
     except GuardRefusedError as error:

@@ -14,11 +14,7 @@ from vectorferry.connector._model._errors import DestinationError, LockedError
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 
-__all__ = ["LOCK_WAIT", "locked"]
-
-
-LOCK_WAIT: Final = 60.0
-"""Seconds that a run waits for others by default."""
+__all__ = ["locked"]
 
 
 LONGEST_CALL: Final = 2.0

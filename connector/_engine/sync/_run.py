@@ -13,13 +13,11 @@ from typing import Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
 from vectorferry.connector._engine._mapper import Loader, MappingUse
 from vectorferry.connector._engine._opening import run_opened
-from vectorferry.connector._engine.sync._changes import ScanRules
 from vectorferry.connector._engine.sync._collection import CollectionRun, Job
-from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
 from vectorferry.connector._engine.sync._gone import settle_gone
 from vectorferry.connector._engine.sync._lane import Lane
-from vectorferry.connector._engine.sync._locking import LOCK_WAIT
+from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._related import check_related_names, sync_related
 from vectorferry.connector._model._errors import (
     CollectionError,
@@ -165,48 +163,38 @@ UNLISTED_NAMED: Final = 5
 ALL: frozenset[Modality] = frozenset(MODALITIES)
 
 
-async def sync(  # noqa: PLR0913 - every choice that a run leaves open
+async def sync(
     source: Source,
     destinations: Sequence[Destination],
+    options: SyncOptions = DEFAULTS,
     *,
     name: str,
     mapping: SchemaMapping | None = None,
-    collections: Sequence[str] | None = None,
-    modalities: frozenset[Modality] = ALL,
     batch: BatchLimits | None = None,
     deletes: DeleteGuard | None = None,
     incremental: IncrementalScans | None = None,
-    full: bool = False,
     progress: ProgressCallback | None = None,
-    wait_visible: float = 0,
-    lock_wait: float = LOCK_WAIT,
-    related: bool | None = None,
-    reread: Reread = NEVER,
 ) -> Summary:
-    """Make every destination hold what the source holds of these collections (None: all of the source's).
+    """Make every destination hold what the source holds of the collections.
 
     Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
     that fails is left out from then on and named in the summary, and so is a collection that cannot be read. Source
     and destinations stay open; each destination is used from one thread, which has ended when this returns.
 
     From a source that can list its changes, a run asks for these only, where the last run has left a cursor, and lists
-    everything every so many runs, which is what finds deletes; `full` does so now. The summary says which.
+    everything every so many runs, which is what finds deletes. The summary says which.
 
     In a run of all collections, one that destinations hold and that the source no longer has is taken for an empty one.
 
     An asset that comes with less than a destination holds of it is read a second time, later in the run, before
     anything goes there. What both answers lack goes within the share of `deletes`, which counts features and vectors as
-    it counts assets; beyond it the asset stays as it is, and the summary says so. Assets that `reread` names are read
-    whatever their fingerprints say, and everything is listed for that.
+    it counts assets; beyond it the asset stays as it is, and the summary says so.
 
     While a collection is synced, other syncs are kept out of it where the destination can be locked; a destination
-    that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
+    that somebody else holds for longer than the options wait is left out of this collection, which its summary says.
 
-    Tables of metadata that the source has beside its assets are read after the collections, if `related`; None: in a
-    run of all collections. Where that fails, its part of the summary says so.
-
-    In the end it waits up to `wait_visible` seconds for queries to see what was written; a destination where they
-    don't is named in the summary.
+    Tables of metadata that the source has beside its assets are read after the collections. Where that fails, its part
+    of the summary says so.
 
     When the source's quota is used up, no further collection is tried, and the summary has the time to come back. An
     asset that no usable answer came for stays as it is; its collection has failed, and the summary says why. So has one
@@ -219,28 +207,32 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     started, before = time.monotonic(), asdict(source.usage)
     if clash := _repeated([destination.name for destination in destinations]):
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
-    check_related_names(source, mapping or SchemaMapping())
-    loader = Loader(mapping or SchemaMapping(), modalities)
-    lanes = [
-        Lane(destination, modalities, batch or BatchLimits(), mapping or SchemaMapping())
-        for destination in destinations
-    ]
+    mapping = mapping or SchemaMapping()
+    check_related_names(source, mapping)
+    loader = Loader(mapping, options.modalities)
+    lanes = [Lane(each, options.modalities, batch or BatchLimits(), mapping) for each in destinations]
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
-        await _prepare(lanes, mapping or SchemaMapping())
+        await _prepare(lanes, mapping)
         await check_apart(lanes)
-        scans = ScanRules(full or reread.now, (incremental or IncrementalScans()).full_every)
         job = Job(
-            source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread, set(reread.asset_ids)
+            source=source,
+            lanes=lanes,
+            loader=loader,
+            guard=deletes or DeleteGuard(),
+            options=options,
+            full_every=(incremental or IncrementalScans()).full_every,
+            progress=progress,
+            unlisted=set(options.reread.asset_ids),
         )
-        wanted = await _all_collections(source, summary) if collections is None else collections
-        await _run_collections(job, wanted, summary)
+        all_collections = options.collections is None
+        await _run_collections(job, summary)
         _tell_unlisted(job, summary)
-        if collections is None:
+        if all_collections:
             await settle_gone(job, summary)
-        if collections is None if related is None else related:
+        if all_collections if options.related is None else options.related:
             await sync_related(source, lanes, job.guard, summary)
-        finishing = partial(finish, wait_visible=wait_visible, mapping=mapping or SchemaMapping())
+        finishing = partial(finish, wait_visible=options.wait_visible, mapping=mapping)
         await asyncio.gather(*(finishing(lane, list(summary.collections)) for lane in lanes))
         await asyncio.gather(*map(advise, lanes))
         raise_when_all_failed(lanes)
@@ -252,21 +244,14 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     return summary
 
 
-def run_sync(  # noqa: PLR0913 - every choice that a run leaves open
+def run_sync(
     settings: SyncSettings,
+    options: SyncOptions = DEFAULTS,
     *,
-    collections: Sequence[str] | None = None,
-    modalities: frozenset[Modality] = ALL,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
-    wait_visible: float = 0,
-    lock_wait: float = LOCK_WAIT,
-    full: bool = False,
-    related: bool | None = None,
-    reread: Reread = NEVER,
 ) -> Summary:
-    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens. How often
-    assets are read again without being asked for is the source's setting, whatever `reread` says of it.
+    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
 
     Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
     """
@@ -275,19 +260,13 @@ def run_sync(  # noqa: PLR0913 - every choice that a run leaves open
         return await sync(
             source,
             destinations,
+            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
             name=resolved.name,
             mapping=resolved.modalities,
-            collections=collections,
-            modalities=modalities,
             batch=resolved.batch,
             deletes=resolved.deletes,
             incremental=resolved.incremental,
-            full=full,
             progress=progress,
-            wait_visible=wait_visible,
-            lock_wait=lock_wait,
-            related=related,
-            reread=replace(reread, days=resolved.source.reread_days),
         )
 
     return run_opened(settings, environ, work)
@@ -310,15 +289,17 @@ async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
     raise_when_all_failed(lanes)
 
 
-async def _run_collections(job: Job, collections: Sequence[str], summary: Summary) -> None:
+async def _run_collections(job: Job, summary: Summary) -> None:
     """One after the other. One that fails is named in the summary and the others go on; when all do, the first
     error is raised. One about the key or the configuration would come back, and is raised at once; so is that of a
     source that is down: when three collections in a row could not even be listed. Where the source's quota is used up
     the run ends, and its summary says so."""
-    wanted = list(dict.fromkeys(collections))
+    collections = job.options.collections
+    named = await _all_collections(job.source, summary) if collections is None else collections
+    ids = list(dict.fromkeys(named))
     errors: list[VectorferryError] = []
     unlisted = 0
-    for collection in wanted:
+    for collection in ids:
         run = CollectionRun(replace(job, guard=job.guard.of(collection)), collection)
         summary.collections[safe_id(collection)] = run.summary
         try:
@@ -338,7 +319,7 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         else:
             unlisted = 0
         raise_when_all_failed(job.lanes)
-    if errors and len(errors) == len(wanted):
+    if errors and len(errors) == len(ids):
         raise errors[0]
 
 

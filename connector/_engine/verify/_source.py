@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from vectorferry.connector._engine._mapper import Loader
-from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, diff
+from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
+from vectorferry.connector._engine.sync._options import Reread
 from vectorferry.connector._engine.verify._checked import Checked, SetAside
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import MappedAsset

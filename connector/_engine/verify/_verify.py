@@ -12,8 +12,8 @@ from typing import Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Loader
 from vectorferry.connector._engine._opening import run_opened
-from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._gone import GONE
+from vectorferry.connector._engine.sync._options import NEVER, Reread, SyncOptions
 from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
 from vectorferry.connector._engine.verify._checked import Checked
 from vectorferry.connector._engine.verify._pairs import compare_digests
@@ -131,13 +131,11 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
         found.repair = await sync(
             source,
             destinations,
+            SyncOptions(collections=wrong, full=True, reread=reread),
             name=name,
             mapping=mapping,
-            collections=wrong,
             batch=batch,
             deletes=deletes,
-            full=True,
-            reread=reread,
         )
     found.seconds = time.monotonic() - started
     return found
