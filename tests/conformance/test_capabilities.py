@@ -33,8 +33,12 @@ from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations.pgvector import PgvectorDestination
 from vectorferry.destinations.pinecone import PineconeDestination
 
-DESTINATIONS: Final = {"memory": MemoryDestination, "pgvector": PgvectorDestination, "pinecone": PineconeDestination}
-SOURCES: Final = (MemorySource, SandboxSource, MixpeekSource, TwelveLabsSource)
+DESTINATIONS: Final[Mapping[str, type[Destination]]] = {
+    "memory": MemoryDestination,
+    "pgvector": PgvectorDestination,
+    "pinecone": PineconeDestination,
+}
+SOURCES: Final[Sequence[type[Source]]] = (MemorySource, SandboxSource, MixpeekSource, TwelveLabsSource)
 
 SUITES: Final = {
     Capability.CONTENTS: "test_verifiable",
