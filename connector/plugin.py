@@ -70,7 +70,7 @@ from vectorferry.connector._model._related import RelatedRow, RelatedTable, rela
 from vectorferry.connector._model._rows import is_row_of
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._settings_base import Settings, Spelling
-from vectorferry.connector._model._vectors import vector_bytes, vector_hash
+from vectorferry.connector._model._vectors import dense_dimension, vector_bytes, vector_hash
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
     Averages,
@@ -181,6 +181,7 @@ __all__ = [
     "abandonable",
     "canonical_json",
     "check_cancelled",
+    "dense_dimension",
     "is_cancelled",
     "is_row_of",
     "parse_json",

@@ -36,11 +36,10 @@ from vectorferry.connector._model._records import (
     Modality,
     Reason,
     Rejected,
-    SparseVector,
 )
 from vectorferry.connector._model._related import RelatedRow, RelatedTable, related_counts
 from vectorferry.connector._model._rows import is_row_of
-from vectorferry.connector._model._vectors import vector_bytes, vector_hash
+from vectorferry.connector._model._vectors import dense_dimension, vector_bytes, vector_hash
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
     Averages,
@@ -431,7 +430,7 @@ class MemoryDestination(Destination):
         for modality in MODALITIES:
             for feature in self._features(modality):
                 for name, vector in feature.vectors.items():
-                    yield modality, name, None if isinstance(vector, SparseVector) else len(vector)
+                    yield modality, name, dense_dimension(vector)
 
     def _table(self, modality: Modality) -> TableStatus:
         rows = {

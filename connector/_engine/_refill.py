@@ -13,13 +13,12 @@ from typing import Final
 
 from vectorferry.connector._cancellation import run_cancellable
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
-from vectorferry.connector._engine._mapper import Loaded, weighed
+from vectorferry.connector._engine._mapper import MappedRecord, weighed
 from vectorferry.connector._engine._opening import destination_label, destinations_called, opened_at, prepare_untouched
 from vectorferry.connector._engine.sync._changes import record_cursor
 from vectorferry.connector._engine.sync._collection import note_listing, unchanged
 from vectorferry.connector._engine.sync._diff import Action, Decision, holds
-from vectorferry.connector._engine.sync._lane import Lane, Worker
-from vectorferry.connector._engine.sync._locking import locked
+from vectorferry.connector._engine.sync._lane import Lane, Worker, locked
 from vectorferry.connector._engine.sync._losses import losses
 from vectorferry.connector._engine.sync._options import LOCK_WAIT
 from vectorferry.connector._engine.sync._origins import record_origin
@@ -34,7 +33,7 @@ from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
 from vectorferry.connector._protocols._source import Origin
-from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary
+from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary, first_of
 
 __all__ = ["refill", "run_refill"]
 
@@ -82,7 +81,7 @@ class StoreReader:
             return None
         return await self._worker.run(partial(self._store.origin, collection))
 
-    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[Loaded | str]]:
+    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[MappedRecord | str]]:
         """These assets, a bounded number of features at a time; those that have gone meanwhile are left out. Only the
         id of one that has lost rows which the store's own books name."""
         for asset_ids in _groups(entries):
@@ -92,7 +91,7 @@ class StoreReader:
         """Wait for the call that is running. The store itself stays open."""
         self._worker.close()
 
-    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[Loaded | str]:
+    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[MappedRecord | str]:
         store = self._store
         named = store.contents(collection, asset_ids) if Capability.CONTENTS in store.capabilities else {}
         return [
@@ -233,20 +232,20 @@ class _CollectionRefill:
         self._report()
         async with closing(self._job.reader.read(self._collection, lacking)) as groups:
             async for group in groups:
-                for loaded in group:
-                    await self._take(loaded)
+                for mapped in group:
+                    await self._take(mapped)
                 self._report()
                 if not self._lane.alive:
                     return
 
-    async def _take(self, loaded: Loaded | str) -> None:
+    async def _take(self, mapped: MappedRecord | str) -> None:
         self.summary.pulled += 1
-        if isinstance(loaded, str):
+        if isinstance(mapped, str):
             self._damaged_count += 1
-            self._damaged += [loaded][: NAMED - len(self._damaged)]
+            self._damaged += [mapped][: NAMED - len(self._damaged)]
         else:
-            self.bytes += loaded.bytes
-            await self._lane.put(loaded, Listing(loaded.asset_id, ""))
+            self.bytes += mapped.bytes
+            await self._lane.put(mapped, Listing(mapped.asset_id, ""))
 
     async def _settle_losses(self) -> None:
         """What the target has more of than the store goes within the guard's share, as in a sync."""
@@ -288,18 +287,16 @@ class _CollectionRefill:
 
     def _tell_partial(self) -> None:
         if self._damaged_count:
-            named = ", ".join(map(safe_id, self._damaged))
-            more = f" and {self._damaged_count - NAMED:,} more" if self._damaged_count > NAMED else ""
+            damaged = first_of([*map(safe_id, self._damaged)], NAMED, self._damaged_count)
             self.summary.add_note(
                 f"{self._damaged_count:,} assets lack rows in {self._job.reader.name} that its own ledger names, and "
-                f"were left as they are here: {named}{more}. `vectorferry verify --repair` reads them again."
+                f"were left as they are here: {damaged}. `vectorferry verify --repair` reads them again."
             )
         if self._partial_count:
-            named = ", ".join(map(safe_id, self._partial))
-            more = f" and {self._partial_count - NAMED:,} more" if self._partial_count > NAMED else ""
+            partly = first_of([*map(safe_id, self._partial)], NAMED, self._partial_count)
             self.summary.add_note(
                 f"{self._partial_count:,} of {self.summary.listed:,} assets are not whole in {self._job.reader.name} "
-                f"(set aside, or synced for some modalities only) and were left as they are here: {named}{more}. "
+                f"(set aside, or synced for some modalities only) and were left as they are here: {partly}. "
                 "`vectorferry sync` brings them."
             )
 
@@ -345,8 +342,9 @@ def _checked(wanted: Sequence[str] | None, stored: Sequence[str], store: str) ->
     if wanted is None:
         return list(stored)
     if unknown := [collection for collection in wanted if collection not in stored]:
-        there = ", ".join(stored[:NAMED]) + (f" and {len(stored) - NAMED:,} more" if len(stored) > NAMED else "")
-        raise ConfigurationError(f"collection {unknown[0]}: not in {store}, which holds: {there or 'none'}")
+        raise ConfigurationError(
+            f"collection {unknown[0]}: not in {store}, which holds: {first_of(stored, NAMED) or 'none'}"
+        )
     return list(dict.fromkeys(wanted))
 
 

@@ -15,6 +15,7 @@ from vectorferry.connector._engine._collections import list_collections, naming_
 from vectorferry.connector._engine._opening import destinations_called
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._source import SourceSettings
+from vectorferry.connector._reports._summary import first_of
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -124,8 +125,9 @@ def chosen_collections(settings: SyncSettings, wanted: Sequence[str] | None) -> 
     known = list_collections(source)
     chosen = {name: name if name in known else _id_called(name, source) for name in wanted}
     if unknown := [name for name, collection in chosen.items() if collection not in known]:
-        there = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN:,} more" if len(known) > SHOWN else "")
-        raise ConfigurationError(f"--collection {unknown[0]}: not in this sync's source, which has: {there or 'none'}")
+        raise ConfigurationError(
+            f"--collection {unknown[0]}: not in this sync's source, which has: {first_of(known, SHOWN) or 'none'}"
+        )
     return [collection for collection in dict.fromkeys(chosen.values()) if collection is not None]
 
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from vectorferry import Summary, plan, sync
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     Asset,
     Capability,
@@ -191,7 +191,7 @@ def loaded(
     mapping: SchemaMapping, vectors: Mapping[str, Vector], modality: str = "video"
 ) -> tuple[set[str], list[Rejected]]:
     asset = Asset("a", "v1", features=(Feature("f", modality, {}, vectors),))
-    record = Loader(mapping, frozenset(Modality)).load(asset).record
+    record = Mapper(mapping, frozenset(Modality)).map(asset).record
     assert not isinstance(record, Rejected)
     return {name for each in record.features for name in each.vectors}, list(record.rejected)
 

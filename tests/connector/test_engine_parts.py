@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorferry import BatchLimits, DeleteGuard
-from vectorferry.connector._engine._mapper import Loaded
-from vectorferry.connector._engine.sync._diff import Action, diff, ledger_fingerprint
+from vectorferry.connector._engine._mapper import MappedRecord
+from vectorferry.connector._engine.sync._diff import Action, diff
 from vectorferry.connector._engine.sync._guard import check_deletes
 from vectorferry.connector._engine.sync._lane import Batcher
+from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -147,11 +148,11 @@ def test_the_guard_never_lets_more_than_the_share_go_and_its_advice_works(
         assert 100 * missing <= round(100 * share) * held
 
 
-def loaded(asset_id: str, rows: int, size: int, *, bad: bool = False) -> Loaded:
+def loaded(asset_id: str, rows: int, size: int, *, bad: bool = False) -> MappedRecord:
     record: MappedAsset | Rejected = Rejected(asset_id, Reason.UNREADABLE, "no answer")
     if not bad:
         record = MappedAsset(asset_id, "f", None, None, None, {}, {}, None, None, b"")
-    return Loaded(record, rows, size)
+    return MappedRecord(record, rows, size)
 
 
 @given(
@@ -160,7 +161,7 @@ def loaded(asset_id: str, rows: int, size: int, *, bad: bool = False) -> Loaded:
     ),
     rows=st.integers(1, 20),
 )
-def test_batches_keep_limits_and_lose_nothing(items: list[Loaded], rows: int) -> None:
+def test_batches_keep_limits_and_lose_nothing(items: list[MappedRecord], rows: int) -> None:
     batcher = Batcher("c", ALL, BatchLimits(rows=rows, bytes=2000))
     batches = [batch for item in items if (batch := batcher.add(item))]
     last = batcher.flush()

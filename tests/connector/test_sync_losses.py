@@ -10,7 +10,7 @@ import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete
 from vectorferry import DeleteGuard, Reread, SyncOptions, sync, verify
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync import _losses
 from vectorferry.connector._engine.sync._losses import losses
 from vectorferry.connector.plugin import (
@@ -312,7 +312,7 @@ def test_what_is_set_aside_is_not_lost() -> None:
 
 
 def _loaded(one: Asset) -> MappedAsset:
-    record = Loader(SchemaMapping(), frozenset(MODALITIES)).load(one).record
+    record = Mapper(SchemaMapping(), frozenset(MODALITIES)).map(one).record
     assert isinstance(record, MappedAsset)
     return record
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete, settings_for
 from vectorferry import DeleteGuard, Verification, run_verify, sync, verify
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -246,7 +246,7 @@ def _zero(asset_id: str, feature_id: str) -> Rejected:
 
 
 def _loaded(one: Asset) -> MappedAsset:
-    record = Loader(SchemaMapping(), frozenset(MODALITIES)).load(one).record
+    record = Mapper(SchemaMapping(), frozenset(MODALITIES)).map(one).record
     assert isinstance(record, MappedAsset)
     return record
 

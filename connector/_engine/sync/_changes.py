@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._storable import id_problem
@@ -48,11 +48,11 @@ class Changes:
     """
 
     def __init__(
-        self, source: Source, collection: str, loader: Loader, full: bool, full_every: int, summary: CollectionSummary
+        self, source: Source, collection: str, mapper: Mapper, full: bool, full_every: int, summary: CollectionSummary
     ) -> None:
         self._source = source
         self._collection = collection
-        self._loader = loader
+        self._mapper = mapper
         self._full = full
         self._full_every = full_every
         self._summary = summary
@@ -71,7 +71,7 @@ class Changes:
             await self.list_in_full(lanes, why)
             return
         held = await self._held(lanes)
-        if why := why_full(held, self._loader, self._full_every):
+        if why := why_full(held, self._mapper, self._full_every):
             await self.list_in_full(lanes, why)
         else:
             self._start = held[0]
@@ -106,7 +106,7 @@ class Changes:
                 lanes, self._collection, replace(self._start, since=since or self._start.since, incremental_scans=scans)
             )
         elif since is not None:
-            await record_cursor(lanes, self._collection, Cursor(since, self._loader.digest, self._loader.modalities))
+            await record_cursor(lanes, self._collection, Cursor(since, self._mapper.digest, self._mapper.modalities))
 
     def _why_not_to_ask(self, lanes: Sequence[Lane]) -> str | None:
         if Capability.CHANGED_SINCE not in self._source.capabilities:
@@ -137,16 +137,16 @@ async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor |
     await asyncio.gather(*recorded)
 
 
-def why_full(held: Sequence[Cursor | None], loader: Loader, full_every: int) -> str | None:
+def why_full(held: Sequence[Cursor | None], mapper: Mapper, full_every: int) -> str | None:
     """Why these cursors, one of each destination, cannot be followed; None when they can."""
     first = next((cursor for cursor in held if cursor), None)
     if first is None:
         return NEVER_COMPLETE
     if any(cursor != first for cursor in held):
         return APART
-    if first.mapping != loader.digest:
+    if first.mapping != mapper.digest:
         return OTHER_MAPPING
-    if first.modalities != loader.modalities:
+    if first.modalities != mapper.modalities:
         return OTHER_MODALITIES
     if first.incremental_scans + 1 >= full_every:
         often = "every run" if full_every == 1 else f"one run in {full_every}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from vectorferry.connector._engine.sync._options import NEVER, Reread
+from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._records import AssetState, Listing, Modality
 from vectorferry.connector._protocols._destination import Known
 
@@ -16,7 +16,6 @@ __all__ = [
     "Decision",
     "diff",
     "holds",
-    "ledger_fingerprint",
 ]
 
 
@@ -41,13 +40,6 @@ class Decision:
     action: Action
     lacking: frozenset[str] = frozenset()
     reread: frozenset[str] = frozenset()
-
-
-def ledger_fingerprint(fingerprint: str, mapping_digest: str, turn: str = "") -> str:
-    """What ledgers hold of an asset: changes with the source's fingerprint, and when the mapping changes. What changes
-    with the asset's turn stands apart from that, after a dot."""
-    content = _digest(f"{mapping_digest}\0{fingerprint}", 16)
-    return f"{content}.{_digest(turn, 4)}" if turn else content
 
 
 def diff(
@@ -92,7 +84,3 @@ def _seems_unchanged(entry: Known | None, wanted: str, modalities: frozenset[Mod
 
 def _content(ledger_fingerprint: str) -> str:
     return ledger_fingerprint.partition(".")[0]
-
-
-def _digest(text: str, size: int) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()

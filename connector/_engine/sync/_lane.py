@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from vectorferry.connector._cancellation import CancellableCall
 from vectorferry.connector._config._settings import BatchLimits
-from vectorferry.connector._engine._mapper import Loaded
+from vectorferry.connector._engine._mapper import MappedRecord
 from vectorferry.connector._engine.sync._dimensions import WrittenDimension, dimensions_in
 from vectorferry.connector._engine.sync._losses import HeldBack
 from vectorferry.connector._model._batch import Applied, Batch, MappedAsset
@@ -27,7 +27,7 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import DestinationSummary
 
-__all__ = ["Batcher", "Lane", "Worker"]
+__all__ = ["Batcher", "Lane", "Worker", "locked"]
 
 
 T = TypeVar("T")
@@ -121,23 +121,23 @@ class Batcher:
         self._collection = collection
         self._modalities = modalities
         self._limits = limits
-        self._filling: dict[str, Loaded] = {}
+        self._filling: dict[str, MappedRecord] = {}
         self._rows = 0
         self._bytes = 0
         self._since = 0.0
 
-    def add(self, loaded: Loaded) -> Batch | None:
+    def add(self, mapped: MappedRecord) -> Batch | None:
         """Take one more asset; the batch before it when the two do not fit together, or it has waited long enough.
 
         Only an asset that is over a limit by itself makes a batch that is.
         """
-        self._forget(loaded.asset_id)
-        full = self.flush() if self._overflows(loaded) or self._is_old() else None
+        self._forget(mapped.asset_id)
+        full = self.flush() if self._overflows(mapped) or self._is_old() else None
         if not self._filling:
             self._since = time.monotonic()
-        self._filling[loaded.asset_id] = loaded
-        self._rows += loaded.rows
-        self._bytes += loaded.bytes
+        self._filling[mapped.asset_id] = mapped
+        self._rows += mapped.rows
+        self._bytes += mapped.bytes
         return full
 
     def flush(self) -> Batch | None:
@@ -154,8 +154,8 @@ class Batcher:
             tuple(record for record in records if isinstance(record, Rejected)),
         )
 
-    def _overflows(self, loaded: Loaded) -> bool:
-        return self._rows + loaded.rows > self._limits.rows or self._bytes + loaded.bytes > self._limits.bytes
+    def _overflows(self, mapped: MappedRecord) -> bool:
+        return self._rows + mapped.rows > self._limits.rows or self._bytes + mapped.bytes > self._limits.bytes
 
     def _is_old(self) -> bool:
         """Whether a slow source has kept what was read waiting: a run that is stopped reads it again."""
@@ -251,17 +251,17 @@ class Lane:
         await self._abandon()
         await self._attempt(work)
 
-    async def put(self, loaded: Loaded, listing: Listing | None = None) -> None:
+    async def put(self, mapped: MappedRecord, listing: Listing | None = None) -> None:
         """Add an asset to the batch that is filling; hand that over when it is full.
 
         One with the `listing` to read it again by is held back instead of written when it has less than is stored.
         """
         async with self._turn:
             if self.alive:
-                self.summary.replaced_nul += loaded.replaced
-                if listing and isinstance(loaded.record, MappedAsset) and self.can(Capability.CONTENTS):
-                    self._listings[loaded.asset_id] = listing
-                await self._hand_over(self._batcher.add(loaded))
+                self.summary.replaced_nul += mapped.replaced
+                if listing and isinstance(mapped.record, MappedAsset) and self.can(Capability.CONTENTS):
+                    self._listings[mapped.asset_id] = listing
+                await self._hand_over(self._batcher.add(mapped))
 
     async def flush(self) -> None:
         """Hand over what has been gathered, and wait until all of it is written."""
@@ -359,3 +359,65 @@ class Lane:
 def _may_come_later(record: Rejected) -> bool:
     """Of a whole asset: that it may be taken when it is read again. An id stays as it is."""
     return not record.feature_id and record.reason != Reason.BAD_ID
+
+
+# Keeps other syncs out of a collection while it is synced.
+
+
+LONGEST_LOCK_CALL: Final = 2.0
+"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
+
+
+@asynccontextmanager
+async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIterator[str | None]:
+    """Hold the collection in every destination that can be locked, after waiting `wait` seconds at most for all.
+
+    A lane that did not get it sits this collection out; what it is told is yielded. Raises `DestinationError` when no
+    lane is left. Everybody takes locks in the order of the names, so that no two runs wait for each other.
+    """
+    deadline = time.monotonic() + wait
+    told: list[str] = []
+    async with AsyncExitStack() as held:
+        for lane in sorted(lanes, key=lambda lane: lane.name):
+            try:
+                await _hold(lane, collection, deadline, held)
+            except LockedError as error:
+                lane.sit_out()
+                told.append(_waited(lane, error, wait))
+        if told and not any(lane.alive for lane in lanes):
+            raise DestinationError("; ".join(told))
+        yield "; ".join(told) or None
+
+
+async def _hold(lane: Lane, collection: str, deadline: float, held: AsyncExitStack) -> None:
+    """Try until the deadline, then raise the last `LockedError`."""
+    destination = lane.destination
+    if Capability.LOCK not in destination.capabilities:
+        return
+    waiting = False
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        seconds = min(left, LONGEST_LOCK_CALL) if waiting else 0.0
+        try:
+            lock = await lane.call(partial(_entered, destination, collection, seconds))
+        except LockedError as error:
+            if not left:
+                raise
+            if not waiting:
+                _log.warning("%s: waiting up to %.0f s: %s", lane.name, left, error)
+            waiting = True
+        else:
+            if lock is not None:
+                held.push_async_callback(lane.release, lock.close)
+            return
+
+
+def _entered(destination: Destination, collection: str, wait: float) -> ExitStack:
+    with ExitStack() as entering:
+        entering.enter_context(destination.lock(collection, wait))
+        return entering.pop_all()
+
+
+def _waited(lane: Lane, error: LockedError, wait: float) -> str:
+    waited = f" Waited {wait:g} s." if wait else ""
+    return f"{lane.name}: {error}{waited} Run again later; a sync waits longer with --lock-wait SECONDS."

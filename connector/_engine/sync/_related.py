@@ -50,11 +50,11 @@ ALL_TABLES: Final = ""
 
 def check_related_names(source: Source, mapping: SchemaMapping) -> None:
     """Raise `ConfigurationError` when the mapping wants a table for a modality that the source has a use for."""
-    taken = mapping.tables()
+    reserved = mapping.tables()
     for table in source.related_tables:
-        if table.name in taken:
+        if table.name in reserved:
             raise ConfigurationError(
-                f"modalities.{taken[table.name]}.table: {table.name} is a table that the source brings along; "
+                f"modalities.{reserved[table.name]}.table: {table.name} is a table that the source brings along; "
                 "choose another name"
             )
 
@@ -129,7 +129,7 @@ class _Replacing:
             async with closing(listed) as each:
                 async for fields in each:
                     try:
-                        row = _loaded(self.table, fields)
+                        row = _mapped_row(self.table, fields)
                         rows.setdefault(row.key, row)
                     except QuarantineError as error:
                         bad.append(error)
@@ -149,8 +149,8 @@ class _Replacing:
         then."""
         if self.guard.mode == "keep":
             return False
-        asked = [lane.ask(partial(lane.destination.related_hashes, self.table)) for lane in self.takers]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        stored_hashes = [lane.ask(partial(lane.destination.related_hashes, self.table)) for lane in self.takers]
+        answers = await asyncio.gather(*stored_hashes, return_exceptions=True)
         return any(isinstance(stored, Mapping) and stored.keys() - rows.keys() for stored in answers)
 
     async def _refusal(self, rows: Mapping[str, RelatedRow]) -> str | None:
@@ -171,7 +171,7 @@ class _Replacing:
             self.summary.fail(f"{lane.name}: {error}")
 
 
-def _loaded(table: RelatedTable, fields: Mapping[str, Any]) -> RelatedRow:
+def _mapped_row(table: RelatedTable, fields: Mapping[str, Any]) -> RelatedRow:
     """The row that a destination is given. Raises `QuarantineError` when a value does not fit its column, or the key
     is no id."""
     columns = {name: _value(name, fields.get(name), kind) for name, kind in table.columns.items()}

@@ -11,7 +11,7 @@ from os import environ as process_environ
 from typing import Final
 
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
-from vectorferry.connector._engine._mapper import Loader, MappingUse
+from vectorferry.connector._engine._mapper import Mapper, MappingUse
 from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.sync._collection import CollectionRun, Job
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
@@ -33,7 +33,13 @@ from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
-from vectorferry.connector._reports._summary import CollectionSummary, ProgressCallback, RelatedSummary, Summary
+from vectorferry.connector._reports._summary import (
+    CollectionSummary,
+    ProgressCallback,
+    RelatedSummary,
+    Summary,
+    first_of,
+)
 
 __all__ = [
     "LISTS_MISSED_WHEN_DOWN",
@@ -65,8 +71,7 @@ async def advise(lane: Lane) -> None:
 
 def unmatched(use: MappingUse, collections: Iterable[CollectionSummary]) -> Iterator[str]:
     """What of the mapping has met nothing, where every asset was read: a few of them may well lack it."""
-    seen = list(collections)
-    if all(each.complete and not each.unchanged and not each.error for each in seen):
+    if all(each.complete and not each.unchanged and not each.error for each in collections):
         yield from use.unmatched()
 
 
@@ -105,8 +110,8 @@ def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
     first = next(iter(errors.values()))
     if len(errors) == 1:
         raise first
-    told = "\n".join(f"{name}: {error}" for name, error in errors.items())
-    raise DestinationError(f"every destination failed\n{told}") from first
+    lines = "\n".join(f"{name}: {error}" for name, error in errors.items())
+    raise DestinationError(f"every destination failed\n{lines}") from first
 
 
 def exit_code(summary: Summary) -> int:
@@ -124,13 +129,13 @@ def exit_code(summary: Summary) -> int:
 async def _deliver(lane: Lane, wait: float) -> None:
     deadline = time.monotonic() + wait
     while True:
-        left = max(0.0, deadline - time.monotonic())
-        delivery = await lane.call(partial(lane.destination.delivered, min(left, LONGEST_CALL)))
+        remaining = max(0.0, deadline - time.monotonic())
+        delivery = await lane.call(partial(lane.destination.delivered, min(remaining, LONGEST_CALL)))
         if delivery is None:
             return
         lane.summary.delivery = delivery
         hidden = [place for place in delivery.places if not place.is_visible]
-        if not hidden or not left:
+        if not hidden or not remaining:
             break
         await asyncio.sleep(PAUSE)
     if hidden and wait:
@@ -138,15 +143,14 @@ async def _deliver(lane: Lane, wait: float) -> None:
 
 
 def _not_visible(hidden: Sequence[Visibility], delivery: Delivery, wait: float) -> str:
-    named = ", ".join(map(_named, hidden[:PLACES_NAMED]))
-    more = f" and {len(hidden) - PLACES_NAMED:,} more" if len(hidden) > PLACES_NAMED else ""
+    places = first_of([_place(each) for each in hidden], PLACES_NAMED)
     return (
         f"everything is written, but after {wait:g} s queries do not see all of it yet in {len(hidden):,} of "
-        f"{len(delivery.places):,} places: {named}{more}. Nothing is lost; they will, or wait longer next time."
+        f"{len(delivery.places):,} places: {places}. Nothing is lost; they will, or wait longer next time."
     )
 
 
-def _named(place: Visibility) -> str:
+def _place(place: Visibility) -> str:
     visible = "unknown" if place.visible is None else place.visible
     return f"{place.place} (written {place.written}, visible {visible})"
 
@@ -209,7 +213,7 @@ async def sync(
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
     mapping = mapping or SchemaMapping()
     check_related_names(source, mapping)
-    loader = Loader(mapping, options.modalities)
+    mapper = Mapper(mapping, options.modalities)
     lanes = [Lane(each, options.modalities, batch or BatchLimits(), mapping) for each in destinations]
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
@@ -218,7 +222,7 @@ async def sync(
         job = Job(
             source=source,
             lanes=lanes,
-            loader=loader,
+            mapper=mapper,
             guard=deletes or DeleteGuard(),
             options=options,
             full_every=(incremental or IncrementalScans()).full_every,
@@ -236,7 +240,7 @@ async def sync(
         await asyncio.gather(*(finishing(lane, list(summary.collections)) for lane in lanes))
         await asyncio.gather(*map(advise, lanes))
         raise_when_all_failed(lanes)
-        summary.advice.extend(unmatched(loader.use, summary.collections.values()))
+        summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
     used = {key: value - before[key] for key, value in asdict(source.usage).items()}
@@ -295,8 +299,7 @@ async def _run_collections(job: Job, summary: Summary) -> None:
     source that is down: when three collections in a row could not even be listed. Where the source's quota is used up
     the run ends, and its summary says so."""
     collections = job.options.collections
-    named = await _all_collections(job.source, summary) if collections is None else collections
-    ids = list(dict.fromkeys(named))
+    ids = list(dict.fromkeys(await _all_collections(job.source, summary) if collections is None else collections))
     errors: list[VectorferryError] = []
     unlisted = 0
     for collection in ids:
@@ -330,10 +333,9 @@ def is_of_one_collection(error: VectorferryError) -> bool:
 
 def _tell_unlisted(job: Job, summary: Summary) -> None:
     """Say which assets could not be read again, being nowhere: with the first collection, since it is any one's."""
-    named = sorted(map(safe_id, job.unlisted))
-    more = f" and {len(named) - UNLISTED_NAMED:,} more" if len(named) > UNLISTED_NAMED else ""
-    for told in list(summary.collections.values())[:1] if named else ():
-        told.add_note(f"not listed anywhere, so not read again: {', '.join(named[:UNLISTED_NAMED])}{more}")
+    unlisted = first_of(sorted(map(safe_id, job.unlisted)), UNLISTED_NAMED)
+    for collection in list(summary.collections.values())[:1] if unlisted else ():
+        collection.add_note(f"not listed anywhere, so not read again: {unlisted}")
 
 
 def _check_collection(collection: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._engine.sync._options import Reread
@@ -67,7 +67,7 @@ class Sample:
 async def compare_with_source(
     source: Source,
     checked: Sequence[Checked],
-    loader: Loader,
+    mapper: Mapper,
     collection: str,
     report: CollectionReport,
     *,
@@ -85,7 +85,7 @@ async def compare_with_source(
     try:
         async with closing(pages(source.scan(collection), PAGE)) as listed:
             async for page in listed:
-                for decision, known in await _decide_page(page, seen, checked, loader, collection, reread):
+                for decision, known in await _decide_page(page, seen, checked, mapper, collection, reread):
                     if _holders(decision, checked):
                         sample.offer(decision)
                     if decision.action is not Action.PULL:
@@ -111,7 +111,7 @@ async def compare_with_source(
 
 
 async def compare_contents(
-    source: Source, checked: Sequence[Checked], loader: Loader, collection: str, sample: Sample, notes: list[str]
+    source: Source, checked: Sequence[Checked], mapper: Mapper, collection: str, sample: Sample, notes: list[str]
 ) -> AsyncIterator[Finding]:
     """Rows and vectors of the sampled assets that a destination lacks, has otherwise, or has alone. Assets that the
     source does not give are left out, and so is what is set aside anywhere; `notes` say what was not compared."""
@@ -125,7 +125,7 @@ async def compare_contents(
 
     async with closing(listings()) as asked, closing(source.pull(collection, asked)) as pulled:
         async for item in pulled:
-            if isinstance(record := loader.load(item).record, MappedAsset) and record.asset_id in decisions:
+            if isinstance(record := mapper.map(item).record, MappedAsset) and record.asset_id in decisions:
                 read[record.asset_id] = _digests(record)
             if len(read) == COMPARED_AT_ONCE:
                 for one in compared:
@@ -139,14 +139,14 @@ async def compare_contents(
 
 
 async def _decide_page(
-    page: list[Listing], seen: SeenIds, checked: Sequence[Checked], loader: Loader, collection: str, reread: Reread
+    page: list[Listing], seen: SeenIds, checked: Sequence[Checked], mapper: Mapper, collection: str, reread: Reread
 ) -> list[tuple[Decision, _Known]]:
     """What a sync would do with each, and what the destinations have of them."""
     new = seen.add([safe_id(listing.asset_id) for listing in page])
     fresh = [one for one, first in zip(page, new, strict=True) if first and id_problem(one.asset_id) is None]
     ready = [listing.asset_id for listing in fresh if listing.state is AssetState.READY]
     known = {one.name: await one.known(collection, ready) for one in checked}
-    return [(decision, known) for decision in diff(fresh, known, loader.digest, loader.modalities, reread)]
+    return [(decision, known) for decision in diff(fresh, known, mapper.digest, mapper.modalities, reread)]
 
 
 def _holders(decision: Decision, checked: Sequence[Checked]) -> frozenset[str]:

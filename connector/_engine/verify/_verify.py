@@ -10,9 +10,9 @@ from os import environ as process_environ
 from typing import Final
 
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._opening import run_opened
-from vectorferry.connector._engine.sync._gone import GONE
+from vectorferry.connector._engine.sync._gone import GONE, gone_of
 from vectorferry.connector._engine.sync._options import NEVER, Reread, SyncOptions
 from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
 from vectorferry.connector._engine.verify._checked import Checked
@@ -34,15 +34,15 @@ __all__ = ["run_verify", "verify"]
 
 
 async def report_gone(
-    source: Source, checked: Sequence[Checked], named: Collection[str], *, keeps: bool
+    source: Source, checked: Sequence[Checked], listed: Collection[str], *, keeps: bool
 ) -> Mapping[str, CollectionReport]:
-    """A report of each collection that is held and that the source has neither `named` nor names in a second list, and
+    """A report of each collection that is held and that the source has neither `listed` nor names in a second list, and
     its settings do not name either.
 
     Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
     """
     stored = {collection for one in checked for collection in await one.stored_collections()}
-    gone = {each for each in stored - {*named, *source.not_found} if source.is_gone(each)}
+    gone = gone_of(source, stored, listed)
     still_gone = gone - set(await source.collections()) if gone else gone
     return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
 
@@ -114,7 +114,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
         named = list(dict.fromkeys(await source.collections() if collections is None else collections))
         unlisted = 0
         for collection in named:
-            job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection, reread, keeps=keeps)
+            job = _CollectionCheck(source, checked, Mapper(mapping, ALL), collection, reread, keeps=keeps)
             found.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
             unlisted = unlisted + 1 if job.failure and not is_of_one_collection(job.failure) else 0
             if job.failure and unlisted == LISTS_MISSED_WHEN_DOWN:
@@ -154,7 +154,7 @@ class _CollectionCheck:
         self,
         source: Source,
         checked: Sequence[Checked],
-        loader: Loader,
+        mapper: Mapper,
         collection: str,
         reread: Reread,
         *,
@@ -162,7 +162,7 @@ class _CollectionCheck:
     ) -> None:
         self._source = source
         self._checked = checked
-        self._loader = loader
+        self._mapper = mapper
         self._collection = collection
         self._reread = reread
         self._keeps = keeps
@@ -188,7 +188,7 @@ class _CollectionCheck:
         compared = compare_with_source(
             self._source,
             self._checked,
-            self._loader,
+            self._mapper,
             self._collection,
             self._report,
             keeps=self._keeps,
@@ -200,7 +200,7 @@ class _CollectionCheck:
                 self._report.add(finding)
             if sample.decisions:
                 contents = compare_contents(
-                    self._source, self._checked, self._loader, self._collection, sample, self._report.notes
+                    self._source, self._checked, self._mapper, self._collection, sample, self._report.notes
                 )
                 async for finding in contents:
                     self._report.add(finding)
