@@ -88,8 +88,8 @@ class MappedRecord:
 
 def weighed(asset: MappedAsset) -> MappedRecord:
     """An asset that was mapped in an earlier run, with its weight."""
-    named = {"modality": asset.modality, "url": asset.url, "status": asset.status}
-    size = row_size(named, asset.metadata, asset.extra)
+    attributes = {"modality": asset.modality, "url": asset.url, "status": asset.status}
+    size = row_size(attributes, asset.metadata, asset.extra)
     for feature in asset.features:
         size += row_size(feature.columns, feature.metadata, feature.extra)
         size += sum(map(vector_bytes, feature.vectors.values()))
@@ -123,8 +123,8 @@ class Mapper:
         texts, replaced = clean([asset.modality, asset.url, asset.status, asset.metadata, asset.fields])
         modality, url, status, metadata, extra = texts
         created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
-        named = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
-        row_hash, size = hash_row(named, metadata, extra)
+        attributes = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
+        row_hash, size = hash_row(attributes, metadata, extra)
         features = _Features(self._shapes, self._mapping, asset)
         rejected = [safe_rejected(r) for r in asset.rejected if _is_mapped(r.modality, self._shapes)]
         mapped = MappedAsset(
@@ -155,7 +155,7 @@ class _Features:
         self._asset_id = asset.asset_id
         self._shapes = shapes
         self._mapping = mapping
-        self._seen: set[str] = set()
+        self._feature_ids: set[str] = set()
         for position, feature in enumerate(asset.features):
             try:
                 self._add(feature)
@@ -166,9 +166,9 @@ class _Features:
 
     def _add(self, feature: Feature) -> None:
         check_id(feature.feature_id, "feature")
-        if feature.feature_id in self._seen:
+        if feature.feature_id in self._feature_ids:
             raise QuarantineError(Reason.DUPLICATE_ID, "an earlier feature of this asset has the same id")
-        self._seen.add(feature.feature_id)
+        self._feature_ids.add(feature.feature_id)
         if feature.modality not in KNOWN_MODALITIES:
             known = ", ".join(MODALITIES)
             raise QuarantineError(Reason.UNKNOWN_MODALITY, f"modality {feature.modality[:80]!r} is none of {known}")

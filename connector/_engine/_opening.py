@@ -66,10 +66,10 @@ def opened(
     places = destinations_called(settings, name)
     with ExitStack() as stack:
         destinations = [stack.enter_context(opened_at(settings, place, environ)) for place in places]
-        able = [destination for destination in destinations if needs is None or needs in destination.capabilities]
-        if needs is not None and not able:
+        capable = [destination for destination in destinations if needs is None or needs in destination.capabilities]
+        if needs is not None and not capable:
             raise needs.missing(", ".join(destination_label(settings.destinations[place]) for place in places))
-        yield able
+        yield capable
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Selection:
 def selected(destination: Destination, selection: Selection) -> Iterator[RejectedAt]:
     """The records of one destination that are meant, streamed in the order of collection, asset and feature."""
     only = next(iter(selection.collections)) if len(selection.collections) == 1 else None
-    return (found for found in destination.rejected(only) if selection.holds(found[0], found[1]))
+    return (record for record in destination.rejected(only) if selection.holds(record[0], record[1]))
 
 
 def drop_selected(destination: Destination, selection: Selection) -> int:
@@ -67,7 +67,7 @@ def drop_selected(destination: Destination, selection: Selection) -> int:
 def run_replay(
     settings: SyncSettings,
     selection: Selection,
-    called: str | None = None,
+    destination_name: str | None = None,
     *,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
@@ -75,11 +75,11 @@ def run_replay(
     """Have the assets of these records read again, by a sync of just their collections.
 
     The records stay until their assets have been read: what is still wrong is still there, and a replay that is stopped
-    has lost nothing. `called` names the destinations whose records are meant (None: all). The summary has no collection
-    when no record is meant, and then the source was not asked. Raises what `run_sync` raises.
+    has lost nothing. `destination_name` says whose records are meant (None: all). The summary has no collection when no
+    record is meant, and then the source was not asked. Raises what `run_sync` raises.
     """
     collections: set[str] = set()
-    with opened(settings, needs=Capability.QUARANTINE, name=called, environ=environ) as destinations:
+    with opened(settings, needs=Capability.QUARANTINE, name=destination_name, environ=environ) as destinations:
         for destination in destinations:
             for collection, asset_ids in _assets(selected(destination, selection)):
                 destination.read_again(collection, asset_ids)

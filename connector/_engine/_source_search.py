@@ -60,16 +60,16 @@ def run_source_search(
     collection: str | None = None,
     limit: int = 10,
     options: Sequence[str] = (),
-    called: str | None = None,
+    destination_name: str | None = None,
     environ: Mapping[str, str] = process_environ,
 ) -> Found:
     """Ask the source of a sync for what is like this text, and look the hits up in a destination: the one that is
-    `called` so, else the first that keeps whole assets. One that cannot be read is no reason to fail.
+    `destination_name` so, else the first that keeps whole assets. One that cannot be read is no reason to fail.
 
     Raises `ConfigurationError` for a source without a search, or when it is not clear which collection is meant, and
     what the source raises.
     """
-    places = destinations_called(settings, called)
+    places = destinations_called(settings, destination_name)
 
     async def search(source: Source, where: str) -> tuple[str, Sequence[Hit]]:
         return where, await source.search(where, text, limit=limit, options=options)
@@ -100,15 +100,15 @@ def _stored(
         if Capability.STORED_ASSETS not in destination.capabilities:
             return None
         prepare_untouched(destination, settings.modalities)
-        wanted = list(dict.fromkeys(hit.asset_id for hit in hits))
-        return {asset.asset_id: asset for asset in destination.stored(collection, wanted)} if wanted else {}
+        asset_ids = list(dict.fromkeys(hit.asset_id for hit in hits))
+        return {asset.asset_id: asset for asset in destination.stored(collection, asset_ids)} if asset_ids else {}
 
 
 def _join(hit: Hit, asset: MappedAsset | None) -> FoundHit:
     if asset is None:
         return FoundHit(hit)
-    named = {"url": asset.url, "modality": asset.modality, "status": asset.status}
-    shown = {**named, "metadata": asset.metadata, "extra": asset.extra}
+    attributes = {"url": asset.url, "modality": asset.modality, "status": asset.status}
+    shown = {**attributes, "metadata": asset.metadata, "extra": asset.extra}
     overlapping = sorted(_overlapping(hit, asset.features), key=lambda found: found[:2])
     return FoundHit(hit, shown, [row for _, _, row in overlapping[:ROWS]])
 

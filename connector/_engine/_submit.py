@@ -106,15 +106,15 @@ async def submit(
         raise Capability.SUBMIT.missing()
 
     async def follow(url: str) -> Submitted:
-        told = Submitted(url)
+        submitted = Submitted(url)
         try:
             async with asyncio.timeout(timeout):
-                await _follow(source, collection, told, DONE if wait else ACCEPTED, again, progress)
+                await _follow(source, collection, submitted, DONE if wait else ACCEPTED, again, progress)
         except TimeoutError:
-            told.error = _too_long(told, timeout)
+            submitted.error = _too_long(submitted, timeout)
         except VectorferryError as error:
-            told.error = error
-        return told
+            submitted.error = error
+        return submitted
 
     return Submissions(collection, await asyncio.gather(*map(follow, dict.fromkeys(urls))))
 
@@ -145,20 +145,20 @@ def run_submit(
 async def _follow(
     source: Source,
     collection: str,
-    told: Submitted,
+    submitted: Submitted,
     until: frozenset[SubmissionState],
     again: bool,
     progress: SubmissionCallback | None,
 ) -> None:
-    async with closing(source.submit(collection, told.url, again=again)) as changes:
+    async with closing(source.submit(collection, submitted.url, again=again)) as changes:
         async for change in changes:
-            told.last = change
+            submitted.last = change
             if progress:
                 progress(change)
             if change.state in until:
                 return
 
 
-def _too_long(told: Submitted, seconds: float) -> StopError:
-    state = told.last.state.value if told.last else "not accepted"
+def _too_long(submitted: Submitted, seconds: float) -> StopError:
+    state = submitted.last.state.value if submitted.last else "not accepted"
     return StopError(f"still {state} after {seconds:g} s; the same command takes it up where it is")

@@ -260,7 +260,7 @@ def _ask_source(
         collection=collection,
         limit=limit,
         options=options,
-        called=destination,
+        destination_name=destination,
         environ=os.environ,
     )
     if as_json:

@@ -38,11 +38,11 @@ LOOKED_UP_AT_ONCE: Final = 5_000
 class Book:
     """What would happen to one collection in one destination.
 
-    `features` is how many the replaced assets have; `held` counts assets with those that would have been `written`.
+    `features` is how many the replaced assets have; `assets` counts assets with those that would have been `written`.
     """
 
     features: int = 0
-    held: int = 0
+    assets: int = 0
     deleted: int = 0
     written: SeenIds = field(default_factory=SeenIds)
     gone: SeenIds = field(default_factory=SeenIds)
@@ -107,11 +107,11 @@ class DryDestination(Destination):
         """Every asset that it has and that would not have been removed by now. Those that would have been written are
         left out: they were listed."""
         book = self.book(collection)
-        held = len(book.written)
+        assets = len(book.written)
         for page in _pages(self.outlook.asset_ids(collection)):
-            held += len(book.written.missing(page))
+            assets += len(book.written.missing(page))
             yield from book.gone.missing(page)
-        book.held = held
+        book.assets = assets
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Count them."""

@@ -144,7 +144,7 @@ async def plan(
     )
     if summary.limit:
         raise summary.limit
-    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).made(rate or Rate())
+    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).build(rate or Rate())
 
 
 def run_plan(
@@ -185,9 +185,9 @@ class _Plans:
     guard: DeleteGuard
     mapping: SchemaMapping
 
-    def made(self, rate: Rate) -> Plan:
+    def build(self, rate: Rate) -> Plan:
         """All of it."""
-        collections = {name: self._collection(name, seen) for name, seen in self.summary.collections.items()}
+        collections = {name: self._collection(name, summary) for name, summary in self.summary.collections.items()}
         destinations = {
             each.name: self._destination(each, self.summary.destinations[each.name], collections)
             for each in self.destinations
@@ -197,36 +197,36 @@ class _Plans:
         estimate = estimate_reads(self.source, self.summary.usage, reads, averages, rate)
         return Plan(self.summary.sync, collections, destinations, estimate, self._related())
 
-    def _collection(self, name: str, seen: CollectionSummary) -> CollectionPlan:
+    def _collection(self, name: str, summary: CollectionSummary) -> CollectionPlan:
         reads = self.source.reads(name)
-        looked_for = self.destinations if seen.complete and seen.scan == "full" else ()
+        looked_for = self.destinations if summary.complete and summary.scan == "full" else ()
         return CollectionPlan(
-            listed=seen.listed,
-            unchanged=seen.unchanged,
-            to_pull=seen.pulled,
+            listed=summary.listed,
+            unchanged=summary.unchanged,
+            to_pull=summary.pulled,
             new=reads.new,
             changed=reads.changed,
-            reread=seen.reread,
-            pending=tuple(seen.pending),
-            failed=tuple(seen.failed),
-            pending_count=seen.pending_count,
-            failed_count=seen.failed_count,
-            complete=seen.complete,
-            deletes={each.name: self._deletes(each, name, seen) for each in looked_for},
-            scan=seen.scan,
-            why_full=seen.why_full,
-            gone=seen.gone,
-            note=seen.note,
-            error=seen.error,
+            reread=summary.reread,
+            pending=tuple(summary.pending),
+            failed=tuple(summary.failed),
+            pending_count=summary.pending_count,
+            failed_count=summary.failed_count,
+            complete=summary.complete,
+            deletes={each.name: self._deletes(each, name, summary) for each in looked_for},
+            scan=summary.scan,
+            why_full=summary.why_full,
+            gone=summary.gone,
+            note=summary.note,
+            error=summary.error,
         )
 
-    def _deletes(self, destination: DryDestination, name: str, seen: CollectionSummary) -> DeletePlan:
+    def _deletes(self, destination: DryDestination, name: str, summary: CollectionSummary) -> DeletePlan:
         book = destination.book(name)
-        missing = seen.kept.get(destination.name, len(book.gone))
+        missing = summary.kept.get(destination.name, len(book.gone))
         mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
-        guard = guard_for(self.guard.of(name), seen.origin_changes.get(destination.name, ()))
-        why = refusal(guard, book.held, missing, seen.listed, gone=name if seen.gone else "")
-        return DeletePlan(book.held, missing, mode, why)
+        guard = guard_for(self.guard.of(name), summary.origin_changes.get(destination.name, ()))
+        why = refusal(guard, book.assets, missing, summary.listed, gone=name if summary.gone else "")
+        return DeletePlan(book.assets, missing, mode, why)
 
     def _related(self) -> Mapping[str, RelatedSummary]:
         """As the dry sync tells, and refused where the guard would not let rows go."""

@@ -70,11 +70,11 @@ class Changes:
         if why := self._why_not_to_ask(lanes) or (READ_BY_ANOTHER if read_by_another else None):
             await self.list_in_full(lanes, why)
             return
-        held = await self._held(lanes)
-        if why := why_full(held, self._mapper, self._full_every):
+        cursors = await self._recorded_cursors(lanes)
+        if why := why_full(cursors, self._mapper, self._full_every):
             await self.list_in_full(lanes, why)
         else:
-            self._start = held[0]
+            self._start = cursors[0]
             self._summary.scan = "incremental"
 
     async def list_in_full(self, lanes: Sequence[Lane], why: str) -> None:
@@ -93,8 +93,8 @@ class Changes:
     async def reached(self) -> None:
         """Ask the source for the cursor of the scan that has just ended normally."""
         follows = Capability.CHANGED_SINCE in self._source.capabilities
-        told = await self._source.cursor(self._collection) if follows else None
-        self._reached = told if told is not None and id_problem(told, MAX_CURSOR_BYTES) is None else None
+        cursor = await self._source.cursor(self._collection) if follows else None
+        self._reached = cursor if cursor is not None and id_problem(cursor, MAX_CURSOR_BYTES) is None else None
 
     async def end(self, lanes: Sequence[Lane], *, everything_arrived: bool) -> None:
         """Leave a cursor in the destinations. When something that was listed has not arrived, the next run starts where
@@ -116,15 +116,15 @@ class Changes:
         unable = [lane.name for lane in lanes if not lane.can(Capability.CURSORS)]
         return f"no cursor can be kept in {', '.join(unable)}" if unable else None
 
-    async def _held(self, lanes: Sequence[Lane]) -> list[Cursor | None]:
+    async def _recorded_cursors(self, lanes: Sequence[Lane]) -> list[Cursor | None]:
         """The cursors of the destinations that can still be asked."""
-        asked = [
+        calls = [
             (lane, lane.call(partial(lane.destination.cursor, self._collection)))
             for lane in lanes
             if lane.can(Capability.CURSORS)
         ]
-        answers = await asyncio.gather(*(answer for _, answer in asked))
-        return [held for (lane, _), held in zip(asked, answers, strict=True) if lane.alive]
+        answers = await asyncio.gather(*(answer for _, answer in calls))
+        return [cursors for (lane, _), cursors in zip(calls, answers, strict=True) if lane.alive]
 
 
 async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor | None) -> None:
@@ -137,12 +137,12 @@ async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor |
     await asyncio.gather(*recorded)
 
 
-def why_full(held: Sequence[Cursor | None], mapper: Mapper, full_every: int) -> str | None:
+def why_full(cursors: Sequence[Cursor | None], mapper: Mapper, full_every: int) -> str | None:
     """Why these cursors, one of each destination, cannot be followed; None when they can."""
-    first = next((cursor for cursor in held if cursor), None)
+    first = next((cursor for cursor in cursors if cursor), None)
     if first is None:
         return NEVER_COMPLETE
-    if any(cursor != first for cursor in held):
+    if any(cursor != first for cursor in cursors):
         return APART
     if first.mapping != mapper.digest:
         return OTHER_MAPPING

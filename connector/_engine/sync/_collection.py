@@ -17,7 +17,7 @@ from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._engine.sync._lane import Lane, locked
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
-from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
+from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import Applied, Counts
 from vectorferry.connector._model._errors import GuardRefusedError, IncompleteScanError, VectorferryError
@@ -126,7 +126,7 @@ class CollectionRun:
         self.summary = CollectionSummary()
         self._job = job
         self._collection = collection
-        self._seen = SeenIds()
+        self._listed_ids = SeenIds()
         self._to_pull = 0
         self._changes = Changes(
             job.source, collection, job.mapper, job.options.full or job.options.reread.now, job.full_every, self.summary
@@ -203,11 +203,11 @@ class CollectionRun:
     async def _prune(self) -> None:
         """Remove what two complete listings did not hold: one alone may have skipped an asset when rows moved."""
         if self._job.guard.mode == "keep":
-            self.summary.keep(await kept(self._job.alive, self._collection, self._seen))
-        elif await anything_missing(self._job.alive, self._collection, self._seen):
+            self.summary.keep(await kept_assets(self._job.alive, self._collection, self._listed_ids))
+        elif await anything_missing(self._job.alive, self._collection, self._listed_ids):
             await self._list()
             changes = self.summary.origin_changes
-            await prune(self._job.alive, self._collection, self._seen, self._job.guard, changes=changes)
+            await prune(self._job.alive, self._collection, self._listed_ids, self._job.guard, changes=changes)
 
     async def _settle_origin(self, origin: Origin) -> None:
         """Whoever reads now has seen all that is held, or was allowed to delete the rest: that is remembered."""
@@ -288,7 +288,7 @@ class CollectionRun:
         return not self._awaited and not unread and not any(lane.left_out for lane in self._job.alive)
 
     async def _pass(self) -> None:
-        nothing_decided_before = not len(self._seen)
+        nothing_decided_before = not len(self._listed_ids)
         failure: VectorferryError | None = None
         try:
             await self._transfer()
@@ -332,7 +332,7 @@ class CollectionRun:
             self._scan_error = error
 
     async def _decide(self, page: list[Listing]) -> list[Decision]:
-        new = self._seen.add([safe_id(listing.asset_id) for listing in page])
+        new = self._listed_ids.add([safe_id(listing.asset_id) for listing in page])
         fresh = [listing for listing, first in zip(page, new, strict=True) if first]
         self.summary.listed += len(fresh)
         self._job.unlisted.difference_update(listing.asset_id for listing in fresh)

@@ -65,11 +65,13 @@ def _decide(
     if listing.state is AssetState.FAILED:
         return Decision(listing, Action.SKIP)
     asset_id = listing.asset_id
-    wanted = ledger_fingerprint(listing.fingerprint, mapping_digest, reread.turn(asset_id, listing.turn))
+    fingerprint = ledger_fingerprint(listing.fingerprint, mapping_digest, reread.turn(asset_id, listing.turn))
     entries = {name: ledger.get(asset_id) for name, ledger in known.items()}
     asked_for = reread.asks_for(asset_id)
-    lacking = frozenset(name for name, entry in entries.items() if asked_for or not holds(entry, wanted, modalities))
-    seeming = frozenset(name for name in lacking if _seems_unchanged(entries[name], wanted, modalities))
+    lacking = frozenset(
+        name for name, entry in entries.items() if asked_for or not holds(entry, fingerprint, modalities)
+    )
+    seeming = frozenset(name for name in lacking if _seems_unchanged(entries[name], fingerprint, modalities))
     return Decision(listing, Action.PULL if lacking else Action.KEEP, lacking, seeming)
 
 
@@ -78,8 +80,8 @@ def holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]
     return entry is not None and entry.fingerprint == fingerprint and modalities <= entry.modalities
 
 
-def _seems_unchanged(entry: Known | None, wanted: str, modalities: frozenset[Modality]) -> bool:
-    return entry is not None and _content(entry.fingerprint) == _content(wanted) and modalities <= entry.modalities
+def _seems_unchanged(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:
+    return entry is not None and _content(entry.fingerprint) == _content(fingerprint) and modalities <= entry.modalities
 
 
 def _content(ledger_fingerprint: str) -> str:

@@ -11,7 +11,7 @@ from vectorferry.connector._engine.sync._changes import record_cursor
 from vectorferry.connector._engine.sync._collection import Job
 from vectorferry.connector._engine.sync._lane import locked
 from vectorferry.connector._engine.sync._origins import origin_of, record_origin, since_recorded
-from vectorferry.connector._engine.sync._prune import kept, prune
+from vectorferry.connector._engine.sync._prune import kept_assets, prune
 from vectorferry.connector._model._errors import GuardRefusedError, LimitReachedError, VectorferryError
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
@@ -89,7 +89,7 @@ async def _settle(job: Job, collection: str, summary: CollectionSummary) -> None
 async def _empty(job: Job, collection: str, summary: CollectionSummary) -> None:
     summary.complete = True
     if job.guard.mode == "keep":
-        summary.keep(await kept(job.alive, collection, SeenIds()))
+        summary.keep(await kept_assets(job.alive, collection, SeenIds()))
     else:
         changes = await since_recorded(job.alive, collection, await origin_of(job.source, collection))
         summary.origin_changes.update(changes)

@@ -83,8 +83,8 @@ async def since_recorded(
     that kept none, has it recorded once it is complete.
     """
     empty = is_empty or partial(_holds_nothing, collection)
-    asked = (lane.call(partial(_recorded, lane.destination, collection, current, empty)) for lane in lanes)
-    recorded = zip(lanes, await asyncio.gather(*asked), strict=True)
+    calls = (lane.call(partial(_recorded, lane.destination, collection, current, empty)) for lane in lanes)
+    recorded = zip(lanes, await asyncio.gather(*calls), strict=True)
     changes = {lane.name: origin_changes(origin, current) for lane, origin in recorded}
     return {name: each for name, each in changes.items() if each}
 

@@ -156,9 +156,9 @@ class _Replacing:
     async def _refusal(self, rows: Mapping[str, RelatedRow]) -> str | None:
         """Why no destination may lose a row, where one must not."""
         for lane in self.takers:
-            held = (await lane.ask(partial(lane.destination.related_hashes, self.table))).keys()
+            stored_keys = (await lane.ask(partial(lane.destination.related_hashes, self.table))).keys()
             guard = guard_for(self.guard, self.changes.get(lane.name, ()))
-            if why := refusal_of_rows(guard, len(held), len(held - rows.keys()), len(rows)):
+            if why := refusal_of_rows(guard, len(stored_keys), len(stored_keys - rows.keys()), len(rows)):
                 return f"{lane.name}: nothing was deleted: {why}"
         return None
 

@@ -51,8 +51,8 @@ async def _report(source: Source, checked: Sequence[Checked], collection: str, *
     report = CollectionReport(gone=True, notes=[GONE])
     for one in checked:
         count = 0
-        async with closing(one.asset_ids(collection)) as held:
-            async for page in held:
+        async with closing(one.asset_ids(collection)) as pages_of_ids:
+            async for page in pages_of_ids:
                 count += len(page)
                 for asset_id in () if keeps else page:
                     report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
@@ -108,27 +108,27 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
         if Capability.VERIFY not in destination.capabilities:
             raise Capability.VERIFY.missing(destination.name)
     checked = [Checked(one) for one in destinations]
-    found = Verification(name)
+    verification = Verification(name)
     try:
-        await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
+        await asyncio.gather(*(one.prepare_visible(mapping, visible_timeout) for one in checked))
         named = list(dict.fromkeys(await source.collections() if collections is None else collections))
         unlisted = 0
         for collection in named:
             job = _CollectionCheck(source, checked, Mapper(mapping, ALL), collection, reread, keeps=keeps)
-            found.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
+            verification.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
             unlisted = unlisted + 1 if job.failure and not is_of_one_collection(job.failure) else 0
             if job.failure and unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise job.failure
         if collections is None:
             missing = source.not_found.items()
-            found.collections.update({safe_id(one): CollectionReport(error=why) for one, why in missing})
-            found.collections.update(await report_gone(source, checked, named, keeps=keeps))
+            verification.collections.update({safe_id(one): CollectionReport(error=why) for one, why in missing})
+            verification.collections.update(await report_gone(source, checked, named, keeps=keeps))
     finally:
         for one in checked:
             one.close()
-    wrong = _to_repair(found)
+    wrong = _to_repair(verification)
     if repair and wrong != []:
-        found.repair = await sync(
+        verification.repair = await sync(
             source,
             destinations,
             SyncOptions(collections=wrong, full=True, reread=reread),
@@ -137,13 +137,13 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
             batch=batch,
             deletes=deletes,
         )
-    found.seconds = time.monotonic() - started
-    return found
+    verification.seconds = time.monotonic() - started
+    return verification
 
 
-def _to_repair(found: Verification) -> Sequence[str] | None:
+def _to_repair(verification: Verification) -> Sequence[str] | None:
     """The collections to sync; all (None) where one is gone, because only a run of all settles that."""
-    wrong = {name: report for name, report in found.collections.items() if report.counts and not report.error}
+    wrong = {name: report for name, report in verification.collections.items() if report.counts and not report.error}
     return None if any(report.gone for report in wrong.values()) else list(wrong)
 
 
