@@ -23,6 +23,7 @@ from vectorferry.connector._model._batch import (
     RecordHashes,
     RowCounts,
 )
+from vectorferry.connector._model._discrepancies import Difference, Discrepancy, Distrusted, StoredDigest
 from vectorferry.connector._model._errors import DestinationError, LockedError
 from vectorferry.connector._model._last_good import with_last_good, without_distrusted
 from vectorferry.connector._model._mapping import SchemaMapping
@@ -35,34 +36,24 @@ from vectorferry.connector._model._records import (
     Modality,
     Reason,
     Rejected,
-    SparseVector,
 )
+from vectorferry.connector._model._related import RelatedRow, RelatedTable, related_counts
 from vectorferry.connector._model._rows import is_row_of
-from vectorferry.connector._model._vectors import vector_bytes, vector_hash
-from vectorferry.connector._protocols._capabilities import (
+from vectorferry.connector._model._vectors import dense_dimension, vector_bytes, vector_hash
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import (
     Averages,
     Cursor,
-    Difference,
-    Discrepancy,
-    Distrusted,
-    Origin,
-    Planned,
-    RelatedRow,
-    RelatedTable,
-    StoredDigest,
-    VectorCount,
-    related_counts,
-)
-from vectorferry.connector._protocols._destination import (
-    Delivery,
-    IndexBuild,
+    Destination,
     Known,
+    Planned,
     SearchAnswer,
     SearchQuery,
     Status,
     TableStatus,
+    VectorCount,
 )
-from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector._protocols._source import Origin, Source, Usage
 
 __all__ = ["MemoryDestination", "MemorySource"]
 
@@ -70,7 +61,7 @@ __all__ = ["MemoryDestination", "MemorySource"]
 ALL: Final = frozenset(MODALITIES)
 
 
-class MemorySource:
+class MemorySource(Source):
     """Serves assets from a dictionary per collection; `states` names the assets that are not ready, `related` holds
     tables of metadata with their rows, by name, and `account` says who reads it."""
 
@@ -131,8 +122,24 @@ class MemorySource:
         """Nothing to release."""
 
 
-class MemoryDestination:
+class MemoryDestination(Destination):
     """Keeps assets, ledger and quarantine in dictionaries, per collection."""
+
+    capabilities = frozenset(
+        {
+            Capability.CONTENTS,
+            Capability.CURSORS,
+            Capability.LOCK,
+            Capability.ORIGINS,
+            Capability.PLAN,
+            Capability.QUARANTINE,
+            Capability.RELATED_TABLES,
+            Capability.STORED_ASSETS,
+            Capability.STORED_COLLECTIONS,
+            Capability.TOMBSTONES,
+            Capability.VERIFY,
+        }
+    )
 
     def __init__(self, name: str = "memory") -> None:
         self._name = name
@@ -211,14 +218,6 @@ class MemoryDestination:
         counts = Counter(key for key in self._dimensions() if key[1] in vector_names)
         several = Counter(key[:2] for key in counts)
         return [VectorCount(*key, rows, "memory") for key, rows in counts.items() if several[key[:2]] > 1]
-
-    def build_indexes(self) -> Sequence[IndexBuild]:
-        """There are none."""
-        return []
-
-    def delivered(self, wait: float = 0) -> Delivery:  # noqa: ARG002
-        """Nothing is metered, and everything is seen at once."""
-        return Delivery()
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
@@ -431,7 +430,7 @@ class MemoryDestination:
         for modality in MODALITIES:
             for feature in self._features(modality):
                 for name, vector in feature.vectors.items():
-                    yield modality, name, None if isinstance(vector, SparseVector) else len(vector)
+                    yield modality, name, dense_dimension(vector)
 
     def _table(self, modality: Modality) -> TableStatus:
         rows = {

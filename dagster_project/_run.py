@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry import DestinationSummary, Progress, Reread, Summary, SyncSettings, resolve_part, run_sync
+from vectorferry import DestinationSummary, Progress, Reread, Summary, SyncOptions, SyncSettings, resolve_part, run_sync
 from vectorferry.connector.plugin import MODALITIES, Modality, Status, TableStatus, VectorferryError
 from vectorferry.dagster._assets import source_key
 from vectorferry.dagster._failures import fail, hopeless, raise_for_exit_code
@@ -188,13 +188,15 @@ class _Step:
         config = self.context.op_execution_context.op_config
         summary = run_sync(
             self.selection.narrowed,
-            collections=[collection],
-            modalities=self.selection.modalities,
+            SyncOptions(
+                collections=[collection],
+                modalities=self.selection.modalities,
+                full=config["full"],
+                reread=Reread(everything=config["reread"]),
+                related=not self.finished,  # once per step, with the first collection
+            ),
             environ=environ,
             progress=ProgressLog(self.context.log.info),
-            full=config["full"],
-            reread=Reread(everything=config["reread"]),
-            related=not self.finished,  # once per step, with the first collection
         )
         seen = scan_metadata(summary, collection)
         source = source_key(self.selection.settings)

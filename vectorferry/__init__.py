@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from vectorferry.connector._engine import (
         Progress,
         Reread,
-        plan,
         refill,
         run_plan,
         run_refill,
         run_sync,
         run_verify,
-        sync,
-        verify,
     )
     from vectorferry.connector._engine._collections import list_collections
+    from vectorferry.connector._engine.plan._plan import plan
+    from vectorferry.connector._engine.sync._options import SyncOptions
+    from vectorferry.connector._engine.sync._run import sync
+    from vectorferry.connector._engine.verify._verify import verify
     from vectorferry.connector._model._errors import (
         CollectionError,
         ConfigurationError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         IncompleteScanError,
         LimitReachedError,
         LockedError,
+        NotSupportedError,
         QuarantineError,
         RetryableError,
         SourceError,
@@ -78,6 +80,7 @@ __all__ = [
     "IncrementalScans",
     "LimitReachedError",
     "LockedError",
+    "NotSupportedError",
     "Plan",
     "Progress",
     "QuarantineError",
@@ -89,6 +92,7 @@ __all__ = [
     "SourceError",
     "StopError",
     "Summary",
+    "SyncOptions",
     "SyncSettings",
     "VectorferryError",
     "Verification",
@@ -120,15 +124,16 @@ _MODULES = {
     "vectorferry.connector._engine": (
         "Progress",
         "Reread",
-        "plan",
         "refill",
         "run_plan",
         "run_refill",
         "run_sync",
         "run_verify",
-        "sync",
-        "verify",
     ),
+    "vectorferry.connector._engine.plan._plan": ("plan",),
+    "vectorferry.connector._engine.sync._options": ("SyncOptions",),
+    "vectorferry.connector._engine.sync._run": ("sync",),
+    "vectorferry.connector._engine.verify._verify": ("verify",),
     "vectorferry.connector._model._errors": (
         "CollectionError",
         "ConfigurationError",
@@ -138,6 +143,7 @@ _MODULES = {
         "IncompleteScanError",
         "LimitReachedError",
         "LockedError",
+        "NotSupportedError",
         "QuarantineError",
         "RetryableError",
         "SourceError",

@@ -1,16 +1,14 @@
 """The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
 
 from vectorferry.connector._engine._quarantine import (
-    Holder,
     RejectedAt,
     Selection,
     drop_selected,
-    holders,
     run_replay,
     selected,
 )
-from vectorferry.connector._engine._refill import Store, refill, run_refill
-from vectorferry.connector._engine._source_search import Found, FoundHit, run_source_search
+from vectorferry.connector._engine._refill import refill, run_refill
+from vectorferry.connector._engine._source_search import SourceHits, StoredHit, run_source_search
 from vectorferry.connector._engine._submit import (
     SubmissionCallback,
     Submissions,
@@ -19,28 +17,25 @@ from vectorferry.connector._engine._submit import (
     submit,
     without_query,
 )
-from vectorferry.connector._engine.plan._plan import plan, run_plan
-from vectorferry.connector._engine.sync._diff import Reread
-from vectorferry.connector._engine.sync._run import run_sync, sync
-from vectorferry.connector._engine.verify._verify import run_verify, verify
+from vectorferry.connector._engine.plan._plan import run_plan
+from vectorferry.connector._engine.sync._options import Reread, SyncOptions
+from vectorferry.connector._engine.sync._run import run_sync
+from vectorferry.connector._engine.verify._verify import run_verify
 from vectorferry.connector._reports._summary import Progress, ProgressCallback
 
 __all__ = [
-    "Found",
-    "FoundHit",
-    "Holder",
     "Progress",
     "ProgressCallback",
     "RejectedAt",
     "Reread",
     "Selection",
-    "Store",
+    "SourceHits",
+    "StoredHit",
     "SubmissionCallback",
     "Submissions",
     "Submitted",
+    "SyncOptions",
     "drop_selected",
-    "holders",
-    "plan",
     "refill",
     "run_plan",
     "run_refill",
@@ -51,7 +46,5 @@ __all__ = [
     "run_verify",
     "selected",
     "submit",
-    "sync",
-    "verify",
     "without_query",
 ]

@@ -11,6 +11,7 @@ from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._source import Source, SourceSettings
+from vectorferry.connector._reports._summary import first_of
 
 __all__ = ["asking", "list_collections", "naming_option"]
 
@@ -32,10 +33,10 @@ def naming_option(name: str) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        said = str(error)
-        if not said.startswith(SETTING):
+        message = str(error)
+        if not message.startswith(SETTING):
             raise
-        raise ConfigurationError(f"--collection {name}: {said.removeprefix(SETTING)}") from error
+        raise ConfigurationError(f"--collection {name}: {message.removeprefix(SETTING)}") from error
 
 
 async def _listed(settings: SourceSettings) -> Sequence[str]:
@@ -72,28 +73,27 @@ def asking(
 
     async def run() -> T:
         try:
-            return await work(opened, await _chosen(opened, collection, narrowed=narrowed))
+            return await work(opened, await _meant(opened, collection, narrowed=narrowed))
         finally:
             await opened.aclose()
 
     return run_cancellable(run())
 
 
-async def _chosen(source: Source, wanted: str | None, *, narrowed: bool) -> str:
+async def _meant(source: Source, name: str | None, *, narrowed: bool) -> str:
     """The id of the collection that is meant; a source that was `narrowed` to it names it first.
 
     Raises `ConfigurationError` when several could be, or none.
     """
-    with naming_option(wanted or ""):
+    with naming_option(name or ""):
         ids = await source.collections()
-    if wanted is not None and wanted in ids:
-        return wanted
-    if len(ids) == 1 or (ids and wanted is not None and narrowed):
+    if name is not None and name in ids:
+        return name
+    if len(ids) == 1 or (ids and name is not None and narrowed):
         return ids[0]
-    there = ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else "")
-    said = (
+    problem = (
         "say which collection with --collection, by id or by name"
-        if wanted is None
-        else f"--collection {wanted}: not there"
+        if name is None
+        else f"--collection {name}: not there"
     )
-    raise ConfigurationError(f"{said}; this sync's source has: {there or 'none'}")
+    raise ConfigurationError(f"{problem}; this sync's source has: {first_of(ids, SHOWN) or 'none'}")

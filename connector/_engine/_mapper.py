@@ -8,23 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vectorferry.connector._config._registry import closest
-from vectorferry.connector._engine.sync._diff import ledger_fingerprint
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import QuarantineError
-from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._mapping import SchemaMapping, ledger_fingerprint
 from vectorferry.connector._model._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
 from vectorferry.connector._model._rows import RowShape, as_utc, hash_row, row_size
 from vectorferry.connector._model._storable import (
-    check_dimension,
     check_id,
     check_name,
-    check_vector,
     clean,
     safe_rejected,
 )
-from vectorferry.connector._model._vectors import vector_bytes, vector_hash
+from vectorferry.connector._model._vectors import check_vector, vector_bytes, vector_hash
 
-__all__ = ["Loaded", "Loader", "MappingUse", "weighed"]
+__all__ = ["MappedRecord", "Mapper", "MappingUse", "weighed"]
 
 
 _PATHS_KNOWN: Final = 1_000
@@ -32,7 +29,7 @@ _PATHS_KNOWN: Final = 1_000
 
 
 class MappingUse:
-    """Which columns and named vectors of a mapping have met something in what was loaded."""
+    """Which columns and named vectors of a mapping have met something in what was mapped."""
 
     def __init__(self, mapping: SchemaMapping) -> None:
         self._mapped = {modality: mapping.columns(modality) for modality in MODALITIES}
@@ -70,14 +67,11 @@ class MappingUse:
                 yield f"modalities.{modality}.vectors.{name}: none of {features} has a vector of this name{near}"
 
 
-# Validate and map: what a source said about an asset becomes what every destination is given. Pure.
-
-
 KNOWN_MODALITIES = frozenset(m.value for m in MODALITIES)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class MappedRecord:
     """One asset, mapped or set aside. `rows` and `bytes` are its weight in a batch; `replaced` counts the
     characters that no store can hold and that became U+FFFD."""
 
@@ -92,18 +86,18 @@ class Loaded:
         return self.record.asset_id
 
 
-def weighed(asset: MappedAsset) -> Loaded:
+def weighed(asset: MappedAsset) -> MappedRecord:
     """An asset that was mapped in an earlier run, with its weight."""
-    named = {"modality": asset.modality, "url": asset.url, "status": asset.status}
-    size = row_size(named, asset.metadata, asset.extra)
+    attributes = {"modality": asset.modality, "url": asset.url, "status": asset.status}
+    size = row_size(attributes, asset.metadata, asset.extra)
     for feature in asset.features:
         size += row_size(feature.columns, feature.metadata, feature.extra)
         size += sum(map(vector_bytes, feature.vectors.values()))
-    return Loaded(asset, _rows(asset), size)
+    return MappedRecord(asset, _rows(asset), size)
 
 
-class Loader:
-    """Maps assets for one schema mapping and the wanted modalities; features of other modalities are left out."""
+class Mapper:
+    """Maps assets for one schema mapping and some modalities; features of other modalities are left out."""
 
     def __init__(self, mapping: SchemaMapping, modalities: frozenset[Modality]) -> None:
         self.digest = mapping.digest()
@@ -112,28 +106,28 @@ class Loader:
         self._mapping = mapping
         self._shapes = {modality: RowShape(mapping.columns(modality)) for modality in modalities}
 
-    def load(self, item: Asset | Rejected) -> Loaded:
+    def map(self, item: Asset | Rejected) -> MappedRecord:
         """The asset as destinations take it; a `Rejected` when nothing of it can be used."""
         if isinstance(item, Rejected):
-            return Loaded(safe_rejected(item))
+            return MappedRecord(safe_rejected(item))
         try:
-            loaded = self._asset(item)
+            mapped = self._asset(item)
         except (QuarantineError, OverflowError, RecursionError) as error:
-            return Loaded(_rejected(error, item.asset_id, modality=item.modality or ""))
-        if isinstance(loaded.record, MappedAsset):
-            self.use.note(loaded.record)
-        return loaded
+            return MappedRecord(_rejected(error, item.asset_id, modality=item.modality or ""))
+        if isinstance(mapped.record, MappedAsset):
+            self.use.note(mapped.record)
+        return mapped
 
-    def _asset(self, asset: Asset) -> Loaded:
+    def _asset(self, asset: Asset) -> MappedRecord:
         check_id(asset.asset_id, "asset")
         texts, replaced = clean([asset.modality, asset.url, asset.status, asset.metadata, asset.fields])
         modality, url, status, metadata, extra = texts
         created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
-        named = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
-        row_hash, size = hash_row(named, metadata, extra)
+        attributes = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
+        row_hash, size = hash_row(attributes, metadata, extra)
         features = _Features(self._shapes, self._mapping, asset)
-        rejected = [safe_rejected(r) for r in asset.rejected if _wanted(r.modality, self._shapes)]
-        loaded = MappedAsset(
+        rejected = [safe_rejected(r) for r in asset.rejected if _is_mapped(r.modality, self._shapes)]
+        mapped = MappedAsset(
             asset_id=asset.asset_id,
             fingerprint=ledger_fingerprint(asset.fingerprint, self.digest, asset.turn),
             modality=modality,
@@ -144,50 +138,50 @@ class Loader:
             created_at=created,
             updated_at=updated,
             row_hash=row_hash,
-            features=tuple(sorted(features.loaded, key=lambda feature: feature.feature_id)),
+            features=tuple(sorted(features.mapped, key=lambda feature: feature.feature_id)),
             rejected=(*rejected, *features.rejected),
         )
-        return Loaded(loaded, _rows(loaded), size + features.bytes, replaced + features.replaced)
+        return MappedRecord(mapped, _rows(mapped), size + features.bytes, replaced + features.replaced)
 
 
 class _Features:
-    """The features of one asset, each either loaded or set aside; of one that is loaded, bad parts may be set aside."""
+    """The features of one asset, each either mapped or set aside; of one that is mapped, bad parts may be set aside."""
 
     def __init__(self, shapes: Mapping[Modality, RowShape], mapping: SchemaMapping, asset: Asset) -> None:
-        self.loaded: list[MappedFeature] = []
+        self.mapped: list[MappedFeature] = []
         self.rejected: list[Rejected] = []
         self.bytes = 0
         self.replaced = 0
         self._asset_id = asset.asset_id
         self._shapes = shapes
         self._mapping = mapping
-        self._seen: set[str] = set()
+        self._feature_ids: set[str] = set()
         for position, feature in enumerate(asset.features):
             try:
                 self._add(feature)
             except (QuarantineError, RecursionError) as error:
-                if _wanted(feature.modality, shapes):
+                if _is_mapped(feature.modality, shapes):
                     name = feature.feature_id or f"#{position}"  # an empty one would mean the whole asset
                     self.rejected.append(_rejected(error, asset.asset_id, name, feature.modality))
 
     def _add(self, feature: Feature) -> None:
         check_id(feature.feature_id, "feature")
-        if feature.feature_id in self._seen:
+        if feature.feature_id in self._feature_ids:
             raise QuarantineError(Reason.DUPLICATE_ID, "an earlier feature of this asset has the same id")
-        self._seen.add(feature.feature_id)
+        self._feature_ids.add(feature.feature_id)
         if feature.modality not in KNOWN_MODALITIES:
             known = ", ".join(MODALITIES)
             raise QuarantineError(Reason.UNKNOWN_MODALITY, f"modality {feature.modality[:80]!r} is none of {known}")
         if shape := self._shapes.get(Modality(feature.modality)):
-            self._load(feature, shape)
+            self._map(feature, shape)
 
-    def _load(self, feature: Feature, shape: RowShape) -> None:
+    def _map(self, feature: Feature, shape: RowShape) -> None:
         fields, replaced = clean(feature.fields)
         row = shape.row(fields)
         vectors = self._good_vectors(feature)
         for column, error in row.unfit.items():
             self.rejected.append(replace(self._rejected(feature, error), column=column))
-        self.loaded.append(
+        self.mapped.append(
             MappedFeature(
                 feature_id=feature.feature_id,
                 modality=Modality(feature.modality),
@@ -208,9 +202,9 @@ class _Features:
         for position, (name, vector) in enumerate(feature.vectors.items()):
             try:
                 check_name(name)
-                sound = check_vector(name, vector)
-                check_dimension(name, sound, self._mapping.vector(Modality(feature.modality), name).dimension)
-                good[name] = sound
+                contiguous = check_vector(name, vector)
+                self._mapping.vector(Modality(feature.modality), name).check_dimension(name, contiguous)
+                good[name] = contiguous
             except QuarantineError as error:
                 record = self._rejected(feature, error)
                 self.rejected.append(safe_rejected(replace(record, vector_name=name or f"#{position}")))
@@ -224,7 +218,7 @@ def _rows(asset: MappedAsset) -> int:
     return max(1, len(asset.features) + len(asset.rejected))
 
 
-def _wanted(modality: str, shapes: Mapping[Modality, RowShape]) -> bool:
+def _is_mapped(modality: str, shapes: Mapping[Modality, RowShape]) -> bool:
     return modality not in KNOWN_MODALITIES or Modality(modality) in shapes
 
 

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
 from operator import itemgetter
 from os import environ as process_environ
-from typing import Final, Protocol, TypeAlias, TypeGuard
+from typing import Final, TypeAlias
 
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._opening import able_ones
+from vectorferry.connector._engine._opening import opened
+from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._model._records import Reason, Rejected
-from vectorferry.connector._protocols._capabilities import Quarantined
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import ProgressCallback, Summary
 
 __all__ = [
-    "Holder",
     "RejectedAt",
     "Selection",
     "drop_selected",
-    "holders",
     "run_replay",
     "selected",
 ]
@@ -35,10 +33,6 @@ ASSETS_AT_ONCE: Final = 1_000
 
 RejectedAt: TypeAlias = tuple[str, Rejected, datetime]
 """A record in quarantine, with its collection and when it was written."""
-
-
-class Holder(Destination, Quarantined, Protocol):
-    """A destination whose quarantine can be worked off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +52,22 @@ class Selection:
         )
 
 
-def holders(
-    settings: SyncSettings, called: str | None = None, environ: Mapping[str, str] = process_environ
-) -> AbstractContextManager[list[Holder]]:
-    """The destinations of this name or type (None: all that can) whose quarantine can be worked off, open meanwhile.
-
-    Raises `ConfigurationError` when there is none.
-    """
-    return able_ones(settings, _is_holder, "does not show what it has in quarantine", called, environ)
-
-
-def selected(holder: Holder, selection: Selection) -> Iterator[RejectedAt]:
+def selected(destination: Destination, selection: Selection) -> Iterator[RejectedAt]:
     """The records of one destination that are meant, streamed in the order of collection, asset and feature."""
     only = next(iter(selection.collections)) if len(selection.collections) == 1 else None
-    return (found for found in holder.rejected(only) if selection.holds(found[0], found[1]))
+    return (record for record in destination.rejected(only) if selection.holds(record[0], record[1]))
 
 
-def drop_selected(holder: Holder, selection: Selection) -> int:
+def drop_selected(destination: Destination, selection: Selection) -> int:
     """Drop the records that are meant, and nothing else; how many there were."""
-    groups = _assets(selected(holder, selection))
-    return sum(holder.forget_rejected(collection, ids, selection.reason) for collection, ids in groups)
+    groups = _assets(selected(destination, selection))
+    return sum(destination.forget_rejected(collection, ids, selection.reason) for collection, ids in groups)
 
 
 def run_replay(
     settings: SyncSettings,
     selection: Selection,
-    called: str | None = None,
+    destination_name: str | None = None,
     *,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
@@ -91,18 +75,19 @@ def run_replay(
     """Have the assets of these records read again, by a sync of just their collections.
 
     The records stay until their assets have been read: what is still wrong is still there, and a replay that is stopped
-    has lost nothing. `called` names the destinations whose records are meant (None: all). The summary has no collection
-    when no record is meant, and then the source was not asked. Raises what `run_sync` raises.
+    has lost nothing. `destination_name` says whose records are meant (None: all). The summary has no collection when no
+    record is meant, and then the source was not asked. Raises what `run_sync` raises.
     """
     collections: set[str] = set()
-    with holders(settings, called, environ) as found:
-        for holder in found:
-            for collection, asset_ids in _assets(selected(holder, selection)):
-                holder.read_again(collection, asset_ids)
+    with opened(settings, needs=Capability.QUARANTINE, name=destination_name, environ=environ) as destinations:
+        for destination in destinations:
+            for collection, asset_ids in _assets(selected(destination, selection)):
+                destination.read_again(collection, asset_ids)
                 collections.add(collection)
     if not collections:
         return Summary(settings.name)
-    return run_sync(settings, collections=sorted(collections), environ=environ, progress=progress, full=True)
+    options = SyncOptions(collections=sorted(collections), full=True)
+    return run_sync(settings, options, environ=environ, progress=progress)
 
 
 def _assets(records: Iterable[RejectedAt]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -111,7 +96,3 @@ def _assets(records: Iterable[RejectedAt]) -> Iterator[tuple[str, Sequence[str]]
         asset_ids = (asset_id for asset_id, _ in groupby(record.asset_id for _, record, _ in of_collection))
         while chunk := list(islice(asset_ids, ASSETS_AT_ONCE)):
             yield collection, chunk
-
-
-def _is_holder(destination: Destination) -> TypeGuard[Holder]:
-    return isinstance(destination, Quarantined)

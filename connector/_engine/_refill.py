@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from os import environ as process_environ
-from typing import Final, Protocol, TypeGuard
+from typing import Final
 
 from vectorferry.connector._cancellation import run_cancellable
-from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
-from vectorferry.connector._engine._mapper import Loaded, weighed
-from vectorferry.connector._engine._opening import destination_label, destinations_called, prepare_untouched
+from vectorferry.connector._engine._mapper import MappedRecord, weighed
+from vectorferry.connector._engine._opening import destination_label, destinations_called, opened_at
+from vectorferry.connector._engine._reader import Reader
 from vectorferry.connector._engine.sync._changes import record_cursor
 from vectorferry.connector._engine.sync._collection import note_listing, unchanged
 from vectorferry.connector._engine.sync._diff import Action, Decision, holds
-from vectorferry.connector._engine.sync._lane import Lane, Worker
-from vectorferry.connector._engine.sync._locking import LOCK_WAIT, locked
+from vectorferry.connector._engine.sync._lane import Lane, locked
 from vectorferry.connector._engine.sync._losses import losses
+from vectorferry.connector._engine.sync._options import LOCK_WAIT
 from vectorferry.connector._engine.sync._origins import record_origin
-from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
+from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
 from vectorferry.connector._engine.sync._run import exit_code, finish, raise_when_all_failed
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._batch import MappedAsset
 from vectorferry.connector._model._errors import ConfigurationError, GuardRefusedError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES, Listing
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import Origin, Origins, StoredAssets, StoredContents
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
-from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary
+from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary, first_of
 
-__all__ = ["Store", "refill", "run_refill"]
+__all__ = ["refill", "run_refill"]
 
 
 PAGE: Final = 500
@@ -49,62 +47,23 @@ FEATURES_AT_ONCE: Final = 1_000
 """Some 6 MB of 1,408-d vectors: enough that the store's own work is what takes the time."""
 
 
-class Store(Destination, StoredAssets, Protocol):
-    """A destination that others can be filled from."""
+class StoreReader(Reader):
+    """Reads a store."""
 
+    page = PAGE
 
-class StoreReader:
-    """Reads a store. What is asked for again after a failure is asked for as a whole, so nothing can be missed."""
-
-    def __init__(self, store: Store) -> None:
-        self.name = store.name
-        self._store = store
-        self._worker = Worker(store.name)
-
-    async def prepare(self, mapping: SchemaMapping) -> Sequence[str]:
-        """Prepare the store, and name its collections."""
-        await self._worker.run(partial(prepare_untouched, self._store, mapping))
-        return await self._worker.run(self._store.stored_collections)
-
-    async def asset_ids(self, collection: str) -> AsyncIterator[list[str]]:
-        """Every asset of a collection, page by page. Ending normally means that the list was complete."""
-        ids = await self._worker.run(lambda: iter(self._store.asset_ids(collection)))
-        try:
-            # A stream that broke off would end at once when it is asked again, as if it were complete: no second try.
-            while page := await self._worker.run(lambda: list(islice(ids, PAGE)), attempts=1):
-                yield page
-        finally:
-            await self._worker.run(partial(_close, ids))
-
-    async def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
-        """The store's ledger entries for these assets."""
-        return await self._worker.run(partial(self._store.known, collection, asset_ids))
-
-    async def origin(self, collection: str) -> Origin | None:
-        """Who the store's collection was read as when it was last complete, if it tells."""
-        return (
-            await self._worker.run(partial(self._store.origin, collection))
-            if isinstance(self._store, Origins)
-            else None
-        )
-
-    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[Loaded | str]]:
+    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[MappedRecord | str]]:
         """These assets, a bounded number of features at a time; those that have gone meanwhile are left out. Only the
         id of one that has lost rows which the store's own books name."""
         for asset_ids in _groups(entries):
-            yield await self._worker.run(partial(self._read, collection, asset_ids))
+            yield await self.run(partial(self._read, collection, asset_ids))
 
-    def close(self) -> None:
-        """Wait for the call that is running. The store itself stays open."""
-        self._worker.close()
-
-    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[Loaded | str]:
-        store: Destination = self._store
-        named = store.contents(collection, asset_ids) if isinstance(store, StoredContents) else {}
-        stored: Iterable[MappedAsset] = self._store.stored(collection, asset_ids)
+    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[MappedRecord | str]:
+        store = self.destination
+        contents = store.contents(collection, asset_ids) if self.can(Capability.CONTENTS) else {}
         return [
-            weighed(asset) if losses(named.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
-            for asset in stored
+            weighed(asset) if losses(contents.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
+            for asset in store.stored(collection, asset_ids)
         ]
 
 
@@ -123,20 +82,11 @@ def _groups(entries: Mapping[str, Known]) -> Iterator[list[str]]:
         yield group
 
 
-def _close(ids: Iterator[str]) -> None:
-    close = getattr(ids, "close", None)
-    if close is not None:
-        close()
-
-
-# Fills one destination from another one: no source is asked.
-
-
 NAMED: Final = 5
 
 
 async def refill(
-    store: Store,
+    store: Destination,
     target: Destination,
     *,
     name: str,
@@ -157,22 +107,23 @@ async def refill(
     Raises the error of the destination that failed, and `ConfigurationError` for a collection that the store does
     not have.
     """
-    started = time.monotonic()
-    reader, lane = StoreReader(store), Lane(target, ALL, batch or BatchLimits(), mapping or SchemaMapping())
+    started, mapping = time.monotonic(), mapping or SchemaMapping()
+    reader, lane = StoreReader(store), Lane(target, ALL, batch or BatchLimits(), mapping)
     summary = Summary(name, destinations={lane.name: lane.summary})
     job = _Job(reader, lane, deletes or DeleteGuard(), progress)
     try:
-        wanted = _checked(collections, await reader.prepare(mapping or SchemaMapping()), reader.name)
-        await lane.call(partial(target.prepare, mapping or SchemaMapping()))
+        await reader.prepare(mapping)
+        ids = _collections_to_refill(collections, await reader.stored_collections(), reader.name)
+        await lane.call(partial(target.prepare, mapping))
         raise_when_all_failed([lane])
-        for collection in wanted:
+        for collection in ids:
             run = _CollectionRefill(job, collection)
             summary.collections[safe_id(collection)] = run.summary
             async with locked([lane], collection, LOCK_WAIT):
                 await run.run()
             summary.usage.bytes += run.bytes
             raise_when_all_failed([lane])
-        await finish(lane, wanted, wait_visible, mapping or SchemaMapping())
+        await finish(lane, ids, wait_visible, mapping)
         raise_when_all_failed([lane])
     finally:
         await lane.close()
@@ -198,7 +149,7 @@ class _CollectionRefill:
         self._job = job
         self._lane = job.lane
         self._collection = collection
-        self._seen = SeenIds()
+        self._listed_ids = SeenIds()
         self._to_read = 0
         self._partial: list[str] = []
         self._partial_count = 0
@@ -229,7 +180,7 @@ class _CollectionRefill:
     async def _copy(self) -> None:
         async with closing(self._job.reader.asset_ids(self._collection)) as listed:
             async for page in listed:
-                self._seen.add(page)
+                self._listed_ids.add(page)
                 self.summary.listed += len(page)
                 await self._copy_lacking(await self._lacking(page))
                 if not self._lane.alive:
@@ -240,20 +191,20 @@ class _CollectionRefill:
         self._report()
         async with closing(self._job.reader.read(self._collection, lacking)) as groups:
             async for group in groups:
-                for loaded in group:
-                    await self._take(loaded)
+                for mapped in group:
+                    await self._take(mapped)
                 self._report()
                 if not self._lane.alive:
                     return
 
-    async def _take(self, loaded: Loaded | str) -> None:
+    async def _take(self, mapped: MappedRecord | str) -> None:
         self.summary.pulled += 1
-        if isinstance(loaded, str):
+        if isinstance(mapped, str):
             self._damaged_count += 1
-            self._damaged += [loaded][: NAMED - len(self._damaged)]
+            self._damaged += [mapped][: NAMED - len(self._damaged)]
         else:
-            self.bytes += loaded.bytes
-            await self._lane.put(loaded, Listing(loaded.asset_id, ""))
+            self.bytes += mapped.bytes
+            await self._lane.put(mapped, Listing(mapped.asset_id, ""))
 
     async def _settle_losses(self) -> None:
         """What the target has more of than the store goes within the guard's share, as in a sync."""
@@ -272,20 +223,20 @@ class _CollectionRefill:
     async def _lacking(self, page: Sequence[str]) -> dict[str, Known]:
         """The store's entries of those assets of a page that it has whole and the target has not."""
         stored = await self._job.reader.known(self._collection, page)
-        held = await self._lane.call(partial(self._lane.destination.known, self._collection, page))
-        if held is None:
+        recorded = await self._lane.call(partial(self._lane.destination.known, self._collection, page))
+        if recorded is None:
             return {}
         whole = {asset_id: entry for asset_id, entry in stored.items() if entry.modalities >= ALL}
         self._note_partial([asset_id for asset_id in page if asset_id not in whole])
-        decisions = [self._decide(asset_id, entry, held.get(asset_id)) for asset_id, entry in whole.items()]
+        decisions = [self._decide(asset_id, entry, recorded.get(asset_id)) for asset_id, entry in whole.items()]
         for decision in decisions:
             note_listing(self.summary, decision)
-        self._lane.record(unchanged(decisions, self._lane.name, held, ALL))
+        self._lane.record(unchanged(decisions, self._lane.name, recorded, ALL))
         return {one.listing.asset_id: whole[one.listing.asset_id] for one in decisions if one.action is Action.PULL}
 
-    def _decide(self, asset_id: str, stored: Known, held: Known | None) -> Decision:
+    def _decide(self, asset_id: str, stored: Known, recorded: Known | None) -> Decision:
         listing = Listing(asset_id, stored.fingerprint)
-        if holds(held, stored.fingerprint, ALL):
+        if holds(recorded, stored.fingerprint, ALL):
             return Decision(listing, Action.KEEP)
         return Decision(listing, Action.PULL, frozenset({self._lane.name}))
 
@@ -295,35 +246,33 @@ class _CollectionRefill:
 
     def _tell_partial(self) -> None:
         if self._damaged_count:
-            named = ", ".join(map(safe_id, self._damaged))
-            more = f" and {self._damaged_count - NAMED:,} more" if self._damaged_count > NAMED else ""
+            damaged = first_of([*map(safe_id, self._damaged)], NAMED, self._damaged_count)
             self.summary.add_note(
                 f"{self._damaged_count:,} assets lack rows in {self._job.reader.name} that its own ledger names, and "
-                f"were left as they are here: {named}{more}. `vectorferry verify --repair` reads them again."
+                f"were left as they are here: {damaged}. `vectorferry verify --repair` reads them again."
             )
         if self._partial_count:
-            named = ", ".join(map(safe_id, self._partial))
-            more = f" and {self._partial_count - NAMED:,} more" if self._partial_count > NAMED else ""
+            partly = first_of([*map(safe_id, self._partial)], NAMED, self._partial_count)
             self.summary.add_note(
                 f"{self._partial_count:,} of {self.summary.listed:,} assets are not whole in {self._job.reader.name} "
-                f"(set aside, or synced for some modalities only) and were left as they are here: {named}{more}. "
+                f"(set aside, or synced for some modalities only) and were left as they are here: {partly}. "
                 "`vectorferry sync` brings them."
             )
 
     async def _prune(self) -> None:
         """Remove what the store does not hold. A sync may have added to both since the store was listed, so the store
         is listed once more before anything goes."""
-        reader, seen = self._job.reader, self._seen
+        reader, listed_ids = self._job.reader, self._listed_ids
         if self._job.guard.mode == "keep":
-            self.summary.keep(await kept([self._lane], self._collection, seen), reader.name)
+            self.summary.keep(await kept_assets([self._lane], self._collection, listed_ids), reader.name)
             return
-        if not await anything_missing([self._lane], self._collection, seen):
+        if not await anything_missing([self._lane], self._collection, listed_ids):
             return
         async with closing(reader.asset_ids(self._collection)) as listed:
             async for page in listed:
-                seen.add(page)
+                listed_ids.add(page)
         try:
-            await prune([self._lane], self._collection, seen, self._job.guard.of(self._collection), reader.name)
+            await prune([self._lane], self._collection, listed_ids, self._job.guard.of(self._collection), reader.name)
         except GuardRefusedError as error:
             self.summary.refused = True
             self.summary.add_note(str(error))
@@ -348,13 +297,14 @@ class _CollectionRefill:
             )
 
 
-def _checked(wanted: Sequence[str] | None, stored: Sequence[str], store: str) -> list[str]:
-    if wanted is None:
+def _collections_to_refill(collections: Sequence[str] | None, stored: Sequence[str], store: str) -> list[str]:
+    if collections is None:
         return list(stored)
-    if unknown := [collection for collection in wanted if collection not in stored]:
-        there = ", ".join(stored[:NAMED]) + (f" and {len(stored) - NAMED:,} more" if len(stored) > NAMED else "")
-        raise ConfigurationError(f"collection {unknown[0]}: not in {store}, which holds: {there or 'none'}")
-    return list(dict.fromkeys(wanted))
+    if unknown := [collection for collection in collections if collection not in stored]:
+        raise ConfigurationError(
+            f"collection {unknown[0]}: not in {store}, which holds: {first_of(stored, NAMED) or 'none'}"
+        )
+    return list(dict.fromkeys(collections))
 
 
 # A refill as settings describe it: which destinations are meant, opened and closed.
@@ -378,18 +328,11 @@ def run_refill(
     to = _only(settings, target)
     candidates = _candidates(settings, to, store)
     with ExitStack() as stack:
-
-        def opened(place: int) -> Destination:
-            resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
-            destination = resolved.open(settings.name)
-            stack.callback(destination.close)
-            return destination
-
-        into = opened(to)
-        chosen = _store(settings, {place: opened(place) for place in candidates})
+        into, *others = (stack.enter_context(opened_at(settings, place, environ)) for place in (to, *candidates))
+        source = _store(settings, dict(zip(candidates, others, strict=True)))
         return run_cancellable(
             refill(
-                chosen,
+                source,
                 into,
                 name=settings.name,
                 mapping=settings.modalities,
@@ -424,16 +367,12 @@ def _candidates(settings: SyncSettings, target: int, store: str | None) -> list[
     return [named]
 
 
-def _store(settings: SyncSettings, opened: Mapping[int, Destination]) -> Store:
-    stores = {place: destination for place, destination in opened.items() if _is_store(destination)}
+def _store(settings: SyncSettings, candidates: Mapping[int, Destination]) -> Destination:
+    needs = Capability.STORED_ASSETS
+    stores = {place: destination for place, destination in candidates.items() if needs in destination.capabilities}
     if not stores:
-        labels = ", ".join(destination_label(settings.destinations[place]) for place in opened)
-        raise ConfigurationError(f"{labels}: does not keep whole assets, so nothing can be refilled from it")
+        raise needs.missing(", ".join(destination_label(settings.destinations[place]) for place in candidates))
     if len(stores) > 1:
         labels = ", ".join(destination_label(settings.destinations[place]) for place in stores)
         raise ConfigurationError(f"it can be refilled from each of {labels}: say which with --from")
     return next(iter(stores.values()))
-
-
-def _is_store(destination: Destination) -> TypeGuard[Store]:
-    return isinstance(destination, StoredAssets)

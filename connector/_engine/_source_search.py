@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from os import environ as process_environ
 from typing import Any, Final
 
-from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._collections import asking
-from vectorferry.connector._engine._opening import destination_label, destinations_called, prepare_untouched
+from vectorferry.connector._engine._opening import destination_label, destinations_called, opened_at, prepare_untouched
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
-from vectorferry.connector._model._errors import ConfigurationError, VectorferryError
-from vectorferry.connector._protocols._capabilities import StoredAssets
-from vectorferry.connector._protocols._source import Hit, Searches, Source
+from vectorferry.connector._model._errors import VectorferryError
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import Hit, Source
 
-__all__ = ["Found", "FoundHit", "run_source_search"]
+__all__ = ["SourceHits", "StoredHit", "run_source_search"]
 
 
 ROWS: Final = 5
@@ -25,7 +23,7 @@ ROWS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class FoundHit:
+class StoredHit:
     """A hit, with the asset as it is stored (None where it is not) and the columns of the features that it overlaps,
     most of it first."""
 
@@ -35,12 +33,12 @@ class FoundHit:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SourceHits:
     """What a source found in one collection. `destination` is whose rows were looked up, None where there is none that
     keeps whole assets; `note` says why they could not be read."""
 
     collection: str
-    hits: Sequence[FoundHit]
+    hits: Sequence[StoredHit]
     destination: str | None = None
     note: str | None = None
 
@@ -62,20 +60,18 @@ def run_source_search(
     collection: str | None = None,
     limit: int = 10,
     options: Sequence[str] = (),
-    called: str | None = None,
+    destination_name: str | None = None,
     environ: Mapping[str, str] = process_environ,
-) -> Found:
+) -> SourceHits:
     """Ask the source of a sync for what is like this text, and look the hits up in a destination: the one that is
-    `called` so, else the first that keeps whole assets. One that cannot be read is no reason to fail.
+    `destination_name` so, else the first that keeps whole assets. One that cannot be read is no reason to fail.
 
     Raises `ConfigurationError` for a source without a search, or when it is not clear which collection is meant, and
     what the source raises.
     """
-    places = range(len(settings.destinations)) if called is None else destinations_called(settings, called)
+    places = destinations_called(settings, destination_name)
 
     async def search(source: Source, where: str) -> tuple[str, Sequence[Hit]]:
-        if not isinstance(source, Searches):
-            raise ConfigurationError("this source has no search of its own; --like and --vector ask a destination")
         return where, await source.search(where, text, limit=limit, options=options)
 
     where, hits = asking(settings, collection, environ, search)
@@ -84,38 +80,37 @@ def run_source_search(
 
 def _joined(
     settings: SyncSettings, places: Sequence[int], collection: str, hits: Sequence[Hit], environ: Mapping[str, str]
-) -> Found:
+) -> SourceHits:
     for place in places:
         label = destination_label(settings.destinations[place])
         try:
             stored = _stored(settings, place, collection, hits, environ)
         except VectorferryError as error:
-            return Found(collection, [FoundHit(hit) for hit in hits], label, str(error))
+            return SourceHits(collection, [StoredHit(hit) for hit in hits], label, str(error))
         if stored is not None:
-            return Found(collection, [_join(hit, stored.get(hit.asset_id)) for hit in hits], label)
-    return Found(collection, [FoundHit(hit) for hit in hits])
+            return SourceHits(collection, [_join(hit, stored.get(hit.asset_id)) for hit in hits], label)
+    return SourceHits(collection, [StoredHit(hit) for hit in hits])
 
 
 def _stored(
     settings: SyncSettings, place: int, collection: str, hits: Sequence[Hit], environ: Mapping[str, str]
 ) -> dict[str, MappedAsset] | None:
     """The assets of the hits that a destination has; None when it does not keep whole assets."""
-    resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
-    with closing(resolved.open(settings.name)) as destination:
-        if not isinstance(destination, StoredAssets):
+    with opened_at(settings, place, environ) as destination:
+        if Capability.STORED_ASSETS not in destination.capabilities:
             return None
         prepare_untouched(destination, settings.modalities)
-        wanted = list(dict.fromkeys(hit.asset_id for hit in hits))
-        return {asset.asset_id: asset for asset in destination.stored(collection, wanted)} if wanted else {}
+        asset_ids = list(dict.fromkeys(hit.asset_id for hit in hits))
+        return {asset.asset_id: asset for asset in destination.stored(collection, asset_ids)} if asset_ids else {}
 
 
-def _join(hit: Hit, asset: MappedAsset | None) -> FoundHit:
+def _join(hit: Hit, asset: MappedAsset | None) -> StoredHit:
     if asset is None:
-        return FoundHit(hit)
-    named = {"url": asset.url, "modality": asset.modality, "status": asset.status}
-    shown = {**named, "metadata": asset.metadata, "extra": asset.extra}
+        return StoredHit(hit)
+    attributes = {"url": asset.url, "modality": asset.modality, "status": asset.status}
+    shown = {**attributes, "metadata": asset.metadata, "extra": asset.extra}
     overlapping = sorted(_overlapping(hit, asset.features), key=lambda found: found[:2])
-    return FoundHit(hit, shown, [row for _, _, row in overlapping[:ROWS]])
+    return StoredHit(hit, shown, [row for _, _, row in overlapping[:ROWS]])
 
 
 def _overlapping(

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import environ as process_environ
-from typing import Any, Final, TypeAlias, TypeGuard
+from typing import Any, Final, TypeAlias
 
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._collections import asking
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
-from vectorferry.connector._protocols._source import Source, Submission, SubmissionState, Submits
+from vectorferry.connector._model._errors import LimitReachedError, StopError, VectorferryError
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import Source, Submission, SubmissionState
 
 __all__ = [
     "SubmissionCallback",
@@ -101,19 +102,19 @@ async def submit(
 
     Raises `ConfigurationError` for a source that takes nothing in.
     """
-    if not _submits(source):
-        raise ConfigurationError("this source cannot submit: its service takes media in by other ways")
+    if Capability.SUBMIT not in source.capabilities:
+        raise Capability.SUBMIT.missing()
 
     async def follow(url: str) -> Submitted:
-        told = Submitted(url)
+        submitted = Submitted(url)
         try:
             async with asyncio.timeout(timeout):
-                await _follow(source, collection, told, DONE if wait else ACCEPTED, again, progress)
+                await _follow(source, collection, submitted, DONE if wait else ACCEPTED, again, progress)
         except TimeoutError:
-            told.error = _too_long(told, timeout)
+            submitted.error = _too_long(submitted, timeout)
         except VectorferryError as error:
-            told.error = error
-        return told
+            submitted.error = error
+        return submitted
 
     return Submissions(collection, await asyncio.gather(*map(follow, dict.fromkeys(urls))))
 
@@ -142,26 +143,22 @@ def run_submit(
 
 
 async def _follow(
-    source: Submits,
+    source: Source,
     collection: str,
-    told: Submitted,
+    submitted: Submitted,
     until: frozenset[SubmissionState],
     again: bool,
     progress: SubmissionCallback | None,
 ) -> None:
-    async with closing(source.submit(collection, told.url, again=again)) as changes:
+    async with closing(source.submit(collection, submitted.url, again=again)) as changes:
         async for change in changes:
-            told.last = change
+            submitted.last = change
             if progress:
                 progress(change)
             if change.state in until:
                 return
 
 
-def _too_long(told: Submitted, seconds: float) -> StopError:
-    state = told.last.state.value if told.last else "not accepted"
+def _too_long(submitted: Submitted, seconds: float) -> StopError:
+    state = submitted.last.state.value if submitted.last else "not accepted"
     return StopError(f"still {state} after {seconds:g} s; the same command takes it up where it is")
-
-
-def _submits(source: object) -> TypeGuard[Submits]:
-    return isinstance(source, Submits)

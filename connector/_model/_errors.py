@@ -7,6 +7,7 @@
     ├── QuarantineError         set this one record aside, go on with the rest
     └── StopError               stop the run and tell somebody
         ├── ConfigurationError  the file, a flag or the environment is wrong        (exit 2)
+        │   └── NotSupportedError   … for this source or destination, which cannot do that
         ├── CredentialsError    a service refused the key                           (exit 1)
         ├── SourceError         the source cannot be read                           (exit 1)
         │   ├── CollectionError     … in one collection; the service answers, and others may go
@@ -33,6 +34,7 @@ __all__ = [
     "IncompleteScanError",
     "LimitReachedError",
     "LockedError",
+    "NotSupportedError",
     "QuarantineError",
     "RetryableError",
     "SourceError",
@@ -71,6 +73,10 @@ class ConfigurationError(StopError):
     """Something the user wrote is wrong: a file, a flag, an environment variable."""
 
     exit_code = 2
+
+
+class NotSupportedError(ConfigurationError):
+    """A source or a destination was asked for a capability that it does not declare."""
 
 
 class CredentialsError(StopError):

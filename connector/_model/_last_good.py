@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
+from vectorferry.connector._model._discrepancies import Distrusted
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector._model._rows import hash_row, is_row_of
 from vectorferry.connector._model._vectors import dense_dimension
-from vectorferry.connector._protocols._capabilities import Distrusted
 
 __all__ = [
     "StoredVersions",

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 import orjson
 from pydantic import Field, field_validator, model_validator
 
-from vectorferry.connector._model._records import MODALITIES, Modality
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._records import MODALITIES, Modality, Reason, Vector
 from vectorferry.connector._model._settings_base import Settings, Spelling
+from vectorferry.connector._model._vectors import dense_dimension
 
 __all__ = [
     "SYSTEM_COLUMNS",
@@ -23,6 +25,7 @@ __all__ = [
     "Storage",
     "TableName",
     "VectorMapping",
+    "ledger_fingerprint",
 ]
 
 
@@ -93,6 +96,16 @@ class VectorMapping(Settings):
     def takes_dimension(self, dimension: int | None) -> bool:
         """Whether vectors of this dimension are stored; None, of sparse ones and where it is not known, is."""
         return dimension is None or self.dimension in (None, dimension)
+
+    def check_dimension(self, name: str, vector: Vector) -> None:
+        """Raise `QuarantineError` with `Reason.DIMENSION` for a vector of another dimension, or a sparse one where a
+        dimension is said."""
+        dimension = dense_dimension(vector)
+        if self.dimension is None or (dimension is not None and self.takes_dimension(dimension)):
+            return
+        kind = "is sparse" if dimension is None else f"has {dimension} dimensions"
+        message = f"vector {name!r} {kind}, and the mapping says dimension: {self.dimension}"
+        raise QuarantineError(Reason.DIMENSION, message)
 
 
 DEFAULT_VECTOR: Final = VectorMapping()
@@ -208,3 +221,14 @@ class SchemaMapping(Settings):
         """The only dimension that is stored of some named vectors."""
         vectors = self.modality(modality).vectors.items()
         return {name: vector.dimension for name, vector in sorted(vectors) if vector.dimension is not None}
+
+
+def ledger_fingerprint(fingerprint: str, mapping_digest: str, turn: str = "") -> str:
+    """What ledgers hold of an asset: changes with the source's fingerprint, and when the mapping changes. What changes
+    with the asset's turn stands apart from that, after a dot."""
+    content = _digest(f"{mapping_digest}\0{fingerprint}", 16)
+    return f"{content}.{_digest(turn, 4)}" if turn else content
+
+
+def _digest(text: str, size: int) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()

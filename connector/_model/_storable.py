@@ -1,4 +1,4 @@
-"""What an id, a name, a text and a vector must be before a store sees them: one rule for every command."""
+"""What an id, a name and a text must be before a store sees them: one rule for every command."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
 from vectorferry.connector._model._errors import QuarantineError
-from vectorferry.connector._model._records import Reason, Rejected, SparseVector, Vector
+from vectorferry.connector._model._records import Reason, Rejected
 
 __all__ = [
-    "check_dimension",
     "check_id",
     "check_name",
-    "check_vector",
     "clean",
     "id_problem",
     "safe_id",
@@ -75,9 +72,6 @@ def _walk_object(value: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
     return cleaned, total
 
 
-# What an id, a vector name and a vector must be before a destination sees them.
-
-
 MAX_ID_BYTES: Final = 512  # the longest record id that Pinecone takes; also far below a btree entry's 2,704 bytes
 
 
@@ -108,44 +102,6 @@ def check_name(name: str) -> None:
     """Raise `QuarantineError` with `Reason.BAD_NAME` when `name` cannot name a vector."""
     if problem := id_problem(name, MAX_NAME_BYTES):
         raise QuarantineError(Reason.BAD_NAME, f"the vector name {name[:80]!r} {problem}")
-
-
-def check_vector(name: str, vector: Vector) -> Vector:
-    """The vector, contiguous. Raises `QuarantineError`: `Reason.MALFORMED` or `Reason.NOT_FINITE`."""
-    if isinstance(vector, SparseVector):
-        _check_sparse(name, vector)
-        values = vector.values
-    else:
-        if not _is_array(vector, np.float32) or not vector.size:
-            raise _malformed(name, "is not a one-dimensional float32 array with at least one number")
-        values = vector = np.ascontiguousarray(vector)
-    if not np.isfinite(values).all():
-        raise QuarantineError(Reason.NOT_FINITE, f"vector {name!r} holds NaN or infinity")
-    return vector
-
-
-def check_dimension(name: str, vector: Vector, dimension: int | None) -> None:
-    """Raise `QuarantineError` with `Reason.DIMENSION` when the mapping wants another dimension (None: any)."""
-    if dimension is None or (not isinstance(vector, SparseVector) and len(vector) == dimension):
-        return
-    told = "is sparse" if isinstance(vector, SparseVector) else f"has {len(vector)} dimensions"
-    raise QuarantineError(Reason.DIMENSION, f"vector {name!r} {told}, and the mapping says dimension: {dimension}")
-
-
-def _check_sparse(name: str, vector: SparseVector) -> None:
-    indices, values = vector.indices, vector.values
-    if not _is_array(indices, np.int32) or not _is_array(values, np.float32) or indices.shape != values.shape:
-        raise _malformed(name, "is not int32 indices with as many float32 values")
-    if indices.size and (indices[0] < 0 or (indices[1:] <= indices[:-1]).any()):
-        raise _malformed(name, "has indices that are negative, repeated or out of order")
-
-
-def _is_array(value: Any, dtype: type[np.generic]) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == dtype
-
-
-def _malformed(name: str, problem: str) -> QuarantineError:
-    return QuarantineError(Reason.MALFORMED, f"vector {name!r} {problem}")
 
 
 def safe_text(text: str, limit: int = MAX_DETAIL) -> str:

@@ -1,4 +1,4 @@
-"""Vectors: read from JSON values, measured and hashed. Pure; every source and every destination shares this."""
+"""Vectors: read from JSON values, checked, measured and hashed. Pure; all sources and destinations share it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._records import DenseVector, Reason, SparseVector, Vector
 
 __all__ = [
+    "check_vector",
     "decode_vector",
     "dense_dimension",
     "dense_vector",
@@ -38,6 +39,20 @@ def decode_vector(raw: Any) -> Vector:
     if isinstance(raw, dict) and raw.keys() >= {"indices", "values"}:
         return _sparse(raw["indices"], raw["values"])
     raise _malformed(f"neither a list of numbers nor indices and values, but {_kind(raw)}")
+
+
+def check_vector(name: str, vector: Vector) -> Vector:
+    """The vector, contiguous. Raises `QuarantineError`: `Reason.MALFORMED` or `Reason.NOT_FINITE`."""
+    if isinstance(vector, SparseVector):
+        _check_sparse(name, vector)
+        values = vector.values
+    else:
+        if not _is_array(vector, np.float32) or not vector.size:
+            raise _unfit(name, "is not a one-dimensional float32 array with at least one number")
+        values = vector = np.ascontiguousarray(vector)
+    if not np.isfinite(values).all():
+        raise QuarantineError(Reason.NOT_FINITE, f"vector {name!r} holds NaN or infinity")
+    return vector
 
 
 def dense_dimension(vector: Vector) -> int | None:
@@ -125,3 +140,19 @@ def _malformed(detail: str) -> QuarantineError:
 def _not_finite(raw: list[Any], vector: NDArray[np.float32]) -> QuarantineError:
     place = int(np.flatnonzero(~np.isfinite(vector))[0])
     return QuarantineError(Reason.NOT_FINITE, f"{float(raw[place])!r} at position {place} is not finite in float32")
+
+
+def _check_sparse(name: str, vector: SparseVector) -> None:
+    indices, values = vector.indices, vector.values
+    if not _is_array(indices, np.int32) or not _is_array(values, np.float32) or indices.shape != values.shape:
+        raise _unfit(name, "is not int32 indices with as many float32 values")
+    if indices.size and (indices[0] < 0 or (indices[1:] <= indices[:-1]).any()):
+        raise _unfit(name, "has indices that are negative, repeated or out of order")
+
+
+def _is_array(value: Any, dtype: type[np.generic]) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == dtype
+
+
+def _unfit(name: str, problem: str) -> QuarantineError:
+    return QuarantineError(Reason.MALFORMED, f"vector {name!r} {problem}")

@@ -1,29 +1,44 @@
-"""The protocol a destination speaks, and the values that cross it.
+"""The destination that every store is for the engine, and the values that cross it.
 
 Third parties add one through the entry point group ``vectorferry.destinations``. Destinations are plain
 blocking code: the engine calls each from one thread of its own, one call at a time.
 """
 
+# ruff: noqa: ARG002 - what the base has no use for, those that override it have
+
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, TypeAlias
 
-from vectorferry.connector._model._batch import Applied, Batch
+from vectorferry.connector._model._batch import Applied, Batch, Contents, Counts, MappedAsset, RowCounts
+from vectorferry.connector._model._discrepancies import Discrepancy, StoredDigest
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._model._records import Modality, Vector
+from vectorferry.connector._model._records import Modality, Reason, Rejected, Vector
+from vectorferry.connector._model._related import RelatedRow, RelatedTable
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import Origin
 
 __all__ = [
+    "Averages",
+    "Cursor",
     "Delivery",
     "Destination",
     "IndexBuild",
     "Known",
+    "Planned",
+    "PlannedIndex",
     "SearchAnswer",
     "SearchQuery",
     "Status",
     "TableStatus",
+    "VectorCount",
+    "VectorTable",
+    "VectorTableState",
     "Visibility",
 ]
 
@@ -126,19 +141,129 @@ class Status:
     related: Mapping[str, int] = field(default_factory=dict)
 
 
-class Destination(Protocol):
-    """A store that features are upserted into. Every method may raise `DestinationError`."""
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the changes of one collection have been followed: the source's mark `since`, what it is valid for (the
+    mapping's digest and the modalities), and how many incremental scans have followed the last full one."""
+
+    since: str
+    mapping: str
+    modalities: frozenset[Modality]
+    incremental_scans: int = 0
+
+
+VectorTableState: TypeAlias = Literal["current", "filling", "retired"]
+"""What the plain view shows; what will take its place, or stands beside it; what it showed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTable:
+    """One dimension of a named vector. `rows` are values of features, `superseded` rows are kept beside these; `view`
+    and `function` show this table."""
+
+    table: str
+    modality: Modality
+    vector_name: str
+    storage: str
+    rows: int
+    superseded: int
+    state: VectorTableState
+    view: str
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorCount:
+    """How many features have a named vector of one dimension (None: a sparse one), and in which `place`: ``the table
+    video__model_704``. `modality` is None where one place holds those of all modalities."""
+
+    modality: Modality | None
+    vector_name: str
+    dimension: int | None
+    rows: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Averages:
+    """What is stored, on average: a measure for what has not been read yet.
+
+    `rows_per_feature` counts the feature and its vectors (in a store of records: its records), `bytes_per_feature`
+    what they take there, without indexes.
+    """
+
+    features_per_asset: float
+    rows_per_feature: float
+    bytes_per_feature: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedIndex:
+    """A vector index that is due: over so many rows now, so many bytes for its graph, and the memory it may take."""
+
+    table: str
+    index: str
+    method: str
+    rows: int
+    graph_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """A destination as `prepare` would leave it.
+
+    `statements` are those that `prepare` would make or change something with, in order, and it `reshapes` where one of
+    them renames, casts or drops what is there; `notes` tell in words what
+    else a sync would do here, and what cannot be known before. `known` and `asset_ids` answer as the destination's
+    methods of that name would after `prepare`, and `collections` as `stored_collections`: empty before the first sync.
+    Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
+    `related_hashes`, `cursor` and `origin` answer as the methods of these names. `averages` are None when nothing is
+    stored. `refusal` says why a sync would be refused, by whoever is asking, and what helps. `vector_counts` are of all
+    named vectors.
+    """
+
+    known: Callable[[str, Sequence[str]], Mapping[str, Known]]
+    asset_ids: Callable[[str], Iterable[str]]
+    statements: Sequence[str] = ()
+    indexes: Sequence[PlannedIndex] = ()
+    notes: Sequence[str] = ()
+    related_hashes: Callable[[RelatedTable], Mapping[str, bytes]] = lambda _: {}
+    averages: Averages | None = None
+    cursor: Callable[[str], Cursor | None] = lambda _: None
+    origin: Callable[[str], Origin | None] = lambda _: None
+    collections: Callable[[], Sequence[str]] = tuple
+    reshapes: bool = False
+    refusal: str | None = None
+    vector_counts: Sequence[VectorCount] = ()
+
+
+class Destination(ABC):
+    """A store that features are upserted into.
+
+    What is abstract every destination does. What has an answer here is overridden where there is more to say. The rest
+    belongs to a `Capability`, which its docstring names: whoever overrides these methods declares it, and they raise
+    `NotSupportedError` where it is not declared. `prepare` comes before everything but `lock`, `place`, `planned`,
+    and what says so. Every method may raise `DestinationError`.
+    """
+
+    capabilities: frozenset[Capability] = frozenset()
+    """What this one does beyond what every destination must."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """A short label for logs and summaries, unique within the sync."""
 
+    @abstractmethod
     def prepare(self, mapping: SchemaMapping) -> None:
         """Make or extend whatever the mapping needs. A no-op, without any write, when nothing is missing."""
 
+    @abstractmethod
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has."""
 
+    @abstractmethod
     def apply(self, batch: Batch) -> Applied:
         """Replace these assets as wholes: upsert their rows and vectors, remove their stale ones, record
         fingerprints and quarantine. All or nothing, and the same batch again changes nothing.
@@ -149,27 +274,182 @@ class Destination(Protocol):
         An asset that is only rejected loses the fingerprint that the ledger has of it: it is read again even when the
         source goes back to what it was, and leaves the quarantine then."""
 
+    @abstractmethod
     def asset_ids(self, collection: str) -> Iterable[str]:
         """Every asset of a collection in the ledger or the quarantine, streamed."""
 
+    @abstractmethod
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets that a complete scan did not see, with their features, vectors and ledger entries."""
 
+    @abstractmethod
+    def quarantined(self, collection: str) -> int:
+        """How many records of a collection are in quarantine."""
+
+    @abstractmethod
+    def status(self) -> Status:
+        """Row counts, tables and quarantine as they are now."""
+
+    @abstractmethod
+    def search(self, query: SearchQuery) -> SearchAnswer:
+        """Answer a similarity query."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release connections. Safe to call twice."""
+
+    # What has an answer where a destination has nothing to say.
+
     def build_indexes(self) -> Sequence[IndexBuild]:
         """Build the vector indexes that are due; nothing when all are there and valid."""
+        return ()
 
     def delivered(self, wait: float = 0) -> Delivery:
         """What writing has cost since this was opened, and how far queries see what this wrote: as it is known now,
         or after waiting up to `wait` seconds for queries to see all of it."""
+        return Delivery()
 
-    def quarantined(self, collection: str) -> int:
-        """How many records of a collection are in quarantine."""
+    def place(self) -> str | None:
+        """Where it writes, without secrets: the same text for all that write there, however they were spelled. None
+        where no two of them could be one."""
+        return None
 
-    def status(self) -> Status:
-        """Row counts, tables and quarantine as they are now."""
+    def advice(self) -> Sequence[str]:
+        """What it does not do, or does otherwise, and what to change; a sentence or two each."""
+        return ()
 
-    def search(self, query: SearchQuery) -> SearchAnswer:
-        """Answer a similarity query."""
+    def vector_counts(self, vector_names: Collection[str]) -> Sequence[VectorCount]:
+        """Those of these named vectors that have more than one dimension now, one count for each, where each dimension
+        has a place of its own. Counts nothing where none has."""
+        return ()
 
-    def close(self) -> None:
-        """Release connections. Safe to call twice."""
+    # What belongs to a capability.
+
+    def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
+        """`LOCK`: keep everybody else who would lock this collection out until the block ends, or this process does.
+
+        Everything may be called in the block, from the same thread. Waits up to `wait` seconds for who is in there.
+        Raises `LockedError`, which says who that is.
+        """
+        raise Capability.LOCK.missing(self.name)
+
+    def planned(self, mapping: SchemaMapping) -> Planned:
+        """`PLAN`: what a sync under this mapping would find, make and change. Writes nothing.
+
+        What it answers with may be asked until the destination is closed. Raises what `prepare` would raise.
+        """
+        raise Capability.PLAN.missing(self.name)
+
+    def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
+        """`TOMBSTONES`: hide these assets with their features: they are in no answer any more, as if they had been
+        removed, and count as deleted. Their ledger entries and quarantine records go, so that `apply` brings them back
+        as it would insert them; but it finds their vectors where they were, and writes none that is the same. `remove`
+        removes them."""
+        raise Capability.TOMBSTONES.missing(self.name)
+
+    def stored_collections(self) -> Sequence[str]:
+        """`STORED_COLLECTIONS`: the collections of which `asset_ids` names anything, be it in the quarantine only.
+        `STORED_ASSETS` takes this along."""
+        raise Capability.STORED_COLLECTIONS.missing(self.name)
+
+    def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:
+        """`STORED_ASSETS`: these assets with all their features and vectors, as they would be applied, streamed, so
+        that other destinations can be filled from it. Vectors (and their hashes) are as they are stored, which may be
+        less precise than the source had them."""
+        raise Capability.STORED_ASSETS.missing(self.name)
+
+    def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
+        """`CONTENTS`: what its books say is in each of these assets, also in those that `known` leaves out; nothing of
+        an asset that it does not have, or hides.
+
+        With it, an asset that comes with less than is stored of it is read a second time first, and the delete guard
+        counts features and vectors.
+        """
+        raise Capability.CONTENTS.missing(self.name)
+
+    def content_counts(self, collection: str) -> RowCounts:
+        """`CONTENTS`: how many features and vectors its books have of a collection, hidden ones left out."""
+        raise Capability.CONTENTS.missing(self.name)
+
+    def rejected(self, collection: str | None = None) -> Iterable[tuple[str, Rejected, datetime]]:
+        """`QUARANTINE`: the collection, the record and when it was written, for every record in quarantine of one
+        collection or of all, streamed; sorted by collection, asset and feature. Times are aware. Needs no `prepare`."""
+        raise Capability.QUARANTINE.missing(self.name)
+
+    def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None = None) -> int:
+        """`QUARANTINE`: drop the records of these assets, all or those of one reason; how many there were. Nothing else
+        changes: an asset that the ledger has is not read again before it changes. Needs no `prepare`."""
+        raise Capability.QUARANTINE.missing(self.name)
+
+    def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
+        """`QUARANTINE`: let the next sync read these assets as if they had changed: `known` has an empty fingerprint
+        for them until they are applied again. How many of them the ledger had. Rows and records stay. Needs no
+        `prepare`."""
+        raise Capability.QUARANTINE.missing(self.name)
+
+    def discrepancies(self, collection: str, sample: int | None = None) -> Iterable[Discrepancy]:
+        """`VERIFY`: every record of a collection that is missing, extra or different from what the destination's own
+        books say, streamed. Which records there are is compared for all assets; their contents for all (None), or for
+        at most `sample` assets, other ones each time."""
+        raise Capability.VERIFY.missing(self.name)
+
+    def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterable[StoredDigest]:
+        """`VERIFY`: what the books say of every row and vector of these assets (None: all of a collection), streamed,
+        sorted by asset, feature, modality and vector name. Two destinations that were given the same vectors answer
+        alike, however exactly they store them; a row or vector whose own hash the books do not have has an empty
+        digest."""
+        raise Capability.VERIFY.missing(self.name)
+
+    def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
+        """`VERIFY`: until it has written these assets again, `known` leaves them out, `asset_ids` names them all, and
+        `apply` writes those of their records that were found to be different, whatever their hashes say."""
+        raise Capability.VERIFY.missing(self.name)
+
+    def cursor(self, collection: str) -> Cursor | None:
+        """`CURSORS`: how far the changes of a collection have been followed, as it was recorded last, if that still
+        holds.
+
+        A cursor says that everything up to it is here. Whatever makes that untrue forgets it: `remove`, `tombstone`,
+        `read_again`, `distrust`, and whatever else lets assets be read again (another layout, an index that is gone).
+        """
+        raise Capability.CURSORS.missing(self.name)
+
+    def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
+        """`CURSORS`: keep this one; None: forget what is kept. Writes nothing when that changes nothing."""
+        raise Capability.CURSORS.missing(self.name)
+
+    def origin(self, collection: str) -> Origin | None:
+        """`ORIGINS`: who a collection was read as, as it was recorded last, so that another account's listing is not
+        taken for deletes."""
+        raise Capability.ORIGINS.missing(self.name)
+
+    def record_origin(self, collection: str, origin: Origin | None) -> None:
+        """`ORIGINS`: keep this one; None: forget what is kept. Writes nothing when that changes nothing."""
+        raise Capability.ORIGINS.missing(self.name)
+
+    def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
+        """`RELATED_TABLES`: by key, the hash of each row that it holds; empty when it does not have the table yet."""
+        raise Capability.RELATED_TABLES.missing(self.name)
+
+    def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
+        """`RELATED_TABLES`: make the table hold these rows, no key twice: all or nothing, and nothing is written where
+        nothing differs.
+
+        Rows under other keys go if `complete`, else they stay. Raises `ConfigurationError` when something that is not
+        ours has the table's name.
+        """
+        raise Capability.RELATED_TABLES.missing(self.name)
+
+    def vector_tables(self) -> Sequence[VectorTable]:
+        """`VECTOR_TABLES`: the tables of all named vectors, one for each dimension, sorted by modality and name, those
+        of one name from the oldest to the newest. Needs no `prepare`."""
+        raise Capability.VECTOR_TABLES.missing(self.name)
+
+    def drop_vector_tables(self, tables: Sequence[str]) -> Sequence[VectorTable]:
+        """`VECTOR_TABLES`: drop these tables with what shows them: retired ones, and ones without any row. All or
+        nothing. Needs no `prepare`.
+
+        Raises `ConfigurationError` for one that is not there, that is in use, or that somebody has built upon, and
+        `LockedError` while a sync is running.
+        """
+        raise Capability.VECTOR_TABLES.missing(self.name)

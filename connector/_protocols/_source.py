@@ -1,27 +1,30 @@
-"""The protocol a source speaks. Third parties add one through the entry point group ``vectorferry.sources``."""
+"""The source that every API is for the engine. Third parties add one through the entry point group
+``vectorferry.sources``."""
+
+# ruff: noqa: ARG002 - what the base has no use for, those that override it have
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, TypeAlias
 
 from pydantic import Field
 
 from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
+from vectorferry.connector._protocols._capabilities import Capability
 
 __all__ = [
-    "ChangedSince",
     "Hit",
-    "Searches",
+    "Origin",
     "Source",
     "SourceSettings",
     "Submission",
     "SubmissionState",
-    "Submits",
     "Usage",
 ]
 
@@ -35,35 +38,9 @@ class Usage:
     bytes: int = 0
 
 
-class Source(Protocol):
-    """Something that assets and their features are pulled from. Used by one event loop at a time."""
-
-    @property
-    def usage(self) -> Usage:
-        """Requests, retries and answer bytes so far."""
-
-    async def collections(self) -> Sequence[str]:
-        """The ids of the collections this source was configured for (all of them when none was named)."""
-
-    def scan(self, collection: str) -> AsyncIterator[Listing]:
-        """List every asset of a collection once, cheaply, finished or not.
-
-        Ending normally promises that the listing was complete. Raises `IncompleteScanError` at its end when it
-        cannot promise that (the count disagrees, rows moved between pages).
-        """
-
-    def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
-        """Read these assets with features and vectors, concurrently, in any order, never more than a bounded
-        number ahead of the consumer.
-
-        An asset that vanished meanwhile is left out; that it did, more than its own answer has to say. One that no
-        usable answer came for, however often it was asked for, is a `Rejected` with `Reason.UNREADABLE` and an empty
-        feature id: nothing is known of it, so it stays as it is stored, and its collection has failed. Every other
-        `Rejected` is a bad record, and is set aside.
-        """
-
-    async def aclose(self) -> None:
-        """Release connections."""
+Origin: TypeAlias = Mapping[str, str]
+"""By part (``source``, ``base_url``, ``namespace``, ``organization``, ``key``), who a collection is read as. Of a key
+it holds a hash, never the key."""
 
 
 class SubmissionState(StrEnum):
@@ -87,19 +64,6 @@ class Submission:
     detail: str = ""
 
 
-@runtime_checkable
-class Submits(Protocol):
-    """What a source also provides when media can be handed to it."""
-
-    def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncIterator[Submission]:
-        """Have the service fetch what is at this URL and index it in the collection; yields each change, the last one
-        `READY` or `FAILED`.
-
-        A URL that was submitted before is taken up where it is, unless `again`. Closing early ends the watching only.
-        Raises `SourceError` where the service cannot be asked.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class Hit:
     """What a source's own search found: an asset, and from `start` to `end` (seconds) where it is a piece of one.
@@ -112,33 +76,107 @@ class Hit:
     text: str = ""
 
 
-@runtime_checkable
-class Searches(Protocol):
-    """What a source also provides when it has a search of its own."""
+class Source(ABC):
+    """Something that assets and their features are pulled from. Used by one event loop at a time.
 
-    async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
-        """The best `limit` hits in one collection for a text, best first. `options` are the service's words for what is
-        looked at (``visual``, ``audio``); none: all that the collection has. Raises `SourceError`."""
-
-
-@runtime_checkable
-class ChangedSince(Protocol):
-    """What a source also provides when it can list what has changed, and its answer can be trusted.
-
-    Trusted means: whatever would make a `Listing` differ (content, metadata, state, an asset that comes back) moves the
-    asset behind every cursor that was given out before. Where the service promises less, leave this out. Deletes need
-    not be listed: full scans find them.
+    What is abstract every source does. What has an answer here is overridden where there is more to say. The rest
+    belongs to a `Capability`, which its docstring names: whoever overrides these methods declares it, and they raise
+    `NotSupportedError` where it is not declared.
     """
 
+    capabilities: frozenset[Capability] = frozenset()
+    """What this one does beyond what every source must."""
+
+    @property
+    @abstractmethod
+    def usage(self) -> Usage:
+        """Requests, retries and answer bytes so far."""
+
+    @abstractmethod
+    async def collections(self) -> Sequence[str]:
+        """The ids of the collections this source was configured for (all of them when none was named)."""
+
+    @abstractmethod
+    def scan(self, collection: str) -> AsyncIterator[Listing]:
+        """List every asset of a collection once, cheaply, finished or not.
+
+        Ending normally promises that the listing was complete. Raises `IncompleteScanError` at its end when it
+        cannot promise that (the count disagrees, rows moved between pages).
+        """
+
+    @abstractmethod
+    def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+        """Read these assets with features and vectors, concurrently, in any order, never more than a bounded
+        number ahead of the consumer.
+
+        An asset that vanished meanwhile is left out; that it did, more than its own answer has to say. One that no
+        usable answer came for, however often it was asked for, is a `Rejected` with `Reason.UNREADABLE` and an empty
+        feature id: nothing is known of it, so it stays as it is stored, and its collection has failed. Every other
+        `Rejected` is a bad record, and is set aside.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Release connections."""
+
+    # What has an answer where a source has nothing to say.
+
+    @property
+    def not_found(self) -> Mapping[str, str]:
+        """Those collections that the settings name and the last `collections` did not find, each with why: misspelt, or
+        expired, deleted or renamed since. `collections` raises `ConfigurationError` when it finds none of them."""
+        return {}
+
+    def is_gone(self, collection: str) -> bool:
+        """Whether the service no longer has a collection that `collections` did not name just now. False where that
+        says nothing, because the settings leave it out, and where a source cannot tell."""
+        return False
+
+    async def identity(self, collection: str) -> Origin:
+        """Whatever decides which assets this source sees of a collection: the service, the account, the key.
+
+        A few short texts by part; one that the service does not tell is left out. The same as long as nothing has
+        changed, also in another process. The empty collection stands for the tables of metadata.
+        """
+        return {"source": type(self).__name__}
+
+    @property
+    def related_tables(self) -> Sequence[RelatedTable]:
+        """The tables of metadata beside its assets, none when its settings leave them out. No request is made."""
+        return ()
+
+    async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
+        """Every row of one of them, as JSON values by column; a column that is left out is empty.
+
+        Ending normally promises that these were all. Raises `IncompleteScanError` at its end when it cannot promise
+        that.
+        """
+        return
+        yield
+
+    def requests_to_read(self, assets: int, features: int) -> int | None:
+        """How many requests it takes to read so many assets with so many features altogether, without retries; None
+        where a source cannot tell."""
+        return None
+
+    # What belongs to a capability.
+
     def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
-        """List every asset that has changed after the cursor `since`, and as many others as is convenient.
+        """`CHANGED_SINCE`: list every asset that has changed after the cursor `since`, and as many others as is
+        convenient. Deletes need not be listed: full scans find them.
+
+        Declared where the answer can be trusted: whatever would make a `Listing` differ (content, metadata, state, an
+        asset that comes back) moves the asset behind every cursor that was given out before. Where the service promises
+        less, leave this out.
 
         Ending normally promises that none is missing. Raises `IncompleteScanError` when it cannot promise that (the
         service has forgotten that far back, the cursor is another account's): then everything is listed.
         """
+        raise Capability.CHANGED_SINCE.missing()
 
     async def cursor(self, collection: str) -> str | None:
-        """Where the next `scan_changed` has to begin, after a scan of either kind has ended normally; None: nowhere.
+        """`CHANGED_SINCE`: where the next `scan_changed` has to begin, after a scan of either kind has ended normally;
+        None: nowhere.
 
         It is the source's own mark (a time or number from its answers, never from a clock of ours), read by nobody
         else, at most 4,000 bytes long. It says how far the service was when that scan began: the newest mark of all its
@@ -146,6 +184,21 @@ class ChangedSince(Protocol):
         as the service may be late in showing a change, so that what was committed late is seen again; seeing an
         unchanged asset again costs nothing.
         """
+        raise Capability.CHANGED_SINCE.missing()
+
+    def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncIterator[Submission]:
+        """`SUBMIT`: have the service fetch what is at this URL and index it in the collection; yields each change, the
+        last one `READY` or `FAILED`.
+
+        A URL that was submitted before is taken up where it is, unless `again`. Closing early ends the watching only.
+        Raises `SourceError` where the service cannot be asked.
+        """
+        raise Capability.SUBMIT.missing()
+
+    async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
+        """`SEARCH`: the best `limit` hits in one collection for a text, best first. `options` are the service's words
+        for what is looked at (``visual``, ``audio``); none: all that the collection has. Raises `SourceError`."""
+        raise Capability.SEARCH.missing()
 
 
 class SourceSettings(Settings, ABC):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from vectorferry.connector._config._settings import DeleteMode
-from vectorferry.connector._protocols._capabilities import PlannedIndex
+from vectorferry.connector._protocols._destination import PlannedIndex
 from vectorferry.connector._reports._display import Displayed, DisplayedTable
 from vectorferry.connector._reports._summary import RelatedSummary
 

@@ -19,6 +19,7 @@ __all__ = [
     "ProgressCallback",
     "RelatedSummary",
     "Summary",
+    "first_of",
     "kept_note",
 ]
 
@@ -276,6 +277,13 @@ class Summary(Displayed):
 def _limit(limit: LimitReachedError | None) -> dict[str, str | None]:
     until = limit.until if limit else None
     return {"limited": str(limit) if limit else None, "limited_until": until.isoformat() if until else None}
+
+
+def first_of(names: Sequence[str], shown: int, total: int | None = None) -> str:
+    """So many of these names, and how many there are beyond them: ``a, b and 7 more``. `total`: of how many they are
+    the first, where that is not all."""
+    more = (len(names) if total is None else total) - shown
+    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def kept_note(name: str, count: int, lister: str = "the source") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from vectorferry.connector._protocols._capabilities import Difference, Discrepancy
+from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._reports._display import Displayed, DisplayedTable
 from vectorferry.connector._reports._summary import Summary
 

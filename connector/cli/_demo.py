@@ -20,12 +20,13 @@ from rich.text import Text
 from vectorferry.connector._config import load_settings, parse_settings
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine import run_sync
+from vectorferry.connector._engine._opening import opened
 from vectorferry.connector._model._errors import DestinationError
 from vectorferry.connector._model._records import Modality
 from vectorferry.connector._protocols._destination import Destination, SearchAnswer, SearchQuery
 from vectorferry.connector._reports._summary import Summary
 from vectorferry.connector.cli._console import plain, print_json, progress_bar, results
-from vectorferry.connector.cli._options import AsJson, opened
+from vectorferry.connector.cli._options import AsJson
 from vectorferry.connector.cli._search import show_answer
 from vectorferry.connector.cli._summary_view import show_summary
 from vectorferry.connector.sandbox import Sandbox, embed_text, running_sandbox
@@ -162,7 +163,7 @@ def demonstrate(console: Console, source: str, destination: str, *, fresh: bool)
     sample = SAMPLES[source]
     with demo_sync(sample, destination) as settings, ExitStack() as stack:
         # Held open all the while, so that the embedded Postgres starts and stops only once.
-        stores = [stack.enter_context(opened(settings, place)) for place in range(len(settings.destinations))]
+        stores = stack.enter_context(opened(settings))
         for store in stores:
             _prepare(settings, store)
             if fresh:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,8 @@ from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._collections import list_collections, naming_option
 from vectorferry.connector._engine._opening import destinations_called
 from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import SourceSettings
+from vectorferry.connector._reports._summary import first_of
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -34,7 +33,6 @@ __all__ = [
     "allowing_deletes",
     "collection_ids",
     "destination_index",
-    "opened",
 ]
 
 
@@ -116,11 +114,9 @@ def collection_ids(settings: SyncSettings, names: Sequence[str] | None) -> Seque
     known = list_collections(source)
     ids = {name: name if name in known else _id_of(name, source) for name in names}
     if unknown_names := [name for name, collection in ids.items() if collection not in known]:
-        examples = ", ".join(known[:COLLECTIONS_NAMED]) + (
-            f" and {len(known) - COLLECTIONS_NAMED:,} more" if len(known) > COLLECTIONS_NAMED else ""
-        )
         raise ConfigurationError(
-            f"--collection {unknown_names[0]}: not in this sync's source, which has: {examples or 'none'}"
+            f"--collection {unknown_names[0]}: not in this sync's source, which has: "
+            f"{first_of(known, COLLECTIONS_NAMED) or 'none'}"
         )
     return [collection for collection in dict.fromkeys(ids.values()) if collection is not None]
 
@@ -132,18 +128,6 @@ def _id_of(name: str, source: SourceSettings) -> str | None:
         return None
     with naming_option(name):
         return next(iter(list_collections(source.model_copy(update={"collections": (name,)}))), None)
-
-
-# The destinations of a configured sync, opened for reading: their own variables are enough, no source's key.
-
-
-@contextmanager
-def opened(settings: SyncSettings, index: int) -> Iterator[Destination]:
-    """The destination at this place in the file, closed at the end."""
-    unresolved = settings.destinations[index]
-    resolved = resolve_part(unresolved, os.environ, settings.where, ("destinations", index))
-    with closing(resolved.open(settings.name)) as destination:
-        yield destination
 
 
 def destination_index(settings: SyncSettings, word: str | None) -> int:

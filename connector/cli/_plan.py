@@ -13,8 +13,8 @@ from rich.text import Text
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import DeleteMode
-from vectorferry.connector._engine import run_plan
-from vectorferry.connector._protocols._capabilities import PlannedIndex
+from vectorferry.connector._engine import SyncOptions, run_plan
+from vectorferry.connector._protocols._destination import PlannedIndex
 from vectorferry.connector._reports._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from vectorferry.connector.cli._console import (
     cell,
@@ -54,10 +54,11 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a sync would do, and change nothing."""
+
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = collection_ids(settings, collection)
     with progress_bar() as progress:
-        planned = run_plan(settings, collections=chosen, environ=os.environ, progress=progress, full=full)
+        planned = run_plan(settings, SyncOptions(collections=chosen, full=full), environ=os.environ, progress=progress)
     if as_json:
         print_json(planned.to_dict())
     else:

@@ -15,9 +15,12 @@ from rich.console import Console
 from rich.text import Text
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._engine import Holder, RejectedAt, Selection, drop_selected, holders, run_replay, selected
+from vectorferry.connector._engine import RejectedAt, Selection, drop_selected, run_replay, selected
+from vectorferry.connector._engine._opening import opened
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._model._records import Reason, Rejected
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector.cli._console import (
     cell,
     complain,
@@ -65,8 +68,8 @@ def list_(
 ) -> None:
     """Count the records in quarantine by reason, and show the first."""
     selection = Selection(frozenset(collection or ()), reason=reason)
-    with holders(load_settings(config, name), destination) as opened_holders:
-        overviews = [read_overview(holder, selection, limit) for holder in opened_holders]
+    with opened(load_settings(config, name), needs=Capability.QUARANTINE, name=destination) as destinations:
+        overviews = [read_overview(holder, selection, limit) for holder in destinations]
     exit_code = max(each.exit_code for each in overviews)
     if as_json:
         print_json({"destinations": [each.to_dict() for each in overviews], "exit_code": exit_code})
@@ -86,8 +89,8 @@ def show(
 ) -> None:
     """Show every record of one asset in full."""
     selection = Selection(frozenset(collection or ()), frozenset([asset_id]))
-    with holders(load_settings(config, name), destination) as opened_holders:
-        records = [(holder.name, record) for holder in opened_holders for record in selected(holder, selection)]
+    with opened(load_settings(config, name), needs=Capability.QUARANTINE, name=destination) as destinations:
+        records = [(holder.name, record) for holder in destinations for record in selected(holder, selection)]
     if not records:
         raise click.UsageError("no record of this asset is in quarantine; see: vectorferry quarantine list")
     if as_json:
@@ -134,8 +137,8 @@ def drop(
     selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
     if (selection == Selection()) != everything:
         raise click.UsageError("say which records: ASSET_ID, --collection or --reason; or --all, and none of these")
-    with holders(load_settings(config, name), destination) as opened_holders:
-        dropped = {holder.name: drop_selected(holder, selection) for holder in opened_holders}
+    with opened(load_settings(config, name), needs=Capability.QUARANTINE, name=destination) as destinations:
+        dropped = {holder.name: drop_selected(holder, selection) for holder in destinations}
     if as_json:
         print_json({"dropped": dropped, "exit_code": 0})
     else:
@@ -176,7 +179,7 @@ class Overview:
         }
 
 
-def read_overview(holder: Holder, selection: Selection, limit: int) -> Overview:
+def read_overview(holder: Destination, selection: Selection, limit: int) -> Overview:
     """Counts all records that are meant, and keeps the first `limit`. One destination that cannot be reached must not
     hide the others."""
     overview = Overview(holder.name)

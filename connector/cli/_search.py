@@ -21,14 +21,15 @@ from rich.text import Text
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._config._yaml import read_bounded
-from vectorferry.connector._engine import Found, FoundHit, run_source_search
+from vectorferry.connector._engine import StoredHit, run_source_search
+from vectorferry.connector._engine._opening import opened_at
 from vectorferry.connector._model._errors import ConfigurationError, QuarantineError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Modality, Vector
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, printable, results, show_table
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, destination_index, opened
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, destination_index
 
 __all__ = ["read_vector", "search", "show_answer", "show_hits"]
 
@@ -64,6 +65,7 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source."""
+
     if [like, vector, text].count(None) != 2:
         raise click.UsageError("give one of --like FEATURE_ID, --vector FILE and --text WORDS")
     if text is not None:
@@ -80,7 +82,7 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
         filters=_filters(filter_ or ()),
     )
     settings = load_settings(config, name)
-    with opened(settings, destination_index(settings, destination)) as opened_destination:
+    with opened_at(settings, destination_index(settings, destination)) as opened_destination:
         answer = opened_destination.search(query)
     if as_json:
         print_json({"statement": answer.statement, "rows": answer.rows})
@@ -113,7 +115,7 @@ def _ask_source(
         collection=collection,
         limit=limit,
         options=options,
-        called=destination,
+        destination_name=destination,
         environ=os.environ,
     )
     if as_json:
@@ -224,7 +226,7 @@ def _number(value: object) -> str:
 # The hits of a source's own search for people, each with what is stored of it.
 
 
-def show_hits(answer: Found, console: Console) -> None:
+def show_hits(answer: SourceHits, console: Console) -> None:
     """One line per hit and one for the stored feature that it overlaps most."""
     for line in _heading(answer):
         console.print(Text(line), soft_wrap=True)
@@ -241,7 +243,7 @@ def show_hits(answer: Found, console: Console) -> None:
     show_table(table, console)
 
 
-def _heading(answer: Found) -> Iterator[str]:
+def _heading(answer: SourceHits) -> Iterator[str]:
     yield f"hits of the source's own search in {plain(answer.collection)}"
     if answer.note:
         yield f"{plain(answer.destination or '')}: its rows cannot be read: {plain(answer.note)}"
@@ -251,13 +253,13 @@ def _heading(answer: Found) -> Iterator[str]:
         yield "no destination of this sync can say what it holds of them"
 
 
-def _feature(stored_hit: FoundHit) -> str:
+def _feature(stored_hit: StoredHit) -> str:
     if stored_hit.rows:
         return plain(stored_hit.rows[0]["feature_id"])
     return "not synced" if stored_hit.asset is None else "no feature at that time"
 
 
-def _stored_text(stored_hit: FoundHit) -> str:
+def _stored_text(stored_hit: StoredHit) -> str:
     """What the first of its features that says anything says."""
     return next(filter(None, map(row_text, stored_hit.rows)), "")
 

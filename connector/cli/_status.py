@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._opening import destination_label
+from vectorferry.connector._engine._opening import destination_label, opened_at
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._destination import Status, TableStatus
 from vectorferry.connector.cli._console import (
@@ -26,7 +26,7 @@ from vectorferry.connector.cli._console import (
     results,
     show_table,
 )
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, opened
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
 __all__ = ["status"]
 
@@ -53,7 +53,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: 
 def _ask(settings: SyncSettings, index: int) -> Status | VectorferryError:
     """One destination that cannot be reached must not hide the others."""
     try:
-        with opened(settings, index) as destination:
+        with opened_at(settings, index) as destination:
             return destination.status()
     except VectorferryError as error:
         return error

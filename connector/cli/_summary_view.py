@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vectorferry.connector._model._batch import Counts
-from vectorferry.connector._protocols._capabilities import NO_TRUSTED_CURSOR
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Delivery
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._reports._display import count_rows
@@ -98,7 +98,9 @@ def scan_kind(report: CollectionSummary | CollectionPlan) -> str:
     """Which scan is made; nothing of a source that only knows one kind."""
     if report.scan == "incremental":
         return "only what has changed"
-    return "" if report.why_full in {None, NO_TRUSTED_CURSOR} else f"in full: {plain(report.why_full or '')}"
+    return (
+        "" if report.why_full in {None, Capability.CHANGED_SINCE.value} else f"in full: {plain(report.why_full or '')}"
+    )
 
 
 def _delivery_line(delivery: Delivery) -> str:

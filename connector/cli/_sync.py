@@ -9,7 +9,7 @@ import click
 import typer
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._engine import Reread, run_sync
+from vectorferry.connector._engine import Reread, SyncOptions, run_sync
 from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector.cli._console import print_json, progress_bar, results
 from vectorferry.connector.cli._options import (
@@ -61,14 +61,16 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     with progress_bar() as progress:
         summary = run_sync(
             settings,
-            collections=chosen,
-            modalities=frozenset(modality or MODALITIES),
+            SyncOptions(
+                collections=chosen,
+                modalities=frozenset(modality or MODALITIES),
+                full=full,
+                reread=Reread(everything=reread and not asset_id, asset_ids=frozenset(asset_id or ())),
+                wait_visible=visible_timeout if wait_visible else 0,
+                lock_wait=lock_wait,
+            ),
             environ=os.environ,
             progress=progress,
-            wait_visible=visible_timeout if wait_visible else 0,
-            lock_wait=lock_wait,
-            full=full,
-            reread=Reread(everything=reread and not asset_id, asset_ids=frozenset(asset_id or ())),
         )
     if as_json:
         print_json(summary.to_dict())

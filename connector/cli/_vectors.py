@@ -11,9 +11,10 @@ import typer
 from rich.table import Table
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._engine._opening import Keeper, keepers
+from vectorferry.connector._engine._opening import opened
 from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector._protocols._capabilities import VectorTable
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import Destination, VectorTable
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, results, show_table
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
@@ -36,7 +37,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show every table of named vectors, with the view that shows it."""
-    with keepers(load_settings(config, name), destination) as destinations:
+    with opened(load_settings(config, name), needs=Capability.VECTOR_TABLES, name=destination) as destinations:
         tables = {keeper.name: keeper.vector_tables() for keeper in destinations}
     if as_json:
         told = [{"destination": at, "tables": [*map(dataclasses.asdict, each)]} for at, each in tables.items()]
@@ -63,10 +64,10 @@ def drop(
     if bool(table) == retired:
         raise click.UsageError("say which tables: TABLE; or --retired, and none of these")
 
-    def tables_of(keeper: Keeper) -> list[str]:
+    def tables_of(keeper: Destination) -> list[str]:
         return table or [each.table for each in keeper.vector_tables() if each.state == "retired"]
 
-    with keepers(load_settings(config, name), destination) as destinations:
+    with opened(load_settings(config, name), needs=Capability.VECTOR_TABLES, name=destination) as destinations:
         if table and len(destinations) > 1:
             names = ", ".join(keeper.name for keeper in destinations)
             raise ConfigurationError(

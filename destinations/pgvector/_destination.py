@@ -13,10 +13,11 @@ from sqlalchemy import Connection
 from vectorferry.connector.plugin import (
     Applied,
     Batch,
+    Capability,
     Contents,
     Counts,
     Cursor,
-    Delivery,
+    Destination,
     DestinationError,
     Discrepancy,
     Distrusted,
@@ -77,10 +78,8 @@ from ._writer import remove_assets, write_batch
 __all__ = ["PgvectorDestination"]
 
 
-class PgvectorDestination:
-    """One schema of one Postgres. Implements `vectorferry.connector.Destination` and, besides, `Advising`,
-    `Placed`, `StoredAssets`, `StoredContents`, `Tombstones`, `Quarantined`, `Lockable`, `Plannable`, `StoresRelated`,
-    `Cursors`, `Origins`, `VectorCounts`, `VectorTables` and `Verifiable`.
+class PgvectorDestination(Destination):
+    """One schema of one Postgres.
 
     Args:
         schema: where this sync's tables live; made when missing.
@@ -89,6 +88,23 @@ class PgvectorDestination:
         name: the label in logs and summaries.
         index_memory_mb: the most memory one index build may ask for.
     """
+
+    capabilities = frozenset(
+        {
+            Capability.CONTENTS,
+            Capability.CURSORS,
+            Capability.LOCK,
+            Capability.ORIGINS,
+            Capability.PLAN,
+            Capability.QUARANTINE,
+            Capability.RELATED_TABLES,
+            Capability.STORED_ASSETS,
+            Capability.STORED_COLLECTIONS,
+            Capability.TOMBSTONES,
+            Capability.VECTOR_TABLES,
+            Capability.VERIFY,
+        }
+    )
 
     def __init__(
         self,
@@ -189,10 +205,6 @@ class PgvectorDestination:
             built = list(build_due_indexes(schema, self._index_memory_mb))
             switch_views(schema)
         return built
-
-    def delivered(self, wait: float = 0) -> Delivery:  # noqa: ARG002
-        """Nothing is metered, and a commit is seen at once."""
-        return Delivery()
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""

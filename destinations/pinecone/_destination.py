@@ -17,9 +17,11 @@ from typing import Final
 from vectorferry.connector.plugin import (
     Applied,
     Batch,
+    Capability,
     Contents,
     Cursor,
     Delivery,
+    Destination,
     DestinationError,
     Discrepancy,
     Distrusted,
@@ -62,10 +64,8 @@ SECONDS_TO_BE_LISTED: Final = 10.0
 """Namespaces come with their first record. Nothing is said of how soon lists show one; this is plenty."""
 
 
-class PineconeDestination:
-    """The indexes of one sync in one Pinecone project. Implements `vectorferry.connector.Destination`,
-    `Quarantined`, `StoredContents`, `Lockable`, `Plannable`, `Cursors`, `Origins`, `VectorCounts` and
-    `Verifiable`.
+class PineconeDestination(Destination):
+    """The indexes of one sync in one Pinecone project.
 
     Args:
         project: which project, and how it is written.
@@ -73,6 +73,19 @@ class PineconeDestination:
         manifest: the record of what is there.
         name: the label in logs and summaries.
     """
+
+    capabilities = frozenset(
+        {
+            Capability.CONTENTS,
+            Capability.CURSORS,
+            Capability.LOCK,
+            Capability.ORIGINS,
+            Capability.PLAN,
+            Capability.QUARANTINE,
+            Capability.STORED_COLLECTIONS,
+            Capability.VERIFY,
+        }
+    )
 
     def __init__(self, project: ProjectSettings, layout: Layout, manifest: Manifest, name: str = "pinecone") -> None:
         self._name = name

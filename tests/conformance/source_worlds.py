@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import SecretStr
 
 from vectorferry.connector.http import ApiSourceSettings, RetryPolicy
-from vectorferry.connector.plugin import Asset, CountedReads, Feature, Identified, Listing, Rejected, Source
+from vectorferry.connector.plugin import Asset, Feature, Listing, Rejected, Source
 from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxKey, SandboxSettings
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
@@ -34,10 +34,6 @@ class Edits(Protocol):
     def change_vectors(self, asset_id: str) -> None: ...
 
 
-class CountedSource(Source, CountedReads, Identified, Protocol):
-    """A source that says how many requests reading takes, and who reads."""
-
-
 @dataclass
 class World:
     """A source with one collection of twelve assets, among others for services.
@@ -46,11 +42,11 @@ class World:
     and `rows` and `total` are what a page calls its rows and the number of all. `configured` opens further sources.
     """
 
-    source: CountedSource
+    source: Source
     collection: str
     edits: Edits
     sandbox: Sandbox | None = None
-    configured: Callable[..., CountedSource] | None = None
+    configured: Callable[..., Source] | None = None
     name: str = ""
     listing: str = ""
     read: str = ""
@@ -62,7 +58,7 @@ class World:
         assert self.sandbox is not None
         return self.sandbox
 
-    def another(self, **settings: Any) -> CountedSource:
+    def another(self, **settings: Any) -> Source:
         """Another source of the same service."""
         assert self.configured is not None
         return self.configured(**settings)

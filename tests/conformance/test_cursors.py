@@ -6,30 +6,27 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from vectorferry import BatchLimits, DeleteGuard, plan, sync
+from vectorferry import BatchLimits, DeleteGuard, SyncOptions, plan, sync
 from vectorferry.connector.plugin import (
     MODALITIES,
+    Capability,
     ColumnMapping,
     Cursor,
-    Cursors,
     Destination,
     Difference,
     Discrepancy,
     Modality,
     ModalityMapping,
     Planned,
-    Quarantined,
     SchemaMapping,
     SourceError,
-    Tombstones,
     VectorMapping,
-    Verifiable,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.connector.testing import MemoryDestination, MemorySource
@@ -83,8 +80,8 @@ def opened(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) 
         held.pop().close()
 
 
-def cursors(destination: Destination) -> Cursors:
-    assert isinstance(destination, Cursors)
+def cursors(destination: Destination) -> Destination:
+    assert Capability.CURSORS in destination.capabilities
     return destination
 
 
@@ -105,9 +102,11 @@ def test_it_is_kept_per_collection(opened: Open) -> None:
 
 FORGETS: dict[str, Callable[[Any], object]] = {
     "remove": lambda one: one.remove("ads", ["a"]),
-    "tombstone": lambda one: one.tombstone("ads", ["a"]) if isinstance(one, Tombstones) else one.remove("ads", ["a"]),
-    "read_again": lambda one: cast("Quarantined", one).read_again("ads", ["a"]),
-    "distrust": lambda one: cast("Verifiable", one).distrust("ads", [Discrepancy(Difference.MISSING, "a")]),
+    "tombstone": lambda one: (
+        one.tombstone("ads", ["a"]) if Capability.TOMBSTONES in one.capabilities else one.remove("ads", ["a"])
+    ),
+    "read_again": lambda one: one.read_again("ads", ["a"]),
+    "distrust": lambda one: one.distrust("ads", [Discrepancy(Difference.MISSING, "a")]),
 }
 
 
@@ -138,8 +137,8 @@ async def test_a_plan_announces_the_scan_that_the_sync_then_makes(opened: Open) 
 
     async def announced(*, full: bool = False) -> list[object]:
         destination = opened()
-        told = await plan(source, [destination], name="m", deletes=everything, full=full)
-        summary = await sync(source, [destination], name="m", deletes=everything, full=full)
+        told = await plan(source, [destination], SyncOptions(full=full), name="m", deletes=everything)
+        summary = await sync(source, [destination], SyncOptions(full=full), name="m", deletes=everything)
         planned, seen = told.collections["ads"], summary.collections["ads"]
         assert planned.to_pull == seen.pulled
         for name in ("listed", "unchanged", "scan", "why_full", "complete"):
@@ -161,7 +160,7 @@ async def is_right(source: Changing, destination: Destination) -> bool:
     """Whether the books say what those of an empty destination would say after a full sync."""
     right = MemoryDestination()
     await sync(MemorySource({"ads": source.assets["ads"].values()}), [right], name="m")
-    return list(cast("Verifiable", destination).digests("ads")) == list(right.digests("ads"))
+    return list(destination.digests("ads")) == list(right.digests("ads"))
 
 
 async def test_a_history_of_incremental_and_full_runs_ends_right(opened: Open) -> None:

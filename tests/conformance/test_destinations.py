@@ -17,17 +17,16 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Batch,
+    Capability,
     Counts,
     Destination,
     MappedAsset,
     MappedFeature,
     Modality,
-    Plannable,
     Reason,
     Rejected,
     SchemaMapping,
     SearchQuery,
-    StoredCollections,
     Vector,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
@@ -242,8 +241,8 @@ def test_any_history_leaves_what_it_leaves_in_memory(
 
 
 def test_it_names_the_collections_that_it_holds_before_and_after_it_is_prepared(destination: Destination) -> None:
-    assert isinstance(destination, StoredCollections)
-    assert isinstance(destination, Plannable)
+    assert Capability.STORED_COLLECTIONS in destination.capabilities
+    assert Capability.PLAN in destination.capabilities
     assert list(destination.stored_collections()) == list(destination.planned(SchemaMapping()).collections()) == []
     destination.apply(batch(asset("a", feature("f1")), asset("b")))
     destination.apply(batch(asset("a", feature("f1")), collection="films"))

@@ -11,14 +11,14 @@ import pytest
 from pydantic import ValidationError
 
 from vectorferry import Summary, plan, sync
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     Asset,
+    Capability,
     Destination,
     Feature,
     Modality,
     ModalityMapping,
-    Quarantined,
     Reason,
     Rejected,
     SchemaMapping,
@@ -140,7 +140,7 @@ async def test_the_mapping_sets_them_aside_alone(opened: Open) -> None:
     assert {(each.asset_id, each.feature_id, each.vector_name, each.reason) for each in told.applied.rejected} == {
         (f"a{number:04}", f"a{number:04}/s", NAME, Reason.DIMENSION) for number in range(STRAY)
     }
-    assert isinstance(destination, Quarantined)
+    assert Capability.QUARANTINE in destination.capabilities
     details = {record.detail for _, record, _ in destination.rejected("c")}
     assert details == {"vector 'model-v1' has 4 dimensions, and the mapping says dimension: 8"}
     counts = {table.name: table.rows for table in destination.status().tables if table.rows}
@@ -191,7 +191,7 @@ def loaded(
     mapping: SchemaMapping, vectors: Mapping[str, Vector], modality: str = "video"
 ) -> tuple[set[str], list[Rejected]]:
     asset = Asset("a", "v1", features=(Feature("f", modality, {}, vectors),))
-    record = Loader(mapping, frozenset(Modality)).load(asset).record
+    record = Mapper(mapping, frozenset(Modality)).map(asset).record
     assert not isinstance(record, Rejected)
     return {name for each in record.features for name in each.vectors}, list(record.rejected)
 

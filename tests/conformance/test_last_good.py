@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -14,21 +14,18 @@ from hypothesis import strategies as st
 
 from vectorferry.connector.plugin import (
     Batch,
+    Capability,
     Counts,
     Destination,
     Difference,
     Discrepancy,
     MappedFeature,
     Modality,
-    Quarantined,
     Reason,
     Rejected,
     SchemaMapping,
     SearchQuery,
-    StoredAssets,
-    Tombstones,
     Vector,
-    Verifiable,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.connector.testing import MemoryDestination
@@ -43,10 +40,6 @@ GOOD = {"left": dense(1), "right": dense(2)}
 NAMELESS = Rejected("a", Reason.MALFORMED, "a feature that is not an object", "video[1]", "video")
 
 
-class Store(Destination, Quarantined, Verifiable, Protocol):
-    """A destination that shows its quarantine, and can be checked."""
-
-
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     forget_budgets()
@@ -54,7 +47,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-def made(kind: str, url: str, sandbox: Sandbox) -> Store:
+def made(kind: str, url: str, sandbox: Sandbox) -> Destination:
     """An empty destination of this kind."""
     schema = f"t_{uuid.uuid4().hex[:12]}"
     if kind == "memory":
@@ -65,7 +58,7 @@ def made(kind: str, url: str, sandbox: Sandbox) -> Store:
 
 
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
-def store(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Destination]:
     """One of each kind, empty and prepared."""
     with closing(made(request.param, postgres_url, sandbox)) as empty:
         empty.prepare(SchemaMapping())
@@ -77,34 +70,34 @@ def bad(feature_id: str = "f", *, modality: Modality = VIDEO, vector_name: str =
     return Rejected("a", Reason.NOT_FINITE, "infinity", feature_id, modality, vector_name, column)
 
 
-def nearest(store: Store, name: str, vector: Vector, modality: Modality = VIDEO) -> list[Any]:
+def nearest(store: Destination, name: str, vector: Vector, modality: Modality = VIDEO) -> list[Any]:
     """The features that are found by a vector at no distance, with their texts."""
     rows = store.search(SearchQuery(modality, name, vector, limit=9)).rows
     return [row for row in rows if abs(float(row.get("distance", 1 - float(row.get("score", 0))))) < 1e-5]
 
 
-def told(store: Store) -> list[Rejected]:
+def told(store: Destination) -> list[Rejected]:
     return [record for _, record, _ in store.rejected("ads")]
 
 
-def digests(store: Store) -> dict[tuple[str, str], bytes]:
+def digests(store: Destination) -> dict[tuple[str, str], bytes]:
     """Of features and their vectors; the asset's own row is not looked at."""
     return {(one.feature_id, one.vector_name): one.digest for one in store.digests("ads") if one.feature_id}
 
 
-def counted(store: Store) -> dict[str, dict[Modality, int]]:
+def counted(store: Destination) -> dict[str, dict[Modality, int]]:
     """Features in the ledger, without the zeros that one destination writes and another does not."""
     known = store.known("ads", ["a"])
     return {name: {m: count for m, count in entry.features.items() if count} for name, entry in known.items()}
 
 
-def check_clean(store: Store, features: Mapping[Modality, int]) -> None:
+def check_clean(store: Destination, features: Mapping[Modality, int]) -> None:
     """Its books agree with what is there."""
     assert list(store.discrepancies("ads")) == []
     assert counted(store) == {"a": features}
 
 
-def test_an_infinity_costs_one_vector_and_its_earlier_version_stays(store: Store) -> None:
+def test_an_infinity_costs_one_vector_and_its_earlier_version_stays(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old"), feature("g", GOOD))))
     before = digests(store)
     sibling = feature("f", {"right": dense(3)}, text="new")
@@ -125,7 +118,7 @@ def test_an_infinity_costs_one_vector_and_its_earlier_version_stays(store: Store
     assert store.quarantined("ads") == 1
 
 
-def test_the_row_that_is_found_by_the_earlier_vector_is_the_new_one(store: Store) -> None:
+def test_the_row_that_is_found_by_the_earlier_vector_is_the_new_one(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old", transcription="gone"))))
     store.apply(batch(asset("a", feature("f", {"right": dense(3)}, text="new"), rejected=[bad(vector_name="left")])))
     (row,) = nearest(store, "left", dense(1))
@@ -134,7 +127,7 @@ def test_the_row_that_is_found_by_the_earlier_vector_is_the_new_one(store: Store
     assert "gone" not in str(row)
 
 
-def test_a_good_vector_takes_the_place_of_the_earlier_one(store: Store) -> None:
+def test_a_good_vector_takes_the_place_of_the_earlier_one(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", feature("f", {"right": dense(2)}), rejected=[bad(vector_name="left")])))
     better = feature("f", {**GOOD, "left": dense(7)})
@@ -145,14 +138,14 @@ def test_a_good_vector_takes_the_place_of_the_earlier_one(store: Store) -> None:
     check_clean(store, {VIDEO: 1})
 
 
-def test_a_vector_that_never_was_good_is_not_there(store: Store) -> None:
+def test_a_vector_that_never_was_good_is_not_there(store: Destination) -> None:
     applied = store.apply(batch(asset("a", feature("f", {"right": dense(2)}), rejected=[bad(vector_name="left")])))
     assert applied.rejected == told(store) == [bad(vector_name="left")]
     assert digests(store).keys() == {("f", ""), ("f", "right")}
     check_clean(store, {VIDEO: 1})
 
 
-def test_a_vector_that_the_source_has_no_more_goes_though_its_sibling_is_bad(store: Store) -> None:
+def test_a_vector_that_the_source_has_no_more_goes_though_its_sibling_is_bad(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", feature("f", {}), rejected=[bad(vector_name="left")])))
     assert digests(store).keys() == {("f", ""), ("f", "left")}
@@ -161,7 +154,7 @@ def test_a_vector_that_the_source_has_no_more_goes_though_its_sibling_is_bad(sto
     check_clean(store, {VIDEO: 1})
 
 
-def test_an_earlier_vector_of_another_dimension_stays_until_a_good_one_comes(store: Store) -> None:
+def test_an_earlier_vector_of_another_dimension_stays_until_a_good_one_comes(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", {"left": dense(1, dimension=3)}), feature("g", {"left": dense(1)}))))
     part = batch(asset("a", feature("f", {}), feature("g", {"left": dense(1)}), rejected=[bad(vector_name="left")]))
     assert store.apply(part).vectors[VIDEO, "left"] == Counts(unchanged=2, quarantined=1)
@@ -171,7 +164,7 @@ def test_an_earlier_vector_of_another_dimension_stays_until_a_good_one_comes(sto
     check_clean(store, {VIDEO: 2})
 
 
-def test_a_value_that_does_not_fit_costs_one_column_and_the_earlier_value_stays(store: Store) -> None:
+def test_a_value_that_does_not_fit_costs_one_column_and_the_earlier_value_stays(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old", transcription="hello"))))
     half = asset("a", feature("f", GOOD, text="new"), rejected=[bad(column="transcription")], fingerprint="2")
     for _ in range(2):
@@ -191,14 +184,14 @@ def test_a_value_that_does_not_fit_costs_one_column_and_the_earlier_value_stays(
     check_clean(store, {VIDEO: 1})
 
 
-def test_a_column_without_an_earlier_value_is_empty(store: Store) -> None:
+def test_a_column_without_an_earlier_value_is_empty(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old"))))
     store.apply(batch(asset("a", feature("f", GOOD, text="old"), rejected=[bad(column="transcription")])))
     assert told(store) == [bad(column="transcription")]
     check_clean(store, {VIDEO: 1})
 
 
-def test_a_feature_that_is_bad_as_a_whole_stays_as_it_was(store: Store) -> None:
+def test_a_feature_that_is_bad_as_a_whole_stays_as_it_was(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old"), feature("g", GOOD))))
     before = digests(store)
     whole = batch(asset("a", feature("g", GOOD), fingerprint="2", rejected=[bad()]))
@@ -215,7 +208,7 @@ def test_a_feature_that_is_bad_as_a_whole_stays_as_it_was(store: Store) -> None:
     check_clean(store, {VIDEO: 1})
 
 
-def test_the_earlier_version_of_a_feature_that_becomes_another_modality_stays(store: Store) -> None:
+def test_the_earlier_version_of_a_feature_that_becomes_another_modality_stays(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", fingerprint="2", rejected=[bad(modality=IMAGE)])))
     check_clean(store, {VIDEO: 1})
@@ -228,7 +221,7 @@ def test_the_earlier_version_of_a_feature_that_becomes_another_modality_stays(st
     check_clean(store, {IMAGE: 1})
 
 
-def test_a_record_without_a_name_may_be_of_any_feature_that_is_missing(store: Store) -> None:
+def test_a_record_without_a_name_may_be_of_any_feature_that_is_missing(store: Destination) -> None:
     features = [feature("f", GOOD), feature("g", GOOD), feature("i", GOOD, modality=IMAGE)]
     store.apply(batch(asset("a", *features)))
     applied = store.apply(batch(asset("a", feature("f", GOOD, text="new"), fingerprint="2", rejected=[NAMELESS])))
@@ -240,14 +233,14 @@ def test_a_record_without_a_name_may_be_of_any_feature_that_is_missing(store: St
     check_clean(store, {VIDEO: 1})
 
 
-def test_modalities_that_were_not_read_are_left_alone(store: Store) -> None:
+def test_modalities_that_were_not_read_are_left_alone(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD), feature("i", GOOD, modality=IMAGE))))
     store.apply(batch(asset("a", fingerprint="2", rejected=[bad()]), modalities=[VIDEO]))
     assert digests(store).keys() == {(name, part) for name in "fi" for part in ("", "left", "right")}
     assert list(store.discrepancies("ads")) == []
 
 
-def test_an_asset_that_is_gone_takes_its_earlier_versions_along(store: Store) -> None:
+def test_an_asset_that_is_gone_takes_its_earlier_versions_along(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", rejected=[bad()], fingerprint="2")))
     store.remove("ads", ["a"])
@@ -255,14 +248,14 @@ def test_an_asset_that_is_gone_takes_its_earlier_versions_along(store: Store) ->
     assert list(store.discrepancies("ads")) == []
 
 
-def test_an_asset_that_is_set_aside_as_a_whole_is_marked_where_it_is_stored(store: Store) -> None:
+def test_an_asset_that_is_set_aside_as_a_whole_is_marked_where_it_is_stored(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     unread = [Rejected(name, Reason.UNREADABLE, "500") for name in "ab"]
     applied = store.apply(batch(rejected=unread))
     assert told(store) == applied.rejected == [replace(unread[0], kept=True), unread[1]]
 
 
-def test_a_vector_that_a_check_has_found_to_be_another_one_is_no_good_version(store: Store) -> None:
+def test_a_vector_that_a_check_has_found_to_be_another_one_is_no_good_version(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.distrust("ads", [Discrepancy(Difference.DIFFERENT, "a", "f", VIDEO, "left")])
     store.apply(batch(asset("a", feature("f", {"right": dense(2)}), rejected=[bad(vector_name="left")])))
@@ -271,7 +264,7 @@ def test_a_vector_that_a_check_has_found_to_be_another_one_is_no_good_version(st
     check_clean(store, {VIDEO: 1})
 
 
-def test_a_wrong_kind_of_id_or_name_does_no_harm(store: Store) -> None:
+def test_a_wrong_kind_of_id_or_name_does_no_harm(store: Destination) -> None:
     odd = [Rejected("a", Reason.BAD_ID, "NUL", "\0", "video"), bad("#1"), bad(vector_name="\0"), bad(modality=VIDEO)]
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", feature("f", GOOD), rejected=odd)))
@@ -279,7 +272,7 @@ def test_a_wrong_kind_of_id_or_name_does_no_harm(store: Store) -> None:
     check_clean(store, {VIDEO: 1})
 
 
-def test_a_column_less_exact_than_the_source_is_not_written_again(store: Store) -> None:
+def test_a_column_less_exact_than_the_source_is_not_written_again(store: Destination) -> None:
     many = {"left": dense(0.1, dimension=2_001), "right": dense(2)}  # half precision in Postgres
     store.apply(batch(asset("a", feature("f", many))))
     before = digests(store)
@@ -289,8 +282,8 @@ def test_a_column_less_exact_than_the_source_is_not_written_again(store: Store) 
     check_clean(store, {VIDEO: 1})
 
 
-def test_what_was_hidden_with_its_asset_counts_as_gone(store: Store) -> None:
-    if not isinstance(store, Tombstones):
+def test_what_was_hidden_with_its_asset_counts_as_gone(store: Destination) -> None:
+    if Capability.TOMBSTONES not in store.capabilities:
         pytest.skip("deletes for good")
     store.apply(batch(asset("a", feature("f", GOOD, transcription="hello"), feature("g", GOOD))))
     store.tombstone("ads", ["a"])
@@ -301,8 +294,8 @@ def test_what_was_hidden_with_its_asset_counts_as_gone(store: Store) -> None:
     check_clean(store, {VIDEO: 1})
 
 
-def test_another_destination_is_filled_with_it(store: Store) -> None:
-    if not isinstance(store, StoredAssets):
+def test_another_destination_is_filled_with_it(store: Destination) -> None:
+    if Capability.STORED_ASSETS not in store.capabilities:
         pytest.skip("cannot be filled from")
     store.apply(batch(asset("a", feature("f", GOOD, transcription="hello"), feature("g", GOOD))))
     parts = [bad(vector_name="left"), bad(column="transcription"), bad("g")]
@@ -315,7 +308,7 @@ def test_another_destination_is_filled_with_it(store: Store) -> None:
     check_clean(target, {VIDEO: 2})
 
 
-def test_a_row_of_an_earlier_mapping_is_found_to_be_what_it_is(store: Store) -> None:
+def test_a_row_of_an_earlier_mapping_is_found_to_be_what_it_is(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old"))))
     mapping = SchemaMapping.model_validate({"video": {"columns": {"author": {"path": "metadata.author"}}}})
     store.prepare(mapping)
@@ -375,7 +368,7 @@ def _bad_columns_without_a_record(steps: Sequence[Batch | str]) -> bool:
     return any(one.feature_id in bad_columns and not one.vectors for asset in assets for one in asset.features)
 
 
-def changes(store: Store, what: Batch | str) -> object:
+def changes(store: Destination, what: Batch | str) -> object:
     applied = store.remove("ads", ["a"]) if isinstance(what, str) else store.apply(what)
     features = {modality: counts for modality, counts in applied.features.items() if counts != NOTHING}
     vectors = {key: counts for key, counts in applied.vectors.items() if counts != NOTHING}

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import pytest
 
-from vectorferry.connector.plugin import Lockable, LockedError
+from vectorferry.connector.plugin import Capability, Destination, LockedError
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
@@ -16,7 +16,7 @@ from vectorferry.destinations import PgvectorDestination
 from ..pinecone import forget_budgets, pinecone_destination
 from ..waiting import PATIENCE
 
-Opens = Callable[[], Lockable]
+Opens = Callable[[], Destination]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def opens(request: pytest.FixtureRequest, postgres_url: str, schema: str, sandbo
     memory = MemoryDestination()
     with ExitStack() as opened:
 
-        def again() -> Lockable:
+        def again() -> Destination:
             if request.param == "memory":
                 return memory
             if request.param == "pgvector":
@@ -45,7 +45,7 @@ def opens(request: pytest.FixtureRequest, postgres_url: str, schema: str, sandbo
 
 
 def test_it_is_one(opens: Opens) -> None:
-    assert isinstance(opens(), Lockable)
+    assert Capability.LOCK in opens().capabilities
 
 
 def test_who_comes_second_is_told_who_is_there(opens: Opens) -> None:

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from vectorferry import DeleteGuard, plan, sync
-from vectorferry.connector.plugin import Destination, Origins, SchemaMapping
+from vectorferry.connector.plugin import Capability, Destination, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
@@ -59,8 +59,8 @@ def opened(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) 
         held.pop().close()
 
 
-def origins(destination: Destination) -> Origins:
-    assert isinstance(destination, Origins)
+def origins(destination: Destination) -> Destination:
+    assert Capability.ORIGINS in destination.capabilities
     return destination
 
 

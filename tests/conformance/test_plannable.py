@@ -6,13 +6,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import psycopg
 import pytest
 
 from vectorferry import DeleteGuard, Plan, Summary, plan, sync
-from vectorferry.connector.plugin import Asset, Destination, Plannable, Planned, Reason, Rejected, SchemaMapping
+from vectorferry.connector.plugin import Asset, Capability, Destination, Planned, Reason, Rejected, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
@@ -21,12 +21,7 @@ from ..builders import asset, batch, dense, feature
 from ..connector import worlds
 from ..pinecone import forget_budgets, pinecone_destination
 
-
-class Target(Destination, Plannable, Protocol):
-    """A destination that can be planned for."""
-
-
-Open: TypeAlias = Callable[[], Target]
+Open: TypeAlias = Callable[[], Destination]
 
 NAMES = ["a", "b", "c", "d"]
 RELATIONS = (
@@ -54,8 +49,8 @@ def open_one(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox
     memory = MemoryDestination()
     with ExitStack() as opened:
 
-        def open_it() -> Target:
-            target: Target = memory
+        def open_it() -> Destination:
+            target: Destination = memory
             if request.param == "pgvector":
                 target = PgvectorDestination(schema, postgres_url)
             elif request.param == "pinecone":
@@ -73,7 +68,7 @@ def relations(postgres_url: str, schema: str) -> Iterator[Callable[[], list[Any]
         yield lambda: connection.execute(RELATIONS, [schema]).fetchall()
 
 
-def prepared(target: Target) -> Target:
+def prepared(target: Destination) -> Destination:
     target.prepare(SchemaMapping())
     return target
 
@@ -83,7 +78,7 @@ def found(planned: Planned | Destination) -> object:
 
 
 def test_it_is_one(open_one: Open) -> None:
-    assert isinstance(open_one(), Plannable)
+    assert Capability.PLAN in open_one().capabilities
 
 
 def test_before_the_first_sync_nothing_is_known_and_nothing_made(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,11 +15,11 @@ from hypothesis import strategies as st
 
 from vectorferry.connector.plugin import (
     Batch,
+    Capability,
     Counts,
     Destination,
     DestinationError,
     Modality,
-    Quarantined,
     Reason,
     Rejected,
     SchemaMapping,
@@ -34,10 +33,6 @@ from ..examples import examples
 from ..pinecone import forget_budgets, pinecone_destination
 
 
-class Holder(Destination, Quarantined, Protocol):
-    """A destination that shows its quarantine."""
-
-
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     forget_budgets()
@@ -48,15 +43,15 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
 def make(
     request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox
-) -> Iterator[Callable[[], tuple[Holder, Callable[[], Holder]]]]:
+) -> Iterator[Callable[[], tuple[Destination, Callable[[], Destination]]]]:
     """Makes destinations of one kind, each empty, with a way to open it once more, not prepared."""
     with ExitStack() as opened:
 
-        def made() -> tuple[Holder, Callable[[], Holder]]:
+        def made() -> tuple[Destination, Callable[[], Destination]]:
             schema, memory = f"t_{uuid.uuid4().hex[:12]}", MemoryDestination()
 
-            def again() -> Holder:
-                holder: Holder = memory
+            def again() -> Destination:
+                holder: Destination = memory
                 if request.param == "pgvector":
                     holder = PgvectorDestination(schema, postgres_url)
                 elif request.param == "pinecone":
@@ -72,7 +67,7 @@ def make(
 
 
 @pytest.fixture
-def holder(make: Callable[[], tuple[Holder, Callable[[], Holder]]]) -> Holder:
+def holder(make: Callable[[], tuple[Destination, Callable[[], Destination]]]) -> Destination:
     """One of each kind, empty and prepared."""
     return make()[0]
 
@@ -81,21 +76,21 @@ def refused(asset_id: str, feature_id: str, reason: Reason = Reason.REFUSED) -> 
     return Rejected(asset_id, reason, "too long", feature_id, "video")
 
 
-def told(holder: Quarantined, collection: str | None = None) -> list[tuple[str, Rejected]]:
+def told(holder: Destination, collection: str | None = None) -> list[tuple[str, Rejected]]:
     return [(name, record) for name, record, _ in holder.rejected(collection)]
 
 
-def test_it_is_one(holder: Holder) -> None:
-    assert isinstance(holder, Quarantined)
+def test_it_is_one(holder: Destination) -> None:
+    assert Capability.QUARANTINE in holder.capabilities
 
 
-def test_an_empty_one_tells_nothing(holder: Holder) -> None:
+def test_an_empty_one_tells_nothing(holder: Destination) -> None:
     assert told(holder) == []
     assert holder.forget_rejected("ads", ["a"]) == 0
     assert holder.read_again("ads", ["a"]) == 0
 
 
-def test_every_record_is_told_in_order_with_its_time(holder: Holder) -> None:
+def test_every_record_is_told_in_order_with_its_time(holder: Destination) -> None:
     before = datetime.now(UTC)
     records = [refused("a", "é"), refused("a", "f"), refused("a", "Z")]
     whole = Rejected("B", Reason.UNREADABLE, "500 “later”")
@@ -112,7 +107,7 @@ def test_every_record_is_told_in_order_with_its_time(holder: Holder) -> None:
     assert told(holder, "other") == []
 
 
-def test_a_record_that_is_set_aside_again_keeps_its_time(holder: Holder) -> None:
+def test_a_record_that_is_set_aside_again_keeps_its_time(holder: Destination) -> None:
     same = batch(asset("a", rejected=[refused("a", "f")]))
     holder.apply(same)
     first = list(holder.rejected())
@@ -120,7 +115,7 @@ def test_a_record_that_is_set_aside_again_keeps_its_time(holder: Holder) -> None
     assert list(holder.rejected()) == first
 
 
-def test_dropping_drops_the_records_of_these_assets_and_nothing_else(holder: Holder) -> None:
+def test_dropping_drops_the_records_of_these_assets_and_nothing_else(holder: Destination) -> None:
     holder.apply(
         batch(
             *(asset(name, feature("g"), rejected=[refused(name, "f")]) for name in "abc"),
@@ -134,13 +129,13 @@ def test_dropping_drops_the_records_of_these_assets_and_nothing_else(holder: Hol
     assert sorted(holder.asset_ids("ads")) == ["a", "b", "c"]
 
 
-def test_one_reason_alone_can_be_dropped(holder: Holder) -> None:
+def test_one_reason_alone_can_be_dropped(holder: Destination) -> None:
     holder.apply(batch(asset("a", rejected=[refused("a", "f"), refused("a", "g", Reason.DIMENSION)])))
     assert holder.forget_rejected("ads", ["a"], Reason.DIMENSION) == 1
     assert told(holder) == [("ads", refused("a", "f"))]
 
 
-def test_an_asset_that_is_to_be_read_again_stays_as_it_is_until_it_was(holder: Holder) -> None:
+def test_an_asset_that_is_to_be_read_again_stays_as_it_is_until_it_was(holder: Destination) -> None:
     whole = asset("a", feature("g"), rejected=[refused("a", "f")])
     holder.apply(batch(whole, asset("b", feature("g"))))
     assert holder.read_again("ads", ["a", "never there"]) == 1
@@ -155,7 +150,9 @@ def test_an_asset_that_is_to_be_read_again_stays_as_it_is_until_it_was(holder: H
     assert told(holder) == []
 
 
-def test_an_asset_that_could_not_be_read_keeps_its_rows_and_is_read_again_whatever_is_listed(holder: Holder) -> None:
+def test_an_asset_that_could_not_be_read_keeps_its_rows_and_is_read_again_whatever_is_listed(
+    holder: Destination,
+) -> None:
     holder.apply(batch(asset("a", feature("g"), rejected=[refused("a", "f")]), asset("b", feature("g"))))
     unread = Rejected("a", Reason.UNREADABLE, "500")
     for _ in range(2):
@@ -167,7 +164,7 @@ def test_an_asset_that_could_not_be_read_keeps_its_rows_and_is_read_again_whatev
     assert told(holder) == [("ads", refused("a", "f"))]
 
 
-def test_one_that_is_gone_when_it_should_have_been_read_again_is_removed_whole(holder: Holder) -> None:
+def test_one_that_is_gone_when_it_should_have_been_read_again_is_removed_whole(holder: Destination) -> None:
     holder.apply(batch(asset("a", feature("g"), rejected=[refused("a", "f")])))
     holder.read_again("ads", ["a"])
     removed = holder.remove("ads", list(holder.asset_ids("ads")))
@@ -176,7 +173,7 @@ def test_one_that_is_gone_when_it_should_have_been_read_again_is_removed_whole(h
 
 
 def test_it_is_told_and_worked_off_without_being_prepared(
-    make: Callable[[], tuple[Holder, Callable[[], Holder]]],
+    make: Callable[[], tuple[Destination, Callable[[], Destination]]],
 ) -> None:
     first, again = make()
     first.apply(batch(asset("a", rejected=[refused("a", "f")])))
@@ -186,7 +183,7 @@ def test_it_is_told_and_worked_off_without_being_prepared(
         assert other.forget_rejected("ads", ["a"]) == 1
 
 
-def test_more_records_than_are_fetched_at_once_are_all_told(holder: Holder) -> None:
+def test_more_records_than_are_fetched_at_once_are_all_told(holder: Destination) -> None:
     holder.apply(batch(rejected=[Rejected(f"{number:05}", Reason.UNREADABLE, "500") for number in range(2_500)]))
     stream = iter(holder.rejected("ads"))
     assert next(stream)[1].asset_id == "00000"
@@ -195,7 +192,7 @@ def test_more_records_than_are_fetched_at_once_are_all_told(holder: Holder) -> N
 
 @pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
 def test_one_that_was_never_synced_into_says_so(kind: str, postgres_url: str, schema: str, sandbox: Sandbox) -> None:
-    holder: Holder = PgvectorDestination(schema, postgres_url)
+    holder: Destination = PgvectorDestination(schema, postgres_url)
     if kind == "pinecone":
         holder = pinecone_destination(sandbox, postgres_url, schema)
     with closing(holder), pytest.raises(DestinationError, match="run `vectorferry sync` first"):
@@ -215,7 +212,7 @@ STEPS = st.one_of(
 )
 
 
-def carry_out(holder: Holder, step: Batch | tuple[str, list[str]]) -> object:
+def carry_out(holder: Destination, step: Batch | tuple[str, list[str]]) -> object:
     if isinstance(step, Batch):
         return sorted(map(str, holder.apply(step).rejected))
     what, names = step
@@ -230,7 +227,7 @@ def carry_out(holder: Holder, step: Batch | tuple[str, list[str]]) -> object:
 @settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_any_history_leaves_what_it_leaves_in_memory(
-    make: Callable[[], tuple[Holder, Callable[[], Holder]]], steps: list[Batch | tuple[str, list[str]]]
+    make: Callable[[], tuple[Destination, Callable[[], Destination]]], steps: list[Batch | tuple[str, list[str]]]
 ) -> None:
     model = MemoryDestination()
     holder, _ = make()

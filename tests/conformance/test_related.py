@@ -14,15 +14,7 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from vectorferry import sync
-from vectorferry.connector.plugin import (
-    Counts,
-    Destination,
-    Plannable,
-    RelatedRow,
-    RelatedTable,
-    SchemaMapping,
-    StoresRelated,
-)
+from vectorferry.connector.plugin import Capability, Counts, Destination, RelatedRow, RelatedTable, SchemaMapping
 from vectorferry.connector.testing import MemoryDestination, MemorySource
 from vectorferry.destinations import PgvectorDestination
 
@@ -68,17 +60,17 @@ def makes(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Makes]:
 
 
 @pytest.fixture
-def store(makes: Makes) -> StoresRelated:
+def store(makes: Makes) -> Destination:
     made = makes()
-    assert isinstance(made, StoresRelated)
+    assert Capability.RELATED_TABLES in made.capabilities
     return made
 
 
-def test_a_table_that_was_never_given_is_empty(store: StoresRelated) -> None:
+def test_a_table_that_was_never_given_is_empty(store: Destination) -> None:
     assert store.related_hashes(TABLE) == {}
 
 
-def test_rows_are_replaced_where_they_differ(store: StoresRelated) -> None:
+def test_rows_are_replaced_where_they_differ(store: Destination) -> None:
     first = [row("a"), row("b", age=7), row("c", metadata={"team": "x"})]
     assert store.replace_related(TABLE, first, complete=True) == Counts(inserted=3)
     assert store.replace_related(TABLE, first, complete=True) == Counts(unchanged=3)
@@ -87,20 +79,20 @@ def test_rows_are_replaced_where_they_differ(store: StoresRelated) -> None:
     assert store.related_hashes(TABLE) == {one.key: one.row_hash for one in later}
 
 
-def test_rows_that_an_incomplete_list_does_not_hold_stay(store: StoresRelated) -> None:
+def test_rows_that_an_incomplete_list_does_not_hold_stay(store: Destination) -> None:
     store.replace_related(TABLE, [row("a"), row("b")], complete=True)
     assert store.replace_related(TABLE, [row("b", "Bo"), row("c")], complete=False) == Counts(inserted=1, updated=1)
     assert set(store.related_hashes(TABLE)) == {"a", "b", "c"}
 
 
-def test_every_type_and_every_text_fits(store: StoresRelated) -> None:
+def test_every_type_and_every_text_fits(store: Destination) -> None:
     moment = datetime(2026, 1, 9, 11, 11, 20, 463_000, tzinfo=UTC)
     odd = row("k'\"; DROP", "näme 名", age=-1, asset_ids=["1", "2"], metadata={"n": [1, None]}, created_at=moment)
     assert store.replace_related(TABLE, [odd, row("z", None)], complete=True) == Counts(inserted=2)
     assert store.replace_related(TABLE, [odd, row("z", None)], complete=True) == Counts(unchanged=2)
 
 
-def test_tables_are_apart(store: StoresRelated) -> None:
+def test_tables_are_apart(store: Destination) -> None:
     store.replace_related(TABLE, [row("a")], complete=True)
     other = RelatedTable(name="groups", key="person_id", columns=TABLE.columns)
     assert store.replace_related(other, [row("a"), row("b")], complete=True) == Counts(inserted=2)
@@ -110,8 +102,8 @@ def test_tables_are_apart(store: StoresRelated) -> None:
 
 def test_status_and_plan_tell_of_them(makes: Makes) -> None:
     destination = makes()
-    assert isinstance(destination, StoresRelated)
-    assert isinstance(destination, Plannable)
+    assert Capability.RELATED_TABLES in destination.capabilities
+    assert Capability.PLAN in destination.capabilities
     assert destination.status().related == {}
     assert destination.planned(SchemaMapping()).related_hashes(TABLE) == {}
     destination.replace_related(TABLE, [row("a"), row("b")], complete=True)
@@ -135,7 +127,7 @@ def test_any_history_of_syncs_leaves_what_it_leaves_in_memory(
     makes: Makes, steps: list[list[Mapping[str, Any]]]
 ) -> None:
     source, model, destination = MemorySource({}), MemoryDestination("model"), makes()
-    assert isinstance(destination, StoresRelated)
+    assert Capability.RELATED_TABLES in destination.capabilities
     for people in steps:
         source.related = {"people": (TABLE, people)}
         told = asyncio.run(sync(source, [model, destination], name="m")).related["people"]

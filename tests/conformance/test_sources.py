@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from vectorferry.connector.plugin import (
     Asset,
     ConfigurationError,
-    Identified,
     IncompleteScanError,
     LimitReachedError,
     Listing,
@@ -60,7 +59,6 @@ async def test_a_scan_lists_every_asset_once(world: World) -> None:
 
 
 async def test_who_reads_is_told_alike_each_time_and_without_the_key(world: World) -> None:
-    assert isinstance(world.source, Identified)
     told = await world.source.identity(world.collection)
     assert told["source"] == world.source.__class__.__name__.removesuffix("Source").lower()
     assert await world.source.identity("") == told

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -20,6 +20,7 @@ from vectorferry import refill
 from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
+    Capability,
     Destination,
     MappedAsset,
     MappedFeature,
@@ -28,7 +29,6 @@ from vectorferry.connector.plugin import (
     Rejected,
     SchemaMapping,
     SparseVector,
-    StoredAssets,
     Vector,
     vector_hash,
 )
@@ -54,19 +54,15 @@ MAPPING = SchemaMapping.model_validate(
 )
 
 
-class Store(Destination, StoredAssets, Protocol):
-    """A destination that others can be filled from."""
-
-
 feature = partial(builders.feature, mapping=MAPPING)
 
 
 @pytest.fixture(params=["memory", "pgvector"])
-def make(request: pytest.FixtureRequest) -> Callable[[], Store]:
+def make(request: pytest.FixtureRequest) -> Callable[[], Destination]:
     """Makes stores of one kind, each empty and prepared."""
 
-    def made() -> Store:
-        store: Store = MemoryDestination()
+    def made() -> Destination:
+        store: Destination = MemoryDestination()
         if request.param == "pgvector":
             store = PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", request.getfixturevalue("postgres_url"))
         store.prepare(MAPPING)
@@ -76,7 +72,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Store]:
 
 
 @pytest.fixture
-def store(make: Callable[[], Store]) -> Iterator[Store]:
+def store(make: Callable[[], Destination]) -> Iterator[Destination]:
     """One of each kind, empty and prepared."""
     with closing(make()) as made:
         yield made
@@ -110,17 +106,17 @@ def feature_told(one: MappedFeature) -> object:
     return *rest, vectors, dict(one.vector_hashes)
 
 
-def test_it_is_one(store: Store) -> None:
-    assert isinstance(store, StoredAssets)
+def test_it_is_one(store: Destination) -> None:
+    assert Capability.STORED_ASSETS in store.capabilities
 
 
-def test_an_empty_one_has_nothing_to_give(store: Store) -> None:
+def test_an_empty_one_has_nothing_to_give(store: Destination) -> None:
     assert list(store.stored_collections()) == []
     assert list(store.stored("ads", ["a"])) == []
     assert list(store.stored("ads", [])) == []
 
 
-def test_every_value_comes_back_as_it_was_applied(store: Store) -> None:
+def test_every_value_comes_back_as_it_was_applied(store: Destination) -> None:
     whole = feature(
         "f",
         {"model": dense(1e-45, -0.0, 3.4e38), "words": sparse({0: 0.25, 30_521: 1.5}), "none": sparse({})},
@@ -137,7 +133,7 @@ def test_every_value_comes_back_as_it_was_applied(store: Store) -> None:
     assert told(store.stored("ads", ["b", "a", "never there"])) == told(given_assets)
 
 
-def test_only_the_assets_and_the_collection_asked_for_come(store: Store) -> None:
+def test_only_the_assets_and_the_collection_asked_for_come(store: Destination) -> None:
     store.apply(batch(*(asset(name, feature("f")) for name in "abc")))
     store.apply(batch(asset("a", feature("other")), collection="films"))
     assert list(store.stored_collections()) == ["ads", "films"]
@@ -146,20 +142,20 @@ def test_only_the_assets_and_the_collection_asked_for_come(store: Store) -> None
     assert [one.feature_id for one in other.features] == ["other"]
 
 
-def test_what_was_set_aside_comes_along_and_what_was_never_read_does_not(store: Store) -> None:
+def test_what_was_set_aside_comes_along_and_what_was_never_read_does_not(store: Destination) -> None:
     aside = Rejected("a", Reason.NOT_FINITE, "NaN", "g", "video")
     store.apply(batch(asset("a", feature("f"), rejected=[aside]), rejected=[Rejected("b", Reason.UNREADABLE, "500")]))
     (one,) = store.stored("ads", ["a", "b"])
     assert one.rejected == (aside,)
 
 
-def test_a_removed_asset_is_not_given(store: Store) -> None:
+def test_a_removed_asset_is_not_given(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f")), asset("b")))
     store.remove("ads", ["a"])
     assert [one.asset_id for one in store.stored("ads", ["a", "b"])] == ["b"]
 
 
-def test_many_features_are_streamed_in_order(store: Store) -> None:
+def test_many_features_are_streamed_in_order(store: Destination) -> None:
     """More rows than any store fetches at once, in assets of very different sizes."""
     sizes = {"a": 0, "b": 1_201, "c": 1, "d": 700}
     store.apply(batch(*(asset(name, *(feature(f"{n:04}") for n in range(size))) for name, size in sizes.items())))
@@ -169,7 +165,7 @@ def test_many_features_are_streamed_in_order(store: Store) -> None:
     assert names == sorted(names)
 
 
-def test_one_that_is_left_half_way_goes_on_working(store: Store) -> None:
+def test_one_that_is_left_half_way_goes_on_working(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f")), asset("b", feature("f"))))
     stream = iter(store.stored("ads", ["a", "b"]))
     assert next(stream).asset_id == "a"
@@ -206,7 +202,7 @@ BATCHES = st.lists(ASSETS, max_size=4, unique_by=lambda one: one.asset_id).map(l
 @settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(BATCHES, min_size=1, max_size=3))
 def test_whatever_was_applied_comes_back_as_from_the_one_in_memory(
-    make: Callable[[], Store], batches: list[Batch]
+    make: Callable[[], Destination], batches: list[Batch]
 ) -> None:
     model = MemoryDestination()
     with closing(make()) as store:
@@ -243,7 +239,7 @@ def test_a_named_vector_that_another_process_brought_is_given_as_well(postgres_u
 @settings(max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(BATCHES, min_size=1, max_size=3))
 def test_another_pgvector_filled_from_it_holds_the_same_row_by_row(
-    make: Callable[[], Store], postgres_url: str, batches: list[Batch]
+    make: Callable[[], Destination], postgres_url: str, batches: list[Batch]
 ) -> None:
     schemas = [f"t_{uuid.uuid4().hex[:12]}" for _ in range(2)]
     with ExitStack() as opened:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import psycopg
 import pytest
@@ -18,6 +18,7 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Batch,
+    Capability,
     Counts,
     Destination,
     MappedAsset,
@@ -28,9 +29,6 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SearchQuery,
     Status,
-    StoredAssets,
-    Tombstones,
-    Verifiable,
 )
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
@@ -50,10 +48,6 @@ CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vec
 Postgres: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 
-class Store(Destination, StoredAssets, Tombstones, Verifiable, Protocol):
-    """A destination that can hide assets, and be asked for all it has."""
-
-
 def feature(name: str, modality: Modality = VIDEO, text: str = "", **vectors: float) -> MappedFeature:
     """A feature whose hash is that of its row, with a vector `model-v1` and more that are named."""
     named = {"model-v1": 0.5, **vectors}
@@ -71,11 +65,11 @@ def asset(
 
 
 @pytest.fixture(params=["memory", "pgvector"])
-def make(request: pytest.FixtureRequest) -> Callable[[], Store]:
+def make(request: pytest.FixtureRequest) -> Callable[[], Destination]:
     """Makes stores of one kind, each empty and prepared."""
 
-    def made() -> Store:
-        store: Store = MemoryDestination()
+    def made() -> Destination:
+        store: Destination = MemoryDestination()
         if request.param == "pgvector":
             store = PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", request.getfixturevalue("postgres_url"))
         store.prepare(SchemaMapping())
@@ -85,7 +79,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Store]:
 
 
 @pytest.fixture
-def store(make: Callable[[], Store]) -> Iterator[Store]:
+def store(make: Callable[[], Destination]) -> Iterator[Destination]:
     """One of each kind, empty and prepared."""
     with closing(make()) as made:
         yield made
@@ -112,7 +106,7 @@ def counted(status: Status) -> object:
     return {name: count for name, count in status.assets.items() if count}, tables
 
 
-def shown(store: Store, names: Sequence[str], collection: str = "ads") -> dict[str, object]:
+def shown(store: Destination, names: Sequence[str], collection: str = "ads") -> dict[str, object]:
     """All that a destination says of these assets."""
     return {
         "known": {
@@ -142,11 +136,11 @@ def changes(applied: Applied) -> object:
     return applied.assets, features, vectors
 
 
-def test_it_is_one(store: Store) -> None:
-    assert isinstance(store, Tombstones)
+def test_it_is_one(store: Destination) -> None:
+    assert Capability.TOMBSTONES in store.capabilities
 
 
-def test_hidden_assets_count_as_deleted_and_are_in_no_answer(store: Store) -> None:
+def test_hidden_assets_count_as_deleted_and_are_in_no_answer(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f1"), feature("i1", IMAGE)), asset("b", feature("f2"))))
     expected = MemoryDestination()
     expected.apply(batch(asset("b", feature("f2"))))
@@ -159,13 +153,13 @@ def test_hidden_assets_count_as_deleted_and_are_in_no_answer(store: Store) -> No
     assert changes(store.tombstone("ads", ["a"])) == (Counts(), {}, {})
 
 
-def test_the_last_asset_takes_its_collection_along(store: Store) -> None:
+def test_the_last_asset_takes_its_collection_along(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f1"))))
     store.tombstone("ads", ["a"])
     assert list(store.stored_collections()) == []
 
 
-def test_an_asset_that_comes_back_is_whole_again(store: Store) -> None:
+def test_an_asset_that_comes_back_is_whole_again(store: Destination) -> None:
     whole = batch(asset("a", feature("f1", text="old"), feature("f2")))
     store.apply(whole)
     store.tombstone("ads", ["a"])
@@ -177,7 +171,7 @@ def test_an_asset_that_comes_back_is_whole_again(store: Store) -> None:
     assert shown(store, ["a"]) == shown(expected, ["a"])
 
 
-def test_features_that_did_not_come_back_are_gone_for_good(store: Store) -> None:
+def test_features_that_did_not_come_back_are_gone_for_good(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f1"), feature("f2"))))
     store.tombstone("ads", ["a"])
     back = store.apply(batch(asset("a", feature("f2", extra=0.25))))
@@ -186,7 +180,7 @@ def test_features_that_did_not_come_back_are_gone_for_good(store: Store) -> None
     assert list(store.discrepancies("ads")) == []
 
 
-def test_modalities_that_were_not_read_again_stay_hidden(store: Store) -> None:
+def test_modalities_that_were_not_read_again_stay_hidden(store: Destination) -> None:
     both = asset("a", feature("f1"), feature("i1", IMAGE))
     store.apply(batch(both))
     store.tombstone("ads", ["a"])
@@ -197,14 +191,14 @@ def test_modalities_that_were_not_read_again_stay_hidden(store: Store) -> None:
     assert store.apply(batch(both)).features[IMAGE] == Counts(inserted=1)
 
 
-def test_what_was_set_aside_is_forgotten_with_the_asset(store: Store) -> None:
+def test_what_was_set_aside_is_forgotten_with_the_asset(store: Destination) -> None:
     aside = Rejected("a", Reason.NOT_FINITE, "NaN", "g", "video")
     store.apply(batch(asset("a", feature("f1"), rejected=[aside]), rejected=[Rejected("b", Reason.UNREADABLE, "500")]))
     store.tombstone("ads", ["a", "b"])
     assert (list(store.asset_ids("ads")), store.quarantined("ads")) == ([], 0)
 
 
-def test_removing_what_is_hidden_removes_its_vectors(store: Store) -> None:
+def test_removing_what_is_hidden_removes_its_vectors(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f1"))))
     store.tombstone("ads", ["a"])
     assert changes(store.remove("ads", ["a"])) == (Counts(), {}, {(VIDEO, "model-v1"): Counts(deleted=1)})

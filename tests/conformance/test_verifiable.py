@@ -13,6 +13,7 @@ from pinecone import Pinecone
 
 from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
+    Capability,
     Destination,
     Difference,
     Discrepancy,
@@ -20,9 +21,7 @@ from vectorferry.connector.plugin import (
     MappedFeature,
     Modality,
     SchemaMapping,
-    StoredContents,
     Vector,
-    Verifiable,
     vector_hash,
 )
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
@@ -36,14 +35,10 @@ from ..pinecone import forget_budgets, pinecone_alone, pinecone_destination
 MODEL = "model-v1"
 
 
-class Checked(Destination, Verifiable, Protocol):
-    """A destination that can be checked."""
-
-
 class Store(Protocol):
     """A destination, and ways to damage what it stores behind its back."""
 
-    destination: Checked
+    destination: Destination
 
     def drop(self, asset_id: str, feature_id: str) -> Discrepancy:
         """Remove a vector; what should be found."""
@@ -76,7 +71,7 @@ class InMemory:
     """Tampers with dictionaries."""
 
     def __init__(self, destination: MemoryDestination) -> None:
-        self.destination: Checked = destination
+        self.destination: Destination = destination
         self._assets = destination.assets
 
     def drop(self, asset_id: str, feature_id: str) -> Discrepancy:
@@ -102,7 +97,7 @@ class InPostgres:
     """Tampers with rows."""
 
     def __init__(self, destination: PgvectorDestination, url: str, schema: str) -> None:
-        self.destination: Checked = destination
+        self.destination: Destination = destination
         self._table = f"{schema}.video__model_v1"
         self._url = url
 
@@ -136,7 +131,7 @@ class InPinecone:
     """Tampers with records, through the SDK."""
 
     def __init__(self, destination: PineconeDestination, sandbox: Sandbox) -> None:
-        self.destination: Checked = destination
+        self.destination: Destination = destination
         self._sandbox = sandbox
 
     def drop(self, asset_id: str, feature_id: str) -> Discrepancy:
@@ -194,7 +189,7 @@ def found(store: Store, sample: int | None = None) -> Sequence[Discrepancy]:
 
 
 def test_it_is_one(store: Store) -> None:
-    assert isinstance(store.destination, Verifiable)
+    assert Capability.VERIFY in store.destination.capabilities
 
 
 def test_what_was_applied_is_in_step(store: Store) -> None:
@@ -263,7 +258,7 @@ def digests(store: Store) -> Iterable[Any]:
 
 def test_contents_are_named_and_counted_also_of_assets_that_are_to_be_read_again(store: Store) -> None:
     destination = store.destination
-    assert isinstance(destination, StoredContents)
+    assert Capability.CONTENTS in destination.capabilities
     assert (dict(destination.contents("ads", ["a"])), dict(destination.content_counts("ads"))) == ({}, {})
     both = feature("f1", {"words": sparse({3: 1.5}), MODEL: dense(1)})
     image = feature("i1", {}, modality=Modality.IMAGE)

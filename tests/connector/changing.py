@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from tests.connector.worlds import Scripted
-from vectorferry.connector.plugin import Asset, Listing
+from vectorferry.connector.plugin import Asset, Capability, Listing
 
 __all__ = ["OVERLAP", "Changing"]
 
@@ -16,6 +16,8 @@ OVERLAP: Final = 1
 class Changing(Scripted):
     """Shows a change with the number that it began with, up to `OVERLAP` numbers late; `meanwhile` happens while the
     next scan's assets are read. `scans` says what was asked for: a cursor, or None for everything."""
+
+    capabilities = frozenset({Capability.CHANGED_SINCE})
 
     def __init__(self, assets: dict[str, list[Asset]]) -> None:
         super().__init__(assets)

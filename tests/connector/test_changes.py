@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from tests.connector.changing import Changing
 from tests.connector.worlds import Crashing, Scripted, asset, assets, content, feature, incomplete, settings_for
-from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, refill, run_sync, sync, verify
+from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, SyncOptions, refill, run_sync, sync, verify
 from vectorferry.connector._engine import Selection, run_replay
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Batch,
+    Capability,
     ColumnMapping,
-    Destination,
     DestinationError,
     IncompleteScanError,
     Listing,
@@ -30,11 +30,12 @@ from vectorferry.connector.testing import MemoryDestination
 
 EVERYTHING = DeleteGuard(max_share=1)
 OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))
+DEFAULTS = SyncOptions()
 NEVER_COMPLETE = "no earlier run has left this collection wholly up to date"
 
 
-async def synced(source: Any, *stores: MemoryDestination, **more: Any) -> Summary:
-    return await sync(source, stores, name="m", **{"deletes": EVERYTHING, **more})
+async def synced(source: Any, *stores: MemoryDestination, options: SyncOptions = DEFAULTS, **more: Any) -> Summary:
+    return await sync(source, stores, options, name="m", **{"deletes": EVERYTHING, **more})
 
 
 def scan_of(summary: Summary) -> tuple[str, str | None]:
@@ -63,7 +64,7 @@ async def test_only_what_has_changed_is_listed_and_read() -> None:
 async def test_a_source_without_a_cursor_is_always_listed_in_full() -> None:
     source, store = Scripted({"c": assets(3)}), MemoryDestination()
     for _ in range(2):
-        summary = await synced(source, store, full=True)
+        summary = await synced(source, store, options=SyncOptions(full=True))
         assert scan_of(summary) == ("full", "the source has no changed-since cursor that can be trusted")
     assert store.cursors == {}
 
@@ -101,7 +102,7 @@ async def test_a_full_scan_can_be_asked_for() -> None:
     source, store = Changing({"c": assets(9)}), MemoryDestination()
     await synced(source, store)
     del source.assets["c"]["a0001"]
-    assert scan_of(await synced(source, store, full=True)) == ("full", "a full scan was asked for")
+    assert scan_of(await synced(source, store, options=SyncOptions(full=True))) == ("full", "a full scan was asked for")
     assert await is_right(source, store)
     assert scan_of(await synced(source, store)) == ("incremental", None)
 
@@ -111,9 +112,11 @@ async def test_another_mapping_and_other_modalities_need_a_full_scan() -> None:
     await synced(source, store)
     mapped = await synced(source, store, mapping=OTHER_MAPPING)
     assert scan_of(mapped) == ("full", "the mapping is not the one of the last run")
-    narrow = await synced(source, store, mapping=OTHER_MAPPING, modalities=frozenset({Modality.VIDEO}))
+    narrow = await synced(
+        source, store, options=SyncOptions(modalities=frozenset({Modality.VIDEO})), mapping=OTHER_MAPPING
+    )
     assert scan_of(narrow) == ("full", "the last run was for other modalities")
-    wide = await synced(source, store, mapping=OTHER_MAPPING, modalities=frozenset(MODALITIES))
+    wide = await synced(source, store, options=SyncOptions(modalities=frozenset(MODALITIES)), mapping=OTHER_MAPPING)
     assert scan_of(wide) == ("full", "the last run was for other modalities")
 
 
@@ -132,20 +135,14 @@ async def test_a_new_destination_and_one_that_missed_a_run_need_a_full_scan() ->
     assert await is_right(source, first, second)
 
 
-class Plain:
+class Plain(MemoryDestination):
     """A destination that keeps no cursors."""
 
-    def __init__(self, inner: MemoryDestination) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        if name in {"cursor", "record_cursor"}:
-            raise AttributeError(name)
-        return getattr(self._inner, name)
+    capabilities = MemoryDestination.capabilities - {Capability.CURSORS}
 
 
 async def test_a_destination_that_keeps_no_cursor_is_named() -> None:
-    source, plain = Changing({"c": assets(3)}), cast("Destination", Plain(MemoryDestination("plain")))
+    source, plain = Changing({"c": assets(3)}), Plain("plain")
     for _ in range(2):
         summary = await sync(source, [MemoryDestination(), plain], name="m")
         assert scan_of(summary) == ("full", "no cursor can be kept in plain")
@@ -188,11 +185,11 @@ async def test_a_full_scan_that_was_incomplete_or_refused_leaves_no_cursor() -> 
     source, store = Changing({"c": assets(9)}), MemoryDestination()
     await synced(source, store)
     source.scan_error = incomplete(unknowable=True)
-    await synced(source, store, full=True)
+    await synced(source, store, options=SyncOptions(full=True))
     source.scan_error = None
     assert scan_of(await synced(source, store)) == ("full", NEVER_COMPLETE)
     source.assets["c"].clear()
-    await synced(source, store, full=True, deletes=DeleteGuard(max_share=0))
+    await synced(source, store, options=SyncOptions(full=True), deletes=DeleteGuard(max_share=0))
     assert scan_of(await synced(source, store)) == ("full", NEVER_COMPLETE)
 
 
@@ -238,7 +235,7 @@ async def test_what_changes_between_two_listings_of_a_run_is_seen_by_the_next() 
             source.put("c", asset(f"a{number:04}", 2))
 
     source.meanwhile = [edit]
-    await synced(source, store, full=True)
+    await synced(source, store, options=SyncOptions(full=True))
     assert source.scans[-2:] == [None, None]
     await synced(source, store)
     assert await is_right(source, store)

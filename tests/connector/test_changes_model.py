@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.connector.changing import OVERLAP, Changing
 from tests.connector.worlds import Crashing, asset, content, incomplete
 from tests.examples import examples
-from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, plan, sync
+from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, SyncOptions, plan, sync
 from vectorferry.connector.plugin import (
     MODALITIES,
     AssetState,
@@ -80,10 +80,9 @@ async def disturbed_run(source: Changing, stores: Sequence[Crashing], how: dict[
         await sync(
             source,
             stores,
+            SyncOptions(full=how["full"], modalities=how["modalities"]),
             name="m",
-            full=how["full"],
             mapping=how["mapping"],
-            modalities=how["modalities"],
             batch=BatchLimits(rows=3),
             deletes=EVERYTHING,
             incremental=IncrementalScans(full_every=how["full_every"]),
@@ -98,8 +97,8 @@ async def disturbed_run(source: Changing, stores: Sequence[Crashing], how: dict[
 
 async def undisturbed_run(source: Changing, stores: Sequence[MemoryDestination], *, full: bool = False) -> Summary:
     rarely = IncrementalScans(full_every=100)
-    told = await plan(source, stores, name="m", full=full, deletes=EVERYTHING, incremental=rarely)
-    summary = await sync(source, stores, name="m", full=full, deletes=EVERYTHING, incremental=rarely)
+    told = await plan(source, stores, SyncOptions(full=full), name="m", deletes=EVERYTHING, incremental=rarely)
+    summary = await sync(source, stores, SyncOptions(full=full), name="m", deletes=EVERYTHING, incremental=rarely)
     planned, seen = told.collections["c"], summary.collections["c"]
     assert (planned.scan, planned.why_full, planned.listed) == (seen.scan, seen.why_full, seen.listed)
     assert planned.to_pull == seen.pulled

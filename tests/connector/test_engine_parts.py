@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorferry import BatchLimits, DeleteGuard
-from vectorferry.connector._engine._mapper import Loaded
-from vectorferry.connector._engine.sync._diff import Action, diff, ledger_fingerprint
+from vectorferry.connector._engine._mapper import MappedRecord
+from vectorferry.connector._engine.sync._diff import Action, diff
 from vectorferry.connector._engine.sync._guard import check_deletes
 from vectorferry.connector._engine.sync._lane import Batcher
+from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -100,9 +101,9 @@ def test_each_listing_gets_one_action_and_only_what_a_store_lacks_is_pulled(
 
 
 def test_exactly_the_share_may_go_and_one_more_may_not() -> None:
-    check_deletes(DeleteGuard(max_share=0.29), held=100, missing=29, listed=71)
+    check_deletes(DeleteGuard(max_share=0.29), stored=100, missing=29, listed=71)
     with pytest.raises(GuardRefusedError) as caught:
-        check_deletes(DeleteGuard(max_share=0.29), held=100, missing=30, listed=70)
+        check_deletes(DeleteGuard(max_share=0.29), stored=100, missing=30, listed=70)
     assert str(caught.value) == (
         "nothing was deleted: the source listed 70 assets, so 30 of 100 assets would go, and at most 29% may. "
         "If they are really gone, allow it once with --allow-deletes 0.3, or set deletes.max_share."
@@ -110,9 +111,9 @@ def test_exactly_the_share_may_go_and_one_more_may_not() -> None:
 
 
 def test_a_share_that_is_less_than_one_asset_says_so_and_what_allows_it() -> None:
-    check_deletes(DeleteGuard(), held=5, missing=1, listed=4)
+    check_deletes(DeleteGuard(), stored=5, missing=1, listed=4)
     with pytest.raises(GuardRefusedError) as caught:
-        check_deletes(DeleteGuard(), held=4, missing=1, listed=3)
+        check_deletes(DeleteGuard(), stored=4, missing=1, listed=3)
     assert str(caught.value) == (
         "nothing was deleted: the source listed 3 assets, so 1 of 4 assets would go, and at most 20% may, which is "
         "less than one of 4. If they are really gone, allow it once with --allow-deletes 1, or set deletes.max_share."
@@ -121,37 +122,37 @@ def test_a_share_that_is_less_than_one_asset_says_so_and_what_allows_it() -> Non
 
 def test_an_empty_listing_deletes_only_when_everything_may_go() -> None:
     with pytest.raises(GuardRefusedError, match=r"listed no asset at all, so 1 of 1 .* --allow-deletes 1,"):
-        check_deletes(DeleteGuard(max_share=0.99), held=1, missing=1, listed=0)
-    check_deletes(DeleteGuard(max_share=1), held=1, missing=1, listed=0)
-    check_deletes(DeleteGuard(max_share=0), held=0, missing=0, listed=0)
+        check_deletes(DeleteGuard(max_share=0.99), stored=1, missing=1, listed=0)
+    check_deletes(DeleteGuard(max_share=1), stored=1, missing=1, listed=0)
+    check_deletes(DeleteGuard(max_share=0), stored=0, missing=0, listed=0)
 
 
 @given(
     share=st.decimals(0, 1, places=2).map(float),
-    held=st.integers(0, 10**7),
+    stored=st.integers(0, 10**7),
     gone=st.floats(0, 1),
     spare=st.integers(0, 9),
 )
 def test_the_guard_never_lets_more_than_the_share_go_and_its_advice_works(
-    share: float, held: int, gone: float, spare: int
+    share: float, stored: int, gone: float, spare: int
 ) -> None:
-    missing = int(held * gone)
-    listed = held - missing + spare
+    missing = int(stored * gone)
+    listed = stored - missing + spare
     try:
-        check_deletes(DeleteGuard(max_share=share), held, missing, listed)
+        check_deletes(DeleteGuard(max_share=share), stored, missing, listed)
     except GuardRefusedError as error:
-        assert 100 * missing > round(100 * share) * held
+        assert 100 * missing > round(100 * share) * stored
         advised = float(str(error).split("--allow-deletes ")[1].split(",")[0])
-        check_deletes(DeleteGuard(max_share=advised), held, missing, listed)
+        check_deletes(DeleteGuard(max_share=advised), stored, missing, listed)
     else:
-        assert 100 * missing <= round(100 * share) * held
+        assert 100 * missing <= round(100 * share) * stored
 
 
-def loaded(asset_id: str, rows: int, size: int, *, bad: bool = False) -> Loaded:
+def loaded(asset_id: str, rows: int, size: int, *, bad: bool = False) -> MappedRecord:
     record: MappedAsset | Rejected = Rejected(asset_id, Reason.UNREADABLE, "no answer")
     if not bad:
         record = MappedAsset(asset_id, "f", None, None, None, {}, {}, None, None, b"")
-    return Loaded(record, rows, size)
+    return MappedRecord(record, rows, size)
 
 
 @given(
@@ -160,7 +161,7 @@ def loaded(asset_id: str, rows: int, size: int, *, bad: bool = False) -> Loaded:
     ),
     rows=st.integers(1, 20),
 )
-def test_batches_keep_limits_and_lose_nothing(items: list[Loaded], rows: int) -> None:
+def test_batches_keep_limits_and_lose_nothing(items: list[MappedRecord], rows: int) -> None:
     batcher = Batcher("c", ALL, BatchLimits(rows=rows, bytes=2000))
     batches = [batch for item in items if (batch := batcher.add(item))]
     last = batcher.flush()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.connector.worlds import asset, feature
-from vectorferry.connector._engine._mapper import Loaded, Loader
+from vectorferry.connector._engine._mapper import MappedRecord, Mapper
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -32,8 +32,10 @@ from vectorferry.connector.plugin import (
 ALL = frozenset(MODALITIES)
 
 
-def load(item: Asset | Rejected, mapping: SchemaMapping | None = None, modalities: frozenset[Modality] = ALL) -> Loaded:
-    return Loader(mapping or SchemaMapping(), modalities).load(item)
+def load(
+    item: Asset | Rejected, mapping: SchemaMapping | None = None, modalities: frozenset[Modality] = ALL
+) -> MappedRecord:
+    return Mapper(mapping or SchemaMapping(), modalities).map(item)
 
 
 def loaded(item: Asset, mapping: SchemaMapping | None = None, modalities: frozenset[Modality] = ALL) -> MappedAsset:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.connector.worlds import asset, feature
 from vectorferry import sync
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
@@ -65,7 +65,7 @@ async def test_status_counts_what_is_there() -> None:
 
 async def test_the_same_batch_again_changes_nothing() -> None:
     store = MemoryDestination()
-    item = Loader(SchemaMapping(), frozenset(MODALITIES)).load(asset("a")).record
+    item = Mapper(SchemaMapping(), frozenset(MODALITIES)).map(asset("a")).record
     assert isinstance(item, MappedAsset)
     batch = Batch("c", frozenset(MODALITIES), (item,), (Rejected("b", Reason.UNREADABLE, "no"),))
     assert store.apply(batch).assets == Counts(inserted=1, quarantined=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,13 +12,13 @@ from hypothesis import strategies as st
 from tests.connector.test_sync_model import edit, edits
 from tests.connector.worlds import ReadOnly, Scripted, asset, assets, incomplete, settings_for
 from tests.examples import examples
-from vectorferry import CollectionPlan, CollectionSummary, DeleteGuard, plan, run_plan, sync
+from vectorferry import CollectionPlan, CollectionSummary, DeleteGuard, SyncOptions, plan, run_plan, sync
 from vectorferry.connector._engine.plan._plan import Rate
 from vectorferry.connector._engine.sync import _prune as prune
 from vectorferry.connector.plugin import (
     AssetState,
+    Capability,
     ConfigurationError,
-    Destination,
     DestinationError,
     Planned,
     SchemaMapping,
@@ -151,12 +150,11 @@ async def test_a_source_that_cannot_be_listed_fails_as_in_a_sync() -> None:
 
 
 async def test_a_destination_that_cannot_plan_is_bad_usage() -> None:
-    class Blind:
-        name = "blind"
+    class Blind(MemoryDestination):
+        capabilities = MemoryDestination.capabilities - {Capability.PLAN}
 
-    blind: Sequence[Destination] = [Blind()]  # type: ignore[list-item]
     with pytest.raises(ConfigurationError, match="blind: this destination cannot say beforehand"):
-        await plan(scripted(ads=2), blind, name="m")
+        await plan(scripted(ads=2), [Blind("blind")], name="m")
 
 
 class Priced(Scripted):
@@ -196,7 +194,7 @@ def test_more_requests_at_a_time_are_faster_until_the_limit_of_the_plan() -> Non
 def test_settings_are_enough_and_everything_is_closed() -> None:
     source, store, opened = scripted(ads=2, films=3), MemoryDestination(), list[str]()
     configured = settings_for(source, store, opened=opened)
-    told = run_plan(configured, collections=["films"])
+    told = run_plan(configured, SyncOptions(collections=["films"]))
     assert {name: each.to_pull for name, each in told.collections.items()} == {"films": 3}
     assert opened == ["memory for media", "none"]
 

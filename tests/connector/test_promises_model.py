@@ -15,7 +15,7 @@ from tests.connector.changing import Changing
 from tests.connector.test_changes_model import OTHER_MAPPING
 from tests.connector.worlds import Crashing, asset, content, feature, incomplete
 from tests.examples import examples
-from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, plan, refill, sync, verify
+from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, SyncOptions, plan, refill, sync, verify
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -140,15 +140,12 @@ async def disturbed_run(source: World, every: Sequence[Crashing], how: dict[str,
         summary = await sync(
             source,
             stores,
+            SyncOptions(collections=how["only"], full=how["full"], modalities=how["modalities"], lock_wait=0),
             name="m",
-            collections=how["only"],
-            full=how["full"],
             mapping=how["mapping"],
-            modalities=how["modalities"],
             batch=BatchLimits(rows=3),
             deletes=how["guard"],
             incremental=IncrementalScans(full_every=how["full_every"]),
-            lock_wait=0,
         )
     every[how["crashes"]].arm(None, late=False)
     source.requests, source.lists_too_few, source.scan_error, source.instead = None, False, None, {}
@@ -179,7 +176,13 @@ async def other_command(source: World, stores: Sequence[Crashing], what: str) ->
         wrong = [(store, collection, record.asset_id) for store in stores for collection, record, _ in store.rejected()]
         for store, collection, asset_id in wrong:
             store.read_again(collection, [asset_id])
-        await sync(source, stores, name="m", collections=sorted({each for _, each, _ in wrong}), deletes=EVERYTHING)
+        await sync(
+            source,
+            stores,
+            SyncOptions(collections=sorted({each for _, each, _ in wrong})),
+            name="m",
+            deletes=EVERYTHING,
+        )
     elif what == "refill":
         await refill(stores[0], stores[1], name="m", deletes=EVERYTHING)
     else:
@@ -191,8 +194,8 @@ async def other_command(source: World, stores: Sequence[Crashing], what: str) ->
 
 
 async def last_run(source: World, stores: Sequence[MemoryDestination], *, full: bool) -> Summary:
-    told = await plan(source, stores, name="m", full=full, deletes=EVERYTHING, incremental=RARELY)
-    done = await sync(source, stores, name="m", full=full, deletes=EVERYTHING, incremental=RARELY)
+    told = await plan(source, stores, SyncOptions(full=full), name="m", deletes=EVERYTHING, incremental=RARELY)
+    done = await sync(source, stores, SyncOptions(full=full), name="m", deletes=EVERYTHING, incremental=RARELY)
     assert told.collections.keys() == done.collections.keys()
     for name, seen in done.collections.items():
         planned = told.collections[name]

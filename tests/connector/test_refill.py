@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, Unreliable, asset, assets, content, feature
-from vectorferry import BatchLimits, DeleteGuard, Progress, Summary, refill, sync
+from vectorferry import BatchLimits, DeleteGuard, Progress, Summary, SyncOptions, refill, sync
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -107,7 +107,7 @@ async def test_only_what_the_target_lacks_is_read() -> None:
 async def test_a_modality_that_the_target_lacks_is_brought() -> None:
     source = MemorySource({"c": assets(3)})
     store, target = await filled({"c": assets(3)}), MemoryDestination("target")
-    await sync(source, [target], name="media", modalities=VIDEO)
+    await sync(source, [target], SyncOptions(modalities=VIDEO), name="media")
     await refilled(store, target)
     assert content(target) == content(store)
     assert target.known("c", ["a0000"])["a0000"].modalities == frozenset(MODALITIES)
@@ -119,7 +119,7 @@ async def test_assets_that_the_store_has_only_in_part_are_left_alone_and_named()
     store, target = MemoryDestination("store"), await filled_with({"c": assets(2)}, MemoryDestination("target"))
     await sync(source, [store], name="media")
     source.assets["c"]["a0002"] = asset("a0002", 2)
-    await sync(source, [store], name="media", modalities=VIDEO)
+    await sync(source, [store], SyncOptions(modalities=VIDEO), name="media")
     before = content(target)
     summary = await refilled(store, target, share=0)
     assert summary.exit_code == 0

@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from tests.connector.worlds import Scripted, Unreliable, assets, content, incomplete
-from vectorferry import DeleteGuard, RelatedSummary, plan, sync
+from vectorferry import DeleteGuard, RelatedSummary, SyncOptions, plan, sync
 from vectorferry.connector._engine.sync import _related
 from vectorferry.connector.plugin import (
+    Capability,
     ConfigurationError,
     Counts,
     DestinationError,
@@ -21,7 +22,6 @@ from vectorferry.connector.plugin import (
     RetryableError,
     SchemaMapping,
     SourceError,
-    StoresRelated,
     VectorferryError,
 )
 from vectorferry.connector.testing import MemoryDestination
@@ -60,8 +60,7 @@ class Refusing(MemoryDestination):
 class OnlyAssets(MemoryDestination):
     """Holds no such tables."""
 
-    related_hashes = None  # type: ignore[assignment]
-    replace_related = None  # type: ignore[assignment]
+    capabilities = MemoryDestination.capabilities - {Capability.RELATED_TABLES}
 
 
 def held(store: MemoryDestination) -> dict[str, dict[str, Any]]:
@@ -109,13 +108,13 @@ async def test_they_are_read_in_runs_of_all_collections_or_as_told(
     collections: list[str] | None, related: bool | None, read: bool
 ) -> None:
     source, store = Peopled(), MemoryDestination()
-    summary = await sync(source, [store], name="m", collections=collections, related=related)
+    summary = await sync(source, [store], SyncOptions(collections=collections, related=related), name="m")
     assert bool(summary.related) == bool(store.related) == read
 
 
 async def test_nobody_reads_what_no_destination_holds() -> None:
     source = Peopled()
-    assert not isinstance(OnlyAssets(), StoresRelated)
+    assert Capability.RELATED_TABLES not in OnlyAssets().capabilities
     summary = await sync(source, [OnlyAssets()], name="m")
     assert summary.related == {}
     assert summary.usage.requests == 1

@@ -11,7 +11,7 @@ import pytest
 from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings_for
 from tests.forking import Forked
 from tests.waiting import PATIENCE
-from vectorferry import BatchLimits, DeleteGuard, run_sync
+from vectorferry import BatchLimits, DeleteGuard, SyncOptions, run_sync
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, Modality, SchemaMapping, SourceError
 from vectorferry.connector.testing import MemoryDestination, MemorySource
 
@@ -37,7 +37,9 @@ class Store(Unreliable):
 def test_a_run_from_settings_resolves_opens_syncs_and_closes() -> None:
     source, store, opened = Source({"c": assets(2), "d": assets(1)}), Store(), list[str]()
     settings = settings_for(source, store, key="${A_KEY}", opened=opened)
-    summary = run_sync(settings, environ={"A_KEY": "secret"}, collections=["c"], modalities=frozenset({Modality.IMAGE}))
+    summary = run_sync(
+        settings, SyncOptions(collections=["c"], modalities=frozenset({Modality.IMAGE})), environ={"A_KEY": "secret"}
+    )
     assert opened == ["memory for media", "secret"]
     assert (summary.sync, summary.exit_code, list(summary.collections)) == ("media", 0, ["c"])
     assert {f.modality for f in store.assets["c"]["a0000"].features} == {Modality.IMAGE}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from tests.connector.worlds import ReadOnly, Scripted, asset, assets, content, feature
-from vectorferry import BatchLimits, Progress, sync
+from vectorferry import BatchLimits, Progress, SyncOptions, sync
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
@@ -88,9 +88,9 @@ async def test_a_changed_mapping_maps_again() -> None:
 
 async def test_modalities_can_be_synced_one_after_the_other() -> None:
     source, store = Scripted({"c": assets(2)}), MemoryDestination()
-    await sync(source, [store], name="media", modalities=VIDEO)
+    await sync(source, [store], SyncOptions(modalities=VIDEO), name="media")
     assert {f.modality for f in store.assets["c"]["a0000"].features} == {"video"}
-    await sync(source, [store], name="media", modalities=frozenset(MODALITIES) - VIDEO)
+    await sync(source, [store], SyncOptions(modalities=frozenset(MODALITIES) - VIDEO), name="media")
     source.pulled.clear()
     await sync(source, [store], name="media")
     assert source.pulled == []
@@ -102,7 +102,7 @@ async def test_modalities_can_be_synced_one_after_the_other() -> None:
 async def test_unchanged_features_are_counted_for_the_wanted_modalities_only() -> None:
     source, store = Scripted({"c": assets(2)}), MemoryDestination()
     await sync(source, [store], name="media")
-    summary = await sync(source, [store], name="media", modalities=VIDEO)
+    summary = await sync(source, [store], SyncOptions(modalities=VIDEO), name="media")
     assert summary.destinations["memory"].applied.features == {Modality.VIDEO: Counts(unchanged=4)}
 
 
@@ -110,7 +110,7 @@ async def test_a_modality_that_was_left_behind_is_read_again() -> None:
     source, store = Scripted({"c": assets(1)}), MemoryDestination()
     await sync(source, [store], name="media")
     source.assets["c"]["a0000"] = asset("a0000", 2)
-    await sync(source, [store], name="media", modalities=VIDEO)
+    await sync(source, [store], SyncOptions(modalities=VIDEO), name="media")
     summary = await sync(source, [store], name="media")
     assert summary.collections["c"].pulled == 1
     assert {f.columns["text"] for f in store.assets["c"]["a0000"].features} == {"a0000 v2"}
@@ -220,7 +220,7 @@ async def test_an_asset_listed_twice_is_read_and_counted_once() -> None:
 
 async def test_only_the_named_collections_are_synced() -> None:
     source, store = MemorySource({"c": assets(1), "d": assets(1)}), MemoryDestination()
-    summary = await sync(source, [store], name="media", collections=["d", "d"])
+    summary = await sync(source, [store], SyncOptions(collections=["d", "d"]), name="media")
     assert list(summary.collections) == ["d"]
     assert list(store.assets) == ["d"]
 

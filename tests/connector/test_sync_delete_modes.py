@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from vectorferry import DeleteGuard, Plan, Summary, plan, refill, sync, verify
-from vectorferry.connector.plugin import Counts, Destination
+from vectorferry.connector.plugin import Capability, Counts, Destination
 from vectorferry.connector.testing import MemoryDestination
 
 from .worlds import Scripted, asset, assets, content
@@ -18,7 +18,7 @@ KEEP = DeleteGuard(mode="keep", max_share=0)
 class Forgetful(MemoryDestination):
     """Has nothing that hides assets."""
 
-    tombstone = None  # type: ignore[assignment]
+    capabilities = MemoryDestination.capabilities - {Capability.TOMBSTONES}
 
 
 class Counting(Scripted):

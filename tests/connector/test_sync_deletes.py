@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, incomplete
-from vectorferry import DeleteGuard, sync
+from vectorferry import DeleteGuard, SyncOptions, sync
 from vectorferry.connector._engine.sync import _prune as prune
 from vectorferry.connector.plugin import (
     Applied,
@@ -237,7 +237,7 @@ async def test_deletes_do_not_care_for_modalities() -> None:
     source, store = Scripted({"c": assets(10)}), MemoryDestination()
     await sync(source, [store], name="media")
     del source.assets["c"]["a0004"]
-    await sync(source, [store], name="media", modalities=frozenset({Modality.IMAGE}))
+    await sync(source, [store], SyncOptions(modalities=frozenset({Modality.IMAGE})), name="media")
     undisturbed = MemoryDestination()
     await sync(source, [undisturbed], name="media")
     assert content(store) == content(undisturbed)

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
 from tests.waiting import PATIENCE
 from vectorferry import BatchLimits, sync
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._lane import Lane, _wait
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -264,10 +264,10 @@ class Hesitant(MemoryDestination):
 
 async def test_assets_put_at_the_same_time_are_all_written_when_flush_returns() -> None:
     store = Hesitant()
-    loader = Loader(SchemaMapping(), frozenset(MODALITIES))
-    lane = Lane(store, loader.modalities, BatchLimits(rows=1), SchemaMapping())
+    mapper = Mapper(SchemaMapping(), frozenset(MODALITIES))
+    lane = Lane(store, mapper.modalities, BatchLimits(rows=1), SchemaMapping())
     lane.begin("c")
-    await asyncio.gather(*(lane.put(loader.load(each)) for each in assets(20)))
+    await asyncio.gather(*(lane.put(mapper.map(each)) for each in assets(20)))
     await lane.flush()
     assert len(store.assets["c"]) == 20
     await lane.close()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete
-from vectorferry import DeleteGuard, Reread, sync, verify
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry import DeleteGuard, Reread, SyncOptions, sync, verify
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync import _losses
 from vectorferry.connector._engine.sync._losses import losses
 from vectorferry.connector.plugin import (
@@ -160,7 +160,7 @@ async def test_the_summary_names_what_was_held_back_and_how_to_allow_it() -> Non
 async def test_what_was_held_back_is_read_again_though_it_seems_unchanged() -> None:
     source, store = await stored(3)
     source.instead = {name: empty(one) for name, one in source.assets["c"].items()}
-    assert (await sync(source, [store], name="media", reread=Reread(everything=True))).exit_code == 4
+    assert (await sync(source, [store], SyncOptions(reread=Reread(everything=True)), name="media")).exit_code == 4
     assert (await sync(source, [store], name="media")).exit_code == 4
     source.instead = {}
     assert (await sync(source, [store], name="media")).collections["c"].pulled == 3
@@ -235,7 +235,7 @@ async def test_another_model_is_believed_beside_much_that_is_missing() -> None:
     source.assets["c"] = {name: empty(one) for name, one in source.assets["c"].items()}
     other = [feature(name, kind, vectors={"model-v2": np.ones(4, np.float32)}) for name, kind in NAMES]
     source.assets["c"]["a0003"] = asset("a0003", 2, other)
-    summary = await sync(source, [store], name="media", reread=Reread(everything=True))
+    summary = await sync(source, [store], SyncOptions(reread=Reread(everything=True)), name="media")
     assert (summary.exit_code, summary.collections["c"].held_back) == (4, {"memory": 9})
     assert {name for each in store.assets["c"]["a0003"].features for name in each.vectors} == {"model-v2"}
 
@@ -275,7 +275,7 @@ async def test_more_than_can_be_remembered_waits_for_the_next_run(monkeypatch: p
     monkeypatch.setattr(_losses, "REMEMBERED", 4)
     source, store = await stored()
     source.first = {name: [empty(one)] for name, one in source.assets["c"].items()}
-    await sync(source, [store], name="media", reread=Reread(everything=True))
+    await sync(source, [store], SyncOptions(reread=Reread(everything=True)), name="media")
     assert [len(each.features) for each in store.assets["c"].values()] == [3] * 10
     source.pulled.clear()
     await sync(source, [store], name="media")
@@ -312,7 +312,7 @@ def test_what_is_set_aside_is_not_lost() -> None:
 
 
 def _loaded(one: Asset) -> MappedAsset:
-    record = Loader(SchemaMapping(), frozenset(MODALITIES)).load(one).record
+    record = Mapper(SchemaMapping(), frozenset(MODALITIES)).map(one).record
     assert isinstance(record, MappedAsset)
     return record
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content, feature, incomplete
 from tests.examples import examples
-from vectorferry import BatchLimits, DeleteGuard, sync
+from vectorferry import BatchLimits, DeleteGuard, SyncOptions, sync
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -115,9 +115,9 @@ async def disturbed_run(source: Scripted, store: Crashing, how: dict[str, Any]) 
         await sync(
             source,
             [store],
+            SyncOptions(modalities=how["modalities"]),
             name="m",
             mapping=how["mapping"],
-            modalities=how["modalities"],
             batch=BatchLimits(rows=3),
             deletes=how["deletes"],
         )

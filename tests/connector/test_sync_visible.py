@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.connector.worlds import assets
-from vectorferry import sync
+from vectorferry import SyncOptions, sync
 from vectorferry.connector.plugin import Counts, Delivery, DestinationError, Visibility
 from vectorferry.connector.testing import MemoryDestination, MemorySource
 
@@ -25,7 +25,7 @@ class Lagging(MemoryDestination):
 
 
 async def synced(store: MemoryDestination, wait: float = 0) -> tuple[int, Delivery, str | None]:
-    summary = await sync(MemorySource({"c": assets(2)}), [store], name="media", wait_visible=wait)
+    summary = await sync(MemorySource({"c": assets(2)}), [store], SyncOptions(wait_visible=wait), name="media")
     told = summary.destinations[store.name]
     assert told.applied.assets == Counts(inserted=2)
     return summary.exit_code, told.delivery, told.error
@@ -62,7 +62,7 @@ async def test_waiting_in_vain_fails_the_run_and_says_what_is_missing(sees: int 
 
 async def test_one_destination_that_lags_does_not_fail_the_other() -> None:
     lagging, sound = Lagging("lagging"), MemoryDestination("sound")
-    summary = await sync(MemorySource({"c": assets(2)}), [lagging, sound], name="media", wait_visible=0.1)
+    summary = await sync(MemorySource({"c": assets(2)}), [lagging, sound], SyncOptions(wait_visible=0.1), name="media")
     assert summary.exit_code == 1
     assert summary.destinations["sound"].error is None
     assert summary.to_dict()["notes"] == [f"lagging: {summary.destinations['lagging'].error}"]

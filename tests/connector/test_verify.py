@@ -12,12 +12,13 @@ import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete, settings_for
 from vectorferry import DeleteGuard, Verification, run_verify, sync, verify
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
     AssetState,
     Batch,
+    Capability,
     CollectionError,
     ConfigurationError,
     Difference,
@@ -228,15 +229,10 @@ async def test_of_each_count_a_hundred_are_named(source: Scripted) -> None:
 
 
 def test_a_destination_that_cannot_be_checked_is_named(source: Scripted) -> None:
-    class Plain:
-        """Has nothing but a name."""
+    class Plain(MemoryDestination):
+        capabilities = MemoryDestination.capabilities - {Capability.VERIFY}
 
-        name = "plain"
-
-        def close(self) -> None:
-            """Nothing to release."""
-
-    settings = settings_for(source, _as_any(Plain()))
+    settings = settings_for(source, Plain("plain"))
     with pytest.raises(ConfigurationError, match="plain: this destination cannot be checked"):
         run_verify(settings)
 
@@ -250,7 +246,7 @@ def _zero(asset_id: str, feature_id: str) -> Rejected:
 
 
 def _loaded(one: Asset) -> MappedAsset:
-    record = Loader(SchemaMapping(), frozenset(MODALITIES)).load(one).record
+    record = Mapper(SchemaMapping(), frozenset(MODALITIES)).map(one).record
     assert isinstance(record, MappedAsset)
     return record
 

@@ -12,7 +12,7 @@ from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize, recorded
-from vectorferry import run_sync
+from vectorferry import SyncOptions, run_sync
 from vectorferry.connector.plugin import (
     AssetState,
     Batch,
@@ -91,7 +91,7 @@ def test_a_run_leaves_what_the_engine_alone_would_have_left(
     alone = MemoryDestination("box")
     with monkeypatch.context() as patch:
         patch.setitem(plugins.DESTINATIONS, "box", alone)
-        run_sync(component.settings(), collections=["ads"])
+        run_sync(component.settings(), SyncOptions(collections=["ads"]))
     materialize(load({"collections": ["ads"]}), instance, "ads")
     assert content(box) == content(alone)
 

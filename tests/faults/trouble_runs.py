@@ -14,8 +14,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from vectorferry import Reread, Summary, parse_settings, run_sync
-from vectorferry.connector.plugin import Destination, Quarantined, VectorferryError
+from vectorferry import Reread, Summary, SyncOptions, parse_settings, run_sync
+from vectorferry.connector.plugin import Capability, Destination, VectorferryError
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PgvectorDestination
 
@@ -76,7 +76,7 @@ class TroubledWorld:
     def sync(self, schema: str, url: str | None = None, *, max_share: float = 1.0, reread: bool = False) -> Summary:
         """To its end, in this process."""
         settings = {**self._settings(schema, url or self.database), "deletes": {"max_share": max_share}}
-        return run_sync(parse_settings(settings, "test"), reread=Reread(everything=reread))
+        return run_sync(parse_settings(settings, "test"), SyncOptions(reread=Reread(everything=reread)))
 
     def mislead(self, trouble: Trouble, schema: str) -> int:
         """Sync, and read everything again while answers are plausible and wrong. How many requests they answered."""
@@ -141,7 +141,7 @@ class TroubledWorld:
 
     def _read_again(self, schema: str) -> None:
         destination: Destination = PgvectorDestination(schema, self.database)
-        assert isinstance(destination, Quarantined)
+        assert Capability.QUARANTINE in destination.capabilities
         with contextlib.closing(destination):
             named = {record.asset_id for _, record, _ in destination.rejected(self.service.collection)}
             destination.read_again(self.service.collection, sorted(named))

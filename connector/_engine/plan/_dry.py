@@ -7,83 +7,62 @@ from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
-from vectorferry.connector._engine.sync._origins import origin_of
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._batch import Applied, Batch, Counts
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Asset, Listing
+from vectorferry.connector._model._related import RelatedRow, RelatedTable, related_counts
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import (
-    AllCollections,
-    CountedReads,
-    Cursor,
-    Cursors,
-    Origin,
-    Origins,
-    Placed,
-    Plannable,
-    Planned,
-    RelatedRow,
-    RelatedTable,
-    RelatedTables,
-    StoresRelated,
-    Tombstones,
-    not_found,
-    related_counts,
-)
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
-    Delivery,
+    Cursor,
     Destination,
-    IndexBuild,
     Known,
+    Planned,
     SearchAnswer,
     SearchQuery,
     Status,
 )
-from vectorferry.connector._protocols._source import ChangedSince, Source, Usage
+from vectorferry.connector._protocols._source import Origin, Source, Usage
 
-__all__ = [
-    "DryDestination",
-    "DrySource",
-    "PlannableDestination",
-    "Reads",
-    "dry_destination",
-    "dry_source",
-]
+__all__ = ["DryDestination", "DrySource", "Reads"]
 
 
 LOOKED_UP_AT_ONCE: Final = 5_000
-
-
-class PlannableDestination(Destination, Plannable, Protocol):
-    """A destination that can be planned for."""
 
 
 @dataclass(slots=True)
 class Book:
     """What would happen to one collection in one destination.
 
-    `features` is how many the replaced assets have; `held` counts assets with those that would have been `written`.
+    `features` is how many the replaced assets have; `assets` counts assets with those that would have been `written`.
     """
 
     features: int = 0
-    held: int = 0
+    assets: int = 0
     deleted: int = 0
     written: SeenIds = field(default_factory=SeenIds)
     gone: SeenIds = field(default_factory=SeenIds)
 
 
-class DryDestination:
+DRY: Final = frozenset(
+    {Capability.CURSORS, Capability.ORIGINS, Capability.RELATED_TABLES, Capability.STORED_COLLECTIONS}
+)
+"""What a sync asks of a destination before it writes."""
+
+
+class DryDestination(Destination):
     """Answers as the destination would after `prepare`, and counts what it would be given."""
 
-    def __init__(self, inner: PlannableDestination) -> None:
+    def __init__(self, inner: Destination) -> None:
+        self.capabilities = inner.capabilities & DRY
         self.page: Mapping[str, Known] = {}
         """The answer to the last question: what it has of the page of assets that is being decided."""
         self._inner = inner
-        self._planned: Planned | None = None
+        self._outlook: Planned | None = None
         self._books: dict[str, Book] = defaultdict(Book)
 
     @property
@@ -94,12 +73,12 @@ class DryDestination:
     @property
     def hides(self) -> bool:
         """Whether it can hide assets instead of removing them."""
-        return isinstance(self._inner, Tombstones)
+        return Capability.TOMBSTONES in self._inner.capabilities
 
     @property
-    def planned(self) -> Planned:
+    def outlook(self) -> Planned:
         """What the destination said when it was prepared; nothing when it failed then."""
-        return self._planned or Planned(lambda _, __: {}, lambda _: ())
+        return self._outlook or Planned(lambda _, __: {}, lambda _: ())
 
     def book(self, collection: str) -> Book:
         """What would happen to a collection, be it called by its id or as a summary calls it."""
@@ -107,17 +86,17 @@ class DryDestination:
 
     def prepare(self, mapping: SchemaMapping) -> None:
         """Ask what would be made."""
-        self._planned = self._inner.planned(mapping)
+        self._outlook = self._inner.planned(mapping)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries."""
-        self.page = self.planned.known(collection, asset_ids)
+        self.page = self.outlook.known(collection, asset_ids)
         return self.page
 
     def apply(self, batch: Batch) -> Applied:
         """Count assets that it does not have yet as inserted, others as updated."""
         applied, book = Applied(), self.book(batch.collection)
-        known = self.planned.known(batch.collection, [asset.asset_id for asset in batch.assets])
+        known = self.outlook.known(batch.collection, [asset.asset_id for asset in batch.assets])
         book.written.add([*(asset.asset_id for asset in batch.assets), *(each.asset_id for each in batch.rejected)])
         book.features += sum(features_of(entry) for entry in known.values())
         applied.assets.updated = len(known)
@@ -128,30 +107,22 @@ class DryDestination:
         """Every asset that it has and that would not have been removed by now. Those that would have been written are
         left out: they were listed."""
         book = self.book(collection)
-        held = len(book.written)
-        for page in _pages(self.planned.asset_ids(collection)):
-            held += len(book.written.missing(page))
+        assets = len(book.written)
+        for page in _pages(self.outlook.asset_ids(collection)):
+            assets += len(book.written.missing(page))
             yield from book.gone.missing(page)
-        book.held = held
+        book.assets = assets
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Count them."""
         book = self.book(collection)
-        book.deleted += len(self.planned.known(collection, asset_ids))
+        book.deleted += len(self.outlook.known(collection, asset_ids))
         book.gone.add(asset_ids)
         return Applied()
 
     def stored_collections(self) -> Sequence[str]:
         """Those that it has."""
-        return self.planned.collections()
-
-    def build_indexes(self) -> Sequence[IndexBuild]:
-        """None; those that are due are in what was planned."""
-        return []
-
-    def delivered(self, wait: float = 0) -> Delivery:  # noqa: ARG002
-        """Nothing was."""
-        return Delivery()
+        return self.outlook.collections()
 
     def quarantined(self, collection: str) -> int:  # noqa: ARG002
         """Nothing is set aside by a plan."""
@@ -168,62 +139,31 @@ class DryDestination:
     def close(self) -> None:
         """The destination stays open."""
 
-
-class DryRelatedDestination(DryDestination):
-    """One that would also be given tables of metadata."""
-
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """Of the rows that it has."""
-        return self.planned.related_hashes(table)
+        return self.outlook.related_hashes(table)
 
     def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
         """Count what would change."""
         return related_counts(self.related_hashes(table), rows, complete=complete)
 
-
-class DryFollowingDestination(DryDestination):
-    """One that has followed changes, and does so no further."""
-
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded last."""
-        return self.planned.cursor(collection)
+        return self.outlook.cursor(collection)
 
     def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
         """Nothing is."""
 
-
-class DryPlacedDestination(DryDestination):
-    """One that knows where it would write."""
-
-    def place(self) -> str:
+    def place(self) -> str | None:
         """The destination's own."""
-        return self._inner.place() if isinstance(self._inner, Placed) else self.name
-
-
-class DryRecordingDestination(DryDestination):
-    """One that has recorded who read the source, and records nobody else."""
+        return self._inner.place()
 
     def origin(self, collection: str) -> Origin | None:
         """What was recorded last."""
-        return self.planned.origin(collection)
+        return self.outlook.origin(collection)
 
     def record_origin(self, collection: str, origin: Origin | None) -> None:
         """Nothing is."""
-
-
-OPTIONAL: Final = (
-    (StoresRelated, DryRelatedDestination),
-    (Cursors, DryFollowingDestination),
-    (Placed, DryPlacedDestination),
-    (Origins, DryRecordingDestination),
-)
-
-
-def dry_destination(inner: PlannableDestination) -> DryDestination:
-    """One that provides what the real one provides."""
-    able = tuple(dry for protocol, dry in OPTIONAL if isinstance(inner, protocol))
-    made: type[DryDestination] = type(DryDestination.__name__, (*able, DryDestination), {})
-    return made(inner)
 
 
 def features_of(entry: Known) -> int:
@@ -252,10 +192,11 @@ class Reads:
     features: int = 0
 
 
-class DrySource:
+class DrySource(Source):
     """Lists as the source does. Of assets that a sync would read, it gives back little more than the id."""
 
     def __init__(self, inner: Source, destinations: Sequence[DryDestination]) -> None:
+        self.capabilities = inner.capabilities & {Capability.CHANGED_SINCE}
         self.listing_seconds = 0.0
         self._inner = inner
         self._destinations = destinations
@@ -270,12 +211,8 @@ class DrySource:
         """What would be read of a collection, be it called by its id or as a summary calls it."""
         return self._reads[safe_id(collection)]
 
-    def requests_to_read(self, assets: int, features: int | None) -> int | None:
-        """The source's own answer; None where it has none, or the features cannot be estimated."""
-        if not assets:
-            return 0
-        if features is None or not isinstance(self._inner, CountedReads):
-            return None
+    def requests_to_read(self, assets: int, features: int) -> int | None:
+        """The source's own answer."""
         return self._inner.requests_to_read(assets, features)
 
     async def collections(self) -> Sequence[str]:
@@ -284,22 +221,32 @@ class DrySource:
 
     def is_gone(self, collection: str) -> bool:
         """What the source says, if it can."""
-        return isinstance(self._inner, AllCollections) and self._inner.is_gone(collection)
+        return self._inner.is_gone(collection)
 
     @property
     def not_found(self) -> Mapping[str, str]:
         """What the source says, if it does."""
-        return not_found(self._inner)
+        return self._inner.not_found
 
     async def identity(self, collection: str) -> Origin:
         """The source's own."""
-        return await origin_of(self._inner, collection)
+        return await self._inner.identity(collection)
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """The source's own listing; how long it takes is noted."""
         async with closing(self._timed(self._inner.scan(collection))) as listed:
             async for listing in listed:
                 yield listing
+
+    async def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
+        """The source's own listing; how long it takes is noted."""
+        async with closing(self._timed(self._inner.scan_changed(collection, since))) as listed:
+            async for listing in listed:
+                yield listing
+
+    async def cursor(self, collection: str) -> str | None:
+        """The source's own."""
+        return await self._inner.cursor(collection)
 
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset]:
         """Count what would be read. Nothing is read ahead, so a listing is always of the page that was looked up."""
@@ -310,14 +257,13 @@ class DrySource:
     @property
     def related_tables(self) -> Sequence[RelatedTable]:
         """The source's own."""
-        return self._inner.related_tables if isinstance(self._inner, RelatedTables) else ()
+        return self._inner.related_tables
 
     async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
         """The source's own; how long it takes is noted as listing."""
-        if isinstance(self._inner, RelatedTables):
-            async with closing(self._timed(self._inner.related_rows(table))) as listed:
-                async for row in listed:
-                    yield row
+        async with closing(self._timed(self._inner.related_rows(table))) as listed:
+            async for row in listed:
+                yield row
 
     async def aclose(self) -> None:
         """The source stays open."""
@@ -338,28 +284,3 @@ class DrySource:
             reads.features += max(had)
         else:
             reads.new += 1
-
-
-class DryChangedSource(DrySource):
-    """One that can list what has changed."""
-
-    def __init__(self, inner: Source, changes: ChangedSince, destinations: Sequence[DryDestination]) -> None:
-        super().__init__(inner, destinations)
-        self._changes = changes
-
-    async def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
-        """The source's own listing; how long it takes is noted."""
-        async with closing(self._timed(self._changes.scan_changed(collection, since))) as listed:
-            async for listing in listed:
-                yield listing
-
-    async def cursor(self, collection: str) -> str | None:
-        """The source's own."""
-        return await self._changes.cursor(collection)
-
-
-def dry_source(inner: Source, destinations: Sequence[DryDestination]) -> DrySource:
-    """One that provides what the real one provides."""
-    if isinstance(inner, ChangedSince):
-        return DryChangedSource(inner, inner, destinations)
-    return DrySource(inner, destinations)

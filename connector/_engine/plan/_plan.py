@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import environ as process_environ
 
-from vectorferry.connector._cancellation import run_cancellable
-from vectorferry.connector._config import resolve
 from vectorferry.connector._config._settings import DeleteGuard, IncrementalScans, SyncSettings
-from vectorferry.connector._engine._opening import open_destinations, open_source
-from vectorferry.connector._engine.plan._dry import (
-    DryDestination,
-    DrySource,
-    PlannableDestination,
-    Reads,
-    dry_destination,
-    dry_source,
-)
-from vectorferry.connector._engine.sync._diff import NEVER, Reread
+from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine.plan._dry import DryDestination, DrySource, Reads
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
 from vectorferry.connector._engine.sync._guard import refusal, refusal_of_rows
+from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._origins import guard_for
 from vectorferry.connector._engine.sync._run import sync
-from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._protocols._capabilities import Averages, Plannable
-from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import Averages, Destination
 from vectorferry.connector._protocols._source import Source, SourceSettings, Usage
 from vectorferry.connector._reports._plan import (
     CollectionPlan,
@@ -93,7 +83,8 @@ def estimate_reads(
     """What listing has cost, and reading would; `averages` are those of every destination."""
     listing = usage.requests - usage.retries
     features = _features(reads.new, reads.features, next(filter(None, averages), None))
-    reading = source.requests_to_read(reads.new + reads.changed, features)
+    assets = reads.new + reads.changed
+    reading = 0 if not assets else None if features is None else source.requests_to_read(assets, features)
     seconds = None if reading is None else round(rate.seconds(listing, source.listing_seconds, reading), 1)
     return ReadEstimate(listing, reading, features, seconds)
 
@@ -119,88 +110,69 @@ def _features(new: int, features: int, averages: Averages | None) -> int | None:
 # What a sync would do: a sync that reads no asset and writes nothing, and estimates made of what it counted.
 
 
-async def plan(  # noqa: PLR0913 - every choice that a run leaves open
+async def plan(
     source: Source,
     destinations: Sequence[Destination],
+    options: SyncOptions = DEFAULTS,
     *,
     name: str,
     mapping: SchemaMapping | None = None,
-    collections: Sequence[str] | None = None,
     deletes: DeleteGuard | None = None,
     incremental: IncrementalScans | None = None,
-    full: bool = False,
     rate: Rate | None = None,
     progress: ProgressCallback | None = None,
-    reread: Reread = NEVER,
 ) -> Plan:
     """What `sync` with these arguments would do. The source is listed; nothing is read and nothing is written.
 
     A collection or destination that cannot be asked is named in the plan while others can. Raises what `sync` would
     raise, and `ConfigurationError` for a destination that cannot be planned for.
     """
-    dry = [dry_destination(_plannable(destination)) for destination in destinations]
-    reader, guard = dry_source(source, dry), deletes or DeleteGuard()
+    for destination in destinations:
+        if Capability.PLAN not in destination.capabilities:
+            raise Capability.PLAN.missing(destination.name)
+    dry = [DryDestination(destination) for destination in destinations]
+    reader, guard = DrySource(source, dry), deletes or DeleteGuard()
     summary = await sync(
         reader,
         dry,
+        options,
         name=name,
         mapping=mapping,
-        collections=collections,
         deletes=guard.allowing(1),  # what is missing is counted, whatever the guard would say
         incremental=incremental,
-        full=full,
         progress=progress,
-        reread=reread,
     )
     if summary.limit:
         raise summary.limit
-    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).made(rate or Rate())
+    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).build(rate or Rate())
 
 
 def run_plan(
     settings: SyncSettings,
+    options: SyncOptions = DEFAULTS,
     *,
-    collections: Sequence[str] | None = None,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
-    full: bool = False,
 ) -> Plan:
     """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
 
     Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
     """
-    resolved = resolve(settings, environ)
-    with open_destinations(resolved) as destinations:
-        return run_cancellable(_opened(resolved, destinations, collections, progress, full))
 
-
-async def _opened(
-    settings: SyncSettings,
-    destinations: Sequence[Destination],
-    collections: Sequence[str] | None,
-    progress: ProgressCallback | None,
-    full: bool,
-) -> Plan:
-    async with open_source(settings) as source:
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Plan:
         return await plan(
             source,
             destinations,
-            name=settings.name,
-            mapping=settings.modalities,
-            collections=collections,
-            deletes=settings.deletes,
-            incremental=settings.incremental,
-            full=full,
-            rate=Rate.of(settings.source),
+            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
+            name=resolved.name,
+            mapping=resolved.modalities,
+            deletes=resolved.deletes,
+            incremental=resolved.incremental,
+            rate=Rate.of(resolved.source),
             progress=progress,
-            reread=Reread(settings.source.reread_days),
         )
 
-
-def _plannable(destination: Destination) -> PlannableDestination:
-    if not isinstance(destination, Plannable):
-        raise ConfigurationError(f"{destination.name}: this destination cannot say beforehand what a sync would do")
-    return destination
+    return run_opened(settings, environ, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,48 +185,48 @@ class _Plans:
     guard: DeleteGuard
     mapping: SchemaMapping
 
-    def made(self, rate: Rate) -> Plan:
+    def build(self, rate: Rate) -> Plan:
         """All of it."""
-        collections = {name: self._collection(name, seen) for name, seen in self.summary.collections.items()}
+        collections = {name: self._collection(name, summary) for name, summary in self.summary.collections.items()}
         destinations = {
             each.name: self._destination(each, self.summary.destinations[each.name], collections)
             for each in self.destinations
         }
-        averages = [each.planned.averages for each in self.destinations]
+        averages = [each.outlook.averages for each in self.destinations]
         reads = sum_up(map(self.source.reads, collections))
         estimate = estimate_reads(self.source, self.summary.usage, reads, averages, rate)
         return Plan(self.summary.sync, collections, destinations, estimate, self._related())
 
-    def _collection(self, name: str, seen: CollectionSummary) -> CollectionPlan:
+    def _collection(self, name: str, summary: CollectionSummary) -> CollectionPlan:
         reads = self.source.reads(name)
-        looked_for = self.destinations if seen.complete and seen.scan == "full" else ()
+        looked_for = self.destinations if summary.complete and summary.scan == "full" else ()
         return CollectionPlan(
-            listed=seen.listed,
-            unchanged=seen.unchanged,
-            to_pull=seen.pulled,
+            listed=summary.listed,
+            unchanged=summary.unchanged,
+            to_pull=summary.pulled,
             new=reads.new,
             changed=reads.changed,
-            reread=seen.reread,
-            pending=tuple(seen.pending),
-            failed=tuple(seen.failed),
-            pending_count=seen.pending_count,
-            failed_count=seen.failed_count,
-            complete=seen.complete,
-            deletes={each.name: self._deletes(each, name, seen) for each in looked_for},
-            scan=seen.scan,
-            why_full=seen.why_full,
-            gone=seen.gone,
-            note=seen.note,
-            error=seen.error,
+            reread=summary.reread,
+            pending=tuple(summary.pending),
+            failed=tuple(summary.failed),
+            pending_count=summary.pending_count,
+            failed_count=summary.failed_count,
+            complete=summary.complete,
+            deletes={each.name: self._deletes(each, name, summary) for each in looked_for},
+            scan=summary.scan,
+            why_full=summary.why_full,
+            gone=summary.gone,
+            note=summary.note,
+            error=summary.error,
         )
 
-    def _deletes(self, destination: DryDestination, name: str, seen: CollectionSummary) -> DeletePlan:
+    def _deletes(self, destination: DryDestination, name: str, summary: CollectionSummary) -> DeletePlan:
         book = destination.book(name)
-        missing = seen.kept.get(destination.name, len(book.gone))
+        missing = summary.kept.get(destination.name, len(book.gone))
         mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
-        guard = guard_for(self.guard.of(name), seen.origin_changes.get(destination.name, ()))
-        why = refusal(guard, book.held, missing, seen.listed, gone=name if seen.gone else "")
-        return DeletePlan(book.held, missing, mode, why)
+        guard = guard_for(self.guard.of(name), summary.origin_changes.get(destination.name, ()))
+        why = refusal(guard, book.assets, missing, summary.listed, gone=name if summary.gone else "")
+        return DeletePlan(book.assets, missing, mode, why)
 
     def _related(self) -> Mapping[str, RelatedSummary]:
         """As the dry sync tells, and refused where the guard would not let rows go."""
@@ -269,7 +241,7 @@ class _Plans:
     def _destination(
         self, destination: DryDestination, told: DestinationSummary, collections: Mapping[str, CollectionPlan]
     ) -> DestinationPlan:
-        planned, assets = destination.planned, told.applied.assets
+        outlook, assets = destination.outlook, told.applied.assets
         books = {name: destination.book(name) for name in collections}
         features = sum(book.features for book in books.values())
         return DestinationPlan(
@@ -277,10 +249,10 @@ class _Plans:
             changed=assets.updated,
             unchanged=assets.unchanged,
             deleted=sum(book.deleted for name, book in books.items() if not collections[name].refused),
-            writes=estimate_writes(assets.inserted, features, planned.averages),
-            statements=planned.statements,
-            indexes=planned.indexes,
-            notes=[*planned.notes, *dimension_notes(planned.vector_counts, self.mapping)],
+            writes=estimate_writes(assets.inserted, features, outlook.averages),
+            statements=outlook.statements,
+            indexes=outlook.indexes,
+            notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping)],
             error=told.error,
-            refusal=planned.refusal,
+            refusal=outlook.refusal,
         )

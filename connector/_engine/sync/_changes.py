@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from vectorferry.connector._engine._mapper import Loader
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._storable import id_problem
-from vectorferry.connector._protocols._capabilities import NO_TRUSTED_CURSOR, Cursor, Cursors
-from vectorferry.connector._protocols._source import ChangedSince, Source
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._destination import Cursor
+from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary
 
-__all__ = ["Changes", "ScanRules", "record_cursor"]
+__all__ = ["Changes", "record_cursor"]
 
 
 MAX_CURSOR_BYTES: Final = 4_000
@@ -40,24 +41,20 @@ READ_BY_ANOTHER: Final = "the source is not read as it was in the last run"
 OTHER_MODALITIES: Final = "the last run was for other modalities"
 
 
-@dataclass(frozen=True, slots=True)
-class ScanRules:
-    """`full`: every scan of this run is to be one; `full_every`: so is one in so many runs."""
-
-    full: bool = False
-    full_every: int = 24
-
-
 class Changes:
-    """Follows the changes of one collection, and writes into the summary which scan was made and why."""
+    """Follows the changes of one collection, and writes into the summary which scan was made and why.
+
+    `full`: the scan of this run is to be one; `full_every`: so is one in so many runs.
+    """
 
     def __init__(
-        self, source: Source, collection: str, loader: Loader, rules: ScanRules, summary: CollectionSummary
+        self, source: Source, collection: str, mapper: Mapper, full: bool, full_every: int, summary: CollectionSummary
     ) -> None:
         self._source = source
         self._collection = collection
-        self._loader = loader
-        self._rules = rules
+        self._mapper = mapper
+        self._full = full
+        self._full_every = full_every
         self._summary = summary
         self._start: Cursor | None = None
         self._reached: str | None = None
@@ -73,11 +70,11 @@ class Changes:
         if why := self._why_not_to_ask(lanes) or (READ_BY_ANOTHER if read_by_another else None):
             await self.list_in_full(lanes, why)
             return
-        held = await self._held(lanes)
-        if why := why_full(held, self._loader, self._rules):
+        cursors = await self._recorded_cursors(lanes)
+        if why := why_full(cursors, self._mapper, self._full_every):
             await self.list_in_full(lanes, why)
         else:
-            self._start = held[0]
+            self._start = cursors[0]
             self._summary.scan = "incremental"
 
     async def list_in_full(self, lanes: Sequence[Lane], why: str) -> None:
@@ -89,14 +86,15 @@ class Changes:
 
     def scan(self) -> AsyncIterator[Listing]:
         """The source's listing, as it was chosen."""
-        if self._start is not None and isinstance(self._source, ChangedSince):
+        if self._start is not None:
             return self._source.scan_changed(self._collection, self._start.since)
         return self._source.scan(self._collection)
 
     async def reached(self) -> None:
         """Ask the source for the cursor of the scan that has just ended normally."""
-        told = await self._source.cursor(self._collection) if isinstance(self._source, ChangedSince) else None
-        self._reached = told if told is not None and id_problem(told, MAX_CURSOR_BYTES) is None else None
+        follows = Capability.CHANGED_SINCE in self._source.capabilities
+        cursor = await self._source.cursor(self._collection) if follows else None
+        self._reached = cursor if cursor is not None and id_problem(cursor, MAX_CURSOR_BYTES) is None else None
 
     async def end(self, lanes: Sequence[Lane], *, everything_arrived: bool) -> None:
         """Leave a cursor in the destinations. When something that was listed has not arrived, the next run starts where
@@ -108,25 +106,25 @@ class Changes:
                 lanes, self._collection, replace(self._start, since=since or self._start.since, incremental_scans=scans)
             )
         elif since is not None:
-            await record_cursor(lanes, self._collection, Cursor(since, self._loader.digest, self._loader.modalities))
+            await record_cursor(lanes, self._collection, Cursor(since, self._mapper.digest, self._mapper.modalities))
 
     def _why_not_to_ask(self, lanes: Sequence[Lane]) -> str | None:
-        if not isinstance(self._source, ChangedSince):
-            return NO_TRUSTED_CURSOR
-        if self._rules.full:
+        if Capability.CHANGED_SINCE not in self._source.capabilities:
+            return Capability.CHANGED_SINCE.value
+        if self._full:
             return ASKED_FOR
-        unable = [lane.name for lane in lanes if not isinstance(lane.destination, Cursors)]
+        unable = [lane.name for lane in lanes if not lane.can(Capability.CURSORS)]
         return f"no cursor can be kept in {', '.join(unable)}" if unable else None
 
-    async def _held(self, lanes: Sequence[Lane]) -> list[Cursor | None]:
+    async def _recorded_cursors(self, lanes: Sequence[Lane]) -> list[Cursor | None]:
         """The cursors of the destinations that can still be asked."""
-        asked = [
+        calls = [
             (lane, lane.call(partial(lane.destination.cursor, self._collection)))
             for lane in lanes
-            if isinstance(lane.destination, Cursors)
+            if lane.can(Capability.CURSORS)
         ]
-        answers = await asyncio.gather(*(answer for _, answer in asked))
-        return [held for (lane, _), held in zip(asked, answers, strict=True) if lane.alive]
+        answers = await asyncio.gather(*(answer for _, answer in calls))
+        return [cursors for (lane, _), cursors in zip(calls, answers, strict=True) if lane.alive]
 
 
 async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor | None) -> None:
@@ -134,23 +132,23 @@ async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor |
     recorded = (
         lane.call(partial(lane.destination.record_cursor, collection, cursor))
         for lane in lanes
-        if isinstance(lane.destination, Cursors)
+        if lane.can(Capability.CURSORS)
     )
     await asyncio.gather(*recorded)
 
 
-def why_full(held: Sequence[Cursor | None], loader: Loader, rules: ScanRules) -> str | None:
+def why_full(cursors: Sequence[Cursor | None], mapper: Mapper, full_every: int) -> str | None:
     """Why these cursors, one of each destination, cannot be followed; None when they can."""
-    first = next((cursor for cursor in held if cursor), None)
+    first = next((cursor for cursor in cursors if cursor), None)
     if first is None:
         return NEVER_COMPLETE
-    if any(cursor != first for cursor in held):
+    if any(cursor != first for cursor in cursors):
         return APART
-    if first.mapping != loader.digest:
+    if first.mapping != mapper.digest:
         return OTHER_MAPPING
-    if first.modalities != loader.modalities:
+    if first.modalities != mapper.modalities:
         return OTHER_MODALITIES
-    if first.incremental_scans + 1 >= rules.full_every:
-        often = "every run" if rules.full_every == 1 else f"one run in {rules.full_every}"
+    if first.incremental_scans + 1 >= full_every:
+        often = "every run" if full_every == 1 else f"one run in {full_every}"
         return f"{often} looks for deletes"
     return None

@@ -6,27 +6,27 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from vectorferry.connector._config._settings import DeleteGuard
-from vectorferry.connector._engine._mapper import Loader
-from vectorferry.connector._engine.sync._changes import Changes, ScanRules
-from vectorferry.connector._engine.sync._diff import NEVER, Action, Decision, Reread, diff
+from vectorferry.connector._engine._mapper import Mapper
+from vectorferry.connector._engine.sync._changes import Changes
+from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
-from vectorferry.connector._engine.sync._lane import Lane
-from vectorferry.connector._engine.sync._locking import LOCK_WAIT, locked
+from vectorferry.connector._engine.sync._lane import Lane, locked
+from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
-from vectorferry.connector._engine.sync._prune import anything_missing, kept, prune
+from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import Applied, Counts
 from vectorferry.connector._model._errors import GuardRefusedError, IncompleteScanError, VectorferryError
 from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
-from vectorferry.connector._protocols._capabilities import Origin
 from vectorferry.connector._protocols._destination import Known
-from vectorferry.connector._protocols._source import Source
-from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback
+from vectorferry.connector._protocols._source import Origin, Source
+from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, first_of
 
 __all__ = ["CollectionRun", "Job", "note_listing", "unchanged"]
 
@@ -63,11 +63,10 @@ def tell_unread(summary: CollectionSummary) -> None:
     """Make them what they are: a failure of the collection."""
     if count := summary.unread_count:
         assets = "1 asset" if count == 1 else f"{count:,} assets"
-        named = ", ".join(summary.unread[:UNREAD_NAMED])
-        more = f" and {count - UNREAD_NAMED:,} more" if count > UNREAD_NAMED else ""
+        unread = first_of(summary.unread, UNREAD_NAMED, count)
         stay = "stays as it is" if count == 1 else "stay as they are"
         summary.fail(
-            f"{assets} could not be read and {stay} until a run can: {named}{more}. "
+            f"{assets} could not be read and {stay} until a run can: {unread}. "
             f"{'It' if count == 1 else 'The first'}: {summary.why_unread}"
         )
 
@@ -106,12 +105,11 @@ class Job:
 
     source: Source
     lanes: Sequence[Lane]
-    loader: Loader
+    mapper: Mapper
     guard: DeleteGuard
+    options: SyncOptions = DEFAULTS
+    full_every: int = 24
     progress: ProgressCallback | None = None
-    lock_wait: float = LOCK_WAIT
-    scans: ScanRules = field(default_factory=ScanRules)
-    reread: Reread = NEVER
     unlisted: set[str] = field(default_factory=set)
     """Assets that are to be read again, and that no listing has named so far."""
 
@@ -128,9 +126,11 @@ class CollectionRun:
         self.summary = CollectionSummary()
         self._job = job
         self._collection = collection
-        self._seen = SeenIds()
+        self._listed_ids = SeenIds()
         self._to_pull = 0
-        self._changes = Changes(job.source, collection, job.loader, job.scans, self.summary)
+        self._changes = Changes(
+            job.source, collection, job.mapper, job.options.full or job.options.reread.now, job.full_every, self.summary
+        )
         self._awaited: dict[str, Decision] = {}
         """What was decided of the assets that were asked for and have not come yet."""
         self._scan_error: VectorferryError | None = None
@@ -146,7 +146,7 @@ class CollectionRun:
         for lane in self._job.lanes:
             lane.begin(self._collection)
         try:
-            async with locked(self._job.alive, self._collection, self._job.lock_wait) as locked_out:
+            async with locked(self._job.alive, self._collection, self._job.options.lock_wait) as locked_out:
                 self.summary.error = locked_out
                 await self._sync()
         finally:
@@ -203,11 +203,11 @@ class CollectionRun:
     async def _prune(self) -> None:
         """Remove what two complete listings did not hold: one alone may have skipped an asset when rows moved."""
         if self._job.guard.mode == "keep":
-            self.summary.keep(await kept(self._job.alive, self._collection, self._seen))
-        elif await anything_missing(self._job.alive, self._collection, self._seen):
+            self.summary.keep(await kept_assets(self._job.alive, self._collection, self._listed_ids))
+        elif await anything_missing(self._job.alive, self._collection, self._listed_ids):
             await self._list()
             changes = self.summary.origin_changes
-            await prune(self._job.alive, self._collection, self._seen, self._job.guard, changes=changes)
+            await prune(self._job.alive, self._collection, self._listed_ids, self._job.guard, changes=changes)
 
     async def _settle_origin(self, origin: Origin) -> None:
         """Whoever reads now has seen all that is held, or was allowed to delete the rest: that is remembered."""
@@ -277,11 +277,9 @@ class CollectionRun:
     def _tell_missed(self) -> None:
         count = len(self._awaited)
         assets = "1 asset was" if count == 1 else f"{count:,} assets were"
-        first = ", ".join(safe_id(asset_id) for asset_id in list(self._awaited)[:MISSED_NAMED])
-        more = f" and {count - MISSED_NAMED:,} more" if count > MISSED_NAMED else ""
+        first = first_of([safe_id(asset_id) for asset_id in islice(self._awaited, MISSED_NAMED)], MISSED_NAMED, count)
         self.summary.add_note(
-            f"{assets} listed and could not be read, being gone or not ready by then; the next run looks again: "
-            f"{first}{more}"
+            f"{assets} listed and could not be read, being gone or not ready by then; the next run looks again: {first}"
         )
 
     def _everything_arrived(self) -> bool:
@@ -290,7 +288,7 @@ class CollectionRun:
         return not self._awaited and not unread and not any(lane.left_out for lane in self._job.alive)
 
     async def _pass(self) -> None:
-        nothing_decided_before = not len(self._seen)
+        nothing_decided_before = not len(self._listed_ids)
         failure: VectorferryError | None = None
         try:
             await self._transfer()
@@ -306,8 +304,8 @@ class CollectionRun:
     async def _transfer(self) -> None:
         self.summary.complete = False
         self._scan_error = None
-        wanted = self._wanted()
-        async with closing(wanted), closing(self._job.source.pull(self._collection, wanted)) as pulled:
+        listings = self._listings_to_pull()
+        async with closing(listings), closing(self._job.source.pull(self._collection, listings)) as pulled:
             async for item in pulled:
                 await self._deliver(item)
                 if not self._job.alive:
@@ -317,7 +315,7 @@ class CollectionRun:
         if self._job.alive and not self.summary.complete:
             raise IncompleteScanError("the source did not read its own listing to the end, so nothing is deleted")
 
-    async def _wanted(self) -> AsyncIterator[Listing]:
+    async def _listings_to_pull(self) -> AsyncIterator[Listing]:
         """The listings to pull. A scan's error waits in `_scan_error`, so that the source never sees its own error
         come back through the iterable it reads from."""
         try:
@@ -334,7 +332,7 @@ class CollectionRun:
             self._scan_error = error
 
     async def _decide(self, page: list[Listing]) -> list[Decision]:
-        new = self._seen.add([safe_id(listing.asset_id) for listing in page])
+        new = self._listed_ids.add([safe_id(listing.asset_id) for listing in page])
         fresh = [listing for listing, first in zip(page, new, strict=True) if first]
         self.summary.listed += len(fresh)
         self._job.unlisted.difference_update(listing.asset_id for listing in fresh)
@@ -342,20 +340,20 @@ class CollectionRun:
         if len(usable) < len(fresh):
             await self._set_aside([listing for listing in fresh if id_problem(listing.asset_id)])
         known = await self._known([listing.asset_id for listing in usable if listing.state is AssetState.READY])
-        loader = self._job.loader
-        decisions = diff(usable, known, loader.digest, loader.modalities, self._job.reread)
+        mapper = self._job.mapper
+        decisions = diff(usable, known, mapper.digest, mapper.modalities, self._job.options.reread)
         for decision in decisions:
             note_listing(self.summary, decision)
         for lane in self._job.alive:
-            lane.record(unchanged(decisions, lane.name, known[lane.name], loader.modalities))
+            lane.record(unchanged(decisions, lane.name, known[lane.name], mapper.modalities))
         return decisions
 
     async def _set_aside(self, listings: list[Listing]) -> None:
         for listing in listings:
             detail = f"the asset id {id_problem(listing.asset_id)}"
-            loaded = self._job.loader.load(Rejected(listing.asset_id, Reason.BAD_ID, detail))
+            mapped = self._job.mapper.map(Rejected(listing.asset_id, Reason.BAD_ID, detail))
             for lane in self._job.lanes:
-                await lane.put(loaded)
+                await lane.put(mapped)
 
     async def _known(self, asset_ids: list[str]) -> dict[str, Mapping[str, Known]]:
         lanes = self._job.alive
@@ -377,14 +375,14 @@ class CollectionRun:
             return
         if isinstance(item, Asset):
             listing = asked.listing if asked else Listing(item.asset_id, item.fingerprint, turn=item.turn)
-            item = replace(item, turn=self._job.reread.turn(item.asset_id, item.turn))
+            item = replace(item, turn=self._job.options.reread.turn(item.asset_id, item.turn))
         else:
             listing = None
-        loaded = self._job.loader.load(item)
+        mapped = self._job.mapper.map(item)
         self.summary.pulled += 1
         for lane in self._job.lanes:
             if asked is None or lane.name in asked.lacking:
-                await lane.put(loaded, listing)
+                await lane.put(mapped, listing)
         self._report()
 
     def _report(self) -> None:

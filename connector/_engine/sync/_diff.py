@@ -1,29 +1,22 @@
-"""What to do with each listed asset, decided from the listing and the ledgers alone. Pure but for a clock."""
+"""What to do with each listed asset, decided from the listing and the ledgers alone. Pure."""
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
+from vectorferry.connector._engine.sync._options import NEVER, Reread
+from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._records import AssetState, Listing, Modality
 from vectorferry.connector._protocols._destination import Known
 
 __all__ = [
-    "NEVER",
     "Action",
     "Decision",
-    "Reread",
     "diff",
     "holds",
-    "ledger_fingerprint",
 ]
-
-
-DAY: Final = 86_400.0
 
 
 class Action(StrEnum):
@@ -49,45 +42,6 @@ class Decision:
     reread: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Reread:
-    """Which assets are read although they seem unchanged: all of them or those of these ids, now, and each one once in
-    so many `days` (None: never), at a time of its own."""
-
-    days: float | None = None
-    everything: bool = False
-    asset_ids: frozenset[str] = frozenset()
-    clock: Callable[[], float] = time.time
-
-    @property
-    def now(self) -> bool:
-        """Whether anything is to be read by this very run."""
-        return self.everything or bool(self.asset_ids)
-
-    def asks_for(self, asset_id: str) -> bool:
-        """Whether this asset is to be read by this very run."""
-        return self.everything or asset_id in self.asset_ids
-
-    def turn(self, asset_id: str, own: str = "") -> str:
-        """The asset's `own` turn, behind a number that goes up by one whenever it is to be read again."""
-        if self.days is None:
-            return own
-        period = self.days * DAY
-        share = int.from_bytes(hashlib.blake2b(asset_id.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
-        number = str(int((self.clock() + share * period) // period))
-        return f"{number} {own}" if own else number
-
-
-NEVER: Final = Reread()
-
-
-def ledger_fingerprint(fingerprint: str, mapping_digest: str, turn: str = "") -> str:
-    """What ledgers hold of an asset: changes with the source's fingerprint, and when the mapping changes. What changes
-    with the asset's turn stands apart from that, after a dot."""
-    content = _digest(f"{mapping_digest}\0{fingerprint}", 16)
-    return f"{content}.{_digest(turn, 4)}" if turn else content
-
-
 def diff(
     page: Iterable[Listing],
     known: Mapping[str, Mapping[str, Known]],
@@ -111,11 +65,13 @@ def _decide(
     if listing.state is AssetState.FAILED:
         return Decision(listing, Action.SKIP)
     asset_id = listing.asset_id
-    wanted = ledger_fingerprint(listing.fingerprint, mapping_digest, reread.turn(asset_id, listing.turn))
+    fingerprint = ledger_fingerprint(listing.fingerprint, mapping_digest, reread.turn(asset_id, listing.turn))
     entries = {name: ledger.get(asset_id) for name, ledger in known.items()}
     asked_for = reread.asks_for(asset_id)
-    lacking = frozenset(name for name, entry in entries.items() if asked_for or not holds(entry, wanted, modalities))
-    seeming = frozenset(name for name in lacking if _seems_unchanged(entries[name], wanted, modalities))
+    lacking = frozenset(
+        name for name, entry in entries.items() if asked_for or not holds(entry, fingerprint, modalities)
+    )
+    seeming = frozenset(name for name in lacking if _seems_unchanged(entries[name], fingerprint, modalities))
     return Decision(listing, Action.PULL if lacking else Action.KEEP, lacking, seeming)
 
 
@@ -124,13 +80,9 @@ def holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]
     return entry is not None and entry.fingerprint == fingerprint and modalities <= entry.modalities
 
 
-def _seems_unchanged(entry: Known | None, wanted: str, modalities: frozenset[Modality]) -> bool:
-    return entry is not None and _content(entry.fingerprint) == _content(wanted) and modalities <= entry.modalities
+def _seems_unchanged(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:
+    return entry is not None and _content(entry.fingerprint) == _content(fingerprint) and modalities <= entry.modalities
 
 
 def _content(ledger_fingerprint: str) -> str:
     return ledger_fingerprint.partition(".")[0]
-
-
-def _digest(text: str, size: int) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()

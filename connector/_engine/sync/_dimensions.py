@@ -11,8 +11,9 @@ from typing import TypeAlias
 
 from vectorferry.connector._model._batch import Batch
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._model._records import MODALITIES, Modality, SparseVector
-from vectorferry.connector._protocols._capabilities import VectorCount
+from vectorferry.connector._model._records import MODALITIES, Modality
+from vectorferry.connector._model._vectors import dense_dimension
+from vectorferry.connector._protocols._destination import VectorCount
 
 __all__ = ["WrittenDimension", "dimension_notes", "dimensions_in"]
 
@@ -24,7 +25,7 @@ WrittenDimension: TypeAlias = tuple[Modality, str, int | None]
 def dimensions_in(batch: Batch) -> set[WrittenDimension]:
     """Which dimensions there are in a batch."""
     return {
-        (feature.modality, name, None if isinstance(vector, SparseVector) else len(vector))
+        (feature.modality, name, dense_dimension(vector))
         for asset in batch.assets
         for feature in asset.features
         for name, vector in feature.vectors.items()
@@ -56,18 +57,18 @@ def _is_written(count: VectorCount, written: Collection[WrittenDimension]) -> bo
 
 def _note(few: VectorCount, most: VectorCount, total: int, mapping: SchemaMapping) -> str:
     kind = f"{few.modality} vectors" if few.modality else "vectors"
-    told = (
-        f"{few.rows:,} of {total:,} {kind} of {few.vector_name} {_told(few.dimension)}, "
+    sentence = (
+        f"{few.rows:,} of {total:,} {kind} of {few.vector_name} {_what(few.dimension)}, "
         f"not {most.dimension or 'sparse'}: stored in {few.place}"
     )
-    named = f"modalities.{few.modality or '<modality>'}.vectors.{few.vector_name}.dimension"
+    setting = f"modalities.{few.modality or '<modality>'}.vectors.{few.vector_name}.dimension"
     modalities = [few.modality] if few.modality else MODALITIES
     if most.dimension is None:
-        return told
+        return sentence
     if any(mapping.vector(each, few.vector_name).dimension == most.dimension for each in modalities):
-        return f"{told}. {named} is {most.dimension}: they are set aside when they are read again"
-    return f"{told}. Unless the model is changing, set {named} to {most.dimension}, which sets them aside"
+        return f"{sentence}. {setting} is {most.dimension}: they are set aside when they are read again"
+    return f"{sentence}. Unless the model is changing, set {setting} to {most.dimension}, which sets them aside"
 
 
-def _told(dimension: int | None) -> str:
+def _what(dimension: int | None) -> str:
     return "are sparse" if dimension is None else f"have {dimension} dimensions"

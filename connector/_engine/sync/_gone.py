@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
 from vectorferry.connector._engine.sync._changes import record_cursor
 from vectorferry.connector._engine.sync._collection import Job
-from vectorferry.connector._engine.sync._locking import locked
+from vectorferry.connector._engine.sync._lane import locked
 from vectorferry.connector._engine.sync._origins import origin_of, record_origin, since_recorded
-from vectorferry.connector._engine.sync._prune import kept, prune
+from vectorferry.connector._engine.sync._prune import kept_assets, prune
 from vectorferry.connector._model._errors import GuardRefusedError, LimitReachedError, VectorferryError
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import AllCollections, StoredCollections, not_found
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary, Summary
 
-__all__ = ["GONE", "settle_gone"]
+__all__ = ["GONE", "gone_of", "settle_gone"]
 
 
 GONE: Final = "the source no longer has this collection"
@@ -42,48 +44,56 @@ async def settle_gone(job: Job, summary: Summary) -> None:
             summary.collections[safe_id(collection)] = CollectionSummary(gone=True, error=str(error))
         return
     for collection in sorted(still_gone):
-        told = summary.collections[safe_id(collection)] = CollectionSummary(gone=True)
-        await _settle(replace(job, guard=job.guard.of(collection)), collection, told)
+        settled = summary.collections[safe_id(collection)] = CollectionSummary(gone=True)
+        await _settle(replace(job, guard=job.guard.of(collection)), collection, settled)
 
 
 async def _gone(job: Job, summary: Summary) -> set[str]:
     source = job.source
-    if summary.limit or not isinstance(source, AllCollections):
+    if summary.limit:
         return set()
-    stores = [(lane, lane.destination) for lane in job.alive if isinstance(lane.destination, StoredCollections)]
-    held = await asyncio.gather(*(lane.call(store.stored_collections) for lane, store in stores))
-    stored = {collection for each in held for collection in each or ()}
-    # One that the settings name stays until they don't, or until it is allowed to go.
-    named = {each for each in not_found(source) if each not in job.guard.unguarded}
-    synced = summary.collections.keys() - {safe_id(each) for each in not_found(source)}
-    return {each for each in stored - named if safe_id(each) not in synced and source.is_gone(each)}
+    lanes = [lane for lane in job.alive if lane.can(Capability.STORED_COLLECTIONS)]
+    answers = await asyncio.gather(*(lane.call(lane.destination.stored_collections) for lane in lanes))
+    stored = {collection for answer in answers for collection in answer or ()}
+    synced = summary.collections.keys() - {safe_id(each) for each in source.not_found}
+    return gone_of(source, stored, synced, job.guard.unguarded)
 
 
-async def _settle(job: Job, collection: str, told: CollectionSummary) -> None:
+def gone_of(source: Source, stored: Iterable[str], listed: Iterable[str], allowed: Collection[str] = ()) -> set[str]:
+    """The collections that are stored and that the source has neither just `listed` nor has any more.
+
+    One that its settings name stays until they don't, or until it is `allowed` to go. For after a list that may be
+    wrong by chance: what is in a second one is not gone.
+    """
+    expected = {*listed, *(each for each in source.not_found if each not in allowed)}
+    return {each for each in set(stored) - expected if source.is_gone(each)}
+
+
+async def _settle(job: Job, collection: str, summary: CollectionSummary) -> None:
     for lane in job.lanes:
         lane.begin(collection)
     try:
-        async with locked(job.alive, collection, job.lock_wait) as locked_out:
-            told.error = locked_out
-            await _empty(job, collection, told)
+        async with locked(job.alive, collection, job.options.lock_wait) as locked_out:
+            summary.error = locked_out
+            await _empty(job, collection, summary)
     except GuardRefusedError as error:
-        told.refused = True
-        told.note = str(error)
+        summary.refused = True
+        summary.note = str(error)
     except VectorferryError as error:
-        told.error = str(error)
+        summary.error = str(error)
     finally:
         for lane in job.lanes:
             lane.rejoin()
 
 
-async def _empty(job: Job, collection: str, told: CollectionSummary) -> None:
-    told.complete = True
+async def _empty(job: Job, collection: str, summary: CollectionSummary) -> None:
+    summary.complete = True
     if job.guard.mode == "keep":
-        told.keep(await kept(job.alive, collection, SeenIds()))
+        summary.keep(await kept_assets(job.alive, collection, SeenIds()))
     else:
         changes = await since_recorded(job.alive, collection, await origin_of(job.source, collection))
-        told.origin_changes.update(changes)
+        summary.origin_changes.update(changes)
         await prune(job.alive, collection, SeenIds(), job.guard, gone=safe_id(collection), changes=changes)
         await record_cursor(job.alive, collection, None)
         await record_origin(job.alive, collection, None)
-    told.note = "; ".join(filter(None, (GONE, told.note)))
+    summary.note = "; ".join(filter(None, (GONE, summary.note)))

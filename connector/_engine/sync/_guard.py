@@ -21,65 +21,65 @@ __all__ = [
 
 
 def check_deletes(
-    guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source", gone: str = ""
+    guard: DeleteGuard, stored: int, missing: int, listed: int, lister: str = "the source", gone: str = ""
 ) -> None:
-    """Raise `GuardRefusedError` when `missing` of the `held` assets are too many to delete.
+    """Raise `GuardRefusedError` when `missing` of the `stored` assets are too many to delete.
 
     `listed` is how many assets a complete scan of `lister` saw; `gone` the collection, where it has none by that name
     any more. Exactly `guard.max_share` of the held assets may go;
     an empty listing and the loss of everything are allowed only by a `max_share` of 1.
     """
-    if why := refusal(guard, held, missing, listed, lister, gone):
+    if why := refusal(guard, stored, missing, listed, lister, gone):
         raise GuardRefusedError(f"nothing was deleted: {why}")
 
 
 def refusal(
-    guard: DeleteGuard, held: int, missing: int, listed: int, lister: str = "the source", gone: str = ""
+    guard: DeleteGuard, stored: int, missing: int, listed: int, lister: str = "the source", gone: str = ""
 ) -> str | None:
     """Why `check_deletes` would refuse, and what allows it; None when it would not, or where nothing is deleted."""
     if guard.mode == "keep":
         return None
-    may_go = exact(guard.max_share) * held
+    may_go = exact(guard.max_share) * stored
     if missing <= may_go:
         return None
     # A share of few assets would have to be worked out by hand, so the advice there is the one that always works.
     less_than_one = 0 < may_go < 1
-    share = 1 if less_than_one else math.ceil(100 * Fraction(missing, held)) / 100
-    allowed = f"{guard.max_share:.0%} may" + (f", which is less than one of {held}" if less_than_one else "")
+    share = 1 if less_than_one else math.ceil(100 * Fraction(missing, stored)) / 100
+    allowed = f"{guard.max_share:.0%} may" + (f", which is less than one of {stored}" if less_than_one else "")
     # Only a run of all collections settles one that is gone, and a share would hold for each of them.
     allow = f"--allow-deletes-of {shlex.quote(gone)}" if gone else f"--allow-deletes {share:g}"
     if changes := changes_of(guard):
         return (
-            f"{missing} of {held} assets would go, but {lister} is {read_differently(changes)}: it may only not see "
+            f"{missing} of {stored} assets would go, but {lister} is {read_differently(changes)}: it may only not see "
             f"them. Check its settings, or if they are really gone, allow it once with {allow}."
         )
     return (
-        f"{lister} {_seen(listed, gone)}, so {missing} of {held} assets would go, and at most {allowed}. "
+        f"{lister} {_listing(listed, gone)}, so {missing} of {stored} assets would go, and at most {allowed}. "
         f"If they are really gone, allow it once with {allow}, or set deletes.max_share."
     )
 
 
-def _seen(listed: int, gone: str) -> str:
+def _listing(listed: int, gone: str) -> str:
     if gone:
         return f"no longer has the collection {gone}"
     return f"listed {listed} assets" if listed else "listed no asset at all"
 
 
-def refusal_of_rows(guard: DeleteGuard, held: int, missing: int, listed: int) -> str | None:
-    """Why `missing` of a table's `held` rows would not be deleted, of which the source lists `listed`, and what allows
+def refusal_of_rows(guard: DeleteGuard, stored: int, missing: int, listed: int) -> str | None:
+    """Why `missing` of a table's `stored` rows would not be deleted, where the source lists `listed`, and what allows
     it; else None. Some rows may always go, but not after a change of who reads them; never all because none is listed.
     """
     if not missing or guard.mode == "keep":
         return None
     if changes := changes_of(guard):
         return (
-            f"{missing} of {held} rows would go, but the source is {read_differently(changes)}: it may only not see "
+            f"{missing} of {stored} rows would go, but the source is {read_differently(changes)}: it may only not see "
             "them. Check its settings, or if they are really gone, allow it once with --allow-deletes 1."
         )
     if listed or guard.max_share == 1:
         return None
     return (
-        f"the source listed no row at all, so all {held} would go. "
+        f"the source listed no row at all, so all {stored} would go. "
         "If they are really gone, allow it once with --allow-deletes 1, or set deletes.max_share."
     )
 

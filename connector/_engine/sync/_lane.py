@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -16,18 +16,18 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from vectorferry.connector._cancellation import CancellableCall
 from vectorferry.connector._config._settings import BatchLimits
-from vectorferry.connector._engine._mapper import Loaded
+from vectorferry.connector._engine._mapper import MappedRecord
 from vectorferry.connector._engine.sync._dimensions import WrittenDimension, dimensions_in
 from vectorferry.connector._engine.sync._losses import HeldBack
 from vectorferry.connector._model._batch import Applied, Batch, MappedAsset
 from vectorferry.connector._model._errors import DestinationError, LockedError, RetryableError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Listing, Modality, Reason, Rejected
-from vectorferry.connector._protocols._capabilities import Quarantined, StoredContents
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import DestinationSummary
 
-__all__ = ["Batcher", "Lane", "Worker"]
+__all__ = ["Batcher", "Lane", "Worker", "locked"]
 
 
 T = TypeVar("T")
@@ -121,23 +121,23 @@ class Batcher:
         self._collection = collection
         self._modalities = modalities
         self._limits = limits
-        self._filling: dict[str, Loaded] = {}
+        self._filling: dict[str, MappedRecord] = {}
         self._rows = 0
         self._bytes = 0
         self._since = 0.0
 
-    def add(self, loaded: Loaded) -> Batch | None:
+    def add(self, mapped: MappedRecord) -> Batch | None:
         """Take one more asset; the batch before it when the two do not fit together, or it has waited long enough.
 
         Only an asset that is over a limit by itself makes a batch that is.
         """
-        self._forget(loaded.asset_id)
-        full = self.flush() if self._overflows(loaded) or self._is_old() else None
+        self._forget(mapped.asset_id)
+        full = self.flush() if self._overflows(mapped) or self._is_old() else None
         if not self._filling:
             self._since = time.monotonic()
-        self._filling[loaded.asset_id] = loaded
-        self._rows += loaded.rows
-        self._bytes += loaded.bytes
+        self._filling[mapped.asset_id] = mapped
+        self._rows += mapped.rows
+        self._bytes += mapped.bytes
         return full
 
     def flush(self) -> Batch | None:
@@ -154,8 +154,8 @@ class Batcher:
             tuple(record for record in records if isinstance(record, Rejected)),
         )
 
-    def _overflows(self, loaded: Loaded) -> bool:
-        return self._rows + loaded.rows > self._limits.rows or self._bytes + loaded.bytes > self._limits.bytes
+    def _overflows(self, mapped: MappedRecord) -> bool:
+        return self._rows + mapped.rows > self._limits.rows or self._bytes + mapped.bytes > self._limits.bytes
 
     def _is_old(self) -> bool:
         """Whether a slow source has kept what was read waiting: a run that is stopped reads it again."""
@@ -214,6 +214,10 @@ class Lane:
         """Whether the destination has not failed, and takes part in the current collection."""
         return self.error is None and not self._sits_out
 
+    def can(self, capability: Capability) -> bool:
+        """Whether the destination declares it."""
+        return capability in self.destination.capabilities
+
     def begin(self, collection: str) -> None:
         """From now on, assets and counts belong to this collection."""
         self._collection = collection
@@ -247,17 +251,17 @@ class Lane:
         await self._abandon()
         await self._attempt(work)
 
-    async def put(self, loaded: Loaded, listing: Listing | None = None) -> None:
+    async def put(self, mapped: MappedRecord, listing: Listing | None = None) -> None:
         """Add an asset to the batch that is filling; hand that over when it is full.
 
         One with the `listing` to read it again by is held back instead of written when it has less than is stored.
         """
         async with self._turn:
             if self.alive:
-                self.summary.replaced_nul += loaded.replaced
-                if listing and isinstance(loaded.record, MappedAsset) and isinstance(self.destination, StoredContents):
-                    self._listings[loaded.asset_id] = listing
-                await self._hand_over(self._batcher.add(loaded))
+                self.summary.replaced_nul += mapped.replaced
+                if listing and isinstance(mapped.record, MappedAsset) and self.can(Capability.CONTENTS):
+                    self._listings[mapped.asset_id] = listing
+                await self._hand_over(self._batcher.add(mapped))
 
     async def flush(self) -> None:
         """Hand over what has been gathered, and wait until all of it is written."""
@@ -267,10 +271,9 @@ class Lane:
 
     async def begin_second_look(self, share: float) -> list[Listing]:
         """Believe from now on, within this share of what is stored, what comes with less again. What to read."""
-        store = self.destination
-        if not self.held_back.listings or not isinstance(store, StoredContents):
+        if not self.held_back.listings:
             return []
-        stored = await self.call(partial(store.content_counts, self._collection))
+        stored = await self.call(partial(self.destination.content_counts, self._collection))
         return self.held_back.begin_second_look(share, stored or {})
 
     async def end_second_look(self) -> None:
@@ -331,14 +334,14 @@ class Lane:
 
     async def _without_losses(self, batch: Batch) -> Batch:
         """The batch without the assets that have less than is stored of them; these are held back."""
-        store, listings = self.destination, self._listings
-        if not isinstance(store, StoredContents):
+        listings = self._listings
+        if not self.can(Capability.CONTENTS):
             return batch
         taken = []
         for start in range(0, len(batch.assets), CONTENTS_AT_ONCE):
             some = batch.assets[start : start + CONTENTS_AT_ONCE]
             compared = [asset.asset_id for asset in some if asset.asset_id in listings]
-            stored = await self.call(partial(store.contents, batch.collection, compared)) if compared else {}
+            stored = await self.call(partial(self.destination.contents, batch.collection, compared)) if compared else {}
             for asset in some:
                 listing, held = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
                 if listing is None or not held or self.held_back.takes(listing, asset, held, batch.modalities):
@@ -349,10 +352,72 @@ class Lane:
         return replace(batch, assets=tuple(taken))
 
     async def _read_again(self, asset_ids: list[str]) -> None:
-        if asset_ids and isinstance(self.destination, Quarantined):
+        if asset_ids and self.can(Capability.QUARANTINE):
             await self.call(partial(self.destination.read_again, self._collection, asset_ids))
 
 
 def _may_come_later(record: Rejected) -> bool:
     """Of a whole asset: that it may be taken when it is read again. An id stays as it is."""
     return not record.feature_id and record.reason != Reason.BAD_ID
+
+
+# Keeps other syncs out of a collection while it is synced.
+
+
+LONGEST_LOCK_CALL: Final = 2.0
+"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
+
+
+@asynccontextmanager
+async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIterator[str | None]:
+    """Hold the collection in every destination that can be locked, after waiting `wait` seconds at most for all.
+
+    A lane that did not get it sits this collection out; what it is told is yielded. Raises `DestinationError` when no
+    lane is left. Everybody takes locks in the order of the names, so that no two runs wait for each other.
+    """
+    deadline = time.monotonic() + wait
+    told: list[str] = []
+    async with AsyncExitStack() as held:
+        for lane in sorted(lanes, key=lambda lane: lane.name):
+            try:
+                await _hold(lane, collection, deadline, held)
+            except LockedError as error:
+                lane.sit_out()
+                told.append(_waited(lane, error, wait))
+        if told and not any(lane.alive for lane in lanes):
+            raise DestinationError("; ".join(told))
+        yield "; ".join(told) or None
+
+
+async def _hold(lane: Lane, collection: str, deadline: float, held: AsyncExitStack) -> None:
+    """Try until the deadline, then raise the last `LockedError`."""
+    destination = lane.destination
+    if Capability.LOCK not in destination.capabilities:
+        return
+    waiting = False
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        seconds = min(left, LONGEST_LOCK_CALL) if waiting else 0.0
+        try:
+            lock = await lane.call(partial(_entered, destination, collection, seconds))
+        except LockedError as error:
+            if not left:
+                raise
+            if not waiting:
+                _log.warning("%s: waiting up to %.0f s: %s", lane.name, left, error)
+            waiting = True
+        else:
+            if lock is not None:
+                held.push_async_callback(lane.release, lock.close)
+            return
+
+
+def _entered(destination: Destination, collection: str, wait: float) -> ExitStack:
+    with ExitStack() as entering:
+        entering.enter_context(destination.lock(collection, wait))
+        return entering.pop_all()
+
+
+def _waited(lane: Lane, error: LockedError, wait: float) -> str:
+    waited = f" Waited {wait:g} s." if wait else ""
+    return f"{lane.name}: {error}{waited} Run again later; a sync waits longer with --lock-wait SECONDS."

@@ -21,6 +21,7 @@ from vectorferry.connector._model._mapping import ModalityMapping, SchemaMapping
 from vectorferry.connector._model._records import Listing, Modality, Vector
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._model._vectors import dense_dimension
+from vectorferry.connector._reports._summary import first_of
 
 __all__ = ["HeldBack", "losses"]
 
@@ -206,8 +207,7 @@ class HeldBack:
         return f"1 asset {one}" if len(self.ids) == 1 else f"{len(self.ids):,} assets {many}"
 
     def _first(self) -> str:
-        named = ", ".join(map(safe_id, self.ids[:NAMED]))
-        return f"{named} and {len(self.ids) - NAMED:,} more" if len(self.ids) > NAMED else named
+        return first_of([safe_id(asset_id) for asset_id in self.ids[:NAMED]], NAMED, len(self.ids))
 
 
 def _kind(kind: RowKind) -> str:

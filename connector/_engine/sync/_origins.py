@@ -12,9 +12,9 @@ from typing import Final, TypeAlias
 from vectorferry.connector._config._settings import DeleteGuard, RunGuard
 from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import Identified, Origin, Origins
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
-from vectorferry.connector._protocols._source import Source
+from vectorferry.connector._protocols._source import Origin, Source
 
 __all__ = [
     "NO_CHANGES",
@@ -68,8 +68,6 @@ def each_change(changes: OriginChanges) -> tuple[str, ...]:
 
 async def origin_of(source: Source, collection: str) -> Origin:
     """What the source says, made storable and bounded; of one that says nothing, its class."""
-    if not isinstance(source, Identified):
-        return {"source": type(source).__name__}
     parts = await source.identity(collection)
     texts = sorted((str(name), str(value)) for name, value in parts.items())
     return {safe_id(name): safe_id(value) for name, value in texts[:MOST_PARTS]}
@@ -85,8 +83,8 @@ async def since_recorded(
     that kept none, has it recorded once it is complete.
     """
     empty = is_empty or partial(_holds_nothing, collection)
-    asked = (lane.call(partial(_recorded, lane.destination, collection, current, empty)) for lane in lanes)
-    recorded = zip(lanes, await asyncio.gather(*asked), strict=True)
+    calls = (lane.call(partial(_recorded, lane.destination, collection, current, empty)) for lane in lanes)
+    recorded = zip(lanes, await asyncio.gather(*calls), strict=True)
     changes = {lane.name: origin_changes(origin, current) for lane, origin in recorded}
     return {name: each for name, each in changes.items() if each}
 
@@ -96,7 +94,7 @@ async def record_origin(lanes: Sequence[Lane], collection: str, origin: Origin |
     recording = (
         lane.call(partial(lane.destination.record_origin, collection, origin))
         for lane in lanes
-        if isinstance(lane.destination, Origins)
+        if lane.can(Capability.ORIGINS)
     )
     await asyncio.gather(*recording)
 
@@ -104,7 +102,7 @@ async def record_origin(lanes: Sequence[Lane], collection: str, origin: Origin |
 def _recorded(
     destination: Destination, collection: str, current: Origin, is_empty: Callable[[Destination], bool]
 ) -> Origin | None:
-    if not isinstance(destination, Origins):
+    if Capability.ORIGINS not in destination.capabilities:
         return None
     origin = destination.origin(collection)
     if origin == current or not is_empty(destination):

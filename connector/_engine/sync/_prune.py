@@ -16,10 +16,10 @@ from vectorferry.connector._engine.sync._origins import NO_CHANGES, OriginChange
 from vectorferry.connector._model._batch import Applied
 from vectorferry.connector._model._errors import GuardRefusedError
 from vectorferry.connector._model._seen import SeenIds
-from vectorferry.connector._protocols._capabilities import Tombstones
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 
-__all__ = ["anything_missing", "kept", "prune"]
+__all__ = ["anything_missing", "kept_assets", "prune"]
 
 
 LOOKED_UP_AT_ONCE: Final = 5_000
@@ -35,31 +35,26 @@ REMOVED_AT_ONCE: Final = 500
 class Survey:
     """How many assets a destination holds, how many of them were not listed, and the first of those."""
 
-    held: int = 0
+    stored: int = 0
     missing: int = 0
     first: list[str] = field(default_factory=list)
 
 
-async def anything_missing(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> bool:
+async def anything_missing(lanes: Sequence[Lane], collection: str, listed_ids: SeenIds) -> bool:
     """Whether any destination holds an asset that was not listed."""
-    return any(found and found.missing for found in await _surveys(lanes, collection, seen))
+    return any(survey and survey.missing for survey in await _surveys(lanes, collection, listed_ids))
 
 
-async def kept(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> dict[str, int]:
+async def kept_assets(lanes: Sequence[Lane], collection: str, listed_ids: SeenIds) -> dict[str, int]:
     """How many assets that were not listed each destination holds, where there are any."""
-    surveys = zip(lanes, await _surveys(lanes, collection, seen), strict=True)
-    return {lane.name: found.missing for lane, found in surveys if found and found.missing}
-
-
-def hides(destination: object, guard: DeleteGuard) -> bool:
-    """Whether assets are hidden there instead of removed."""
-    return guard.mode == "tombstone" and isinstance(destination, Tombstones)
+    surveys = zip(lanes, await _surveys(lanes, collection, listed_ids), strict=True)
+    return {lane.name: survey.missing for lane, survey in surveys if survey and survey.missing}
 
 
 async def prune(
     lanes: Sequence[Lane],
     collection: str,
-    seen: SeenIds,
+    listed_ids: SeenIds,
     guard: DeleteGuard,
     lister: str = "the source",
     gone: str = "",
@@ -70,19 +65,25 @@ async def prune(
 
     Raises `GuardRefusedError`, with no delete in any destination.
     """
-    surveys = await _surveys(lanes, collection, seen)
-    for lane, found in zip(lanes, surveys, strict=True):
-        if found is not None:
+    surveys = await _surveys(lanes, collection, listed_ids)
+    for lane, survey in zip(lanes, surveys, strict=True):
+        if survey is not None:
             strict = guard_for(guard, changes.get(lane.name, ()))
-            _check(_share_left(strict, lane), lane.name, found, len(seen), lister, gone)
+            _check(_share_left(strict, lane), lane.name, survey, len(listed_ids), lister, gone)
     await asyncio.gather(
-        *(_remove(lane, collection, seen, found, guard) for lane, found in zip(lanes, surveys, strict=True) if found)
+        *(
+            _remove(lane, collection, listed_ids, survey, guard)
+            for lane, survey in zip(lanes, surveys, strict=True)
+            if survey
+        )
     )
 
 
-async def _surveys(lanes: Sequence[Lane], collection: str, seen: SeenIds) -> Sequence[Survey | None]:
+async def _surveys(lanes: Sequence[Lane], collection: str, listed_ids: SeenIds) -> Sequence[Survey | None]:
     """What each destination holds; None for one that failed."""
-    return await asyncio.gather(*(lane.call(partial(_survey, lane.destination, collection, seen)) for lane in lanes))
+    return await asyncio.gather(
+        *(lane.call(partial(_survey, lane.destination, collection, listed_ids)) for lane in lanes)
+    )
 
 
 def _share_left(guard: DeleteGuard, lane: Lane) -> DeleteGuard:
@@ -93,42 +94,42 @@ def _share_left(guard: DeleteGuard, lane: Lane) -> DeleteGuard:
     return guard.model_copy(update={"max_share": max(0.0, guard.max_share - share_gone)})
 
 
-def _check(guard: DeleteGuard, name: str, found: Survey, listed: int, lister: str, gone: str) -> None:
+def _check(guard: DeleteGuard, name: str, survey: Survey, listed: int, lister: str, gone: str) -> None:
     try:
-        check_deletes(guard, found.held, found.missing, listed, lister, gone)
+        check_deletes(guard, survey.stored, survey.missing, listed, lister, gone)
     except GuardRefusedError as error:
         raise GuardRefusedError(f"{name}: {error}") from None
 
 
-async def _remove(lane: Lane, collection: str, seen: SeenIds, found: Survey, guard: DeleteGuard) -> None:
+async def _remove(lane: Lane, collection: str, listed_ids: SeenIds, survey: Survey, guard: DeleteGuard) -> None:
     remove = _removal(lane.destination, guard)
-    left = found.missing
-    ids: Sequence[str] = found.first
+    remaining = survey.missing
+    ids: Sequence[str] = survey.first
     while ids:
         for chunk in _chunks(ids, REMOVED_AT_ONCE):
             applied = await lane.call(partial(remove, collection, chunk))
             if applied is None:
                 return
             lane.record(applied)
-        left -= len(ids)
-        again = await lane.call(partial(_survey, lane.destination, collection, seen)) if left > 0 else None
+        remaining -= len(ids)
+        again = await lane.call(partial(_survey, lane.destination, collection, listed_ids)) if remaining > 0 else None
         ids = again.first if again else ()
 
 
 def _removal(destination: Destination, guard: DeleteGuard) -> Callable[[str, Sequence[str]], Applied]:
-    if isinstance(destination, Tombstones) and hides(destination, guard):
+    if guard.mode == "tombstone" and Capability.TOMBSTONES in destination.capabilities:
         return destination.tombstone
     return destination.remove
 
 
-def _survey(destination: Destination, collection: str, seen: SeenIds) -> Survey:
-    found = Survey()
+def _survey(destination: Destination, collection: str, listed_ids: SeenIds) -> Survey:
+    survey = Survey()
     for ids in _chunks(destination.asset_ids(collection), LOOKED_UP_AT_ONCE):
-        missing = seen.missing(ids)
-        found.held += len(ids)
-        found.missing += len(missing)
-        found.first.extend(missing[: REMEMBERED - len(found.first)])
-    return found
+        missing = listed_ids.missing(ids)
+        survey.stored += len(ids)
+        survey.missing += len(missing)
+        survey.first.extend(missing[: REMEMBERED - len(survey.first)])
+    return survey
 
 
 def _chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -30,9 +30,10 @@ from vectorferry.connector._model._errors import (
 )
 from vectorferry.connector._model._mapping import ColumnType, SchemaMapping
 from vectorferry.connector._model._records import Reason
+from vectorferry.connector._model._related import RelatedRow, RelatedTable
 from vectorferry.connector._model._rows import coerce, hash_row, short
 from vectorferry.connector._model._storable import check_id, clean
-from vectorferry.connector._protocols._capabilities import RelatedRow, RelatedTable, RelatedTables, StoresRelated
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import RelatedSummary, Summary
@@ -49,11 +50,11 @@ ALL_TABLES: Final = ""
 
 def check_related_names(source: Source, mapping: SchemaMapping) -> None:
     """Raise `ConfigurationError` when the mapping wants a table for a modality that the source has a use for."""
-    taken = mapping.tables()
-    for table in source.related_tables if isinstance(source, RelatedTables) else ():
-        if table.name in taken:
+    reserved = mapping.tables()
+    for table in source.related_tables:
+        if table.name in reserved:
             raise ConfigurationError(
-                f"modalities.{taken[table.name]}.table: {table.name} is a table that the source brings along; "
+                f"modalities.{reserved[table.name]}.table: {table.name} is a table that the source brings along; "
                 "choose another name"
             )
 
@@ -64,15 +65,15 @@ async def sync_related(source: Source, lanes: Sequence[Lane], guard: DeleteGuard
     One that fails is named in the summary and stays as it was, and the others go on. Nothing is asked of a source whose
     quota is used up.
     """
-    takers = {lane: lane.destination for lane in lanes if lane.alive and isinstance(lane.destination, StoresRelated)}
-    if not takers or not isinstance(source, RelatedTables) or not (tables := source.related_tables) or summary.limit:
+    takers = [lane for lane in lanes if lane.alive and lane.can(Capability.RELATED_TABLES)]
+    if not takers or not (tables := source.related_tables) or summary.limit:
         return
     try:
         origin = await origin_of(source, ALL_TABLES)
     except LimitReachedError as error:
         summary.limit = error
         return
-    changes = await since_recorded([*takers], ALL_TABLES, origin, partial(_holds_nothing, tables))
+    changes = await since_recorded(takers, ALL_TABLES, origin, partial(_holds_nothing, tables))
     for table in tables:
         if summary.limit:
             return
@@ -88,11 +89,11 @@ async def sync_related(source: Source, lanes: Sequence[Lane], guard: DeleteGuard
         except VectorferryError as error:
             replacing.summary.fail(str(error))
     if guard.mode != "keep" and all(each.complete and not each.refused for each in summary.related.values()):
-        await record_origin([*takers], ALL_TABLES, origin)
+        await record_origin(takers, ALL_TABLES, origin)
 
 
 def _holds_nothing(tables: Sequence[RelatedTable], destination: Destination) -> bool:
-    return isinstance(destination, StoresRelated) and not any(map(destination.related_hashes, tables))
+    return not any(map(destination.related_hashes, tables))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class _Replacing:
     """One table on its way to the destinations that take it."""
 
     table: RelatedTable
-    takers: Mapping[Lane, StoresRelated]
+    takers: Sequence[Lane]
     guard: DeleteGuard
     changes: OriginChanges
     summary: RelatedSummary = field(default_factory=RelatedSummary)
@@ -128,7 +129,7 @@ class _Replacing:
             async with closing(listed) as each:
                 async for fields in each:
                     try:
-                        row = _loaded(self.table, fields)
+                        row = _mapped_row(self.table, fields)
                         rows.setdefault(row.key, row)
                     except QuarantineError as error:
                         bad.append(error)
@@ -148,29 +149,29 @@ class _Replacing:
         then."""
         if self.guard.mode == "keep":
             return False
-        asked = [lane.ask(partial(destination.related_hashes, self.table)) for lane, destination in self.takers.items()]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        stored_hashes = [lane.ask(partial(lane.destination.related_hashes, self.table)) for lane in self.takers]
+        answers = await asyncio.gather(*stored_hashes, return_exceptions=True)
         return any(isinstance(stored, Mapping) and stored.keys() - rows.keys() for stored in answers)
 
     async def _refusal(self, rows: Mapping[str, RelatedRow]) -> str | None:
         """Why no destination may lose a row, where one must not."""
-        for lane, destination in self.takers.items():
-            held = (await lane.ask(partial(destination.related_hashes, self.table))).keys()
+        for lane in self.takers:
+            stored_keys = (await lane.ask(partial(lane.destination.related_hashes, self.table))).keys()
             guard = guard_for(self.guard, self.changes.get(lane.name, ()))
-            if why := refusal_of_rows(guard, len(held), len(held - rows.keys()), len(rows)):
+            if why := refusal_of_rows(guard, len(stored_keys), len(stored_keys - rows.keys()), len(rows)):
                 return f"{lane.name}: nothing was deleted: {why}"
         return None
 
     async def _write(self, lane: Lane, rows: Sequence[RelatedRow], *, complete: bool) -> None:
         """A destination that refuses the table has not failed: its features go on."""
-        work = partial(self.takers[lane].replace_related, self.table, rows, complete=complete)
+        work = partial(lane.destination.replace_related, self.table, rows, complete=complete)
         try:
             self.summary.destinations[lane.name] = await lane.ask(work)
         except VectorferryError as error:
             self.summary.fail(f"{lane.name}: {error}")
 
 
-def _loaded(table: RelatedTable, fields: Mapping[str, Any]) -> RelatedRow:
+def _mapped_row(table: RelatedTable, fields: Mapping[str, Any]) -> RelatedRow:
     """The row that a destination is given. Raises `QuarantineError` when a value does not fit its column, or the key
     is no id."""
     columns = {name: _value(name, fields.get(name), kind) for name, kind in table.columns.items()}

@@ -10,18 +10,14 @@ from functools import partial
 from os import environ as process_environ
 from typing import Final
 
-from vectorferry.connector._cancellation import run_cancellable
-from vectorferry.connector._config import resolve
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
-from vectorferry.connector._engine._mapper import Loader, MappingUse
-from vectorferry.connector._engine._opening import open_destinations, open_source
-from vectorferry.connector._engine.sync._changes import ScanRules
+from vectorferry.connector._engine._mapper import Mapper, MappingUse
+from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.sync._collection import CollectionRun, Job
-from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
 from vectorferry.connector._engine.sync._gone import settle_gone
 from vectorferry.connector._engine.sync._lane import Lane
-from vectorferry.connector._engine.sync._locking import LOCK_WAIT
+from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._related import check_related_names, sync_related
 from vectorferry.connector._model._errors import (
     CollectionError,
@@ -35,10 +31,15 @@ from vectorferry.connector._model._errors import (
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector._model._storable import id_problem, safe_id
-from vectorferry.connector._protocols._capabilities import Advising, Placed, VectorCounts, not_found
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
-from vectorferry.connector._reports._summary import CollectionSummary, ProgressCallback, RelatedSummary, Summary
+from vectorferry.connector._reports._summary import (
+    CollectionSummary,
+    ProgressCallback,
+    RelatedSummary,
+    Summary,
+    first_of,
+)
 
 __all__ = [
     "LISTS_MISSED_WHEN_DOWN",
@@ -53,10 +54,9 @@ __all__ = [
 
 async def check_apart(lanes: Sequence[Lane]) -> None:
     """Raise `ConfigurationError` when two destinations are one place: each would take the other's rows for its own."""
-    able = [(lane, lane.destination) for lane in lanes if isinstance(lane.destination, Placed)]
-    places = await asyncio.gather(*(lane.call(destination.place) for lane, destination in able))
+    places = await asyncio.gather(*(lane.call(lane.destination.place) for lane in lanes))
     first: dict[str, str] = {}
-    for (lane, _), place in zip(able, places, strict=True):
+    for lane, place in zip(lanes, places, strict=True):
         if place is not None and (other := first.setdefault(place, lane.name)) != lane.name:
             raise ConfigurationError(
                 f"the destinations {other} and {lane.name} are one place ({place}), however they are spelled: "
@@ -66,14 +66,12 @@ async def check_apart(lanes: Sequence[Lane]) -> None:
 
 async def advise(lane: Lane) -> None:
     """Let the destination say what it does not do as it was asked to."""
-    if isinstance(lane.destination, Advising):
-        lane.summary.notes.extend(await lane.call(lane.destination.advice) or ())
+    lane.summary.notes.extend(await lane.call(lane.destination.advice) or ())
 
 
 def unmatched(use: MappingUse, collections: Iterable[CollectionSummary]) -> Iterator[str]:
     """What of the mapping has met nothing, where every asset was read: a few of them may well lack it."""
-    seen = list(collections)
-    if all(each.complete and not each.unchanged and not each.error for each in seen):
+    if all(each.complete and not each.unchanged and not each.error for each in collections):
         yield from use.unmatched()
 
 
@@ -95,7 +93,7 @@ async def finish(lane: Lane, collections: Sequence[str], wait_visible: float, ma
     written."""
     if built := await lane.call(lane.destination.build_indexes):
         lane.summary.indexes.extend(built)
-    if lane.dimensions and isinstance(lane.destination, VectorCounts):
+    if lane.dimensions:
         names = {name for _, name, _ in lane.dimensions}
         counts = await lane.call(partial(lane.destination.vector_counts, names))
         lane.summary.notes.extend(dimension_notes(counts or (), mapping, lane.dimensions))
@@ -112,8 +110,8 @@ def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
     first = next(iter(errors.values()))
     if len(errors) == 1:
         raise first
-    told = "\n".join(f"{name}: {error}" for name, error in errors.items())
-    raise DestinationError(f"every destination failed\n{told}") from first
+    lines = "\n".join(f"{name}: {error}" for name, error in errors.items())
+    raise DestinationError(f"every destination failed\n{lines}") from first
 
 
 def exit_code(summary: Summary) -> int:
@@ -131,13 +129,13 @@ def exit_code(summary: Summary) -> int:
 async def _deliver(lane: Lane, wait: float) -> None:
     deadline = time.monotonic() + wait
     while True:
-        left = max(0.0, deadline - time.monotonic())
-        delivery = await lane.call(partial(lane.destination.delivered, min(left, LONGEST_CALL)))
+        remaining = max(0.0, deadline - time.monotonic())
+        delivery = await lane.call(partial(lane.destination.delivered, min(remaining, LONGEST_CALL)))
         if delivery is None:
             return
         lane.summary.delivery = delivery
         hidden = [place for place in delivery.places if not place.is_visible]
-        if not hidden or not left:
+        if not hidden or not remaining:
             break
         await asyncio.sleep(PAUSE)
     if hidden and wait:
@@ -145,15 +143,14 @@ async def _deliver(lane: Lane, wait: float) -> None:
 
 
 def _not_visible(hidden: Sequence[Visibility], delivery: Delivery, wait: float) -> str:
-    named = ", ".join(map(_named, hidden[:PLACES_NAMED]))
-    more = f" and {len(hidden) - PLACES_NAMED:,} more" if len(hidden) > PLACES_NAMED else ""
+    places = first_of([_place(each) for each in hidden], PLACES_NAMED)
     return (
         f"everything is written, but after {wait:g} s queries do not see all of it yet in {len(hidden):,} of "
-        f"{len(delivery.places):,} places: {named}{more}. Nothing is lost; they will, or wait longer next time."
+        f"{len(delivery.places):,} places: {places}. Nothing is lost; they will, or wait longer next time."
     )
 
 
-def _named(place: Visibility) -> str:
+def _place(place: Visibility) -> str:
     visible = "unknown" if place.visible is None else place.visible
     return f"{place.place} (written {place.written}, visible {visible})"
 
@@ -170,48 +167,38 @@ UNLISTED_NAMED: Final = 5
 ALL: frozenset[Modality] = frozenset(MODALITIES)
 
 
-async def sync(  # noqa: PLR0913 - every choice that a run leaves open
+async def sync(
     source: Source,
     destinations: Sequence[Destination],
+    options: SyncOptions = DEFAULTS,
     *,
     name: str,
     mapping: SchemaMapping | None = None,
-    collections: Sequence[str] | None = None,
-    modalities: frozenset[Modality] = ALL,
     batch: BatchLimits | None = None,
     deletes: DeleteGuard | None = None,
     incremental: IncrementalScans | None = None,
-    full: bool = False,
     progress: ProgressCallback | None = None,
-    wait_visible: float = 0,
-    lock_wait: float = LOCK_WAIT,
-    related: bool | None = None,
-    reread: Reread = NEVER,
 ) -> Summary:
-    """Make every destination hold what the source holds of these collections (None: all of the source's).
+    """Make every destination hold what the source holds of the collections.
 
     Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
     that fails is left out from then on and named in the summary, and so is a collection that cannot be read. Source
     and destinations stay open; each destination is used from one thread, which has ended when this returns.
 
     From a source that can list its changes, a run asks for these only, where the last run has left a cursor, and lists
-    everything every so many runs, which is what finds deletes; `full` does so now. The summary says which.
+    everything every so many runs, which is what finds deletes. The summary says which.
 
     In a run of all collections, one that destinations hold and that the source no longer has is taken for an empty one.
 
     An asset that comes with less than a destination holds of it is read a second time, later in the run, before
     anything goes there. What both answers lack goes within the share of `deletes`, which counts features and vectors as
-    it counts assets; beyond it the asset stays as it is, and the summary says so. Assets that `reread` names are read
-    whatever their fingerprints say, and everything is listed for that.
+    it counts assets; beyond it the asset stays as it is, and the summary says so.
 
-    While a collection is synced, other syncs are kept out of it where the destination is `Lockable`; a destination
-    that somebody else holds for longer than `lock_wait` seconds is left out of this collection, which its summary says.
+    While a collection is synced, other syncs are kept out of it where the destination can be locked; a destination
+    that somebody else holds for longer than the options wait is left out of this collection, which its summary says.
 
-    Tables of metadata that the source has beside its assets are read after the collections, if `related`; None: in a
-    run of all collections. Where that fails, its part of the summary says so.
-
-    In the end it waits up to `wait_visible` seconds for queries to see what was written; a destination where they
-    don't is named in the summary.
+    Tables of metadata that the source has beside its assets are read after the collections. Where that fails, its part
+    of the summary says so.
 
     When the source's quota is used up, no further collection is tried, and the summary has the time to come back. An
     asset that no usable answer came for stays as it is; its collection has failed, and the summary says why. So has one
@@ -224,32 +211,36 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     started, before = time.monotonic(), asdict(source.usage)
     if clash := _repeated([destination.name for destination in destinations]):
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
-    check_related_names(source, mapping or SchemaMapping())
-    loader = Loader(mapping or SchemaMapping(), modalities)
-    lanes = [
-        Lane(destination, modalities, batch or BatchLimits(), mapping or SchemaMapping())
-        for destination in destinations
-    ]
+    mapping = mapping or SchemaMapping()
+    check_related_names(source, mapping)
+    mapper = Mapper(mapping, options.modalities)
+    lanes = [Lane(each, options.modalities, batch or BatchLimits(), mapping) for each in destinations]
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
-        await _prepare(lanes, mapping or SchemaMapping())
+        await _prepare(lanes, mapping)
         await check_apart(lanes)
-        scans = ScanRules(full or reread.now, (incremental or IncrementalScans()).full_every)
         job = Job(
-            source, lanes, loader, deletes or DeleteGuard(), progress, lock_wait, scans, reread, set(reread.asset_ids)
+            source=source,
+            lanes=lanes,
+            mapper=mapper,
+            guard=deletes or DeleteGuard(),
+            options=options,
+            full_every=(incremental or IncrementalScans()).full_every,
+            progress=progress,
+            unlisted=set(options.reread.asset_ids),
         )
-        wanted = await _all_collections(source, summary) if collections is None else collections
-        await _run_collections(job, wanted, summary)
+        all_collections = options.collections is None
+        await _run_collections(job, summary)
         _tell_unlisted(job, summary)
-        if collections is None:
+        if all_collections:
             await settle_gone(job, summary)
-        if collections is None if related is None else related:
+        if all_collections if options.related is None else options.related:
             await sync_related(source, lanes, job.guard, summary)
-        finishing = partial(finish, wait_visible=wait_visible, mapping=mapping or SchemaMapping())
+        finishing = partial(finish, wait_visible=options.wait_visible, mapping=mapping)
         await asyncio.gather(*(finishing(lane, list(summary.collections)) for lane in lanes))
         await asyncio.gather(*map(advise, lanes))
         raise_when_all_failed(lanes)
-        summary.advice.extend(unmatched(loader.use, summary.collections.values()))
+        summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
     used = {key: value - before[key] for key, value in asdict(source.usage).items()}
@@ -257,72 +248,32 @@ async def sync(  # noqa: PLR0913 - every choice that a run leaves open
     return summary
 
 
-def run_sync(  # noqa: PLR0913 - every choice that a run leaves open
+def run_sync(
     settings: SyncSettings,
+    options: SyncOptions = DEFAULTS,
     *,
-    collections: Sequence[str] | None = None,
-    modalities: frozenset[Modality] = ALL,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
-    wait_visible: float = 0,
-    lock_wait: float = LOCK_WAIT,
-    full: bool = False,
-    related: bool | None = None,
-    reread: Reread = NEVER,
 ) -> Summary:
-    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens. How often
-    assets are read again without being asked for is the source's setting, whatever `reread` says of it.
+    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
 
     Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
     """
-    resolved = resolve(settings, environ)
-    with open_destinations(resolved) as destinations:
-        return run_cancellable(
-            _opened(
-                resolved,
-                destinations,
-                collections,
-                modalities,
-                progress,
-                wait_visible,
-                lock_wait,
-                full,
-                related,
-                reread,
-            )
-        )
 
-
-async def _opened(  # noqa: PLR0913, PLR0917 - every choice that a run leaves open
-    settings: SyncSettings,
-    destinations: Sequence[Destination],
-    collections: Sequence[str] | None,
-    modalities: frozenset[Modality],
-    progress: ProgressCallback | None,
-    wait_visible: float,
-    lock_wait: float,
-    full: bool,
-    related: bool | None,
-    reread: Reread,
-) -> Summary:
-    async with open_source(settings) as source:
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Summary:
         return await sync(
             source,
             destinations,
-            name=settings.name,
-            mapping=settings.modalities,
-            collections=collections,
-            modalities=modalities,
-            batch=settings.batch,
-            deletes=settings.deletes,
-            incremental=settings.incremental,
-            full=full,
+            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
+            name=resolved.name,
+            mapping=resolved.modalities,
+            batch=resolved.batch,
+            deletes=resolved.deletes,
+            incremental=resolved.incremental,
             progress=progress,
-            wait_visible=wait_visible,
-            lock_wait=lock_wait,
-            related=related,
-            reread=replace(reread, days=settings.source.reread_days),
         )
+
+    return run_opened(settings, environ, work)
 
 
 async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
@@ -332,7 +283,7 @@ async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
     except LimitReachedError as error:
         summary.limit = error
         return ()
-    for name, why in not_found(source).items():
+    for name, why in source.not_found.items():
         summary.collections[safe_id(name)] = CollectionSummary(error=why)
     return collections
 
@@ -342,15 +293,16 @@ async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
     raise_when_all_failed(lanes)
 
 
-async def _run_collections(job: Job, collections: Sequence[str], summary: Summary) -> None:
+async def _run_collections(job: Job, summary: Summary) -> None:
     """One after the other. One that fails is named in the summary and the others go on; when all do, the first
     error is raised. One about the key or the configuration would come back, and is raised at once; so is that of a
     source that is down: when three collections in a row could not even be listed. Where the source's quota is used up
     the run ends, and its summary says so."""
-    wanted = list(dict.fromkeys(collections))
+    collections = job.options.collections
+    ids = list(dict.fromkeys(await _all_collections(job.source, summary) if collections is None else collections))
     errors: list[VectorferryError] = []
     unlisted = 0
-    for collection in wanted:
+    for collection in ids:
         run = CollectionRun(replace(job, guard=job.guard.of(collection)), collection)
         summary.collections[safe_id(collection)] = run.summary
         try:
@@ -370,7 +322,7 @@ async def _run_collections(job: Job, collections: Sequence[str], summary: Summar
         else:
             unlisted = 0
         raise_when_all_failed(job.lanes)
-    if errors and len(errors) == len(wanted):
+    if errors and len(errors) == len(ids):
         raise errors[0]
 
 
@@ -381,10 +333,9 @@ def is_of_one_collection(error: VectorferryError) -> bool:
 
 def _tell_unlisted(job: Job, summary: Summary) -> None:
     """Say which assets could not be read again, being nowhere: with the first collection, since it is any one's."""
-    named = sorted(map(safe_id, job.unlisted))
-    more = f" and {len(named) - UNLISTED_NAMED:,} more" if len(named) > UNLISTED_NAMED else ""
-    for told in list(summary.collections.values())[:1] if named else ():
-        told.add_note(f"not listed anywhere, so not read again: {', '.join(named[:UNLISTED_NAMED])}{more}")
+    unlisted = first_of(sorted(map(safe_id, job.unlisted)), UNLISTED_NAMED)
+    for collection in list(summary.collections.values())[:1] if unlisted else ():
+        collection.add_note(f"not listed anywhere, so not read again: {unlisted}")
 
 
 def _check_collection(collection: str) -> None:

@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 
 from vectorferry.connector._engine.verify._checked import Checked, SetAside
 from vectorferry.connector._iterators import closing
+from vectorferry.connector._model._discrepancies import Difference, Discrepancy, StoredDigest
 from vectorferry.connector._model._records import Modality
-from vectorferry.connector._protocols._capabilities import Difference, Discrepancy, StoredDigest
 from vectorferry.connector._reports._verification import Finding
 
 __all__ = ["compare_digests"]

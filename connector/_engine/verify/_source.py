@@ -10,17 +10,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from vectorferry.connector._engine._mapper import Loader
-from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, diff
+from vectorferry.connector._engine._mapper import Mapper
+from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
+from vectorferry.connector._engine.sync._options import Reread
 from vectorferry.connector._engine.verify._checked import Checked, SetAside
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import MappedAsset
+from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._model._errors import IncompleteScanError
 from vectorferry.connector._model._records import AssetState, Listing, Modality
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
-from vectorferry.connector._protocols._capabilities import Difference, Discrepancy
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
@@ -66,7 +67,7 @@ class Sample:
 async def compare_with_source(
     source: Source,
     checked: Sequence[Checked],
-    loader: Loader,
+    mapper: Mapper,
     collection: str,
     report: CollectionReport,
     *,
@@ -78,13 +79,13 @@ async def compare_with_source(
     note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra. Assets that
     are set aside as a whole are noted: their quarantine says what is wrong with them. Some of the others are taken as a
     `sample`."""
-    seen, due = SeenIds(), 0
+    listed_ids, due = SeenIds(), 0
     set_aside = {one.name: await _whole_assets_aside(one, collection) for one in checked}
     explained: Counter[str] = Counter()
     try:
         async with closing(pages(source.scan(collection), PAGE)) as listed:
             async for page in listed:
-                for decision, known in await _decide_page(page, seen, checked, loader, collection, reread):
+                for decision, known in await _decide_page(page, listed_ids, checked, mapper, collection, reread):
                     if _holders(decision, checked):
                         sample.offer(decision)
                     if decision.action is not Action.PULL:
@@ -96,13 +97,13 @@ async def compare_with_source(
                         else:
                             yield finding
         if keeps:
-            report.notes += [note async for note in _kept(seen, checked, collection)]
+            report.notes += [note async for note in _kept(listed_ids, checked, collection)]
         else:
-            async for finding in _extra(source, seen, checked, collection, report):
+            async for finding in _extra(source, listed_ids, checked, collection, report):
                 yield finding
     except IncompleteScanError as error:
         report.notes.append(f"what the source does not have cannot be told: {error}")
-    report.assets = len(seen)
+    report.assets = len(listed_ids)
     report.notes += [_explained(name, count) for name, count in explained.items()]
     if due:
         assets = "1 asset is" if due == 1 else f"{due:,} assets are"
@@ -110,7 +111,7 @@ async def compare_with_source(
 
 
 async def compare_contents(
-    source: Source, checked: Sequence[Checked], loader: Loader, collection: str, sample: Sample, notes: list[str]
+    source: Source, checked: Sequence[Checked], mapper: Mapper, collection: str, sample: Sample, notes: list[str]
 ) -> AsyncIterator[Finding]:
     """Rows and vectors of the sampled assets that a destination lacks, has otherwise, or has alone. Assets that the
     source does not give are left out, and so is what is set aside anywhere; `notes` say what was not compared."""
@@ -124,7 +125,7 @@ async def compare_contents(
 
     async with closing(listings()) as asked, closing(source.pull(collection, asked)) as pulled:
         async for item in pulled:
-            if isinstance(record := loader.load(item).record, MappedAsset) and record.asset_id in decisions:
+            if isinstance(record := mapper.map(item).record, MappedAsset) and record.asset_id in decisions:
                 read[record.asset_id] = _digests(record)
             if len(read) == COMPARED_AT_ONCE:
                 for one in compared:
@@ -138,14 +139,19 @@ async def compare_contents(
 
 
 async def _decide_page(
-    page: list[Listing], seen: SeenIds, checked: Sequence[Checked], loader: Loader, collection: str, reread: Reread
+    page: list[Listing],
+    listed_ids: SeenIds,
+    checked: Sequence[Checked],
+    mapper: Mapper,
+    collection: str,
+    reread: Reread,
 ) -> list[tuple[Decision, _Known]]:
     """What a sync would do with each, and what the destinations have of them."""
-    new = seen.add([safe_id(listing.asset_id) for listing in page])
+    new = listed_ids.add([safe_id(listing.asset_id) for listing in page])
     fresh = [one for one, first in zip(page, new, strict=True) if first and id_problem(one.asset_id) is None]
     ready = [listing.asset_id for listing in fresh if listing.state is AssetState.READY]
     known = {one.name: await one.known(collection, ready) for one in checked}
-    return [(decision, known) for decision in diff(fresh, known, loader.digest, loader.modalities, reread)]
+    return [(decision, known) for decision in diff(fresh, known, mapper.digest, mapper.modalities, reread)]
 
 
 def _holders(decision: Decision, checked: Sequence[Checked]) -> frozenset[str]:
@@ -174,27 +180,27 @@ def _explained(name: str, count: int) -> str:
     return f"{name}: {assets} in quarantine, and not as at the source for that reason: vectorferry quarantine list"
 
 
-async def _kept(seen: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[str]:
+async def _kept(listed_ids: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[str]:
     for one in checked:
-        async with closing(one.asset_ids(collection)) as held:
-            count = sum([len(seen.missing(page)) async for page in held])
+        async with closing(one.asset_ids(collection)) as pages_of_ids:
+            count = sum([len(listed_ids.missing(page)) async for page in pages_of_ids])
         if count:
             yield kept_note(one.name, count)
 
 
 async def _extra(
-    source: Source, seen: SeenIds, checked: Sequence[Checked], collection: str, report: CollectionReport
+    source: Source, listed_ids: SeenIds, checked: Sequence[Checked], collection: str, report: CollectionReport
 ) -> AsyncIterator[Finding]:
     """What no listing holds. One alone may have skipped an asset when rows moved, so there is a second one first."""
     listed_twice = False
     for one in checked:
         extra = False
-        async with closing(one.asset_ids(collection)) as held:
-            async for page in held:
-                if seen.missing(page) and not listed_twice:
-                    await _list_again(source, seen, collection)
+        async with closing(one.asset_ids(collection)) as pages_of_ids:
+            async for page in pages_of_ids:
+                if listed_ids.missing(page) and not listed_twice:
+                    await _list_again(source, listed_ids, collection)
                     listed_twice = True
-                for asset_id in seen.missing(page):
+                for asset_id in listed_ids.missing(page):
                     extra = True
                     yield Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id))
         if extra:
@@ -212,10 +218,10 @@ async def read_by_another(source: Source, checked: Checked, collection: str) -> 
     )
 
 
-async def _list_again(source: Source, seen: SeenIds, collection: str) -> None:
+async def _list_again(source: Source, listed_ids: SeenIds, collection: str) -> None:
     async with closing(pages(source.scan(collection), PAGE)) as listed:
         async for page in listed:
-            seen.add([safe_id(listing.asset_id) for listing in page])
+            listed_ids.add([safe_id(listing.asset_id) for listing in page])
 
 
 class _Contents:
@@ -250,26 +256,26 @@ class _Contents:
 
     def notes(self) -> list[str]:
         """What was not compared."""
-        told = [f"{self._checked.name} keeps no vector {name}" for name in sorted(self._not_kept)]
+        notes = [f"{self._checked.name} keeps no vector {name}" for name in sorted(self._not_kept)]
         if self._unknown:
-            told.append(f"{self._unknown:,} records: {self._checked.name} has no hash of their own")
-        return told
+            notes.append(f"{self._unknown:,} records: {self._checked.name} has no hash of their own")
+        return notes
 
     async def _difference(
-        self, asset_id: str, key: _Key, given: bytes | None, stored: bytes | None
+        self, asset_id: str, key: _Key, source_digest: bytes | None, stored: bytes | None
     ) -> Difference | None:
         feature_id, _, vector_name = key
         aside = ((asset_id, feature_id, vector_name), (asset_id, feature_id, None))
         if feature_id and not self._set_aside.isdisjoint(aside):
             return None
-        if given is None:
+        if source_digest is None:
             return Difference.EXTRA
         if stored is None:
             return Difference.MISSING if await self._keeps(vector_name) else None
         if not stored:
             self._unknown += 1
             return None
-        return None if given == stored else Difference.DIFFERENT
+        return None if source_digest == stored else Difference.DIFFERENT
 
     async def _keeps(self, vector_name: str) -> bool:
         """Whether there is a vector of this name in the collection at all."""

@@ -9,29 +9,22 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from os import environ as process_environ
 from typing import Final
 
-from vectorferry.connector._cancellation import run_cancellable
-from vectorferry.connector._config import resolve
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
-from vectorferry.connector._engine._mapper import Loader
-from vectorferry.connector._engine._opening import open_destinations, open_source
-from vectorferry.connector._engine.sync._diff import NEVER, Reread
-from vectorferry.connector._engine.sync._gone import GONE
+from vectorferry.connector._engine._mapper import Mapper
+from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine.sync._gone import GONE, gone_of
+from vectorferry.connector._engine.sync._options import NEVER, Reread, SyncOptions
 from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
 from vectorferry.connector._engine.verify._checked import Checked
 from vectorferry.connector._engine.verify._pairs import compare_digests
 from vectorferry.connector._engine.verify._source import Sample, compare_contents, compare_with_source, read_by_another
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._errors import ConfigurationError, RetryableError, SourceError, VectorferryError
+from vectorferry.connector._model._discrepancies import Difference, Discrepancy
+from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import (
-    AllCollections,
-    Difference,
-    Discrepancy,
-    Verifiable,
-    not_found,
-)
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
@@ -41,17 +34,15 @@ __all__ = ["run_verify", "verify"]
 
 
 async def report_gone(
-    source: Source, checked: Sequence[Checked], named: Collection[str], *, keeps: bool
+    source: Source, checked: Sequence[Checked], listed: Collection[str], *, keeps: bool
 ) -> Mapping[str, CollectionReport]:
-    """A report of each collection that is held and that the source has neither `named` nor names in a second list, and
+    """A report of each collection that is held and that the source has neither `listed` nor names in a second list, and
     its settings do not name either.
 
     Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
     """
-    if not isinstance(source, AllCollections):
-        return {}
     stored = {collection for one in checked for collection in await one.stored_collections()}
-    gone = {each for each in stored - {*named, *not_found(source)} if source.is_gone(each)}
+    gone = gone_of(source, stored, listed)
     still_gone = gone - set(await source.collections()) if gone else gone
     return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
 
@@ -60,8 +51,8 @@ async def _report(source: Source, checked: Sequence[Checked], collection: str, *
     report = CollectionReport(gone=True, notes=[GONE])
     for one in checked:
         count = 0
-        async with closing(one.asset_ids(collection)) as held:
-            async for page in held:
+        async with closing(one.asset_ids(collection)) as pages_of_ids:
+            async for page in pages_of_ids:
                 count += len(page)
                 for asset_id in () if keeps else page:
                     report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
@@ -113,52 +104,47 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     """
     started = time.monotonic()
     mapping, keeps = mapping or SchemaMapping(), deletes is not None and deletes.mode == "keep"
-    checked = [Checked(_verifiable(one), one) for one in destinations]
-    found = Verification(name)
+    for destination in destinations:
+        if Capability.VERIFY not in destination.capabilities:
+            raise Capability.VERIFY.missing(destination.name)
+    checked = [Checked(one) for one in destinations]
+    verification = Verification(name)
     try:
-        await asyncio.gather(*(one.prepare(mapping, visible_timeout) for one in checked))
+        await asyncio.gather(*(one.prepare_visible(mapping, visible_timeout) for one in checked))
         named = list(dict.fromkeys(await source.collections() if collections is None else collections))
         unlisted = 0
         for collection in named:
-            job = _CollectionCheck(source, checked, Loader(mapping, ALL), collection, reread, keeps=keeps)
-            found.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
+            job = _CollectionCheck(source, checked, Mapper(mapping, ALL), collection, reread, keeps=keeps)
+            verification.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
             unlisted = unlisted + 1 if job.failure and not is_of_one_collection(job.failure) else 0
             if job.failure and unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise job.failure
         if collections is None:
-            missing = not_found(source).items()
-            found.collections.update({safe_id(one): CollectionReport(error=why) for one, why in missing})
-            found.collections.update(await report_gone(source, checked, named, keeps=keeps))
+            missing = source.not_found.items()
+            verification.collections.update({safe_id(one): CollectionReport(error=why) for one, why in missing})
+            verification.collections.update(await report_gone(source, checked, named, keeps=keeps))
     finally:
         for one in checked:
             one.close()
-    wrong = _to_repair(found)
+    wrong = _to_repair(verification)
     if repair and wrong != []:
-        found.repair = await sync(
+        verification.repair = await sync(
             source,
             destinations,
+            SyncOptions(collections=wrong, full=True, reread=reread),
             name=name,
             mapping=mapping,
-            collections=wrong,
             batch=batch,
             deletes=deletes,
-            full=True,
-            reread=reread,
         )
-    found.seconds = time.monotonic() - started
-    return found
+    verification.seconds = time.monotonic() - started
+    return verification
 
 
-def _to_repair(found: Verification) -> Sequence[str] | None:
+def _to_repair(verification: Verification) -> Sequence[str] | None:
     """The collections to sync; all (None) where one is gone, because only a run of all settles that."""
-    wrong = {name: report for name, report in found.collections.items() if report.counts and not report.error}
+    wrong = {name: report for name, report in verification.collections.items() if report.counts and not report.error}
     return None if any(report.gone for report in wrong.values()) else list(wrong)
-
-
-def _verifiable(destination: Destination) -> Verifiable:
-    if not isinstance(destination, Verifiable):
-        raise ConfigurationError(f"{destination.name}: this destination cannot be checked against its own books")
-    return destination
 
 
 class _CollectionCheck:
@@ -168,7 +154,7 @@ class _CollectionCheck:
         self,
         source: Source,
         checked: Sequence[Checked],
-        loader: Loader,
+        mapper: Mapper,
         collection: str,
         reread: Reread,
         *,
@@ -176,7 +162,7 @@ class _CollectionCheck:
     ) -> None:
         self._source = source
         self._checked = checked
-        self._loader = loader
+        self._mapper = mapper
         self._collection = collection
         self._reread = reread
         self._keeps = keeps
@@ -202,7 +188,7 @@ class _CollectionCheck:
         compared = compare_with_source(
             self._source,
             self._checked,
-            self._loader,
+            self._mapper,
             self._collection,
             self._report,
             keeps=self._keeps,
@@ -214,7 +200,7 @@ class _CollectionCheck:
                 self._report.add(finding)
             if sample.decisions:
                 contents = compare_contents(
-                    self._source, self._checked, self._loader, self._collection, sample, self._report.notes
+                    self._source, self._checked, self._mapper, self._collection, sample, self._report.notes
                 )
                 async for finding in contents:
                     self._report.add(finding)
@@ -259,34 +245,21 @@ def run_verify(
 
     Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
     """
-    resolved = resolve(settings, environ)
-    with open_destinations(resolved) as destinations:
-        return run_cancellable(
-            _opened(resolved, destinations, collections, sample, repair, visible_timeout, source_sample)
-        )
 
-
-async def _opened(
-    settings: SyncSettings,
-    destinations: Sequence[Destination],
-    collections: Sequence[str] | None,
-    sample: int | None,
-    repair: bool,
-    visible_timeout: float,
-    source_sample: int,
-) -> Verification:
-    async with open_source(settings) as source:
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Verification:
         return await verify(
             source,
             destinations,
-            name=settings.name,
-            mapping=settings.modalities,
+            name=resolved.name,
+            mapping=resolved.modalities,
             collections=collections,
             sample=sample,
             repair=repair,
-            batch=settings.batch,
-            deletes=settings.deletes,
+            batch=resolved.batch,
+            deletes=resolved.deletes,
             visible_timeout=visible_timeout,
             source_sample=source_sample,
-            reread=Reread(settings.source.reread_days),
+            reread=Reread(resolved.source.reread_days),
         )
+
+    return run_opened(settings, environ, work)

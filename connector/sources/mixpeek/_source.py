@@ -8,8 +8,7 @@ from functools import partial
 
 from vectorferry.connector._model._errors import SourceError
 from vectorferry.connector._model._records import Asset, Listing, Rejected
-from vectorferry.connector._protocols._capabilities import Origin
-from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector._protocols._source import Origin, Source, Usage
 from vectorferry.connector.sources._collections import Found, Listed, find_collections
 from vectorferry.connector.sources._pages import Tally, check_complete
 from vectorferry.connector.sources._reading import read_assets
@@ -39,8 +38,8 @@ async def wanted_collections(api: MixpeekApi, wanted: Sequence[str]) -> Found:
 # The source: names collections, lists assets, reads them with features and vectors.
 
 
-class MixpeekSource:
-    """Implements the `Source` protocol over Mixpeek's assets and features API."""
+class MixpeekSource(Source):
+    """Mixpeek's assets and features API."""
 
     def __init__(
         self, api: MixpeekApi, collections: Sequence[str], concurrency: int, namespace: str | None = None

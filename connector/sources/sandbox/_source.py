@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._records import Asset, Listing, Rejected
-from vectorferry.connector._protocols._capabilities import Origin, RelatedTable, RelatedTables, not_found
-from vectorferry.connector._protocols._source import Source, Usage
+from vectorferry.connector._model._related import RelatedTable
+from vectorferry.connector._protocols._source import Origin, Source, Usage
 
 if TYPE_CHECKING:
     from vectorferry.connector.sandbox import Sandbox
@@ -21,8 +21,8 @@ __all__ = ["SandboxSource", "Service"]
 Service: TypeAlias = Literal["mixpeek", "twelvelabs"]
 
 
-class SandboxSource:
-    """Implements the `Source` protocol. The sandbox runs in the event loop of whoever reads this first."""
+class SandboxSource(Source):
+    """The sandbox runs in the event loop of whoever reads this first."""
 
     def __init__(self, collections: Sequence[str], service: Service = "mixpeek") -> None:
         self._wanted = tuple(collections)
@@ -42,7 +42,7 @@ class SandboxSource:
     @property
     def not_found(self) -> Mapping[str, str]:
         """Configured collections that `collections` has not found, each with why."""
-        return not_found(self._inner)
+        return self._inner.not_found if self._inner else {}
 
     def is_gone(self, collection: str) -> bool:
         """Whether all collections are wanted, and so were named, or this one is configured and was not found."""
@@ -77,11 +77,9 @@ class SandboxSource:
 
     async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
         """The rows of one of them."""
-        reader = await self._running()
-        if isinstance(reader, RelatedTables):
-            async with closing(reader.related_rows(table)) as rows:
-                async for row in rows:
-                    yield row
+        async with closing((await self._running()).related_rows(table)) as rows:
+            async for row in rows:
+                yield row
 
     async def aclose(self) -> None:
         """Stop the sandbox. Safe to call twice."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from vectorferry.connector._model._errors import CollectionError, SourceError
 from vectorferry.connector._model._records import Asset, Listing, Rejected
-from vectorferry.connector._protocols._capabilities import Origin, RelatedTable
-from vectorferry.connector._protocols._source import Hit, Submission, Usage
+from vectorferry.connector._model._related import RelatedTable
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import Hit, Origin, Source, Submission, Usage
 from vectorferry.connector.http import NotFoundError, RefusedError
 from vectorferry.connector.sources._collections import Listed, find_collections
 from vectorferry.connector.sources._reading import read_assets
@@ -26,8 +27,10 @@ from vectorferry.connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
 __all__ = ["TwelveLabsSource"]
 
 
-class TwelveLabsSource:
-    """Implements the `Source` protocol over TwelveLabs' API."""
+class TwelveLabsSource(Source):
+    """TwelveLabs' API."""
+
+    capabilities = frozenset({Capability.SEARCH, Capability.SUBMIT})
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from vectorferry.connector._model._errors import IncompleteScanError, SourceError
 from vectorferry.connector._model._json import is_too_deep
-from vectorferry.connector._protocols._capabilities import RelatedTable
+from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError
 from vectorferry.connector.sources._pages import Page, Tally, lasting, read_time
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi

@@ -20,6 +20,7 @@ from pydantic import Field, SecretStr, field_validator
 from vectorferry.connector.plugin import (
     Asset,
     AssetState,
+    Capability,
     ConfigurationError,
     CredentialsError,
     Delivery,
@@ -142,6 +143,8 @@ class Shelf(MemorySource):
 class Diary(Shelf):
     """A shelf that can say what was added since there were so many assets."""
 
+    capabilities = frozenset({Capability.CHANGED_SINCE})
+
     async def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
         async for listing in self.scan(collection):
             if int(listing.asset_id.rpartition("-")[2]) >= int(since):
@@ -177,6 +180,7 @@ class ShopSettings(ShelfSettings):
 class Shop(Shelf):
     """The address says what becomes of a file: it is ready at once, or ``stuck``, ``broken`` or ``closed``."""
 
+    capabilities = frozenset({Capability.SEARCH, Capability.SUBMIT})
     taken: ClassVar[list[tuple[str, str, bool]]] = []
     asked: ClassVar[list[tuple[str, str, int, tuple[str, ...]]]] = []
     closed: ClassVar[int] = 0
@@ -284,12 +288,16 @@ class Box(MemoryDestination):
 class Sealed:
     """A box that can be written, but that nothing else can be filled from."""
 
+    capabilities = MemoryDestination.capabilities - {
+        Capability.QUARANTINE,
+        Capability.STORED_ASSETS,
+        Capability.STORED_COLLECTIONS,
+    }
+
     def __init__(self, box: Box) -> None:
         self._box = box
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("stored") or name in {"rejected", "forget_rejected", "read_again"}:
-            raise AttributeError(name)
         return getattr(self._box, name)
 
 

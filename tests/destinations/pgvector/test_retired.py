@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import ConfigurationError, LockedError, SchemaMapping, VectorTables
+from vectorferry.connector.plugin import Capability, ConfigurationError, LockedError, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
@@ -46,7 +46,7 @@ def names_of(sql: Sql) -> set[str]:
 
 def test_it_lists_what_there_is(prepared: Prepared) -> None:
     destination = prepared({})
-    assert isinstance(destination, VectorTables)
+    assert Capability.VECTOR_TABLES in destination.capabilities
     destination.apply(batch(*of(8, "a", "b")))
     destination.apply(batch(*of(3, "a")))
     assert listed(destination) == [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry import sync
+from vectorferry import SyncOptions, sync
 from vectorferry.connector.plugin import Asset, Reason, Rejected
 from vectorferry.connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSource
@@ -74,9 +74,9 @@ async def test_an_asset_whose_stream_is_still_being_made_is_read_again_for_its_a
         store = MemoryDestination()
         for hls in ({"status": "PROCESSING"}, {"status": "COMPLETE", "video_url": "https://media.example/a.m3u8"}):
             sandbox.twelvelabs.put_field(name, "hls", hls, touch=False)
-            await sync(source, [store], name="m", collections=[index])
+            await sync(source, [store], SyncOptions(collections=[index]), name="m")
         assert store.assets[index][name].url == "https://media.example/a.m3u8"
-        summary = await sync(source, [store], name="m", collections=[index])
+        summary = await sync(source, [store], SyncOptions(collections=[index]), name="m")
     assert summary.collections[index].unchanged == 1
 
 
@@ -93,7 +93,7 @@ async def test_words_that_are_not_there_yet_are_asked_for_again_while_the_asset_
         pulled = []
         for status in ("processing", "processing", "ready", "ready"):
             sandbox.twelvelabs.set_upload_status(upload, status)
-            summary = await sync(source, [store], name="m", collections=[index])
+            summary = await sync(source, [store], SyncOptions(collections=[index]), name="m")
             pulled.append(summary.collections[index].pulled)
     assert pulled == [1, again, again, 0]
     texts = sorted(str(one.columns["text"]) for one in store.assets[index][name].features if one.modality == "text")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from vectorferry import sync
+from vectorferry import SyncOptions, sync
 from vectorferry.connector.plugin import (
     Asset,
     ConfigurationError,
@@ -58,7 +58,7 @@ async def test_what_is_still_listed_and_not_there_is_a_failure_each_time() -> No
         index, store = sandbox.twelvelabs.index_id("archive"), MemoryDestination()
         lost = next(iter(await listed(source, index)))
         sandbox.faults.add(Fault(route=f"/.*{lost}", do=Status(status=404)))
-        told = (await sync(source, [store], name="m", collections=[index])).collections[index]
+        told = (await sync(source, [store], SyncOptions(collections=[index]), name="m")).collections[index]
     assert (told.listed, told.pulled, told.unread) == (12, 11, [lost])
     assert str(told.error).startswith(f"1 asset could not be read and stays as it is until a run can: {lost}. It: ")
     assert "(404 Not Found" in str(told.error)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry import Reread, plan, sync, verify
+from vectorferry import Reread, SyncOptions, plan, sync, verify
 from vectorferry.connector.plugin import AssetState, IncompleteScanError, SourceError
 from vectorferry.connector.sandbox import (
     DropField,
@@ -127,7 +127,7 @@ async def test_an_index_that_once_does_not_say_what_it_was_made_with_keeps_its_v
     """Nothing was asked for then, and every vector of the index went."""
     async with reading() as (source, sandbox):
         index, store = sandbox.twelvelabs.index_id("archive"), MemoryDestination()
-        await sync(source, [store], name="m", collections=[index])
+        await sync(source, [store], SyncOptions(collections=[index]), name="m")
         before = dict(store.assets[index])
         sandbox.faults.add(Fault(route="twelvelabs.indexes.*", do=DropField(field=field)))
         forgetful = source_for(sandbox)
@@ -157,7 +157,7 @@ async def test_what_is_due_is_read_again_and_not_called_changed_before() -> None
     reread = Reread(1e-9)
     async with reading(TwelveLabsDialect(edits_move_updated_at=False)) as (source, sandbox):
         index, store = sandbox.twelvelabs.index_id("films"), MemoryDestination()
-        await sync(source, [store], name="m", collections=[index], reread=reread)
+        await sync(source, [store], SyncOptions(collections=[index], reread=reread), name="m")
         edited = next(iter(store.assets[index]))
         sandbox.twelvelabs.edit_metadata(edited, {"author": "somebody"}, touch=False)
         found = await verify(source, [store], name="m", collections=[index], reread=reread)
@@ -166,9 +166,11 @@ async def test_what_is_due_is_read_again_and_not_called_changed_before() -> None
         assert found.collections[index].notes == [
             f"{held} assets are due to be read again, in their turn; the next sync does it"
         ]
-        planned = (await plan(source, [store], name="m", collections=[index], reread=reread)).collections[index]
+        planned = (await plan(source, [store], SyncOptions(collections=[index], reread=reread), name="m")).collections[
+            index
+        ]
         assert (planned.changed, planned.reread) == (held, held)
-        summary = await sync(source, [store], name="m", collections=[index], reread=reread)
+        summary = await sync(source, [store], SyncOptions(collections=[index], reread=reread), name="m")
         assert (summary.collections[index].reread, summary.destinations["memory"].applied.assets.updated) == (held, 1)
         assert store.assets[index][edited].metadata["author"] == "somebody"
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from tests.connector.sandbox.twelvelabs_serving import index_named, rows_of, twelvelabs
 from vectorferry.connector.http import ApiClient, ClientSettings, RetryPolicy, UnsureError
-from vectorferry.connector.plugin import SourceError, Submission, SubmissionState, Submits
+from vectorferry.connector.plugin import Capability, SourceError, Submission, SubmissionState
 from vectorferry.connector.sandbox import Fault, Reset, Sandbox, SetField, Status
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 from vectorferry.connector.sources.twelvelabs._submit import Submitter
@@ -135,7 +135,7 @@ async def test_an_index_that_is_not_there_says_so(world: World) -> None:
     settings = TwelveLabsSettings(base_url=world.sandbox.twelvelabs_url, api_key=SecretStr(world.sandbox.api_key))
     source = settings.open()
     async with aclosing(source):
-        assert isinstance(source, Submits)
+        assert Capability.SUBMIT in source.capabilities
         with pytest.raises(SourceError, match=r"Check source.collections"):
             await anext(source.submit("0" * 24, FILM))
         with pytest.raises(SourceError, match="embed-tasks is no index"):
