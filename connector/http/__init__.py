@@ -1,5 +1,6 @@
 """The HTTP client that every source shares, with its settings and errors."""
 
+from vectorferry.connector.http._answer import Answer, Meaning, in_words, meaning_of, retry_after
 from vectorferry.connector.http._client import ApiClient
 from vectorferry.connector.http._errors import (
     ForbiddenError,
@@ -11,8 +12,7 @@ from vectorferry.connector.http._errors import (
     one_line,
     server_message,
 )
-from vectorferry.connector.http._exchange import ACCEPTED, Answer, Unpacker
-from vectorferry.connector.http._pace import retry_after
+from vectorferry.connector.http._exchange import ACCEPTED, Unpacker
 from vectorferry.connector.http._settings import (
     ApiSourceSettings,
     ClientSettings,
@@ -29,6 +29,7 @@ __all__ = [
     "ApiSourceSettings",
     "ClientSettings",
     "ForbiddenError",
+    "Meaning",
     "NotFoundError",
     "RefusedError",
     "RetryPolicy",
@@ -37,7 +38,9 @@ __all__ = [
     "UnsendableError",
     "UnsureError",
     "check_base_url",
+    "in_words",
     "is_loopback",
+    "meaning_of",
     "one_line",
     "retry_after",
     "segment",

@@ -3,188 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import pbkdf2_hmac
-from http import HTTPStatus
-from typing import Any, Final, Generic, NoReturn, TypeAlias, TypeVar
-from urllib.parse import urljoin, urlsplit
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import httpx
 import orjson
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
-from vectorferry.connector._model._errors import ConfigurationError, CredentialsError, RetryableError, SourceError
+from vectorferry.connector._model._errors import ConfigurationError, RetryableError
 from vectorferry.connector._protocols._source import Usage
-from vectorferry.connector.http._errors import (
-    ForbiddenError,
-    NotFoundError,
-    RefusedError,
-    UnreadableError,
-    UnsendableError,
-    UnsureError,
-    limit_reached,
-    one_line,
-    server_code,
-    server_message,
-    without_key,
-)
-from vectorferry.connector.http._exchange import ACCEPTED, Answer, NoConnectionError, SingleSendClient, exchange
-from vectorferry.connector.http._pace import Pace, TimeLimit, asked_wait, retry_after, wait_when_spent
-from vectorferry.connector.http._settings import Address, ClientSettings, Params, RetryPolicy
+from vectorferry.connector.http._answer import Answer, Judge, limit_reached, wait_when_spent
+from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
+from vectorferry.connector.http._exchange import ACCEPTED, NoConnectionError, SingleSendClient, exchange
+from vectorferry.connector.http._pace import Pace, Retries, TimeLimit, Tries
+from vectorferry.connector.http._settings import Address, ClientSettings, Params
 
 __all__ = ["ApiClient"]
 
-
-TRY_AGAIN: Final = frozenset({408, 425, 429})
-
-
-STANDARD_WORDS: Final = {status.value: status.phrase for status in HTTPStatus}
-
-
-class Judge:
-    """Turns every answer but a success into the error that says what to do next."""
-
-    def __init__(self, base_url: str, host: str, key: str, key_help: str) -> None:
-        self._base_url = base_url
-        self._host = host
-        self._key = key
-        self._key_help = key_help
-
-    def check(self, answer: Answer, what: str) -> None:
-        """Return for a 2xx. `what` names the request: ``GET /collections``.
-
-        Raises `RetryableError`, `CredentialsError`, `ForbiddenError`, `NotFoundError`, `RefusedError` or `SourceError`.
-        """
-        if not 200 <= answer.status < 300:
-            self._refuse(answer, what)
-
-    def _refuse(self, answer: Answer, what: str) -> NoReturn:
-        said = self._said(answer)
-        status = answer.status
-        if status in TRY_AGAIN or status >= 500:
-            raise RetryableError(said, after=asked_wait(answer) if status == 429 else retry_after(answer))
-        if status == 401:
-            raise CredentialsError(f"{self._host} refused the key ({said}). {self._key_help}")
-        if status == 403:
-            raise ForbiddenError(self._forbidden(what, said), code=server_code(answer.body))
-        if status in (404, 410):
-            raise NotFoundError(f"{self._host} has nothing for {what} ({said}).")
-        if 300 <= status < 400:
-            raise SourceError(self._redirected(answer, what))
-        raise RefusedError(f"{self._host} refused {what} ({said}).", status=status, code=server_code(answer.body))
-
-    def _forbidden(self, what: str, said: str) -> str:
-        return f"{self._host} does not let this key do {what} ({said}). Give it the right to. {self._key_help}"
-
-    def _said(self, answer: Answer) -> str:
-        """The status in standard words: the reason phrase is the service's to choose, and could hold anything."""
-        status = f"{answer.status} {STANDARD_WORDS.get(answer.status, '')}".strip()
-        words = server_message(answer.body, self._key).rstrip(".")
-        return f"{status}: {words}" if words else status
-
-    def _redirected(self, answer: Answer, what: str) -> str:
-        target = one_line(_host_of(answer.headers.get("location", ""), self._base_url), 200, key=self._key)
-        return (
-            f"{self._host} redirects {what} to {target} ({answer.status}); redirects are not followed, so that the key "
-            "goes nowhere else. Set source.base_url to the service's own address."
-        )
-
-
-def _host_of(location: str, base_url: str) -> str:
-    try:
-        return urlsplit(urljoin(base_url, location)).netloc.rpartition("@")[2] or "nowhere"
-    except ValueError:
-        return "an address that is none"
-
-
-# Trying again: how long to wait, and when to give up. The loop itself is tenacity's.
-
-
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Tries:
-    """What has been tried for one request so far, of how many attempts at most.
-
-    `unsure` says that the last attempt may have been received, and must not be repeated for that reason.
-    """
-
-    limit: TimeLimit
-    attempts: int
-    count: int = 0
-    last: str = ""
-    unsure: bool = False
-
-    def missed(self, why: str) -> None:
-        """The last attempt came to nothing for certain."""
-        self.last = why
-        self.unsure = False
-
-
-class Retries:
-    """Runs one attempt after the other under a `RetryPolicy`."""
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._backoff = wait_exponential(policy.first_wait, policy.longest_wait) + wait_random(0, policy.first_wait)
-        self._template = AsyncRetrying(
-            sleep=asyncio.sleep,
-            wait=self._wait,
-            retry=retry_if_exception_type(RetryableError),
-            reraise=True,
-        )
-
-    async def run(self, attempt: Callable[[Tries], Awaitable[T]], tries: Tries) -> T:
-        """The first attempt's result that comes; re-raises the last `RetryableError` when time or attempts are up.
-
-        Nearly every request succeeds at once, so tenacity (a twentieth of a request's cost) is asked only when not.
-        """
-        try:
-            return await attempt(tries)
-        except RetryableError as error:
-            failed = [error]
-
-        async def once_more(tries: Tries) -> T:
-            if failed:
-                raise failed.pop()
-            return await attempt(tries)
-
-        def give_up(state: RetryCallState) -> bool:
-            return tries.count >= tries.attempts or state.upcoming_sleep >= tries.limit.remaining()
-
-        return await self._template.copy(stop=give_up)(once_more, tries)
-
-    @property
-    def longest_hold(self) -> float:
-        """Most seconds that one request may wait because there were too many."""
-        return min(self._policy.longest_retry_after, self._policy.total_seconds)
-
-    def asked(self, error: RetryableError) -> float:
-        """The wait that the service asked for, cut to what the policy allows."""
-        return min(error.after or 0.0, self._policy.longest_retry_after)
-
-    def _wait(self, state: RetryCallState) -> float:
-        """Never shorter than the back-off, so that ``Retry-After: 0`` does not spin; jitter spreads the herd."""
-        backoff = self._backoff(state)
-        error = state.outcome.exception() if state.outcome else None
-        if not isinstance(error, RetryableError) or not error.after:
-            return backoff
-        return max(backoff, self.asked(error) + random.uniform(0, self._policy.first_wait))
-
-
-# The one HTTP client that every source shares.
-
 
 Form: TypeAlias = Sequence[tuple[str, str]]
 
-
 KEY_HASH_ROUNDS: Final = 50_000
 """Some 20 ms, once. Keys are random texts that nobody guesses; this is for one that is not."""
-
 
 STRANGER_ATTEMPTS: Final = 3
 """Attempts to reach a host that has never answered: more likely its address is wrong than that it is away."""
@@ -200,11 +43,11 @@ class _Wire:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked(Generic[T]):
+class _Request(Generic[T]):
     """One request, and how it is to be treated."""
 
     what: str
-    request: httpx.Request
+    http: httpx.Request
     decode: Callable[[bytes], T]
     kind: str
     once: bool
@@ -228,7 +71,7 @@ class ApiClient:
         self._retries = Retries(settings.retry)
         self._hashed_key = cache(partial(_hashed, self._key))
         self._wire: _Wire | None = None
-        self._met = False
+        self._has_answered = False
 
     @property
     def host(self) -> str:
@@ -265,15 +108,16 @@ class ApiClient:
         """
         wire = self._wire = self._wire or self._connect()
         what = f"{method} {path}"
-        asked = _Asked(what, self._request(what, method, path, params or {}, json, form, wire), decode, kind, once)
+        built = self._request(what, method, path, params or {}, json, form, wire)
+        request = _Request(what, built, decode, kind, once)
         async with wire.slots:
             tries = Tries(TimeLimit(self._settings.retry.total_seconds), self._settings.retry.attempts)
             try:
                 async with tries.limit:
-                    return await self._retries.run(partial(self._attempt, wire, asked), tries)
+                    return await self._retries.run(partial(self._attempt, wire, request), tries)
             except (RetryableError, TimeoutError):
                 pass
-        raise self._given_up(asked, tries)
+        raise self._given_up(request, tries)
 
     async def aclose(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -281,21 +125,21 @@ class ApiClient:
         if wire is not None:
             await wire.http.aclose()
 
-    async def _attempt(self, wire: _Wire, asked: _Asked[T], tries: Tries) -> T:
-        await wire.pace.turn(asked.kind, tries.limit)
+    async def _attempt(self, wire: _Wire, request: _Request[T], tries: Tries) -> T:
+        await wire.pace.admit(request.kind, tries.limit)
         tries.count += 1
-        tries.unsure = asked.once
+        tries.unsure = request.once
         self.usage.requests += 1
         self.usage.retries += tries.count > 1
         try:
-            answer = await exchange(wire.http, asked.request, self._settings.max_answer_bytes)
-            self._met = True
+            answer = await exchange(wire.http, request.http, self._settings.max_answer_bytes)
+            self._has_answered = True
             self.usage.bytes += len(answer.body)
-            self._check(wire, asked, answer, tries)
-            return self._decoded(answer, asked.decode)
+            self._check(wire, request, answer, tries)
+            return self._decoded(answer, request.decode)
         except NoConnectionError as error:
             tries.missed(str(error))
-            if not self._met:
+            if not self._has_answered:
                 tries.attempts = min(tries.attempts, STRANGER_ATTEMPTS)
             raise
         except RetryableError as error:
@@ -304,20 +148,20 @@ class ApiClient:
                 tries.attempts = tries.count
             raise
 
-    def _check(self, wire: _Wire, asked: _Asked[T], answer: Answer, tries: Tries) -> None:
+    def _check(self, wire: _Wire, request: _Request[T], answer: Answer, tries: Tries) -> None:
         try:
-            self._judge.check(answer, asked.what)
+            self._judge.check(answer, request.what)
         except RetryableError as error:
             if answer.status != 429:
                 raise
             tries.missed(str(error))
             if (error.after or 0) <= self._retries.longest_hold:
-                wire.pace.hold(asked.kind, self._retries.asked(error))
+                wire.pace.hold(request.kind, self._retries.asked(error))
                 raise
             reached = limit_reached(self.host, str(error), error.after or 0)
-            wire.pace.shut(asked.kind, error.after or 0, reached)
+            wire.pace.shut(request.kind, error.after or 0, reached)
         else:
-            self._pause_when_spent(wire, asked.kind, answer)
+            self._pause_when_spent(wire, request.kind, answer)
             return
         raise reached
 
@@ -335,16 +179,16 @@ class ApiClient:
         kind = one_line(answer.headers.get("content-type", "no content type"), 60, key=self._key)
         raise RetryableError(f"an answer that cannot be read ({kind}, {len(answer.body):,} bytes: {problem})")
 
-    def _given_up(self, asked: _Asked[T], tries: Tries) -> UnreadableError:
+    def _given_up(self, request: _Request[T], tries: Tries) -> UnreadableError:
         last = without_key(tries.last, self._key) or "no answer in time"
-        what = one_line(asked.what)
+        what = one_line(request.what)
         if tries.unsure:
             return UnsureError(
                 f"{self.host} gave no usable answer to {what}, which may have been done all the same; last: {last}.\n"
                 "It was not sent again. Look there first, then run again if need be."
             )
         advice = "Run again later; source.retry sets how long to try."
-        if not self._met:
+        if not self._has_answered:
             advice = f"It has never answered: check source.base_url and the network. {advice}"
         return UnreadableError(
             f"{self.host} gave no usable answer to {what}: {tries.count} "

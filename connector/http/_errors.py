@@ -1,14 +1,14 @@
-"""What a request can come to, in the service's own words made fit for a message: short, and without the key."""
+"""What a request can come to, beyond the tree that everything shares; and the one rule for what others say in messages:
+short, on one line, and without the key."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
-from vectorferry.connector._model._errors import CollectionError, LimitReachedError, SourceError
+from vectorferry.connector._model._errors import CollectionError, SourceError
 from vectorferry.connector._model._json import parse_json
 
 __all__ = [
@@ -18,27 +18,59 @@ __all__ = [
     "UnreadableError",
     "UnsendableError",
     "UnsureError",
-    "limit_reached",
     "one_line",
     "server_code",
     "server_message",
     "without_key",
 ]
 
-
 LONGEST: Final = 300
-
+"""Characters of a message that are still readable."""
 
 DEEPEST: Final = 6
 """Levels of an error's body that are searched for words; FastAPI's 422, the deepest known, has three."""
 
-
 TELLING: Final = 8
 """So many characters of the key in a row are a part of it that nobody should see."""
 
-
 TELLING_TAIL: Final = 4
 """So many are at the end of a text, where more of them may have been cut off."""
+
+
+class ForbiddenError(CollectionError):
+    """403: the key is known, and may not do this. `code` is the service's word for why, if it has one."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotFoundError(CollectionError):
+    """404 or 410: the service has nothing under this path."""
+
+
+class UnsendableError(CollectionError):
+    """A request that cannot be put into bytes: it holds what is no text (half of a surrogate pair), or is too long."""
+
+
+class RefusedError(CollectionError):
+    """The service does not accept the request itself (400, 405, 422, …); sending it again would not help.
+
+    `code` is the service's word for why, if it has one.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class UnreadableError(SourceError):
+    """No usable answer within the attempts and the time allowed, or one that is larger than allowed."""
+
+
+class UnsureError(UnreadableError):
+    """What was asked for may have been done or not: it went out, no usable answer came, and it is not sent twice."""
 
 
 def one_line(text: str, longest: int = LONGEST, *, key: str = "") -> str:
@@ -127,60 +159,14 @@ def _words(answer: Any, levels: int = DEEPEST) -> str:
     if not levels:
         return ""
     if isinstance(answer, list):
-        return "; ".join(filter(None, (_words(one, levels - 1) for one in answer[:5])))
+        return "; ".join(filter(None, (_words(item, levels - 1) for item in answer[:5])))
     if not isinstance(answer, dict):
         return ""
     if isinstance(answer.get("loc"), list):
         return f"{_place(answer['loc'])}: {_words(answer.get('msg'), levels - 1)}"
-    said = (_words(answer.get(key), levels - 1) for key in ("message", "msg", "detail", "error"))
-    return next(filter(None, said), "")
+    words = (_words(answer.get(key), levels - 1) for key in ("message", "msg", "detail", "error"))
+    return next(filter(None, words), "")
 
 
 def _place(parts: list[Any]) -> str:
     return ".".join(str(part) for part in parts if isinstance(part, str | int))
-
-
-# What a request can come to, beyond the tree that everything shares.
-
-
-class ForbiddenError(CollectionError):
-    """403: the key is known, and may not do this. `code` is the service's word for why, if it has one."""
-
-    def __init__(self, message: str, *, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class NotFoundError(CollectionError):
-    """404 or 410: the service has nothing under this path."""
-
-
-class UnsendableError(CollectionError):
-    """A request that cannot be put into bytes: it holds what is no text (half of a surrogate pair), or is too long."""
-
-
-class RefusedError(CollectionError):
-    """The service does not accept the request itself (400, 405, 422, …); sending it again would not help.
-
-    `code` is the service's word for why, if it has one.
-    """
-
-    def __init__(self, message: str, *, status: int, code: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
-class UnreadableError(SourceError):
-    """No usable answer within the attempts and the time allowed, or one that is larger than allowed."""
-
-
-class UnsureError(UnreadableError):
-    """What was asked for may have been done or not: it went out, no usable answer came, and it is not sent twice."""
-
-
-def limit_reached(host: str, said: str, wait: float) -> LimitReachedError:
-    """The error for a quota that is used up for so many seconds from now."""
-    until = (datetime.now(UTC) + timedelta(seconds=wait, microseconds=999_999)).replace(microsecond=0)
-    told = f"{host} takes no more requests until {until:%Y-%m-%d %H:%M:%S} UTC ({said}).\nRun again after that."
-    return LimitReachedError(told, until=until)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -12,12 +11,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
+from vectorferry.connector.http._answer import Answer
 from vectorferry.connector.http._errors import UnreadableError, one_line
 
 __all__ = [
     "ACCEPTED",
     "LIBRARY_FAILURES",
-    "Answer",
     "NoConnectionError",
     "SingleSendClient",
     "Unpacker",
@@ -28,13 +27,8 @@ __all__ = [
 ACCEPTED: Final = "gzip"
 """What a request says that it takes."""
 
-
 _PLAIN: Final = ("", "identity")
-
-
 _ZIPPED: Final = ("gzip", "x-gzip", "deflate")
-
-
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 
 
@@ -59,11 +53,11 @@ class Unpacker:
             return piece
         self._begun = True
         try:
-            held = self._inflating.decompress(piece, max(self._left, 1))
+            unpacked = self._inflating.decompress(piece, max(self._left, 1))
         except zlib.error:
             raise RetryableError("an answer that cannot be unpacked") from None
-        self._left -= len(held)
-        return held
+        self._left -= len(unpacked)
+        return unpacked
 
     def end(self) -> None:
         """Raise `RetryableError` when the answer was not whole."""
@@ -91,15 +85,6 @@ LIBRARY_FAILURES: Final = (
 
 class NoConnectionError(RetryableError):
     """The host has no address, or nobody there takes connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back. `body` is decompressed and whole."""
-
-    status: int
-    headers: httpx.Headers
-    body: bytes
 
 
 class SingleSendClient(HttpxAiohttpClient):

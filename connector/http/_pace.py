@@ -1,103 +1,23 @@
-"""When the next request may go: what the service asks for, and how long one request may take."""
+"""When a request may go: again after a failure, within its time, and evenly with all others."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-import time
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Final
+from typing import TypeVar
 
 from aiolimiter import AsyncLimiter
 
-from vectorferry.connector._model._errors import LimitReachedError
-from vectorferry.connector.http._errors import server_message
-from vectorferry.connector.http._exchange import Answer
+from vectorferry.connector._model._errors import LimitReachedError, RetryableError
+from vectorferry.connector.http._settings import RetryPolicy
 
-__all__ = [
-    "LONGEST",
-    "Pace",
-    "TimeLimit",
-    "asked_wait",
-    "retry_after",
-    "wait_when_spent",
-]
+__all__ = ["Pace", "Retries", "TimeLimit", "Tries"]
 
-
-LONGEST: Final = 31 * 86_400.0
-"""Quotas are by the minute, the day or the month: a time further away is cut to this."""
-
-
-NAMED_TIME: Final = re.compile(
-    r"\b(?:after|until|at)\s+(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?)", re.ASCII
-)
-
-
-def asked_wait(answer: Answer) -> float | None:
-    """Seconds, 31 days at most, that a 429 asks to wait; None when it does not say.
-
-    ``Retry-After``, or else ``X-Ratelimit-Reset``; and never less than to the time that its message names.
-    """
-    header = retry_after(answer)
-    known = [header if header is not None else _until_reset(answer), _until_named_time(answer)]
-    waits = [wait for wait in known if wait is not None]
-    return min(max(waits), LONGEST) if waits else None
-
-
-def wait_when_spent(answer: Answer) -> float | None:
-    """Seconds until there are requests again, when an answer says that it was the last one for now."""
-    return _until_reset(answer) if answer.headers.get("x-ratelimit-remaining", "").strip() == "0" else None
-
-
-def retry_after(answer: Answer) -> float | None:
-    """Seconds the service asks to wait: a number, or a date compared with the service's own clock if it shows one."""
-    value = answer.headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        return _until(_timestamp(value), answer)
-
-
-def _until_reset(answer: Answer) -> float | None:
-    """A reset beside requests that are left is that of another quota than the one that is used up."""
-    if answer.headers.get("x-ratelimit-remaining", "0").strip() != "0":
-        return None
-    try:
-        return _until(float(answer.headers.get("x-ratelimit-reset", "")), answer)
-    except ValueError:
-        return None
-
-
-def _until_named_time(answer: Answer) -> float | None:
-    named = NAMED_TIME.search(server_message(answer.body))
-    try:
-        moment = datetime.fromisoformat(named[1]) if named else None
-    except ValueError:
-        return None
-    if moment is None:
-        return None
-    return _until((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), answer)
-
-
-def _until(moment: float | None, answer: Answer) -> float | None:
-    now = _timestamp(answer.headers.get("date", ""))
-    return None if moment is None else max(0.0, moment - (time.time() if now is None else now))
-
-
-def _timestamp(value: str) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-# When the next request may go, and how long one request may take.
+T = TypeVar("T")
 
 
 class TimeLimit:
@@ -131,6 +51,59 @@ class TimeLimit:
             self._timeout.reschedule(asyncio.get_running_loop().time() + remaining)
 
 
+@dataclass(slots=True)
+class Tries:
+    """What has been tried for one request so far, of how many attempts at most.
+
+    `last` is why the last attempt failed. `unsure` says that it may have been received, and must not be repeated for
+    that reason.
+    """
+
+    limit: TimeLimit
+    attempts: int
+    count: int = 0
+    last: str = ""
+    unsure: bool = False
+
+    def missed(self, why: str) -> None:
+        """The last attempt came to nothing for certain."""
+        self.last = why
+        self.unsure = False
+
+
+class Retries:
+    """Runs one attempt after the other under a `RetryPolicy`."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+
+    async def run(self, attempt: Callable[[Tries], Awaitable[T]], tries: Tries) -> T:
+        """The first attempt's result that comes; re-raises the last `RetryableError` when time or attempts are up."""
+        while True:
+            try:
+                return await attempt(tries)
+            except RetryableError as error:
+                wait = self._wait(tries.count, error)
+                if tries.count >= tries.attempts or wait >= tries.limit.remaining():
+                    raise
+            await asyncio.sleep(wait)
+
+    @property
+    def longest_hold(self) -> float:
+        """Most seconds that one request may wait because there were too many."""
+        return min(self._policy.longest_retry_after, self._policy.total_seconds)
+
+    def asked(self, error: RetryableError) -> float:
+        """The wait that the service asked for, cut to what the policy allows."""
+        return min(error.after or 0.0, self._policy.longest_retry_after)
+
+    def _wait(self, count: int, error: RetryableError) -> float:
+        """Never shorter than the back-off, so that ``Retry-After: 0`` does not spin; jitter spreads the herd."""
+        first = self._policy.first_wait
+        backoff = min(first * 2.0 ** (count - 1), self._policy.longest_wait) + random.uniform(0, first)
+        return max(backoff, self.asked(error) + random.uniform(0, first)) if error.after else backoff
+
+
 class Pace:
     """Lets requests go evenly, all of them together and those of each kind, and can stop a kind for a while."""
 
@@ -146,7 +119,7 @@ class Pace:
         """Let none of this kind go for this long, nor any that waits already: each raises this instead."""
         self._gate(kind).shut(seconds, reached)
 
-    async def turn(self, kind: str, limit: TimeLimit) -> None:
+    async def admit(self, kind: str, limit: TimeLimit) -> None:
         """Return when a request of this kind may go; the waiting does not count against its time limit.
 
         Raises `LimitReachedError` while the kind is shut.
@@ -156,7 +129,7 @@ class Pace:
         if gates:
             with limit.paused():
                 for gate in gates:
-                    await gate.turn()
+                    await gate.admit()
             self._gate(kind).check()  # it may have been shut meanwhile
 
     def _gate(self, kind: str) -> _Gate:
@@ -175,7 +148,7 @@ class _Gate:
     @property
     def open(self) -> bool:
         """Whether a request need not even ask."""
-        return self._limiter is None and self._held() <= 0
+        return self._limiter is None and self._remaining() <= 0
 
     def hold(self, seconds: float) -> None:
         """Let nothing go for this long."""
@@ -190,18 +163,18 @@ class _Gate:
         if self._reached and asyncio.get_running_loop().time() < self._shut_until:
             raise LimitReachedError(str(self._reached), until=self._reached.until)
 
-    async def turn(self) -> None:
+    async def admit(self) -> None:
         """Return when a request may go."""
-        await self._until_resumed()
+        await self._wait_for_hold()
         if self._limiter is not None:
             await self._limiter.acquire()
 
-    async def _until_resumed(self) -> None:
+    async def _wait_for_hold(self) -> None:
         """Looks again after each wait: another answer may have asked for more time meanwhile."""
-        wait = self._held()
+        wait = self._remaining()
         while wait > 0:
             await asyncio.sleep(wait)
-            wait = self._held()
+            wait = self._remaining()
 
-    def _held(self) -> float:
+    def _remaining(self) -> float:
         return self._resume_at - asyncio.get_running_loop().time()

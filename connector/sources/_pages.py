@@ -1,32 +1,16 @@
-"""Lists that come in numbered pages: walking over all of them, and what their rows have in common."""
+"""Lists that come in numbered pages: walking over all of them, and whether they came whole."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from vectorferry.connector._model._errors import IncompleteScanError
 from vectorferry.connector._model._json import canonical_json
 from vectorferry.connector._model._seen import SeenIds
-from vectorferry.connector._protocols._source import Usage
-from vectorferry.connector.http import ApiClient
 
-__all__ = [
-    "Page",
-    "ServiceApi",
-    "Tally",
-    "check_complete",
-    "count_in",
-    "identity_by",
-    "is_signed",
-    "lasting",
-    "read_time",
-    "walk",
-    "without_signatures",
-]
+__all__ = ["Page", "Tally", "count_in", "identity_by", "walk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +71,6 @@ def _contents(row: Any) -> str:
         return ""
 
 
-# Whether a list was walked over completely. Pure.
-
-
 class Tally:
     """Counts what one walk over a list sees, so that it can tell whether it saw everything.
 
@@ -116,10 +97,14 @@ class Tally:
         news = self._seen.add([row[self._key] for row in usable])
         return [row for row, new in zip(usable, news, strict=True) if new]
 
-    @property
-    def knows_total(self) -> bool:
-        """Whether the service announced how many rows there are."""
-        return bool(self._totals)
+    def check(self) -> None:
+        """Raise `IncompleteScanError` for a list that was not complete, or whose length nobody said."""
+        if problem := self.problem():
+            raise IncompleteScanError(f"the listing was not complete, so nothing is deleted: {problem}")
+        if not self._totals:
+            raise IncompleteScanError(
+                f"the service never says how many {self._rows} there are, so nothing is deleted", unknowable=True
+            )
 
     def problem(self) -> str | None:
         """What shows that the list was not complete; None when nothing does."""
@@ -133,86 +118,3 @@ class Tally:
 
     def _has_id(self, row: Any) -> bool:
         return isinstance(row, dict) and isinstance(row.get(self._key), str) and row[self._key] != ""
-
-
-def check_complete(problem: str | None, *, knows_total: bool) -> None:
-    """Raises `IncompleteScanError` for a list of assets that had this problem, or whose length nobody said."""
-    if problem:
-        raise IncompleteScanError(f"the listing was not complete, so nothing is deleted: {problem}")
-    if not knows_total:
-        raise IncompleteScanError(
-            "the service never says how many assets there are, so nothing is deleted", unknowable=True
-        )
-
-
-# Times as services write them.
-
-
-def read_time(value: Any) -> datetime | None:
-    """An ISO 8601 time, aware and in UTC; one without a zone is taken as UTC. None for anything else."""
-    if not isinstance(value, str):
-        return None
-    try:
-        time = datetime.fromisoformat(value)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-# Presigned addresses: the same object under another signature is no change.
-
-
-SIGNED: Final = re.compile(
-    r"^https?://[^?#\s]+\?(?:[^#]*&)?(?:x-amz-signature|x-goog-signature|signature|sig|expires)=", re.IGNORECASE
-)
-
-
-def is_signed(value: Any) -> bool:
-    """Whether this is an address that stops working after a while."""
-    return isinstance(value, str) and SIGNED.match(value) is not None
-
-
-def lasting(value: Any) -> Any:
-    """A JSON value without the presigned addresses in it."""
-    if isinstance(value, dict):
-        return {key: lasting(item) for key, item in value.items() if not is_signed(item)}
-    if isinstance(value, list):
-        return [lasting(item) for item in value if not is_signed(item)]
-    return value
-
-
-def without_signatures(value: Any) -> Any:
-    """A JSON value with the query cut off every presigned address in it."""
-    if isinstance(value, dict):
-        return {key: without_signatures(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_signatures(item) for item in value]
-    return value.partition("?")[0] if is_signed(value) else value
-
-
-# What the API of every service over HTTP has, whatever its paths are.
-
-
-class ServiceApi:
-    """Owns the client that a service is asked through."""
-
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
-
-    @property
-    def host(self) -> str:
-        """The service's host, for messages."""
-        return self._client.host
-
-    @property
-    def usage(self) -> Usage:
-        """What the requests have cost so far."""
-        return self._client.usage
-
-    def identity(self, service: str) -> dict[str, str]:
-        """Who asks, as far as it is known without asking."""
-        return self._client.identity(service)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()

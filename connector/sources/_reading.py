@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
@@ -18,13 +27,16 @@ from vectorferry.connector._model._errors import (
     SourceError,
     VectorferryError,
 )
-from vectorferry.connector._model._records import Asset, AssetState, Listing, Reason, Rejected
+from vectorferry.connector._model._records import Asset, AssetState, Feature, Listing, Reason, Rejected
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
+from vectorferry.connector.sources._values import is_signed, read_time
 
 __all__ = [
     "LeftOutError",
     "NotReadyError",
     "NotThere",
+    "ReadAsset",
+    "asset_from",
     "cancellable",
     "check_id",
     "outcome",
@@ -168,7 +180,7 @@ class NotThere:
     detail: str
 
 
-ReadOne: TypeAlias = Callable[[Listing], Awaitable[Asset | Rejected | NotThere | None]]
+ReadAsset: TypeAlias = Callable[[Listing], Awaitable[Asset | Rejected | NotThere | None]]
 
 
 async def outcome(listing: Listing, read: Callable[[Listing], Awaitable[Asset]]) -> Asset | Rejected | NotThere | None:
@@ -187,6 +199,36 @@ async def outcome(listing: Listing, read: Callable[[Listing], Awaitable[Asset]])
         return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
 
 
+def asset_from(
+    listing: Listing,
+    answer: Mapping[str, Any],
+    *,
+    modality: str | None,
+    url: Any,
+    metadata: Any,
+    fields: Mapping[str, Any],
+    features: Iterable[Feature],
+    rejected: Iterable[Rejected],
+) -> Asset:
+    """The record of an asset, with status and times as its own answer says. An address that stops working after a while
+    is left out."""
+    status = answer.get("status")
+    return Asset(
+        asset_id=listing.asset_id,
+        fingerprint=listing.fingerprint,
+        modality=modality,
+        url=url if isinstance(url, str) and not is_signed(url) else None,
+        status=status if isinstance(status, str) else None,
+        metadata=metadata if isinstance(metadata, dict) else {},
+        created_at=read_time(answer.get("created_at")),
+        updated_at=read_time(answer.get("updated_at")),
+        fields=fields,
+        features=tuple(features),
+        rejected=tuple(rejected),
+        turn=listing.turn,
+    )
+
+
 def check_id(asset_id: str) -> None:
     """Raises `QuarantineError` for an id that cannot be part of an address."""
     try:
@@ -199,7 +241,7 @@ def check_id(asset_id: str) -> None:
 
 async def read_assets(
     listings: AsyncIterable[Listing],
-    read: ReadOne,
+    read: ReadAsset,
     *,
     width: int,
     collection: str,

@@ -38,25 +38,22 @@ from vectorferry.connector.plugin import (
     SearchQuery,
     Status,
     StoredDigest,
+    TableStatus,
     VectorCount,
     Visibility,
 )
-from vectorferry.destinations.pinecone._batch import Sending
-from vectorferry.destinations.pinecone._counts import read_status
+from vectorferry.destinations.pinecone._batch import BatchWrite, Dispatcher
+from vectorferry.destinations.pinecone._catalogue import Catalogue, check_names
+from vectorferry.destinations.pinecone._layout import Layout
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_rows import count_vectors
-from vectorferry.destinations.pinecone._manifest_tables import NamespaceRow
-
-from ._batch import BatchWrite
-from ._catalogue import Catalogue
-from ._counts import count_removed, count_written
-from ._layout import Layout
-from ._plan import plan_removal
-from ._planned import planned_sync
-from ._project import Project, ProjectSettings
-from ._search import Searcher
-from ._verify import find_discrepancies, places_of, read_digests
-from ._visibility import as_known, wait_until_visible
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow, NamespaceRow
+from vectorferry.destinations.pinecone._plan import plan_sync
+from vectorferry.destinations.pinecone._project import Project, ProjectSettings
+from vectorferry.destinations.pinecone._reader import visibility_of, wait_until_visible
+from vectorferry.destinations.pinecone._search import Searcher, index_for
+from vectorferry.destinations.pinecone._verify import find_discrepancies, places_of, read_digests
+from vectorferry.destinations.pinecone._write_plan import count_removed, count_written, plan_removal
 
 __all__ = ["PineconeDestination"]
 
@@ -107,8 +104,8 @@ class PineconeDestination(Destination):
     def advice(self) -> Sequence[str]:
         """Parameters of the manifest's address that are not used, and names of vectors that none has."""
         absent = self._layout.vectors - self._prepared.catalogue.vector_names - {*self._layout.hybrid.values()}
-        named = (f"`vectors` names {name}, and no feature has had a vector of this name" for name in sorted(absent))
-        return [*self._manifest.advice(), *named]
+        unused = (f"`vectors` names {name}, and no feature has had a vector of this name" for name in sorted(absent))
+        return [*self._manifest.advice(), *unused]
 
     def prepare(self, mapping: SchemaMapping) -> None:
         """Bring manifest and project into agreement about which indexes there are. Missing ones are made when the first
@@ -116,10 +113,10 @@ class PineconeDestination(Destination):
         self._layout.check(mapping)
         self._mapping, self._digest = mapping, self._layout.digest(mapping)
         self._manifest.prepare()
-        self._manifest.check_settings(self._layout.fixed)
+        self._manifest.keep_settings(self._layout.fixed)
         catalogue = self._open().catalogue
         catalogue.reconcile()
-        catalogue.check_names(self._layout.keeps)
+        check_names(catalogue.rows.values(), self._layout.keeps)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has, and that no killed run has touched since."""
@@ -150,10 +147,10 @@ class PineconeDestination(Destination):
     def delivered(self, wait: float = 0) -> Delivery:
         """Requests, bytes and estimated write units so far; and the namespaces that were written, with those that an
         earlier run has written and that no query is known to have seen."""
-        told = self._prepared.project.usage.delivery()
-        rows = [row for row in self._manifest.namespaces() if _outstanding(row) or self._has_touched(row)]
-        told.places.extend(self._seen(rows, wait) if wait > 0 else map(as_known, rows))
-        return told
+        delivery = self._prepared.project.usage.delivery()
+        rows = [row for row in self._manifest.namespaces() if row.visible < row.lsn or self._has_touched(row)]
+        delivery.places.extend(self._seen(rows, wait) if wait > 0 else map(visibility_of, rows))
+        return delivery
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
@@ -196,7 +193,7 @@ class PineconeDestination(Destination):
 
     def planned(self, mapping: SchemaMapping) -> Planned:
         """What a sync would find and make. Pinecone is asked for its indexes only, and nothing is written anywhere."""
-        return planned_sync(self._settings, self._layout, self._manifest, mapping)
+        return plan_sync(self._settings, self._layout, self._manifest, mapping)
 
     def discrepancies(self, collection: str, sample: int | None = None) -> Iterator[Discrepancy]:
         """Records that are not as the manifest says. All ids are listed; records are fetched for the sample only."""
@@ -210,10 +207,10 @@ class PineconeDestination(Destination):
         """What the manifest names. Of records with two vectors that is only the dense one."""
         indexes = self._manifest.indexes()
         contents: dict[str, dict[Modality, dict[str, dict[str, int | None]]]] = {}
-        for (asset_id, feature_id), held in self._manifest.features(collection, asset_ids):
-            rows = [indexes[name] for name in held.records if name in indexes]
+        for (asset_id, feature_id), recorded in self._manifest.features(collection, asset_ids):
+            rows = [indexes[name] for name in recorded.records if name in indexes]
             named = {row.vector_name: row.dimension for row in rows}
-            contents.setdefault(asset_id, {}).setdefault(held.modality, {})[feature_id] = named
+            contents.setdefault(asset_id, {}).setdefault(recorded.modality, {})[feature_id] = named
         return contents
 
     def content_counts(self, collection: str) -> RowCounts:
@@ -227,10 +224,10 @@ class PineconeDestination(Destination):
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Enter these records into the journal, as if a run that was killed had touched them; their assets are read
         again, and so are those of which no single record is named."""
-        wrong = list(discrepancies)
-        self._distrusted.add(collection, wrong)
-        self._manifest.begin(collection, places_of(self._manifest, collection, wrong))
-        self._manifest.read_again(collection, sorted({one.asset_id for one in wrong if one.vector_name is None}))
+        different = list(discrepancies)
+        self._distrusted.add(collection, different)
+        self._manifest.begin(collection, places_of(self._manifest, collection, different))
+        self._manifest.read_again(collection, sorted({each.asset_id for each in different if each.vector_name is None}))
 
     def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
         """Counted in the manifest, where a named vector has indexes of several dimensions."""
@@ -239,20 +236,29 @@ class PineconeDestination(Destination):
     def status(self) -> Status:
         """What is in Pinecone, as the manifest says."""
         self._check_synced()
-        return read_status(self._manifest, self.name, self._settings.host, self._layout.namespace)
+        counts = self._manifest.counts()
+        indexes = self._manifest.indexes().values()
+        return Status(
+            destination=self.name,
+            location=f"{self._settings.host}, manifest in {self._manifest.location}",
+            assets=counts.assets,
+            tables=[_table(row, counts.records.get(row.name, {}), self._layout.namespace) for row in indexes],
+            quarantined=counts.quarantined,
+            last_change=counts.last_change,
+        )
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         """Ask every namespace of the index that holds the query's named vector."""
         self._check_synced()
         catalogue = self._open().catalogue
         catalogue.reread()
-        row = catalogue.row_for(query)
+        row = index_for(query, catalogue.rows.values(), self._manifest)
         return Searcher(self._manifest, row, catalogue.reader(row.name)).search(query)
 
     def close(self) -> None:
         """Release every connection and thread."""
         if self._opened is not None:
-            self._opened.sending.close()
+            self._opened.dispatcher.close()
             self._opened.project.close()
             self._opened = None
         self._manifest.close()
@@ -260,21 +266,21 @@ class PineconeDestination(Destination):
     def _apply(self, batch: Batch) -> Applied:
         opened = self._prepared
         write = BatchWrite(batch, self._layout, self._mapping, self._manifest, opened.catalogue, self._distrusted)
-        lsns = write.carry_out(opened.sending)
+        lsns = write.carry_out(opened.dispatcher)
         namespace = self._note(batch.collection, lsns)
-        self._manifest.commit(batch, write.rows(), write.wanted.rejected, self._digest, lsns, namespace)
+        self._manifest.commit(batch, write.rows(), write.desired.rejected, self._digest, lsns, namespace)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
-        return count_written(write.wanted, write.held, opened.catalogue.vector_of)
+        return count_written(write.desired, write.recorded, opened.catalogue.vector_of)
 
     def _remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
-        held, opened = self._manifest.held(collection, asset_ids), self._prepared
-        plan = plan_removal(held)
+        recorded, opened = self._manifest.recorded(collection, asset_ids), self._prepared
+        plan = plan_removal(recorded)
         self._manifest.begin(collection, plan.places)
-        with opened.sending.flight(self._layout.namespace_of(collection)) as flight:
-            flight.delete(plan)
-            lsns = flight.landed().lsns
+        with opened.dispatcher.dispatch(self._layout.namespace_of(collection)) as dispatch:
+            dispatch.delete(plan)
+            lsns = dispatch.results().lsns
         self._manifest.remove(collection, asset_ids, lsns, self._note(collection, lsns))
-        return count_removed(held, opened.catalogue.vector_of)
+        return count_removed(recorded, opened.catalogue.vector_of)
 
     def _note(self, collection: str, lsns: Mapping[str, int]) -> str:
         """Remember what was touched. The collection's namespace."""
@@ -286,21 +292,22 @@ class PineconeDestination(Destination):
         """How far queries see each. A namespace that an earlier run has written and that is not there any more never
         shows anything: it is waited for no longer than a new one may take to be listed, and then forgotten."""
         unlisted = self._unlisted(rows)
-        for few, longest in ((unlisted, SECONDS_TO_BE_LISTED), ([row for row in rows if row not in unlisted], seconds)):
+        listed = [row for row in rows if row not in unlisted]
+        for group, longest in ((unlisted, min(SECONDS_TO_BE_LISTED, seconds)), (listed, seconds)):
             reader = self._prepared.catalogue.reader
-            seen = wait_until_visible([(row, reader(row.index)) for row in few], min(longest, seconds))
-            for row, visible in zip(few, seen, strict=True):
+            seen = wait_until_visible([(row, reader(row.index)) for row in group], longest)
+            for row, visible in zip(group, seen, strict=True):
                 if not visible and row in unlisted and self._unlisted([row]):
                     self._manifest.forget_namespace(row)
                     continue
                 self._manifest.note_visible(row, visible or 0)
-                yield as_known(replace(row, visible=visible or 0))
+                yield visibility_of(replace(row, visible=visible or 0))
 
     def _unlisted(self, rows: Sequence[NamespaceRow]) -> list[NamespaceRow]:
         """Those of namespaces that are not there, and that this run has not written to."""
         reader = self._prepared.catalogue.reader
-        there = {index: reader(index).namespaces() for index in {row.index for row in rows}}
-        return [row for row in rows if row.namespace not in there[row.index] and not self._has_touched(row)]
+        listed = {index: reader(index).namespaces() for index in {row.index for row in rows}}
+        return [row for row in rows if row.namespace not in listed[row.index] and not self._has_touched(row)]
 
     def _has_touched(self, row: NamespaceRow) -> bool:
         return (row.index, row.namespace) in self._touched
@@ -309,7 +316,7 @@ class PineconeDestination(Destination):
         if self._opened is None:
             project = Project(self._settings)
             catalogue = Catalogue(self._manifest, project, self._layout)
-            self._opened = _Opened(project, catalogue, Sending(catalogue.writer))
+            self._opened = _Opened(project, catalogue, Dispatcher(catalogue.writer))
         return self._opened
 
     @property
@@ -332,8 +339,16 @@ class _Opened:
 
     project: Project
     catalogue: Catalogue
-    sending: Sending
+    dispatcher: Dispatcher
 
 
-def _outstanding(row: NamespaceRow) -> bool:
-    return row.visible < row.lsn
+def _table(row: IndexRow, collections: dict[str, int], namespace: str) -> TableStatus:
+    details = {
+        "index": row.name,
+        "namespace": namespace,
+        "storage": "sparse" if row.dimension is None else f"dense({row.dimension})",
+        "metric": row.metric,
+        "dimension": row.dimension,
+        "host": row.host,
+    }
+    return TableStatus(row.name, None, row.vector_name, sum(collections.values()), collections, details)

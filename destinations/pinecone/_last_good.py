@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from vectorferry.connector.plugin import (
     Distrusted,
@@ -21,25 +21,26 @@ from vectorferry.connector.plugin import (
     vector_hash,
     with_last_good,
 )
+from vectorferry.destinations._postgres import FeatureKey
+from vectorferry.destinations.pinecone._catalogue import Catalogue
+from vectorferry.destinations.pinecone._ids import record_id
+from vectorferry.destinations.pinecone._layout import Layout
 from vectorferry.destinations.pinecone._manifest import Manifest
-from vectorferry.destinations.pinecone._manifest_tables import Held, HeldFeature, Place
-
-from .._postgres import FeatureKey
-from ._catalogue import Catalogue
-from ._ids import record_id
-from ._layout import Layout
-from ._metadata import Metadata, column_keys
-from ._reader import StoredRecord
-from ._visibility import wait_until_visible
+from vectorferry.destinations.pinecone._manifest_tables import Place, RecordedAssets, RecordedFeature
+from vectorferry.destinations.pinecone._metadata import Metadata, column_keys
+from vectorferry.destinations.pinecone._reader import StoredRecord, wait_until_visible
 
 __all__ = ["EarlierParts"]
 
 _LONGEST_WAIT: Final = 60.0
 """Seconds until a record that was just written must be seen; else its earlier version is given up."""
 
+_StoredRecords: TypeAlias = Mapping[FeatureKey, Mapping[str, StoredRecord]]
+"""By feature and index."""
+
 
 class EarlierParts:
-    """Reads earlier versions of one collection. `columns` is by feature the metadata of columns that were set aside."""
+    """Reads earlier versions of what is set aside of one collection's assets."""
 
     def __init__(
         self,
@@ -50,7 +51,6 @@ class EarlierParts:
         collection: str,
         distrusted: Distrusted,
     ) -> None:
-        self.columns: dict[FeatureKey, Metadata] = {}
         self._manifest = manifest
         self._catalogue = catalogue
         self._layout = layout
@@ -58,26 +58,37 @@ class EarlierParts:
         self._collection = collection
         self._distrusted = distrusted
 
-    def joined(self, assets: Sequence[MappedAsset], held: Held) -> Iterator[MappedAsset]:
+    def joined(
+        self, assets: Sequence[MappedAsset], recorded: RecordedAssets
+    ) -> tuple[list[MappedAsset], dict[FeatureKey, Metadata]]:
         """These assets with the vectors that the store has in place of those that were set aside, and their records
-        marked of which it has an earlier version. Features that were set aside whole are left as they are."""
-        records = self._read({place for asset in assets for place in self._places(asset, held)}, held)
+        marked of which it has an earlier version; and by feature the stored metadata of columns that were set aside.
+        Features that were set aside whole are left as they are."""
+        records = self._read({place for asset in assets for place in self._places(asset, recorded)}, recorded)
+        complete, columns = [], defaultdict[FeatureKey, Metadata](dict)
         for asset in assets:
-            stored = [self._stored(one, asset.asset_id, records) for one in asset.features]
-            whole = with_last_good(asset, [one for one in stored if one.vectors], self._mapping)
-            yield replace(whole, rejected=tuple(self._with_column(each, records) for each in whole.rejected))
+            stored = [self._stored(feature, asset.asset_id, records) for feature in asset.features]
+            whole = with_last_good(asset, [feature for feature in stored if feature.vectors], self._mapping)
+            rejected = []
+            for record in whole.rejected:
+                values = _column_values(record, records)
+                if values:
+                    columns[record.asset_id, record.feature_id] |= values
+                rejected.append(replace(record, kept=record.kept or bool(values)))
+            complete.append(replace(whole, rejected=tuple(rejected)))
+        return complete, columns
 
-    def _places(self, asset: MappedAsset, held: Held) -> Iterator[Place]:
+    def _places(self, asset: MappedAsset, recorded: RecordedAssets) -> Iterator[Place]:
         """Where the earlier versions of vectors and columns are."""
-        features = {(one.feature_id, one.modality.value): one for one in asset.features}
+        features = {(feature.feature_id, feature.modality.value): feature for feature in asset.features}
         for record in asset.rejected:
             now = features.get((record.feature_id, record.modality))
-            before = held.features.get((asset.asset_id, record.feature_id))
+            before = recorded.features.get((asset.asset_id, record.feature_id))
             if now is not None and before is not None and now.modality == before.modality:
                 for index in self._indexes(record, now, before):
                     yield Place(asset.asset_id, record.feature_id, index)
 
-    def _indexes(self, record: Rejected, now: MappedFeature, before: HeldFeature) -> Sequence[str]:
+    def _indexes(self, record: Rejected, now: MappedFeature, before: RecordedFeature) -> Sequence[str]:
         if record.column:
             return sorted(before.records)[:1]  # the metadata is the same in each
         if record.vector_name in now.vectors:
@@ -88,19 +99,19 @@ class EarlierParts:
         name = self._catalogue.vector_of(index)
         return (name, self._layout.hybrid[name]) if name in self._layout.hybrid else (name,)
 
-    def _read(self, places: set[Place], held: Held) -> dict[FeatureKey, dict[str, StoredRecord]]:
-        """The records at these places, by feature and index, as far as they are what was written."""
+    def _read(self, places: set[Place], recorded: RecordedAssets) -> _StoredRecords:
+        """The records at these places, as far as they are what was written."""
         by_index: dict[str, list[Place]] = defaultdict(list)
         for place in sorted(places):
             by_index[place.index].append(place)
         read: dict[FeatureKey, dict[str, StoredRecord]] = defaultdict(dict)
-        for index, some in by_index.items():
-            found = self._fetched(index, some)
-            late = [place for place in some if not self._is_as_written(place, found.get(place), held)]
+        for index, in_index in by_index.items():
+            records = self._fetched(index, in_index)
+            late = [place for place in in_index if not self._is_as_written(place, records.get(place), recorded)]
             if late and self._has_waited(index):
-                found |= self._fetched(index, late)
-            for place, record in found.items():
-                if self._is_as_written(place, record, held):
+                records |= self._fetched(index, late)
+            for place, record in records.items():
+                if self._is_as_written(place, record, recorded):
                     read[place.key][index] = record
         return read
 
@@ -116,31 +127,28 @@ class EarlierParts:
         unseen = [(row, self._catalogue.reader(index)) for row in rows if row.visible < row.lsn]
         return bool(unseen and wait_until_visible(unseen, _LONGEST_WAIT))
 
-    def _is_as_written(self, place: Place, record: StoredRecord | None, held: Held) -> bool:
+    def _is_as_written(self, place: Place, record: StoredRecord | None, recorded: RecordedAssets) -> bool:
         """What a run that was killed has written is as good as what it found; what a check has found to be another one
         than was written is not."""
-        before = held.features[place.key]
+        before = recorded.features[place.key]
         name = self._catalogue.vector_of(place.index)
         if record is None or self._distrusted.names(self._collection, before.modality, name, place.key):
             return False
-        return place in held.unconfirmed or record.digest == before.records[place.index]
+        return place in recorded.unconfirmed or record.digest == before.records[place.index]
 
-    def _stored(
-        self, feature: MappedFeature, asset_id: str, records: Mapping[FeatureKey, Mapping[str, StoredRecord]]
-    ) -> MappedFeature:
+    def _stored(self, feature: MappedFeature, asset_id: str, records: _StoredRecords) -> MappedFeature:
         """The feature with the vectors that were read back of it, and no others."""
         vectors: dict[str, Vector] = {}
         for index, record in records.get((asset_id, feature.feature_id), {}).items():
-            held = [vector for vector in (record.dense, record.sparse) if vector is not None]
-            vectors |= dict(zip(self._names_in(index), held, strict=False))
+            present = [vector for vector in (record.dense, record.sparse) if vector is not None]
+            vectors |= dict(zip(self._names_in(index), present, strict=False))
         hashes = {name: vector_hash(vector) for name, vector in vectors.items()}
         return replace(feature, columns={}, vectors=vectors, vector_hashes=hashes)
 
-    def _with_column(self, rejected: Rejected, records: Mapping[FeatureKey, Mapping[str, StoredRecord]]) -> Rejected:
-        key = (rejected.asset_id, rejected.feature_id)
-        if not rejected.column or key not in records:
-            return rejected
-        record = next(iter(records[key].values()))
-        kept = column_keys(record.metadata, rejected.column)
-        self.columns.setdefault(key, {}).update(kept)
-        return replace(rejected, kept=rejected.kept or bool(kept))
+
+def _column_values(rejected: Rejected, records: _StoredRecords) -> Metadata:
+    """What is stored of a column that was set aside; nothing of anything else."""
+    by_index = records.get((rejected.asset_id, rejected.feature_id), {})
+    if not rejected.column or not by_index:
+        return {}
+    return column_keys(next(iter(by_index.values())).metadata, rejected.column)

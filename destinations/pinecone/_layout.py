@@ -26,18 +26,17 @@ from vectorferry.connector.plugin import (
     canonical_json,
     vector_bytes,
 )
+from vectorferry.destinations.pinecone._ids import IndexSpec, index_name, namespace_name, pinecone_metric
+from vectorferry.destinations.pinecone._metadata import MetadataOptions
 
-from ._ids import IndexSpec, index_name, namespace_name, pinecone_metric
-from ._metadata import MetadataOptions
-
-__all__ = ["Layout", "WantedRecord"]
+__all__ = ["DesiredRecord", "Layout"]
 
 _MAX_DIMENSION: Final = 20_000
 _MAX_SPARSE_ELEMENTS: Final = 2_048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WantedRecord:
+class DesiredRecord:
     """One record of one index: a dense vector, a sparse one, or both. `digest` changes when either does."""
 
     index: str
@@ -98,7 +97,7 @@ class Layout:
         """Where the records of a collection are, in every index."""
         return namespace_name(self.namespace, collection)
 
-    def records(self, feature: MappedFeature, mapping: SchemaMapping) -> Iterator[WantedRecord]:
+    def records(self, feature: MappedFeature, mapping: SchemaMapping) -> Iterator[DesiredRecord]:
         """The records of a feature, one per index. Its vectors have been checked (`unfit_vectors`)."""
         vectors = {name: vector for name, vector in feature.vectors.items() if self.keeps(name)}
         joined = self._joined(feature, mapping, vectors)
@@ -113,7 +112,7 @@ class Layout:
         problems = {name: _problem(name, vector) for name, vector in feature.vectors.items() if self.keeps(name)}
         return {name: problem for name, problem in problems.items() if problem}
 
-    def names_in(self, record: WantedRecord) -> list[str]:
+    def names_in(self, record: DesiredRecord) -> list[str]:
         """The named vectors that a record holds."""
         name = record.spec.vector_name
         return [name, self.hybrid[name]] if record.dense is not None and record.sparse is not None else [name]
@@ -134,17 +133,17 @@ class Layout:
 
     def _record(
         self, feature: MappedFeature, mapping: SchemaMapping, name: str, vector: Vector, partner: str | None
-    ) -> WantedRecord:
+    ) -> DesiredRecord:
         digest = feature.vector_hashes[name]
         if isinstance(vector, SparseVector):
             spec = IndexSpec(name, None, "dotproduct")
-            return WantedRecord(index_name(self.prefix, spec), spec, digest, sparse=vector)
+            return DesiredRecord(index_name(self.prefix, spec), spec, digest, sparse=vector)
         spec = IndexSpec(name, len(vector), pinecone_metric(mapping.vector(feature.modality, name).metric))
         sparse = feature.vectors[partner] if partner else None
         assert not isinstance(sparse, np.ndarray)
         if partner:
             digest = hashlib.blake2b(digest + feature.vector_hashes[partner], digest_size=16).digest()
-        return WantedRecord(index_name(self.prefix, spec), spec, digest, dense=vector, sparse=sparse)
+        return DesiredRecord(index_name(self.prefix, spec), spec, digest, dense=vector, sparse=sparse)
 
 
 def _problem(name: str, vector: Vector) -> QuarantineError | None:

@@ -1,16 +1,33 @@
-"""The manifest: what is in Pinecone, recorded in Postgres after Pinecone has acknowledged it."""
+"""The manifest: what is in Pinecone, recorded in Postgres after Pinecone has acknowledged it.
+
+Pinecone cannot say cheaply what it holds, and has no transactions. So before records are touched they are entered as
+unconfirmed, and struck out in the transaction that records what has become of them. A run that is killed in between
+leaves them in the journal: records that may or may not be there, with unknown content.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, delete, func, inspect, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
-from vectorferry.connector.plugin import Batch, Cursor, Known, Modality, Origin, Reason, Rejected
+from vectorferry.connector.plugin import (
+    Batch,
+    ConfigurationError,
+    Cursor,
+    Known,
+    Modality,
+    Origin,
+    Reason,
+    Rejected,
+)
 from vectorferry.destinations._postgres import (
     Database,
     FeatureKey,
@@ -19,78 +36,77 @@ from vectorferry.destinations._postgres import (
     check_rights,
     collection_lock,
     count_rejected,
-    create_missing,
     delete_assets,
     delete_rejected,
     forget_cursors,
     forget_fingerprints,
     held_asset_ids,
     held_collections,
+    is_storable,
+    known_assets,
     lock_ddl,
+    looking,
+    of_assets,
     read_cursor,
     read_origin,
     read_rejected,
     replace_rejected,
+    statements_to_create,
+    told_as,
+    why_refused,
     write_cursor,
     write_origin,
 )
 from vectorferry.destinations.pinecone._manifest_rows import (
     RecordCounts,
     advance,
-    any_assets,
-    asset_hashes,
-    assets_after,
     can_be_ours,
     certain_assets,
     confirm,
     count_records,
-    features_after,
     forget_index,
-    forget_namespace,
-    is_storable,
+    has_records_in,
     journal,
-    note_visible,
+    of_namespace,
     read_counts,
     read_features,
-    read_indexes,
-    read_indexes_of,
-    read_namespaces,
+    read_features_after,
     read_unconfirmed,
-    record_settings,
-    unconfirmed_keys,
+    write_adopted,
     write_features,
-    write_found,
-    write_index,
     write_ledger,
 )
 from vectorferry.destinations.pinecone._manifest_tables import (
-    Held,
-    HeldFeature,
     IndexRow,
     ManifestCounts,
     ManifestRows,
     ManifestTables,
     NamespaceRow,
     Place,
+    RecordedAssets,
+    RecordedFeature,
 )
-from vectorferry.destinations.pinecone._planned_manifest import ManifestOutlook
 
-__all__ = ["Manifest"]
-
+__all__ = ["Manifest", "ManifestOutlook"]
 
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+_PAGE: Final = 1_000
+"""Rows that are read at once for a check: no transaction waits for Pinecone."""
 
 
-def take_turn(connection: Connection, tables: ManifestTables, what: str) -> None:
-    """Wait until nobody else has the turn, and keep it until the transaction ends."""
+def wait_for_lock(connection: Connection, tables: ManifestTables, what: str) -> None:
+    """Wait until nobody else has this lock, and keep it until the transaction ends."""
     connection.execute(_LOCK, {"what": f"vectorferry manifest {tables.ledger.fullname} {what}"})
 
 
-# The manifest: what is in Pinecone, recorded in Postgres after Pinecone has acknowledged it.
-#
-# Pinecone cannot say cheaply what it holds, and has no transactions. So before records are touched they are entered as
-# unconfirmed, and struck out in the transaction that records what has become of them. A run that is killed in between
-# leaves them in the journal: records that may or may not be there, with unknown content.
+@dataclass(frozen=True, slots=True)
+class ManifestOutlook:
+    """What preparing a manifest would execute, and why it would be refused; `manifest` is what is there until then, for
+    reading only, None when there is none."""
+
+    manifest: Manifest | None
+    statements: Sequence[str]
+    refusal: str | None = None
 
 
 class Manifest:
@@ -112,7 +128,10 @@ class Manifest:
         self._schema = schema
         self._tables = ManifestTables(schema, name)
         self._server = PostgresServer(url, directory, Database, "the `url` of a Pinecone manifest")
-        self._turn: Connection | None = None
+        self._locked: Connection | None = None
+        """The transaction that `alone` has begun."""
+        self._read_only = False
+        self._refusal: str | None = None
 
     @property
     def location(self) -> str:
@@ -128,12 +147,22 @@ class Manifest:
         if self._server.has_never_run:
             return False
         with self._transaction() as connection:
-            return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
+            return self._is_prepared(connection)
 
-    def outlook(self, settings: Mapping[str, str]) -> ManifestOutlook:
-        """What is there, and what preparing it under these settings would make. Writes nothing, and starts no embedded
-        Postgres that is not there."""
-        return ManifestOutlook(self._server, self._tables, self._schema, settings)
+    def outlook(self) -> ManifestOutlook:
+        """What is there, and what `prepare` would do. Writes nothing, and starts no embedded Postgres that is not
+        there."""
+        if self._server.has_never_run:
+            return ManifestOutlook(None, self._missing(None))
+        present = copy(self)
+        present._read_only = True
+        with present._transaction() as connection:
+            check_encoding(connection, self._server.location)
+            present._refusal = why_refused(
+                connection, self._schema, self._tables.metadata.tables.values(), self._server.location
+            )
+            manifest = present if self._is_prepared(connection) else None
+            return ManifestOutlook(manifest, self._missing(connection), present._refusal)
 
     def prepare(self) -> None:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
@@ -141,51 +170,62 @@ class Manifest:
             check_encoding(connection, self._server.location)
             check_rights(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
             lock_ddl(connection, self._schema)
-            create_missing(connection, self._schema, self._tables.metadata)
-            for statement in self._tables.additions(connection):
-                connection.execute(text(statement))
+            for statement in self._missing(connection):
+                connection.exec_driver_sql(statement)
 
     def check_settings(self, values: Mapping[str, str]) -> None:
-        """Keep settings that must not change once there are records; raise `ConfigurationError` when one has."""
+        """Raise `ConfigurationError` for a setting that is not what it was when records were written."""
+        with self._transaction() as connection:
+            self._kept_settings(connection, values)
+
+    def keep_settings(self, values: Mapping[str, str]) -> None:
+        """Keep settings that must not change once there are records. Raises what `check_settings` raises."""
         with self._transaction() as connection:
             lock_ddl(connection, self._schema)
-            record_settings(connection, self._tables, values, self.location)
+            kept = self._kept_settings(connection, values)
+            if new := [{"key": key, "value": values[key]} for key in sorted(values.keys() - kept.keys())]:
+                connection.execute(insert(self._tables.settings).on_conflict_do_nothing(), new)
+
+    @contextmanager
+    def lock(self, collection: str, wait: float) -> Iterator[None]:
+        """Keep other syncs that use this manifest out of a collection."""
+        place = ("pinecone", self._tables.ledger.fullname, collection)
+        with self._server.translated(), collection_lock(self._server.database, place, wait):
+            yield
 
     @contextmanager
     def alone(self, collection: str) -> Iterator[None]:
         """Let no other process write this collection meanwhile: each would record what the other one has overwritten.
 
-        What `commit` and `remove` record in this block is kept when it ends. When Postgres has ended the turn before,
-        it is not, and the records that were touched stay unconfirmed.
+        What `commit` and `remove` record in this block is kept when it ends. When Postgres has ended the transaction
+        before, it is not, and the records that were touched stay unconfirmed.
         """
         with self._transaction() as connection:
-            take_turn(connection, self._tables, f"collection {collection}")
-            self._turn = connection
+            wait_for_lock(connection, self._tables, f"collection {collection}")
+            self._locked = connection
             try:
                 yield
             finally:
-                self._turn = None
+                self._locked = None
 
     @contextmanager
     def alone_with_indexes(self) -> Iterator[None]:
-        """Let no other process make, look up or forget indexes meanwhile. Inside a turn: until that ends, on its
+        """Let no other process make, look up or forget indexes meanwhile. Inside `alone`: until that ends, on its
         connection, which would only wait for another one."""
-        with self._in_turn() as connection:
-            take_turn(connection, self._tables, "indexes")
+        with self._locked_transaction() as connection:
+            wait_for_lock(connection, self._tables, "indexes")
             yield
 
-    def known(self, collection: str, asset_ids: Sequence[str], layout: str) -> Mapping[str, Known]:
-        """The ledger's entries for those of these assets that were written under this layout, and of which no record
-        is unconfirmed."""
-        with self._transaction() as connection:
-            return certain_assets(connection, self._tables, collection, asset_ids, layout)
+    # A batch: what is recorded, the journal, and what has become of it.
 
-    def held(self, collection: str, asset_ids: Sequence[str]) -> Held:
+    def recorded(self, collection: str, asset_ids: Sequence[str]) -> RecordedAssets:
         """What these assets have in the store, and what they may have there."""
+        ledger = self._tables.ledger
+        hashes = select(ledger.c.asset_id, ledger.c.row_hash).where(of_assets(ledger, collection, asset_ids))
         with self._transaction() as connection:
-            return Held(
+            return RecordedAssets(
                 features=read_features(connection, self._tables.features, collection, asset_ids),
-                assets=asset_hashes(connection, self._tables, collection, asset_ids),
+                assets={row.asset_id: row.row_hash for row in connection.execute(hashes)},
                 unconfirmed=read_unconfirmed(connection, self._tables.unconfirmed, collection, asset_ids),
             )
 
@@ -215,35 +255,54 @@ class Manifest:
             namespace: the collection's, in every index.
         """
         tables = self._tables
-        indexes = {index: 0 for one in rows.features.values() for index in one.records}
-        with self._in_turn() as connection:
+        indexes = {index: 0 for feature in rows.features.values() for index in feature.records}
+        with self._locked_transaction() as connection:
             write_features(connection, tables.features, batch, rows)
             write_ledger(connection, tables, batch, rows.per_asset, layout)
             replace_rejected(connection, tables.quarantine, batch, rejected)
             confirm(connection, tables.unconfirmed, batch, rows.uncertain)
-            advance(connection, tables, batch.collection, namespace, {**indexes, **written})
+            advance(connection, tables.namespaces, batch.collection, namespace, {**indexes, **written})
 
     def remove(self, collection: str, asset_ids: Sequence[str], written: Mapping[str, int], namespace: str) -> None:
         """Forget assets whose records the store has deleted. The arguments are those of `commit`."""
         tables = self._tables
-        with self._in_turn() as connection:
+        with self._locked_transaction() as connection:
             for table in (tables.features, tables.ledger, tables.quarantine, tables.unconfirmed):
                 delete_assets(connection, table, collection, asset_ids)
             forget_cursors(connection, tables.cursors, collection)
-            advance(connection, tables, collection, namespace, written)
+            advance(connection, tables.namespaces, collection, namespace, written)
 
-    def adopt(self, collection: str, index: str, features: Mapping[FeatureKey, HeldFeature]) -> None:
+    def adopt(self, collection: str, index: str, features: Mapping[FeatureKey, RecordedFeature]) -> None:
         """Enter records that were found in an index. Their assets will be read again; the same again changes nothing.
 
         A feature whose metadata differs from what is known of it counts as one of unknown metadata.
         """
-        ours = {key: one for key, one in features.items() if can_be_ours(collection, key)}
+        ours = {key: feature for key, feature in features.items() if can_be_ours(collection, key)}
         if ours:
             with self._transaction() as connection:
-                write_found(connection, self._tables.features, collection, index, ours)
+                write_adopted(connection, self._tables.features, collection, index, ours)
                 asset_ids = sorted({asset_id for asset_id, _ in ours})
                 delete_assets(connection, self._tables.ledger, collection, asset_ids)
                 forget_cursors(connection, self._tables.cursors, collection)
+
+    # The ledger, the quarantine and the other books.
+
+    def known(
+        self, collection: str, asset_ids: Sequence[str], layout: str, *, forgotten: Collection[str] = ()
+    ) -> Mapping[str, Known]:
+        """The ledger's entries for those of these assets that were written under this layout, and of which no record
+        is unconfirmed, nor in one of the `forgotten` indexes."""
+        others = [~has_records_in(self._tables, index) for index in forgotten]
+        with self._transaction() as connection:
+            return certain_assets(connection, self._tables, collection, asset_ids, layout, *others)
+
+    def entries(
+        self, collection: str, asset_ids: Sequence[str], *, forgotten: Collection[str] = ()
+    ) -> Mapping[str, Known]:
+        """All of the ledger's entries for these assets that have no record in one of the `forgotten` indexes."""
+        others = [~has_records_in(self._tables, index) for index in forgotten]
+        with self._transaction() as connection:
+            return known_assets(connection, self._tables.ledger, collection, asset_ids, *others)
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
@@ -299,73 +358,47 @@ class Manifest:
         with self._transaction() as connection:
             write_origin(connection, self._tables.origins, collection, origin)
 
-    @contextmanager
-    def lock(self, collection: str, wait: float) -> Iterator[None]:
-        """Keep other syncs that use this manifest out of a collection."""
-        place = ("pinecone", self._tables.ledger.fullname, collection)
-        with self._server.translated(), collection_lock(self._server.database, place, wait):
-            yield
+    # Whole collections, for checks and counts.
 
     def features(
         self, collection: str, asset_ids: Sequence[str] | None = None
-    ) -> Iterator[tuple[FeatureKey, HeldFeature]]:
+    ) -> Iterator[tuple[FeatureKey, RecordedFeature]]:
         """The features of these assets, or of all (None), by asset and feature, read a page at a time."""
-        after = ("", "")
-        while page := self._features_after(collection, after, asset_ids):
+        key = ("", "")
+        while True:
+            with self._transaction() as connection:
+                page = read_features_after(connection, self._tables.features, collection, key, asset_ids, _PAGE)
+            if not page:
+                return
             yield from page.items()
-            after = max(page)
+            key = max(page)
 
     def assets(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:
         """The row hashes of these assets, or of all (None), by id, read a page at a time."""
-        after = ""
-        while page := self._assets_after(collection, after, asset_ids):
-            yield from page
-            after = page[-1][0]
-
-    def record_counts(self, collection: str) -> RecordCounts:
-        """How many features of a collection there are by modality, and how many records of them by index."""
-        with self._transaction() as connection:
-            return count_records(connection, self._tables.features, collection)
-
-    def unconfirmed_keys(self, collection: str) -> set[FeatureKey]:
-        """Every feature of a collection with a record in the journal."""
-        with self._transaction() as connection:
-            return unconfirmed_keys(connection, self._tables, collection)
+        ledger, last_id = self._tables.ledger, ""
+        some = ledger.c.collection == collection if asset_ids is None else of_assets(ledger, collection, asset_ids)
+        hashes = select(ledger.c.asset_id, ledger.c.row_hash).where(some).order_by(ledger.c.asset_id).limit(_PAGE)
+        while True:
+            with self._transaction() as connection:
+                page = connection.execute(hashes.where(ledger.c.asset_id > last_id)).all()
+            if not page:
+                return
+            yield from ((asset_id, bytes(row_hash)) for asset_id, row_hash in page)
+            last_id = page[-1].asset_id
 
     def any_assets(self, collection: str, number: int) -> list[str]:
         """So many assets of the ledger, other ones each time."""
+        ledger = self._tables.ledger
+        names = select(ledger.c.asset_id).where(ledger.c.collection == collection)
         with self._transaction() as connection:
-            return any_assets(connection, self._tables, collection, number)
+            return list(connection.execute(names.order_by(func.random()).limit(number)).scalars())
 
-    def indexes(self) -> Mapping[str, IndexRow]:
-        """Every index, by name."""
+    def unconfirmed_keys(self, collection: str) -> set[FeatureKey]:
+        """Every feature of a collection with a record in the journal: being written, or when a run was killed."""
+        unconfirmed = self._tables.unconfirmed
+        keys = select(unconfirmed.c.asset_id, unconfirmed.c.feature_id).where(unconfirmed.c.collection == collection)
         with self._transaction() as connection:
-            return read_indexes(connection, self._tables)
-
-    def put_index(self, row: IndexRow) -> None:
-        """Enter an index, or correct its entry."""
-        with self._transaction() as connection:
-            write_index(connection, self._tables, row)
-
-    def forget_index(self, name: str) -> None:
-        """Forget an index that is gone, with its records; assets that had some will be read again."""
-        with self._transaction() as connection:
-            forget_index(connection, self._tables, name)
-
-    def namespaces(self) -> list[NamespaceRow]:
-        """Every namespace, by index and collection."""
-        with self._transaction() as connection:
-            return read_namespaces(connection, self._tables)
-
-    def forget_namespace(self, row: NamespaceRow) -> None:
-        """Forget how far a namespace was written that is gone; its records stay known, and are missed by a check."""
-        with self._transaction() as connection:
-            forget_namespace(connection, self._tables, row)
-
-    def note_visible(self, row: NamespaceRow, visible: int) -> None:
-        """Note that a query has seen a namespace up to this sequence number."""
-        with self._transaction() as connection:
-            note_visible(connection, self._tables, row, visible)
+            return {(asset_id, feature_id) for asset_id, feature_id in connection.execute(keys)}
 
     def find(self, feature_id: str, modality: Modality) -> list[tuple[str, str]]:
         """Collection and asset of every feature of this id and modality."""
@@ -373,45 +406,105 @@ class Manifest:
             return []
         features = self._tables.features
         owner = (features.c.collection, features.c.asset_id)
-        wanted = (features.c.feature_id == feature_id, features.c.modality == modality.value)
+        same = (features.c.feature_id == feature_id, features.c.modality == modality.value)
         with self._transaction() as connection:
-            found = connection.execute(select(*owner).where(*wanted).order_by(*owner))
-            return [(collection, asset_id) for collection, asset_id in found]
+            rows = connection.execute(select(*owner).where(*same).order_by(*owner))
+            return [(collection, asset_id) for collection, asset_id in rows]
 
-    def indexes_of(self, modality: Modality) -> frozenset[str]:
-        """The indexes that hold records of a modality."""
+    def record_counts(self, collection: str) -> RecordCounts:
+        """How many features of a collection there are by modality, and how many records of them by index."""
         with self._transaction() as connection:
-            return read_indexes_of(connection, self._tables.features, modality)
+            return count_records(connection, self._tables.features, collection)
 
     def counts(self) -> ManifestCounts:
         """What there is, in numbers."""
         with self._transaction() as connection:
             return read_counts(connection, self._tables)
 
+    # Indexes and namespaces.
+
+    def indexes(self) -> Mapping[str, IndexRow]:
+        """Every index that records were written to, by name."""
+        indexes = self._tables.indexes
+        with self._transaction() as connection:
+            rows = connection.execute(select(indexes).order_by(indexes.c.name))
+            return {row.name: IndexRow(*row) for row in rows}
+
+    def indexes_of(self, modality: Modality) -> frozenset[str]:
+        """The indexes that hold records of a modality."""
+        features = self._tables.features
+        names = select(func.jsonb_object_keys(features.c.records)).where(features.c.modality == modality.value)
+        with self._transaction() as connection:
+            return frozenset(connection.execute(names.distinct()).scalars())
+
+    def put_index(self, row: IndexRow) -> None:
+        """Enter an index, or correct its entry."""
+        if self.indexes().get(row.name) != row:
+            new = insert(self._tables.indexes).values(asdict(row))
+            with self._transaction() as connection:
+                connection.execute(new.on_conflict_do_update(index_elements=["name"], set_=asdict(row)))
+
+    def forget_index(self, name: str) -> None:
+        """Forget an index that is gone, with its records; assets that had some will be read again."""
+        with self._transaction() as connection:
+            forget_index(connection, self._tables, name)
+
+    def namespaces(self) -> list[NamespaceRow]:
+        """Every namespace that holds, or has held, records, by index and collection."""
+        namespaces = self._tables.namespaces
+        with self._transaction() as connection:
+            rows = connection.execute(select(namespaces).order_by(namespaces.c.index_name, namespaces.c.collection))
+            return [NamespaceRow(*row) for row in rows]
+
+    def forget_namespace(self, row: NamespaceRow) -> None:
+        """Forget how far a namespace was written that is gone, unless it was written further meanwhile; its records
+        stay known, and are missed by a check."""
+        namespaces = self._tables.namespaces
+        with self._transaction() as connection:
+            connection.execute(delete(namespaces).where(of_namespace(namespaces, row), namespaces.c.lsn == row.lsn))
+
+    def note_visible(self, row: NamespaceRow, visible: int) -> None:
+        """Note that a query has seen a namespace up to this sequence number."""
+        namespaces = self._tables.namespaces
+        further = update(namespaces).where(of_namespace(namespaces, row), namespaces.c.visible < visible)
+        with self._transaction() as connection:
+            connection.execute(further.values(visible=func.least(visible, row.lsn)))
+
     def close(self) -> None:
         """Close the connections, and let go of the embedded Postgres. Doing so again changes nothing."""
         self._server.close()
 
+    def _is_prepared(self, connection: Connection) -> bool:
+        return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
+
+    def _missing(self, connection: Connection | None) -> list[str]:
+        """The statements that make what is not there yet; nothing is, without a connection."""
+        return statements_to_create(connection, self._schema, self._tables.metadata)
+
+    def _kept_settings(self, connection: Connection, values: Mapping[str, str]) -> Mapping[str, str]:
+        kept = {row.key: row.value for row in connection.execute(select(self._tables.settings))}
+        for key, value in values.items():
+            if kept.get(key, value) != value:
+                raise ConfigurationError(
+                    f"{key}: the records in Pinecone were written under {kept[key]!r}, not {value!r}, says the "
+                    f"manifest in {self.location}. Set it back to {kept[key]!r}, or give the manifest another "
+                    "`schema` to start anew."
+                )
+        return kept
+
     @contextmanager
-    def _in_turn(self) -> Iterator[Connection]:
-        """The transaction of the turn that is under way, or one of its own."""
-        if self._turn is None:
+    def _locked_transaction(self) -> Iterator[Connection]:
+        """The transaction of `alone` that is under way, or one of its own."""
+        if self._locked is None:
             with self._transaction() as connection:
                 yield connection
         else:
-            yield self._turn
-
-    def _features_after(
-        self, collection: str, after: FeatureKey, asset_ids: Sequence[str] | None
-    ) -> Mapping[FeatureKey, HeldFeature]:
-        with self._transaction() as connection:
-            return features_after(connection, self._tables, collection, after, asset_ids)
-
-    def _assets_after(self, collection: str, after: str, asset_ids: Sequence[str] | None) -> list[tuple[str, bytes]]:
-        with self._transaction() as connection:
-            return assets_after(connection, self._tables, collection, after, asset_ids)
+            yield self._locked
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with self._server.translated(), self._server.database.plain_transaction() as connection:
-            yield connection
+        with self._server.translated():
+            database = self._server.database
+            begun = looking(database) if self._read_only else database.plain_transaction()
+            with begun as connection, told_as(self._refusal):
+                yield connection

@@ -11,7 +11,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -26,25 +25,24 @@ from vectorferry.connector.plugin import Modality
 from vectorferry.destinations._postgres import (
     ID,
     FeatureKey,
-    add_column,
     cursor_table,
-    lacking_columns,
     ledger_table,
     origin_table,
     quarantine_table,
-    quarantined_parts,
 )
 
 __all__ = [
-    "Held",
-    "HeldFeature",
     "IndexRow",
     "ManifestCounts",
     "ManifestRows",
     "ManifestTables",
     "NamespaceRow",
     "Place",
+    "RecordedAssets",
+    "RecordedFeature",
 ]
+
+_FEATURE: Final = ("collection", "asset_id", "feature_id")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,8 +60,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldFeature:
-    """What the store holds of one feature.
+class RecordedFeature:
+    """What is recorded of one feature.
 
     `records` maps the name of an index to the hash of the vectors in it; the metadata is the same in each. `row_hash`
     is None in a manifest that was rebuilt from the store; empty metadata hashes say that it is not known.
@@ -75,11 +73,11 @@ class HeldFeature:
     keys_hash: bytes
     records: Mapping[str, bytes]
 
-    def without_row_hash(self) -> HeldFeature:
+    def without_row_hash(self) -> RecordedFeature:
         """The same, as a manifest that was rebuilt from the store has it."""
         return replace(self, row_hash=None)
 
-    def also_in(self, index: str, other: HeldFeature) -> HeldFeature:
+    def also_in(self, index: str, other: RecordedFeature) -> RecordedFeature:
         """The same with the record that was found in an index; metadata that differs is not known any more."""
         same = (self.metadata_hash, self.keys_hash) == (other.metadata_hash, other.keys_hash)
         joined = replace(self, records={**self.records, index: other.records[index]})
@@ -87,14 +85,14 @@ class HeldFeature:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What the manifest holds of some assets of one collection.
+class RecordedAssets:
+    """What is recorded of some assets of one collection.
 
     `assets` maps asset ids to row hashes. `unconfirmed` are the places that a run which never came to its end has
     touched: a record may or may not be there, with unknown content.
     """
 
-    features: Mapping[FeatureKey, HeldFeature] = field(default_factory=dict)
+    features: Mapping[FeatureKey, RecordedFeature] = field(default_factory=dict)
     assets: Mapping[str, bytes] = field(default_factory=dict)
     unconfirmed: Mapping[Place, Modality] = field(default_factory=dict)
 
@@ -107,7 +105,7 @@ class ManifestRows:
     `uncertain` stay as they are, and in the journal: a run that was killed had begun to write them, this one has not.
     """
 
-    features: Mapping[FeatureKey, HeldFeature]
+    features: Mapping[FeatureKey, RecordedFeature]
     per_asset: Mapping[str, Mapping[str, int]]
     touched: Set[FeatureKey] = frozenset()
     uncertain: Set[FeatureKey] = frozenset()
@@ -142,22 +140,18 @@ class NamespaceRow:
 
 @dataclass(frozen=True, slots=True)
 class ManifestCounts:
-    """What there is: records per index and collection, assets per collection, quarantine, and the last change."""
+    """What there is: features, records per index and collection, assets per collection, quarantine, last change."""
 
+    features: int
     records: Mapping[str, dict[str, int]]
     assets: Mapping[str, int]
     quarantined: int
     last_change: datetime | None
 
 
-# The tables of the manifest. Several manifests may share a schema, with each other and with a pgvector sync.
-
-
-_FEATURE: Final = ("collection", "asset_id", "feature_id")
-
-
 class ManifestTables:
-    """The tables of the manifest of one destination, which has this name."""
+    """The tables of the manifest of the destination of this name. A schema may hold several manifests, and a pgvector
+    sync."""
 
     def __init__(self, schema: str, name: str) -> None:
         self.metadata = MetaData(schema=schema)
@@ -181,11 +175,6 @@ class ManifestTables:
     def naming_assets(self) -> Sequence[Table]:
         """Every table that an asset may be named in."""
         return self.ledger, self.quarantine, self.unconfirmed, self.features
-
-    def additions(self, connection: Connection) -> list[str]:
-        """The statements that bring the tables of an earlier version up to this one's."""
-        lacking = lacking_columns(connection, quarantined_parts(self.quarantine))
-        return [add_column(connection.dialect, column.table, column.name) for column in lacking]
 
     def _features(self) -> Table:
         return Table(

@@ -1,109 +1,88 @@
-"""What has to be written so that Pinecone holds what a batch wants, decided from the manifest alone. Pure."""
+"""What a sync would find and make in Pinecone and its manifest, without writing to either."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 
-from vectorferry.connector.plugin import Modality
-from vectorferry.destinations.pinecone._manifest_tables import Held, Place
+from vectorferry.connector.plugin import MODALITIES, Averages, Known, Planned, SchemaMapping
+from vectorferry.destinations.pinecone._catalogue import announce, check_names, index_changes
+from vectorferry.destinations.pinecone._layout import Layout
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._manifest_rows import count_vectors
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow, ManifestCounts
+from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 
-from .._postgres import FeatureKey
-from ._wanted import Wanted, WantedFeature
-
-__all__ = ["Plan", "plan_removal", "plan_stale", "plan_writes"]
-
-_MOST_UPDATES: Final = 1_000
-"""Pinecone takes 100 updates a second in a namespace, each of one record, but 100 upserts of some 150; and it bills an
-update for the whole record, not for less. So more updates than these, in one batch, would only be slower."""
+__all__ = ["plan_sync"]
 
 
-@dataclass(slots=True)
-class Plan:
-    """By index: features whose record is written whole, those of which only the metadata is, and those without one."""
+def plan_sync(settings: ProjectSettings, layout: Layout, manifest: Manifest, mapping: SchemaMapping) -> Planned:
+    """Look at everything but single assets. Raises what preparing the destination would raise.
 
-    upserts: dict[str, list[WantedFeature]] = field(default_factory=lambda: defaultdict(list))
-    updates: dict[str, list[WantedFeature]] = field(default_factory=lambda: defaultdict(list))
-    deletes: dict[str, list[FeatureKey]] = field(default_factory=lambda: defaultdict(list))
-    places: dict[Place, Modality] = field(default_factory=dict)
-    """Every place that is touched, for the journal."""
-
-    def upsert(self, index: str, one: WantedFeature) -> None:
-        """Write the whole record."""
-        self.upserts[index].append(one)
-        self.places[Place(*one.key, index)] = one.feature.modality
-
-    def update(self, index: str, one: WantedFeature) -> None:
-        """Write the metadata only."""
-        self.updates[index].append(one)
-        self.places[Place(*one.key, index)] = one.feature.modality
-
-    def delete(self, place: Place, modality: Modality) -> None:
-        """Remove the record, if it is there."""
-        self.deletes[place.index].append(place.key)
-        self.places[place] = modality
-
-
-def plan_writes(features: Iterable[WantedFeature], held: Held, updated: Mapping[str, int]) -> Plan:
-    """Compare what is wanted of some features with what the manifest holds of them. `updated` says how many of the
-    batch's features were only updated so far, by index."""
-    plan = Plan()
-    for one in features:
-        for index in one.records:
-            _compare(plan, one, index, held)
-    _join_updates(plan, updated)
-    return plan
-
-
-def plan_stale(wanted: Wanted, held: Held) -> Plan:
-    """Delete what is, or may be, in the store and nobody wants: of the batch's modalities, and of features that have
-    come to be of one of these. Features that were set aside whole stay as they are."""
-    plan = Plan()
-    for place, modality in sorted(_places(held).items()):
-        if place.key in wanted.kept:
-            continue
-        now = wanted.touched.get(place.key, modality)
-        if now in wanted.batch.modalities and not _is_wanted(place, wanted):
-            plan.delete(place, now)
-    return plan
+    The statements are those that preparing the manifest executes, and the changes of indexes those that
+    `Catalogue.reconcile` carries out.
+    """
+    layout.check(mapping)
+    outlook = manifest.outlook()
+    present = outlook.manifest
+    if present is not None:
+        present.check_settings(layout.fixed)
+    indexes = present.indexes() if present is not None else {}
+    with closing(Project(settings)) as project:
+        changes = index_changes(indexes, project)
+    check_names((row for row in {**indexes, **changes}.values() if row is not None), layout.keeps)
+    vector_names = frozenset(row.vector_name for row in indexes.values())
+    notes = [
+        *(announce(name, row) for name, row in changes.items()),
+        *_unmade_indexes(layout, mapping, vector_names),
+    ]
+    if present is None:
+        nothing: Mapping[str, Known] = {}
+        return Planned(
+            lambda *_: nothing, lambda _: (), statements=outlook.statements, notes=notes, refusal=outlook.refusal
+        )
+    counts = present.counts()
+    forgotten = indexes.keys() & changes.keys()
+    digest = layout.digest(mapping)
+    return Planned(
+        lambda collection, asset_ids: _known(present, collection, asset_ids, digest, forgotten),
+        present.asset_ids,
+        statements=outlook.statements,
+        notes=notes,
+        averages=_averages(counts, indexes),
+        refusal=outlook.refusal,
+        cursor=lambda collection: None if forgotten else present.cursor(collection, digest),
+        origin=present.origin,
+        vector_counts=count_vectors(indexes.values(), vector_names, lambda: counts),
+        collections=present.collections,
+    )
 
 
-def plan_removal(held: Held) -> Plan:
-    """Delete every record of these assets that is, or may be, there."""
-    plan = Plan()
-    for place, modality in sorted(_places(held).items()):
-        plan.delete(place, modality)
-    return plan
+def _known(
+    manifest: Manifest, collection: str, asset_ids: Sequence[str], layout: str, forgotten: Collection[str]
+) -> Mapping[str, Known]:
+    """The ledger's entries, without fingerprints where they are not certain: of another layout, or touched by a run
+    that was killed. `forgotten` are indexes that preparing forgets, with the entries of assets in them."""
+    entries = manifest.entries(collection, asset_ids, forgotten=forgotten)
+    certain = manifest.known(collection, asset_ids, layout, forgotten=forgotten)
+    return {**{asset_id: replace(entry, fingerprint="") for asset_id, entry in entries.items()}, **certain}
 
 
-def _compare(plan: Plan, one: WantedFeature, index: str, held: Held) -> None:
-    before = None if Place(*one.key, index) in held.unconfirmed else held.features.get(one.key)
-    if before is None or before.records.get(index) != one.records[index].digest:
-        plan.upsert(index, one)
-    elif before.keys_hash != one.keys_hash:
-        plan.upsert(index, one)  # an update merges: a key that is gone would stay
-    elif before.metadata_hash != one.metadata_hash:
-        plan.update(index, one)
+def _averages(counts: ManifestCounts, indexes: Mapping[str, IndexRow]) -> Averages | None:
+    """None without a feature. Bytes are those of dense vectors: how long sparse ones are, nobody has written down."""
+    assets = sum(counts.assets.values())
+    records = {name: sum(collections.values()) for name, collections in counts.records.items()}
+    if not counts.features or not assets:
+        return None
+    size = sum(4 * (indexes[name].dimension or 0) * number for name, number in records.items() if name in indexes)
+    return Averages(counts.features / assets, sum(records.values()) / counts.features, size / counts.features)
 
 
-def _join_updates(plan: Plan, updated: Mapping[str, int]) -> None:
-    """Write whole records where very many have changed: an update is a request for each of them."""
-    for index, features in [*plan.updates.items()]:
-        room = max(_MOST_UPDATES - updated.get(index, 0), 0)
-        if rest := features[room:]:
-            plan.upserts[index] += rest
-            plan.updates[index] = features[:room]
-
-
-def _is_wanted(place: Place, wanted: Wanted) -> bool:
-    one = wanted.features.get(place.key)
-    return one is not None and place.index in one.records
-
-
-def _places(held: Held) -> dict[Place, Modality]:
-    certain = {
-        Place(*key, index): feature.modality for key, feature in held.features.items() for index in feature.records
-    }
-    return {**certain, **held.unconfirmed}
+def _unmade_indexes(layout: Layout, mapping: SchemaMapping, vector_names: Container[str]) -> Iterator[str]:
+    mapped = (name for modality in MODALITIES for name in mapping.modality(modality).vectors)
+    for name in dict.fromkeys([*sorted(layout.vectors), *mapped]):
+        if layout.keeps(name) and name not in vector_names and name not in layout.hybrid.values():
+            yield f"the index for {name} is made when its first vector arrives, which tells the dimension"
+    if not layout.vectors:
+        yield "an index for every other named vector is made when its first vector arrives"

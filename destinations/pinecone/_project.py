@@ -16,24 +16,16 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, abandonable, pause
 from vectorferry.destinations.pinecone._errors import checked_address, index_address, translated
 from vectorferry.destinations.pinecone._ids import IndexSpec, index_name
-from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 from vectorferry.destinations.pinecone._reader import IndexReader
-from vectorferry.destinations.pinecone._requests import check_key
-from vectorferry.destinations.pinecone._writer import IndexWriter
+from vectorferry.destinations.pinecone._requests import WriterLimits, check_key
+from vectorferry.destinations.pinecone._writer import IndexWriter, WriteUsage
 
 __all__ = ["Project", "ProjectSettings", "check_fits"]
 
-
 _PREFIX_TAG: Final = "vectorferry-sync"
-
-
 _VECTOR_TAG: Final = "vectorferry-vector"
-
-
 _LONGEST_TAG: Final = 120
-
-
 _SECONDS_TO_READY: Final = 300.0
 
 
@@ -165,9 +157,6 @@ def _taken(name: str, problem: str) -> str:
 def _tag(vector_name: str) -> str:
     """In printable ASCII. One that had to be cut is corrected when the first vector of the name arrives."""
     return quote(vector_name, safe=" !#$&'()*+,/:;=?@[]")[:_LONGEST_TAG]
-
-
-# One Pinecone project as a sync uses it: the control plane, and a writer and a reader per index.
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
-"""Reading one index through the official SDK: lists, records, queries, and how far queries see."""
+"""Reading one index through the official SDK: lists, records, queries, and how far queries see.
+
+Written is not visible: queries see what was written some time later, and say so by the store's own sequence numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +15,20 @@ from typing import Any, Final
 
 import numpy as np
 from pinecone import Index, SparseValues
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
-from vectorferry.connector.plugin import DenseVector, SparseVector, Vector, abandonable, vector_hash
-from vectorferry.destinations.pinecone._manifest_tables import IndexRow
+from vectorferry.connector.plugin import DenseVector, SparseVector, Vector, Visibility, abandonable, pause, vector_hash
+from vectorferry.destinations.pinecone._errors import translated
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow, NamespaceRow
 
-from ._errors import translated
-
-__all__ = ["IndexReader", "Match", "StoredRecord"]
+__all__ = ["IndexReader", "Match", "StoredRecord", "visibility_of", "wait_until_visible"]
 
 _LIST_PAGE: Final = 100
 _LONGEST_IDS: Final = 32_000
 """Ids are fetched in a query string, and the SDK cannot send one beyond 64 kB; each character may take three."""
+
+_LONGEST_PAUSE: Final = 2.0
+"""Seconds between two looks at how far queries see."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,24 +67,24 @@ class IndexReader:
         """Every namespace that there is."""
         with self._translated("listing the namespaces"):
             pages = abandonable(lambda: list(self._sdk.list_namespaces(limit=_LIST_PAGE)))
-        return [one.name for page in pages for one in page.namespaces]
+        return [namespace.name for page in pages for namespace in page.namespaces]
 
     def pages(self, namespace: str) -> Iterator[list[str]]:
         """The ids of a namespace, in pages, in byte order."""
         with self._translated("listing the records"):
             pages = iter(self._sdk.list(namespace=namespace, limit=_LIST_PAGE))
             while (page := abandonable(lambda: next(pages, None))) is not None:
-                if ids := [one.id for one in page.vectors if one.id]:
+                if ids := [record.id for record in page.vectors if record.id]:
                     yield ids
 
     def fetch(self, namespace: str, ids: Sequence[str]) -> Mapping[str, StoredRecord]:
         """These records, as far as they are there."""
-        found: dict[str, StoredRecord] = {}
+        records: dict[str, StoredRecord] = {}
         for some in _fitting(ids):
             with self._translated("reading records"):
                 answer = abandonable(partial(self._sdk.fetch, ids=some, namespace=namespace))
-            found |= {record_id: _stored(one) for record_id, one in answer.vectors.items()}
-        return found
+            records |= {record_id: _stored(record) for record_id, record in answer.vectors.items()}
+        return records
 
     def query(
         self, namespaces: Sequence[str], vector: Vector, limit: int, filters: Mapping[str, Any]
@@ -95,7 +102,7 @@ class IndexReader:
                     **_near(vector),
                 )
             )
-        return [Match(one.id, float(one.score), one.metadata or {}) for one in answer.matches]
+        return [Match(match.id, float(match.score), match.metadata or {}) for match in answer.matches]
 
     def visible(self, namespace: str) -> int | None:
         """The highest write that a query of this namespace sees now; None when the answer does not say."""
@@ -115,6 +122,38 @@ class IndexReader:
 
     def _translated(self, doing: str) -> AbstractContextManager[None]:
         return translated(f"{doing} of the index {self._row.name}", self._key)
+
+
+def visibility_of(row: NamespaceRow) -> Visibility:
+    """How far a namespace has been written, and is known to be visible; nobody is asked.
+
+    Where nothing has been written (deletes from a namespace that is not there, say) there is nothing to be seen.
+    """
+    return Visibility(f"{row.index}/{row.namespace}", row.lsn, row.visible if row.visible or not row.lsn else None)
+
+
+def wait_until_visible(places: Iterable[tuple[NamespaceRow, IndexReader]], seconds: float) -> Sequence[int | None]:
+    """Ask each namespace until it shows all that was written, or the time (for all of them together) is over.
+
+    How far each is seen in the end, by the store's sequence numbers.
+    """
+    deadline = time.monotonic() + seconds
+    return [_wait_for(row, reader, deadline - time.monotonic()) for row, reader in places]
+
+
+def _wait_for(row: NamespaceRow, reader: IndexReader, seconds: float) -> int | None:
+    def last(state: RetryCallState) -> int | None:
+        return state.outcome.result() if state.outcome else None
+
+    looking = Retrying(
+        retry=retry_if_result(lambda visible: visible is None or visible < row.lsn),
+        stop=stop_after_delay(max(seconds, 0)),
+        wait=wait_exponential(multiplier=0.05, max=_LONGEST_PAUSE),
+        retry_error_callback=last,
+        sleep=pause,
+    )
+    visible: int | None = looking(reader.visible, row.namespace)
+    return visible
 
 
 def _near(vector: Vector) -> dict[str, Any]:

@@ -1,4 +1,10 @@
-"""One request to an index, one answer: bytes over the wire, bounded, and what the answer means for the records sent."""
+"""One request to an index, one answer: bytes over the wire, bounded, and what the answer means for the records sent.
+
+Writes do not go through the official SDK, which everything else does. Its REST data plane tries again by itself and
+cannot be told not to (`retry_config` does not reach it), so that a 429 would never reach our own concurrency control;
+its delete drops the header with the log sequence number; and it is slow with numpy rows, or sends float64 text, which
+is two thirds longer. (Read and measured in pinecone 10.2.0.)
+"""
 
 from __future__ import annotations
 
@@ -7,52 +13,70 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from importlib.metadata import version
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
 import httpx
 import orjson
 
-from vectorferry.connector.http import ACCEPTED, Answer, Unpacker, server_message
+from vectorferry.connector.http import ACCEPTED, Answer, Meaning, Unpacker, in_words, meaning_of, server_message
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, RetryableError
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
 from vectorferry.destinations.pinecone._errors import (
     KEY_SETTING,
     checked_address,
     connection_failure,
-    in_words,
     refusal,
     translated,
 )
-from vectorferry.destinations.pinecone._limits import WriterLimits
 
-__all__ = [
-    "Accepted",
-    "Oversized",
-    "Requests",
-    "Verdict",
-    "Write",
-    "check_key",
-]
+__all__ = ["Accepted", "Oversized", "Requests", "Verdict", "Write", "WriterLimits", "check_key"]
 
+_API_VERSION: Final = "2026-07"
+"""That of the SDK which makes the indexes, so that both planes are of one version. Upserts, updates and deletes have
+been the same since 2025-04."""
+
+_SECONDS_KEPT: Final = 30.0
+"""An idle connection outlives the pause between two batches."""
+
+_SECONDS_TO_CONNECT: Final = 8.0
+"""Nothing can break off the making of a connection."""
+
+_CONNECTED: Final = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
+_LIBRARY_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
 
 _INVALID_ARGUMENT: Final = 3
-
-
 _OUT_OF_RANGE: Final = 11
-
+"""gRPC's codes, as the body of a refusal names them."""
 
 _LSN_HEADERS: Final = ("x-pinecone-request-lsn", "x-pinecone-lsn-committed")
-
-
 _LONGEST_LSN: Final = 18
-
 
 _ABOUT_THE_INDEX: Final = ("documents api", "dimension of the index", "index configuration", "api-version")
 """Complaints that every record of the index would meet with."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriterLimits:
+    """Sizes in bytes, times in seconds.
+
+    Pinecone takes at most 1,000 records and 2 MB in an upsert and 1,000 ids in a delete. Its documentation does not
+    settle whether the 2 MB are those of the float32 values or of the JSON text, which is three times as long;
+    `request_bytes` bounds the text, which is safe under either reading.
+    (https://docs.pinecone.io/reference/api/database-limits)
+    """
+
+    request_bytes: int = 2_000_000
+    records: int = 1_000
+    concurrency: int = 16
+    timeout: float = 30.0
+    attempts: int = 6
+    first_wait: float = 0.5
+    longest_wait: float = 20.0
+    longest_retry_after: float = 60.0
+    answer_bytes: int = 64_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +95,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """All of it was written; `lsn` is the namespace's log sequence number since then, 0 when it was not told."""
+    """All of it was written; `lsn` is the namespace's log sequence number since then, 0 when none was named."""
 
     lsn: int = 0
 
@@ -90,90 +114,7 @@ class Unacceptable:
     words: str
 
 
-Verdict = Accepted | Oversized | Unacceptable
-
-
-def judge(answer: Answer, write: Write, records: int, key: str) -> Verdict:
-    """What became of a request that holds so many records. `key` is blotted out where the answer repeats it.
-
-    Raises what `refusal` does for everything that is not about the records.
-    """
-    if answer.status == HTTPStatus.OK:
-        return _accepted(answer, write, records)
-    if _is_missing_namespace(answer) and not write.needs_namespace:
-        return Accepted()
-    words = server_message(answer.body, key) or in_words(answer, key)
-    code = _code(answer)
-    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _says_oversized(answer, code, words):
-        return Oversized(words)
-    if answer.status == HTTPStatus.BAD_REQUEST and code in (None, _INVALID_ARGUMENT) and not _is_about_index(words):
-        return Unacceptable(words)
-    raise refusal(answer, write.what, key)
-
-
-def _accepted(answer: Answer, write: Write, records: int) -> Accepted:
-    """A page that a proxy put in place of the answer says 200 as well, and nothing was written then."""
-    body = _parsed(answer)
-    if body is None or (write.counted and body.get("upsertedCount") != records):
-        raise RetryableError(f"Pinecone's host did not confirm what it was sent while {write.what}")
-    return Accepted(max(_number(answer.headers.get(name, "")) for name in _LSN_HEADERS))
-
-
-def _is_missing_namespace(answer: Answer) -> bool:
-    """There is nothing to delete then. An index that is missing is told apart by its words."""
-    return answer.status == HTTPStatus.NOT_FOUND and "namespace not found" in server_message(answer.body).lower()
-
-
-def _says_oversized(answer: Answer, code: Any, words: str) -> bool:
-    exceeds = "request size" in words.lower() and "exceeds" in words.lower()
-    return answer.status == HTTPStatus.BAD_REQUEST and (code == _OUT_OF_RANGE or exceeds)
-
-
-def _is_about_index(words: str) -> bool:
-    return any(phrase in words.lower() for phrase in _ABOUT_THE_INDEX)
-
-
-def _code(answer: Answer) -> Any:
-    return (_parsed(answer) or {}).get("code")
-
-
-def _parsed(answer: Answer) -> dict[str, Any] | None:
-    try:
-        body = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_LSN else 0
-
-
-# One request to an index, one answer: bytes over the wire, bounded.
-#
-# Writes do not go through the official SDK, which everything else does. Its REST data plane tries again by itself and
-# cannot be told not to (`retry_config` does not reach it), so that a 429 would never reach our own concurrency control;
-# its delete drops the header with the log sequence number; and it is slow with numpy rows, or sends float64 text, which
-# is two thirds longer. (Read and measured in pinecone 10.2.0.)
-
-
-_API_VERSION: Final = "2026-07"
-"""That of the SDK which makes the indexes, so that both planes are of one version. Upserts, updates and deletes have
-been the same since 2025-04."""
-
-
-_SECONDS_KEPT: Final = 30.0
-"""An idle connection outlives the pause between two batches."""
-
-
-_SECONDS_TO_CONNECT: Final = 8.0
-"""Nothing can break off the making of a connection."""
-
-
-_CONNECTED: Final = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
-
-
-_LIBRARY_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
+Verdict: TypeAlias = Accepted | Oversized | Unacceptable
 
 
 class Requests:
@@ -263,6 +204,62 @@ class Requests:
                 raise RetryableError(f"Pinecone gave no whole answer in time while {what}")
         unpacker.end()
         return bytes(body)
+
+
+def judge(answer: Answer, write: Write, records: int, key: str) -> Verdict:
+    """What became of a request that holds so many records. `key` is blotted out where the answer repeats it.
+
+    Raises what `refusal` does for everything that is not about the records.
+    """
+    if meaning_of(answer.status) is Meaning.SUCCESS:
+        return _accepted(answer, write, records)
+    if _is_missing_namespace(answer) and not write.needs_namespace:
+        return Accepted()
+    words = server_message(answer.body, key) or in_words(answer, key)
+    code = _code(answer)
+    if answer.status == 413 or _says_oversized(answer, code, words):
+        return Oversized(words)
+    if answer.status == 400 and code in (None, _INVALID_ARGUMENT) and not _is_about_index(words):
+        return Unacceptable(words)
+    raise refusal(answer, write.what, key)
+
+
+def _accepted(answer: Answer, write: Write, records: int) -> Accepted:
+    """A page that a proxy put in place of the answer says 200 as well, and nothing was written then."""
+    body = _parsed(answer)
+    if body is None or (write.counted and body.get("upsertedCount") != records):
+        raise RetryableError(f"Pinecone's host did not confirm what it was sent while {write.what}")
+    return Accepted(max(_number(answer.headers.get(name, "")) for name in _LSN_HEADERS))
+
+
+def _is_missing_namespace(answer: Answer) -> bool:
+    """There is nothing to delete then. An index that is missing is told apart by its words."""
+    return meaning_of(answer.status) is Meaning.MISSING and "namespace not found" in server_message(answer.body).lower()
+
+
+def _says_oversized(answer: Answer, code: Any, words: str) -> bool:
+    exceeds = "request size" in words.lower() and "exceeds" in words.lower()
+    return answer.status == 400 and (code == _OUT_OF_RANGE or exceeds)
+
+
+def _is_about_index(words: str) -> bool:
+    return any(phrase in words.lower() for phrase in _ABOUT_THE_INDEX)
+
+
+def _code(answer: Answer) -> Any:
+    return (_parsed(answer) or {}).get("code")
+
+
+def _parsed(answer: Answer) -> dict[str, Any] | None:
+    try:
+        body = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_LSN else 0
 
 
 def _hang_up(connection: socket.socket) -> None:

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from vectorferry.connector.plugin import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
+from vectorferry.destinations.pinecone._ids import record_id
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow
+from vectorferry.destinations.pinecone._metadata import plain_value
+from vectorferry.destinations.pinecone._reader import IndexReader, Match
 
-from ._ids import record_id
-from ._metadata import plain_value
-from ._reader import IndexReader, Match
-
-__all__ = ["Searcher", "pinecone_filters"]
+__all__ = ["Searcher", "index_for", "pinecone_filters"]
 
 _MAX_LIMIT: Final = 10_000
 _OPERATORS: Final = frozenset({"eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "exists"})
+
+
+def index_for(query: SearchQuery, indexes: Iterable[IndexRow], manifest: Manifest) -> IndexRow:
+    """The one index that a query is about. Raises `ConfigurationError` when it could be none or several."""
+    known = list(indexes)
+    rows = [row for row in known if query.vector_name in (None, row.vector_name)]
+    if query.vector is not None and len(rows) > 1:
+        rows = [row for row in rows if row.dimension == getattr(query.vector, "size", None)] or rows
+    if len(rows) > 1:  # an index outlives its records, and modalities may differ in their metric
+        filled = manifest.indexes_of(query.modality)
+        rows = [row for row in rows if row.name in filled] or rows
+    if len(rows) == 1:
+        return rows[0]
+    names = ", ".join(sorted({row.vector_name for row in known}))
+    if not known:
+        problem = "there are no vectors in Pinecone yet; run `vectorferry sync` first"
+    elif not rows:
+        problem = f"there is no index for {query.vector_name}: choose one of {names} with --vector-name"
+    elif len({row.vector_name for row in rows}) > 1:
+        problem = f"there are {len(rows)} indexes for this search: choose one of {names} with --vector-name"
+    else:
+        problem = (
+            f"there are {len(rows)} indexes for {rows[0].vector_name}, of several dimensions or metrics: "
+            "ask with --vector and a vector of one of their dimensions"
+        )
+    raise ConfigurationError(problem)
 
 
 class Searcher:
@@ -35,19 +60,20 @@ class Searcher:
         if not 1 <= query.limit < _MAX_LIMIT:
             raise ConfigurationError(f"the limit is {query.limit}; ask for 1 to {_MAX_LIMIT - 1:,} rows")
         filters = dict(query.filters)
-        one = isinstance(filters.get("collection"), str)  # anything else is asked of the metadata
-        namespaces = self._namespaces(filters.pop("collection") if one else None)
+        named = isinstance(filters.get("collection"), str)  # anything else is asked of the metadata
+        by_collection = self._namespaces(filters.pop("collection") if named else None)
+        namespaces = [*by_collection.values()]
         vector, itself = self._near(query)
-        asked = {"modality": {"$eq": query.modality.value}, **pinecone_filters(filters)}
-        more = query.limit + (itself is not None)  # a feature is nearest to itself
-        found = self._reader.query([*namespaces.values()], vector, more, asked) if namespaces else []
-        rows = [_row(match) for match in found if (match.metadata.get("collection"), match.record_id) != itself]
-        return SearchAnswer(self._statement([*namespaces.values()], vector, more, asked), rows[: query.limit], "python")
+        conditions = {"modality": {"$eq": query.modality.value}, **pinecone_filters(filters)}
+        limit = query.limit + (itself is not None)  # a feature is nearest to itself
+        matches = self._reader.query(namespaces, vector, limit, conditions) if namespaces else []
+        rows = [_row(match) for match in matches if (match.metadata.get("collection"), match.record_id) != itself]
+        return SearchAnswer(self._statement(namespaces, vector, limit, conditions), rows[: query.limit], "python")
 
-    def _namespaces(self, wanted: object = None) -> dict[str, str]:
-        """By collection."""
+    def _namespaces(self, collection: object = None) -> dict[str, str]:
+        """By collection; of all of them, or of this one."""
         rows = [row for row in self._manifest.namespaces() if row.index == self._row.name]
-        return {row.collection: row.namespace for row in rows if wanted in (None, row.collection)}
+        return {row.collection: row.namespace for row in rows if collection in (None, row.collection)}
 
     def _near(self, query: SearchQuery) -> tuple[Vector, tuple[str, str] | None]:
         """What to be near to; and the collection and id of the record that it is the vector of."""
@@ -75,13 +101,15 @@ class Searcher:
     def _check_kind(self, vector: Vector) -> None:
         dimension = None if isinstance(vector, SparseVector) else len(vector)
         if dimension != self._row.dimension:
-            held, given = _described(self._row.dimension), _described(dimension)
-            raise ConfigurationError(f"the index {self._row.name} holds vectors {held}, not {given}")
+            raise ConfigurationError(
+                f"the index {self._row.name} holds vectors {_described(self._row.dimension)}, not "
+                f"{_described(dimension)}"
+            )
 
     def _statement(self, namespaces: Sequence[str], vector: Vector, limit: int, filters: Mapping[str, Any]) -> str:
         return (
             f'Pinecone().Index("{self._row.name}").query_namespaces(\n'
-            f"    {_said(vector)},\n"
+            f"    {_argument(vector)},\n"
             f"    namespaces={namespaces!r}, metric={self._row.metric!r}, top_k={limit},\n"
             f"    filter={dict(filters)!r}, include_metadata=True,\n)"
         )
@@ -91,7 +119,7 @@ def _described(dimension: int | None) -> str:
     return "that are sparse" if dimension is None else f"of {dimension:,} dimensions"
 
 
-def _said(vector: Vector) -> str:
+def _argument(vector: Vector) -> str:
     if isinstance(vector, SparseVector):
         return f"sparse_vector={{'indices': {vector.indices.tolist()}, 'values': {_numbers(vector.values)}}}"
     return f"vector={_numbers(vector)}"

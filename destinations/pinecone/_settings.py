@@ -10,16 +10,15 @@ from pydantic import Field, SecretStr, StringConstraints, field_validator
 
 from vectorferry.connector.http import check_base_url
 from vectorferry.connector.plugin import MODALITIES, DestinationSettings, SchemaMapping, Settings, Spelling
-
-from .._postgres import SchemaName, check_url
-from ..pgvector import PgvectorSettings
-from ._destination import PineconeDestination
-from ._ids import check_template, index_prefix
-from ._layout import Layout
-from ._limits import WriterLimits
-from ._manifest import Manifest
-from ._metadata import MetadataOptions
-from ._project import ProjectSettings
+from vectorferry.destinations._postgres import SchemaName, check_url
+from vectorferry.destinations.pgvector import PgvectorSettings
+from vectorferry.destinations.pinecone._destination import PineconeDestination
+from vectorferry.destinations.pinecone._ids import check_template, index_prefix
+from vectorferry.destinations.pinecone._layout import Layout
+from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._metadata import MetadataOptions
+from vectorferry.destinations.pinecone._project import ProjectSettings
+from vectorferry.destinations.pinecone._requests import WriterLimits
 
 __all__ = ["ManifestSettings", "PineconeSettings"]
 

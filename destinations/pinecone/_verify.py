@@ -7,15 +7,14 @@ from heapq import merge
 from typing import Final
 
 from vectorferry.connector.plugin import MODALITIES, Difference, Discrepancy, Modality, SeenIds, StoredDigest
+from vectorferry.destinations._postgres import FeatureKey
+from vectorferry.destinations.pinecone._catalogue import Catalogue
+from vectorferry.destinations.pinecone._ids import owner_of, record_id
+from vectorferry.destinations.pinecone._layout import Layout
 from vectorferry.destinations.pinecone._manifest import Manifest
-from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, IndexRow, Place
-
-from .._postgres import FeatureKey
-from ._catalogue import Catalogue
-from ._ids import owner_of, record_id
-from ._layout import Layout
-from ._metadata import metadata_hash
-from ._reader import IndexReader, StoredRecord
+from vectorferry.destinations.pinecone._manifest_tables import IndexRow, Place, RecordedFeature
+from vectorferry.destinations.pinecone._metadata import metadata_hash
+from vectorferry.destinations.pinecone._reader import IndexReader, StoredRecord
 
 __all__ = ["find_discrepancies", "places_of", "read_digests"]
 
@@ -51,24 +50,24 @@ def read_digests(
 def _feature_digests(
     manifest: Manifest, layout: Layout, collection: str, asset_ids: Sequence[str] | None, names: Mapping[str, str]
 ) -> Iterator[StoredDigest]:
-    for (asset_id, feature_id), held in manifest.features(collection, asset_ids):
-        vectors = {names.get(index, index): digest for index, digest in held.records.items()}
-        digests = {"": held.row_hash or b"", **_own_digests(vectors, layout)}
+    for (asset_id, feature_id), recorded in manifest.features(collection, asset_ids):
+        vectors = {names.get(index, index): digest for index, digest in recorded.records.items()}
+        digests = {"": recorded.row_hash or b"", **_own_digests(vectors, layout)}
         for vector_name in sorted(digests):
-            yield StoredDigest(asset_id, feature_id, held.modality.value, vector_name, digests[vector_name])
+            yield StoredDigest(asset_id, feature_id, recorded.modality.value, vector_name, digests[vector_name])
 
 
 def places_of(manifest: Manifest, collection: str, discrepancies: Iterable[Discrepancy]) -> dict[Place, Modality]:
     """Every record that these are about."""
-    wrong = [one for one in discrepancies if one.vector_name is not None and one.modality is not None]
-    held = manifest.held(collection, sorted({one.asset_id for one in wrong})).features
+    of_records = [each for each in discrepancies if each.vector_name is not None]
+    recorded = manifest.recorded(collection, sorted({each.asset_id for each in of_records})).features
     rows = manifest.indexes().values()
     return {
-        Place(one.asset_id, one.feature_id, row.name): one.modality
-        for one in wrong
-        if one.modality is not None
+        Place(each.asset_id, each.feature_id, row.name): each.modality
+        for each in of_records
+        if each.modality is not None
         for row in rows
-        if row.vector_name == one.vector_name and _concerns(one, row, held.get((one.asset_id, one.feature_id)))
+        if row.vector_name == each.vector_name and _concerns(each, row, recorded.get((each.asset_id, each.feature_id)))
     }
 
 
@@ -86,31 +85,31 @@ class _IndexCheck:
 
     def missing_or_extra(self) -> Iterator[Discrepancy]:
         """By their ids, which are kept as hashes: a collection of any size fits."""
-        expected, there = SeenIds(), SeenIds()
+        expected, present = SeenIds(), SeenIds()
         for key, _ in self._expected():
             expected.add([record_id(*key)])
         for page in self._reader.pages(self._namespace) if self._exists else ():
-            there.add(page)
+            present.add(page)
             if extra := expected.missing(page):
                 yield from self._extra(self._reader.fetch(self._namespace, extra))
-        for key, held in self._expected():
-            if there.missing([record_id(*key)]):
-                yield self._discrepancy(Difference.MISSING, key, held.modality)
+        for key, recorded in self._expected():
+            if present.missing([record_id(*key)]):
+                yield self._discrepancy(Difference.MISSING, key, recorded.modality)
 
     def different(self, asset_ids: Sequence[str] | None) -> Iterator[Discrepancy]:
         """Records whose vectors or metadata are not what was written, of these assets or of all (None)."""
         for page in _pages(self._expected(asset_ids)):
             ids = {record_id(*key): key for key in page}
-            found = self._reader.fetch(self._namespace, list(ids)) if self._exists else {}
-            for name, record in found.items():
+            records = self._reader.fetch(self._namespace, list(ids)) if self._exists else {}
+            for name, record in records.items():
                 key = ids[name]
-                if told := _difference(record, page[key], self._row.name):
-                    yield self._discrepancy(Difference.DIFFERENT, key, page[key].modality, told)
+                if detail := _difference(record, page[key], self._row.name):
+                    yield self._discrepancy(Difference.DIFFERENT, key, page[key].modality, detail)
 
-    def _expected(self, asset_ids: Sequence[str] | None = None) -> Iterator[tuple[FeatureKey, HeldFeature]]:
-        for key, held in self._manifest.features(self._collection, asset_ids):
-            if self._row.name in held.records and key not in self._unconfirmed:
-                yield key, held
+    def _expected(self, asset_ids: Sequence[str] | None = None) -> Iterator[tuple[FeatureKey, RecordedFeature]]:
+        for key, recorded in self._manifest.features(self._collection, asset_ids):
+            if self._row.name in recorded.records and key not in self._unconfirmed:
+                yield key, recorded
 
     def _extra(self, records: Mapping[str, StoredRecord]) -> Iterator[Discrepancy]:
         for name, record in records.items():
@@ -123,10 +122,10 @@ class _IndexCheck:
         return Discrepancy(kind, *key, modality, self._row.vector_name, detail)
 
 
-def _pages(features: Iterator[tuple[FeatureKey, HeldFeature]]) -> Iterator[dict[FeatureKey, HeldFeature]]:
-    page: dict[FeatureKey, HeldFeature] = {}
-    for key, held in features:
-        page[key] = held
+def _pages(features: Iterator[tuple[FeatureKey, RecordedFeature]]) -> Iterator[dict[FeatureKey, RecordedFeature]]:
+    page: dict[FeatureKey, RecordedFeature] = {}
+    for key, recorded in features:
+        page[key] = recorded
         if len(page) == _FETCHED_AT_ONCE:
             yield page
             page = {}
@@ -134,10 +133,10 @@ def _pages(features: Iterator[tuple[FeatureKey, HeldFeature]]) -> Iterator[dict[
         yield page
 
 
-def _difference(record: StoredRecord, held: HeldFeature, index: str) -> str | None:
-    if record.digest != held.records[index]:
+def _difference(record: StoredRecord, recorded: RecordedFeature, index: str) -> str | None:
+    if record.digest != recorded.records[index]:
         return "the vector is another one"
-    if held.metadata_hash and metadata_hash(record.metadata) != held.metadata_hash:
+    if recorded.metadata_hash and metadata_hash(record.metadata) != recorded.metadata_hash:
         return "the metadata is other"
     return None
 
@@ -148,6 +147,6 @@ def _own_digests(vectors: Mapping[str, bytes], layout: Layout) -> dict[str, byte
     return {name: b"" if name in layout.hybrid else digest for name, digest in own.items()}
 
 
-def _concerns(one: Discrepancy, row: IndexRow, held: HeldFeature | None) -> bool:
+def _concerns(discrepancy: Discrepancy, row: IndexRow, recorded: RecordedFeature | None) -> bool:
     """A model may have had other dimensions, and so other indexes; only what is extra can be in any of them."""
-    return one.kind is Difference.EXTRA or (held is not None and row.name in held.records)
+    return discrepancy.kind is Difference.EXTRA or (recorded is not None and row.name in recorded.records)

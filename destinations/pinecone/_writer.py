@@ -10,11 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Condition, Event, Lock
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from vectorferry.connector.plugin import DestinationError, RetryableError, check_cancelled, is_cancelled
+from vectorferry.connector.plugin import (
+    Delivery,
+    DestinationError,
+    RetryableError,
+    Visibility,
+    check_cancelled,
+    is_cancelled,
+)
 from vectorferry.destinations.pinecone._bodies import (
     Body,
     EncodedRecord,
@@ -25,102 +32,21 @@ from vectorferry.destinations.pinecone._bodies import (
     update_envelope,
     upsert_envelope,
 )
-from vectorferry.destinations.pinecone._limits import RequestSize, WriterLimits, WriteUsage
-from vectorferry.destinations.pinecone._requests import Accepted, Oversized, Requests, Verdict, Write
+from vectorferry.destinations.pinecone._requests import Accepted, Oversized, Requests, Verdict, Write, WriterLimits
 
-__all__ = ["IndexWriter", "Sent", "Throttle", "Turn"]
-
-
-class Turn:
-    """Leave to send one request. Whoever has it says how the request ended, if it ended in an answer."""
-
-    def __init__(self, throttle: Throttle, burst: int) -> None:
-        self._throttle = throttle
-        self._burst = burst
-
-    def went_well(self) -> None:
-        """The request was answered as it should be."""
-        self._throttle._grow(self._burst)
-
-    def pushed_back(self, after: float | None = None) -> None:
-        """The store is overloaded, and asks for `after` seconds of peace if it says so."""
-        self._throttle._shrink(self._burst, after)
-
-
-class Throttle:
-    """Concurrency by additive increase and multiplicative decrease. Safe from any thread.
-
-    It grows by one request per round of answers, up to `ceiling`, and is halved when the store pushes back: once for
-    all the requests that were in flight together, as they suffer from the same overload.
-    """
-
-    def __init__(
-        self, ceiling: int, *, clock: Callable[[], float] = time.monotonic, changed: Condition | None = None
-    ) -> None:
-        self._ceiling = ceiling
-        self._clock = clock
-        self._changed = changed or Condition()
-        self._limit = float(ceiling)
-        self._open = 0
-        self._burst = 0
-        self._held_until = clock()
-
-    @property
-    def limit(self) -> int:
-        """How many requests may be in flight now."""
-        return int(self._limit)
-
-    @contextmanager
-    def turn(self, given_up: Callable[[], bool] = lambda: False) -> Iterator[Turn | None]:
-        """Wait for leave to send a request, and keep it until the block ends; None once `given_up()` is true."""
-        with self._changed:
-            admitted = self._wait(given_up)
-            self._open += admitted
-            turn = Turn(self, self._burst) if admitted else None
-        try:
-            yield turn
-        finally:
-            with self._changed:
-                self._open -= admitted
-                self._changed.notify_all()
-
-    def wake(self) -> None:
-        """Let everybody who waits see whether they have given up."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def _wait(self, given_up: Callable[[], bool]) -> bool:
-        while not given_up():
-            hold = self._held_until - self._clock()
-            if hold <= 0 and self._open < self.limit:
-                return True
-            self._changed.wait(hold if hold > 0 else None)
-        return False
-
-    def _grow(self, burst: int) -> None:
-        with self._changed:
-            if burst == self._burst and self._limit < self._ceiling:
-                self._limit = min(self._ceiling, self._limit + 1 / self._limit)
-                self._changed.notify_all()
-
-    def _shrink(self, burst: int, after: float | None) -> None:
-        with self._changed:
-            if burst == self._burst:
-                self._burst += 1
-                self._limit = max(1.0, self._limit / 2)
-            if after:
-                self._held_until = max(self._held_until, self._clock() + after)
-
-
-# What became of the records of one write.
-
+__all__ = ["IndexWriter", "Permit", "Throttle", "WriteResult", "WriteUsage", "write_units"]
 
 _HOPELESS: Final = 20
+"""So many records that are refused in the same words, and none accepted, show that it is not about the records."""
+
+_GLANCE_SECONDS: Final = 0.1
+_UNIT_BYTES: Final = 1_000
+_LEAST_UNITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """The highest log sequence number of the answers (0 when none told it), and what the store refused, in its words.
+class WriteResult:
+    """The highest log sequence number of the answers (0 when none says it), and what the store refused, in its words.
 
     `refused` is by record id; everything else has been acknowledged.
     """
@@ -129,93 +55,74 @@ class Sent:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-class Outcome:
-    """Collects answers from many threads. `promising` says whether the index is known to take records at all."""
+class IndexWriter:
+    """Upserts, updates and deletes in one index. Safe from any thread; the pool may be shared with other writers.
 
-    def __init__(self, what: str, *, promising: bool) -> None:
-        self.promising = promising
-        self._what = what
-        self._lock = Lock()
-        self._lsn = 0
-        self._refused: dict[str, str] = {}
-
-    def accepted(self, lsn: int) -> None:
-        """A request was accepted."""
-        with self._lock:
-            self.promising = True
-            self._lsn = max(self._lsn, lsn)
-
-    def refused(self, record_id: str, words: str) -> None:
-        """One record was refused, by itself.
-
-        Raises `DestinationError` when nothing but the same refusal has come so far: that is not about the records.
-        """
-        with self._lock:
-            self._refused[record_id] = words
-            hopeless = len(self._refused) >= _HOPELESS and len({*self._refused.values()}) == 1
-        if hopeless and not self.promising:
-            raise DestinationError(f"Pinecone refuses every record while {self._what} ({words}).")
-
-    def sent(self) -> Sent:
-        """All of it."""
-        with self._lock:
-            return Sent(self._lsn, dict(self._refused))
-
-
-# Jobs of one write, done on a pool that others use too.
-
-
-_GLANCE_SECONDS: Final = 0.1
-
-
-Job = TypeVar("Job")
-
-
-class Crew(Generic[Job]):
-    """Reads jobs only as fast as they are done: at most `most()` are under way, and one more is ready.
-
-    When the pool has begun none of them, the caller does one itself. So nobody ever waits for a thread of the pool, and
-    a caller that occupies the only one gets on as well.
+    Every method returns when each of its requests has been answered; it reads what it is given only as it is sent, and
+    holds no more than `limits.concurrency` requests and one. All of it can be repeated without harm. Raises
+    `RetryableError` when the attempts are used up, `CredentialsError` for a refused key and `DestinationError` for what
+    is wrong with the index or the project; then some of it may have been written.
     """
 
-    def __init__(self, pool: Executor, work: Callable[[Job], None], most: Callable[[], int]) -> None:
+    def __init__(
+        self, host: str, api_key: str, *, pool: Executor, usage: WriteUsage, limits: WriterLimits | None = None
+    ) -> None:
+        self._limits = limits or WriterLimits()
+        self._requests = Requests(host, api_key, self._limits)
         self._pool = pool
-        self._work = work
-        self._most = most
-        self._given: dict[Future[None], Job] = {}
+        self._usage = usage
+        self._size = RequestSize(self._limits.request_bytes)
+        self._lock = Lock()
+        self._throttles: dict[str, Throttle] = {}
+        self._promising = False
 
-    def do(self, jobs: Iterable[Job], give_up: Callable[[], None]) -> None:
-        """Do all of them. Raises the first failure, once `give_up` was called and everything under way has ended."""
-        try:
-            for job in jobs:
-                self._given[self._pool.submit(self._work, job)] = job
-                while len(self._given) > self._most():
-                    self._see_one_done()
-            while self._given:
-                self._see_one_done()
-        except BaseException:
-            give_up()
-            wait([future for future in self._given if not future.cancel()])
-            raise
+    def upsert(self, namespace: str, records: Iterable[EncodedRecord]) -> WriteResult:
+        """Put whole records in, each in place of the one with its id. No id may come twice."""
+        envelope = upsert_envelope(namespace, self._limits.records)
+        write = Write(f"upserting into {namespace}", "/vectors/upsert", envelope, counted=True)
+        return self._write(namespace, write, records)
 
-    def _see_one_done(self) -> None:
-        """Not by the caller while others are at it: it would not hand out the next job then."""
-        if not any(future.running() or future.done() for future in self._given):
-            self._do_one()
-            return
-        check_cancelled()
-        for future in wait(self._given, timeout=_GLANCE_SECONDS, return_when=FIRST_COMPLETED).done:
-            del self._given[future]
-            future.result()
+    def update(self, namespace: str, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> WriteResult:
+        """Set metadata of records that are there, by id; keys that are not named stay. A request for each record.
 
-    def _do_one(self) -> None:
-        """Take back a job that nobody has begun, if there still is one, and do it here."""
-        future = next((future for future in self._given if future.cancel()), None)
-        if future is not None:
-            self._work(self._given.pop(future))
+        An id that is not there is passed over in silence.
+        """
+        write = Write(f"updating in {namespace}", "/vectors/update", update_envelope(namespace))
+        return self._write(namespace, write, (encode_update(*change) for change in changes))
 
+    def delete(self, namespace: str, ids: Iterable[str]) -> WriteResult:
+        """Take records out. Ids, and even a namespace, that are not there are no failure."""
+        envelope = delete_envelope(namespace, self._limits.records)
+        write = Write(f"deleting from {namespace}", "/vectors/delete", envelope, needs_namespace=False)
+        return self._write(namespace, write, map(encode_id, ids))
 
-# One write's requests: sent until they are answered, and cut up where the store does not take them whole.
+    @contextmanager
+    def aborting(self) -> Iterator[None]:
+        """Break off every request that is under way, or that is begun before the block ends, and let everybody who
+        waits for leave to send one see whether they have been cancelled."""
+        with self._lock:
+            throttles = list(self._throttles.values())
+        for throttle in throttles:
+            throttle.wake()
+        with self._requests.aborting():
+            yield
+
+    def close(self) -> None:
+        """Close every connection. Safe to call twice."""
+        self._requests.close()
+
+    def _write(self, namespace: str, write: Write, records: Iterable[EncodedRecord]) -> WriteResult:
+        throttle = self._throttle(namespace)
+        outcome = Outcome(write.what, promising=self._promising)
+        sender = PieceSender(write, self._requests, throttle, self._size, self._limits, self._usage, outcome)
+        crew = Crew(self._pool, sender.send, lambda: throttle.limit)
+        crew.do(fill(records, write.envelope, self._size), sender.give_up)
+        self._promising = outcome.promising
+        return outcome.result()
+
+    def _throttle(self, namespace: str) -> Throttle:
+        with self._lock:
+            return self._throttles.setdefault(namespace, Throttle(self._limits.concurrency))
 
 
 class _GivenUpError(Exception):
@@ -282,12 +189,12 @@ class PieceSender:
         tries = count(1)
 
         def attempt() -> Verdict:
-            with self._throttle.turn(self._has_given_up) as turn:
-                if turn is None:
+            with self._throttle.permit(self._has_given_up) as permit:
+                if permit is None:
                     check_cancelled()
                     raise _GivenUpError
                 self._usage.sent(len(body), again=next(tries) > 1)
-                return self._attempt(turn, body, records)
+                return self._attempt(permit, body, records)
 
         try:
             return self._retrying(attempt)
@@ -295,13 +202,13 @@ class PieceSender:
             failure = RetryableError(f"{error}; tried {self._limits.attempts} times", after=error.after)
         raise failure
 
-    def _attempt(self, turn: Turn, body: Body, records: int) -> Verdict:
+    def _attempt(self, permit: Permit, body: Body, records: int) -> Verdict:
         try:
             verdict = self._requests.post(self._write, body, records)
         except RetryableError as error:
-            turn.pushed_back(min(error.after or 0.0, self._limits.longest_retry_after))
+            permit.pushed_back(min(error.after or 0.0, self._limits.longest_retry_after))
             raise
-        turn.went_well()
+        permit.succeeded()
         return verdict
 
     def _has_given_up(self) -> bool:
@@ -321,74 +228,214 @@ class PieceSender:
         return self._backoff(state)
 
 
-# Writing to one index: as many records per request, and as many requests at once, as the store takes.
+class Crew:
+    """Takes pieces only as fast as they are sent: at most `most()` are under way, and one more is ready.
+
+    When the pool has begun none of them, the caller sends one itself. So nobody ever waits for a thread of the pool,
+    and a caller that occupies the only one gets on as well.
+    """
+
+    def __init__(self, pool: Executor, work: Callable[[list[EncodedRecord]], None], most: Callable[[], int]) -> None:
+        self._pool = pool
+        self._work = work
+        self._most = most
+        self._jobs: dict[Future[None], list[EncodedRecord]] = {}
+
+    def do(self, pieces: Iterable[list[EncodedRecord]], give_up: Callable[[], None]) -> None:
+        """Do all of them. Raises the first failure, once `give_up` was called and everything under way has ended."""
+        try:
+            for piece in pieces:
+                self._jobs[self._pool.submit(self._work, piece)] = piece
+                while len(self._jobs) > self._most():
+                    self._finish_one()
+            while self._jobs:
+                self._finish_one()
+        except BaseException:
+            give_up()
+            wait([future for future in self._jobs if not future.cancel()])
+            raise
+
+    def _finish_one(self) -> None:
+        """Not on this thread while others are at it: it would not hand out the next piece then."""
+        if not any(future.running() or future.done() for future in self._jobs):
+            self._do_one()
+            return
+        check_cancelled()
+        for future in wait(self._jobs, timeout=_GLANCE_SECONDS, return_when=FIRST_COMPLETED).done:
+            del self._jobs[future]
+            future.result()
+
+    def _do_one(self) -> None:
+        """Take back a piece that nobody has begun, if there still is one, and do it here."""
+        future = next((future for future in self._jobs if future.cancel()), None)
+        if future is not None:
+            self._work(self._jobs.pop(future))
 
 
-class IndexWriter:
-    """Upserts, updates and deletes in one index. Safe from any thread; the pool may be shared with other writers.
+class Outcome:
+    """Collects answers from many threads. `promising` says whether the index is known to take records at all."""
 
-    Every method returns when each of its requests has been answered; it reads what it is given only as it is sent, and
-    holds no more than `limits.concurrency` requests and one. All of it can be repeated without harm. Raises
-    `RetryableError` when the attempts are used up, `CredentialsError` for a refused key and `DestinationError` for what
-    is wrong with the index or the project; then some of it may have been written.
+    def __init__(self, what: str, *, promising: bool) -> None:
+        self.promising = promising
+        self._what = what
+        self._lock = Lock()
+        self._lsn = 0
+        self._refused: dict[str, str] = {}
+
+    def accepted(self, lsn: int) -> None:
+        """A request was accepted."""
+        with self._lock:
+            self.promising = True
+            self._lsn = max(self._lsn, lsn)
+
+    def refused(self, record_id: str, words: str) -> None:
+        """One record was refused, by itself.
+
+        Raises `DestinationError` when nothing but the same refusal has come so far: that is not about the records.
+        """
+        with self._lock:
+            self._refused[record_id] = words
+            hopeless = len(self._refused) >= _HOPELESS and len({*self._refused.values()}) == 1
+        if hopeless and not self.promising:
+            raise DestinationError(f"Pinecone refuses every record while {self._what} ({words}).")
+
+    def result(self) -> WriteResult:
+        """All of it."""
+        with self._lock:
+            return WriteResult(self._lsn, dict(self._refused))
+
+
+class Throttle:
+    """Concurrency by additive increase and multiplicative decrease. Safe from any thread.
+
+    It grows by one request per round of answers, up to `ceiling`, and is halved when the store pushes back: once for
+    all the requests that were in flight together, as they suffer from the same overload.
     """
 
     def __init__(
-        self, host: str, api_key: str, *, pool: Executor, usage: WriteUsage, limits: WriterLimits | None = None
+        self, ceiling: int, *, clock: Callable[[], float] = time.monotonic, changed: Condition | None = None
     ) -> None:
-        self._limits = limits or WriterLimits()
-        self._requests = Requests(host, api_key, self._limits)
-        self._pool = pool
-        self._usage = usage
-        self._size = RequestSize(self._limits.request_bytes)
-        self._lock = Lock()
-        self._throttles: dict[str, Throttle] = {}
-        self._promising = False
+        self._ceiling = ceiling
+        self._clock = clock
+        self._changed = changed or Condition()
+        self._limit = float(ceiling)
+        self._open = 0
+        self._burst = 0
+        self._paused_until = clock()
 
-    def upsert(self, namespace: str, records: Iterable[EncodedRecord]) -> Sent:
-        """Put whole records in, each in place of the one with its id. No id may come twice."""
-        envelope = upsert_envelope(namespace, self._limits.records)
-        write = Write(f"upserting into {namespace}", "/vectors/upsert", envelope, counted=True)
-        return self._write(namespace, write, records)
-
-    def update(self, namespace: str, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> Sent:
-        """Set metadata of records that are there, by id; keys that are not named stay. A request for each record.
-
-        An id that is not there is passed over in silence.
-        """
-        write = Write(f"updating in {namespace}", "/vectors/update", update_envelope(namespace))
-        return self._write(namespace, write, (encode_update(*change) for change in changes))
-
-    def delete(self, namespace: str, ids: Iterable[str]) -> Sent:
-        """Take records out. Ids, and even a namespace, that are not there are no failure."""
-        envelope = delete_envelope(namespace, self._limits.records)
-        write = Write(f"deleting from {namespace}", "/vectors/delete", envelope, needs_namespace=False)
-        return self._write(namespace, write, map(encode_id, ids))
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight now."""
+        return int(self._limit)
 
     @contextmanager
-    def aborting(self) -> Iterator[None]:
-        """Break off every request that is under way, or that is begun before the block ends, and let everybody who
-        waits for leave to send one see whether they have been cancelled."""
+    def permit(self, given_up: Callable[[], bool] = lambda: False) -> Iterator[Permit | None]:
+        """Wait for leave to send a request, and keep it until the block ends; None once `given_up()` is true."""
+        with self._changed:
+            admitted = self._wait(given_up)
+            self._open += admitted
+            permit = Permit(self, self._burst) if admitted else None
+        try:
+            yield permit
+        finally:
+            with self._changed:
+                self._open -= admitted
+                self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Let everybody who waits see whether they have given up."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait(self, given_up: Callable[[], bool]) -> bool:
+        while not given_up():
+            hold = self._paused_until - self._clock()
+            if hold <= 0 and self._open < self.limit:
+                return True
+            self._changed.wait(hold if hold > 0 else None)
+        return False
+
+    def _grow(self, burst: int) -> None:
+        with self._changed:
+            if burst == self._burst and self._limit < self._ceiling:
+                self._limit = min(self._ceiling, self._limit + 1 / self._limit)
+                self._changed.notify_all()
+
+    def _shrink(self, burst: int, after: float | None) -> None:
+        with self._changed:
+            if burst == self._burst:
+                self._burst += 1
+                self._limit = max(1.0, self._limit / 2)
+            if after:
+                self._paused_until = max(self._paused_until, self._clock() + after)
+
+
+class Permit:
+    """Leave to send one request. Whoever has it says how the request ended, if it ended in an answer."""
+
+    def __init__(self, throttle: Throttle, burst: int) -> None:
+        self._throttle = throttle
+        self._burst = burst
+
+    def succeeded(self) -> None:
+        """The request was answered as it should be."""
+        self._throttle._grow(self._burst)
+
+    def pushed_back(self, after: float | None = None) -> None:
+        """The store is overloaded, and asks for `after` seconds of peace if it says so."""
+        self._throttle._shrink(self._burst, after)
+
+
+class RequestSize:
+    """How large a request may be: what was said at first, or half of what the store has refused since."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = Lock()
+
+    def __call__(self) -> int:
+        """In bytes."""
+        return self._most
+
+    def was_too_large(self, size: int) -> None:
+        """A request of so many bytes, with more than one record, was refused."""
         with self._lock:
-            throttles = list(self._throttles.values())
-        for throttle in throttles:
-            throttle.wake()
-        with self._requests.aborting():
-            yield
+            self._most = min(self._most, size // 2)
 
-    def close(self) -> None:
-        """Close every connection. Safe to call twice."""
-        self._requests.close()
 
-    def _write(self, namespace: str, write: Write, records: Iterable[EncodedRecord]) -> Sent:
-        throttle = self._throttle(namespace)
-        outcome = Outcome(write.what, promising=self._promising)
-        sender = PieceSender(write, self._requests, throttle, self._size, self._limits, self._usage, outcome)
-        crew = Crew(self._pool, sender.send, lambda: throttle.limit)
-        crew.do(fill(records, write.envelope, self._size), sender.give_up)
-        self._promising = outcome.promising
-        return outcome.sent()
+def write_units(size: int) -> int:
+    """What Pinecone bills for a write of so many bytes: a unit for each started KB, at least five for a request.
 
-    def _throttle(self, namespace: str) -> Throttle:
+    Records that are replaced, updated or deleted are billed once more with the size that they had, which is not known
+    here; so this is the least that a request costs.
+    (https://docs.pinecone.io/guides/manage-cost/understanding-cost, as of July 2025)
+    """
+    return max(_LEAST_UNITS, -(-size // _UNIT_BYTES))
+
+
+class WriteUsage:
+    """Counts requests of any number of writers. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._requests = 0
+        self._retries = 0
+        self._bytes = 0
+        self._write_units = 0
+
+    def sent(self, size: int, *, again: bool = False) -> None:
+        """One request with a body of so many bytes; `again` when the same one was sent before."""
         with self._lock:
-            return self._throttles.setdefault(namespace, Throttle(self._limits.concurrency))
+            self._requests += 1
+            self._retries += again
+            self._bytes += size
+
+    def accepted(self, size: int) -> None:
+        """One request was accepted that wrote so many bytes: ids, metadata, and numbers as float32."""
+        with self._lock:
+            self._write_units += write_units(size)
+
+    def delivery(self, places: Iterable[Visibility] = ()) -> Delivery:
+        """Everything that was counted, with how far queries see it."""
+        with self._lock:
+            return Delivery(self._requests, self._retries, self._bytes, self._write_units, list(places))

@@ -29,9 +29,9 @@ from vectorferry.connector.sandbox import SandboxSettings
 from vectorferry.destinations import PineconeSettings
 from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
 from vectorferry.destinations.pinecone._ids import record_id
-from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage
 from vectorferry.destinations.pinecone._metadata import MetadataOptions, record_metadata
-from vectorferry.destinations.pinecone._writer import IndexWriter
+from vectorferry.destinations.pinecone._requests import WriterLimits
+from vectorferry.destinations.pinecone._writer import IndexWriter, WriteUsage
 
 from ..builders import asset, batch, feature
 from ..sandbox_process import sandbox_process

@@ -1,4 +1,8 @@
-"""The five requests that this source makes, in every dialect of the API's first generation, and their answers."""
+"""The five requests that this source makes, in every dialect of the API's first generation, and their answers.
+
+The answers for one asset are ``{asset, features: {video, image, text, audio}}`` since November 2024, and before that
+``{video_segments: [...]}``; either with or without pagination.
+"""
 
 from __future__ import annotations
 
@@ -8,52 +12,26 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from vectorferry.connector._model._errors import SourceError
-from vectorferry.connector._model._json import parse_json
-from vectorferry.connector._model._records import Asset, Feature, Listing, Rejected
+from vectorferry.connector._model._json import is_too_deep, parse_json
+from vectorferry.connector._model._records import AssetState
 from vectorferry.connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, segment
-from vectorferry.connector.sources._pages import Page, ServiceApi, count_in, identity_by, is_signed, read_time, walk
+from vectorferry.connector.sources._pages import Page, count_in, identity_by, walk
+from vectorferry.connector.sources._service import ServiceApi
+from vectorferry.connector.sources._values import fingerprint_of, read_time, without_signatures
 
-__all__ = ["AssetReply", "MixpeekApi", "asset_from", "read_object"]
+__all__ = ["AssetReply", "MixpeekApi", "fields_of", "fingerprint", "read_object", "state_of"]
 
-
-def read_page(body: bytes) -> Page:
-    """A page from an answer. Raises `ValueError` when there are no `results`."""
-    answer = parse_json(body)
-    if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
-        raise ValueError("no list of results")
-    pagination = pagination_in(answer)
-    return Page(answer["results"], count_in(pagination, "total"), count_in(pagination, "total_pages"))
-
-
-def read_organization(body: bytes) -> str:
-    """The organization's id, or what stands for it; empty when there is none. What else the answer holds, users and
-    their keys, is left where it is. Raises `ValueError` for what is no object."""
-    answer = parse_json(body)
-    if not isinstance(answer, dict):
-        raise ValueError("no organization")
-    named = (answer.get(name) for name in ("organization_id", "internal_id", "organization_name"))
-    return next((text for text in named if isinstance(text, str) and text), "")
-
-
-def pagination_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The pagination object, empty when there is none. Raises `ValueError` for anything else in its place."""
-    pagination = answer.get("pagination")
-    if not isinstance(pagination, dict | None):
-        raise ValueError("pagination is not an object")
-    return pagination or {}
-
-
-# The answers for one asset: ``{asset, features: {video, image, text, audio}}`` since November 2024, and before that
-# ``{video_segments: [...]}``; either with or without pagination. Pure.
-
+T = TypeVar("T")
 
 CONTENTS: Final = frozenset({"asset", "features", "video_segments", "pagination"})
-
-
 NAMED: Final = frozenset({"asset_id", "collection_id", "modality", "url", "preview_url", "score", "status", "metadata"})
-
-
 TIMES: Final = ("created_at", "updated_at")
+
+VOLATILE: Final = frozenset({"score", "url", "preview_url"})
+"""`score` belongs to a search, and both addresses are signed anew for every answer."""
+
+READY: Final = frozenset({"DONE", "COMPLETED", "SKIPPED"})
+FAILED: Final = frozenset({"FAILED", "ERROR", "CANCELLED", "CANCELED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,97 +45,6 @@ class AssetReply:
     description: Mapping[str, Any] | None
     page: Page
     page_size: int | None
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises `ValueError` for anything else."""
-    answer = parse_json(body)
-    if not isinstance(answer, dict):
-        raise ValueError("not a JSON object")
-    return answer
-
-
-def read_asset(body: bytes) -> dict[str, Any]:
-    """What an asset's own answer says of it. Raises `ValueError` when it does not say which asset that is."""
-    answer = read_object(body)
-    if not isinstance(answer.get("asset_id"), str):
-        raise ValueError("no asset_id")
-    return answer
-
-
-def read_asset_reply(body: bytes) -> AssetReply:
-    """An asset's answer, or a page of it. Raises `ValueError` when it lists no features in either form."""
-    answer = read_object(body)
-    pagination = pagination_in(answer)
-    total_pages = count_in(pagination, "total_pages") if pagination else 1
-    page = Page(list(_rows(answer)), count_in(pagination, "total"), total_pages)
-    return AssetReply(_description(answer), page, count_in(pagination, "page_size"))
-
-
-def asset_from(
-    listing: Listing, description: Mapping[str, Any], features: list[Feature], rejected: list[Rejected]
-) -> Asset:
-    """The record of an asset. Addresses that stop working after a while are left out."""
-    metadata = description.get("metadata")
-    url = description.get("url")
-    return Asset(
-        asset_id=listing.asset_id,
-        fingerprint=listing.fingerprint,
-        modality=_text(description, "modality"),
-        url=url if isinstance(url, str) and not is_signed(url) else None,
-        status=_text(description, "status"),
-        metadata=metadata if isinstance(metadata, dict) else {},
-        created_at=read_time(description.get("created_at")),
-        updated_at=read_time(description.get("updated_at")),
-        fields=dict(_other_fields(description)),
-        features=tuple(features),
-        rejected=tuple(rejected),
-    )
-
-
-def _description(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The October form has no `asset`: what it says of the asset stands beside the segments."""
-    asset = answer.get("asset")
-    if isinstance(asset, dict):
-        return asset
-    return {key: value for key, value in answer.items() if key not in CONTENTS} or None
-
-
-def _rows(answer: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    features, segments = answer.get("features"), answer.get("video_segments")
-    if not isinstance(features, dict) and not isinstance(segments, list):
-        raise ValueError("neither features nor video_segments")
-    groups = {**(features or {}), **({"video": segments} if segments else {})}
-    for modality, rows in groups.items():
-        if not isinstance(rows, list | None):
-            raise ValueError(f"the {modality} features are not a list")
-        yield from ((modality, row) for row in rows or ())
-
-
-def _other_fields(description: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Everything that has no place of its own, and what could not be read there."""
-    for key, value in description.items():
-        if key in TIMES:
-            kept = value is not None and read_time(value) is None
-        elif key == "metadata":
-            kept = not isinstance(value, dict | None)
-        elif key == "modality":
-            kept = not isinstance(value, str | None)
-        else:
-            kept = key not in NAMED
-        if kept:
-            yield key, value
-
-
-def _text(description: Mapping[str, Any], key: str) -> str | None:
-    value = description.get(key)
-    return value if isinstance(value, str) else None
-
-
-# The five requests that this source makes, in every dialect of the API's first generation.
-
-
-T = TypeVar("T")
 
 
 class MixpeekApi(ServiceApi):
@@ -256,7 +143,7 @@ class MixpeekApi(ServiceApi):
 
     async def _collections_page(self, number: int) -> Page:
         """The prefix that answers is remembered: the API moved below ``/v1`` in January 2025."""
-        said = ""
+        missing = ""
         for prefix in ("", "/v1") if self._prefix is None else (self._prefix,):
             try:
                 page = await self._client.request(
@@ -266,8 +153,117 @@ class MixpeekApi(ServiceApi):
                     decode=read_page,
                 )
             except NotFoundError as error:
-                said = str(error)
+                missing = str(error)
                 continue
             self._prefix = prefix
             return page
-        raise SourceError(f"{said} Check source.base_url, source.api_prefix and source.namespace.")
+        raise SourceError(f"{missing} Check source.base_url, source.api_prefix and source.namespace.")
+
+
+def state_of(status: Any) -> AssetState:
+    """Whether Mixpeek has finished with an asset.
+
+    SKIPPED is final as well (a duplicate is not processed again), so what the asset has is all it will have. An
+    absent status is taken as ready: the schema allows it, and an asset that changes later is listed differently
+    later and read again, whereas waiting for a status that never comes would leave it out for ever.
+    """
+    if status is None:
+        return AssetState.READY
+    word = status.upper() if isinstance(status, str) else ""
+    if word in READY:
+        return AssetState.READY
+    return AssetState.FAILED if word in FAILED else AssetState.PENDING
+
+
+def fingerprint(row: Mapping[str, Any]) -> str:
+    """32 hexadecimal digits over everything in a row that stays the same from one listing to the next.
+
+    A row that is nested too deeply to compare gets other digits each time, so that its asset always counts as changed.
+    """
+    if is_too_deep(row):
+        return fingerprint_of(row)
+    return fingerprint_of({key: without_signatures(value) for key, value in row.items() if key not in VOLATILE})
+
+
+def read_page(body: bytes) -> Page:
+    """A page from an answer. Raises `ValueError` when there are no `results`."""
+    answer = read_object(body)
+    if not isinstance(answer.get("results"), list):
+        raise ValueError("no list of results")
+    pagination = pagination_in(answer)
+    return Page(answer["results"], count_in(pagination, "total"), count_in(pagination, "total_pages"))
+
+
+def read_organization(body: bytes) -> str:
+    """The organization's id, or what stands for it; empty when there is none. What else the answer holds, users and
+    their keys, is left where it is. Raises `ValueError` for what is no object."""
+    answer = read_object(body)
+    named = (answer.get(name) for name in ("organization_id", "internal_id", "organization_name"))
+    return next((text for text in named if isinstance(text, str) and text), "")
+
+
+def pagination_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The pagination object, empty when there is none. Raises `ValueError` for anything else in its place."""
+    pagination = answer.get("pagination")
+    if not isinstance(pagination, dict | None):
+        raise ValueError("pagination is not an object")
+    return pagination or {}
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises `ValueError` for anything else."""
+    answer = parse_json(body)
+    if not isinstance(answer, dict):
+        raise ValueError("not a JSON object")
+    return answer
+
+
+def read_asset(body: bytes) -> dict[str, Any]:
+    """What an asset's own answer says of it. Raises `ValueError` when it does not say which asset that is."""
+    answer = read_object(body)
+    if not isinstance(answer.get("asset_id"), str):
+        raise ValueError("no asset_id")
+    return answer
+
+
+def read_asset_reply(body: bytes) -> AssetReply:
+    """An asset's answer, or a page of it. Raises `ValueError` when it lists no features in either form."""
+    answer = read_object(body)
+    pagination = pagination_in(answer)
+    total_pages = count_in(pagination, "total_pages") if pagination else 1
+    page = Page(list(_rows(answer)), count_in(pagination, "total"), total_pages)
+    return AssetReply(_description(answer), page, count_in(pagination, "page_size"))
+
+
+def fields_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that has no place of its own in an asset's record, and what could not be read there."""
+
+    def is_left(key: str, value: Any) -> bool:
+        if key in TIMES:
+            return value is not None and read_time(value) is None
+        if key == "metadata":
+            return not isinstance(value, dict | None)
+        if key == "modality":
+            return not isinstance(value, str | None)
+        return key not in NAMED
+
+    return {key: value for key, value in description.items() if is_left(key, value)}
+
+
+def _description(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The October form has no `asset`: what it says of the asset stands beside the segments."""
+    asset = answer.get("asset")
+    if isinstance(asset, dict):
+        return asset
+    return {key: value for key, value in answer.items() if key not in CONTENTS} or None
+
+
+def _rows(answer: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    features, segments = answer.get("features"), answer.get("video_segments")
+    if not isinstance(features, dict) and not isinstance(segments, list):
+        raise ValueError("neither features nor video_segments")
+    groups = {**(features or {}), **({"video": segments} if segments else {})}
+    for modality, rows in groups.items():
+        if not isinstance(rows, list | None):
+            raise ValueError(f"the {modality} features are not a list")
+        yield from ((modality, row) for row in rows or ())

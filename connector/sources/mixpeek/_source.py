@@ -2,84 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
-from contextlib import aclosing
-from functools import partial
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
-from vectorferry.connector._model._errors import SourceError
-from vectorferry.connector._model._records import Asset, Listing, Rejected
-from vectorferry.connector._protocols._source import Origin, Source, Usage
-from vectorferry.connector.sources._collections import Found, Listed, find_collections
-from vectorferry.connector.sources._pages import Tally, check_complete
-from vectorferry.connector.sources._reading import read_assets
-from vectorferry.connector.sources.mixpeek._api import MixpeekApi
-from vectorferry.connector.sources.mixpeek._listing import AssetTally
+from vectorferry.connector._model._records import Listing
+from vectorferry.connector._protocols._source import Origin
+from vectorferry.connector.sources._pages import Page, Tally
+from vectorferry.connector.sources._reading import ReadAsset
+from vectorferry.connector.sources._service import CollectionList, ServiceSource
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi, fingerprint, state_of
 from vectorferry.connector.sources.mixpeek._reader import AssetReader
 
 __all__ = ["MixpeekSource"]
 
 
-async def wanted_collections(api: MixpeekApi, wanted: Sequence[str]) -> Found:
-    """Raises `ConfigurationError` when none of those configured is there, and `SourceError` when the list does not come
-    completely, or is empty while none was configured."""
-
-    async def listed() -> Listed:
-        tally = Tally("collections", "collection_id")
-        rows = [row async for page in api.collections() for row in tally.fresh(page)]
-        return {row["collection_id"]: row.get("collection_name") for row in rows}, tally.problem()
-
-    found = await find_collections(api.host, listed, wanted)
-    found.check_any()
-    if not found.ids:
-        raise SourceError(f"{api.host} lists no collection; check source.namespace and the key.")
-    return found
-
-
-# The source: names collections, lists assets, reads them with features and vectors.
-
-
-class MixpeekSource(Source):
+class MixpeekSource(ServiceSource):
     """Mixpeek's assets and features API."""
+
+    _api: MixpeekApi
+    _nothing_listed = "lists no collection; check source.namespace and the key."
 
     def __init__(
         self, api: MixpeekApi, collections: Sequence[str], concurrency: int, namespace: str | None = None
     ) -> None:
-        self._api = api
+        super().__init__(api, collections, concurrency)
         self._namespace = namespace
-        self._wanted = collections
-        self._concurrency = concurrency
-        self._not_found: Mapping[str, str] = {}
-
-    @property
-    def usage(self) -> Usage:
-        """Requests, retries and answer bytes so far."""
-        return self._api.usage
-
-    async def collections(self) -> Sequence[str]:
-        """Ids in the configured order, or of all collections, sorted, when none was configured.
-
-        Raises `ConfigurationError` when the service has none of those configured, and `SourceError` when the list does
-        not come completely, or holds nothing while none was configured.
-        """
-        found = await wanted_collections(self._api, self._wanted)
-        self._not_found = found.missing
-        return found.ids
-
-    @property
-    def not_found(self) -> Mapping[str, str]:
-        """Configured collections that `collections` has not found, each with why."""
-        return self._not_found
-
-    def is_gone(self, collection: str) -> bool:
-        """Whether all collections are wanted, and so were named, or this one is configured and was not found."""
-        return not self._wanted or collection in self._not_found
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service, namespace, organization and key. The same for every collection, and asked for once: what a key is
         narrowed to (reads are filtered by its principal), no answer tells."""
         organization = await self._api.organization()
-        told = {"organization": organization} if organization else {}
-        return {**self._api.identity("mixpeek"), "namespace": self._namespace or "the key's own", **told}
+        named = {"organization": organization} if organization else {}
+        return {**self._api.identity("mixpeek"), "namespace": self._namespace or "the key's own", **named}
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless the unique rows agree with
@@ -88,26 +41,43 @@ class MixpeekSource(Source):
         async for page in self._api.assets(collection):
             for listing in tally.listings(page):
                 yield listing
-        check_complete(tally.problem(), knows_total=tally.knows_total)
-
-    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
-        """These assets with features and vectors. Raises `SourceError` when too many are unreadable."""
-        assets = read_assets(
-            listings,
-            AssetReader(self._api, self._concurrency).read,
-            width=self._concurrency,
-            collection=collection,
-            scan=partial(self.scan, collection),
-            check=self._api.check,
-        )
-        async with aclosing(assets) as results:
-            async for result in results:
-                yield result
+        tally.check()
 
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for each asset, and one for each feature with its vectors."""
         return assets + features
 
-    async def aclose(self) -> None:
-        """Release connections."""
-        await self._api.aclose()
+    async def _listed_collections(self) -> CollectionList:
+        tally = Tally("collections", "collection_id")
+        rows = [row async for page in self._api.collections() for row in tally.fresh(page)]
+        return CollectionList({row["collection_id"]: row.get("collection_name") for row in rows}, tally.problem())
+
+    async def _reader(self, collection: str) -> ReadAsset:  # noqa: ARG002 - assets are found by their ids alone
+        return AssetReader(self._api, self._concurrency).read
+
+
+class AssetTally(Tally):
+    """One scan of a collection: its listings, and whether they are all."""
+
+    def __init__(self, collection: str) -> None:
+        super().__init__("assets", "asset_id")
+        self._collection = collection
+        self._own = 0
+        self._foreign = 0
+
+    def listings(self, page: Page) -> Iterator[Listing]:
+        """The listings of assets that were on no page before, also of those whose id no store can take."""
+        for row in self.fresh(page):
+            if row.get("collection_id") in (None, self._collection):
+                self._own += 1
+                yield Listing(row["asset_id"], fingerprint(row), state_of(row.get("status")))
+            else:
+                self._foreign += 1
+
+    def problem(self) -> str | None:
+        """Why the listing may not have been complete; None when it was."""
+        if problem := super().problem():
+            return problem
+        if self._foreign and not self._own:
+            return f"all {self._foreign} rows belong to other collections"
+        return None

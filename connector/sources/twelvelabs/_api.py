@@ -8,8 +8,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from vectorferry.connector._model._errors import CollectionError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, one_line, segment
-from vectorferry.connector.sources._pages import Page, ServiceApi, count_in, identity_by, walk
+from vectorferry.connector.sources._pages import Page, count_in, identity_by, walk
 from vectorferry.connector.sources._reading import check_id
+from vectorferry.connector.sources._service import ServiceApi
 
 __all__ = ["TaskKind", "TwelveLabsApi", "index_path", "read_page"]
 

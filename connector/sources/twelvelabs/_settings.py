@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, StringConstraints
 from vectorferry.connector._model._settings_base import Spelling
 from vectorferry.connector.http import ApiClient, ApiSourceSettings
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
-from vectorferry.connector.sources.twelvelabs._asked import Asked, Transcriptions
+from vectorferry.connector.sources.twelvelabs._indexes import ReadOptions, Transcriptions
 from vectorferry.connector.sources.twelvelabs._search import Searcher
 from vectorferry.connector.sources.twelvelabs._source import TwelveLabsSource
 from vectorferry.connector.sources.twelvelabs._submit import Submitter
@@ -78,12 +78,11 @@ class TwelveLabsSettings(ApiSourceSettings):
                 kinds={str(kind): limit for kind, limit in self.requests_per_minute_by_kind.items()},
             )
         )
-        asked = Asked(self.options, self.transcriptions)
         api = TwelveLabsApi(client, self.page_size)
         return TwelveLabsSource(
             api,
             self.collections,
-            asked,
+            ReadOptions(self.options, self.transcriptions),
             self.concurrency,
             embed_tasks=self.embed_tasks,
             submitter=Submitter(client),

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 from vectorferry.connector._model._errors import CollectionError, SourceError
-from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Hit, Origin, Source, Submission, Usage
+from vectorferry.connector._protocols._source import Hit, Origin, Submission
 from vectorferry.connector.http import NotFoundError, RefusedError
-from vectorferry.connector.sources._collections import Listed, find_collections
-from vectorferry.connector.sources._reading import read_assets
+from vectorferry.connector.sources._reading import ReadAsset
+from vectorferry.connector.sources._service import CollectionList, ServiceSource
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
-from vectorferry.connector.sources.twelvelabs._asked import Asked
-from vectorferry.connector.sources.twelvelabs._indexed import IndexedAssets
-from vectorferry.connector.sources.twelvelabs._listing import Index, index_from
+from vectorferry.connector.sources.twelvelabs._indexed_assets import IndexedAssets
+from vectorferry.connector.sources.twelvelabs._indexes import Index, ReadOptions, index_from
 from vectorferry.connector.sources.twelvelabs._search import Searcher
 from vectorferry.connector.sources.twelvelabs._submit import Submitter
 from vectorferry.connector.sources.twelvelabs._tables import ENTITY_TABLES, INDEXES, EntityTables, IndexList, index_list
@@ -27,16 +25,19 @@ from vectorferry.connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
 __all__ = ["TwelveLabsSource"]
 
 
-class TwelveLabsSource(Source):
-    """TwelveLabs' API."""
+class TwelveLabsSource(ServiceSource):
+    """TwelveLabs' API. Its collections are the configured indexes, then the embedding tasks, if asked for."""
 
     capabilities = frozenset({Capability.SEARCH, Capability.SUBMIT})
+
+    _api: TwelveLabsApi
+    _nothing_listed = "lists no index; check that the key is that of the right account."
 
     def __init__(
         self,
         api: TwelveLabsApi,
         collections: Sequence[str],
-        asked: Asked,
+        options: ReadOptions,
         concurrency: int,
         *,
         embed_tasks: bool,
@@ -44,49 +45,19 @@ class TwelveLabsSource(Source):
         searcher: Searcher,
         entities: bool,
     ) -> None:
-        self._api = api
+        super().__init__(api, collections, concurrency)
         self._submitter = submitter
         self._searcher = searcher
-        self._wanted = collections
-        self._asked = asked
-        self._concurrency = concurrency
+        self._options = options
         self._embed_tasks = embed_tasks
         self._with_entities = entities
         self._indexes: IndexList | None = None
-        self._not_found: Mapping[str, str] = {}
-        self._collections: dict[str, IndexedAssets | EmbedTasks] = {name: EmbedTasks(api, name) for name in TASKS}
-
-    @property
-    def usage(self) -> Usage:
-        """Requests, retries and answer bytes so far."""
-        return self._api.usage
-
-    async def collections(self) -> Sequence[str]:
-        """Ids of indexes in the configured order, or of all of them, sorted, when none was configured; then the
-        embedding tasks when these are wanted.
-
-        Raises `ConfigurationError` when it has none of those configured, or for an embedding option that it does not
-        know, and `SourceError` when the list does not come completely, or holds nothing while none was configured.
-        """
-        tasks = self._task_collections()
-        found = await find_collections(self._api.host, self._listed, self._wanted)
-        self._not_found = found.missing
-        if not tasks:
-            found.check_any()
-        ids = [*found.ids, *tasks]
-        if not ids:
-            raise SourceError(f"{self._api.host} lists no index; check that the key is that of the right account.")
-        return ids
-
-    @property
-    def not_found(self) -> Mapping[str, str]:
-        """Configured indexes that `collections` has not found, each with why."""
-        return self._not_found
+        self._readers: dict[str, IndexedAssets | EmbedTasks] = {name: EmbedTasks(api, name) for name in TASKS}
 
     def is_gone(self, collection: str) -> bool:
         """Whether all indexes are wanted, and so were named, or this one is configured and was not found. Embedding
         tasks only ever drop out of their list."""
-        return collection in self._not_found or (not self._wanted and collection not in TASKS)
+        return collection in self._not_found or (not self._configured and collection not in TASKS)
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service and key: a key belongs to one account, which no answer names."""
@@ -98,24 +69,9 @@ class TwelveLabsSource(Source):
             async for listing in listings:
                 yield listing
 
-    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
-        """These assets with features and vectors, one request for each. Raises `SourceError` when too many are
-        unreadable."""
-        assets = read_assets(
-            listings,
-            (await self._collection(collection)).read,
-            width=self._concurrency,
-            collection=collection,
-            scan=partial(self.scan, collection),
-            check=self._api.check,
-        )
-        async with aclosing(assets) as results:
-            async for result in results:
-                yield result
-
     def requests_to_read(self, assets: int, features: int) -> int:  # noqa: ARG002 - they come with their asset
         """One for each asset, and another when its own transcription is wanted."""
-        return assets * (2 if self._asked.finer else 1)
+        return assets * (2 if self._options.finer else 1)
 
     async def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncGenerator[Submission, None]:
         """Upload what is at this URL, index it, and tell of each change until it is ready or has failed."""
@@ -127,7 +83,7 @@ class TwelveLabsSource(Source):
     async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
         """The hits of TwelveLabs' own search in an index; without `options`, by all that it was made with."""
         index = await self._index(collection)
-        wanted = options or index.options or self._asked.options_of(index)
+        wanted = options or index.options or self._options.of(index)
         return await self._searcher.search(index.index_id, text, limit=limit, options=wanted)
 
     @property
@@ -145,31 +101,28 @@ class TwelveLabsSource(Source):
             async for row in rows:
                 yield row
 
-    async def aclose(self) -> None:
-        """Release connections."""
-        await self._api.aclose()
-
-    def _task_collections(self) -> Sequence[str]:
-        return tuple(TASKS) if self._embed_tasks else ()
-
-    async def _listed(self) -> Listed:
+    async def _listed_collections(self) -> CollectionList:
+        """Raises `ConfigurationError` for an embedding option that no index has."""
         listed = await self._list_indexes()
-        self._asked.check_options(listed.indexes)
+        self._options.check(listed.indexes)
         for index in listed.indexes:
-            self._collections.setdefault(index.index_id, IndexedAssets(self._api, index, self._asked))
-        return {index.index_id: index.name for index in listed.indexes}, listed.problem
+            self._readers.setdefault(index.index_id, IndexedAssets(self._api, index, self._options))
+        return CollectionList({index.index_id: index.name for index in listed.indexes}, listed.problem)
+
+    async def _reader(self, collection: str) -> ReadAsset:
+        return (await self._collection(collection)).read
+
+    def _unlisted_collections(self) -> Sequence[str]:
+        return tuple(TASKS) if self._embed_tasks else ()
 
     async def _list_indexes(self) -> IndexList:
         self._indexes = await index_list(self._api)
         return self._indexes
 
     async def _collection(self, collection: str) -> IndexedAssets | EmbedTasks:
-        if collection not in self._collections:
-            self._collections[collection] = await self._found(collection)
-        return self._collections[collection]
-
-    async def _found(self, index_id: str) -> IndexedAssets:
-        return IndexedAssets(self._api, await self._index(index_id), self._asked)
+        if collection not in self._readers:
+            self._readers[collection] = IndexedAssets(self._api, await self._index(collection), self._options)
+        return self._readers[collection]
 
     async def _index(self, index_id: str) -> Index:
         if index_id in TASKS:

@@ -10,9 +10,10 @@ from vectorferry.connector._model._errors import IncompleteScanError, SourceErro
 from vectorferry.connector._model._json import is_too_deep
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError
-from vectorferry.connector.sources._pages import Page, Tally, lasting, read_time
+from vectorferry.connector.sources._pages import Page, Tally
+from vectorferry.connector.sources._values import lasting, read_time
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
-from vectorferry.connector.sources.twelvelabs._listing import Index, index_from
+from vectorferry.connector.sources.twelvelabs._indexes import Index, index_from
 
 __all__ = [
     "ENTITY_TABLES",
@@ -33,16 +34,6 @@ def check_depth(row: Mapping[str, Any], what: str) -> None:
     """Raise `IncompleteScanError` for a row that no table can hold."""
     if is_too_deep(row):
         raise IncompleteScanError(f"one of the {what} is nested too deeply, so nothing is deleted")
-
-
-def check_listed(tally: Tally, what: str) -> None:
-    """Raise `IncompleteScanError` unless the list is known to be whole."""
-    if problem := tally.problem():
-        raise IncompleteScanError(f"the list was not complete, so nothing is deleted: {problem}")
-    if not tally.knows_total:
-        raise IncompleteScanError(
-            f"the service never says how many {what} there are, so nothing is deleted", unknowable=True
-        )
 
 
 # Entity collections and entities, who or what TwelveLabs is to recognise: two tables without vectors.
@@ -133,7 +124,7 @@ class EntityTables:
             for row in tally.fresh(page):
                 check_depth(row, what)
                 yield row
-        check_listed(tally, what)
+        tally.check()
 
 
 def _entity(collection: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -198,7 +189,7 @@ class IndexList:
         for row in self._rows:
             check_depth(row, "indexes")
             yield _table_row(row)
-        check_listed(self._tally, "indexes")
+        self._tally.check()
 
 
 async def index_list(api: TwelveLabsApi) -> IndexList:

@@ -11,13 +11,20 @@ from vectorferry.connector._model._errors import IncompleteScanError, Quarantine
 from vectorferry.connector._model._json import is_too_deep
 from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector.http import UnreadableError, one_line
-from vectorferry.connector.sources._lifted import LiftedVectors, read_lifted
-from vectorferry.connector.sources._pages import Tally, is_signed, lasting, read_time
-from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, NotThere, check_id, outcome
+from vectorferry.connector.sources._pages import Tally
+from vectorferry.connector.sources._reading import (
+    LeftOutError,
+    NotReadyError,
+    NotThere,
+    asset_from,
+    check_id,
+    outcome,
+)
+from vectorferry.connector.sources._values import fingerprint_of, lasting, moment
 from vectorferry.connector.sources.twelvelabs._api import TaskKind, TwelveLabsApi
-from vectorferry.connector.sources.twelvelabs._detail import media_of, segment_rows
 from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech
-from vectorferry.connector.sources.twelvelabs._listing import digest, moment, state_of
+from vectorferry.connector.sources.twelvelabs._indexed_assets import media_of, segment_rows, state_of
+from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors, read_lifted
 
 __all__ = ["TASKS", "EmbedTasks"]
 
@@ -100,25 +107,16 @@ class EmbedTasks:
         modality = MODALITIES.get(kind or "", Modality.VIDEO)
         features = Features(Owner(self._collection, listing.asset_id))
         features.add_segments(rows, vectors, model=model, modality=modality, speech=Speech())
-        return _asset_from(listing, answer, {**media, "model_name": model}, features, modality)
-
-
-def _asset_from(
-    listing: Listing, answer: Mapping[str, Any], media: Mapping[str, Any], features: Features, modality: Modality
-) -> Asset:
-    url = media.get("input_url")
-    return Asset(
-        asset_id=listing.asset_id,
-        fingerprint=listing.fingerprint,
-        modality=modality.value,
-        url=url if isinstance(url, str) and not is_signed(url) else None,
-        status=answer.get("status"),
-        created_at=read_time(answer.get("created_at")),
-        updated_at=read_time(answer.get("updated_at")),
-        fields=lasting({key: value for key, value in media.items() if key != "input_url"}),
-        features=tuple(features.good.values()),
-        rejected=tuple(features.rejected),
-    )
+        return asset_from(
+            listing,
+            answer,
+            modality=modality.value,
+            url=media.get("input_url"),
+            metadata=None,
+            fields=lasting({**{key: value for key, value in media.items() if key != "input_url"}, "model_name": model}),
+            features=features.good.values(),
+            rejected=features.rejected,
+        )
 
 
 def _media(answer: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
@@ -135,4 +133,4 @@ def _check(answer: Mapping[str, Any]) -> None:
 
 def _fingerprint(row: Mapping[str, Any]) -> str:
     times = (moment(row.get("created_at")), moment(row.get("updated_at")))
-    return digest(row.get("status"), *times, row.get("model_name"))
+    return fingerprint_of([row.get("status"), *times, row.get("model_name")])

@@ -17,8 +17,8 @@ from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_
 from tests.waiting import PATIENCE
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import UnreadableError, UnsureError
-from vectorferry.connector.http._exchange import Answer
-from vectorferry.connector.http._pace import LONGEST, Pace, TimeLimit, asked_wait, wait_when_spent
+from vectorferry.connector.http._answer import LONGEST, Answer, asked_wait, wait_when_spent
+from vectorferry.connector.http._pace import Pace, TimeLimit
 from vectorferry.connector.plugin import LimitReachedError
 
 GOOD = json({"ok": 1})
@@ -173,14 +173,14 @@ async def test_what_waits_its_turn_is_not_sent_any_more_once_the_quota_is_used_u
 async def test_what_waits_for_its_pace_is_not_sent_any_more_either() -> None:
     pace = Pace(1_200, {})
     async with TimeLimit(60) as limit:
-        await pace.turn("read", limit)
-        waiting = asyncio.create_task(pace.turn("read", limit))
+        await pace.admit("read", limit)
+        waiting = asyncio.create_task(pace.admit("read", limit))
         await asyncio.sleep(0)
         pace.shut("read", 7_200, LimitReachedError("used up", until=in_hours(2)))
         with pytest.raises(LimitReachedError, match="used up"):
             await waiting
         pace.shut("read", 0, LimitReachedError("used up"))
-        await pace.turn("read", limit)
+        await pace.admit("read", limit)
 
 
 async def test_the_overall_pace_counts_every_kind() -> None:

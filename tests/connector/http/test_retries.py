@@ -19,8 +19,7 @@ from tests.connector.http.serving import QUICK, Handler, Server, client_for, in_
 from tests.waiting import happened
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import RetryPolicy, UnreadableError
-from vectorferry.connector.http._exchange import Answer
-from vectorferry.connector.http._pace import retry_after
+from vectorferry.connector.http._answer import Answer, retry_after
 
 GOOD = json({"ok": 1})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry.connector.sources._pages import read_time
+from vectorferry.connector.sources._values import read_time
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from vectorferry.connector.plugin import DestinationError, Modality, SearchQuery
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
 from vectorferry.destinations.pinecone._errors import index_address
-from vectorferry.destinations.pinecone._limits import WriterLimits
-from vectorferry.destinations.pinecone._requests import Requests, Write
+from vectorferry.destinations.pinecone._requests import Requests, Write, WriterLimits
 
 from ...builders import asset, batch, feature
 from ...certificates import self_signed_context

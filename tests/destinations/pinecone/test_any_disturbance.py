@@ -24,7 +24,7 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PineconeDestination
-from vectorferry.destinations.pinecone._batch import Flight
+from vectorferry.destinations.pinecone._batch import Dispatch
 from vectorferry.destinations.pinecone._manifest import Manifest
 
 from ...builders import asset, batch, dense, feature, sparse
@@ -41,7 +41,7 @@ KILLED_AFTER = [
     (Manifest, "put_index"),
     (Manifest, "commit"),
     (Manifest, "remove"),
-    (Flight, "landed"),
+    (Dispatch, "results"),
 ]
 METRICS = ("cosine", "inner_product")
 
@@ -197,8 +197,12 @@ class World:
         destination.prepare(one.config.mapping)
         known = destination.known("ads", NAMES)
         for name, each in self.source.items():
-            held = known.get(name)
-            if held is None or held.fingerprint != each.fingerprint or not held.modalities >= one.modalities:
+            recorded = known.get(name)
+            if (
+                recorded is None
+                or recorded.fingerprint != each.fingerprint
+                or not recorded.modalities >= one.modalities
+            ):
                 features = tuple(one_ for one_ in each.features if one_.modality in one.modalities)
                 part = asset(name, *features, fingerprint=each.fingerprint)
                 destination.apply(batch(part, modalities=[*one.modalities]))
@@ -240,8 +244,8 @@ def killed_after(work: Callable[..., Any], calls: int) -> Callable[..., Any]:
 @example(steps=[OLD, run(HYBRID)], config=FEW)
 @example(steps=[OLD, run(FEW)], config=PLAIN)
 @example(steps=[OLD, run(PLAIN)], config=SHORT)
-@example(steps=[OLD, run(PLAIN), NEW, run(PLAIN, (Flight, "landed")), OLD], config=PLAIN)
-@example(steps=[OLD, run(PLAIN), NEW, run(HYBRID, (Flight, "landed"), 2), Edit("a", None)], config=PLAIN)
+@example(steps=[OLD, run(PLAIN), NEW, run(PLAIN, (Dispatch, "results")), OLD], config=PLAIN)
+@example(steps=[OLD, run(PLAIN), NEW, run(HYBRID, (Dispatch, "results"), 2), Edit("a", None)], config=PLAIN)
 @example(steps=[OLD, run(PLAIN), Lost(None), run(PLAIN, (Manifest, "adopt")), Lost(0)], config=PLAIN)
 @settings(max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, config=CONFIGS)

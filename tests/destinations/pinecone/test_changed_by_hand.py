@@ -61,7 +61,7 @@ def test_an_index_that_moved_is_written_where_it_is_now(sandbox: Sandbox, open_p
     destination._manifest.put_index(moved)
     again = open_pinecone()
     again.apply(ONE)
-    assert again.delivered().requests == 0, "what was found there is what is wanted"
+    assert again.delivered().requests == 0, "what was found there is what is desired"
     again.apply(batch(asset("a", feature("f1"), feature("f2"), fingerprint="2")))
     assert stored_ids(sandbox) == {"a#f1", "a#f2"}
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from vectorferry.connector.plugin import MappedAsset, MappedFeature, Modality, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PineconeDestination
-from vectorferry.destinations.pinecone._batch import Flight
+from vectorferry.destinations.pinecone._batch import Dispatch
 
 from ...builders import asset, batch, dense, feature
 from ...examples import examples
 from ...pinecone import pinecone_destination
 
-KILLED = ("start", "begin", "landed", "landed again", "commit")
+KILLED = ("start", "begin", "results", "results again", "commit")
 """The steps of a batch: nothing yet, journal, upserts and updates, deletes, manifest. A killed one has been done."""
 
 
@@ -84,7 +84,7 @@ def carry_out(destination: PineconeDestination, step: Step) -> None:
 def kill_after(destination: PineconeDestination, place: str, patches: pytest.MonkeyPatch) -> None:
     """Let the destination die once it has done this step."""
     name, again = place.split(maxsplit=1)[0], "again" in place
-    part = Flight if name == "landed" else destination._manifest
+    part = Dispatch if name == "results" else destination._manifest
     done = getattr(part, name)
     calls = count(0 if again else 1)
 
@@ -136,9 +136,9 @@ def step(*features: MappedFeature, remove: bool = False, killed: str | None = No
     return Step(asset("a", *features, fingerprint=content(features)), remove, killed)
 
 
-@example(steps=[step(*OLD), step(*NEW, killed="landed"), step(*OLD, killed="start")])
-@example(steps=[step(*OLD), step(remove=True, killed="landed"), step(*OLD, killed="start")])
-@example(steps=[step(*NEW, killed="landed"), step(remove=True, killed="start")])
+@example(steps=[step(*OLD), step(*NEW, killed="results"), step(*OLD, killed="start")])
+@example(steps=[step(*OLD), step(remove=True, killed="results"), step(*OLD, killed="start")])
+@example(steps=[step(*NEW, killed="results"), step(remove=True, killed="start")])
 @example(
     steps=[
         step(feature("f1", {"model": dense(1)}, text="old")),

@@ -6,7 +6,7 @@ import pytest
 
 from vectorferry.connector.plugin import Batch
 from vectorferry.connector.sandbox import Sandbox
-from vectorferry.destinations.pinecone import _batch, _plan
+from vectorferry.destinations.pinecone import _batch, _write_plan
 
 from ...builders import asset, batch, feature
 from .conftest import Open
@@ -22,7 +22,7 @@ def about(text: str) -> Batch:
 def test_the_rest_of_a_batch_is_written_whole(
     sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch, most: int, updates: int, upserts: int
 ) -> None:
-    monkeypatch.setattr(_plan, "_MOST_UPDATES", most)
+    monkeypatch.setattr(_write_plan, "_MOST_UPDATES", most)
     monkeypatch.setattr(_batch, "_GROUP_BYTES", 1)
     destination = open_pinecone()
     destination.apply(about("old"))

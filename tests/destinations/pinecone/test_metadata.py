@@ -307,8 +307,8 @@ def test_queries_filter_by_time_by_list_and_by_dotted_key(index: SdkIndex) -> No
         namespace="filtered",
     )
 
-    def found(wanted: Mapping[str, Any]) -> list[str]:
-        answer = index.query(vector=[1, 2, 3, 4], top_k=10, namespace="filtered", filter=wanted)
+    def found(desired: Mapping[str, Any]) -> list[str]:
+        answer = index.query(vector=[1, 2, 3, 4], top_k=10, namespace="filtered", filter=desired)
         return [match.id for match in answer.matches]
 
     assert found({"created_at.epoch": {"$gte": NEW_YEAR.timestamp()}}) == ["new"]

@@ -85,6 +85,16 @@ def test_settings_that_must_not_change_are_refused_as_prepare_refuses_them(
         open_pinecone(index_prefix="films")
 
 
+def test_names_that_would_delete_every_record_are_refused_as_prepare_refuses_them(
+    sandbox: Sandbox, postgres_url: str, schema: str, open_pinecone: Open
+) -> None:
+    open_pinecone().apply(batch(asset("a", feature("f"))))
+    with pytest.raises(ConfigurationError, match="names none of the vectors that are in Pinecone"):
+        planned(sandbox, postgres_url, schema, vectors=["model-v9"])
+    with pytest.raises(ConfigurationError, match="names none of the vectors that are in Pinecone"):
+        open_pinecone(vectors=["model-v9"])
+
+
 def test_an_embedded_server_that_has_never_run_is_not_started(sandbox: Sandbox, tmp_path: Path) -> None:
     given = {"api_key": sandbox.api_key, "host": sandbox.url, "manifest": {"directory": tmp_path / "data"}}
     with closing(PineconeSettings.model_validate(given).open("media")) as destination:

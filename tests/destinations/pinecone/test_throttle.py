@@ -7,7 +7,7 @@ from threading import Condition, Event, Thread
 
 import pytest
 
-from vectorferry.destinations.pinecone._writer import Throttle, Turn
+from vectorferry.destinations.pinecone._writer import Permit, Throttle
 
 
 class Clock(Condition):
@@ -33,23 +33,23 @@ def throttled(ceiling: int, clock: Clock) -> Throttle:
     return Throttle(ceiling, clock=clock, changed=clock)
 
 
-def taken(stack: ExitStack, throttle: Throttle) -> Turn:
-    turn = stack.enter_context(throttle.turn())
-    assert turn is not None
-    return turn
+def taken(stack: ExitStack, throttle: Throttle) -> Permit:
+    permit = stack.enter_context(throttle.permit())
+    assert permit is not None
+    return permit
 
 
 def once(throttle: Throttle) -> None:
     """One request that goes well."""
-    with throttle.turn() as turn:
-        assert turn is not None
-        turn.went_well()
+    with throttle.permit() as permit:
+        assert permit is not None
+        permit.succeeded()
 
 
 def push_back(throttle: Throttle, after: float | None = None) -> None:
-    with throttle.turn() as turn:
-        assert turn is not None
-        turn.pushed_back(after)
+    with throttle.permit() as permit:
+        assert permit is not None
+        permit.pushed_back(after)
 
 
 def test_no_more_requests_at_once_than_the_limit(clock: Clock) -> None:
@@ -72,8 +72,8 @@ def test_it_starts_at_the_ceiling_and_never_goes_beyond(clock: Clock) -> None:
 def test_all_requests_in_flight_together_halve_it_once(clock: Clock) -> None:
     throttle = throttled(16, clock)
     with ExitStack() as stack:
-        for turn in [taken(stack, throttle) for _ in range(16)]:
-            turn.pushed_back()
+        for permit in [taken(stack, throttle) for _ in range(16)]:
+            permit.pushed_back()
     assert throttle.limit == 8
     push_back(throttle)
     assert throttle.limit == 4
@@ -104,7 +104,7 @@ def test_answers_to_requests_from_before_the_push_back_do_not_count_as_recovery(
         first, second = taken(stack, throttle), taken(stack, throttle)
         first.pushed_back()
         for _ in range(10):
-            second.went_well()
+            second.succeeded()
     assert throttle.limit == 1
 
 
@@ -118,8 +118,8 @@ def test_retry_after_holds_everybody_back(clock: Clock) -> None:
 def test_the_longest_hold_counts(clock: Clock) -> None:
     throttle = throttled(8, clock)
     with ExitStack() as stack:
-        for turn, after in zip([taken(stack, throttle) for _ in range(3)], (5, 30, 10), strict=True):
-            turn.pushed_back(after)
+        for permit, after in zip([taken(stack, throttle) for _ in range(3)], (5, 30, 10), strict=True):
+            permit.pushed_back(after)
     once(throttle)
     assert clock.now == 130
 
@@ -127,8 +127,8 @@ def test_the_longest_hold_counts(clock: Clock) -> None:
 def test_who_has_given_up_waits_for_nothing(clock: Clock) -> None:
     throttle = throttled(1, clock)
     push_back(throttle, after=30)
-    with throttle.turn(lambda: True) as turn:
-        assert turn is None
+    with throttle.permit(lambda: True) as permit:
+        assert permit is None
     assert clock.now == 100
     once(throttle)
 
@@ -136,17 +136,17 @@ def test_who_has_given_up_waits_for_nothing(clock: Clock) -> None:
 def test_who_gives_up_while_waiting_is_woken() -> None:
     throttle = Throttle(1)
     given_up, waiting = Event(), Event()
-    got: list[Turn | None] = []
+    got: list[Permit | None] = []
 
     def asked() -> bool:
         waiting.set()
         return given_up.is_set()
 
     def ask() -> None:
-        with throttle.turn(asked) as turn:
-            got.append(turn)
+        with throttle.permit(asked) as permit:
+            got.append(permit)
 
-    with throttle.turn():
+    with throttle.permit():
         thread = Thread(target=ask)
         thread.start()
         waiting.wait()
@@ -165,12 +165,12 @@ def test_a_turn_that_ends_makes_room_for_who_waits() -> None:
         return False
 
     def ask() -> None:
-        with throttle.turn(asked) as turn:
-            assert turn is not None
+        with throttle.permit(asked) as permit:
+            assert permit is not None
             done.set()
 
     thread = Thread(target=ask)
-    with throttle.turn():
+    with throttle.permit():
         thread.start()
         waiting.wait()
         assert not done.is_set()

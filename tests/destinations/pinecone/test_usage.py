@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vectorferry.connector.plugin import Delivery, Visibility
-from vectorferry.destinations.pinecone._limits import WriteUsage, write_units
+from vectorferry.destinations.pinecone._writer import WriteUsage, write_units
 
 
 @pytest.mark.parametrize(

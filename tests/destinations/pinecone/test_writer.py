@@ -25,8 +25,8 @@ from tests.destinations.pinecone.writing import (
 from tests.waiting import PATIENCE
 from vectorferry.connector.plugin import ConfigurationError, DestinationError
 from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
-from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage
-from vectorferry.destinations.pinecone._writer import IndexWriter, Sent
+from vectorferry.destinations.pinecone._requests import WriterLimits
+from vectorferry.destinations.pinecone._writer import IndexWriter, WriteResult, WriteUsage
 
 
 def test_records_arrive_as_they_were_given() -> None:
@@ -35,18 +35,18 @@ def test_records_arrive_as_they_were_given() -> None:
         given = encode_record(
             "a#1", vector, sparse({3: 0.1, 9: 2.0}), {"title": "ä", "n": 5, "tags": ["x"], "ok": True}
         )
-        assert here.writer.upsert(NAMESPACE, [given]) == Sent(lsn=1)
-        held = here.held()["a#1"]
-        assert held["values"].tobytes() == vector.tobytes()
-        assert held["sparse"] == {3: pytest.approx(0.1), 9: 2.0}
-        assert held["metadata"] == {"title": "ä", "n": 5.0, "tags": ["x"], "ok": True}
+        assert here.writer.upsert(NAMESPACE, [given]) == WriteResult(lsn=1)
+        recorded = here.recorded()["a#1"]
+        assert recorded["values"].tobytes() == vector.tobytes()
+        assert recorded["sparse"] == {3: pytest.approx(0.1), 9: 2.0}
+        assert recorded["metadata"] == {"title": "ä", "n": 5.0, "tags": ["x"], "ok": True}
 
 
 def test_as_many_records_go_into_a_request_as_fit() -> None:
     with written() as here:
         here.writer.upsert(NAMESPACE, records(2_500))
         assert here.requests() == 3
-        assert len(here.held()) == 2_500
+        assert len(here.recorded()) == 2_500
     with written(limits=small(request_bytes=10_000)) as here:
         given = records(1_000)
         here.writer.upsert(NAMESPACE, given)
@@ -58,29 +58,29 @@ def test_an_update_changes_only_the_keys_it_names() -> None:
     with written() as here:
         here.writer.upsert(NAMESPACE, records(3, title="old"))
         sent = here.writer.update(NAMESPACE, [("r0", {"title": "new"}), ("r2", {"more": 1})])
-        assert sent == Sent(lsn=3)
-        assert here.held()["r0"]["metadata"] == {"n": 0.0, "title": "new"}
-        assert here.held()["r1"]["metadata"] == {"n": 1.0, "title": "old"}
-        assert here.held()["r2"]["metadata"] == {"n": 2.0, "title": "old", "more": 1.0}
+        assert sent == WriteResult(lsn=3)
+        assert here.recorded()["r0"]["metadata"] == {"n": 0.0, "title": "new"}
+        assert here.recorded()["r1"]["metadata"] == {"n": 1.0, "title": "old"}
+        assert here.recorded()["r2"]["metadata"] == {"n": 2.0, "title": "old", "more": 1.0}
 
 
 def test_a_delete_takes_a_thousand_ids_in_a_request_and_minds_none_that_is_not_there() -> None:
     with written() as here:
         here.writer.upsert(NAMESPACE, records(10))
-        assert here.writer.delete(NAMESPACE, (f"r{n}" for n in range(5, 2_005))) == Sent(lsn=3)
+        assert here.writer.delete(NAMESPACE, (f"r{n}" for n in range(5, 2_005))) == WriteResult(lsn=3)
         assert here.requests("delete") == 2
-        assert here.held().keys() == ids(records(5))
+        assert here.recorded().keys() == ids(records(5))
 
 
 def test_nothing_is_missing_from_a_namespace_that_is_not_there() -> None:
     with written() as here:
-        assert here.writer.delete("nowhere", ["a"]) == Sent()
+        assert here.writer.delete("nowhere", ["a"]) == WriteResult()
 
 
 def test_nothing_to_write_is_no_request() -> None:
     with written() as here:
-        assert here.writer.upsert(NAMESPACE, []) == here.writer.delete(NAMESPACE, iter([])) == Sent()
-        assert here.writer.update(NAMESPACE, []) == Sent()
+        assert here.writer.upsert(NAMESPACE, []) == here.writer.delete(NAMESPACE, iter([])) == WriteResult()
+        assert here.writer.update(NAMESPACE, []) == WriteResult()
         assert here.sandbox.requests.total == 0
 
 
@@ -114,11 +114,11 @@ def test_records_are_read_only_as_they_are_sent() -> None:
             nonlocal read, most
             for one in records(600):
                 read += 1
-                most = max(most, read - len(here.held()))
+                most = max(most, read - len(here.recorded()))
                 yield one
 
         here.writer.upsert(NAMESPACE, lazily())
-        assert read == len(here.held()) == 600
+        assert read == len(here.recorded()) == 600
     assert most <= (3 + 1) * 10 + 10 + 1
 
 
@@ -131,9 +131,9 @@ def test_what_goes_wrong_while_records_are_made_ends_the_write_after_what_is_in_
         with pytest.raises(LookupError):
             here.writer.upsert(NAMESPACE, broken())
         asked = here.sandbox.requests.total
-        assert len(here.held()) <= asked <= 10
+        assert len(here.recorded()) <= asked <= 10
         here.writer.upsert(NAMESPACE, records(10))
-        assert len(here.held()) == 10
+        assert len(here.recorded()) == 10
 
 
 def test_a_writer_tells_what_it_sent() -> None:

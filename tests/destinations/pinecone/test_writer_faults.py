@@ -73,8 +73,8 @@ def test_passing_trouble_leaves_no_trace(kind: str, trouble: Any) -> None:
         here.writer.upsert(NAMESPACE, records(50))
         here.writer.update(NAMESPACE, [(f"r{n}", {"title": "new"}) for n in range(5)])
         here.writer.delete(NAMESPACE, [f"r{n}" for n in range(5, 35)])
-        assert here.held().keys() == ids(records(5)) | ids(records(15, 35))
-        assert [here.held()[f"r{n}"]["metadata"].get("title") for n in (0, 4, 40)] == ["new", "new", None]
+        assert here.recorded().keys() == ids(records(5)) | ids(records(15, 35))
+        assert [here.recorded()[f"r{n}"]["metadata"].get("title") for n in (0, 4, 40)] == ["new", "new", None]
         assert here.delivery().retries == 2
         assert here.delivery().requests == here.sandbox.requests.total == 5 + 5 + 3 + 2
 
@@ -95,7 +95,7 @@ def test_any_mixture_of_trouble_ends_where_nothing_ever_failed() -> None:
 def test_an_answer_that_never_comes_is_not_waited_for() -> None:
     with written(on("upsert", Stall(seconds=PATIENCE), times=1), limits=small(timeout=0.5, attempts=100)) as here:
         assert here.writer.upsert(NAMESPACE, records(3)).lsn >= 1
-        assert len(here.held()) == 3
+        assert len(here.recorded()) == 3
         assert here.delivery().retries >= 1
 
 
@@ -165,7 +165,7 @@ def test_a_failure_stops_the_rest_and_waits_for_what_is_in_flight() -> None:
         failing(here, CredentialsError)
         asked = here.requests()
         assert asked <= 5 + 3
-        assert len(here.held()) == 4
+        assert len(here.recorded()) == 4
         assert here.delivery().requests == asked
 
 
@@ -190,11 +190,11 @@ def test_a_smaller_limit_than_documented_is_found_and_remembered(size_rule: str,
     how: dict[str, Any] = {"size_rule": size_rule, "oversize_status": oversize_status, "request_bytes": 4_000}
     with written(limits=small(concurrency=1), **how) as here:
         here.writer.upsert(NAMESPACE, records(1_000))
-        assert len(here.held()) == 1_000
+        assert len(here.recorded()) == 1_000
         first, sizes = here.requests(), here.sandbox.requests.sizes()["pinecone.upsert"]
         here.sandbox.requests.reset()
         assert here.writer.upsert(NAMESPACE, records(1_000, 1_000)).refused == {}
-        assert len(here.held()) == 2_000
+        assert len(here.recorded()) == 2_000
         again = here.sandbox.requests.sizes()["pinecone.upsert"]
         assert again < 1.02 * sum(len(one.body) + 1 for one in records(1_000, 1_000)) + 60 * here.requests() < sizes
         assert here.requests() < first
@@ -207,7 +207,7 @@ def test_a_record_too_large_by_itself_is_refused_and_makes_no_request_smaller() 
         sent = here.writer.upsert(NAMESPACE, given)
         assert sent.refused.keys() == {"huge"}
         assert sent.refused["huge"].startswith("413 ")
-        assert len(here.held()) == 200
+        assert len(here.recorded()) == 200
         here.sandbox.requests.reset()
         here.writer.upsert(NAMESPACE, records(200))
         assert here.requests() <= 2
@@ -220,7 +220,7 @@ def test_one_bad_record_among_a_thousand_is_found(place: int) -> None:
         given[place] = record("bad", dimension=4, **{"$key": 1})
         sent = here.writer.upsert(NAMESPACE, given)
         assert sent.refused == {"bad": "Metadata key must not start with '$', got '$key'"}
-        assert here.held().keys() == ids(given) - {"bad"}
+        assert here.recorded().keys() == ids(given) - {"bad"}
         assert here.requests() <= 1 + 2 * math.ceil(math.log2(1_000))
         assert here.delivery().retries == 0
 
@@ -235,7 +235,7 @@ def test_several_bad_records_are_found_each_with_its_own_reason() -> None:
         assert sent.refused.keys() == {"x" * 513, "null", "big"}
         assert "null" in sent.refused["null"]
         assert "exceeds the limit" in sent.refused["big"]
-        assert len(here.held()) == 297
+        assert len(here.recorded()) == 297
 
 
 def test_an_update_that_is_refused_is_refused_by_itself() -> None:
@@ -243,7 +243,7 @@ def test_an_update_that_is_refused_is_refused_by_itself() -> None:
         here.writer.upsert(NAMESPACE, records(3))
         changes: list[tuple[str, dict[str, Any]]] = [("r0", {"a": None}), ("r1", {"a": 1})]
         assert here.writer.update(NAMESPACE, changes).refused.keys() == {"r0"}
-        assert here.held()["r1"]["metadata"] == {"n": 1.0, "a": 1.0}
+        assert here.recorded()["r1"]["metadata"] == {"n": 1.0, "a": 1.0}
 
 
 def test_what_is_wrong_with_the_whole_index_is_not_looked_for_in_its_records() -> None:
@@ -310,5 +310,5 @@ def test_the_documented_rates_are_kept_to_by_backing_off() -> None:
     with written(limits=small(records=1, attempts=100, longest_retry_after=1), rates=rates) as here:
         with all_at_once(here.sandbox, 8):
             here.writer.upsert(NAMESPACE, records(10))
-        assert len(here.held()) == 10
+        assert len(here.recorded()) == 10
         assert here.delivery().retries > 0

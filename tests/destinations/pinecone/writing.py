@@ -16,8 +16,8 @@ from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector.plugin import Delivery
 from vectorferry.connector.sandbox import Fault, PineconeDialect, Sandbox, Stall, running_sandbox
 from vectorferry.destinations.pinecone._bodies import EncodedRecord, encode_record
-from vectorferry.destinations.pinecone._limits import WriterLimits, WriteUsage
-from vectorferry.destinations.pinecone._writer import IndexWriter
+from vectorferry.destinations.pinecone._requests import WriterLimits
+from vectorferry.destinations.pinecone._writer import IndexWriter, WriteUsage
 
 __all__ = [
     "DIMENSION",
@@ -52,7 +52,7 @@ class Written:
     pool: ThreadPoolExecutor
     usage: WriteUsage = field(default_factory=WriteUsage)
 
-    def held(self, namespace: str = NAMESPACE) -> dict[str, dict[str, Any]]:
+    def recorded(self, namespace: str = NAMESPACE) -> dict[str, dict[str, Any]]:
         """What the store holds."""
         return self.sandbox.pinecone.records(INDEX, namespace)
 

@@ -24,7 +24,7 @@ from vectorferry.connector.sandbox import (
     Truncate,
 )
 from vectorferry.connector.sources.mixpeek import MixpeekSource
-from vectorferry.connector.sources.mixpeek._listing import fingerprint, state_of
+from vectorferry.connector.sources.mixpeek._api import fingerprint, state_of
 
 GENERATED = GeneratedCatalogue(assets=25, features_per_asset=1, dimension=4)
 

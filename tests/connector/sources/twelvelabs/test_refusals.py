@@ -18,8 +18,8 @@ from vectorferry.connector.plugin import (
     SourceError,
 )
 from vectorferry.connector.sandbox import Fault, Status, TwelveLabsDialect
-from vectorferry.connector.sources.twelvelabs._indexed import IndexedAssets
-from vectorferry.connector.sources.twelvelabs._listing import Index, index_from
+from vectorferry.connector.sources.twelvelabs._indexed_assets import IndexedAssets
+from vectorferry.connector.sources.twelvelabs._indexes import Index, index_from
 from vectorferry.connector.testing import MemoryDestination
 
 from .worlds import READ, listed, read, reading
@@ -188,7 +188,7 @@ async def test_an_option_that_no_request_can_hold_fails_its_index_alone(odd: str
         for index in (good, bad):
             account.put_asset(index, {})
         told_so = Index(bad, "bad", "marengo3.0", ("visual", odd))  # as its row would say, if the sandbox could
-        source._collections[bad] = IndexedAssets(source._api, told_so, source._asked)
+        source._readers[bad] = IndexedAssets(source._api, told_so, source._options)
         told = await sync(source, [store], name="m")
     assert told.exit_code == 1
     assert len(store.assets[good]) == 1

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 
 from vectorferry.connector.plugin import Batch, Modality
 from vectorferry.destinations.pinecone._manifest import Manifest
-from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, ManifestRows
+from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, RecordedFeature
 
 LAYOUT = "layout-1"
 NAMESPACE = "ads"
 INDEX = "media-model-v1-8"
 
 
-def held(
+def recorded(
     mark: str = "1", modality: Modality = Modality.VIDEO, indexes: tuple[str, ...] = (INDEX,), metadata: str = "m"
-) -> HeldFeature:
+) -> RecordedFeature:
     """A feature as the manifest holds it; another mark is another content."""
-    return HeldFeature(
+    return RecordedFeature(
         modality=modality,
         row_hash=b"row" + mark.encode(),
         metadata_hash=metadata.encode(),
@@ -26,7 +26,7 @@ def held(
     )
 
 
-def rows(batch: Batch, features: Mapping[tuple[str, str], HeldFeature]) -> ManifestRows:
+def rows(batch: Batch, features: Mapping[tuple[str, str], RecordedFeature]) -> ManifestRows:
     """What to record for a batch, with the counts that the ledger wants."""
     counts = {each.asset_id: {modality.value: 0 for modality in batch.modalities} for each in batch.assets}
     for (asset_id, _), one in features.items():
@@ -37,7 +37,7 @@ def rows(batch: Batch, features: Mapping[tuple[str, str], HeldFeature]) -> Manif
 def commit(
     manifest: Manifest,
     batch: Batch,
-    features: Mapping[tuple[str, str], HeldFeature],
+    features: Mapping[tuple[str, str], RecordedFeature],
     *,
     layout: str = LAYOUT,
     written: Mapping[str, int] | None = None,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vectorferry.connector.plugin import MODALITIES, Modality
 from vectorferry.destinations.pinecone._manifest import Manifest
-from vectorferry.destinations.pinecone._manifest_tables import HeldFeature, Place
+from vectorferry.destinations.pinecone._manifest_tables import Place, RecordedFeature
 
 from ....builders import asset, batch
 from ....examples import examples
@@ -17,7 +17,7 @@ from .manifests import LAYOUT, NAMESPACE, rows
 
 ASSETS = ("a", "b", "c")
 features = st.builds(
-    HeldFeature,
+    RecordedFeature,
     st.sampled_from(MODALITIES[:2]),
     st.one_of(st.none(), st.binary(max_size=1)),
     st.binary(max_size=1),
@@ -42,7 +42,7 @@ class Model:
     """The manifest's promise in a few dictionaries."""
 
     def __init__(self) -> None:
-        self.features: dict[tuple[str, str], HeldFeature] = {}
+        self.features: dict[tuple[str, str], RecordedFeature] = {}
         self.unconfirmed: dict[Place, Modality] = {}
         self.known: dict[str, tuple[str, dict[Modality, int]]] = {}
 
@@ -50,11 +50,11 @@ class Model:
         self,
         asset_ids: frozenset[str],
         touched: frozenset[Modality],
-        wanted: dict[tuple[str, str], HeldFeature],
+        desired: dict[tuple[str, str], RecordedFeature],
         fingerprint: str,
     ) -> None:
         gone = {key for key, one in self.features.items() if key[0] in asset_ids and one.modality in touched}
-        self.features = {key: one for key, one in self.features.items() if key not in gone} | wanted
+        self.features = {key: one for key, one in self.features.items() if key not in gone} | desired
         for place, modality in list(self.unconfirmed.items()):
             if place.asset_id in asset_ids and modality in touched:
                 del self.unconfirmed[place]
@@ -62,7 +62,7 @@ class Model:
             before = self.known.get(asset_id)
             counts = dict(before[1]) if before and before[0] == fingerprint else {}
             for modality in touched:
-                counts[modality] = sum(k[0] == asset_id and f.modality == modality for k, f in wanted.items())
+                counts[modality] = sum(k[0] == asset_id and f.modality == modality for k, f in desired.items())
             self.known[asset_id] = (fingerprint, counts)
 
     def remove(self, asset_ids: frozenset[str]) -> None:
@@ -80,12 +80,12 @@ def play(manifest: Manifest, model: Model, collection: str, step: tuple[object, 
         case ("remove", frozenset(asset_ids)):
             manifest.remove(collection, sorted(asset_ids), {}, NAMESPACE)
             model.remove(asset_ids)
-        case ("commit", frozenset(asset_ids), frozenset(touched), dict(wanted), str(fingerprint)):
-            wanted = {k: f for k, f in wanted.items() if k[0] in asset_ids and f.modality in touched}
+        case ("commit", frozenset(asset_ids), frozenset(touched), dict(desired), str(fingerprint)):
+            desired = {k: f for k, f in desired.items() if k[0] in asset_ids and f.modality in touched}
             assets = [asset(asset_id, fingerprint=fingerprint) for asset_id in asset_ids]
             written = batch(*assets, collection=collection, modalities=sorted(touched))
-            manifest.commit(written, rows(written, wanted), [], LAYOUT, {}, NAMESPACE)
-            model.commit(asset_ids, touched, wanted, fingerprint)
+            manifest.commit(written, rows(written, desired), [], LAYOUT, {}, NAMESPACE)
+            model.commit(asset_ids, touched, desired, fingerprint)
 
 
 @settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -94,9 +94,9 @@ def test_any_history(manifest: Manifest, history: list[tuple[object, ...]]) -> N
     collection, model = uuid.uuid4().hex, Model()
     for step in history:
         play(manifest, model, collection, step)
-    held = manifest.held(collection, ASSETS)
-    assert held.features == model.features
-    assert held.unconfirmed == model.unconfirmed
+    recorded = manifest.recorded(collection, ASSETS)
+    assert recorded.features == model.features
+    assert recorded.unconfirmed == model.unconfirmed
     known = manifest.known(collection, ASSETS, LAYOUT)
     touched = {place.asset_id for place in model.unconfirmed}
     assert {asset_id: (one.fingerprint, one.features) for asset_id, one in known.items()} == {

@@ -13,8 +13,6 @@ import pytest
 from vectorferry.connector.plugin import (
     ConfigurationError,
     DestinationError,
-    Reason,
-    Rejected,
     RetryableError,
     SchemaMapping,
     VectorferryError,
@@ -25,7 +23,7 @@ from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Pla
 
 from ....builders import asset, batch, feature
 from ....urls import in_database
-from .manifests import INDEX, LAYOUT, commit, held
+from .manifests import INDEX, LAYOUT, commit, recorded
 
 SECRET = "hunter2-canary"
 
@@ -36,7 +34,7 @@ def test_it_needs_no_pgvector(postgres_url: str, schema: str) -> None:
     url = in_database(postgres_url, schema)
     with closing(Manifest(schema, "pinecone", url, Path("nowhere"))) as manifest:
         manifest.prepare()
-        commit(manifest, batch(asset("a")), {("a", "f"): held()})
+        commit(manifest, batch(asset("a")), {("a", "f"): recorded()})
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchall() == []
 
@@ -61,20 +59,29 @@ def test_it_starts_an_embedded_postgres(passable_path: Path) -> None:
         assert str(directory) in manifest.location
 
 
-def test_one_of_an_earlier_version_says_what_it_lacks_and_is_extended(
-    postgres_url: str, schema: str, manifest: Manifest
+def test_what_is_announced_is_what_preparing_makes(
+    postgres_url: str, schema: str, sql: psycopg.Connection[Any]
 ) -> None:
-    bad = Rejected("a", Reason.NOT_FINITE, "NaN", "f", "video")
-    commit(manifest, batch(asset("a", rejected=[bad])), {})
-    with psycopg.connect(postgres_url, autocommit=True) as admin:
-        for name in ("vector_name", "column_name", "kept"):
-            admin.execute(f"ALTER TABLE {schema}._sync_pinecone_quarantine DROP COLUMN {name}")
-    with pytest.raises(DestinationError, match="was made by an earlier version"):
-        list(manifest.rejected(None))
-    assert len(manifest.outlook({}).statements) == 3
-    manifest.prepare()
-    assert [record for _, record, _ in manifest.rejected(None)] == [bad]
-    assert list(manifest.outlook({}).statements) == []
+    def tables() -> set[str]:
+        rows = sql.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()")
+        return {name for (name,) in rows.fetchall()}
+
+    def announced(manifest: Manifest) -> set[str]:
+        return {
+            statement.partition("(")[0].split(".")[-1].strip()
+            for statement in manifest.outlook().statements
+            if statement.startswith("CREATE TABLE")
+        }
+
+    with closing(Manifest(schema, "pinecone", postgres_url, Path("nowhere"))) as manifest:
+        all_tables = announced(manifest)
+        manifest.prepare()
+        assert tables() == all_tables != set()
+        sql.execute("DROP TABLE _sync_pinecone_origins")
+        assert announced(manifest) == {"_sync_pinecone_origins"}
+        manifest.prepare()
+        assert tables() == all_tables
+        assert list(manifest.outlook().statements) == []
 
 
 def test_one_that_was_never_prepared_does_not_exist(postgres_url: str, schema: str) -> None:
@@ -101,17 +108,17 @@ CALLS: list[Callable[[Manifest], object]] = [
     lambda manifest: manifest.prepare(),
     lambda manifest: manifest.check_settings({}),
     lambda manifest: manifest.known("ads", ["a"], LAYOUT),
-    lambda manifest: manifest.held("ads", ["a"]),
-    lambda manifest: manifest.begin("ads", {Place("a", "f", INDEX): held().modality}),
+    lambda manifest: manifest.recorded("ads", ["a"]),
+    lambda manifest: manifest.begin("ads", {Place("a", "f", INDEX): recorded().modality}),
     lambda manifest: manifest.commit(batch(asset("a")), ManifestRows({}, {"a": {}}), [], LAYOUT, {}, "ads"),
     lambda manifest: manifest.remove("ads", ["a"], {}, "ads"),
-    lambda manifest: manifest.adopt("ads", INDEX, {("a", "f"): held()}),
+    lambda manifest: manifest.adopt("ads", INDEX, {("a", "f"): recorded()}),
     lambda manifest: list(manifest.asset_ids("ads")),
     lambda manifest: manifest.quarantined("ads"),
     lambda manifest: manifest.indexes(),
     lambda manifest: manifest.forget_index(INDEX),
     lambda manifest: manifest.namespaces(),
-    lambda manifest: manifest.find("f", held().modality),
+    lambda manifest: manifest.find("f", recorded().modality),
     lambda manifest: manifest.counts(),
 ]
 
@@ -134,10 +141,10 @@ def test_a_lost_connection_is_worth_another_try(manifest: Manifest, sql: psycopg
     )
     sql.execute("CREATE TRIGGER hang_up AFTER INSERT ON _sync_pinecone_ledger EXECUTE FUNCTION hang_up()")
     with pytest.raises(RetryableError):
-        commit(manifest, batch(asset("a")), {("a", "f"): held()})
+        commit(manifest, batch(asset("a")), {("a", "f"): recorded()})
     sql.execute("DROP TRIGGER hang_up ON _sync_pinecone_ledger")
-    assert manifest.held("ads", ["a"]).features == {}
-    commit(manifest, batch(asset("a")), {("a", "f"): held()})
+    assert manifest.recorded("ads", ["a"]).features == {}
+    commit(manifest, batch(asset("a")), {("a", "f"): recorded()})
     assert set(manifest.known("ads", ["a"], LAYOUT)) == {"a"}
 
 

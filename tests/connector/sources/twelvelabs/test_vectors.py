@@ -17,7 +17,7 @@ from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Vector
 from vectorferry.connector._model._vectors import decode_vector, vector_hash
-from vectorferry.connector.sources._lifted import LiftedVectors, read_lifted
+from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors, read_lifted
 
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.integers(-1000, 1000)
 PLAIN = st.none() | st.booleans() | NUMBERS | st.text('"\\float:[]{}, é', max_size=20)

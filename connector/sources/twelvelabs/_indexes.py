@@ -1,31 +1,75 @@
-"""What to ask for. Pure but for the clock."""
+"""Indexes, and what to ask of each. Pure but for the clock."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from vectorferry.connector._config._registry import closest
 from vectorferry.connector._model._errors import CollectionError, ConfigurationError
 from vectorferry.connector.http import one_line
-from vectorferry.connector.sources.twelvelabs._listing import Index
 
-__all__ = ["Asked", "Transcriptions"]
+__all__ = ["Index", "ReadOptions", "Transcriptions", "index_from"]
 
 Transcriptions: TypeAlias = Literal["none", "segments", "entries", "sentences", "utterances", "words"]
 
-DAY = 86_400
+DAY: Final = 86_400
 
 DOCUMENTED: Final = frozenset({"visual", "audio", "transcription", "visual-text"})
 """The options of the API's reference; `visual-text` is Marengo 2.7's."""
 
+BEFORE_3: Final = re.compile(r"^marengo[^0-9]*[12]\.", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a user wants of each asset."""
+class Index:
+    """`model_name` is the embedding model, None when the index has none (or does not say); `options` are what to ask
+    of it, None when it does not say."""
+
+    index_id: str
+    name: str | None
+    model_name: str | None
+    options: tuple[str, ...] | None
+
+
+def index_from(row: Mapping[str, Any]) -> Index:
+    """An index from a row of the list, or its own answer. The id is known to be text."""
+    all_models = row.get("models")
+    models = list(_embedding_models(all_models))
+    names = _texts([model.get("model_name") for model in models])
+    name = row.get("index_name")
+    options = () if all_models and not models else _options(models)
+    return Index(row["_id"], name if isinstance(name, str) else None, next(iter(names), None), options)
+
+
+def _options(models: list[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """An index that makes embeddings has options. When it names none, asking for none would be as if it had no more
+    vectors."""
+    options = dict.fromkeys(option for model in models for option in _texts(model.get("model_options")))
+    # Asked for by itself, never among an index's options; models before 3.0 have no vectors of spoken words.
+    if "audio" in options and not any(BEFORE_3.search(name) for name in _texts([m.get("model_name") for m in models])):
+        options["transcription"] = None
+    return tuple(options) or None
+
+
+def _embedding_models(models: Any) -> Iterator[Mapping[str, Any]]:
+    """Pegasus, which older indexes have beside Marengo or alone, makes text and no embeddings."""
+    for model in models if isinstance(models, list) else ():
+        if isinstance(model, dict) and not str(model.get("model_name")).lower().startswith("pegasus"):
+            yield model
+
+
+def _texts(values: Any) -> list[str]:
+    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What a user wants of each asset: which embeddings (None: all), and what of what is spoken."""
 
     options: tuple[str, ...] | None
     transcriptions: Transcriptions
@@ -35,7 +79,7 @@ class Asked:
         """Whether this was less than a day ago: what is still being worked on then will hardly take longer."""
         return moment is not None and self.clock() - moment.timestamp() < DAY
 
-    def check_options(self, indexes: Sequence[Index]) -> None:
+    def check(self, indexes: Sequence[Index]) -> None:
         """Raise `ConfigurationError` for an option that is neither documented nor any index's: it would be refused for
         each asset anew."""
         known = sorted(DOCUMENTED.union(*(index.options or () for index in indexes)))
@@ -46,7 +90,7 @@ class Asked:
                     f"(known: {', '.join(known)}){closest(option, known)}"
                 )
 
-    def options_of(self, index: Index) -> tuple[str, ...]:
+    def of(self, index: Index) -> tuple[str, ...]:
         """The embedding options to ask for: what the user wants, as far as the index was made with it.
 
         Raises `CollectionError` when neither the user nor the index says, or when they have nothing in common.
