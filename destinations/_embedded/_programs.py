@@ -22,18 +22,6 @@ import psutil
 
 from vectorferry.connector.plugin import check_cancelled
 
-__all__ = [
-    "PORT",
-    "Account",
-    "address",
-    "has_no_room",
-    "initialise",
-    "last_words",
-    "postmaster",
-    "server_account",
-    "start",
-]
-
 
 def wheel_utilities() -> ModuleType:
     """Its module of that name, imported when needed: most people bring a server of their own."""

@@ -26,9 +26,6 @@ from vectorferry.destinations._embedded._programs import (
     start,
 )
 
-__all__ = ["FileLock", "Server"]
-
-
 if sys.platform != "win32":
     import fcntl
 

@@ -12,8 +12,6 @@ import sqlalchemy.exc
 from vectorferry.connector.plugin import DestinationError, RetryableError, VectorferryError
 from vectorferry.destinations._postgres._session import NEEDED
 
-__all__ = ["refusal", "translate", "translated"]
-
 _RETRYABLE_STATES: Final = frozenset(
     {
         "40001",  # serialization_failure

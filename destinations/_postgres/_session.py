@@ -8,7 +8,7 @@ import selectors
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import errors, sql
@@ -16,20 +16,6 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
 from vectorferry.connector.plugin import DestinationError, check_cancelled
-
-__all__ = [
-    "NEEDED",
-    "SEARCH_PATH",
-    "Facts",
-    "begin_statement",
-    "execute_first",
-    "look_statement",
-    "overridden",
-    "read_facts",
-    "reset_statement",
-    "session_statement",
-]
-
 
 _TOLD_AFTER = 5.0
 
@@ -54,10 +40,7 @@ NEEDED: Final = (
 _log = logging.getLogger("vectorferry")
 
 
-_Driver = psycopg.Connection[tuple[object, ...]]
-
-
-def execute_first(driver: _Driver, statements: str, location: str, kept: int) -> None:
+def execute_first(driver: psycopg.Connection[Any], statements: str, location: str, kept: int) -> None:
     """Execute statements that answer with no rows, and tell every now and then that nothing has answered yet.
 
     `kept` is how many other connections this process keeps there meanwhile, each in a transaction. Raises
@@ -76,7 +59,7 @@ def execute_first(driver: _Driver, statements: str, location: str, kept: int) ->
 class _Wait:
     """For the results of what has been sent."""
 
-    def __init__(self, driver: _Driver, location: str, kept: int) -> None:
+    def __init__(self, driver: psycopg.Connection[Any], location: str, kept: int) -> None:
         self._driver = driver
         self._location = location
         self._kept = kept
@@ -219,7 +202,7 @@ class Facts:
     ends_idle_sessions: bool
 
 
-def read_facts(driver: _Driver) -> Facts:
+def read_facts(driver: psycopg.Connection[Any]) -> Facts:
     """Ask, in the transaction that has begun."""
     names = [*_CHOICES, *_RELIED_ON, _UNSYNCED, _READ_ONLY, _IDLE]
     rows = {str(name): (value, source, standby) for name, value, source, standby in driver.execute(_FACTS, [names])}

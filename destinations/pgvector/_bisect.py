@@ -25,10 +25,7 @@ from vectorferry.connector.plugin import (
     Rejected,
     without_rejected,
 )
-
-from .._postgres import refusal
-
-__all__ = ["write_around"]
+from vectorferry.destinations._postgres import refusal
 
 # What a deferred constraint refuses would else come to light when it is too late to ask for the culprit.
 _CHECK_AT_ONCE: Final = text("SET CONSTRAINTS ALL IMMEDIATE")

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, inspect, select
 
 from vectorferry.connector.plugin import Batch, Cursor, Known, Modality, Origin, Reason, Rejected
 from vectorferry.destinations._postgres import (
@@ -19,18 +18,19 @@ from vectorferry.destinations._postgres import (
     check_rights,
     collection_lock,
     count_rejected,
-    create_missing,
     delete_assets,
     delete_rejected,
     forget_cursors,
     forget_fingerprints,
     held_asset_ids,
     held_collections,
+    lock,
     lock_ddl,
     read_cursor,
     read_origin,
     read_rejected,
     replace_rejected,
+    run,
     write_cursor,
     write_origin,
 )
@@ -76,14 +76,6 @@ from vectorferry.destinations.pinecone._manifest_tables import (
 from vectorferry.destinations.pinecone._planned_manifest import ManifestOutlook
 
 __all__ = ["Manifest"]
-
-
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
-
-
-def take_turn(connection: Connection, tables: ManifestTables, what: str) -> None:
-    """Wait until nobody else has the turn, and keep it until the transaction ends."""
-    connection.execute(_LOCK, {"what": f"vectorferry manifest {tables.ledger.fullname} {what}"})
 
 
 # The manifest: what is in Pinecone, recorded in Postgres after Pinecone has acknowledged it.
@@ -141,9 +133,7 @@ class Manifest:
             check_encoding(connection, self._server.location)
             check_rights(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
             lock_ddl(connection, self._schema)
-            create_missing(connection, self._schema, self._tables.metadata)
-            for statement in self._tables.additions(connection):
-                connection.execute(text(statement))
+            run(connection, self._tables.steps(connection))
 
     def check_settings(self, values: Mapping[str, str]) -> None:
         """Keep settings that must not change once there are records; raise `ConfigurationError` when one has."""
@@ -159,7 +149,7 @@ class Manifest:
         it is not, and the records that were touched stay unconfirmed.
         """
         with self._transaction() as connection:
-            take_turn(connection, self._tables, f"collection {collection}")
+            lock(connection, "manifest", self._tables.ledger.fullname, "collection", collection)
             self._turn = connection
             try:
                 yield
@@ -171,7 +161,7 @@ class Manifest:
         """Let no other process make, look up or forget indexes meanwhile. Inside a turn: until that ends, on its
         connection, which would only wait for another one."""
         with self._in_turn() as connection:
-            take_turn(connection, self._tables, "indexes")
+            lock(connection, "manifest", self._tables.ledger.fullname, "indexes")
             yield
 
     def known(self, collection: str, asset_ids: Sequence[str], layout: str) -> Mapping[str, Known]:

@@ -203,7 +203,7 @@ def write_features(connection: Connection, features: Table, batch: Batch, rows: 
     gone_unless_wanted = {*rows.touched, *rows.features}
     compared = {key: one for key, one in held.items() if one.modality in batch.modalities or key in gone_unless_wanted}
     diff = diff_table(_rows(batch.collection, rows.features), compared)
-    send(connection, features, diff)
+    send(connection, features, features.c.keys(), diff)
     delete_keys(connection, features, batch.collection, diff.delete)
 
 
@@ -213,7 +213,7 @@ def write_found(
     """Add records that were found in an index to what is known of their features."""
     held = read_features(connection, features, collection, sorted({asset_id for asset_id, _ in found}))
     wanted = {key: held[key].also_in(index, one) if key in held else one for key, one in found.items()}
-    send(connection, features, diff_table(_rows(collection, wanted), held))
+    send(connection, features, features.c.keys(), diff_table(_rows(collection, wanted), held))
 
 
 def can_be_ours(collection: str, key: FeatureKey) -> bool:
@@ -349,7 +349,7 @@ def write_ledger(
 
     wanted = {(asset.asset_id, ""): entry(asset) for asset in batch.assets}
     rows = {key: (one, _row(batch.collection, key, one)) for key, one in wanted.items()}
-    send(connection, tables.ledger, diff_table(rows, held))
+    send(connection, tables.ledger, _LEDGER_COLUMNS, diff_table(rows, held))
     forget_unread(connection, tables.ledger, batch)
 
 
@@ -364,6 +364,9 @@ def _entries(
     columns = (ledger.c[name] for name in ("asset_id", "fingerprint", "features", "row_hash", "layout"))
     found = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids)))
     return {(asset_id, ""): _Entry(*values) for asset_id, *values in found}
+
+
+_LEDGER_COLUMNS: Final = ("collection", "asset_id", "fingerprint", "features", "row_hash", "layout")
 
 
 def _row(collection: str, key: FeatureKey, entry: _Entry) -> Row:

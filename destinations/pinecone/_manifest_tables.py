@@ -26,13 +26,13 @@ from vectorferry.connector.plugin import Modality
 from vectorferry.destinations._postgres import (
     ID,
     FeatureKey,
-    add_column,
+    Step,
+    check_layout,
     cursor_table,
-    lacking_columns,
     ledger_table,
     origin_table,
     quarantine_table,
-    quarantined_parts,
+    steps_to_create,
 )
 
 __all__ = [
@@ -160,6 +160,7 @@ class ManifestTables:
     """The tables of the manifest of one destination, which has this name."""
 
     def __init__(self, schema: str, name: str) -> None:
+        self.schema = schema
         self.metadata = MetaData(schema=schema)
         self._prefix = f"_sync_{name.replace('-', '_')}"
         self.ledger = ledger_table(
@@ -182,10 +183,13 @@ class ManifestTables:
         """Every table that an asset may be named in."""
         return self.ledger, self.quarantine, self.unconfirmed, self.features
 
-    def additions(self, connection: Connection) -> list[str]:
-        """The statements that bring the tables of an earlier version up to this one's."""
-        lacking = lacking_columns(connection, quarantined_parts(self.quarantine))
-        return [add_column(connection.dialect, column.table, column.name) for column in lacking]
+    def steps(self, connection: Connection | None) -> list[Step]:
+        """What makes the schema and those of the tables that are missing; without a connection, all of them. Raises
+        `ConfigurationError` for tables of an early version."""
+        if connection is not None:
+            tables = self.metadata.tables.values()
+            check_layout(connection, self.schema, {table.name: table.columns.keys() for table in tables})
+        return steps_to_create(connection, self.schema, self.metadata)
 
     def _features(self) -> Table:
         return Table(

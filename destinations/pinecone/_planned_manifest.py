@@ -28,9 +28,9 @@ from .._postgres import (
     held_collections,
     known_assets,
     looking,
+    printed,
     read_cursor,
     read_origin,
-    statements_to_create,
     told_as,
     why_refused,
 )
@@ -56,15 +56,12 @@ class ManifestOutlook:
         self._server = server
         self._tables = tables
         if server.has_never_run:
-            self.statements = statements_to_create(None, schema, tables.metadata)
+            self.statements = printed(tables.steps(None))
             return
         with self._looking() as connection:
             check_encoding(connection, server.location)
             self.refusal = why_refused(connection, schema, tables.metadata.tables.values(), server.location)
-            self.statements = [
-                *statements_to_create(connection, schema, tables.metadata),
-                *tables.additions(connection),
-            ]
+            self.statements = printed(tables.steps(connection))
             self.exists = inspect(connection).has_table(tables.ledger.name, schema=schema)
             if self.exists:
                 with told_as(self.refusal):
@@ -120,7 +117,7 @@ class ManifestOutlook:
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:
-        with self._server.translated(), looking(self._server.database) as connection:
+        with self._server.translated(), looking(self._server.database.plain_transaction) as connection:
             yield connection
 
 
