@@ -77,7 +77,10 @@ def test_the_statements_for_another_mapping_are_those_of_prepare(
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {schema}; "
         "ALTER VIEW video_model_v1 SET (security_invoker)"
     )
-    rights = "SELECT relname, relacl::text, reloptions FROM pg_class WHERE relname LIKE 'video!_model%' ESCAPE '!'"
+    rights = (
+        "SELECT relname, coalesce(relacl, acldefault('r', relowner))::text, reloptions FROM pg_class "
+        "WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'video!_model%' ESCAPE '!'"
+    )
     before, granted = catalogue_of(sql, schema), sql.execute(rights).fetchall()
     told = planned(MORE)
     assert catalogue_of(sql, schema) == before
