@@ -49,13 +49,8 @@ from vectorferry.destinations._postgres._writing import ID, FeatureKey, WantedRo
 
 
 _NAMES: Final = ("collection", "asset_id", "feature_id", "vector_name", "column_name", "modality", "reason", "detail")
-
-
 _COLUMNS: Final = (*_NAMES, "kept")
-
-
 _ROWS_AT_ONCE: Final = 1_000
-
 
 _MAX_LENGTH: Final = 1_000
 """Ids and details are kept to recognise a record by, and may be anything: a bad id is one of the reasons."""

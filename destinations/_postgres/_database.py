@@ -35,7 +35,6 @@ T = TypeVar("T")
 Driver: TypeAlias = psycopg.Connection[tuple[object, ...]]
 """The psycopg connection under a SQLAlchemy one."""
 
-
 _SECONDS_TO_CANCEL: Final = 2.0
 """For a server that can be reached. One that cannot is left, and finds out by itself."""
 
@@ -105,10 +104,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 }
 """Of a connection, where its address says nothing else."""
 
-
 _FACTS: Final = "vectorferry facts"
-
-
 _USED: Final = "vectorferry used"
 
 

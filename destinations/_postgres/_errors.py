@@ -46,7 +46,6 @@ _FIXES: Final = {
     "25006": "The server is read-only (a replica?). Use the primary's address.",
 }
 
-
 _CONNECTION_FIXES: Final = {
     "query_wait_timeout": f"The pool in between had no connection to give in time. {NEEDED}",
     "max_client_conn": "The pool in between takes no more clients: raise PgBouncer's max_client_conn.",

@@ -21,7 +21,6 @@ from vectorferry.connector.plugin import LockedError, canonical_json, pause
 from vectorferry.destinations._postgres._database import Database, driver_of
 
 _PAUSE: Final = 0.1
-
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _SHARE: Final = text("SELECT pg_advisory_xact_lock_shared(:key)")

@@ -29,17 +29,12 @@ def of_assets(table: Table, collection: str, asset_ids: Sequence[str]) -> Column
 FeatureKey: TypeAlias = tuple[str, str]
 """Asset id and feature id, within one collection."""
 
-
 Row: TypeAlias = tuple[Any, ...]
-
 
 WantedRows: TypeAlias = dict[FeatureKey, tuple[bytes, Row]]
 """By key: the hash that is compared, and the values in the order of the columns that rows bring."""
 
-
 SomeRow = TypeVar("SomeRow")
-
-
 Digest = TypeVar("Digest")
 
 
@@ -82,7 +77,6 @@ def diff_table(
 
 Dumpers: TypeAlias = Mapping[str, type[Dumper]]
 """By name of a column type: what writes its values, where psycopg does not by itself."""
-
 
 NO_DUMPERS: Final[Dumpers] = {}
 

@@ -17,7 +17,6 @@ from vectorferry.destinations.pgvector._tables import SyncTables
 MAX_BYTES: Final = 63
 """NAMEDATALEN - 1: Postgres silently truncates anything longer."""
 
-
 _SUFFIX_LENGTH: Final = 9
 
 
@@ -48,7 +47,6 @@ def allocate(name: str, shape: Callable[[str], str], is_taken: Callable[[str], b
 
 VectorKey: TypeAlias = tuple[Modality, str, int]
 """Modality, vector name, and dimension, which tells dense from sparse as well: no dense vector has so many."""
-
 
 _Exists: TypeAlias = Callable[[frozenset[str]], bool]
 
@@ -237,8 +235,6 @@ def names_exist(connection: Connection, schema: str, names: frozenset[str]) -> b
 
 
 _LAYOUT: Final = ("storage", "dimension", "metric", "index_method", "m", "ef_construction")
-
-
 _OTHERS: Final = ("vector_name", "identifier", "generation", "state", "plain", "own", "sql_digest", "own_digest")
 
 

@@ -16,9 +16,7 @@ from vectorferry.destinations._postgres import Address, Database, Step, check_en
 _MINIMUM_VERSION: Final = (0, 8)
 """Iterative scans, which right answers under filters need, came with pgvector 0.8."""
 
-
 CREATE_EXTENSION: Final = "CREATE EXTENSION IF NOT EXISTS vector"
-
 
 _AVAILABLE: Final = text("""
 SELECT v.version, has_database_privilege(current_database(), 'CREATE') AND v.trusted OR r.rolsuper AS may_enable
@@ -27,9 +25,7 @@ JOIN pg_available_extension_versions v ON (v.name, v.version) = (e.name, e.defau
 JOIN pg_roles r ON r.rolname = current_user WHERE e.name = 'vector'
 """)
 
-
 _MAY_USE: Final = text("SELECT has_schema_privilege(:schema, 'USAGE')")
-
 
 _ENABLED: Final = text(
     "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "

@@ -46,8 +46,6 @@ def _same(table: Table, rows: Table) -> ColumnElement[bool]:
 
 # While this waits for somebody's long query of a view, everybody else who asks that view waits behind it.
 _PATIENCE: Final = text("SET LOCAL lock_timeout = '3s'")
-
-
 _log = logging.getLogger("vectorferry")
 
 

@@ -45,7 +45,6 @@ AND (d.deptype = 'n' OR %(indexes)s AND d.deptype = 'a'
     AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass)) ORDER BY 1
 """
 
-
 # Functions, columns and types that are made of a relation's rows cannot be without it. When one of its columns gets
 # another type, only what stores such rows is in the way.
 _ROW_TYPE: Final = """
@@ -54,7 +53,6 @@ JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid,
 LEFT JOIN pg_class s ON d.classid = 'pg_class'::regclass AND s.oid = d.objid AND s.relkind IN ('r', 'm', 'p')
 WHERE c.oid = to_regclass(%(name)s) AND (s.oid IS NOT NULL OR NOT %(stored)s) ORDER BY 1
 """
-
 
 _FUNCTION: Final = """
 SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d

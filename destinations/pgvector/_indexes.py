@@ -24,10 +24,7 @@ _STATE: Final = text(
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :index"
 )
 
-
 _KEEP_NO_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
-
-
 _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
@@ -190,7 +187,6 @@ def planned_index(connection: Connection, schema: SyncSchema, entry: VectorEntry
 
 _CAN_BE_HURRIED: Final = 150_000
 """The version of Postgres that brought pg_stat_force_next_flush; the ones before count within half a second anyway."""
-
 
 # A crash of the server has it forget its counts, and that tables were analyzed: then once too often is right.
 _DUE: Final = text(

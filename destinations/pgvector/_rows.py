@@ -155,7 +155,6 @@ def _features_in_order(batch: Batch) -> Iterator[MappedFeature]:
 Named: TypeAlias = tuple[str, int]
 """A vector's name and dimension."""
 
-
 Contents: TypeAlias = Mapping[str, Sequence[tuple[Sequence[Named], Sequence[str]]]]
 """By modality: pairs of vectors and the ids of the features that have exactly these. Features of one asset mostly have
 the same, so that a name is written once and not once for each."""

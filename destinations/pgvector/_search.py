@@ -20,7 +20,6 @@ from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, dimension_of
 
 _MAX_LIMIT: Final = 100_000
-
 _Driver = psycopg.Connection[tuple[object, ...]]
 
 

@@ -51,12 +51,10 @@ from vectorferry.destinations.pgvector._tables import DELETED_AT
 Loaders: TypeAlias = Mapping[str | int, type[Loader]]
 """By a type's name or number."""
 
-
 _TYPES: Final = text(
     "SELECT t.typname, t.oid::bigint FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
     "WHERE n.nspname = :schema AND t.typname = ANY(:names)"
 )
-
 
 _HEADER: Final = struct.Struct(">iii")
 
@@ -110,8 +108,6 @@ def stored_loaders(connection: Connection, extension_schema: str) -> Loaders:
 
 # One snapshot for every table: a sync that commits meanwhile must not give an asset two halves of two versions.
 _SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-
-
 _ROWS_AT_ONCE: Final = 500
 
 
@@ -193,23 +189,11 @@ class Feed:
 
 
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "created_at", "updated_at", "row_hash")
-
-
 _FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash", DELETED_AT)
-
-
 _VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
-
-
 _REJECTED_COLUMNS: Final = ("feature_id", "vector_name", "column_name", "modality", "reason", "detail", "kept")
-
-
 _OpenTable: TypeAlias = Callable[[Table, Sequence[str]], Iterator[Row]]
-
-
 _NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
-
-
 _HashOf: TypeAlias = Callable[[Vector, bytes, VectorEntry], bytes]
 
 

@@ -59,7 +59,6 @@ _VECTOR_TYPES: Final = {
     "sparsevec": pgvector.sqlalchemy.SPARSEVEC,
 }
 
-
 # Of the words that Postgres reserves (its appendix C), those that SQLAlchemy does not know of.
 _KEYWORDS: Final = frozenset({"collation", "concurrently", "lateral", "system_user", "tablesample"})
 

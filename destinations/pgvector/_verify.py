@@ -20,13 +20,8 @@ from vectorferry.destinations.pgvector._tables import DELETED_AT
 RecordKey: TypeAlias = tuple[Modality | None, str, str | None]
 """Modality, feature id, and vector name (None: the feature's row)."""
 
-
 ASSET_ROW: Final[RecordKey] = (None, "", None)
-
-
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "created_at", "updated_at")
-
-
 _OBJECTS: Final = ("metadata", "extra")
 
 

@@ -205,7 +205,6 @@ CREATE OR REPLACE VIEW {view}{options} AS SELECT {columns} FROM (
 WHERE f.deleted_at IS NULL
 """
 
-
 # Collection and asset are looked for in the vectors, where a search can leave the others out while it goes along the
 # index; a feature's id in the features, which have an index on it.
 _OF_VECTORS: Final = frozenset({"collection", "asset_id", "embedding"})
@@ -252,9 +251,7 @@ def _attribute(name: str, kind: str) -> sql.Composable:
 _VERSION: Final = 4
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
-
 _WHERE_FUNCTION: Final = "_sync_where"
-
 
 _WHERE: Final = """
 CREATE OR REPLACE FUNCTION {where}(relation regclass, filter jsonb) RETURNS text
@@ -302,7 +299,6 @@ BEGIN
 END $body$
 """
 
-
 # The index answers first, with the candidates of one pass, of which it has hnsw.ef_search, 40 by default. Where a
 # filter takes some of them away, or more are asked for, it goes on (which takes a sixth longer from the start) until it
 # has looked at hnsw.max_scan_tuples; where there are still too few, the same question is answered exactly: an addition
@@ -337,7 +333,6 @@ BEGIN
     RETURN QUERY SELECT * FROM pg_catalog.unnest(hits);
 END $body$
 """
-
 
 # Whoever asks with a vector of an earlier or a later dimension is answered from where such vectors are. The views of
 # the generations never show another one, so that a switch between two statements of this function changes nothing.
