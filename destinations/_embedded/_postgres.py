@@ -13,13 +13,8 @@ from types import TracebackType
 from typing import Final
 
 from vectorferry.connector.plugin import DestinationError
-from vectorferry.destinations._embedded._programs import address
-from vectorferry.destinations._embedded._server import FileLock
-
-from ._programs import has_no_room
-from ._server import Server
-
-__all__ = ["EmbeddedPostgres"]
+from vectorferry.destinations._embedded._programs import address, has_no_room
+from vectorferry.destinations._embedded._server import FileLock, Server
 
 _ROOM: Final = "100 MB"
 """An empty one takes 40 MB, and its log grows by 16 MB at a time."""

@@ -22,18 +22,6 @@ import psutil
 
 from vectorferry.connector.plugin import check_cancelled
 
-__all__ = [
-    "PORT",
-    "Account",
-    "address",
-    "has_no_room",
-    "initialise",
-    "last_words",
-    "postmaster",
-    "server_account",
-    "start",
-]
-
 
 def wheel_utilities() -> ModuleType:
     """Its module of that name, imported when needed: most people bring a server of their own."""
@@ -92,7 +80,6 @@ def server_account(data: Path) -> Account:
 PORT: Final = 5432
 """Only a part of the socket's name; written everywhere, because PGPORT in an environment would change it."""
 
-
 _PLAIN: Final = re.compile(rb"[\w./ +@=~-]{1,85}")
 """A directory that libpq takes as one host (a comma parts two) and whose socket's path a kernel takes: at most
 103 bytes on macOS and 107 on Linux, of which `/.s.PGSQL.5432` needs 14."""
@@ -121,31 +108,20 @@ def _url(directory: Path) -> str:
 _KEPT: Final = ("LD_LIBRARY_PATH", "PATH", "TZ")
 """Of our environment. The rest holds keys, PG* variables, and locales that this machine may not have."""
 
-
 _FRESH: Final = (
     *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),  # the same on every machine
 )
-
 
 _SETTINGS: Final = (
     *("-c", "listen_addresses=", "-c", f"port={PORT}"),
     *("-c", "unix_socket_directories=.", "-c", "unix_socket_permissions=0700"),  # relative to the data
 )
 
-
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 _LONGEST_PID: Final = 20
-
-
 _GLANCE_SECONDS: Final = 0.1
-
-
 _OUTPUT_TAIL_BYTES: Final = 8192
-
-
 _ERROR: Final = re.compile(r"(?:FATAL|PANIC|error): +(?!the database system is starting up)(.+)")
 
 

@@ -26,9 +26,6 @@ from vectorferry.destinations._embedded._programs import (
     start,
 )
 
-__all__ = ["FileLock", "Server"]
-
-
 if sys.platform != "win32":
     import fcntl
 
@@ -88,17 +85,13 @@ class FileLock:
 _STARTING_SECONDS: Final = 300
 """Recovery after a crash may take minutes."""
 
-
 _STOPPING_SECONDS: Final = 60
-
 
 _PATIENT_SECONDS = 15.0
 """PostgreSQL 18 never ends when it is asked to while it recovers from a crash, such as that of a full disk."""
 
-
 _SECONDS_TO_UNDO_A_START: Final = 0.5
 """Nobody has written anything to a server that never answered, so that ending it at once costs nothing."""
-
 
 _LEFT_BEHIND: Final = ("postmaster.pid", f".s.PGSQL.{PORT}.lock")
 """Half-written, or with a number that is another process's by now, they keep Postgres from starting."""

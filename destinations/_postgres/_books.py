@@ -9,12 +9,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     Column,
     ColumnElement,
     Connection,
     DateTime,
+    Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Select,
     Table,
     Text,
@@ -22,7 +25,6 @@ from sqlalchemy import (
     collate,
     delete,
     func,
-    inspect,
     or_,
     select,
     union,
@@ -34,7 +36,6 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
     Cursor,
-    DestinationError,
     Known,
     Modality,
     Origin,
@@ -42,47 +43,36 @@ from vectorferry.connector.plugin import (
     Rejected,
     canonical_json,
 )
-from vectorferry.destinations._postgres._ddl import lacking_columns
-from vectorferry.destinations._postgres._tables import ID, of_assets, quarantined_parts
-from vectorferry.destinations._postgres._writing import FeatureKey, WantedRows
+from vectorferry.destinations._postgres._writing import ID, FeatureKey, WantedRows, of_assets
 
-__all__ = [
-    "count_rejected",
-    "cursor_table",
-    "delete_rejected",
-    "forget_cursors",
-    "forget_fingerprints",
-    "forget_unread",
-    "held_asset_ids",
-    "held_collections",
-    "is_storable",
-    "known_assets",
-    "ledger_hashes",
-    "ledger_rows",
-    "mark_kept",
-    "origin_table",
-    "read_cursor",
-    "read_origin",
-    "read_rejected",
-    "recorded_features",
-    "replace_rejected",
-    "unread_assets",
-    "write_cursor",
-    "write_origin",
-]
+# The records that were set aside.
 
 
 _NAMES: Final = ("collection", "asset_id", "feature_id", "vector_name", "column_name", "modality", "reason", "detail")
-
-
 _COLUMNS: Final = (*_NAMES, "kept")
-
-
 _ROWS_AT_ONCE: Final = 1_000
-
 
 _MAX_LENGTH: Final = 1_000
 """Ids and details are kept to recognise a record by, and may be anything: a bad id is one of the reasons."""
+
+
+def quarantine_table(name: str, metadata: MetaData) -> Table:
+    """The records that were set aside: assets, features, or of a feature one vector or the value of one column."""
+    return Table(
+        name,
+        metadata,
+        Column("collection", ID, nullable=False),
+        Column("asset_id", ID, nullable=False),
+        Column("feature_id", Text, nullable=False),
+        Column("modality", Text, nullable=False),
+        Column("reason", Text, nullable=False),
+        Column("detail", Text, nullable=False),
+        Column("vector_name", Text, nullable=False),  # only this vector was set aside
+        Column("column_name", Text, nullable=False),  # only this column's value was
+        Column("kept", Boolean, nullable=False),  # an earlier version is still stored
+        Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Index(f"{name}_asset", "collection", "asset_id"),
+    )
 
 
 def replace_rejected(connection: Connection, quarantine: Table, batch: Batch, rejected: Sequence[Rejected]) -> None:
@@ -112,14 +102,7 @@ def read_rejected(
     connection: Connection, quarantine: Table, collection: str | None = None
 ) -> Iterator[tuple[str, Rejected, datetime]]:
     """Records of one collection or of all, each with its collection and when it was written, from a server-side
-    cursor; sorted by collection, asset, feature, vector and column, byte by byte.
-
-    Raises `DestinationError` for a quarantine that an earlier version has made."""
-    if lacking_columns(connection, quarantined_parts(quarantine)):
-        raise DestinationError(
-            f"the quarantine {quarantine.fullname} was made by an earlier version of Vectorferry, and does not say "
-            "which vector or column a record is about. Run `vectorferry sync` once: it adds what is missing."
-        )
+    cursor; sorted by collection, asset, feature, vector and column, byte by byte."""
     columns = [quarantine.c[name] for name in (*_COLUMNS, "seen_at")]
     statement = select(*columns).order_by(*(collate(quarantine.c[name], "C") for name in _NAMES))
     if collection is not None:
@@ -205,6 +188,21 @@ def _storable(value: str) -> str:
 
 
 # The ledger: what has been synced, written in the same transaction as the data it speaks of.
+
+
+def ledger_table(name: str, metadata: MetaData, *more: Column[Any]) -> Table:
+    """What has been synced, one row per asset, and `more` columns for what only one destination records."""
+    return Table(
+        name,
+        metadata,
+        Column("collection", ID, nullable=False),
+        Column("asset_id", ID, nullable=False),
+        Column("fingerprint", Text, nullable=False),
+        Column("features", JSONB, nullable=False, comment="features per synced modality; none is 0"),
+        *more,
+        Column("synced_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        PrimaryKeyConstraint("collection", "asset_id"),
+    )
 
 
 def known_assets(
@@ -308,9 +306,7 @@ def cursor_table(name: str, metadata: MetaData) -> Table:
 
 
 def read_cursor(connection: Connection, table: Table, collection: str, layout: str = "") -> Cursor | None:
-    """What was recorded under this layout. The table need not be there yet."""
-    if not _exists(connection, table):
-        return None
+    """What was recorded under this layout."""
     columns = (table.c.since, table.c.mapping, table.c.modalities, table.c.incremental_scans)
     wanted = (table.c.collection == collection, table.c.layout == layout)
     row = connection.execute(select(*columns).where(*wanted)).one_or_none()
@@ -336,15 +332,9 @@ def write_cursor(connection: Connection, table: Table, collection: str, cursor: 
 
 
 def forget_cursors(connection: Connection, table: Table, collection: str | None = None) -> None:
-    """Forget that of one collection, or of all (None). The table need not be there yet."""
-    if _exists(connection, table):
-        forgotten = delete(table)
-        connection.execute(forgotten if collection is None else forgotten.where(table.c.collection == collection))
-
-
-def _exists(connection: Connection, table: Table) -> bool:
-    """Schemas that nobody has synced into since there are cursors do not have it."""
-    return inspect(connection).has_table(table.name, schema=table.schema)
+    """Forget that of one collection, or of all (None)."""
+    forgotten = delete(table)
+    connection.execute(forgotten if collection is None else forgotten.where(table.c.collection == collection))
 
 
 # Who each collection was read as when it was last complete.
@@ -362,9 +352,7 @@ def origin_table(name: str, metadata: MetaData) -> Table:
 
 
 def read_origin(connection: Connection, table: Table, collection: str) -> Origin | None:
-    """What was recorded. The table need not be there yet."""
-    if not inspect(connection).has_table(table.name, schema=table.schema):
-        return None
+    """What was recorded."""
     parts = connection.execute(select(table.c.parts).where(table.c.collection == collection)).scalar_one_or_none()
     return {str(name): str(value) for name, value in parts.items()} if isinstance(parts, dict) else None
 

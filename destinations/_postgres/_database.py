@@ -1,19 +1,22 @@
-"""The connection: transactions, the driver beneath SQLAlchemy, and statements that end when their call is cancelled."""
+"""Which Postgres is meant, and its connections: transactions, and statements that end when their call is cancelled."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from vectorferry.connector.plugin import abandonable, check_cancelled
+from vectorferry.destinations._embedded import EmbeddedPostgres
+from vectorferry.destinations._postgres._errors import translated
 from vectorferry.destinations._postgres._session import (
     SEARCH_PATH,
     Facts,
@@ -25,13 +28,12 @@ from vectorferry.destinations._postgres._session import (
     reset_statement,
     session_statement,
 )
-from vectorferry.destinations._postgres._url import Address
-
-__all__ = ["Database", "driver_of", "facts_of"]
-
+from vectorferry.destinations._postgres._url import Address, parse_url
 
 T = TypeVar("T")
 
+Driver: TypeAlias = psycopg.Connection[tuple[object, ...]]
+"""The psycopg connection under a SQLAlchemy one."""
 
 _SECONDS_TO_CANCEL: Final = 2.0
 """For a server that can be reached. One that cannot is left, and finds out by itself."""
@@ -102,14 +104,8 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 }
 """Of a connection, where its address says nothing else."""
 
-
 _FACTS: Final = "vectorferry facts"
-
-
 _USED: Final = "vectorferry used"
-
-
-_Driver = psycopg.Connection[tuple[object, ...]]
 
 
 class Database:
@@ -206,10 +202,10 @@ class Database:
                 connection.info[_USED] = True
                 return connection
 
-    def _execute_first(self, driver: _Driver, statements: str) -> None:
+    def _execute_first(self, driver: Driver, statements: str) -> None:
         execute_first(driver, statements, self.location, self._kept)
 
-    def _connect(self) -> _Driver:
+    def _connect(self) -> Driver:
         defaults = {name: value for name, value in _DEFAULTS.items() if name not in self._address.parameters}
         connect = partial(
             CancellableConnection.connect,
@@ -225,7 +221,7 @@ class Database:
         # Looking up a name cannot be interrupted, and a connection that nobody takes is closed.
         return abandonable(connect)
 
-    def _look(self, driver: _Driver, record: Any) -> None:
+    def _look(self, driver: Driver, record: Any) -> None:
         """At the server, in a transaction in which SQLAlchemy looks too, for the first time."""
         self._execute_first(driver, look_statement(driver.info.server_version))
         record.info[_FACTS] = read_facts(driver)
@@ -237,7 +233,7 @@ def facts_of(connection: Connection) -> Facts:
     return facts
 
 
-def driver_of(connection: Connection) -> _Driver:
+def driver_of(connection: Connection) -> Driver:
     """The psycopg connection under a SQLAlchemy one, inside the same transaction."""
     raw = connection.connection.driver_connection
     if not isinstance(raw, psycopg.Connection):
@@ -245,7 +241,87 @@ def driver_of(connection: Connection) -> _Driver:
     return raw
 
 
-def _end_look(driver: _Driver, record: Any) -> None:
+def _end_look(driver: Driver, record: Any) -> None:
     driver.rollback()
     if record.info[_FACTS].ends_idle_sessions:
         driver.execute("SET idle_session_timeout = 0")  # the only setting that is about the time between transactions
+
+
+# Which Postgres is meant: an address, or an embedded one that starts when it is first used.
+
+
+_IDENTITY: Final = text("SELECT system_identifier, current_database() FROM pg_control_system()")
+"""Made at random with each cluster; may be read by everybody."""
+
+SomeDatabase = TypeVar("SomeDatabase", bound=Database)
+
+
+class PostgresServer(Generic[SomeDatabase]):
+    """A server that nothing is asked of before its `database` is.
+
+    Args:
+        url: its address; None starts the embedded Postgres in `directory`.
+        directory: the data directory of the embedded Postgres.
+        connect: makes the database of an address; its second argument is `location`.
+        key: what an error calls the address, as in "the `url` of a pgvector destination".
+
+    Raises:
+        ConfigurationError: `url` is no database address.
+    """
+
+    def __init__(
+        self, url: str | None, directory: Path, connect: Callable[[Address, str], SomeDatabase], key: str
+    ) -> None:
+        self._address = parse_url(url, key) if url is not None else None
+        self._directory = directory.absolute()
+        self._connect = connect
+        self._embedded: EmbeddedPostgres | None = None
+        self._database: SomeDatabase | None = None
+
+    @property
+    def location(self) -> str:
+        """Which server is meant, without secrets."""
+        return self._address.shown if self._address is not None else f"embedded Postgres in {self._directory}"
+
+    def identity(self) -> str:
+        """The same text for whatever address leads to the same database, and without secrets."""
+        if self.has_never_run:
+            return f"embedded Postgres in {self._directory.resolve()}"
+        with self.translated(), self.database.plain_transaction() as connection:
+            system, database = connection.execute(_IDENTITY).one()
+            return f"database {database} of the Postgres {system}"
+
+    @property
+    def has_never_run(self) -> bool:
+        """Whether it is an embedded one whose directory has not been made yet, so that it holds nothing."""
+        return self._address is None and not self._directory.exists()
+
+    @property
+    def database(self) -> SomeDatabase:
+        """Its connections; the embedded server is started for the first of them."""
+        if self._database is None:
+            address = self._address
+            if address is None:
+                self._embedded = EmbeddedPostgres(self._directory)
+                address = parse_url(self._embedded.url)
+            self._database = self._connect(address, self.location)
+        return self._database
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Let no database error of this server out raw."""
+        clean = str if self._address is None else self._address.without_doubtful
+        answered = lambda: self._database is not None and self._database.answered  # noqa: E731
+        return translated(self.location, answered, clean, self._last_words)
+
+    def _last_words(self) -> str:
+        """Of an embedded server that has ended."""
+        return self._embedded.last_words() if self._embedded is not None else ""
+
+    def close(self) -> None:
+        """Close the connections, and let go of the embedded server."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        if self._embedded is not None:
+            self._embedded.close()
+            self._embedded = None

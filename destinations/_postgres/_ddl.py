@@ -1,70 +1,110 @@
-"""Making a schema and tables that are missing, by one process at a time; or only saying what that would take."""
+"""Making a schema and its tables: whether this user may, which are missing, and the steps that make them.
+
+Whatever prepares a store first works out a list of steps, in a transaction that cannot write if it only wants to know.
+`plan` prints them and `prepare` runs them: so what is announced is what happens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final, LiteralString, TypeAlias
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Dialect,
-    ExecutableDDLElement,
-    MetaData,
-    Table,
-    create_mock_engine,
-    inspect,
-    text,
-)
-from sqlalchemy.schema import CreateColumn, CreateSchema
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy import Connection, Executable, ExecutableDDLElement, MetaData, Table, create_mock_engine, inspect, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.schema import CreateSchema
 
-from vectorferry.connector.plugin import DestinationError
-from vectorferry.destinations._postgres._database import Database
+from vectorferry.connector.plugin import ConfigurationError, DestinationError
+from vectorferry.destinations._postgres._database import facts_of
 
-__all__ = [
-    "add_column",
-    "check_encoding",
-    "create_missing",
-    "lacking_columns",
-    "lock_ddl",
-    "looking",
-    "statements_to_create",
-]
+Step: TypeAlias = str | Executable
+"""A statement that defines something, as `plan` prints it; or an entry in our own books."""
 
 
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry ddl ' || :schema, 0))")
+def run(connection: Connection, steps: Iterable[Step]) -> None:
+    """Execute steps in their order."""
+    for step in steps:
+        if isinstance(step, str):
+            connection.exec_driver_sql(step, execution_options={"no_parameters": True})
+        else:
+            connection.execute(step)
 
 
-def lock_ddl(connection: Connection, schema: str) -> None:
-    """Let nobody else make tables in this schema until the transaction ends."""
-    connection.execute(_LOCK, {"schema": schema})
+def printed(steps: Iterable[Step]) -> list[str]:
+    """Those of the steps that define something."""
+    return [step for step in steps if isinstance(step, str)]
 
 
-def create_missing(connection: Connection, schema: str, *tables: MetaData) -> None:
-    """Make the schema and those of its tables that are not there yet."""
-    if not inspect(connection).has_schema(schema):
-        connection.execute(CreateSchema(schema))
+def fixed(text: Any) -> sql.SQL:
+    """SQL that consists of our own words, and of names as Postgres quotes them. The one way around psycopg's check that
+    a statement is written out where it is used, which one from a list or from the server's catalogue is not."""
+    return sql.SQL(text)
+
+
+def statement(template: LiteralString, *parts: str | sql.Composable, **named: str | sql.Composable) -> str:
+    """A template with these in its places: texts are names, and quoted."""
+
+    def composed(part: str | sql.Composable) -> sql.Composable:
+        return sql.Identifier(part) if isinstance(part, str) else part
+
+    by_name = {name: composed(part) for name, part in named.items()}
+    return sql.SQL(template).format(*map(composed, parts), **by_name).as_string().strip()
+
+
+def joined(parts: Iterable[str | sql.Composable]) -> sql.Composed:
+    """With commas between them: texts are names, and quoted."""
+    return sql.SQL(", ").join(sql.Identifier(part) if isinstance(part, str) else part for part in parts)
+
+
+def steps_to_create(connection: Connection | None, schema: str, *tables: MetaData) -> list[Step]:
+    """What makes the schema and those of its tables that are not there yet. Without a connection nothing is there."""
+    steps: list[Step] = []
+
+    def write_down(element: ExecutableDDLElement, *_: Any, **__: Any) -> None:
+        steps.append(str(element.compile(dialect=dialect)).strip())
+
+    recorder = create_mock_engine("postgresql+psycopg://", write_down)
+    dialect = recorder.dialect if connection is None else connection.dialect
+    if connection is None or not inspect(connection).has_schema(schema):
+        write_down(CreateSchema(schema))
+    all_tables = [table for metadata in tables for table in metadata.tables.values()]
+    stored = {} if connection is None else columns_of(connection, schema, (table.name for table in all_tables))
     for metadata in tables:
-        metadata.create_all(connection)
+        missing = [table for table in metadata.tables.values() if table.name not in stored]
+        metadata.create_all(recorder, tables=missing, checkfirst=False)
+    return steps
 
 
-def lacking_columns(connection: Connection, columns: Iterable[Column[Any]]) -> list[Column[Any]]:
-    """Those of these columns that their tables lack, of tables that are there."""
-    there = inspect(connection)
-
-    def lacks(table: Table, name: str) -> bool:
-        return there.has_table(table.name, schema=table.schema) and name not in {
-            column["name"] for column in there.get_columns(table.name, schema=table.schema)
-        }
-
-    return [column for column in columns if lacks(column.table, column.name)]
+_COLUMNS: Final = text("""
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = :schema AND c.relname = ANY(CAST(:relations AS text[])) ORDER BY c.oid, a.attnum
+""")
 
 
-def add_column(dialect: Dialect, table: Table, name: str) -> str:
-    """The statement that adds this column of the table."""
-    definition = CreateColumn(table.c[name]).compile(dialect=dialect)
-    return f"ALTER TABLE {dialect.identifier_preparer.format_table(table)} ADD COLUMN {definition}"
+def columns_of(connection: Connection, schema: str, relations: Iterable[str]) -> dict[str, dict[str, str]]:
+    """By relation: its columns in their order, each with its type as Postgres calls it; nothing of a relation that is
+    not there."""
+    columns: dict[str, dict[str, str]] = {}
+    for relation, name, kind in connection.execute(_COLUMNS, {"schema": schema, "relations": [*relations]}):
+        columns.setdefault(relation, {}).update({name: kind} if name is not None else {})
+    return columns
+
+
+def check_layout(connection: Connection, schema: str, tables: Mapping[str, Iterable[str]]) -> None:
+    """Raise `ConfigurationError` when one of these tables, which are given with their columns, is there without one of
+    them: no sync of this version has made it so, and nothing brings it up to date."""
+    stored = columns_of(connection, schema, tables)
+    for table, columns in tables.items():
+        if table in stored and (missing := [name for name in columns if name not in stored[table]]):
+            raise ConfigurationError(
+                f"the table {schema}.{table} was made by an early version of Vectorferry, whose tables are not brought "
+                f"up to date (no column {missing[0]}). Sync into another `schema`, or drop it and sync anew: "
+                f"DROP SCHEMA {schema} CASCADE;"
+            )
 
 
 def check_encoding(connection: Connection, location: str) -> None:
@@ -77,36 +117,76 @@ def check_encoding(connection: Connection, location: str) -> None:
         )
 
 
-# Looking at a database without changing it: what making tables would take, in a transaction that cannot write.
-
-
-_READ_ONLY: Final = text("SET TRANSACTION READ ONLY")
-
-
 @contextmanager
-def looking(database: Database) -> Iterator[Connection]:
-    """A transaction in which Postgres refuses every write."""
-    with database.plain_transaction() as connection:
-        connection.execute(_READ_ONLY)
+def looking(begin: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+    """A transaction, begun so, in which Postgres refuses every write."""
+    with begin() as connection:
+        connection.execute(text("SET TRANSACTION READ ONLY"))
         yield connection
 
 
-def statements_to_create(connection: Connection | None, schema: str, *tables: MetaData) -> list[str]:
-    """What `create_missing` would execute, in its order. Without a connection nothing is there yet."""
-    found: list[str] = []
-
-    def write_down(element: ExecutableDDLElement, *_: Any, **__: Any) -> None:
-        found.append(str(element.compile(dialect=dialect)).strip())
-
-    recorder = create_mock_engine("postgresql+psycopg://", write_down)
-    dialect = recorder.dialect if connection is None else connection.dialect
-    if connection is None or not inspect(connection).has_schema(schema):
-        write_down(CreateSchema(schema))
-    for metadata in tables:
-        missing = [table for table in metadata.tables.values() if not _exists(connection, table)]
-        metadata.create_all(recorder, tables=missing, checkfirst=False)
-    return found
+# Whether this user may do what a sync does, found out before anything is done, and what gives the right where not.
 
 
-def _exists(connection: Connection | None, table: Table) -> bool:
-    return connection is not None and inspect(connection).has_table(table.name, schema=table.schema)
+_USER: Final = text("SELECT current_user")
+_DATABASE: Final = text("""
+SELECT current_user, current_database(), has_database_privilege(current_database(), 'CREATE'),
+    has_database_privilege(current_database(), 'TEMPORARY')
+""")
+_SCHEMA: Final = text("""
+SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE') FROM pg_namespace
+WHERE nspname = :schema
+""")
+_FOREIGN: Final = text("""
+SELECT c.relname, pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = :schema AND c.relname = ANY(CAST(:tables AS text[])) AND NOT pg_has_role(c.relowner, 'USAGE')
+ORDER BY 1 LIMIT 1
+""")
+
+
+def check_rights(connection: Connection, schema: str, tables: Iterable[Table], location: str) -> None:
+    """Raise `DestinationError` with what `why_refused` says, if anything."""
+    if why := why_refused(connection, schema, tables, location):
+        raise DestinationError(why)
+
+
+def why_refused(
+    connection: Connection, schema: str, tables: Iterable[Table], location: str, more: Iterable[str] = ()
+) -> str | None:
+    """Why no sync can be made here: nothing can be written, or this user may not make the schema or these tables, or
+    change those that are there. It names the statements that help, and `more` that somebody else has found missing."""
+    if why := facts_of(connection).read_only:
+        return f"Postgres at {location} is read-only: {why}.\nUse an address that can be written to."
+    missing = [*_missing(connection, schema, [table.name for table in tables]), *more]
+    if not missing:
+        return None
+    user = connection.execute(_USER).scalar_one()
+    return (
+        f"Postgres at {location}: the user {user} lacks rights that a sync into the schema {schema} needs.\n"
+        f"As an owner of the database run: {' '.join(missing)}"
+    )
+
+
+@contextmanager
+def told_as(refusal: str | None) -> Iterator[None]:
+    """Where this user may not even look: raise `DestinationError` with what would be refused anyway, which helps more
+    than the name of the first table that is hidden."""
+    try:
+        yield
+    except (ProgrammingError, InsufficientPrivilege) as error:
+        if refusal is None or not isinstance(getattr(error, "orig", error), InsufficientPrivilege):
+            raise
+        raise DestinationError(refusal) from error
+
+
+def _missing(connection: Connection, schema: str, tables: Sequence[str]) -> Iterator[str]:
+    user, database, may_create, may_stage = connection.execute(_DATABASE).one()
+    may_use = connection.execute(_SCHEMA, {"schema": schema}).scalar()
+    if may_use is None and not may_create:
+        yield statement("CREATE SCHEMA {} AUTHORIZATION {};", schema, user)
+    if may_use is False:
+        yield statement("GRANT USAGE, CREATE ON SCHEMA {} TO {};", schema, user)
+    if not may_stage:
+        yield statement("GRANT TEMPORARY ON DATABASE {} TO {};", database, user)
+    for _, owner in connection.execute(_FOREIGN, {"schema": schema, "tables": tables}):
+        yield statement("GRANT {} TO {};", owner, user)

@@ -12,8 +12,6 @@ import sqlalchemy.exc
 from vectorferry.connector.plugin import DestinationError, RetryableError, VectorferryError
 from vectorferry.destinations._postgres._session import NEEDED
 
-__all__ = ["refusal", "translate", "translated"]
-
 _RETRYABLE_STATES: Final = frozenset(
     {
         "40001",  # serialization_failure
@@ -47,7 +45,6 @@ _FIXES: Final = {
     "57014": "Somebody, or the `options` of the `url`, ended the statement.",
     "25006": "The server is read-only (a replica?). Use the primary's address.",
 }
-
 
 _CONNECTION_FIXES: Final = {
     "query_wait_timeout": f"The pool in between had no connection to give in time. {NEEDED}",

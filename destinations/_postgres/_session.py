@@ -8,7 +8,7 @@ import selectors
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import errors, sql
@@ -17,47 +17,24 @@ from psycopg.pq.abc import PGresult
 
 from vectorferry.connector.plugin import DestinationError, check_cancelled
 
-__all__ = [
-    "NEEDED",
-    "SEARCH_PATH",
-    "Facts",
-    "begin_statement",
-    "execute_first",
-    "look_statement",
-    "overridden",
-    "read_facts",
-    "reset_statement",
-    "session_statement",
-]
-
-
 _TOLD_AFTER = 5.0
-
-
 _TOLD_EVERY: Final = 30.0
-
 
 _PATIENCE = 60.0
 """While this process keeps a connection itself, waiting for one more may be waiting for itself."""
 
-
 _LOOKS_EVERY: Final = 0.1
 """Whether the call on this thread has been cancelled."""
-
 
 NEEDED: Final = (
     "A sync needs 2 connections at a time for pgvector, and 3 for a Pinecone manifest. "
     "Give the pool more of them (PgBouncer: default_pool_size), or use the address of Postgres itself."
 )
 
-
 _log = logging.getLogger("vectorferry")
 
 
-_Driver = psycopg.Connection[tuple[object, ...]]
-
-
-def execute_first(driver: _Driver, statements: str, location: str, kept: int) -> None:
+def execute_first(driver: psycopg.Connection[Any], statements: str, location: str, kept: int) -> None:
     """Execute statements that answer with no rows, and tell every now and then that nothing has answered yet.
 
     `kept` is how many other connections this process keeps there meanwhile, each in a transaction. Raises
@@ -76,7 +53,7 @@ def execute_first(driver: _Driver, statements: str, location: str, kept: int) ->
 class _Wait:
     """For the results of what has been sent."""
 
-    def __init__(self, driver: _Driver, location: str, kept: int) -> None:
+    def __init__(self, driver: psycopg.Connection[Any], location: str, kept: int) -> None:
         self._driver = driver
         self._location = location
         self._kept = kept
@@ -136,22 +113,18 @@ class _Wait:
 
 SEARCH_PATH: Final = ("pg_catalog", "pg_temp")
 
-
 _TIMEOUTS: Final = (
     *("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"),
     "transaction_timeout",
 )
 
-
 _TRANSACTION_TIMEOUT_SINCE: Final = 170_000
-
 
 _PLANNER: Final = (
     *("enable_bitmapscan", "enable_gathermerge", "enable_hashagg", "enable_hashjoin", "enable_incremental_sort"),
     *("enable_indexonlyscan", "enable_indexscan", "enable_material", "enable_memoize", "enable_mergejoin"),
     *("enable_nestloop", "enable_seqscan", "enable_sort", "enable_tidscan"),
 )
-
 
 _CHOICES: Final[Mapping[str, str]] = {
     # A sync is a batch job. Limits that are meant for people's queries would end it, as they would end pg_dump.
@@ -160,9 +133,7 @@ _CHOICES: Final[Mapping[str, str]] = {
 }
 """Those that an address can set otherwise, in its `options`."""
 
-
 _STRINGS: Final = "standard_conforming_strings"
-
 
 _RELIED_ON: Final[Mapping[str, str]] = {
     # What a value means, and how it is written.
@@ -183,26 +154,19 @@ _RELIED_ON: Final[Mapping[str, str]] = {
     "client_min_messages": "warning",
 }
 
-
 _UNSYNCED: Final = "synchronous_commit"
 """Off, a commit that was answered can be lost: the manifest would not know of a record that Pinecone was given. Any
 other value is somebody's choice about replicas."""
 
-
 _READ_ONLY: Final = "default_transaction_read_only"
-
 
 _IDLE: Final = "idle_session_timeout"
 """Since Postgres 14."""
 
-
 _FOR_EVERYBODY: Final = ("command line", "configuration file")
 """Where a setting comes from that was not made for this role or database."""
 
-
 _FACTS: Final = "SELECT name, setting, source, pg_is_in_recovery() FROM pg_settings WHERE name = ANY(%s)"
-
-
 _OPTION: Final = re.compile(r"(?:-c\s*|--)([\w.-]+)=")
 
 
@@ -219,7 +183,7 @@ class Facts:
     ends_idle_sessions: bool
 
 
-def read_facts(driver: _Driver) -> Facts:
+def read_facts(driver: psycopg.Connection[Any]) -> Facts:
     """Ask, in the transaction that has begun."""
     names = [*_CHOICES, *_RELIED_ON, _UNSYNCED, _READ_ONLY, _IDLE]
     rows = {str(name): (value, source, standby) for name, value, source, standby in driver.execute(_FACTS, [names])}

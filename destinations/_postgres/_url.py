@@ -15,8 +15,6 @@ from pydantic import SecretStr
 
 from vectorferry.connector.plugin import ConfigurationError, Spelling
 
-__all__ = ["Address", "SchemaName", "check_url", "parse_url"]
-
 SchemaName = Annotated[
     str, Spelling(r"^[a-z_][a-z0-9_]{0,62}$", "up to 63 lowercase letters, digits and _, with no digit first")
 ]

@@ -25,20 +25,15 @@ from vectorferry.connector.plugin import (
     Rejected,
     without_rejected,
 )
-
-from .._postgres import refusal
-
-__all__ = ["write_around"]
+from vectorferry.destinations._postgres import refusal
 
 # What a deferred constraint refuses would else come to light when it is too late to ask for the culprit.
 _CHECK_AT_ONCE: Final = text("SET CONSTRAINTS ALL IMMEDIATE")
-
 _ALWAYS_ACCEPTABLE: Final = 100
 _ACCEPTABLE_SHARE: Final = 10
 """Of so many records one may be refused; where more are, the table is at fault, and all of it would be set aside."""
 
 _DATABASE_ERRORS: Final = (psycopg.Error, SQLAlchemyError)
-
 _Begin: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 _Write: TypeAlias = Callable[[Connection, Batch], Applied]
 _Some = TypeVar("_Some")

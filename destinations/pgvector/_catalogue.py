@@ -8,29 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Connection, Executable, and_, delete, insert, select, text, update
 
 from vectorferry.connector.plugin import Modality, VectorTableState
-from vectorferry.destinations.pgvector._schema import SyncTables
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorLayout
-
-__all__ = [
-    "MAX_BYTES",
-    "Catalogue",
-    "Layer",
-    "VectorEntry",
-    "VectorKey",
-    "allocate",
-    "catalogue_row",
-    "fold",
-    "names_exist",
-    "read_catalogue",
-]
-
+from vectorferry.destinations.pgvector._tables import SyncTables
 
 MAX_BYTES: Final = 63
 """NAMEDATALEN - 1: Postgres silently truncates anything longer."""
-
 
 _SUFFIX_LENGTH: Final = 9
 
@@ -62,7 +47,6 @@ def allocate(name: str, shape: Callable[[str], str], is_taken: Callable[[str], b
 
 VectorKey: TypeAlias = tuple[Modality, str, int]
 """Modality, vector name, and dimension, which tells dense from sparse as well: no dense vector has so many."""
-
 
 _Exists: TypeAlias = Callable[[frozenset[str]], bool]
 
@@ -166,6 +150,14 @@ class Catalogue(Mapping[VectorKey, VectorEntry]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def changed(self, *entries: VectorEntry) -> Catalogue:
+        """The same with these in it, in place of what it has under their keys."""
+        return Catalogue({**self._entries, **{entry.key: entry for entry in entries}})
+
+    def without(self, entry: VectorEntry) -> Catalogue:
+        """The same without this one."""
+        return Catalogue({key: other for key, other in self._entries.items() if key != entry.key})
+
     def of(self, modality: Modality) -> list[VectorEntry]:
         """The generations of one modality's named vectors, those of one name from the oldest to the newest."""
         entries = [entry for entry in self.values() if entry.modality == modality]
@@ -221,10 +213,8 @@ class Catalogue(Mapping[VectorKey, VectorEntry]):
 
 
 def read_catalogue(connection: Connection, tables: SyncTables, bases: Mapping[Modality, str]) -> Catalogue:
-    """The catalogue as it is in the database; empty before the first sync."""
-    # As JSON, since nobody has added the columns yet that a schema of an earlier version lacks.
-    rows = connection.execute(select(func.to_jsonb(literal_column("v"))).select_from(tables.vectors.alias("v")))
-    entries = (_entry(row, bases) for row in rows.scalars())
+    """The catalogue as it is in the database."""
+    entries = (_entry({**row}, bases) for row in connection.execute(select(tables.vectors)).mappings())
     return Catalogue({entry.key: entry for entry in entries})
 
 
@@ -245,37 +235,43 @@ def names_exist(connection: Connection, schema: str, names: frozenset[str]) -> b
 
 
 _LAYOUT: Final = ("storage", "dimension", "metric", "index_method", "m", "ef_construction")
+_OTHERS: Final = ("vector_name", "identifier", "generation", "state", "plain", "own", "sql_digest", "own_digest")
 
 
-_LATER: Final[Mapping[str, Any]] = {"generation": 1, "state": "current", "plain": None, "own": "", "own_digest": ""}
-"""What stands for the columns that earlier versions did not have."""
+def entry_insertion(tables: SyncTables, entry: VectorEntry) -> Executable:
+    """What enters a generation into the catalogue."""
+    return insert(tables.vectors).values(**_row(entry))
 
 
-def catalogue_row(entry: VectorEntry) -> dict[str, Any]:
-    """What the catalogue's table holds of a generation."""
+def entry_update(tables: SyncTables, entry: VectorEntry) -> Executable:
+    """What brings the catalogue to what is said of a generation now."""
+    return update(tables.vectors).where(_is_of(tables, entry)).values(**_row(entry))
+
+
+def entry_removal(tables: SyncTables, entry: VectorEntry) -> Executable:
+    """What takes a generation out of the catalogue."""
+    return delete(tables.vectors).where(_is_of(tables, entry))
+
+
+def _is_of(tables: SyncTables, entry: VectorEntry) -> ColumnElement[bool]:
+    vectors = tables.vectors.c
+    key = (vectors.modality, vectors.vector_name, vectors.dimension)
+    return and_(*(column == value for column, value in zip(key, entry.key, strict=True)))
+
+
+def _row(entry: VectorEntry) -> dict[str, Any]:
     layout = entry.layout
     values = (layout.storage, layout.dimension, layout.metric, layout.index, layout.m, layout.ef_construction)
-    return {
-        "modality": entry.modality.value,
-        "vector_name": entry.vector_name,
-        "identifier": entry.identifier,
-        **dict(zip(_LAYOUT, values, strict=True)),
-        "sql_digest": entry.sql_digest,
-        **{name: getattr(entry, name) for name in _LATER},
-    }
+    others = {name: getattr(entry, name) for name in _OTHERS}
+    return {"modality": entry.modality.value, **others, **dict(zip(_LAYOUT, values, strict=True))}
 
 
 def _entry(row: Mapping[str, Any], bases: Mapping[Modality, str]) -> VectorEntry:
-    modality = Modality(row["modality"])
-    later = {name: row.get(name, default) for name, default in _LATER.items()}
     return VectorEntry(
-        modality=modality,
-        vector_name=row["vector_name"],
-        base=bases[modality],
-        identifier=row["identifier"],
+        modality=Modality(row["modality"]),
+        base=bases[Modality(row["modality"])],
         layout=VectorLayout(*(row[name] for name in _LAYOUT)),
-        sql_digest=row["sql_digest"],
-        **{**later, "plain": later["plain"] or row["identifier"]},
+        **{name: row[name] for name in _OTHERS},
     )
 
 

@@ -11,20 +11,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from vectorferry.connector.plugin import DestinationError
-from vectorferry.destinations._postgres import Address, Database, check_encoding, statement
-
-__all__ = ["CREATE_EXTENSION", "VectorDatabase", "is_to_be_enabled", "missing_rights"]
-
+from vectorferry.destinations._postgres import Address, Database, Step, check_encoding, lock, run, statement
 
 _MINIMUM_VERSION: Final = (0, 8)
 """Iterative scans, which right answers under filters need, came with pgvector 0.8."""
 
-
 CREATE_EXTENSION: Final = "CREATE EXTENSION IF NOT EXISTS vector"
-
-
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('vectorferry extension', 0))")
-
 
 _AVAILABLE: Final = text("""
 SELECT v.version, has_database_privilege(current_database(), 'CREATE') AND v.trusted OR r.rolsuper AS may_enable
@@ -33,9 +25,7 @@ JOIN pg_available_extension_versions v ON (v.name, v.version) = (e.name, e.defau
 JOIN pg_roles r ON r.rolname = current_user WHERE e.name = 'vector'
 """)
 
-
 _MAY_USE: Final = text("SELECT has_schema_privilege(:schema, 'USAGE')")
-
 
 _ENABLED: Final = text(
     "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
@@ -53,27 +43,20 @@ def find_extension(connection: Connection, location: str) -> str:
     return schema
 
 
-def enable_extension(connection: Connection, location: str) -> None:
-    """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done, or text cannot be stored."""
-    if is_to_be_enabled(connection, location):
-        connection.execute(_LOCK)  # several first runs may start together
-        _create(connection, location)
-
-
-def is_to_be_enabled(connection: Connection, location: str) -> bool:
-    """Whether pgvector is there but not enabled. Raises `DestinationError` when it is not there, or too old, or when
+def extension_steps(connection: Connection, location: str) -> list[Step]:
+    """What enables pgvector: nothing where it is. Raises `DestinationError` when it is not there, or too old, or when
     text cannot be stored."""
     check_encoding(connection, location)
     if (enabled := connection.execute(_ENABLED).one_or_none()) is not None:
         _check_version(str(enabled.extversion), location)
-        return False
+        return []
     if (available := connection.execute(_AVAILABLE).one_or_none()) is None:
         raise DestinationError(
             f"Postgres at {location} has no pgvector. Install the server's pgvector package "
             "(github.com/pgvector/pgvector), or leave `url` out to use the embedded Postgres."
         )
     _check_version(str(available.version), location)
-    return True
+    return [CREATE_EXTENSION]
 
 
 def missing_rights(connection: Connection) -> Iterator[str]:
@@ -96,20 +79,6 @@ def _check_version(version: str, location: str) -> None:
         )
 
 
-def _create(connection: Connection, location: str) -> None:
-    try:
-        # Where this user's objects go by default, as if it had been typed: not first of all into pg_catalog.
-        connection.exec_driver_sql("SET LOCAL search_path TO DEFAULT")
-        connection.execute(text(CREATE_EXTENSION))
-    except ProgrammingError as error:
-        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-            raise
-        raise DestinationError(
-            f"Postgres at {location} has pgvector, but this user may not enable it. "
-            "As an owner of the database run: CREATE EXTENSION vector;"
-        ) from error
-
-
 # Transactions that find pgvector wherever it is installed.
 
 
@@ -129,9 +98,22 @@ class VectorDatabase(Database):
         return self._extension_schema
 
     def ensure_extension(self) -> None:
-        """Enable pgvector if it is not."""
+        """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done."""
         with self.plain_transaction() as connection:
-            enable_extension(connection, self.location)
+            if not extension_steps(connection, self.location):
+                return
+            lock(connection, "extension")  # several first runs may start together
+            # Where this user's objects go by default, as if it had been typed: not first of all into pg_catalog.
+            connection.exec_driver_sql("SET LOCAL search_path TO DEFAULT")
+            try:
+                run(connection, extension_steps(connection, self.location))
+            except ProgrammingError as error:
+                if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                    raise
+                raise DestinationError(
+                    f"Postgres at {self.location} has pgvector, but this user may not enable it. "
+                    "As an owner of the database run: CREATE EXTENSION vector;"
+                ) from error
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

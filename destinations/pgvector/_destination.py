@@ -39,11 +39,7 @@ from vectorferry.connector.plugin import (
     VectorCount,
     VectorTable,
 )
-from vectorferry.destinations.pgvector._contents import asset_contents, count_contents, recorded_contents
-from vectorferry.destinations.pgvector._dimensions import count_vectors, drop_tables, list_tables, switch_views
-from vectorferry.destinations.pgvector._indexes import analyze_changed, count_changes_at_once
-
-from .._postgres import (
+from vectorferry.destinations._postgres import (
     PostgresServer,
     collection_lock,
     count_rejected,
@@ -59,23 +55,32 @@ from .._postgres import (
     write_cursor,
     write_origin,
 )
-from ._advice import not_indexed
-from ._bisect import write_around
-from ._database import VectorDatabase
-from ._indexes import build_due_indexes, build_due_lookups
-from ._last_good import with_stored_versions
-from ._planned import SchemaOutlook, nothing_yet
-from ._related import held_hashes, replace_rows
-from ._rows import batch_rows, first_layouts, with_fitting_vectors
-from ._search import search
-from ._status import read_status
-from ._stored import stored_assets, stored_collections
-from ._tables import SyncSchema
-from ._tombstones import tombstone_assets
-from ._verify import find_discrepancies, read_digests
-from ._writer import remove_assets, write_batch
-
-__all__ = ["PgvectorDestination"]
+from vectorferry.destinations.pgvector._bisect import write_around
+from vectorferry.destinations.pgvector._database import VectorDatabase
+from vectorferry.destinations.pgvector._generations import count_vectors, drop_tables, list_tables, switch_views
+from vectorferry.destinations.pgvector._indexes import (
+    analyze_changed,
+    build_due_indexes,
+    build_due_lookups,
+    count_changes_at_once,
+)
+from vectorferry.destinations.pgvector._planned import SchemaOutlook, not_indexed, nothing_yet
+from vectorferry.destinations.pgvector._prepare import ensure_vectors, prepare
+from vectorferry.destinations.pgvector._related import held_hashes, replace_rows
+from vectorferry.destinations.pgvector._rows import (
+    asset_contents,
+    batch_rows,
+    count_contents,
+    first_layouts,
+    recorded_contents,
+    with_fitting_vectors,
+)
+from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._search import search
+from vectorferry.destinations.pgvector._status import read_status
+from vectorferry.destinations.pgvector._stored import stored_assets, stored_collections, with_stored_versions
+from vectorferry.destinations.pgvector._verify import find_discrepancies, read_digests
+from vectorferry.destinations.pgvector._writer import remove_assets, tombstone_assets, write_batch
 
 
 class PgvectorDestination(Destination):
@@ -144,8 +149,7 @@ class PgvectorDestination(Destination):
         """Make the schema and its tables, or extend them to the mapping."""
         with self._server.translated():
             schema = SyncSchema(self._server.database, self._schema_name, mapping)
-            schema.prepare()
-            schema.distrusted = self._distrusted
+            prepare(schema)
             self._schema = schema
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
@@ -161,8 +165,9 @@ class PgvectorDestination(Destination):
         refuses is set aside, and so are those that do not fit their tables."""
         schema = self._prepared()
         with self._server.translated():
-            schema.ensure_vectors(first_layouts(batch, schema.mapping))
-            applied = write_around(schema.database.transaction, partial(_write, schema), batch)
+            ensure_vectors(schema, first_layouts(batch, schema.mapping))
+            write = partial(_write, schema, self._distrusted)
+            applied = write_around(schema.database.transaction, write, batch)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return applied
 
@@ -266,7 +271,7 @@ class PgvectorDestination(Destination):
             if (schema := self._schema) is not None:
                 # Another sync may have met new named vectors while this one waited.
                 with schema.database.transaction() as connection:
-                    schema.read_again(connection)
+                    schema.read_catalogue(connection)
             yield
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
@@ -313,7 +318,7 @@ class PgvectorDestination(Destination):
         """Rows that are not as the ledger and their hashes say, streamed from one snapshot.
 
         Where a column cannot hold a vector exactly (``halfvec``), it is compared with what the column held when it was
-        written. Entries of versions before there was `verify` name no features: of these, only the number is compared.
+        written.
         """
         schema = self._prepared()
         with self._server.translated():
@@ -383,18 +388,18 @@ class PgvectorDestination(Destination):
         if self._server.has_never_run:
             raise DestinationError(f"nothing has been synced yet ({self.location}); run `vectorferry sync` first")
         schema = SyncSchema(self._server.database, self._schema_name, SchemaMapping())
-        with self._server.translated():
-            if not schema.exists():
+        with self._server.translated(), schema.database.plain_transaction() as connection:
+            if not schema.exists(connection):
                 raise DestinationError(
                     f"nothing has been synced into schema {self._schema_name} at {self.location} yet; "
                     "run `vectorferry sync` first"
                 )
-            schema.load()
+            schema.load(connection)
         return schema
 
 
-def _write(schema: SyncSchema, connection: Connection, batch: Batch) -> Applied:
+def _write(schema: SyncSchema, distrusted: Distrusted, connection: Connection, batch: Batch) -> Applied:
     count_changes_at_once(connection)
     fitting = with_fitting_vectors(batch, schema.catalogue, schema.mapping)
-    whole = with_stored_versions(connection, schema, fitting)
-    return write_batch(connection, schema, whole, batch_rows(whole, schema.catalogue))
+    whole = with_stored_versions(connection, schema, distrusted, fitting)
+    return write_batch(connection, schema, distrusted, whole, batch_rows(whole, schema.catalogue))

@@ -14,34 +14,17 @@ from sqlalchemy import Connection, exists, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from vectorferry.connector.plugin import IndexBuild, PlannedIndex
-from vectorferry.destinations._postgres import driver_of
+from vectorferry.destinations._postgres import driver_of, joined, run, statement, try_lock
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase
-from vectorferry.destinations.pgvector._tables import Lookup, SyncSchema
-
-__all__ = [
-    "analyze_changed",
-    "build_due_indexes",
-    "build_due_lookups",
-    "count_changes_at_once",
-    "is_built",
-    "is_index_due",
-    "planned_index",
-]
-
+from vectorferry.destinations.pgvector._schema import Lookup, SyncSchema
 
 _STATE: Final = text(
     "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :index"
 )
 
-
-_TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(hashtextextended('vectorferry index ' || :index, 0))")
-
-
 _KEEP_NO_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
-
-
 _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
@@ -77,7 +60,7 @@ def _only_builder(database: VectorDatabase, schema: str, index: str) -> Iterator
     The lock belongs to a transaction that does nothing else, which works behind a transaction pooler too.
     """
     with database.plain_transaction() as connection:
-        alone = bool(connection.execute(_TRY_LOCK, {"index": f"{schema}.{index}"}).scalar_one())
+        alone = try_lock(connection, "index", schema, index)
         # Last, because a setting leaves no snapshot behind, as the query does: the build would wait for that.
         connection.exec_driver_sql(_KEEP_NO_SNAPSHOT)
         yield alone
@@ -145,11 +128,14 @@ def _create(
     database: VectorDatabase, schema: str, index: str, definition: sql.Composed, settings: Mapping[str, str]
 ) -> None:
     """Concurrently, so that nobody who writes or searches meanwhile waits; leftovers of a broken build go first."""
-    drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, index))
-    create = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {}").format(sql.Identifier(index), definition)
     with database.autocommit({**settings, "statement_timeout": "0"}) as connection:
-        connection.exec_driver_sql(drop.as_string())
-        connection.exec_driver_sql(create.as_string())
+        run(
+            connection,
+            [
+                statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, index)),
+                statement("CREATE INDEX CONCURRENTLY {} ON {}", index, definition),
+            ],
+        )
 
 
 def build_kilobytes(connection: Connection, entry: VectorEntry, rows: int, limit_mb: int) -> int:
@@ -202,7 +188,6 @@ def planned_index(connection: Connection, schema: SyncSchema, entry: VectorEntry
 _CAN_BE_HURRIED: Final = 150_000
 """The version of Postgres that brought pg_stat_force_next_flush; the ones before count within half a second anyway."""
 
-
 # A crash of the server has it forget its counts, and that tables were analyzed: then once too often is right.
 _DUE: Final = text(
     "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -233,6 +218,6 @@ def analyze_changed(schema: SyncSchema) -> None:
         names = {"schema": schema.name, "names": [table.name for table in tables]}
         due = [str(name) for name in connection.execute(_DUE, names).scalars()]
     if due:
-        listed = sql.SQL(", ").join(sql.Identifier(schema.name, name) for name in due)
+        listed = joined(sql.Identifier(schema.name, name) for name in due)
         with schema.database.autocommit({"statement_timeout": "0"}) as connection:
-            connection.exec_driver_sql(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(listed).as_string())
+            run(connection, [statement("ANALYZE (SKIP_LOCKED) {}", listed)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from sqlalchemy import Connection, MetaData, Table, func, inspect, literal, select, text
+from psycopg import sql
+from sqlalchemy import Connection, Table, func, literal, select, text
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -21,26 +23,26 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     PostgresServer,
-    add_column,
+    Step,
+    columns_of,
+    driver_of,
     held_asset_ids,
     known_assets,
     looking,
+    printed,
     read_cursor,
     read_origin,
-    statements_to_create,
     told_as,
 )
-from vectorferry.destinations.pgvector._advice import not_indexed, unmatched
-from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry, read_catalogue
-from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, VectorDatabase, is_to_be_enabled
-from vectorferry.destinations.pgvector._dimensions import count_vectors
+from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
+from vectorferry.destinations.pgvector._database import VectorDatabase, extension_steps
+from vectorferry.destinations.pgvector._generations import count_vectors
 from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
+from vectorferry.destinations.pgvector._prepare import first_steps, preparation
 from vectorferry.destinations.pgvector._related import held_hashes
-from vectorferry.destinations.pgvector._schema import SyncTables
+from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._storage import MAX_INDEXED_DIMENSION
 from vectorferry.destinations.pgvector._stored import stored_collections
-from vectorferry.destinations.pgvector._tables import SyncSchema, feature_tables
-
-__all__ = ["SchemaOutlook", "nothing_yet"]
 
 
 def read_averages(connection: Connection, schema: SyncSchema) -> Averages | None:
@@ -75,49 +77,6 @@ def _oid(connection: Connection, table: Table) -> int | None:
     return None if found is None else int(found)
 
 
-# The statements that preparing a schema would define something with, in its order.
-
-
-def first_statements(name: str, mapping: SchemaMapping) -> list[str]:
-    """Those for a server on which there is nothing yet."""
-    return [
-        CREATE_EXTENSION,
-        *statements_to_create(None, name, *_metadata(SyncTables(name), feature_tables(name, mapping))),
-    ]
-
-
-def planned_statements(connection: Connection, schema: SyncSchema) -> list[str]:
-    """Extension, schema, tables, columns, and the indexes that another layout drops; without the views and functions
-    of named vectors. Raises what preparing would raise."""
-    return [
-        *([CREATE_EXTENSION] if is_to_be_enabled(connection, schema.database.location) else []),
-        *statements_to_create(connection, schema.name, *_metadata(schema.tables, schema.features)),
-        *_columns(connection, schema),
-        *_dropped(connection, schema),
-    ]
-
-
-def _metadata(tables: SyncTables, features: Mapping[Modality, Table]) -> list[MetaData]:
-    return [tables.metadata, *(table.metadata for table in features.values())]
-
-
-def _columns(connection: Connection, schema: SyncSchema) -> Iterator[str]:
-    """Of tables that are there: others are made with every column."""
-    dialect = connection.dialect
-    yield from (add_column(dialect, column.table, column.name) for column in schema.later_columns(connection))
-    yield from schema.new_keys(connection)
-    for modality in sorted(MODALITIES):
-        table = schema.features[modality]
-        if inspect(connection).has_table(table.name, schema=table.schema):
-            yield from schema.evolution.planned(connection, modality)
-
-
-def _dropped(connection: Connection, schema: SyncSchema) -> Iterator[str]:
-    for entry in schema.catalogue.values():
-        if schema.wanted_layout(entry) != entry.layout:
-            yield schema.drop_index(connection, entry)
-
-
 # What a sync would find, make and change in its schema: looked up in transactions that cannot write.
 
 
@@ -129,16 +88,21 @@ class SchemaOutlook:
         self._server = server
         self._schema = schema
         self._memory_limit_mb = memory_limit_mb
+        self._begin: Callable[[], AbstractContextManager[Connection]] = schema.database.plain_transaction
         self._has_ledger = False
         self._changed: frozenset[Modality] = frozenset()
         """Modalities of which a named vector gets another layout: what was refused under the old one is read again."""
 
     def planned(self) -> Planned:
         """Look at everything but single assets. Raises what preparing the schema would raise."""
+        database = self._schema.database
+        with self._server.translated(), looking(database.plain_transaction) as connection:
+            extension = extension_steps(connection, database.location)
+        self._begin = database.plain_transaction if extension else database.transaction
         with self._looking() as connection:
             refusal = self._schema.why_refused(connection)
             with told_as(refusal):
-                return replace(self._planned(connection), refusal=refusal)
+                return replace(self._planned(connection, extension), refusal=refusal)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries, without fingerprints where preparing the schema would have assets read again."""
@@ -162,37 +126,45 @@ class SchemaOutlook:
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded, unless preparing the schema would have assets read again."""
         with self._looking() as connection:
-            return None if self._changed else read_cursor(connection, self._schema.tables.cursors, collection)
+            if self._changed or not self._has_ledger:
+                return None
+            return read_cursor(connection, self._schema.tables.cursors, collection)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
         with self._looking() as connection:
-            return read_origin(connection, self._schema.tables.origins, collection)
+            return read_origin(connection, self._schema.tables.origins, collection) if self._has_ledger else None
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """By key, the hash of each row of a table of metadata."""
         with self._looking() as connection:
-            return held_hashes(connection, self._schema.tables, table)
+            return held_hashes(connection, self._schema.tables, table) if self._has_ledger else {}
 
     def collections(self) -> list[str]:
         """Those in the ledger or the quarantine."""
         with self._looking() as connection:
             return stored_collections(connection, self._schema) if self._has_ledger else []
 
-    def _planned(self, connection: Connection) -> Planned:
+    def _planned(self, connection: Connection, extension: Sequence[Step]) -> Planned:
         schema = self._schema
-        self._read(connection)
+        self._has_ledger = schema.exists(connection)
+        prepared = preparation(connection, schema)
+        self._changed = frozenset(entry.modality for entry in prepared.reindexed)
         due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]
         return Planned(
             self.known,
             self.asset_ids,
-            statements=planned_statements(connection, schema),
+            statements=printed([*extension, *prepared.steps]),
             indexes=[planned_index(connection, schema, entry, self._memory_limit_mb) for entry in due],
             notes=[
                 *schema.database.advice(),
                 *not_indexed(schema.catalogue, schema.mapping),
                 *unmatched(connection, schema),
-                *self._changes(connection),
+                *(
+                    f"{entry.table}: its index is dropped and built anew as the mapping says; assets with "
+                    f"{entry.modality} features in quarantine are read again"
+                    for entry in prepared.reindexed
+                ),
                 *_unmade(schema.mapping, schema.catalogue),
             ],
             related_hashes=self.related_hashes,
@@ -201,46 +173,12 @@ class SchemaOutlook:
             averages=read_averages(connection, schema) if self._has_ledger else None,
             collections=self.collections,
             vector_counts=count_vectors(connection, schema, {name for _, name, _ in schema.catalogue}),
-            reshapes=bool(self._changed) or self._reshapes_columns(connection),
+            reshapes=prepared.reshapes,
         )
-
-    def _read(self, connection: Connection) -> None:
-        tables, name = self._schema.tables, self._schema.name
-        there = inspect(connection)
-        self._has_ledger = there.has_table(tables.ledger.name, schema=name) and there.has_table(
-            tables.quarantine.name, schema=name
-        )
-        if there.has_table(tables.modalities.name, schema=name):
-            self._schema.unrecorded_tables(connection)
-        if there.has_table(tables.vectors.name, schema=name):
-            bases = {modality: self._schema.mapping.table(modality) for modality in MODALITIES}
-            self._schema.catalogue = read_catalogue(connection, tables, bases)
-        self._changed = frozenset(entry.modality for entry in self._changed_entries())
-
-    def _reshapes_columns(self, connection: Connection) -> bool:
-        there, schema = inspect(connection), self._schema
-        tables = {modality: table.name for modality, table in schema.features.items()}
-        made = [modality for modality, name in tables.items() if there.has_table(name, schema=schema.name)]
-        return any(schema.evolution.reshapes(connection, modality) for modality in made)
-
-    def _changed_entries(self) -> Iterator[VectorEntry]:
-        yield from (e for e in self._schema.catalogue.values() if self._schema.wanted_layout(e) != e.layout)
-
-    def _changes(self, connection: Connection) -> Iterator[str]:
-        for entry in self._changed_entries():
-            yield (
-                f"{entry.table}: its index is dropped and built anew as the mapping says; assets with {entry.modality} "
-                "features in quarantine are read again"
-            )
-        for entry in self._schema.catalogue.values():
-            changed = replace(entry, layout=self._schema.wanted_layout(entry))
-            if self._schema.layer_is_due(connection, changed):
-                layer = entry.layer
-                yield f"the view {layer.view} and the function {layer.function} are made, or made anew"
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:
-        with self._server.translated(), looking(self._server.database) as connection:
+        with self._server.translated(), looking(self._begin) as connection:
             yield connection
 
 
@@ -249,7 +187,7 @@ def nothing_yet(name: str, mapping: SchemaMapping) -> Planned:
     return Planned(
         lambda _, __: {},
         lambda _: (),
-        statements=first_statements(name, mapping),
+        statements=printed(first_steps(name, mapping)),
         notes=[*_unmade(mapping, Catalogue({}))],
     )
 
@@ -261,3 +199,55 @@ def _unmade(mapping: SchemaMapping, catalogue: Catalogue) -> Iterator[str]:
                 yield f"table, view and function of the {modality} vectors {name} are made when the first one arrives"
     if not catalogue:
         yield "table, view and function of every other named vector are made when the first one arrives"
+
+
+# What is not done as the configuration says, and what to change.
+
+
+def not_indexed(catalogue: Catalogue, mapping: SchemaMapping) -> Iterator[str]:
+    """A sentence for each table whose vectors should have an index that cannot be built."""
+    for modality in MODALITIES:
+        for entry in catalogue.live(modality):
+            wanted = mapping.vector(modality, entry.vector_name)
+            if wanted.index != "none" and entry.layout.dimension > MAX_INDEXED_DIMENSION[entry.layout.storage]:
+                yield _not_indexed(entry)
+
+
+def _not_indexed(entry: VectorEntry) -> str:
+    layout, key = entry.layout, f"modalities.{entry.modality}.vectors.{entry.vector_name}"
+    most, most_of_halves = MAX_INDEXED_DIMENSION[layout.storage], MAX_INDEXED_DIMENSION["halfvec"]
+    told = (
+        f"{entry.table}: no hnsw index is built, since one over {layout.storage} takes {most:,} dimensions at most and "
+        f"these have {layout.dimension:,}: every search reads the whole table"
+    )
+    if layout.storage == "vector" and layout.dimension <= most_of_halves:
+        return (
+            f"{told}. {key}.storage: halfvec has an index up to {most_of_halves:,}; sync into another `schema` with it"
+        )
+    return f"{told}. {key}.index: none says that this is meant"
+
+
+def unmatched(connection: Connection, schema: SyncSchema) -> Iterator[str]:
+    """A sentence for each mapped column without a single value, and each mapped named vector without a table, where
+    there are features of the modality."""
+    stored = columns_of(connection, schema.name, (table.name for table in schema.features.values()))
+    for modality in MODALITIES:
+        table, mapping = schema.features[modality], schema.mapping.modality(modality)
+        place = sql.Identifier(schema.name, table.name)
+        if table.name not in stored or not _any(connection, place, "feature_id"):
+            continue
+        for name, column in mapping.columns.items():
+            if name in stored[table.name] and not _any(connection, place, name):
+                yield f"modalities.{modality}.columns.{name}: {column.path} is in no {modality} feature that is stored"
+        names = schema.catalogue.named(modality)
+        for name in mapping.vectors.keys() - names.keys() if names else ():
+            near = difflib.get_close_matches(name, names, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield f"modalities.{modality}.vectors.{name}: no {modality} feature has a vector of this name{meant}"
+
+
+def _any(connection: Connection, table: sql.Identifier, column: str) -> bool:
+    """Whether a row has a value in a column. Where none has, every row is looked at."""
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NOT NULL)").format(table, sql.Identifier(column))
+    found = driver_of(connection).execute(query).fetchone()
+    return bool(found and found[0])

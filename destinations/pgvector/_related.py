@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from psycopg import sql
 from sqlalchemy import (
     ARRAY,
     Column,
@@ -16,19 +17,14 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    inspect,
     literal,
     select,
-    text,
 )
 
 from vectorferry.connector.plugin import ConfigurationError, Counts, RelatedRow, RelatedTable
-
-from .._postgres import ID, add_column, diff_table, lock_ddl, send
-from ._schema import SyncTables, column_type, when_written
-from ._tables import SyncSchema
-
-__all__ = ["count_related", "held_hashes", "replace_rows"]
+from vectorferry.destinations._postgres import ID, columns_of, diff_table, fixed, lock_ddl, run, send, statement
+from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._tables import SyncTables, column_type, when_written
 
 
 def held_hashes(connection: Connection, tables: SyncTables, table: RelatedTable) -> Mapping[str, bytes]:
@@ -50,7 +46,7 @@ def replace_rows(
     held = {(key, ""): digest for key, digest in held_hashes(connection, schema.tables, table).items()}
     diff = diff_table(wanted, held if complete else {key: held[key] for key in held.keys() & wanted.keys()})
     target = _table(schema.name, table)
-    send(connection, target, diff)
+    send(connection, target, (*table.columns, "row_hash"), diff)
     if diff.delete:
         gone = literal([key for key, _ in diff.delete], ARRAY(Text))
         connection.execute(delete(target).where(target.c[table.key] == any_(gone)))
@@ -70,24 +66,24 @@ def _ensure(connection: Connection, tables: SyncTables, table: RelatedTable) -> 
     """Make the table, or add the columns that it lacks. Raises `ConfigurationError` when it is not ours."""
     made = _table(tables.schema, table)
     if table.name not in _our_names(connection, tables):
-        if inspect(connection).has_table(table.name, schema=tables.schema):
+        if columns_of(connection, tables.schema, [table.name]):
             raise ConfigurationError(
                 f"the table {tables.schema}.{table.name} exists and was not made by Vectorferry: rename it, or sync "
                 "into another `schema`"
             )
         made.create(connection)
         connection.execute(insert(tables.related).values(table_name=table.name))
-    held = {column["name"] for column in inspect(connection).get_columns(table.name, schema=tables.schema)}
-    for name in table.columns.keys() - held:
-        connection.execute(text(add_column(connection.dialect, made, name)))
+    stored = columns_of(connection, tables.schema, [table.name])[table.name]
+    target = sql.Identifier(tables.schema, table.name)
+    for name, kind in table.columns.items():
+        if name not in stored:
+            run(connection, [statement("ALTER TABLE {} ADD COLUMN {} {}", target, name, fixed(kind))])
 
 
 def _our_names(connection: Connection, tables: SyncTables) -> Sequence[str]:
-    """The tables that were made here, sorted; none in a schema of before there were any."""
-    known = tables.related
-    if not inspect(connection).has_table(known.name, schema=tables.schema):
-        return []
-    return connection.execute(select(known.c.table_name).order_by(known.c.table_name)).scalars().all()
+    """The tables that were made here, sorted."""
+    name = tables.related.c.table_name
+    return connection.execute(select(name).order_by(name)).scalars().all()
 
 
 def _table(schema: str, table: RelatedTable) -> Table:

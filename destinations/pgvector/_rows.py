@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
+from sqlalchemy import Connection, Table, func, select, true
 
 from vectorferry.connector.plugin import (
     Batch,
@@ -17,26 +19,25 @@ from vectorferry.connector.plugin import (
     QuarantineError,
     Reason,
     Rejected,
+    RowCounts,
     SchemaMapping,
     SparseVector,
     Storage,
     Vector,
+    canonical_json,
     vector_hash,
     without_rejected,
 )
-from vectorferry.destinations._postgres import WantedRows
+from vectorferry.connector.plugin import Contents as AssetContents
+from vectorferry.destinations._postgres import Row, WantedRows, of_assets
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorKey
-from vectorferry.destinations.pgvector._storage import VectorLayout, check_vector, choose_layout, dimension_of
-
-__all__ = [
-    "BatchRows",
-    "batch_rows",
-    "first_layouts",
-    "is_vector_of",
-    "source_hash",
-    "with_fitting_vectors",
-]
-
+from vectorferry.destinations.pgvector._storage import (
+    SPARSE_DIMENSION,
+    VectorLayout,
+    check_vector,
+    choose_layout,
+    dimension_of,
+)
 
 _HASH: Final = 16
 
@@ -52,9 +53,8 @@ def source_hash(recorded: bytes) -> bytes:
 
 
 def is_vector_of(recorded: bytes, stored: Vector, storage: Storage) -> bool:
-    """Whether this is what the recorded hash was taken of; True where nothing was recorded of the column's own form."""
-    known = recorded if storage == "vector" else recorded[_HASH:]
-    return vector_hash(stored) == known or (storage != "vector" and len(recorded) == _HASH)
+    """Whether this is what the recorded hash was taken of."""
+    return vector_hash(stored) == (recorded if storage == "vector" else recorded[_HASH:])
 
 
 def _as_stored(vector: Vector) -> Vector:
@@ -147,3 +147,107 @@ def _rejected(asset_id: str, feature: MappedFeature, vector_name: str, error: Qu
 def _features_in_order(batch: Batch) -> Iterator[MappedFeature]:
     for asset in sorted(batch.assets, key=lambda asset: asset.asset_id):
         yield from sorted(asset.features, key=lambda feature: feature.feature_id)
+
+
+# Which rows each asset should have: recorded in the ledger by name, since a row that is gone tells nothing itself.
+
+
+Named: TypeAlias = tuple[str, int]
+"""A vector's name and dimension."""
+
+Contents: TypeAlias = Mapping[str, Sequence[tuple[Sequence[Named], Sequence[str]]]]
+"""By modality: pairs of vectors and the ids of the features that have exactly these. Features of one asset mostly have
+the same, so that a name is written once and not once for each."""
+
+
+def feature_vectors(contents: Contents) -> dict[tuple[str, str], dict[str, int]]:
+    """By modality and feature id: the dimensions of its vectors by their names."""
+    return {
+        (modality, feature_id): dict(named)
+        for modality, pairs in contents.items()
+        for named, feature_ids in pairs
+        for feature_id in feature_ids
+    }
+
+
+def asset_contents(contents: Contents) -> AssetContents:
+    """The same by modality and feature id; features with the same vectors share one mapping."""
+    return {
+        Modality(modality): {feature_id: vectors for vectors, ids in _groups(pairs) for feature_id in ids}
+        for modality, pairs in contents.items()
+    }
+
+
+def count_contents(connection: Connection, ledger: Table, collection: str) -> RowCounts:
+    """How many features and vectors the ledger names in a collection."""
+    modality = func.jsonb_each(ledger.c.contents).table_valued("key", "value", name="modality")
+    pair = func.jsonb_array_elements(modality.c.value).table_valued("value", name="pair")
+    named, ids = pair.c.value.op("->")(0), pair.c.value.op("->")(1)
+    grouped = (
+        select(modality.c.key, named, func.sum(func.jsonb_array_length(ids)))
+        .select_from(ledger.join(modality, true()).join(pair, true()))
+        .where(ledger.c.collection == collection)
+        .group_by(modality.c.key, named)
+    )
+    counts: Counter[tuple[Modality, str | None]] = Counter()
+    for of, vectors, features in connection.execute(grouped):
+        for name in (None, *dict(vectors)):
+            counts[Modality(of), name] += int(features)
+    return counts
+
+
+def recorded_contents(
+    connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str]
+) -> dict[str, Contents]:
+    """What the ledger has of these assets."""
+    columns = (ledger.c.asset_id, ledger.c.contents)
+    found = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids)))
+    return {row.asset_id: row.contents for row in found}
+
+
+def with_contents(entries: WantedRows, batch: Batch, rows: BatchRows, held: Mapping[str, Contents]) -> WantedRows:
+    """The ledger's rows with what the batch writes; modalities that it is not about keep their rows, and so their
+    names."""
+    now = _written(batch, rows)
+
+    def extended(asset_id: str, digest: bytes, row: Row) -> tuple[bytes, Row]:
+        contents = {**held.get(asset_id, {}), **now[asset_id]}
+        return comparable(digest, contents), (*row, contents)
+
+    return {key: extended(key[0], *entry) for key, entry in entries.items()}
+
+
+def comparable(digest: bytes, contents: Contents) -> bytes:
+    """What is compared of a ledger's row: the rest of it, and its contents."""
+    return digest + canonical_json(contents)
+
+
+def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
+    named: dict[tuple[str, str, str], list[Named]] = defaultdict(list)
+    for modality, vector_name, dimension in sorted(rows.vectors):
+        for asset_id, feature_id in rows.vectors[modality, vector_name, dimension]:
+            named[asset_id, modality, feature_id].append((vector_name, dimension))
+    grouped: dict[str, dict[str, dict[tuple[Named, ...], list[str]]]] = {
+        asset.asset_id: {modality.value: {} for modality in batch.modalities} for asset in batch.assets
+    }
+    for modality, wanted in rows.features.items():
+        for asset_id, feature_id in sorted(wanted):
+            have = tuple(named.get((asset_id, modality, feature_id), ()))
+            grouped[asset_id][modality].setdefault(have, []).append(feature_id)
+    return {
+        asset_id: {modality: _as_pairs(pairs) for modality, pairs in by_modality.items()}
+        for asset_id, by_modality in grouped.items()
+    }
+
+
+def _as_pairs(pairs: Mapping[tuple[Named, ...], list[str]]) -> list[tuple[Sequence[Named], list[str]]]:
+    return [(named, pairs[named]) for named in sorted(pairs)]
+
+
+def _groups(
+    pairs: Sequence[tuple[Sequence[Named], Sequence[str]]],
+) -> Iterator[tuple[dict[str, int | None], Sequence[str]]]:
+    for named, feature_ids in pairs:
+        dimensions = dict(named)
+        vectors = {name: None if size == SPARSE_DIMENSION else size for name, size in dimensions.items()}
+        yield vectors, feature_ids

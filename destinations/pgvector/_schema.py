@@ -1,228 +1,134 @@
-"""The tables of one sync, as SQLAlchemy sees them."""
+"""The schema of one sync: its tables, as the mapping says, and the catalogue of its named vectors, as last read."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
-import pgvector.sqlalchemy
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ColumnElement,
-    Computed,
-    DateTime,
-    Double,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    exists,
-    func,
-    text,
+from sqlalchemy import Connection, Table, select
+
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    ColumnMapping,
+    ConfigurationError,
+    Modality,
+    ModalityMapping,
+    SchemaMapping,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.sql import quoted_name
-from sqlalchemy.types import TypeEngine
-
-from vectorferry.connector.plugin import ColumnMapping, ColumnType, Modality
-
-from .._postgres import ID, cursor_table, ledger_table, origin_table, quarantine_table, quarantined_parts
-from ._storage import VectorLayout
-
-__all__ = [
-    "DELETED_AT",
-    "FEATURE_KEY",
-    "FIXED_FEATURE_COLUMNS",
-    "KEY_COLUMNS",
-    "SyncTables",
-    "column_name",
-    "column_type",
-    "feature_table",
-    "vector_table",
-    "when_written",
-]
-
-DELETED_AT: Final = "deleted_at"
-KEY_COLUMNS: Final = ("collection", "asset_id", "feature_id")
-FEATURE_KEY: Final = "feature_key"
-FIXED_FEATURE_COLUMNS: Final = (*KEY_COLUMNS, "metadata", "extra", "row_hash", FEATURE_KEY)
-
-_KEY_HASH: Final = (
-    "pg_catalog.hashtextextended(feature_id, "
-    "pg_catalog.hashtextextended(asset_id, pg_catalog.hashtextextended(collection, 0)))"
+from vectorferry.destinations._postgres import check_layout, columns_of, why_refused
+from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry, read_catalogue
+from vectorferry.destinations.pgvector._database import VectorDatabase, missing_rights
+from vectorferry.destinations.pgvector._storage import VectorLayout, layout_of
+from vectorferry.destinations.pgvector._tables import (
+    FEATURE_KEY,
+    FIXED_FEATURE_COLUMNS,
+    SyncTables,
+    feature_table,
+    vector_table,
 )
 
-_COLUMN_TYPES: Final[Mapping[ColumnType, TypeEngine[Any]]] = {
-    "text": Text(),
-    "integer": Integer(),
-    "bigint": BigInteger(),
-    "double precision": Double(),
-    "boolean": Boolean(),
-    "timestamptz": DateTime(timezone=True),
-    "jsonb": JSONB(),
-}
-_VECTOR_TYPES: Final = {
-    "vector": pgvector.sqlalchemy.VECTOR,
-    "halfvec": pgvector.sqlalchemy.HALFVEC,
-    "sparsevec": pgvector.sqlalchemy.SPARSEVEC,
-}
+Recorded: TypeAlias = Mapping[Modality, tuple[str, Mapping[str, ColumnMapping]]]
+"""By modality: its table and the columns that were mapped when the schema was prepared last."""
 
 
-# Of the words that Postgres reserves (its appendix C), those that SQLAlchemy does not know of.
-_KEYWORDS: Final = frozenset({"collation", "concurrently", "lateral", "system_user", "tablesample"})
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """An index on one column, by which views and searches find rows; no load needs it."""
+
+    table: Table
+    name: str
+    column: str
 
 
-class SyncTables:
-    """The tables that every sync has, whatever arrives."""
+class SyncSchema:
+    """The schema of one sync: its fixed tables, its feature tables, and the catalogue of its named vectors."""
 
-    def __init__(self, schema: str) -> None:
-        self.schema = schema
-        self.metadata = MetaData(schema=schema)
-        self.assets = _assets(self.metadata)
-        self.ledger = ledger_table(
-            "_sync_ledger",
-            self.metadata,
-            Column("contents", JSONB, comment="by modality: vectors, and the features that have these"),
-        )
-        self.modalities = _modalities(self.metadata)
-        self.vectors = _vectors(self.metadata)
-        self.quarantine = quarantine_table("_sync_quarantine", self.metadata)
-        self.cursors = cursor_table("_sync_cursors", self.metadata)
-        self.origins = origin_table("_sync_origins", self.metadata)
-        self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
-        generations = ("generation", "state", "plain", "own", "own_digest")
-        self.later = (
-            self.ledger.c.contents,
-            self.assets.c.deleted_at,
-            self.modalities.c.columns,
-            *(self.vectors.c[name] for name in generations),
-            *quarantined_parts(self.quarantine),
-        )
-        """Columns that schemas of the first versions lack: without them, their rows are still right."""
+    def __init__(self, database: VectorDatabase, schema: str, mapping: SchemaMapping) -> None:
+        self.database = database
+        self.name = schema
+        self.mapping = mapping
+        self.tables = SyncTables(schema)
+        self.features = feature_tables(schema, mapping)
+        self.catalogue = Catalogue({})
 
-    def has_set_aside(self, modalities: Collection[Modality]) -> ColumnElement[bool]:
-        """Of a ledger's row: the asset has features of these modalities in quarantine."""
-        ledger, quarantine = self.ledger, self.quarantine
-        return exists().where(
-            quarantine.c.collection == ledger.c.collection,
-            quarantine.c.asset_id == ledger.c.asset_id,
-            quarantine.c.modality.in_([modality.value for modality in modalities]),
-        )
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What the locks of its collections are part of."""
+        return "pgvector", self.name
 
+    def exists(self, connection: Connection) -> bool:
+        """Whether a sync has ever prepared this schema."""
+        return bool(columns_of(connection, self.name, [self.tables.ledger.name]))
 
-def column_name(name: str) -> quoted_name:
-    """A name of the mapping's, which is quoted where it has to be."""
-    return quoted_name(name, quote=True if name in _KEYWORDS else None)
+    def why_refused(self, connection: Connection) -> str | None:
+        """Why this user cannot sync into it, and what helps."""
+        tables = [*self.tables.metadata.tables.values(), *self.features.values()]
+        return why_refused(connection, self.name, tables, self.database.location, missing_rights(connection))
 
+    def load(self, connection: Connection) -> None:
+        """Take table names and catalogue as the last sync left them, without changing anything. Raises
+        `ConfigurationError` when an early version made its tables."""
+        recorded = self.recorded(connection)
+        self.mapping = SchemaMapping(**{name: ModalityMapping(table=table) for name, (table, _) in recorded.items()})
+        self.features = feature_tables(self.name, self.mapping)
+        self.read_catalogue(connection)
 
-def column_type(kind: ColumnType) -> TypeEngine[Any]:
-    """What a column of the mapping's types is in Postgres."""
-    return _COLUMN_TYPES[kind]
+    def read_catalogue(self, connection: Connection) -> None:
+        """Take the catalogue as it is now: others may have added to it, or switched a view, since it was read."""
+        self.catalogue = self.stored_catalogue(connection)
 
+    def stored_catalogue(self, connection: Connection) -> Catalogue:
+        """The catalogue as it is now."""
+        bases = {modality: self.mapping.table(modality) for modality in MODALITIES}
+        return read_catalogue(connection, self.tables, bases)
 
-def when_written() -> Column[Any]:
-    """The column that tells when a row was last written."""
-    return Column("synced_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+    def recorded(self, connection: Connection) -> Recorded:
+        """What was prepared last. Raises `ConfigurationError` when an early version made the tables."""
+        tables = {table.name: table.columns.keys() for table in self.tables.metadata.tables.values()}
+        check_layout(connection, self.name, tables)
+        rows = connection.execute(select(*(self.tables.modalities.c[n] for n in ("modality", "table_name", "columns"))))
+        recorded = {
+            Modality(modality): (table, {name: ColumnMapping.model_validate(each) for name, each in columns.items()})
+            for modality, table, columns in rows
+        }
+        # One that somebody has dropped is made again.
+        features = columns_of(connection, self.name, (table for table, _ in recorded.values()))
+        check_layout(connection, self.name, dict.fromkeys(features, FIXED_FEATURE_COLUMNS))
+        return recorded
 
+    def vector_table(self, entry: VectorEntry) -> Table:
+        """The table of a catalogue entry."""
+        return vector_table(self.name, entry.table, entry.layout)
 
-def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) -> Table:
-    """The rows of one modality."""
-    return Table(
-        name,
-        MetaData(schema=schema),
-        *_keys(),
-        *(Column(column_name(column), _COLUMN_TYPES[mapping.type]) for column, mapping in columns.items()),
-        Column("metadata", JSONB, nullable=False),
-        Column("extra", JSONB, nullable=False),
-        Column("row_hash", LargeBinary, nullable=False),
-        _deleted_at(),
-        _feature_key(),
-        PrimaryKeyConstraint(*KEY_COLUMNS),
-    )
+    def lookups(self) -> Iterator[Lookup]:
+        """What finds features by id and by key, and vectors by key; a retired generation has what it had."""
+        for table in self.features.values():
+            for column in ("feature_id", FEATURE_KEY):
+                # No view of a named vector can have a name that begins like this.
+                yield Lookup(table, f"_sync_{table.name}_{column}", column)
+        for entry in self.catalogue.values():
+            if entry.state != "retired":
+                yield Lookup(self.vector_table(entry), entry.key_index, FEATURE_KEY)
 
-
-def vector_table(schema: str, name: str, layout: VectorLayout) -> Table:
-    """One named vector of one modality, keyed like its features."""
-    return Table(
-        name,
-        MetaData(schema=schema),
-        *_keys(),
-        Column("embedding", _VECTOR_TYPES[layout.storage](layout.dimension), nullable=False),
-        Column("vector_hash", LargeBinary, nullable=False),
-        _feature_key(),
-        PrimaryKeyConstraint(*KEY_COLUMNS),
-    )
-
-
-def _keys() -> list[Column[str]]:
-    return [Column(name, ID, nullable=False) for name in KEY_COLUMNS]
-
-
-def _feature_key() -> Column[int]:
-    """The key in one number, by which views join features and vectors: of a join by several columns that depend on
-    each other, as these do, the planner expects hardly a row, and reads everything instead of using a vector index.
-    Two keys may have the same number, so whoever joins compares the key as well."""
-    return Column(FEATURE_KEY, BigInteger, Computed(_KEY_HASH, persisted=True))
+    def wanted_layout(self, entry: VectorEntry) -> VectorLayout:
+        """How the mapping wants a generation to be stored and indexed. Raises `ConfigurationError` for another column
+        type than the one that it has. A retired one stays as it is."""
+        mapping = self.mapping.vector(entry.modality, entry.vector_name)
+        held = entry.layout
+        if entry.state == "retired":
+            return held
+        is_of_same_kind = (mapping.storage == "sparsevec") == (held.storage == "sparsevec")
+        if mapping.storage not in (None, held.storage) and is_of_same_kind:
+            raise ConfigurationError(
+                f"modalities.{entry.modality}.vectors.{entry.vector_name}.storage: table {self.name}.{entry.table} "
+                f"already stores {held.storage}. Set it to {held.storage}, or sync into another `schema`."
+            )
+        return layout_of(held.storage, held.dimension, mapping)
 
 
-def _deleted_at() -> Column[datetime]:
-    """A default makes it one of the columns that no batch brings, and that every rewritten row gets anew."""
-    return Column(DELETED_AT, DateTime(timezone=True), server_default=text("NULL"))
-
-
-def _assets(metadata: MetaData) -> Table:
-    return Table(
-        "assets",
-        metadata,
-        Column("collection", ID, nullable=False),
-        Column("asset_id", ID, nullable=False),
-        Column("modality", Text),
-        Column("url", Text),
-        Column("status", Text),
-        Column("created_at", DateTime(timezone=True)),
-        Column("updated_at", DateTime(timezone=True)),
-        Column("metadata", JSONB, nullable=False),
-        Column("extra", JSONB, nullable=False),
-        Column("row_hash", LargeBinary, nullable=False),
-        when_written(),
-        _deleted_at(),
-        PrimaryKeyConstraint("collection", "asset_id"),
-    )
-
-
-def _modalities(metadata: MetaData) -> Table:
-    return Table(
-        "_sync_modalities",
-        metadata,
-        Column("modality", Text, primary_key=True),
-        Column("table_name", Text, nullable=False),
-        Column("columns", JSONB, comment="the columns that were mapped last"),
-    )
-
-
-def _vectors(metadata: MetaData) -> Table:
-    return Table(
-        "_sync_vectors",
-        metadata,
-        Column("modality", Text, nullable=False),
-        Column("vector_name", Text, nullable=False),
-        Column("identifier", Text, nullable=False),
-        Column("storage", Text, nullable=False),
-        Column("dimension", BigInteger, nullable=False),
-        Column("metric", Text, nullable=False),
-        Column("index_method", Text, nullable=False),
-        Column("m", Integer, nullable=False),
-        Column("ef_construction", Integer, nullable=False),
-        Column("sql_digest", Text, nullable=False, server_default=""),
-        Column("generation", Integer, nullable=False, server_default="1"),
-        Column("state", Text, nullable=False, server_default="current", comment="current, filling or retired"),
-        Column("plain", Text, comment="identifier of the view and function that show the current generation"),
-        Column("own", Text, nullable=False, server_default="", comment="of those that always show this one"),
-        Column("own_digest", Text, nullable=False, server_default=""),
-        PrimaryKeyConstraint("modality", "vector_name", "dimension"),
-    )
+def feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]:
+    """The tables of all modalities."""
+    return {
+        modality: feature_table(schema, mapping.table(modality), mapping.columns(modality)) for modality in MODALITIES
+    }

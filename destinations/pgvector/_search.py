@@ -16,14 +16,10 @@ from vectorferry.connector.plugin import (
     Vector,
     canonical_json,
 )
-
-from ._catalogue import Catalogue, VectorEntry
-from ._storage import SPARSE_DIMENSION, dimension_of
-
-__all__ = ["search"]
+from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
+from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, dimension_of
 
 _MAX_LIMIT: Final = 100_000
-
 _Driver = psycopg.Connection[tuple[object, ...]]
 
 

@@ -8,11 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 
 from vectorferry.connector.plugin import DestinationSettings, Spelling
-
-from .._postgres import SchemaName, check_url
-from ._destination import PgvectorDestination
-
-__all__ = ["PgvectorSettings"]
+from vectorferry.destinations._postgres import SchemaName, check_url
+from vectorferry.destinations.pgvector._destination import PgvectorDestination
 
 
 class PgvectorSettings(DestinationSettings):

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, select
 
 from vectorferry.connector.plugin import MODALITIES, Status, TableStatus
-from vectorferry.destinations.pgvector._dimensions import is_not_superseded
-
-from .._postgres import count_rejected
-from ._related import count_related
-from ._schema import DELETED_AT
-from ._tables import SyncSchema
-from ._tombstones import visible, with_visible
-
-__all__ = ["read_status"]
+from vectorferry.destinations._postgres import count_rejected
+from vectorferry.destinations.pgvector._generations import is_not_superseded
+from vectorferry.destinations.pgvector._related import count_related
+from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, visible
 
 
 def read_status(connection: Connection, schema: SyncSchema, destination: str, location: str) -> Status:
     """Rows per table and collection, but for hidden and superseded ones; quarantine; when something last changed."""
     tables = []
-    can_hide = not any(column.name == DELETED_AT for column in schema.later_columns(connection))
-    shown, with_shown = (visible, with_visible) if can_hide else (_any, _any)
     for modality in MODALITIES:
         features = schema.features[modality]
-        rows = _per_collection(connection, features, shown(features))
+        rows = _per_collection(connection, features, visible(features))
         tables.append(TableStatus(features.name, modality, None, sum(rows.values()), rows))
         for entry in schema.catalogue.of(modality):
             vectors = schema.vector_table(entry)
-            values = and_(with_shown(vectors, features), is_not_superseded(schema, entry, vectors))
+            values = and_(with_visible(vectors, features), is_not_superseded(schema, entry, vectors))
             rows = _per_collection(connection, vectors, values)
             details = {
                 "view": entry.layer.view,
@@ -43,7 +37,7 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
     return Status(
         destination=destination,
         location=location,
-        assets=_per_collection(connection, schema.tables.assets, shown(schema.tables.assets)),
+        assets=_per_collection(connection, schema.tables.assets, visible(schema.tables.assets)),
         tables=tables,
         quarantined=count_rejected(connection, schema.tables.quarantine),
         related=count_related(connection, schema.tables),
@@ -51,9 +45,10 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
     )
 
 
-def _any(*_: Table) -> ColumnElement[bool]:
-    """Nothing can be hidden in a schema that no sync has extended yet."""
-    return true()
+def with_visible(vectors: Table, features: Table) -> ColumnElement[bool]:
+    """Of a row of vectors: its feature is not hidden."""
+    same = and_(*(features.c[name] == vectors.c[name] for name in KEY_COLUMNS))
+    return ~exists().where(same, ~visible(features))
 
 
 def _per_collection(connection: Connection, table: Table, counted_rows: ColumnElement[bool]) -> dict[str, int]:

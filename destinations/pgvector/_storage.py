@@ -20,8 +20,6 @@ from vectorferry.connector.plugin import (
     VectorMapping,
 )
 
-__all__ = ["SPARSE_DIMENSION", "VectorLayout", "check_vector", "choose_layout", "dimension_of", "layout_of"]
-
 SPARSE_DIMENSION: Final = 1_000_000_000
 """pgvector's largest sparsevec. The API never says how large a sparse model's vocabulary is, and the number
 costs nothing: only non-zero elements are stored."""

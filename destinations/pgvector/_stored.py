@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 from typing import Any, Final, TypeAlias
 
@@ -17,7 +18,9 @@ from sqlalchemy import Connection, Table, text
 
 from vectorferry.connector.plugin import (
     MODALITIES,
+    Batch,
     DenseVector,
+    Distrusted,
     MappedAsset,
     MappedFeature,
     Modality,
@@ -26,33 +29,32 @@ from vectorferry.connector.plugin import (
     SparseVector,
     Vector,
     parse_json,
+    rejected_features,
     vector_hash,
+    with_last_good,
+    without_distrusted,
 )
-from vectorferry.destinations._postgres import Row, driver_of, held_collections
-from vectorferry.destinations.pgvector._catalogue import VectorEntry, read_catalogue
-from vectorferry.destinations.pgvector._schema import DELETED_AT
-from vectorferry.destinations.pgvector._tables import SyncSchema
-
-__all__ = [
-    "Feed",
-    "Reader",
-    "StoredFeatures",
-    "begin_snapshot",
-    "stored_assets",
-    "stored_collections",
-    "stored_loaders",
-]
-
+from vectorferry.destinations._postgres import (
+    Row,
+    driver_of,
+    held_collections,
+    is_storable,
+    known_assets,
+    mark_kept,
+    unread_assets,
+)
+from vectorferry.destinations.pgvector._catalogue import VectorEntry
+from vectorferry.destinations.pgvector._rows import source_hash
+from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._tables import DELETED_AT
 
 Loaders: TypeAlias = Mapping[str | int, type[Loader]]
 """By a type's name or number."""
-
 
 _TYPES: Final = text(
     "SELECT t.typname, t.oid::bigint FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
     "WHERE n.nspname = :schema AND t.typname = ANY(:names)"
 )
-
 
 _HEADER: Final = struct.Struct(">iii")
 
@@ -106,8 +108,6 @@ def stored_loaders(connection: Connection, extension_schema: str) -> Loaders:
 
 # One snapshot for every table: a sync that commits meanwhile must not give an asset two halves of two versions.
 _SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-
-
 _ROWS_AT_ONCE: Final = 500
 
 
@@ -189,23 +189,11 @@ class Feed:
 
 
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "created_at", "updated_at", "row_hash")
-
-
 _FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash", DELETED_AT)
-
-
 _VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
-
-
 _REJECTED_COLUMNS: Final = ("feature_id", "vector_name", "column_name", "modality", "reason", "detail", "kept")
-
-
 _OpenTable: TypeAlias = Callable[[Table, Sequence[str]], Iterator[Row]]
-
-
 _NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
-
-
 _HashOf: TypeAlias = Callable[[Vector, bytes, VectorEntry], bytes]
 
 
@@ -232,9 +220,8 @@ class StoredFeatures:
     counts as the hash of a vector, which is stored beside it."""
 
     def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection, hash_of: _HashOf) -> None:
-        bases = {modality: schema.mapping.table(modality) for modality in MODALITIES}
         # Read again: another process may have met a new named vector since this one was prepared.
-        catalogue = read_catalogue(connection, schema.tables, bases)
+        catalogue = schema.stored_catalogue(connection)
         self._hash_of = hash_of
         self._columns = {modality: tuple(schema.mapping.columns(modality)) for modality in MODALITIES}
         self._features = {
@@ -311,3 +298,54 @@ class _Tables:
 def _hash_of(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:
     """The recorded hash is the source's vector's: half precision and dropped zeros make another one of it."""
     return digest if entry.layout.storage == "vector" else vector_hash(vector)
+
+
+# What is stored of everything that a batch sets aside, joined to the batch before it is written.
+
+
+def with_stored_versions(connection: Connection, schema: SyncSchema, distrusted: Distrusted, batch: Batch) -> Batch:
+    """The batch with the last good version of what was set aside, and its records marked where there is one.
+
+    Reads the features that are named (all of an asset, where one without a name was set aside), and nothing where none
+    is. What is hidden, or `distrusted`, counts as not there.
+    """
+    if unread := unread_assets(batch):
+        batch = mark_kept(batch, known_assets(connection, schema.tables.ledger, batch.collection, unread))
+    some = sorted((asset for asset in batch.assets if asset.rejected), key=lambda asset: asset.asset_id)
+    if not some:
+        return batch
+    whole = {asset.asset_id: asset for asset in _whole_assets(connection, schema, distrusted, batch, some)}
+    return replace(batch, assets=tuple(whole.get(asset.asset_id, asset) for asset in batch.assets))
+
+
+def _whole_assets(
+    connection: Connection,
+    schema: SyncSchema,
+    distrusted: Distrusted,
+    batch: Batch,
+    assets: Sequence[MappedAsset],
+) -> Iterator[MappedAsset]:
+    loaders = stored_loaders(connection, schema.database.extension_schema)
+    with ExitStack() as cursors:
+        asset_ids = [asset.asset_id for asset in assets]
+        reader = Reader(connection, cursors, loaders, batch.collection, asset_ids, _feature_ids(assets))
+        tables = StoredFeatures(reader.rows, schema, connection, _source_hash)
+        for asset in assets:
+            stored = [one for one in tables.of_asset(asset.asset_id) if one.modality in batch.modalities]
+            trusted = without_distrusted(stored, asset, batch.collection, distrusted)
+            yield with_last_good(asset, trusted, schema.mapping)
+
+
+def _feature_ids(assets: Sequence[MappedAsset]) -> list[str] | None:
+    """Those that are named; None where those of an asset may all be meant."""
+    named: set[str] = set()
+    for asset in assets:
+        if (names := rejected_features(asset)) is None:
+            return None
+        named |= names
+    return sorted(filter(is_storable, named))
+
+
+def _source_hash(_: Vector, recorded: bytes, entry: VectorEntry) -> bytes:  # noqa: ARG001
+    """What the source had, also where the column is less exact: so the row beside it is found to be the same."""
+    return source_hash(recorded)

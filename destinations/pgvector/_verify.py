@@ -11,37 +11,27 @@ from sqlalchemy import Connection, Table, func, select
 
 from vectorferry.connector.plugin import MODALITIES, Difference, Discrepancy, Modality, StoredDigest, is_row_of
 from vectorferry.destinations._postgres import Row
-from vectorferry.destinations.pgvector._catalogue import VectorEntry, read_catalogue
-from vectorferry.destinations.pgvector._contents import Contents, feature_vectors
-from vectorferry.destinations.pgvector._rows import is_vector_of, source_hash
-from vectorferry.destinations.pgvector._schema import DELETED_AT
+from vectorferry.destinations.pgvector._catalogue import VectorEntry
+from vectorferry.destinations.pgvector._rows import Contents, feature_vectors, is_vector_of, source_hash
+from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._stored import Feed, Reader, begin_snapshot, stored_loaders
-from vectorferry.destinations.pgvector._tables import SyncSchema
-
-__all__ = ["find_discrepancies", "read_digests"]
-
+from vectorferry.destinations.pgvector._tables import DELETED_AT
 
 RecordKey: TypeAlias = tuple[Modality | None, str, str | None]
 """Modality, feature id, and vector name (None: the feature's row)."""
 
-
 ASSET_ROW: Final[RecordKey] = (None, "", None)
-
-
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "created_at", "updated_at")
-
-
 _OBJECTS: Final = ("metadata", "extra")
 
 
 @dataclass(slots=True)
 class AssetParts:
-    """What there is of one asset: the ledger's entry (`features` None: it has none; `contents` None: it was written
-    before there were any), the hash beside each row, the `dimensions` that a vector has rows of, the rows that are not
-    what their hash was taken of, and those that are `hidden`, which count as not there."""
+    """What there is of one asset: what the ledger names (`contents` None: it has no entry), the hash beside each row,
+    the `dimensions` that a vector has rows of, the rows that are not what their hash was taken of, and those that are
+    `hidden`, which count as not there."""
 
     asset_id: str
-    features: Mapping[str, int] | None = None
     contents: Contents | None = None
     hashes: dict[RecordKey, bytes] = field(default_factory=dict)
     dimensions: dict[RecordKey, set[int]] = field(default_factory=dict)
@@ -66,7 +56,7 @@ class AssetTables:
         self._reader = Reader(connection, cursors, loaders, collection, asset_ids)
         self._whole = whole
         tables = schema.tables
-        self._ledger = Feed(self._reader.rows(tables.ledger, ("features", "contents")))
+        self._ledger = Feed(self._reader.rows(tables.ledger, ("contents",)))
         self._assets = self._feed(tables.assets, (DELETED_AT,), "row_hash", (*_ASSET_COLUMNS, *_OBJECTS))
         self._columns = {modality: tuple(schema.mapping.columns(modality)) for modality in MODALITIES}
         self._features = {
@@ -76,8 +66,7 @@ class AssetTables:
             for modality, columns in self._columns.items()
         }
         # Read again: another process may have met a new named vector since this one was prepared.
-        bases = {modality: schema.mapping.table(modality) for modality in MODALITIES}
-        catalogue = read_catalogue(connection, tables, bases)
+        catalogue = schema.stored_catalogue(connection)
         self._vectors = [
             (entry, self._feed(schema.vector_table(entry), ("feature_id",), "vector_hash", ("embedding",)))
             for modality in MODALITIES
@@ -89,12 +78,12 @@ class AssetTables:
         feeds = [self._ledger, self._assets, *self._features.values(), *(feed for _, feed in self._vectors)]
         while (asset_id := min((one.waiting for one in feeds if one.waiting is not None), default=None)) is not None:
             parts = AssetParts(asset_id)
-            for features, contents in self._ledger.take(asset_id):
-                parts.features, parts.contents = features, contents
+            for (contents,) in self._ledger.take(asset_id):
+                parts.contents = contents
             self._add_rows(parts)
             for entry, feed in self._vectors:
                 self._add_vectors(parts, entry, feed.take(asset_id))
-            if parts.hashes or parts.features is not None:
+            if parts.hashes or parts.contents is not None:
                 yield parts
 
     def _feed(self, table: Table, keys: Sequence[str], digest: str, values: Sequence[str]) -> Feed:
@@ -177,50 +166,29 @@ def _any_assets(connection: Connection, schema: SyncSchema, collection: str, sam
 
 
 def _wrong(parts: AssetParts) -> Iterator[Discrepancy]:
-    if parts.features is not None:
+    if parts.contents is not None:
         for key in sorted(parts.wrong, key=str):
             yield _discrepancy(Difference.DIFFERENT, parts.asset_id, key)
 
 
 def _missing_or_extra(parts: AssetParts) -> Iterator[Discrepancy]:
-    if parts.features is None:
+    if parts.contents is None:
         yield Discrepancy(Difference.EXTRA, parts.asset_id, detail=UNRECORDED)
         return
-    expected = {ASSET_ROW: None, **dict(_expected(parts))}
+    expected = {ASSET_ROW: None, **dict(_recorded_keys(parts.contents))}
     for key in sorted(expected, key=str):
         if key not in parts.hashes or expected[key] not in (None, *parts.dimensions.get(key, ())):
             yield _discrepancy(Difference.MISSING, parts.asset_id, key)
     for key in sorted(parts.hashes.keys() - expected.keys(), key=str):
         yield _discrepancy(Difference.EXTRA, parts.asset_id, key)
-    if parts.contents is None:
-        yield from _miscounted(parts)
 
 
-def _expected(parts: AssetParts) -> Iterator[tuple[RecordKey, int | None]]:
-    """Every feature and vector that the ledger names, vectors with their dimension where it has that. Where it names
-    none, the features that are there, with the vectors that they have."""
-    if parts.contents is not None:
-        yield from _named(parts.contents)
-        return
-    rows = {(modality, feature_id) for modality, feature_id, vector_name in parts.hashes if vector_name is None}
-    yield from ((key, None) for key in parts.hashes if key[:2] in rows)
-
-
-def _named(contents: Contents) -> Iterator[tuple[RecordKey, int | None]]:
+def _recorded_keys(contents: Contents) -> Iterator[tuple[RecordKey, int | None]]:
+    """Every feature and vector that the ledger names, vectors with their dimension."""
     for (modality, feature_id), dimensions in feature_vectors(contents).items():
         yield (Modality(modality), feature_id, None), None
         for name, dimension in dimensions.items():
             yield (Modality(modality), feature_id, name), dimension
-
-
-def _miscounted(parts: AssetParts) -> Iterator[Discrepancy]:
-    """An entry of an earlier version, which says only how many features there are."""
-    for modality, count in (parts.features or {}).items():
-        found = sum(key[0] == modality and key[2] is None for key in parts.hashes)
-        if found != count:
-            kind = Difference.MISSING if found < count else Difference.EXTRA
-            detail = f"the ledger says {count:,} features, {found:,} are there"
-            yield Discrepancy(kind, parts.asset_id, modality=Modality(modality), detail=detail)
 
 
 def _discrepancy(kind: Difference, asset_id: str, key: RecordKey) -> Discrepancy:

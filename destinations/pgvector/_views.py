@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
-import psycopg
 from psycopg import sql
+from sqlalchemy import Connection, literal_column, select
 
 from vectorferry.connector.plugin import ColumnMapping, ConfigurationError, Storage
+from vectorferry.destinations._postgres import Driver, Step, columns_of, driver_of, fixed, joined, statement
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
 from vectorferry.destinations.pgvector._grants import (
     dependants_of_function,
     dependants_of_relation,
-    keeping_grants,
+    function_grants,
+    grants_on_new,
+    relation_grants,
     search_functions,
+    view_options,
 )
-
-__all__ = [
-    "Shown",
-    "check_alone",
-    "columns_of",
-    "layer_digest",
-    "layer_exists",
-    "refresh_function",
-    "refresh_layer",
-    "rename_columns",
-    "sql_type",
-]
-
-
-_COLUMNS_OF: Final = """
-SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
-"""
-
-
-_Driver = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,74 +36,159 @@ class Shown:
     routes: Mapping[int, tuple[str, Storage]]
 
 
-def columns_of(driver: _Driver, schema: str, relation: str) -> dict[str, str]:
-    """The columns of a relation in their order, each with its type; none where there is no such relation."""
-    return {str(name): str(kind) for name, kind in driver.execute(_COLUMNS_OF, (schema, relation))}
-
-
 def sql_type(kind: str) -> str:
     """A type of the mapping, as Postgres calls it."""
     return "timestamp with time zone" if kind == "timestamptz" else kind
 
 
-def refresh_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
-    """Make the view, or bring it to its generation and columns. Raises `ConfigurationError` where that would take away
-    what somebody has built upon it."""
-    held, wanted = columns_of(driver, schema, shown.layer.view), _view_columns(shown)
-    if not held:
-        driver.execute(_view(schema, extension, shown, wanted))
-        return
-    with keeping_grants(driver, schema, "TABLE", shown.layer.view):
-        if all(wanted.get(name) == kind for name, kind in held.items()):
-            # Postgres can only append columns to a view.
-            wanted = {name: wanted[name] for name in (*held, *wanted)}
-        else:
-            check_alone(driver, schema, shown.layer)
-            driver.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(schema, shown.layer.view)))
-        driver.execute(_view(schema, extension, shown, wanted))
+def layer_exists(connection: Connection, schema: str, layer: Layer) -> bool:
+    """Whether nobody has dropped the view, the match type or the function since."""
+    relations = columns_of(connection, schema, (layer.view, layer.match_type))
+    return len(relations) == 2 and bool(search_functions(driver_of(connection), schema, layer.function))
 
 
-def refresh_match_type(driver: _Driver, schema: str, shown: Shown) -> None:
-    """Make the row type, or bring it to the columns."""
-    wanted = _match_columns(shown.columns)
-    match, held = sql.Identifier(schema, shown.layer.match_type), columns_of(driver, schema, shown.layer.match_type)
-    if not held:
-        attributes = sql.SQL(", ").join(_attribute(name, kind) for name, kind in wanted.items())
-        driver.execute(sql.SQL("CREATE TYPE {} AS ({})").format(match, attributes))
-        return
-    changes = [
-        *(sql.SQL("DROP ATTRIBUTE {}").format(sql.Identifier(name)) for name in held if name not in wanted),
-        *(_retyped(name, kind) for name, kind in wanted.items() if name in held and held[name] != kind),
-        *(
-            sql.SQL("ADD ATTRIBUTE {}").format(_attribute(name, kind))
-            for name, kind in wanted.items()
-            if name not in held
-        ),
-    ]
-    if changes:
-        driver.execute(sql.SQL("ALTER TYPE {} {}").format(match, sql.SQL(", ").join(changes)))
-
-
-def rename_columns(driver: _Driver, schema: str, layer: Layer, names: Mapping[str, str]) -> None:
-    """Give columns of the view and of the row type new names, where they are."""
-    view, match = sql.Identifier(schema, layer.view), sql.Identifier(schema, layer.match_type)
-    for statement, there, held in (
-        ("ALTER VIEW {} RENAME COLUMN {} TO {}", view, columns_of(driver, schema, layer.view)),
-        ("ALTER TYPE {} RENAME ATTRIBUTE {} TO {}", match, columns_of(driver, schema, layer.match_type)),
-    ):
-        for old, new in names.items():
-            if old in held:
-                driver.execute(_fixed(statement).format(there, sql.Identifier(old), sql.Identifier(new)))
-
-
-def check_alone(driver: _Driver, schema: str, layer: Layer) -> None:
+def check_alone(driver: Driver, schema: str, layer: Layer) -> None:
     """Raise `ConfigurationError` when somebody has built upon the view of a layer."""
-    view = sql.Identifier(schema, layer.view).as_string(driver)
-    if others := dependants_of_relation(driver, view):
+    if others := dependants_of_relation(driver, sql.Identifier(schema, layer.view).as_string()):
         raise ConfigurationError(
             f"the view {schema}.{layer.view} has to be made anew, and depends on it: {', '.join(others)}. "
             "Drop that, run again, and make it again afterwards."
         )
+
+
+def layer_steps(
+    connection: Connection,
+    schema: str,
+    extension: str,
+    shown: Shown,
+    *,
+    renamed: Mapping[str, str],
+    is_cleared: bool,
+    model: Layer | None,
+) -> Iterator[Step]:
+    """What makes the view, the match type and the function of a layer, or brings them to its generation and columns:
+    in place, or anew with their grants.
+
+    By then its columns are `renamed`, and its view is dropped where it `is_cleared`. A layer that is not there yet gets
+    the grants of its `model`. Raises `ConfigurationError` where that would take away what somebody has built upon it.
+    """
+    driver, layer = driver_of(connection), shown.layer
+    relations = columns_of(connection, schema, (layer.view, layer.match_type))
+    view, match = (
+        {renamed.get(name, name): kind for name, kind in relations.get(relation, {}).items()}
+        for relation in (layer.view, layer.match_type)
+    )
+    yield from _view_steps(driver, schema, extension, shown, view, renamed, is_cleared=is_cleared, model=model)
+    yield from _match_type_steps(schema, shown, match)
+    # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
+    yield select(literal_column(statement("CAST('[1]' AS {})", sql.Identifier(extension, "vector"))))
+    yield from _function_steps(driver, schema, extension, shown, _match_names(shown, match), model)
+
+
+def function_steps(connection: Connection, schema: str, extension: str, shown: Shown) -> Iterator[Step]:
+    """What brings the search function of a layer alone to its routes."""
+    match = columns_of(connection, schema, (shown.layer.match_type,)).get(shown.layer.match_type, {})
+    names = _match_names(shown, match)
+    yield from _function_steps(driver_of(connection), schema, extension, shown, names, None)
+
+
+def where_function(schema: str) -> str:
+    """The statement that makes what every search function turns its filter into a condition with."""
+    return statement(_WHERE, where=sql.Identifier(schema, _WHERE_FUNCTION))
+
+
+def rename_statements(connection: Connection, schema: str, layer: Layer, names: Mapping[str, str]) -> Iterator[str]:
+    """Give columns of the view and of the row type new names, where they are."""
+    relations = columns_of(connection, schema, (layer.view, layer.match_type))
+    for old, new in names.items():
+        if old in relations.get(layer.view, ()):
+            view = sql.Identifier(schema, layer.view)
+            yield statement("ALTER VIEW {} RENAME COLUMN {} TO {}", view, old, new)
+    for old, new in names.items():
+        if old in relations.get(layer.match_type, ()):
+            match = sql.Identifier(schema, layer.match_type)
+            yield statement("ALTER TYPE {} RENAME ATTRIBUTE {} TO {}", match, old, new)
+
+
+def _view_steps(
+    driver: Driver,
+    schema: str,
+    extension: str,
+    shown: Shown,
+    stored: Mapping[str, str],
+    renamed: Mapping[str, str],
+    *,
+    is_cleared: bool,
+    model: Layer | None,
+) -> Iterator[str]:
+    columns, view = _view_columns(shown), sql.Identifier(schema, shown.layer.view)
+    is_extended = bool(stored) and not is_cleared and all(columns.get(name) == kind for name, kind in stored.items())
+    if is_extended:
+        # Postgres can only append columns to a view.
+        columns = {name: columns[name] for name in (*stored, *columns)}
+    elif stored and not is_cleared:
+        check_alone(driver, schema, shown.layer)
+        yield statement("DROP VIEW {}", view)
+    likeness = shown.layer if stored else model
+    yield _create_view(schema, extension, shown, columns, view_options(driver, schema, (likeness or shown.layer).view))
+    if likeness is not None and not is_extended:
+        grants = [
+            replace(grant, column=grant.column and renamed.get(grant.column, grant.column))
+            for grant in relation_grants(driver, schema, likeness.view)
+        ]
+        grants = [grant for grant in grants if grant.column is None or grant.column in columns]
+        yield from grants_on_new(driver, schema, "TABLE", view, grants)
+
+
+def _match_type_steps(schema: str, shown: Shown, stored: Mapping[str, str]) -> Iterator[str]:
+    columns, match = _match_columns(shown.columns), sql.Identifier(schema, shown.layer.match_type)
+    if not stored:
+        yield statement("CREATE TYPE {} AS ({})", match, joined(_attribute(*column) for column in columns.items()))
+        return
+    changes = [
+        *(sql.SQL("DROP ATTRIBUTE {}").format(sql.Identifier(name)) for name in stored if name not in columns),
+        *(
+            sql.SQL("ALTER ATTRIBUTE {} SET DATA TYPE {}").format(sql.Identifier(name), fixed(kind))
+            for name, kind in columns.items()
+            if name in stored and stored[name] != kind
+        ),
+        *(
+            sql.SQL("ADD ATTRIBUTE {}").format(_attribute(name, kind))
+            for name, kind in columns.items()
+            if name not in stored
+        ),
+    ]
+    if changes:
+        yield statement("ALTER TYPE {} {}", match, joined(changes))
+
+
+def _match_names(shown: Shown, stored: Mapping[str, str]) -> list[str]:
+    """The columns of the row type, in the order that it has or will have."""
+    columns = _match_columns(shown.columns)
+    return [*(name for name in stored if name in columns), *(name for name in columns if name not in stored)]
+
+
+def _function_steps(
+    driver: Driver, schema: str, extension: str, shown: Shown, match: Sequence[str], model: Layer | None
+) -> Iterator[str]:
+    name, storage = shown.layer.function, shown.entry.layout.storage
+    stored = search_functions(driver, schema, name)
+    is_replaced = bool(stored) and all(kind == storage for kind in stored.values())
+    if stored and not is_replaced:
+        if others := dependants_of_function(driver, schema, name):
+            raise ConfigurationError(
+                f"the function {schema}.{name} has to be made anew, and depends on it: {', '.join(others)}. "
+                "Drop that, run again, and make it again afterwards."
+            )
+        yield from (statement("DROP FUNCTION {}", fixed(signature)) for signature in stored)
+    yield _create_function(schema, extension, shown, match)
+    likeness = shown.layer if stored else model
+    if likeness is not None and not is_replaced:
+        grants = function_grants(driver, schema, likeness.function)
+        signature = sql.SQL("{}({}, integer, jsonb)").format(
+            sql.Identifier(schema, name), sql.Identifier(extension, storage)
+        )
+        yield from grants_on_new(driver, schema, "FUNCTION", signature, grants)
 
 
 # The join is by one column, of which the planner expects as many rows as there are; that the keys are the same as well
@@ -130,7 +197,7 @@ def check_alone(driver: _Driver, schema: str, layer: Layer) -> None:
 # from nothing else. So CREATE OR REPLACE can switch the view to vectors of another dimension, and whatever index there
 # is on the vectors, a user's own on an expression too, is used through the view, as through no cast.
 _VIEW: Final = """
-CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (
+CREATE OR REPLACE VIEW {view}{options} AS SELECT {columns} FROM (
     SELECT collection, asset_id, feature_id, feature_key, embedding FROM {vectors}
     UNION ALL SELECT NULL, NULL, NULL, NULL, CAST(NULL AS {storage}) FROM {vectors} WHERE false
 ) v JOIN {features} f ON f.feature_key = v.feature_key AND CASE WHEN
@@ -138,16 +205,17 @@ CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (
 WHERE f.deleted_at IS NULL
 """
 
-
 # Collection and asset are looked for in the vectors, where a search can leave the others out while it goes along the
 # index; a feature's id in the features, which have an index on it.
 _OF_VECTORS: Final = frozenset({"collection", "asset_id", "embedding"})
 
 
-def _view(schema: str, extension: str, shown: Shown, columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(_VIEW).format(
+def _create_view(schema: str, extension: str, shown: Shown, columns: Iterable[str], options: sql.Composable) -> str:
+    return statement(
+        _VIEW,
         view=sql.Identifier(schema, shown.layer.view),
-        columns=sql.SQL(", ").join(sql.Identifier("v" if name in _OF_VECTORS else "f", name) for name in columns),
+        options=options,
+        columns=joined(sql.Identifier("v" if name in _OF_VECTORS else "f", name) for name in columns),
         vectors=sql.Identifier(schema, shown.entry.table),
         features=sql.Identifier(schema, shown.entry.base),
         storage=sql.Identifier(extension, shown.entry.layout.storage),
@@ -173,16 +241,7 @@ def _match_columns(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
 
 
 def _attribute(name: str, kind: str) -> sql.Composable:
-    return sql.SQL("{} {}").format(sql.Identifier(name), _fixed(kind))
-
-
-def _retyped(name: str, kind: str) -> sql.Composable:
-    return sql.SQL("ALTER ATTRIBUTE {} SET DATA TYPE {}").format(sql.Identifier(name), _fixed(kind))
-
-
-def _fixed(text: Any) -> sql.SQL:
-    """A type or a statement from our own short lists. psycopg wants SQL to be literal, which a lookup is not."""
-    return sql.SQL(text)
+    return sql.SQL("{} {}").format(sql.Identifier(name), fixed(kind))
 
 
 # What people query: a view and a search function per named vector, made and extended without ever being dropped,
@@ -192,9 +251,7 @@ def _fixed(text: Any) -> sql.SQL:
 _VERSION: Final = 4
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
-
 _WHERE_FUNCTION: Final = "_sync_where"
-
 
 _WHERE: Final = """
 CREATE OR REPLACE FUNCTION {where}(relation regclass, filter jsonb) RETURNS text
@@ -242,7 +299,6 @@ BEGIN
 END $body$
 """
 
-
 # The index answers first, with the candidates of one pass, of which it has hnsw.ef_search, 40 by default. Where a
 # filter takes some of them away, or more are asked for, it goes on (which takes a sixth longer from the start) until it
 # has looked at hnsw.max_scan_tuples; where there are still too few, the same question is answered exactly: an addition
@@ -278,19 +334,12 @@ BEGIN
 END $body$
 """
 
-
 # Whoever asks with a vector of an earlier or a later dimension is answered from where such vectors are. The views of
 # the generations never show another one, so that a switch between two statements of this function changes nothing.
 _ROUTED: Final = """coalesce((
         SELECT route.own FROM (VALUES {routes}) route (dimension, own)
         WHERE route.dimension = {extension}.vector_dims(query) AND pg_catalog.has_table_privilege(route.own, 'SELECT')
     ), {view_name})"""
-
-
-_RELATIONS: Final = """
-SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = ANY(%s)
-"""
 
 
 def layer_digest(shown: Shown, extension: str) -> str:
@@ -303,86 +352,44 @@ def layer_digest(shown: Shown, extension: str) -> str:
     return hashlib.blake2b(json.dumps(made).encode(), digest_size=8).hexdigest()
 
 
-def layer_exists(driver: _Driver, schema: str, layer: Layer) -> bool:
-    """Whether nobody has dropped the view, the match type or the function since."""
-    relations = driver.execute(_RELATIONS, (schema, [layer.view, layer.match_type])).fetchall()
-    return len(relations) == 2 and bool(search_functions(driver, schema, layer.function))
-
-
-def refresh_layer(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
-    """Make or extend the view, the match type and the function of a layer."""
-    # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
-    driver.execute(sql.SQL("SELECT CAST('[1]' AS {})").format(sql.Identifier(extension, "vector")))
-    refresh_view(driver, schema, extension, shown)
-    refresh_match_type(driver, schema, shown)
-    driver.execute(sql.SQL(_WHERE).format(where=sql.Identifier(schema, _WHERE_FUNCTION)))
-    refresh_function(driver, schema, extension, shown)
-
-
-def refresh_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> None:
-    """Make the search function, or bring it to its generation and routes: in place, or anew with its grants where it
-    takes vectors of another type now. Raises `ConfigurationError` when somebody has built upon that."""
-    name, storage = shown.layer.function, shown.entry.layout.storage
-    held = search_functions(driver, schema, name)
-    if all(kind == storage for kind in held.values()):
-        driver.execute(_search_function(driver, schema, extension, shown))
-        return
-    if others := dependants_of_function(driver, schema, name):
-        raise ConfigurationError(
-            f"the function {schema}.{name} has to be made anew, and depends on it: {', '.join(others)}. "
-            "Drop that, run again, and make it again afterwards."
-        )
-    with keeping_grants(driver, schema, "FUNCTION", name):
-        for signature in held:
-            driver.execute(sql.SQL("DROP FUNCTION {}").format(_fixed_sql(signature)))
-        driver.execute(_search_function(driver, schema, extension, shown))
-
-
-def _fixed_sql(text: Any) -> sql.SQL:
-    """An operator from our own short list, or a name as Postgres quotes it. psycopg wants SQL to be literal."""
-    return sql.SQL(text)
-
-
-def _search_function(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composed:
+def _create_function(schema: str, extension: str, shown: Shown, match_names: Sequence[str]) -> str:
     layer, layout = shown.layer, shown.entry.layout
     match = sql.Identifier(schema, layer.match_type)
     # The first one is the distance, which is asked for in the words of the ordering, so that it is not taken twice.
-    names = [name for name in columns_of(driver, schema, layer.match_type) if name != "distance"]
-    columns = sql.SQL(", ").join(map(sql.Identifier, names))
-    return sql.SQL(_SEARCH).format(
+    columns = joined(name for name in match_names if name != "distance")
+    return statement(
+        _SEARCH,
         function=sql.Identifier(schema, layer.function),
         storage=sql.Identifier(extension, layout.storage),
         match=match,
         extension=sql.Identifier(extension),
         where=sql.Identifier(schema, _WHERE_FUNCTION),
-        operator=_fixed_sql(layout.operator),
-        columns=sql.Literal(columns.as_string(driver)),
-        shown=_shown_view(driver, schema, extension, shown),
-        asked=_asked(driver, schema, extension, shown),
-        match_name=sql.Literal(match.as_string(driver)),
+        operator=fixed(layout.operator),
+        columns=sql.Literal(columns.as_string()),
+        shown=_shown_view(schema, extension, shown),
+        asked=_asked(schema, extension, shown),
+        match_name=sql.Literal(match.as_string()),
     )
 
 
-def _shown_view(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composable:
+def _shown_view(schema: str, extension: str, shown: Shown) -> sql.Composable:
     """An expression that names the view to ask."""
-    plain = _name(driver, schema, shown.layer.view)
+    plain = _name(schema, shown.layer.view)
     if not shown.routes:
         return plain
     routes = [
-        sql.SQL("({}, {})").format(sql.Literal(dimension), _name(driver, schema, view))
+        sql.SQL("({}, {})").format(sql.Literal(dimension), _name(schema, view))
         for dimension, (view, _) in sorted(shown.routes.items())
     ]
-    return sql.SQL(_ROUTED).format(
-        routes=sql.SQL(", ").join(routes), extension=sql.Identifier(extension), view_name=plain
-    )
+    return sql.SQL(_ROUTED).format(routes=joined(routes), extension=sql.Identifier(extension), view_name=plain)
 
 
-def _asked(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Composable:
+def _asked(schema: str, extension: str, shown: Shown) -> sql.Composable:
     """An expression for the vector that is asked for, as the view that is asked stores its own."""
     others = [
         sql.SQL("WHEN {} THEN {}").format(
-            _name(driver, schema, view),
-            sql.Literal(sql.SQL("CAST($1 AS {})").format(sql.Identifier(extension, storage)).as_string(driver)),
+            _name(schema, view),
+            sql.Literal(sql.SQL("CAST($1 AS {})").format(sql.Identifier(extension, storage)).as_string()),
         )
         for view, storage in shown.routes.values()
         if storage != shown.entry.layout.storage
@@ -392,5 +399,5 @@ def _asked(driver: _Driver, schema: str, extension: str, shown: Shown) -> sql.Co
     return sql.SQL("CASE shown {} ELSE '$1' END").format(sql.SQL(" ").join(others))
 
 
-def _name(driver: _Driver, schema: str, view: str) -> sql.Literal:
-    return sql.Literal(sql.Identifier(schema, view).as_string(driver))
+def _name(schema: str, view: str) -> sql.Literal:
+    return sql.Literal(sql.Identifier(schema, view).as_string())

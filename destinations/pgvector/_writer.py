@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, delete, func, literal, select, update
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -16,6 +17,7 @@ from vectorferry.connector.plugin import (
     Batch,
     Counts,
     DenseVector,
+    Distrusted,
     MappedAsset,
     Modality,
     SparseVector,
@@ -35,17 +37,15 @@ from vectorferry.destinations._postgres import (
     known_assets,
     ledger_hashes,
     ledger_rows,
+    of_assets,
     replace_rejected,
     send,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
-from vectorferry.destinations.pgvector._contents import comparable, recorded_contents, with_contents
-from vectorferry.destinations.pgvector._rows import BatchRows
+from vectorferry.destinations.pgvector._rows import BatchRows, comparable, recorded_contents, with_contents
+from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION
-from vectorferry.destinations.pgvector._tables import SyncSchema
-from vectorferry.destinations.pgvector._tombstones import count_changes, held_rows, remove_rows
-
-__all__ = ["VECTOR_DUMPERS", "remove_assets", "write_batch"]
+from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMNS, visible
 
 
 class _VectorDumper(Dumper):
@@ -77,6 +77,134 @@ VECTOR_DUMPERS: Final[Dumpers] = {
     "halfvec": _HalfvecDumper,
     "sparsevec": _SparsevecDumper,
 }
+
+# One batch, one transaction: assets, features, vectors, stale rows, ledger and quarantine, all or nothing.
+_ASSET_COLUMNS: Final = (
+    *("collection", "asset_id", "modality", "url", "status", "created_at", "updated_at"),
+    *("metadata", "extra", "row_hash"),
+)
+
+_LEDGER_COLUMNS: Final = ("collection", "asset_id", "fingerprint", "features", "contents")
+
+
+def write_batch(
+    connection: Connection, schema: SyncSchema, distrusted: Distrusted, batch: Batch, rows: BatchRows
+) -> Applied:
+    """Bring every table to what the batch says about its assets, and record that, in the caller's transaction.
+
+    Rows that are `distrusted` are written whatever their hashes say."""
+    writer = _Writer(connection, schema, distrusted, batch.collection, sorted(asset.asset_id for asset in batch.assets))
+    applied = Applied()
+    wanted = {(asset.asset_id, ""): (asset.row_hash, _asset_row(batch.collection, asset)) for asset in batch.assets}
+    applied.assets = writer.write_rows(None, _ASSET_COLUMNS, wanted)
+    for modality in sorted(batch.modalities):
+        columns = (*KEY_COLUMNS, *schema.mapping.columns(modality), "metadata", "extra", "row_hash")
+        applied.features[modality] = writer.write_rows(modality, columns, rows.features.get(modality, {}))
+        for name, generations in schema.catalogue.named(modality).items():
+            applied.vectors[modality, name] = writer.write_vectors(generations, rows)
+    _write_ledger(connection, schema.tables.ledger, batch, rows)
+    _set_aside(connection, schema, batch, applied)
+    return applied
+
+
+def remove_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
+    """Remove assets with everything that belongs to them, visiting the tables in the order of `write_batch`."""
+
+    def gone(table: Table) -> Counts:
+        return Counts(deleted=delete_assets(connection, table, collection, asset_ids))
+
+    tables = schema.tables
+    applied = Applied(assets=remove_rows(connection, tables.assets, collection, asset_ids))
+    for modality in sorted(MODALITIES):
+        applied.features[modality] = remove_rows(connection, schema.features[modality], collection, asset_ids)
+        for name, generations in schema.catalogue.named(modality).items():
+            applied.vectors[modality, name] = _remove_vectors(connection, schema, collection, asset_ids, generations)
+    gone(tables.ledger)
+    gone(tables.quarantine)
+    forget_cursors(connection, tables.cursors, collection)
+    return applied
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Brings tables to what a batch wants in them of these assets, which are sorted."""
+
+    connection: Connection
+    schema: SyncSchema
+    distrusted: Distrusted
+    collection: str
+    asset_ids: Sequence[str]
+
+    def write_rows(self, modality: Modality | None, columns: Sequence[str], wanted: WantedRows) -> Counts:
+        """Bring the rows of a modality's features, or of the assets (None), to what is wanted, and show them."""
+        table = self.schema.tables.assets if modality is None else self.schema.features[modality]
+        held = held_rows(self.connection, table, self.collection, self.asset_ids)
+        diff = diff_table(wanted, self.distrusted.blanked(self.collection, modality, None, held.hashes))
+        send(self.connection, table, columns, diff)
+        delete_keys(self.connection, table, self.collection, diff.delete)
+        return count_changes(diff, wanted, held.hidden)
+
+    def write_vectors(self, generations: Sequence[VectorEntry], rows: BatchRows) -> Counts:
+        """Bring the tables of a named vector to what is wanted, the oldest first; they are counted as one."""
+        wanted = [rows.vectors.get(entry.key, {}) for entry in generations]
+        held = [self._trusted(entry) for entry in generations]
+        for entry, diff in zip(generations, diff_generations(generations, wanted, held), strict=True):
+            table = self.schema.vector_table(entry)
+            send(self.connection, table, VECTOR_COLUMNS, diff, VECTOR_DUMPERS)
+            delete_keys(self.connection, table, self.collection, diff.delete)
+        return count_values(generations, wanted, held)
+
+    def _trusted(self, entry: VectorEntry) -> HeldHashes:
+        table = self.schema.vector_table(entry)
+        hashes = held_hashes(self.connection, table, "vector_hash", self.collection, self.asset_ids)
+        return self.distrusted.blanked(self.collection, entry.modality, entry.vector_name, hashes)
+
+
+def _remove_vectors(
+    connection: Connection,
+    schema: SyncSchema,
+    collection: str,
+    asset_ids: Sequence[str],
+    generations: Sequence[VectorEntry],
+) -> Counts:
+    tables = [schema.vector_table(entry) for entry in generations]
+    held: list[HeldHashes] = []
+    if len(generations) > 1:
+        held = [held_hashes(connection, table, "vector_hash", collection, asset_ids) for table in tables]
+    deleted = [delete_assets(connection, table, collection, asset_ids) for table in tables]
+    return Counts(deleted=len(values_of(generations, held)) if held else sum(deleted))
+
+
+def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
+    asset_ids = [asset.asset_id for asset in batch.assets]
+    held = known_assets(connection, ledger, batch.collection, asset_ids)
+    contents = recorded_contents(connection, ledger, batch.collection, asset_ids)
+    wanted = with_contents(ledger_rows(batch, held, rows.per_asset), batch, rows, contents)
+    compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(held).items()}
+    send(connection, ledger, _LEDGER_COLUMNS, diff_table(wanted, compared))
+    forget_unread(connection, ledger, batch)
+
+
+def _asset_row(collection: str, asset: MappedAsset) -> Row:
+    return (
+        collection,
+        asset.asset_id,
+        asset.modality,
+        asset.url,
+        asset.status,
+        asset.created_at,
+        asset.updated_at,
+        asset.metadata,
+        asset.extra,
+        asset.row_hash,
+    )
+
+
+def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, applied: Applied) -> None:
+    rejected = [*(each for asset in batch.assets for each in asset.rejected), *batch.rejected]
+    replace_rejected(connection, schema.tables.quarantine, batch, rejected)
+    for each in rejected:
+        applied.set_aside(each)
 
 
 # What a batch changes in the generations of one named vector. Pure.
@@ -132,151 +260,62 @@ def count_values(
     return counts
 
 
-# The vectors of one name: written and removed in all their generations, counted as one.
+# Rows that are kept but hidden: their asset has gone from the source, and may come back.
+#
+# `deleted_at` alone says which ones they are. Vectors have no such column: one is hidden when its feature is, so that
+# neither hiding nor showing it again writes anything in a table with a vector index.
 
 
-_NONE: Final[WantedRows] = {}
+@dataclass(frozen=True, slots=True)
+class HeldRows:
+    """The hashes that a table holds of some rows; those that are `hidden` have one that no record has."""
+
+    hashes: Mapping[FeatureKey, bytes]
+    hidden: Set[FeatureKey]
 
 
-def write_vectors(
-    connection: Connection,
-    schema: SyncSchema,
-    collection: str,
-    asset_ids: Sequence[str],
-    generations: Sequence[VectorEntry],
-    rows: BatchRows,
-) -> Counts:
-    """Bring the tables of a named vector to what a batch wants in them, the oldest first."""
-    wanted = [rows.vectors.get(entry.key, _NONE) for entry in generations]
-    held = [_trusted(connection, schema, collection, asset_ids, entry) for entry in generations]
-    for entry, diff in zip(generations, diff_generations(generations, wanted, held), strict=True):
-        send(connection, schema.vector_table(entry), diff, VECTOR_DUMPERS)
-        delete_keys(connection, schema.vector_table(entry), collection, diff.delete)
-    return count_values(generations, wanted, held)
+def held_rows(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> HeldRows:
+    """What the table of the assets, or of a modality's features, holds of some assets."""
+    key = (table.c.asset_id, table.c.get("feature_id", literal("")))
+    columns = select(*key, table.c.row_hash, visible(table))
+    hashes, hidden = dict[FeatureKey, bytes](), set[FeatureKey]()
+    for asset, feature, digest, shown in connection.execute(columns.where(of_assets(table, collection, asset_ids))):
+        hashes[asset, feature] = bytes(digest) if shown else b""
+        if not shown:
+            hidden.add((asset, feature))
+    return HeldRows(hashes, hidden)
 
 
-def remove_vectors(
-    connection: Connection,
-    schema: SyncSchema,
-    collection: str,
-    asset_ids: Sequence[str],
-    generations: Sequence[VectorEntry],
-) -> Counts:
-    """Remove every vector of some assets."""
-    held: list[HeldHashes] = []
-    if len(generations) > 1:
-        held = [_held(connection, schema, collection, asset_ids, entry) for entry in generations]
-    deleted = [delete_assets(connection, schema.vector_table(entry), collection, asset_ids) for entry in generations]
-    return Counts(deleted=len(values_of(generations, held)) if held else sum(deleted))
+def count_changes(diff: TableDiff[Row], wanted: Collection[FeatureKey], hidden: Set[FeatureKey]) -> Counts:
+    """What people see of a diff: a row that was hidden was deleted before, and is inserted when it is shown again."""
+    counts = diff.counts()
+    shown = sum(key in wanted for key in hidden)
+    counts.inserted += shown
+    counts.updated -= shown
+    counts.deleted -= len(hidden) - shown
+    return counts
 
 
-def _trusted(
-    connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str], entry: VectorEntry
-) -> HeldHashes:
-    held = _held(connection, schema, collection, asset_ids, entry)
-    return schema.distrusted.blanked(collection, entry.modality, entry.vector_name, held)
-
-
-def _held(
-    connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str], entry: VectorEntry
-) -> HeldHashes:
-    return held_hashes(connection, schema.vector_table(entry), "vector_hash", collection, asset_ids)
-
-
-# One batch, one transaction: assets, features, vectors, stale rows, ledger and quarantine, all or nothing.
-
-
-def write_batch(connection: Connection, schema: SyncSchema, batch: Batch, rows: BatchRows) -> Applied:
-    """Bring every table to what the batch says about its assets, and record that, in the caller's transaction."""
-    asset_ids = sorted(asset.asset_id for asset in batch.assets)
-    applied = Applied()
-    applied.assets = _write_assets(connection, schema, batch, asset_ids)
-    for modality in sorted(batch.modalities):
-        wanted = rows.features.get(modality, {})
-        applied.features[modality] = _write_rows(connection, schema, batch.collection, asset_ids, modality, wanted)
-        for name, generations in schema.catalogue.named(modality).items():
-            changed = write_vectors(connection, schema, batch.collection, asset_ids, generations, rows)
-            applied.vectors[modality, name] = changed
-    _write_ledger(connection, schema.tables.ledger, batch, rows)
-    _set_aside(connection, schema, batch, applied)
-    return applied
-
-
-def remove_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
-    """Remove assets with everything that belongs to them, visiting the tables in the order of `write_batch`."""
-
-    def gone(table: Table) -> Counts:
-        return Counts(deleted=delete_assets(connection, table, collection, asset_ids))
-
+def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
+    """Hide assets and their features, and forget that they were synced, in the order of `write_batch`."""
     tables = schema.tables
-    applied = Applied(assets=remove_rows(connection, tables.assets, collection, asset_ids))
+    applied = Applied(assets=_hide(connection, tables.assets, collection, asset_ids))
     for modality in sorted(MODALITIES):
-        applied.features[modality] = remove_rows(connection, schema.features[modality], collection, asset_ids)
-        for name, generations in schema.catalogue.named(modality).items():
-            applied.vectors[modality, name] = remove_vectors(connection, schema, collection, asset_ids, generations)
-    gone(tables.ledger)
-    gone(tables.quarantine)
+        applied.features[modality] = _hide(connection, schema.features[modality], collection, asset_ids)
+    for books in (tables.ledger, tables.quarantine):
+        delete_assets(connection, books, collection, asset_ids)
     forget_cursors(connection, tables.cursors, collection)
     return applied
 
 
-def _write_rows(
-    connection: Connection,
-    schema: SyncSchema,
-    collection: str,
-    asset_ids: Sequence[str],
-    modality: Modality | None,
-    wanted: WantedRows,
-) -> Counts:
-    """Bring the rows of a modality's features, or of the assets (None), to what is wanted; hidden ones are shown."""
-    table = schema.tables.assets if modality is None else schema.features[modality]
-    held = held_rows(connection, table, collection, asset_ids)
-    trusted = schema.distrusted.blanked(collection, modality, None, held.hashes)
-    diff = _write_table(connection, table, collection, wanted, trusted)
-    return count_changes(diff, wanted, held.hidden)
+def remove_rows(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> Counts:
+    """Delete every row of some assets, and count those that were not hidden."""
+    gone = delete(table).where(of_assets(table, collection, asset_ids)).returning(visible(table).label("shown")).cte()
+    counted = select(func.count()).select_from(gone).where(gone.c.shown)
+    return Counts(deleted=connection.execute(counted).scalar_one())
 
 
-def _write_table(
-    connection: Connection, table: Table, collection: str, wanted: WantedRows, held: Mapping[FeatureKey, bytes]
-) -> TableDiff[Row]:
-    diff = diff_table(wanted, held)
-    send(connection, table, diff)
-    delete_keys(connection, table, collection, diff.delete)
-    return diff
-
-
-def _write_assets(connection: Connection, schema: SyncSchema, batch: Batch, asset_ids: Sequence[str]) -> Counts:
-    wanted = {(asset.asset_id, ""): (asset.row_hash, _asset_row(batch.collection, asset)) for asset in batch.assets}
-    return _write_rows(connection, schema, batch.collection, asset_ids, None, wanted)
-
-
-def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
-    asset_ids = [asset.asset_id for asset in batch.assets]
-    held = known_assets(connection, ledger, batch.collection, asset_ids)
-    contents = recorded_contents(connection, ledger, batch.collection, asset_ids)
-    wanted = with_contents(ledger_rows(batch, held, rows.per_asset), batch, rows, contents)
-    compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(held).items()}
-    send(connection, ledger, diff_table(wanted, compared))
-    forget_unread(connection, ledger, batch)
-
-
-def _asset_row(collection: str, asset: MappedAsset) -> Row:
-    return (
-        collection,
-        asset.asset_id,
-        asset.modality,
-        asset.url,
-        asset.status,
-        asset.created_at,
-        asset.updated_at,
-        asset.metadata,
-        asset.extra,
-        asset.row_hash,
-    )
-
-
-def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, applied: Applied) -> None:
-    rejected = [*(each for asset in batch.assets for each in asset.rejected), *batch.rejected]
-    replace_rejected(connection, schema.tables.quarantine, batch, rejected)
-    for each in rejected:
-        applied.set_aside(each)
+def _hide(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> Counts:
+    shown = (of_assets(table, collection, asset_ids), visible(table))
+    hidden = connection.execute(update(table).where(*shown).values(deleted_at=func.now()))
+    return Counts(deleted=hidden.rowcount)

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, inspect, select, text, update
+from sqlalchemy import Connection, delete, func, inspect, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import (
@@ -32,7 +32,9 @@ from vectorferry.destinations._postgres import (
     Database,
     FeatureKey,
     PostgresServer,
+    Step,
     check_encoding,
+    check_layout,
     check_rights,
     collection_lock,
     count_rejected,
@@ -44,14 +46,17 @@ from vectorferry.destinations._postgres import (
     held_collections,
     is_storable,
     known_assets,
+    lock,
     lock_ddl,
     looking,
     of_assets,
+    printed,
     read_cursor,
     read_origin,
     read_rejected,
     replace_rejected,
-    statements_to_create,
+    run,
+    steps_to_create,
     told_as,
     why_refused,
     write_cursor,
@@ -89,14 +94,13 @@ from vectorferry.destinations.pinecone._manifest_tables import (
 
 __all__ = ["Manifest", "ManifestOutlook"]
 
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
 _PAGE: Final = 1_000
 """Rows that are read at once for a check: no transaction waits for Pinecone."""
 
 
-def wait_for_lock(connection: Connection, tables: ManifestTables, what: str) -> None:
+def wait_for_lock(connection: Connection, tables: ManifestTables, *what: str) -> None:
     """Wait until nobody else has this lock, and keep it until the transaction ends."""
-    connection.execute(_LOCK, {"what": f"vectorferry manifest {tables.ledger.fullname} {what}"})
+    lock(connection, "manifest", tables.ledger.fullname, *what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ class Manifest:
         """What is there, and what `prepare` would do. Writes nothing, and starts no embedded Postgres that is not
         there."""
         if self._server.has_never_run:
-            return ManifestOutlook(None, self._missing(None))
+            return ManifestOutlook(None, printed(self._missing_steps(None)))
         present = copy(self)
         present._read_only = True
         with present._transaction() as connection:
@@ -162,7 +166,7 @@ class Manifest:
                 connection, self._schema, self._tables.metadata.tables.values(), self._server.location
             )
             manifest = present if self._is_prepared(connection) else None
-            return ManifestOutlook(manifest, self._missing(connection), present._refusal)
+            return ManifestOutlook(manifest, printed(self._missing_steps(connection)), present._refusal)
 
     def prepare(self) -> None:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
@@ -170,8 +174,7 @@ class Manifest:
             check_encoding(connection, self._server.location)
             check_rights(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
             lock_ddl(connection, self._schema)
-            for statement in self._missing(connection):
-                connection.exec_driver_sql(statement)
+            run(connection, self._missing_steps(connection))
 
     def check_settings(self, values: Mapping[str, str]) -> None:
         """Raise `ConfigurationError` for a setting that is not what it was when records were written."""
@@ -477,9 +480,15 @@ class Manifest:
     def _is_prepared(self, connection: Connection) -> bool:
         return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
 
-    def _missing(self, connection: Connection | None) -> list[str]:
-        """The statements that make what is not there yet; nothing is, without a connection."""
-        return statements_to_create(connection, self._schema, self._tables.metadata)
+    def _missing_steps(self, connection: Connection | None) -> list[Step]:
+        """What makes the tables that are not there yet; none is, without a connection. Raises `ConfigurationError` for
+        tables of an early version."""
+        metadata = self._tables.metadata
+        if connection is not None:
+            check_layout(
+                connection, self._schema, {each.name: each.columns.keys() for each in metadata.tables.values()}
+            )
+        return steps_to_create(connection, self._schema, metadata)
 
     def _kept_settings(self, connection: Connection, values: Mapping[str, str]) -> Mapping[str, str]:
         kept = {row.key: row.value for row in connection.execute(select(self._tables.settings))}
@@ -505,6 +514,7 @@ class Manifest:
     def _transaction(self) -> Iterator[Connection]:
         with self._server.translated():
             database = self._server.database
-            begun = looking(database) if self._read_only else database.plain_transaction()
+            begin = database.plain_transaction
+            begun = looking(begin) if self._read_only else begin()
             with begun as connection, told_as(self._refusal):
                 yield connection

@@ -107,7 +107,7 @@ def write_features(connection: Connection, features: Table, batch: Batch, rows: 
     replaced = {*rows.touched, *rows.features}
     compared = {key: row for key, row in recorded.items() if row.modality in batch.modalities or key in replaced}
     diff = diff_table(_feature_rows(batch.collection, rows.features), compared)
-    send(connection, features, diff)
+    send(connection, features, features.c.keys(), diff)
     delete_keys(connection, features, batch.collection, diff.delete)
 
 
@@ -119,7 +119,7 @@ def write_adopted(
     joined = {
         key: recorded[key].also_in(index, feature) if key in recorded else feature for key, feature in adopted.items()
     }
-    send(connection, features, diff_table(_feature_rows(collection, joined), recorded))
+    send(connection, features, features.c.keys(), diff_table(_feature_rows(collection, joined), recorded))
 
 
 def can_be_ours(collection: str, key: FeatureKey) -> bool:
@@ -235,8 +235,10 @@ def write_ledger(
 ) -> None:
     """Record a batch's assets. What was recorded of other modalities stays, under the same fingerprint and layout."""
     ledger, asset_ids = tables.ledger, [asset.asset_id for asset in batch.assets]
-    columns = (ledger.c[name] for name in ("asset_id", "fingerprint", "features", "row_hash", "layout"))
-    rows = connection.execute(select(*columns).where(of_assets(ledger, batch.collection, asset_ids)))
+    names = ("asset_id", "fingerprint", "features", "row_hash", "layout")
+    rows = connection.execute(
+        select(*(ledger.c[name] for name in names)).where(of_assets(ledger, batch.collection, asset_ids))
+    )
     recorded = {(asset_id, ""): _Entry(*values) for asset_id, *values in rows}
     before = known_assets(connection, ledger, batch.collection, asset_ids, ledger.c.layout == layout)
 
@@ -245,7 +247,8 @@ def write_ledger(
         values = (asset.fingerprint, features, asset.row_hash, layout)
         return _Entry(*values), (batch.collection, asset.asset_id, *values)
 
-    send(connection, ledger, diff_table({(asset.asset_id, ""): entry(asset) for asset in batch.assets}, recorded))
+    entries = {(asset.asset_id, ""): entry(asset) for asset in batch.assets}
+    send(connection, ledger, ("collection", *names), diff_table(entries, recorded))
     forget_unread(connection, ledger, batch)
 
 

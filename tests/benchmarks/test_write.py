@@ -23,8 +23,8 @@ from sqlalchemy.dialects.postgresql import insert
 from vectorferry.connector.plugin import MODALITIES, Batch, Modality, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import upsert_rows
-from vectorferry.destinations.pgvector._schema import vector_table
 from vectorferry.destinations.pgvector._storage import VectorLayout
+from vectorferry.destinations.pgvector._tables import VECTOR_COLUMNS, vector_table
 from vectorferry.destinations.pgvector._writer import VECTOR_DUMPERS
 
 from ..builders import asset, feature
@@ -147,7 +147,9 @@ class Contest:
 
             def upsert() -> None:
                 for start in range(0, ROWS, size):
-                    upsert_rows(connection, self._table, self._rows[start : start + size], VECTOR_DUMPERS)
+                    upsert_rows(
+                        connection, self._table, VECTOR_COLUMNS, self._rows[start : start + size], VECTOR_DUMPERS
+                    )
                     connection.commit()
 
             return seconds(upsert)
@@ -158,10 +160,9 @@ class Contest:
         engine = create_engine(for_sqlalchemy(self._url))
         statement = insert(self._table)
         keys = {column.name for column in self._table.primary_key}
-        changes = {c.name: statement.excluded[c.name] for c in self._table.columns if c.name not in keys}
+        changes = {name: statement.excluded[name] for name in VECTOR_COLUMNS if name not in keys}
         upsert = statement.on_conflict_do_update(index_elements=sorted(keys), set_=changes)
-        names = [column.name for column in self._table.columns]
-        values = [dict(zip(names, row, strict=True)) for row in self._rows[:SQLALCHEMY_ROWS]]
+        values = [dict(zip(VECTOR_COLUMNS, row, strict=True)) for row in self._rows[:SQLALCHEMY_ROWS]]
         with engine.begin() as connection:
             taken = seconds(lambda: connection.execute(upsert, values))
         engine.dispose()

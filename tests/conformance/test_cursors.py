@@ -228,20 +228,6 @@ async def test_a_source_without_cursors_leaves_no_row(postgres_url: str, schema:
             assert row_counts(connection, schema)["_sync_cursors"] == 0
 
 
-def test_a_schema_from_before_there_were_cursors_gets_the_table(postgres_url: str, schema: str) -> None:
-    with closing(PgvectorDestination(schema, postgres_url)) as destination, psycopg.connect(postgres_url) as connection:
-        destination.prepare(MAPPING)
-        destination.apply(batch(asset("a")))
-        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, "_sync_cursors")))
-        connection.commit()
-        told = destination.planned(MAPPING)
-        assert told.cursor("ads") is None
-        assert told.statements[0].startswith(f"CREATE TABLE {schema}._sync_cursors")
-        assert destination.read_again("ads", ["a"]) == 1
-        destination.prepare(MAPPING)
-        assert destination.cursor("ads") is None
-
-
 def test_a_layout_that_has_assets_read_again_forgets_all(postgres_url: str, schema: str) -> None:
     other = SchemaMapping(video=ModalityMapping(vectors={"multimodal-v1": VectorMapping(metric="l2")}))
     with closing(PgvectorDestination(schema, postgres_url)) as destination:

@@ -131,20 +131,3 @@ async def test_the_same_reader_writes_no_row(postgres_url: str, schema: str) -> 
         assert [collection for collection, *_ in before] == ["ads", "films"]
         await sync(source, [destination], name="m")
         assert places(connection, schema) == before
-
-
-async def test_a_schema_from_before_it_was_recorded_takes_the_next_reader_for_its_own(
-    postgres_url: str, schema: str
-) -> None:
-    source = MemorySource({"ads": assets(10)})
-    with closing(PgvectorDestination(schema, postgres_url)) as destination, psycopg.connect(postgres_url) as connection:
-        await sync(source, [destination], name="m")
-        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, "_sync_origins")))
-        connection.commit()
-        told = destination.planned(MAPPING)
-        assert told.origin("ads") is None
-        assert told.statements[0].startswith(f"CREATE TABLE {schema}._sync_origins")
-        del source.assets["ads"]["a0001"]
-        assert (await sync(source, [destination], name="m")).exit_code == 0
-        assert destination.origin("ads") == {"source": "memory"}
-        assert len(list(destination.asset_ids("ads"))) == 9

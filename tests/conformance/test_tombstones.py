@@ -305,21 +305,3 @@ def test_what_was_hidden_by_hand_is_missed_and_comes_back(
     ]
     pgvector.apply(whole)
     assert list(pgvector.discrepancies("ads")) == []
-
-
-def test_a_schema_of_an_earlier_version_is_extended(pgvector: PgvectorDestination, sql: Postgres, schema: str) -> None:
-    """Its tables have no such column; a view without the condition depends on none of them, and is made anew."""
-    pgvector.apply(batch(asset("a", feature("f1"))))
-    view = f"{schema}.video_model_v1"
-    sql.execute(f"DROP VIEW {view} CASCADE")
-    for table in ("assets", *map(str, MODALITIES)):
-        sql.execute(f'ALTER TABLE {schema}."{table}" DROP COLUMN deleted_at')
-    assert counted(pgvector.status()) == ({"ads": 1}, {VIDEO: {"ads": 1}})
-    planned = pgvector.planned(SchemaMapping())
-    added = [each.split(" ADD ")[0].removeprefix("ALTER TABLE ") for each in planned.statements]
-    assert added == [f"{schema}.{table}" for table in ("assets", "audio", "image", "text", "video")]
-    assert any("video_model_v1" in note for note in planned.notes)
-    pgvector.prepare(SchemaMapping())
-    assert pgvector.planned(SchemaMapping()).statements == []
-    pgvector.tombstone("ads", ["a"])
-    assert sql.execute(f"SELECT count(*) FROM {view}").fetchone() == (0,)

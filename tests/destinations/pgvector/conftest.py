@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
 import psycopg
 import pytest
+from psycopg.sql import Composable
 
 from vectorferry.connector.plugin import Applied, Batch, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
@@ -16,6 +17,10 @@ from ...waiting import wait_until
 
 ApplyAndCount: TypeAlias = Callable[[Batch], tuple[Applied, dict[str, int]]]
 Prepared: TypeAlias = Callable[[dict[str, Any]], PgvectorDestination]
+
+DEFINING = ("ALTER ", "COMMENT ", "CREATE ", "DROP ", "GRANT ", "REVOKE ", "TRUNCATE ")
+
+STAGING = ("CREATE TEMPORARY ", 'DROP TABLE "pg_temp".')
 
 WRITERS = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 
@@ -73,3 +78,21 @@ def apply_and_count(postgres_url: str, schema: str, sql: psycopg.Connection[Any]
         return applied, {name: count for name, count in written.items() if count}
 
     return apply
+
+
+@contextmanager
+def defined() -> Iterator[list[str]]:
+    """Every statement meanwhile that defines something, or gives or takes a right, as psycopg is given it."""
+    found: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def note(cursor: psycopg.Cursor[Any], query: Any, *arguments: Any, **options: Any) -> Any:
+        words = query.as_string(cursor) if isinstance(query, Composable) else query
+        words = (words.decode() if isinstance(words, bytes) else words).strip()
+        if words.startswith(DEFINING) and not words.startswith(STAGING):
+            found.append(words)
+        return execute(cursor, query, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(psycopg.Cursor, "execute", note)
+        yield found

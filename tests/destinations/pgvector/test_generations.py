@@ -27,11 +27,11 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
-from vectorferry.destinations.pgvector import _tables
+from vectorferry.destinations.pgvector import _prepare
 
 from ...builders import asset, batch, dense, feature, sparse
 from ...examples import examples
-from .conftest import ApplyAndCount, Prepared
+from .conftest import ApplyAndCount
 
 Sql = psycopg.Connection[Any]
 NAME = "model-v1"
@@ -138,23 +138,6 @@ def test_a_search_goes_where_such_vectors_are(destination: PgvectorDestination) 
         assert [row["feature_id"] for row in destination.search(query).rows] == found
     with pytest.raises(ConfigurationError, match="no video feature nobody"):
         destination.search(SearchQuery(Modality.VIDEO, like="nobody"))
-
-
-def test_a_schema_of_an_earlier_version_goes_on_working(prepared: Prepared, sql: Sql) -> None:
-    first = prepared({})
-    first.apply(batch(asset("a", of("f1", 8))))
-    first.close()
-    sql.execute(
-        "ALTER TABLE _sync_vectors DROP CONSTRAINT _sync_vectors_pkey, DROP COLUMN generation, DROP COLUMN state, "
-        "DROP COLUMN plain, DROP COLUMN own, DROP COLUMN own_digest, ADD PRIMARY KEY (modality, vector_name)"
-    )
-    assert [table.name for table in first.status().tables if table.vector_name] == ["video__model_v1"]
-    planned = first.planned(SchemaMapping()).statements
-    second = prepared({})
-    second.apply(batch(asset("b", of("f2", 3))))
-    assert column(sql, "SELECT feature_id FROM video_model_v1_3") == ["f2"]
-    assert column(sql, "SELECT generation FROM _sync_vectors ORDER BY 1") == [1, 2]
-    assert "DROP CONSTRAINT _sync_vectors_pkey, ADD PRIMARY KEY (modality, vector_name, dimension)" in planned[-1]
 
 
 def test_grants_are_those_of_the_plain_view_and_the_earlier_table(
@@ -269,7 +252,7 @@ def test_a_table_whose_making_failed_is_made_by_the_next_attempt(
         raise RetryableError("deadlock")
 
     with monkeypatch.context() as broken:
-        broken.setattr(_tables, "refresh_layer", fail)
+        broken.setattr(_prepare, "layer_steps", fail)
         with pytest.raises(RetryableError):
             destination.apply(batch(asset("a", of("f1", 8))))
     destination.apply(batch(asset("a", of("f1", 8))))

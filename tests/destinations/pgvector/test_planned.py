@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from vectorferry import sync
 from vectorferry.connector.plugin import ConfigurationError, Modality, Planned, Reason, Rejected, SchemaMapping
+from vectorferry.connector.testing import MemorySource
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
+from ...connector.worlds import assets
+from ...examples import examples
 from ...urls import as_user, in_database
-from .conftest import Prepared
+from .conftest import Prepared, defined
 
-DEFINING = ("CREATE ", "ALTER ", "DROP ", "COMMENT ")
 MORE: dict[str, Any] = {
     "video": {
         "columns": {"author": {"path": "metadata.author"}, "takes": {"path": "takes", "type": "bigint"}},
@@ -34,22 +40,6 @@ def planned(postgres_url: str, schema: str) -> Iterator[Callable[[dict[str, Any]
         yield lambda mapping: destination.planned(SchemaMapping.model_validate(mapping))
 
 
-@contextmanager
-def defined() -> Iterator[list[str]]:
-    """The statements meanwhile that define something."""
-    found: list[str] = []
-
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        if statement.strip().startswith(DEFINING):
-            found.append(statement.strip())
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-
-
 def catalogue_of(sql: psycopg.Connection[Any], schema: str) -> list[Any]:
     """Every relation and function of the schema, with the transaction that wrote its entry last."""
     return sql.execute(
@@ -60,34 +50,101 @@ def catalogue_of(sql: psycopg.Connection[Any], schema: str) -> list[Any]:
     ).fetchall()
 
 
-def test_the_statements_for_a_new_schema_are_those_of_prepare(
-    planned: Callable[[dict[str, Any]], Planned], prepared: Prepared, sql: psycopg.Connection[Any], schema: str
-) -> None:
-    told = planned({})
-    assert catalogue_of(sql, schema) == []
-    assert (told.known("ads", ["a"]), list(told.asset_ids("ads")), told.averages) == ({}, [], None)
-    with defined() as made:
-        prepared({})
-    assert [each for each in made if "EXTENSION" not in each] == [s for s in told.statements if "EXTENSION" not in s]
-    assert planned({}).statements == []
+def test_the_statements_for_a_new_database_are_those_of_prepare(postgres_url: str, schema: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {schema}")
+    with closing(PgvectorDestination("media", in_database(postgres_url, schema))) as destination:
+        told = destination.planned(SchemaMapping())
+        assert (told.known("ads", ["a"]), list(told.asset_ids("ads")), told.averages) == ({}, [], None)
+        with defined() as made:
+            destination.prepare(SchemaMapping())
+        assert made == told.statements
+        assert made[:2] == ["CREATE EXTENSION IF NOT EXISTS vector", "CREATE SCHEMA media"]
+        assert destination.planned(SchemaMapping()).statements == []
 
 
 def test_the_statements_for_another_mapping_are_those_of_prepare(
     planned: Callable[[dict[str, Any]], Planned], prepared: Prepared, sql: psycopg.Connection[Any], schema: str
 ) -> None:
-    destination = prepared({})
-    destination.apply(batch(asset("a", feature("f"))))
+    """Rights and options of what is made anew among them, and whatever the defaults for new things are."""
+    destination = prepared({"video": {"columns": {"gone": {"path": "gone"}}}})
+    destination.apply(batch(asset("a", feature("f", gone="x"))))
+    destination.apply(batch(asset("b", feature("f", {"model-v1": dense(1, dimension=3)}, gone="x"))))
     destination.build_indexes()
-    sql.execute(f'ALTER TABLE "{schema}"._sync_ledger DROP COLUMN IF EXISTS contents')  # as an earlier version left it
-    before = catalogue_of(sql, schema)
+    sql.execute(
+        f"CREATE ROLE {schema}; GRANT SELECT (feature_id, gone) ON video_model_v1 TO {schema}; "
+        f"GRANT SELECT ON video_model_v1_3 TO {schema} WITH GRANT OPTION; "
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {schema}; "
+        "ALTER VIEW video_model_v1 SET (security_invoker)"
+    )
+    rights = (
+        "SELECT relname, coalesce(relacl, acldefault('r', relowner))::text, reloptions FROM pg_class "
+        "WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'video!_model%' ESCAPE '!'"
+    )
+    before, granted = catalogue_of(sql, schema), sql.execute(rights).fetchall()
     told = planned(MORE)
     assert catalogue_of(sql, schema) == before
     with defined() as made:
         prepared(MORE)
     assert made == told.statements
-    assert len(made) >= 3
+    assert sorted(sql.execute(rights).fetchall()) == sorted(granted)
+    for begun in ("ALTER TABLE", "DROP INDEX", "DROP VIEW", "CREATE OR REPLACE VIEW", "CREATE OR REPLACE FUNCTION"):
+        assert any(statement.startswith(begun) for statement in made)
     assert any("model-v2 are made when the first one arrives" in note for note in told.notes)
     assert any("video__model_v1: its index is dropped" in note for note in told.notes)
+    assert planned(MORE).statements == []
+
+
+COLUMNS = st.dictionaries(
+    st.sampled_from(["a", "b", "order"]),
+    st.fixed_dictionaries(
+        {"path": st.sampled_from(["x", "y"]), "type": st.sampled_from(["text", "integer", "jsonb", "timestamptz"])}
+    ),
+    max_size=2,
+)
+MAPPINGS = st.builds(
+    lambda columns, metric, index: {
+        "video": {"columns": columns, "vectors": {"model-v1": {"metric": metric, "index": index}}}
+    },
+    COLUMNS,
+    st.sampled_from(["cosine", "l2"]),
+    st.sampled_from(["hnsw", "none"]),
+)
+
+
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(mappings=st.lists(MAPPINGS, min_size=2, max_size=3), dimensions=st.sets(st.sampled_from([3, 8]), min_size=1))
+def test_the_statements_from_any_mapping_to_any_other_are_those_of_prepare(
+    postgres_url: str, mappings: list[dict[str, Any]], dimensions: set[int]
+) -> None:
+    schema = f"t_{uuid.uuid4().hex[:12]}"
+    for tree in mappings:
+        mapping = SchemaMapping.model_validate(tree)
+        with closing(PgvectorDestination(schema, postgres_url)) as destination:
+            told = destination.planned(mapping)
+            with defined() as made:
+                destination.prepare(mapping)
+            assert made == told.statements
+            assert destination.planned(mapping).statements == []
+            for size in dimensions:
+                one = feature("f", {"model-v1": dense(1, dimension=size)}, mapping=mapping)
+                destination.apply(batch(asset(f"a{size}", one)))
+
+
+def test_the_statements_of_a_whole_sync_are_those_of_the_plan(
+    planned: Callable[[dict[str, Any]], Planned], postgres_url: str, schema: str
+) -> None:
+    """But for the indexes, which the plan names with their memory."""
+    source = MemorySource({"c": assets(3)})
+    changed: dict[str, Any] = {"video": {"columns": {"author": {"path": "metadata.author"}}}}
+    for number, tree in enumerate(({}, changed, changed)):
+        told, mapping = planned(tree), SchemaMapping.model_validate(tree)
+        with closing(PgvectorDestination(schema, postgres_url)) as destination, defined() as found:
+            asyncio.run(sync(source, [destination], name="media", mapping=mapping))
+        made = [statement for statement in found if "CONCURRENTLY" not in statement]
+        # What vectors arrive in the first one, nobody knows before.
+        assert (made[: len(told.statements)] if number == 0 else made) == told.statements
+        assert bool(made) == (number < 2)
 
 
 def test_assets_that_a_new_layout_has_read_again_are_known_without_a_fingerprint(

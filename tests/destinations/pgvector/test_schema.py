@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from vectorferry.connector.plugin import (
     ConfigurationError,
-    DestinationError,
     Modality,
     Reason,
     Rejected,
@@ -66,13 +65,35 @@ def test_a_modality_table_that_somebody_else_made_is_refused(prepared: Prepared,
         prepared({})
 
 
-def test_a_schema_of_the_layout_before_is_refused_with_what_to_do(prepared: Prepared, schema: str, sql: Sql) -> None:
-    prepared({}).apply(batch(asset("a", feature("f1"))))
-    sql.execute("ALTER TABLE video DROP COLUMN feature_key CASCADE")
-    with pytest.raises(
-        ConfigurationError, match=rf"early version .* another `schema`, .*DROP SCHEMA {schema} CASCADE;"
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE video DROP COLUMN feature_key CASCADE",
+        "ALTER TABLE video DROP COLUMN deleted_at CASCADE",
+        "ALTER TABLE _sync_modalities DROP COLUMN columns",
+        "ALTER TABLE _sync_vectors DROP COLUMN generation",
+        "ALTER TABLE _sync_ledger DROP COLUMN contents",
+        "ALTER TABLE _sync_quarantine DROP COLUMN kept",
+    ],
+)
+def test_a_schema_of_an_early_version_is_refused_by_everybody_with_what_to_do(
+    prepared: Prepared, schema: str, sql: Sql, change: str
+) -> None:
+    destination = prepared({})
+    destination.apply(batch(asset("a", feature("f1"))))
+    sql.execute(change.encode())
+    for command in (
+        lambda: prepared({}),
+        lambda: destination.planned(SchemaMapping()),
+        destination.status,
+        lambda: list(destination.rejected()),
+        lambda: destination.read_again("ads", ["a"]),
     ):
-        prepared({})
+        with pytest.raises(
+            ConfigurationError, match=rf"early version .* another `schema`, .*DROP SCHEMA {schema} CASCADE;"
+        ):
+            command()
+    assert sql.execute("SELECT fingerprint FROM _sync_ledger").fetchall() == [("1",)]
 
 
 def test_two_keys_of_the_same_number_stay_apart(destination: PgvectorDestination, sql: Sql) -> None:
@@ -265,24 +286,3 @@ def test_pgvector_is_found_in_whatever_schema_it_was_installed(postgres_url: str
         found = anyone.execute(f"SELECT feature_id FROM {schema}.search_audio_model_v1('[1,1,1,1,1,1,1,1]')").fetchall()
     destination.close()
     assert found == [("f1",)]
-
-
-def test_a_quarantine_of_an_earlier_version_says_so_and_is_extended_by_a_sync(
-    destination: PgvectorDestination, sql: Sql
-) -> None:
-    destination.apply(batch(asset("a", feature("f"), rejected=[Rejected("a", Reason.NOT_FINITE, "NaN", "g", "video")])))
-    for name in ("vector_name", "column_name", "kept"):
-        sql.execute(f"ALTER TABLE _sync_quarantine DROP COLUMN {name}")
-    with pytest.raises(
-        DestinationError, match=r"_sync_quarantine was made by an earlier version .* `vectorferry sync`"
-    ):
-        list(destination.rejected())
-    planned = destination.planned(SchemaMapping()).statements
-    assert [statement.split(" ADD COLUMN ")[1].split()[0] for statement in planned] == [
-        "vector_name",
-        "column_name",
-        "kept",
-    ]
-    destination.prepare(SchemaMapping())
-    assert [record.feature_id for _, record, _ in destination.rejected()] == ["g"]
-    assert destination.planned(SchemaMapping()).statements == []

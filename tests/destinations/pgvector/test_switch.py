@@ -19,7 +19,7 @@ from vectorferry import sync, verify
 from vectorferry.connector.plugin import Asset, Feature, Modality, SchemaMapping, SearchQuery, Vector
 from vectorferry.connector.testing import MemorySource
 from vectorferry.destinations import PgvectorDestination
-from vectorferry.destinations.pgvector import _dimensions as _switch
+from vectorferry.destinations.pgvector import _generations as _switch
 
 from ...builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared

@@ -173,27 +173,6 @@ def test_rows_of_an_asset_that_neither_ledger_nor_source_has_are_removed(
     assert checked(source, store).in_step
 
 
-def test_a_schema_of_the_first_version_goes_on_working(
-    source: MemorySource, store: PgvectorDestination, execute: Execute
-) -> None:
-    synced(source, store)
-    execute("ALTER TABLE _sync_ledger DROP COLUMN contents")
-    execute("UPDATE video__half SET vector_hash = substr(vector_hash, 1, 16)")
-    assert synced(source, store).collections["ads"].pulled == 0
-    assert own(store) == []
-    execute("DELETE FROM image WHERE asset_id = 'b'")
-    assert own(store) == [
-        Discrepancy(Difference.EXTRA, "b", "f2", Modality.IMAGE, "half"),
-        Discrepancy(Difference.EXTRA, "b", "f2", Modality.IMAGE, "model"),
-        Discrepancy(Difference.EXTRA, "b", "f2", Modality.IMAGE, "words"),
-        Discrepancy(Difference.MISSING, "b", modality=Modality.IMAGE, detail="the ledger says 1 features, 0 are there"),
-    ]
-    assert checked(source, store, repair=True).exit_code == 0
-    assert own(store) == []
-    execute("DELETE FROM image__half WHERE asset_id = 'b'")
-    assert own(store) == [Discrepancy(Difference.MISSING, "b", "f2", Modality.IMAGE, "half")]
-
-
 def test_a_sample_is_of_so_many_assets(source: MemorySource, store: PgvectorDestination, execute: Execute) -> None:
     source.assets["ads"] = {str(number): asset(str(number), feature("f1")) for number in range(30)}
     synced(source, store)

@@ -16,8 +16,8 @@ def test_postgres_refuses_every_write_of_one_who_looks(postgres_url: str, write:
     with closing(Database(parse_url(postgres_url))) as database:
         with (
             pytest.raises(sqlalchemy.exc.DBAPIError, match="read-only transaction"),
-            looking(database) as connection,
+            looking(database.plain_transaction) as connection,
         ):
             connection.execute(text(write))
-        with looking(database) as connection:
+        with looking(database.plain_transaction) as connection:
             assert connection.execute(text("SELECT 1")).scalar_one() == 1

@@ -162,3 +162,13 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres_url: str, sc
         pytest.raises(VectorferryError, match="has the encoding LATIN1"),
     ):
         manifest.prepare()
+
+
+def test_one_of_an_early_version_is_refused_with_what_to_do(
+    schema: str, manifest: Manifest, sql: psycopg.Connection[Any]
+) -> None:
+    manifest.prepare()
+    sql.execute(f"ALTER TABLE {schema}._sync_pinecone_quarantine DROP COLUMN kept")
+    for attempt in (manifest.prepare, manifest.outlook):
+        with pytest.raises(ConfigurationError, match=rf"early version .*DROP SCHEMA {schema} CASCADE;"):
+            attempt()

@@ -9,26 +9,17 @@ from typing import Final
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, false, func, not_, select, text, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, false, func, not_, select, text, true
 from sqlalchemy.exc import OperationalError
 
 from vectorferry.connector.plugin import MODALITIES, ConfigurationError, LockedError, Modality, VectorCount, VectorTable
-from vectorferry.destinations._postgres import driver_of, lock_ddl, try_alone
-from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
+from vectorferry.destinations._postgres import Step, driver_of, fixed, lock_ddl, run, statement, try_lock
+from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry, entry_removal
 from vectorferry.destinations.pgvector._grants import dependants_of_function, dependants_of_relation, search_functions
 from vectorferry.destinations.pgvector._indexes import is_built
-from vectorferry.destinations.pgvector._schema import KEY_COLUMNS
-from vectorferry.destinations.pgvector._tables import SyncSchema
-from vectorferry.destinations.pgvector._tombstones import visible
-from vectorferry.destinations.pgvector._views import refresh_function
-
-__all__ = [
-    "count_vectors",
-    "drop_tables",
-    "is_not_superseded",
-    "list_tables",
-    "switch_views",
-]
+from vectorferry.destinations.pgvector._prepare import refresh_steps, rerouting_steps
+from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, visible
 
 
 def is_not_superseded(schema: SyncSchema, entry: VectorEntry, rows: Table) -> ColumnElement[bool]:
@@ -55,8 +46,6 @@ def _same(table: Table, rows: Table) -> ColumnElement[bool]:
 
 # While this waits for somebody's long query of a view, everybody else who asks that view waits behind it.
 _PATIENCE: Final = text("SET LOCAL lock_timeout = '3s'")
-
-
 _log = logging.getLogger("vectorferry")
 
 
@@ -73,7 +62,7 @@ def switch_views(schema: SyncSchema) -> None:
         except (ConfigurationError, OperationalError, psycopg.errors.LockNotAvailable) as error:
             _warn(modality, vector_name, error)
             with schema.database.transaction() as connection:
-                schema.read_again(connection)
+                schema.read_catalogue(connection)
 
 
 def _with_several(schema: SyncSchema) -> list[tuple[Modality, str]]:
@@ -86,22 +75,22 @@ def _with_several(schema: SyncSchema) -> list[tuple[Modality, str]]:
 
 
 def _switch(connection: Connection, schema: SyncSchema, modality: Modality, vector_name: str) -> None:
-    if not try_alone(connection, schema.place):
+    if not try_lock(connection, *schema.place):
         return
     connection.execute(_PATIENCE)
     lock_ddl(connection, schema.name)
-    schema.read_again(connection)
+    schema.read_catalogue(connection)
     shown, *later = schema.catalogue.live_generations(modality, vector_name)
     if _has_values(connection, schema, shown):
         return
     target = next((entry for entry in later if _has_values(connection, schema, entry)), None)
     if target is None or not _is_ready(connection, schema, target):
         return
-    for entry in (shown, *later[: later.index(target)]):
-        schema.update_entry(connection, replace(entry, state="retired", sql_digest=""))
-    schema.update_entry(connection, replace(target, state="current"))
-    schema.read_again(connection)
-    schema.refresh_layers(connection, modality, vector_name)
+    retired = (replace(entry, state="retired") for entry in (shown, *later[: later.index(target)]))
+    catalogue = schema.catalogue.changed(*retired, replace(target, state="current"))
+    generations = catalogue.generations(modality, vector_name)
+    run(connection, [*refresh_steps(connection, schema, catalogue, generations)])
+    schema.read_catalogue(connection)
 
 
 def _has_values(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
@@ -151,14 +140,14 @@ def _vector_count(connection: Connection, schema: SyncSchema, entry: VectorEntry
 
 def drop_tables(connection: Connection, schema: SyncSchema, tables: Sequence[str]) -> list[VectorTable]:
     """Drop generations in the caller's transaction, as `vectorferry.connector.VectorTables` says."""
-    if not try_alone(connection, schema.place):
+    if not try_lock(connection, *schema.place):
         raise LockedError(f"a sync is writing into schema {schema.name}; drop vectors when it has ended.")
     lock_ddl(connection, schema.name)
     return [_drop_one(connection, schema, table) for table in dict.fromkeys(tables)]
 
 
 def _drop_one(connection: Connection, schema: SyncSchema, table: str) -> VectorTable:
-    schema.read_again(connection)
+    schema.read_catalogue(connection)
     entry = next((entry for entry in schema.catalogue.values() if entry.table == table), None)
     if entry is None:
         raise ConfigurationError(f"schema {schema.name} has no table of vectors {table}; see: vectorferry vectors list")
@@ -202,36 +191,23 @@ def _check_unused(schema: SyncSchema, entry: VectorEntry, told: VectorTable) -> 
 
 def _drop(connection: Connection, schema: SyncSchema, entry: VectorEntry, layers: Sequence[Layer]) -> None:
     driver, name = driver_of(connection), schema.name
-    views = [sql.Identifier(name, layer.view).as_string(driver) for layer in layers]
+    views = [sql.Identifier(name, layer.view) for layer in layers]
     table = sql.Identifier(name, entry.table)
-    others = dependants_of_relation(driver, table.as_string(driver), ours=views)
+    others = dependants_of_relation(driver, table.as_string(), ours=[view.as_string() for view in views])
     for layer, view in zip(layers, views, strict=True):
-        others += dependants_of_relation(driver, view) + dependants_of_function(driver, name, layer.function)
+        others += dependants_of_relation(driver, view.as_string())
+        others += dependants_of_function(driver, name, layer.function)
     if others:
         raise ConfigurationError(f"{name}.{entry.table} is needed by {', '.join(others)}. Drop that first.")
-    for layer in layers:
-        for signature in search_functions(driver, name, layer.function):
-            driver.execute(f"DROP FUNCTION {signature}".encode())
-        driver.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(name, layer.view)))
-        driver.execute(sql.SQL("DROP TYPE IF EXISTS {}").format(sql.Identifier(name, layer.match_type)))
-    driver.execute(sql.SQL("DROP TABLE {}").format(table))
-    _forget(connection, schema, entry)
-
-
-def _forget(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> None:
-    """Take it out of the catalogue, and out of what the plain function knows."""
-    vectors = schema.tables.vectors
-    connection.execute(
-        delete(vectors).where(
-            vectors.c.modality == entry.modality.value,
-            vectors.c.vector_name == entry.vector_name,
-            vectors.c.dimension == entry.layout.dimension,
-        )
-    )
-    schema.read_again(connection)
-    for other in schema.catalogue.live_generations(entry.modality, entry.vector_name):
+    steps: list[Step] = []
+    for layer, view in zip(layers, views, strict=True):
+        functions = search_functions(driver, name, layer.function)
+        steps += (statement("DROP FUNCTION {}", fixed(signature)) for signature in functions)
+        steps.append(statement("DROP VIEW IF EXISTS {}", view))
+        steps.append(statement("DROP TYPE IF EXISTS {}", sql.Identifier(name, layer.match_type)))
+    catalogue = schema.catalogue.without(entry)
+    steps += [statement("DROP TABLE {}", table), entry_removal(schema.tables, entry)]
+    for other in catalogue.live_generations(entry.modality, entry.vector_name):
         if other.state == "current":
-            refresh_function(
-                driver_of(connection), schema.name, schema.database.extension_schema, schema.plainly_shown(other)
-            )
-            schema.update_entry(connection, replace(other, sql_digest=""))
+            steps += rerouting_steps(connection, schema, catalogue, other)
+    run(connection, steps)

@@ -1,0 +1,287 @@
+"""Bringing a schema to its mapping, and to the named vectors that arrive: steps, worked out first and then run.
+
+What they do depends only on what is there before the first of them. So `plan`, which prints them, and `prepare`, which
+runs them, cannot disagree, and whatever is refused is refused before anything is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from psycopg import sql
+from sqlalchemy import Connection, delete, update
+from sqlalchemy.dialects.postgresql import insert
+
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    ConfigurationError,
+    DestinationError,
+    Modality,
+    SchemaMapping,
+    Storage,
+)
+from vectorferry.destinations._postgres import Step, driver_of, lock_ddl, run, statement, steps_to_create
+from vectorferry.destinations.pgvector._catalogue import (
+    Catalogue,
+    Layer,
+    VectorEntry,
+    VectorKey,
+    entry_insertion,
+    entry_update,
+    names_exist,
+)
+from vectorferry.destinations.pgvector._columns import TableChange, checked_change
+from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, extension_steps
+from vectorferry.destinations.pgvector._grants import grants_on_new, relation_grants, row_security_statements
+from vectorferry.destinations.pgvector._schema import Recorded, SyncSchema, feature_tables
+from vectorferry.destinations.pgvector._storage import VectorLayout
+from vectorferry.destinations.pgvector._tables import SyncTables, vector_table
+from vectorferry.destinations.pgvector._views import (
+    Shown,
+    function_steps,
+    layer_digest,
+    layer_exists,
+    layer_steps,
+    where_function,
+)
+
+_UNCHANGED: Final[Mapping[Modality, TableChange]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What brings a schema to its mapping. `reindexed` are the generations whose index is dropped and built anew; it
+    `reshapes` where columns that are there are renamed, cast or dropped, or an index is."""
+
+    steps: Sequence[Step]
+    reindexed: Sequence[VectorEntry] = ()
+    reshapes: bool = False
+
+
+def prepare(schema: SyncSchema) -> None:
+    """Make the schema and its tables, change columns, bring views and functions up to the mapping. Nothing is written
+    when nothing is missing. Raises `DestinationError` where this user may not, and what `preparation` raises."""
+    database = schema.database
+    with database.plain_transaction() as connection:
+        extension_steps(connection, database.location)
+        if why := schema.why_refused(connection):
+            raise DestinationError(why)
+    database.ensure_extension()
+    with database.transaction() as connection:
+        lock_ddl(connection, schema.name)
+        run(connection, preparation(connection, schema).steps)
+        schema.read_catalogue(connection)
+
+
+def first_steps(schema: str, mapping: SchemaMapping) -> list[Step]:
+    """What prepares a schema on a server on which there is nothing yet."""
+    features = (table.metadata for table in feature_tables(schema, mapping).values())
+    return [CREATE_EXTENSION, *steps_to_create(None, schema, SyncTables(schema).metadata, *features)]
+
+
+def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
+    """Work it out, and change nothing. Raises `ConfigurationError` for a mapping that what is there cannot be brought
+    to, and for a schema of an early version."""
+    features = (table.metadata for table in schema.features.values())
+    created = steps_to_create(connection, schema.name, schema.tables.metadata, *features)
+    if not schema.exists(connection):
+        _table_changes(connection, schema, {}, Catalogue({}))
+        return Preparation([*created, *_records(schema, {})])
+    recorded = schema.recorded(connection)
+    _check_tables(schema, recorded)
+    schema.read_catalogue(connection)
+    changes = _table_changes(connection, schema, recorded, schema.catalogue)
+    reindexed = [entry for entry in schema.catalogue.values() if schema.wanted_layout(entry) != entry.layout]
+    catalogue = schema.catalogue.changed(*(replace(e, layout=schema.wanted_layout(e)) for e in reindexed))
+    return Preparation(
+        [
+            *created,
+            *(step for change in changes.values() for step in change.steps(connection)),
+            *_records(schema, recorded),
+            *(step for entry in reindexed for step in _reindexing(schema, entry)),
+            *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes),
+        ],
+        reindexed,
+        bool(reindexed) or any(change.reshapes for change in changes.values()),
+    )
+
+
+def _check_tables(schema: SyncSchema, recorded: Recorded) -> None:
+    """Raise `ConfigurationError` when features of a modality are in another table than the mapping says."""
+    for modality, (table, _) in recorded.items():
+        if table != schema.mapping.table(modality):
+            raise ConfigurationError(
+                f"modalities.{modality}.table: schema {schema.name} already has its {modality} features in the table "
+                f"{table}. Set it to {table}, or sync into another `schema`."
+            )
+
+
+def _table_changes(
+    connection: Connection, schema: SyncSchema, recorded: Recorded, catalogue: Catalogue
+) -> dict[Modality, TableChange]:
+    """Of the tables that are there, in the order in which writers visit them."""
+    changes = {
+        modality: checked_change(
+            connection,
+            schema.features[modality],
+            _layers_of(catalogue, modality),
+            recorded[modality][1] if modality in recorded else {},
+            schema.mapping.columns(modality),
+        )
+        for modality in sorted(MODALITIES)
+    }
+    return {modality: change for modality, change in changes.items() if change is not None}
+
+
+def _layers_of(catalogue: Catalogue, modality: Modality) -> list[Layer]:
+    entries = catalogue.of(modality)
+    plain = [entry.plain_layer for entry in entries if entry.state == "current"]
+    return [*plain, *(entry.own_layer for entry in entries if entry.own_layer)]
+
+
+def _records(schema: SyncSchema, recorded: Recorded) -> Iterator[Step]:
+    """The table and the columns of each modality, for the next time."""
+    for modality in MODALITIES:
+        table, columns = schema.mapping.table(modality), schema.mapping.columns(modality)
+        if recorded.get(modality) != (table, columns):
+            written = {name: column.model_dump() for name, column in columns.items()}
+            row = insert(schema.tables.modalities).values(modality=modality.value, table_name=table, columns=written)
+            yield row.on_conflict_do_update(index_elements=["modality"], set_={"columns": row.excluded.columns})
+
+
+def _reindexing(schema: SyncSchema, entry: VectorEntry) -> Iterator[Step]:
+    """Drop the index, and let the next run read assets again whose vectors did not fit the layout that has changed."""
+    yield statement("DROP INDEX IF EXISTS {}", sql.Identifier(schema.name, entry.index))
+    of_refused = schema.tables.has_set_aside([entry.modality])
+    yield update(schema.tables.ledger).where(of_refused).values(fingerprint="")
+    yield delete(schema.tables.cursors)
+
+
+# The named vectors that arrive: a table, and what shows it, for each dimension.
+
+
+def ensure_vectors(schema: SyncSchema, layouts: Mapping[VectorKey, VectorLayout]) -> None:
+    """Make table, view and function for the named vectors that are new, and for new dimensions of old ones."""
+
+    def is_taken(key: VectorKey) -> bool:
+        return key in schema.catalogue and schema.catalogue[key].state != "retired"
+
+    # By name; of one name the dimension that comes first stays first.
+    missing = sorted((key for key in layouts if not is_taken(key)), key=lambda key: key[:2])
+    if not missing:
+        return
+    before = schema.catalogue
+    try:
+        with schema.database.transaction() as connection:
+            lock_ddl(connection, schema.name)
+            schema.read_catalogue(connection)
+            for key in missing:
+                if not is_taken(key):
+                    run(connection, _generation_steps(connection, schema, key, layouts[key]))
+                    schema.read_catalogue(connection)
+    except BaseException:
+        schema.catalogue = before  # what was rolled back is not there
+        raise
+
+
+def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey, layout: VectorLayout) -> list[Step]:
+    """What makes a generation, or begins a retired one anew as the newest; with several of a name, each gets a view and
+    a function of its own."""
+
+    def exists(names: frozenset[str]) -> bool:
+        return names_exist(connection, schema.name, names)
+
+    steps: list[Step] = []
+    catalogue, name = schema.catalogue, key[:2]
+    earlier = catalogue.generations(*name)
+    if key in catalogue:
+        begun = replace(catalogue[key], state="filling", generation=earlier[-1].generation + 1)
+        entry = replace(begun, layout=schema.wanted_layout(begun))
+        steps.append(statement("TRUNCATE {}", sql.Identifier(schema.name, entry.table)))
+        steps.append(statement("DROP INDEX IF EXISTS {}", sql.Identifier(schema.name, entry.index)))
+    else:
+        entry = catalogue.new_entry(*name, schema.mapping.table(key[0]), layout, exists)
+        table = vector_table(schema.name, entry.table, layout)
+        steps += steps_to_create(connection, schema.name, table.metadata)
+        for other in earlier[-1:]:
+            driver, target = driver_of(connection), sql.Identifier(schema.name, entry.table)
+            grants = relation_grants(driver, schema.name, other.table)
+            shared = [grant for grant in grants if grant.column is None or grant.column in table.columns]
+            steps += row_security_statements(driver, schema.name, other.table, entry.table)
+            steps += grants_on_new(driver, schema.name, "TABLE", target, shared)
+    catalogue = catalogue.changed(entry)
+    for other in catalogue.generations(*name) if len(catalogue.generations(*name)) > 1 else ():
+        if not other.own:
+            catalogue = catalogue.changed(catalogue.with_own_layer(other, exists))
+    return [*steps, *refresh_steps(connection, schema, catalogue, catalogue.generations(*name))]
+
+
+# What shows the generations, and what the catalogue says of them.
+
+
+def refresh_steps(
+    connection: Connection,
+    schema: SyncSchema,
+    catalogue: Catalogue,
+    generations: Sequence[VectorEntry],
+    changes: Mapping[Modality, TableChange] = _UNCHANGED,
+) -> Iterator[Step]:
+    """What brings these generations' entries, views and functions to what the catalogue is to say of them, after these
+    changes of the tables."""
+    filter_function = [where_function(schema.name)]
+    for entry in generations:
+        change = changes.get(entry.modality)
+        digests: dict[Layer, str] = {}
+        # The own layer first: the plain function asks it.
+        for shown, digest in reversed([*_shown(schema, catalogue, entry)]):
+            digests[shown.layer] = layer_digest(shown, schema.database.extension_schema)
+            if digest != digests[shown.layer] or not layer_exists(connection, schema.name, shown.layer):
+                while filter_function:
+                    yield filter_function.pop()
+                is_new = not digest and shown.layer == entry.own_layer
+                yield from layer_steps(
+                    connection,
+                    schema.name,
+                    schema.database.extension_schema,
+                    shown,
+                    renamed=change.columns.renamed if change else {},
+                    is_cleared=change is not None and change.columns.touches_views,
+                    model=entry.plain_layer if is_new else None,
+                )
+        own = entry.own_layer and digests[entry.own_layer]
+        refreshed = replace(entry, sql_digest=digests.get(entry.plain_layer, ""), own_digest=own or "")
+        if entry.key not in schema.catalogue:
+            yield entry_insertion(schema.tables, refreshed)
+        elif refreshed != schema.catalogue[entry.key]:
+            yield entry_update(schema.tables, refreshed)
+
+
+def rerouting_steps(
+    connection: Connection, schema: SyncSchema, catalogue: Catalogue, current: VectorEntry
+) -> Iterator[Step]:
+    """What lets the plain function of a named vector know only the generations that the catalogue is to have."""
+    shown, extension = _plainly_shown(schema, catalogue, current), schema.database.extension_schema
+    yield from function_steps(connection, schema.name, extension, shown)
+    yield entry_update(schema.tables, replace(current, sql_digest=layer_digest(shown, extension)))
+
+
+def _shown(schema: SyncSchema, catalogue: Catalogue, entry: VectorEntry) -> Iterator[tuple[Shown, str]]:
+    """What shows a generation, each with the digest of what it was last made of."""
+    if entry.state == "current":
+        yield _plainly_shown(schema, catalogue, entry), entry.sql_digest
+    if entry.own_layer:
+        yield Shown(entry.own_layer, entry, schema.mapping.columns(entry.modality), {}), entry.own_digest
+
+
+def _plainly_shown(schema: SyncSchema, catalogue: Catalogue, entry: VectorEntry) -> Shown:
+    """A current generation as the plain view and function show it, which can ask the views of all generations.
+
+    By dimension: nothing stands for sparse vectors, which have one dimension and are asked for in another way."""
+    routes: dict[int, tuple[str, Storage]] = {
+        other.layout.dimension: (other.own_layer.view, other.layout.storage)
+        for other in catalogue.generations(entry.modality, entry.vector_name)
+        if other.own_layer and "sparsevec" not in (other.layout.storage, entry.layout.storage)
+    }
+    return Shown(entry.plain_layer, entry, schema.mapping.columns(entry.modality), routes)
