@@ -1,81 +1,23 @@
-"""``/_sandbox``: counters, faults and edits over HTTP, for whoever is not in the same process."""
+"""``/_sandbox``: counters, faults and Pinecone's contents over HTTP, for whoever is not in the same process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from secrets import compare_digest
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from vectorferry.connector.sandbox._faults import Fault, Faults
 from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._pinecone._store import PineconeInspector
 from vectorferry.connector.sandbox._server import RequestLog
 
-__all__ = [
-    "ControlApi",
-    "Edit",
-    "edit_routes",
-    "json_object",
-    "pair",
-    "raw_field",
-    "touches",
-]
-
-
-Edit = Callable[[Request], object]
-
-
-def edit_routes(edits: Mapping[tuple[str, str], Edit]) -> list[Route]:
-    """One route per method and path; what the edit returns, or an empty object, is the answer."""
-    return [Route("control", method, path, _answering(edit)) for (method, path), edit in edits.items()]
-
-
-def _answering(edit: Edit) -> Callable[[Request], Reply]:
-    def answer(request: Request, /) -> Reply:
-        try:
-            return json_reply(edit(request) or {})
-        except KeyError as missing:
-            raise RefusedError(404, f"There is no {missing.args[0]!r}") from None
-
-    return answer
-
-
-def json_object(request: Request) -> dict[str, Any]:
-    """The body; raises a `RefusedError` when it is no JSON object."""
-    try:
-        body = orjson.loads(request.body)
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(400, f"The body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise RefusedError(400, "The body must be a JSON object")
-    return body
-
-
-def pair(request: Request) -> tuple[str, str]:
-    """Both `{}` parts of the path."""
-    first, second = request.params
-    return first, second
-
-
-def raw_field(request: Request) -> tuple[str, str, bytes]:
-    """Both `{}` parts of the path, and the body as it came."""
-    return (*pair(request), request.body)
-
-
-def touches(request: Request) -> bool:
-    """Whether the change moves `updated_at`: unless ``?touch=false`` is said."""
-    return request.query.get("touch") != "false"
-
-
-# ``/_sandbox``: counters, faults and edits over HTTP, for whoever is not in the same process, and has its key.
+__all__ = ["ControlApi"]
 
 
 CONTROL_KEY_HEADER: Final = "X-Sandbox-Key"
-
-
 _RULES: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
 
 
@@ -86,11 +28,11 @@ class ControlApi:
     they are JSON: a page that a browser on this machine has open can send neither without being allowed to.
     """
 
-    def __init__(self, key: str, requests: RequestLog, faults: Faults, edits: Sequence[Route]) -> None:
+    def __init__(self, key: str, requests: RequestLog, faults: Faults, pinecone: PineconeInspector) -> None:
         self._key = key
         self._requests = requests
         self._faults = faults
-        self._edits = edits
+        self._pinecone = pinecone
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -101,7 +43,7 @@ class ControlApi:
             Route("control", "GET", "/_sandbox/faults", self._hits),
             Route("control", "POST", "/_sandbox/faults", self._add),
             Route("control", "DELETE", "/_sandbox/faults", self._clear),
-            *self._edits,
+            Route("control", "GET", "/_sandbox/pinecone", self._records),
         ]
 
     def authorize(self, request: Request) -> None:
@@ -115,7 +57,7 @@ class ControlApi:
         if request.body and content_type != "application/json":
             raise RefusedError(415, "Send bodies with Content-Type: application/json")
 
-    def refuse(self, refusal: RefusedError, _style: str | None = None) -> Reply:
+    def refuse(self, refusal: RefusedError) -> Reply:
         """A plain message."""
         return json_reply({"error": refusal.message, "details": refusal.details}, refusal.status)
 
@@ -140,3 +82,7 @@ class ControlApi:
     def _clear(self, _request: Request) -> Reply:
         self._faults.clear()
         return json_reply({})
+
+    def _records(self, _request: Request) -> Reply:
+        """How many records each namespace of each index has, and their digest."""
+        return json_reply({index: self._pinecone.digests(index) for index in self._pinecone.indexes()})

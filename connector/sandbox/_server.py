@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import socket
 import struct
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import ip_address
@@ -19,7 +18,7 @@ from aiohttp import web
 
 from vectorferry.connector.sandbox._faults import Action, Faults, Stall, Vanishing, before, spoil
 from vectorferry.connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, Route, Router
-from vectorferry.connector.sandbox._settings import RateLimit, SandboxSettings
+from vectorferry.connector.sandbox._settings import SandboxSettings
 
 __all__ = ["RequestLog", "Server", "Visitors"]
 
@@ -78,9 +77,6 @@ class RequestLog:
             self._peak = self._open
 
 
-# Who may talk to a server on loopback: not the pages that a browser on the same machine has open. Pure.
-
-
 _LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain"})
 
 
@@ -110,9 +106,6 @@ class Visitors:
             return name in self._names or bool(ip_address(name))
         except ValueError:
             return False
-
-
-# Putting an answer on the wire, whole or broken.
 
 
 _CHUNK = b" " * 65_536
@@ -168,9 +161,6 @@ def _reset(raw: web.BaseRequest) -> None:
     raw.transport.abort()
 
 
-# The aiohttp side: requests in, bytes out, faults on the way.
-
-
 _LARGEST_BODY = 64 * 1024 * 1024
 
 
@@ -196,7 +186,6 @@ class Server:
         self._vanish = vanish
         self._lock = lock
         self._latency = settings.latency_ms / 1000
-        self._limiter = _Limiter(settings.rate_limit) if settings.rate_limit else None
 
     async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -218,8 +207,6 @@ class Server:
     async def _play(self, api: Api, route: Route, request: Request) -> Reply:
         if self._latency:
             await asyncio.sleep(self._latency)
-        if self._limiter and (wait := self._limiter.wait()) is not None:
-            return self._limiter.refusal(api, wait)
         action = self.faults.action(route.name, request.path, request.body)
         if action is None:
             return self._answer(api, route, request)
@@ -236,7 +223,7 @@ class Server:
         try:
             api.authorize(request)
             with self._lock:
-                return route.handler(request)
+                return route.answer(request)
         except RefusedError as refusal:
             return api.refuse(refusal)
 
@@ -244,29 +231,6 @@ class Server:
         if self._router.methods(path):
             return RefusedError(405, f"Method {method} is not allowed here")
         return RefusedError(404, f"No such path: {path}")
-
-
-class _Limiter:
-    def __init__(self, limit: RateLimit) -> None:
-        self._limit = limit
-        self._answered: deque[float] = deque()
-
-    def wait(self) -> float | None:
-        """Seconds until the next answer is free; None, and one answer taken, when it is free now."""
-        now = asyncio.get_running_loop().time()
-        while self._answered and self._answered[0] <= now - self._limit.seconds:
-            self._answered.popleft()
-        if len(self._answered) >= self._limit.requests:
-            return self._answered[0] + self._limit.seconds - now
-        self._answered.append(now)
-        return None
-
-    def refusal(self, api: Api, wait: float) -> Reply:
-        details = {"rate_limit": self._limit.requests}
-        reply = api.refuse(RefusedError(429, "Rate limit exceeded", details=details))
-        if self._limit.retry_after:
-            reply.headers = {"Retry-After": str(max(1, math.ceil(wait)))}
-        return reply
 
 
 async def _read(raw: web.BaseRequest) -> Request:

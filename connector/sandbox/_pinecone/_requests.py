@@ -13,13 +13,12 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice, takewhile
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, json_reply
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, json_object, json_reply
 from vectorferry.connector.sandbox._pinecone._store import Index
 from vectorferry.connector.sandbox._settings import PineconeDialect, PineconeRates
 
@@ -27,10 +26,8 @@ __all__ = [
     "Context",
     "Delete",
     "FetchByMetadata",
-    "NewNamespace",
     "Query",
     "Rates",
-    "ThrottledError",
     "Update",
     "api_version",
     "check_access",
@@ -42,13 +39,10 @@ __all__ = [
     "page_size",
     "pagination",
     "parse_body",
-    "parse_object",
 ]
 
 
 _VERSION = re.compile(r"\d{4}-\d{2}(\.\w+)?")
-
-
 _OLDEST = "2025-04"
 
 
@@ -65,12 +59,8 @@ def api_version(request: Request) -> str:
     return request.headers.get("X-Pinecone-Api-Version", _OLDEST)
 
 
-# The two shapes of Pinecone's error bodies, and its refusals in plain text.
-
-
 _RPC_CODES = {400: 3, 403: 7, 404: 5, 405: 12, 408: 4, 409: 6, 412: 9, 429: 8, 501: 12, 503: 14, 504: 4}
-
-
+_INTERNAL = 13
 _KINDS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -81,18 +71,6 @@ _KINDS = {
     429: "RESOURCE_EXHAUSTED",
     503: "UNAVAILABLE",
 }
-
-
-_INTERNAL = 13
-
-
-class ThrottledError(RefusedError):
-    """A 429 of the store itself. `retry_after` is in whole seconds, None to leave the header out."""
-
-    def __init__(self, message: str, *, retry_after: int | None, plain: bool) -> None:
-        super().__init__(429, message)
-        self.retry_after = retry_after
-        self.plain = plain
 
 
 def control_refusal(refusal: RefusedError) -> Reply:
@@ -107,109 +85,34 @@ def data_refusal(refusal: RefusedError) -> Reply:
         return Reply(b"", 413)
     if refusal.status == 401:
         return Reply(b"Unauthorized", 401, content_type="text/plain")
-    if isinstance(refusal, ThrottledError):
-        return _throttled(refusal)
-    return json_reply(_rpc_status(refusal), refusal.status)
-
-
-def _throttled(refusal: ThrottledError) -> Reply:
-    reply = json_reply(_rpc_status(refusal), 429)
-    if refusal.plain:
-        reply = Reply(refusal.message.encode(), 429, content_type="text/plain")
-    if refusal.retry_after is not None:
-        reply.headers = {"Retry-After": str(refusal.retry_after)}
+    code = int(refusal.kind) if refusal.kind else _RPC_CODES.get(refusal.status, _INTERNAL)
+    reply = json_reply({"code": code, "message": refusal.message, "details": []}, refusal.status)
+    reply.headers = refusal.headers
     return reply
 
 
-def _rpc_status(refusal: RefusedError) -> dict[str, Any]:
-    code = int(refusal.kind) if refusal.kind else _RPC_CODES.get(refusal.status, _INTERNAL)
-    return {"code": code, "message": refusal.message, "details": []}
-
-
-# Rate limits of one index, by operation and namespace.
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    operation: str
-    amount: int
-    limit: int
-    unit: str = "requests"
-
-
-@dataclass(slots=True)
-class _Window:
-    taken: deque[tuple[float, int]] = field(default_factory=deque)
-    total: int = 0
-
-    def settle(self, since: float) -> None:
-        while self.taken and self.taken[0][0] <= since:
-            self.total -= self.taken.popleft()[1]
-
-    def refuses(self, claim: _Claim) -> bool:
-        return self.total > 0 and self.total + claim.amount > claim.limit
-
-    def take(self, now: float, amount: int) -> None:
-        self.taken.append((now, amount))
-        self.total += amount
-
-
 class Rates:
-    """How much was asked of an index lately. Every method raises a `ThrottledError` when it is too much."""
+    """How often an index was asked lately."""
 
     def __init__(self, limits: PineconeRates | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self._windows: defaultdict[tuple[str, str, str], _Window] = defaultdict(_Window)
+        self._times: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
 
-    def upsert(self, namespace: str, size: int) -> None:
-        """One upsert of so many bytes."""
-        if limits := self._limits:
-            requests = _Claim("upsert", 1, limits.requests)
-            self._admit(limits, namespace, requests, _Claim("upsert", size, limits.upsert_bytes, "bytes"))
-
-    def query(self, namespace: str) -> None:
-        """One query."""
-        if limits := self._limits:
-            self._admit(limits, namespace, _Claim("query", 1, limits.requests))
-
-    def change(self, operation: str, namespace: str, records: int) -> None:
-        """One update or delete, by id, of so many records."""
-        if limits := self._limits:
-            most = limits.updated_records if operation == "update" else limits.deleted_records
-            requests = _Claim(operation, 1, limits.requests)
-            self._admit(limits, namespace, requests, _Claim(operation, records, most, "records"))
-
-    def change_by_filter(self, operation: str, namespace: str) -> None:
-        """One update or delete by metadata."""
-        if limits := self._limits:
-            self._admit(limits, namespace, _Claim(f"{operation} by metadata", 1, limits.changes_by_filter))
-
-    def read(self, operation: str) -> None:
-        """One fetch, list or describe_index_stats, which are counted for the whole index."""
-        if limits := self._limits:
-            self._admit(limits, "", _Claim(operation, 1, limits.lists if operation == "list" else limits.reads))
-
-    def _admit(self, limits: PineconeRates, namespace: str, *claims: _Claim) -> None:
-        now = self._clock()
-        windows = [self._windows[claim.operation, claim.unit, namespace] for claim in claims]
-        for window, claim in zip(windows, claims, strict=True):
-            window.settle(now - limits.seconds)
-            if window.refuses(claim):
-                raise _refusal(limits, claim, namespace, window.taken[0][0] + limits.seconds - now)
-        for window, claim in zip(windows, claims, strict=True):
-            window.take(now, claim.amount)
-
-
-def _refusal(limits: PineconeRates, claim: _Claim, namespace: str, wait: float) -> ThrottledError:
-    where = f"namespace {namespace}" if namespace else "the index"
-    window = "second" if limits.seconds == 1 else f"{limits.seconds:g} seconds"
-    message = f"Too many {claim.operation} {claim.unit}: the limit is {claim.limit} per {window} for {where}"
-    retry_after = max(1, math.ceil(wait)) if limits.retry_after else None
-    return ThrottledError(message, retry_after=retry_after, plain=limits.body == "text")
-
-
-# What every handler of one index's data plane needs.
+    def admit(self, operation: str, namespace: str) -> None:
+        """One request more; raises a 429 when it is too many for the namespace."""
+        if (limits := self._limits) is None:
+            return
+        now, times = self._clock(), self._times[operation, namespace]
+        while times and times[0] <= now - limits.seconds:
+            times.popleft()
+        if len(times) >= limits.requests:
+            window = "second" if limits.seconds == 1 else f"{limits.seconds:g} seconds"
+            limit = f"the limit is {limits.requests} per {window} for namespace {namespace}"
+            wait = str(max(1, math.ceil(times[0] + limits.seconds - now)))
+            headers = {"Retry-After": wait} if limits.retry_after else {}
+            raise RefusedError(429, f"Too many {operation} requests: {limit}", headers=headers)
+        times.append(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +135,6 @@ class Context:
         namespace = self.index.namespaces.get(name)
         headers = {} if namespace is None else {"x-pinecone-request-lsn": str(namespace.lsn)}
         return self.reply(value, headers)
-
-
-# Pages of sorted names with opaque tokens.
 
 
 def page_size(text: str | None, most: int = 100) -> int:
@@ -297,7 +197,6 @@ class Update(_Body):
     sparse_values: dict[str, Any] | None = None
     set_metadata: dict[str, Any] | None = None
     filter: dict[str, Any] | None = None
-    dry_run: bool = False
 
 
 class Delete(_Body):
@@ -318,20 +217,13 @@ class FetchByMetadata(_Body):
     pagination_token: str | None = None
 
 
-class NewNamespace(_Body):
-    """``POST /namespaces``. The schema is kept, and nothing else is done with it."""
-
-    name: str
-    metadata_schema: dict[str, Any] | None = Field(default=None, alias="schema")
-
-
 Body = TypeVar("Body", bound=_Body)
 
 
 def parse_body(model: type[Body], raw: bytes) -> Body:
     """The body as `model`; raises a `RefusedError` that names the first thing that is wrong with it."""
     try:
-        return model.model_validate(parse_object(raw))
+        return model.model_validate(json_object(raw or b"{}"))
     except ValidationError as error:
         raise RefusedError(400, f"Invalid value for {first_problem(error)}") from None
 
@@ -342,25 +234,11 @@ def first_problem(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """A body that is a JSON object."""
-    try:
-        body = orjson.loads(raw or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(400, f"The body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise RefusedError(400, "The body must be a JSON object")
-    return body
-
-
 # Metadata filters: ``{"genre": {"$in": ["drama"]}, "$or": [{"year": 2019}, …]}``.
 
 
-Predicate = Callable[[Mapping[str, Any]], bool]
-
-
-_Test = Callable[[Any], bool]
-
+Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
+_Test: TypeAlias = Callable[[Any], bool]
 
 _MISSING = object()
 
