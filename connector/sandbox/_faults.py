@@ -218,15 +218,15 @@ class Fault(Settings):
 class _Rule:
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
-        self.seen = 0
+        self.requests = 0
         self.hits = 0
         self._random = random.Random(fault.seed)
 
     def fires(self) -> bool:
         fault = self.fault
-        self.seen += 1
+        self.requests += 1
         thrown = self._random.random()
-        if self.seen < fault.nth or self.seen > (fault.until or self.seen):
+        if self.requests < fault.nth or self.requests > (fault.until or self.requests):
             return False
         if self.hits >= (fault.times or self.hits + 1) or thrown >= fault.probability:
             return False
@@ -326,8 +326,8 @@ def spoil(action: Action, reply: Reply, stall: Callable[[Stall], Awaitable[None]
         case Stall(when="midway"):
             reply.delivery = Delivery(sent=size // 2, declared=size, stall=partial(stall, action))
         case Truncate():
-            kept = int(size * action.keep)
-            reply.delivery = Delivery(sent=kept, declared=kept if action.length == "honest" else size)
+            sent = int(size * action.keep)
+            reply.delivery = Delivery(sent=sent, declared=sent if action.length == "honest" else size)
         case Oversized():
             reply.delivery = Delivery(padding=action.bytes)
         case _:

@@ -224,10 +224,10 @@ class Router:
 
 
 def _params(pattern: list[str], segments: list[str]) -> tuple[str, ...] | None:
-    found = []
-    for expected, given in zip(pattern, segments, strict=True):
+    params = []
+    for expected, segment in zip(pattern, segments, strict=True):
         if expected.startswith("{"):
-            found.append(unquote(given))
-        elif expected != given:
+            params.append(unquote(segment))
+        elif expected != segment:
             return None
-    return tuple(found)
+    return tuple(params)

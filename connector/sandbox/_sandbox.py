@@ -15,7 +15,6 @@ from types import TracebackType
 from aiohttp import web
 
 from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector.sandbox._control import ControlApi
 from vectorferry.connector.sandbox._faults import Faults
 from vectorferry.connector.sandbox._http import Api
 from vectorferry.connector.sandbox._mixpeek._api import MixpeekApi
@@ -23,7 +22,7 @@ from vectorferry.connector.sandbox._mixpeek._catalogue import described_library,
 from vectorferry.connector.sandbox._mixpeek._library import MixpeekEditor
 from vectorferry.connector.sandbox._pinecone._api import ControlPlane, Handle, IndexPorts
 from vectorferry.connector.sandbox._pinecone._store import PineconeInspector, Project
-from vectorferry.connector.sandbox._server import RequestLog, Server, Visitors
+from vectorferry.connector.sandbox._server import ControlApi, RequestLog, Server, Visitors
 from vectorferry.connector.sandbox._settings import Keys, SandboxSettings
 from vectorferry.connector.sandbox._twelvelabs._account import TwelveLabsEditor
 from vectorferry.connector.sandbox._twelvelabs._api import PREFIX, TwelveLabsApi

@@ -16,11 +16,11 @@ _LANGUAGES = ("en", "en", "de", "pt")
 
 
 class Moment(NamedTuple):
-    """Ten seconds of a video: what is seen, what is said, what is written on screen, and the mood."""
+    """Ten seconds of a video: the scene, what is said, what is written on screen, and the mood."""
 
-    seen: str = ""
-    said: str = ""
-    written: str = ""
+    scene: str = ""
+    speech: str = ""
+    caption: str = ""
     emotions: tuple[str, ...] = ()
 
 
@@ -55,7 +55,7 @@ def video_shots() -> Iterator[Shot]:
     for video in catalogue()["videos"]:
         moments = tuple(Moment(**{**one, "emotions": tuple(one.get("emotions", ()))}) for one in video["moments"])
         for take, (speed, place) in enumerate(product(("", " in slow motion"), video["places"])):
-            cut = tuple(one._replace(seen=f"{one.seen},{speed} {place}") for one in _cut(moments, take))
+            cut = tuple(one._replace(scene=f"{one.scene},{speed} {place}") for one in _cut(moments, take))
             metadata = {"hello": "world", "place": place, "take": take + 1}
             slug, author, tags = f"{video['slug']}-{take + 1}", video["author"], tuple(video["tags"])
             yield Shot("quickstart", slug, "video", author, tags, cut, metadata, _LANGUAGES[take % 4])
@@ -65,7 +65,7 @@ def video_shots() -> Iterator[Shot]:
 def note_shots() -> Iterator[Shot]:
     """Every note."""
     for number, note in enumerate(catalogue()["notes"], 1):
-        moments = (Moment(seen=note, written=note),)
+        moments = (Moment(scene=note, caption=note),)
         yield Shot("quickstart", f"note-{number}", "text", "user", ("note",), moments, {"hello": "world"})
 
 
@@ -74,7 +74,7 @@ def podcast_shots() -> Iterator[Shot]:
     """Every episode."""
     for number, lines in enumerate(catalogue()["podcasts"], 1):
         episode = {"hello": "world", "episode": number}
-        moments = tuple(Moment(said=line) for line in lines)
+        moments = tuple(Moment(speech=line) for line in lines)
         yield Shot("quickstart", f"podcast-{number}", "audio", "night desk", ("podcast",), moments, episode)
 
 
@@ -84,7 +84,7 @@ def product_shots() -> Iterator[Shot]:
     for item in catalogue()["products"]:
         slug, tags = item["slug"], tuple(item["tags"])
         for view, backdrop in enumerate(catalogue()["backdrops"]):
-            moments = (Moment(f"{item['described']}, {backdrop}", written=item.get("written", "")),)
+            moments = (Moment(f"{item['described']}, {backdrop}", caption=item.get("caption", "")),)
             metadata = {"sku": f"{slug.upper()}-{view + 1:02}", "price": 9.5 + len(slug) * 3 + view}
             yield Shot("product-shots", f"{slug}-{view + 1}", "image", item["author"], tags, moments, metadata)
 
@@ -96,10 +96,10 @@ def lesson_shots() -> Iterator[Shot]:
         title, points = lesson["title"], lesson["points"]
         talk = (Moment(f"The lecturer points at a slide: {title}", point, point) for point in points)
         yield _lesson_shot(lesson, "talk", "video", *talk)
-        yield _lesson_shot(lesson, "podcast", "audio", *(Moment(said=point) for point in points))
-        yield _lesson_shot(lesson, "handout", "text", Moment(written=". ".join(points)))
+        yield _lesson_shot(lesson, "podcast", "audio", *(Moment(speech=point) for point in points))
+        yield _lesson_shot(lesson, "handout", "text", Moment(caption=". ".join(points)))
         for number, point in enumerate(points[:3], 1):
-            slide = Moment(f"Slide {number} of a lecture, {title}", written=point)
+            slide = Moment(f"Slide {number} of a lecture, {title}", caption=point)
             yield _lesson_shot(lesson, f"slide-{number}", "image", slide)
 
 

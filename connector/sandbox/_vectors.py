@@ -20,9 +20,7 @@ from vectorferry.connector._model._records import DenseVector, SparseVector
 
 __all__ = [
     "MODELS",
-    "MarengoVector",
     "NoiseVector",
-    "PatchedVector",
     "RawVector",
     "TextVector",
     "VectorSource",
@@ -187,51 +185,30 @@ class VectorSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextVector:
-    """What `model` makes of `text`."""
+    """What `model` makes of `text`, in its own dimension unless another is named; `head` are given first numbers.
+
+    `take` is 0 for what the model first made of the text; another one is as if it had been trained anew.
+    """
 
     text: str
     model: str
-
-    def json(self) -> Any:
-        if MODELS[self.model] is None:
-            return sparse_json(embed_sparse(self.text))
-        return embed_text(self.text, self.model)
-
-    def dense(self) -> DenseVector | None:
-        return None if MODELS[self.model] is None else embed_text(self.text, self.model)
-
-
-@dataclass(frozen=True, slots=True)
-class PatchedVector:
-    """A text's vector whose first numbers are given."""
-
-    text: str
-    model: str
-    head: tuple[float, ...]
-
-    def json(self) -> Any:
-        return self.dense()
-
-    def dense(self) -> DenseVector | None:
-        vector = embed_text(self.text, self.model).copy()
-        vector[: len(self.head)] = self.head
-        return vector
-
-
-@dataclass(frozen=True, slots=True)
-class MarengoVector:
-    """`take` is 0 for what the model first made of the text; another one is as if it had been trained anew."""
-
-    text: str
-    model: str
-    dimension: int
+    dimension: int | None = None
     take: int = 0
+    head: tuple[float, ...] = ()
 
     def json(self) -> Any:
-        return self.dense()
+        dense = self.dense()
+        return sparse_json(embed_sparse(self.text)) if dense is None else dense
 
     def dense(self) -> DenseVector | None:
-        return embed_in(self.text, f"{self.model}/{self.take}" if self.take else self.model, self.dimension)
+        dimension = self.dimension or _DIMENSIONS[self.model]
+        if dimension is None:
+            return None
+        vector = embed_in(self.text, f"{self.model}/{self.take}" if self.take else self.model, dimension)
+        if self.head:
+            vector = vector.copy()
+            vector[: len(self.head)] = self.head
+        return vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +249,7 @@ class RawVector:
 def made_again(vector: VectorSource, dimension: int) -> VectorSource:
     """Another vector of the same thing, in this dimension; one that somebody put there stays."""
     match vector:
-        case MarengoVector():
+        case TextVector():
             return replace(vector, dimension=dimension, take=vector.take + 1)
         case NoiseVector():
             return NoiseVector(vector.seed + 1_000_003, dimension)

@@ -20,7 +20,7 @@ from vectorferry.connector.sandbox._shots import (
     product_shots,
     video_shots,
 )
-from vectorferry.connector.sandbox._vectors import NoiseVector, PatchedVector, TextVector, VectorSource
+from vectorferry.connector.sandbox._vectors import NoiseVector, TextVector, VectorSource
 
 __all__ = ["described_library", "generated_library"]
 
@@ -64,7 +64,7 @@ def _documented_vector(model: str, words: Any) -> VectorSource:
     # Of one vector the guide prints the first two numbers and leaves out the rest.
     if isinstance(words, str):
         return TextVector(words, model)
-    return PatchedVector(words["text"], model, tuple(words["head"]))
+    return TextVector(words["text"], model, head=tuple(words["head"]))
 
 
 def _assets(shots: Iterable[Shot]) -> Iterator[StoredAsset]:
@@ -125,27 +125,27 @@ def _features(shot: Shot, asset_id: str, created: datetime) -> Iterator[StoredFe
 def _content(modality: str, moment: Moment, part: int) -> dict[str, Any]:
     start = part * _INTERVAL
     span = {"start_time": float(start), "end_time": float(start + _INTERVAL), "interval_sec": _INTERVAL}
-    spoken = f"{start // 60}:{start % 60:02} {moment.said}\n"
+    spoken = f"{start // 60}:{start % 60:02} {moment.speech}\n"
     match modality:
         case "video":
-            written = f"{moment.written}\n" if moment.written else ""
-            words = {"transcription": spoken, "text": written, "description": moment.seen}
+            written = f"{moment.caption}\n" if moment.caption else ""
+            words = {"transcription": spoken, "text": written, "description": moment.scene}
             return {**span, **words, "json_output": {"emotions": list(moment.emotions)}}
         case "image":
-            return {"description": moment.seen, "text": moment.written}
+            return {"description": moment.scene, "text": moment.caption}
         case "audio":
             return {**span, "transcription": spoken}
         case _:
-            return {"text": moment.written}
+            return {"text": moment.caption}
 
 
 def _vectors(modality: str, moment: Moment) -> dict[str, VectorSource]:
     everything = " ".join(dict.fromkeys(part for part in moment[:3] if part))
     words = {"multimodal-v1": everything}
     if modality == "video":
-        words["baai-bge-m3"] = moment.said
+        words["baai-bge-m3"] = moment.speech
     if modality == "text":
-        words |= {"baai-bge-m3": moment.written, "splade-v3": moment.written}
+        words |= {"baai-bge-m3": moment.caption, "splade-v3": moment.caption}
     return {model: TextVector(text, model) for model, text in words.items()}
 
 

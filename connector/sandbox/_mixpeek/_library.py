@@ -60,10 +60,10 @@ class Library:
 
     def add(self, asset: StoredAsset) -> None:
         """Put an asset in, in place of one with the same id if there is one."""
-        known = self.assets.get(asset.asset_id)
-        self._forget_features(known)
-        if known is not None and known.collection_id != asset.collection_id:
-            del self.collections[known.collection_id].assets[known.asset_id]
+        former = self.assets.get(asset.asset_id)
+        self._forget_features(former)
+        if former is not None and former.collection_id != asset.collection_id:
+            del self.collections[former.collection_id].assets[former.asset_id]
         self.add_collection(asset.collection_id).assets[asset.asset_id] = asset
         self.assets[asset.asset_id] = asset
         self.features.update(asset.features)
@@ -92,8 +92,8 @@ class Library:
 
     def named(self, names: Iterable[str]) -> list[StoredCollection]:
         """The collections with these ids or names, each once, unknown ones left out."""
-        wanted = set(names)
-        return [one for one in self.collections.values() if one.collection_id in wanted or one.name in wanted]
+        identifiers = set(names)
+        return [one for one in self.collections.values() if one.collection_id in identifiers or one.name in identifiers]
 
     def part(self, share: float) -> Library:
         """What somebody sees who sees only this share of each collection's assets."""

@@ -10,16 +10,15 @@ from uuid import NAMESPACE_URL, uuid5
 from vectorferry.connector.sandbox._http import Handlers, Page, RefusedError, Reply, Request, json_object, json_reply
 from vectorferry.connector.sandbox._mixpeek._library import StoredAsset, StoredCollection, StoredFeature, now_text
 from vectorferry.connector.sandbox._mixpeek._requests import (
-    AssetList,
     Context,
-    FeatureList,
+    InCollections,
     field_at,
-    found,
     matches,
     page_of,
     pagination,
     parse_body,
     query_flag,
+    require,
     select,
     sort_rows,
 )
@@ -31,6 +30,19 @@ media: Handlers[Context] = Handlers()
 
 _EPOCH = "2024-11-06T00:00:00.000000Z"
 _MODALITIES = ("video", "image", "text", "audio")
+
+
+class AssetList(InCollections):
+    """``POST /assets``."""
+
+    group_by: dict[str, Any] | None = None
+    return_url: bool | None = False
+
+
+class FeatureList(InCollections):
+    """``POST /features``."""
+
+    return_urls: bool = False
 
 
 @media("namespaces.list", "GET", "/namespaces")
@@ -77,7 +89,7 @@ def _collections(context: Context, request: Request) -> Reply:
 @media("collections.get", "GET", "/collections/{collection_id}")
 def _collection(context: Context, request: Request) -> Reply:
     name = request.params[0]
-    collection = found(next(iter(context.library.named([name])), None), "Collection", name)
+    collection = require(next(iter(context.library.named([name])), None), "Collection", name)
     return json_reply({**_collection_row(collection), "namespace_id": f"ns_{context.dialect.namespaces[0]}"})
 
 
@@ -197,7 +209,7 @@ def _tasks(context: Context, request: Request) -> Reply:
 @media("tasks.get", "GET", "/tasks/{task_id}")
 def _task(context: Context, request: Request) -> Reply:
     assets = (one for one in context.library.assets.values() if one.fields.get("task_id") == request.params[0])
-    return json_reply(_task_row(found(next(assets, None), "Task", request.params[0])))
+    return json_reply(_task_row(require(next(assets, None), "Task", request.params[0])))
 
 
 @media("ingest", "POST", *_SUBMISSIONS)

@@ -7,33 +7,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vectorferry.connector.sandbox._http import Page, RefusedError, Request
 from vectorferry.connector.sandbox._mixpeek._library import Library, StoredAsset, StoredFeature
 from vectorferry.connector.sandbox._settings import MixpeekDialect
 
 __all__ = [
-    "AssetList",
     "Context",
-    "Embed",
-    "FeatureList",
-    "Query",
-    "QuerySettings",
-    "Search",
-    "TextSearch",
+    "InCollections",
+    "RequestBody",
     "field_at",
-    "found",
     "matches",
     "page_of",
     "pagination",
     "parse_body",
     "query_flag",
     "query_int",
+    "require",
     "select",
     "sort_rows",
 ]
@@ -52,11 +47,11 @@ class Context:
 
     def asset(self, asset_id: str) -> StoredAsset:
         """The asset of this id, or a 404."""
-        return found(self.library.assets.get(asset_id), "Asset", asset_id)
+        return require(self.library.assets.get(asset_id), "Asset", asset_id)
 
     def feature(self, feature_id: str) -> StoredFeature:
         """The feature of this id, or a 404."""
-        return found(self.library.features.get(feature_id), "Feature", feature_id)
+        return require(self.library.features.get(feature_id), "Feature", feature_id)
 
     def show_asset(self, asset: StoredAsset, *, signed: bool = False) -> Mapping[str, Any]:
         """The asset's fields in this dialect."""
@@ -81,7 +76,7 @@ class Context:
         return {**fields, **signed}
 
 
-def found(item: Item | None, kind: str, name: str) -> Item:
+def require(item: Item | None, kind: str, name: str) -> Item:
     """`item`, or a 404 where there is none."""
     if item is None:
         raise RefusedError(404, f"{kind} {name!r} not found")
@@ -91,11 +86,15 @@ def found(item: Item | None, kind: str, name: str) -> Item:
 # Request bodies.
 
 
-class _Body(BaseModel):
+class RequestBody(BaseModel):
+    """May have keys that the API does not declare, unless the dialect refuses them."""
+
     model_config = ConfigDict(extra="allow")
 
 
-class _InCollections(_Body):
+class InCollections(RequestBody):
+    """Concerns some collections, under either name of that field."""
+
     collections: list[str] | None = None
     collection_ids: list[str] | None = None
     filters: dict[str, Any] | None = None
@@ -107,65 +106,7 @@ class _InCollections(_Body):
         return [*(self.collections or ()), *(self.collection_ids or ())]
 
 
-class AssetList(_InCollections):
-    """``POST /assets``."""
-
-    group_by: dict[str, Any] | None = None
-    return_url: bool | None = False
-
-
-class FeatureList(_InCollections):
-    """``POST /features``."""
-
-    return_urls: bool = False
-
-
-class TextSearch(_InCollections):
-    """``POST /features/search/text``, of November 2024."""
-
-    query: str
-    model_id: str = "multimodal-v1"
-    search_type: Literal["semantic", "fulltext"] = "semantic"
-    group_by: dict[str, Any] | None = None
-
-
-class QuerySettings(_Body):
-    """How far one query looks."""
-
-    limit: int | None = 100
-    min_score: float | None = None
-    modality: str | None = None
-
-
-class Query(_Body):
-    """One of the queries that a search fuses."""
-
-    embedding_model: str
-    value: str
-    type: Literal["text", "url", "base64"]
-    filters: dict[str, Any] | None = None
-    settings: QuerySettings | None = None
-
-
-class Search(_InCollections):
-    """``POST /features/search``, from December 2024."""
-
-    queries: list[Query] | None = Field(default_factory=list)
-    group_by: dict[str, Any] | None = None
-    reranking_options: dict[str, Any] | None = None
-    session_id: str | None = None
-    return_url: bool | None = False
-
-
-class Embed(_Body):
-    """``POST /features/extractors/embed``."""
-
-    type: Literal["url", "text", "file", "base64"]
-    value: str | None = None
-    embedding_model: str
-
-
-Body = TypeVar("Body", bound=_Body)
+Body = TypeVar("Body", bound=RequestBody)
 
 
 def parse_body(model: type[Body], raw: bytes, dialect: MixpeekDialect) -> Body:
@@ -181,16 +122,16 @@ def parse_body(model: type[Body], raw: bytes, dialect: MixpeekDialect) -> Body:
     return body
 
 
-def _check_keys(body: _Body, dialect: MixpeekDialect) -> None:
+def _check_keys(body: RequestBody, dialect: MixpeekDialect) -> None:
     unknown = set(body.model_extra or ())
-    if isinstance(body, _InCollections) and dialect.body_field != "both":
+    if isinstance(body, InCollections) and dialect.body_field != "both":
         other = "collection_ids" if dialect.body_field == "collections" else "collections"
         unknown |= {other} & body.model_fields_set
         setattr(body, other, None)
     if unknown and dialect.refuse_unknown_keys:
         message, kind = "Extra inputs are not permitted", "extra_forbidden"
         raise _unprocessable(*(_problem(("body", key), message, kind) for key in sorted(unknown)))
-    if isinstance(body, _InCollections) and body.collections is None and body.collection_ids is None:
+    if isinstance(body, InCollections) and body.collections is None and body.collection_ids is None:
         key = "collections" if dialect.body_field == "both" else dialect.body_field
         raise _unprocessable(_problem(("body", key), "Field required", "missing"))
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from vectorferry.connector.sandbox._http import Handlers, Page, RefusedError, Reply, Request, json_reply
 from vectorferry.connector.sandbox._mixpeek._library import StoredFeature
 from vectorferry.connector.sandbox._mixpeek._requests import (
     Context,
-    Embed,
-    Query,
-    QuerySettings,
-    Search,
-    TextSearch,
+    InCollections,
+    RequestBody,
     matches,
     pagination,
     parse_body,
@@ -37,6 +35,51 @@ _STORED_UNDER = {
     "keyword": "splade-v3",
     "naver-splade-v3": "splade-v3",
 }
+
+
+class TextSearch(InCollections):
+    """``POST /features/search/text``, of November 2024."""
+
+    query: str
+    model_id: str = "multimodal-v1"
+    search_type: Literal["semantic", "fulltext"] = "semantic"
+    group_by: dict[str, Any] | None = None
+
+
+class QuerySettings(RequestBody):
+    """How far one query looks."""
+
+    limit: int | None = 100
+    min_score: float | None = None
+    modality: str | None = None
+
+
+class Query(RequestBody):
+    """One of the queries that a search fuses."""
+
+    embedding_model: str
+    value: str
+    type: Literal["text", "url", "base64"]
+    filters: dict[str, Any] | None = None
+    settings: QuerySettings | None = None
+
+
+class Search(InCollections):
+    """``POST /features/search``, from December 2024."""
+
+    queries: list[Query] | None = Field(default_factory=list)
+    group_by: dict[str, Any] | None = None
+    reranking_options: dict[str, Any] | None = None
+    session_id: str | None = None
+    return_url: bool | None = False
+
+
+class Embed(RequestBody):
+    """``POST /features/extractors/embed``."""
+
+    type: Literal["url", "text", "file", "base64"]
+    value: str | None = None
+    embedding_model: str
 
 
 class Ranked(NamedTuple):
@@ -83,8 +126,8 @@ def _features(context: Context, body: TextSearch | Search) -> list[StoredFeature
 
 
 def _answer(context: Context, request: Request, body: TextSearch | Search, ranked: Sequence[Ranked]) -> Reply:
-    def shown(one: Ranked) -> Mapping[str, Any]:
-        return {**context.show_feature(one.feature), "score": one.score}
+    def shown(hit: Ranked) -> Mapping[str, Any]:
+        return {**context.show_feature(hit.feature), "score": hit.score}
 
     if body.group_by:
         field, most = body.group_by.get("field") or "asset_id", body.group_by.get("max_features") or 10
@@ -137,17 +180,17 @@ def _fused(rankings: Sequence[Sequence[Ranked]]) -> list[Ranked]:
 
 
 def _dense_score(feature: StoredFeature, query: str, model: str) -> float | None:
-    stored, asked = feature.vectors[model].dense(), embed_text(query, model)
-    return float(np.dot(stored, asked)) if stored is not None and stored.shape == asked.shape else None
+    stored, query_vector = feature.vectors[model].dense(), embed_text(query, model)
+    return float(np.dot(stored, query_vector)) if stored is not None and stored.shape == query_vector.shape else None
 
 
 def _sparse_score(feature: StoredFeature, query: str, model: str) -> float | None:
     source = feature.vectors[model]
     if not isinstance(source, TextVector):
         return None
-    asked, stored = embed_sparse(query), embed_sparse(source.text)
-    _, left, right = np.intersect1d(asked.indices, stored.indices, assume_unique=True, return_indices=True)
-    return float(np.dot(asked.values[left], stored.values[right])) if len(left) else None
+    mine, theirs = embed_sparse(query), embed_sparse(source.text)
+    _, places, their_places = np.intersect1d(mine.indices, theirs.indices, assume_unique=True, return_indices=True)
+    return float(np.dot(mine.values[places], theirs.values[their_places])) if len(places) else None
 
 
 def _best_first(ranked: Iterable[Ranked]) -> list[Ranked]:

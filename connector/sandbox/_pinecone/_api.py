@@ -17,10 +17,6 @@ from vectorferry.connector.sandbox._pinecone._reads import reads
 from vectorferry.connector.sandbox._pinecone._requests import (
     Context,
     Rates,
-    api_version,
-    check_access,
-    control_refusal,
-    data_refusal,
     first_problem,
 )
 from vectorferry.connector.sandbox._pinecone._store import Index, IndexSpec, Metric, Project
@@ -30,6 +26,35 @@ from vectorferry.connector.sandbox._settings import PineconeDialect
 __all__ = ["ControlPlane", "DataPlane", "Handle", "IndexPorts"]
 
 Handle: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+_VERSION = re.compile(r"\d{4}-\d{2}(\.\w+)?")
+_OLDEST = "2025-04"
+_RPC_CODES = {400: 3, 403: 7, 404: 5, 405: 12, 408: 4, 409: 6, 412: 9, 429: 8, 501: 12, 503: 14, 504: 4}
+_INTERNAL = 13
+_KINDS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    409: "ALREADY_EXISTS",
+    422: "UNPROCESSABLE_ENTITY",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+}
+
+
+def _check_access(request: Request, api_key: str) -> None:
+    """Raises a `RefusedError` without the right key, or with a version that is none."""
+    if request.headers.get("Api-Key") != api_key:
+        raise RefusedError(401, "Invalid API key.")
+    if not _VERSION.fullmatch(_api_version(request)):
+        raise RefusedError(400, f"Unknown X-Pinecone-Api-Version {_api_version(request)[:20]!r}")
+
+
+def _api_version(request: Request) -> str:
+    """Such as ``2026-07``; the oldest one that is served when the request names none."""
+    return request.headers.get("X-Pinecone-Api-Version", _OLDEST)
 
 
 class ControlPlane:
@@ -59,17 +84,20 @@ class ControlPlane:
 
     def authorize(self, request: Request) -> None:
         """The key, and the version."""
-        check_access(request, self._api_key)
+        _check_access(request, self._api_key)
 
     def refuse(self, refusal: RefusedError) -> Reply:
-        """The refusal with its status in the body."""
-        return control_refusal(refusal)
+        """``{"status": 404, "error": {"code": "NOT_FOUND", "message": "…"}}``."""
+        code = refusal.kind or _KINDS.get(refusal.status, "UNKNOWN")
+        return json_reply(
+            {"status": refusal.status, "error": {"code": code, "message": refusal.message}}, refusal.status
+        )
 
     def _list(self, request: Request) -> Reply:
         return json_reply({"indexes": [_shown(index, request) for index in self._project.indexes.values()]})
 
     def _create(self, request: Request) -> Reply:
-        index = self._project.add(_parse_spec(request.body, api_version(request)))
+        index = self._project.add(_parse_spec(request.body, _api_version(request)))
         index.port = self._open_port(DataPlane(index, self._project.dialect, self._api_key))
         return json_reply(_shown(index, request), 201)
 
@@ -95,7 +123,7 @@ class ControlPlane:
 def _shown(index: Index, request: Request) -> dict[str, object]:
     name = urlsplit(request.origin).hostname or "localhost"
     host = f"[{name}]" if ":" in name else name
-    return _index_model(index, f"http://{host}:{index.port}", api_version(request))
+    return _index_model(index, f"http://{host}:{index.port}", _api_version(request))
 
 
 class DataPlane:
@@ -112,11 +140,18 @@ class DataPlane:
 
     def authorize(self, request: Request) -> None:
         """The key, and the version."""
-        check_access(request, self._api_key)
+        _check_access(request, self._api_key)
 
     def refuse(self, refusal: RefusedError) -> Reply:
-        """The refusal as gRPC's status."""
-        return data_refusal(refusal)
+        """gRPC's status as JSON; a 401 is plain text, a 413 has no body at all."""
+        if refusal.status == 413:
+            return Reply(b"", 413)
+        if refusal.status == 401:
+            return Reply(b"Unauthorized", 401, content_type="text/plain")
+        code = int(refusal.kind) if refusal.kind else _RPC_CODES.get(refusal.status, _INTERNAL)
+        reply = json_reply({"code": code, "message": refusal.message, "details": []}, refusal.status)
+        reply.headers = refusal.headers
+        return reply
 
 
 _LONGEST_URL = 1_048_576  # a fetch names up to 1,000 ids of 512 characters in its query string

@@ -5,23 +5,24 @@ What reads see lags behind what was written; a namespace that is not there reads
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import binascii
+from base64 import b64decode, urlsafe_b64encode
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vectorferry.connector.sandbox._http import Handlers, RefusedError, Reply, Request, json_object
 from vectorferry.connector.sandbox._pinecone._requests import (
     Context,
-    FetchByMetadata,
-    Query,
+    RequestBody,
     compile_filter,
-    page_of,
-    page_size,
-    pagination,
     parse_body,
 )
 from vectorferry.connector.sandbox._pinecone._store import (
@@ -52,6 +53,15 @@ def _fetch(context: Context, request: Request) -> Reply:
     return context.reply(_fetched(name, (visible[one] for one in ids if one in visible)))
 
 
+class FetchByMetadata(RequestBody):
+    """``POST /vectors/fetch_by_metadata``."""
+
+    filter: dict[str, Any] | None = None
+    namespace: str | None = None
+    limit: int = Field(default=100, ge=1, le=10_000)
+    pagination_token: str | None = None
+
+
 @reads("pinecone.fetch_by_metadata", "POST", "/vectors/fetch_by_metadata")
 def _fetch_by_metadata(context: Context, request: Request) -> Reply:
     body = parse_body(FetchByMetadata, request.body)
@@ -59,8 +69,8 @@ def _fetch_by_metadata(context: Context, request: Request) -> Reply:
         raise RefusedError(400, "A fetch by metadata needs a filter")
     passes, visible = compile_filter(body.filter), _visible(context, body.namespace)
     matching = sorted(one for one, record in visible.items() if passes(record.fields()))
-    ids, token = page_of(matching, "", body.limit, body.pagination_token)
-    return context.reply({**_fetched(body.namespace or "", (visible[one] for one in ids)), **pagination(token)})
+    ids, token = _page_of(matching, "", body.limit, body.pagination_token)
+    return context.reply({**_fetched(body.namespace or "", (visible[one] for one in ids)), **_pagination(token)})
 
 
 def _visible(context: Context, name: str | None) -> dict[str, Record]:
@@ -75,12 +85,12 @@ def _fetched(namespace: str, records: Iterable[Record]) -> dict[str, Any]:
 
 @reads("pinecone.list", "GET", "/vectors/list")
 def _list(context: Context, request: Request) -> Reply:
-    size, name = page_size(request.query.get("limit")), request.query.get("namespace", "")
+    size, name = _page_size(request.query.get("limit")), request.query.get("namespace", "")
     namespace = context.index.find(namespace_name(name))
     token = request.query.get("paginationToken") or None
-    ids, following = page_of(namespace.ids() if namespace else (), request.query.get("prefix", ""), size, token)
+    ids, following = _page_of(namespace.ids() if namespace else (), request.query.get("prefix", ""), size, token)
     listed = {"vectors": [{"id": one} for one in ids], "namespace": name, "usage": {"readUnits": 1}}
-    return context.reply({**listed, **pagination(following)})
+    return context.reply({**listed, **_pagination(following)})
 
 
 @reads("pinecone.stats", "POST", "/describe_index_stats")
@@ -88,7 +98,7 @@ def _stats(context: Context, request: Request) -> Reply:
     if json_object(request.body or b"{}").get("filter"):
         raise RefusedError(400, "Serverless indexes do not support describing stats with metadata filtering")
     spec = context.index.spec
-    counts = {name: len(context.index.known(name).visible) for name in context.index.namespaces}
+    counts = {name: len(context.index.namespace(name).visible) for name in context.index.namespaces}
     stats = {
         "namespaces": {name: {"vectorCount": count} for name, count in counts.items()},
         "indexFullness": 0.0,
@@ -101,16 +111,50 @@ def _stats(context: Context, request: Request) -> Reply:
 
 @reads("pinecone.namespaces.list", "GET", "/namespaces")
 def _namespaces(context: Context, request: Request) -> Reply:
-    size, prefix = page_size(request.query.get("limit")), request.query.get("prefix", "")
+    size, prefix = _page_size(request.query.get("limit")), request.query.get("prefix", "")
     names = sorted(name for name in context.index.namespaces if name.startswith(prefix))
-    page, token = page_of(names, prefix, size, request.query.get("paginationToken") or None)
+    page, token = _page_of(names, prefix, size, request.query.get("paginationToken") or None)
     rows = []
     for name in page:
-        records = context.index.known(name).visible.values()
+        records = context.index.namespace(name).visible.values()
         size_bytes = sum(0 if record.values is None else record.values.nbytes for record in records)
         # Counts are decimal strings, as gRPC writes int64 in JSON.
         rows.append({"name": name, "record_count": str(len(records)), "size_bytes": str(size_bytes)})
-    return context.reply({"namespaces": rows, "total_count": len(names), **pagination(token)})
+    return context.reply({"namespaces": rows, "total_count": len(names), **_pagination(token)})
+
+
+# Pages of sorted names with opaque tokens.
+
+
+def _page_size(text: str | None, most: int = 100) -> int:
+    """A page's `limit` from a query string; as many as allowed when it is absent."""
+    if text is None:
+        return most
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise RefusedError(400, f"limit must be a whole number from 1 to {most}, got {text[:20]!r}")
+    return int(text)
+
+
+def _page_of(names: Sequence[str], prefix: str, size: int, token: str | None) -> tuple[list[str], str | None]:
+    """The names that start with `prefix` and come after those of the page before, and the next page's token."""
+    start = bisect_left(names, prefix) if token is None else bisect_right(names, _last_name(token))
+    rest = (names[place] for place in range(start, len(names)))
+    page = list(islice(takewhile(lambda name: name.startswith(prefix), rest), size + 1))
+    if len(page) <= size:
+        return page, None
+    return page[:size], urlsafe_b64encode(page[size - 1].encode()).decode()
+
+
+def _pagination(token: str | None) -> Mapping[str, Mapping[str, str]]:
+    """The `pagination` object to put into an answer; the last page has none."""
+    return {} if token is None else {"pagination": {"next": token}}
+
+
+def _last_name(token: str) -> str:
+    try:
+        return b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, UnicodeError):
+        raise RefusedError(400, "Invalid pagination token") from None
 
 
 # Similarity search: dense, sparse, or both where the metric is the dot product.
@@ -119,6 +163,19 @@ _ROWS = 4_096  # scored at once, so that a query never holds a second copy of a 
 
 Floats: TypeAlias = NDArray[np.float32]
 _Vectors: TypeAlias = tuple[Floats | None, Sparse | None]
+
+
+class Query(RequestBody):
+    """``POST /query``."""
+
+    top_k: int = Field(ge=1, le=10_000)
+    namespace: str | None = None
+    vector: list[Any] | None = None
+    sparse_vector: dict[str, Any] | None = None
+    id: str | None = None
+    filter: dict[str, Any] | None = None
+    include_values: bool = False
+    include_metadata: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,20 +40,20 @@ _ASCII = re.compile(r"[\x01-\x7f]{1,512}")
 _NO_VALUES: NDArray[np.float32] = np.empty(0, dtype=np.float32)
 
 
-def checked_id(given: Any) -> str:
+def checked_id(value: Any) -> str:
     """An id, 1 to 512 ASCII characters without NUL; raises a `RefusedError` for anything else."""
-    if not isinstance(given, str) or not _ASCII.fullmatch(given):
-        raise RefusedError(400, f"Vector ID must be 1 to 512 ASCII characters, got {str(given)[:80]!r}")
-    return given
+    if not isinstance(value, str) or not _ASCII.fullmatch(value):
+        raise RefusedError(400, f"Vector ID must be 1 to 512 ASCII characters, got {str(value)[:80]!r}")
+    return value
 
 
-def namespace_name(given: Any) -> str:
+def namespace_name(name: Any) -> str:
     """The namespace meant: the empty name, no name and ``__default__`` are the same one."""
-    if given is None or given == "":
+    if name is None or name == "":
         return DEFAULT_NAMESPACE
-    if not isinstance(given, str) or not _ASCII.fullmatch(given):
-        raise RefusedError(400, f"Namespace must be 1 to 512 ASCII characters, got {str(given)[:80]!r}")
-    return given
+    if not isinstance(name, str) or not _ASCII.fullmatch(name):
+        raise RefusedError(400, f"Namespace must be 1 to 512 ASCII characters, got {str(name)[:80]!r}")
+    return name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,14 +182,14 @@ class Index:
             namespace.settle()
         return namespace
 
-    def known(self, name: str) -> Namespace:
+    def namespace(self, name: str) -> Namespace:
         """The namespace of this name, or a 404."""
         namespace = self.find(name)
         if namespace is None:
             raise RefusedError(404, "Namespace not found")
         return namespace
 
-    def made(self, name: str) -> Namespace:
+    def ensure(self, name: str) -> Namespace:
         """The namespace of this name, made if it is new."""
         if name not in self.namespaces:
             self.namespaces[name] = Namespace(self._lag, self._last_lsn.get(name, 0))
@@ -263,10 +263,10 @@ class PineconeInspector:
     def digest(self, index: str, namespace: str = "") -> str:
         """A hash of every id, value and metadata, whatever the order of writing; two equal ones hold the same."""
         with self._lock:
-            found = hashlib.sha256()
+            digest = hashlib.sha256()
             for record in sorted(self._written(index, namespace), key=lambda one: one.record_id):
-                found.update(_digest(record))
-            return found.hexdigest()
+                digest.update(_digest(record))
+            return digest.hexdigest()
 
     def digests(self, index: str) -> dict[str, dict[str, Any]]:
         """The number of records and the digest of each namespace of an index."""
@@ -281,8 +281,8 @@ class PineconeInspector:
                     namespace.settle(everything=True)
 
     def _written(self, index: str, namespace: str) -> Iterator[Record]:
-        found = self._project.indexes[index].namespaces.get(namespace_name(namespace))
-        return iter(()) if found is None else iter(found.written.values())
+        stored = self._project.indexes[index].namespaces.get(namespace_name(namespace))
+        return iter(()) if stored is None else iter(stored.written.values())
 
 
 def _plain(record: Record) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from vectorferry.connector.sandbox._http import Handlers, RefusedError, Reply, Request, json_object
-from vectorferry.connector.sandbox._pinecone._requests import Context, Delete, Update, compile_filter, parse_body
+from vectorferry.connector.sandbox._pinecone._requests import Context, RequestBody, compile_filter, parse_body
 from vectorferry.connector.sandbox._pinecone._store import (
     IndexSpec,
     Namespace,
@@ -45,7 +45,7 @@ def _upsert(context: Context, request: Request) -> Reply:
     if context.dialect.size_rule == "float32":
         _check_size(context, sum(_wire_size(record) for record in records))
     context.rates.admit("upsert", name)
-    context.index.made(name).write({record.record_id: record for record in records})
+    context.index.ensure(name).write({record.record_id: record for record in records})
     return context.written(name, {"upsertedCount": len(records)})
 
 
@@ -63,6 +63,17 @@ def _wire_size(record: Record) -> int:
     return dense + sparse + len(record.metadata) + len(record.record_id)
 
 
+class Update(RequestBody):
+    """``POST /vectors/update``, by id or by filter."""
+
+    namespace: str | None = None
+    id: str | None = None
+    values: list[Any] | None = None
+    sparse_values: dict[str, Any] | None = None
+    set_metadata: dict[str, Any] | None = None
+    filter: dict[str, Any] | None = None
+
+
 @writes("pinecone.update", "POST", "/vectors/update")
 def _update(context: Context, request: Request) -> Reply:
     body = parse_body(Update, request.body)
@@ -74,10 +85,10 @@ def _update(context: Context, request: Request) -> Reply:
     record_id = checked_id(body.id)
     context.rates.admit("update", name)
     namespace = context.index.find(name)
-    known = None if namespace is None else namespace.written.get(record_id)
-    updated = _updated(known or Record(record_id, None, None, b""), body, context.index.spec)
+    record = None if namespace is None else namespace.written.get(record_id)
+    updated = _updated(record or Record(record_id, None, None, b""), body, context.index.spec)
     if namespace is not None:
-        namespace.write({} if known is None else {record_id: updated})
+        namespace.write({} if record is None else {record_id: updated})
     return context.written(name, {})
 
 
@@ -103,6 +114,15 @@ def _updated(record: Record, body: Update, spec: IndexSpec) -> Record:
     return record
 
 
+class Delete(RequestBody):
+    """``POST /vectors/delete``: ids, everything, or what a filter finds."""
+
+    namespace: str | None = None
+    ids: list[str] | None = None
+    delete_all: bool = False
+    filter: dict[str, Any] | None = None
+
+
 @writes("pinecone.delete", "POST", "/vectors/delete")
 def _delete(context: Context, request: Request) -> Reply:
     body = parse_body(Delete, request.body)
@@ -111,7 +131,7 @@ def _delete(context: Context, request: Request) -> Reply:
         if not body.filter:
             raise RefusedError(400, "A delete by filter needs a filter that is not empty")
         context.rates.admit("delete", name)
-        namespace = context.index.known(name)
+        namespace = context.index.namespace(name)
         namespace.write(dict.fromkeys(record.record_id for record in _matching(namespace, body.filter)))
         return context.written(name, {})
     if body.delete_all == bool(body.ids) or body.filter is not None:
@@ -120,7 +140,7 @@ def _delete(context: Context, request: Request) -> Reply:
     if len(ids) > _MOST_IDS:
         raise RefusedError(400, f"At most {_MOST_IDS} ids can be deleted at once, got {len(ids)}")
     context.rates.admit("delete", name)
-    namespace = context.index.known(name)
+    namespace = context.index.namespace(name)
     namespace.write(dict.fromkeys(ids or list(namespace.written)))
     reply = context.written(name, {})
     if body.delete_all and context.dialect.delete_all_removes_namespace:
@@ -164,9 +184,9 @@ def _dense(rows: list[dict[str, Any]], spec: IndexSpec) -> list[NDArray[np.float
 
 
 def _sparse(row: dict[str, Any], spec: IndexSpec) -> Sparse | None:
-    given = row.get("sparseValues")
-    if given is not None:
-        return checked_sparse(given, spec)
+    values = row.get("sparseValues")
+    if values is not None:
+        return checked_sparse(values, spec)
     if spec.dimension is None:
         raise RefusedError(400, "Sparse values are required in a sparse index")
     return None
@@ -189,14 +209,14 @@ def checked_dense(rows: list[Any], spec: IndexSpec) -> NDArray[np.float32]:
     return matrix
 
 
-def checked_sparse(given: Any, spec: IndexSpec) -> Sparse:
+def checked_sparse(sparse: Any, spec: IndexSpec) -> Sparse:
     """``{"indices": […], "values": […]}`` for an index that takes it; raises a `RefusedError` for anything else."""
     if not spec.takes_sparse:
         message = "Index configuration does not support sparse values - only indexes with metric dotproduct do"
         raise RefusedError(400, message)
-    if not isinstance(given, dict) or given.keys() != {"indices", "values"}:
+    if not isinstance(sparse, dict) or sparse.keys() != {"indices", "values"}:
         raise RefusedError(400, "A sparse vector has indices and values, and nothing else")
-    indices, values = given["indices"], given["values"]
+    indices, values = sparse["indices"], sparse["values"]
     if not isinstance(indices, list) or not isinstance(values, list) or len(indices) != len(values):
         raise RefusedError(400, "Sparse vector indices and values must be lists of the same length")
     if not 1 <= len(indices) <= _MOST_SPARSE:
@@ -209,27 +229,27 @@ def checked_sparse(given: Any, spec: IndexSpec) -> Sparse:
     return Sparse(np.array(indices, dtype=np.uint32), _float32(values, "sparse values"))
 
 
-def _check_numbers(numbers: list[Any], what: str) -> None:
+def _check_numbers(numbers: list[Any], name: str) -> None:
     # By type, as numpy would take strings, booleans and nulls for numbers too.
     if not set(map(type, numbers)) <= {int, float}:
-        raise RefusedError(400, f"{what} must be numbers")
+        raise RefusedError(400, f"{name} must be numbers")
 
 
-def _float32(numbers: list[Any], what: str) -> NDArray[np.float32]:
+def _float32(numbers: list[Any], name: str) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         stored = np.array(numbers, dtype=np.float32)
     if not np.isfinite(stored).all():
-        raise RefusedError(400, f"{what} must be finite 32-bit floats")
+        raise RefusedError(400, f"{name} must be finite 32-bit floats")
     return stored
 
 
-def _metadata_bytes(given: Any) -> bytes:
+def _metadata_bytes(metadata: Any) -> bytes:
     """Checked metadata as JSON, numbers as float64; empty for none. Raises a `RefusedError` for anything else."""
-    if not given and (given is None or isinstance(given, dict)):
+    if not metadata and (metadata is None or isinstance(metadata, dict)):
         return b""
-    if not isinstance(given, dict):
+    if not isinstance(metadata, dict):
         raise RefusedError(400, "metadata must be an object")
-    stored = orjson.dumps({key: _metadata_value(key, value) for key, value in given.items()})
+    stored = orjson.dumps({key: _metadata_value(key, value) for key, value in metadata.items()})
     if len(stored) > _LARGEST_METADATA:
         message = (
             f"Metadata size is {len(stored)} bytes, which exceeds the limit of {_LARGEST_METADATA} bytes per vector"

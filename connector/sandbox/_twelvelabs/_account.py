@@ -10,11 +10,10 @@ from itertools import count
 from threading import RLock
 from typing import Any
 
-from vectorferry.connector._model._records import DenseVector
 from vectorferry.connector.sandbox._settings import visible
 from vectorferry.connector.sandbox._vectors import (
-    MarengoVector,
     RawVector,
+    TextVector,
     VectorSource,
     made_again,
     raw_json,
@@ -29,9 +28,9 @@ __all__ = [
     "Index",
     "IndexedAsset",
     "Segment",
-    "Spoken",
     "TwelveLabsEditor",
     "Upload",
+    "Utterance",
     "later",
     "now",
     "object_id",
@@ -50,8 +49,8 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """One sentence, and when it is said."""
+class Utterance:
+    """A sentence or a word, and when it is said."""
 
     start: float
     end: float
@@ -71,7 +70,7 @@ class Upload:
     size: int | None = None
     duration: float | None = None
     user_metadata: dict[str, Any] = field(default_factory=dict)
-    spoken: tuple[Spoken, ...] = ()
+    utterances: tuple[Utterance, ...] = ()
     method: str = "url"
     upcoming: tuple[str, ...] = ()
 
@@ -84,8 +83,8 @@ class Upload:
 class IndexedAsset:
     """An upload in an index.
 
-    `upcoming` are the states that it goes through, one per look at it. `edited` is whether its metadata ever were, and
-    `fields` are shown in place of what the others say. No two versions of its vectors have the same `revision`.
+    `upcoming` are the states that it goes through, one per look at it, and `fields` are shown in place of what the
+    others say. No two versions of its vectors have the same `revision`.
     """
 
     indexed_asset_id: str
@@ -98,10 +97,9 @@ class IndexedAsset:
     system_metadata: dict[str, Any] = field(default_factory=dict)
     user_metadata: dict[str, Any] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
-    spoken: tuple[Spoken, ...] = ()
+    utterances: tuple[Utterance, ...] = ()
     stream: str | None = None
     upcoming: tuple[str, ...] = ()
-    edited: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
     revision: int = 0
 
@@ -114,7 +112,6 @@ class IndexedAsset:
         """Set what is named; None takes a value away."""
         merged = {**self.user_metadata, **metadata}
         self.user_metadata = {name: value for name, value in merged.items() if value is not None}
-        self.edited = True
 
 
 @dataclass(slots=True)
@@ -239,9 +236,9 @@ class Account:
 
     def add(self, asset: IndexedAsset) -> None:
         """Put an indexed asset into its index, in place of one with the same id."""
-        known = self.indexed_assets.get(asset.indexed_asset_id)
-        if known is not None:
-            del self.indexes[known.index_id].assets[known.indexed_asset_id]
+        former = self.indexed_assets.get(asset.indexed_asset_id)
+        if former is not None:
+            del self.indexes[former.index_id].assets[former.indexed_asset_id]
         self.revise(asset)
         self.indexed_assets[asset.indexed_asset_id] = asset
         self.indexes[asset.index_id].assets[asset.indexed_asset_id] = asset
@@ -257,14 +254,14 @@ class Account:
             del self.indexes[asset.index_id].assets[indexed_asset_id]
         return asset is not None
 
-    def forget(self, thing_id: str) -> None:
+    def forget(self, identifier: str) -> None:
         """Take out whatever has this id, if anything does."""
-        if not (self.remove(thing_id) or self.remove_index(thing_id)):
-            self.uploads.pop(thing_id, None)
-            self.embed_tasks.pop(thing_id, None)
-            self.entity_collections.pop(thing_id, None)
+        if not (self.remove(identifier) or self.remove_index(identifier)):
+            self.uploads.pop(identifier, None)
+            self.embed_tasks.pop(identifier, None)
+            self.entity_collections.pop(identifier, None)
             for collection in self.entity_collections.values():
-                collection.entities.pop(thing_id, None)
+                collection.entities.pop(identifier, None)
 
     def of_upload(self, asset_id: str) -> list[IndexedAsset]:
         """An upload in every index that it is in."""
@@ -290,10 +287,10 @@ class TwelveLabsEditor:
     def index_id(self, name: str) -> str:
         """The id of the first index with this name."""
         with self._account.lock:
-            found = [one.index_id for one in self._account.indexes.values() if one.name == name]
-        if not found:
+            index_ids = [one.index_id for one in self._account.indexes.values() if one.name == name]
+        if not index_ids:
             raise KeyError(name)
-        return found[0]
+        return index_ids[0]
 
     def asset_ids(self, index_id: str | None = None, *, status: str | None = None) -> list[str]:
         """The ids of all assets, or of one index's, or of those with a status such as ``ready``."""
@@ -307,21 +304,16 @@ class TwelveLabsEditor:
         with self._account.lock:
             asset = self._account.indexed_assets[asset_id]
             names = ("index_id", "asset_id", "status", "created_at", "updated_at", "indexed_at")
-            known = {name: getattr(asset, name) for name in names}
-            return {**known, **asset.system_metadata, "user_metadata": dict(asset.user_metadata)}
+            fields = {name: getattr(asset, name) for name in names}
+            return {**fields, **asset.system_metadata, "user_metadata": dict(asset.user_metadata)}
 
     def segments(self, asset_id: str) -> list[dict[str, Any]]:
         """Its segments: `start`, `end`, `option` and `vector`, the latter None when a raw value is served."""
         with self._account.lock:
-            segments = self._account.indexed_assets[asset_id].segments
             return [
                 {"start": one.start, "end": one.end, "option": one.option, "vector": one.vector.dense()}
-                for one in segments
+                for one in self._account.indexed_assets[asset_id].segments
             ]
-
-    def vectors(self, asset_id: str) -> list[DenseVector | None]:
-        """The vectors of its segments alone."""
-        return [one["vector"] for one in self.segments(asset_id)]
 
     def put_index(
         self,
@@ -335,8 +327,8 @@ class TwelveLabsEditor:
         """Add an empty index, or replace the one with the same id; returns its id."""
         with self._account.lock:
             index_id = index_id or object_id("index", name)
-            made = now()
-            self._account.add_index(Index(index_id, name, model_name, tuple(options), dimension, made, made))
+            time = now()
+            self._account.add_index(Index(index_id, name, model_name, tuple(options), dimension, time, time))
             return index_id
 
     def remove_index(self, index_id: str) -> None:
@@ -354,12 +346,12 @@ class TwelveLabsEditor:
         """
         with self._account.lock:
             index = self._account.indexes[index_id]
-            stored = _given_asset(index, asset, len(self._account.indexed_assets))
-            known = self._account.indexed_assets.get(stored.indexed_asset_id)
-            if known is not None:
-                stored.created_at, stored.updated_at = known.created_at, later(known.updated_at)
+            stored = _new_asset(index, asset, len(self._account.indexed_assets))
+            former = self._account.indexed_assets.get(stored.indexed_asset_id)
+            if former is not None:
+                stored.created_at, stored.updated_at = former.created_at, later(former.updated_at)
             self._account.add(stored)
-            self._account.uploads.setdefault(stored.asset_id, _given_upload(stored))
+            self._account.uploads.setdefault(stored.asset_id, _new_upload(stored))
             return stored.indexed_asset_id
 
     def remove_asset(self, asset_id: str) -> None:
@@ -388,17 +380,16 @@ class TwelveLabsEditor:
             upload = self._account.uploads[upload_id]
             upload.upcoming, upload.status = (), status
 
-    def reembed(self, thing_id: str, dimension: int | None = None, *, touch: bool = True) -> None:
+    def reembed(self, identifier: str, dimension: int | None = None, *, touch: bool = True) -> None:
         """Give an asset, or all that an index holds, other vectors; of another dimension, if one is named."""
         with self._account.lock:
-            index = self._account.indexes.get(thing_id)
-            assets = index.assets.values() if index else [self._account.indexed_assets[thing_id]]
+            index = self._account.indexes.get(identifier)
+            assets = index.assets.values() if index else [self._account.indexed_assets[identifier]]
             if index is not None and dimension is not None:
                 index.dimension = dimension
             for asset in assets:
                 size = dimension or self._account.indexes[asset.index_id].dimension
-                segments = (replace(one, vector=made_again(one.vector, size)) for one in asset.segments)
-                asset.segments = tuple(segments)
+                asset.segments = tuple(replace(one, vector=made_again(one.vector, size)) for one in asset.segments)
                 self._changed(asset, touch)
 
     def put_vector(self, asset_id: str, place: int, value: Any, *, touch: bool = True) -> None:
@@ -425,20 +416,20 @@ class TwelveLabsEditor:
     def put_entity_collection(self, name: str, description: str = "") -> str:
         """Add an empty collection of entities; returns its id."""
         with self._account.lock:
-            made = now()
-            collection = EntityCollection(object_id("entities", name), name, made, made, description)
+            created_at = now()
+            collection = EntityCollection(object_id("entities", name), name, created_at, created_at, description)
             self._account.entity_collections[collection.collection_id] = collection
             return collection.collection_id
 
-    def put_entity(self, collection_id: str, name: str, entity_id: str | None = None, **known: Any) -> str:
-        """Add an entity, or replace the one with the same id; `known` are other fields of it. Returns its id."""
+    def put_entity(self, collection_id: str, name: str, entity_id: str | None = None, **fields: Any) -> str:
+        """Add an entity, or replace the one with the same id; `fields` are others of it. Returns its id."""
         with self._account.lock:
             entities = self._account.entity_collections[collection_id].entities
             entity_id = entity_id or object_id("entity", collection_id, name)
-            before = entities.get(entity_id)
-            made = before.created_at if before else now()
-            times = {"created_at": made, "updated_at": later(before.updated_at) if before else made}
-            entities[entity_id] = Entity(entity_id, collection_id, name, **{**times, **known})
+            former = entities.get(entity_id)
+            created_at = former.created_at if former else now()
+            times = {"created_at": created_at, "updated_at": later(former.updated_at) if former else created_at}
+            entities[entity_id] = Entity(entity_id, collection_id, name, **{**times, **fields})
             return entity_id
 
     def remove_entity(self, entity_id: str) -> None:
@@ -455,48 +446,48 @@ class TwelveLabsEditor:
             asset.updated_at = later(asset.updated_at)
 
 
-def _given_asset(index: Index, given: Mapping[str, Any], number: int) -> IndexedAsset:
+def _new_asset(index: Index, fields: Mapping[str, Any], number: int) -> IndexedAsset:
     """`number` makes an id for an asset without one."""
-    made = now()
-    status = given.get("status", "ready")
-    segments = tuple(_segments(index, given.get("segments", ())))
-    filename = given.get("filename", f"{number}.mp4")
-    duration = given.get("duration", max((one.end for one in segments), default=10.0))
+    created_at = now()
+    status = fields.get("status", "ready")
+    segments = tuple(_segments(index, fields.get("segments", ())))
+    filename = fields.get("filename", f"{number}.mp4")
+    duration = fields.get("duration", max((one.end for one in segments), default=10.0))
     return IndexedAsset(
-        given.get("asset_id") or object_id("put", index.index_id, number),
+        fields.get("asset_id") or object_id("put", index.index_id, number),
         index.index_id,
-        given.get("upload_id") or object_id("put upload", index.index_id, number),
-        made,
-        made,
+        fields.get("upload_id") or object_id("put upload", index.index_id, number),
+        created_at,
+        created_at,
         status,
-        made if status == "ready" else None,
+        created_at if status == "ready" else None,
         {"filename": filename, "duration": duration, "fps": 25, "width": 1280, "height": 720, "size": 1_000_000},
-        dict(given.get("user_metadata", {})),
+        dict(fields.get("user_metadata", {})),
         segments,
-        tuple(Spoken(one["start"], one["end"], one["value"]) for one in given.get("transcription", ())),
+        tuple(Utterance(one["start"], one["end"], one["value"]) for one in fields.get("transcription", ())),
     )
 
 
-def _given_upload(asset: IndexedAsset) -> Upload:
+def _new_upload(asset: IndexedAsset) -> Upload:
     """The file that an asset is of."""
-    known = asset.system_metadata
+    of_file = asset.system_metadata
     return Upload(
         asset.asset_id,
-        known["filename"],
+        of_file["filename"],
         "video/mp4",
         asset.created_at,
-        size=known["size"],
-        duration=known["duration"],
-        spoken=asset.spoken,
+        size=of_file["size"],
+        duration=of_file["duration"],
+        utterances=asset.utterances,
     )
 
 
-def _segments(index: Index, given: Iterable[Mapping[str, Any]]) -> Iterator[Segment]:
-    for one in given:
+def _segments(index: Index, rows: Iterable[Mapping[str, Any]]) -> Iterator[Segment]:
+    for one in rows:
         yield Segment(one["start"], one["end"], one["option"], _vector(index, one), one.get("scope", "clip"))
 
 
-def _vector(index: Index, given: Mapping[str, Any]) -> VectorSource:
-    if "float" in given:
-        return RawVector(raw_json(given["float"]))
-    return MarengoVector(given.get("text", ""), index.model_name, index.dimension)
+def _vector(index: Index, row: Mapping[str, Any]) -> VectorSource:
+    if "float" in row:
+        return RawVector(raw_json(row["float"]))
+    return TextVector(row.get("text", ""), index.model_name, index.dimension)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vectorferry.connector.sandbox._http import Handlers, RefusedError, Reply, Request, json_reply
@@ -11,10 +11,10 @@ from vectorferry.connector.sandbox._twelvelabs._indexes import show_segment
 from vectorferry.connector.sandbox._twelvelabs._requests import (
     UPLOADING,
     Context,
+    invalid,
     json_body,
     listed,
     looked_at,
-    moment,
     values,
 )
 from vectorferry.connector.sandbox._twelvelabs._sample import LENGTH, SCENES, imagined
@@ -52,16 +52,25 @@ def _page(context: Context, request: Request, version: str) -> Reply:
 
 
 def _in_window(request: Request, created_at: datetime) -> bool:
-    bounds = {name: moment(name, request.query[name]) for name in ("started_at", "ended_at") if name in request.query}
+    bounds = {name: _moment(name, request.query[name]) for name in ("started_at", "ended_at") if name in request.query}
     first = bounds.get("started_at", created_at if bounds else now() - _KEPT)
     return first <= created_at <= bounds.get("ended_at", created_at)
+
+
+def _moment(name: str, text: str) -> datetime:
+    """A moment or a day of the query; raises a `RefusedError` for anything else."""
+    try:
+        when = datetime.fromisoformat(text)
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise invalid(name, "It must be a date and time in RFC 3339.") from None
 
 
 def _task_of(context: Context, request: Request, version: str, declared: int) -> EmbedTask:
     task_id = request.params[0]
     task = context.account.embed_tasks.get(task_id)
     listed_here = task if task and (task.version == version or context.dialect.shared_tasks) else None
-    return context.found(listed_here, "embedding tasks", task_id, declared=declared)
+    return context.require(listed_here, "embedding tasks", task_id, declared=declared)
 
 
 def _expired(task: EmbedTask) -> bool:
@@ -172,13 +181,13 @@ def _create(context: Context, request: Request) -> Reply:
     kind = str(body.get("input_type"))
     if kind not in _OPTIONS_V2:
         raise _refused("input_type must be video or audio.")
-    made, url, options = now(), _source(body.get(kind)), _OPTIONS_V2[kind]
+    created_at, url, options = now(), _source(body.get(kind)), _OPTIONS_V2[kind]
     task = EmbedTask(
         object_id("embed-v2 task", len(context.account.embed_tasks), url),
         "v2",
         _model(body),
-        made,
-        made,
+        created_at,
+        created_at,
         url,
         SCENES * LENGTH,
         options,

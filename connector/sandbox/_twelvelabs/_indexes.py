@@ -15,24 +15,21 @@ from vectorferry.connector.sandbox._twelvelabs._account import (
     Index,
     IndexedAsset,
     Segment,
-    Spoken,
     Upload,
+    Utterance,
     later,
     now,
     object_id,
 )
 from vectorferry.connector.sandbox._twelvelabs._requests import (
-    INDEXING,
     Context,
     flag,
     invalid,
     json_body,
     listed,
     looked_at,
-    object_in,
     sorted_by_time,
     values,
-    within,
 )
 from vectorferry.connector.sandbox._twelvelabs._sample import LENGTH, about, imagined
 
@@ -46,14 +43,16 @@ _OPTIONS = ("visual", "audio", "transcription", "visual-text")
 _ASSETS = "/indexes/{index_id}/indexed-assets"
 _ASSET = f"{_ASSETS}/{{indexed_asset_id}}"
 _NUMBERS = ("duration", "fps", "width", "height", "size")
+_INDEXING = ("pending", "queued", "indexing", "ready")
+"""The states of what is being indexed: it moves on with each look at it."""
 _KNOWN = {"page", "page_limit", "sort_by", "sort_option", "status", "filename"}
 
 
 @indexes("twelvelabs.indexes.list", "GET", "/indexes")
 def _indexes(context: Context, request: Request) -> Reply:
     name = request.query.get("index_name")
-    chosen = (index for index in context.account.indexes.values() if name in {None, index.name})
-    return listed(context, request, sorted_by_time(request, chosen), _show_index)
+    named = (index for index in context.account.indexes.values() if name in {None, index.name})
+    return listed(context, request, sorted_by_time(request, named), _show_index)
 
 
 @indexes("twelvelabs.indexes.get", "GET", "/indexes/{index_id}")
@@ -118,7 +117,7 @@ def _video(context: Context, request: Request) -> Reply:
     index_id, video_id = request.params
     asset = context.index(index_id).assets.get(video_id)
     ready = asset if asset is not None and asset.status == "ready" else None
-    return json_reply(_nameless(_show_asset(context, context.found(ready, "videos", video_id), request)))
+    return json_reply(_nameless(_show_asset(context, context.require(ready, "videos", video_id), request)))
 
 
 def _matching(request: Request, assets: Collection[IndexedAsset]) -> list[IndexedAsset]:
@@ -133,9 +132,28 @@ def _matches(request: Request, asset: IndexedAsset, metadata: Mapping[str, str])
     of_file = asset.system_metadata
     return (
         request.query.get("filename", of_file.get("filename")) == of_file.get("filename")
-        and all(within(request, name, of_file.get(name)) for name in _NUMBERS)
+        and all(_within(request, name, of_file.get(name)) for name in _NUMBERS)
         and all(_plain(asset.user_metadata.get(name)) == value for name, value in metadata.items())
     )
+
+
+def _within(request: Request, name: str, value: object) -> bool:
+    """Whether a number is exactly the one asked for, or in the range of ``name[gte]`` and ``name[lte]``."""
+    bounds = _bounds(request.query, name)
+    if not bounds:
+        return True
+    if not isinstance(value, int | float):
+        return False
+    exact, least, most = (bounds.get(kind) for kind in ("", "[gte]", "[lte]"))
+    return (exact is None or value == exact) and (least is None or value >= least) and (most is None or value <= most)
+
+
+def _bounds(query: Mapping[str, str], name: str) -> dict[str, float]:
+    texts = {kind: query[f"{name}{kind}"] for kind in ("", "[gte]", "[lte]") if f"{name}{kind}" in query}
+    try:
+        return {kind: float(text) for kind, text in texts.items()}
+    except ValueError:
+        raise invalid(name, "It must be a number.") from None
 
 
 def _plain(value: object) -> str:
@@ -189,7 +207,7 @@ def _show_asset(context: Context, asset: IndexedAsset, request: Request) -> dict
     if options and asset.status == "ready":
         shown["embedding"] = print_embedding(context, asset, options)
     if flag(request, "transcription") and asset.status == "ready":
-        shown["transcription"] = _show_spoken(context, asset.spoken)
+        shown["transcription"] = _show_transcription(context, asset.utterances)
     return {**shown, **asset.fields}
 
 
@@ -215,9 +233,9 @@ def _embedding_options(index: Index, request: Request) -> tuple[str, ...]:
 
 def print_embedding(context: Context, asset: IndexedAsset, options: Iterable[str]) -> orjson.Fragment:
     """The `embedding` object with the segments of these options."""
-    chosen = frozenset(options)
-    key = (asset.indexed_asset_id, asset.revision, chosen)
-    return context.embeddings.get(key, lambda: _embedding(context, asset, chosen))
+    names = frozenset(options)
+    key = (asset.indexed_asset_id, asset.revision, names)
+    return context.embeddings.get(key, lambda: _embedding(context, asset, names))
 
 
 def _embedding(context: Context, asset: IndexedAsset, options: Collection[str]) -> dict[str, Any]:
@@ -248,26 +266,26 @@ def show_segment(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _show_spoken(context: Context, spoken: Sequence[Spoken]) -> list[dict[str, Any]] | None:
-    if not spoken:
+def _show_transcription(context: Context, utterances: Sequence[Utterance]) -> list[dict[str, Any]] | None:
+    if not utterances:
         return None if context.dialect.silence == "null" else []
-    return entries_of(spoken if context.dialect.transcription == "sentences" else words_of(spoken))
+    return entries_of(utterances if context.dialect.transcription == "sentences" else words_of(utterances))
 
 
-def entries_of(spoken: Sequence[Spoken]) -> list[dict[str, Any]]:
+def entries_of(utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
     """What is said, with its times."""
-    return [{"start": one.start, "end": one.end, "value": one.value} for one in spoken]
+    return [{"start": one.start, "end": one.end, "value": one.value} for one in utterances]
 
 
-def words_of(spoken: Sequence[Spoken]) -> list[Spoken]:
+def words_of(utterances: Sequence[Utterance]) -> list[Utterance]:
     """Sentences word by word, equally long within each."""
     entries = []
-    for sentence in spoken:
+    for sentence in utterances:
         words = sentence.value.split()
         step = (sentence.end - sentence.start) / max(len(words), 1)
         for place, word in enumerate(words):
             start = sentence.start + place * step
-            entries.append(Spoken(round(start, 7), round(start + step, 7), word))
+            entries.append(Utterance(round(start, 7), round(start + step, 7), word))
     return entries
 
 
@@ -285,7 +303,7 @@ def _create(context: Context, request: Request) -> Reply:
         raise invalid("asset_id", f"The asset is not ready: its status is {upload.status}.")
     number = len(context.account.of_upload(upload.asset_id))
     asset = _indexed(index, upload, number, streamed=body.get("enable_video_stream", True) is True)
-    asset.user_metadata = {**upload.user_metadata, **object_in(body, "user_metadata")}
+    asset.user_metadata = {**upload.user_metadata, **_object_in(body, "user_metadata")}
     context.account.add(asset)
     index.updated_at = later(index.updated_at)
     reply = json_reply({"_id": asset.indexed_asset_id, "asset_id": upload.asset_id}, 202)
@@ -293,16 +311,24 @@ def _create(context: Context, request: Request) -> Reply:
     return reply
 
 
+def _object_in(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of the body that is an object; an empty one when it is null or not there."""
+    value = body.get(name) or {}
+    if not isinstance(value, dict):
+        raise invalid(name, "It must be an object.")
+    return value
+
+
 def _indexed(index: Index, upload: Upload, number: int, *, streamed: bool) -> IndexedAsset:
-    made, video = now(), upload.file_type.startswith("video/")
+    created_at, video = now(), upload.file_type.startswith("video/")
     options = [one for one in index.options if one == "audio" or video]
     return IndexedAsset(
         object_id("submitted", index.index_id, upload.asset_id, number),
         index.index_id,
         upload.asset_id,
-        made,
-        made,
-        INDEXING[0],
+        created_at,
+        created_at,
+        _INDEXING[0],
         system_metadata={
             "filename": upload.filename,
             "duration": upload.duration,
@@ -310,9 +336,9 @@ def _indexed(index: Index, upload: Upload, number: int, *, streamed: bool) -> In
             "size": upload.size,
         },
         segments=tuple(imagined(upload.filename, options, index.model_name, index.dimension)),
-        spoken=upload.spoken or (Spoken(0.5, LENGTH, f"This is {about(upload.filename)}."),),
+        utterances=upload.utterances or (Utterance(0.5, LENGTH, f"This is {about(upload.filename)}."),),
         stream=f"https://media.example.com/submitted/{upload.asset_id}.m3u8" if streamed else None,
-        upcoming=INDEXING[1:],
+        upcoming=_INDEXING[1:],
     )
 
 
@@ -320,7 +346,7 @@ def _indexed(index: Index, upload: Upload, number: int, *, streamed: bool) -> In
 def _update(context: Context, request: Request) -> Reply:
     # Some of the user's metadata; null deletes a value.
     asset = context.indexed_asset(*request.params)
-    asset.edit_metadata(object_in(json_body(request), "user_metadata"))
+    asset.edit_metadata(_object_in(json_body(request), "user_metadata"))
     if context.dialect.edits_move_updated_at:
         asset.updated_at = later(asset.updated_at)
     return Reply(b"", 204)
@@ -347,7 +373,7 @@ def _tasks(context: Context, request: Request) -> Reply:
 def _task(context: Context, request: Request) -> Reply:
     task_id = request.params[0]
     assets = (one for one in context.account.indexed_assets.values() if _task_id(one) == task_id)
-    return json_reply(_show_task(context, context.found(next(assets, None), "tasks", task_id, declared=400)))
+    return json_reply(_show_task(context, context.require(next(assets, None), "tasks", task_id, declared=400)))
 
 
 def _show_task(context: Context, asset: IndexedAsset) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from email import message_from_bytes, policy
 from itertools import count
 from operator import attrgetter
@@ -19,7 +19,6 @@ from vectorferry.connector.sandbox._settings import TwelveLabsDialect
 from vectorferry.connector.sandbox._twelvelabs._account import Account, Index, IndexedAsset, Upload
 
 __all__ = [
-    "INDEXING",
     "LARGEST_PAGE",
     "UPLOADING",
     "Context",
@@ -30,18 +29,13 @@ __all__ = [
     "json_field",
     "listed",
     "looked_at",
-    "moment",
-    "object_in",
     "read_form",
     "required",
     "sorted_by_time",
     "values",
-    "within",
 ]
 
 LARGEST_PAGE: Final = 50
-INDEXING: Final = ("pending", "queued", "indexing", "ready")
-"""The states of what is being indexed: it moves on with each look at it."""
 UPLOADING: Final = ("processing", "ready")
 """The states of what is being uploaded or embedded."""
 
@@ -89,18 +83,18 @@ class Context:
 
     def index(self, index_id: str) -> Index:
         """The index of this id; only a 400 is declared for one that is not there."""
-        return self.found(self.account.indexes.get(index_id), "indexes", index_id, declared=400)
+        return self.require(self.account.indexes.get(index_id), "indexes", index_id, declared=400)
 
     def indexed_asset(self, index_id: str, indexed_asset_id: str) -> IndexedAsset:
         """The indexed asset of this id in this index, or a 404."""
         asset = self.index(index_id).assets.get(indexed_asset_id)
-        return self.found(asset, "indexed-assets", indexed_asset_id)
+        return self.require(asset, "indexed-assets", indexed_asset_id)
 
     def upload(self, asset_id: str) -> Upload:
         """The upload of this id, or a 404."""
-        return self.found(self.account.uploads.get(asset_id), "assets", asset_id)
+        return self.require(self.account.uploads.get(asset_id), "assets", asset_id)
 
-    def found(self, item: Item | None, kind: str, name: str, *, declared: int = 404) -> Item:
+    def require(self, item: Item | None, kind: str, name: str, *, declared: int = 404) -> Item:
         """`item`, unless it is None: then a refusal as the dialect has it, with the `declared` status by default."""
         if item is not None:
             return item
@@ -122,8 +116,8 @@ class Context:
 
 def values(request: Request, name: str) -> list[str]:
     """Every value of a parameter, repeated or in a comma list."""
-    given = [value for key, value in parse_qsl(request.raw_query) if key == name]
-    return [part for value in given for part in value.split(",") if part]
+    texts = [value for key, value in parse_qsl(request.raw_query) if key == name]
+    return [part for value in texts for part in value.split(",") if part]
 
 
 def flag(request: Request, name: str) -> bool:
@@ -131,37 +125,9 @@ def flag(request: Request, name: str) -> bool:
     return request.query.get(name, "").lower() == "true"
 
 
-def moment(name: str, text: str) -> datetime:
-    """A moment or a day of the query; raises a `RefusedError` for anything else."""
-    try:
-        when = datetime.fromisoformat(text)
-        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    except (OverflowError, ValueError):
-        raise invalid(name, "It must be a date and time in RFC 3339.") from None
-
-
 def invalid(name: str, problem: str) -> RefusedError:
     """A parameter has a value that it cannot have."""
     return RefusedError(400, f"The {name} parameter is invalid. {problem}", kind="parameter_invalid")
-
-
-def within(request: Request, name: str, value: object) -> bool:
-    """Whether a number is exactly the one asked for, or in the range of ``name[gte]`` and ``name[lte]``."""
-    bounds = _bounds(request.query, name)
-    if not bounds:
-        return True
-    if not isinstance(value, int | float):
-        return False
-    exact, least, most = (bounds.get(kind) for kind in ("", "[gte]", "[lte]"))
-    return (exact is None or value == exact) and (least is None or value >= least) and (most is None or value <= most)
-
-
-def _bounds(query: Mapping[str, str], name: str) -> dict[str, float]:
-    found = {kind: query[f"{name}{kind}"] for kind in ("", "[gte]", "[lte]") if f"{name}{kind}" in query}
-    try:
-        return {kind: float(text) for kind, text in found.items()}
-    except ValueError:
-        raise invalid(name, "It must be a number.") from None
 
 
 # Request bodies: forms in several parts, and JSON objects.
@@ -194,14 +160,6 @@ def json_field(form: Form, name: str) -> dict[str, Any]:
 def json_body(request: Request) -> dict[str, Any]:
     """The body, which is a JSON object."""
     return _object(request.body, "body")
-
-
-def object_in(body: dict[str, Any], name: str) -> dict[str, Any]:
-    """A part of the body that is an object; an empty one when it is null or not there."""
-    value = body.get(name) or {}
-    if not isinstance(value, dict):
-        raise invalid(name, "It must be an object.")
-    return value
 
 
 def _object(text: bytes, name: str) -> dict[str, Any]:

@@ -30,12 +30,12 @@ from vectorferry.connector.sandbox._twelvelabs._account import (
     Index,
     IndexedAsset,
     Segment,
-    Spoken,
     Upload,
+    Utterance,
     now,
     object_id,
 )
-from vectorferry.connector.sandbox._vectors import MarengoVector, NoiseVector
+from vectorferry.connector.sandbox._vectors import NoiseVector, TextVector
 
 __all__ = ["LENGTH", "SCENES", "about", "described_account", "generated_account", "imagined"]
 
@@ -70,27 +70,27 @@ def _index(name: str, model: Model, days: int) -> Index:
 
 def _fill(account: Account, index: Index, reel: Iterable[Film], unready: dict[int, str] | None = None) -> None:
     account.add_index(index)
-    for number, made in enumerate(reel):
-        uploaded = account.uploads.setdefault(made.asset_id, _uploaded(made, index.created_at + number * _STEP))
+    for number, film in enumerate(reel):
+        uploaded = account.uploads.setdefault(film.asset_id, _uploaded(film, index.created_at + number * _STEP))
         status = (unready or {}).get(number, "ready")
-        account.add(_indexed(made, index, uploaded, index.created_at + (number + 1) * _STEP, status))
+        account.add(_indexed(film, index, uploaded, index.created_at + (number + 1) * _STEP, status))
         index.updated_at = index.created_at + (number + 2) * _STEP
 
 
-def _uploaded(made: Film, created_at: datetime) -> Upload:
+def _uploaded(film: Film, created_at: datetime) -> Upload:
     return Upload(
-        made.asset_id,
-        made.filename,
-        made.file_type,
+        film.asset_id,
+        film.filename,
+        film.file_type,
         created_at,
-        url=made.url,
-        size=made.system_metadata["size"],
-        duration=made.system_metadata["duration"],
-        spoken=made.spoken,
+        url=film.url,
+        size=film.system_metadata["size"],
+        duration=film.system_metadata["duration"],
+        utterances=film.utterances,
     )
 
 
-def _indexed(made: Film, index: Index, upload: Upload, created_at: datetime, status: str) -> IndexedAsset:
+def _indexed(film: Film, index: Index, upload: Upload, created_at: datetime, status: str) -> IndexedAsset:
     done = created_at + timedelta(minutes=5, seconds=56, milliseconds=377)
     ready = status == "ready"
     return IndexedAsset(
@@ -101,11 +101,11 @@ def _indexed(made: Film, index: Index, upload: Upload, created_at: datetime, sta
         done if ready else created_at,
         status,
         done if ready else None,
-        made.system_metadata,
-        dict(made.user_metadata),
-        made.segments,
-        made.spoken,
-        made.stream,
+        film.system_metadata,
+        dict(film.user_metadata),
+        film.segments,
+        film.utterances,
+        film.stream,
     )
 
 
@@ -134,7 +134,7 @@ class Film(NamedTuple):
     system_metadata: dict[str, Any]
     user_metadata: dict[str, Any]
     segments: tuple[Segment, ...]
-    spoken: tuple[Spoken, ...]
+    utterances: tuple[Utterance, ...]
 
     @property
     def kind(self) -> str:
@@ -157,7 +157,7 @@ def film(shot: Shot, model: Model) -> Film:
         _system_metadata(shot, filename, cuts[-1]),
         {"author": shot.author, "tags": list(shot.tags), "lang": shot.lang, **shot.metadata},
         tuple(_segments(shot, model, cuts)),
-        tuple(_spoken(shot, cuts)),
+        tuple(_utterances(shot, cuts)),
     )
 
 
@@ -171,9 +171,9 @@ def _cuts(shot: Shot) -> list[float]:
 
 
 def _system_metadata(shot: Shot, filename: str, duration: float) -> dict[str, Any]:
-    known: dict[str, Any] = {"filename": filename, "duration": duration, "size": 20_000 + int(duration * 81_920)}
-    seen = {"fps": 29.97, "width": 1280, "height": 720} if shot.modality == "video" else {}
-    return {**known, **seen}
+    always: dict[str, Any] = {"filename": filename, "duration": duration, "size": 20_000 + int(duration * 81_920)}
+    picture = {"fps": 29.97, "width": 1280, "height": 720} if shot.modality == "video" else {}
+    return {**always, **picture}
 
 
 def _segments(shot: Shot, model: Model, cuts: list[float]) -> Iterator[Segment]:
@@ -183,39 +183,39 @@ def _segments(shot: Shot, model: Model, cuts: list[float]) -> Iterator[Segment]:
             if text and _has(shot, model, option):
                 # Words begin and end inside the scene.
                 span = _speech(start, end) if option == "transcription" else (start, end)
-                yield Segment(*span, option, MarengoVector(text, model.name, model.dimension))
+                yield Segment(*span, option, TextVector(text, model.name, model.dimension))
 
 
 def _has(shot: Shot, model: Model, option: str) -> bool:
-    # Spoken words have vectors of their own since 3.0.
+    # Utterance words have vectors of their own since 3.0.
     if option == "transcription":
         return model.name != "marengo2.7" and "audio" in model.options
     return option in model.options and (option != "visual" or shot.modality == "video")
 
 
-def _spoken(shot: Shot, cuts: list[float]) -> Iterator[Spoken]:
+def _utterances(shot: Shot, cuts: list[float]) -> Iterator[Utterance]:
     for span, moment in zip(pairwise(cuts), shot.moments, strict=True):
-        if moment.said:
-            yield Spoken(*_speech(*span), moment.said)
+        if moment.speech:
+            yield Utterance(*_speech(*span), moment.speech)
 
 
 def _speech(start: float, end: float) -> tuple[float, float]:
     return round(start + _LEAD, 7), round(end - _TRAIL, 7)
 
 
-def _seen(moment: Moment) -> str:
-    return f"{moment.seen} {moment.written}".strip()
+def _picture(moment: Moment) -> str:
+    return f"{moment.scene} {moment.caption}".strip()
 
 
-def _heard(moment: Moment) -> str:
+def _sound(moment: Moment) -> str:
     # Sound has the mood of what is said and none of what is only seen.
-    return f"{moment.said} {' '.join(moment.emotions)}".strip() if moment.said else ""
+    return f"{moment.speech} {' '.join(moment.emotions)}".strip() if moment.speech else ""
 
 
 _DESCRIBED: Mapping[str, Callable[[Moment], str]] = {
-    "visual": _seen,
-    "audio": _heard,
-    "transcription": attrgetter("said"),
+    "visual": _picture,
+    "audio": _sound,
+    "transcription": attrgetter("speech"),
 }
 
 
@@ -252,38 +252,38 @@ _WHOLE: Final = {"v1": "video", "v2": "asset"}
 def _described_tasks() -> Iterator[EmbedTask]:
     """Seven of each version: the fifth is unfinished, the sixth failed, and the last is ten days old."""
     reel = films(_MODEL)
-    seen = [made for made in reel if made.kind == "video"]
-    heard = [made for made in reel if made.kind == "audio"]
+    videos = [film for film in reel if film.kind == "video"]
+    sounds = [film for film in reel if film.kind == "audio"]
     for number in range(len(_DAYS)):
-        yield _task("v1", number, seen[number])
-        yield _task("v2", number, heard[0] if number == 1 else seen[len(_DAYS) + number])
+        yield _task("v1", number, videos[number])
+        yield _task("v2", number, sounds[0] if number == 1 else videos[len(_DAYS) + number])
 
 
-def _task(version: str, number: int, made: Film) -> EmbedTask:
+def _task(version: str, number: int, film: Film) -> EmbedTask:
     midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
     created = midnight - timedelta(days=_DAYS[number]) + timedelta(minutes=number)
     status = _STATES.get(number, "ready")
-    segments = (*made.segments, *_whole(made, _WHOLE[version])) if status == "ready" else ()
+    segments = (*film.segments, *_whole(film, _WHOLE[version])) if status == "ready" else ()
     return EmbedTask(
         object_id("described task", version, number),
         version,
         _MODEL.name,
         created,
         created + timedelta(seconds=40),
-        made.url,
-        made.system_metadata["duration"],
-        tuple(dict.fromkeys(one.option for one in made.segments)),
+        film.url,
+        film.system_metadata["duration"],
+        tuple(dict.fromkeys(one.option for one in film.segments)),
         segments,
         status,
-        made.kind,
+        film.kind,
         _FAILED if status == "failed" else "",
     )
 
 
-def _whole(made: Film, scope: str) -> Iterator[Segment]:
-    for option in dict.fromkeys(one.option for one in made.segments):
-        first = next(one for one in made.segments if one.option == option)
-        yield Segment(0, made.system_metadata["duration"], option, first.vector, scope)
+def _whole(film: Film, scope: str) -> Iterator[Segment]:
+    for option in dict.fromkeys(one.option for one in film.segments):
+        first = next(one for one in film.segments if one.option == option)
+        yield Segment(0, film.system_metadata["duration"], option, first.vector, scope)
 
 
 # The described entities.
@@ -301,17 +301,17 @@ def _describe_entities(account: Account) -> None:
 
 
 def _collection(name: str, description: str, days: int) -> EntityCollection:
-    made = _BEGUN + timedelta(days=days)
-    return EntityCollection(object_id("entities", name), name, made, made, description)
+    created_at = _BEGUN + timedelta(days=days)
+    return EntityCollection(object_id("entities", name), name, created_at, created_at, description)
 
 
 def _fill_entities(account: Account, collection: EntityCollection, entities: Mapping[str, str]) -> None:
     account.entity_collections[collection.collection_id] = collection
     for number, (name, description) in enumerate(entities.items()):
-        made = collection.created_at + timedelta(minutes=number + 1)
-        picture = Upload(object_id("picture", name), f"{_slug(name)}.jpg", "image/jpeg", made, size=48_000)
+        created_at = collection.created_at + timedelta(minutes=number + 1)
+        picture = Upload(object_id("picture", name), f"{_slug(name)}.jpg", "image/jpeg", created_at, size=48_000)
         account.uploads[picture.asset_id] = picture
-        entity = Entity(object_id("entity", name), collection.collection_id, name, made, made, description)
+        entity = Entity(object_id("entity", name), collection.collection_id, name, created_at, created_at, description)
         entity.metadata = {"number": number, "kind": collection.name}
         entity.asset_ids = (picture.asset_id,)
         collection.entities[entity.entity_id] = entity
@@ -357,7 +357,7 @@ def _add(account: Account, settings: GeneratedIndexes, index: Index, number: int
     indexed.user_metadata = {"number": number, "author": f"author {number % 17}"}
     indexed.segments = tuple(_generated_segments(settings, number))
     if "audio" in settings.options:
-        indexed.spoken = tuple(_generated_spoken(settings, number))
+        indexed.utterances = tuple(_generated_utterances(settings, number))
     account.add(indexed)
 
 
@@ -370,10 +370,10 @@ def _generated_segments(settings: GeneratedIndexes, number: int) -> Iterator[Seg
             yield Segment(part * _SECONDS, (part + 1) * _SECONDS, option, vector)
 
 
-def _generated_spoken(settings: GeneratedIndexes, number: int) -> Iterator[Spoken]:
+def _generated_utterances(settings: GeneratedIndexes, number: int) -> Iterator[Utterance]:
     for part in range(settings.segments_per_asset):
-        said = f"segment {part} of generated asset {number}"
-        yield Spoken(part * _SECONDS + 0.5, (part + 1) * _SECONDS - 0.5, said)
+        value = f"segment {part} of generated asset {number}"
+        yield Utterance(part * _SECONDS + 0.5, (part + 1) * _SECONDS - 0.5, value)
 
 
 # What would be in a file that nobody has described.
@@ -388,5 +388,5 @@ def imagined(filename: str, options: Sequence[str], model_name: str, dimension: 
     """What is in a file that nobody has described: scenes about its name, four of six seconds for each option."""
     for option in options:
         for scene in range(SCENES):
-            vector = MarengoVector(f"{about(filename)} {option} scene {scene + 1}", model_name, dimension)
+            vector = TextVector(f"{about(filename)} {option} scene {scene + 1}", model_name, dimension)
             yield Segment(scene * LENGTH, (scene + 1) * LENGTH, option, vector)

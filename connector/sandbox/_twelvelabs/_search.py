@@ -54,7 +54,7 @@ def _collections(context: Context, request: Request) -> Reply:
 def _entities(context: Context, request: Request) -> Reply:
     collection_id = request.params[0]
     collection = context.account.entity_collections.get(collection_id)
-    rows = context.found(collection, "entity-collections", collection_id).entities.values()
+    rows = context.require(collection, "entity-collections", collection_id).entities.values()
     return listed(context, request, sorted_by_time(request, rows), _show_entity)
 
 
@@ -179,7 +179,7 @@ def _grouped(context: Context, hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def _show(context: Context, hit: Hit) -> dict[str, Any]:
-    spoken = " ".join(one.value for one in hit.asset.spoken if one.start < hit.end and one.end > hit.start)
+    utterances = " ".join(one.value for one in hit.asset.utterances if one.start < hit.end and one.end > hit.start)
     shown = {
         "start": hit.start,
         "end": hit.end,
@@ -187,7 +187,7 @@ def _show(context: Context, hit: Hit) -> dict[str, Any]:
         "rank": hit.rank,
         "thumbnail_url": context.signed(f"https://media.example.com/{hit.asset.indexed_asset_id}.jpg"),
     }
-    return {**shown, "transcription": spoken} if spoken else shown
+    return {**shown, "transcription": utterances} if utterances else shown
 
 
 def _hits(index: Index, text: str, options: Sequence[str], conditions: Mapping[str, Any]) -> list[Hit]:
@@ -215,8 +215,8 @@ def _scored(
 
 
 def _fits(asset: IndexedAsset, conditions: Mapping[str, Any]) -> bool:
-    known = {**asset.user_metadata, **asset.system_metadata, "id": asset.indexed_asset_id}
-    return all(_holds(known.get(name), condition) for name, condition in conditions.items())
+    fields = {**asset.user_metadata, **asset.system_metadata, "id": asset.indexed_asset_id}
+    return all(_holds(fields.get(name), condition) for name, condition in conditions.items())
 
 
 def _holds(value: Any, condition: Any) -> bool:

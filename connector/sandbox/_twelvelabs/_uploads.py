@@ -88,12 +88,12 @@ def _transcription(context: Context, request: Request) -> Reply:
     # In words unless sentences or utterances are asked for.
     upload = context.upload(request.params[0])
     if not upload.file_type.startswith(_PLAYABLE):
-        return context.found(None, "transcriptions", upload.asset_id)
+        return context.require(None, "transcriptions", upload.asset_id)
     if upload.status != "ready":
         return json_reply({"status": "processing"})
     kinds = [kind for kind in values(request, "include") if kind in _TRANSCRIPTIONS] or ["words"]
-    entries = {kind: entries_of(words_of(upload.spoken) if kind == "words" else upload.spoken) for kind in kinds}
-    return json_reply({"status": "ready", **entries})
+    sentences, words = entries_of(upload.utterances), entries_of(words_of(upload.utterances))
+    return json_reply({"status": "ready", **{kind: words if kind == "words" else sentences for kind in kinds}})
 
 
 def _show(context: Context, upload: Upload) -> dict[str, Any]:

@@ -105,9 +105,8 @@ async def test_an_asset_that_comes_back_has_its_new_vectors(twin: Twin) -> None:
             index, {"asset_id": "one", "segments": [{"start": 0, "end": 1, "option": "visual", "text": text}]}
         )
         (served,) = (await _detail(client, index, "one"))["embedding"]["video_embedding"]["segments"]
-        (held,) = editor.vectors("one")
-        assert held is not None
-        assert np.array_equal(np.array(served["float"], dtype=np.float32), held)
+        (segment,) = editor.segments("one")
+        assert np.array_equal(np.array(served["float"], dtype=np.float32), segment["vector"])
         editor.remove_asset("one")
 
 
@@ -130,6 +129,6 @@ async def test_a_reembedded_text_is_not_what_the_model_first_made_of_it(twin: Tw
     asset = sandbox.twelvelabs.put_asset(
         index, {"segments": [{"start": 0, "end": 1, "option": "visual", "text": "a dog"}]}
     )
-    assert np.array_equal(np.asarray(sandbox.twelvelabs.vectors(asset)[0]), embed_text("a dog", "marengo3.0"))
+    assert np.array_equal(sandbox.twelvelabs.segments(asset)[0]["vector"], embed_text("a dog", "marengo3.0"))
     sandbox.twelvelabs.reembed(asset)
-    assert not np.array_equal(np.asarray(sandbox.twelvelabs.vectors(asset)[0]), embed_text("a dog", "marengo3.0"))
+    assert not np.array_equal(sandbox.twelvelabs.segments(asset)[0]["vector"], embed_text("a dog", "marengo3.0"))
