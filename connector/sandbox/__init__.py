@@ -1,6 +1,5 @@
 """Local APIs to try everything with before there is a key: over HTTP, on loopback, with faults on demand."""
 
-from vectorferry.connector.sandbox._embedding import embed_text
 from vectorferry.connector.sandbox._faults import (
     DropField,
     DuplicateRows,
@@ -21,8 +20,8 @@ from vectorferry.connector.sandbox._faults import (
     Truncate,
     Vanish,
 )
-from vectorferry.connector.sandbox._mixpeek._editor import MixpeekEditor
-from vectorferry.connector.sandbox._pinecone._inspector import PineconeInspector
+from vectorferry.connector.sandbox._mixpeek._library import MixpeekEditor
+from vectorferry.connector.sandbox._pinecone._store import PineconeInspector
 from vectorferry.connector.sandbox._sandbox import Sandbox, running_sandbox, serve
 from vectorferry.connector.sandbox._server import RequestLog
 from vectorferry.connector.sandbox._settings import (
@@ -31,12 +30,12 @@ from vectorferry.connector.sandbox._settings import (
     MixpeekDialect,
     PineconeDialect,
     PineconeRates,
-    RateLimit,
     SandboxKey,
     SandboxSettings,
     TwelveLabsDialect,
 )
-from vectorferry.connector.sandbox._twelvelabs._editor import TwelveLabsEditor
+from vectorferry.connector.sandbox._twelvelabs._account import TwelveLabsEditor
+from vectorferry.connector.sandbox._vectors import embed_text
 
 __all__ = [
     "DropField",
@@ -55,7 +54,6 @@ __all__ = [
     "PineconeDialect",
     "PineconeInspector",
     "PineconeRates",
-    "RateLimit",
     "Redirect",
     "RequestLog",
     "Reset",

@@ -48,13 +48,13 @@ __all__ = [
 
 
 class Status(Settings):
-    """An error answer. `body` is the API's own style unless another is named; `text` is one plain line."""
+    """An error answer. `body` is in the API's own words unless another kind is named; `text` is one plain line."""
 
     kind: Literal["status"] = "status"
     status: int = Field(default=503, ge=400, le=599)
     retry_after: int | None = Field(default=None, ge=1, description="seconds; never 0, which makes some clients spin")
     retry_after_form: Literal["seconds", "date"] = "seconds"
-    body: Literal["own", "envelope", "detail", "flat", "empty", "html", "text"] = "own"
+    body: Literal["own", "empty", "html", "text"] = "own"
     message: str | None = Field(default=None, description="what the answer says, where it says anything")
     headers: dict[str, str] = Field(default_factory=dict)
 
@@ -218,15 +218,15 @@ class Fault(Settings):
 class _Rule:
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
-        self.seen = 0
+        self.requests = 0
         self.hits = 0
         self._random = random.Random(fault.seed)
 
     def fires(self) -> bool:
         fault = self.fault
-        self.seen += 1
+        self.requests += 1
         thrown = self._random.random()
-        if self.seen < fault.nth or self.seen > (fault.until or self.seen):
+        if self.requests < fault.nth or self.requests > (fault.until or self.requests):
             return False
         if self.hits >= (fault.times or self.hits + 1) or thrown >= fault.probability:
             return False
@@ -286,14 +286,11 @@ class Faults:
 
 # What each action does to a request or an answer.
 
-
 Vanishing = Callable[[Sequence[str]], None]
 """Deletes what a path names."""
 
-
 _PAGING = (("total", "total_pages", "page_size"), ("total_results", "total_page", "limit_per_page"))
 """How the services call the number of rows, of pages, and of rows on a page."""
-
 
 _HTML = b"<html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
 
@@ -329,8 +326,8 @@ def spoil(action: Action, reply: Reply, stall: Callable[[Stall], Awaitable[None]
         case Stall(when="midway"):
             reply.delivery = Delivery(sent=size // 2, declared=size, stall=partial(stall, action))
         case Truncate():
-            kept = int(size * action.keep)
-            reply.delivery = Delivery(sent=kept, declared=kept if action.length == "honest" else size)
+            sent = int(size * action.keep)
+            reply.delivery = Delivery(sent=sent, declared=sent if action.length == "honest" else size)
         case Oversized():
             reply.delivery = Delivery(padding=action.bytes)
         case _:
@@ -359,28 +356,23 @@ def _worded(action: Status, api: Api) -> Reply:
     details = (
         [{"loc": ["body"], "msg": "refused by a fault rule", "type": "value_error"}] if action.status == 422 else None
     )
-    refusal = RefusedError(action.status, message, details=details)
-    return api.refuse(refusal, None if action.body == "own" else action.body)
+    return api.refuse(RefusedError(action.status, message, details=details))
 
 
 def _edited(action: Action, reply: Reply) -> Reply:
     match action:
         case SetField():
-            edit = _on_field(action.field, lambda holder, name: holder.__setitem__(name, action.value))
+            edit = _on_field(action.field, lambda _: action.value)
         case DropField():
-            edit = _on_field(action.field, lambda holder, name: holder.__delitem__(name))
+            edit = partial(_drop, action.field)
         case Shorten():
-            edit = _on_field(
-                action.field, lambda holder, name: holder.__setitem__(name, _first_of(holder[name], action.keep))
-            )
+            edit = _on_field(action.field, partial(_first_of, action.keep))
         case OnePageLess():
             edit = _leave_out_last_page
         case DuplicateRows():
             edit = _repeat_first_row
         case ForeignNextPage():
-            edit = _on_field(
-                "next_page", lambda holder, name: holder.__setitem__(name, _moved(holder[name], action.origin))
-            )
+            edit = _on_field("next_page", partial(_moved, action.origin))
         case _:
             return reply
     try:
@@ -391,15 +383,20 @@ def _edited(action: Action, reply: Reply) -> Reply:
     return json_reply(value, reply.status)
 
 
-def _on_field(field: str, change: Callable[[dict[str, Any], str], None]) -> Callable[[Any], None]:
+def _on_field(field: str, changed: Callable[[Any], Any]) -> Callable[[Any], None]:
     def edit(value: Any) -> None:
         if isinstance(value, dict) and field in value:
-            change(value, field)
+            value[field] = changed(value[field])
 
     return edit
 
 
-def _first_of(value: Any, keep: float) -> Any:
+def _drop(field: str, value: Any) -> None:
+    if isinstance(value, dict):
+        value.pop(field, None)
+
+
+def _first_of(keep: float, value: Any) -> Any:
     if isinstance(value, list):
         return value[: int(len(value) * keep)]
     if isinstance(value, dict):
@@ -419,7 +416,7 @@ def _repeat_first_row(value: Any) -> None:
         value.append(value[0])
 
 
-def _moved(url: Any, origin: str) -> Any:
+def _moved(origin: str, url: Any) -> Any:
     return f"{origin}{urlsplit(url)._replace(scheme='', netloc='').geturl()}" if isinstance(url, str) else url
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 import orjson
@@ -13,14 +15,19 @@ import orjson
 __all__ = [
     "Api",
     "Delivery",
-    "Handler",
+    "Handlers",
+    "Page",
     "RefusedError",
     "Reply",
     "Request",
     "Route",
     "Router",
+    "json_object",
     "json_reply",
 ]
+
+Row = TypeVar("Row")
+Context = TypeVar("Context")
 
 
 @dataclass(slots=True)
@@ -66,20 +73,27 @@ class Reply:
 
 
 class RefusedError(Exception):
-    """A handler refuses a request; the API that it belongs to words the answer."""
+    """A handler refuses a request; the API that it belongs to words the answer, which goes with `headers`."""
 
-    def __init__(self, status: int, message: str, *, kind: str = "", details: Any = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "",
+        details: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.kind = kind
         self.details = details
+        self.headers = headers or {}
 
 
-class Handler(Protocol):
-    """Answers one request, at once: nothing in a sandbox waits for anything."""
-
-    def __call__(self, request: Request, /) -> Reply: ...
+Answer: TypeAlias = Callable[[Request], Reply]
+"""Answers one request, at once: nothing in a sandbox waits for anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +103,39 @@ class Route:
     name: str
     method: str
     path: str
-    handler: Handler
+    answer: Answer
     prefix: str = ""
+
+
+class Handlers(Generic[Context]):
+    """The endpoints of a service. Each is a function of what it shows, in some `Context`, and of the request."""
+
+    def __init__(self) -> None:
+        self._endpoints: list[tuple[str, str, str, Callable[[Context, Request], Reply]]] = []
+
+    def __call__(
+        self, name: str, method: str, *paths: str
+    ) -> Callable[[Callable[[Context, Request], Reply]], Callable[[Context, Request], Reply]]:
+        """Let a function answer these paths."""
+
+        def register(handler: Callable[[Context, Request], Reply]) -> Callable[[Context, Request], Reply]:
+            self._endpoints += [(name, method, path, handler) for path in paths]
+            return handler
+
+        return register
+
+    def routes(self, context_of: Callable[[Request], Context], prefix: str = "") -> list[Route]:
+        """Every endpoint under `prefix`; `context_of` says what a request may see."""
+        return [
+            Route(name, method, f"{prefix}{path}", partial(_answer, context_of, handler), prefix)
+            for name, method, path, handler in self._endpoints
+        ]
+
+
+def _answer(
+    context_of: Callable[[Request], Context], handler: Callable[[Context, Request], Reply], request: Request
+) -> Reply:
+    return handler(context_of(request), request)
 
 
 class Api(Protocol):
@@ -103,8 +148,8 @@ class Api(Protocol):
     def authorize(self, request: Request) -> None:
         """Raises `RefusedError` when the request may not be answered."""
 
-    def refuse(self, refusal: RefusedError, style: str | None = None, /) -> Reply:
-        """The refusal in the API's own words, or in those of another `style` it is known for."""
+    def refuse(self, refusal: RefusedError, /) -> Reply:
+        """The refusal in the API's own words."""
 
 
 def json_reply(value: Any, status: int = 200) -> Reply:
@@ -112,10 +157,35 @@ def json_reply(value: Any, status: int = 200) -> Reply:
     return Reply(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS), status)
 
 
-# Finds the route of a request.
+def json_object(raw: bytes) -> dict[str, Any]:
+    """A body that is a JSON object; raises a `RefusedError` for anything else."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(400, f"The body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise RefusedError(400, "The body must be a JSON object")
+    return body
 
 
-Match = tuple[Api, Route, tuple[str, ...]]
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which page of how many rows a request wants."""
+
+    number: int
+    size: int
+
+    def rows(self, rows: Iterable[Row], shifted: int = 0) -> list[Row]:
+        """The rows on this page, `shifted` rows too early; none beyond the last page."""
+        start = max((self.number - 1) * self.size - (shifted if self.number > 1 else 0), 0)
+        return list(islice(rows, start, start + self.size))
+
+    def pages(self, total: int) -> int:
+        """How many pages so many rows are: no rows are no page."""
+        return -(-total // self.size)
+
+
+Match: TypeAlias = tuple[Api, Route, tuple[str, ...]]
 
 
 class Router:
@@ -154,10 +224,10 @@ class Router:
 
 
 def _params(pattern: list[str], segments: list[str]) -> tuple[str, ...] | None:
-    found = []
-    for expected, given in zip(pattern, segments, strict=True):
+    params = []
+    for expected, segment in zip(pattern, segments, strict=True):
         if expected.startswith("{"):
-            found.append(unquote(given))
-        elif expected != given:
+            params.append(unquote(segment))
+        elif expected != segment:
             return None
-    return tuple(found)
+    return tuple(params)

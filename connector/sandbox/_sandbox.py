@@ -15,23 +15,17 @@ from types import TracebackType
 from aiohttp import web
 
 from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector.sandbox._catalogue import described_library
-from vectorferry.connector.sandbox._control import ControlApi
 from vectorferry.connector.sandbox._faults import Faults
 from vectorferry.connector.sandbox._http import Api
-from vectorferry.connector.sandbox._library import Keys, generated_library
 from vectorferry.connector.sandbox._mixpeek._api import MixpeekApi
-from vectorferry.connector.sandbox._mixpeek._editor import MixpeekEditor, editor_routes
-from vectorferry.connector.sandbox._pinecone._control_plane import ControlPlane
-from vectorferry.connector.sandbox._pinecone._data_plane import Answer, IndexPorts
-from vectorferry.connector.sandbox._pinecone._inspector import PineconeInspector, inspector_routes
-from vectorferry.connector.sandbox._pinecone._store import Project
-from vectorferry.connector.sandbox._server import RequestLog, Server, Visitors
-from vectorferry.connector.sandbox._settings import SandboxSettings
-from vectorferry.connector.sandbox._twelvelabs._account import Account
+from vectorferry.connector.sandbox._mixpeek._catalogue import described_library, generated_library
+from vectorferry.connector.sandbox._mixpeek._library import MixpeekEditor
+from vectorferry.connector.sandbox._pinecone._api import ControlPlane, Handle, IndexPorts
+from vectorferry.connector.sandbox._pinecone._store import PineconeInspector, Project
+from vectorferry.connector.sandbox._server import ControlApi, RequestLog, Server, Visitors
+from vectorferry.connector.sandbox._settings import Keys, SandboxSettings
+from vectorferry.connector.sandbox._twelvelabs._account import TwelveLabsEditor
 from vectorferry.connector.sandbox._twelvelabs._api import PREFIX, TwelveLabsApi
-from vectorferry.connector.sandbox._twelvelabs._editor import TwelveLabsEditor
-from vectorferry.connector.sandbox._twelvelabs._editor import editor_routes as twelvelabs_routes
 from vectorferry.connector.sandbox._twelvelabs._sample import described_account, generated_account
 
 __all__ = ["Sandbox", "running_sandbox", "serve"]
@@ -55,23 +49,25 @@ class Sandbox:
         self._port = port
         self.requests = RequestLog()
         self.faults = Faults(self.settings.faults)
-        self._library = generated_library(self.settings.generate) if self.settings.generate else described_library()
-        self.mixpeek = MixpeekEditor(self._library)
+        generate, generate_twelvelabs = self.settings.generate, self.settings.generate_twelvelabs
+        self._library = generated_library(generate) if generate else described_library()
+        self._lock = self._library.lock
+        self._account = (
+            generated_account(generate_twelvelabs, self._lock) if generate_twelvelabs else described_account(self._lock)
+        )
         project = Project(self.settings.pinecone)
-        self.pinecone = PineconeInspector(project, self._library.lock)
-        edits = [*editor_routes(self.mixpeek), *inspector_routes(self.pinecone)]
-        self._account = self._twelvelabs_account()
+        self.mixpeek = MixpeekEditor(self._library)
         self.twelvelabs = TwelveLabsEditor(self._account)
-        edits += twelvelabs_routes(self.twelvelabs)
-        self._control = ControlApi(self.settings.control_key, self.requests, self.faults, edits)
+        self.pinecone = PineconeInspector(project, self._lock)
+        self._control = ControlApi(self.settings.control_key, self.requests, self.faults, self.pinecone)
         self._ports = IndexPorts(host, self._answering)
         keys = Keys(self.settings)
         mixpeek = MixpeekApi(self._library, self.settings.mixpeek, keys)
         pinecone = ControlPlane(project, self.settings.api_key, self._ports.open, self._ports.close)
         twelvelabs = TwelveLabsApi(self._account, self.settings.twelvelabs, keys)
-        if self.settings.generate_twelvelabs and self.settings.generate_twelvelabs.printed:
+        if generate_twelvelabs and generate_twelvelabs.printed:
             twelvelabs.print_all()
-        self._answer = self._answering(mixpeek, pinecone, twelvelabs)
+        self._handle = self._answering(mixpeek, pinecone, twelvelabs)
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -95,15 +91,10 @@ class Sandbox:
         """Where TwelveLabs is, version and all."""
         return f"{self.url}{PREFIX}"
 
-    def _twelvelabs_account(self) -> Account:
-        if self.settings.generate_twelvelabs is not None:
-            return generated_account(self.settings.generate_twelvelabs, self._library.lock)
-        return described_account(self.settings.twelvelabs, self._library.lock)
-
-    def _answering(self, *apis: Api) -> Answer:
+    def _answering(self, *apis: Api) -> Handle:
         visitors = Visitors(self._host)
         return Server(
-            apis, self._control, self._vanish, self._library.lock, self.settings, self.requests, self.faults, visitors
+            apis, self._control, self._vanish, self._lock, self.settings, self.requests, self.faults, visitors
         ).handle
 
     def _vanish(self, names: Sequence[str]) -> None:
@@ -116,7 +107,7 @@ class Sandbox:
 
     async def start(self) -> None:
         """Listen. Raises `ConfigurationError` when the port is taken or not allowed."""
-        runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.1)
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port)
         try:
@@ -148,9 +139,6 @@ def _refused(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} is in use on {host}. Stop what listens there, or choose another port (0 picks a free one)."
     return f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another host or port."
-
-
-# A sandbox with an event loop of its own: in a background thread, or in the foreground for the command line.
 
 
 @contextlib.contextmanager

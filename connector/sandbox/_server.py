@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import socket
 import struct
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import ip_address
+from secrets import compare_digest
 from threading import Lock
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
 
-from vectorferry.connector.sandbox._faults import Action, Faults, Stall, Vanishing, before, spoil
-from vectorferry.connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, Route, Router
-from vectorferry.connector.sandbox._settings import RateLimit, SandboxSettings
+from vectorferry.connector.sandbox._faults import Action, Fault, Faults, Stall, Vanishing, before, spoil
+from vectorferry.connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, Route, Router, json_reply
+from vectorferry.connector.sandbox._pinecone._store import PineconeInspector
+from vectorferry.connector.sandbox._settings import SandboxSettings
 
-__all__ = ["RequestLog", "Server", "Visitors"]
+__all__ = ["ControlApi", "RequestLog", "Server", "Visitors"]
+
+_CONTROL_KEY: Final = "X-Sandbox-Key"
+_RULES: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
 
 
 class RequestLog:
@@ -78,9 +83,6 @@ class RequestLog:
             self._peak = self._open
 
 
-# Who may talk to a server on loopback: not the pages that a browser on the same machine has open. Pure.
-
-
 _LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain"})
 
 
@@ -110,9 +112,6 @@ class Visitors:
             return name in self._names or bool(ip_address(name))
         except ValueError:
             return False
-
-
-# Putting an answer on the wire, whole or broken.
 
 
 _CHUNK = b" " * 65_536
@@ -168,7 +167,71 @@ def _reset(raw: web.BaseRequest) -> None:
     raw.transport.abort()
 
 
-# The aiohttp side: requests in, bytes out, faults on the way.
+class ControlApi:
+    """The sandbox's own endpoints. They are not counted and know no faults.
+
+    Only a client on this machine may use them, with `key` in the header `X-Sandbox-Key`, and with bodies that say that
+    they are JSON: a page that a browser on this machine has open can send neither without being allowed to.
+    """
+
+    def __init__(self, key: str, requests: RequestLog, faults: Faults, pinecone: PineconeInspector) -> None:
+        self._key = key
+        self._requests = requests
+        self._faults = faults
+        self._pinecone = pinecone
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """Every control endpoint."""
+        return [
+            Route("control", "GET", "/_sandbox/requests", self._counts),
+            Route("control", "POST", "/_sandbox/requests/reset", self._reset),
+            Route("control", "GET", "/_sandbox/faults", self._hits),
+            Route("control", "POST", "/_sandbox/faults", self._add),
+            Route("control", "DELETE", "/_sandbox/faults", self._clear),
+            Route("control", "GET", "/_sandbox/pinecone", self._records),
+        ]
+
+    def authorize(self, request: Request) -> None:
+        """Raises `RefusedError` for whoever is not on this machine, another key, and a body that is not JSON."""
+        if not ip_address(request.peer).is_loopback:
+            raise RefusedError(403, "Only a client on this machine may use /_sandbox")
+        key = request.headers.get(_CONTROL_KEY, "").encode("utf-8", "surrogateescape")
+        if not compare_digest(key, self._key.encode()):
+            raise RefusedError(401, f"Send the key that the sandbox printed when it started as {_CONTROL_KEY}")
+        content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if request.body and content_type != "application/json":
+            raise RefusedError(415, "Send bodies with Content-Type: application/json")
+
+    def refuse(self, refusal: RefusedError) -> Reply:
+        """A plain message."""
+        return json_reply({"error": refusal.message, "details": refusal.details}, refusal.status)
+
+    def _counts(self, _request: Request) -> Reply:
+        return json_reply(self._requests.counts())
+
+    def _reset(self, _request: Request) -> Reply:
+        self._requests.reset()
+        return json_reply({})
+
+    def _hits(self, _request: Request) -> Reply:
+        return json_reply({"hits": self._faults.hits()})
+
+    def _add(self, request: Request) -> Reply:
+        try:
+            self._faults.add(*_RULES.validate_json(request.body))
+        except ValidationError as error:
+            problems = [{"loc": one["loc"], "msg": one["msg"]} for one in error.errors()]
+            raise RefusedError(422, "Not a list of fault rules", details=problems) from None
+        return json_reply({})
+
+    def _clear(self, _request: Request) -> Reply:
+        self._faults.clear()
+        return json_reply({})
+
+    def _records(self, _request: Request) -> Reply:
+        """How many records each namespace of each index has, and their digest."""
+        return json_reply({index: self._pinecone.digests(index) for index in self._pinecone.indexes()})
 
 
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -196,7 +259,6 @@ class Server:
         self._vanish = vanish
         self._lock = lock
         self._latency = settings.latency_ms / 1000
-        self._limiter = _Limiter(settings.rate_limit) if settings.rate_limit else None
 
     async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -218,8 +280,6 @@ class Server:
     async def _play(self, api: Api, route: Route, request: Request) -> Reply:
         if self._latency:
             await asyncio.sleep(self._latency)
-        if self._limiter and (wait := self._limiter.wait()) is not None:
-            return self._limiter.refusal(api, wait)
         action = self.faults.action(route.name, request.path, request.body)
         if action is None:
             return self._answer(api, route, request)
@@ -236,7 +296,7 @@ class Server:
         try:
             api.authorize(request)
             with self._lock:
-                return route.handler(request)
+                return route.answer(request)
         except RefusedError as refusal:
             return api.refuse(refusal)
 
@@ -244,29 +304,6 @@ class Server:
         if self._router.methods(path):
             return RefusedError(405, f"Method {method} is not allowed here")
         return RefusedError(404, f"No such path: {path}")
-
-
-class _Limiter:
-    def __init__(self, limit: RateLimit) -> None:
-        self._limit = limit
-        self._answered: deque[float] = deque()
-
-    def wait(self) -> float | None:
-        """Seconds until the next answer is free; None, and one answer taken, when it is free now."""
-        now = asyncio.get_running_loop().time()
-        while self._answered and self._answered[0] <= now - self._limit.seconds:
-            self._answered.popleft()
-        if len(self._answered) >= self._limit.requests:
-            return self._answered[0] + self._limit.seconds - now
-        self._answered.append(now)
-        return None
-
-    def refusal(self, api: Api, wait: float) -> Reply:
-        details = {"rate_limit": self._limit.requests}
-        reply = api.refuse(RefusedError(429, "Rate limit exceeded", details=details))
-        if self._limit.retry_after:
-            reply.headers = {"Retry-After": str(max(1, math.ceil(wait)))}
-        return reply
 
 
 async def _read(raw: web.BaseRequest) -> Request:

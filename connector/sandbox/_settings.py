@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from secrets import token_urlsafe
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
@@ -13,14 +15,17 @@ from vectorferry.connector.sandbox._faults import Fault
 __all__ = [
     "GeneratedCatalogue",
     "GeneratedIndexes",
+    "Keys",
     "MixpeekDialect",
     "PineconeDialect",
     "PineconeRates",
-    "RateLimit",
     "SandboxKey",
     "SandboxSettings",
     "TwelveLabsDialect",
+    "visible",
 ]
+
+Item = TypeVar("Item")
 
 
 class GeneratedCatalogue(Settings):
@@ -50,16 +55,6 @@ class GeneratedIndexes(Settings):
     seed: int = 0
 
 
-class RateLimit(Settings):
-    """At most `requests` answers in any `seconds`; what is over gets a 429."""
-
-    requests: int = Field(default=60, ge=1)
-    seconds: float = Field(default=60.0, gt=0)
-    retry_after: bool = Field(
-        default=True, description="say in Retry-After how many whole seconds to wait (at least 1)"
-    )
-
-
 class MixpeekDialect(Settings):
     """Which of the ways Mixpeek's generation-1 API has been documented to answer is served."""
 
@@ -70,12 +65,10 @@ class MixpeekDialect(Settings):
     features_reply: Literal["features", "video_segments"] = Field(
         default="features", description="video_segments: videos are answered page by page, ten segments at a time"
     )
-    segment_ids: bool = Field(default=True, description="video_segments carry feature_id")
     null_for_empty: bool = Field(default=False, description="null where a list of features would be empty")
     timestamps: Literal["mixed", "zulu"] = Field(
         default="mixed", description="mixed: assets in milliseconds without a zone, features in microseconds with Z"
     )
-    offset_inclusive: bool = Field(default=True, description="a page of /features starts with offset_feature_id itself")
     page_size_cap: int | None = Field(default=None, ge=1, description="more rows than this are never put on a page")
     errors: Literal["envelope", "detail", "flat"] = Field(
         default="envelope",
@@ -93,21 +86,13 @@ class PineconeRates(Settings):
 
     seconds: float = Field(default=1.0, gt=0)
     requests: int = Field(default=100, ge=1, description="of upsert, query, update and delete each, per namespace")
-    upsert_bytes: int = Field(default=50_000_000, ge=1, description="per namespace")
-    updated_records: int = Field(default=100, ge=1, description="by id, per namespace")
-    deleted_records: int = Field(default=5_000, ge=1, description="by id, per namespace")
-    changes_by_filter: int = Field(default=5, ge=1, description="of update and delete each, per namespace")
-    reads: int = Field(default=100, ge=1, description="of fetch and describe_index_stats each, per index")
-    lists: int = Field(default=200, ge=1, description="per index")
     retry_after: bool = Field(default=True, description="say in Retry-After how many whole seconds to wait")
-    body: Literal["json", "text"] = "json"
 
 
 class PineconeDialect(Settings):
     """How Pinecone behaves where it differs by plan or by load, or where what is known of it is not certain."""
 
     visible_after_ms: float = Field(default=0.0, ge=0, description="how long reads do not see a write yet")
-    ready_after_ms: float = Field(default=0.0, ge=0, description="how long a new index is initializing")
     request_bytes: int = Field(default=2_000_000, ge=1, description="the largest upsert")
     size_rule: Literal["float32", "body"] = Field(
         default="float32", description="float32: 4 bytes a value, plus metadata and ids; body: the request as sent"
@@ -127,25 +112,12 @@ class TwelveLabsDialect(Settings):
     expires_at: bool = Field(default=False, description="indexes end 90 days after they were made; false: null")
     null_data: bool = Field(default=False, description="null where a list would be empty")
     date_digits: Literal[0, 2, 3] = Field(default=3, description="of the fraction of a second")
-    date_filter: Literal["since", "same_day"] = Field(
-        default="since", description="same_day: created_at and updated_at also end with the day that they name"
-    )
-    updated_at_filter: Literal["every", "edited"] = Field(
-        default="every", description="edited: finds only what had its metadata edited"
-    )
     edits_move_updated_at: bool = Field(default=True, description="a change of the metadata moves it")
-    polls_per_state: int | None = Field(
-        default=1, ge=1, description="looks at what was submitted until it moves on; null: only an editor moves it"
-    )
-    videos: Literal["ready", "every"] = Field(default="ready", description="what the legacy videos show")
     transcription: Literal["sentences", "words"] = "sentences"
     silence: Literal["null", "empty"] = Field(default="null", description="the transcription where nobody speaks")
     segment_order: Literal["by_time", "shuffled"] = "by_time"
     whole_asset: Literal["none", "video", "asset"] = Field(
         default="none", description="the scope of one more segment per option that is as long as the asset"
-    )
-    absent_option: Literal["refused", "empty"] = Field(
-        default="refused", description="what asking for vectors that the index has none of leads to"
     )
     signed: Literal["thumbnails", "all", "none"] = Field(
         default="thumbnails", description="addresses that are new in every answer"
@@ -154,20 +126,9 @@ class TwelveLabsDialect(Settings):
         default="declared", description="the status for what is not there; declared: 400 or 404, as documented"
     )
     shared_tasks: bool = Field(default=False, description="both kinds of embedding tasks are in both lists")
-    expired_tasks: Literal["gone", "kept"] = Field(
-        default="gone", description="the vectors of embedding tasks that are older than seven days"
-    )
     requests_per_day: int | None = Field(default=None, ge=1, description="what is over gets a 429 until the day ends")
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    day_seconds: float = Field(default=86_400, gt=0, description="how long such a day is, from its first request on")
     rate_headers: bool = Field(default=True, description="X-Ratelimit-* on every answer, where there is a limit")
     rate_body: Literal["json", "text", "empty"] = "json"
-    largest_page: int = Field(default=50, ge=1)
-    larger_pages: Literal["refused", "cut"] = Field(default="refused", description="cut: to the largest page")
-    unready_status: str | None = Field(default=None, description="this one for every sample that is not ready")
-    second_dimension: int | None = Field(
-        default=None, ge=1, le=16_000, description="one more sample index: the same model name, this dimension"
-    )
 
 
 class SandboxKey(Settings):
@@ -177,6 +138,22 @@ class SandboxKey(Settings):
     organization: str = "org_sandbox"
     share: float = Field(default=1, ge=0, le=1, description="share of each collection's assets that it sees")
     reads_organization: bool = Field(default=True, description="false: 403 when it asks whose key it is")
+
+
+class Keys:
+    """The sandbox's own key, which sees everything, and those that the settings add."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._by_text = {key.api_key: key for key in (*settings.keys, SandboxKey(api_key=settings.api_key))}
+
+    def get(self, text: str | None) -> SandboxKey | None:
+        """The key of this text, if there is one."""
+        return self._by_text.get(text or "")
+
+
+def visible(items: Mapping[str, Item], share: float) -> dict[str, Item]:
+    """The last items, as many as are this share of all: a list of the others is no shorter at its end."""
+    return dict(islice(items.items(), len(items) - round(share * len(items)), None))
 
 
 class SandboxSettings(Settings):
@@ -193,5 +170,4 @@ class SandboxSettings(Settings):
     )
     generate_twelvelabs: GeneratedIndexes | None = Field(default=None, description="the same for TwelveLabs' indexes")
     latency_ms: float = Field(default=0.0, ge=0, description="how long every answer of an API waits")
-    rate_limit: RateLimit | None = None
     faults: tuple[Fault, ...] = ()

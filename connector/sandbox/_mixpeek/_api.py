@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
-from vectorferry.connector.sandbox._http import Handler, RefusedError, Reply, Request, Route, json_reply
-from vectorferry.connector.sandbox._library import Keys, Library
-from vectorferry.connector.sandbox._mixpeek._media import (
-    AssetHandlers,
-    CollectionHandlers,
-    FeatureHandlers,
-    TaskHandlers,
-)
+from vectorferry.connector.sandbox._http import Handlers, RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._mixpeek._library import Library
+from vectorferry.connector.sandbox._mixpeek._media import media
 from vectorferry.connector.sandbox._mixpeek._requests import Context
-from vectorferry.connector.sandbox._mixpeek._search import SearchHandlers
-from vectorferry.connector.sandbox._settings import MixpeekDialect
+from vectorferry.connector.sandbox._mixpeek._search import search
+from vectorferry.connector.sandbox._settings import Keys, MixpeekDialect, SandboxKey
 
 __all__ = ["MixpeekApi"]
 
-
+_HEALTH = "/healthcheck"
+_PREFIXES = {"both": ("", "/v1"), "none": ("",), "v1": ("/v1",)}
 _KINDS = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -31,105 +26,70 @@ _KINDS = {
 }
 
 
-def error_body(refusal: RefusedError, style: str) -> Any:
-    """What is sent for a refusal in one of the `STYLES`; a 422 is FastAPI's list of problems in all of them."""
-    if refusal.status == 422:
-        return {"detail": refusal.details}
-    return STYLES[style](refusal)
-
-
-def _kind(refusal: RefusedError) -> str:
-    return refusal.kind or _KINDS.get(refusal.status, "InternalServerError")
-
-
-def _envelope(refusal: RefusedError) -> Any:
-    error = {"message": refusal.message, "type": f"{_kind(refusal)}Error", "details": refusal.details}
-    return {"success": False, "status": refusal.status, "error": error}
-
-
-def _detail(refusal: RefusedError) -> Any:
-    return {"detail": [{"msg": refusal.message}]}
-
-
-def _flat(refusal: RefusedError) -> Any:
-    return {"error": _kind(refusal), "message": refusal.message, "details": refusal.details or {}}
-
-
-STYLES: dict[str, Callable[[RefusedError], Any]] = {"envelope": _envelope, "detail": _detail, "flat": _flat}
-
-
-# Mixpeek's assets and features API, generation 1, as one set of routes.
-
-
-_PREFIXES = {"both": ("", "/v1"), "none": ("",), "v1": ("/v1",)}
-
-
-_OPEN = "/healthcheck"
-
-
 class MixpeekApi:
     """Serves a library of media the way Mixpeek did between November 2024 and early 2025."""
 
     def __init__(self, library: Library, dialect: MixpeekDialect, keys: Keys) -> None:
-        self._library = library
+        self._whole = Context(library, dialect)
         self._dialect = dialect
         self._keys = keys
         self._namespaces = {spelling: name for name in dialect.namespaces for spelling in (name, f"ns_{name}")}
-        whole = _routes_of(Context(library, dialect))
-        self._routes = [replace(route, handler=self._scoped(place, route.handler)) for place, route in enumerate(whole)]
-        self._routes.append(Route("organizations.get", "GET", "/organizations", self._organization))
 
     @property
     def routes(self) -> Sequence[Route]:
         """Every route under every prefix of the dialect; the health check has none."""
-        health = Route("healthcheck", "GET", _OPEN, lambda _request: json_reply({"status": "healthy"}))
-        prefixes = _PREFIXES[self._dialect.prefixes]
-        return [health, *(_under(prefix, route) for prefix in prefixes for route in self._routes)]
+        keyed: Handlers[SandboxKey] = Handlers()
+        keyed("organizations.get", "GET", "/organizations")(self._organization)
+        routes = [Route("healthcheck", "GET", _HEALTH, lambda _request: json_reply({"status": "healthy"}))]
+        for prefix in _PREFIXES[self._dialect.prefixes]:
+            routes += [*media.routes(self._context, prefix), *search.routes(self._context, prefix)]
+            routes += keyed.routes(self._key, prefix)
+        return routes
 
     def authorize(self, request: Request) -> None:
         """The key, then the namespace if one is named."""
-        if request.path == _OPEN:
+        if request.path == _HEALTH:
             return
-        self._keys.bearer(request.headers.get("Authorization"))
+        self._key(request)
         namespace = request.headers.get("X-Namespace")
         if namespace is not None and namespace not in self._namespaces:
             raise RefusedError(404, f"Namespace {namespace!r} not found")
 
-    def _scoped(self, place: int, whole: Handler) -> Handler:
-        """The handler of the whole library, or the same one over what the request's key sees in its namespace."""
+    def refuse(self, refusal: RefusedError) -> Reply:
+        """The refusal in the dialect's error style; a 422 is FastAPI's list of problems in all of them."""
+        return json_reply(self._error(refusal), refusal.status)
 
-        def answer(request: Request, /) -> Reply:
-            share = self._share(request)
-            if share == 1:
-                return whole(request)
-            return _routes_of(Context(self._library.part(share), self._dialect))[place].handler(request)
+    def _error(self, refusal: RefusedError) -> dict[str, Any]:
+        message, details = refusal.message, refusal.details
+        if refusal.status == 422:
+            return {"detail": details}
+        kind = refusal.kind or _KINDS.get(refusal.status, "InternalServerError")
+        match self._dialect.errors:
+            case "detail":
+                return {"detail": [{"msg": message}]}
+            case "flat":
+                return {"error": kind, "message": message, "details": details or {}}
+            case _:
+                error = {"message": message, "type": f"{kind}Error", "details": details}
+                return {"success": False, "status": refusal.status, "error": error}
 
-        return answer
+    def _key(self, request: Request) -> SandboxKey:
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        key = self._keys.get(text)
+        if scheme != "Bearer" or key is None:
+            raise RefusedError(401, "Invalid API key")
+        return key
 
-    def _share(self, request: Request) -> float:
-        named = request.headers.get("X-Namespace", self._dialect.namespaces[0])
-        key = self._keys.bearer(request.headers.get("Authorization"))
-        return key.share * self._dialect.namespace_shares.get(self._namespaces[named], 1)
+    def _context(self, request: Request) -> Context:
+        """What the request's key sees in its namespace."""
+        namespace = request.headers.get("X-Namespace", self._dialect.namespaces[0])
+        share = self._key(request).share * self._dialect.namespace_shares.get(self._namespaces[namespace], 1)
+        return self._whole if share == 1 else Context(self._whole.library.part(share), self._dialect)
 
-    def _organization(self, request: Request) -> Reply:
-        """Whose key it is."""
-        key = self._keys.bearer(request.headers.get("Authorization"))
+    def _organization(self, key: SandboxKey, _request: Request) -> Reply:
         if not self._dialect.organizations:
             raise RefusedError(404, "No such path: /organizations")
         if not key.reads_organization:
             raise RefusedError(403, "This key may not read its organization")
-        named = {"organization_id": key.organization, "organization_name": key.organization.title()}
-        return json_reply({**named, "account_type": "free", "credit_count": 1_000, "metadata": {}, "users": []})
-
-    def refuse(self, refusal: RefusedError, style: str | None = None) -> Reply:
-        """The refusal in the dialect's error style, or in another one."""
-        return json_reply(error_body(refusal, style or self._dialect.errors), refusal.status)
-
-
-def _routes_of(context: Context) -> list[Route]:
-    kinds = (AssetHandlers, CollectionHandlers, FeatureHandlers, SearchHandlers, TaskHandlers)
-    return [route for kind in kinds for route in kind(context).routes()]
-
-
-def _under(prefix: str, route: Route) -> Route:
-    return replace(route, path=f"{prefix}{route.path}", prefix=prefix)
+        names = {"organization_id": key.organization, "organization_name": key.organization.title()}
+        return json_reply({**names, "account_type": "free", "credit_count": 1_000, "metadata": {}, "users": []})

@@ -1,47 +1,100 @@
-"""What every handler needs of a request: its body as FastAPI would check it, filters, sorting and pages."""
+"""What Mixpeek's handlers share: bodies as FastAPI would check them, pages, filters, and the dialect's looks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count, islice
-from typing import Any, Literal, TypeVar
+from itertools import count
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vectorferry.connector.sandbox._http import RefusedError, Request
-from vectorferry.connector.sandbox._library import Library, StoredAsset, StoredCollection, StoredFeature
+from vectorferry.connector.sandbox._http import Page, RefusedError, Request
+from vectorferry.connector.sandbox._mixpeek._library import Library, StoredAsset, StoredFeature
 from vectorferry.connector.sandbox._settings import MixpeekDialect
 
 __all__ = [
-    "AssetList",
     "Context",
-    "Embed",
-    "FeatureList",
-    "MetadataUpdate",
-    "Page",
-    "Query",
-    "Search",
-    "TextSearch",
+    "InCollections",
+    "RequestBody",
+    "field_at",
     "matches",
-    "page_url",
+    "page_of",
+    "pagination",
     "parse_body",
-    "pick",
     "query_flag",
     "query_int",
+    "require",
     "select",
     "sort_rows",
 ]
 
+Row = TypeVar("Row")
+Item = TypeVar("Item")
 
-class _Body(BaseModel):
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The media, and the dialect to show them in."""
+
+    library: Library
+    dialect: MixpeekDialect
+    _signatures: count[int] = field(default_factory=count)
+
+    def asset(self, asset_id: str) -> StoredAsset:
+        """The asset of this id, or a 404."""
+        return require(self.library.assets.get(asset_id), "Asset", asset_id)
+
+    def feature(self, feature_id: str) -> StoredFeature:
+        """The feature of this id, or a 404."""
+        return require(self.library.features.get(feature_id), "Feature", feature_id)
+
+    def show_asset(self, asset: StoredAsset, *, signed: bool = False) -> Mapping[str, Any]:
+        """The asset's fields in this dialect."""
+        fields = asset.fields
+        if self.dialect.timestamps == "zulu":
+            times = {name: fields.get(name) for name in ("created_at", "updated_at")}
+            fields = {**fields, **{name: f"{text}Z" for name, text in times.items() if isinstance(text, str)}}
+        return self._signed(fields) if signed else fields
+
+    def show_feature(self, feature: StoredFeature, *, signed: bool = False) -> Mapping[str, Any]:
+        """The feature's fields, without vectors."""
+        return self._signed(feature.fields) if signed else feature.fields
+
+    def _signed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        # Presigned addresses live for an hour and are new in every answer, which is what a reader must not store.
+        date = f"{datetime.now(UTC) + timedelta(hours=1):%Y%m%dT%H%M%SZ}"
+        signed = {
+            name: f"{url}?X-Amz-Expires=3600&X-Amz-Date={date}&X-Amz-Signature={next(self._signatures):016x}"
+            for name in ("url", "preview_url")
+            if isinstance(url := fields.get(name), str)
+        }
+        return {**fields, **signed}
+
+
+def require(item: Item | None, kind: str, name: str) -> Item:
+    """`item`, or a 404 where there is none."""
+    if item is None:
+        raise RefusedError(404, f"{kind} {name!r} not found")
+    return item
+
+
+# Request bodies.
+
+
+class RequestBody(BaseModel):
+    """May have keys that the API does not declare, unless the dialect refuses them."""
+
     model_config = ConfigDict(extra="allow")
 
 
-class _InCollections(_Body):
+class InCollections(RequestBody):
+    """Concerns some collections, under either name of that field."""
+
     collections: list[str] | None = None
     collection_ids: list[str] | None = None
     filters: dict[str, Any] | None = None
@@ -53,72 +106,7 @@ class _InCollections(_Body):
         return [*(self.collections or ()), *(self.collection_ids or ())]
 
 
-class AssetList(_InCollections):
-    """``POST /assets``."""
-
-    group_by: dict[str, Any] | None = None
-    return_url: bool | None = False
-
-
-class FeatureList(_InCollections):
-    """``POST /features``."""
-
-    return_urls: bool = False
-
-
-class TextSearch(_InCollections):
-    """``POST /features/search/text``, of November 2024."""
-
-    query: str
-    model_id: str = "multimodal-v1"
-    search_type: Literal["semantic", "fulltext"] = "semantic"
-    group_by: dict[str, Any] | None = None
-
-
-class QuerySettings(_Body):
-    """How far one query looks."""
-
-    limit: int | None = 100
-    min_score: float | None = None
-    modality: str | None = None
-
-
-class Query(_Body):
-    """One of the queries that a search fuses."""
-
-    embedding_model: str
-    value: str
-    type: Literal["text", "url", "base64"]
-    filters: dict[str, Any] | None = None
-    settings: QuerySettings | None = None
-
-
-class Search(_InCollections):
-    """``POST /features/search``, from December 2024."""
-
-    queries: list[Query] | None = Field(default_factory=list)
-    group_by: dict[str, Any] | None = None
-    reranking_options: dict[str, Any] | None = None
-    session_id: str | None = None
-    return_url: bool | None = False
-
-
-class Embed(_Body):
-    """``POST /features/extractors/embed``."""
-
-    type: Literal["url", "text", "file", "base64"]
-    value: str | None = None
-    embedding_model: str
-
-
-class MetadataUpdate(_Body):
-    """``PUT`` or ``PATCH`` of an asset or a feature."""
-
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    propagate_features: bool | None = False
-
-
-Body = TypeVar("Body", bound=_Body)
+Body = TypeVar("Body", bound=RequestBody)
 
 
 def parse_body(model: type[Body], raw: bytes, dialect: MixpeekDialect) -> Body:
@@ -126,45 +114,42 @@ def parse_body(model: type[Body], raw: bytes, dialect: MixpeekDialect) -> Body:
     try:
         body = model.model_validate(orjson.loads(raw) if raw else {})
     except orjson.JSONDecodeError as error:
-        raise _unprocessable([_problem((error.pos,), "JSON decode error", "json_invalid")]) from None
+        raise _unprocessable(_problem(("body", error.pos), "JSON decode error", "json_invalid")) from None
     except ValidationError as error:
-        raise _unprocessable([_problem(one["loc"], one["msg"], one["type"]) for one in error.errors()]) from None
+        problems = (_problem(("body", *one["loc"]), one["msg"], one["type"]) for one in error.errors())
+        raise _unprocessable(*problems) from None
     _check_keys(body, dialect)
     return body
 
 
-def _check_keys(body: _Body, dialect: MixpeekDialect) -> None:
+def _check_keys(body: RequestBody, dialect: MixpeekDialect) -> None:
     unknown = set(body.model_extra or ())
-    if isinstance(body, _InCollections) and dialect.body_field != "both":
+    if isinstance(body, InCollections) and dialect.body_field != "both":
         other = "collection_ids" if dialect.body_field == "collections" else "collections"
         unknown |= {other} & body.model_fields_set
         setattr(body, other, None)
     if unknown and dialect.refuse_unknown_keys:
-        refused = (_problem((key,), "Extra inputs are not permitted", "extra_forbidden") for key in sorted(unknown))
-        raise _unprocessable(list(refused))
-    if isinstance(body, _InCollections) and body.collections is None and body.collection_ids is None:
-        wanted = "collections" if dialect.body_field == "both" else dialect.body_field
-        raise _unprocessable([_problem((wanted,), "Field required", "missing")])
+        message, kind = "Extra inputs are not permitted", "extra_forbidden"
+        raise _unprocessable(*(_problem(("body", key), message, kind) for key in sorted(unknown)))
+    if isinstance(body, InCollections) and body.collections is None and body.collection_ids is None:
+        key = "collections" if dialect.body_field == "both" else dialect.body_field
+        raise _unprocessable(_problem(("body", key), "Field required", "missing"))
 
 
 def _problem(where: tuple[str | int, ...], message: str, kind: str) -> dict[str, Any]:
-    return {"loc": ["body", *where], "msg": message, "type": kind}
+    return {"loc": list(where), "msg": message, "type": kind}
 
 
-def _unprocessable(problems: list[dict[str, Any]]) -> RefusedError:
+def _unprocessable(*problems: dict[str, Any]) -> RefusedError:
     return RefusedError(422, problems[0]["msg"], details=problems)
 
 
-# Pages of rows, in the three shapes that Mixpeek documents.
-
-
-Row = TypeVar("Row")
-
+# Query strings and pages.
 
 _MOST = 1_000_000_000
 
 
-def query_int(request: Request, name: str, default: int, *, minimum: int = 1, maximum: int | None = None) -> int:
+def query_int(request: Request, name: str, default: int, *, minimum: int = 1, maximum: int = _MOST) -> int:
     """A whole number from the query string; a 422 in FastAPI's shape when it is none or out of range."""
     text = request.query.get(name)
     if text is None:
@@ -175,9 +160,13 @@ def query_int(request: Request, name: str, default: int, *, minimum: int = 1, ma
         raise _unprocessable_query(name, "Input should be a valid integer", "int_parsing") from None
     if value < minimum:
         raise _unprocessable_query(name, f"Input should be greater than or equal to {minimum}", "greater_than_equal")
-    if maximum is not None and value > maximum:
+    if value > maximum:
         raise _unprocessable_query(name, f"Input should be less than or equal to {maximum}", "less_than_equal")
     return value
+
+
+def _unprocessable_query(name: str, message: str, kind: str) -> RefusedError:
+    return _unprocessable(_problem(("query", name), message, kind))
 
 
 def query_flag(request: Request, name: str, default: bool = False) -> bool:
@@ -186,54 +175,34 @@ def query_flag(request: Request, name: str, default: bool = False) -> bool:
     return default if text is None else text.lower() in {"true", "1", "yes", "on"}
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which page of how many rows was asked for."""
-
-    number: int
-    size: int
-
-    @classmethod
-    def asked(cls, request: Request, cap: int | None, default: int = 10) -> Page:
-        """From the query's `page` and `page_size`."""
-        size = query_int(request, "page_size", default, maximum=_MOST)
-        return cls(query_int(request, "page", 1, maximum=_MOST), min(size, cap or size))
-
-    def rows(self, rows: Collection[Row], shifted: int = 0) -> list[Row]:
-        """The rows on this page, `shifted` rows too early."""
-        start = max((self.number - 1) * self.size - (shifted if self.number > 1 else 0), 0)
-        return list(islice(rows, start, start + self.size))
-
-    def pagination(self, total: int, url: str, *, number_key: str = "page") -> dict[str, Any]:
-        """The `pagination` object. `next_page` and `previous_page` are full URLs or null."""
-        pages = -(-total // self.size)
-        return {
-            "total": total,
-            number_key: self.number,
-            "page_size": self.size,
-            "total_pages": pages,
-            "next_page": self._link(url, self.number + 1) if self.number < pages else None,
-            "previous_page": self._link(url, self.number - 1) if self.number > 1 else None,
-        }
-
-    def _link(self, url: str, number: int) -> str:
-        return f"{url}?{urlencode({'page': number, 'page_size': self.size})}"
+def page_of(request: Request, dialect: MixpeekDialect) -> Page:
+    """The page that `page` and `page_size` of the query ask for."""
+    size = query_int(request, "page_size", 10)
+    return Page(query_int(request, "page", 1), min(size, dialect.page_size_cap or size))
 
 
-def page_url(request: Request, path: str) -> str:
-    """The full URL of `path`, as the client would write it."""
-    return f"{request.origin}{request.prefix}{path}"
+def pagination(page: Page, total: int, request: Request, path: str, *, number_key: str = "page") -> dict[str, Any]:
+    """The `pagination` object. `next_page` and `previous_page` are null or full URLs, as the client writes them."""
+    pages = page.pages(total)
 
+    def link(number: int) -> str:
+        query = urlencode({"page": number, "page_size": page.size})
+        return f"{request.origin}{request.prefix}{path}?{query}"
 
-def _unprocessable_query(name: str, message: str, kind: str) -> RefusedError:
-    details: Sequence[dict[str, Any]] = [{"loc": ["query", name], "msg": message, "type": kind}]
-    return RefusedError(422, message, details=details)
+    return {
+        "total": total,
+        number_key: page.number,
+        "page_size": page.size,
+        "total_pages": pages,
+        "next_page": link(page.number + 1) if page.number < pages else None,
+        "previous_page": link(page.number - 1) if page.number > 1 else None,
+    }
 
 
 # Filters and sorting: best effort, as far as Mixpeek's pages describe them.
 
 
-def pick(fields: Mapping[str, Any], path: str) -> Any:
+def field_at(fields: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, None when there is none."""
     value: Any = fields
     for part in path.split("."):
@@ -241,41 +210,40 @@ def pick(fields: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def matches(fields: Mapping[str, Any], filters: Mapping[str, Any] | None) -> bool:
-    """Whether a row passes ``{"AND": [...], "OR": [...], "NOR": [...], "case_sensitive": false}``."""
-    return not filters or _logical(fields, filters, bool(filters.get("case_sensitive")))
-
-
 def select(fields: Mapping[str, Any], paths: Iterable[str] | None) -> Mapping[str, Any]:
     """Only the fields that dotted `paths` name, everything without paths."""
     if not paths:
         return fields
-    chosen: dict[str, Any] = {}
+    selected: dict[str, Any] = {}
     for path in paths:
         *parents, last = path.split(".")
-        inner = chosen
+        inner = selected
         for parent in parents:
             inner = inner.setdefault(parent, {})
-        inner[last] = pick(fields, path)
-    return chosen
+        inner[last] = field_at(fields, path)
+    return selected
 
 
 def sort_rows(
     rows: Iterable[Row], sort: Mapping[str, Any] | None, fields: Callable[[Row], Mapping[str, Any]]
-) -> list[Row]:
+) -> Sequence[Row]:
     """Rows by one field, those without it last; a stable sort."""
-    found = list(rows)
     if not sort:
-        return found
+        return list(rows)
     path = str(sort.get("field"))
-    present = [row for row in found if pick(fields(row), path) is not None]
-    absent = [row for row in found if pick(fields(row), path) is None]
-    present.sort(key=lambda row: _orderable(pick(fields(row), path)), reverse=sort.get("direction") == "desc")
-    return present + absent
+    valued = [(field_at(fields(row), path), row) for row in rows]
+    present = [pair for pair in valued if pair[0] is not None]
+    present.sort(key=lambda pair: _orderable(pair[0]), reverse=sort.get("direction") == "desc")
+    return [row for _, row in present] + [row for value, row in valued if value is None]
 
 
 def _orderable(value: Any) -> tuple[int, Any]:
     return (0, value) if isinstance(value, int | float) else (1, str(value))
+
+
+def matches(fields: Mapping[str, Any], filters: Mapping[str, Any] | None) -> bool:
+    """Whether a row passes ``{"AND": [...], "OR": [...], "NOR": [...], "case_sensitive": false}``."""
+    return not filters or _logical(fields, filters, bool(filters.get("case_sensitive")))
 
 
 def _logical(fields: Mapping[str, Any], item: Mapping[str, Any], exact: bool) -> bool:
@@ -290,11 +258,11 @@ def _condition(fields: Mapping[str, Any], item: Mapping[str, Any], exact: bool) 
     name = item.get("operator") or "eq"
     if name not in _OPERATORS:
         raise RefusedError(400, f"Unknown filter operator {name!r}; known: {', '.join(_OPERATORS)}")
-    found, wanted = pick(fields, str(item["key"])), item.get("value")
+    value, operand = field_at(fields, str(item["key"])), item.get("value")
     if not exact:
-        found, wanted = _folded(found), _folded(wanted)
+        value, operand = _folded(value), _folded(operand)
     try:
-        return _OPERATORS[name](found, wanted)
+        return bool(_OPERATORS[name](value, operand))
     except TypeError:
         return False
 
@@ -305,77 +273,20 @@ def _folded(value: Any) -> Any:
     return value.casefold() if isinstance(value, str) else value
 
 
-def _equal(found: Any, wanted: Any) -> bool:
-    return bool(found == wanted or (isinstance(found, list) and wanted in found))
+def _equal(value: Any, operand: Any) -> bool:
+    return bool(value == operand or (isinstance(value, list) and operand in value))
 
 
-_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "eq": _equal,
-    "ne": lambda found, wanted: not _equal(found, wanted),
-    "gt": lambda found, wanted: bool(found > wanted),
-    "lt": lambda found, wanted: bool(found < wanted),
-    "gte": lambda found, wanted: bool(found >= wanted),
-    "lte": lambda found, wanted: bool(found <= wanted),
-    "in": lambda found, wanted: any(_equal(found, one) for one in wanted),
-    "nin": lambda found, wanted: not any(_equal(found, one) for one in wanted),
-    "is_null": lambda found, wanted: (found is None) == (wanted is not False),
-    "text": lambda found, wanted: str(wanted) in str(found),
-    "exists": lambda found, wanted: (found is not None) == (wanted is not False),
+    "ne": lambda value, operand: not _equal(value, operand),
+    "gt": operator.gt,
+    "lt": operator.lt,
+    "gte": operator.ge,
+    "lte": operator.le,
+    "in": lambda value, operand: any(_equal(value, one) for one in operand),
+    "nin": lambda value, operand: not any(_equal(value, one) for one in operand),
+    "is_null": lambda value, operand: (value is None) == (operand is not False),
+    "text": lambda value, operand: str(operand) in str(value),
+    "exists": lambda value, operand: (value is not None) == (operand is not False),
 }
-
-
-# What every Mixpeek handler needs.
-
-
-Thing = TypeVar("Thing")
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The media, and the dialect to show them in."""
-
-    library: Library
-    dialect: MixpeekDialect
-    _signatures: count[int] = field(default_factory=count)
-
-    def asset(self, asset_id: str) -> StoredAsset:
-        """The asset of this id, or a 404."""
-        return _found(self.library.assets.get(asset_id), "Asset", asset_id)
-
-    def feature(self, feature_id: str) -> StoredFeature:
-        """The feature of this id, or a 404."""
-        return _found(self.library.features.get(feature_id), "Feature", feature_id)
-
-    def collection(self, name: str) -> StoredCollection:
-        """The collection of this id or name, or a 404."""
-        return _found(next(iter(self.library.named([name])), None), "Collection", name)
-
-    def show_asset(self, asset: StoredAsset, *, signed: bool = False) -> Mapping[str, Any]:
-        """The asset's fields in this dialect."""
-        return self._shown(asset.fields, ("created_at", "updated_at"), signed)
-
-    def show_feature(self, feature: StoredFeature, *, signed: bool = False) -> Mapping[str, Any]:
-        """The feature's fields in this dialect, without vectors."""
-        return self._shown(feature.fields, (), signed)
-
-    def _shown(self, fields: Mapping[str, Any], times: tuple[str, ...], signed: bool) -> Mapping[str, Any]:
-        changed: dict[str, Any] = {}
-        if self.dialect.timestamps == "zulu":
-            changed = {name: f"{fields[name]}Z" for name in times if isinstance(fields.get(name), str)}
-        if signed:
-            addresses = {name: fields.get(name) for name in ("url", "preview_url")}
-            changed |= {name: self._signed(url) for name, url in addresses.items() if isinstance(url, str)}
-        return {**fields, **changed} if changed else fields
-
-    def _signed(self, url: str) -> str:
-        # Presigned addresses live for an hour and are new in every answer, which is what a reader must not store.
-        until = datetime.now(UTC) + timedelta(hours=1)
-        return (
-            f"{url}?X-Amz-Expires=3600&X-Amz-Date={until:%Y%m%dT%H%M%SZ}&X-Amz-Signature={next(self._signatures):016x}"
-        )
-
-
-def _found(thing: Thing | None, what: str, name: str) -> Thing:
-    if thing is None:
-        raise RefusedError(404, f"{what} {name!r} not found")
-    return thing

@@ -4,91 +4,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
-from vectorferry.connector.sandbox._embedding import MODELS, embed_sparse, embed_text, words_of
-from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
-from vectorferry.connector.sandbox._library import StoredFeature
+from vectorferry.connector.sandbox._http import Handlers, Page, RefusedError, Reply, Request, json_reply
+from vectorferry.connector.sandbox._mixpeek._library import StoredFeature
 from vectorferry.connector.sandbox._mixpeek._requests import (
     Context,
-    Embed,
-    Page,
-    Query,
-    Search,
-    TextSearch,
+    InCollections,
+    RequestBody,
     matches,
-    page_url,
+    pagination,
     parse_body,
     query_int,
     select,
 )
-from vectorferry.connector.sandbox._vectors import TextVector, sparse_json
+from vectorferry.connector.sandbox._vectors import MODELS, TextVector, embed_sparse, embed_text, sparse_json, words_of
 
-__all__ = ["SearchHandlers"]
+__all__ = ["search"]
 
+search: Handlers[Context] = Handlers()
 
 _RRF = 60
-
-
-class Ranked(NamedTuple):
-    """A feature and how near it is; more is nearer."""
-
-    score: float
-    feature: StoredFeature
-
-
-def rank_by_vector(features: Iterable[StoredFeature], query: str, model: str) -> list[Ranked]:
-    """Every feature with a vector of this model, by its product with the query's."""
-    score = _sparse_score if MODELS[model] is None else _dense_score
-    scored = ((score(feature, query, model), feature) for feature in features if model in feature.vectors)
-    return _best_first(Ranked(value, feature) for value, feature in scored if value is not None)
-
-
-def rank_by_words(features: Iterable[StoredFeature], query: str) -> list[Ranked]:
-    """Every feature that shares a word with the query, by how many of the query's words it holds."""
-    wanted = words_of(query)
-    scored = ((len(wanted & words_of(_text(feature.fields))), feature) for feature in features)
-    return _best_first(Ranked(shared / len(wanted), feature) for shared, feature in scored if shared)
-
-
-def fuse(rankings: Sequence[Sequence[Ranked]]) -> list[Ranked]:
-    """Reciprocal rank fusion with k = 60."""
-    scores: defaultdict[str, float] = defaultdict(float)
-    found: dict[str, StoredFeature] = {}
-    for ranking in rankings:
-        for rank, one in enumerate(ranking, 1):
-            scores[one.feature.feature_id] += 1 / (_RRF + rank)
-            found[one.feature.feature_id] = one.feature
-    return _best_first(Ranked(score, found[feature_id]) for feature_id, score in scores.items())
-
-
-def _dense_score(feature: StoredFeature, query: str, model: str) -> float | None:
-    vector, wanted = feature.vectors[model].dense(), embed_text(query, model)
-    return float(np.dot(vector, wanted)) if vector is not None and vector.shape == wanted.shape else None
-
-
-def _sparse_score(feature: StoredFeature, query: str, model: str) -> float | None:
-    source = feature.vectors[model]
-    if not isinstance(source, TextVector):
-        return None
-    wanted, held = embed_sparse(query), embed_sparse(source.text)
-    _, mine, theirs = np.intersect1d(wanted.indices, held.indices, assume_unique=True, return_indices=True)
-    return float(np.dot(wanted.values[mine], held.values[theirs])) if len(mine) else None
-
-
-def _best_first(ranked: Iterable[Ranked]) -> list[Ranked]:
-    return sorted(ranked, key=lambda one: (-one.score, one.feature.feature_id))
-
-
-def _text(fields: dict[str, Any]) -> str:
-    return " ".join(str(fields.get(name) or "") for name in ("text", "transcription", "description"))
-
-
-# Search and embedding, in both documented forms.
-
-
 _STORED_UNDER = {
     "multimodal": "multimodal-v1",
     "vertex-multimodal": "multimodal-v1",
@@ -98,88 +37,168 @@ _STORED_UNDER = {
 }
 
 
-class SearchHandlers:
-    """``/features/search`` and ``/features/extractors/embed``."""
+class TextSearch(InCollections):
+    """``POST /features/search/text``, of November 2024."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    query: str
+    model_id: str = "multimodal-v1"
+    search_type: Literal["semantic", "fulltext"] = "semantic"
+    group_by: dict[str, Any] | None = None
 
-    def routes(self) -> list[Route]:
-        """Every route of search."""
-        return [
-            Route("features.search_text", "POST", "/features/search/text", self.search_text),
-            Route("features.search", "POST", "/features/search", self.search),
-            Route("features.embed", "POST", "/features/extractors/embed", self.embed),
-        ]
 
-    def search_text(self, request: Request) -> Reply:
-        """One text query, by meaning or by words."""
-        body = parse_body(TextSearch, request.body, self._context.dialect)
-        features = self._features(body.names(), body.filters)
-        if body.search_type == "fulltext":
-            ranked = rank_by_words(features, body.query)
-        else:
-            ranked = rank_by_vector(features, body.query, _stored_name(body.model_id))
-        return self._answer(request, ranked, body.select, body.group_by)
+class QuerySettings(RequestBody):
+    """How far one query looks."""
 
-    def search(self, request: Request) -> Reply:
-        """Several queries, fused; without any, every feature."""
-        body = parse_body(Search, request.body, self._context.dialect)
-        features = self._features(body.names(), body.filters)
-        if not body.queries:
-            return self._answer(request, [Ranked(1.0, one) for one in features], body.select, body.group_by)
-        rankings = [_ranked(query, features) for query in body.queries]
-        ranked = rankings[0] if len(rankings) == 1 else fuse(rankings)
-        return self._answer(request, ranked, body.select, body.group_by)
+    limit: int | None = 100
+    min_score: float | None = None
+    modality: str | None = None
 
-    def embed(self, request: Request) -> Reply:
-        """The vector of one input, under one model."""
-        body = parse_body(Embed, request.body, self._context.dialect)
-        model, text = _stored_name(body.embedding_model), body.value or ""
-        sparse = MODELS[model] is None
-        embedding = sparse_json(embed_sparse(text)) if sparse else {"vector": embed_text(text, model)}
-        return json_reply({"embedding": embedding, "elapsed_time": 0.004})
 
-    def _features(self, names: Iterable[str], filters: Mapping[str, Any] | None) -> list[StoredFeature]:
-        library = self._context.library
-        return [one for one in library.walk(library.named(names)) if matches(one.fields, filters)]
+class Query(RequestBody):
+    """One of the queries that a search fuses."""
 
-    def _answer(
-        self,
-        request: Request,
-        ranked: Sequence[Ranked],
-        paths: Sequence[str] | None,
-        group_by: Mapping[str, Any] | None,
-    ) -> Reply:
-        if group_by:
-            return json_reply(self._grouped(ranked, group_by))
-        size = query_int(request, "page_size", 10, maximum=100)
-        start = query_int(request, "offset_position", 0, minimum=0)
-        rows = [select(self._shown(one), paths) for one in ranked[start : start + size]]
-        pagination = Page(start // size + 1, size).pagination(len(ranked), page_url(request, "/features/search"))
-        return json_reply({"results": rows, "pagination": pagination})
+    embedding_model: str
+    value: str
+    type: Literal["text", "url", "base64"]
+    filters: dict[str, Any] | None = None
+    settings: QuerySettings | None = None
 
-    def _grouped(self, ranked: Sequence[Ranked], group_by: Mapping[str, Any]) -> dict[str, Any]:
+
+class Search(InCollections):
+    """``POST /features/search``, from December 2024."""
+
+    queries: list[Query] | None = Field(default_factory=list)
+    group_by: dict[str, Any] | None = None
+    reranking_options: dict[str, Any] | None = None
+    session_id: str | None = None
+    return_url: bool | None = False
+
+
+class Embed(RequestBody):
+    """``POST /features/extractors/embed``."""
+
+    type: Literal["url", "text", "file", "base64"]
+    value: str | None = None
+    embedding_model: str
+
+
+class Ranked(NamedTuple):
+    """A feature and how near it is; more is nearer."""
+
+    score: float
+    feature: StoredFeature
+
+
+@search("features.search_text", "POST", "/features/search/text")
+def _search_text(context: Context, request: Request) -> Reply:
+    # One text query, by meaning or by words.
+    body = parse_body(TextSearch, request.body, context.dialect)
+    features = _features(context, body)
+    if body.search_type == "fulltext":
+        return _answer(context, request, body, _by_words(features, body.query))
+    return _answer(context, request, body, _by_vector(features, body.query, _stored_name(body.model_id)))
+
+
+@search("features.search", "POST", "/features/search")
+def _search(context: Context, request: Request) -> Reply:
+    # Several queries, fused; without any, every feature.
+    body = parse_body(Search, request.body, context.dialect)
+    features = _features(context, body)
+    if not body.queries:
+        return _answer(context, request, body, [Ranked(1.0, one) for one in features])
+    rankings = [_ranked(query, features) for query in body.queries]
+    return _answer(context, request, body, rankings[0] if len(rankings) == 1 else _fused(rankings))
+
+
+@search("features.embed", "POST", "/features/extractors/embed")
+def _embed(context: Context, request: Request) -> Reply:
+    # The vector of one input, under one model.
+    body = parse_body(Embed, request.body, context.dialect)
+    model, text = _stored_name(body.embedding_model), body.value or ""
+    sparse = MODELS[model] is None
+    embedding = sparse_json(embed_sparse(text)) if sparse else {"vector": embed_text(text, model)}
+    return json_reply({"embedding": embedding, "elapsed_time": 0.004})
+
+
+def _features(context: Context, body: TextSearch | Search) -> list[StoredFeature]:
+    features = context.library.walk(context.library.named(body.names()))
+    return [one for one in features if matches(one.fields, body.filters)]
+
+
+def _answer(context: Context, request: Request, body: TextSearch | Search, ranked: Sequence[Ranked]) -> Reply:
+    def shown(hit: Ranked) -> Mapping[str, Any]:
+        return {**context.show_feature(hit.feature), "score": hit.score}
+
+    if body.group_by:
+        field, most = body.group_by.get("field") or "asset_id", body.group_by.get("max_features") or 10
         groups: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for one in ranked:
-            groups[str(one.feature.fields.get(group_by.get("field") or "asset_id"))].append(self._shown(one))
-        most = group_by.get("max_features") or 10
-        rows = [{"key": key, "total_features": len(found), "features": found[:most]} for key, found in groups.items()]
-        return {"groups": rows, "total_groups": len(rows)}
-
-    def _shown(self, one: Ranked) -> Mapping[str, Any]:
-        return {**self._context.show_feature(one.feature), "score": one.score}
+            groups[str(one.feature.fields.get(field))].append(shown(one))
+        rows = [{"key": key, "total_features": len(hits), "features": hits[:most]} for key, hits in groups.items()]
+        return json_reply({"groups": rows, "total_groups": len(rows)})
+    size = query_int(request, "page_size", 10, maximum=100)
+    start = query_int(request, "offset_position", 0, minimum=0)
+    results = [select(shown(one), body.select) for one in ranked[start : start + size]]
+    pages = pagination(Page(start // size + 1, size), len(ranked), request, "/features/search")
+    return json_reply({"results": results, "pagination": pages})
 
 
 def _ranked(query: Query, features: Iterable[StoredFeature]) -> list[Ranked]:
-    settings = query.settings
-    modality = settings.modality if settings else None
+    settings = query.settings or QuerySettings()
     candidates = [
-        one for one in features if modality in {None, one.fields.get("modality")} and matches(one.fields, query.filters)
+        one
+        for one in features
+        if settings.modality in {None, one.fields.get("modality")} and matches(one.fields, query.filters)
     ]
-    ranked = rank_by_vector(candidates, query.value, _stored_name(query.embedding_model))
-    least = settings.min_score if settings else None
-    return [one for one in ranked if least is None or one.score >= least][: (settings and settings.limit) or 100]
+    ranked = _by_vector(candidates, query.value, _stored_name(query.embedding_model))
+    near = [one for one in ranked if settings.min_score is None or one.score >= settings.min_score]
+    return near[: settings.limit or 100]
+
+
+def _by_vector(features: Iterable[StoredFeature], query: str, model: str) -> list[Ranked]:
+    score = _sparse_score if MODELS[model] is None else _dense_score
+    scored = ((score(feature, query, model), feature) for feature in features if model in feature.vectors)
+    return _best_first(Ranked(value, feature) for value, feature in scored if value is not None)
+
+
+def _by_words(features: Iterable[StoredFeature], query: str) -> list[Ranked]:
+    """Every feature that shares a word with the query, by how many of the query's words it holds."""
+    words = words_of(query)
+    scored = ((len(words & words_of(_text(feature.fields))), feature) for feature in features)
+    return _best_first(Ranked(shared / len(words), feature) for shared, feature in scored if shared)
+
+
+def _fused(rankings: Sequence[Sequence[Ranked]]) -> list[Ranked]:
+    """Reciprocal rank fusion with k = 60."""
+    scores: defaultdict[str, float] = defaultdict(float)
+    features: dict[str, StoredFeature] = {}
+    for ranking in rankings:
+        for rank, one in enumerate(ranking, 1):
+            scores[one.feature.feature_id] += 1 / (_RRF + rank)
+            features[one.feature.feature_id] = one.feature
+    return _best_first(Ranked(score, features[feature_id]) for feature_id, score in scores.items())
+
+
+def _dense_score(feature: StoredFeature, query: str, model: str) -> float | None:
+    stored, query_vector = feature.vectors[model].dense(), embed_text(query, model)
+    return float(np.dot(stored, query_vector)) if stored is not None and stored.shape == query_vector.shape else None
+
+
+def _sparse_score(feature: StoredFeature, query: str, model: str) -> float | None:
+    source = feature.vectors[model]
+    if not isinstance(source, TextVector):
+        return None
+    mine, theirs = embed_sparse(query), embed_sparse(source.text)
+    _, places, their_places = np.intersect1d(mine.indices, theirs.indices, assume_unique=True, return_indices=True)
+    return float(np.dot(mine.values[places], theirs.values[their_places])) if len(places) else None
+
+
+def _best_first(ranked: Iterable[Ranked]) -> list[Ranked]:
+    return sorted(ranked, key=lambda one: (-one.score, one.feature.feature_id))
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    return " ".join(str(fields.get(name) or "") for name in ("text", "transcription", "description"))
 
 
 def _stored_name(model: str) -> str:

@@ -1,110 +1,81 @@
-"""Fetch, list, statistics, namespaces, and exact similarity search."""
+"""Fetch, list, statistics, namespaces, and exact similarity search.
+
+What reads see lags behind what was written; a namespace that is not there reads as empty.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import binascii
+from base64 import b64decode, urlsafe_b64encode
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice, takewhile
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route
+from vectorferry.connector.sandbox._http import Handlers, RefusedError, Reply, Request, json_object
 from vectorferry.connector.sandbox._pinecone._requests import (
     Context,
-    FetchByMetadata,
-    NewNamespace,
-    Query,
+    RequestBody,
     compile_filter,
-    page_of,
-    page_size,
-    pagination,
     parse_body,
-    parse_object,
 )
 from vectorferry.connector.sandbox._pinecone._store import (
-    DEFAULT_NAMESPACE,
+    IndexSpec,
     Metric,
     Namespace,
     Record,
     Sparse,
+    checked_id,
     namespace_name,
-    record_id,
 )
-from vectorferry.connector.sandbox._pinecone._writes import checked_sparse, dense_rows
+from vectorferry.connector.sandbox._pinecone._writes import checked_dense, checked_sparse
 
-__all__ = ["NamespaceHandlers", "QueryHandlers", "ReadHandlers"]
+__all__ = ["reads"]
 
+reads: Handlers[Context] = Handlers()
 
 _MOST_IDS = 1_000
 
 
-class ReadHandlers:
-    """What reads see lags behind what was written; a namespace that is not there reads as empty."""
+@reads("pinecone.fetch", "GET", "/vectors/fetch")
+def _fetch(context: Context, request: Request) -> Reply:
+    ids = [checked_id(one) for one in parse_qs(request.raw_query, keep_blank_values=True).get("ids", ())]
+    if not 1 <= len(ids) <= _MOST_IDS:
+        raise RefusedError(400, f"1 to {_MOST_IDS} ids can be fetched at once, got {len(ids)}")
+    name = request.query.get("namespace", "")
+    visible = _visible(context, name)
+    return context.reply(_fetched(name, (visible[one] for one in ids if one in visible)))
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._index = context.index
 
-    def routes(self) -> Sequence[Route]:
-        """Every endpoint that reads records but the query."""
-        return [
-            Route("pinecone.fetch", "GET", "/vectors/fetch", self._fetch),
-            Route("pinecone.fetch_by_metadata", "POST", "/vectors/fetch_by_metadata", self._fetch_by_metadata),
-            Route("pinecone.list", "GET", "/vectors/list", self._list),
-            Route("pinecone.stats", "POST", "/describe_index_stats", self._stats),
-        ]
+class FetchByMetadata(RequestBody):
+    """``POST /vectors/fetch_by_metadata``."""
 
-    def _fetch(self, request: Request) -> Reply:
-        asked = parse_qs(request.raw_query, keep_blank_values=True)
-        ids = [record_id(one) for one in asked.get("ids", ())]
-        if not 1 <= len(ids) <= _MOST_IDS:
-            raise RefusedError(400, f"1 to {_MOST_IDS} ids can be fetched at once, got {len(ids)}")
-        given = request.query.get("namespace", "")
-        namespace = self._index.find(namespace_name(given))
-        self._context.rates.read("fetch")
-        visible = {} if namespace is None else namespace.visible
-        return self._context.reply(_fetched(given, (visible[one] for one in ids if one in visible)))
+    filter: dict[str, Any] | None = None
+    namespace: str | None = None
+    limit: int = Field(default=100, ge=1, le=10_000)
+    pagination_token: str | None = None
 
-    def _fetch_by_metadata(self, request: Request) -> Reply:
-        body = parse_body(FetchByMetadata, request.body)
-        if not body.filter:
-            raise RefusedError(400, "A fetch by metadata needs a filter")
-        passes = compile_filter(body.filter)
-        self._context.rates.read("fetch")
-        namespace = self._index.find(namespace_name(body.namespace))
-        visible = {} if namespace is None else namespace.visible
-        found = sorted(one for one, record in visible.items() if passes(record.fields()))
-        ids, token = page_of(found, "", body.limit, body.pagination_token)
-        fetched = _fetched(body.namespace or "", (visible[one] for one in ids))
-        return self._context.reply({**fetched, **pagination(token)})
 
-    def _list(self, request: Request) -> Reply:
-        size = page_size(request.query.get("limit"))
-        given = request.query.get("namespace", "")
-        namespace = self._index.find(namespace_name(given))
-        self._context.rates.read("list")
-        names = [] if namespace is None else namespace.ids()
-        token = request.query.get("paginationToken") or None
-        ids, following = page_of(names, request.query.get("prefix", ""), size, token)
-        listed = {"vectors": [{"id": one} for one in ids], "namespace": given, "usage": {"readUnits": 1}}
-        return self._context.reply({**listed, **pagination(following)})
+@reads("pinecone.fetch_by_metadata", "POST", "/vectors/fetch_by_metadata")
+def _fetch_by_metadata(context: Context, request: Request) -> Reply:
+    body = parse_body(FetchByMetadata, request.body)
+    if not body.filter:
+        raise RefusedError(400, "A fetch by metadata needs a filter")
+    passes, visible = compile_filter(body.filter), _visible(context, body.namespace)
+    matching = sorted(one for one, record in visible.items() if passes(record.fields()))
+    ids, token = _page_of(matching, "", body.limit, body.pagination_token)
+    return context.reply({**_fetched(body.namespace or "", (visible[one] for one in ids)), **_pagination(token)})
 
-    def _stats(self, request: Request) -> Reply:
-        if parse_object(request.body).get("filter"):
-            raise RefusedError(400, "Serverless indexes do not support describing stats with metadata filtering")
-        self._context.rates.read("describe_index_stats")
-        counts = {name: len(self._index.known(name).visible) for name in self._index.namespaces}
-        spec = self._index.spec
-        stats = {
-            "namespaces": {name: {"vectorCount": count} for name, count in counts.items()},
-            "indexFullness": 0.0,
-            "totalVectorCount": sum(counts.values()),
-            "metric": spec.metric,
-            "vectorType": spec.vector_type,
-        }
-        return self._context.reply(stats if spec.dimension is None else {**stats, "dimension": spec.dimension})
+
+def _visible(context: Context, name: str | None) -> dict[str, Record]:
+    namespace = context.index.find(namespace_name(name))
+    return {} if namespace is None else namespace.visible
 
 
 def _fetched(namespace: str, records: Iterable[Record]) -> dict[str, Any]:
@@ -112,64 +83,99 @@ def _fetched(namespace: str, records: Iterable[Record]) -> dict[str, Any]:
     return {"vectors": shown, "namespace": namespace, "usage": {"readUnits": max(1, -(-len(shown) // 10))}}
 
 
-# Namespaces as things of their own.
+@reads("pinecone.list", "GET", "/vectors/list")
+def _list(context: Context, request: Request) -> Reply:
+    size, name = _page_size(request.query.get("limit")), request.query.get("namespace", "")
+    namespace = context.index.find(namespace_name(name))
+    token = request.query.get("paginationToken") or None
+    ids, following = _page_of(namespace.ids() if namespace else (), request.query.get("prefix", ""), size, token)
+    listed = {"vectors": [{"id": one} for one in ids], "namespace": name, "usage": {"readUnits": 1}}
+    return context.reply({**listed, **_pagination(following)})
 
 
-class NamespaceHandlers:
-    """Lists, describes, makes and deletes namespaces. Counts are decimal strings, as gRPC writes int64 in JSON."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._index = context.index
-
-    def routes(self) -> Sequence[Route]:
-        """Every endpoint about namespaces."""
-        return [
-            Route("pinecone.namespaces.list", "GET", "/namespaces", self._list),
-            Route("pinecone.namespaces.create", "POST", "/namespaces", self._create),
-            Route("pinecone.namespaces.get", "GET", "/namespaces/{name}", self._get),
-            Route("pinecone.namespaces.delete", "DELETE", "/namespaces/{name}", self._delete),
-        ]
-
-    def _list(self, request: Request) -> Reply:
-        size = page_size(request.query.get("limit"))
-        prefix = request.query.get("prefix", "")
-        names = sorted(name for name in self._index.namespaces if name.startswith(prefix))
-        found, token = page_of(names, prefix, size, request.query.get("paginationToken") or None)
-        listed = {"namespaces": [self._shown(name) for name in found], "total_count": len(names)}
-        return self._context.reply({**listed, **pagination(token)})
-
-    def _create(self, request: Request) -> Reply:
-        name = namespace_name(parse_body(NewNamespace, request.body).name)
-        if name == DEFAULT_NAMESPACE:
-            raise RefusedError(400, "The default namespace cannot be created")
-        if name in self._index.namespaces:
-            raise RefusedError(409, f"Namespace {name} already exists")
-        self._index.made(name)
-        return self._context.reply(self._shown(name))
-
-    def _get(self, request: Request) -> Reply:
-        return self._context.reply(self._shown(namespace_name(request.params[0])))
-
-    def _delete(self, request: Request) -> Reply:
-        name = namespace_name(request.params[0])
-        self._index.known(name)
-        self._index.remove(name)
-        return self._context.reply({})
-
-    def _shown(self, name: str) -> dict[str, Any]:
-        records = self._index.known(name).visible.values()
-        size = sum(0 if record.values is None else record.values.nbytes for record in records)
-        return {"name": name, "record_count": str(len(records)), "size_bytes": str(size)}
+@reads("pinecone.stats", "POST", "/describe_index_stats")
+def _stats(context: Context, request: Request) -> Reply:
+    if json_object(request.body or b"{}").get("filter"):
+        raise RefusedError(400, "Serverless indexes do not support describing stats with metadata filtering")
+    spec = context.index.spec
+    counts = {name: len(context.index.namespace(name).visible) for name in context.index.namespaces}
+    stats = {
+        "namespaces": {name: {"vectorCount": count} for name, count in counts.items()},
+        "indexFullness": 0.0,
+        "totalVectorCount": sum(counts.values()),
+        "metric": spec.metric,
+        "vectorType": spec.vector_type,
+    }
+    return context.reply(stats if spec.dimension is None else {**stats, "dimension": spec.dimension})
 
 
-# Scores of records against a query, exact.
+@reads("pinecone.namespaces.list", "GET", "/namespaces")
+def _namespaces(context: Context, request: Request) -> Reply:
+    size, prefix = _page_size(request.query.get("limit")), request.query.get("prefix", "")
+    names = sorted(name for name in context.index.namespaces if name.startswith(prefix))
+    page, token = _page_of(names, prefix, size, request.query.get("paginationToken") or None)
+    rows = []
+    for name in page:
+        records = context.index.namespace(name).visible.values()
+        size_bytes = sum(0 if record.values is None else record.values.nbytes for record in records)
+        # Counts are decimal strings, as gRPC writes int64 in JSON.
+        rows.append({"name": name, "record_count": str(len(records)), "size_bytes": str(size_bytes)})
+    return context.reply({"namespaces": rows, "total_count": len(names), **_pagination(token)})
 
+
+# Pages of sorted names with opaque tokens.
+
+
+def _page_size(text: str | None, most: int = 100) -> int:
+    """A page's `limit` from a query string; as many as allowed when it is absent."""
+    if text is None:
+        return most
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise RefusedError(400, f"limit must be a whole number from 1 to {most}, got {text[:20]!r}")
+    return int(text)
+
+
+def _page_of(names: Sequence[str], prefix: str, size: int, token: str | None) -> tuple[list[str], str | None]:
+    """The names that start with `prefix` and come after those of the page before, and the next page's token."""
+    start = bisect_left(names, prefix) if token is None else bisect_right(names, _last_name(token))
+    rest = (names[place] for place in range(start, len(names)))
+    page = list(islice(takewhile(lambda name: name.startswith(prefix), rest), size + 1))
+    if len(page) <= size:
+        return page, None
+    return page[:size], urlsafe_b64encode(page[size - 1].encode()).decode()
+
+
+def _pagination(token: str | None) -> Mapping[str, Mapping[str, str]]:
+    """The `pagination` object to put into an answer; the last page has none."""
+    return {} if token is None else {"pagination": {"next": token}}
+
+
+def _last_name(token: str) -> str:
+    try:
+        return b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, UnicodeError):
+        raise RefusedError(400, "Invalid pagination token") from None
+
+
+# Similarity search: dense, sparse, or both where the metric is the dot product.
 
 _ROWS = 4_096  # scored at once, so that a query never holds a second copy of a large namespace
 
+Floats: TypeAlias = NDArray[np.float32]
+_Vectors: TypeAlias = tuple[Floats | None, Sparse | None]
 
-Floats = NDArray[np.float32]
+
+class Query(RequestBody):
+    """``POST /query``."""
+
+    top_k: int = Field(ge=1, le=10_000)
+    namespace: str | None = None
+    vector: list[Any] | None = None
+    sparse_vector: dict[str, Any] | None = None
+    id: str | None = None
+    filter: dict[str, Any] | None = None
+    include_values: bool = False
+    include_metadata: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +186,52 @@ class Ranked:
     score: float
 
 
-def rank(
-    records: Sequence[Record], dense: Floats | None, sparse: Sparse | None, metric: Metric, most: int
-) -> list[Ranked]:
+@reads("pinecone.query", "POST", "/query")
+def _query(context: Context, request: Request) -> Reply:
+    # The answer says up to which LSN it has seen the namespace.
+    body, index = parse_body(Query, request.body), context.index
+    name = namespace_name(body.namespace)
+    if body.id is not None and (body.vector is not None or body.sparse_vector is not None):
+        raise RefusedError(400, "A query takes either id or vector")
+    vectors = None if body.id is not None else _query_vectors(body, index.spec)
+    passes = compile_filter(body.filter or {})
+    context.rates.admit("query", name)
+    namespace = index.find(name)
+    ranked: list[Ranked] = []
+    if namespace is not None:
+        records = (namespace.visible[one] for one in namespace.ids())
+        candidates = [record for record in records if not body.filter or passes(record.fields())]
+        ranked = rank(candidates, vectors or _stored(namespace, body.id), index.spec.metric, body.top_k)
+    matches = [
+        {**one.record.shown(values=body.include_values, metadata=body.include_metadata), "score": one.score}
+        for one in ranked
+    ]
+    answer = {"matches": matches, "namespace": body.namespace or "", "usage": {"readUnits": 1}}
+    lsn = 0 if namespace is None else namespace.indexed_lsn
+    return context.reply(answer, {"x-pinecone-max-indexed-lsn": str(lsn)})
+
+
+def _query_vectors(body: Query, spec: IndexSpec) -> _Vectors:
+    if spec.dimension is None:
+        if body.vector or body.sparse_vector is None:
+            raise RefusedError(400, "A sparse index is queried with sparseVector alone")
+        return None, checked_sparse(body.sparse_vector, spec)
+    if body.vector is None:
+        raise RefusedError(400, "A query needs a vector or an id")
+    dense = checked_dense([body.vector], spec)[0]
+    return dense, None if body.sparse_vector is None else checked_sparse(body.sparse_vector, spec)
+
+
+def _stored(namespace: Namespace, record_id: str | None) -> _Vectors:
+    record = namespace.visible.get(record_id or "")
+    return (None, None) if record is None else (record.values, record.sparse)
+
+
+def rank(records: Sequence[Record], vectors: _Vectors, metric: Metric, most: int) -> list[Ranked]:
     """The best matches, best first; ties in the order of their ids. With a sparse query alone, only what it touches."""
+    dense, sparse = vectors
+    if dense is None and sparse is None:
+        return []
     scores = np.zeros(len(records))
     if dense is not None and records:
         scores += np.concatenate(list(_dense_scores(records, dense, metric)))
@@ -217,71 +265,3 @@ def _overlap(weights: dict[int, float], sparse: Sparse | None) -> float:
         return 0.0
     pairs = zip(sparse.indices.tolist(), sparse.values.tolist(), strict=True)
     return sum((weights.get(index, 0.0) * value for index, value in pairs), 0.0)
-
-
-# Similarity search: dense, sparse, or both where the metric is the dot product.
-
-
-_Vectors = tuple[NDArray[np.float32] | None, Sparse | None]
-
-
-class QueryHandlers:
-    """Answers say up to which LSN they have seen the namespace."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._index = context.index
-
-    def routes(self) -> Sequence[Route]:
-        """The one endpoint."""
-        return [Route("pinecone.query", "POST", "/query", self._query)]
-
-    def _query(self, request: Request) -> Reply:
-        body = parse_body(Query, request.body)
-        name = namespace_name(body.namespace)
-        if body.id is not None and (body.vector is not None or body.sparse_vector is not None):
-            raise RefusedError(400, "A query takes either id or vector")
-        vectors = None if body.id is not None else self._given(body)
-        passes = compile_filter(body.filter or {})
-        self._context.rates.query(name)
-        namespace = self._index.find(name)
-        found: list[Ranked] = []
-        if namespace is not None:
-            records = _sorted(namespace, passes if body.filter else None)
-            found = self._best(body, vectors or _stored(namespace, body.id), records)
-        answer = {"matches": [_match(one, body) for one in found], "namespace": body.namespace or ""}
-        seen = 0 if namespace is None else namespace.indexed_lsn
-        headers = {"x-pinecone-max-indexed-lsn": str(seen)}
-        return self._context.reply({**answer, "usage": {"readUnits": 1}}, headers)
-
-    def _given(self, body: Query) -> _Vectors:
-        spec = self._index.spec
-        if spec.dimension is None:
-            if body.vector or body.sparse_vector is None:
-                raise RefusedError(400, "A sparse index is queried with sparseVector alone")
-            return None, checked_sparse(body.sparse_vector, spec)
-        if body.vector is None:
-            raise RefusedError(400, "A query needs a vector or an id")
-        dense = dense_rows([body.vector], spec.dimension)[0]
-        return dense, None if body.sparse_vector is None else checked_sparse(body.sparse_vector, spec)
-
-    def _best(self, body: Query, vectors: _Vectors, records: list[Record]) -> list[Ranked]:
-        dense, sparse = vectors
-        if dense is None and sparse is None:
-            return []
-        return rank(records, dense, sparse, self._index.spec.metric, body.top_k)
-
-
-def _stored(namespace: Namespace, record_id: str | None) -> _Vectors:
-    record = namespace.visible.get(record_id or "")
-    return (None, None) if record is None else (record.values, record.sparse)
-
-
-def _sorted(namespace: Namespace, passes: Any) -> list[Record]:
-    records = (namespace.visible[one] for one in namespace.ids())
-    return [record for record in records if passes is None or passes(record.fields())]
-
-
-def _match(one: Ranked, body: Query) -> dict[str, Any]:
-    shown = one.record.shown(values=body.include_values, metadata=body.include_metadata)
-    return {**shown, "score": one.score}

@@ -1,13 +1,15 @@
-"""What a project holds: indexes, namespaces, and records as reads see them so far."""
+"""What a project has: indexes, namespaces, and records as reads see them so far; and a look at all of it."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from threading import RLock
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import orjson
@@ -22,40 +24,36 @@ __all__ = [
     "IndexSpec",
     "Metric",
     "Namespace",
+    "PineconeInspector",
     "Project",
     "Record",
     "Sparse",
+    "checked_id",
     "namespace_name",
-    "record_id",
 ]
 
 
 DEFAULT_NAMESPACE = "__default__"
-
+Metric: TypeAlias = Literal["cosine", "dotproduct", "euclidean"]
 
 _ASCII = re.compile(r"[\x01-\x7f]{1,512}")
+_NO_VALUES: NDArray[np.float32] = np.empty(0, dtype=np.float32)
 
 
-def record_id(given: Any) -> str:
+def checked_id(value: Any) -> str:
     """An id, 1 to 512 ASCII characters without NUL; raises a `RefusedError` for anything else."""
-    if not isinstance(given, str) or not _ASCII.fullmatch(given):
-        raise RefusedError(400, f"Vector ID must be 1 to 512 ASCII characters, got {str(given)[:80]!r}")
-    return given
+    if not isinstance(value, str) or not _ASCII.fullmatch(value):
+        raise RefusedError(400, f"Vector ID must be 1 to 512 ASCII characters, got {str(value)[:80]!r}")
+    return value
 
 
-def namespace_name(given: Any) -> str:
+def namespace_name(name: Any) -> str:
     """The namespace meant: the empty name, no name and ``__default__`` are the same one."""
-    if given is None or given == "":
+    if name is None or name == "":
         return DEFAULT_NAMESPACE
-    if not isinstance(given, str) or not _ASCII.fullmatch(given):
-        raise RefusedError(400, f"Namespace must be 1 to 512 ASCII characters, got {str(given)[:80]!r}")
-    return given
-
-
-# One stored record, compact: float32 values, metadata as the bytes that answers show.
-
-
-_NONE: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+    if not isinstance(name, str) or not _ASCII.fullmatch(name):
+        raise RefusedError(400, f"Namespace must be 1 to 512 ASCII characters, got {str(name)[:80]!r}")
+    return name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,8 +83,8 @@ class Record:
 
     def shown(self, *, values: bool = True, metadata: bool = True) -> dict[str, Any]:
         """As answers show it: without values, an empty list stands in their place."""
-        dense = _NONE if self.values is None else self.values
-        shown: dict[str, Any] = {"id": self.record_id, "values": dense if values else _NONE}
+        dense = _NO_VALUES if self.values is None else self.values
+        shown: dict[str, Any] = {"id": self.record_id, "values": dense if values else _NO_VALUES}
         if values and self.sparse is not None:
             shown["sparseValues"] = self.sparse.shown()
         if metadata and self.metadata:
@@ -94,10 +92,7 @@ class Record:
         return shown
 
 
-# The records of one namespace: what was written, and what reads see of it so far.
-
-
-Changes = Mapping[str, Record | None]
+Changes: TypeAlias = Mapping[str, Record | None]
 
 
 class Namespace:
@@ -146,12 +141,6 @@ def _apply(records: dict[str, Record], changes: Changes) -> None:
             records[record_id] = record
 
 
-# One index: its configuration, and its namespaces.
-
-
-Metric = Literal["cosine", "dotproduct", "euclidean"]
-
-
 @dataclass(slots=True)
 class IndexSpec:
     """`dimension` is None for a sparse index; `sparse_field` says whether a schema named the sparse field."""
@@ -184,13 +173,7 @@ class Index:
         self.port = 0
         self.namespaces: dict[str, Namespace] = {}
         self._lag = dialect.visible_after_ms / 1000
-        self._ready_at = time.monotonic() + dialect.ready_after_ms / 1000
         self._last_lsn: dict[str, int] = {}
-
-    @property
-    def ready(self) -> bool:
-        """Whether it serves yet."""
-        return time.monotonic() >= self._ready_at
 
     def find(self, name: str) -> Namespace | None:
         """The namespace of this name, with all the writes that reads may see by now."""
@@ -199,14 +182,14 @@ class Index:
             namespace.settle()
         return namespace
 
-    def known(self, name: str) -> Namespace:
+    def namespace(self, name: str) -> Namespace:
         """The namespace of this name, or a 404."""
         namespace = self.find(name)
         if namespace is None:
             raise RefusedError(404, "Namespace not found")
         return namespace
 
-    def made(self, name: str) -> Namespace:
+    def ensure(self, name: str) -> Namespace:
         """The namespace of this name, made if it is new."""
         if name not in self.namespaces:
             self.namespaces[name] = Namespace(self._lag, self._last_lsn.get(name, 0))
@@ -215,9 +198,6 @@ class Index:
     def remove(self, name: str) -> None:
         """Take a namespace out, with all its records, at once."""
         self._last_lsn[name] = self.namespaces.pop(name).lsn
-
-
-# Every index there is.
 
 
 class Project:
@@ -252,3 +232,67 @@ class Project:
             message = "Deletion protection is enabled for this index. Disable deletion protection before retrying."
             raise RefusedError(403, message)
         return self.indexes.pop(name)
+
+
+class PineconeInspector:
+    """What was written to every index, whether reads see it yet or not. Safe from any thread.
+
+    A namespace may be named ``""``, which is the default one. An unknown index raises `KeyError`; an unknown
+    namespace is empty.
+    """
+
+    def __init__(self, project: Project, lock: RLock) -> None:
+        self._project = project
+        self._lock = lock
+
+    def indexes(self) -> list[str]:
+        """The names of all indexes, in the order in which they were made."""
+        with self._lock:
+            return list(self._project.indexes)
+
+    def namespaces(self, index: str) -> dict[str, int]:
+        """How many records each namespace of an index holds; the default one is called ``__default__``."""
+        with self._lock:
+            return {name: len(one.written) for name, one in self._project.indexes[index].namespaces.items()}
+
+    def records(self, index: str, namespace: str = "") -> dict[str, dict[str, Any]]:
+        """Every record by id: `values` (float32 array or None), `sparse` (index to value) or None, `metadata`."""
+        with self._lock:
+            return {record.record_id: _plain(record) for record in self._written(index, namespace)}
+
+    def digest(self, index: str, namespace: str = "") -> str:
+        """A hash of every id, value and metadata, whatever the order of writing; two equal ones hold the same."""
+        with self._lock:
+            digest = hashlib.sha256()
+            for record in sorted(self._written(index, namespace), key=lambda one: one.record_id):
+                digest.update(_digest(record))
+            return digest.hexdigest()
+
+    def digests(self, index: str) -> dict[str, dict[str, Any]]:
+        """The number of records and the digest of each namespace of an index."""
+        counts = self.namespaces(index)
+        return {name: {"records": count, "digest": self.digest(index, name)} for name, count in counts.items()}
+
+    def settle(self) -> None:
+        """Let reads see everything that has been written."""
+        with self._lock:
+            for index in self._project.indexes.values():
+                for namespace in index.namespaces.values():
+                    namespace.settle(everything=True)
+
+    def _written(self, index: str, namespace: str) -> Iterator[Record]:
+        stored = self._project.indexes[index].namespaces.get(namespace_name(namespace))
+        return iter(()) if stored is None else iter(stored.written.values())
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    sparse = record.sparse
+    pairs = None if sparse is None else dict(zip(sparse.indices.tolist(), sparse.values.tolist(), strict=True))
+    return {"values": record.values, "sparse": pairs, "metadata": record.fields()}
+
+
+def _digest(record: Record) -> bytes:
+    plain = _plain(record)
+    sparse = sorted((plain["sparse"] or {}).items())
+    dense = b"" if record.values is None else record.values.tobytes()
+    return hashlib.sha256(repr((record.record_id, dense, sparse, sorted(plain["metadata"].items()))).encode()).digest()

@@ -1,18 +1,24 @@
-"""What one TwelveLabs account holds: uploads, indexes with their assets, tasks, entities. In memory, and changeable."""
+"""What a TwelveLabs account has, in memory, and how somebody changes it while it is served."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from threading import RLock
 from typing import Any
 
-from vectorferry.connector.sandbox._library import seen
-from vectorferry.connector.sandbox._twelvelabs._dialect import later
-from vectorferry.connector.sandbox._vectors import VectorSource
+from vectorferry.connector.sandbox._settings import visible
+from vectorferry.connector.sandbox._vectors import (
+    RawVector,
+    TextVector,
+    VectorSource,
+    made_again,
+    raw_json,
+    raw_value,
+)
 
 __all__ = [
     "Account",
@@ -22,8 +28,11 @@ __all__ = [
     "Index",
     "IndexedAsset",
     "Segment",
-    "Spoken",
+    "TwelveLabsEditor",
     "Upload",
+    "Utterance",
+    "later",
+    "now",
     "object_id",
 ]
 
@@ -40,8 +49,8 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """One sentence, and when it is said."""
+class Utterance:
+    """A sentence or a word, and when it is said."""
 
     start: float
     end: float
@@ -61,7 +70,7 @@ class Upload:
     size: int | None = None
     duration: float | None = None
     user_metadata: dict[str, Any] = field(default_factory=dict)
-    spoken: tuple[Spoken, ...] = ()
+    utterances: tuple[Utterance, ...] = ()
     method: str = "url"
     upcoming: tuple[str, ...] = ()
 
@@ -74,8 +83,8 @@ class Upload:
 class IndexedAsset:
     """An upload in an index.
 
-    `upcoming` are the states that it goes through, one per look at it. `edited` is whether its metadata ever were, and
-    `fields` are shown in place of what the others say. No two versions of its vectors have the same `revision`.
+    `upcoming` are the states that it goes through, one per look at it, and `fields` are shown in place of what the
+    others say. No two versions of its vectors have the same `revision`.
     """
 
     indexed_asset_id: str
@@ -88,10 +97,9 @@ class IndexedAsset:
     system_metadata: dict[str, Any] = field(default_factory=dict)
     user_metadata: dict[str, Any] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
-    spoken: tuple[Spoken, ...] = ()
+    utterances: tuple[Utterance, ...] = ()
     stream: str | None = None
     upcoming: tuple[str, ...] = ()
-    edited: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
     revision: int = 0
 
@@ -104,7 +112,6 @@ class IndexedAsset:
         """Set what is named; None takes a value away."""
         merged = {**self.user_metadata, **metadata}
         self.user_metadata = {name: value for name, value in merged.items() if value is not None}
-        self.edited = True
 
 
 @dataclass(slots=True)
@@ -178,14 +185,18 @@ class EntityCollection:
 
 def object_id(*parts: Any) -> str:
     """24 hexadecimal digits that are always the same for these parts."""
-    return hashlib.blake2b(_joined(parts), digest_size=12).hexdigest()
+    return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=12).hexdigest()
 
 
-def _joined(parts: Iterable[Any]) -> bytes:
-    return "\0".join(map(str, parts)).encode()
+def now() -> datetime:
+    """The present in whole milliseconds."""
+    present = datetime.now(UTC)
+    return present.replace(microsecond=present.microsecond // 1000 * 1000)
 
 
-# What one TwelveLabs account holds. In memory, and changeable while it is served.
+def later(than: datetime) -> datetime:
+    """The present, or a millisecond after `than` when that is not past."""
+    return max(now(), than + timedelta(milliseconds=1))
 
 
 class Account:
@@ -206,7 +217,7 @@ class Account:
         part.uploads, part.embed_tasks = self.uploads, self.embed_tasks
         part.entity_collections = self.entity_collections
         for index in self.indexes.values():
-            assets = seen(index.assets, share)
+            assets = visible(index.assets, share)
             part.indexes[index.index_id] = replace(index, assets=assets)
             part.indexed_assets.update(assets)
         return part
@@ -225,9 +236,9 @@ class Account:
 
     def add(self, asset: IndexedAsset) -> None:
         """Put an indexed asset into its index, in place of one with the same id."""
-        known = self.indexed_assets.get(asset.indexed_asset_id)
-        if known is not None:
-            del self.indexes[known.index_id].assets[known.indexed_asset_id]
+        former = self.indexed_assets.get(asset.indexed_asset_id)
+        if former is not None:
+            del self.indexes[former.index_id].assets[former.indexed_asset_id]
         self.revise(asset)
         self.indexed_assets[asset.indexed_asset_id] = asset
         self.indexes[asset.index_id].assets[asset.indexed_asset_id] = asset
@@ -243,15 +254,240 @@ class Account:
             del self.indexes[asset.index_id].assets[indexed_asset_id]
         return asset is not None
 
-    def forget(self, thing_id: str) -> None:
+    def forget(self, identifier: str) -> None:
         """Take out whatever has this id, if anything does."""
-        if not (self.remove(thing_id) or self.remove_index(thing_id)):
-            self.uploads.pop(thing_id, None)
-            self.embed_tasks.pop(thing_id, None)
-            self.entity_collections.pop(thing_id, None)
+        if not (self.remove(identifier) or self.remove_index(identifier)):
+            self.uploads.pop(identifier, None)
+            self.embed_tasks.pop(identifier, None)
+            self.entity_collections.pop(identifier, None)
             for collection in self.entity_collections.values():
-                collection.entities.pop(thing_id, None)
+                collection.entities.pop(identifier, None)
 
     def of_upload(self, asset_id: str) -> list[IndexedAsset]:
         """An upload in every index that it is in."""
         return [one for one in self.indexed_assets.values() if one.asset_id == asset_id]
+
+
+class TwelveLabsEditor:
+    """Reads and changes the account. Safe from any thread; a change is visible from the next request on.
+
+    An asset is here always an indexed asset, under the `_id` that it has in its index. Every change also moves its
+    `updated_at`, unless `touch=False`. What names something that does not exist raises `KeyError`. Where a raw value is
+    taken, `bytes` are served as they are, valid JSON or not, and anything else is served as its JSON.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def index_ids(self) -> list[str]:
+        """The ids of all indexes."""
+        with self._account.lock:
+            return list(self._account.indexes)
+
+    def index_id(self, name: str) -> str:
+        """The id of the first index with this name."""
+        with self._account.lock:
+            index_ids = [one.index_id for one in self._account.indexes.values() if one.name == name]
+        if not index_ids:
+            raise KeyError(name)
+        return index_ids[0]
+
+    def asset_ids(self, index_id: str | None = None, *, status: str | None = None) -> list[str]:
+        """The ids of all assets, or of one index's, or of those with a status such as ``ready``."""
+        with self._account.lock:
+            account = self._account
+            assets = account.indexed_assets if index_id is None else account.indexes[index_id].assets
+            return [one.indexed_asset_id for one in assets.values() if status in {None, one.status}]
+
+    def asset(self, asset_id: str) -> dict[str, Any]:
+        """What is known of an asset, vectors apart; its times are aware datetimes."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            names = ("index_id", "asset_id", "status", "created_at", "updated_at", "indexed_at")
+            fields = {name: getattr(asset, name) for name in names}
+            return {**fields, **asset.system_metadata, "user_metadata": dict(asset.user_metadata)}
+
+    def segments(self, asset_id: str) -> list[dict[str, Any]]:
+        """Its segments: `start`, `end`, `option` and `vector`, the latter None when a raw value is served."""
+        with self._account.lock:
+            return [
+                {"start": one.start, "end": one.end, "option": one.option, "vector": one.vector.dense()}
+                for one in self._account.indexed_assets[asset_id].segments
+            ]
+
+    def put_index(
+        self,
+        name: str,
+        index_id: str | None = None,
+        *,
+        model_name: str = "marengo3.0",
+        options: Sequence[str] = ("visual", "audio"),
+        dimension: int = 512,
+    ) -> str:
+        """Add an empty index, or replace the one with the same id; returns its id."""
+        with self._account.lock:
+            index_id = index_id or object_id("index", name)
+            time = now()
+            self._account.add_index(Index(index_id, name, model_name, tuple(options), dimension, time, time))
+            return index_id
+
+    def remove_index(self, index_id: str) -> None:
+        """Delete an index with what it holds."""
+        with self._account.lock:
+            if not self._account.remove_index(index_id):
+                raise KeyError(index_id)
+
+    def put_asset(self, index_id: str, asset: Mapping[str, Any]) -> str:
+        """Add an asset, or replace the one with the same id; returns its id.
+
+        All of `asset` may be left out: `asset_id` (its id in the index), `upload_id`, `filename`, `status`, `duration`,
+        `user_metadata`, `segments` and `transcription`. A segment has `start`, `end` and `option`, and either a `text`
+        to make its vector from or a raw `float`; an entry of the transcription has `start`, `end` and `value`.
+        """
+        with self._account.lock:
+            index = self._account.indexes[index_id]
+            stored = _new_asset(index, asset, len(self._account.indexed_assets))
+            former = self._account.indexed_assets.get(stored.indexed_asset_id)
+            if former is not None:
+                stored.created_at, stored.updated_at = former.created_at, later(former.updated_at)
+            self._account.add(stored)
+            self._account.uploads.setdefault(stored.asset_id, _new_upload(stored))
+            return stored.indexed_asset_id
+
+    def remove_asset(self, asset_id: str) -> None:
+        """Take an asset out of its index."""
+        with self._account.lock:
+            if not self._account.remove(asset_id):
+                raise KeyError(asset_id)
+
+    def edit_metadata(self, asset_id: str, metadata: Mapping[str, Any], *, touch: bool = True) -> None:
+        """Set some metadata; what is not named stays, and what is None goes."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            asset.edit_metadata(metadata)
+            self._changed(asset, touch)
+
+    def set_status(self, asset_id: str, status: str) -> None:
+        """Move an asset into a state, known or not."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            asset.upcoming = ()
+            asset.enter(status)
+
+    def set_upload_status(self, upload_id: str, status: str) -> None:
+        """Move an uploaded file into a state: ``processing``, ``ready`` or ``failed``."""
+        with self._account.lock:
+            upload = self._account.uploads[upload_id]
+            upload.upcoming, upload.status = (), status
+
+    def reembed(self, identifier: str, dimension: int | None = None, *, touch: bool = True) -> None:
+        """Give an asset, or all that an index holds, other vectors; of another dimension, if one is named."""
+        with self._account.lock:
+            index = self._account.indexes.get(identifier)
+            assets = index.assets.values() if index else [self._account.indexed_assets[identifier]]
+            if index is not None and dimension is not None:
+                index.dimension = dimension
+            for asset in assets:
+                size = dimension or self._account.indexes[asset.index_id].dimension
+                asset.segments = tuple(replace(one, vector=made_again(one.vector, size)) for one in asset.segments)
+                self._changed(asset, touch)
+
+    def put_vector(self, asset_id: str, place: int, value: Any, *, touch: bool = True) -> None:
+        """Serve a raw value as the vector of the segment at this place of `segments`."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            segments = list(asset.segments)
+            segments[place] = replace(segments[place], vector=RawVector(raw_json(value)))
+            asset.segments = tuple(segments)
+            self._changed(asset, touch)
+
+    def put_field(self, asset_id: str, field: str, value: Any, *, touch: bool = True) -> None:
+        """Serve a raw value as this field of an asset, whatever else is known of it."""
+        with self._account.lock:
+            asset = self._account.indexed_assets[asset_id]
+            asset.fields[field] = raw_value(value)
+            self._changed(asset, touch)
+
+    def entity_ids(self) -> dict[str, list[str]]:
+        """The ids of all entities by that of their collection."""
+        with self._account.lock:
+            return {one.collection_id: list(one.entities) for one in self._account.entity_collections.values()}
+
+    def put_entity_collection(self, name: str, description: str = "") -> str:
+        """Add an empty collection of entities; returns its id."""
+        with self._account.lock:
+            created_at = now()
+            collection = EntityCollection(object_id("entities", name), name, created_at, created_at, description)
+            self._account.entity_collections[collection.collection_id] = collection
+            return collection.collection_id
+
+    def put_entity(self, collection_id: str, name: str, entity_id: str | None = None, **fields: Any) -> str:
+        """Add an entity, or replace the one with the same id; `fields` are others of it. Returns its id."""
+        with self._account.lock:
+            entities = self._account.entity_collections[collection_id].entities
+            entity_id = entity_id or object_id("entity", collection_id, name)
+            former = entities.get(entity_id)
+            created_at = former.created_at if former else now()
+            times = {"created_at": created_at, "updated_at": later(former.updated_at) if former else created_at}
+            entities[entity_id] = Entity(entity_id, collection_id, name, **{**times, **fields})
+            return entity_id
+
+    def remove_entity(self, entity_id: str) -> None:
+        """Delete an entity."""
+        with self._account.lock:
+            for collection in self._account.entity_collections.values():
+                if collection.entities.pop(entity_id, None) is not None:
+                    return
+        raise KeyError(entity_id)
+
+    def _changed(self, asset: IndexedAsset, touch: bool) -> None:
+        self._account.revise(asset)
+        if touch:
+            asset.updated_at = later(asset.updated_at)
+
+
+def _new_asset(index: Index, fields: Mapping[str, Any], number: int) -> IndexedAsset:
+    """`number` makes an id for an asset without one."""
+    created_at = now()
+    status = fields.get("status", "ready")
+    segments = tuple(_segments(index, fields.get("segments", ())))
+    filename = fields.get("filename", f"{number}.mp4")
+    duration = fields.get("duration", max((one.end for one in segments), default=10.0))
+    return IndexedAsset(
+        fields.get("asset_id") or object_id("put", index.index_id, number),
+        index.index_id,
+        fields.get("upload_id") or object_id("put upload", index.index_id, number),
+        created_at,
+        created_at,
+        status,
+        created_at if status == "ready" else None,
+        {"filename": filename, "duration": duration, "fps": 25, "width": 1280, "height": 720, "size": 1_000_000},
+        dict(fields.get("user_metadata", {})),
+        segments,
+        tuple(Utterance(one["start"], one["end"], one["value"]) for one in fields.get("transcription", ())),
+    )
+
+
+def _new_upload(asset: IndexedAsset) -> Upload:
+    """The file that an asset is of."""
+    of_file = asset.system_metadata
+    return Upload(
+        asset.asset_id,
+        of_file["filename"],
+        "video/mp4",
+        asset.created_at,
+        size=of_file["size"],
+        duration=of_file["duration"],
+        utterances=asset.utterances,
+    )
+
+
+def _segments(index: Index, rows: Iterable[Mapping[str, Any]]) -> Iterator[Segment]:
+    for one in rows:
+        yield Segment(one["start"], one["end"], one["option"], _vector(index, one), one.get("scope", "clip"))
+
+
+def _vector(index: Index, row: Mapping[str, Any]) -> VectorSource:
+    if "float" in row:
+        return RawVector(raw_json(row["float"]))
+    return TextVector(row.get("text", ""), index.model_name, index.dimension)

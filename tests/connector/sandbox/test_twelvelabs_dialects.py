@@ -61,29 +61,6 @@ async def test_times_have_any_number_of_digits(digits: int, form: str) -> None:
             assert re.fullmatch(rf"2026-03-\d\dT\d\d:\d\d:{form}", asset[name])
 
 
-@pytest.mark.parametrize("rule", ["since", "same_day"])
-async def test_dates_are_filtered_from_then_on_or_to_the_end_of_the_day(rule: str) -> None:
-    async with twelvelabs(answering(date_filter=rule)) as (_, client):
-        path = ASSETS.format(await index_named(client, "films"))
-        rows = await rows_of(client, path, created_at="2026-03-02T18:00:00Z", sort_option="asc")
-        every = await rows_of(client, path, sort_option="asc")
-        ends = "2026-03-03" if rule == "same_day" else "2027"
-        wanted = [row for row in every if "2026-03-02T18" <= row["created_at"] < ends]
-        assert rows == wanted
-        assert 0 < len(wanted) < 74
-        refused = await client.get(path, params={"updated_at": "yesterday"})
-        assert (refused.status_code, refused.json()["code"]) == (400, "parameter_invalid")
-
-
-async def test_the_filter_for_updates_may_know_only_edits() -> None:
-    async with twelvelabs(answering(updated_at_filter="edited")) as (sandbox, client):
-        path = ASSETS.format(await index_named(client, "films"))
-        assert await rows_of(client, path, updated_at="2020-01-01T00:00:00Z") == []
-        sandbox.twelvelabs.edit_metadata(sandbox.twelvelabs.asset_ids()[3], {"a": 1})
-        (row,) = await rows_of(client, path, updated_at="2020-01-01T00:00:00Z")
-        assert row["_id"] == sandbox.twelvelabs.asset_ids()[3]
-
-
 async def test_segments_may_be_out_of_order_and_one_may_be_the_whole_asset() -> None:
     async with twelvelabs(answering(segment_order="shuffled", whole_asset="video")) as (_, client):
         asset = await _first_of(client)
@@ -95,29 +72,12 @@ async def test_segments_may_be_out_of_order_and_one_may_be_the_whole_asset() -> 
         assert {one["end_offset_sec"] for one in whole} == {asset["system_metadata"]["duration"]}
 
 
-async def test_one_model_name_may_stand_for_two_dimensions() -> None:
-    async with twelvelabs(answering(second_dimension=64)) as (_, client):
-        films, small = await _first_of(client), await _first_of(client, "films-small")
-        assert films["embedding"]["model_name"] == small["embedding"]["model_name"]
-        lengths = [len(one["embedding"]["video_embedding"]["segments"][0]["float"]) for one in (films, small)]
-        assert lengths == [512, 64]
-
-
-async def test_a_status_nobody_knows() -> None:
-    async with twelvelabs(answering(unready_status="transcoding")) as (_, client):
-        path = ASSETS.format(await index_named(client, "films"))
-        assert Counter(row["status"] for row in await rows_of(client, path)) == {"ready": 68, "transcoding": 6}
-
-
-@pytest.mark.parametrize(("rule", "status"), [("refused", 400), ("empty", 200)])
-async def test_an_option_that_the_index_lacks(rule: str, status: int) -> None:
-    async with twelvelabs(answering(absent_option=rule)) as (sandbox, client):
+async def test_an_option_that_the_index_lacks_is_refused() -> None:
+    async with twelvelabs() as (sandbox, client):
         index = sandbox.twelvelabs.put_index("seen", options=("visual",))
         segments = [{"start": 0, "end": 1, "option": "visual", "text": "a dog"}]
         path = f"{ASSETS.format(index)}/{sandbox.twelvelabs.put_asset(index, {'segments': segments})}"
-        answer = await client.get(path, params={"embedding_option": "audio"})
-        assert answer.status_code == status
-        assert status == 400 or answer.json()["embedding"]["video_embedding"]["segments"] == []
+        assert (await client.get(path, params={"embedding_option": "audio"})).status_code == 400
         assert (await client.get(path, params={"embedding_option": "smell"})).status_code == 400
 
 
@@ -139,16 +99,11 @@ async def test_what_is_not_there(rule: str, index_status: int, asset_status: int
             assert refused.json().keys() == {"code", "message"}
 
 
-async def test_pages_that_are_too_large_are_refused_or_cut() -> None:
+async def test_pages_that_are_too_large_are_refused() -> None:
     async with twelvelabs() as (_, client):
         for query in ("page_limit=51", "page=0", "page_limit=ten", "sort_by=name", "sort_option=up"):
             refused = await client.get(f"/indexes?{query}")
             assert (refused.status_code, refused.json()["code"]) == (400, "parameter_invalid")
-    async with twelvelabs(answering(larger_pages="cut")) as (_, client):
-        answer = (
-            await client.get(ASSETS.format(await index_named(client, "films")), params={"page_limit": 999})
-        ).json()
-        assert (len(answer["data"]), answer["page_info"]["limit_per_page"]) == (50, 50)
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-api-key": "tlk_wrong"}, {"Authorization": "Bearer sk_sandbox"}])
@@ -183,14 +138,12 @@ async def test_a_day_has_only_so_many_requests(body: str) -> None:
         assert re.fullmatch(words, said)
 
 
-async def test_limits_may_be_kept_secret_and_days_may_be_short() -> None:
-    async with twelvelabs(answering(requests_per_minute=1, rate_headers=False)) as (_, client):
+async def test_limits_may_be_kept_secret() -> None:
+    async with twelvelabs(answering(requests_per_day=1, rate_headers=False)) as (_, client):
         await client.get("/indexes")
         refused = await client.get("/indexes")
         assert refused.status_code == 429
         assert not [name for name in refused.headers if "ratelimit" in name]
-    async with twelvelabs(answering(requests_per_day=1, day_seconds=1e-6)) as (_, client):
-        assert [(await client.get("/indexes")).status_code for _ in range(3)] == [200, 200, 200]
 
 
 def _faulty(route: str, do: Any, **rule: Any) -> SandboxSettings:
@@ -227,8 +180,6 @@ async def test_refusals_by_rule_have_the_words_and_headers_they_are_given() -> N
         assert (refused.headers["X-Ratelimit-Remaining"], refused.headers["Retry-After"]) == ("0", "7")
     async with twelvelabs(_faulty("twelvelabs.*", Status(status=403), times=1)) as (_, client):
         assert (await client.get("/indexes")).json()["code"] == "read_not_allowed"
-    async with twelvelabs(_faulty("twelvelabs.*", Status(status=429, body="envelope"))) as (_, client):
-        assert (await client.get("/embed-v2/tasks")).json()["error"]["code"] == "TOO_MANY_REQUESTS"
 
 
 async def test_fields_may_be_spoiled() -> None:
@@ -240,7 +191,7 @@ async def test_fields_may_be_spoiled() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("GET", "/indexes?created_at=0001-01-01T00:00:00%2B14:00", None),
+        ("GET", "/embed/tasks?started_at=0001-01-01T00:00:00%2B14:00", None),
         ("GET", "/embed/tasks?started_at=soon", None),
         ("POST", "{assets}", {"asset_id": 5}),
         ("POST", "{assets}", {"asset_id": "{upload}", "user_metadata": "x"}),
@@ -261,8 +212,3 @@ async def test_what_makes_no_sense_is_refused(method: str, path: str, body: Any)
         refused = await client.request(method, path, json=body)
         assert refused.status_code == 400
         assert refused.json().keys() in ({"code", "message"}, {"error"})
-
-
-async def test_the_last_day_of_all_can_be_asked_for() -> None:
-    async with twelvelabs(answering(date_filter="same_day")) as (_, client):
-        assert (await client.get("/indexes", params={"created_at": "9999-12-31T23:59:59Z"})).json()["data"] == []

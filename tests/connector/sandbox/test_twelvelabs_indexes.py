@@ -99,7 +99,7 @@ async def test_the_user_s_metadata_is_asked_for_in_two_ways(client: httpx.AsyncC
     assert {row["system_metadata"]["filename"][:11] for row in found} == {"dog-agility"}
 
 
-async def test_lists_are_filtered_by_numbers_states_and_models(client: httpx.AsyncClient) -> None:
+async def test_lists_are_filtered_by_numbers_and_states(client: httpx.AsyncClient) -> None:
     films = await index_named(client, "films")
     path = f"/indexes/{films}/indexed-assets"
     rows = await rows_of(client, path)
@@ -110,9 +110,6 @@ async def test_lists_are_filtered_by_numbers_states_and_models(client: httpx.Asy
     assert {row["_id"] for row in (*below, *above)} == {row["_id"] for row in rows}
     assert {row["status"] for row in await rows_of(client, path, status="failed,pending")} == {"failed", "pending"}
     assert (await client.get(path, params={"duration[gte]": "long"})).status_code == 400
-    found = await rows_of(client, "/indexes", model_family="marengo", model_options="visual,audio")
-    assert [row["index_name"] for row in found] == ["lectures", "films", "archive"]
-    assert await rows_of(client, "/indexes", model_family="pegasus") == []
 
 
 async def test_an_upload_knows_its_indexes(client: httpx.AsyncClient) -> None:

@@ -48,19 +48,17 @@ async def test_from_an_address_to_vectors() -> None:
         assert (await client.get(f"/assets/{upload}")).json()["code"] == "resource_not_exist"
 
 
-async def test_only_an_editor_moves_what_has_no_polls() -> None:
-    async with twelvelabs(answering(polls_per_state=None)) as (sandbox, client):
+async def test_an_editor_moves_things_too() -> None:
+    async with twelvelabs() as (sandbox, client):
         films = await index_named(client, "films")
         upload = (await client.post("/assets", files=_form(**FILE))).json()["_id"]
-        assert [(await client.get(f"/assets/{upload}")).json()["status"] for _ in range(2)] == ["processing"] * 2
         refused = await client.post(f"/indexes/{films}/indexed-assets", json={"asset_id": upload})
         assert (refused.status_code, refused.json()["code"]) == (400, "parameter_invalid")
         sandbox.twelvelabs.set_upload_status(upload, "ready")
         asset = (await client.post(f"/indexes/{films}/indexed-assets", json={"asset_id": upload})).json()["_id"]
-        path = f"/indexes/{films}/indexed-assets/{asset}"
-        assert [(await client.get(path)).json()["status"] for _ in range(2)] == ["pending"] * 2
         sandbox.twelvelabs.set_status(asset, "failed")
-        assert (await client.get(path)).json()["status"] == "failed"
+        path = f"/indexes/{films}/indexed-assets/{asset}"
+        assert [(await client.get(path)).json()["status"] for _ in range(2)] == ["failed"] * 2
         sandbox.twelvelabs.set_upload_status(upload, "failed")
         assert (await client.get(f"/assets/{upload}")).json()["error"]["message"]
 
@@ -97,10 +95,7 @@ async def test_uploads_are_listed_newest_first_and_filtered() -> None:
     async with twelvelabs() as (_, client):
         rows = await rows_of(client, "/assets")
         assert [row["created_at"] for row in rows] == sorted((row["created_at"] for row in rows), reverse=True)
-        assert {row["file_type"] for row in await rows_of(client, "/assets", asset_types="audio")} == {"audio/mpeg"}
         assert len(await rows_of(client, "/assets", filename="DOG-AGILITY")) == 8
-        two = [row["_id"] for row in rows[:2]]
-        assert {row["_id"] for row in await rows_of(client, "/assets", asset_ids=two)} == set(two)
 
 
 async def test_a_transcription_comes_in_words_and_sentences() -> None:
@@ -138,8 +133,7 @@ async def test_an_account_may_know_only_the_legacy_videos() -> None:
 async def test_tasks_lead_to_what_they_indexed() -> None:
     async with twelvelabs() as (sandbox, client):
         films = await index_named(client, "films")
-        rows = await rows_of(client, "/tasks", index_id=films, status=["pending", "failed"])
-        assert sorted(row["status"] for row in rows) == ["failed", "failed", "pending"]
-        assert {row["video_id"] for row in rows} <= set(sandbox.twelvelabs.asset_ids(films))
+        rows = await rows_of(client, "/tasks", index_id=films)
+        assert {row["video_id"] for row in rows} == set(sandbox.twelvelabs.asset_ids(films))
         assert (await client.get(f"/tasks/{rows[0]['_id']}")).json() == rows[0]
         assert (await client.get("/tasks/nope")).status_code == 400

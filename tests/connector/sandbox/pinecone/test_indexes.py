@@ -79,23 +79,6 @@ def test_tags_are_merged_and_an_empty_one_is_removed(here: World) -> None:
     assert here.pinecone.describe_index("clips").tags == {"team": "media", "env": "prod"}
 
 
-def test_a_new_index_is_not_ready_for_a_while() -> None:
-    with world(ready_after_ms=3_600_000) as here:
-        here.pinecone.create_index(name="clips", dimension=4, metric="cosine", spec=PLACE, timeout=-1)
-        made = here.pinecone.describe_index("clips")
-        assert (made.status.ready, made.status.state) == (False, "Initializing")
-        early = here.http("clips").post("/vectors/upsert", json={"vectors": [record("a")]})
-        assert (early.status_code, early.json()["code"]) == (503, 14)
-
-
-def test_a_new_index_is_ready_in_the_end() -> None:
-    with world(ready_after_ms=30) as here:
-        here.pinecone.create_index(name="clips", dimension=4, metric="cosine", spec=PLACE, timeout=-1)
-        while not here.pinecone.describe_index("clips").status.ready:
-            pass
-        assert here.http("clips").post("/vectors/upsert", json={"vectors": [record("a")]}).status_code == 200
-
-
 def test_a_project_has_room_for_so_many_indexes() -> None:
     with world(max_indexes=2) as here:
         here.index("a")

@@ -36,7 +36,7 @@ def sparse_index(here: World) -> httpx.Client:
 @pytest.fixture
 def plain(clips: httpx.Client) -> httpx.Client:
     """The index, empty."""
-    clips.delete("/namespaces/__default__")
+    clips.post("/vectors/delete", json={"deleteAll": True})
     return clips
 
 
@@ -190,7 +190,6 @@ def many(name: str, count: int) -> list[tuple[str, str]]:
         (lambda c: c.post("/vectors/upsert", content=b"[]"), "JSON object"),
         (lambda c: c.post("/vectors/upsert", json={"vectors": [GOOD], "namespace": "ä"}), "Namespace"),
         (lambda c: c.post("/vectors/upsert", json={"vectors": [GOOD], "namespace": 7}), "Namespace"),
-        (lambda c: c.post("/namespaces", json={"name": "__default__"}), "cannot be created"),
     ],
 )
 def test_requests_that_are_refused(

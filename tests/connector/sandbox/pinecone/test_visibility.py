@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.connector.sandbox.pinecone.serving import SdkIndex, World, record, world
+from tests.connector.sandbox.pinecone.serving import SdkIndex, record, world
 
 LONG_MS = 3_600_000
 
@@ -37,11 +37,14 @@ def test_every_write_raises_the_lsn_of_its_namespace_alone(plain: httpx.Client) 
     assert (seen_up_to(plain, "one"), seen_up_to(plain, "two"), seen_up_to(plain, "three")) == (6, 1, 0)
 
 
-def test_the_lsn_goes_on_after_a_namespace_was_deleted(plain: httpx.Client) -> None:
+def test_the_lsn_goes_on_after_a_namespace_was_deleted() -> None:
     body = {"vectors": [record("a")], "namespace": "t"}
-    assert [lsn(plain.post("/vectors/upsert", json=body)) for _ in range(2)] == [1, 2]
-    plain.delete("/namespaces/t")
-    assert lsn(plain.post("/vectors/upsert", json=body)) == 3
+    with world(delete_all_removes_namespace=True) as here:
+        plain = here.plain()
+        assert [lsn(plain.post("/vectors/upsert", json=body)) for _ in range(2)] == [1, 2]
+        assert lsn(plain.post("/vectors/delete", json={"deleteAll": True, "namespace": "t"})) == 3
+        assert here.sandbox.pinecone.namespaces("clips") == {}
+        assert lsn(plain.post("/vectors/upsert", json=body)) == 4
 
 
 def test_the_sdk_reads_both_numbers(index: SdkIndex) -> None:
@@ -58,7 +61,7 @@ def what_is_seen(index: SdkIndex) -> dict[str, object]:
         "fetch_by_metadata": list(index.fetch_by_metadata(filter={"n": 1}).vectors),
         "list": [one.id for page in index.list() for one in page],
         "stats": index.describe_index_stats().total_vector_count,
-        "namespace": index.describe_namespace(name="__default__").record_count,
+        "namespaces": sum(one.record_count for page in index.list_namespaces() for one in page.namespaces),
     }
 
 
@@ -69,7 +72,7 @@ def test_no_read_sees_a_write_before_its_time() -> None:
         here.sandbox.pinecone.settle()
         old = what_is_seen(index)
         lists = ("query", "fetch", "fetch_by_metadata", "list")
-        assert old == {**{name: ["a"] for name in lists}, "stats": 1, "namespace": 1}
+        assert old == {**{name: ["a"] for name in lists}, "stats": 1, "namespaces": 1}
         index.upsert(vectors=[record("b", n=1)])
         index.update(id="a", set_metadata={"n": 2})
         index.delete(ids=["a"])
@@ -100,11 +103,10 @@ def test_a_write_is_seen_once_its_time_has_come(lag_ms: int) -> None:
         assert [one.id for one in seen.matches] == ["a"]
 
 
-def test_the_lag_ends_over_http(here: World) -> None:
+def test_the_lag_can_be_ended() -> None:
     with world(visible_after_ms=LONG_MS) as lagging:
         index = lagging.index()
         index.upsert(vectors=[record("a")])
         assert index.describe_index_stats().total_vector_count == 0
-        lagging.http().post("/_sandbox/pinecone/settle")
+        lagging.sandbox.pinecone.settle()
         assert index.describe_index_stats().total_vector_count == 1
-    assert here.http().get("/_sandbox/pinecone").json() == {}

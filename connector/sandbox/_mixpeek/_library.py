@@ -1,16 +1,132 @@
-"""Changing what the Mixpeek sandbox holds, from Python and over HTTP."""
+"""The media that a Mixpeek sandbox shows, in memory, and how somebody changes them while they are served."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import RLock
 from typing import Any
 
-from vectorferry.connector.sandbox._control import Edit, edit_routes, json_object, pair, raw_field, touches
-from vectorferry.connector.sandbox._http import Request, Route
-from vectorferry.connector.sandbox._library import Library, StoredAsset, StoredFeature, add_metadata, bump
+from vectorferry.connector.sandbox._settings import visible
 from vectorferry.connector.sandbox._vectors import RawVector, TextVector, VectorSource, raw_json, raw_value
 
-__all__ = ["MixpeekEditor", "editor_routes"]
+__all__ = ["Library", "MixpeekEditor", "StoredAsset", "StoredCollection", "StoredFeature", "now_text", "time_text"]
+
+
+@dataclass(slots=True)
+class StoredFeature:
+    """`fields` is what the API shows of it, vectors apart."""
+
+    feature_id: str
+    asset_id: str
+    fields: dict[str, Any]
+    vectors: dict[str, VectorSource] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StoredAsset:
+    """`fields` is what the API shows of it, features apart."""
+
+    asset_id: str
+    collection_id: str
+    fields: dict[str, Any]
+    features: dict[str, StoredFeature] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StoredCollection:
+    """Assets in the order in which they came."""
+
+    collection_id: str
+    name: str
+    assets: dict[str, StoredAsset] = field(default_factory=dict)
+
+
+class Library:
+    """Everything a sandbox holds. Hold `lock` while reading or changing more than one thing."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.collections: dict[str, StoredCollection] = {}
+        self.assets: dict[str, StoredAsset] = {}
+        self.features: dict[str, StoredFeature] = {}
+
+    def add_collection(self, collection_id: str, name: str | None = None) -> StoredCollection:
+        """The collection of this id, made if it is new."""
+        if collection_id not in self.collections:
+            self.collections[collection_id] = StoredCollection(collection_id, name or collection_id)
+        return self.collections[collection_id]
+
+    def add(self, asset: StoredAsset) -> None:
+        """Put an asset in, in place of one with the same id if there is one."""
+        former = self.assets.get(asset.asset_id)
+        self._forget_features(former)
+        if former is not None and former.collection_id != asset.collection_id:
+            del self.collections[former.collection_id].assets[former.asset_id]
+        self.add_collection(asset.collection_id).assets[asset.asset_id] = asset
+        self.assets[asset.asset_id] = asset
+        self.features.update(asset.features)
+
+    def remove(self, asset_id: str) -> bool:
+        """Take an asset out with its features; False when there was none."""
+        asset = self.assets.pop(asset_id, None)
+        if asset is None:
+            return False
+        self._forget_features(asset)
+        del self.collections[asset.collection_id].assets[asset_id]
+        return True
+
+    def add_feature(self, feature: StoredFeature) -> None:
+        """Put a feature into its asset, in place of one with the same id."""
+        self.assets[feature.asset_id].features[feature.feature_id] = feature
+        self.features[feature.feature_id] = feature
+
+    def remove_feature(self, feature_id: str) -> bool:
+        """Take a feature out of its asset; False when there was none."""
+        feature = self.features.pop(feature_id, None)
+        if feature is None:
+            return False
+        del self.assets[feature.asset_id].features[feature_id]
+        return True
+
+    def named(self, names: Iterable[str]) -> list[StoredCollection]:
+        """The collections with these ids or names, each once, unknown ones left out."""
+        identifiers = set(names)
+        return [one for one in self.collections.values() if one.collection_id in identifiers or one.name in identifiers]
+
+    def part(self, share: float) -> Library:
+        """What somebody sees who sees only this share of each collection's assets."""
+        part = Library()
+        for collection in self.collections.values():
+            part.add_collection(collection.collection_id, collection.name)
+            for asset in visible(collection.assets, share).values():
+                part.add(asset)
+        return part
+
+    def walk(self, collections: Iterable[StoredCollection]) -> Iterator[StoredFeature]:
+        """Every feature of these collections, asset by asset."""
+        for collection in collections:
+            for asset in collection.assets.values():
+                yield from asset.features.values()
+
+    def _forget_features(self, asset: StoredAsset | None) -> None:
+        for feature_id in asset.features if asset else ():
+            self.features.pop(feature_id, None)
+
+
+def now_text() -> str:
+    """The present the way assets show times."""
+    return time_text(_now())
+
+
+def time_text(moment: datetime) -> str:
+    """A moment the way assets show times: without a zone, whole milliseconds in six digits."""
+    return moment.isoformat(timespec="milliseconds") + "000"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class MixpeekEditor:
@@ -55,10 +171,11 @@ class MixpeekEditor:
             return dict(self._library.features[feature_id].fields)
 
     def edit_metadata(self, asset_id: str, metadata: Mapping[str, Any], *, touch: bool = True) -> None:
-        """Set some metadata of an asset; what is not named stays."""
+        """Set some metadata of an asset; what is not named stays, unless it was no object at all."""
         with self._library.lock:
             asset = self._library.assets[asset_id]
-            add_metadata(asset.fields, metadata)
+            before = asset.fields.get("metadata")
+            asset.fields["metadata"] = {**(before if isinstance(before, dict) else {}), **metadata}
             self._changed(asset, touch)
 
     def put_asset(self, asset: Mapping[str, Any], features: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -88,33 +205,12 @@ class MixpeekEditor:
             self._library.add_feature(_stored(asset, feature))
             self._changed(asset, touch)
 
-    def remove_feature(self, feature_id: str, *, touch: bool = True) -> None:
-        """Delete a feature."""
-        with self._library.lock:
-            asset = self._library.assets[self._library.features[feature_id].asset_id]
-            self._library.remove_feature(feature_id)
-            self._changed(asset, touch)
-
     def put_vector(self, feature_id: str, name: str, value: Any, *, touch: bool = True) -> None:
         """Serve a raw value as this vector of a feature."""
         with self._library.lock:
             feature = self._library.features[feature_id]
             feature.vectors[name] = RawVector(raw_json(value))
             self._changed(self._library.assets[feature.asset_id], touch)
-
-    def remove_vector(self, feature_id: str, name: str, *, touch: bool = True) -> None:
-        """Serve a feature without this vector."""
-        with self._library.lock:
-            feature = self._library.features[feature_id]
-            del feature.vectors[name]
-            self._changed(self._library.assets[feature.asset_id], touch)
-
-    def put_asset_field(self, asset_id: str, field: str, value: Any, *, touch: bool = True) -> None:
-        """Serve a raw value as this field of an asset."""
-        with self._library.lock:
-            asset = self._library.assets[asset_id]
-            asset.fields[field] = raw_value(value)
-            self._changed(asset, touch and field != "updated_at")
 
     def put_feature_field(self, feature_id: str, field: str, value: Any, *, touch: bool = True) -> None:
         """Serve a raw value as this field of a feature."""
@@ -124,8 +220,13 @@ class MixpeekEditor:
             self._changed(self._library.assets[feature.asset_id], touch)
 
     def _changed(self, asset: StoredAsset, touch: bool) -> None:
-        if touch:
-            bump(asset)
+        if not touch:
+            return
+        # At least a millisecond later than it was.
+        now, last = _now(), asset.fields.get("updated_at")
+        if isinstance(last, str):
+            now = max(now, datetime.fromisoformat(last).replace(tzinfo=None) + timedelta(milliseconds=1))
+        asset.fields["updated_at"] = time_text(now)
 
 
 def _plain_asset() -> dict[str, Any]:
@@ -158,42 +259,3 @@ def _vectors(feature: Mapping[str, Any]) -> dict[str, VectorSource]:
         return {name: RawVector(raw_json(value)) for name, value in feature["vectors"].items()}
     words = (feature.get(name) for name in ("text", "transcription", "description"))
     return {"multimodal-v1": TextVector(" ".join(word for word in words if isinstance(word, str)), "multimodal-v1")}
-
-
-# The edits of `MixpeekEditor` over HTTP, under ``/_sandbox/mixpeek``.
-
-
-_ASSET = "/_sandbox/mixpeek/assets/{asset_id}"
-
-
-_FEATURE = "/_sandbox/mixpeek/features/{feature_id}"
-
-
-def editor_routes(editor: MixpeekEditor) -> list[Route]:
-    """One route per edit. Bodies are JSON, but those of vectors and fields are served as they came, valid or not.
-
-    ``?touch=false`` leaves the asset's `updated_at` alone.
-    """
-    edits: dict[tuple[str, str], Edit] = {
-        ("PATCH", f"{_ASSET}/metadata"): lambda r: editor.edit_metadata(r.params[0], json_object(r), touch=touches(r)),
-        ("PUT", _ASSET): lambda r: _put_asset(editor, r),
-        ("DELETE", _ASSET): lambda r: editor.remove_asset(*r.params),
-        ("PUT", f"{_ASSET}/fields/{{name}}"): lambda r: editor.put_asset_field(*raw_field(r), touch=touches(r)),
-        ("PUT", f"{_ASSET}/features/{{feature_id}}"): lambda r: _put_feature(editor, r),
-        ("DELETE", _FEATURE): lambda r: editor.remove_feature(*r.params, touch=touches(r)),
-        ("PUT", f"{_FEATURE}/fields/{{name}}"): lambda r: editor.put_feature_field(*raw_field(r), touch=touches(r)),
-        ("PUT", f"{_FEATURE}/vectors/{{name}}"): lambda r: editor.put_vector(*raw_field(r), touch=touches(r)),
-        ("DELETE", f"{_FEATURE}/vectors/{{name}}"): lambda r: editor.remove_vector(*pair(r), touch=touches(r)),
-    }
-    return edit_routes(edits)
-
-
-def _put_asset(editor: MixpeekEditor, request: Request) -> None:
-    body = json_object(request)
-    asset = {**body.get("asset", {}), "asset_id": request.params[0]}
-    editor.put_asset(asset, body.get("features", ()))
-
-
-def _put_feature(editor: MixpeekEditor, request: Request) -> None:
-    asset_id, feature_id = pair(request)
-    editor.put_feature(asset_id, {**json_object(request), "feature_id": feature_id}, touch=touches(request))
