@@ -20,6 +20,7 @@ __all__ = [
     "CallCancelledError",
     "CancellableCall",
     "abandonable",
+    "call_in_thread",
     "check_cancelled",
     "is_cancelled",
     "pause",
@@ -43,6 +44,7 @@ class CancellableCall(Generic[T]):
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._cancelled = threading.Event()
+        self._stop: Callable[[], object] | None = None
 
     def __call__(self) -> T:
         """Make the call. Raises `CallCancelledError` when it ended because it was cancelled."""
@@ -56,6 +58,19 @@ class CancellableCall(Generic[T]):
     def cancel(self) -> None:
         """Ask it to end. Safe from any thread."""
         self._cancelled.set()
+        if (stop := self._stop) is not None:
+            stop()
+
+    @contextmanager
+    def stopped_by(self, stop: Callable[[], object]) -> Iterator[None]:
+        """Have `stop` called, on whatever thread, if the call is cancelled before the block ends."""
+        self._stop = stop
+        try:
+            if self._cancelled.is_set():
+                stop()
+            yield
+        finally:
+            self._stop = None
 
     def cancelled_within(self, seconds: float) -> bool:
         """Whether it has been cancelled, after waiting so long for that."""
@@ -109,11 +124,27 @@ def abandonable(work: Callable[[], T]) -> T:
     return answer.result()
 
 
+async def call_in_thread(work: Callable[[], T]) -> T:
+    """The answer of a blocking call, made on a thread of its own. It has ended when this is left, also by a cancel."""
+    call = CancellableCall(work)
+    with ThreadPoolExecutor(1, "call") as pool:
+        answer = asyncio.wrap_future(pool.submit(call))
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            call.cancel()
+            await asyncio.wait([answer])
+            if not answer.cancelled():
+                answer.exception()  # else asyncio would complain that nobody has seen it
+            raise
+
+
 def run_cancellable(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, but a signal whose handler raises cancels `main`, and is raised when everything has ended.
 
     So `main` can undo what it has begun, whether it is the command line, Dagster or a notebook that handles the signal.
-    A second signal is raised where it comes. Outside of the main thread, which alone gets signals, it is `asyncio.run`.
+    A second signal is raised where it comes. Outside of the main thread, which alone gets signals, `main` is cancelled
+    with the call that the thread is making.
     Where this thread's loop is running, as in a notebook, `main` has a thread of its own, which this one waits for.
     """
     if _has_running_loop():
@@ -123,13 +154,18 @@ def run_cancellable(main: Coroutine[Any, Any, T]) -> T:
     async def begin() -> T:
         try:
             with interrupt.cancelling(asyncio.current_task()):
+                if is_cancelled():
+                    raise asyncio.CancelledError
                 return await main
         finally:
             main.close()
 
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is threading.main_thread():
+        with interrupt.kept():
+            return asyncio.run(begin())
+    if _running.call is None:
         return asyncio.run(main)
-    with interrupt.kept():
+    with _running.call.stopped_by(interrupt.come):
         return asyncio.run(begin())
 
 
@@ -163,6 +199,10 @@ class _Interrupt:
         self._whatever_handlers_raise = whatever_handlers_raise
         self._raised: BaseException | None = None
         self._cancel: Callable[[], object] = lambda: None
+
+    def come(self) -> None:
+        """Act as if a signal had come, whose handler raises nothing."""
+        self._cancel()
 
     @contextmanager
     def kept(self) -> Iterator[None]:

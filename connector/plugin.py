@@ -1,4 +1,4 @@
-"""For authors of sources and destinations: records, protocols, mapping, errors, cancellation."""
+"""For authors of sources, destinations and orchestrators: records, protocols, settings, reports, cancellation."""
 
 from vectorferry.connector._cancellation import (
     CallCancelledError,
@@ -8,7 +8,10 @@ from vectorferry.connector._cancellation import (
     is_cancelled,
     pause,
 )
-from vectorferry.connector._config._registry import DestinationSettings
+from vectorferry.connector._config import resolve, resolve_part
+from vectorferry.connector._config._registry import DestinationSettings, destination_settings, source_settings
+from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, RunGuard
+from vectorferry.connector._engine._collections import list_collections
 from vectorferry.connector._model._batch import (
     Applied,
     Batch,
@@ -99,6 +102,15 @@ from vectorferry.connector._protocols._source import (
     SubmissionState,
     Usage,
 )
+from vectorferry.connector._reports._plan import (
+    CollectionPlan,
+    DeletePlan,
+    DestinationPlan,
+    ReadEstimate,
+    WriteEstimate,
+)
+from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary
+from vectorferry.connector._reports._verification import CollectionReport, Finding
 
 __all__ = [
     "MODALITIES",
@@ -107,10 +119,14 @@ __all__ = [
     "AssetState",
     "Averages",
     "Batch",
+    "BatchLimits",
     "CallCancelledError",
     "CancellableCall",
     "Capability",
     "CollectionError",
+    "CollectionPlan",
+    "CollectionReport",
+    "CollectionSummary",
     "ColumnMapping",
     "ColumnType",
     "ConfigurationError",
@@ -118,18 +134,24 @@ __all__ = [
     "Counts",
     "CredentialsError",
     "Cursor",
+    "DeleteGuard",
+    "DeletePlan",
     "Delivery",
     "DenseVector",
     "Destination",
     "DestinationError",
+    "DestinationPlan",
     "DestinationSettings",
+    "DestinationSummary",
     "Difference",
     "Discrepancy",
     "Distrusted",
     "Feature",
+    "Finding",
     "GuardRefusedError",
     "Hit",
     "IncompleteScanError",
+    "IncrementalScans",
     "IndexBuild",
     "Known",
     "LimitReachedError",
@@ -145,13 +167,16 @@ __all__ = [
     "Planned",
     "PlannedIndex",
     "QuarantineError",
+    "ReadEstimate",
     "Reason",
     "RecordHashes",
     "Rejected",
     "RelatedRow",
+    "RelatedSummary",
     "RelatedTable",
     "RetryableError",
     "RowCounts",
+    "RunGuard",
     "SchemaMapping",
     "SearchAnswer",
     "SearchQuery",
@@ -178,16 +203,22 @@ __all__ = [
     "VectorTableState",
     "VectorferryError",
     "Visibility",
+    "WriteEstimate",
     "abandonable",
     "canonical_json",
     "check_cancelled",
     "dense_dimension",
+    "destination_settings",
     "is_cancelled",
     "is_row_of",
+    "list_collections",
     "parse_json",
     "pause",
     "rejected_features",
     "related_counts",
+    "resolve",
+    "resolve_part",
+    "source_settings",
     "vector_bytes",
     "vector_hash",
     "with_last_good",

@@ -1,4 +1,4 @@
-"""A source and a destination in memory: for tests, and as the model for third parties who write their own."""
+"""For tests of sources and destinations: one of each in memory, which are the models, and the engine on opened ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from vectorferry.connector._engine._refill import refill
+from vectorferry.connector._engine.plan._plan import plan
+from vectorferry.connector._engine.sync._run import sync
+from vectorferry.connector._engine.verify._verify import verify
 from vectorferry.connector._model._batch import (
     Applied,
     Batch,
@@ -55,7 +59,7 @@ from vectorferry.connector._protocols._destination import (
 )
 from vectorferry.connector._protocols._source import Origin, Source, Usage
 
-__all__ = ["MemoryDestination", "MemorySource"]
+__all__ = ["MemoryDestination", "MemorySource", "plan", "refill", "sync", "verify"]
 
 
 ALL: Final = frozenset(MODALITIES)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Private
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from vectorferry import SyncSettings, parse_settings, resolve
-from vectorferry.connector.plugin import VectorferryError
+from vectorferry import SyncSettings, parse_settings
+from vectorferry.connector.plugin import VectorferryError, resolve
 from vectorferry.dagster._assets import asset_spec, source_spec, sync_assets
 from vectorferry.dagster._automation import discovery_sensor, sync_job, sync_schedule
 from vectorferry.dagster._failures import fail

@@ -8,14 +8,16 @@ from typing import Final, NoReturn
 
 import dagster as dg
 
-from vectorferry import CollectionSummary, RelatedSummary, Summary
+from vectorferry import Summary
 from vectorferry.connector.plugin import (
     CollectionError,
+    CollectionSummary,
     ConfigurationError,
     CredentialsError,
     DestinationError,
     GuardRefusedError,
     LimitReachedError,
+    RelatedSummary,
     RetryableError,
     SourceError,
     VectorferryError,

@@ -8,8 +8,18 @@ from urllib.parse import unquote
 
 import dagster as dg
 
-from vectorferry import CollectionSummary, DestinationSummary, Summary
-from vectorferry.connector.plugin import Applied, Counts, Modality, SchemaMapping, Status, TableStatus, Visibility
+from vectorferry import Summary
+from vectorferry.connector.plugin import (
+    Applied,
+    CollectionSummary,
+    Counts,
+    DestinationSummary,
+    Modality,
+    SchemaMapping,
+    Status,
+    TableStatus,
+    Visibility,
+)
 
 __all__ = [
     "index_changes",

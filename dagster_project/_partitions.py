@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from vectorferry import SyncSettings, list_collections, resolve_part
-from vectorferry.connector.plugin import ConfigurationError
+from vectorferry import SyncSettings
+from vectorferry.connector.plugin import ConfigurationError, list_collections, resolve_part
 
 __all__ = ["CollectionPartitions", "Collections", "named_collections", "partition_key"]
 

@@ -11,8 +11,16 @@ from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry import DestinationSummary, Progress, Reread, Summary, SyncOptions, SyncSettings, resolve_part, run_sync
-from vectorferry.connector.plugin import MODALITIES, Modality, Status, TableStatus, VectorferryError
+from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, run_sync
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    DestinationSummary,
+    Modality,
+    Status,
+    TableStatus,
+    VectorferryError,
+    resolve_part,
+)
 from vectorferry.dagster._assets import source_key
 from vectorferry.dagster._failures import fail, hopeless, raise_for_exit_code
 from vectorferry.dagster._local_data import local_data_metadata

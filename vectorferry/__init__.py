@@ -1,8 +1,8 @@
 """Media assets and their named vectors, synced from Mixpeek and TwelveLabs into Postgres pgvector and Pinecone.
 
-This is what a person uses from Python; `vectorferry.connector.plugin` is for authors of sources and destinations. A
-name is imported when it is first used: the command sees to signals before anything else, and answers ``--help`` at
-once.
+This is what a person uses from Python; `vectorferry.aio` has the calls that take long to be awaited, and
+`vectorferry.connector.plugin` what an author of a source or destination needs. A name is imported when it is first
+used: the command sees to signals before anything else, and answers ``--help`` at once.
 """
 
 from __future__ import annotations
@@ -11,29 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vectorferry.connector._config import load_settings, parse_settings, resolve, resolve_part
-    from vectorferry.connector._config._registry import destination_settings, source_settings
-    from vectorferry.connector._config._settings import (
-        BatchLimits,
-        DeleteGuard,
-        IncrementalScans,
-        RunGuard,
-        SyncSettings,
-    )
-    from vectorferry.connector._engine import (
-        Progress,
-        Reread,
-        refill,
-        run_plan,
-        run_refill,
-        run_sync,
-        run_verify,
-    )
-    from vectorferry.connector._engine._collections import list_collections
-    from vectorferry.connector._engine.plan._plan import plan
-    from vectorferry.connector._engine.sync._options import SyncOptions
-    from vectorferry.connector._engine.sync._run import sync
-    from vectorferry.connector._engine.verify._verify import verify
+    from vectorferry.connector._config import load_settings, parse_settings
+    from vectorferry.connector._config._settings import SyncSettings
+    from vectorferry.connector._engine import Progress, Reread, SyncOptions, run_sync
+    from vectorferry.connector._engine import run_plan as plan
+    from vectorferry.connector._engine import run_refill as refill
+    from vectorferry.connector._engine import run_search as search
+    from vectorferry.connector._engine import run_verify as verify
     from vectorferry.connector._model._errors import (
         CollectionError,
         ConfigurationError,
@@ -44,151 +28,77 @@ if TYPE_CHECKING:
         LimitReachedError,
         LockedError,
         NotSupportedError,
-        QuarantineError,
         RetryableError,
         SourceError,
         StopError,
         VectorferryError,
     )
-    from vectorferry.connector._reports._plan import (
-        CollectionPlan,
-        DeletePlan,
-        DestinationPlan,
-        Plan,
-        ReadEstimate,
-        WriteEstimate,
-    )
-    from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
-    from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
+    from vectorferry.connector._model._records import DenseVector, Modality, SparseVector
+    from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
+    from vectorferry.connector._reports._plan import Plan
+    from vectorferry.connector._reports._summary import Summary
+    from vectorferry.connector._reports._verification import Verification
+
+    __version__: str
 
 __all__ = [
-    "BatchLimits",
     "CollectionError",
-    "CollectionPlan",
-    "CollectionReport",
-    "CollectionSummary",
     "ConfigurationError",
     "CredentialsError",
-    "DeleteGuard",
-    "DeletePlan",
+    "DenseVector",
     "DestinationError",
-    "DestinationPlan",
-    "DestinationSummary",
-    "Finding",
     "GuardRefusedError",
     "IncompleteScanError",
-    "IncrementalScans",
     "LimitReachedError",
     "LockedError",
+    "Modality",
     "NotSupportedError",
     "Plan",
     "Progress",
-    "QuarantineError",
-    "ReadEstimate",
-    "RelatedSummary",
     "Reread",
     "RetryableError",
-    "RunGuard",
+    "SearchAnswer",
+    "SearchQuery",
     "SourceError",
+    "SparseVector",
     "StopError",
     "Summary",
     "SyncOptions",
     "SyncSettings",
     "VectorferryError",
     "Verification",
-    "WriteEstimate",
-    "destination_settings",
-    "list_collections",
+    "__version__",
     "load_settings",
     "parse_settings",
     "plan",
     "refill",
-    "resolve",
-    "resolve_part",
-    "run_plan",
-    "run_refill",
     "run_sync",
-    "run_verify",
-    "source_settings",
-    "sync",
+    "search",
     "verify",
 ]
 
+_CALLS = {"plan": "run_plan", "refill": "run_refill", "search": "run_search", "verify": "run_verify"}
 _MODULES = {
-    "vectorferry.connector._config": (
-        "load_settings",
-        "parse_settings",
-        "resolve",
-        "resolve_part",
-    ),
-    "vectorferry.connector._engine": (
-        "Progress",
-        "Reread",
-        "refill",
-        "run_plan",
-        "run_refill",
-        "run_sync",
-        "run_verify",
-    ),
-    "vectorferry.connector._engine.plan._plan": ("plan",),
-    "vectorferry.connector._engine.sync._options": ("SyncOptions",),
-    "vectorferry.connector._engine.sync._run": ("sync",),
-    "vectorferry.connector._engine.verify._verify": ("verify",),
-    "vectorferry.connector._model._errors": (
-        "CollectionError",
-        "ConfigurationError",
-        "CredentialsError",
-        "DestinationError",
-        "GuardRefusedError",
-        "IncompleteScanError",
-        "LimitReachedError",
-        "LockedError",
-        "NotSupportedError",
-        "QuarantineError",
-        "RetryableError",
-        "SourceError",
-        "StopError",
-        "VectorferryError",
-    ),
-    "vectorferry.connector._engine._collections": ("list_collections",),
-    "vectorferry.connector._reports._plan": (
-        "CollectionPlan",
-        "DeletePlan",
-        "DestinationPlan",
-        "Plan",
-        "ReadEstimate",
-        "WriteEstimate",
-    ),
-    "vectorferry.connector._config._registry": (
-        "destination_settings",
-        "source_settings",
-    ),
-    "vectorferry.connector._config._settings": (
-        "BatchLimits",
-        "DeleteGuard",
-        "IncrementalScans",
-        "RunGuard",
-        "SyncSettings",
-    ),
-    "vectorferry.connector._reports._summary": (
-        "CollectionSummary",
-        "DestinationSummary",
-        "RelatedSummary",
-        "Summary",
-    ),
-    "vectorferry.connector._reports._verification": (
-        "CollectionReport",
-        "Finding",
-        "Verification",
-    ),
+    "_config": ("load_settings", "parse_settings"),
+    "_config._settings": ("SyncSettings",),
+    "_engine": ("Progress", "Reread", "SyncOptions", "run_sync", *_CALLS),
+    "_model._records": ("DenseVector", "Modality", "SparseVector"),
+    "_protocols._destination": ("SearchAnswer", "SearchQuery"),
+    "_reports._plan": ("Plan",),
+    "_reports._summary": ("Summary",),
+    "_reports._verification": ("Verification",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        value: object = import_module("importlib.metadata").version("vectorferry")
+    else:
+        home = import_module(f"vectorferry.connector.{_HOMES.get(name, '_model._errors')}")
+        value = getattr(home, _CALLS.get(name, name))
     globals()[name] = value
     return value
 

@@ -8,6 +8,7 @@ from vectorferry.connector._engine._quarantine import (
     selected,
 )
 from vectorferry.connector._engine._refill import refill, run_refill
+from vectorferry.connector._engine._search import run_search
 from vectorferry.connector._engine._source_search import SourceHits, StoredHit, run_source_search
 from vectorferry.connector._engine._submit import (
     SubmissionCallback,
@@ -40,6 +41,7 @@ __all__ = [
     "run_plan",
     "run_refill",
     "run_replay",
+    "run_search",
     "run_source_search",
     "run_submit",
     "run_sync",

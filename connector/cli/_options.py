@@ -12,7 +12,6 @@ import typer
 from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._collections import list_collections, naming_option
-from vectorferry.connector._engine._opening import destinations_called
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._source import SourceSettings
 from vectorferry.connector._reports._summary import first_of
@@ -32,7 +31,6 @@ __all__ = [
     "WaitVisible",
     "allowing_deletes",
     "collection_ids",
-    "destination_index",
 ]
 
 
@@ -128,8 +126,3 @@ def _id_of(name: str, source: SourceSettings) -> str | None:
         return None
     with naming_option(name):
         return next(iter(list_collections(source.model_copy(update={"collections": (name,)}))), None)
-
-
-def destination_index(settings: SyncSettings, word: str | None) -> int:
-    """The place of the first destination of this name, or of this type; None: of the very first one."""
-    return 0 if word is None else destinations_called(settings, word)[0]

@@ -21,15 +21,14 @@ from rich.text import Text
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._config._yaml import read_bounded
-from vectorferry.connector._engine import SourceHits, StoredHit, run_source_search
-from vectorferry.connector._engine._opening import opened_at
+from vectorferry.connector._engine import SourceHits, StoredHit, run_search, run_source_search
 from vectorferry.connector._model._errors import ConfigurationError, QuarantineError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Modality, Vector
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, printable, results, show_table
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, destination_index
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
 __all__ = ["read_vector", "search", "show_answer", "show_hits"]
 
@@ -81,9 +80,7 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
         limit=limit,
         filters=_filters(filter_ or ()),
     )
-    settings = load_settings(config, name)
-    with opened_at(settings, destination_index(settings, destination)) as opened_destination:
-        answer = opened_destination.search(query)
+    answer = run_search(load_settings(config, name), query, destination)
     if as_json:
         print_json({"statement": answer.statement, "rows": answer.rows})
     else:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from tests.connector.worlds import Scripted, assets
-from vectorferry import ConfigurationError, plan, sync, verify
+from vectorferry import ConfigurationError
 from vectorferry.connector.plugin import (
     Applied,
     Batch,
@@ -29,7 +29,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.connector.sources.mixpeek._source import MixpeekSource
 from vectorferry.connector.sources.sandbox._source import SandboxSource
 from vectorferry.connector.sources.twelvelabs._source import TwelveLabsSource
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync, verify
 from vectorferry.destinations.pgvector import PgvectorDestination
 from vectorferry.destinations.pinecone import PineconeDestination
 

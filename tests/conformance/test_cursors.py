@@ -12,12 +12,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from vectorferry import BatchLimits, DeleteGuard, SyncOptions, plan, sync
+from vectorferry import SyncOptions
 from vectorferry.connector.plugin import (
     MODALITIES,
+    BatchLimits,
     Capability,
     ColumnMapping,
     Cursor,
+    DeleteGuard,
     Destination,
     Difference,
     Discrepancy,
@@ -29,7 +31,7 @@ from vectorferry.connector.plugin import (
     VectorMapping,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature

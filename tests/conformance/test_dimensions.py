@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from vectorferry import Summary, plan, sync
+from vectorferry import Summary
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     Asset,
@@ -27,7 +27,7 @@ from vectorferry.connector.plugin import (
     VectorMapping,
 )
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..pinecone import forget_budgets, pinecone_destination

@@ -11,10 +11,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from vectorferry import DeleteGuard, plan, sync
-from vectorferry.connector.plugin import Capability, Destination, SchemaMapping
+from vectorferry.connector.plugin import Capability, DeleteGuard, Destination, SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature

@@ -11,10 +11,19 @@ from typing import Any, TypeAlias
 import psycopg
 import pytest
 
-from vectorferry import DeleteGuard, Plan, Summary, plan, sync
-from vectorferry.connector.plugin import Asset, Capability, Destination, Planned, Reason, Rejected, SchemaMapping
+from vectorferry import Plan, Summary
+from vectorferry.connector.plugin import (
+    Asset,
+    Capability,
+    DeleteGuard,
+    Destination,
+    Planned,
+    Reason,
+    Rejected,
+    SchemaMapping,
+)
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature

@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from vectorferry import sync
 from vectorferry.connector.plugin import Capability, Counts, Destination, RelatedRow, RelatedTable, SchemaMapping
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 
 from .test_destinations import new_schema

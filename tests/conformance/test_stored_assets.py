@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry import refill
 from vectorferry.connector.plugin import (
     MODALITIES,
     Batch,
@@ -32,7 +31,7 @@ from vectorferry.connector.plugin import (
     Vector,
     vector_hash,
 )
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, refill
 from vectorferry.destinations import PgvectorDestination
 
 from .. import builders

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from tests.connector.worlds import assets, settings_for
-from vectorferry import BatchLimits, run_sync
-from vectorferry.connector.plugin import Applied, Batch
+from vectorferry import run_sync
+from vectorferry.connector.plugin import Applied, Batch, BatchLimits
 from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 

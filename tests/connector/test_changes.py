@@ -9,16 +9,19 @@ import pytest
 
 from tests.connector.changing import Changing
 from tests.connector.worlds import Crashing, Scripted, asset, assets, content, feature, incomplete, settings_for
-from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, SyncOptions, refill, run_sync, sync, verify
+from vectorferry import Summary, SyncOptions, run_sync
 from vectorferry.connector._engine import Selection, run_replay
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Batch,
+    BatchLimits,
     Capability,
     ColumnMapping,
+    DeleteGuard,
     DestinationError,
     IncompleteScanError,
+    IncrementalScans,
     Listing,
     Modality,
     ModalityMapping,
@@ -26,7 +29,7 @@ from vectorferry.connector.plugin import (
     Rejected,
     SchemaMapping,
 )
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, refill, sync, verify
 
 EVERYTHING = DeleteGuard(max_share=1)
 OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))

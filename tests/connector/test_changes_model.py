@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from tests.connector.changing import OVERLAP, Changing
 from tests.connector.worlds import Crashing, asset, content, incomplete
 from tests.examples import examples
-from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, SyncOptions, plan, sync
+from vectorferry import Summary, SyncOptions
 from vectorferry.connector.plugin import (
     MODALITIES,
     AssetState,
+    BatchLimits,
     ColumnMapping,
+    DeleteGuard,
     DestinationError,
+    IncrementalScans,
     Modality,
     ModalityMapping,
     Reason,
@@ -27,7 +30,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, plan, sync
 
 NAMES = [f"a{number}" for number in range(6)]
 EVERYTHING = DeleteGuard(max_share=1)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.connector.cli.plugins import BoxSettings, ShelfSettings, install_fakes
-from vectorferry import SyncSettings, parse_settings, resolve
-from vectorferry.connector.plugin import ConfigurationError
+from vectorferry import SyncSettings, parse_settings
+from vectorferry.connector.plugin import ConfigurationError, resolve
 
 SECRET = "sk-canary-4711"
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vectorferry import BatchLimits, DeleteGuard
 from vectorferry.connector._engine._mapper import MappedRecord
 from vectorferry.connector._engine.sync._diff import Action, diff
 from vectorferry.connector._engine.sync._guard import check_deletes
@@ -17,6 +16,8 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     AssetState,
     Batch,
+    BatchLimits,
+    DeleteGuard,
     GuardRefusedError,
     Known,
     Listing,

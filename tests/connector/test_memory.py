@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.connector.worlds import asset, feature
-from vectorferry import sync
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -20,7 +19,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SearchQuery,
 )
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
 
 NAME = "multimodal-v1"
 

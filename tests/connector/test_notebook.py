@@ -8,10 +8,11 @@ import signal
 
 import pytest
 
-from vectorferry import CollectionSummary, DestinationSummary, Summary
+from vectorferry import Summary
 from vectorferry.connector._cancellation import run_cancellable
 from vectorferry.connector._model._batch import Applied, Counts
 from vectorferry.connector._model._records import Modality
+from vectorferry.connector.plugin import CollectionSummary, DestinationSummary
 
 
 async def test_what_blocks_works_where_a_loop_is_running() -> None:

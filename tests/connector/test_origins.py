@@ -10,11 +10,11 @@ import pytest
 
 from tests.connector.changing import Changing
 from tests.connector.worlds import asset, assets
-from vectorferry import DeleteGuard, Plan, Summary, plan, refill, sync, verify
+from vectorferry import Plan, Summary
 from vectorferry.connector._engine.sync._guard import refusal
 from vectorferry.connector._engine.sync._origins import guard_for, origin_changes, origin_of
-from vectorferry.connector.plugin import Capability, Destination, RelatedTable, Source
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.plugin import Capability, DeleteGuard, Destination, RelatedTable, Source
+from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, refill, sync, verify
 
 GENEROUS = DeleteGuard(max_share=1)
 MINE = {"namespace": "default", "organization": "org_1", "key": "0123"}

@@ -12,19 +12,23 @@ from hypothesis import strategies as st
 from tests.connector.test_sync_model import edit, edits
 from tests.connector.worlds import ReadOnly, Scripted, asset, assets, incomplete, settings_for
 from tests.examples import examples
-from vectorferry import CollectionPlan, CollectionSummary, DeleteGuard, SyncOptions, plan, run_plan, sync
+from vectorferry import SyncOptions
+from vectorferry.connector._engine import run_plan
 from vectorferry.connector._engine.plan._plan import Rate
 from vectorferry.connector._engine.sync import _prune as prune
 from vectorferry.connector.plugin import (
     AssetState,
     Capability,
+    CollectionPlan,
+    CollectionSummary,
     ConfigurationError,
+    DeleteGuard,
     DestinationError,
     Planned,
     SchemaMapping,
     SourceError,
 )
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
 
 
 def scripted(*names: str, **collections: int) -> Scripted:

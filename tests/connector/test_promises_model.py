@@ -15,12 +15,15 @@ from tests.connector.changing import Changing
 from tests.connector.test_changes_model import OTHER_MAPPING
 from tests.connector.worlds import Crashing, asset, content, feature, incomplete
 from tests.examples import examples
-from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, SyncOptions, plan, refill, sync, verify
+from vectorferry import Summary, SyncOptions
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
     AssetState,
+    BatchLimits,
+    DeleteGuard,
     DestinationError,
+    IncrementalScans,
     LimitReachedError,
     Listing,
     Modality,
@@ -29,7 +32,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, plan, refill, sync, verify
 
 NAMES: Final = [f"a{number}" for number in range(5)]
 ALL: Final = frozenset(MODALITIES)

@@ -11,14 +11,16 @@ from typing import TypeVar
 import pytest
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, Unreliable, asset, assets, content, feature
-from vectorferry import BatchLimits, DeleteGuard, Progress, Summary, SyncOptions, refill, sync
+from vectorferry import Progress, Summary, SyncOptions
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Asset,
     Batch,
+    BatchLimits,
     ConfigurationError,
     Counts,
+    DeleteGuard,
     Delivery,
     DestinationError,
     MappedAsset,
@@ -28,7 +30,7 @@ from vectorferry.connector.plugin import (
     RetryableError,
     Visibility,
 )
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, refill, sync
 
 VIDEO = frozenset({Modality.VIDEO})
 SMALL = BatchLimits(rows=9)

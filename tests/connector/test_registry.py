@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.connector.cli.plugins import HERE, BoxSettings, ShelfSettings, install, install_fakes
-from vectorferry import destination_settings, source_settings
-from vectorferry.connector.plugin import ConfigurationError
+from vectorferry.connector.plugin import ConfigurationError, destination_settings, source_settings
 
 
 @pytest.fixture

@@ -9,22 +9,24 @@ import pytest
 from pydantic import ValidationError
 
 from tests.connector.worlds import Scripted, Unreliable, assets, content, incomplete
-from vectorferry import DeleteGuard, RelatedSummary, SyncOptions, plan, sync
+from vectorferry import SyncOptions
 from vectorferry.connector._engine.sync import _related
 from vectorferry.connector.plugin import (
     Capability,
     ConfigurationError,
     Counts,
+    DeleteGuard,
     DestinationError,
     LimitReachedError,
     RelatedRow,
+    RelatedSummary,
     RelatedTable,
     RetryableError,
     SchemaMapping,
     SourceError,
     VectorferryError,
 )
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, plan, sync
 
 PEOPLE = RelatedTable(name="people", key="id", columns={"id": "text", "name": "text", "age": "integer"})
 GROUPS = RelatedTable(name="groups", key="id", columns={"id": "text"})

@@ -11,8 +11,16 @@ import pytest
 from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings_for
 from tests.forking import Forked
 from tests.waiting import PATIENCE
-from vectorferry import BatchLimits, DeleteGuard, SyncOptions, run_sync
-from vectorferry.connector.plugin import ConfigurationError, DestinationError, Modality, SchemaMapping, SourceError
+from vectorferry import SyncOptions, run_sync
+from vectorferry.connector.plugin import (
+    BatchLimits,
+    ConfigurationError,
+    DeleteGuard,
+    DestinationError,
+    Modality,
+    SchemaMapping,
+    SourceError,
+)
 from vectorferry.connector.testing import MemoryDestination, MemorySource
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vectorferry import CollectionSummary, DestinationSummary, Summary
+from vectorferry import Summary
 from vectorferry.connector.plugin import (
     Applied,
+    CollectionSummary,
     Counts,
     Delivery,
+    DestinationSummary,
     IndexBuild,
     Modality,
     Reason,

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from tests.connector.worlds import ReadOnly, Scripted, asset, assets, content, feature
-from vectorferry import BatchLimits, Progress, SyncOptions, sync
+from vectorferry import Progress, SyncOptions
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,
     Asset,
     AssetState,
     Batch,
+    BatchLimits,
     ColumnMapping,
     ConfigurationError,
     Counts,
@@ -26,7 +27,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
 
 VIDEO = frozenset({Modality.VIDEO})
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from vectorferry import DeleteGuard, Plan, Summary, plan, refill, sync, verify
-from vectorferry.connector.plugin import Capability, Counts, Destination
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry import Plan, Summary
+from vectorferry.connector.plugin import Capability, Counts, DeleteGuard, Destination
+from vectorferry.connector.testing import MemoryDestination, plan, refill, sync, verify
 
 from .worlds import Scripted, asset, assets, content
 

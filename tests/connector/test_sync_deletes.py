@@ -7,19 +7,20 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, incomplete
-from vectorferry import DeleteGuard, SyncOptions, sync
+from vectorferry import SyncOptions
 from vectorferry.connector._engine.sync import _prune as prune
 from vectorferry.connector.plugin import (
     Applied,
     Asset,
     AssetState,
     Counts,
+    DeleteGuard,
     Listing,
     Modality,
     SourceError,
     VectorferryError,
 )
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync
 
 
 async def test_assets_that_a_complete_scan_did_not_see_go_with_all_they_have() -> None:

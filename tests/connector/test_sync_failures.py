@@ -12,7 +12,6 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from tests.connector.worlds import Crashing, Scripted, Unreliable, asset, assets, content
 from tests.waiting import PATIENCE
-from vectorferry import BatchLimits, sync
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._lane import Lane, _wait
 from vectorferry.connector.plugin import (
@@ -20,6 +19,7 @@ from vectorferry.connector.plugin import (
     Applied,
     Asset,
     Batch,
+    BatchLimits,
     ConfigurationError,
     Counts,
     CredentialsError,
@@ -32,7 +32,7 @@ from vectorferry.connector.plugin import (
     SourceError,
     VectorferryError,
 )
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
 
 SMALL = BatchLimits(rows=9)
 

@@ -6,9 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from vectorferry import DeleteGuard, Summary, SyncOptions, plan, sync, verify
-from vectorferry.connector.plugin import Difference, LimitReachedError, Reason, Rejected, SourceError, VectorferryError
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry import Summary, SyncOptions
+from vectorferry.connector.plugin import (
+    DeleteGuard,
+    Difference,
+    LimitReachedError,
+    Reason,
+    Rejected,
+    SourceError,
+    VectorferryError,
+)
+from vectorferry.connector.testing import MemoryDestination, plan, sync, verify
 
 from .worlds import Scripted, asset, assets
 

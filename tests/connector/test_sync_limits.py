@@ -12,10 +12,10 @@ from math import ceil
 import pytest
 
 from tests.connector.worlds import Scripted, assets, content
-from vectorferry import Summary, plan, sync, verify
+from vectorferry import Summary
 from vectorferry.connector.plugin import Asset, LimitReachedError, Listing, Rejected, SourceError
 from vectorferry.connector.sources._reading import results_of
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, plan, sync, verify
 
 UNTIL = datetime(2026, 11, 22, 0, 2, 50, tzinfo=UTC)
 SPENT = "media.example takes no more requests until 2026-11-22 00:02:50 UTC; run again after that."

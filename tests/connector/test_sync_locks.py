@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.connector.worlds import Crashing, assets, content
-from vectorferry import SyncOptions, sync
+from vectorferry import SyncOptions
 from vectorferry.connector.plugin import DestinationError
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
 
 
 async def test_a_destination_that_is_locked_sits_this_collection_out() -> None:

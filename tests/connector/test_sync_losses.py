@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete
-from vectorferry import DeleteGuard, Reread, SyncOptions, sync, verify
+from vectorferry import Reread, SyncOptions
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync import _losses
 from vectorferry.connector._engine.sync._losses import losses
@@ -19,6 +19,7 @@ from vectorferry.connector.plugin import (
     Batch,
     ColumnMapping,
     Counts,
+    DeleteGuard,
     Feature,
     Listing,
     MappedAsset,
@@ -29,7 +30,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync, verify
 
 MAPPED_ANEW = SchemaMapping(video=ModalityMapping(columns={"author": ColumnMapping(path="metadata.by")}))
 """Has every asset read again."""

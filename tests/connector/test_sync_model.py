@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, asset, content, feature, incomplete
 from tests.examples import examples
-from vectorferry import BatchLimits, DeleteGuard, SyncOptions, sync
+from vectorferry import SyncOptions
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
     AssetState,
+    BatchLimits,
     CredentialsError,
+    DeleteGuard,
     DestinationError,
     Listing,
     MappedFeature,
@@ -29,7 +31,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SourceError,
 )
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
 
 NAMES = [f"a{number}" for number in range(8)]
 EVERYTHING = DeleteGuard(max_share=1)

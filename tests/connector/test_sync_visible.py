@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.connector.worlds import assets
-from vectorferry import SyncOptions, sync
+from vectorferry import SyncOptions
 from vectorferry.connector.plugin import Counts, Delivery, DestinationError, Visibility
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
 
 
 class Lagging(MemoryDestination):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, feature, incomplete, settings_for
-from vectorferry import DeleteGuard, Verification, run_verify, sync, verify
+from vectorferry import Verification
+from vectorferry.connector._engine import run_verify
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -21,6 +22,7 @@ from vectorferry.connector.plugin import (
     Capability,
     CollectionError,
     ConfigurationError,
+    DeleteGuard,
     Difference,
     Discrepancy,
     Listing,
@@ -31,7 +33,7 @@ from vectorferry.connector.plugin import (
     SourceError,
     Vector,
 )
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, sync, verify
 
 MISSING, EXTRA, DIFFERENT = Difference.MISSING, Difference.EXTRA, Difference.DIFFERENT
 

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 import yaml
 
-from vectorferry import Summary, parse_settings, run_plan, run_sync
+from vectorferry import Summary, parse_settings, run_sync
+from vectorferry.connector._engine import run_plan
 from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 

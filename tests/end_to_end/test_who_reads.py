@@ -9,7 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry import DeleteGuard, SyncSettings, parse_settings, run_plan, run_sync
+from vectorferry import SyncSettings, parse_settings, run_sync
+from vectorferry.connector._engine import run_plan
+from vectorferry.connector.plugin import DeleteGuard
 from vectorferry.connector.sandbox import (
     GeneratedCatalogue,
     GeneratedIndexes,

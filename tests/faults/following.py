@@ -8,7 +8,8 @@ import sys
 from contextlib import closing
 from typing import Final
 
-from vectorferry import BatchLimits, CollectionSummary, sync
+from vectorferry.connector.plugin import BatchLimits, CollectionSummary
+from vectorferry.connector.testing import sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..connector.changing import Changing

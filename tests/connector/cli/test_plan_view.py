@@ -7,10 +7,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from vectorferry import CollectionPlan, DeleteGuard, Plan, ReadEstimate, RelatedSummary, plan, sync
+from vectorferry import Plan
 from vectorferry.connector.cli._plan import show_plan
-from vectorferry.connector.plugin import Counts
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.plugin import CollectionPlan, Counts, DeleteGuard, ReadEstimate, RelatedSummary
+from vectorferry.connector.testing import MemoryDestination, plan, sync
 
 from ..worlds import Scripted, assets
 

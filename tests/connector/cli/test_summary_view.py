@@ -5,9 +5,15 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from vectorferry import CollectionSummary, DestinationSummary, RelatedSummary, Summary
+from vectorferry import Summary
 from vectorferry.connector.cli._summary_view import show_summary
-from vectorferry.connector.plugin import Counts, LimitReachedError
+from vectorferry.connector.plugin import (
+    CollectionSummary,
+    Counts,
+    DestinationSummary,
+    LimitReachedError,
+    RelatedSummary,
+)
 
 
 def test_an_error_of_two_lines_is_two_sentences() -> None:

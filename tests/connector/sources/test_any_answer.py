@@ -16,14 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from vectorferry import sync
 from vectorferry.connector.http import Answer, _client
 from vectorferry.connector.http._exchange import exchange
 from vectorferry.connector.plugin import SourceSettings, VectorferryError
 from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings, running_sandbox
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync
 
 QUICK: Final = {"attempts": 1}
 MISTAKES: Final[tuple[Any, ...]] = (

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from vectorferry import Summary, plan, sync, verify
+from vectorferry import Summary
 from vectorferry.connector.plugin import ConfigurationError, SourceSettings
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.sandbox import SandboxSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, plan, sync, verify
 
 KEY = SecretStr("key")
 

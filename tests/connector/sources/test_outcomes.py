@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from vectorferry import Summary, sync, verify
+from vectorferry import Summary
 from vectorferry.connector.plugin import CredentialsError, Reason, SourceSettings
 from vectorferry.connector.sandbox import (
     Fault,
@@ -25,7 +25,7 @@ from vectorferry.connector.sandbox import (
 )
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync, verify
 
 ASSETS: Final = 4
 QUICK: Final = {"attempts": 2, "first_wait": 0.01, "longest_wait": 0.02, "timeout_seconds": 5}

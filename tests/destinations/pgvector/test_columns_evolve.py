@@ -11,9 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry import sync
 from vectorferry.connector.plugin import Asset, ConfigurationError, Feature, SchemaMapping
-from vectorferry.connector.testing import MemorySource
+from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _columns as _castable
 

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vectorferry import sync
 from vectorferry.connector.plugin import ConfigurationError, Modality, Planned, Reason, Rejected, SchemaMapping
-from vectorferry.connector.testing import MemorySource
+from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature

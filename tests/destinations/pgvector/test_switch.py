@@ -15,9 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from vectorferry import sync, verify
 from vectorferry.connector.plugin import Asset, Feature, Modality, SchemaMapping, SearchQuery, Vector
-from vectorferry.connector.testing import MemorySource
+from vectorferry.connector.testing import MemorySource, sync, verify
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _generations as _switch
 

@@ -9,10 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry import refill, sync, verify
 from vectorferry.connector._engine._opening import prepare_untouched
 from vectorferry.connector.plugin import ConfigurationError, SchemaMapping
-from vectorferry.connector.testing import MemoryDestination, MemorySource
+from vectorferry.connector.testing import MemoryDestination, MemorySource, refill, sync, verify
 from vectorferry.destinations import PgvectorDestination
 
 from ...connector.worlds import assets

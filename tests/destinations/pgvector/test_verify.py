@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry import Summary, Verification, sync, verify
+from vectorferry import Summary, Verification
 from vectorferry.connector.plugin import Asset, Difference, Discrepancy, Feature, Modality, SchemaMapping, Vector
-from vectorferry.connector.testing import MemorySource
+from vectorferry.connector.testing import MemorySource, sync, verify
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import dense, sparse

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from pinecone import Pinecone
 
-from vectorferry import Verification, verify
+from vectorferry import Verification
 from vectorferry.connector.plugin import Asset, Difference, Discrepancy, Feature, Modality, SchemaMapping, Vector
 from vectorferry.connector.sandbox import Sandbox
-from vectorferry.connector.testing import MemorySource
+from vectorferry.connector.testing import MemorySource, verify
 from vectorferry.destinations import PineconeDestination
 
 from ...builders import asset, batch, dense, feature, sparse

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from vectorferry import SyncSettings, parse_settings, source_settings, sync
-from vectorferry.connector.plugin import Asset, ConfigurationError
+from vectorferry import SyncSettings, parse_settings
+from vectorferry.connector.plugin import Asset, ConfigurationError, source_settings
 from vectorferry.connector.sources.sandbox import SandboxSettings
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync
 
 
 async def test_it_is_found_by_its_name_and_read_without_a_key() -> None:

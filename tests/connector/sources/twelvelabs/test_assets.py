@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from vectorferry import SyncOptions, sync
+from vectorferry import SyncOptions
 from vectorferry.connector.plugin import Asset, Reason, Rejected
 from vectorferry.connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSource
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync
 
 from .worlds import READ, listed, read, read_asset, reading
 

@@ -11,10 +11,10 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from tests.connector.http.serving import QUICK, Server, serving
-from vectorferry import Summary, sync
+from vectorferry import Summary
 from vectorferry.connector.plugin import Counts, SourceError
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings, TwelveLabsSource
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync
 
 Row = dict[str, Any]
 

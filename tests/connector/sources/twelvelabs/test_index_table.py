@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from vectorferry import Summary, sync
+from vectorferry import Summary
 from vectorferry.connector.sandbox import Fault, GeneratedIndexes, Sandbox, SandboxSettings, SetField
 from vectorferry.connector.sources.twelvelabs import INDEXES, TwelveLabsSettings, TwelveLabsSource
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync
 
 
 @pytest.fixture

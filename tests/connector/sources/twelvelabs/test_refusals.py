@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from vectorferry import SyncOptions, sync
+from vectorferry import SyncOptions
 from vectorferry.connector.plugin import (
     Asset,
     ConfigurationError,
@@ -20,7 +20,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.connector.sandbox import Fault, Status, TwelveLabsDialect
 from vectorferry.connector.sources.twelvelabs._indexed_assets import IndexedAssets
 from vectorferry.connector.sources.twelvelabs._indexes import Index, index_from
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, sync
 
 from .worlds import READ, listed, read, reading
 

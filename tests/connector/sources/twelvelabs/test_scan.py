@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vectorferry import Reread, SyncOptions, plan, sync, verify
+from vectorferry import Reread, SyncOptions
 from vectorferry.connector.plugin import AssetState, IncompleteScanError, SourceError
 from vectorferry.connector.sandbox import (
     DropField,
@@ -20,7 +20,7 @@ from vectorferry.connector.sandbox import (
     ShiftRows,
     TwelveLabsDialect,
 )
-from vectorferry.connector.testing import MemoryDestination
+from vectorferry.connector.testing import MemoryDestination, plan, sync, verify
 
 from .worlds import LIST, listed, reading, source_for
 
