@@ -48,13 +48,13 @@ def sandbox(
 ) -> None:
     """Serve local stand-ins for the Mixpeek, TwelveLabs and Pinecone APIs until interrupted."""
     with suppress(KeyboardInterrupt):
-        serve(host=host, port=port, on_ready=_tell)
+        serve(host=host, port=port, on_ready=_print_ready)
 
 
-def _tell(ready: Sandbox) -> None:
+def _print_ready(sandbox: Sandbox) -> None:
     console = results()
-    said = READY.format(
-        url=ready.url, twelvelabs_url=ready.twelvelabs_url, api_key=ready.api_key, control_key=ready.control_key
+    text = READY.format(
+        url=sandbox.url, twelvelabs_url=sandbox.twelvelabs_url, api_key=sandbox.api_key, control_key=sandbox.control_key
     )
-    console.print(said, markup=False, soft_wrap=True)
+    console.print(text, markup=False, soft_wrap=True)
     console.file.flush()

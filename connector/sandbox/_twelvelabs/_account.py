@@ -34,6 +34,7 @@ __all__ = [
     "later",
     "now",
     "object_id",
+    "whole_segments",
 ]
 
 
@@ -181,6 +182,13 @@ class EntityCollection:
     updated_at: datetime
     description: str = ""
     entities: dict[str, Entity] = field(default_factory=dict)
+
+
+def whole_segments(segments: Sequence[Segment], end: float, scope: str) -> list[Segment]:
+    """One more segment for each option, as long as everything: its vector is that of the first."""
+    first = {segment.option: segment for segment in reversed(segments)}
+    options = dict.fromkeys(segment.option for segment in segments)
+    return [Segment(0, end, option, first[option].vector, scope) for option in options]
 
 
 def object_id(*parts: Any) -> str:

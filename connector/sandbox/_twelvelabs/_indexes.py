@@ -20,6 +20,7 @@ from vectorferry.connector.sandbox._twelvelabs._account import (
     later,
     now,
     object_id,
+    whole_segments,
 )
 from vectorferry.connector.sandbox._twelvelabs._requests import (
     Context,
@@ -239,20 +240,14 @@ def print_embedding(context: Context, asset: IndexedAsset, options: Iterable[str
 
 
 def _embedding(context: Context, asset: IndexedAsset, options: Collection[str]) -> dict[str, Any]:
-    segments = [one for one in (*asset.segments, *_whole(context, asset)) if one.option in options]
+    scope, end = context.dialect.whole_asset, asset.system_metadata.get("duration", 0)
+    whole = [] if scope == "none" else whole_segments(asset.segments, end, scope)
+    every = (*asset.segments, *sorted(whole, key=lambda one: one.option))
+    segments = [one for one in every if one.option in options]
     if context.dialect.segment_order == "shuffled":
         Random(asset.indexed_asset_id).shuffle(segments)
     model_name = context.index(asset.index_id).model_name
     return {"model_name": model_name, "video_embedding": {"segments": [show_segment(one) for one in segments]}}
-
-
-def _whole(context: Context, asset: IndexedAsset) -> list[Segment]:
-    scope = context.dialect.whole_asset
-    if scope == "none":
-        return []
-    first = {segment.option: segment for segment in reversed(asset.segments)}
-    end = asset.system_metadata.get("duration", 0)
-    return [Segment(0, end, option, one.vector, scope) for option, one in sorted(first.items())]
 
 
 def show_segment(segment: Segment) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from vectorferry.connector.sandbox._twelvelabs._account import (
     Utterance,
     now,
     object_id,
+    whole_segments,
 )
 from vectorferry.connector.sandbox._vectors import NoiseVector, TextVector
 
@@ -49,6 +50,7 @@ _OPENED = datetime(2026, 3, 2, 8, 0, 0, 137_000, UTC)
 _STEP = timedelta(minutes=17, seconds=4, milliseconds=331)
 _UNREADY = {7: "pending", 18: "queued", 29: "indexing", 40: "failed", 51: "validating", 63: "failed"}
 _ARCHIVED = 12
+_OPTIONS = ("visual", "audio")
 
 
 def described_account(lock: RLock | None = None) -> Account:
@@ -65,7 +67,7 @@ def described_account(lock: RLock | None = None) -> Account:
 
 def _index(name: str, model: Model, days: int) -> Index:
     opened = _OPENED + timedelta(days=days)
-    return Index(object_id("index", name), name, model.name, model.options, model.dimension, opened, opened)
+    return Index(object_id("index", name), name, model.name, _OPTIONS, model.dimension, opened, opened)
 
 
 def _fill(account: Account, index: Index, reel: Iterable[Film], unready: dict[int, str] | None = None) -> None:
@@ -116,11 +118,10 @@ _LEAD, _TRAIL = 0.35, 0.25
 
 
 class Model(NamedTuple):
-    """What looks and listens, and at what."""
+    """What looks and listens."""
 
     name: str
     dimension: int
-    options: tuple[str, ...] = ("visual", "audio")
 
 
 class Film(NamedTuple):
@@ -177,20 +178,15 @@ def _system_metadata(shot: Shot, filename: str, duration: float) -> dict[str, An
 
 
 def _segments(shot: Shot, model: Model, cuts: list[float]) -> Iterator[Segment]:
+    # Only videos have pictures, and spoken words have vectors of their own since 3.0.
+    lacking = {"visual" if shot.modality != "video" else "", "transcription" if model.name == "marengo2.7" else ""}
     for option, describe in _DESCRIBED.items():
         for (start, end), moment in zip(pairwise(cuts), shot.moments, strict=True):
             text = describe(moment)
-            if text and _has(shot, model, option):
+            if text and option not in lacking:
                 # Words begin and end inside the scene.
                 span = _speech(start, end) if option == "transcription" else (start, end)
                 yield Segment(*span, option, TextVector(text, model.name, model.dimension))
-
-
-def _has(shot: Shot, model: Model, option: str) -> bool:
-    # Utterance words have vectors of their own since 3.0.
-    if option == "transcription":
-        return model.name != "marengo2.7" and "audio" in model.options
-    return option in model.options and (option != "visual" or shot.modality == "video")
 
 
 def _utterances(shot: Shot, cuts: list[float]) -> Iterator[Utterance]:
@@ -263,7 +259,8 @@ def _task(version: str, number: int, film: Film) -> EmbedTask:
     midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
     created = midnight - timedelta(days=_DAYS[number]) + timedelta(minutes=number)
     status = _STATES.get(number, "ready")
-    segments = (*film.segments, *_whole(film, _WHOLE[version])) if status == "ready" else ()
+    duration, ready = film.system_metadata["duration"], status == "ready"
+    segments = (*film.segments, *whole_segments(film.segments, duration, _WHOLE[version])) if ready else ()
     return EmbedTask(
         object_id("described task", version, number),
         version,
@@ -271,7 +268,7 @@ def _task(version: str, number: int, film: Film) -> EmbedTask:
         created,
         created + timedelta(seconds=40),
         film.url,
-        film.system_metadata["duration"],
+        duration,
         tuple(dict.fromkeys(one.option for one in film.segments)),
         segments,
         status,
@@ -280,41 +277,32 @@ def _task(version: str, number: int, film: Film) -> EmbedTask:
     )
 
 
-def _whole(film: Film, scope: str) -> Iterator[Segment]:
-    for option in dict.fromkeys(one.option for one in film.segments):
-        first = next(one for one in film.segments if one.option == option)
-        yield Segment(0, film.system_metadata["duration"], option, first.vector, scope)
-
-
 # The described entities.
 
 _BEGUN = datetime(2026, 5, 4, 9, 30, 0, 250_000, UTC)
 
 
 def _describe_entities(account: Account) -> None:
-    """Put entities into an account, with the pictures that they are known by."""
+    """Put collections of entities into an account, with the pictures that they are known by."""
     people = {lesson["author"]: f"Teaches: {lesson['title']}" for lesson in catalogue()["lessons"]}
     dogs = {dog["name"]: dog["description"] for dog in catalogue()["dogs"]}
-    _fill_entities(account, _collection("people", "Who lectures", 0), people)
-    _fill_entities(account, _collection("dogs", "", 1), dogs)
-    _fill_entities(account, _collection("empty", "Nobody yet", 2), {})
+    described = {"people": ("Who lectures", people), "dogs": ("", dogs), "empty": ("Nobody yet", {})}
+    for days, (name, (description, entities)) in enumerate(described.items()):
+        time = _BEGUN + timedelta(days=days)
+        collection = EntityCollection(object_id("entities", name), name, time, time, description)
+        account.entity_collections[collection.collection_id] = collection
+        for number, entity in enumerate(entities.items()):
+            _add_entity(account, collection, number, *entity)
 
 
-def _collection(name: str, description: str, days: int) -> EntityCollection:
-    created_at = _BEGUN + timedelta(days=days)
-    return EntityCollection(object_id("entities", name), name, created_at, created_at, description)
-
-
-def _fill_entities(account: Account, collection: EntityCollection, entities: Mapping[str, str]) -> None:
-    account.entity_collections[collection.collection_id] = collection
-    for number, (name, description) in enumerate(entities.items()):
-        created_at = collection.created_at + timedelta(minutes=number + 1)
-        picture = Upload(object_id("picture", name), f"{_slug(name)}.jpg", "image/jpeg", created_at, size=48_000)
-        account.uploads[picture.asset_id] = picture
-        entity = Entity(object_id("entity", name), collection.collection_id, name, created_at, created_at, description)
-        entity.metadata = {"number": number, "kind": collection.name}
-        entity.asset_ids = (picture.asset_id,)
-        collection.entities[entity.entity_id] = entity
+def _add_entity(account: Account, collection: EntityCollection, number: int, name: str, description: str) -> None:
+    time = collection.created_at + timedelta(minutes=number + 1)
+    picture = Upload(object_id("picture", name), f"{_slug(name)}.jpg", "image/jpeg", time, size=48_000)
+    account.uploads[picture.asset_id] = picture
+    entity = Entity(object_id("entity", name), collection.collection_id, name, time, time, description)
+    entity.metadata = {"number": number, "kind": collection.name}
+    entity.asset_ids = (picture.asset_id,)
+    collection.entities[entity.entity_id] = entity
 
 
 def _slug(name: str) -> str:

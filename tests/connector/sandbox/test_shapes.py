@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 
@@ -112,6 +113,21 @@ async def test_two_sandboxes_hold_the_very_same_media() -> None:
     assert one.asset_ids() == other.asset_ids()
     assert one.feature_ids() == other.feature_ids()
     assert [one.asset(each) for each in one.asset_ids()] == [other.asset(each) for each in other.asset_ids()]
+
+
+def test_the_described_media_are_the_same_for_ever() -> None:
+    # Ids, times and texts in people's stores must not change with the data file or with whoever reads it.
+    mixpeek, twelvelabs = Sandbox().mixpeek, Sandbox().twelvelabs
+    media = [
+        [mixpeek.asset(one), [mixpeek.feature(part) for part in mixpeek.feature_ids(one)]]
+        for one in mixpeek.asset_ids()
+    ]
+    films = [
+        [twelvelabs.asset(one), [[part["start"], part["end"], part["option"]] for part in twelvelabs.segments(one)]]
+        for one in twelvelabs.asset_ids()
+    ]
+    digests = [hashlib.sha256(orjson.dumps(found)).hexdigest()[:16] for found in (media, films)]
+    assert digests == ["7874f7985d709f6e", "d69667416df2e060"]
 
 
 async def test_vectors_come_only_when_asked_for(client: httpx.AsyncClient) -> None:
