@@ -46,11 +46,11 @@ from vectorferry.destinations._postgres import (
     driver_of,
     forget_cursors,
     forget_fingerprints,
-    held_asset_ids,
     known_assets,
     read_cursor,
     read_origin,
     read_rejected,
+    recorded_asset_ids,
     write_cursor,
     write_origin,
 )
@@ -65,12 +65,12 @@ from vectorferry.destinations.pgvector._indexes import (
 )
 from vectorferry.destinations.pgvector._planned import SchemaOutlook, not_indexed, nothing_yet
 from vectorferry.destinations.pgvector._prepare import ensure_vectors, prepare
-from vectorferry.destinations.pgvector._related import held_hashes, replace_rows
+from vectorferry.destinations.pgvector._related import related_hashes, replace_rows
 from vectorferry.destinations.pgvector._rows import (
     asset_contents,
     batch_rows,
     count_contents,
-    first_layouts,
+    first_storages,
     recorded_contents,
     with_fitting_vectors,
 )
@@ -149,7 +149,7 @@ class PgvectorDestination:
         refuses is set aside, and so are those that do not fit their tables."""
         schema = self._prepared()
         with self._server.translated():
-            ensure_vectors(schema, first_layouts(batch, schema.mapping))
+            ensure_vectors(schema, first_storages(batch, schema.mapping))
             write = partial(_write, schema, self._distrusted)
             applied = write_around(schema.database.transaction, write, batch)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
@@ -158,10 +158,10 @@ class PgvectorDestination:
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the ledger or the quarantine, and those that are distrusted; streamed."""
         schema = self._prepared()
-        held = (schema.tables.ledger, schema.tables.quarantine)
+        books = (schema.tables.ledger, schema.tables.quarantine)
         unlisted = set(self._distrusted.assets(collection))
         with self._server.translated(), schema.database.transaction() as connection:
-            for asset_id in held_asset_ids(connection, held, collection):
+            for asset_id in recorded_asset_ids(connection, books, collection):
                 unlisted.discard(asset_id)
                 yield asset_id
         yield from sorted(unlisted)
@@ -266,7 +266,7 @@ class PgvectorDestination:
         """The hashes beside the rows."""
         schema = self._prepared()
         with self._server.translated(), schema.database.transaction() as connection:
-            return held_hashes(connection, schema.tables, table)
+            return related_hashes(connection, schema.tables, table)
 
     def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
         """Bring a table of metadata up to date in one transaction."""

@@ -26,20 +26,20 @@ from vectorferry.destinations._postgres import (
     Step,
     columns_of,
     driver_of,
-    held_asset_ids,
+    explained_by,
     known_assets,
-    looking,
     printed,
     read_cursor,
+    read_only,
     read_origin,
-    told_as,
+    recorded_asset_ids,
 )
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase, extension_steps
 from vectorferry.destinations.pgvector._generations import count_vectors
 from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
 from vectorferry.destinations.pgvector._prepare import first_steps, preparation
-from vectorferry.destinations.pgvector._related import held_hashes
+from vectorferry.destinations.pgvector._related import related_hashes
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import MAX_INDEXED_DIMENSION
 from vectorferry.destinations.pgvector._stored import stored_collections
@@ -73,8 +73,8 @@ def _bytes(connection: Connection, table: Table) -> int:
 def _oid(connection: Connection, table: Table) -> int | None:
     """None when there is no such table."""
     name = connection.dialect.identifier_preparer.format_table(table)
-    found = connection.execute(text("SELECT CAST(to_regclass(:name) AS oid)"), {"name": name}).scalar()
-    return None if found is None else int(found)
+    row = connection.execute(text("SELECT CAST(to_regclass(:name) AS oid)"), {"name": name}).scalar()
+    return None if row is None else int(row)
 
 
 # What a sync would find, make and change in its schema: looked up in transactions that cannot write.
@@ -91,17 +91,17 @@ class SchemaOutlook:
         self._begin: Callable[[], AbstractContextManager[Connection]] = schema.database.plain_transaction
         self._has_ledger = False
         self._changed: frozenset[Modality] = frozenset()
-        """Modalities of which a named vector gets another layout: what was refused under the old one is read again."""
+        """Modalities of which a named vector is to be stored in another way: what was refused before is read again."""
 
     def planned(self) -> Planned:
         """Look at everything but single assets. Raises what preparing the schema would raise."""
         database = self._schema.database
-        with self._server.translated(), looking(database.plain_transaction) as connection:
+        with self._server.translated(), read_only(database.plain_transaction) as connection:
             extension = extension_steps(connection, database.location)
         self._begin = database.plain_transaction if extension else database.transaction
         with self._looking() as connection:
             refusal = self._schema.why_refused(connection)
-            with told_as(refusal):
+            with explained_by(refusal):
                 return replace(self._planned(connection, extension), refusal=refusal)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
@@ -121,7 +121,7 @@ class SchemaOutlook:
         tables = self._schema.tables
         with self._looking() as connection:
             if self._has_ledger:
-                yield from held_asset_ids(connection, (tables.ledger, tables.quarantine), collection)
+                yield from recorded_asset_ids(connection, (tables.ledger, tables.quarantine), collection)
 
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded, unless preparing the schema would have assets read again."""
@@ -138,7 +138,7 @@ class SchemaOutlook:
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """By key, the hash of each row of a table of metadata."""
         with self._looking() as connection:
-            return held_hashes(connection, self._schema.tables, table) if self._has_ledger else {}
+            return related_hashes(connection, self._schema.tables, table) if self._has_ledger else {}
 
     def collections(self) -> list[str]:
         """Those in the ledger or the quarantine."""
@@ -178,7 +178,7 @@ class SchemaOutlook:
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:
-        with self._server.translated(), looking(self._begin) as connection:
+        with self._server.translated(), read_only(self._begin) as connection:
             yield connection
 
 
@@ -209,22 +209,23 @@ def not_indexed(catalogue: Catalogue, mapping: SchemaMapping) -> Iterator[str]:
     for modality in MODALITIES:
         for entry in catalogue.live(modality):
             wanted = mapping.vector(modality, entry.vector_name)
-            if wanted.index != "none" and entry.layout.dimension > MAX_INDEXED_DIMENSION[entry.layout.storage]:
+            if wanted.index != "none" and entry.storage.dimension > MAX_INDEXED_DIMENSION[entry.storage.column_type]:
                 yield _not_indexed(entry)
 
 
 def _not_indexed(entry: VectorEntry) -> str:
-    layout, key = entry.layout, f"modalities.{entry.modality}.vectors.{entry.vector_name}"
-    most, most_of_halves = MAX_INDEXED_DIMENSION[layout.storage], MAX_INDEXED_DIMENSION["halfvec"]
-    told = (
-        f"{entry.table}: no hnsw index is built, since one over {layout.storage} takes {most:,} dimensions at most and "
-        f"these have {layout.dimension:,}: every search reads the whole table"
+    storage, key = entry.storage, f"modalities.{entry.modality}.vectors.{entry.vector_name}"
+    most, most_of_halves = MAX_INDEXED_DIMENSION[storage.column_type], MAX_INDEXED_DIMENSION["halfvec"]
+    advice = (
+        f"{entry.table}: no hnsw index is built, since one over {storage.column_type} takes {most:,} dimensions at most "
+        f"and these have {storage.dimension:,}: every search reads the whole table"
     )
-    if layout.storage == "vector" and layout.dimension <= most_of_halves:
+    if storage.column_type == "vector" and storage.dimension <= most_of_halves:
         return (
-            f"{told}. {key}.storage: halfvec has an index up to {most_of_halves:,}; sync into another `schema` with it"
+            f"{advice}. {key}.storage: halfvec has an index up to {most_of_halves:,}; "
+            "sync into another `schema` with it"
         )
-    return f"{told}. {key}.index: none says that this is meant"
+    return f"{advice}. {key}.index: none says that this is meant"
 
 
 def unmatched(connection: Connection, schema: SyncSchema) -> Iterator[str]:
@@ -249,5 +250,5 @@ def unmatched(connection: Connection, schema: SyncSchema) -> Iterator[str]:
 def _any(connection: Connection, table: sql.Identifier, column: str) -> bool:
     """Whether a row has a value in a column. Where none has, every row is looked at."""
     query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NOT NULL)").format(table, sql.Identifier(column))
-    found = driver_of(connection).execute(query).fetchone()
-    return bool(found and found[0])
+    row = driver_of(connection).execute(query).fetchone()
+    return bool(row and row[0])

@@ -28,9 +28,9 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
             details = {
                 "view": entry.layer.view,
                 "function": entry.layer.function,
-                "storage": f"{entry.layout.storage}({entry.layout.dimension})",
-                "metric": entry.layout.metric,
-                "index": entry.layout.index,
+                "storage": f"{entry.storage.column_type}({entry.storage.dimension})",
+                "metric": entry.storage.metric,
+                "index": entry.storage.index,
                 "state": entry.state,
             }
             tables.append(TableStatus(entry.table, modality, entry.vector_name, sum(rows.values()), rows, details))

@@ -37,10 +37,10 @@ from vectorferry.connector.plugin import (
 from vectorferry.destinations._postgres import (
     Row,
     driver_of,
-    held_collections,
     is_storable,
     known_assets,
     mark_kept,
+    recorded_collections,
     unread_assets,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
@@ -99,8 +99,8 @@ _VECTOR_LOADERS: Final[Mapping[str, type[Loader]]] = {
 
 def stored_loaders(connection: Connection, extension_schema: str) -> Loaders:
     """How to read each type that psycopg does not read as we do; an extension's have other numbers in each database."""
-    found = connection.execute(_TYPES, {"names": list(_VECTOR_LOADERS), "schema": extension_schema})
-    return {"jsonb": _JsonbLoader, **{oid: _VECTOR_LOADERS[name] for name, oid in found}}
+    by_feature = connection.execute(_TYPES, {"names": list(_VECTOR_LOADERS), "schema": extension_schema})
+    return {"jsonb": _JsonbLoader, **{oid: _VECTOR_LOADERS[name] for name, oid in by_feature}}
 
 
 # Rows of many tables side by side, each in the order of its asset ids, from server-side cursors.
@@ -177,12 +177,12 @@ class Feed:
 
     def take(self, asset_id: str) -> list[Row]:
         """What follows the asset id in the rows of this asset; those of earlier ones are passed over."""
-        taken = []
+        rows = []
         while self._next is not None and self._next[0] <= asset_id:
             if self._next[0] == asset_id:
-                taken.append(self._next[1:])
+                rows.append(self._next[1:])
             self._next = next(self._rows, None)
-        return taken
+        return rows
 
 
 # Reading assets back as they were applied, so that another destination can be filled from this one.
@@ -199,7 +199,7 @@ _HashOf: TypeAlias = Callable[[Vector, bytes, VectorEntry], bytes]
 
 def stored_collections(connection: Connection, schema: SyncSchema) -> list[str]:
     """The collections in the ledger or the quarantine, sorted."""
-    return held_collections(connection, [schema.tables.ledger, schema.tables.quarantine])
+    return recorded_collections(connection, [schema.tables.ledger, schema.tables.quarantine])
 
 
 def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Iterator[MappedAsset]:
@@ -257,11 +257,14 @@ class StoredFeatures:
 
     def _vectors_of(self, asset_id: str, modality: Modality) -> dict[str, _NamedVectors]:
         """By feature id; a row of a newer generation takes the place of an older one's."""
-        found: dict[str, _NamedVectors] = {}
+        by_feature: dict[str, _NamedVectors] = {}
         for entry, rows in self._vectors[modality]:
             for feature_id, vector, digest in rows.take(asset_id):
-                found.setdefault(feature_id, {})[entry.vector_name] = (vector, self._hash_of(vector, digest, entry))
-        return found
+                by_feature.setdefault(feature_id, {})[entry.vector_name] = (
+                    vector,
+                    self._hash_of(vector, digest, entry),
+                )
+        return by_feature
 
 
 class _Tables:
@@ -283,7 +286,10 @@ class _Tables:
                     fingerprint=fingerprint,
                     **dict(zip(_ASSET_COLUMNS, values, strict=True)),
                     features=tuple(
-                        sorted(self._features.of_asset(asset_id), key=lambda one: (one.feature_id, one.modality))
+                        sorted(
+                            self._features.of_asset(asset_id),
+                            key=lambda feature: (feature.feature_id, feature.modality),
+                        )
                     ),
                     rejected=tuple(self._rejected_of(asset_id)),
                 )
@@ -295,9 +301,13 @@ class _Tables:
                 yield Rejected(asset_id, Reason(reason), detail, feature_id, modality, vector_name, column, kept)
 
 
+def _feature_order(feature: MappedFeature) -> tuple[str, Modality]:
+    return feature.feature_id, feature.modality
+
+
 def _hash_of(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:
     """The recorded hash is the source's vector's: half precision and dropped zeros make another one of it."""
-    return digest if entry.layout.storage == "vector" else vector_hash(vector)
+    return digest if entry.storage.column_type == "vector" else vector_hash(vector)
 
 
 # What is stored of everything that a batch sets aside, joined to the batch before it is written.
@@ -331,7 +341,7 @@ def _whole_assets(
         reader = Reader(connection, cursors, loaders, batch.collection, asset_ids, _feature_ids(assets))
         tables = StoredFeatures(reader.rows, schema, connection, _source_hash)
         for asset in assets:
-            stored = [one for one in tables.of_asset(asset.asset_id) if one.modality in batch.modalities]
+            stored = [feature for feature in tables.of_asset(asset.asset_id) if feature.modality in batch.modalities]
             trusted = without_distrusted(stored, asset, batch.collection, distrusted)
             yield with_last_good(asset, trusted, schema.mapping)
 

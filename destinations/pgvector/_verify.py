@@ -76,7 +76,7 @@ class AssetTables:
     def assets(self) -> Iterator[AssetParts]:
         """Every asset that any table names and that is not hidden, in the order of their ids."""
         feeds = [self._ledger, self._assets, *self._features.values(), *(feed for _, feed in self._vectors)]
-        while (asset_id := min((one.waiting for one in feeds if one.waiting is not None), default=None)) is not None:
+        while (asset_id := min((feed.waiting for feed in feeds if feed.waiting is not None), default=None)) is not None:
             parts = AssetParts(asset_id)
             for (contents,) in self._ledger.take(asset_id):
                 parts.contents = contents
@@ -111,9 +111,9 @@ class AssetTables:
             if (entry.modality, feature_id, None) in parts.hidden:
                 continue
             parts.hashes[key] = source_hash(recorded)
-            parts.dimensions.setdefault(key, set()).add(entry.layout.dimension)
+            parts.dimensions.setdefault(key, set()).add(entry.storage.dimension)
             parts.wrong.discard(key)  # an older generation's row, which this one supersedes
-            if self._whole and not is_vector_of(recorded, values[0], entry.layout.storage):
+            if self._whole and not is_vector_of(recorded, values[0], entry.storage.column_type):
                 parts.wrong.add(key)
 
 

@@ -22,13 +22,13 @@ from vectorferry.destinations._postgres import (
     delete_rejected,
     forget_cursors,
     forget_fingerprints,
-    held_asset_ids,
-    held_collections,
     lock,
     lock_ddl,
     read_cursor,
     read_origin,
     read_rejected,
+    recorded_asset_ids,
+    recorded_collections,
     replace_rejected,
     run,
     write_cursor,
@@ -238,12 +238,12 @@ class Manifest:
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
         with self._transaction() as connection:
-            yield from held_asset_ids(connection, self._tables.naming_assets, collection)
+            yield from recorded_asset_ids(connection, self._tables.naming_assets, collection)
 
     def collections(self) -> Sequence[str]:
         """Every collection that has anything here, sorted; that of a manifest made anew may be in no ledger yet."""
         with self._transaction() as connection:
-            return held_collections(connection, self._tables.naming_assets)
+            return recorded_collections(connection, self._tables.naming_assets)
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""

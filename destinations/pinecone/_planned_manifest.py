@@ -24,14 +24,14 @@ from .._postgres import (
     Database,
     PostgresServer,
     check_encoding,
-    held_asset_ids,
-    held_collections,
+    explained_by,
     known_assets,
-    looking,
     printed,
     read_cursor,
+    read_only,
     read_origin,
-    told_as,
+    recorded_asset_ids,
+    recorded_collections,
     why_refused,
 )
 from ._manifest_tables import ManifestTables
@@ -64,7 +64,7 @@ class ManifestOutlook:
             self.statements = printed(tables.steps(connection))
             self.exists = inspect(connection).has_table(tables.ledger.name, schema=schema)
             if self.exists:
-                with told_as(self.refusal):
+                with explained_by(self.refusal):
                     self._read(connection, f"{server.location}, schema {schema}", settings)
 
     def known(
@@ -84,7 +84,7 @@ class ManifestOutlook:
         """Every asset that has anything here, streamed."""
         if self.exists:
             with self._looking() as connection:
-                yield from held_asset_ids(connection, self._tables.naming_assets, collection)
+                yield from recorded_asset_ids(connection, self._tables.naming_assets, collection)
 
     def cursor(self, collection: str, layout: str) -> Cursor | None:
         """How far the changes of a collection have been followed under this layout."""
@@ -105,7 +105,7 @@ class ManifestOutlook:
         if not self.exists:
             return ()
         with self._looking() as connection:
-            return held_collections(connection, self._tables.naming_assets)
+            return recorded_collections(connection, self._tables.naming_assets)
 
     def _read(self, connection: Connection, place: str, settings: Mapping[str, str]) -> None:
         check_settings(connection, self._tables, settings, place)
@@ -117,7 +117,7 @@ class ManifestOutlook:
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:
-        with self._server.translated(), looking(self._server.database.plain_transaction) as connection:
+        with self._server.translated(), read_only(self._server.database.plain_transaction) as connection:
             yield connection
 
 
