@@ -217,8 +217,8 @@ def _not_indexed(entry: VectorEntry) -> str:
     storage, key = entry.storage, f"modalities.{entry.modality}.vectors.{entry.vector_name}"
     most, most_of_halves = MAX_INDEXED_DIMENSION[storage.column_type], MAX_INDEXED_DIMENSION["halfvec"]
     advice = (
-        f"{entry.table}: no hnsw index is built, since one over {storage.column_type} takes {most:,} dimensions at most "
-        f"and these have {storage.dimension:,}: every search reads the whole table"
+        f"{entry.table}: no hnsw index is built, since one over {storage.column_type} takes {most:,} dimensions at "
+        f"most and these have {storage.dimension:,}: every search reads the whole table"
     )
     if storage.column_type == "vector" and storage.dimension <= most_of_halves:
         return (

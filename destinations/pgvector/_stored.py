@@ -1,4 +1,4 @@
-"""Reading assets back as they were applied, so that another destination can be filled from this one."""
+"""What is stored: assets read back as they were applied, what of them stands in for what is set aside, and counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from typing import Any, Final, TypeAlias
 
@@ -14,7 +15,7 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, select, text
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -27,6 +28,8 @@ from vectorferry.connector.plugin import (
     Reason,
     Rejected,
     SparseVector,
+    Status,
+    TableStatus,
     Vector,
     parse_json,
     rejected_features,
@@ -36,6 +39,7 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     Row,
+    count_rejected,
     driver_of,
     is_storable,
     known_assets,
@@ -44,9 +48,11 @@ from vectorferry.destinations._postgres import (
     unread_assets,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
+from vectorferry.destinations.pgvector._generations import is_not_superseded
+from vectorferry.destinations.pgvector._related import count_related
 from vectorferry.destinations.pgvector._rows import source_hash
 from vectorferry.destinations.pgvector._schema import SyncSchema
-from vectorferry.destinations.pgvector._tables import DELETED_AT
+from vectorferry.destinations.pgvector._tables import DELETED_AT, KEY_COLUMNS, visible
 
 Loaders: TypeAlias = Mapping[str | int, type[Loader]]
 """By a type's name or number."""
@@ -359,3 +365,53 @@ def _feature_ids(assets: Sequence[MappedAsset]) -> list[str] | None:
 def _source_hash(_: Vector, recorded: bytes, entry: VectorEntry) -> bytes:  # noqa: ARG001
     """What the source had, also where the column is less exact: so the row beside it is found to be the same."""
     return source_hash(recorded)
+
+
+# What a schema holds now, counted.
+
+
+def read_status(connection: Connection, schema: SyncSchema, destination: str, location: str) -> Status:
+    """Rows per table and collection, but for hidden and superseded ones; quarantine; when something last changed."""
+    tables = []
+    for modality in MODALITIES:
+        features = schema.features[modality]
+        rows = _per_collection(connection, features, visible(features))
+        tables.append(TableStatus(features.name, modality, None, sum(rows.values()), rows))
+        for entry in schema.catalogue.of(modality):
+            vectors = schema.vector_table(entry)
+            values = and_(with_visible(vectors, features), is_not_superseded(schema, entry, vectors))
+            rows = _per_collection(connection, vectors, values)
+            details = {
+                "view": entry.layer.view,
+                "function": entry.layer.function,
+                "storage": f"{entry.storage.column_type}({entry.storage.dimension})",
+                "metric": entry.storage.metric,
+                "index": entry.storage.index,
+                "state": entry.state,
+            }
+            tables.append(TableStatus(entry.table, modality, entry.vector_name, sum(rows.values()), rows, details))
+    return Status(
+        destination=destination,
+        location=location,
+        assets=_per_collection(connection, schema.tables.assets, visible(schema.tables.assets)),
+        tables=tables,
+        quarantined=count_rejected(connection, schema.tables.quarantine),
+        related=count_related(connection, schema.tables),
+        last_change=_last_change(connection, schema.tables.ledger),
+    )
+
+
+def with_visible(vectors: Table, features: Table) -> ColumnElement[bool]:
+    """Of a row of vectors: its feature is not hidden."""
+    same = and_(*(features.c[name] == vectors.c[name] for name in KEY_COLUMNS))
+    return ~exists().where(same, ~visible(features))
+
+
+def _per_collection(connection: Connection, table: Table, counted_rows: ColumnElement[bool]) -> dict[str, int]:
+    of_collection = select(table.c.collection, func.count()).where(counted_rows)
+    counted = connection.execute(of_collection.group_by(table.c.collection).order_by(table.c.collection))
+    return {str(collection): int(count) for collection, count in counted}
+
+
+def _last_change(connection: Connection, ledger: Table) -> datetime | None:
+    return connection.execute(select(func.max(ledger.c.synced_at))).scalar()
