@@ -18,7 +18,6 @@ from vectorferry.connector.plugin import (
     Counts,
     DenseVector,
     Distrusted,
-    MappedAsset,
     Modality,
     SparseVector,
 )
@@ -80,7 +79,7 @@ VECTOR_DUMPERS: Final[Dumpers] = {
 
 # One batch, one transaction: assets, features, vectors, stale rows, ledger and quarantine, all or nothing.
 _ASSET_COLUMNS: Final = (
-    *("collection", "asset_id", "modality", "url", "status", "created_at", "updated_at"),
+    *("asset_id", "modality", "url", "status", "created_at", "updated_at"),
     *("metadata", "extra", "row_hash"),
 )
 
@@ -95,8 +94,11 @@ def write_batch(
     Rows that are `distrusted` are written whatever their hashes say."""
     writer = _Writer(connection, schema, distrusted, batch.collection, sorted(asset.asset_id for asset in batch.assets))
     applied = Applied()
-    desired = {(asset.asset_id, ""): (asset.row_hash, _asset_row(batch.collection, asset)) for asset in batch.assets}
-    applied.assets = writer.write_rows(None, _ASSET_COLUMNS, desired)
+    assets: DesiredRows = {
+        (asset.asset_id, ""): (asset.row_hash, (batch.collection, *(getattr(asset, name) for name in _ASSET_COLUMNS)))
+        for asset in batch.assets
+    }
+    applied.assets = writer.write_rows(None, ("collection", *_ASSET_COLUMNS), assets)
     for modality in sorted(batch.modalities):
         columns = (*KEY_COLUMNS, *schema.mapping.columns(modality), "metadata", "extra", "row_hash")
         applied.features[modality] = writer.write_rows(modality, columns, rows.features.get(modality, {}))
@@ -109,19 +111,12 @@ def write_batch(
 
 def remove_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
     """Remove assets with everything that belongs to them, visiting the tables in the order of `write_batch`."""
-
-    def gone(table: Table) -> Counts:
-        return Counts(deleted=delete_assets(connection, table, collection, asset_ids))
-
-    tables = schema.tables
-    applied = Applied(assets=remove_rows(connection, tables.assets, collection, asset_ids))
+    applied = Applied(assets=remove_rows(connection, schema.tables.assets, collection, asset_ids))
     for modality in sorted(MODALITIES):
         applied.features[modality] = remove_rows(connection, schema.features[modality], collection, asset_ids)
         for name, generations in schema.catalogue.named(modality).items():
             applied.vectors[modality, name] = _remove_vectors(connection, schema, collection, asset_ids, generations)
-    gone(tables.ledger)
-    gone(tables.quarantine)
-    forget_cursors(connection, tables.cursors, collection)
+    _strike_out(connection, schema, collection, asset_ids)
     return applied
 
 
@@ -175,6 +170,13 @@ def _remove_vectors(
     return Counts(deleted=len(values_of(generations, stored)) if stored else sum(deleted))
 
 
+def _strike_out(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> None:
+    """Of the books: these assets are not synced."""
+    for books in (schema.tables.ledger, schema.tables.quarantine):
+        delete_assets(connection, books, collection, asset_ids)
+    forget_cursors(connection, schema.tables.cursors, collection)
+
+
 def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
     asset_ids = [asset.asset_id for asset in batch.assets]
     stored = known_assets(connection, ledger, batch.collection, asset_ids)
@@ -183,21 +185,6 @@ def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: Bat
     compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(stored).items()}
     send(connection, ledger, _LEDGER_COLUMNS, diff_table(desired, compared))
     forget_unread(connection, ledger, batch)
-
-
-def _asset_row(collection: str, asset: MappedAsset) -> Row:
-    return (
-        collection,
-        asset.asset_id,
-        asset.modality,
-        asset.url,
-        asset.status,
-        asset.created_at,
-        asset.updated_at,
-        asset.metadata,
-        asset.extra,
-        asset.row_hash,
-    )
 
 
 def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, applied: Applied) -> None:
@@ -300,13 +287,10 @@ def count_changes(diff: TableDiff[Row], desired: Collection[FeatureKey], hidden:
 
 def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
     """Hide assets and their features, and forget that they were synced, in the order of `write_batch`."""
-    tables = schema.tables
-    applied = Applied(assets=_hide(connection, tables.assets, collection, asset_ids))
+    applied = Applied(assets=_hide(connection, schema.tables.assets, collection, asset_ids))
     for modality in sorted(MODALITIES):
         applied.features[modality] = _hide(connection, schema.features[modality], collection, asset_ids)
-    for books in (tables.ledger, tables.quarantine):
-        delete_assets(connection, books, collection, asset_ids)
-    forget_cursors(connection, tables.cursors, collection)
+    _strike_out(connection, schema, collection, asset_ids)
     return applied
 
 
