@@ -262,9 +262,9 @@ def rerouting_steps(
     connection: Connection, schema: SyncSchema, catalogue: Catalogue, current: VectorEntry
 ) -> Iterator[Step]:
     """What lets the plain function of a named vector know only the generations that the catalogue is to have."""
-    shown, extension = _plainly_shown(schema, catalogue, current), schema.database.extension_schema
-    yield from function_steps(connection, schema.name, extension, shown)
-    yield entry_update(schema.tables, replace(current, sql_digest=layer_digest(shown, extension)))
+    shown = _plainly_shown(schema, catalogue, current)
+    yield from function_steps(connection, schema.name, schema.database.extension_schema, shown)
+    yield entry_update(schema.tables, replace(current, sql_digest=""))  # whoever drops a table knows no mapping
 
 
 def _shown(schema: SyncSchema, catalogue: Catalogue, entry: VectorEntry) -> Iterator[tuple[Shown, str]]:

@@ -86,10 +86,9 @@ def layer_steps(
 
 
 def function_steps(connection: Connection, schema: str, extension: str, shown: Shown) -> Iterator[Step]:
-    """What brings the search function of a layer alone to its routes."""
-    match = columns_of(connection, schema, (shown.layer.match_type,)).get(shown.layer.match_type, {})
-    names = _match_names(shown, match)
-    yield from _function_steps(driver_of(connection), schema, extension, shown, names, None)
+    """What brings the search function of a layer alone to its routes; its columns are those that the row type has."""
+    match = columns_of(connection, schema, (shown.layer.match_type,))[shown.layer.match_type]
+    yield from _function_steps(driver_of(connection), schema, extension, shown, [*match], None)
 
 
 def where_function(schema: str) -> str:
