@@ -116,10 +116,12 @@ class Manifest:
         return list(self._server.database.advice())
 
     def exists(self) -> bool:
-        """Whether it has ever been prepared. Makes nothing, and starts no embedded Postgres that is not there."""
+        """Whether it has ever been prepared. Makes nothing, and starts no embedded Postgres that is not there. Raises
+        `ConfigurationError` for one of an early version."""
         if self._server.has_never_run:
             return False
         with self._transaction() as connection:
+            self._tables.check_layout(connection)
             return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
 
     def outlook(self, settings: Mapping[str, str]) -> ManifestOutlook:

@@ -184,12 +184,16 @@ class ManifestTables:
         return self.ledger, self.quarantine, self.unconfirmed, self.features
 
     def steps(self, connection: Connection | None) -> list[Step]:
-        """What makes the schema and those of the tables that are missing; without a connection, all of them. Raises
-        `ConfigurationError` for tables of an early version."""
+        """What makes the schema and those of the tables that are missing; without a connection, all of them. Raises what
+        `check_layout` does."""
         if connection is not None:
-            tables = self.metadata.tables.values()
-            check_layout(connection, self.schema, {table.name: table.columns.keys() for table in tables})
+            self.check_layout(connection)
         return steps_to_create(connection, self.schema, self.metadata)
+
+    def check_layout(self, connection: Connection) -> None:
+        """Raise `ConfigurationError` when an early version made the tables."""
+        tables = {table.name: table.columns.keys() for table in self.metadata.tables.values()}
+        check_layout(connection, self.schema, tables)
 
     def _features(self) -> Table:
         return Table(

@@ -66,7 +66,7 @@ def test_one_of_an_early_version_is_refused_with_what_to_do(postgres_url: str, s
     commit(manifest, batch(asset("a", rejected=[bad])), {})
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"ALTER TABLE {schema}._sync_pinecone_quarantine DROP COLUMN kept")
-    for attempt in (manifest.prepare, lambda: manifest.outlook({})):
+    for attempt in (manifest.prepare, manifest.exists, lambda: manifest.outlook({})):
         with pytest.raises(ConfigurationError, match=rf"early version .*DROP SCHEMA {schema} CASCADE;"):
             attempt()
 
