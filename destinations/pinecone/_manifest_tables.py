@@ -184,8 +184,9 @@ class ManifestTables:
         return self.ledger, self.quarantine, self.unconfirmed, self.features
 
     def steps(self, connection: Connection | None) -> list[Step]:
-        """What makes the schema and those of the tables that are missing; without a connection, all of them. Raises what
-        `check_layout` does."""
+        """What makes the schema and those of the tables that are missing; without a connection, all of them.
+
+        Raises what `check_layout` does."""
         if connection is not None:
             self.check_layout(connection)
         return steps_to_create(connection, self.schema, self.metadata)
