@@ -95,13 +95,11 @@ def columns_of(connection: Connection, schema: str, relations: Iterable[str]) ->
 
 
 def check_layout(connection: Connection, schema: str, tables: Mapping[str, Iterable[str]]) -> None:
-    """Raise `ConfigurationError` when the first of these tables, which are given with their columns, is there, and a
-    later one, or a column, is not: no sync of this version has made them so, and nothing brings them up to date."""
+    """Raise `ConfigurationError` when one of these tables, which are given with their columns, is there without one of
+    them: no sync of this version has made it so, and nothing brings it up to date."""
     stored = columns_of(connection, schema, tables)
-    if next(iter(tables), None) not in stored:
-        return
     for table, columns in tables.items():
-        if missing := [name for name in columns if name not in stored.get(table, ())]:
+        if table in stored and (missing := [name for name in columns if name not in stored[table]]):
             raise ConfigurationError(
                 f"the table {schema}.{table} was made by an early version of Vectorferry, whose tables are not brought "
                 f"up to date (no column {missing[0]}). Sync into another `schema`, or drop it and sync anew: "

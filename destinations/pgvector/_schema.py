@@ -92,9 +92,7 @@ class SyncSchema:
             Modality(modality): (table, {name: ColumnMapping.model_validate(each) for name, each in columns.items()})
             for modality, table, columns in rows
         }
-        # One that somebody has dropped is made again.
-        features = columns_of(connection, self.name, (table for table, _ in recorded.values()))
-        check_layout(connection, self.name, dict.fromkeys(features, FIXED_FEATURE_COLUMNS))
+        check_layout(connection, self.name, {table: FIXED_FEATURE_COLUMNS for table, _ in recorded.values()})
         return recorded
 
     def vector_table(self, entry: VectorEntry) -> Table:

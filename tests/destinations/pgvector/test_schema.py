@@ -74,7 +74,6 @@ def test_a_modality_table_that_somebody_else_made_is_refused(prepared: Prepared,
         "ALTER TABLE _sync_vectors DROP COLUMN generation",
         "ALTER TABLE _sync_ledger DROP COLUMN contents",
         "ALTER TABLE _sync_quarantine DROP COLUMN kept",
-        "DROP TABLE _sync_cursors",
     ],
 )
 def test_a_schema_of_an_early_version_is_refused_by_everybody_with_what_to_do(
