@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -42,6 +42,7 @@ from vectorferry.destinations._postgres import (
     count_rejected,
     driver_of,
     is_storable,
+    joined,
     known_assets,
     mark_kept,
     recorded_collections,
@@ -53,9 +54,6 @@ from vectorferry.destinations.pgvector._related import count_related
 from vectorferry.destinations.pgvector._rows import source_hash
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._tables import DELETED_AT, KEY_COLUMNS, visible
-
-Loaders: TypeAlias = Mapping[str | int, type[Loader]]
-"""By a type's name or number."""
 
 _TYPES: Final = text(
     "SELECT t.typname, t.oid::bigint FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
@@ -103,12 +101,6 @@ _VECTOR_LOADERS: Final[Mapping[str, type[Loader]]] = {
 }
 
 
-def stored_loaders(connection: Connection, extension_schema: str) -> Loaders:
-    """How to read each type that psycopg does not read as we do; an extension's have other numbers in each database."""
-    by_feature = connection.execute(_TYPES, {"names": list(_VECTOR_LOADERS), "schema": extension_schema})
-    return {"jsonb": _JsonbLoader, **{oid: _VECTOR_LOADERS[name] for name, oid in by_feature}}
-
-
 # Rows of many tables side by side, each in the order of its asset ids, from server-side cursors.
 
 
@@ -117,9 +109,12 @@ _SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ O
 _ROWS_AT_ONCE: Final = 500
 
 
-def begin_snapshot(connection: Connection) -> None:
-    """Let the transaction that has just begun see one state of every table."""
-    connection.execute(_SNAPSHOT)
+@contextmanager
+def snapshot(schema: SyncSchema) -> Iterator[tuple[Connection, ExitStack]]:
+    """A transaction that sees one state of every table, and what closes the cursors that are opened in it."""
+    with schema.database.plain_transaction() as connection, ExitStack() as cursors:
+        connection.execute(_SNAPSHOT)
+        yield connection, cursors
 
 
 class Reader:
@@ -130,20 +125,23 @@ class Reader:
         self,
         connection: Connection,
         cursors: ExitStack,
-        loaders: Loaders,
+        schema: SyncSchema,
         collection: str,
         asset_ids: Sequence[str] | None = None,
         feature_ids: Sequence[str] | None = None,
     ) -> None:
         self._driver = driver_of(connection)
         self._cursors = cursors
-        self._loaders = loaders
         self._numbers = count()
         self._parameters: dict[str, Any] = {"collection": collection}
         if asset_ids is not None:
             self._parameters["asset_ids"] = list(asset_ids)
         if feature_ids is not None:
             self._parameters["feature_ids"] = list(feature_ids)
+        # An extension's types have other numbers in each database.
+        types = {"names": list(_VECTOR_LOADERS), "schema": schema.database.extension_schema}
+        loaders = {oid: _VECTOR_LOADERS[name] for name, oid in connection.execute(_TYPES, types)}
+        self._loaders: Mapping[str | int, type[Loader]] = {"jsonb": _JsonbLoader, **loaders}
 
     def rows(self, table: Table, columns: Sequence[str]) -> Iterator[Row]:
         """Each row's asset id and these columns, in the order of asset ids, fetched a few hundred at a time."""
@@ -159,7 +157,7 @@ class Reader:
         some_assets = sql.SQL(" AND asset_id = ANY(%(asset_ids)s)" if "asset_ids" in self._parameters else "")
         some_features = sql.SQL(" AND feature_id = ANY(%(feature_ids)s)" if "feature_ids" in self._parameters else "")
         return sql.SQL("SELECT {} FROM {} WHERE collection = %(collection)s{}{} ORDER BY asset_id").format(
-            sql.SQL(", ").join(map(sql.Identifier, ("asset_id", *columns))),
+            joined(("asset_id", *columns)),
             sql.Identifier(str(table.schema), table.name),
             some_assets,
             some_features,
@@ -198,7 +196,6 @@ _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "crea
 _FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash", DELETED_AT)
 _VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
 _REJECTED_COLUMNS: Final = ("feature_id", "vector_name", "column_name", "modality", "reason", "detail", "kept")
-_OpenTable: TypeAlias = Callable[[Table, Sequence[str]], Iterator[Row]]
 _NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
 _HashOf: TypeAlias = Callable[[Vector, bytes, VectorEntry], bytes]
 
@@ -213,30 +210,53 @@ def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str])
 
     All tables are read in that order side by side, so that a few hundred rows of each are in memory and no more.
     """
-    extension_schema = schema.database.extension_schema
-    with schema.database.plain_transaction() as connection, ExitStack() as cursors:
-        begin_snapshot(connection)
-        loaders = stored_loaders(connection, extension_schema)
-        reader = Reader(connection, cursors, loaders, collection, asset_ids)
-        yield from _Tables(reader.rows, schema, connection).assets()
+    with snapshot(schema) as (connection, cursors):
+        reader = Reader(connection, cursors, schema, collection, asset_ids)
+        assets = reader.rows(schema.tables.assets, _ASSET_COLUMNS)
+        ledger = Feed(reader.rows(schema.tables.ledger, ("fingerprint",)))
+        quarantine = Feed(reader.rows(schema.tables.quarantine, _REJECTED_COLUMNS))
+        features = StoredFeatures(reader, schema, connection, _stored_hash)
+        for asset_id, *values in assets:
+            for (fingerprint,) in ledger.take(asset_id):
+                yield MappedAsset(
+                    asset_id=asset_id,
+                    fingerprint=fingerprint,
+                    **dict(zip(_ASSET_COLUMNS, values, strict=True)),
+                    features=tuple(
+                        sorted(features.of_asset(asset_id), key=lambda each: (each.feature_id, each.modality))
+                    ),
+                    rejected=tuple(_rejected_features(asset_id, quarantine.take(asset_id))),
+                )
+
+
+def _rejected_features(asset_id: str, rows: Iterable[Row]) -> Iterator[Rejected]:
+    """Those that were set aside; a record of the asset as a whole is about a version that is not here."""
+    for feature_id, vector_name, column, modality, reason, detail, kept in sorted(rows):
+        if feature_id:
+            yield Rejected(asset_id, Reason(reason), detail, feature_id, modality, vector_name, column, kept)
+
+
+def _stored_hash(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:
+    """The recorded hash is the source's vector's: half precision and dropped zeros make another one of it."""
+    return digest if entry.storage.column_type == "vector" else vector_hash(vector)
 
 
 class StoredFeatures:
     """The tables of features and of their vectors, read side by side in the order of asset ids. `hash_of` says what
     counts as the hash of a vector, which is stored beside it."""
 
-    def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection, hash_of: _HashOf) -> None:
+    def __init__(self, reader: Reader, schema: SyncSchema, connection: Connection, hash_of: _HashOf) -> None:
         # Read again: another process may have met a new named vector since this one was prepared.
         catalogue = schema.stored_catalogue(connection)
         self._hash_of = hash_of
         self._columns = {modality: tuple(schema.mapping.columns(modality)) for modality in MODALITIES}
         self._features = {
-            modality: Feed(open_table(schema.features[modality], (*_FEATURE_COLUMNS, *columns)))
+            modality: Feed(reader.rows(schema.features[modality], (*_FEATURE_COLUMNS, *columns)))
             for modality, columns in self._columns.items()
         }
         self._vectors = {
             modality: [
-                (entry, Feed(open_table(schema.vector_table(entry), _VECTOR_COLUMNS)))
+                (entry, Feed(reader.rows(schema.vector_table(entry), _VECTOR_COLUMNS)))
                 for entry in catalogue.live(modality)
             ]
             for modality in MODALITIES
@@ -266,54 +286,9 @@ class StoredFeatures:
         by_feature: dict[str, _NamedVectors] = {}
         for entry, rows in self._vectors[modality]:
             for feature_id, vector, digest in rows.take(asset_id):
-                by_feature.setdefault(feature_id, {})[entry.vector_name] = (
-                    vector,
-                    self._hash_of(vector, digest, entry),
-                )
+                named = by_feature.setdefault(feature_id, {})
+                named[entry.vector_name] = (vector, self._hash_of(vector, digest, entry))
         return by_feature
-
-
-class _Tables:
-    """Every table that holds a part of an asset."""
-
-    def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection) -> None:
-        tables = schema.tables
-        self._assets = open_table(tables.assets, _ASSET_COLUMNS)
-        self._ledger = Feed(open_table(tables.ledger, ("fingerprint",)))
-        self._rejected = Feed(open_table(tables.quarantine, _REJECTED_COLUMNS))
-        self._features = StoredFeatures(open_table, schema, connection, _hash_of)
-
-    def assets(self) -> Iterator[MappedAsset]:
-        """Each asset with all that belongs to it."""
-        for asset_id, *values in self._assets:
-            for (fingerprint,) in self._ledger.take(asset_id):
-                yield MappedAsset(
-                    asset_id=asset_id,
-                    fingerprint=fingerprint,
-                    **dict(zip(_ASSET_COLUMNS, values, strict=True)),
-                    features=tuple(
-                        sorted(
-                            self._features.of_asset(asset_id),
-                            key=lambda feature: (feature.feature_id, feature.modality),
-                        )
-                    ),
-                    rejected=tuple(self._rejected_of(asset_id)),
-                )
-
-    def _rejected_of(self, asset_id: str) -> Iterator[Rejected]:
-        """Its features that were set aside; a record of the asset as a whole is about a version that is not here."""
-        for feature_id, vector_name, column, modality, reason, detail, kept in sorted(self._rejected.take(asset_id)):
-            if feature_id:
-                yield Rejected(asset_id, Reason(reason), detail, feature_id, modality, vector_name, column, kept)
-
-
-def _feature_order(feature: MappedFeature) -> tuple[str, Modality]:
-    return feature.feature_id, feature.modality
-
-
-def _hash_of(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:
-    """The recorded hash is the source's vector's: half precision and dropped zeros make another one of it."""
-    return digest if entry.storage.column_type == "vector" else vector_hash(vector)
 
 
 # What is stored of everything that a batch sets aside, joined to the batch before it is written.
@@ -341,11 +316,10 @@ def _whole_assets(
     batch: Batch,
     assets: Sequence[MappedAsset],
 ) -> Iterator[MappedAsset]:
-    loaders = stored_loaders(connection, schema.database.extension_schema)
     with ExitStack() as cursors:
         asset_ids = [asset.asset_id for asset in assets]
-        reader = Reader(connection, cursors, loaders, batch.collection, asset_ids, _feature_ids(assets))
-        tables = StoredFeatures(reader.rows, schema, connection, _source_hash)
+        reader = Reader(connection, cursors, schema, batch.collection, asset_ids, _feature_ids(assets))
+        tables = StoredFeatures(reader, schema, connection, _source_hash)
         for asset in assets:
             stored = [feature for feature in tables.of_asset(asset.asset_id) if feature.modality in batch.modalities]
             trusted = without_distrusted(stored, asset, batch.collection, distrusted)
