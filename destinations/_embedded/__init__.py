@@ -1,5 +1,5 @@
 """Postgres with pgvector from a wheel, for people who have no server yet."""
 
-from vectorferry.destinations._embedded._postgres import EmbeddedPostgres
+from vectorferry.destinations._embedded._server import EmbeddedPostgres
 
 __all__ = ["EmbeddedPostgres"]

@@ -43,7 +43,7 @@ from vectorferry.connector.plugin import (
     Rejected,
     canonical_json,
 )
-from vectorferry.destinations._postgres._writing import ID, FeatureKey, WantedRows, of_assets
+from vectorferry.destinations._postgres._writing import ID, DesiredRows, FeatureKey, of_assets
 
 # The records that were set aside.
 
@@ -81,13 +81,13 @@ def replace_rejected(connection: Connection, quarantine: Table, batch: Batch, re
     Records of modalities that the batch was not about stay. Nothing is written when nothing is different.
     """
     of_batch = _of_batch(quarantine, batch)
-    wanted = [_row(batch.collection, each) for each in rejected]
-    held = connection.execute(select(*(quarantine.c[name] for name in _COLUMNS)).where(of_batch)).mappings()
-    if _sorted(map(dict, held)) == _sorted(wanted):
+    desired = [_row(batch.collection, each) for each in rejected]
+    recorded = connection.execute(select(*(quarantine.c[name] for name in _COLUMNS)).where(of_batch)).mappings()
+    if _sorted(map(dict, recorded)) == _sorted(desired):
         return
     connection.execute(delete(quarantine).where(of_batch))
-    if wanted:
-        connection.execute(insert(quarantine), wanted)
+    if desired:
+        connection.execute(insert(quarantine), desired)
 
 
 def count_rejected(connection: Connection, quarantine: Table, collection: str | None = None) -> int:
@@ -217,7 +217,7 @@ def known_assets(
     return {asset_id: _known(fingerprint, features) for asset_id, fingerprint, features in rows}
 
 
-def held_asset_ids(connection: Connection, tables: Sequence[Table], collection: str) -> Iterator[str]:
+def recorded_asset_ids(connection: Connection, tables: Sequence[Table], collection: str) -> Iterator[str]:
     """Every asset of a collection that one of these tables names, from a server-side cursor."""
     statement = union(*(select(table.c.asset_id).where(table.c.collection == collection) for table in tables))
     # Whoever asks may want only the first, and leave before the cursor has come to its end.
@@ -225,7 +225,7 @@ def held_asset_ids(connection: Connection, tables: Sequence[Table], collection: 
         yield from ids
 
 
-def held_collections(connection: Connection, tables: Sequence[Table]) -> list[str]:
+def recorded_collections(connection: Connection, tables: Sequence[Table]) -> list[str]:
     """The collections that these tables name, sorted. Each is looked up in an index that begins with it, so that a
     large table costs no more than a small one."""
     return sorted({name for table in tables for name in connection.execute(_names(table)).scalars()})
@@ -240,11 +240,11 @@ def _names(table: Table) -> Select[Any]:
     return select(walked.c.collection).where(walked.c.collection.is_not(None))
 
 
-def ledger_rows(batch: Batch, held: Mapping[str, Known], per_asset: Mapping[str, Mapping[str, int]]) -> WantedRows:
+def ledger_rows(batch: Batch, recorded: Mapping[str, Known], per_asset: Mapping[str, Mapping[str, int]]) -> DesiredRows:
     """What the ledger should hold for a batch's assets."""
-    rows: WantedRows = {}
+    rows: DesiredRows = {}
     for asset in batch.assets:
-        features = recorded_features(asset.fingerprint, per_asset[asset.asset_id], held.get(asset.asset_id))
+        features = recorded_features(asset.fingerprint, per_asset[asset.asset_id], recorded.get(asset.asset_id))
         row = (batch.collection, asset.asset_id, asset.fingerprint, features)
         rows[asset.asset_id, ""] = (_comparable(asset.fingerprint, features), row)
     return rows
@@ -256,15 +256,15 @@ def recorded_features(fingerprint: str, now: Mapping[str, int], before: Known | 
     return {**earlier, **now}
 
 
-def ledger_hashes(held: Mapping[str, Known]) -> dict[FeatureKey, bytes]:
+def ledger_hashes(recorded: Mapping[str, Known]) -> dict[FeatureKey, bytes]:
     """The value that `ledger_rows` compares, for what the ledger holds."""
-    return {(asset_id, ""): _comparable(known.fingerprint, _counts(known)) for asset_id, known in held.items()}
+    return {(asset_id, ""): _comparable(known.fingerprint, _counts(known)) for asset_id, known in recorded.items()}
 
 
 def forget_fingerprints(connection: Connection, ledger: Table, collection: str, asset_ids: Sequence[str]) -> int:
     """Let these assets look changed, whatever the source says of them; how many of them the ledger has."""
-    meant = (of_assets(ledger, collection, asset_ids), ledger.c.fingerprint != "")
-    return connection.execute(update(ledger).where(*meant).values(fingerprint="")).rowcount
+    conditions = (of_assets(ledger, collection, asset_ids), ledger.c.fingerprint != "")
+    return connection.execute(update(ledger).where(*conditions).values(fingerprint="")).rowcount
 
 
 def forget_unread(connection: Connection, ledger: Table, batch: Batch) -> None:
@@ -308,8 +308,8 @@ def cursor_table(name: str, metadata: MetaData) -> Table:
 def read_cursor(connection: Connection, table: Table, collection: str, layout: str = "") -> Cursor | None:
     """What was recorded under this layout."""
     columns = (table.c.since, table.c.mapping, table.c.modalities, table.c.incremental_scans)
-    wanted = (table.c.collection == collection, table.c.layout == layout)
-    row = connection.execute(select(*columns).where(*wanted)).one_or_none()
+    desired = (table.c.collection == collection, table.c.layout == layout)
+    row = connection.execute(select(*columns).where(*desired)).one_or_none()
     return row and Cursor(row.since, row.mapping, frozenset(map(Modality, row.modalities)), row.incremental_scans)
 
 

@@ -120,7 +120,7 @@ class Database:
         """Whether the server has ever answered: from then on, one that does not is worth waiting for."""
         self._address = address
         self._options = address.parameters.get("options", "")
-        self._kept = 0
+        self._in_use = 0
         """Connections that are in use just now."""
         # Nothing looks whether a connection still lives before it is used: the first statement shows it.
         self._engine: Engine = create_engine("postgresql+psycopg://", creator=self._connect, use_native_hstore=False)
@@ -180,11 +180,11 @@ class Database:
         """A connection on which these have been executed."""
         with self._connected(statements) as connection:
             self.answered = True
-            self._kept += 1
+            self._in_use += 1
             try:
                 yield connection
             finally:
-                self._kept -= 1
+                self._in_use -= 1
 
     def _connected(self, statements: Callable[[Facts], str]) -> Connection:
         """One that was used before may have ended since: then another one."""
@@ -203,7 +203,7 @@ class Database:
                 return connection
 
     def _execute_first(self, driver: Driver, statements: str) -> None:
-        execute_first(driver, statements, self.location, self._kept)
+        execute_first(driver, statements, self.location, self._in_use)
 
     def _connect(self) -> Driver:
         defaults = {name: value for name, value in _DEFAULTS.items() if name not in self._address.parameters}

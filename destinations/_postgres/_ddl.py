@@ -118,7 +118,7 @@ def check_encoding(connection: Connection, location: str) -> None:
 
 
 @contextmanager
-def looking(begin: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+def read_only(begin: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
     """A transaction, begun so, in which Postgres refuses every write."""
     with begin() as connection:
         connection.execute(text("SET TRANSACTION READ ONLY"))
@@ -168,7 +168,7 @@ def why_refused(
 
 
 @contextmanager
-def told_as(refusal: str | None) -> Iterator[None]:
+def explained_by(refusal: str | None) -> Iterator[None]:
     """Where this user may not even look: raise `DestinationError` with what would be refused anyway, which helps more
     than the name of the first table that is hidden."""
     try:

@@ -34,15 +34,15 @@ NEEDED: Final = (
 _log = logging.getLogger("vectorferry")
 
 
-def execute_first(driver: psycopg.Connection[Any], statements: str, location: str, kept: int) -> None:
+def execute_first(driver: psycopg.Connection[Any], statements: str, location: str, others: int) -> None:
     """Execute statements that answer with no rows, and tell every now and then that nothing has answered yet.
 
-    `kept` is how many other connections this process keeps there meanwhile, each in a transaction. Raises
+    `others` is how many other connections this process keeps there meanwhile, each in a transaction. Raises
     `DestinationError`, with the connection closed, when it has waited for a minute and keeps some; and what psycopg
     raises for an error of Postgres.
     """
     driver.pgconn.send_query(statements.encode())
-    wait, error = _Wait(driver, location, kept), None
+    wait, error = _Wait(driver, location, others), None
     while (result := wait.next_result()) is not None:
         if result.status == ExecStatus.FATAL_ERROR and error is None:
             error = errors.error_from_result(result)
@@ -53,10 +53,10 @@ def execute_first(driver: psycopg.Connection[Any], statements: str, location: st
 class _Wait:
     """For the results of what has been sent."""
 
-    def __init__(self, driver: psycopg.Connection[Any], location: str, kept: int) -> None:
+    def __init__(self, driver: psycopg.Connection[Any], location: str, others: int) -> None:
         self._driver = driver
         self._location = location
-        self._kept = kept
+        self._others = others
         self._began = time.monotonic()
         self._tell_at = _TOLD_AFTER
 
@@ -80,19 +80,19 @@ class _Wait:
                 self._tell()
 
     def _seconds_left(self) -> float:
-        ends = min(self._tell_at, _PATIENCE) if self._kept else self._tell_at
+        ends = min(self._tell_at, _PATIENCE) if self._others else self._tell_at
         return max(0.0, self._began + ends - time.monotonic())
 
     def _tell(self) -> None:
         waited = time.monotonic() - self._began
-        if self._kept and waited >= _PATIENCE:
+        if self._others and waited >= _PATIENCE:
             self._driver.close()
             raise DestinationError(
                 f"Postgres at {self._location} gave no further connection for {waited:.0f} s, while this process keeps "
-                f"{self._kept}: the pool in between is too small.\n{NEEDED}"
+                f"{self._others}: the pool in between is too small.\n{NEEDED}"
             )
         if waited >= self._tell_at:
-            keeps = f" beside the {self._kept} that this process keeps" if self._kept else ""
+            keeps = f" beside the {self._others} that this process keeps" if self._others else ""
             _log.warning(
                 "waiting for Postgres at %s for %.0f s now: a pool in between has no connection to give%s, "
                 "or the server is overloaded",
@@ -204,7 +204,7 @@ def look_statement(server_version: int) -> str:
     return _begin("", SEARCH_PATH, {name: {**_CHOICES, **_RELIED_ON}[name] for name in names})
 
 
-def begin_statement(facts: Facts, given: str, schemas: Sequence[str]) -> str:
+def begin_statement(facts: Facts, options: str, schemas: Sequence[str]) -> str:
     """Begin a transaction: nothing of what it does depends on defaults.
 
     Args:
@@ -213,26 +213,26 @@ def begin_statement(facts: Facts, given: str, schemas: Sequence[str]) -> str:
         schemas: where names without a schema are looked for.
     """
     # A standby refuses to begin one that could write, and a server that was closed to writes is meant to be.
-    return _begin("" if facts.read_only else ", READ WRITE", schemas, _settings(facts, given))
+    return _begin("" if facts.read_only else ", READ WRITE", schemas, _settings(facts, options))
 
 
-def session_statement(facts: Facts, given: str, settings: Mapping[str, str]) -> str:
+def session_statement(facts: Facts, options: str, settings: Mapping[str, str]) -> str:
     """The same for statements that cannot run in a transaction, with further settings. It has to be reset."""
-    chosen = {**_session_settings(facts, given), **settings}
+    chosen = {**_session_settings(facts, options), **settings}
     path = ", ".join(map(_quoted, SEARCH_PATH))
     return "; ".join([f"SET search_path = {path}", *(f"SET {name} = {_literal(chosen[name])}" for name in chosen)])
 
 
-def reset_statement(facts: Facts, given: str, settings: Mapping[str, str]) -> str:
+def reset_statement(facts: Facts, options: str, settings: Mapping[str, str]) -> str:
     """Let the next user of the session have the defaults that it began with."""
-    names = ["search_path", *{**_session_settings(facts, given), **settings}]
+    names = ["search_path", *{**_session_settings(facts, options), **settings}]
     return "; ".join(f"RESET {name}" for name in names)
 
 
-def overridden(given: str) -> list[str]:
+def overridden(options: str) -> list[str]:
     """The settings in an address' `options` that a transaction sets otherwise."""
-    ours = {name.lower() for name in ("search_path", *_RELIED_ON)}
-    return sorted(name for name in _named(given) if name in ours)
+    own = {name.lower() for name in ("search_path", *_RELIED_ON)}
+    return sorted(name for name in _named(options) if name in own)
 
 
 def _begin(mode: str, schemas: Sequence[str], settings: Mapping[str, str]) -> str:
@@ -241,24 +241,24 @@ def _begin(mode: str, schemas: Sequence[str], settings: Mapping[str, str]) -> st
     return f"BEGIN ISOLATION LEVEL READ COMMITTED{mode}; SET LOCAL search_path = {path}{assignments}"
 
 
-def _settings(facts: Facts, given: str) -> dict[str, str]:
-    chosen = {name: value for name, value in _CHOICES.items() if name not in _named(given)}
-    synced = {_UNSYNCED: "on"} if facts.is_unsynced and _UNSYNCED not in _named(given) else {}
+def _settings(facts: Facts, options: str) -> dict[str, str]:
+    chosen = {name: value for name, value in _CHOICES.items() if name not in _named(options)}
+    synced = {_UNSYNCED: "on"} if facts.is_unsynced and _UNSYNCED not in _named(options) else {}
     return {name: value for name, value in {**chosen, **_RELIED_ON, **synced}.items() if name in facts.settings}
 
 
-def _session_settings(facts: Facts, given: str) -> dict[str, str]:
+def _session_settings(facts: Facts, options: str) -> dict[str, str]:
     writable = {} if facts.read_only else {_READ_ONLY: "off"}
-    return {**_settings(facts, given), "default_transaction_isolation": "read committed", **writable}
+    return {**_settings(facts, options), "default_transaction_isolation": "read committed", **writable}
 
 
-def _named(given: str) -> frozenset[str]:
+def _named(options: str) -> frozenset[str]:
     """The settings in an address' `options`, as in ``-c statement_timeout=5s``."""
-    return frozenset(name.replace("-", "_").lower() for name in _option_names(given))
+    return frozenset(name.replace("-", "_").lower() for name in _option_names(options))
 
 
-def _option_names(given: str) -> Iterator[str]:
-    yield from (match[1] for match in _OPTION.finditer(given))
+def _option_names(options: str) -> Iterator[str]:
+    yield from (match[1] for match in _OPTION.finditer(options))
 
 
 def _quoted(name: str) -> str:

@@ -22,8 +22,8 @@ ID: Final = Text(collation="C")
 
 def of_assets(table: Table, collection: str, asset_ids: Sequence[str]) -> ColumnElement[bool]:
     """The rows of some assets of one collection. The ids are one parameter, however many they are."""
-    wanted = literal(list(asset_ids), ARRAY(Text))
-    return and_(table.c.collection == collection, table.c.asset_id == any_(wanted))
+    desired = literal(list(asset_ids), ARRAY(Text))
+    return and_(table.c.collection == collection, table.c.asset_id == any_(desired))
 
 
 FeatureKey: TypeAlias = tuple[str, str]
@@ -31,7 +31,7 @@ FeatureKey: TypeAlias = tuple[str, str]
 
 Row: TypeAlias = tuple[Any, ...]
 
-WantedRows: TypeAlias = dict[FeatureKey, tuple[bytes, Row]]
+DesiredRows: TypeAlias = dict[FeatureKey, tuple[bytes, Row]]
 """By key: the hash that is compared, and the values in the order of the columns that rows bring."""
 
 SomeRow = TypeVar("SomeRow")
@@ -53,22 +53,22 @@ class TableDiff(Generic[SomeRow]):
 
 
 def diff_table(
-    wanted: Mapping[FeatureKey, tuple[Digest, SomeRow]], held: Mapping[FeatureKey, Digest]
+    desired: Mapping[FeatureKey, tuple[Digest, SomeRow]], stored: Mapping[FeatureKey, Digest]
 ) -> TableDiff[SomeRow]:
     """Compare the rows a batch wants with what the table holds for the same assets, by hashes or any other digest.
 
     Keys are visited in sorted order, so that two writers take row locks in the same order.
     """
     diff: TableDiff[SomeRow] = TableDiff()
-    for key in sorted(wanted):
-        digest, row = wanted[key]
-        if key not in held:
+    for key in sorted(desired):
+        digest, row = desired[key]
+        if key not in stored:
             diff.insert.append(row)
-        elif held[key] != digest:
+        elif stored[key] != digest:
             diff.update.append(row)
         else:
             diff.unchanged += 1
-    diff.delete.extend(sorted(held.keys() - wanted.keys()))
+    diff.delete.extend(sorted(stored.keys() - desired.keys()))
     return diff
 
 
@@ -163,12 +163,12 @@ def _copy(
 
 def _column_types(driver: Driver, table: Table) -> dict[str, tuple[str, int]]:
     """Name and number of each column's type: an extension's types have other numbers in each database."""
-    found = driver.execute(
+    rows = driver.execute(
         "SELECT a.attname, t.typname, t.oid::bigint FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
         "WHERE a.attrelid = %s::regclass AND a.attnum > 0",
         [sql.Identifier(str(table.schema), table.name).as_string(driver)],
     )
-    return {str(column): (str(type_name), int(str(oid))) for column, type_name, oid in found}
+    return {str(column): (str(type_name), int(str(oid))) for column, type_name, oid in rows}
 
 
 # Comparing a table with what a batch wants in it, and bringing it there.
@@ -179,16 +179,16 @@ _GONE: Final = text(
 )
 
 
-def held_hashes(
+def stored_hashes(
     connection: Connection, table: Table, hash_column: str, collection: str, asset_ids: Sequence[str]
 ) -> dict[FeatureKey, bytes]:
     """The hashes that a table holds of some assets' features."""
-    found = connection.execute(
+    rows = connection.execute(
         select(table.c.asset_id, table.c.feature_id, table.c[hash_column]).where(
             of_assets(table, collection, asset_ids)
         )
     )
-    return {(asset_id, feature_id): bytes(digest) for asset_id, feature_id, digest in found}
+    return {(asset_id, feature_id): bytes(digest) for asset_id, feature_id, digest in rows}
 
 
 def send(

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import ColumnElement, Connection, Executable, and_, delete, insert, select, text, update
 
 from vectorferry.connector.plugin import Modality, VectorTableState
-from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorLayout
+from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage
 from vectorferry.destinations.pgvector._tables import SyncTables
 
 MAX_BYTES: Final = 63
@@ -82,7 +82,7 @@ class VectorEntry:
     vector_name: str
     base: str
     identifier: str
-    layout: VectorLayout
+    storage: VectorStorage
     generation: int = 1
     state: VectorTableState = "current"
     plain: str = ""
@@ -93,7 +93,7 @@ class VectorEntry:
     @property
     def key(self) -> VectorKey:
         """What the catalogue knows it by."""
-        return self.modality, self.vector_name, self.layout.dimension
+        return self.modality, self.vector_name, self.storage.dimension
 
     @property
     def table(self) -> str:
@@ -169,10 +169,10 @@ class Catalogue(Mapping[VectorKey, VectorEntry]):
 
     def named(self, modality: Modality) -> dict[str, list[VectorEntry]]:
         """By vector name: its generations from the oldest to the newest."""
-        found: dict[str, list[VectorEntry]] = {}
+        by_name: dict[str, list[VectorEntry]] = {}
         for entry in self.of(modality):
-            found.setdefault(entry.vector_name, []).append(entry)
-        return found
+            by_name.setdefault(entry.vector_name, []).append(entry)
+        return by_name
 
     def generations(self, modality: Modality, vector_name: str) -> list[VectorEntry]:
         """Those of one named vector, from the oldest to the newest; none where nothing of that name has arrived."""
@@ -183,11 +183,11 @@ class Catalogue(Mapping[VectorKey, VectorEntry]):
         return [entry for entry in self.generations(modality, vector_name) if entry.state != "retired"]
 
     def new_entry(
-        self, modality: Modality, vector_name: str, base: str, layout: VectorLayout, exists: _Exists
+        self, modality: Modality, vector_name: str, base: str, storage: VectorStorage, exists: _Exists
     ) -> VectorEntry:
         """The first or a later generation, whose names nobody else has. `exists` says whether the schema already has
         one of some names."""
-        entry = VectorEntry(modality, vector_name, base, "", layout)
+        entry = VectorEntry(modality, vector_name, base, "", storage)
         earlier = self.generations(modality, vector_name)
         if not earlier:
             name = self._free(entry, vector_name, exists)
@@ -220,7 +220,7 @@ def read_catalogue(connection: Connection, tables: SyncTables, bases: Mapping[Mo
 
 def names_exist(connection: Connection, schema: str, names: frozenset[str]) -> bool:
     """Whether any relation, type or function of this schema has one of these names."""
-    found = connection.execute(
+    by_name = connection.execute(
         text(
             "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = :schema AND c.relname = ANY(:names) "
@@ -231,10 +231,10 @@ def names_exist(connection: Connection, schema: str, names: frozenset[str]) -> b
         ),
         {"schema": schema, "names": sorted(names)},
     )
-    return found.first() is not None
+    return by_name.first() is not None
 
 
-_LAYOUT: Final = ("storage", "dimension", "metric", "index_method", "m", "ef_construction")
+_STORAGE: Final = ("storage", "dimension", "metric", "index_method", "m", "ef_construction")
 _OTHERS: Final = ("vector_name", "identifier", "generation", "state", "plain", "own", "sql_digest", "own_digest")
 
 
@@ -260,21 +260,21 @@ def _is_of(tables: SyncTables, entry: VectorEntry) -> ColumnElement[bool]:
 
 
 def _row(entry: VectorEntry) -> dict[str, Any]:
-    layout = entry.layout
-    values = (layout.storage, layout.dimension, layout.metric, layout.index, layout.m, layout.ef_construction)
+    storage = entry.storage
+    values = (storage.column_type, storage.dimension, storage.metric, storage.index, storage.m, storage.ef_construction)
     others = {name: getattr(entry, name) for name in _OTHERS}
-    return {"modality": entry.modality.value, **others, **dict(zip(_LAYOUT, values, strict=True))}
+    return {"modality": entry.modality.value, **others, **dict(zip(_STORAGE, values, strict=True))}
 
 
 def _entry(row: Mapping[str, Any], bases: Mapping[Modality, str]) -> VectorEntry:
     return VectorEntry(
         modality=Modality(row["modality"]),
         base=bases[Modality(row["modality"])],
-        layout=VectorLayout(*(row[name] for name in _LAYOUT)),
+        storage=VectorStorage(*(row[name] for name in _STORAGE)),
         **{name: row[name] for name in _OTHERS},
     )
 
 
 def _with_dimension(entry: VectorEntry) -> str:
-    dimension = entry.layout.dimension
+    dimension = entry.storage.dimension
     return f"{entry.vector_name}-{'sparse' if dimension == SPARSE_DIMENSION else dimension}"

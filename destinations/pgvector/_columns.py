@@ -41,7 +41,7 @@ class ColumnChanges:
 
 def column_changes(
     table: Table,
-    held: Mapping[str, str],
+    stored: Mapping[str, str],
     recorded: Mapping[str, ColumnMapping],
     columns: Mapping[str, ColumnMapping],
 ) -> ColumnChanges:
@@ -50,33 +50,37 @@ def column_changes(
 
     Raises `ConfigurationError` for a table that is not ours, and for somebody else's column of another type.
     """
-    _check_fixed_columns(table, held)
-    gone = [name for name in recorded if name in held and name not in columns]
-    new = [name for name in columns if name not in held]
+    _check_fixed_columns(table, stored)
+    unmapped = [name for name in recorded if name in stored and name not in columns]
+    new = [name for name in columns if name not in stored]
     renamed: dict[str, str] = {}
     for name in new:
-        same_path = [old for old in gone if recorded[old].path == columns[name].path]
+        same_path = [old for old in unmapped if recorded[old].path == columns[name].path]
         if len(same_path) == 1 and same_path[0] not in renamed:
             renamed[same_path[0]] = name
-    then = {renamed.get(name, name): kind for name, kind in held.items()}
-    retyped = {name: c.type for name, c in columns.items() if name in then and then[name] != sql_type(c.type)}
-    _check_ours(table, then, retyped, {*recorded, *renamed.values()})
+    after_renaming = {renamed.get(name, name): kind for name, kind in stored.items()}
+    retyped = {
+        name: c.type
+        for name, c in columns.items()
+        if name in after_renaming and after_renaming[name] != sql_type(c.type)
+    }
+    _check_own(table, after_renaming, retyped, {*recorded, *renamed.values()})
     return ColumnChanges(
         renamed=renamed,
-        dropped=[name for name in gone if name not in renamed],
+        dropped=[name for name in unmapped if name not in renamed],
         retyped=retyped,
         added={name: columns[name].type for name in new if name not in renamed.values()},
     )
 
 
-def statements_to_change(table: Table, held: Mapping[str, str], changes: ColumnChanges) -> Iterator[str]:
+def statements_to_change(table: Table, stored: Mapping[str, str], changes: ColumnChanges) -> Iterator[str]:
     """The statements that make these changes, in their order."""
     target = sql.Identifier(str(table.schema), table.name)
     for old, name in changes.renamed.items():
         yield statement("ALTER TABLE {} RENAME COLUMN {} TO {}", target, old, name)
     for name in changes.dropped:
         yield statement("ALTER TABLE {} DROP COLUMN {}", target, name)
-    renamed = {changes.renamed.get(name, name): kind for name, kind in held.items()}
+    renamed = {changes.renamed.get(name, name): kind for name, kind in stored.items()}
     for name, kind in changes.retyped.items():
         using = cast_of(name, renamed[name], kind)
         yield statement("ALTER TABLE {} ALTER COLUMN {} TYPE {} USING {}", target, name, fixed(kind), using)
@@ -84,31 +88,31 @@ def statements_to_change(table: Table, held: Mapping[str, str], changes: ColumnC
         yield statement("ALTER TABLE {} ADD COLUMN {} {}", target, name, fixed(kind))
 
 
-def cast_of(column: str, held: str, wanted: str) -> sql.Composable:
+def cast_of(column: str, stored: str, kind: str) -> sql.Composable:
     """An expression that turns a column into another type. It goes through text, so that what would lose something (1.5
     as an integer) is refused and not rounded."""
-    if wanted == "jsonb":
+    if kind == "jsonb":
         return sql.SQL("to_jsonb({})").format(sql.Identifier(column))
-    text = as_text(column, held)
-    return text if wanted == "text" else sql.SQL("CAST({} AS {})").format(text, fixed(wanted))
+    text = as_text(column, stored)
+    return text if kind == "text" else sql.SQL("CAST({} AS {})").format(text, fixed(kind))
 
 
-def as_text(column: str, held: str) -> sql.Composable:
+def as_text(column: str, stored: str) -> sql.Composable:
     """An expression for the text of a column; of a text in JSON, without quotes."""
-    return sql.SQL("({} #>> '{{}}')" if held == "jsonb" else "CAST({} AS text)").format(sql.Identifier(column))
+    return sql.SQL("({} #>> '{{}}')" if stored == "jsonb" else "CAST({} AS text)").format(sql.Identifier(column))
 
 
-def _check_ours(table: Table, held: Mapping[str, str], retyped: Mapping[str, str], ours: Set[str]) -> None:
+def _check_own(table: Table, stored: Mapping[str, str], retyped: Mapping[str, str], own: Set[str]) -> None:
     for name, kind in retyped.items():
-        if name not in ours:
+        if name not in own:
             raise ConfigurationError(
-                f"the column {table.schema}.{table.name}.{name} was not made by Vectorferry and is {held[name]}, the "
+                f"the column {table.schema}.{table.name}.{name} was not made by Vectorferry and is {stored[name]}, the "
                 f"mapping says {kind}. Map the field to a column of another name, or to this type."
             )
 
 
-def _check_fixed_columns(table: Table, held: Mapping[str, object]) -> None:
-    missing = [name for name in FIXED_FEATURE_COLUMNS if name not in held]
+def _check_fixed_columns(table: Table, stored: Mapping[str, object]) -> None:
+    missing = [name for name in FIXED_FEATURE_COLUMNS if name not in stored]
     if missing:
         raise ConfigurationError(
             f"the table {table.schema}.{table.name} exists and was not made by Vectorferry (no column {missing[0]}). "
@@ -123,39 +127,39 @@ _CAN_BE_ASKED: Final = 160_000
 """The version of Postgres that brought pg_input_is_valid."""
 
 
-def check_castable(driver: Driver, table: Table, column: str, held: str, wanted: str) -> None:
+def check_castable(driver: Driver, table: Table, column: str, stored: str, kind: str) -> None:
     """Raise `ConfigurationError`, with an example, when the type that is wanted cannot hold a value that is there.
 
     Servers before Postgres 16 tell the value, but not the feature that has it.
     """
-    if wanted in ("text", "jsonb"):
+    if kind in ("text", "jsonb"):
         return
     source = sql.Identifier(str(table.schema), table.name)
     if driver.info.server_version < _CAN_BE_ASKED:
-        query = sql.SQL("SELECT count({}) FROM {}").format(cast_of(column, held, wanted), source)
-        _try(driver, table, column, query, wanted)
+        query = sql.SQL("SELECT count({}) FROM {}").format(cast_of(column, stored, kind), source)
+        _try(driver, table, column, query, kind)
         return
-    found = driver.execute(
+    row = driver.execute(
         sql.SQL(
             "SELECT asset_id, feature_id, left({text}, 60) FROM {table} "
             "WHERE {column} IS NOT NULL AND NOT pg_input_is_valid({text}, {type}) LIMIT 1"
-        ).format(text=as_text(column, held), table=source, column=sql.Identifier(column), type=sql.Literal(wanted))
+        ).format(text=as_text(column, stored), table=source, column=sql.Identifier(column), type=sql.Literal(kind))
     ).fetchone()
-    if found is not None:
-        raise _refusal(table, column, wanted, f"feature {found[1]} of asset {found[0]} has {found[2]!r}")
+    if row is not None:
+        raise _refusal(table, column, kind, f"feature {row[1]} of asset {row[0]} has {row[2]!r}")
 
 
-def _try(driver: Driver, table: Table, column: str, statement: sql.Composed, wanted: str) -> None:
+def _try(driver: Driver, table: Table, column: str, statement: sql.Composed, kind: str) -> None:
     try:
         with driver.transaction():
             driver.execute(statement)
     except psycopg.DataError as error:
-        raise _refusal(table, column, wanted, error.diag.message_primary or str(error)) from error
+        raise _refusal(table, column, kind, error.diag.message_primary or str(error)) from error
 
 
-def _refusal(table: Table, column: str, wanted: str, why: str) -> ConfigurationError:
+def _refusal(table: Table, column: str, kind: str, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"the column {table.schema}.{table.name}.{column} cannot become {wanted}: {why}. Nothing was changed. "
+        f"the column {table.schema}.{table.name}.{column} cannot become {kind}: {why}. Nothing was changed. "
         "Map the field to a column of another name, or change the mapping back."
     )
 

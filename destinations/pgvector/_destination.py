@@ -47,11 +47,11 @@ from vectorferry.destinations._postgres import (
     driver_of,
     forget_cursors,
     forget_fingerprints,
-    held_asset_ids,
     known_assets,
     read_cursor,
     read_origin,
     read_rejected,
+    recorded_asset_ids,
     write_cursor,
     write_origin,
 )
@@ -66,19 +66,23 @@ from vectorferry.destinations.pgvector._indexes import (
 )
 from vectorferry.destinations.pgvector._planned import SchemaOutlook, not_indexed, nothing_yet
 from vectorferry.destinations.pgvector._prepare import ensure_vectors, prepare
-from vectorferry.destinations.pgvector._related import held_hashes, replace_rows
+from vectorferry.destinations.pgvector._related import related_hashes, replace_rows
 from vectorferry.destinations.pgvector._rows import (
     asset_contents,
     batch_rows,
     count_contents,
-    first_layouts,
+    first_storages,
     recorded_contents,
     with_fitting_vectors,
 )
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._search import search
-from vectorferry.destinations.pgvector._status import read_status
-from vectorferry.destinations.pgvector._stored import stored_assets, stored_collections, with_stored_versions
+from vectorferry.destinations.pgvector._stored import (
+    read_status,
+    stored_assets,
+    stored_collections,
+    with_stored_versions,
+)
 from vectorferry.destinations.pgvector._verify import find_discrepancies, read_digests
 from vectorferry.destinations.pgvector._writer import remove_assets, tombstone_assets, write_batch
 
@@ -154,8 +158,7 @@ class PgvectorDestination(Destination):
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             known = known_assets(connection, schema.tables.ledger, collection, asset_ids)
         distrusted = self._distrusted.assets(collection)
         return {asset_id: entry for asset_id, entry in known.items() if asset_id not in distrusted}
@@ -165,7 +168,7 @@ class PgvectorDestination(Destination):
         refuses is set aside, and so are those that do not fit their tables."""
         schema = self._prepared()
         with self._server.translated():
-            ensure_vectors(schema, first_layouts(batch, schema.mapping))
+            ensure_vectors(schema, first_storages(batch, schema.mapping))
             write = partial(_write, schema, self._distrusted)
             applied = write_around(schema.database.transaction, write, batch)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
@@ -174,18 +177,17 @@ class PgvectorDestination(Destination):
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the ledger or the quarantine, and those that are distrusted; streamed."""
         schema = self._prepared()
-        held = (schema.tables.ledger, schema.tables.quarantine)
+        books = (schema.tables.ledger, schema.tables.quarantine)
         unlisted = set(self._distrusted.assets(collection))
         with self._server.translated(), schema.database.transaction() as connection:
-            for asset_id in held_asset_ids(connection, held, collection):
+            for asset_id in recorded_asset_ids(connection, books, collection):
                 unlisted.discard(asset_id)
                 yield asset_id
         yield from sorted(unlisted)
 
     def remove(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Remove assets with everything that belongs to them, in one transaction."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             applied = remove_assets(connection, schema, collection, asset_ids)
             count_changes_at_once(connection)
         self._distrusted.forget(collection, asset_ids)
@@ -193,8 +195,7 @@ class PgvectorDestination(Destination):
 
     def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
         """Hide assets with their features, in one transaction; their vectors stay as they are."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             applied = tombstone_assets(connection, schema, collection, asset_ids)
             count_changes_at_once(connection)
         self._distrusted.forget(collection, asset_ids)
@@ -213,39 +214,33 @@ class PgvectorDestination(Destination):
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             return count_rejected(connection, schema.tables.quarantine, collection)
 
     def rejected(self, collection: str | None = None) -> Iterator[tuple[str, Rejected, datetime]]:
         """Every record in quarantine, of one collection or of all, streamed."""
-        schema = self._loaded()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._reading() as (connection, schema):
             yield from read_rejected(connection, schema.tables.quarantine, collection)
 
     def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None = None) -> int:
         """Drop records of these assets, and nothing else."""
-        schema = self._loaded()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._reading() as (connection, schema):
             return delete_rejected(connection, schema.tables.quarantine, collection, asset_ids, reason)
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
         """Forget the fingerprints of these assets; their rows stay as they are until they have been read."""
-        schema = self._loaded()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._reading() as (connection, schema):
             forget_cursors(connection, schema.tables.cursors, collection)
             return forget_fingerprints(connection, schema.tables.ledger, collection, asset_ids)
 
     def cursor(self, collection: str) -> Cursor | None:
         """How far the changes of a collection have been followed."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             return read_cursor(connection, schema.tables.cursors, collection)
 
     def record_cursor(self, collection: str, cursor: Cursor | None) -> None:
         """Keep it in a row per collection; None: forget it."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             if cursor is None:
                 forget_cursors(connection, schema.tables.cursors, collection)
             else:
@@ -253,14 +248,12 @@ class PgvectorDestination(Destination):
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             return read_origin(connection, schema.tables.origins, collection)
 
     def record_origin(self, collection: str, origin: Origin | None) -> None:
         """Keep it in a row per collection; None: forget it."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             write_origin(connection, schema.tables.origins, collection, origin)
 
     @contextmanager
@@ -276,20 +269,17 @@ class PgvectorDestination(Destination):
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """The hashes beside the rows."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
-            return held_hashes(connection, schema.tables, table)
+        with self._working() as (connection, schema):
+            return related_hashes(connection, schema.tables, table)
 
     def replace_related(self, table: RelatedTable, rows: Sequence[RelatedRow], *, complete: bool) -> Counts:
         """Bring a table of metadata up to date in one transaction."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             return replace_rows(connection, schema, table, rows, complete=complete)
 
     def stored_collections(self) -> Sequence[str]:
         """The collections that the schema holds assets of."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             return stored_collections(connection, schema)
 
     def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterator[MappedAsset]:
@@ -303,15 +293,13 @@ class PgvectorDestination(Destination):
 
     def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
         """What the ledger names."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             recorded = recorded_contents(connection, schema.tables.ledger, collection, asset_ids)
         return {asset_id: asset_contents(named) for asset_id, named in recorded.items()}
 
     def content_counts(self, collection: str) -> RowCounts:
         """What the ledger names, counted there."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             return count_contents(connection, schema.tables.ledger, collection)
 
     def discrepancies(self, collection: str, sample: int | None = None) -> Iterator[Discrepancy]:
@@ -337,20 +325,17 @@ class PgvectorDestination(Destination):
 
     def vector_tables(self) -> list[VectorTable]:
         """Each dimension of each named vector."""
-        schema = self._loaded()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._reading() as (connection, schema):
             return list_tables(connection, schema)
 
     def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
         """Counted in the tables of each dimension."""
-        schema = self._prepared()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._working() as (connection, schema):
             return count_vectors(connection, schema, vector_names)
 
     def drop_vector_tables(self, tables: Sequence[str]) -> list[VectorTable]:
         """Drop retired tables, and ones without a row, in one transaction."""
-        schema = self._loaded()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._reading() as (connection, schema):
             return drop_tables(connection, schema, tables)
 
     def planned(self, mapping: SchemaMapping) -> Planned:
@@ -363,20 +348,32 @@ class PgvectorDestination(Destination):
 
     def status(self) -> Status:
         """What the schema holds now."""
-        schema = self._loaded()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._reading() as (connection, schema):
             return read_status(connection, schema, self.name, f"{self.location}, schema {self._schema_name}")
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         """Answer a similarity query through the SQL function that anyone else would use."""
-        schema = self._loaded()
-        with self._server.translated(), schema.database.transaction() as connection:
+        with self._reading() as (connection, schema):
             return search(driver_of(connection), schema.name, schema.catalogue, query)
 
     def close(self) -> None:
         """Close the connections, and let go of the embedded Postgres."""
         self._server.close()
         self._schema = None
+
+    @contextmanager
+    def _working(self) -> Iterator[tuple[Connection, SyncSchema]]:
+        """A transaction in the schema that was prepared."""
+        schema = self._prepared()
+        with self._server.translated(), schema.database.transaction() as connection:
+            yield connection, schema
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[Connection, SyncSchema]]:
+        """A transaction in the schema as it is now, whether or not it was prepared."""
+        schema = self._loaded()
+        with self._server.translated(), schema.database.transaction() as connection:
+            yield connection, schema
 
     def _prepared(self) -> SyncSchema:
         if self._schema is None:

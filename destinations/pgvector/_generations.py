@@ -102,7 +102,7 @@ def _has_values(connection: Connection, schema: SyncSchema, entry: VectorEntry) 
 
 def _is_ready(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
     """Whether nobody who asks has to do without its index."""
-    return entry.layout.index == "none" or is_built(connection, schema.name, entry)
+    return entry.storage.index == "none" or is_built(connection, schema.name, entry)
 
 
 def _warn(modality: Modality, vector_name: str, error: Exception) -> None:
@@ -133,7 +133,7 @@ def count_vectors(connection: Connection, schema: SyncSchema, vector_names: Coll
 
 
 def _vector_count(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> VectorCount:
-    dimension = None if entry.layout.storage == "sparsevec" else entry.layout.dimension
+    dimension = None if entry.storage.column_type == "sparsevec" else entry.storage.dimension
     rows = _counted(connection, schema, entry).rows
     return VectorCount(entry.modality, entry.vector_name, dimension, rows, f"the table {entry.table}")
 
@@ -151,49 +151,49 @@ def _drop_one(connection: Connection, schema: SyncSchema, table: str) -> VectorT
     entry = next((entry for entry in schema.catalogue.values() if entry.table == table), None)
     if entry is None:
         raise ConfigurationError(f"schema {schema.name} has no table of vectors {table}; see: vectorferry vectors list")
-    told = _counted(connection, schema, entry)
-    _check_unused(schema, entry, told)
+    counted = _counted(connection, schema, entry)
+    _check_unused(schema, entry, counted)
     is_last = len(schema.catalogue.generations(entry.modality, entry.vector_name)) == 1
     layers = [entry.own_layer, entry.plain_layer if is_last else None]
     _drop(connection, schema, entry, [layer for layer in layers if layer])
-    return told
+    return counted
 
 
 def _counted(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> VectorTable:
     rows = schema.vector_table(entry)
-    values = func.count().filter(is_not_superseded(schema, entry, rows))
-    total, held = connection.execute(select(func.count(), values).select_from(rows)).one()
+    of_values = func.count().filter(is_not_superseded(schema, entry, rows))
+    total, values = connection.execute(select(func.count(), of_values).select_from(rows)).one()
     return VectorTable(
         table=entry.table,
         modality=entry.modality,
         vector_name=entry.vector_name,
-        storage=f"{entry.layout.storage}({entry.layout.dimension})",
-        rows=held,
-        superseded=total - held,
+        storage=f"{entry.storage.column_type}({entry.storage.dimension})",
+        rows=values,
+        superseded=total - values,
         state=entry.state,
         view=entry.layer.view,
         function=entry.layer.function,
     )
 
 
-def _check_unused(schema: SyncSchema, entry: VectorEntry, told: VectorTable) -> None:
+def _check_unused(schema: SyncSchema, entry: VectorEntry, counted: VectorTable) -> None:
     if entry.state == "retired":
         return
     others = len(schema.catalogue.generations(entry.modality, entry.vector_name)) > 1
-    if entry.state == "current" and (told.rows or told.superseded or others):
+    if entry.state == "current" and (counted.rows or counted.superseded or others):
         why = "what the view shows; it is retired once every feature has a vector of another dimension"
-    elif told.rows:
-        why = f"in use: it holds the vectors of {told.rows:,} features"
+    elif counted.rows:
+        why = f"in use: it holds the vectors of {counted.rows:,} features"
     else:
         return
-    raise ConfigurationError(f"{told.table} is {why}. Nothing was dropped.")
+    raise ConfigurationError(f"{counted.table} is {why}. Nothing was dropped.")
 
 
 def _drop(connection: Connection, schema: SyncSchema, entry: VectorEntry, layers: Sequence[Layer]) -> None:
     driver, name = driver_of(connection), schema.name
     views = [sql.Identifier(name, layer.view) for layer in layers]
     table = sql.Identifier(name, entry.table)
-    others = dependants_of_relation(driver, table.as_string(), ours=[view.as_string() for view in views])
+    others = dependants_of_relation(driver, table.as_string(), own_views=[view.as_string() for view in views])
     for layer, view in zip(layers, views, strict=True):
         others += dependants_of_relation(driver, view.as_string())
         others += dependants_of_function(driver, name, layer.function)

@@ -61,21 +61,23 @@ AND d.deptype IN ('n', 'a') ORDER BY 1
 """
 
 
-def dependants_of_relation(driver: Driver, name: str, ours: Sequence[str] = ()) -> list[str]:
-    """What depends on a relation, but for `ours`: views. Names are qualified and quoted."""
-    built = _dependants(driver, name, None, ours, with_indexes=False)
+def dependants_of_relation(driver: Driver, name: str, own_views: Sequence[str] = ()) -> list[str]:
+    """What depends on a relation, but for `own_views`: views. Names are qualified and quoted."""
+    built = _dependants(driver, name, None, own_views, with_indexes=False)
     return [*built, *_made_of_rows(driver, name, stored=False)]
 
 
-def dependants_of_column(driver: Driver, name: str, column: str, ours: Sequence[str], *, goes: bool) -> list[str]:
-    """What depends on one column of a relation, but for `ours`, and cannot stay when the column gets another type, or
-    when it `goes`: then that is indexes and constraints too."""
-    built = _dependants(driver, name, column, ours, with_indexes=goes)
+def dependants_of_column(driver: Driver, name: str, column: str, own_views: Sequence[str], *, goes: bool) -> list[str]:
+    """What depends on one column of a relation, but for `own_views`, and cannot stay when the column gets another type,
+    or when it `goes`: then that is indexes and constraints too."""
+    built = _dependants(driver, name, column, own_views, with_indexes=goes)
     return built if goes else [*built, *_made_of_rows(driver, name, stored=True)]
 
 
-def _dependants(driver: Driver, name: str, column: str | None, ours: Sequence[str], *, with_indexes: bool) -> list[str]:
-    values = {"name": name, "column": column, "ours": list(ours), "indexes": with_indexes}
+def _dependants(
+    driver: Driver, name: str, column: str | None, own_views: Sequence[str], *, with_indexes: bool
+) -> list[str]:
+    values = {"name": name, "column": column, "ours": list(own_views), "indexes": with_indexes}
     return [str(row[0]) for row in driver.execute(_RELATION, values)]
 
 
@@ -85,8 +87,8 @@ def _made_of_rows(driver: Driver, name: str, *, stored: bool) -> list[str]:
 
 def dependants_of_function(driver: Driver, schema: str, name: str) -> list[str]:
     """What depends on a search function."""
-    ours = [*search_functions(driver, schema, name)]
-    return [str(row[0]) for row in driver.execute(_FUNCTION, (ours,))]
+    own_views = [*search_functions(driver, schema, name)]
+    return [str(row[0]) for row in driver.execute(_FUNCTION, (own_views,))]
 
 
 # What roles may do with a view or a function, carried over to one that is made anew, or beside it.

@@ -47,7 +47,7 @@ def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[Inde
     """
     database = schema.database
     for entry in schema.catalogue.values():
-        if entry.layout.index == "hnsw" and entry.state != "retired":
+        if entry.storage.index == "hnsw" and entry.state != "retired":
             with _only_builder(database, schema.name, entry.index) as alone:
                 if alone and _is_due(schema, entry):
                     yield from _build(database, schema, entry, memory_limit_mb)
@@ -114,9 +114,9 @@ def count_vectors(connection: Connection, schema: SyncSchema, entry: VectorEntry
 def _hnsw_definition(extension: str, schema: str, entry: VectorEntry) -> sql.Composed:
     return sql.SQL("{table} USING hnsw (embedding {operators}) WITH (m = {m}, ef_construction = {ef})").format(
         table=sql.Identifier(schema, entry.table),
-        operators=sql.Identifier(extension, entry.layout.operator_class),
-        m=sql.Literal(entry.layout.m),
-        ef=sql.Literal(entry.layout.ef_construction),
+        operators=sql.Identifier(extension, entry.storage.operator_class),
+        m=sql.Literal(entry.storage.m),
+        ef=sql.Literal(entry.storage.ef_construction),
     )
 
 
@@ -146,9 +146,9 @@ def build_kilobytes(connection: Connection, entry: VectorEntry, rows: int, limit
 
 def graph_kilobytes(entry: VectorEntry, rows: int) -> int:
     """About how much memory the graph of so many rows takes."""
-    bytes_per_value = {"vector": 4, "halfvec": 2, "sparsevec": 8}[entry.layout.storage]
-    values = 1_000 if entry.layout.storage == "sparsevec" else entry.layout.dimension
-    per_row = values * bytes_per_value + entry.layout.m * 2 * 16 + 200
+    bytes_per_value = {"vector": 4, "halfvec": 2, "sparsevec": 8}[entry.storage.column_type]
+    values = 1_000 if entry.storage.column_type == "sparsevec" else entry.storage.dimension
+    per_row = values * bytes_per_value + entry.storage.m * 2 * 16 + 200
     return int(rows * per_row * 1.2 / 1024) + 1024
 
 
@@ -156,12 +156,12 @@ def graph_kilobytes(entry: VectorEntry, rows: int) -> int:
 
 
 def is_index_due(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
-    """Whether it is wanted, and missing, broken off or of another layout. One over no rows is never built."""
-    wanted = schema.wanted_layout(entry)
+    """Whether it is wanted, and missing, broken off or stored otherwise. One over no rows is never built."""
+    wanted = schema.desired_storage(entry)
     if (
         entry.state == "retired"
         or wanted.index == "none"
-        or (wanted == entry.layout and is_built(connection, schema.name, entry))
+        or (wanted == entry.storage and is_built(connection, schema.name, entry))
     ):
         return False
     return count_vectors(connection, schema, entry) > 0
@@ -169,12 +169,12 @@ def is_index_due(connection: Connection, schema: SyncSchema, entry: VectorEntry)
 
 def planned_index(connection: Connection, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int) -> PlannedIndex:
     """The index, and the memory that building it would take."""
-    wanted = replace(entry, layout=schema.wanted_layout(entry))
+    wanted = replace(entry, storage=schema.desired_storage(entry))
     rows = count_vectors(connection, schema, entry)
     return PlannedIndex(
         table=entry.table,
         index=entry.index,
-        method=wanted.layout.index,
+        method=wanted.storage.index,
         rows=rows,
         graph_bytes=1024 * graph_kilobytes(wanted, rows),
         memory_bytes=1024 * build_kilobytes(connection, wanted, rows, memory_limit_mb),

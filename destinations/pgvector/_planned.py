@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from typing import Final
 
 from psycopg import sql
-from sqlalchemy import Connection, Table, func, literal, select, text
+from sqlalchemy import Connection, Table, func, select, text
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -26,55 +27,47 @@ from vectorferry.destinations._postgres import (
     Step,
     columns_of,
     driver_of,
-    held_asset_ids,
+    explained_by,
     known_assets,
-    looking,
     printed,
     read_cursor,
+    read_only,
     read_origin,
-    told_as,
+    recorded_asset_ids,
 )
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase, extension_steps
 from vectorferry.destinations.pgvector._generations import count_vectors
 from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
 from vectorferry.destinations.pgvector._prepare import first_steps, preparation
-from vectorferry.destinations.pgvector._related import held_hashes
+from vectorferry.destinations.pgvector._related import related_hashes
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._storage import MAX_INDEXED_DIMENSION
 from vectorferry.destinations.pgvector._stored import stored_collections
+
+_BYTES: Final = text(
+    "SELECT sum(pg_table_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = :schema AND c.relname = ANY(:names)"
+)
 
 
 def read_averages(connection: Connection, schema: SyncSchema) -> Averages | None:
     """Counted rows, and the sizes of their tables as Postgres keeps them, indexes left out; None when there is no
     feature."""
-    features = [*schema.features.values()]
     vectors = [schema.vector_table(entry) for modality in MODALITIES for entry in schema.catalogue.live(modality)]
+    names = {table.name for table in (*schema.features.values(), *vectors)}
+    stored = columns_of(connection, schema.name, names)
+    features = [table for table in schema.features.values() if table.name in stored]
     counted, assets = _rows(connection, features), _rows(connection, [schema.tables.assets])
     if not counted or not assets:
         return None
-    size = sum(_bytes(connection, table) for table in (*features, *vectors))
+    size = int(connection.execute(_BYTES, {"schema": schema.name, "names": [*names]}).scalar_one())
     return Averages(counted / assets, 1 + _rows(connection, vectors) / counted, size / counted)
 
 
 def _rows(connection: Connection, tables: Iterable[Table]) -> int:
-    return sum(
-        int(connection.execute(select(func.count()).select_from(table)).scalar_one())
-        for table in tables
-        if _oid(connection, table)
-    )
-
-
-def _bytes(connection: Connection, table: Table) -> int:
-    oid = _oid(connection, table)
-    return int(connection.execute(select(func.pg_table_size(literal(oid)))).scalar_one()) if oid else 0
-
-
-def _oid(connection: Connection, table: Table) -> int | None:
-    """None when there is no such table."""
-    name = connection.dialect.identifier_preparer.format_table(table)
-    found = connection.execute(text("SELECT CAST(to_regclass(:name) AS oid)"), {"name": name}).scalar()
-    return None if found is None else int(found)
+    counts = (connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables)
+    return sum(map(int, counts))
 
 
 # What a sync would find, make and change in its schema: looked up in transactions that cannot write.
@@ -89,25 +82,22 @@ class SchemaOutlook:
         self._schema = schema
         self._memory_limit_mb = memory_limit_mb
         self._begin: Callable[[], AbstractContextManager[Connection]] = schema.database.plain_transaction
-        self._has_ledger = False
         self._changed: frozenset[Modality] = frozenset()
-        """Modalities of which a named vector gets another layout: what was refused under the old one is read again."""
+        """Modalities of which a named vector is to be stored in another way: what was refused before is read again."""
 
     def planned(self) -> Planned:
         """Look at everything but single assets. Raises what preparing the schema would raise."""
         database = self._schema.database
-        with self._server.translated(), looking(database.plain_transaction) as connection:
+        with self._server.translated(), read_only(database.plain_transaction) as connection:
             extension = extension_steps(connection, database.location)
         self._begin = database.plain_transaction if extension else database.transaction
         with self._looking() as connection:
             refusal = self._schema.why_refused(connection)
-            with told_as(refusal):
+            with explained_by(refusal):
                 return replace(self._planned(connection, extension), refusal=refusal)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries, without fingerprints where preparing the schema would have assets read again."""
-        if not self._has_ledger:
-            return {}
         tables = self._schema.tables
         with self._looking() as connection:
             known = known_assets(connection, tables.ledger, collection, asset_ids)
@@ -120,41 +110,40 @@ class SchemaOutlook:
         """Every asset of a collection in the ledger or the quarantine, streamed."""
         tables = self._schema.tables
         with self._looking() as connection:
-            if self._has_ledger:
-                yield from held_asset_ids(connection, (tables.ledger, tables.quarantine), collection)
+            yield from recorded_asset_ids(connection, (tables.ledger, tables.quarantine), collection)
 
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded, unless preparing the schema would have assets read again."""
         with self._looking() as connection:
-            if self._changed or not self._has_ledger:
-                return None
-            return read_cursor(connection, self._schema.tables.cursors, collection)
+            return None if self._changed else read_cursor(connection, self._schema.tables.cursors, collection)
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
         with self._looking() as connection:
-            return read_origin(connection, self._schema.tables.origins, collection) if self._has_ledger else None
+            return read_origin(connection, self._schema.tables.origins, collection)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """By key, the hash of each row of a table of metadata."""
         with self._looking() as connection:
-            return held_hashes(connection, self._schema.tables, table) if self._has_ledger else {}
+            return related_hashes(connection, self._schema.tables, table)
 
     def collections(self) -> list[str]:
         """Those in the ledger or the quarantine."""
         with self._looking() as connection:
-            return stored_collections(connection, self._schema) if self._has_ledger else []
+            return stored_collections(connection, self._schema)
 
     def _planned(self, connection: Connection, extension: Sequence[Step]) -> Planned:
         schema = self._schema
-        self._has_ledger = schema.exists(connection)
         prepared = preparation(connection, schema)
+        statements = printed([*extension, *prepared.steps])
+        if not schema.exists(connection):
+            return _first(statements, schema.mapping, schema.database.advice())
         self._changed = frozenset(entry.modality for entry in prepared.reindexed)
         due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]
         return Planned(
             self.known,
             self.asset_ids,
-            statements=printed([*extension, *prepared.steps]),
+            statements=statements,
             indexes=[planned_index(connection, schema, entry, self._memory_limit_mb) for entry in due],
             notes=[
                 *schema.database.advice(),
@@ -170,7 +159,7 @@ class SchemaOutlook:
             related_hashes=self.related_hashes,
             cursor=self.cursor,
             origin=self.origin,
-            averages=read_averages(connection, schema) if self._has_ledger else None,
+            averages=read_averages(connection, schema),
             collections=self.collections,
             vector_counts=count_vectors(connection, schema, {name for _, name, _ in schema.catalogue}),
             reshapes=prepared.reshapes,
@@ -178,17 +167,22 @@ class SchemaOutlook:
 
     @contextmanager
     def _looking(self) -> Iterator[Connection]:
-        with self._server.translated(), looking(self._begin) as connection:
+        with self._server.translated(), read_only(self._begin) as connection:
             yield connection
 
 
 def nothing_yet(name: str, mapping: SchemaMapping) -> Planned:
     """For a server that has never run."""
+    return _first(printed(first_steps(name, mapping)), mapping)
+
+
+def _first(statements: Sequence[str], mapping: SchemaMapping, advice: Iterable[str] = ()) -> Planned:
+    """Of a schema into which nothing has been synced yet."""
     return Planned(
         lambda _, __: {},
         lambda _: (),
-        statements=printed(first_steps(name, mapping)),
-        notes=[*_unmade(mapping, Catalogue({}))],
+        statements=statements,
+        notes=[*advice, *_unmade(mapping, Catalogue({}))],
     )
 
 
@@ -209,22 +203,23 @@ def not_indexed(catalogue: Catalogue, mapping: SchemaMapping) -> Iterator[str]:
     for modality in MODALITIES:
         for entry in catalogue.live(modality):
             wanted = mapping.vector(modality, entry.vector_name)
-            if wanted.index != "none" and entry.layout.dimension > MAX_INDEXED_DIMENSION[entry.layout.storage]:
+            if wanted.index != "none" and entry.storage.dimension > MAX_INDEXED_DIMENSION[entry.storage.column_type]:
                 yield _not_indexed(entry)
 
 
 def _not_indexed(entry: VectorEntry) -> str:
-    layout, key = entry.layout, f"modalities.{entry.modality}.vectors.{entry.vector_name}"
-    most, most_of_halves = MAX_INDEXED_DIMENSION[layout.storage], MAX_INDEXED_DIMENSION["halfvec"]
-    told = (
-        f"{entry.table}: no hnsw index is built, since one over {layout.storage} takes {most:,} dimensions at most and "
-        f"these have {layout.dimension:,}: every search reads the whole table"
+    storage, key = entry.storage, f"modalities.{entry.modality}.vectors.{entry.vector_name}"
+    most, most_of_halves = MAX_INDEXED_DIMENSION[storage.column_type], MAX_INDEXED_DIMENSION["halfvec"]
+    advice = (
+        f"{entry.table}: no hnsw index is built, since one over {storage.column_type} takes {most:,} dimensions at "
+        f"most and these have {storage.dimension:,}: every search reads the whole table"
     )
-    if layout.storage == "vector" and layout.dimension <= most_of_halves:
+    if storage.column_type == "vector" and storage.dimension <= most_of_halves:
         return (
-            f"{told}. {key}.storage: halfvec has an index up to {most_of_halves:,}; sync into another `schema` with it"
+            f"{advice}. {key}.storage: halfvec has an index up to {most_of_halves:,}; "
+            "sync into another `schema` with it"
         )
-    return f"{told}. {key}.index: none says that this is meant"
+    return f"{advice}. {key}.index: none says that this is meant"
 
 
 def unmatched(connection: Connection, schema: SyncSchema) -> Iterator[str]:
@@ -249,5 +244,5 @@ def unmatched(connection: Connection, schema: SyncSchema) -> Iterator[str]:
 def _any(connection: Connection, table: sql.Identifier, column: str) -> bool:
     """Whether a row has a value in a column. Where none has, every row is looked at."""
     query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NOT NULL)").format(table, sql.Identifier(column))
-    found = driver_of(connection).execute(query).fetchone()
-    return bool(found and found[0])
+    row = driver_of(connection).execute(query).fetchone()
+    return bool(row and row[0])

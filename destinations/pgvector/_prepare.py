@@ -36,7 +36,7 @@ from vectorferry.destinations.pgvector._columns import TableChange, checked_chan
 from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, extension_steps
 from vectorferry.destinations.pgvector._grants import grants_on_new, relation_grants, row_security_statements
 from vectorferry.destinations.pgvector._schema import Recorded, SyncSchema, feature_tables
-from vectorferry.destinations.pgvector._storage import VectorLayout
+from vectorferry.destinations.pgvector._storage import VectorStorage
 from vectorferry.destinations.pgvector._tables import SyncTables, vector_table
 from vectorferry.destinations.pgvector._views import (
     Shown,
@@ -93,8 +93,8 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
     _check_tables(schema, recorded)
     schema.read_catalogue(connection)
     changes = _table_changes(connection, schema, recorded, schema.catalogue)
-    reindexed = [entry for entry in schema.catalogue.values() if schema.wanted_layout(entry) != entry.layout]
-    catalogue = schema.catalogue.changed(*(replace(e, layout=schema.wanted_layout(e)) for e in reindexed))
+    reindexed = [entry for entry in schema.catalogue.values() if schema.desired_storage(entry) != entry.storage]
+    catalogue = schema.catalogue.changed(*(replace(e, storage=schema.desired_storage(e)) for e in reindexed))
     return Preparation(
         [
             *created,
@@ -152,7 +152,7 @@ def _records(schema: SyncSchema, recorded: Recorded) -> Iterator[Step]:
 
 
 def _reindexing(schema: SyncSchema, entry: VectorEntry) -> Iterator[Step]:
-    """Drop the index, and let the next run read assets again whose vectors did not fit the layout that has changed."""
+    """Drop the index, and let the next run read assets again whose vectors did not fit the storage as it was."""
     yield statement("DROP INDEX IF EXISTS {}", sql.Identifier(schema.name, entry.index))
     of_refused = schema.tables.has_set_aside([entry.modality])
     yield update(schema.tables.ledger).where(of_refused).values(fingerprint="")
@@ -162,14 +162,14 @@ def _reindexing(schema: SyncSchema, entry: VectorEntry) -> Iterator[Step]:
 # The named vectors that arrive: a table, and what shows it, for each dimension.
 
 
-def ensure_vectors(schema: SyncSchema, layouts: Mapping[VectorKey, VectorLayout]) -> None:
+def ensure_vectors(schema: SyncSchema, storages: Mapping[VectorKey, VectorStorage]) -> None:
     """Make table, view and function for the named vectors that are new, and for new dimensions of old ones."""
 
     def is_taken(key: VectorKey) -> bool:
         return key in schema.catalogue and schema.catalogue[key].state != "retired"
 
     # By name; of one name the dimension that comes first stays first.
-    missing = sorted((key for key in layouts if not is_taken(key)), key=lambda key: key[:2])
+    missing = sorted((key for key in storages if not is_taken(key)), key=lambda key: key[:2])
     if not missing:
         return
     before = schema.catalogue
@@ -179,14 +179,14 @@ def ensure_vectors(schema: SyncSchema, layouts: Mapping[VectorKey, VectorLayout]
             schema.read_catalogue(connection)
             for key in missing:
                 if not is_taken(key):
-                    run(connection, _generation_steps(connection, schema, key, layouts[key]))
+                    run(connection, _generation_steps(connection, schema, key, storages[key]))
                     schema.read_catalogue(connection)
     except BaseException:
         schema.catalogue = before  # what was rolled back is not there
         raise
 
 
-def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey, layout: VectorLayout) -> list[Step]:
+def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey, storage: VectorStorage) -> list[Step]:
     """What makes a generation, or begins a retired one anew as the newest; with several of a name, each gets a view and
     a function of its own."""
 
@@ -198,12 +198,12 @@ def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey
     earlier = catalogue.generations(*name)
     if key in catalogue:
         begun = replace(catalogue[key], state="filling", generation=earlier[-1].generation + 1)
-        entry = replace(begun, layout=schema.wanted_layout(begun))
+        entry = replace(begun, storage=schema.desired_storage(begun))
         steps.append(statement("TRUNCATE {}", sql.Identifier(schema.name, entry.table)))
         steps.append(statement("DROP INDEX IF EXISTS {}", sql.Identifier(schema.name, entry.index)))
     else:
-        entry = catalogue.new_entry(*name, schema.mapping.table(key[0]), layout, exists)
-        table = vector_table(schema.name, entry.table, layout)
+        entry = catalogue.new_entry(*name, schema.mapping.table(key[0]), storage, exists)
+        table = vector_table(schema.name, entry.table, storage)
         steps += steps_to_create(connection, schema.name, table.metadata)
         for other in earlier[-1:]:
             driver, target = driver_of(connection), sql.Identifier(schema.name, entry.table)
@@ -262,9 +262,9 @@ def rerouting_steps(
     connection: Connection, schema: SyncSchema, catalogue: Catalogue, current: VectorEntry
 ) -> Iterator[Step]:
     """What lets the plain function of a named vector know only the generations that the catalogue is to have."""
-    shown, extension = _plainly_shown(schema, catalogue, current), schema.database.extension_schema
-    yield from function_steps(connection, schema.name, extension, shown)
-    yield entry_update(schema.tables, replace(current, sql_digest=layer_digest(shown, extension)))
+    shown = _plainly_shown(schema, catalogue, current)
+    yield from function_steps(connection, schema.name, schema.database.extension_schema, shown)
+    yield entry_update(schema.tables, replace(current, sql_digest=""))  # whoever drops a table knows no mapping
 
 
 def _shown(schema: SyncSchema, catalogue: Catalogue, entry: VectorEntry) -> Iterator[tuple[Shown, str]]:
@@ -280,8 +280,8 @@ def _plainly_shown(schema: SyncSchema, catalogue: Catalogue, entry: VectorEntry)
 
     By dimension: nothing stands for sparse vectors, which have one dimension and are asked for in another way."""
     routes: dict[int, tuple[str, Storage]] = {
-        other.layout.dimension: (other.own_layer.view, other.layout.storage)
+        other.storage.dimension: (other.own_layer.view, other.storage.column_type)
         for other in catalogue.generations(entry.modality, entry.vector_name)
-        if other.own_layer and "sparsevec" not in (other.layout.storage, entry.layout.storage)
+        if other.own_layer and "sparsevec" not in (other.storage.column_type, entry.storage.column_type)
     }
     return Shown(entry.plain_layer, entry, schema.mapping.columns(entry.modality), routes)

@@ -27,13 +27,13 @@ from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._tables import SyncTables, column_type, when_written
 
 
-def held_hashes(connection: Connection, tables: SyncTables, table: RelatedTable) -> Mapping[str, bytes]:
+def related_hashes(connection: Connection, tables: SyncTables, table: RelatedTable) -> Mapping[str, bytes]:
     """By key, the hash of each row; empty when the table is not there."""
     if table.name not in _our_names(connection, tables):
         return {}
-    held = _table(tables.schema, table)
-    found = connection.execute(select(held.c[table.key], held.c.row_hash))
-    return {key: bytes(digest) for key, digest in found}
+    stored = _table(tables.schema, table)
+    hashes = connection.execute(select(stored.c[table.key], stored.c.row_hash))
+    return {key: bytes(digest) for key, digest in hashes}
 
 
 def replace_rows(
@@ -42,9 +42,9 @@ def replace_rows(
     """Write what differs, in the caller's transaction, while nobody else makes or replaces tables of this schema."""
     lock_ddl(connection, schema.name)
     _ensure(connection, schema.tables, table)
-    wanted = {(row.key, ""): (row.row_hash, (*row.columns.values(), row.row_hash)) for row in rows}
-    held = {(key, ""): digest for key, digest in held_hashes(connection, schema.tables, table).items()}
-    diff = diff_table(wanted, held if complete else {key: held[key] for key in held.keys() & wanted.keys()})
+    desired = {(row.key, ""): (row.row_hash, (*row.columns.values(), row.row_hash)) for row in rows}
+    stored = {(key, ""): digest for key, digest in related_hashes(connection, schema.tables, table).items()}
+    diff = diff_table(desired, stored if complete else {key: stored[key] for key in stored.keys() & desired.keys()})
     target = _table(schema.name, table)
     send(connection, target, (*table.columns, "row_hash"), diff)
     if diff.delete:

@@ -29,13 +29,13 @@ from vectorferry.connector.plugin import (
     without_rejected,
 )
 from vectorferry.connector.plugin import Contents as AssetContents
-from vectorferry.destinations._postgres import Row, WantedRows, of_assets
+from vectorferry.destinations._postgres import DesiredRows, Row, of_assets
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorKey
 from vectorferry.destinations.pgvector._storage import (
     SPARSE_DIMENSION,
-    VectorLayout,
+    VectorStorage,
     check_vector,
-    choose_layout,
+    choose_storage,
     dimension_of,
 )
 
@@ -71,39 +71,39 @@ def _as_stored(vector: Vector) -> Vector:
 class BatchRows:
     """Everything a batch wants in the tables. `features` counts per asset what is written, for the ledger."""
 
-    features: dict[Modality, WantedRows] = field(default_factory=dict)
-    vectors: dict[VectorKey, WantedRows] = field(default_factory=dict)
+    features: dict[Modality, DesiredRows] = field(default_factory=dict)
+    vectors: dict[VectorKey, DesiredRows] = field(default_factory=dict)
     per_asset: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def first_layouts(batch: Batch, mapping: SchemaMapping) -> dict[VectorKey, VectorLayout]:
-    """The layout that each vector name gets for each of its dimensions, in the order of ids: what arrives first over
+def first_storages(batch: Batch, mapping: SchemaMapping) -> dict[VectorKey, VectorStorage]:
+    """The storage that each vector name gets for each of its dimensions, in the order of ids: what arrives first over
     the network must not decide."""
-    layouts: dict[VectorKey, VectorLayout] = {}
+    storages: dict[VectorKey, VectorStorage] = {}
     for feature in _features_in_order(batch):
         for name, vector in feature.vectors.items():
             key = (feature.modality, name, dimension_of(vector))
-            if key not in layouts:
+            if key not in storages:
                 with suppress(QuarantineError):
-                    layouts[key] = choose_layout(vector, mapping.vector(feature.modality, name))
-    return layouts
+                    storages[key] = choose_storage(vector, mapping.vector(feature.modality, name))
+    return storages
 
 
 def with_fitting_vectors(batch: Batch, catalogue: Catalogue, mapping: SchemaMapping) -> Batch:
     """The batch, in which each vector that does not fit its table is set aside."""
-    layouts = {key: entry.layout for key, entry in catalogue.items()}
-    assets = (without_rejected(asset, _unfit_vectors(asset, layouts, mapping)) for asset in batch.assets)
+    storages = {key: entry.storage for key, entry in catalogue.items()}
+    assets = (without_rejected(asset, _unfit_vectors(asset, storages, mapping)) for asset in batch.assets)
     return replace(batch, assets=tuple(assets))
 
 
 def batch_rows(batch: Batch, catalogue: Catalogue) -> BatchRows:
     """Lay out every feature of a batch whose vectors fit."""
-    layouts = {key: entry.layout for key, entry in catalogue.items()}
+    storages = {key: entry.storage for key, entry in catalogue.items()}
     rows = BatchRows()
     for asset in batch.assets:
         rows.per_asset[asset.asset_id] = {modality.value: 0 for modality in batch.modalities}
         for feature in asset.features:
-            _add_feature(rows, batch.collection, asset.asset_id, feature, layouts)
+            _add_feature(rows, batch.collection, asset.asset_id, feature, storages)
     return rows
 
 
@@ -112,7 +112,7 @@ def _add_feature(
     collection: str,
     asset_id: str,
     feature: MappedFeature,
-    layouts: Mapping[VectorKey, VectorLayout],
+    storages: Mapping[VectorKey, VectorStorage],
 ) -> None:
     key, modality, digest = (asset_id, feature.feature_id), feature.modality, feature.row_hash
     row = (collection, *key, *feature.columns.values(), feature.metadata, feature.extra, digest)
@@ -120,20 +120,20 @@ def _add_feature(
     rows.per_asset[asset_id][modality.value] += 1
     for name, vector in feature.vectors.items():
         place = (modality, name, dimension_of(vector))
-        digest = recorded_hash(vector, feature.vector_hashes[name], layouts[place].storage)
+        digest = recorded_hash(vector, feature.vector_hashes[name], storages[place].column_type)
         rows.vectors.setdefault(place, {})[key] = (digest, (collection, *key, vector, digest))
 
 
 def _unfit_vectors(
-    asset: MappedAsset, layouts: Mapping[VectorKey, VectorLayout], mapping: SchemaMapping
+    asset: MappedAsset, storages: Mapping[VectorKey, VectorStorage], mapping: SchemaMapping
 ) -> list[Rejected]:
     unfit = []
     for feature in asset.features:
         for name, vector in feature.vectors.items():
             try:
-                # No layout means that no vector of this kind could be stored so far: choosing one says why.
-                layout = layouts.get((feature.modality, name, dimension_of(vector)))
-                check_vector(vector, layout or choose_layout(vector, mapping.vector(feature.modality, name)))
+                # No storage means that no vector of this kind could be stored so far: choosing one says why.
+                storage = storages.get((feature.modality, name, dimension_of(vector)))
+                check_vector(vector, storage or choose_storage(vector, mapping.vector(feature.modality, name)))
             except QuarantineError as error:
                 unfit.append(_rejected(asset.asset_id, feature, name, error))
     return unfit
@@ -201,17 +201,17 @@ def recorded_contents(
 ) -> dict[str, Contents]:
     """What the ledger has of these assets."""
     columns = (ledger.c.asset_id, ledger.c.contents)
-    found = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids)))
-    return {row.asset_id: row.contents for row in found}
+    rows = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids)))
+    return {row.asset_id: row.contents for row in rows}
 
 
-def with_contents(entries: WantedRows, batch: Batch, rows: BatchRows, held: Mapping[str, Contents]) -> WantedRows:
+def with_contents(entries: DesiredRows, batch: Batch, rows: BatchRows, recorded: Mapping[str, Contents]) -> DesiredRows:
     """The ledger's rows with what the batch writes; modalities that it is not about keep their rows, and so their
     names."""
     now = _written(batch, rows)
 
     def extended(asset_id: str, digest: bytes, row: Row) -> tuple[bytes, Row]:
-        contents = {**held.get(asset_id, {}), **now[asset_id]}
+        contents = {**recorded.get(asset_id, {}), **now[asset_id]}
         return comparable(digest, contents), (*row, contents)
 
     return {key: extended(key[0], *entry) for key, entry in entries.items()}
@@ -230,8 +230,8 @@ def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
     grouped: dict[str, dict[str, dict[tuple[Named, ...], list[str]]]] = {
         asset.asset_id: {modality.value: {} for modality in batch.modalities} for asset in batch.assets
     }
-    for modality, wanted in rows.features.items():
-        for asset_id, feature_id in sorted(wanted):
+    for modality, desired in rows.features.items():
+        for asset_id, feature_id in sorted(desired):
             have = tuple(named.get((asset_id, modality, feature_id), ()))
             grouped[asset_id][modality].setdefault(have, []).append(feature_id)
     return {

@@ -19,7 +19,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.destinations._postgres import check_layout, columns_of, why_refused
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry, read_catalogue
 from vectorferry.destinations.pgvector._database import VectorDatabase, missing_rights
-from vectorferry.destinations.pgvector._storage import VectorLayout, layout_of
+from vectorferry.destinations.pgvector._storage import VectorStorage, storage_for
 from vectorferry.destinations.pgvector._tables import (
     FEATURE_KEY,
     FIXED_FEATURE_COLUMNS,
@@ -92,14 +92,12 @@ class SyncSchema:
             Modality(modality): (table, {name: ColumnMapping.model_validate(each) for name, each in columns.items()})
             for modality, table, columns in rows
         }
-        # One that somebody has dropped is made again.
-        features = columns_of(connection, self.name, (table for table, _ in recorded.values()))
-        check_layout(connection, self.name, dict.fromkeys(features, FIXED_FEATURE_COLUMNS))
+        check_layout(connection, self.name, {table: FIXED_FEATURE_COLUMNS for table, _ in recorded.values()})
         return recorded
 
     def vector_table(self, entry: VectorEntry) -> Table:
         """The table of a catalogue entry."""
-        return vector_table(self.name, entry.table, entry.layout)
+        return vector_table(self.name, entry.table, entry.storage)
 
     def lookups(self) -> Iterator[Lookup]:
         """What finds features by id and by key, and vectors by key; a retired generation has what it had."""
@@ -111,20 +109,20 @@ class SyncSchema:
             if entry.state != "retired":
                 yield Lookup(self.vector_table(entry), entry.key_index, FEATURE_KEY)
 
-    def wanted_layout(self, entry: VectorEntry) -> VectorLayout:
+    def desired_storage(self, entry: VectorEntry) -> VectorStorage:
         """How the mapping wants a generation to be stored and indexed. Raises `ConfigurationError` for another column
         type than the one that it has. A retired one stays as it is."""
         mapping = self.mapping.vector(entry.modality, entry.vector_name)
-        held = entry.layout
+        stored = entry.storage
         if entry.state == "retired":
-            return held
-        is_of_same_kind = (mapping.storage == "sparsevec") == (held.storage == "sparsevec")
-        if mapping.storage not in (None, held.storage) and is_of_same_kind:
+            return stored
+        is_of_same_kind = (mapping.storage == "sparsevec") == (stored.column_type == "sparsevec")
+        if mapping.storage not in (None, stored.column_type) and is_of_same_kind:
             raise ConfigurationError(
                 f"modalities.{entry.modality}.vectors.{entry.vector_name}.storage: table {self.name}.{entry.table} "
-                f"already stores {held.storage}. Set it to {held.storage}, or sync into another `schema`."
+                f"already stores {stored.column_type}. Set it to {stored.column_type}, or sync into another `schema`."
             )
-        return layout_of(held.storage, held.dimension, mapping)
+        return storage_for(stored.column_type, stored.dimension, mapping)
 
 
 def feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]:

@@ -56,22 +56,22 @@ def _named(catalogue: Catalogue, query: SearchQuery) -> list[VectorEntry]:
     named = catalogue.named(query.modality)
     if not named:
         raise ConfigurationError(f"there are no {query.modality} vectors yet; run `vectorferry sync` first")
-    meant = [name for name in named if query.vector_name in (None, name)]
-    if len(meant) != 1:
-        asked = f"no vector named {query.vector_name}" if query.vector_name else f"{len(named)} named vectors"
-        raise ConfigurationError(f"{query.modality} has {asked}: choose one of {', '.join(named)} with --vector-name")
-    generations = [entry for entry in named[meant[0]] if entry.state != "retired"]
+    matching = [name for name in named if query.vector_name in (None, name)]
+    if len(matching) != 1:
+        why = f"no vector named {query.vector_name}" if query.vector_name else f"{len(named)} named vectors"
+        raise ConfigurationError(f"{query.modality} has {why}: choose one of {', '.join(named)} with --vector-name")
+    generations = [entry for entry in named[matching[0]] if entry.state != "retired"]
     return sorted(generations, key=lambda entry: entry.state != "current")
 
 
 def _generation(driver: _Driver, schema: str, generations: list[VectorEntry], query: SearchQuery) -> VectorEntry:
     """The one that has vectors of the dimension that is given, or of the feature."""
     if query.vector is not None:
-        meant = [entry for entry in generations if entry.layout.dimension == dimension_of(query.vector)]
+        matching = [entry for entry in generations if entry.storage.dimension == dimension_of(query.vector)]
     else:
         like = query.like if len(generations) > 1 else None
-        meant = [entry for entry in generations if like is not None and _has_feature(driver, schema, entry, like)]
-    return (meant or generations)[0]
+        matching = [entry for entry in generations if like is not None and _has_feature(driver, schema, entry, like)]
+    return (matching or generations)[0]
 
 
 def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Composed:
@@ -88,11 +88,12 @@ def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Compo
 
 def _check_kind(entry: VectorEntry, vector: Vector) -> None:
     """Postgres would answer with all the numbers of the vector."""
-    held, given = entry.layout.storage == "sparsevec", isinstance(vector, SparseVector)
-    if held != given:
+    is_stored_sparse, is_sparse = entry.storage.column_type == "sparsevec", isinstance(vector, SparseVector)
+    if is_stored_sparse != is_sparse:
         kinds = {True: "sparse", False: "dense"}
         raise ConfigurationError(
-            f"{entry.vector_name} of {entry.modality} is {kinds[held]}, and the vector given is {kinds[given]}"
+            f"{entry.vector_name} of {entry.modality} is {kinds[is_stored_sparse]}, "
+            f"and the vector given is {kinds[is_sparse]}"
         )
 
 
@@ -129,5 +130,5 @@ def _check_known(driver: _Driver, schema: str, entry: VectorEntry, feature_id: s
 
 def _has_feature(driver: _Driver, schema: str, entry: VectorEntry, feature_id: str) -> bool:
     view = sql.Identifier(schema, entry.layer.view)
-    found = driver.execute(sql.SQL("SELECT 1 FROM {} WHERE feature_id = %s LIMIT 1").format(view), [feature_id])
-    return found.fetchone() is not None
+    row = driver.execute(sql.SQL("SELECT 1 FROM {} WHERE feature_id = %s LIMIT 1").format(view), [feature_id])
+    return row.fetchone() is not None

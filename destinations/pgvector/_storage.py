@@ -38,10 +38,10 @@ OPERATOR_CLASSES: Final = {"cosine": "cosine", "l2": "l2", "inner_product": "ip"
 
 
 @dataclass(frozen=True, slots=True)
-class VectorLayout:
+class VectorStorage:
     """The column type, operator and index of one named vector."""
 
-    storage: Storage
+    column_type: Storage
     dimension: int
     metric: str
     index: Literal["hnsw", "none"]
@@ -56,30 +56,30 @@ class VectorLayout:
     @property
     def operator_class(self) -> str:
         """The operator class for an index with this metric."""
-        return f"{self.storage}_{OPERATOR_CLASSES[self.metric]}_ops"
+        return f"{self.column_type}_{OPERATOR_CLASSES[self.metric]}_ops"
 
 
-def choose_layout(first: Vector, mapping: VectorMapping) -> VectorLayout:
-    """The layout of a table whose first vector this is.
+def choose_storage(first: Vector, mapping: VectorMapping) -> VectorStorage:
+    """The storage of a table whose first vector this is.
 
     Over 2,000 dimensions only ``halfvec`` can be indexed, so it is the choice there unless the mapping says
     otherwise; what no index can hold is stored unindexed. Raises `QuarantineError` for what cannot be stored.
     """
-    storage = mapping.storage or _default_storage(first)
-    _check_kind(first, storage)
+    column_type = mapping.storage or _default_storage(first)
+    _check_kind(first, column_type)
     dimension = dimension_of(first)
-    if storage != "sparsevec" and dimension > MAX_DENSE_DIMENSION:
+    if column_type != "sparsevec" and dimension > MAX_DENSE_DIMENSION:
         raise QuarantineError(
             Reason.DIMENSION, f"{dimension} dimensions; pgvector stores at most {MAX_DENSE_DIMENSION}"
         )
-    return layout_of(storage, dimension, mapping)
+    return storage_for(column_type, dimension, mapping)
 
 
-def layout_of(storage: Storage, dimension: int, mapping: VectorMapping) -> VectorLayout:
-    """The layout of a column of this type and dimension; what no index can hold is not indexed."""
-    indexable = dimension <= MAX_INDEXED_DIMENSION[storage]
-    return VectorLayout(
-        storage=storage,
+def storage_for(column_type: Storage, dimension: int, mapping: VectorMapping) -> VectorStorage:
+    """The storage of a column of this type and dimension; what no index can hold is not indexed."""
+    indexable = dimension <= MAX_INDEXED_DIMENSION[column_type]
+    return VectorStorage(
+        column_type=column_type,
         dimension=dimension,
         metric=mapping.metric,
         index=mapping.index if indexable else "none",
@@ -88,11 +88,11 @@ def layout_of(storage: Storage, dimension: int, mapping: VectorMapping) -> Vecto
     )
 
 
-def check_vector(vector: Vector, layout: VectorLayout) -> None:
-    """Raise `QuarantineError` when the column of this layout, which has the vector's dimension, cannot hold it."""
+def check_vector(vector: Vector, storage: VectorStorage) -> None:
+    """Raise `QuarantineError` when the column of this storage, which has the vector's dimension, cannot hold it."""
     if isinstance(vector, SparseVector):
-        _check_sparse(vector, layout)
-    elif layout.storage == "halfvec":
+        _check_sparse(vector, storage)
+    elif storage.column_type == "halfvec":
         _check_half(vector)
 
 
@@ -106,16 +106,16 @@ def _check_half(vector: DenseVector) -> None:
         raise QuarantineError(Reason.NOT_FINITE, "a value beyond ±65,504 does not fit halfvec")
 
 
-def _check_sparse(vector: SparseVector, layout: VectorLayout) -> None:
-    indexed = layout.index == "hnsw"
+def _check_sparse(vector: SparseVector, storage: VectorStorage) -> None:
+    indexed = storage.index == "hnsw"
     limit = MAX_INDEXED_SPARSE_ELEMENTS if indexed else MAX_SPARSE_ELEMENTS
     elements = int(np.count_nonzero(vector.values))
     if elements > limit:
         hint = "; index: none allows 16,000" if indexed else ""
         raise QuarantineError(Reason.REFUSED, f"{elements} non-zero elements; pgvector takes {limit}{hint}")
-    if len(vector.indices) and int(vector.indices[-1]) >= layout.dimension:
+    if len(vector.indices) and int(vector.indices[-1]) >= storage.dimension:
         last = int(vector.indices[-1])
-        raise QuarantineError(Reason.DIMENSION, f"index {last} is beyond {layout.dimension} dimensions")
+        raise QuarantineError(Reason.DIMENSION, f"index {last} is beyond {storage.dimension} dimensions")
 
 
 def _default_storage(first: Vector) -> Storage:
@@ -124,7 +124,7 @@ def _default_storage(first: Vector) -> Storage:
     return "vector" if len(first) <= MAX_INDEXED_DIMENSION["vector"] else "halfvec"
 
 
-def _check_kind(first: Vector, storage: Storage) -> None:
-    if isinstance(first, SparseVector) != (storage == "sparsevec"):
+def _check_kind(first: Vector, column_type: Storage) -> None:
+    if isinstance(first, SparseVector) != (column_type == "sparsevec"):
         kind = "sparse" if isinstance(first, SparseVector) else "dense"
-        raise QuarantineError(Reason.DIMENSION, f"a {kind} vector does not fit the configured storage {storage}")
+        raise QuarantineError(Reason.DIMENSION, f"a {kind} vector does not fit the configured storage {column_type}")

@@ -1,11 +1,12 @@
-"""Reading assets back as they were applied, so that another destination can be filled from this one."""
+"""What is stored: assets read back as they were applied, what of them stands in for what is set aside, and counts."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from typing import Any, Final, TypeAlias
 
@@ -14,7 +15,7 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, select, text
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -27,6 +28,8 @@ from vectorferry.connector.plugin import (
     Reason,
     Rejected,
     SparseVector,
+    Status,
+    TableStatus,
     Vector,
     parse_json,
     rejected_features,
@@ -36,20 +39,21 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     Row,
+    count_rejected,
     driver_of,
-    held_collections,
     is_storable,
+    joined,
     known_assets,
     mark_kept,
+    recorded_collections,
     unread_assets,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
+from vectorferry.destinations.pgvector._generations import is_not_superseded
+from vectorferry.destinations.pgvector._related import count_related
 from vectorferry.destinations.pgvector._rows import source_hash
 from vectorferry.destinations.pgvector._schema import SyncSchema
-from vectorferry.destinations.pgvector._tables import DELETED_AT
-
-Loaders: TypeAlias = Mapping[str | int, type[Loader]]
-"""By a type's name or number."""
+from vectorferry.destinations.pgvector._tables import DELETED_AT, KEY_COLUMNS, visible
 
 _TYPES: Final = text(
     "SELECT t.typname, t.oid::bigint FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
@@ -97,12 +101,6 @@ _VECTOR_LOADERS: Final[Mapping[str, type[Loader]]] = {
 }
 
 
-def stored_loaders(connection: Connection, extension_schema: str) -> Loaders:
-    """How to read each type that psycopg does not read as we do; an extension's have other numbers in each database."""
-    found = connection.execute(_TYPES, {"names": list(_VECTOR_LOADERS), "schema": extension_schema})
-    return {"jsonb": _JsonbLoader, **{oid: _VECTOR_LOADERS[name] for name, oid in found}}
-
-
 # Rows of many tables side by side, each in the order of its asset ids, from server-side cursors.
 
 
@@ -111,9 +109,12 @@ _SNAPSHOT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ O
 _ROWS_AT_ONCE: Final = 500
 
 
-def begin_snapshot(connection: Connection) -> None:
-    """Let the transaction that has just begun see one state of every table."""
-    connection.execute(_SNAPSHOT)
+@contextmanager
+def snapshot(schema: SyncSchema) -> Iterator[tuple[Connection, ExitStack]]:
+    """A transaction that sees one state of every table, and what closes the cursors that are opened in it."""
+    with schema.database.plain_transaction() as connection, ExitStack() as cursors:
+        connection.execute(_SNAPSHOT)
+        yield connection, cursors
 
 
 class Reader:
@@ -124,20 +125,23 @@ class Reader:
         self,
         connection: Connection,
         cursors: ExitStack,
-        loaders: Loaders,
+        schema: SyncSchema,
         collection: str,
         asset_ids: Sequence[str] | None = None,
         feature_ids: Sequence[str] | None = None,
     ) -> None:
         self._driver = driver_of(connection)
         self._cursors = cursors
-        self._loaders = loaders
         self._numbers = count()
         self._parameters: dict[str, Any] = {"collection": collection}
         if asset_ids is not None:
             self._parameters["asset_ids"] = list(asset_ids)
         if feature_ids is not None:
             self._parameters["feature_ids"] = list(feature_ids)
+        # An extension's types have other numbers in each database.
+        types = {"names": list(_VECTOR_LOADERS), "schema": schema.database.extension_schema}
+        loaders = {oid: _VECTOR_LOADERS[name] for name, oid in connection.execute(_TYPES, types)}
+        self._loaders: Mapping[str | int, type[Loader]] = {"jsonb": _JsonbLoader, **loaders}
 
     def rows(self, table: Table, columns: Sequence[str]) -> Iterator[Row]:
         """Each row's asset id and these columns, in the order of asset ids, fetched a few hundred at a time."""
@@ -153,7 +157,7 @@ class Reader:
         some_assets = sql.SQL(" AND asset_id = ANY(%(asset_ids)s)" if "asset_ids" in self._parameters else "")
         some_features = sql.SQL(" AND feature_id = ANY(%(feature_ids)s)" if "feature_ids" in self._parameters else "")
         return sql.SQL("SELECT {} FROM {} WHERE collection = %(collection)s{}{} ORDER BY asset_id").format(
-            sql.SQL(", ").join(map(sql.Identifier, ("asset_id", *columns))),
+            joined(("asset_id", *columns)),
             sql.Identifier(str(table.schema), table.name),
             some_assets,
             some_features,
@@ -177,12 +181,12 @@ class Feed:
 
     def take(self, asset_id: str) -> list[Row]:
         """What follows the asset id in the rows of this asset; those of earlier ones are passed over."""
-        taken = []
+        rows = []
         while self._next is not None and self._next[0] <= asset_id:
             if self._next[0] == asset_id:
-                taken.append(self._next[1:])
+                rows.append(self._next[1:])
             self._next = next(self._rows, None)
-        return taken
+        return rows
 
 
 # Reading assets back as they were applied, so that another destination can be filled from this one.
@@ -192,14 +196,13 @@ _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "crea
 _FEATURE_COLUMNS: Final = ("feature_id", "metadata", "extra", "row_hash", DELETED_AT)
 _VECTOR_COLUMNS: Final = ("feature_id", "embedding", "vector_hash")
 _REJECTED_COLUMNS: Final = ("feature_id", "vector_name", "column_name", "modality", "reason", "detail", "kept")
-_OpenTable: TypeAlias = Callable[[Table, Sequence[str]], Iterator[Row]]
 _NamedVectors: TypeAlias = dict[str, tuple[Vector, bytes]]
 _HashOf: TypeAlias = Callable[[Vector, bytes, VectorEntry], bytes]
 
 
 def stored_collections(connection: Connection, schema: SyncSchema) -> list[str]:
     """The collections in the ledger or the quarantine, sorted."""
-    return held_collections(connection, [schema.tables.ledger, schema.tables.quarantine])
+    return recorded_collections(connection, [schema.tables.ledger, schema.tables.quarantine])
 
 
 def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Iterator[MappedAsset]:
@@ -207,30 +210,53 @@ def stored_assets(schema: SyncSchema, collection: str, asset_ids: Sequence[str])
 
     All tables are read in that order side by side, so that a few hundred rows of each are in memory and no more.
     """
-    extension_schema = schema.database.extension_schema
-    with schema.database.plain_transaction() as connection, ExitStack() as cursors:
-        begin_snapshot(connection)
-        loaders = stored_loaders(connection, extension_schema)
-        reader = Reader(connection, cursors, loaders, collection, asset_ids)
-        yield from _Tables(reader.rows, schema, connection).assets()
+    with snapshot(schema) as (connection, cursors):
+        reader = Reader(connection, cursors, schema, collection, asset_ids)
+        assets = reader.rows(schema.tables.assets, _ASSET_COLUMNS)
+        ledger = Feed(reader.rows(schema.tables.ledger, ("fingerprint",)))
+        quarantine = Feed(reader.rows(schema.tables.quarantine, _REJECTED_COLUMNS))
+        features = StoredFeatures(reader, schema, connection, _stored_hash)
+        for asset_id, *values in assets:
+            for (fingerprint,) in ledger.take(asset_id):
+                yield MappedAsset(
+                    asset_id=asset_id,
+                    fingerprint=fingerprint,
+                    **dict(zip(_ASSET_COLUMNS, values, strict=True)),
+                    features=tuple(
+                        sorted(features.of_asset(asset_id), key=lambda each: (each.feature_id, each.modality))
+                    ),
+                    rejected=tuple(_rejected_features(asset_id, quarantine.take(asset_id))),
+                )
+
+
+def _rejected_features(asset_id: str, rows: Iterable[Row]) -> Iterator[Rejected]:
+    """Those that were set aside; a record of the asset as a whole is about a version that is not here."""
+    for feature_id, vector_name, column, modality, reason, detail, kept in sorted(rows):
+        if feature_id:
+            yield Rejected(asset_id, Reason(reason), detail, feature_id, modality, vector_name, column, kept)
+
+
+def _stored_hash(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:
+    """The recorded hash is the source's vector's: half precision and dropped zeros make another one of it."""
+    return digest if entry.storage.column_type == "vector" else vector_hash(vector)
 
 
 class StoredFeatures:
     """The tables of features and of their vectors, read side by side in the order of asset ids. `hash_of` says what
     counts as the hash of a vector, which is stored beside it."""
 
-    def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection, hash_of: _HashOf) -> None:
+    def __init__(self, reader: Reader, schema: SyncSchema, connection: Connection, hash_of: _HashOf) -> None:
         # Read again: another process may have met a new named vector since this one was prepared.
         catalogue = schema.stored_catalogue(connection)
         self._hash_of = hash_of
         self._columns = {modality: tuple(schema.mapping.columns(modality)) for modality in MODALITIES}
         self._features = {
-            modality: Feed(open_table(schema.features[modality], (*_FEATURE_COLUMNS, *columns)))
+            modality: Feed(reader.rows(schema.features[modality], (*_FEATURE_COLUMNS, *columns)))
             for modality, columns in self._columns.items()
         }
         self._vectors = {
             modality: [
-                (entry, Feed(open_table(schema.vector_table(entry), _VECTOR_COLUMNS)))
+                (entry, Feed(reader.rows(schema.vector_table(entry), _VECTOR_COLUMNS)))
                 for entry in catalogue.live(modality)
             ]
             for modality in MODALITIES
@@ -257,47 +283,12 @@ class StoredFeatures:
 
     def _vectors_of(self, asset_id: str, modality: Modality) -> dict[str, _NamedVectors]:
         """By feature id; a row of a newer generation takes the place of an older one's."""
-        found: dict[str, _NamedVectors] = {}
+        by_feature: dict[str, _NamedVectors] = {}
         for entry, rows in self._vectors[modality]:
             for feature_id, vector, digest in rows.take(asset_id):
-                found.setdefault(feature_id, {})[entry.vector_name] = (vector, self._hash_of(vector, digest, entry))
-        return found
-
-
-class _Tables:
-    """Every table that holds a part of an asset."""
-
-    def __init__(self, open_table: _OpenTable, schema: SyncSchema, connection: Connection) -> None:
-        tables = schema.tables
-        self._assets = open_table(tables.assets, _ASSET_COLUMNS)
-        self._ledger = Feed(open_table(tables.ledger, ("fingerprint",)))
-        self._rejected = Feed(open_table(tables.quarantine, _REJECTED_COLUMNS))
-        self._features = StoredFeatures(open_table, schema, connection, _hash_of)
-
-    def assets(self) -> Iterator[MappedAsset]:
-        """Each asset with all that belongs to it."""
-        for asset_id, *values in self._assets:
-            for (fingerprint,) in self._ledger.take(asset_id):
-                yield MappedAsset(
-                    asset_id=asset_id,
-                    fingerprint=fingerprint,
-                    **dict(zip(_ASSET_COLUMNS, values, strict=True)),
-                    features=tuple(
-                        sorted(self._features.of_asset(asset_id), key=lambda one: (one.feature_id, one.modality))
-                    ),
-                    rejected=tuple(self._rejected_of(asset_id)),
-                )
-
-    def _rejected_of(self, asset_id: str) -> Iterator[Rejected]:
-        """Its features that were set aside; a record of the asset as a whole is about a version that is not here."""
-        for feature_id, vector_name, column, modality, reason, detail, kept in sorted(self._rejected.take(asset_id)):
-            if feature_id:
-                yield Rejected(asset_id, Reason(reason), detail, feature_id, modality, vector_name, column, kept)
-
-
-def _hash_of(vector: Vector, digest: bytes, entry: VectorEntry) -> bytes:
-    """The recorded hash is the source's vector's: half precision and dropped zeros make another one of it."""
-    return digest if entry.layout.storage == "vector" else vector_hash(vector)
+                named = by_feature.setdefault(feature_id, {})
+                named[entry.vector_name] = (vector, self._hash_of(vector, digest, entry))
+        return by_feature
 
 
 # What is stored of everything that a batch sets aside, joined to the batch before it is written.
@@ -325,13 +316,12 @@ def _whole_assets(
     batch: Batch,
     assets: Sequence[MappedAsset],
 ) -> Iterator[MappedAsset]:
-    loaders = stored_loaders(connection, schema.database.extension_schema)
     with ExitStack() as cursors:
         asset_ids = [asset.asset_id for asset in assets]
-        reader = Reader(connection, cursors, loaders, batch.collection, asset_ids, _feature_ids(assets))
-        tables = StoredFeatures(reader.rows, schema, connection, _source_hash)
+        reader = Reader(connection, cursors, schema, batch.collection, asset_ids, _feature_ids(assets))
+        tables = StoredFeatures(reader, schema, connection, _source_hash)
         for asset in assets:
-            stored = [one for one in tables.of_asset(asset.asset_id) if one.modality in batch.modalities]
+            stored = [feature for feature in tables.of_asset(asset.asset_id) if feature.modality in batch.modalities]
             trusted = without_distrusted(stored, asset, batch.collection, distrusted)
             yield with_last_good(asset, trusted, schema.mapping)
 
@@ -349,3 +339,53 @@ def _feature_ids(assets: Sequence[MappedAsset]) -> list[str] | None:
 def _source_hash(_: Vector, recorded: bytes, entry: VectorEntry) -> bytes:  # noqa: ARG001
     """What the source had, also where the column is less exact: so the row beside it is found to be the same."""
     return source_hash(recorded)
+
+
+# What a schema holds now, counted.
+
+
+def read_status(connection: Connection, schema: SyncSchema, destination: str, location: str) -> Status:
+    """Rows per table and collection, but for hidden and superseded ones; quarantine; when something last changed."""
+    tables = []
+    for modality in MODALITIES:
+        features = schema.features[modality]
+        rows = _per_collection(connection, features, visible(features))
+        tables.append(TableStatus(features.name, modality, None, sum(rows.values()), rows))
+        for entry in schema.catalogue.of(modality):
+            vectors = schema.vector_table(entry)
+            values = and_(with_visible(vectors, features), is_not_superseded(schema, entry, vectors))
+            rows = _per_collection(connection, vectors, values)
+            details = {
+                "view": entry.layer.view,
+                "function": entry.layer.function,
+                "storage": f"{entry.storage.column_type}({entry.storage.dimension})",
+                "metric": entry.storage.metric,
+                "index": entry.storage.index,
+                "state": entry.state,
+            }
+            tables.append(TableStatus(entry.table, modality, entry.vector_name, sum(rows.values()), rows, details))
+    return Status(
+        destination=destination,
+        location=location,
+        assets=_per_collection(connection, schema.tables.assets, visible(schema.tables.assets)),
+        tables=tables,
+        quarantined=count_rejected(connection, schema.tables.quarantine),
+        related=count_related(connection, schema.tables),
+        last_change=_last_change(connection, schema.tables.ledger),
+    )
+
+
+def with_visible(vectors: Table, features: Table) -> ColumnElement[bool]:
+    """Of a row of vectors: its feature is not hidden."""
+    same = and_(*(features.c[name] == vectors.c[name] for name in KEY_COLUMNS))
+    return ~exists().where(same, ~visible(features))
+
+
+def _per_collection(connection: Connection, table: Table, counted_rows: ColumnElement[bool]) -> dict[str, int]:
+    of_collection = select(table.c.collection, func.count()).where(counted_rows)
+    counted = connection.execute(of_collection.group_by(table.c.collection).order_by(table.c.collection))
+    return {str(collection): int(count) for collection, count in counted}
+
+
+def _last_change(connection: Connection, ledger: Table) -> datetime | None:
+    return connection.execute(select(func.max(ledger.c.synced_at))).scalar()

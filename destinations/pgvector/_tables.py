@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeEngine
 
 from vectorferry.connector.plugin import ColumnMapping, ColumnType, Modality
 from vectorferry.destinations._postgres import ID, cursor_table, ledger_table, origin_table, quarantine_table
-from vectorferry.destinations.pgvector._storage import VectorLayout
+from vectorferry.destinations.pgvector._storage import VectorStorage
 
 DELETED_AT: Final = "deleted_at"
 KEY_COLUMNS: Final = ("collection", "asset_id", "feature_id")
@@ -128,13 +128,13 @@ def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) 
     )
 
 
-def vector_table(schema: str, name: str, layout: VectorLayout) -> Table:
+def vector_table(schema: str, name: str, storage: VectorStorage) -> Table:
     """One named vector of one modality, keyed like its features."""
     return Table(
         name,
         MetaData(schema=schema),
         *_keys(),
-        Column("embedding", _VECTOR_TYPES[layout.storage](layout.dimension), nullable=False),
+        Column("embedding", _VECTOR_TYPES[storage.column_type](storage.dimension), nullable=False),
         Column("vector_hash", LargeBinary, nullable=False),
         _feature_key(),
         PrimaryKeyConstraint(*KEY_COLUMNS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -14,7 +14,7 @@ from vectorferry.destinations._postgres import Row
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._rows import Contents, feature_vectors, is_vector_of, source_hash
 from vectorferry.destinations.pgvector._schema import SyncSchema
-from vectorferry.destinations.pgvector._stored import Feed, Reader, begin_snapshot, stored_loaders
+from vectorferry.destinations.pgvector._stored import Feed, Reader, snapshot
 from vectorferry.destinations.pgvector._tables import DELETED_AT
 
 RecordKey: TypeAlias = tuple[Modality | None, str, str | None]
@@ -52,8 +52,7 @@ class AssetTables:
         *,
         whole: bool,
     ) -> None:
-        loaders = stored_loaders(connection, schema.database.extension_schema)
-        self._reader = Reader(connection, cursors, loaders, collection, asset_ids)
+        self._reader = Reader(connection, cursors, schema, collection, asset_ids)
         self._whole = whole
         tables = schema.tables
         self._ledger = Feed(self._reader.rows(tables.ledger, ("contents",)))
@@ -76,7 +75,7 @@ class AssetTables:
     def assets(self) -> Iterator[AssetParts]:
         """Every asset that any table names and that is not hidden, in the order of their ids."""
         feeds = [self._ledger, self._assets, *self._features.values(), *(feed for _, feed in self._vectors)]
-        while (asset_id := min((one.waiting for one in feeds if one.waiting is not None), default=None)) is not None:
+        while (asset_id := min((feed.waiting for feed in feeds if feed.waiting is not None), default=None)) is not None:
             parts = AssetParts(asset_id)
             for (contents,) in self._ledger.take(asset_id):
                 parts.contents = contents
@@ -111,9 +110,9 @@ class AssetTables:
             if (entry.modality, feature_id, None) in parts.hidden:
                 continue
             parts.hashes[key] = source_hash(recorded)
-            parts.dimensions.setdefault(key, set()).add(entry.layout.dimension)
+            parts.dimensions.setdefault(key, set()).add(entry.storage.dimension)
             parts.wrong.discard(key)  # an older generation's row, which this one supersedes
-            if self._whole and not is_vector_of(recorded, values[0], entry.layout.storage):
+            if self._whole and not is_vector_of(recorded, values[0], entry.storage.column_type):
                 parts.wrong.add(key)
 
 
@@ -131,7 +130,7 @@ UNRECORDED: Final = "stored, but the ledger has no entry of it"
 
 def find_discrepancies(schema: SyncSchema, collection: str, sample: int | None) -> Iterator[Discrepancy]:
     """What differs, in the order of asset ids; what is wrong in the sample's rows comes behind all of that."""
-    with _snapshot(schema) as (connection, cursors):
+    with snapshot(schema) as (connection, cursors):
         tables = AssetTables(connection, cursors, schema, collection, None, whole=sample is None)
         for parts in tables.assets():
             yield from _missing_or_extra(parts)
@@ -144,19 +143,12 @@ def find_discrepancies(schema: SyncSchema, collection: str, sample: int | None) 
 
 def read_digests(schema: SyncSchema, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[StoredDigest]:
     """The hashes of every row and vector of these assets, or of all, sorted."""
-    with _snapshot(schema) as (connection, cursors):
+    with snapshot(schema) as (connection, cursors):
         for parts in AssetTables(connection, cursors, schema, collection, asset_ids, whole=False).assets():
             yield from sorted(
                 StoredDigest(parts.asset_id, feature_id, modality.value if modality else "", vector_name or "", digest)
                 for (modality, feature_id, vector_name), digest in parts.hashes.items()
             )
-
-
-@contextmanager
-def _snapshot(schema: SyncSchema) -> Iterator[tuple[Connection, ExitStack]]:
-    with schema.database.plain_transaction() as connection, ExitStack() as cursors:
-        begin_snapshot(connection)
-        yield connection, cursors
 
 
 def _any_assets(connection: Connection, schema: SyncSchema, collection: str, sample: int) -> list[str]:

@@ -86,10 +86,9 @@ def layer_steps(
 
 
 def function_steps(connection: Connection, schema: str, extension: str, shown: Shown) -> Iterator[Step]:
-    """What brings the search function of a layer alone to its routes."""
-    match = columns_of(connection, schema, (shown.layer.match_type,)).get(shown.layer.match_type, {})
-    names = _match_names(shown, match)
-    yield from _function_steps(driver_of(connection), schema, extension, shown, names, None)
+    """What brings the search function of a layer alone to its routes; its columns are those that the row type has."""
+    match = columns_of(connection, schema, (shown.layer.match_type,))[shown.layer.match_type]
+    yield from _function_steps(driver_of(connection), schema, extension, shown, [*match], None)
 
 
 def where_function(schema: str) -> str:
@@ -171,7 +170,7 @@ def _match_names(shown: Shown, stored: Mapping[str, str]) -> list[str]:
 def _function_steps(
     driver: Driver, schema: str, extension: str, shown: Shown, match: Sequence[str], model: Layer | None
 ) -> Iterator[str]:
-    name, storage = shown.layer.function, shown.entry.layout.storage
+    name, storage = shown.layer.function, shown.entry.storage.column_type
     stored = search_functions(driver, schema, name)
     is_replaced = bool(stored) and all(kind == storage for kind in stored.values())
     if stored and not is_replaced:
@@ -218,14 +217,14 @@ def _create_view(schema: str, extension: str, shown: Shown, columns: Iterable[st
         columns=joined(sql.Identifier("v" if name in _OF_VECTORS else "f", name) for name in columns),
         vectors=sql.Identifier(schema, shown.entry.table),
         features=sql.Identifier(schema, shown.entry.base),
-        storage=sql.Identifier(extension, shown.entry.layout.storage),
+        storage=sql.Identifier(extension, shown.entry.storage.column_type),
     )
 
 
 def _view_columns(shown: Shown) -> dict[str, str]:
     keys = dict.fromkeys(("collection", "asset_id", "feature_id"), "text")
     mapped = {name: sql_type(column.type) for name, column in shown.columns.items()}
-    return {**keys, **mapped, "metadata": "jsonb", "extra": "jsonb", "embedding": shown.entry.layout.storage}
+    return {**keys, **mapped, "metadata": "jsonb", "extra": "jsonb", "embedding": shown.entry.storage.column_type}
 
 
 def _match_columns(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
@@ -344,27 +343,27 @@ _ROUTED: Final = """coalesce((
 
 def layer_digest(shown: Shown, extension: str) -> str:
     """Changes when the view or the function would be made differently."""
-    layout = shown.entry.layout
+    storage = shown.entry.storage
     shape = [_VERSION, extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
     types = [[name, column.type] for name, column in shown.columns.items()]
     routes = sorted(shown.routes.items())
-    made = [*shape, layout.storage, layout.dimension, layout.metric, types, routes]
+    made = [*shape, storage.column_type, storage.dimension, storage.metric, types, routes]
     return hashlib.blake2b(json.dumps(made).encode(), digest_size=8).hexdigest()
 
 
 def _create_function(schema: str, extension: str, shown: Shown, match_names: Sequence[str]) -> str:
-    layer, layout = shown.layer, shown.entry.layout
+    layer, storage = shown.layer, shown.entry.storage
     match = sql.Identifier(schema, layer.match_type)
     # The first one is the distance, which is asked for in the words of the ordering, so that it is not taken twice.
     columns = joined(name for name in match_names if name != "distance")
     return statement(
         _SEARCH,
         function=sql.Identifier(schema, layer.function),
-        storage=sql.Identifier(extension, layout.storage),
+        storage=sql.Identifier(extension, storage.column_type),
         match=match,
         extension=sql.Identifier(extension),
         where=sql.Identifier(schema, _WHERE_FUNCTION),
-        operator=fixed(layout.operator),
+        operator=fixed(storage.operator),
         columns=sql.Literal(columns.as_string()),
         shown=_shown_view(schema, extension, shown),
         asked=_asked(schema, extension, shown),
@@ -392,7 +391,7 @@ def _asked(schema: str, extension: str, shown: Shown) -> sql.Composable:
             sql.Literal(sql.SQL("CAST($1 AS {})").format(sql.Identifier(extension, storage)).as_string()),
         )
         for view, storage in shown.routes.values()
-        if storage != shown.entry.layout.storage
+        if storage != shown.entry.storage.column_type
     ]
     if not others:
         return sql.Literal("$1")

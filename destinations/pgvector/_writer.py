@@ -18,28 +18,27 @@ from vectorferry.connector.plugin import (
     Counts,
     DenseVector,
     Distrusted,
-    MappedAsset,
     Modality,
     SparseVector,
 )
 from vectorferry.destinations._postgres import (
+    DesiredRows,
     Dumpers,
     FeatureKey,
     Row,
     TableDiff,
-    WantedRows,
     delete_assets,
     delete_keys,
     diff_table,
     forget_cursors,
     forget_unread,
-    held_hashes,
     known_assets,
     ledger_hashes,
     ledger_rows,
     of_assets,
     replace_rejected,
     send,
+    stored_hashes,
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._rows import BatchRows, comparable, recorded_contents, with_contents
@@ -80,7 +79,7 @@ VECTOR_DUMPERS: Final[Dumpers] = {
 
 # One batch, one transaction: assets, features, vectors, stale rows, ledger and quarantine, all or nothing.
 _ASSET_COLUMNS: Final = (
-    *("collection", "asset_id", "modality", "url", "status", "created_at", "updated_at"),
+    *("asset_id", "modality", "url", "status", "created_at", "updated_at"),
     *("metadata", "extra", "row_hash"),
 )
 
@@ -95,8 +94,11 @@ def write_batch(
     Rows that are `distrusted` are written whatever their hashes say."""
     writer = _Writer(connection, schema, distrusted, batch.collection, sorted(asset.asset_id for asset in batch.assets))
     applied = Applied()
-    wanted = {(asset.asset_id, ""): (asset.row_hash, _asset_row(batch.collection, asset)) for asset in batch.assets}
-    applied.assets = writer.write_rows(None, _ASSET_COLUMNS, wanted)
+    assets: DesiredRows = {
+        (asset.asset_id, ""): (asset.row_hash, (batch.collection, *(getattr(asset, name) for name in _ASSET_COLUMNS)))
+        for asset in batch.assets
+    }
+    applied.assets = writer.write_rows(None, ("collection", *_ASSET_COLUMNS), assets)
     for modality in sorted(batch.modalities):
         columns = (*KEY_COLUMNS, *schema.mapping.columns(modality), "metadata", "extra", "row_hash")
         applied.features[modality] = writer.write_rows(modality, columns, rows.features.get(modality, {}))
@@ -109,19 +111,12 @@ def write_batch(
 
 def remove_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
     """Remove assets with everything that belongs to them, visiting the tables in the order of `write_batch`."""
-
-    def gone(table: Table) -> Counts:
-        return Counts(deleted=delete_assets(connection, table, collection, asset_ids))
-
-    tables = schema.tables
-    applied = Applied(assets=remove_rows(connection, tables.assets, collection, asset_ids))
+    applied = Applied(assets=remove_rows(connection, schema.tables.assets, collection, asset_ids))
     for modality in sorted(MODALITIES):
         applied.features[modality] = remove_rows(connection, schema.features[modality], collection, asset_ids)
         for name, generations in schema.catalogue.named(modality).items():
             applied.vectors[modality, name] = _remove_vectors(connection, schema, collection, asset_ids, generations)
-    gone(tables.ledger)
-    gone(tables.quarantine)
-    forget_cursors(connection, tables.cursors, collection)
+    _strike_out(connection, schema, collection, asset_ids)
     return applied
 
 
@@ -135,28 +130,28 @@ class _Writer:
     collection: str
     asset_ids: Sequence[str]
 
-    def write_rows(self, modality: Modality | None, columns: Sequence[str], wanted: WantedRows) -> Counts:
+    def write_rows(self, modality: Modality | None, columns: Sequence[str], desired: DesiredRows) -> Counts:
         """Bring the rows of a modality's features, or of the assets (None), to what is wanted, and show them."""
         table = self.schema.tables.assets if modality is None else self.schema.features[modality]
-        held = held_rows(self.connection, table, self.collection, self.asset_ids)
-        diff = diff_table(wanted, self.distrusted.blanked(self.collection, modality, None, held.hashes))
+        stored = stored_rows(self.connection, table, self.collection, self.asset_ids)
+        diff = diff_table(desired, self.distrusted.blanked(self.collection, modality, None, stored.hashes))
         send(self.connection, table, columns, diff)
         delete_keys(self.connection, table, self.collection, diff.delete)
-        return count_changes(diff, wanted, held.hidden)
+        return count_changes(diff, desired, stored.hidden)
 
     def write_vectors(self, generations: Sequence[VectorEntry], rows: BatchRows) -> Counts:
         """Bring the tables of a named vector to what is wanted, the oldest first; they are counted as one."""
-        wanted = [rows.vectors.get(entry.key, {}) for entry in generations]
-        held = [self._trusted(entry) for entry in generations]
-        for entry, diff in zip(generations, diff_generations(generations, wanted, held), strict=True):
+        desired = [rows.vectors.get(entry.key, {}) for entry in generations]
+        stored = [self._trusted(entry) for entry in generations]
+        for entry, diff in zip(generations, diff_generations(generations, desired, stored), strict=True):
             table = self.schema.vector_table(entry)
             send(self.connection, table, VECTOR_COLUMNS, diff, VECTOR_DUMPERS)
             delete_keys(self.connection, table, self.collection, diff.delete)
-        return count_values(generations, wanted, held)
+        return count_values(generations, desired, stored)
 
-    def _trusted(self, entry: VectorEntry) -> HeldHashes:
+    def _trusted(self, entry: VectorEntry) -> StoredHashes:
         table = self.schema.vector_table(entry)
-        hashes = held_hashes(self.connection, table, "vector_hash", self.collection, self.asset_ids)
+        hashes = stored_hashes(self.connection, table, "vector_hash", self.collection, self.asset_ids)
         return self.distrusted.blanked(self.collection, entry.modality, entry.vector_name, hashes)
 
 
@@ -168,36 +163,28 @@ def _remove_vectors(
     generations: Sequence[VectorEntry],
 ) -> Counts:
     tables = [schema.vector_table(entry) for entry in generations]
-    held: list[HeldHashes] = []
+    stored: list[StoredHashes] = []
     if len(generations) > 1:
-        held = [held_hashes(connection, table, "vector_hash", collection, asset_ids) for table in tables]
+        stored = [stored_hashes(connection, table, "vector_hash", collection, asset_ids) for table in tables]
     deleted = [delete_assets(connection, table, collection, asset_ids) for table in tables]
-    return Counts(deleted=len(values_of(generations, held)) if held else sum(deleted))
+    return Counts(deleted=len(values_of(generations, stored)) if stored else sum(deleted))
+
+
+def _strike_out(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> None:
+    """Of the books: these assets are not synced."""
+    for books in (schema.tables.ledger, schema.tables.quarantine):
+        delete_assets(connection, books, collection, asset_ids)
+    forget_cursors(connection, schema.tables.cursors, collection)
 
 
 def _write_ledger(connection: Connection, ledger: Table, batch: Batch, rows: BatchRows) -> None:
     asset_ids = [asset.asset_id for asset in batch.assets]
-    held = known_assets(connection, ledger, batch.collection, asset_ids)
+    stored = known_assets(connection, ledger, batch.collection, asset_ids)
     contents = recorded_contents(connection, ledger, batch.collection, asset_ids)
-    wanted = with_contents(ledger_rows(batch, held, rows.per_asset), batch, rows, contents)
-    compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(held).items()}
-    send(connection, ledger, _LEDGER_COLUMNS, diff_table(wanted, compared))
+    desired = with_contents(ledger_rows(batch, stored, rows.per_asset), batch, rows, contents)
+    compared = {key: comparable(digest, contents[key[0]]) for key, digest in ledger_hashes(stored).items()}
+    send(connection, ledger, _LEDGER_COLUMNS, diff_table(desired, compared))
     forget_unread(connection, ledger, batch)
-
-
-def _asset_row(collection: str, asset: MappedAsset) -> Row:
-    return (
-        collection,
-        asset.asset_id,
-        asset.modality,
-        asset.url,
-        asset.status,
-        asset.created_at,
-        asset.updated_at,
-        asset.metadata,
-        asset.extra,
-        asset.row_hash,
-    )
 
 
 def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, applied: Applied) -> None:
@@ -214,44 +201,46 @@ def _set_aside(connection: Connection, schema: SyncSchema, batch: Batch, applied
 # fills.
 
 
-HeldHashes: TypeAlias = Mapping[FeatureKey, bytes]
+StoredHashes: TypeAlias = Mapping[FeatureKey, bytes]
 """The hashes that a table holds of some assets' features."""
 
 
 def diff_generations(
-    generations: Sequence[VectorEntry], wanted: Sequence[WantedRows], held: Sequence[HeldHashes]
+    generations: Sequence[VectorEntry], desired: Sequence[DesiredRows], stored: Sequence[StoredHashes]
 ) -> list[TableDiff[Row]]:
     """One difference for each generation, from the oldest to the newest, of what a batch wants in it and what it holds.
 
     No feature is wanted in two of them, or in a retired one.
     """
-    diffs = [diff_table(rows, hashes) for rows, hashes in zip(wanted, held, strict=True)]
+    diffs = [diff_table(rows, hashes) for rows, hashes in zip(desired, stored, strict=True)]
     if len(generations) > 1:
-        anywhere = set().union(*wanted)
+        anywhere = set().union(*desired)
         for entry, diff in zip(generations, diffs, strict=True):
             if entry.state != "filling":
                 diff.delete = [key for key in diff.delete if key not in anywhere]
     return diffs
 
 
-def values_of(generations: Sequence[VectorEntry], held: Sequence[HeldHashes]) -> dict[FeatureKey, tuple[int, bytes]]:
+def values_of(
+    generations: Sequence[VectorEntry], stored: Sequence[StoredHashes]
+) -> dict[FeatureKey, tuple[int, bytes]]:
     """The dimension and the hash of every feature's value."""
     return {
-        key: (entry.layout.dimension, digest)
-        for entry, hashes in zip(generations, held, strict=True)
+        key: (entry.storage.dimension, digest)
+        for entry, hashes in zip(generations, stored, strict=True)
         if entry.state != "retired"
         for key, digest in hashes.items()
     }
 
 
 def count_values(
-    generations: Sequence[VectorEntry], wanted: Sequence[WantedRows], held: Sequence[HeldHashes]
+    generations: Sequence[VectorEntry], desired: Sequence[DesiredRows], stored: Sequence[StoredHashes]
 ) -> Counts:
     """How the values change: one that moves to another generation is updated."""
-    before = values_of(generations, held)
+    before = values_of(generations, stored)
     after = {
-        key: (entry.layout.dimension, digest)
-        for entry, rows in zip(generations, wanted, strict=True)
+        key: (entry.storage.dimension, digest)
+        for entry, rows in zip(generations, desired, strict=True)
         for key, (digest, _) in rows.items()
     }
     counts = Counts(inserted=len(after.keys() - before.keys()), deleted=len(before.keys() - after.keys()))
@@ -267,14 +256,14 @@ def count_values(
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRows:
+class StoredRows:
     """The hashes that a table holds of some rows; those that are `hidden` have one that no record has."""
 
     hashes: Mapping[FeatureKey, bytes]
     hidden: Set[FeatureKey]
 
 
-def held_rows(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> HeldRows:
+def stored_rows(connection: Connection, table: Table, collection: str, asset_ids: Sequence[str]) -> StoredRows:
     """What the table of the assets, or of a modality's features, holds of some assets."""
     key = (table.c.asset_id, table.c.get("feature_id", literal("")))
     columns = select(*key, table.c.row_hash, visible(table))
@@ -283,13 +272,13 @@ def held_rows(connection: Connection, table: Table, collection: str, asset_ids: 
         hashes[asset, feature] = bytes(digest) if shown else b""
         if not shown:
             hidden.add((asset, feature))
-    return HeldRows(hashes, hidden)
+    return StoredRows(hashes, hidden)
 
 
-def count_changes(diff: TableDiff[Row], wanted: Collection[FeatureKey], hidden: Set[FeatureKey]) -> Counts:
+def count_changes(diff: TableDiff[Row], desired: Collection[FeatureKey], hidden: Set[FeatureKey]) -> Counts:
     """What people see of a diff: a row that was hidden was deleted before, and is inserted when it is shown again."""
     counts = diff.counts()
-    shown = sum(key in wanted for key in hidden)
+    shown = sum(key in desired for key in hidden)
     counts.inserted += shown
     counts.updated -= shown
     counts.deleted -= len(hidden) - shown
@@ -298,13 +287,10 @@ def count_changes(diff: TableDiff[Row], wanted: Collection[FeatureKey], hidden: 
 
 def tombstone_assets(connection: Connection, schema: SyncSchema, collection: str, asset_ids: Sequence[str]) -> Applied:
     """Hide assets and their features, and forget that they were synced, in the order of `write_batch`."""
-    tables = schema.tables
-    applied = Applied(assets=_hide(connection, tables.assets, collection, asset_ids))
+    applied = Applied(assets=_hide(connection, schema.tables.assets, collection, asset_ids))
     for modality in sorted(MODALITIES):
         applied.features[modality] = _hide(connection, schema.features[modality], collection, asset_ids)
-    for books in (tables.ledger, tables.quarantine):
-        delete_assets(connection, books, collection, asset_ids)
-    forget_cursors(connection, tables.cursors, collection)
+    _strike_out(connection, schema, collection, asset_ids)
     return applied
 
 

@@ -40,24 +40,24 @@ from vectorferry.destinations._postgres import (
     count_rejected,
     delete_assets,
     delete_rejected,
+    explained_by,
     forget_cursors,
     forget_fingerprints,
-    held_asset_ids,
-    held_collections,
     is_storable,
     known_assets,
     lock,
     lock_ddl,
-    looking,
     of_assets,
     printed,
     read_cursor,
+    read_only,
     read_origin,
     read_rejected,
+    recorded_asset_ids,
+    recorded_collections,
     replace_rejected,
     run,
     steps_to_create,
-    told_as,
     why_refused,
     write_cursor,
     write_origin,
@@ -147,10 +147,12 @@ class Manifest:
         return list(self._server.database.advice())
 
     def exists(self) -> bool:
-        """Whether it has ever been prepared. Makes nothing, and starts no embedded Postgres that is not there."""
+        """Whether it has ever been prepared. Makes nothing, and starts no embedded Postgres that is not there. Raises
+        `ConfigurationError` for one of an early version."""
         if self._server.has_never_run:
             return False
         with self._transaction() as connection:
+            self._check_layout(connection)
             return self._is_prepared(connection)
 
     def outlook(self) -> ManifestOutlook:
@@ -310,12 +312,12 @@ class Manifest:
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset that has anything here, be it in the journal or the quarantine only; streamed."""
         with self._transaction() as connection:
-            yield from held_asset_ids(connection, self._tables.naming_assets, collection)
+            yield from recorded_asset_ids(connection, self._tables.naming_assets, collection)
 
     def collections(self) -> Sequence[str]:
         """Every collection that has anything here, sorted; that of a manifest made anew may be in no ledger yet."""
         with self._transaction() as connection:
-            return held_collections(connection, self._tables.naming_assets)
+            return recorded_collections(connection, self._tables.naming_assets)
 
     def quarantined(self, collection: str) -> int:
         """How many records of a collection are in quarantine."""
@@ -483,12 +485,13 @@ class Manifest:
     def _missing_steps(self, connection: Connection | None) -> list[Step]:
         """What makes the tables that are not there yet; none is, without a connection. Raises `ConfigurationError` for
         tables of an early version."""
-        metadata = self._tables.metadata
         if connection is not None:
-            check_layout(
-                connection, self._schema, {each.name: each.columns.keys() for each in metadata.tables.values()}
-            )
-        return steps_to_create(connection, self._schema, metadata)
+            self._check_layout(connection)
+        return steps_to_create(connection, self._schema, self._tables.metadata)
+
+    def _check_layout(self, connection: Connection) -> None:
+        tables = self._tables.metadata.tables.values()
+        check_layout(connection, self._schema, {table.name: table.columns.keys() for table in tables})
 
     def _kept_settings(self, connection: Connection, values: Mapping[str, str]) -> Mapping[str, str]:
         kept = {row.key: row.value for row in connection.execute(select(self._tables.settings))}
@@ -515,6 +518,6 @@ class Manifest:
         with self._server.translated():
             database = self._server.database
             begin = database.plain_transaction
-            begun = looking(begin) if self._read_only else begin()
-            with begun as connection, told_as(self._refusal):
+            begun = read_only(begin) if self._read_only else begin()
+            with begun as connection, explained_by(self._refusal):
                 yield connection

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 from vectorferry.connector.plugin import MODALITIES, Batch, Modality, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import upsert_rows
-from vectorferry.destinations.pgvector._storage import VectorLayout
+from vectorferry.destinations.pgvector._storage import VectorStorage
 from vectorferry.destinations.pgvector._tables import VECTOR_COLUMNS, vector_table
 from vectorferry.destinations.pgvector._writer import VECTOR_DUMPERS
 
@@ -39,7 +39,7 @@ SQLALCHEMY_ROWS = 2_000
 """SQLAlchemy's path is timed on a tenth of the rows, in its favour: it only gets slower with more."""
 
 Row: TypeAlias = tuple[Any, ...]
-LAYOUT = VectorLayout("vector", DIMENSION, "cosine", "none", 16, 64)
+STORAGE = VectorStorage("vector", DIMENSION, "cosine", "none", 16, 64)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ class Contest:
         self._schema = schema
         self._batches = batches
         self._rows = vector_rows(batches)
-        self._table = vector_table(schema, "rows_of_vectors", LAYOUT)
+        self._table = vector_table(schema, "rows_of_vectors", STORAGE)
 
     def raw_vectors(self) -> float:
         """COPY of the vector rows into a table without key or index: pgvector-python's adapters, declared types."""

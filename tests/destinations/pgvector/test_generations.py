@@ -248,7 +248,7 @@ def test_any_history_of_dimensions_leaves_what_it_leaves_in_memory(
 def test_a_table_whose_making_failed_is_made_by_the_next_attempt(
     destination: PgvectorDestination, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RetryableError("deadlock")
 
     with monkeypatch.context() as broken:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vectorferry.connector.plugin import MODALITIES, Modality
 from vectorferry.destinations.pgvector._catalogue import MAX_BYTES, Catalogue, allocate, fold
-from vectorferry.destinations.pgvector._storage import VectorLayout
+from vectorferry.destinations.pgvector._storage import VectorStorage
 
 
 def test_a_usual_name_is_only_folded() -> None:
@@ -38,7 +38,7 @@ def test_any_names_get_different_identifiers_that_fit(names: list[str], base: st
         taken.add(identifier)
 
 
-LAYOUT = VectorLayout("vector", 3, "cosine", "hnsw", 16, 64)
+STORAGE = VectorStorage("vector", 3, "cosine", "hnsw", 16, 64)
 TRICKY = ["x", "X", "x_match", "x-hnsw", "_x", "x__x", "x 3", "ｘ", "\ud800", "'\";--", "video", "", "é" * 80, "e" * 80]
 TABLES = {"assets", "video", "image", "text", "audio", "video_x"}
 """The last one as somebody may have called the table of a modality."""
@@ -54,7 +54,7 @@ TABLES = {"assets", "video", "image", "text", "audio", "video_x"}
 def test_no_two_named_vectors_share_a_table_a_view_or_a_function(named: list[tuple[Modality, str]]) -> None:
     catalogue = Catalogue({})
     for modality, name in named:
-        entry = catalogue.new_entry(modality, name, modality.value, LAYOUT, lambda names: bool(names & TABLES))
+        entry = catalogue.new_entry(modality, name, modality.value, STORAGE, lambda names: bool(names & TABLES))
         catalogue = Catalogue({**catalogue, entry.key: entry})
     taken = [name for entry in catalogue.values() for name in entry.names]
     assert len(taken) == len({*taken}) >= 5 * len(named)

@@ -63,9 +63,3 @@ def test_a_column_that_a_later_version_has_is_added(destination: PgvectorDestina
 def test_another_sync_into_the_schema_finds_the_table(prepared: Prepared) -> None:
     prepared({}).replace_related(PEOPLE, [person("a")], complete=True)
     assert set(prepared({}).related_hashes(PEOPLE)) == {"a"}
-
-
-def test_a_schema_of_before_there_were_such_tables_has_none(destination: PgvectorDestination, sql: Sql) -> None:
-    sql.execute("DROP TABLE _sync_related")
-    assert destination.status().related == {}
-    assert destination.related_hashes(PEOPLE) == {}
