@@ -1,4 +1,8 @@
-"""A feature as the metadata of its records: flat, and within Pinecone's limits. Pure."""
+"""A feature as the metadata of its records: flat, and within Pinecone's limits. Pure.
+
+Values are strings, numbers (float64), booleans and lists of strings; nothing nested, no null, no key that begins with
+``$``, 40 KB in all (https://docs.pinecone.io/guides/index-data/indexing-overview#metadata).
+"""
 
 from __future__ import annotations
 
@@ -24,93 +28,15 @@ __all__ = [
     "record_metadata",
 ]
 
-
 LARGEST_METADATA: Final = 40_000
 """Bytes of compact JSON. The documents say 40 KB; this is within it, whichever KB is meant."""
 
-
 SHORTENED: Final = "shortened"
-
-
-def fitted(metadata: dict[str, Any], shorten: Iterable[str]) -> dict[str, Any]:
-    """The metadata itself where it fits.
-
-    Else with the longest texts under the keys `shorten` cut to a common length, just enough, and their keys listed
-    under ``shortened``. Raises `QuarantineError` with `Reason.TOO_LARGE` where that is not enough.
-    """
-    if _size(metadata) <= LARGEST_METADATA:
-        return metadata
-    texts = {key: _text_size(metadata[key]) for key in shorten if isinstance(metadata.get(key), str)}
-    fixed = _size({**metadata, **dict.fromkeys(texts, ""), SHORTENED: list(texts)})
-    if fixed > LARGEST_METADATA:
-        raise _too_large(metadata)
-    longest = _common_length(sorted(texts.values()), LARGEST_METADATA - fixed)
-    cut = {key: _cut(metadata[key], longest) for key, size in texts.items() if size > longest}
-    return {**metadata, **cut, SHORTENED: sorted(cut)}
-
-
-def _common_length(sizes: Sequence[int], room: int) -> int:
-    """What the sizes, ascending and more than `room` together, may be at most to be no more than that."""
-    for number, size in enumerate(sizes):
-        share = room // (len(sizes) - number)
-        if size > share:
-            break
-        room -= size
-    return share
-
-
-def _cut(text: str, room: int) -> str:
-    """The longest beginning that has at most `room` bytes as JSON."""
-    fits, too_long = 0, min(len(text), room + 1)
-    while too_long - fits > 1:
-        middle = (fits + too_long) // 2
-        if _text_size(text[:middle]) <= room:
-            fits = middle
-        else:
-            too_long = middle
-    return text[:fits]
-
-
-def _size(value: Any) -> int:
-    return len(orjson.dumps(value))
-
-
-def _text_size(text: str) -> int:
-    return _size(text) - len('""')
-
-
-def _too_large(metadata: Mapping[str, Any]) -> QuarantineError:
-    sizes = {key: _size(value) for key, value in metadata.items()}
-    first, *others = sorted(sizes, key=lambda key: (-sizes[key], key))[:3]
-    worth_naming = [first, *(key for key in others if sizes[key] > sizes[first] / 10)]
-    shown = ", ".join(f"{key[:40]} ({sizes[key]:,})" for key in worth_naming)
-    return QuarantineError(
-        Reason.TOO_LARGE,
-        f"its metadata has {_size(metadata):,} bytes and Pinecone takes {LARGEST_METADATA:,}; the largest are "
-        f"{shown}: name them under `metadata.shorten` or `metadata.leave_out`",
-    )
-
-
-# A feature as the metadata of its records: flat, and within Pinecone's limits. Pure.
-#
-# Values are strings, numbers (float64), booleans and lists of strings; nothing nested, no null, no key that begins with
-# ``$``, 40 KB in all (https://docs.pinecone.io/guides/index-data/indexing-overview#metadata).
-
-
 MetadataValue: TypeAlias = str | float | int | bool | list[str]
-
-
 Metadata: TypeAlias = dict[str, MetadataValue]
-
-
 _Path: TypeAlias = tuple[str, ...]
-
-
 _ALWAYS: Final = frozenset({"collection", "asset_id", "feature_id", "modality"})
-
-
 _OWN: Final = _ALWAYS | {"url", SHORTENED}
-
 
 _EXACT: Final = 2**53
 """Up to here every integer is a float64."""
@@ -183,9 +109,17 @@ def keys_hash(metadata: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(canonical_json(sorted(metadata)), digest_size=8).digest()
 
 
-def _as_stored(value: Any) -> Any:
-    """Adding zero makes -0.0 and 0.0 the same, whichever of the two comes back."""
-    return float(value) + 0.0 if isinstance(value, int | float) and not isinstance(value, bool) else value
+def plain_value(value: Any) -> MetadataValue:
+    """What stands in the metadata for a value that is neither an object, a time nor None."""
+    match value:
+        case list() | tuple():
+            return _listed(value)
+        case int() if abs(value) > _EXACT:
+            return str(value)
+        case float() if not math.isfinite(value):
+            return json.dumps(value)
+    plain: MetadataValue = value
+    return plain
 
 
 def _leaves(fields: Mapping[str, Any]) -> Iterator[tuple[_Path, MetadataValue]]:
@@ -200,19 +134,6 @@ def _leaves(fields: Mapping[str, Any]) -> Iterator[tuple[_Path, MetadataValue]]:
             yield (*path, "epoch"), value.timestamp()
         elif value is not None:
             yield path, plain_value(value)
-
-
-def plain_value(value: Any) -> MetadataValue:
-    """What stands in the metadata for a value that is neither an object, a time nor None."""
-    match value:
-        case list() | tuple():
-            return _listed(value)
-        case int() if abs(value) > _EXACT:
-            return str(value)
-        case float() if not math.isfinite(value):
-            return json.dumps(value)
-    plain: MetadataValue = value
-    return plain
 
 
 def _listed(items: Iterable[Any]) -> MetadataValue:
@@ -258,3 +179,67 @@ def _free(key: str, taken: Metadata) -> str:
         number += 1
         name = f"{key}~{number}"
     return name
+
+
+def _as_stored(value: Any) -> Any:
+    """Adding zero makes -0.0 and 0.0 the same, whichever of the two comes back."""
+    return float(value) + 0.0 if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def fitted(metadata: dict[str, Any], shorten: Iterable[str]) -> dict[str, Any]:
+    """The metadata itself where it fits.
+
+    Else with the longest texts under the keys `shorten` cut to a common length, just enough, and their keys listed
+    under ``shortened``. Raises `QuarantineError` with `Reason.TOO_LARGE` where that is not enough.
+    """
+    if _size(metadata) <= LARGEST_METADATA:
+        return metadata
+    texts = {key: _text_size(metadata[key]) for key in shorten if isinstance(metadata.get(key), str)}
+    fixed = _size({**metadata, **dict.fromkeys(texts, ""), SHORTENED: list(texts)})
+    if fixed > LARGEST_METADATA:
+        raise _too_large(metadata)
+    longest = _common_length(sorted(texts.values()), LARGEST_METADATA - fixed)
+    cut = {key: _cut(metadata[key], longest) for key, size in texts.items() if size > longest}
+    return {**metadata, **cut, SHORTENED: sorted(cut)}
+
+
+def _common_length(sizes: Sequence[int], room: int) -> int:
+    """What the sizes, ascending and more than `room` together, may be at most to be no more than that."""
+    for number, size in enumerate(sizes):
+        share = room // (len(sizes) - number)
+        if size > share:
+            break
+        room -= size
+    return share
+
+
+def _cut(text: str, room: int) -> str:
+    """The longest beginning that has at most `room` bytes as JSON."""
+    fits, too_long = 0, min(len(text), room + 1)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if _text_size(text[:middle]) <= room:
+            fits = middle
+        else:
+            too_long = middle
+    return text[:fits]
+
+
+def _size(value: Any) -> int:
+    return len(orjson.dumps(value))
+
+
+def _text_size(text: str) -> int:
+    return _size(text) - len('""')
+
+
+def _too_large(metadata: Mapping[str, Any]) -> QuarantineError:
+    sizes = {key: _size(value) for key, value in metadata.items()}
+    first, *others = sorted(sizes, key=lambda key: (-sizes[key], key))[:3]
+    worth_naming = [first, *(key for key in others if sizes[key] > sizes[first] / 10)]
+    shown = ", ".join(f"{key[:40]} ({sizes[key]:,})" for key in worth_naming)
+    return QuarantineError(
+        Reason.TOO_LARGE,
+        f"its metadata has {_size(metadata):,} bytes and Pinecone takes {LARGEST_METADATA:,}; the largest are "
+        f"{shown}: name them under `metadata.shorten` or `metadata.leave_out`",
+    )

@@ -44,17 +44,6 @@ _UNIT_BYTES: Final = 1_000
 _LEAST_UNITS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """The highest log sequence number of the answers (0 when none says it), and what the store refused, in its words.
-
-    `refused` is by record id; everything else has been acknowledged.
-    """
-
-    lsn: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
-
-
 class IndexWriter:
     """Upserts, updates and deletes in one index. Safe from any thread; the pool may be shared with other writers.
 
@@ -125,8 +114,15 @@ class IndexWriter:
             return self._throttles.setdefault(namespace, Throttle(self._limits.concurrency))
 
 
-class _GivenUpError(Exception):
-    """The write has failed elsewhere; nobody waits for this request any more."""
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """The highest log sequence number of the answers (0 when none says it), and what the store refused, in its words.
+
+    `refused` is by record id; everything else has been acknowledged.
+    """
+
+    lsn: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class PieceSender:
@@ -226,6 +222,10 @@ class PieceSender:
         if isinstance(error, RetryableError) and error.after:
             return random.uniform(0, self._limits.first_wait)
         return self._backoff(state)
+
+
+class _GivenUpError(Exception):
+    """The write has failed elsewhere; nobody waits for this request any more."""
 
 
 class Crew:
@@ -403,16 +403,6 @@ class RequestSize:
             self._most = min(self._most, size // 2)
 
 
-def write_units(size: int) -> int:
-    """What Pinecone bills for a write of so many bytes: a unit for each started KB, at least five for a request.
-
-    Records that are replaced, updated or deleted are billed once more with the size that they had, which is not known
-    here; so this is the least that a request costs.
-    (https://docs.pinecone.io/guides/manage-cost/understanding-cost, as of July 2025)
-    """
-    return max(_LEAST_UNITS, -(-size // _UNIT_BYTES))
-
-
 class WriteUsage:
     """Counts requests of any number of writers. Safe from any thread."""
 
@@ -439,3 +429,13 @@ class WriteUsage:
         """Everything that was counted, with how far queries see it."""
         with self._lock:
             return Delivery(self._requests, self._retries, self._bytes, self._write_units, list(places))
+
+
+def write_units(size: int) -> int:
+    """What Pinecone bills for a write of so many bytes: a unit for each started KB, at least five for a request.
+
+    Records that are replaced, updated or deleted are billed once more with the size that they had, which is not known
+    here; so this is the least that a request costs.
+    (https://docs.pinecone.io/guides/manage-cost/understanding-cost, as of July 2025)
+    """
+    return max(_LEAST_UNITS, -(-size // _UNIT_BYTES))
