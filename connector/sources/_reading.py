@@ -164,20 +164,22 @@ def check_id(asset_id: str) -> None:
 
 async def _still_listed(lost: Mapping[str, str], scan: Callable[[], AsyncIterator[Listing]]) -> dict[str, str]:
     """Those of the lost assets that cannot be taken for gone, or for not ready, each with why."""
-    there: dict[str, str] = {}
+    still_listed: dict[str, str] = {}
     gone = dict(lost)
     try:
-        async with closing(scan()) as listed:
-            async for listing in listed:
+        async with closing(scan()) as listings:
+            async for listing in listings:
                 if listing.asset_id in gone and listing.state is AssetState.READY:
-                    there[listing.asset_id] = f"{gone.pop(listing.asset_id)} It is still listed as ready, though."
+                    still_listed[listing.asset_id] = (
+                        f"{gone.pop(listing.asset_id)} It is still listed as ready, though."
+                    )
     except IncompleteScanError as error:
         if not error.unknowable:
             unknown = "Whether it is still listed is not known."
-            return {**there, **{asset_id: f"{why} {unknown}" for asset_id, why in gone.items()}}
+            return {**still_listed, **{asset_id: f"{why} {unknown}" for asset_id, why in gone.items()}}
     for asset_id, why in gone.items():
         _log_left_out(asset_id, why)
-    return there
+    return still_listed
 
 
 def _log_left_out(asset_id: str, why: str) -> None:
@@ -299,7 +301,7 @@ class _Items(Generic[T]):
 
     def __init__(self, items: AsyncIterable[T]) -> None:
         self._items = aiter(items)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._ended = False
         self.failure: BaseException | None = None
 
@@ -309,7 +311,7 @@ class _Items(Generic[T]):
         self._ended = True
 
     async def next(self) -> T | _Mark:
-        async with self._turn:
+        async with self._lock:
             if self._ended:
                 return END
             try:

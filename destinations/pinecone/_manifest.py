@@ -89,14 +89,14 @@ from vectorferry.destinations.pinecone._manifest_tables import (
 
 __all__ = ["Manifest", "ManifestOutlook"]
 
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _PAGE: Final = 1_000
 """Rows that are read at once for a check: no transaction waits for Pinecone."""
 
 
-def wait_for_lock(connection: Connection, tables: ManifestTables, what: str) -> None:
+def wait_for_lock(connection: Connection, tables: ManifestTables, name: str) -> None:
     """Wait until nobody else has this lock, and keep it until the transaction ends."""
-    connection.execute(_LOCK, {"what": f"vectorferry manifest {tables.ledger.fullname} {what}"})
+    connection.execute(_LOCK, {"name": f"vectorferry manifest {tables.ledger.fullname} {name}"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def record_metadata(
     if asset.url and "url" not in options.leave_out:
         metadata["url"] = asset.url
     fields = {**feature.columns, "metadata": feature.metadata}
-    _add(metadata, _kept(_leaves(fields), options.leave_out))
+    _add(metadata, _sent(_leaves(fields), options.leave_out))
     left_out = _beginnings(options.leave_out)
     more = {key: value for key, value in (earlier or {}).items() if not f"{key}.".startswith(left_out)}
     return fitted({**more, **metadata}, options.shorten)
@@ -144,10 +144,10 @@ def _listed(items: Iterable[Any]) -> MetadataValue:
     return [item if isinstance(item, str) else json.dumps(item) for item in present]
 
 
-def _kept(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]) -> list[tuple[_Path, MetadataValue]]:
+def _sent(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]) -> list[tuple[_Path, MetadataValue]]:
     """The leaves that are sent. Keys are never shortened, so that too many of them end the walk: memory is bounded."""
     prefixes = _beginnings(left_out)
-    kept: list[tuple[_Path, MetadataValue]] = []
+    sent: list[tuple[_Path, MetadataValue]] = []
     size = 0
     for path, value in leaves:
         key = ".".join(path)
@@ -157,8 +157,8 @@ def _kept(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]
         if size > LARGEST_METADATA:
             detail = f"the keys of its metadata alone have more than the {LARGEST_METADATA:,} bytes that Pinecone takes"
             raise QuarantineError(Reason.TOO_LARGE, f"{detail}: name some under `metadata.leave_out`")
-        kept.append((path, value))
-    return kept
+        sent.append((path, value))
+    return sent
 
 
 def _beginnings(left_out: Iterable[str]) -> tuple[str, ...]:
@@ -172,10 +172,10 @@ def _add(metadata: Metadata, leaves: Iterable[tuple[_Path, MetadataValue]]) -> N
         metadata[_free(".".join(path), metadata)] = value
 
 
-def _free(key: str, taken: Metadata) -> str:
+def _free(key: str, metadata: Metadata) -> str:
     """The key itself unless another has it, or Vectorferry uses it."""
     name, number = key, 1
-    while name in taken or name in _OWN:
+    while name in metadata or name in _OWN:
         number += 1
         name = f"{key}~{number}"
     return name

@@ -102,7 +102,7 @@ class IndexWriter:
 
     def _write(self, namespace: str, write: Write, records: Iterable[EncodedRecord]) -> WriteResult:
         throttle = self._throttle(namespace)
-        outcome = Outcome(write.what, promising=self._promising)
+        outcome = Outcome(write.action, promising=self._promising)
         sender = PieceSender(write, self._requests, throttle, self._size, self._limits, self._usage, outcome)
         crew = Crew(self._pool, sender.send, lambda: throttle.limit)
         crew.do(fill(records, write.envelope, self._size), sender.give_up)
@@ -275,9 +275,9 @@ class Crew:
 class Outcome:
     """Collects answers from many threads. `promising` says whether the index is known to take records at all."""
 
-    def __init__(self, what: str, *, promising: bool) -> None:
+    def __init__(self, action: str, *, promising: bool) -> None:
         self.promising = promising
-        self._what = what
+        self._action = action
         self._lock = Lock()
         self._lsn = 0
         self._refused: dict[str, str] = {}
@@ -297,7 +297,7 @@ class Outcome:
             self._refused[record_id] = words
             hopeless = len(self._refused) >= _HOPELESS and len({*self._refused.values()}) == 1
         if hopeless and not self.promising:
-            raise DestinationError(f"Pinecone refuses every record while {self._what} ({words}).")
+            raise DestinationError(f"Pinecone refuses every record while {self._action} ({words}).")
 
     def result(self) -> WriteResult:
         """All of it."""

@@ -51,8 +51,8 @@ class Owner:
 
     def feature_id(self, *parts: Any) -> str:
         """32 hexadecimal digits that are always the same for the same part of the same asset."""
-        told = "\0".join(map(str, (self.collection, self.asset_id, *parts)))
-        return blake2b(told.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        text = "\0".join(map(str, (self.collection, self.asset_id, *parts)))
+        return blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)
@@ -76,15 +76,15 @@ class Features:
         """One feature for each segment, with one vector, named after the model and the embedding option; of one whose
         vector is unusable, that alone is set aside. Where options are always named, a segment without one is none."""
         for place, row in enumerate(rows):
-            name, taken = f"segment[{place}]", _taken(row, vectors)
+            name, vector = f"segment[{place}]", _vector_of(row, vectors)
             try:
                 segment = _Segment(row, model, option_named=options_named)
                 name, fields = self.owner.feature_id(*segment.identity), segment.fields(speech)
-                if isinstance(taken, QuarantineError):
-                    self._reject(Reason(taken.reason), str(taken), name, modality, segment.vector_name)
+                if isinstance(vector, QuarantineError):
+                    self._reject(Reason(vector.reason), str(vector), name, modality, segment.vector_name)
                     self.good.setdefault(name, Feature(name, modality.value, fields))
                 else:
-                    self._add(Feature(name, modality.value, fields, {segment.vector_name: taken}))
+                    self._add(Feature(name, modality.value, fields, {segment.vector_name: vector}))
             except QuarantineError as error:
                 self._reject(Reason(error.reason), str(error), name, modality)
 
@@ -155,11 +155,11 @@ class _Segment:
         return fields
 
 
-def _taken(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
+def _vector_of(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
     """The vector, or what is wrong with it. Taken before anything else is looked at: what nobody takes counts as
     somebody's metadata."""
-    given = (row.get(key) for key in VECTOR_KEYS) if isinstance(row, dict) else ()
-    raw = next((value for value in given if value is not None), None)
+    values = (row.get(key) for key in VECTOR_KEYS) if isinstance(row, dict) else ()
+    raw = next((value for value in values if value is not None), None)
     if raw is None:
         return QuarantineError(Reason.MALFORMED, "a segment without a vector")
     try:

@@ -108,12 +108,12 @@ class EntityTables:
                     f"an entity collection went meanwhile, so nothing is deleted: {error}"
                 ) from None
 
-    async def _listed(self, pages: AsyncIterator[Page], what: str) -> AsyncGenerator[dict[str, Any], None]:
+    async def _listed(self, pages: AsyncIterator[Page], name: str) -> AsyncGenerator[dict[str, Any], None]:
         """Every row of a list once."""
-        tally = Tally(what, "_id")
+        tally = Tally(name, "_id")
         async for page in pages:
             for row in tally.fresh(page):
-                check_depth(row, what)
+                check_depth(row, name)
                 yield row
         tally.check()
 
@@ -185,7 +185,7 @@ def with_rest(fields: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str,
     return {**fields, "extra": lasting({key: value for key, value in rest.items() if value not in ("", [], {})})}
 
 
-def check_depth(row: Mapping[str, Any], what: str) -> None:
+def check_depth(row: Mapping[str, Any], rows: str) -> None:
     """Raise `IncompleteScanError` for a row that no table can hold."""
     if is_too_deep(row):
-        raise IncompleteScanError(f"one of the {what} is nested too deeply, so nothing is deleted")
+        raise IncompleteScanError(f"one of the {rows} is nested too deeply, so nothing is deleted")
