@@ -18,7 +18,7 @@ from vectorferry.connector.http._answer import Answer, Judge, limit_reached, wai
 from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
 from vectorferry.connector.http._exchange import ACCEPTED, NoConnectionError, SingleSendClient, exchange
 from vectorferry.connector.http._pace import Pace, Retries, TimeLimit, Tries
-from vectorferry.connector.http._settings import Address, ClientSettings, Params
+from vectorferry.connector.http._settings import Address, ClientSettings, Params, can_travel
 
 __all__ = ["ApiClient"]
 
@@ -239,9 +239,9 @@ class ApiClient:
         settings = self._settings
         if not self._key or self._key.startswith("${"):
             raise ConfigurationError(f"There is no key to send: set {settings.key_path}.")
-        if not _can_travel(self._key):
+        if not can_travel(self._key):
             raise ConfigurationError(f"{settings.key_path} holds a character that a key cannot have (a line break?).")
-        unusable = [name for name, value in settings.headers.items() if not _can_travel(value)]
+        unusable = [name for name, value in settings.headers.items() if not can_travel(value)]
         if unusable:
             raise ConfigurationError(f"The value for the header {unusable[0]} holds a character that cannot be sent.")
         key = {settings.key_header: self._key} if settings.key_header else {"Authorization": f"Bearer {self._key}"}
@@ -258,7 +258,3 @@ class ApiClient:
 def _hashed(key: str, service: str) -> str:
     salt = f"vectorferry key of {service}".encode()
     return pbkdf2_hmac("sha256", key.encode(), salt, KEY_HASH_ROUNDS, dklen=16).hex()
-
-
-def _can_travel(value: str) -> bool:
-    return value.isascii() and value.isprintable()

@@ -20,6 +20,7 @@ __all__ = [
     "ClientSettings",
     "Params",
     "RetryPolicy",
+    "can_travel",
     "check_base_url",
     "is_loopback",
     "segment",
@@ -174,6 +175,11 @@ def segment(value: str) -> str:
     if value in ("", ".", "..") or len(value) > MAX_SEGMENT:
         raise ValueError("not usable as part of a path")
     return quote(value, safe="")
+
+
+def can_travel(value: str) -> bool:
+    """Whether a header can hold this text."""
+    return value.isascii() and value.isprintable()
 
 
 def is_loopback(host: str) -> bool:

@@ -22,6 +22,7 @@ from vectorferry.connector.plugin import (
     Batch,
     ConfigurationError,
     Cursor,
+    DestinationError,
     Known,
     Modality,
     Origin,
@@ -33,7 +34,6 @@ from vectorferry.destinations._postgres import (
     FeatureKey,
     PostgresServer,
     check_encoding,
-    check_rights,
     collection_lock,
     count_rejected,
     delete_assets,
@@ -44,6 +44,7 @@ from vectorferry.destinations._postgres import (
     held_collections,
     is_storable,
     known_assets,
+    lacking_columns,
     lock_ddl,
     looking,
     of_assets,
@@ -158,9 +159,7 @@ class Manifest:
         present._read_only = True
         with present._transaction() as connection:
             check_encoding(connection, self._server.location)
-            present._refusal = why_refused(
-                connection, self._schema, self._tables.metadata.tables.values(), self._server.location
-            )
+            present._refusal = self._why_refused(connection)
             manifest = present if self._is_prepared(connection) else None
             return ManifestOutlook(manifest, self._missing(connection), present._refusal)
 
@@ -168,7 +167,8 @@ class Manifest:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
         with self._transaction() as connection:
             check_encoding(connection, self._server.location)
-            check_rights(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
+            if why := self._why_refused(connection):
+                raise DestinationError(why)
             lock_ddl(connection, self._schema)
             for statement in self._missing(connection):
                 connection.exec_driver_sql(statement)
@@ -476,6 +476,20 @@ class Manifest:
 
     def _is_prepared(self, connection: Connection) -> bool:
         return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
+
+    def _why_refused(self, connection: Connection) -> str | None:
+        """Why no sync can be made here: rights are missing, or the tables are an earlier version's."""
+        tables = self._tables.metadata.tables.values()
+        if why := why_refused(connection, self._schema, tables, self._server.location):
+            return why
+        lacking = lacking_columns(connection, (column for table in tables for column in table.columns))
+        if not lacking:
+            return None
+        return (
+            f"the manifest at {self.location} was made by an earlier version of Vectorferry ({lacking[0].table.name} "
+            f"has no {lacking[0].name}).\nGive it another `schema`, or drop its tables: what is in Pinecone is then found "
+            "again."
+        )
 
     def _missing(self, connection: Connection | None) -> list[str]:
         """The statements that make what is not there yet; nothing is, without a connection."""

@@ -21,7 +21,16 @@ from weakref import WeakSet
 import httpx
 import orjson
 
-from vectorferry.connector.http import ACCEPTED, Answer, Meaning, Unpacker, in_words, meaning_of, server_message
+from vectorferry.connector.http import (
+    ACCEPTED,
+    Answer,
+    Meaning,
+    Unpacker,
+    can_travel,
+    in_words,
+    meaning_of,
+    server_message,
+)
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, RetryableError
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
 from vectorferry.destinations.pinecone._errors import (
@@ -269,7 +278,7 @@ def _hang_up(connection: socket.socket) -> None:
 
 def check_key(api_key: str) -> None:
     """Raise `ConfigurationError` for a key that cannot travel."""
-    if not api_key.strip() or not api_key.isascii() or not api_key.isprintable():
+    if not api_key.strip() or not can_travel(api_key):
         raise ConfigurationError(f"{KEY_SETTING} is empty, or holds a character that no key has (a line break?).")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_what_is_announced_is_what_preparing_makes(
         manifest.prepare()
         assert tables() == all_tables
         assert list(manifest.outlook().statements) == []
+
+
+def test_one_of_an_earlier_version_is_refused(manifest: Manifest, sql: psycopg.Connection[Any]) -> None:
+    sql.execute("ALTER TABLE _sync_pinecone_quarantine DROP COLUMN kept")
+    says = r"earlier version of Vectorferry \(_sync_pinecone_quarantine has no kept\).\nGive it another `schema`"
+    with pytest.raises(DestinationError, match=says):
+        manifest.prepare()
+    refusal = manifest.outlook().refusal
+    assert refusal is not None
+    assert re.search(says, refusal)
 
 
 def test_one_that_was_never_prepared_does_not_exist(postgres_url: str, schema: str) -> None:
