@@ -487,7 +487,7 @@ class Manifest:
             return None
         return (
             f"the manifest at {self.location} was made by an earlier version of Vectorferry ({lacking[0].table.name} "
-            f"has no {lacking[0].name}).\nGive it another `schema`, or drop its tables: what is in Pinecone is then found "
+            f"has no {lacking[0].name}).\nGive it another `schema`, or drop its tables: what is in Pinecone is found "
             "again."
         )
 
