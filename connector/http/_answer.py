@@ -107,16 +107,16 @@ class Judge:
         self._key = key
         self._key_help = key_help
 
-    def check(self, answer: Answer, what: str) -> None:
-        """Return for a 2xx. `what` names the request: ``GET /collections``.
+    def check(self, answer: Answer, request: str) -> None:
+        """Return for a 2xx. `request` names it: ``GET /collections``.
 
         Raises `RetryableError`, `CredentialsError`, `ForbiddenError`, `NotFoundError`, `RefusedError` or `SourceError`.
         """
         meaning = meaning_of(answer.status)
         if meaning is not Meaning.SUCCESS:
-            self._refuse(answer, meaning, what)
+            self._refuse(answer, meaning, request)
 
-    def _refuse(self, answer: Answer, meaning: Meaning, what: str) -> NoReturn:
+    def _refuse(self, answer: Answer, meaning: Meaning, request: str) -> NoReturn:
         words, host = in_words(answer, self._key), self._host
         match meaning:
             case Meaning.TRY_AGAIN:
@@ -125,17 +125,17 @@ class Judge:
                 raise CredentialsError(f"{host} refused the key ({words}). {self._key_help}")
             case Meaning.FORBIDDEN:
                 raise ForbiddenError(
-                    f"{host} does not let this key do {what} ({words}). Give it the right to. {self._key_help}",
+                    f"{host} does not let this key do {request} ({words}). Give it the right to. {self._key_help}",
                     code=server_code(answer.body),
                 )
             case Meaning.MISSING:
-                raise NotFoundError(f"{host} has nothing for {what} ({words}).")
+                raise NotFoundError(f"{host} has nothing for {request} ({words}).")
             case Meaning.REDIRECT:
                 raise SourceError(
-                    f"{host} redirects {what} to {self._target(answer)} ({answer.status}); redirects are not followed, "
-                    "so that the key goes nowhere else. Set source.base_url to the service's own address."
+                    f"{host} redirects {request} to {self._target(answer)} ({answer.status}); redirects are not "
+                    "followed, so that the key goes nowhere else. Set source.base_url to the service's own address."
                 )
-        raise RefusedError(f"{host} refused {what} ({words}).", status=answer.status, code=server_code(answer.body))
+        raise RefusedError(f"{host} refused {request} ({words}).", status=answer.status, code=server_code(answer.body))
 
     def _target(self, answer: Answer) -> str:
         try:

@@ -18,7 +18,7 @@ from vectorferry.connector.http._answer import Answer, Judge, limit_reached, wai
 from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
 from vectorferry.connector.http._exchange import ACCEPTED, NoConnectionError, SingleSendClient, exchange
 from vectorferry.connector.http._pace import Pace, Retries, TimeLimit, Tries
-from vectorferry.connector.http._settings import Address, ClientSettings, Params
+from vectorferry.connector.http._settings import Address, ClientSettings, Params, can_travel
 
 __all__ = ["ApiClient"]
 
@@ -46,7 +46,7 @@ class _Wire:
 class _Request(Generic[T]):
     """One request, and how it is to be treated."""
 
-    what: str
+    name: str
     http: httpx.Request
     decode: Callable[[bytes], T]
     kind: str
@@ -107,9 +107,9 @@ class ApiClient:
         `LimitReachedError` (too many requests, for longer than one may wait).
         """
         wire = self._wire = self._wire or self._connect()
-        what = f"{method} {path}"
-        built = self._request(what, method, path, params or {}, json, form, wire)
-        request = _Request(what, built, decode, kind, once)
+        name = f"{method} {path}"
+        built = self._request(name, method, path, params or {}, json, form, wire)
+        request = _Request(name, built, decode, kind, once)
         async with wire.slots:
             tries = Tries(TimeLimit(self._settings.retry.total_seconds), self._settings.retry.attempts)
             try:
@@ -150,7 +150,7 @@ class ApiClient:
 
     def _check(self, wire: _Wire, request: _Request[T], answer: Answer, tries: Tries) -> None:
         try:
-            self._judge.check(answer, request.what)
+            self._judge.check(answer, request.name)
         except RetryableError as error:
             if answer.status != 429:
                 raise
@@ -181,23 +181,23 @@ class ApiClient:
 
     def _given_up(self, request: _Request[T], tries: Tries) -> UnreadableError:
         last = without_key(tries.last, self._key) or "no answer in time"
-        what = one_line(request.what)
+        name = one_line(request.name)
         if tries.unsure:
             return UnsureError(
-                f"{self.host} gave no usable answer to {what}, which may have been done all the same; last: {last}.\n"
+                f"{self.host} gave no usable answer to {name}, which may have been done all the same; last: {last}.\n"
                 "It was not sent again. Look there first, then run again if need be."
             )
         advice = "Run again later; source.retry sets how long to try."
         if not self._has_answered:
             advice = f"It has never answered: check source.base_url and the network. {advice}"
         return UnreadableError(
-            f"{self.host} gave no usable answer to {what}: {tries.count} "
+            f"{self.host} gave no usable answer to {name}: {tries.count} "
             f"{'attempt' if tries.count == 1 else 'attempts'}, at most {self._settings.retry.total_seconds:g} s; "
             f"last: {last}.\n{advice}"
         )
 
     def _request(
-        self, what: str, method: str, path: str, params: Params, json: Any, form: Form | None, wire: _Wire
+        self, name: str, method: str, path: str, params: Params, json: Any, form: Form | None, wire: _Wire
     ) -> httpx.Request:
         """Values may be the service's own, from an earlier answer: any text that JSON can spell, of any length."""
         try:
@@ -205,7 +205,7 @@ class ApiClient:
         except (UnicodeEncodeError, orjson.JSONEncodeError, httpx.InvalidURL):
             pass
         raise UnsendableError(
-            f"{one_line(what)} was not sent to {self.host}: it would hold something that is no text (half of a "
+            f"{one_line(name)} was not sent to {self.host}: it would hold something that is no text (half of a "
             "surrogate pair), or is too long. It may have come from the service itself, as an id or an option."
         )
 
@@ -239,14 +239,14 @@ class ApiClient:
         settings = self._settings
         if not self._key or self._key.startswith("${"):
             raise ConfigurationError(f"There is no key to send: set {settings.key_path}.")
-        if not _can_travel(self._key):
+        if not can_travel(self._key):
             raise ConfigurationError(f"{settings.key_path} holds a character that a key cannot have (a line break?).")
-        unusable = [name for name, value in settings.headers.items() if not _can_travel(value)]
+        unusable = [name for name, value in settings.headers.items() if not can_travel(value)]
         if unusable:
             raise ConfigurationError(f"The value for the header {unusable[0]} holds a character that cannot be sent.")
         key = {settings.key_header: self._key} if settings.key_header else {"Authorization": f"Bearer {self._key}"}
-        ours = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "User-Agent": "vectorferry"}
-        return {**ours, **settings.headers, **key}
+        own = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "User-Agent": "vectorferry"}
+        return {**own, **settings.headers, **key}
 
     def _checked_address(self) -> Address:
         try:
@@ -258,7 +258,3 @@ class ApiClient:
 def _hashed(key: str, service: str) -> str:
     salt = f"vectorferry key of {service}".encode()
     return pbkdf2_hmac("sha256", key.encode(), salt, KEY_HASH_ROUNDS, dklen=16).hex()
-
-
-def _can_travel(value: str) -> bool:
-    return value.isascii() and value.isprintable()

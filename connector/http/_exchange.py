@@ -1,4 +1,8 @@
-"""One request, one answer: bytes over the wire, bounded also when compressed, every failure in our own errors."""
+"""One request, one answer: bytes over the wire, bounded also when compressed, every failure in our own errors.
+
+Errors are built while a library's exception is handled but raised after, so that none of them, and none of the request
+headers they carry, hangs on ours as a cause or context.
+"""
 
 from __future__ import annotations
 
@@ -23,54 +27,12 @@ __all__ = [
     "exchange",
 ]
 
-
 ACCEPTED: Final = "gzip"
 """What a request says that it takes."""
 
 _PLAIN: Final = ("", "identity")
 _ZIPPED: Final = ("gzip", "x-gzip", "deflate")
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
-
-
-class Unpacker:
-    """Undoes the Content-Encoding of one answer, piece by piece, and makes no more than one byte over `most`.
-
-    The HTTP libraries undo as many encodings as an answer names, each as a whole. Raises `RetryableError` for one that
-    was not asked for, for several, and for what is not encoded as it says.
-    """
-
-    def __init__(self, encoding: str, most: int) -> None:
-        encoding = encoding.strip().lower()
-        if encoding not in (*_PLAIN, *_ZIPPED):
-            raise RetryableError("an answer in an encoding that was not asked for")
-        self._inflating = None if encoding in _PLAIN else zlib.decompressobj(_ANY_HEADER)
-        self._left = most + 1
-        self._begun = False
-
-    def take(self, piece: bytes) -> bytes:
-        """What this piece holds, cut where it is too much."""
-        if self._inflating is None:
-            return piece
-        self._begun = True
-        try:
-            unpacked = self._inflating.decompress(piece, max(self._left, 1))
-        except zlib.error:
-            raise RetryableError("an answer that cannot be unpacked") from None
-        self._left -= len(unpacked)
-        return unpacked
-
-    def end(self) -> None:
-        """Raise `RetryableError` when the answer was not whole."""
-        if self._begun and self._inflating is not None and not self._inflating.eof:
-            raise RetryableError("an answer that ends early")
-
-
-# One request, one answer: bytes over the wire, bounded, with every failure of the libraries below translated.
-#
-# Errors are built while a library's exception is handled but raised after, so that none of them, and none of the
-# request headers they carry, hangs on ours as a cause or context.
-
-
 LIBRARY_FAILURES: Final = (
     httpx.HTTPError,
     httpx.InvalidURL,
@@ -83,10 +45,6 @@ LIBRARY_FAILURES: Final = (
 )
 
 
-class NoConnectionError(RetryableError):
-    """The host has no address, or nobody there takes connections."""
-
-
 class SingleSendClient(HttpxAiohttpClient):
     """An `httpx.AsyncClient` over aiohttp that sends each request once: what fails is for the caller to send again."""
 
@@ -95,32 +53,6 @@ class SingleSendClient(HttpxAiohttpClient):
 
     def _init_proxy_transport(self, *args: Any, **settings: Any) -> httpx.AsyncBaseTransport:
         return _SingleSendTransport(proxy=args[0] if args else settings.pop("proxy"), **settings)
-
-
-class _SingleSendTransport(AiohttpTransport):
-    def get_client(self) -> aiohttp.ClientSession:
-        """The session as the transport makes it, on the same connector, with what keeps it from sending twice."""
-        session = super().get_client()
-        connector = session.connector
-        session.detach()
-        return aiohttp.ClientSession(connector=connector, middlewares=(_without_resending,))
-
-
-class _ConnectionLostError(aiohttp.ClientConnectionError):
-    """Stands for the error that it was raised from."""
-
-
-async def _without_resending(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    # aiohttp sends an idempotent request once more by itself where a connection is lost, uncounted and past every pace.
-    # It does so for these two classes of errors, but for their subclasses that say there never was a connection.
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _ConnectionLostError from error
 
 
 async def exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:
@@ -177,3 +109,66 @@ def _translated(error: Exception, host: str) -> VectorferryError:
 
 def _failed(cause: BaseException, details: str) -> str:
     return f"connection failed ({type(cause).__name__}: {one_line(details) or 'no details'})"
+
+
+class NoConnectionError(RetryableError):
+    """The host has no address, or nobody there takes connections."""
+
+
+class Unpacker:
+    """Undoes the Content-Encoding of one answer, piece by piece, and makes no more than one byte over `most`.
+
+    The HTTP libraries undo as many encodings as an answer names, each as a whole. Raises `RetryableError` for one that
+    was not asked for, for several, and for what is not encoded as it says.
+    """
+
+    def __init__(self, encoding: str, most: int) -> None:
+        encoding = encoding.strip().lower()
+        if encoding not in (*_PLAIN, *_ZIPPED):
+            raise RetryableError("an answer in an encoding that was not asked for")
+        self._inflating = None if encoding in _PLAIN else zlib.decompressobj(_ANY_HEADER)
+        self._left = most + 1
+        self._begun = False
+
+    def take(self, piece: bytes) -> bytes:
+        """What this piece holds, cut where it is too much."""
+        if self._inflating is None:
+            return piece
+        self._begun = True
+        try:
+            unpacked = self._inflating.decompress(piece, max(self._left, 1))
+        except zlib.error:
+            raise RetryableError("an answer that cannot be unpacked") from None
+        self._left -= len(unpacked)
+        return unpacked
+
+    def end(self) -> None:
+        """Raise `RetryableError` when the answer was not whole."""
+        if self._begun and self._inflating is not None and not self._inflating.eof:
+            raise RetryableError("an answer that ends early")
+
+
+class _SingleSendTransport(AiohttpTransport):
+    def get_client(self) -> aiohttp.ClientSession:
+        """The session as the transport makes it, on the same connector, with what keeps it from sending twice."""
+        session = super().get_client()
+        connector = session.connector
+        session.detach()
+        return aiohttp.ClientSession(connector=connector, middlewares=(_without_resending,))
+
+
+class _ConnectionLostError(aiohttp.ClientConnectionError):
+    """Stands for the error that it was raised from."""
+
+
+async def _without_resending(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    # aiohttp sends an idempotent request once more by itself where a connection is lost, uncounted and past every pace.
+    # It does so for these two classes of errors, but for their subclasses that say there never was a connection.
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _ConnectionLostError from error

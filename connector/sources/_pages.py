@@ -21,12 +21,12 @@ class Page:
     total: int | None
     total_pages: int | None
 
-    def ends(self, number: int, seen: int) -> bool:
-        """Whether nothing follows this page, after `seen` rows. A service may cap the page size and still count pages
+    def ends(self, number: int, rows: int) -> bool:
+        """Whether nothing follows this page, after so many rows. A service may cap the page size and still count pages
         by the size that was asked for, so both counts have to be reached."""
         if self.total is None and self.total_pages is None:
             return False
-        return seen >= (self.total or 0) and number >= (self.total_pages or 0)
+        return rows >= (self.total or 0) and number >= (self.total_pages or 0)
 
 
 def count_in(counts: Mapping[str, Any], key: str) -> int | None:

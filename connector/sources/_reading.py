@@ -1,4 +1,5 @@
-"""Reading the listed assets, a bounded number side by side: what becomes of each, and when the service failed."""
+"""Reading the listed assets, a bounded number side by side: what becomes of each, and when it is the service that has
+failed and not an asset."""
 
 from __future__ import annotations
 
@@ -44,11 +45,188 @@ __all__ = [
     "results_of",
 ]
 
-
 T = TypeVar("T")
-
-
 R = TypeVar("R")
+log = logging.getLogger(__name__)
+
+MOST_IN_A_ROW: Final = 10
+"""After so many assets without an answer and none with one between, the service itself may be at fault: it is asked."""
+
+ENOUGH_TO_JUDGE: Final = 50
+"""From this many assets on, more without an answer than with one mean that it is."""
+
+
+class LeftOutError(VectorferryError):
+    """This run leaves the asset as it is, and the next one looks at it again."""
+
+
+class NotReadyError(VectorferryError):
+    """The service has begun to work on the asset again since it was listed, or so it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotThere:
+    """An asset that was listed as ready, and that the service does not give by now; `detail` is how it says so."""
+
+    asset_id: str
+    detail: str
+
+
+ReadAsset: TypeAlias = Callable[[Listing], Awaitable[Asset | Rejected | NotThere | None]]
+
+
+async def read_assets(
+    listings: AsyncIterable[Listing],
+    read: ReadAsset,
+    *,
+    width: int,
+    collection: str,
+    scan: Callable[[], AsyncIterator[Listing]],
+    check: Callable[[], Awaitable[None]],
+) -> AsyncGenerator[Asset | Rejected, None]:
+    """What `read` makes of each, `width` at a time, as it comes.
+
+    Those that are not there are looked for in a second listing at the end: what is not in it, or not ready there
+    either, is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
+    unreadable for it to be the assets' fault; `check` asks the service a small question.
+    """
+    failures = _Failures(check, collection)
+    lost: dict[str, str] = {}
+    async with aclosing(results_of(listings, read, width)) as results:
+        async for result in results:
+            if result is None:
+                continue
+            await failures.note(result)
+            if isinstance(result, NotThere):
+                lost[result.asset_id] = result.detail
+            else:
+                yield result
+    if lost:
+        for asset_id, why in (await _still_listed(lost, scan)).items():
+            yield Rejected(asset_id, Reason.UNREADABLE, why)
+
+
+async def outcome(listing: Listing, read: Callable[[Listing], Awaitable[Asset]]) -> Asset | Rejected | NotThere | None:
+    """The asset; None when it is left out; a `Rejected` when it cannot be read as it is, or (`Reason.UNREADABLE`) when
+    no usable answer came for it."""
+    try:
+        return await read(listing)
+    except LeftOutError as why:
+        _log_left_out(listing.asset_id, str(why))
+        return None
+    except QuarantineError as error:
+        return Rejected(listing.asset_id, Reason(error.reason), str(error))
+    except (NotFoundError, NotReadyError) as error:
+        return NotThere(listing.asset_id, str(error))
+    except (UnreadableError, RefusedError, ForbiddenError) as error:
+        return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
+
+
+def asset_from(
+    listing: Listing,
+    answer: Mapping[str, Any],
+    *,
+    modality: str | None,
+    url: Any,
+    metadata: Any,
+    fields: Mapping[str, Any],
+    features: Iterable[Feature],
+    rejected: Iterable[Rejected],
+) -> Asset:
+    """The record of an asset, with status and times as its own answer says. An address that stops working after a while
+    is left out."""
+    status = answer.get("status")
+    return Asset(
+        asset_id=listing.asset_id,
+        fingerprint=listing.fingerprint,
+        modality=modality,
+        url=url if isinstance(url, str) and not is_signed(url) else None,
+        status=status if isinstance(status, str) else None,
+        metadata=metadata if isinstance(metadata, dict) else {},
+        created_at=read_time(answer.get("created_at")),
+        updated_at=read_time(answer.get("updated_at")),
+        fields=fields,
+        features=tuple(features),
+        rejected=tuple(rejected),
+        turn=listing.turn,
+    )
+
+
+def check_id(asset_id: str) -> None:
+    """Raises `QuarantineError` for an id that cannot be part of an address."""
+    try:
+        segment(asset_id)
+    except ValueError:
+        raise QuarantineError(
+            Reason.BAD_ID, "the asset id cannot be part of an address (. and .. mean folders there)"
+        ) from None
+
+
+async def _still_listed(lost: Mapping[str, str], scan: Callable[[], AsyncIterator[Listing]]) -> dict[str, str]:
+    """Those of the lost assets that cannot be taken for gone, or for not ready, each with why."""
+    still_listed: dict[str, str] = {}
+    gone = dict(lost)
+    try:
+        async with closing(scan()) as listings:
+            async for listing in listings:
+                if listing.asset_id in gone and listing.state is AssetState.READY:
+                    still_listed[listing.asset_id] = (
+                        f"{gone.pop(listing.asset_id)} It is still listed as ready, though."
+                    )
+    except IncompleteScanError as error:
+        if not error.unknowable:
+            unknown = "Whether it is still listed is not known."
+            return {**still_listed, **{asset_id: f"{why} {unknown}" for asset_id, why in gone.items()}}
+    for asset_id, why in gone.items():
+        _log_left_out(asset_id, why)
+    return still_listed
+
+
+def _log_left_out(asset_id: str, why: str) -> None:
+    log.warning("Asset %s is left out, the next run looks again: %s", one_line(asset_id), why)
+
+
+class _Failures:
+    """Tells a service that has failed from assets that are unreadable one by one.
+
+    `check` raises `SourceError` when the service does not answer even a small question.
+    """
+
+    def __init__(self, check: Callable[[], Awaitable[None]], collection: str) -> None:
+        self._check = check
+        self._collection = collection
+        self._read = 0
+        self._unreadable = 0
+        self._in_a_row = 0
+
+    async def note(self, result: Asset | Rejected | NotThere) -> None:
+        """Count a result. Raises `SourceError` when it is the service that has failed."""
+        if isinstance(result, Asset) or (isinstance(result, Rejected) and result.reason is not Reason.UNREADABLE):
+            self._read += 1
+            self._in_a_row = 0
+            return
+        self._unreadable += 1
+        self._in_a_row += 1
+        if self._unreadable > self._read and self._unreadable + self._read >= ENOUGH_TO_JUDGE:
+            many = f"{self._unreadable} of {self._unreadable + self._read} assets"
+            raise SourceError(self._message(many, result.detail))
+        if self._in_a_row > MOST_IN_A_ROW:
+            await self._check_service(result.detail)
+
+    async def _check_service(self, last: str) -> None:
+        """The few assets that no run can read are all that is asked for when nothing else changes, one after the other;
+        stopping there would keep the collection from being synced for ever."""
+        try:
+            await self._check()
+        except SourceError:
+            message = self._message(f"More than {MOST_IN_A_ROW} assets in a row", last)
+        else:
+            self._in_a_row = 0
+            return
+        raise SourceError(message)
+
+    def _message(self, many: str, last: str) -> str:
+        return f"{many} of collection {one_line(self._collection)} cannot be read; the last: {last}"
 
 
 class _Mark(Enum):
@@ -123,7 +301,7 @@ class _Items(Generic[T]):
 
     def __init__(self, items: AsyncIterable[T]) -> None:
         self._items = aiter(items)
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._ended = False
         self.failure: BaseException | None = None
 
@@ -133,7 +311,7 @@ class _Items(Generic[T]):
         self._ended = True
 
     async def next(self) -> T | _Mark:
-        async with self._turn:
+        async with self._lock:
             if self._ended:
                 return END
             try:
@@ -148,188 +326,3 @@ class _Items(Generic[T]):
 async def _stopped(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-# Reading the listed assets: what becomes of each, and when it is the service that has failed and not an asset.
-
-
-log = logging.getLogger(__name__)
-
-
-MOST_IN_A_ROW: Final = 10
-"""After so many assets without an answer and none with one between, the service itself may be at fault: it is asked."""
-
-
-ENOUGH_TO_JUDGE: Final = 50
-"""From this many assets on, more without an answer than with one mean that it is."""
-
-
-class LeftOutError(VectorferryError):
-    """This run leaves the asset as it is, and the next one looks at it again."""
-
-
-class NotReadyError(VectorferryError):
-    """The service has begun to work on the asset again since it was listed, or so it says."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotThere:
-    """An asset that was listed as ready, and that the service does not give by now; `detail` is how it says so."""
-
-    asset_id: str
-    detail: str
-
-
-ReadAsset: TypeAlias = Callable[[Listing], Awaitable[Asset | Rejected | NotThere | None]]
-
-
-async def outcome(listing: Listing, read: Callable[[Listing], Awaitable[Asset]]) -> Asset | Rejected | NotThere | None:
-    """The asset; None when it is left out; a `Rejected` when it cannot be read as it is, or (`Reason.UNREADABLE`) when
-    no usable answer came for it."""
-    try:
-        return await read(listing)
-    except LeftOutError as why:
-        _log_left_out(listing.asset_id, str(why))
-        return None
-    except QuarantineError as error:
-        return Rejected(listing.asset_id, Reason(error.reason), str(error))
-    except (NotFoundError, NotReadyError) as error:
-        return NotThere(listing.asset_id, str(error))
-    except (UnreadableError, RefusedError, ForbiddenError) as error:
-        return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
-
-
-def asset_from(
-    listing: Listing,
-    answer: Mapping[str, Any],
-    *,
-    modality: str | None,
-    url: Any,
-    metadata: Any,
-    fields: Mapping[str, Any],
-    features: Iterable[Feature],
-    rejected: Iterable[Rejected],
-) -> Asset:
-    """The record of an asset, with status and times as its own answer says. An address that stops working after a while
-    is left out."""
-    status = answer.get("status")
-    return Asset(
-        asset_id=listing.asset_id,
-        fingerprint=listing.fingerprint,
-        modality=modality,
-        url=url if isinstance(url, str) and not is_signed(url) else None,
-        status=status if isinstance(status, str) else None,
-        metadata=metadata if isinstance(metadata, dict) else {},
-        created_at=read_time(answer.get("created_at")),
-        updated_at=read_time(answer.get("updated_at")),
-        fields=fields,
-        features=tuple(features),
-        rejected=tuple(rejected),
-        turn=listing.turn,
-    )
-
-
-def check_id(asset_id: str) -> None:
-    """Raises `QuarantineError` for an id that cannot be part of an address."""
-    try:
-        segment(asset_id)
-    except ValueError:
-        raise QuarantineError(
-            Reason.BAD_ID, "the asset id cannot be part of an address (. and .. mean folders there)"
-        ) from None
-
-
-async def read_assets(
-    listings: AsyncIterable[Listing],
-    read: ReadAsset,
-    *,
-    width: int,
-    collection: str,
-    scan: Callable[[], AsyncIterator[Listing]],
-    check: Callable[[], Awaitable[None]],
-) -> AsyncGenerator[Asset | Rejected, None]:
-    """What `read` makes of each, `width` at a time, as it comes.
-
-    Those that are not there are looked for in a second listing at the end: what is not in it, or not ready there
-    either, is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
-    unreadable for it to be the assets' fault; `check` asks the service a small question.
-    """
-    failures = _Failures(check, collection)
-    lost: dict[str, str] = {}
-    async with aclosing(results_of(listings, read, width)) as results:
-        async for result in results:
-            if result is None:
-                continue
-            await failures.note(result)
-            if isinstance(result, NotThere):
-                lost[result.asset_id] = result.detail
-            else:
-                yield result
-    if lost:
-        for asset_id, why in (await _still_listed(lost, scan)).items():
-            yield Rejected(asset_id, Reason.UNREADABLE, why)
-
-
-async def _still_listed(lost: Mapping[str, str], scan: Callable[[], AsyncIterator[Listing]]) -> dict[str, str]:
-    """Those of the lost assets that cannot be taken for gone, or for not ready, each with why."""
-    there: dict[str, str] = {}
-    gone = dict(lost)
-    try:
-        async with closing(scan()) as listed:
-            async for listing in listed:
-                if listing.asset_id in gone and listing.state is AssetState.READY:
-                    there[listing.asset_id] = f"{gone.pop(listing.asset_id)} It is still listed as ready, though."
-    except IncompleteScanError as error:
-        if not error.unknowable:
-            unknown = "Whether it is still listed is not known."
-            return {**there, **{asset_id: f"{why} {unknown}" for asset_id, why in gone.items()}}
-    for asset_id, why in gone.items():
-        _log_left_out(asset_id, why)
-    return there
-
-
-def _log_left_out(asset_id: str, why: str) -> None:
-    log.warning("Asset %s is left out, the next run looks again: %s", one_line(asset_id), why)
-
-
-class _Failures:
-    """Tells a service that has failed from assets that are unreadable one by one.
-
-    `check` raises `SourceError` when the service does not answer even a small question.
-    """
-
-    def __init__(self, check: Callable[[], Awaitable[None]], collection: str) -> None:
-        self._check = check
-        self._collection = collection
-        self._read = 0
-        self._unreadable = 0
-        self._in_a_row = 0
-
-    async def note(self, result: Asset | Rejected | NotThere) -> None:
-        """Count a result. Raises `SourceError` when it is the service that has failed."""
-        if isinstance(result, Asset) or (isinstance(result, Rejected) and result.reason is not Reason.UNREADABLE):
-            self._read += 1
-            self._in_a_row = 0
-            return
-        self._unreadable += 1
-        self._in_a_row += 1
-        if self._unreadable > self._read and self._unreadable + self._read >= ENOUGH_TO_JUDGE:
-            many = f"{self._unreadable} of {self._unreadable + self._read} assets"
-            raise SourceError(self._message(many, result.detail))
-        if self._in_a_row > MOST_IN_A_ROW:
-            await self._check_service(result.detail)
-
-    async def _check_service(self, last: str) -> None:
-        """The few assets that no run can read are all that is asked for when nothing else changes, one after the other;
-        stopping there would keep the collection from being synced for ever."""
-        try:
-            await self._check()
-        except SourceError:
-            message = self._message(f"More than {MOST_IN_A_ROW} assets in a row", last)
-        else:
-            self._in_a_row = 0
-            return
-        raise SourceError(message)
-
-    def _message(self, many: str, last: str) -> str:
-        return f"{many} of collection {one_line(self._collection)} cannot be read; the last: {last}"

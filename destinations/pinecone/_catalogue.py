@@ -86,16 +86,16 @@ class Catalogue:
 
     def ensure(self, specs: Iterable[IndexSpec]) -> bool:
         """Make the indexes that are missing. Whether one of them was there, so that the manifest knows more now."""
-        any_adopted = False
+        adopted = False
         for spec in sorted(specs):
             row = self._rows.get(index_name(self._layout.prefix, spec))
             if row is None:
-                any_adopted |= not self._find_or_make(spec)
+                adopted |= not self._find_or_make(spec)
                 continue
             check_fits(row, spec)
             if row.vector_name != spec.vector_name:
                 self._enter(replace(row, vector_name=spec.vector_name))  # an index's tag has less room than a name
-        return any_adopted
+        return adopted
 
     def vector_of(self, index: str) -> str:
         """The named vector that an index holds."""

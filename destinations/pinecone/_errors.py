@@ -70,8 +70,8 @@ def _name(url: str) -> str:
 
 
 @contextmanager
-def translated(what: str, key: str = "") -> Iterator[None]:
-    """Raise what goes wrong in the block as an error of ours. `what` says what was being done: ``listing the indexes``.
+def translated(action: str, key: str = "") -> Iterator[None]:
+    """Raise what goes wrong in the block as an error of ours. `action` is what was being done: ``listing the indexes``.
 
     `key` is the key that was sent; it is blotted out where the other side repeats it. Raises `RetryableError` for what
     may pass (429, 5xx, lost connections), `CredentialsError` for a refused key, else `DestinationError`.
@@ -82,26 +82,26 @@ def translated(what: str, key: str = "") -> Iterator[None]:
     except VectorferryError:
         raise
     except _FAILURES as error:
-        failure = _ours(error, what, key)
+        failure = _translation(error, action, key)
     raise failure from None
 
 
-def refusal(answer: Answer, what: str, key: str = "") -> VectorferryError:
+def refusal(answer: Answer, action: str, key: str = "") -> VectorferryError:
     """What an answer means that is no success, be it the SDK's or our own request's."""
     words = in_words(answer, key)
     if _is_used_up(answer.status, words):
         return DestinationError(
-            f"Pinecone takes no more while {what} ({words}). "
+            f"Pinecone takes no more while {action} ({words}). "
             "Raise the project's limits, delete what it no longer needs, or wait."
         )
     match meaning_of(answer.status):
         case Meaning.TRY_AGAIN:
-            return RetryableError(f"Pinecone could not go on {what} ({words})", after=retry_after(answer))
+            return RetryableError(f"Pinecone could not go on {action} ({words})", after=retry_after(answer))
         case Meaning.BAD_KEY:
-            return CredentialsError(f"Pinecone refused the key while {what} ({words}). Check {KEY_SETTING}.")
+            return CredentialsError(f"Pinecone refused the key while {action} ({words}). Check {KEY_SETTING}.")
         case Meaning.FORBIDDEN:
             return CredentialsError(
-                f"Pinecone does not allow this key what is needed for {what} ({words}). "
+                f"Pinecone does not allow this key what is needed for {action} ({words}). "
                 f"Check {KEY_SETTING} and its roles."
             )
         case Meaning.MISSING:
@@ -110,32 +110,32 @@ def refusal(answer: Answer, what: str, key: str = "") -> VectorferryError:
             hint = " Redirects are not followed, so that the key goes nowhere else; check destinations[].host."
         case _:
             hint = ""
-    return DestinationError(f"Pinecone refused {what} ({words}).{hint}")
+    return DestinationError(f"Pinecone refused {action} ({words}).{hint}")
 
 
-def connection_failure(error: Exception, what: str, key: str = "") -> VectorferryError:
+def connection_failure(error: Exception, action: str, key: str = "") -> VectorferryError:
     """What an exception means that came in place of an answer."""
     if certificate := _certificate_problem(error):
         return DestinationError(
-            f"The certificate of Pinecone's host is not trusted while {what} ({one_line(certificate, key=key)}). "
+            f"The certificate of Pinecone's host is not trusted while {action} ({one_line(certificate, key=key)}). "
             "Check destinations[].host, and the proxy if there is one."
         )
     if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return RetryableError(f"Pinecone gave no answer in time while {what}")
+        return RetryableError(f"Pinecone gave no answer in time while {action}")
     details = one_line(str(error), key=key) or type(error).__name__
     return RetryableError(
-        f"The connection to Pinecone failed while {what} ({details}): check the network and destinations[].host"
+        f"The connection to Pinecone failed while {action} ({details}): check the network and destinations[].host"
     )
 
 
-def _ours(error: Exception, what: str, key: str) -> VectorferryError:
+def _translation(error: Exception, action: str, key: str) -> VectorferryError:
     if isinstance(error, ApiError):
-        return refusal(_as_answer(error), what, key)
+        return refusal(_as_answer(error), action, key)
     if isinstance(error, ResponseParsingError):
-        return RetryableError(f"Pinecone's answer could not be read while {what} ({one_line(str(error), key=key)})")
+        return RetryableError(f"Pinecone's answer could not be read while {action} ({one_line(str(error), key=key)})")
     if isinstance(error, _LOST):
-        return connection_failure(error, what, key)
-    return DestinationError(f"Pinecone's client cannot go on {what} ({one_line(str(error), key=key)}).")
+        return connection_failure(error, action, key)
+    return DestinationError(f"Pinecone's client cannot go on {action} ({one_line(str(error), key=key)}).")
 
 
 def _as_answer(error: ApiError) -> Answer:

@@ -77,8 +77,8 @@ class Layout:
             for modality in MODALITIES
             for name, vector in mapping.modality(modality).vectors.items()
         }
-        said = [sorted(self.vectors), dict(self.hybrid), self.metadata.model_dump(mode="json"), metrics]
-        return hashlib.blake2b(canonical_json(said), digest_size=8).hexdigest()
+        choices = [sorted(self.vectors), dict(self.hybrid), self.metadata.model_dump(mode="json"), metrics]
+        return hashlib.blake2b(canonical_json(choices), digest_size=8).hexdigest()
 
     def check(self, mapping: SchemaMapping) -> None:
         """Raise `ConfigurationError` for a metric that Pinecone lacks, or a hybrid that no metric allows."""

@@ -22,6 +22,7 @@ from vectorferry.connector.plugin import (
     Batch,
     ConfigurationError,
     Cursor,
+    DestinationError,
     Known,
     Modality,
     Origin,
@@ -35,7 +36,6 @@ from vectorferry.destinations._postgres import (
     Step,
     check_encoding,
     check_layout,
-    check_rights,
     collection_lock,
     count_rejected,
     delete_assets,
@@ -164,9 +164,7 @@ class Manifest:
         present._read_only = True
         with present._transaction() as connection:
             check_encoding(connection, self._server.location)
-            present._refusal = why_refused(
-                connection, self._schema, self._tables.metadata.tables.values(), self._server.location
-            )
+            present._refusal = self._why_refused(connection)
             manifest = present if self._is_prepared(connection) else None
             return ManifestOutlook(manifest, printed(self._missing_steps(connection)), present._refusal)
 
@@ -174,7 +172,8 @@ class Manifest:
         """Make the schema and its tables. Writes nothing when none is missing; needs no pgvector."""
         with self._transaction() as connection:
             check_encoding(connection, self._server.location)
-            check_rights(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
+            if why := self._why_refused(connection):
+                raise DestinationError(why)
             lock_ddl(connection, self._schema)
             run(connection, self._missing_steps(connection))
 
@@ -481,6 +480,9 @@ class Manifest:
 
     def _is_prepared(self, connection: Connection) -> bool:
         return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
+
+    def _why_refused(self, connection: Connection) -> str | None:
+        return why_refused(connection, self._schema, self._tables.metadata.tables.values(), self._server.location)
 
     def _missing_steps(self, connection: Connection | None) -> list[Step]:
         """What makes the tables that are not there yet; none is, without a connection. Raises `ConfigurationError` for

@@ -128,10 +128,10 @@ def can_be_ours(collection: str, key: FeatureKey) -> bool:
 
 
 def _features_where(
-    connection: Connection, features: Table, some: ColumnElement[bool], number: int | None = None
+    connection: Connection, features: Table, condition: ColumnElement[bool], number: int | None = None
 ) -> dict[FeatureKey, RecordedFeature]:
     columns = (column for column in features.c if column.name != "collection")
-    statement = select(*columns).where(some)
+    statement = select(*columns).where(condition)
     if number is not None:
         statement = statement.order_by(features.c.asset_id, features.c.feature_id).limit(number)
     return {

@@ -1,4 +1,8 @@
-"""A feature as the metadata of its records: flat, and within Pinecone's limits. Pure."""
+"""A feature as the metadata of its records: flat, and within Pinecone's limits. Pure.
+
+Values are strings, numbers (float64), booleans and lists of strings; nothing nested, no null, no key that begins with
+``$``, 40 KB in all (https://docs.pinecone.io/guides/index-data/indexing-overview#metadata).
+"""
 
 from __future__ import annotations
 
@@ -24,12 +28,162 @@ __all__ = [
     "record_metadata",
 ]
 
-
 LARGEST_METADATA: Final = 40_000
 """Bytes of compact JSON. The documents say 40 KB; this is within it, whichever KB is meant."""
 
-
 SHORTENED: Final = "shortened"
+MetadataValue: TypeAlias = str | float | int | bool | list[str]
+Metadata: TypeAlias = dict[str, MetadataValue]
+_Path: TypeAlias = tuple[str, ...]
+_ALWAYS: Final = frozenset({"collection", "asset_id", "feature_id", "modality"})
+_OWN: Final = _ALWAYS | {"url", SHORTENED}
+
+_EXACT: Final = 2**53
+"""Up to here every integer is a float64."""
+
+
+class MetadataOptions(Settings):
+    """What of a feature is not sent to Pinecone, or not in full."""
+
+    shorten: tuple[str, ...] = Field(
+        default=("transcription", "text", "description", "caption"),
+        description="keys whose text is cut where a record would be too large",
+    )
+    leave_out: tuple[str, ...] = Field(
+        default=(), description="keys that are not sent, each with all keys below it: metadata.raw"
+    )
+
+    @field_validator("shorten", "leave_out")
+    @classmethod
+    def _identity_is_kept(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if kept := sorted(_ALWAYS & set(keys)):
+            raise ValueError(f"{', '.join(kept)}: always sent in full, since records are found by it; take it out")
+        return keys
+
+
+def record_metadata(
+    collection: str,
+    asset: MappedAsset,
+    feature: MappedFeature,
+    options: MetadataOptions,
+    earlier: Mapping[str, MetadataValue] | None = None,
+) -> Metadata:
+    """The metadata of a feature's records, at most 40,000 bytes as compact JSON; the same in each index.
+
+    Holds ``collection``, ``asset_id``, ``feature_id``, ``modality``, ``url`` (the asset's), each mapped column under
+    its name and the feature's metadata below ``metadata.``; `extra` is not sent. Objects become dotted keys; where two
+    paths give the same key, the more nested one keeps it and the other is called ``key~2``. A time is ISO 8601 text
+    in UTC, and its ``.epoch`` the seconds since 1970, which filters can compare. What no number of Pinecone's can
+    hold, and a list of other things than strings, becomes text. `earlier` keys are added as they are (`column_keys`).
+
+    Raises `QuarantineError` with `Reason.TOO_LARGE` when shortening the texts of `options.shorten` is not enough.
+    """
+    metadata: Metadata = {
+        "collection": collection,
+        "asset_id": asset.asset_id,
+        "feature_id": feature.feature_id,
+        "modality": feature.modality.value,
+    }
+    if asset.url and "url" not in options.leave_out:
+        metadata["url"] = asset.url
+    fields = {**feature.columns, "metadata": feature.metadata}
+    _add(metadata, _sent(_leaves(fields), options.leave_out))
+    left_out = _beginnings(options.leave_out)
+    more = {key: value for key, value in (earlier or {}).items() if not f"{key}.".startswith(left_out)}
+    return fitted({**more, **metadata}, options.shorten)
+
+
+def column_keys(metadata: Mapping[str, Any], column: str) -> Metadata:
+    """The keys that stand for the value of a column in the metadata of a record."""
+    return {key: value for key, value in metadata.items() if key == column or key.startswith(f"{column}.")}
+
+
+def metadata_hash(metadata: Mapping[str, Any]) -> bytes:
+    """16 bytes; the same for metadata as it was sent and as Pinecone gives it back, with every number a float64."""
+    plain = {key: _as_stored(value) for key, value in metadata.items()}
+    return hashlib.blake2b(canonical_json(plain), digest_size=16).digest()
+
+
+def keys_hash(metadata: Mapping[str, Any]) -> bytes:
+    """8 bytes that change with the set of keys."""
+    return hashlib.blake2b(canonical_json(sorted(metadata)), digest_size=8).digest()
+
+
+def plain_value(value: Any) -> MetadataValue:
+    """What stands in the metadata for a value that is neither an object, a time nor None."""
+    match value:
+        case list() | tuple():
+            return _listed(value)
+        case int() if abs(value) > _EXACT:
+            return str(value)
+        case float() if not math.isfinite(value):
+            return json.dumps(value)
+    plain: MetadataValue = value
+    return plain
+
+
+def _leaves(fields: Mapping[str, Any]) -> Iterator[tuple[_Path, MetadataValue]]:
+    """Everything that is no object, with its path. Without recursion: metadata may be nested deeply."""
+    waiting: list[tuple[_Path, Any]] = [((), fields)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend(((*path, key), child) for key, child in value.items())
+        elif isinstance(value, datetime):
+            yield path, value.astimezone(UTC).isoformat()
+            yield (*path, "epoch"), value.timestamp()
+        elif value is not None:
+            yield path, plain_value(value)
+
+
+def _listed(items: Iterable[Any]) -> MetadataValue:
+    """A list of strings; with anything nested in it, the list as JSON text."""
+    present = [item for item in items if item is not None]
+    if any(isinstance(item, Mapping | list | tuple) for item in present):
+        return canonical_json(items).decode()
+    return [item if isinstance(item, str) else json.dumps(item) for item in present]
+
+
+def _sent(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]) -> list[tuple[_Path, MetadataValue]]:
+    """The leaves that are sent. Keys are never shortened, so that too many of them end the walk: memory is bounded."""
+    prefixes = _beginnings(left_out)
+    sent: list[tuple[_Path, MetadataValue]] = []
+    size = 0
+    for path, value in leaves:
+        key = ".".join(path)
+        if f"{key}.".startswith(prefixes):
+            continue
+        size += len(key)
+        if size > LARGEST_METADATA:
+            detail = f"the keys of its metadata alone have more than the {LARGEST_METADATA:,} bytes that Pinecone takes"
+            raise QuarantineError(Reason.TOO_LARGE, f"{detail}: name some under `metadata.leave_out`")
+        sent.append((path, value))
+    return sent
+
+
+def _beginnings(left_out: Iterable[str]) -> tuple[str, ...]:
+    """What the keys that are not sent begin with, each with a dot behind it."""
+    return tuple(f"{key}." for key in left_out)
+
+
+def _add(metadata: Metadata, leaves: Iterable[tuple[_Path, MetadataValue]]) -> None:
+    """Add each under its dotted path, in an order that does not depend on the order in which they came."""
+    for path, value in sorted(leaves, key=lambda leaf: (-len(leaf[0]), leaf[0])):
+        metadata[_free(".".join(path), metadata)] = value
+
+
+def _free(key: str, metadata: Metadata) -> str:
+    """The key itself unless another has it, or Vectorferry uses it."""
+    name, number = key, 1
+    while name in metadata or name in _OWN:
+        number += 1
+        name = f"{key}~{number}"
+    return name
+
+
+def _as_stored(value: Any) -> Any:
+    """Adding zero makes -0.0 and 0.0 the same, whichever of the two comes back."""
+    return float(value) + 0.0 if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def fitted(metadata: dict[str, Any], shorten: Iterable[str]) -> dict[str, Any]:
@@ -89,172 +243,3 @@ def _too_large(metadata: Mapping[str, Any]) -> QuarantineError:
         f"its metadata has {_size(metadata):,} bytes and Pinecone takes {LARGEST_METADATA:,}; the largest are "
         f"{shown}: name them under `metadata.shorten` or `metadata.leave_out`",
     )
-
-
-# A feature as the metadata of its records: flat, and within Pinecone's limits. Pure.
-#
-# Values are strings, numbers (float64), booleans and lists of strings; nothing nested, no null, no key that begins with
-# ``$``, 40 KB in all (https://docs.pinecone.io/guides/index-data/indexing-overview#metadata).
-
-
-MetadataValue: TypeAlias = str | float | int | bool | list[str]
-
-
-Metadata: TypeAlias = dict[str, MetadataValue]
-
-
-_Path: TypeAlias = tuple[str, ...]
-
-
-_ALWAYS: Final = frozenset({"collection", "asset_id", "feature_id", "modality"})
-
-
-_OWN: Final = _ALWAYS | {"url", SHORTENED}
-
-
-_EXACT: Final = 2**53
-"""Up to here every integer is a float64."""
-
-
-class MetadataOptions(Settings):
-    """What of a feature is not sent to Pinecone, or not in full."""
-
-    shorten: tuple[str, ...] = Field(
-        default=("transcription", "text", "description", "caption"),
-        description="keys whose text is cut where a record would be too large",
-    )
-    leave_out: tuple[str, ...] = Field(
-        default=(), description="keys that are not sent, each with all keys below it: metadata.raw"
-    )
-
-    @field_validator("shorten", "leave_out")
-    @classmethod
-    def _identity_is_kept(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        if kept := sorted(_ALWAYS & set(keys)):
-            raise ValueError(f"{', '.join(kept)}: always sent in full, since records are found by it; take it out")
-        return keys
-
-
-def record_metadata(
-    collection: str,
-    asset: MappedAsset,
-    feature: MappedFeature,
-    options: MetadataOptions,
-    earlier: Mapping[str, MetadataValue] | None = None,
-) -> Metadata:
-    """The metadata of a feature's records, at most 40,000 bytes as compact JSON; the same in each index.
-
-    Holds ``collection``, ``asset_id``, ``feature_id``, ``modality``, ``url`` (the asset's), each mapped column under
-    its name and the feature's metadata below ``metadata.``; `extra` is not sent. Objects become dotted keys; where two
-    paths give the same key, the more nested one keeps it and the other is called ``key~2``. A time is ISO 8601 text
-    in UTC, and its ``.epoch`` the seconds since 1970, which filters can compare. What no number of Pinecone's can
-    hold, and a list of other things than strings, becomes text. `earlier` keys are added as they are (`column_keys`).
-
-    Raises `QuarantineError` with `Reason.TOO_LARGE` when shortening the texts of `options.shorten` is not enough.
-    """
-    metadata: Metadata = {
-        "collection": collection,
-        "asset_id": asset.asset_id,
-        "feature_id": feature.feature_id,
-        "modality": feature.modality.value,
-    }
-    if asset.url and "url" not in options.leave_out:
-        metadata["url"] = asset.url
-    fields = {**feature.columns, "metadata": feature.metadata}
-    _add(metadata, _kept(_leaves(fields), options.leave_out))
-    left_out = _beginnings(options.leave_out)
-    more = {key: value for key, value in (earlier or {}).items() if not f"{key}.".startswith(left_out)}
-    return fitted({**more, **metadata}, options.shorten)
-
-
-def column_keys(metadata: Mapping[str, Any], column: str) -> Metadata:
-    """The keys that stand for the value of a column in the metadata of a record."""
-    return {key: value for key, value in metadata.items() if key == column or key.startswith(f"{column}.")}
-
-
-def metadata_hash(metadata: Mapping[str, Any]) -> bytes:
-    """16 bytes; the same for metadata as it was sent and as Pinecone gives it back, with every number a float64."""
-    plain = {key: _as_stored(value) for key, value in metadata.items()}
-    return hashlib.blake2b(canonical_json(plain), digest_size=16).digest()
-
-
-def keys_hash(metadata: Mapping[str, Any]) -> bytes:
-    """8 bytes that change with the set of keys."""
-    return hashlib.blake2b(canonical_json(sorted(metadata)), digest_size=8).digest()
-
-
-def _as_stored(value: Any) -> Any:
-    """Adding zero makes -0.0 and 0.0 the same, whichever of the two comes back."""
-    return float(value) + 0.0 if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _leaves(fields: Mapping[str, Any]) -> Iterator[tuple[_Path, MetadataValue]]:
-    """Everything that is no object, with its path. Without recursion: metadata may be nested deeply."""
-    waiting: list[tuple[_Path, Any]] = [((), fields)]
-    while waiting:
-        path, value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting.extend(((*path, key), child) for key, child in value.items())
-        elif isinstance(value, datetime):
-            yield path, value.astimezone(UTC).isoformat()
-            yield (*path, "epoch"), value.timestamp()
-        elif value is not None:
-            yield path, plain_value(value)
-
-
-def plain_value(value: Any) -> MetadataValue:
-    """What stands in the metadata for a value that is neither an object, a time nor None."""
-    match value:
-        case list() | tuple():
-            return _listed(value)
-        case int() if abs(value) > _EXACT:
-            return str(value)
-        case float() if not math.isfinite(value):
-            return json.dumps(value)
-    plain: MetadataValue = value
-    return plain
-
-
-def _listed(items: Iterable[Any]) -> MetadataValue:
-    """A list of strings; with anything nested in it, the list as JSON text."""
-    present = [item for item in items if item is not None]
-    if any(isinstance(item, Mapping | list | tuple) for item in present):
-        return canonical_json(items).decode()
-    return [item if isinstance(item, str) else json.dumps(item) for item in present]
-
-
-def _kept(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]) -> list[tuple[_Path, MetadataValue]]:
-    """The leaves that are sent. Keys are never shortened, so that too many of them end the walk: memory is bounded."""
-    prefixes = _beginnings(left_out)
-    kept: list[tuple[_Path, MetadataValue]] = []
-    size = 0
-    for path, value in leaves:
-        key = ".".join(path)
-        if f"{key}.".startswith(prefixes):
-            continue
-        size += len(key)
-        if size > LARGEST_METADATA:
-            detail = f"the keys of its metadata alone have more than the {LARGEST_METADATA:,} bytes that Pinecone takes"
-            raise QuarantineError(Reason.TOO_LARGE, f"{detail}: name some under `metadata.leave_out`")
-        kept.append((path, value))
-    return kept
-
-
-def _beginnings(left_out: Iterable[str]) -> tuple[str, ...]:
-    """What the keys that are not sent begin with, each with a dot behind it."""
-    return tuple(f"{key}." for key in left_out)
-
-
-def _add(metadata: Metadata, leaves: Iterable[tuple[_Path, MetadataValue]]) -> None:
-    """Add each under its dotted path, in an order that does not depend on the order in which they came."""
-    for path, value in sorted(leaves, key=lambda leaf: (-len(leaf[0]), leaf[0])):
-        metadata[_free(".".join(path), metadata)] = value
-
-
-def _free(key: str, taken: Metadata) -> str:
-    """The key itself unless another has it, or Vectorferry uses it."""
-    name, number = key, 1
-    while name in taken or name in _OWN:
-        number += 1
-        name = f"{key}~{number}"
-    return name

@@ -29,8 +29,58 @@ _LONGEST_TAG: Final = 120
 _SECONDS_TO_READY: Final = 300.0
 
 
-class _MissingError(DestinationError):
-    """There is no such index."""
+@dataclass(frozen=True, slots=True)
+class ProjectSettings:
+    """Where the project is, and what its indexes are made with and called."""
+
+    api_key: str = field(repr=False)
+    host: str
+    prefix: str
+    cloud: str
+    region: str
+    limits: WriterLimits
+
+
+class Project:
+    """Connections to a project. Nothing is sent before a method is called."""
+
+    def __init__(self, settings: ProjectSettings) -> None:
+        self.usage = WriteUsage()
+        self._settings = settings
+        check_key(settings.api_key)
+        with translated("opening the project", settings.api_key):
+            self._sdk = Pinecone(api_key=settings.api_key, host=settings.host, source_tag="vectorferry")
+        self.control = ControlPlane(self._sdk, settings.api_key, settings.prefix, settings.cloud, settings.region)
+        self._pool = ThreadPoolExecutor(settings.limits.concurrency, thread_name_prefix="pinecone-write")
+        self._writers: dict[str, IndexWriter] = {}
+        self._readers: dict[str, IndexReader] = {}
+
+    def writer(self, row: IndexRow) -> IndexWriter:
+        """What writes to this index; the same one each time, as long as it stays where it is."""
+        if row.host not in self._writers:
+            settings = self._settings
+            address = index_address(row.host, settings.host)
+            self._writers[row.host] = IndexWriter(
+                address, settings.api_key, pool=self._pool, usage=self.usage, limits=settings.limits
+            )
+        return self._writers[row.host]
+
+    def reader(self, row: IndexRow) -> IndexReader:
+        """What reads from this index; the same one each time, as long as it stays where it is."""
+        if row.host not in self._readers:
+            address = index_address(row.host, self._settings.host)
+            with translated(f"opening the index {row.name}", self._settings.api_key):
+                self._readers[row.host] = IndexReader(row, self._sdk.index(host=address), self._settings.api_key)
+        return self._readers[row.host]
+
+    def close(self) -> None:
+        """Release every connection and thread."""
+        self._pool.shutdown()
+        for writer in self._writers.values():
+            writer.close()
+        for reader in self._readers.values():
+            reader.close()
+        self._sdk.close()
 
 
 class ControlPlane:
@@ -123,25 +173,8 @@ def check_fits(row: IndexRow, spec: IndexSpec) -> None:
         raise ConfigurationError(_taken(row.name, f"is for {is_for}"))
 
 
-def _holds_vectors(model: IndexModel) -> bool:
-    """Not made for documents, whose API is another one."""
-    return bool(model.host) and set(model.schema.fields) <= {"_values", "_sparse_values"}
-
-
-def _vector_name(model: IndexModel) -> str:
-    return unquote((model.tags or {}).get(_VECTOR_TAG, model.name))
-
-
-def _as_row(model: IndexModel, vector_name: str) -> IndexRow:
-    dense = model.vector_type == "dense"
-    return IndexRow(model.name, vector_name, model.dimension if dense else None, str(model.metric), _address(model))
-
-
-def _address(model: IndexModel) -> str:
-    try:
-        return checked_address(model.host or "")
-    except DestinationError as error:
-        raise DestinationError(f"{error} Pinecone gives it for the index {model.name}.") from None
+class _MissingError(DestinationError):
+    """There is no such index."""
 
 
 def _check(model: IndexModel, spec: IndexSpec) -> None:
@@ -154,60 +187,27 @@ def _taken(name: str, problem: str) -> str:
     return f"the Pinecone index {name} exists and {problem}. Delete it, or set another `index_prefix`."
 
 
+def _holds_vectors(model: IndexModel) -> bool:
+    """Not made for documents, whose API is another one."""
+    return bool(model.host) and set(model.schema.fields) <= {"_values", "_sparse_values"}
+
+
+def _vector_name(model: IndexModel) -> str:
+    return unquote((model.tags or {}).get(_VECTOR_TAG, model.name))
+
+
 def _tag(vector_name: str) -> str:
     """In printable ASCII. One that had to be cut is corrected when the first vector of the name arrives."""
     return quote(vector_name, safe=" !#$&'()*+,/:;=?@[]")[:_LONGEST_TAG]
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectSettings:
-    """Where the project is, and what its indexes are made with and called."""
-
-    api_key: str = field(repr=False)
-    host: str
-    prefix: str
-    cloud: str
-    region: str
-    limits: WriterLimits
+def _as_row(model: IndexModel, vector_name: str) -> IndexRow:
+    dense = model.vector_type == "dense"
+    return IndexRow(model.name, vector_name, model.dimension if dense else None, str(model.metric), _address(model))
 
 
-class Project:
-    """Connections to a project. Nothing is sent before a method is called."""
-
-    def __init__(self, settings: ProjectSettings) -> None:
-        self.usage = WriteUsage()
-        self._settings = settings
-        check_key(settings.api_key)
-        with translated("opening the project", settings.api_key):
-            self._sdk = Pinecone(api_key=settings.api_key, host=settings.host, source_tag="vectorferry")
-        self.control = ControlPlane(self._sdk, settings.api_key, settings.prefix, settings.cloud, settings.region)
-        self._pool = ThreadPoolExecutor(settings.limits.concurrency, thread_name_prefix="pinecone-write")
-        self._writers: dict[str, IndexWriter] = {}
-        self._readers: dict[str, IndexReader] = {}
-
-    def writer(self, row: IndexRow) -> IndexWriter:
-        """What writes to this index; the same one each time, as long as it stays where it is."""
-        if row.host not in self._writers:
-            settings = self._settings
-            address = index_address(row.host, settings.host)
-            self._writers[row.host] = IndexWriter(
-                address, settings.api_key, pool=self._pool, usage=self.usage, limits=settings.limits
-            )
-        return self._writers[row.host]
-
-    def reader(self, row: IndexRow) -> IndexReader:
-        """What reads from this index; the same one each time, as long as it stays where it is."""
-        if row.host not in self._readers:
-            address = index_address(row.host, self._settings.host)
-            with translated(f"opening the index {row.name}", self._settings.api_key):
-                self._readers[row.host] = IndexReader(row, self._sdk.index(host=address), self._settings.api_key)
-        return self._readers[row.host]
-
-    def close(self) -> None:
-        """Release every connection and thread."""
-        self._pool.shutdown()
-        for writer in self._writers.values():
-            writer.close()
-        for reader in self._readers.values():
-            reader.close()
-        self._sdk.close()
+def _address(model: IndexModel) -> str:
+    try:
+        return checked_address(model.host or "")
+    except DestinationError as error:
+        raise DestinationError(f"{error} Pinecone gives it for the index {model.name}.") from None

@@ -21,7 +21,16 @@ from weakref import WeakSet
 import httpx
 import orjson
 
-from vectorferry.connector.http import ACCEPTED, Answer, Meaning, Unpacker, in_words, meaning_of, server_message
+from vectorferry.connector.http import (
+    ACCEPTED,
+    Answer,
+    Meaning,
+    Unpacker,
+    can_travel,
+    in_words,
+    meaning_of,
+    server_message,
+)
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, RetryableError
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
 from vectorferry.destinations.pinecone._errors import (
@@ -81,12 +90,12 @@ class WriterLimits:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One kind of write to one namespace. `what` names it: ``upserting into books``.
+    """One kind of write to one namespace. `action` names it: ``upserting into books``.
 
     `counted`: the answer says how many records were written. `needs_namespace`: one that is not there is a failure.
     """
 
-    what: str
+    action: str
     path: str
     envelope: Envelope
     counted: bool = False
@@ -153,7 +162,7 @@ class Requests:
         Raises `RetryableError` when there is no answer in time or it may be another one later, `CredentialsError` for a
         refused key, `DestinationError` for what is not about these records.
         """
-        return judge(self._exchange(write.path, body, write.what), write, records, self._key)
+        return judge(self._exchange(write.path, body, write.action), write, records, self._key)
 
     @contextmanager
     def aborting(self) -> Iterator[None]:
@@ -172,14 +181,14 @@ class Requests:
         """Close every connection. Safe to call twice."""
         self._client.close()
 
-    def _exchange(self, path: str, body: Body, what: str) -> Answer:
+    def _exchange(self, path: str, body: Body, action: str) -> Answer:
         try:
             length = {"Content-Length": str(len(body))}
             trace = {"trace": self._note_socket}
             with self._client.stream("POST", path, content=iter(body), headers=length, extensions=trace) as response:
-                return Answer(response.status_code, response.headers, self._read(response, what))
+                return Answer(response.status_code, response.headers, self._read(response, action))
         except _LIBRARY_FAILURES as error:
-            failure = connection_failure(error, what, self._key)
+            failure = connection_failure(error, action, self._key)
         raise failure from None
 
     def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
@@ -192,16 +201,16 @@ class Requests:
             if aborting:
                 _hang_up(connection)
 
-    def _read(self, response: httpx.Response, what: str) -> bytes:
+    def _read(self, response: httpx.Response, action: str) -> bytes:
         until = time.monotonic() + self._timeout
         unpacker = Unpacker(response.headers.get("content-encoding", ""), self._most_bytes)
         body = bytearray()
         for chunk in response.iter_raw():
             body += unpacker.take(chunk)
             if len(body) > self._most_bytes:
-                raise DestinationError(f"Pinecone's host sent more than {self._most_bytes:,} bytes while {what}.")
+                raise DestinationError(f"Pinecone's host sent more than {self._most_bytes:,} bytes while {action}.")
             if time.monotonic() > until:
-                raise RetryableError(f"Pinecone gave no whole answer in time while {what}")
+                raise RetryableError(f"Pinecone gave no whole answer in time while {action}")
         unpacker.end()
         return bytes(body)
 
@@ -221,14 +230,14 @@ def judge(answer: Answer, write: Write, records: int, key: str) -> Verdict:
         return Oversized(words)
     if answer.status == 400 and code in (None, _INVALID_ARGUMENT) and not _is_about_index(words):
         return Unacceptable(words)
-    raise refusal(answer, write.what, key)
+    raise refusal(answer, write.action, key)
 
 
 def _accepted(answer: Answer, write: Write, records: int) -> Accepted:
     """A page that a proxy put in place of the answer says 200 as well, and nothing was written then."""
     body = _parsed(answer)
     if body is None or (write.counted and body.get("upsertedCount") != records):
-        raise RetryableError(f"Pinecone's host did not confirm what it was sent while {write.what}")
+        raise RetryableError(f"Pinecone's host did not confirm what it was sent while {write.action}")
     return Accepted(max(_number(answer.headers.get(name, "")) for name in _LSN_HEADERS))
 
 
@@ -269,7 +278,7 @@ def _hang_up(connection: socket.socket) -> None:
 
 def check_key(api_key: str) -> None:
     """Raise `ConfigurationError` for a key that cannot travel."""
-    if not api_key.strip() or not api_key.isascii() or not api_key.isprintable():
+    if not api_key.strip() or not can_travel(api_key):
         raise ConfigurationError(f"{KEY_SETTING} is empty, or holds a character that no key has (a line break?).")
 
 

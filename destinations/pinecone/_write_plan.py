@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from vectorferry.connector.plugin import Applied, Counts, Modality, RecordHashes
@@ -124,7 +124,7 @@ def _places(recorded: RecordedAssets) -> dict[Place, Modality]:
 def _comparable(after: RecordedFeature, before: RecordedFeature | None) -> RecordedFeature:
     """A manifest that was rebuilt from the store has no hash of the row; its metadata says whether it is the same."""
     same = before is not None and before.row_hash is None and before.metadata_hash == after.metadata_hash
-    return replace(after, row_hash=None) if same else after
+    return after.without_row_hash() if same else after
 
 
 def _digests(features: Mapping[FeatureKey, RecordedFeature], vector_of: Callable[[str], str]) -> RecordHashes:

@@ -44,17 +44,6 @@ _UNIT_BYTES: Final = 1_000
 _LEAST_UNITS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """The highest log sequence number of the answers (0 when none says it), and what the store refused, in its words.
-
-    `refused` is by record id; everything else has been acknowledged.
-    """
-
-    lsn: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
-
-
 class IndexWriter:
     """Upserts, updates and deletes in one index. Safe from any thread; the pool may be shared with other writers.
 
@@ -113,7 +102,7 @@ class IndexWriter:
 
     def _write(self, namespace: str, write: Write, records: Iterable[EncodedRecord]) -> WriteResult:
         throttle = self._throttle(namespace)
-        outcome = Outcome(write.what, promising=self._promising)
+        outcome = Outcome(write.action, promising=self._promising)
         sender = PieceSender(write, self._requests, throttle, self._size, self._limits, self._usage, outcome)
         crew = Crew(self._pool, sender.send, lambda: throttle.limit)
         crew.do(fill(records, write.envelope, self._size), sender.give_up)
@@ -125,8 +114,15 @@ class IndexWriter:
             return self._throttles.setdefault(namespace, Throttle(self._limits.concurrency))
 
 
-class _GivenUpError(Exception):
-    """The write has failed elsewhere; nobody waits for this request any more."""
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """The highest log sequence number of the answers (0 when none says it), and what the store refused, in its words.
+
+    `refused` is by record id; everything else has been acknowledged.
+    """
+
+    lsn: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class PieceSender:
@@ -228,6 +224,10 @@ class PieceSender:
         return self._backoff(state)
 
 
+class _GivenUpError(Exception):
+    """The write has failed elsewhere; nobody waits for this request any more."""
+
+
 class Crew:
     """Takes pieces only as fast as they are sent: at most `most()` are under way, and one more is ready.
 
@@ -275,9 +275,9 @@ class Crew:
 class Outcome:
     """Collects answers from many threads. `promising` says whether the index is known to take records at all."""
 
-    def __init__(self, what: str, *, promising: bool) -> None:
+    def __init__(self, action: str, *, promising: bool) -> None:
         self.promising = promising
-        self._what = what
+        self._action = action
         self._lock = Lock()
         self._lsn = 0
         self._refused: dict[str, str] = {}
@@ -297,7 +297,7 @@ class Outcome:
             self._refused[record_id] = words
             hopeless = len(self._refused) >= _HOPELESS and len({*self._refused.values()}) == 1
         if hopeless and not self.promising:
-            raise DestinationError(f"Pinecone refuses every record while {self._what} ({words}).")
+            raise DestinationError(f"Pinecone refuses every record while {self._action} ({words}).")
 
     def result(self) -> WriteResult:
         """All of it."""
@@ -403,16 +403,6 @@ class RequestSize:
             self._most = min(self._most, size // 2)
 
 
-def write_units(size: int) -> int:
-    """What Pinecone bills for a write of so many bytes: a unit for each started KB, at least five for a request.
-
-    Records that are replaced, updated or deleted are billed once more with the size that they had, which is not known
-    here; so this is the least that a request costs.
-    (https://docs.pinecone.io/guides/manage-cost/understanding-cost, as of July 2025)
-    """
-    return max(_LEAST_UNITS, -(-size // _UNIT_BYTES))
-
-
 class WriteUsage:
     """Counts requests of any number of writers. Safe from any thread."""
 
@@ -439,3 +429,13 @@ class WriteUsage:
         """Everything that was counted, with how far queries see it."""
         with self._lock:
             return Delivery(self._requests, self._retries, self._bytes, self._write_units, list(places))
+
+
+def write_units(size: int) -> int:
+    """What Pinecone bills for a write of so many bytes: a unit for each started KB, at least five for a request.
+
+    Records that are replaced, updated or deleted are billed once more with the size that they had, which is not known
+    here; so this is the least that a request costs.
+    (https://docs.pinecone.io/guides/manage-cost/understanding-cost, as of July 2025)
+    """
+    return max(_LEAST_UNITS, -(-size // _UNIT_BYTES))

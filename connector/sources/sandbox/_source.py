@@ -25,7 +25,7 @@ class SandboxSource(Source):
     """The sandbox runs in the event loop of whoever reads this first."""
 
     def __init__(self, collections: Sequence[str], service: Service = "mixpeek") -> None:
-        self._wanted = tuple(collections)
+        self._collections = tuple(collections)
         self._service = service
         self._stack = AsyncExitStack()
         self._inner: Source | None = None
@@ -46,7 +46,7 @@ class SandboxSource(Source):
 
     def is_gone(self, collection: str) -> bool:
         """Whether all collections are wanted, and so were named, or this one is configured and was not found."""
-        return not self._wanted or collection in self.not_found
+        return not self._collections or collection in self.not_found
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """The service: address and key are new each time, and mean nothing."""
@@ -54,8 +54,8 @@ class SandboxSource(Source):
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         """Every asset of a collection once."""
-        async with closing((await self._running()).scan(collection)) as found:
-            async for listing in found:
+        async with closing((await self._running()).scan(collection)) as listings:
+            async for listing in listings:
                 yield listing
 
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
@@ -94,7 +94,7 @@ class SandboxSource(Source):
         from vectorferry.connector.sandbox import Sandbox
 
         sandbox = await self._stack.enter_async_context(Sandbox())
-        source = _reader(self._service, _address(sandbox, self._service), sandbox.api_key, self._wanted)
+        source = _reader(self._service, _address(sandbox, self._service), sandbox.api_key, self._collections)
         self._stack.push_async_callback(source.aclose)
         return source
 
@@ -108,7 +108,7 @@ def _reader(service: Service, url: str, api_key: str, collections: Sequence[str]
     from vectorferry.connector.sources.mixpeek import MixpeekSettings
     from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
-    key, wanted = SecretStr(api_key), tuple(collections)
+    key, ids = SecretStr(api_key), tuple(collections)
     if service == "twelvelabs":
-        return TwelveLabsSettings(base_url=url, api_key=key, collections=wanted, reread_days=None).open()
-    return MixpeekSettings(base_url=url, api_key=key, collections=wanted).open()
+        return TwelveLabsSettings(base_url=url, api_key=key, collections=ids, reread_days=None).open()
+    return MixpeekSettings(base_url=url, api_key=key, collections=ids).open()

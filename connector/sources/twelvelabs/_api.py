@@ -14,44 +14,19 @@ from vectorferry.connector.sources._service import ServiceApi
 
 __all__ = ["TaskKind", "TwelveLabsApi", "index_path", "read_page"]
 
-
-def read_page(body: bytes) -> Page:
-    """A page from an answer; `data` may be null. Raises `ValueError` when it is no page at all."""
-    answer = parse_json(body)
-    if not isinstance(answer, dict) or not answer.keys() & {"data", "page_info"}:
-        raise ValueError("neither data nor page_info")
-    rows, counts = answer.get("data"), answer.get("page_info")
-    if not isinstance(rows, list | None):
-        raise ValueError("data is not a list")
-    if not isinstance(counts, dict | None):
-        raise ValueError("page_info is not an object")
-    return Page(rows or [], count_in(counts or {}, "total_results"), count_in(counts or {}, "total_page"))
-
-
-# The requests that this source makes.
-
-
 T = TypeVar("T")
-
-
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
-
-
 TaskKind: TypeAlias = Literal["embed", "embed-v2"]
-
 
 OLDEST_FIRST: Final = {"sort_by": "created_at", "sort_option": "asc"}
 """What is added while a list is walked over then comes at its end; the default is newest first."""
-
 
 GONE: Final = frozenset({"read_not_allowed", "resource_not_exist"})
 """404 is declared for some things only. The first code has been seen with 403 for ids that are gone; the documents give
 the second without a status."""
 
-
 OWN_LISTS: Final = frozenset({"/indexes", "/embed/tasks", "/embed-v2/tasks", "/entity-collections"})
 """Every account has these; a key that may not read them is a bad key."""
-
 
 _identity = identity_by("_id")
 
@@ -154,6 +129,19 @@ class TwelveLabsApi(ServiceApi):
                 raise
             code = error.code
         raise NotFoundError(f"{self.host} has nothing for GET {path} that this key may read ({code}).")
+
+
+def read_page(body: bytes) -> Page:
+    """A page from an answer; `data` may be null. Raises `ValueError` when it is no page at all."""
+    answer = parse_json(body)
+    if not isinstance(answer, dict) or not answer.keys() & {"data", "page_info"}:
+        raise ValueError("neither data nor page_info")
+    rows, counts = answer.get("data"), answer.get("page_info")
+    if not isinstance(rows, list | None):
+        raise ValueError("data is not a list")
+    if not isinstance(counts, dict | None):
+        raise ValueError("page_info is not an object")
+    return Page(rows or [], count_in(counts or {}, "total_results"), count_in(counts or {}, "total_page"))
 
 
 def index_path(index_id: str) -> str:

@@ -25,114 +25,18 @@ __all__ = [
     "read_speech",
 ]
 
-
 LONGEST: Final = 1e9
 """Thirty years; NaN is not below it either."""
-
 
 BELOW: Final = 0.382
 """How much less than a whole millisecond still counts as it."""
 
-
-class Span(NamedTuple):
-    """Seconds from the beginning of the file."""
-
-    start: float
-    end: float
-
-
-def span_in(row: Mapping[str, Any], start: str, end: str) -> Span:
-    """The span under these two keys. Raises `QuarantineError` when either is no number of seconds."""
-    return Span(_seconds(row, start), _seconds(row, end))
-
-
-def milliseconds(seconds: float) -> int:
-    """What ids are made of: printed fractions may differ in their last digits. So the border between two milliseconds
-    is none of the halves, thirds and tenths that the times of frames often are, to be printed now above it, now below.
-    """
-    return floor(seconds * 1000 + BELOW)
-
-
-def _seconds(row: Mapping[str, Any], key: str) -> float:
-    value = row.get(key)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LONGEST:
-        return float(value)
-    raise QuarantineError(Reason.MALFORMED, f"no usable {key}")
-
-
-# What is spoken in an asset, and when. Pure.
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A word, a sentence or an utterance; `fields` are what the service says of it beyond its times and words."""
-
-    span: Span
-    text: str
-    fields: dict[str, Any] = field(default_factory=dict)
-
-
-class Speech:
-    """Entries in the order of their times, each once, and how many could not be read."""
-
-    def __init__(self, entries: Sequence[Entry] = (), unusable: int = 0) -> None:
-        in_order = sorted(entries, key=lambda entry: (entry.span, entry.text))
-        self.entries = [entry for entry, _ in groupby(in_order)]
-        self.unusable = unusable
-        self._starts = [entry.span.start for entry in self.entries]
-        self._latest_ends = list(accumulate((entry.span.end for entry in self.entries), max))
-
-    def within(self, span: Span) -> str | None:
-        """The words of the entries that overlap this span; None when there are none.
-
-        Entries may be whole sentences (the service does not say what they are), so the words of one that reaches over
-        a border are in both spans.
-        """
-        first = bisect_right(self._latest_ends, span.start)
-        overlapping = self.entries[first : bisect_left(self._starts, span.end)]
-        return " ".join(entry.text for entry in overlapping if entry.span.end > span.start) or None
-
-
-def read_speech(raw: Any) -> Speech:
-    """A transcription as the service gives it; null when nothing is spoken, alone or under `data`.
-
-    Raises `ValueError` when it is no list.
-    """
-    if isinstance(raw, dict) and "data" in raw:
-        raw = raw["data"]
-    if not isinstance(raw, list | None):
-        raise ValueError("the transcription is not a list")
-    entries = list(_entries(raw or []))
-    return Speech(entries, len(raw or []) - len(entries))
-
-
-def _entries(rows: list[Any]) -> Iterator[Entry]:
-    for row in rows:
-        try:
-            yield _entry(row)
-        except QuarantineError:
-            continue
-
-
-def _entry(row: Any) -> Entry:
-    if not isinstance(row, dict) or not isinstance(row.get("value"), str):
-        raise QuarantineError(Reason.MALFORMED, "no value")
-    others = {key: value for key, value in row.items() if key not in ("start", "end", "value")}
-    return Entry(span_in(row, "start", "end"), row["value"], others)
-
-
-# From segments and spoken words to features. Pure; one bad segment never harms the others.
-
-
 VECTOR_KEYS: Final = ("float", "embedding")
-
 
 TIME_KEYS: Final = (("start_offset_sec", "end_offset_sec"), ("start_sec", "end_sec"))
 """Indexed assets and the first generation of embedding tasks have the first of each, the second the other."""
 
-
 OWN_PLACES: Final = frozenset({*VECTOR_KEYS, *(key for keys in TIME_KEYS for key in keys)})
-
 
 PLACES: Final = ("start_page_number", "end_page_number", "quadrant", "chunk_index")
 """What tells parts of documents and pictures apart, as times do in videos."""
@@ -147,8 +51,8 @@ class Owner:
 
     def feature_id(self, *parts: Any) -> str:
         """32 hexadecimal digits that are always the same for the same part of the same asset."""
-        told = "\0".join(map(str, (self.collection, self.asset_id, *parts)))
-        return blake2b(told.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        text = "\0".join(map(str, (self.collection, self.asset_id, *parts)))
+        return blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 @dataclass(slots=True)
@@ -172,15 +76,15 @@ class Features:
         """One feature for each segment, with one vector, named after the model and the embedding option; of one whose
         vector is unusable, that alone is set aside. Where options are always named, a segment without one is none."""
         for place, row in enumerate(rows):
-            name, taken = f"segment[{place}]", _taken(row, vectors)
+            name, vector = f"segment[{place}]", _vector_of(row, vectors)
             try:
                 segment = _Segment(row, model, option_named=options_named)
                 name, fields = self.owner.feature_id(*segment.identity), segment.fields(speech)
-                if isinstance(taken, QuarantineError):
-                    self._reject(Reason(taken.reason), str(taken), name, modality, segment.vector_name)
+                if isinstance(vector, QuarantineError):
+                    self._reject(Reason(vector.reason), str(vector), name, modality, segment.vector_name)
                     self.good.setdefault(name, Feature(name, modality.value, fields))
                 else:
-                    self._add(Feature(name, modality.value, fields, {segment.vector_name: taken}))
+                    self._add(Feature(name, modality.value, fields, {segment.vector_name: vector}))
             except QuarantineError as error:
                 self._reject(Reason(error.reason), str(error), name, modality)
 
@@ -251,11 +155,11 @@ class _Segment:
         return fields
 
 
-def _taken(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
+def _vector_of(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
     """The vector, or what is wrong with it. Taken before anything else is looked at: what nobody takes counts as
     somebody's metadata."""
-    given = (row.get(key) for key in VECTOR_KEYS) if isinstance(row, dict) else ()
-    raw = next((value for value in given if value is not None), None)
+    values = (row.get(key) for key in VECTOR_KEYS) if isinstance(row, dict) else ()
+    raw = next((value for value in values if value is not None), None)
     if raw is None:
         return QuarantineError(Reason.MALFORMED, "a segment without a vector")
     try:
@@ -289,3 +193,87 @@ def _rank(feature: Feature) -> tuple[bytes, bytes]:
 
 def _hashes(feature: Feature) -> dict[str, bytes]:
     return {name: vector_hash(vector) for name, vector in feature.vectors.items()}
+
+
+class Speech:
+    """Entries in the order of their times, each once, and how many could not be read."""
+
+    def __init__(self, entries: Sequence[Entry] = (), unusable: int = 0) -> None:
+        in_order = sorted(entries, key=lambda entry: (entry.span, entry.text))
+        self.entries = [entry for entry, _ in groupby(in_order)]
+        self.unusable = unusable
+        self._starts = [entry.span.start for entry in self.entries]
+        self._latest_ends = list(accumulate((entry.span.end for entry in self.entries), max))
+
+    def within(self, span: Span) -> str | None:
+        """The words of the entries that overlap this span; None when there are none.
+
+        Entries may be whole sentences (the service does not say what they are), so the words of one that reaches over
+        a border are in both spans.
+        """
+        first = bisect_right(self._latest_ends, span.start)
+        overlapping = self.entries[first : bisect_left(self._starts, span.end)]
+        return " ".join(entry.text for entry in overlapping if entry.span.end > span.start) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A word, a sentence or an utterance; `fields` are what the service says of it beyond its times and words."""
+
+    span: Span
+    text: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def read_speech(raw: Any) -> Speech:
+    """A transcription as the service gives it; null when nothing is spoken, alone or under `data`.
+
+    Raises `ValueError` when it is no list.
+    """
+    if isinstance(raw, dict) and "data" in raw:
+        raw = raw["data"]
+    if not isinstance(raw, list | None):
+        raise ValueError("the transcription is not a list")
+    entries = list(_entries(raw or []))
+    return Speech(entries, len(raw or []) - len(entries))
+
+
+def _entries(rows: list[Any]) -> Iterator[Entry]:
+    for row in rows:
+        try:
+            yield _entry(row)
+        except QuarantineError:
+            continue
+
+
+def _entry(row: Any) -> Entry:
+    if not isinstance(row, dict) or not isinstance(row.get("value"), str):
+        raise QuarantineError(Reason.MALFORMED, "no value")
+    others = {key: value for key, value in row.items() if key not in ("start", "end", "value")}
+    return Entry(span_in(row, "start", "end"), row["value"], others)
+
+
+class Span(NamedTuple):
+    """Seconds from the beginning of the file."""
+
+    start: float
+    end: float
+
+
+def span_in(row: Mapping[str, Any], start: str, end: str) -> Span:
+    """The span under these two keys. Raises `QuarantineError` when either is no number of seconds."""
+    return Span(_seconds(row, start), _seconds(row, end))
+
+
+def _seconds(row: Mapping[str, Any], key: str) -> float:
+    value = row.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LONGEST:
+        return float(value)
+    raise QuarantineError(Reason.MALFORMED, f"no usable {key}")
+
+
+def milliseconds(seconds: float) -> int:
+    """What ids are made of: printed fractions may differ in their last digits. So the border between two milliseconds
+    is none of the halves, thirds and tenths that the times of frames often are, to be printed now above it, now below.
+    """
+    return floor(seconds * 1000 + BELOW)

@@ -71,8 +71,8 @@ class IndexedAssets:
         """Of what changes with the asset, and of what is asked for: other settings need another answer. The older list
         gives no status."""
         times = (moment(row.get("updated_at")), moment(row.get("indexed_at")))
-        asked = (list(options), self._options.transcriptions)
-        return fingerprint_of([row.get("status") or "ready", *times, system_metadata(row), *asked])
+        request = (list(options), self._options.transcriptions)
+        return fingerprint_of([row.get("status") or "ready", *times, system_metadata(row), *request])
 
     def _note_length(self, row: Mapping[str, Any]) -> None:
         system = system_metadata(row)
@@ -274,8 +274,8 @@ def system_metadata(row: Mapping[str, Any]) -> Any:
 
 def segment_rows(answer: Any) -> list[Any] | None:
     """The segments under ``video_embedding`` and its like; None when there is no list of them at all."""
-    found = [part["segments"] for _, part in _parts(answer) if isinstance(part.get("segments"), list)]
-    return [row for rows in found for row in rows] if found else None
+    lists = [part["segments"] for _, part in _parts(answer) if isinstance(part.get("segments"), list)]
+    return [row for rows in lists for row in rows] if lists else None
 
 
 def media_of(answer: Any) -> tuple[str | None, Mapping[str, Any]]:

@@ -16,7 +16,6 @@ from vectorferry.connector.http import one_line
 __all__ = ["Index", "ReadOptions", "Transcriptions", "index_from"]
 
 Transcriptions: TypeAlias = Literal["none", "segments", "entries", "sentences", "utterances", "words"]
-
 DAY: Final = 86_400
 
 DOCUMENTED: Final = frozenset({"visual", "audio", "transcription", "visual-text"})
@@ -34,37 +33,6 @@ class Index:
     name: str | None
     model_name: str | None
     options: tuple[str, ...] | None
-
-
-def index_from(row: Mapping[str, Any]) -> Index:
-    """An index from a row of the list, or its own answer. The id is known to be text."""
-    all_models = row.get("models")
-    models = list(_embedding_models(all_models))
-    names = _texts([model.get("model_name") for model in models])
-    name = row.get("index_name")
-    options = () if all_models and not models else _options(models)
-    return Index(row["_id"], name if isinstance(name, str) else None, next(iter(names), None), options)
-
-
-def _options(models: list[Mapping[str, Any]]) -> tuple[str, ...] | None:
-    """An index that makes embeddings has options. When it names none, asking for none would be as if it had no more
-    vectors."""
-    options = dict.fromkeys(option for model in models for option in _texts(model.get("model_options")))
-    # Asked for by itself, never among an index's options; models before 3.0 have no vectors of spoken words.
-    if "audio" in options and not any(BEFORE_3.search(name) for name in _texts([m.get("model_name") for m in models])):
-        options["transcription"] = None
-    return tuple(options) or None
-
-
-def _embedding_models(models: Any) -> Iterator[Mapping[str, Any]]:
-    """Pegasus, which older indexes have beside Marengo or alone, makes text and no embeddings."""
-    for model in models if isinstance(models, list) else ():
-        if isinstance(model, dict) and not str(model.get("model_name")).lower().startswith("pegasus"):
-            yield model
-
-
-def _texts(values: Any) -> list[str]:
-    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +93,34 @@ class ReadOptions:
     def finer(self) -> Literal["sentences", "utterances", "words"] | None:
         """The parts of an asset's own transcription to ask for, if any."""
         return self.transcriptions if self.transcriptions in ("sentences", "utterances", "words") else None
+
+
+def index_from(row: Mapping[str, Any]) -> Index:
+    """An index from a row of the list, or its own answer. The id is known to be text."""
+    all_models = row.get("models")
+    models = list(_embedding_models(all_models))
+    names = _texts([model.get("model_name") for model in models])
+    name = row.get("index_name")
+    options = () if all_models and not models else _options(models)
+    return Index(row["_id"], name if isinstance(name, str) else None, next(iter(names), None), options)
+
+
+def _options(models: list[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """An index that makes embeddings has options. When it names none, asking for none would be as if it had no more
+    vectors."""
+    options = dict.fromkeys(option for model in models for option in _texts(model.get("model_options")))
+    # Asked for by itself, never among an index's options; models before 3.0 have no vectors of spoken words.
+    if "audio" in options and not any(BEFORE_3.search(name) for name in _texts([m.get("model_name") for m in models])):
+        options["transcription"] = None
+    return tuple(options) or None
+
+
+def _embedding_models(models: Any) -> Iterator[Mapping[str, Any]]:
+    """Pegasus, which older indexes have beside Marengo or alone, makes text and no embeddings."""
+    for model in models if isinstance(models, list) else ():
+        if isinstance(model, dict) and not str(model.get("model_name")).lower().startswith("pegasus"):
+            yield model
+
+
+def _texts(values: Any) -> list[str]:
+    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []

@@ -17,7 +17,7 @@ LONGEST_TEXT: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _HitPage:
     """One page of hits, and what to ask for the next one with."""
 
     rows: list[Any]
@@ -42,13 +42,13 @@ class Searcher:
             hits += _hits(page.rows, len(hits))
         return hits[:limit]
 
-    async def _first(self, index: str, text: str, size: int, options: Sequence[str]) -> _Found:
+    async def _first(self, index: str, text: str, size: int, options: Sequence[str]) -> _HitPage:
         form = [("index_id", index), ("query_text", text), ("group_by", "clip"), ("page_limit", str(size))]
         form += [("search_options", option) for option in options]
         return await self._client.request("POST", "/search", form=form, kind="search", decode=_read_page)
 
 
-def _read_page(body: bytes) -> _Found:
+def _read_page(body: bytes) -> _HitPage:
     """Raises `ValueError` when it is no page of hits; a token that cannot be part of an address is none."""
     answer = parse_json(body)
     rows = answer.get("data") if isinstance(answer, dict) else False
@@ -58,8 +58,8 @@ def _read_page(body: bytes) -> _Found:
     token = counts.get("next_page_token") if isinstance(counts, dict) else None
     if isinstance(token, str) and token:
         segment(token)
-        return _Found(rows or [], token)
-    return _Found(rows or [], None)
+        return _HitPage(rows or [], token)
+    return _HitPage(rows or [], None)
 
 
 def _hits(rows: list[Any], before: int) -> list[Hit]:

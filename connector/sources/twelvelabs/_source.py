@@ -83,8 +83,8 @@ class TwelveLabsSource(ServiceSource):
     async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
         """The hits of TwelveLabs' own search in an index; without `options`, by all that it was made with."""
         index = await self._index(collection)
-        wanted = options or index.options or self._options.of(index)
-        return await self._searcher.search(index.index_id, text, limit=limit, options=wanted)
+        search_options = options or index.options or self._options.of(index)
+        return await self._searcher.search(index.index_id, text, limit=limit, options=search_options)
 
     @property
     def related_tables(self) -> Sequence[RelatedTable]:

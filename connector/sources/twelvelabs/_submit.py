@@ -158,10 +158,10 @@ def _readable(read: Callable[[Any], T], row: Any) -> T | None:
         return None
 
 
-def _problem(status: str, said: Any) -> str:
+def _problem(status: str, message: Any) -> str:
     if status != "failed":
         return ""
-    return one_line(said) if isinstance(said, str) and said else "the service does not say why"
+    return one_line(message) if isinstance(message, str) and message else "the service does not say why"
 
 
 def _id(row: Any) -> str:

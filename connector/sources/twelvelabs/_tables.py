@@ -23,22 +23,6 @@ __all__ = [
     "index_list",
 ]
 
-
-def with_rest(fields: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The columns, and in `extra` whatever else the service said, a value that fits no column included."""
-    rest = {key: value for key, value in row.items() if key != "_id" and value is not None and not fields.get(key)}
-    return {**fields, "extra": lasting({key: value for key, value in rest.items() if value not in ("", [], {})})}
-
-
-def check_depth(row: Mapping[str, Any], what: str) -> None:
-    """Raise `IncompleteScanError` for a row that no table can hold."""
-    if is_too_deep(row):
-        raise IncompleteScanError(f"one of the {what} is nested too deeply, so nothing is deleted")
-
-
-# Entity collections and entities, who or what TwelveLabs is to recognise: two tables without vectors.
-
-
 ENTITY_COLLECTIONS: Final = RelatedTable(
     name="entity_collections",
     key="entity_collection_id",
@@ -51,8 +35,6 @@ ENTITY_COLLECTIONS: Final = RelatedTable(
         "extra": "jsonb",
     },
 )
-
-
 ENTITIES: Final = RelatedTable(
     name="entities",
     key="entity_id",
@@ -69,15 +51,24 @@ ENTITIES: Final = RelatedTable(
         "extra": "jsonb",
     },
 )
-
-
 ENTITY_TABLES: Final = (ENTITY_COLLECTIONS, ENTITIES)
-
-
 TEXTS: Final = ("name", "description", "status")
-
-
 ENTITY_TIMES: Final = ("created_at", "updated_at")
+INDEXES: Final = RelatedTable(
+    name="indexes",
+    key="collection",
+    columns={
+        "collection": "text",
+        "name": "text",
+        "model_name": "text",
+        "options": "jsonb",
+        "created_at": "timestamptz",
+        "updated_at": "timestamptz",
+        "expires_at": "timestamptz",
+        "extra": "jsonb",
+    },
+)
+INDEX_TIMES: Final = ("created_at", "updated_at", "expires_at")
 
 
 class EntityTables:
@@ -117,12 +108,12 @@ class EntityTables:
                     f"an entity collection went meanwhile, so nothing is deleted: {error}"
                 ) from None
 
-    async def _listed(self, pages: AsyncIterator[Page], what: str) -> AsyncGenerator[dict[str, Any], None]:
+    async def _listed(self, pages: AsyncIterator[Page], name: str) -> AsyncGenerator[dict[str, Any], None]:
         """Every row of a list once."""
-        tally = Tally(what, "_id")
+        tally = Tally(name, "_id")
         async for page in pages:
             for row in tally.fresh(page):
-                check_depth(row, what)
+                check_depth(row, name)
                 yield row
         tally.check()
 
@@ -143,28 +134,6 @@ def _described(row: Mapping[str, Any]) -> dict[str, Any]:
     """The texts and times of a row, None for what is none."""
     texts = {key: row.get(key) if isinstance(row.get(key), str) else None for key in TEXTS}
     return {**texts, **{key: read_time(row.get(key)) for key in ENTITY_TIMES}}
-
-
-# The indexes themselves as a table without vectors: it says what a collection's id stands for.
-
-
-INDEXES: Final = RelatedTable(
-    name="indexes",
-    key="collection",
-    columns={
-        "collection": "text",
-        "name": "text",
-        "model_name": "text",
-        "options": "jsonb",
-        "created_at": "timestamptz",
-        "updated_at": "timestamptz",
-        "expires_at": "timestamptz",
-        "extra": "jsonb",
-    },
-)
-
-
-INDEX_TIMES: Final = ("created_at", "updated_at", "expires_at")
 
 
 class IndexList:
@@ -208,3 +177,15 @@ def _table_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
         **{key: read_time(row.get(key)) for key in INDEX_TIMES},
     }
     return with_rest(fields, {key: value for key, value in row.items() if key != "index_name" or index.name is None})
+
+
+def with_rest(fields: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The columns, and in `extra` whatever else the service said, a value that fits no column included."""
+    rest = {key: value for key, value in row.items() if key != "_id" and value is not None and not fields.get(key)}
+    return {**fields, "extra": lasting({key: value for key, value in rest.items() if value not in ("", [], {})})}
+
+
+def check_depth(row: Mapping[str, Any], rows: str) -> None:
+    """Raise `IncompleteScanError` for a row that no table can hold."""
+    if is_too_deep(row):
+        raise IncompleteScanError(f"one of the {rows} is nested too deeply, so nothing is deleted")

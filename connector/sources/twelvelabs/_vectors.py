@@ -27,7 +27,7 @@ HEAD: Final = re.compile(rb'(?<!\\)"(?:float|embedding)"\s*:\s*(?=\[)')
 """One of two keys, before a list. Within a JSON text a quote has a backslash before it, so that nothing in there looks
 like one of these."""
 
-OTHER: Final = (b"[", b"{", b'"')
+NOT_NUMBERS: Final = (b"[", b"{", b'"')
 """What a list of numbers does not hold, beyond its own first character."""
 
 WORDS: Final = (b"a", b"u", b"I")
@@ -41,16 +41,16 @@ class LiftedVectors:
 
     def __init__(self) -> None:
         self._mark = secrets.token_hex(8)
-        self._held: dict[str, Lifted] = {}
+        self._vectors: dict[str, Lifted] = {}
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """How many nobody has taken."""
-        return len(self._held)
+        return len(self._vectors)
 
     def take(self, raw: Any) -> Vector:
         """The vector for what the answer holds in a vector's place. Raises `QuarantineError` when it is unusable."""
-        vector = self._held.pop(raw, None) if isinstance(raw, str) else None
+        vector = self._vectors.pop(raw, None) if isinstance(raw, str) else None
         if isinstance(vector, QuarantineError):
             raise vector
         return decode_vector(raw) if vector is None else vector
@@ -61,22 +61,22 @@ class LiftedVectors:
         Only what is between vectors is searched: nearly all of an answer is numbers, which are stepped over.
         """
         parts: list[bytes] = []
-        kept = place = 0
-        while found := HEAD.search(body, place):
-            start, end = found.end(), body.find(b"]", found.end()) + 1
+        copied = place = 0
+        while head := HEAD.search(body, place):
+            start, end = head.end(), body.find(b"]", head.end()) + 1
             numbers = body[start:end]
             place = start
-            if end and not any(other in numbers[1:] for other in OTHER) and len(numbers) > len("[]"):
-                parts += (body[kept:start], self._hold(numbers))
-                kept = place = end
-        return b"".join((*parts, body[kept:]))
+            if end and not any(char in numbers[1:] for char in NOT_NUMBERS) and len(numbers) > len("[]"):
+                parts += (body[copied:start], self._keep(numbers))
+                copied = place = end
+        return b"".join((*parts, body[copied:]))
 
-    def _hold(self, numbers: bytes) -> bytes:
-        name = f"{self._mark}:{len(self._held)}"
+    def _keep(self, numbers: bytes) -> bytes:
+        name = f"{self._mark}:{len(self._vectors)}"
         try:
-            self._held[name] = _decoded(numbers)
+            self._vectors[name] = _decoded(numbers)
         except QuarantineError as error:
-            self._held[name] = error
+            self._vectors[name] = error
         return b'"%s"' % name.encode()
 
 
@@ -88,7 +88,7 @@ def read_lifted(body: bytes, read: Callable[[Any, LiftedVectors], T]) -> T:
     """
     vectors = LiftedVectors()
     result = read(parse_json(vectors.lift(body)), vectors)
-    return read(parse_json(body), LiftedVectors()) if vectors.left else result
+    return read(parse_json(body), LiftedVectors()) if vectors.remaining else result
 
 
 def _decoded(numbers: bytes) -> Vector:

@@ -11,9 +11,11 @@ from pinecone import errors as sdk
 from pinecone._internal.http_client import get_budget_registry
 
 from tests.pinecone import pinecone_alone
+from vectorferry.connector.http import Answer, Meaning, meaning_of
+from vectorferry.connector.http._answer import Judge
 from vectorferry.connector.plugin import CredentialsError, DestinationError, RetryableError, VectorferryError
 from vectorferry.connector.sandbox import Fault, Status, running_sandbox
-from vectorferry.destinations.pinecone._errors import translated
+from vectorferry.destinations.pinecone._errors import refusal, translated
 
 KEY = "pcsk_abcdefghijklmnop"
 
@@ -62,6 +64,21 @@ def test_each_becomes_ours(error: Exception, kind: type[VectorferryError], says:
     ours = raised(error)
     assert type(ours) is kind
     assert says in str(ours)
+
+
+def test_a_status_means_the_same_for_a_source_for_the_sdk_and_for_our_own_writes() -> None:
+    judge = Judge("https://api.example.com", "api.example.com", KEY, "Check the key.")
+    for status in range(300, 600):
+        answer = Answer(status, httpx.Headers(), b"")
+        with pytest.raises(VectorferryError) as of_source:
+            judge.check(answer, "GET /things")
+        of_write, of_sdk = refusal(answer, "upserting", KEY), raised(api(status))
+        assert type(of_write) is type(of_sdk)
+        try_again = meaning_of(status) is Meaning.TRY_AGAIN
+        assert {isinstance(each, RetryableError) for each in (of_source.value, of_write, of_sdk)} == {try_again}, status
+        bad_key = meaning_of(status) is Meaning.BAD_KEY
+        assert isinstance(of_source.value, CredentialsError) == bad_key
+        assert isinstance(of_write, CredentialsError) == (bad_key or status == 403)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 503])
