@@ -57,7 +57,6 @@ from vectorferry.connector._protocols._source import Origin, Source, Usage
 
 __all__ = ["MemoryDestination", "MemorySource"]
 
-
 ALL: Final = frozenset(MODALITIES)
 
 
@@ -495,9 +494,6 @@ def _hashes(asset: MappedAsset | None, modalities: frozenset[Modality]) -> Recor
 
 def _cosine_distance(one: DenseVector, other: DenseVector) -> float:
     return 1 - float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
-# Checking a destination in memory: the model of what every other one has to find.
 
 
 def hashes_of(asset: MappedAsset) -> RecordHashes:

@@ -14,7 +14,6 @@ from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, des
 
 __all__ = ["asset_spec", "source_key", "source_spec", "sync_assets"]
 
-
 KINDS: Final[Mapping[str, str]] = {"pgvector": "postgres"}
 """Kinds that the UI has an icon for, by plug-in; others are shown under their own name."""
 
@@ -109,7 +108,6 @@ RUN_CONFIG: Mapping[str, dg.Field] = {
     ),
 }
 """What can be said of a single run."""
-
 
 Execute: TypeAlias = Callable[
     [dg.AssetExecutionContext, Mapping[dg.AssetKey, Target]], Iterable[dg.MaterializeResult[Any]]

@@ -22,7 +22,6 @@ __all__ = [
     "table_metadata",
 ]
 
-
 TEMPLATE: Final = "namespace_template"
 """What an index says of its namespaces is for all collections; a run's `namespace` is one collection's."""
 
@@ -123,15 +122,11 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else dg.MetadataValue.text(str(value))
 
 
-# What a sync reports, as the metadata that Dagster's UI knows how to draw.
-
-
 KEYS: Final[Mapping[str, str]] = {
     "collection": "the source's collection, and the partition",
     "asset_id": "the asset that this feature describes a piece of",
     "feature_id": "unique within its asset",
 }
-
 
 LEFT_OVER: Final[Mapping[str, str]] = {
     "metadata": "the feature's metadata, as the source says it",

@@ -16,12 +16,9 @@ from vectorferry.connector.plugin import ConfigurationError
 
 __all__ = ["CollectionPartitions", "Collections", "named_collections", "partition_key"]
 
-
 LONGEST_KEY: Final = 200
 
-
 EMPTY: Final = "%"
-
 
 HASHED: Final = "%~"  # like EMPTY, nothing that encoding makes
 
@@ -92,9 +89,6 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
         return partition_key in self.named or super().has_partition_key(
             partition_key, current_time, dynamic_partitions_store
         )
-
-
-# Which collections a sync has, as partition keys and as ids.
 
 
 SHOWN = 20

@@ -49,14 +49,9 @@ class DestinationSettings(Settings, ABC):
         return ()
 
 
-# Sources and destinations by name, found through entry points so that anybody can add one.
-
-
 SOURCES: Final = "vectorferry.sources"
 
-
 DESTINATIONS: Final = "vectorferry.destinations"
-
 
 SettingsClass = TypeVar("SettingsClass", bound=Settings)
 

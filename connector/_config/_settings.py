@@ -23,9 +23,7 @@ __all__ = [
     "SyncSettings",
 ]
 
-
 DeleteMode: TypeAlias = Literal["prune", "tombstone", "keep"]
-
 
 SyncName = Annotated[
     str, Spelling(r"^[a-z][a-z0-9_]{0,47}$", "a letter and then up to 47 letters, digits and _, all of them lowercase")
@@ -109,7 +107,6 @@ def _destination(value: object) -> object:
 
 
 AnySource = Annotated[SerializeAsAny[SourceSettings], BeforeValidator(_source)]
-
 
 AnyDestination = Annotated[SerializeAsAny[DestinationSettings], BeforeValidator(_destination)]
 

@@ -24,9 +24,6 @@ def read_bounded(path: Path, max_bytes: int, hint: str) -> bytes:
     return content
 
 
-# YAML from outside: bounded in size, plain values only, no key twice, no aliases.
-
-
 MAX_BYTES: Final = 256_000
 
 

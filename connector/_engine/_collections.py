@@ -15,8 +15,11 @@ from vectorferry.connector._reports._summary import first_of
 
 __all__ = ["asking", "list_collections", "naming_option"]
 
-
 SETTING: Final = "source.collections: "
+
+SHOWN: Final = 20
+
+T = TypeVar("T")
 
 
 def list_collections(settings: SourceSettings) -> Sequence[str]:
@@ -45,15 +48,6 @@ async def _listed(settings: SourceSettings) -> Sequence[str]:
         return await source.collections()
     finally:
         await source.aclose()
-
-
-# The one collection that a command works in.
-
-
-SHOWN: Final = 20
-
-
-T = TypeVar("T")
 
 
 def asking(

@@ -27,9 +27,7 @@ __all__ = [
     "selected",
 ]
 
-
 ASSETS_AT_ONCE: Final = 1_000
-
 
 RejectedAt: TypeAlias = tuple[str, Rejected, datetime]
 """A record in quarantine, with its collection and when it was written."""

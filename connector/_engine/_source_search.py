@@ -17,7 +17,6 @@ from vectorferry.connector._protocols._source import Hit, Source
 
 __all__ = ["Found", "FoundHit", "run_source_search"]
 
-
 ROWS: Final = 5
 """Features shown of one hit: those that it overlaps most."""
 

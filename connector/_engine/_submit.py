@@ -24,13 +24,10 @@ __all__ = [
     "without_query",
 ]
 
-
 SubmissionCallback: TypeAlias = Callable[[Submission], None]
 """Called at each change of each URL."""
 
-
 DONE: Final = frozenset({SubmissionState.READY, SubmissionState.FAILED})
-
 
 ACCEPTED: Final = DONE | {SubmissionState.INDEXING}
 

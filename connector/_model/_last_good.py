@@ -27,10 +27,8 @@ __all__ = [
     "without_rejected",
 ]
 
-
 _Key: TypeAlias = tuple[str, str]
 """Feature id and modality: only a feature of the same modality has the same vectors and columns."""
-
 
 _NAMELESS: Final = frozenset({Reason.MALFORMED, Reason.BAD_ID})
 """What is set aside for these may have no id that can be read: the record says where it stood, and no more."""

@@ -37,7 +37,6 @@ class Modality(StrEnum):
 
 MODALITIES: tuple[Modality, ...] = tuple(Modality)
 
-
 DenseVector: TypeAlias = NDArray[np.float32]
 """Shape ``(dimension,)``, dtype float32, C-contiguous."""
 

@@ -14,7 +14,6 @@ from vectorferry.connector._model._settings_base import Settings
 
 __all__ = ["RelatedRow", "RelatedTable", "related_counts"]
 
-
 RESERVED: Final = SYSTEM_COLUMNS | {"row_hash", "synced_at"}
 
 

@@ -138,9 +138,6 @@ COERCIONS: Final[Mapping[ColumnType, Callable[[Any], Any]]] = {
 }
 
 
-# The row a feature becomes: mapped columns, metadata, and everything else in `extra`. Pure.
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """Columns by name in the mapping's order, the two JSON objects, a hash of all three, and their size as JSON.
@@ -229,7 +226,6 @@ def _as_json(columns: Mapping[str, Any], metadata: Mapping[str, Any], extra: Map
 
 _SAME_WITHOUT_EXPONENT: Final = 10**16
 """From here on canonical JSON writes a float with an exponent."""
-
 
 _MOST_TRIED: Final = 6
 """Numbers of one row, each of which doubles the work. A row with more of them is never said to be another one."""

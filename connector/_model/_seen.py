@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 __all__ = ["SeenIds"]
 
-
 Hashes: TypeAlias = NDArray[np.int64]
 
 

@@ -20,9 +20,7 @@ __all__ = [
     "vector_hash",
 ]
 
-
 NUMBERS: Final = frozenset({float, int})
-
 
 HIGHEST_INDEX: Final = int(np.iinfo(np.int32).max)
 

@@ -42,9 +42,6 @@ class Progress:
 ProgressCallback: TypeAlias = Callable[[Progress], None]
 
 
-# What a run reports: exact counts, or nothing at all where a number is not known.
-
-
 @dataclass(slots=True)
 class CollectionSummary:
     """What a scan of one collection saw. `pending`, `failed` and `unread` hold asset ids (the first 20 of each).

@@ -11,7 +11,6 @@ from vectorferry.connector._reports._summary import Summary
 
 __all__ = ["CollectionReport", "Finding", "Verification"]
 
-
 NAMED: Final = 100
 
 

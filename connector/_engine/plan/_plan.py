@@ -37,77 +37,32 @@ from vectorferry.connector._reports._summary import (
 __all__ = ["Rate", "plan", "run_plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """How fast a source may be asked: requests per minute (None: no limit), those of each kind that has a limit of its
-    own (``list`` and ``read`` count here), and how many at the same time."""
+def run_plan(
+    settings: SyncSettings,
+    options: SyncOptions = DEFAULTS,
+    *,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+) -> Plan:
+    """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
 
-    requests_per_minute: int | None = None
-    concurrency: int = 1
-    kinds: Mapping[str, int] = field(default_factory=dict)
+    Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
+    """
 
-    @classmethod
-    def of(cls, settings: SourceSettings) -> Rate:
-        """As the settings say, where they do: a plug-in need not have these."""
-        return cls(
-            getattr(settings, "requests_per_minute", None),
-            getattr(settings, "concurrency", 1),
-            getattr(settings, "requests_per_minute_by_kind", {}),
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Plan:
+        return await plan(
+            source,
+            destinations,
+            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
+            name=resolved.name,
+            mapping=resolved.modalities,
+            deletes=resolved.deletes,
+            incremental=resolved.incremental,
+            rate=Rate.of(resolved.source),
+            progress=progress,
         )
 
-    def seconds(self, listing: int, listing_seconds: float, reading: int) -> float:
-        """Listings come one after the other, as long as they took; reads take as long each, side by side."""
-        each = listing_seconds / listing if listing else 0.0
-        at_full_speed = listing_seconds + reading * each / self.concurrency
-        limited = [
-            (listing + reading, self.requests_per_minute),
-            (listing, self.kinds.get("list")),
-            (reading, self.kinds.get("read")),
-        ]
-        return max([at_full_speed, *(60 * requests / limit for requests, limit in limited if limit)])
-
-
-def sum_up(reads: Iterable[Reads]) -> Reads:
-    """Those of all collections."""
-    total = Reads()
-    for each in reads:
-        total.new += each.new
-        total.changed += each.changed
-        total.features += each.features
-    return total
-
-
-def estimate_reads(
-    source: DrySource, usage: Usage, reads: Reads, averages: Sequence[Averages | None], rate: Rate
-) -> ReadEstimate:
-    """What listing has cost, and reading would; `averages` are those of every destination."""
-    listing = usage.requests - usage.retries
-    features = _features(reads.new, reads.features, next(filter(None, averages), None))
-    assets = reads.new + reads.changed
-    reading = 0 if not assets else None if features is None else source.requests_to_read(assets, features)
-    seconds = None if reading is None else round(rate.seconds(listing, source.listing_seconds, reading), 1)
-    return ReadEstimate(listing, reading, features, seconds)
-
-
-def estimate_writes(new: int, features: int, averages: Averages | None) -> WriteEstimate:
-    """What would be sent: new assets, and others that have so many features now."""
-    expected = _features(new, features, averages)
-    if expected == 0:
-        return WriteEstimate(0, 0, 0)
-    if expected is None or averages is None:
-        return WriteEstimate(expected, None, None)
-    return WriteEstimate(
-        expected, round(expected * averages.rows_per_feature), round(expected * averages.bytes_per_feature)
-    )
-
-
-def _features(new: int, features: int, averages: Averages | None) -> int | None:
-    if not new:
-        return features
-    return None if averages is None else features + round(new * averages.features_per_asset)
-
-
-# What a sync would do: a sync that reads no asset and writes nothing, and estimates made of what it counted.
+    return run_opened(settings, environ, work)
 
 
 async def plan(
@@ -145,34 +100,6 @@ async def plan(
     if summary.limit:
         raise summary.limit
     return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).build(rate or Rate())
-
-
-def run_plan(
-    settings: SyncSettings,
-    options: SyncOptions = DEFAULTS,
-    *,
-    environ: Mapping[str, str] = process_environ,
-    progress: ProgressCallback | None = None,
-) -> Plan:
-    """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
-
-    Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
-    """
-
-    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Plan:
-        return await plan(
-            source,
-            destinations,
-            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
-            name=resolved.name,
-            mapping=resolved.modalities,
-            deletes=resolved.deletes,
-            incremental=resolved.incremental,
-            rate=Rate.of(resolved.source),
-            progress=progress,
-        )
-
-    return run_opened(settings, environ, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,3 +183,73 @@ class _Plans:
             error=told.error,
             refusal=outlook.refusal,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a source may be asked: requests per minute (None: no limit), those of each kind that has a limit of its
+    own (``list`` and ``read`` count here), and how many at the same time."""
+
+    requests_per_minute: int | None = None
+    concurrency: int = 1
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: SourceSettings) -> Rate:
+        """As the settings say, where they do: a plug-in need not have these."""
+        return cls(
+            getattr(settings, "requests_per_minute", None),
+            getattr(settings, "concurrency", 1),
+            getattr(settings, "requests_per_minute_by_kind", {}),
+        )
+
+    def seconds(self, listing: int, listing_seconds: float, reading: int) -> float:
+        """Listings come one after the other, as long as they took; reads take as long each, side by side."""
+        each = listing_seconds / listing if listing else 0.0
+        at_full_speed = listing_seconds + reading * each / self.concurrency
+        limited = [
+            (listing + reading, self.requests_per_minute),
+            (listing, self.kinds.get("list")),
+            (reading, self.kinds.get("read")),
+        ]
+        return max([at_full_speed, *(60 * requests / limit for requests, limit in limited if limit)])
+
+
+def sum_up(reads: Iterable[Reads]) -> Reads:
+    """Those of all collections."""
+    total = Reads()
+    for each in reads:
+        total.new += each.new
+        total.changed += each.changed
+        total.features += each.features
+    return total
+
+
+def estimate_reads(
+    source: DrySource, usage: Usage, reads: Reads, averages: Sequence[Averages | None], rate: Rate
+) -> ReadEstimate:
+    """What listing has cost, and reading would; `averages` are those of every destination."""
+    listing = usage.requests - usage.retries
+    features = _features(reads.new, reads.features, next(filter(None, averages), None))
+    assets = reads.new + reads.changed
+    reading = 0 if not assets else None if features is None else source.requests_to_read(assets, features)
+    seconds = None if reading is None else round(rate.seconds(listing, source.listing_seconds, reading), 1)
+    return ReadEstimate(listing, reading, features, seconds)
+
+
+def estimate_writes(new: int, features: int, averages: Averages | None) -> WriteEstimate:
+    """What would be sent: new assets, and others that have so many features now."""
+    expected = _features(new, features, averages)
+    if expected == 0:
+        return WriteEstimate(0, 0, 0)
+    if expected is None or averages is None:
+        return WriteEstimate(expected, None, None)
+    return WriteEstimate(
+        expected, round(expected * averages.rows_per_feature), round(expected * averages.bytes_per_feature)
+    )
+
+
+def _features(new: int, features: int, averages: Averages | None) -> int | None:
+    if not new:
+        return features
+    return None if averages is None else features + round(new * averages.features_per_asset)

@@ -27,16 +27,12 @@ __all__ = [
     "since_recorded",
 ]
 
-
 OriginChanges: TypeAlias = Mapping[str, Sequence[str]]
 """By destination, what has changed since it was last complete: ``namespace: default -> staging``."""
 
-
 NO_CHANGES: Final[OriginChanges] = {}
 
-
 MOST_PARTS: Final = 20
-
 
 LONGEST_SHOWN: Final = 80
 

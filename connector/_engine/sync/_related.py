@@ -40,9 +40,7 @@ from vectorferry.connector._reports._summary import RelatedSummary, Summary
 
 __all__ = ["check_related_names", "sync_related"]
 
-
 MOST_ROWS: Final = 100_000  # they are in memory all at once
-
 
 ALL_TABLES: Final = ""
 """What stands for them where collections are named: no collection has an empty id."""

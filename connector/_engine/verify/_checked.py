@@ -17,7 +17,6 @@ from vectorferry.connector._protocols._source import Source
 
 __all__ = ["Checked", "SetAside"]
 
-
 SetAside: TypeAlias = tuple[str, str, str | None]
 """Asset, feature and what of it: a vector's name, empty: its row, None: all of it."""
 

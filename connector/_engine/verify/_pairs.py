@@ -14,9 +14,7 @@ from vectorferry.connector._reports._verification import Finding
 
 __all__ = ["compare_digests"]
 
-
 _Key: TypeAlias = tuple[str, str, str, str]
-
 
 KEPT_BACK: Final = 100_000
 

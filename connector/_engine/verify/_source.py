@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from vectorferry.connector._engine._mapper import Mapper
-from vectorferry.connector._engine.sync._diff import Action, Decision, diff
+from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, diff
 from vectorferry.connector._engine.sync._guard import read_differently
-from vectorferry.connector._engine.sync._options import Reread
 from vectorferry.connector._engine.verify._checked import Checked, SetAside
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import MappedAsset
@@ -29,19 +28,14 @@ from vectorferry.connector._reports._verification import CollectionReport, Findi
 
 __all__ = ["Sample", "compare_contents", "compare_with_source", "read_by_another"]
 
-
 PAGE: Final = 500
-
 
 COMPARED_AT_ONCE: Final = 100
 
-
 BEHIND: Final = "changed at the source, or in what is asked of it, since it was synced"
-
 
 _Known: TypeAlias = Mapping[str, Mapping[str, Known]]
 """Per destination and asset id."""
-
 
 _Key: TypeAlias = tuple[str, str, str]
 """Feature id, modality and vector name; an asset's own row has none of them."""

@@ -12,8 +12,9 @@ from typing import Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._gone import GONE, gone_of
-from vectorferry.connector._engine.sync._options import NEVER, Reread, SyncOptions
+from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
 from vectorferry.connector._engine.verify._checked import Checked
 from vectorferry.connector._engine.verify._pairs import compare_digests
@@ -32,45 +33,44 @@ from vectorferry.connector._reports._verification import CollectionReport, Findi
 
 __all__ = ["run_verify", "verify"]
 
-
-async def report_gone(
-    source: Source, checked: Sequence[Checked], listed: Collection[str], *, keeps: bool
-) -> Mapping[str, CollectionReport]:
-    """A report of each collection that is held and that the source has neither `listed` nor names in a second list, and
-    its settings do not name either.
-
-    Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
-    """
-    stored = {collection for one in checked for collection in await one.stored_collections()}
-    gone = gone_of(source, stored, listed)
-    still_gone = gone - set(await source.collections()) if gone else gone
-    return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
-
-
-async def _report(source: Source, checked: Sequence[Checked], collection: str, *, keeps: bool) -> CollectionReport:
-    report = CollectionReport(gone=True, notes=[GONE])
-    for one in checked:
-        count = 0
-        async with closing(one.asset_ids(collection)) as pages_of_ids:
-            async for page in pages_of_ids:
-                count += len(page)
-                for asset_id in () if keeps else page:
-                    report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
-        if keeps and count:
-            report.notes.append(kept_note(one.name, count))
-        elif count:
-            report.notes += await read_by_another(source, one, collection)
-    return report
-
-
-# Checks a sync: each destination against its own books, against the source's listing, and against the others.
-
-
 ALL: Final = frozenset(MODALITIES)
-
 
 REPAIRED_AT_ONCE: Final = 100_000
 """Findings that are remembered for a repair; what is beyond them waits for the next one."""
+
+
+def run_verify(
+    settings: SyncSettings,
+    *,
+    collections: Sequence[str] | None = None,
+    sample: int | None = 1_000,
+    repair: bool = False,
+    environ: Mapping[str, str] = process_environ,
+    visible_timeout: float = 300,
+    source_sample: int = 0,
+) -> Verification:
+    """Resolve ``${NAME}``, open source and destinations, `verify`, and close them.
+
+    Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
+    """
+
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Verification:
+        return await verify(
+            source,
+            destinations,
+            name=resolved.name,
+            mapping=resolved.modalities,
+            collections=collections,
+            sample=sample,
+            repair=repair,
+            batch=resolved.batch,
+            deletes=resolved.deletes,
+            visible_timeout=visible_timeout,
+            source_sample=source_sample,
+            reread=Reread(resolved.source.reread_days),
+        )
+
+    return run_opened(settings, environ, work)
 
 
 async def verify(  # noqa: PLR0913 - every choice that a check leaves open
@@ -228,38 +228,31 @@ class _CollectionCheck:
             self._wrong[where].append(record)
 
 
-# A check as settings describe it: everything opened, and closed whatever happens.
+async def report_gone(
+    source: Source, checked: Sequence[Checked], listed: Collection[str], *, keeps: bool
+) -> Mapping[str, CollectionReport]:
+    """A report of each collection that is held and that the source has neither `listed` nor names in a second list, and
+    its settings do not name either.
 
-
-def run_verify(
-    settings: SyncSettings,
-    *,
-    collections: Sequence[str] | None = None,
-    sample: int | None = 1_000,
-    repair: bool = False,
-    environ: Mapping[str, str] = process_environ,
-    visible_timeout: float = 300,
-    source_sample: int = 0,
-) -> Verification:
-    """Resolve ``${NAME}``, open source and destinations, `verify`, and close them.
-
-    Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
+    Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
     """
+    stored = {collection for one in checked for collection in await one.stored_collections()}
+    gone = gone_of(source, stored, listed)
+    still_gone = gone - set(await source.collections()) if gone else gone
+    return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
 
-    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Verification:
-        return await verify(
-            source,
-            destinations,
-            name=resolved.name,
-            mapping=resolved.modalities,
-            collections=collections,
-            sample=sample,
-            repair=repair,
-            batch=resolved.batch,
-            deletes=resolved.deletes,
-            visible_timeout=visible_timeout,
-            source_sample=source_sample,
-            reread=Reread(resolved.source.reread_days),
-        )
 
-    return run_opened(settings, environ, work)
+async def _report(source: Source, checked: Sequence[Checked], collection: str, *, keeps: bool) -> CollectionReport:
+    report = CollectionReport(gone=True, notes=[GONE])
+    for one in checked:
+        count = 0
+        async with closing(one.asset_ids(collection)) as pages_of_ids:
+            async for page in pages_of_ids:
+                count += len(page)
+                for asset_id in () if keeps else page:
+                    report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
+        if keeps and count:
+            report.notes.append(kept_note(one.name, count))
+        elif count:
+            report.notes += await read_by_another(source, one, collection)
+    return report
