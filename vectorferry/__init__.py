@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         run_sync,
         run_verify,
     )
-    from vectorferry.connector._engine._collections import list_collections
+    from vectorferry.connector._engine._opening import list_collections
     from vectorferry.connector._engine.plan._plan import plan
     from vectorferry.connector._engine.sync._options import SyncOptions
     from vectorferry.connector._engine.sync._run import sync
@@ -150,7 +150,7 @@ _MODULES = {
         "StopError",
         "VectorferryError",
     ),
-    "vectorferry.connector._engine._collections": ("list_collections",),
+    "vectorferry.connector._engine._opening": ("list_collections",),
     "vectorferry.connector._reports._plan": (
         "CollectionPlan",
         "DeletePlan",

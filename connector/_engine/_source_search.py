@@ -8,8 +8,13 @@ from os import environ as process_environ
 from typing import Any, Final
 
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._collections import asking
-from vectorferry.connector._engine._opening import destination_label, destinations_called, opened_at, prepare_untouched
+from vectorferry.connector._engine._opening import (
+    destination_label,
+    destinations_called,
+    opened_at,
+    prepare_untouched,
+    run_in_collection,
+)
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
@@ -73,7 +78,7 @@ def run_source_search(
     async def search(source: Source, where: str) -> tuple[str, Sequence[Hit]]:
         return where, await source.search(where, text, limit=limit, options=options)
 
-    where, hits = asking(settings, collection, environ, search)
+    where, hits = run_in_collection(settings, collection, environ, search)
     return _joined(settings, places, where, hits, environ)
 
 

@@ -9,7 +9,7 @@ from os import environ as process_environ
 from typing import Any, Final, TypeAlias
 
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._collections import asking
+from vectorferry.connector._engine._opening import run_in_collection
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._errors import LimitReachedError, StopError, VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
@@ -136,7 +136,7 @@ def run_submit(
     async def run(source: Source, where: str) -> Submissions:
         return await submit(source, where, urls, wait=wait, timeout=timeout, again=again, progress=progress)
 
-    return asking(settings, collection, environ, run)
+    return run_in_collection(settings, collection, environ, run)
 
 
 async def _follow(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final, TypeAlias
 
-from vectorferry.connector._engine.verify._checked import Checked, SetAside
+from vectorferry.connector._engine._reader import Checked, SetAside
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy, StoredDigest
 from vectorferry.connector._model._records import Modality

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from vectorferry.connector._engine._mapper import Mapper
+from vectorferry.connector._engine._reader import Checked, SetAside
 from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, diff
 from vectorferry.connector._engine.sync._guard import read_differently
-from vectorferry.connector._engine.verify._checked import Checked, SetAside
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import MappedAsset
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy

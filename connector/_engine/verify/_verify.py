@@ -12,11 +12,11 @@ from typing import Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine._reader import Checked
 from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._gone import GONE, gone_of
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
-from vectorferry.connector._engine.verify._checked import Checked
 from vectorferry.connector._engine.verify._pairs import compare_digests
 from vectorferry.connector._engine.verify._source import Sample, compare_contents, compare_with_source, read_by_another
 from vectorferry.connector._iterators import closing
