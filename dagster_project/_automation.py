@@ -14,8 +14,6 @@ from vectorferry.connector.plugin import ConfigurationError, LimitReachedError
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections
 from vectorferry.dagster._resources import resource_keys, settings_from
 
-__all__ = ["discovery_sensor", "sync_job", "sync_schedule"]
-
 NIGHTLY: Final = "0 3 * * *"
 
 AssetJob = Any  # Dagster does not export the type that `define_asset_job` returns

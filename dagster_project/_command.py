@@ -15,8 +15,6 @@ from vectorferry.connector.plugin import ConfigurationError, VectorferryError
 from vectorferry.dagster._component import VectorferrySync
 from vectorferry.dagster._partitions import CollectionPartitions, Collections
 
-__all__ = ["app"]
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Vectorferry's Dagster project.")
 
 SyncOption = Annotated[str | None, typer.Option("--sync", metavar="NAME", help="Only this sync, not all of them.")]

@@ -11,17 +11,6 @@ import dagster as dg
 from vectorferry import CollectionSummary, DestinationSummary, Summary
 from vectorferry.connector.plugin import Applied, Counts, Modality, SchemaMapping, Status, TableStatus, Visibility
 
-__all__ = [
-    "index_changes",
-    "index_metadata",
-    "index_rows",
-    "indexes_of",
-    "mapped_columns",
-    "partition_metadata",
-    "scan_metadata",
-    "table_metadata",
-]
-
 TEMPLATE: Final = "namespace_template"
 """What an index says of its namespaces is for all collections; a run's `namespace` is one collection's."""
 

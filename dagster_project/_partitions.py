@@ -14,8 +14,6 @@ import dagster as dg
 from vectorferry import SyncSettings, list_collections, resolve_part
 from vectorferry.connector.plugin import ConfigurationError
 
-__all__ = ["CollectionPartitions", "Collections", "named_collections", "partition_key"]
-
 LONGEST_KEY: Final = 200
 
 EMPTY: Final = "%"

@@ -28,8 +28,6 @@ from vectorferry.dagster._metadata import (
 from vectorferry.dagster._partitions import CollectionPartitions, Collections
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, further_indexes
 
-__all__ = ["Selection", "sync_partitions"]
-
 SECONDS_BETWEEN_LINES: Final = 10.0
 
 Finished = Mapping[str, tuple[str, Summary]]

@@ -13,8 +13,6 @@ from vectorferry.connector._config._problems import joined, validation_lines, wi
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
 
-__all__ = ["load_settings", "parse_settings", "read_bounded"]
-
 MAX_BYTES: Final = 256_000
 
 

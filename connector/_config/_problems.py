@@ -12,14 +12,6 @@ from vectorferry.connector._config._registry import closest, destination_setting
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
 
-__all__ = [
-    "KeyPath",
-    "joined",
-    "looks_secret",
-    "validation_lines",
-    "without_secret",
-]
-
 HIDDEN: Final = "***"
 
 _SHORTEST: Final = 16

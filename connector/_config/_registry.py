@@ -15,8 +15,6 @@ from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import SourceSettings
 
-__all__ = ["DestinationSettings", "closest", "destination_settings", "source_settings"]
-
 
 class DestinationSettings(Settings, ABC):
     """What a plug-in of the group ``vectorferry.destinations`` provides. `type` is the entry point's name.

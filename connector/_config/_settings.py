@@ -14,15 +14,6 @@ from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._settings_base import Settings, Spelling
 from vectorferry.connector._protocols._source import SourceSettings
 
-__all__ = [
-    "BatchLimits",
-    "DeleteGuard",
-    "DeleteMode",
-    "IncrementalScans",
-    "RunGuard",
-    "SyncSettings",
-]
-
 DeleteMode: TypeAlias = Literal["prune", "tombstone", "keep"]
 
 SyncName = Annotated[

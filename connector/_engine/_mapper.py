@@ -21,8 +21,6 @@ from vectorferry.connector._model._storable import (
 )
 from vectorferry.connector._model._vectors import check_vector, vector_bytes, vector_hash
 
-__all__ = ["MappedRecord", "Mapper", "MappingUse", "weighed"]
-
 _PATHS_KNOWN: Final = 1_000
 """Of one modality; metadata may have a key per asset."""
 

@@ -18,18 +18,6 @@ from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Source, SourceSettings
 from vectorferry.connector._reports._summary import first_of
 
-__all__ = [
-    "destination_label",
-    "destinations_called",
-    "list_collections",
-    "naming_option",
-    "opened",
-    "opened_at",
-    "prepare_untouched",
-    "run_in_collection",
-    "run_opened",
-]
-
 T = TypeVar("T")
 
 SETTING: Final = "source.collections: "

@@ -17,8 +17,6 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
 from vectorferry.connector._protocols._source import Origin, Source
 
-__all__ = ["Checked", "Reader", "SetAside"]
-
 T = TypeVar("T")
 
 SetAside: TypeAlias = tuple[str, str, str | None]

@@ -34,8 +34,6 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
 from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary, first_of
 
-__all__ = ["refill", "run_refill"]
-
 PAGE: Final = 500
 
 ALL: Final = frozenset(MODALITIES)

@@ -20,8 +20,6 @@ from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import Hit, Source
 
-__all__ = ["Found", "FoundHit", "run_source_search"]
-
 ROWS: Final = 5
 """Features shown of one hit: those that it overlaps most."""
 

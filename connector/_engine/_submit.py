@@ -15,15 +15,6 @@ from vectorferry.connector._model._errors import LimitReachedError, StopError, V
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import Source, Submission, SubmissionState
 
-__all__ = [
-    "SubmissionCallback",
-    "Submissions",
-    "Submitted",
-    "run_submit",
-    "submit",
-    "without_query",
-]
-
 SubmissionCallback: TypeAlias = Callable[[Submission], None]
 """Called at each change of each URL."""
 

@@ -9,17 +9,6 @@ from typing import Any, TypeAlias
 
 from vectorferry.connector._model._records import MODALITIES, Modality, Rejected, Vector
 
-__all__ = [
-    "Applied",
-    "Batch",
-    "Contents",
-    "Counts",
-    "MappedAsset",
-    "MappedFeature",
-    "RecordHashes",
-    "RowCounts",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedFeature:

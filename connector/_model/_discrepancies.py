@@ -10,8 +10,6 @@ from typing import TypeAlias
 
 from vectorferry.connector._model._records import Modality
 
-__all__ = ["Difference", "Discrepancy", "Distrusted", "StoredDigest"]
-
 
 class Difference(StrEnum):
     """How two places that should hold the same differ."""

@@ -14,20 +14,6 @@ from vectorferry.connector._model._records import MODALITIES, Modality, Reason, 
 from vectorferry.connector._model._settings_base import Settings, Spelling
 from vectorferry.connector._model._vectors import dense_dimension
 
-__all__ = [
-    "SYSTEM_COLUMNS",
-    "ColumnMapping",
-    "ColumnType",
-    "Identifier",
-    "Metric",
-    "ModalityMapping",
-    "SchemaMapping",
-    "Storage",
-    "TableName",
-    "VectorMapping",
-    "ledger_fingerprint",
-]
-
 ColumnType: TypeAlias = Literal["text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"]
 
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]

@@ -12,8 +12,6 @@ from vectorferry.connector._model._batch import Counts
 from vectorferry.connector._model._mapping import SYSTEM_COLUMNS, ColumnType, Identifier, TableName
 from vectorferry.connector._model._settings_base import Settings
 
-__all__ = ["RelatedRow", "RelatedTable", "related_counts"]
-
 RESERVED: Final = SYSTEM_COLUMNS | {"row_hash", "synced_at"}
 
 

@@ -15,17 +15,6 @@ from vectorferry.connector._model._json import canonical_json
 from vectorferry.connector._model._mapping import ColumnMapping, ColumnType
 from vectorferry.connector._model._records import Reason
 
-__all__ = [
-    "RowShape",
-    "as_utc",
-    "coerce",
-    "hash_row",
-    "is_row_of",
-    "look_up",
-    "row_size",
-    "short",
-]
-
 
 def look_up(fields: Mapping[str, Any], path: Sequence[str]) -> Any:
     """What stands at `path`, or None. A part made of digits is an index where it meets a list."""

@@ -9,8 +9,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SeenIds"]
-
 Hashes: TypeAlias = NDArray[np.int64]
 
 

@@ -13,15 +13,6 @@ import orjson
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._records import Reason, Rejected
 
-__all__ = [
-    "check_id",
-    "check_name",
-    "clean",
-    "id_problem",
-    "safe_id",
-    "safe_rejected",
-]
-
 # PostgreSQL refuses NUL in text and jsonb alike; a lone surrogate cannot be written as UTF-8 at all.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 

@@ -10,15 +10,6 @@ from vectorferry.connector._config._settings import DeleteMode
 from vectorferry.connector._protocols._destination import PlannedIndex
 from vectorferry.connector._reports._summary import RelatedSummary
 
-__all__ = [
-    "CollectionPlan",
-    "DeletePlan",
-    "DestinationPlan",
-    "Plan",
-    "ReadEstimate",
-    "WriteEstimate",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class ReadEstimate:

@@ -11,17 +11,6 @@ from vectorferry.connector._model._errors import LimitReachedError
 from vectorferry.connector._protocols._destination import Delivery, IndexBuild
 from vectorferry.connector._protocols._source import Usage
 
-__all__ = [
-    "CollectionSummary",
-    "DestinationSummary",
-    "Progress",
-    "ProgressCallback",
-    "RelatedSummary",
-    "Summary",
-    "first_of",
-    "kept_note",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -9,8 +9,6 @@ from typing import Any, Final
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._reports._summary import Summary
 
-__all__ = ["CollectionReport", "Finding", "Verification"]
-
 NAMED: Final = 100
 
 

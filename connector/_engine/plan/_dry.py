@@ -28,8 +28,6 @@ from vectorferry.connector._protocols._destination import (
 )
 from vectorferry.connector._protocols._source import Origin, Source, Usage
 
-__all__ = ["DryDestination", "DrySource", "Reads"]
-
 LOOKED_UP_AT_ONCE: Final = 5_000
 
 DRY: Final = frozenset(

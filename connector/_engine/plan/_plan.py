@@ -34,8 +34,6 @@ from vectorferry.connector._reports._summary import (
     Summary,
 )
 
-__all__ = ["Rate", "plan", "run_plan"]
-
 
 def run_plan(
     settings: SyncSettings,

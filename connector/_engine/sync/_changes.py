@@ -17,8 +17,6 @@ from vectorferry.connector._protocols._destination import Cursor
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary
 
-__all__ = ["Changes", "record_cursor"]
-
 MAX_CURSOR_BYTES: Final = 4_000
 
 ASKED_FOR: Final = "a full scan was asked for"

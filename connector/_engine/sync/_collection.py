@@ -28,8 +28,6 @@ from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._source import Origin, Source
 from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, first_of
 
-__all__ = ["CollectionRun", "Job", "note_listing", "unchanged"]
-
 NAMED: Final = 20
 
 UNREAD_NAMED: Final = 5

@@ -13,14 +13,6 @@ from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._records import AssetState, Listing, Modality
 from vectorferry.connector._protocols._destination import Known
 
-__all__ = [
-    "Action",
-    "Decision",
-    "diff",
-    "holds",
-]
-
-
 DAY: Final = 86_400.0
 
 

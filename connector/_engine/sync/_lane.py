@@ -27,8 +27,6 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import DestinationSummary
 
-__all__ = ["Batcher", "Lane", "Worker", "locked"]
-
 T = TypeVar("T")
 
 ATTEMPTS: Final = 5

@@ -23,8 +23,6 @@ from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._model._vectors import dense_dimension
 from vectorferry.connector._reports._summary import first_of
 
-__all__ = ["HeldBack", "losses"]
-
 RowKind: TypeAlias = tuple[Modality, str | None]
 """A modality, and the name of one of its vectors; None: its features."""
 

@@ -9,8 +9,6 @@ from typing import Final
 from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._model._records import MODALITIES, Modality
 
-__all__ = ["DEFAULTS", "LOCK_WAIT", "NEVER", "Reread", "SyncOptions"]
-
 LOCK_WAIT: Final = 60.0
 """Seconds that a run waits for others by default."""
 

@@ -41,16 +41,6 @@ from vectorferry.connector._reports._summary import (
     first_of,
 )
 
-__all__ = [
-    "LISTS_MISSED_WHEN_DOWN",
-    "exit_code",
-    "finish",
-    "is_of_one_collection",
-    "raise_when_all_failed",
-    "run_sync",
-    "sync",
-]
-
 LONGEST_CALL: Final = 2.0
 """A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 

@@ -12,8 +12,6 @@ from vectorferry.connector._model._discrepancies import Difference, Discrepancy,
 from vectorferry.connector._model._records import Modality
 from vectorferry.connector._reports._verification import Finding
 
-__all__ = ["compare_digests"]
-
 _Key: TypeAlias = tuple[str, str, str, str]
 
 KEPT_BACK: Final = 100_000

@@ -26,8 +26,6 @@ from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
 from vectorferry.connector._reports._verification import CollectionReport, Finding
 
-__all__ = ["Sample", "compare_contents", "compare_with_source", "read_by_another"]
-
 PAGE: Final = 500
 
 COMPARED_AT_ONCE: Final = 100

@@ -31,8 +31,6 @@ from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
 from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
 
-__all__ = ["run_verify", "verify"]
-
 ALL: Final = frozenset(MODALITIES)
 
 REPAIRED_AT_ONCE: Final = 100_000
