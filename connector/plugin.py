@@ -99,6 +99,7 @@ from vectorferry.connector._protocols._source import (
     SubmissionState,
     Usage,
 )
+from vectorferry.connector._reports._summary import first_of
 
 __all__ = [
     "MODALITIES",
@@ -182,6 +183,7 @@ __all__ = [
     "canonical_json",
     "check_cancelled",
     "dense_dimension",
+    "first_of",
     "is_cancelled",
     "is_row_of",
     "parse_json",

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import dagster as dg
 
 from vectorferry import SyncSettings, list_collections, resolve_part
-from vectorferry.connector.plugin import ConfigurationError
+from vectorferry.connector.plugin import ConfigurationError, first_of
 
 LONGEST_KEY: Final = 200
 
@@ -133,5 +133,5 @@ class Collections:
 
     def _unknown(self, key: str) -> str:
         keys = self.keys()
-        there = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN:,} more" if len(keys) > SHOWN else "")
-        return f"partition {key}: not a collection of this sync, which has: {there or 'none'}; delete the partition"
+        listed = first_of(keys, SHOWN) or "none"
+        return f"partition {key}: not a collection of this sync, which has: {listed}; delete the partition"

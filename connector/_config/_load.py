@@ -24,7 +24,7 @@ def load_settings(path: str | Path, name: str | None = None) -> SyncSettings:
     """
     path = Path(path)
     syncs = [_attributes(document, str(path)) for document in read_documents(path)]
-    return parse_settings(_chosen(syncs, name, str(path)), str(path))
+    return parse_settings(_sync_called(syncs, name, str(path)), str(path))
 
 
 def parse_settings(tree: Mapping[str, Any], where: str) -> SyncSettings:
@@ -46,14 +46,14 @@ def _attributes(document: Any, where: str) -> Mapping[str, Any]:
     return document
 
 
-def _chosen(syncs: list[Mapping[str, Any]], name: str | None, where: str) -> Mapping[str, Any]:
-    found = [sync for sync in syncs if name is None or sync.get("name") == name]
-    if len(found) == 1:
-        return found[0]
+def _sync_called(syncs: list[Mapping[str, Any]], name: str | None, where: str) -> Mapping[str, Any]:
+    matching = [sync for sync in syncs if name is None or sync.get("name") == name]
+    if len(matching) == 1:
+        return matching[0]
     names = ", ".join(without_secret(str(sync.get("name", "(no name)"))[:60]) for sync in syncs)
     if not syncs:
         raise ConfigurationError(f"{where}: empty; run `vectorferry init` for one to begin with")
-    if not found:
+    if not matching:
         raise ConfigurationError(f"{where}: no sync of the name given by --name; it holds: {names}")
     if name is None:
         raise ConfigurationError(f"{where}: holds several syncs ({names}); choose one with --name NAME")

@@ -77,7 +77,7 @@ class Reader:
         self._worker.close()
 
 
-class Checked(Reader):
+class CheckReader(Reader):
     """A destination, and `notes` of what could not be seen in it."""
 
     def __init__(self, destination: Destination) -> None:

@@ -99,8 +99,8 @@ class ModalityMapping(Settings):
     @field_validator("columns")
     @classmethod
     def _columns_are_free(cls, columns: dict[str, ColumnMapping]) -> dict[str, ColumnMapping]:
-        if taken := sorted(columns.keys() & RESERVED_COLUMNS):
-            raise ValueError(f"{', '.join(taken)}: every table has such a column already; choose another name")
+        if reserved := sorted(columns.keys() & RESERVED_COLUMNS):
+            raise ValueError(f"{', '.join(reserved)}: every table has such a column already; choose another name")
         return columns
 
     def vector(self, vector_name: str) -> VectorMapping:

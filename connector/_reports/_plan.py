@@ -149,7 +149,7 @@ class Plan:
 
 
 def _collection(plan: CollectionPlan) -> dict[str, Any]:
-    told = asdict(plan)
+    fields = asdict(plan)
     for state in ("pending", "failed"):
-        told[state] = {"count": told.pop(f"{state}_count"), "first": list(told[state])}
-    return {**told, "refused": plan.refused}
+        fields[state] = {"count": fields.pop(f"{state}_count"), "first": list(fields[state])}
+    return {**fields, "refused": plan.refused}

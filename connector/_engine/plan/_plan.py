@@ -155,18 +155,18 @@ class _Plans:
 
     def _related(self) -> Mapping[str, RelatedSummary]:
         """As the dry sync tells, and refused where the guard would not let rows go."""
-        for told in self.summary.related.values():
-            for name, counts in told.destinations.items() if told.complete else ():
-                guard = guard_for(self.guard, told.origin_changes.get(name, ()))
+        for summary in self.summary.related.values():
+            for name, counts in summary.destinations.items() if summary.complete else ():
+                guard = guard_for(self.guard, summary.origin_changes.get(name, ()))
                 held = counts.updated + counts.unchanged + counts.deleted
-                if why := refusal_of_rows(guard, held, counts.deleted, told.listed):
-                    told.refuse(f"{name}: nothing would be deleted: {why}")
+                if why := refusal_of_rows(guard, held, counts.deleted, summary.listed):
+                    summary.refuse(f"{name}: nothing would be deleted: {why}")
         return self.summary.related
 
     def _destination(
-        self, destination: DryDestination, told: DestinationSummary, collections: Mapping[str, CollectionPlan]
+        self, destination: DryDestination, summary: DestinationSummary, collections: Mapping[str, CollectionPlan]
     ) -> DestinationPlan:
-        outlook, assets = destination.outlook, told.applied.assets
+        outlook, assets = destination.outlook, summary.applied.assets
         books = {name: destination.book(name) for name in collections}
         features = sum(book.features for book in books.values())
         return DestinationPlan(
@@ -178,7 +178,7 @@ class _Plans:
             statements=outlook.statements,
             indexes=outlook.indexes,
             notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping)],
-            error=told.error,
+            error=summary.error,
             refusal=outlook.refusal,
         )
 

@@ -206,19 +206,19 @@ class Lane:
         listings = self._listings
         if not self.can(Capability.CONTENTS):
             return batch
-        taken = []
+        whole = []
         for start in range(0, len(batch.assets), CONTENTS_AT_ONCE):
             some = batch.assets[start : start + CONTENTS_AT_ONCE]
             compared = [asset.asset_id for asset in some if asset.asset_id in listings]
             stored = await self.call(partial(self.destination.contents, batch.collection, compared)) if compared else {}
             for asset in some:
-                listing, held = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
-                if listing is None or not held or self.held_back.takes(listing, asset, held, batch.modalities):
-                    taken.append(asset)
+                listing, contents = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
+                if listing is None or not contents or self.held_back.takes(listing, asset, contents, batch.modalities):
+                    whole.append(asset)
         self.left_out += len(self.held_back.unremembered)
         await self._read_again(self.held_back.unremembered)
         self.held_back.unremembered = []
-        return replace(batch, assets=tuple(taken))
+        return replace(batch, assets=tuple(whole))
 
     async def _read_again(self, asset_ids: list[str]) -> None:
         if asset_ids and self.can(Capability.QUARANTINE):
@@ -238,39 +238,39 @@ async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIt
     lane is left. Everybody takes locks in the order of the names, so that no two runs wait for each other.
     """
     deadline = time.monotonic() + wait
-    told: list[str] = []
-    async with AsyncExitStack() as held:
+    refusals: list[str] = []
+    async with AsyncExitStack() as locks:
         for lane in sorted(lanes, key=lambda lane: lane.name):
             try:
-                await _hold(lane, collection, deadline, held)
+                await _hold(lane, collection, deadline, locks)
             except LockedError as error:
                 lane.sit_out()
-                told.append(_waited(lane, error, wait))
-        if told and not any(lane.alive for lane in lanes):
-            raise DestinationError("; ".join(told))
-        yield "; ".join(told) or None
+                refusals.append(_waited(lane, error, wait))
+        if refusals and not any(lane.alive for lane in lanes):
+            raise DestinationError("; ".join(refusals))
+        yield "; ".join(refusals) or None
 
 
-async def _hold(lane: Lane, collection: str, deadline: float, held: AsyncExitStack) -> None:
+async def _hold(lane: Lane, collection: str, deadline: float, locks: AsyncExitStack) -> None:
     """Try until the deadline, then raise the last `LockedError`."""
     destination = lane.destination
     if Capability.LOCK not in destination.capabilities:
         return
     waiting = False
     while True:
-        left = max(0.0, deadline - time.monotonic())
-        seconds = min(left, LONGEST_LOCK_CALL) if waiting else 0.0
+        remaining = max(0.0, deadline - time.monotonic())
+        seconds = min(remaining, LONGEST_LOCK_CALL) if waiting else 0.0
         try:
             lock = await lane.call(partial(_entered, destination, collection, seconds))
         except LockedError as error:
-            if not left:
+            if not remaining:
                 raise
             if not waiting:
-                _log.warning("%s: waiting up to %.0f s: %s", lane.name, left, error)
+                _log.warning("%s: waiting up to %.0f s: %s", lane.name, remaining, error)
             waiting = True
         else:
             if lock is not None:
-                held.push_async_callback(lane.release, lock.close)
+                locks.push_async_callback(lane.release, lock.close)
             return
 
 
@@ -400,5 +400,5 @@ async def _end(answer: asyncio.Future[Any]) -> None:
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    asked = error.after if isinstance(error, RetryableError) else None
-    return _backoff(state) if asked is None else min(asked, LONGEST_WAIT)
+    after = error.after if isinstance(error, RetryableError) else None
+    return _backoff(state) if after is None else min(after, LONGEST_WAIT)

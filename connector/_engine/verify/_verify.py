@@ -12,7 +12,7 @@ from typing import Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._opening import run_opened
-from vectorferry.connector._engine._reader import Checked
+from vectorferry.connector._engine._reader import CheckReader
 from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._gone import GONE, gone_of
 from vectorferry.connector._engine.sync._options import SyncOptions
@@ -105,7 +105,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     for destination in destinations:
         if Capability.VERIFY not in destination.capabilities:
             raise Capability.VERIFY.missing(destination.name)
-    checked = [Checked(one) for one in destinations]
+    checked = [CheckReader(one) for one in destinations]
     verification = Verification(name)
     try:
         await asyncio.gather(*(one.prepare_visible(mapping, visible_timeout) for one in checked))
@@ -151,7 +151,7 @@ class _CollectionCheck:
     def __init__(
         self,
         source: Source,
-        checked: Sequence[Checked],
+        checked: Sequence[CheckReader],
         mapper: Mapper,
         collection: str,
         reread: Reread,
@@ -227,7 +227,7 @@ class _CollectionCheck:
 
 
 async def report_gone(
-    source: Source, checked: Sequence[Checked], listed: Collection[str], *, keeps: bool
+    source: Source, checked: Sequence[CheckReader], listed: Collection[str], *, keeps: bool
 ) -> Mapping[str, CollectionReport]:
     """A report of each collection that is held and that the source has neither `listed` nor names in a second list, and
     its settings do not name either.
@@ -240,7 +240,7 @@ async def report_gone(
     return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
 
 
-async def _report(source: Source, checked: Sequence[Checked], collection: str, *, keeps: bool) -> CollectionReport:
+async def _report(source: Source, checked: Sequence[CheckReader], collection: str, *, keeps: bool) -> CollectionReport:
     report = CollectionReport(gone=True, notes=[GONE])
     for one in checked:
         count = 0
