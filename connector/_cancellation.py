@@ -16,17 +16,6 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
-__all__ = [
-    "CallCancelledError",
-    "CancellableCall",
-    "abandonable",
-    "call_in_thread",
-    "check_cancelled",
-    "is_cancelled",
-    "pause",
-    "run_cancellable",
-]
-
 T = TypeVar("T")
 
 GLANCE_SECONDS: Final = 0.1

@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-__all__ = ["closing", "pages"]
-
-
 T = TypeVar("T")
 
 
@@ -20,9 +17,6 @@ async def closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
     finally:
         if aclose := getattr(items, "aclose", None):
             await aclose()
-
-
-# Pages of an asynchronous iterator that may fail, or be left, half way.
 
 
 async def pages(items: AsyncIterator[T], size: int) -> AsyncIterator[list[T]]:

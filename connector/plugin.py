@@ -11,7 +11,7 @@ from vectorferry.connector._cancellation import (
 from vectorferry.connector._config import resolve, resolve_part
 from vectorferry.connector._config._registry import DestinationSettings, destination_settings, source_settings
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, RunGuard
-from vectorferry.connector._engine._collections import list_collections
+from vectorferry.connector._engine._opening import list_collections
 from vectorferry.connector._model._batch import (
     Applied,
     Batch,
@@ -109,7 +109,7 @@ from vectorferry.connector._reports._plan import (
     ReadEstimate,
     WriteEstimate,
 )
-from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary
+from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary, first_of
 from vectorferry.connector._reports._verification import CollectionReport, Finding
 
 __all__ = [
@@ -209,6 +209,7 @@ __all__ = [
     "check_cancelled",
     "dense_dimension",
     "destination_settings",
+    "first_of",
     "is_cancelled",
     "is_row_of",
     "list_collections",

@@ -61,7 +61,6 @@ from vectorferry.connector._protocols._source import Origin, Source, Usage
 
 __all__ = ["MemoryDestination", "MemorySource", "plan", "refill", "sync", "verify"]
 
-
 ALL: Final = frozenset(MODALITIES)
 
 
@@ -236,10 +235,10 @@ class MemoryDestination(Destination):
 
     def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None = None) -> int:
         """Drop records, and nothing else."""
-        meant, held = set(asset_ids), self.quarantine.get(collection, {})
-        gone = [key for key, record in held.items() if key[0] in meant and reason in (None, record.reason)]
+        meant, stored = set(asset_ids), self.quarantine.get(collection, {})
+        gone = [key for key, record in stored.items() if key[0] in meant and reason in (None, record.reason)]
         for key in gone:
-            del held[key]
+            del stored[key]
         return len(gone)
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
@@ -323,7 +322,7 @@ class MemoryDestination(Destination):
 
     def stored_collections(self) -> Sequence[str]:
         """Those with an asset in the ledger or the quarantine, sorted."""
-        return sorted({name for books in (self.ledger, self.quarantine) for name, held in books.items() if held})
+        return sorted({name for books in (self.ledger, self.quarantine) for name, stored in books.items() if stored})
 
     def stored(self, collection: str, asset_ids: Sequence[str]) -> Iterable[MappedAsset]:
         """These assets as they were applied, with their features that are in quarantine, in the order of their ids."""
@@ -347,7 +346,7 @@ class MemoryDestination(Destination):
 
     def status(self) -> Status:
         """Counted now."""
-        assets = {collection: len(held) for collection, held in self.assets.items()}
+        assets = {collection: len(stored) for collection, stored in self.assets.items()}
         quarantined = sum(map(len, self.quarantine.values()))
         tables = [self._table(modality) for modality in MODALITIES]
         related = {name: len(rows) for name, rows in self.related.items()}
@@ -426,7 +425,7 @@ class MemoryDestination(Destination):
         return replace(asset, features=tuple(features), rejected=tuple(rejected))
 
     def _features(self, modality: Modality) -> list[MappedFeature]:
-        assets = [asset for held in self.assets.values() for asset in held.values()]
+        assets = [asset for stored in self.assets.values() for asset in stored.values()]
         return [feature for asset in assets for feature in asset.features if feature.modality == modality]
 
     def _dimensions(self) -> Iterator[tuple[Modality, str, int | None]]:
@@ -438,8 +437,8 @@ class MemoryDestination(Destination):
 
     def _table(self, modality: Modality) -> TableStatus:
         rows = {
-            collection: sum(feature.modality == modality for asset in held.values() for feature in asset.features)
-            for collection, held in self.assets.items()
+            collection: sum(feature.modality == modality for asset in stored.values() for feature in asset.features)
+            for collection, stored in self.assets.items()
         }
         return TableStatus(modality.value, modality, None, sum(rows.values()), rows)
 
@@ -464,8 +463,8 @@ def _entry(asset: MappedAsset, modalities: frozenset[Modality], old: Known | Non
     return Known(asset.fingerprint, modalities | still, Counter(feature.modality for feature in asset.features))
 
 
-def _averages(held: Mapping[str, Mapping[str, MappedAsset]]) -> Averages | None:
-    assets = [asset for by_id in held.values() for asset in by_id.values()]
+def _averages(stored: Mapping[str, Mapping[str, MappedAsset]]) -> Averages | None:
+    assets = [asset for by_id in stored.values() for asset in by_id.values()]
     features = [feature for asset in assets for feature in asset.features]
     if not features:
         return None
@@ -499,9 +498,6 @@ def _hashes(asset: MappedAsset | None, modalities: frozenset[Modality]) -> Recor
 
 def _cosine_distance(one: DenseVector, other: DenseVector) -> float:
     return 1 - float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
-
-
-# Checking a destination in memory: the model of what every other one has to find.
 
 
 def hashes_of(asset: MappedAsset) -> RecordHashes:

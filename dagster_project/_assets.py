@@ -12,9 +12,6 @@ from vectorferry.dagster._partitions import CollectionPartitions
 from vectorferry.dagster._resources import resource_keys
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name
 
-__all__ = ["asset_spec", "source_key", "source_spec", "sync_assets"]
-
-
 KINDS: Final[Mapping[str, str]] = {"pgvector": "postgres"}
 """Kinds that the UI has an icon for, by plug-in; others are shown under their own name."""
 
@@ -109,7 +106,6 @@ RUN_CONFIG: Mapping[str, dg.Field] = {
     ),
 }
 """What can be said of a single run."""
-
 
 Execute: TypeAlias = Callable[
     [dg.AssetExecutionContext, Mapping[dg.AssetKey, Target]], Iterable[dg.MaterializeResult[Any]]

@@ -14,11 +14,7 @@ from vectorferry.connector.plugin import ConfigurationError, LimitReachedError
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections
 from vectorferry.dagster._resources import resource_keys, settings_from
 
-__all__ = ["discovery_sensor", "sync_job", "sync_schedule"]
-
-
 NIGHTLY: Final = "0 3 * * *"
-
 
 AssetJob = Any  # Dagster does not export the type that `define_asset_job` returns
 
@@ -61,11 +57,7 @@ def sync_schedule(settings: SyncSettings, job: AssetJob) -> dg.ScheduleDefinitio
         ) from None
 
 
-# The sensor that turns new collections into partitions, and asks for their first run.
-
-
 SECONDS_BETWEEN_TICKS: Final = 60
-
 
 RUNS_PER_TICK: Final = 10
 

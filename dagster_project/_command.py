@@ -15,8 +15,6 @@ from vectorferry.connector.plugin import ConfigurationError, VectorferryError
 from vectorferry.dagster._component import VectorferrySync
 from vectorferry.dagster._partitions import CollectionPartitions, Collections
 
-__all__ = ["app"]
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Vectorferry's Dagster project.")
 
 SyncOption = Annotated[str | None, typer.Option("--sync", metavar="NAME", help="Only this sync, not all of them.")]
@@ -36,7 +34,7 @@ def discover(sync: SyncOption = None, project: ProjectOption = None) -> None:
     """Add a partition per collection to the Dagster instance of DAGSTER_HOME, and print every partition key."""
     try:
         with _instance() as instance:
-            for component in _chosen(_components(project), sync):
+            for component in _component_called(_components(project), sync):
                 _add(component, instance)
     except Exception as error:
         _stop(error)
@@ -73,7 +71,7 @@ def _is_project(config: Mapping[str, Any]) -> bool:
     return config.get("directory_type") == "project"
 
 
-def _chosen(components: list[VectorferrySync], name: str | None) -> list[VectorferrySync]:
+def _component_called(components: list[VectorferrySync], name: str | None) -> list[VectorferrySync]:
     chosen = [component for component in components if name in (None, component.name)]
     if not chosen:
         names = ", ".join(component.name for component in components) or "none"

@@ -23,8 +23,6 @@ from vectorferry.dagster._resources import resources_of, settings_from
 from vectorferry.dagster._run import Selection, sync_partitions
 from vectorferry.dagster._targets import Target, targets_of
 
-__all__ = ["VectorferrySync"]
-
 
 def _say(description: str) -> dg.Resolver:
     """What editors show of an attribute; Dagster's schema drops pydantic's description where there is a default."""

@@ -23,8 +23,6 @@ from vectorferry.connector.plugin import (
     VectorferryError,
 )
 
-__all__ = ["RETRIES", "fail", "hopeless", "raise_for_exit_code"]
-
 RETRIES: Final = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what a service may get over by itself. What was committed stays, so another try only does the rest.
 

@@ -12,8 +12,6 @@ from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLa
 from vectorferry import SyncSettings
 from vectorferry.connector.plugin import ConfigurationError
 
-__all__ = ["check_local_data", "local_data", "local_data_metadata"]
-
 DIRECTORIES: Final = "vectorferry/data_directories"
 """In the metadata of a materialization: the folders on its machine that hold what it made; none: all is on servers."""
 

@@ -21,18 +21,6 @@ from vectorferry.connector.plugin import (
     Visibility,
 )
 
-__all__ = [
-    "index_changes",
-    "index_metadata",
-    "index_rows",
-    "indexes_of",
-    "mapped_columns",
-    "partition_metadata",
-    "scan_metadata",
-    "table_metadata",
-]
-
-
 TEMPLATE: Final = "namespace_template"
 """What an index says of its namespaces is for all collections; a run's `namespace` is one collection's."""
 
@@ -133,15 +121,11 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else dg.MetadataValue.text(str(value))
 
 
-# What a sync reports, as the metadata that Dagster's UI knows how to draw.
-
-
 KEYS: Final[Mapping[str, str]] = {
     "collection": "the source's collection, and the partition",
     "asset_id": "the asset that this feature describes a piece of",
     "feature_id": "unique within its asset",
 }
-
 
 LEFT_OVER: Final[Mapping[str, str]] = {
     "metadata": "the feature's metadata, as the source says it",
@@ -180,8 +164,8 @@ def _tables(statuses: Sequence[Status], modality: Modality) -> tuple[TableStatus
     for each dimension, without those that are retired."""
     first = _with_tables(statuses)
     tables = [table for table in first.tables if table.modality == modality] if first else []
-    held = (table for table in tables if table.details.get("state") != "retired")
-    vectors = [table for table in held if table.vector_name is not None]
+    current = (table for table in tables if table.details.get("state") != "retired")
+    vectors = [table for table in current if table.vector_name is not None]
     return next((table for table in tables if table.vector_name is None), None), vectors
 
 
@@ -249,12 +233,12 @@ def _rows(statuses: Sequence[Status], modality: Modality, collection: str) -> di
 def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:
     """How many assets the source listed, and what became of them; unfinished and failed ones by name."""
     scan = summary.collections.get(collection, CollectionSummary())
-    named = {
+    ids_by_state = {
         "assets_pending_ids": scan.pending,
         "assets_failed_ids": scan.failed,
         "assets_unread_ids": scan.unread,
     }
-    said = {"why_full": scan.why_full, "note": scan.note, "error": scan.error}
+    texts = {"why_full": scan.why_full, "note": scan.note, "error": scan.error}
     return {
         "scan": scan.scan,
         "assets_listed": scan.listed,
@@ -263,6 +247,6 @@ def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:
         "assets_pending": scan.pending_count,
         "assets_failed": scan.failed_count,
         "assets_unread": scan.unread_count,
-        **{key: dg.MetadataValue.json(ids) for key, ids in named.items() if ids},
-        **{key: told for key, told in said.items() if told},
+        **{key: dg.MetadataValue.json(ids) for key, ids in ids_by_state.items() if ids},
+        **{key: text for key, text in texts.items() if text},
     }

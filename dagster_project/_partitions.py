@@ -12,16 +12,11 @@ from urllib.parse import quote
 import dagster as dg
 
 from vectorferry import SyncSettings
-from vectorferry.connector.plugin import ConfigurationError, list_collections, resolve_part
-
-__all__ = ["CollectionPartitions", "Collections", "named_collections", "partition_key"]
-
+from vectorferry.connector.plugin import ConfigurationError, first_of, list_collections, resolve_part
 
 LONGEST_KEY: Final = 200
 
-
 EMPTY: Final = "%"
-
 
 HASHED: Final = "%~"  # like EMPTY, nothing that encoding makes
 
@@ -94,9 +89,6 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
         )
 
 
-# Which collections a sync has, as partition keys and as ids.
-
-
 SHOWN = 20
 
 
@@ -141,5 +133,5 @@ class Collections:
 
     def _unknown(self, key: str) -> str:
         keys = self.keys()
-        there = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN:,} more" if len(keys) > SHOWN else "")
-        return f"partition {key}: not a collection of this sync, which has: {there or 'none'}; delete the partition"
+        listed = first_of(keys, SHOWN) or "none"
+        return f"partition {key}: not a collection of this sync, which has: {listed}; delete the partition"

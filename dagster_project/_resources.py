@@ -13,8 +13,6 @@ from pydantic import BaseModel, Field, SecretStr
 from vectorferry import SyncSettings, parse_settings
 from vectorferry.connector.plugin import DestinationSettings, SourceSettings
 
-__all__ = ["DestinationResource", "SourceResource", "resource_keys", "resources_of", "settings_from"]
-
 Keys: TypeAlias = tuple[str, ...]
 
 MASK: Final = "**********"

@@ -36,119 +36,10 @@ from vectorferry.dagster._metadata import (
 from vectorferry.dagster._partitions import CollectionPartitions, Collections
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, further_indexes
 
-__all__ = ["Selection", "sync_partitions"]
-
-
 SECONDS_BETWEEN_LINES: Final = 10.0
-
-
-class ProgressLog:
-    """Writes the first moment that comes and then one every ten seconds at most."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-        self._next = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        """Take a moment of the sync, and perhaps write it."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + SECONDS_BETWEEN_LINES
-            self._write(
-                f"{progress.collection}: {progress.listed} assets listed, {progress.pulled} of {progress.to_pull} "
-                f"changed ones pulled, {progress.written} features written"
-            )
-
-
-# What a run was asked for: the selected assets, and what follows from them for the sync.
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The selected assets, and the settings as the run's resources say them, ``${NAME}`` unresolved."""
-
-    settings: SyncSettings
-    targets: Mapping[dg.AssetKey, Target]
-
-    @property
-    def places(self) -> list[int]:
-        """The destinations that are synced, by their position in the file."""
-        return sorted(frozenset[int]().union(*(target.places for target in self.targets.values())))
-
-    @property
-    def modalities(self) -> frozenset[Modality]:
-        """Those of the selected tables; all, where only indexes are selected: an index is of all of them."""
-        tables = [target.modality for target in self.targets.values() if isinstance(target, ModalityTable)]
-        return frozenset(tables or MODALITIES)
-
-    @property
-    def narrowed(self) -> SyncSettings:
-        """The settings with only the destinations that are synced."""
-        return self.settings.model_copy(
-            update={"destinations": tuple(self.settings.destinations[place] for place in self.places)}
-        )
-
-
-# What a step has done, asset by asset and partition by partition, as metadata.
-
 
 Finished = Mapping[str, tuple[str, Summary]]
 """The collection and the summary behind each partition key."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """`statuses` are of the synced destinations, by their position in the file; none where they cannot be read."""
-
-    selection: Selection
-    finished: Finished
-    statuses: Mapping[int, Status]
-
-    def whole(self, target: Target) -> dict[str, Any]:
-        """What the table or index holds now, all collections together."""
-        return {**self._whole(target), **local_data_metadata(self.selection.narrowed)}
-
-    def partition(self, target: Target, key: str) -> dict[str, Any]:
-        """What the run did to one collection in the table or index."""
-        collection, summary = self.finished[key]
-        if isinstance(target, VectorIndex):
-            return self._index_partition(target, collection, summary)
-        return partition_metadata(summary, list(self.statuses.values()), target.modality, collection)
-
-    def further(self) -> Iterator[tuple[VectorIndex, str]]:
-        """Indexes that have no asset because nobody knew of them before the run, with each finished partition
-        that has records there."""
-        for place, status in self.statuses.items():
-            for index in further_indexes(self.selection.settings, place, indexes_of(status)):
-                for key, (collection, _) in self.finished.items():
-                    if index_rows(self._indexes(index), collection)["dagster/partition_row_count"]:
-                        yield index, key
-
-    def _whole(self, target: Target) -> dict[str, Any]:
-        if isinstance(target, VectorIndex):
-            return index_metadata(self._indexes(target)) if target.place in self.statuses else {}
-        return table_metadata(self.selection.settings.modalities, target.modality, list(self.statuses.values()))
-
-    def _index_partition(self, index: VectorIndex, collection: str, summary: Summary) -> dict[str, Any]:
-        indexes = self._indexes(index)
-        return {
-            "collection": collection,
-            "modalities": ", ".join(sorted(self.selection.modalities)),
-            **index_changes(self._destination(index, summary), indexes, index.vector_name, collection),
-            **(index_rows(indexes, collection) if index.place in self.statuses else {}),
-            **scan_metadata(summary, collection),
-            "seconds": round(summary.seconds, 3),
-        }
-
-    def _indexes(self, index: VectorIndex) -> Sequence[TableStatus]:
-        status = self.statuses.get(index.place)
-        return indexes_of(status).get(index.vector_name, []) if status else []
-
-    def _destination(self, index: VectorIndex, summary: Summary) -> DestinationSummary:
-        """A summary names destinations in the order in which the run was given them."""
-        return list(summary.destinations.values())[self.selection.places.index(index.place)]
-
-
-# One step: every collection it was given, one after the other, so that one bad collection costs only itself.
 
 
 def sync_partitions(
@@ -263,6 +154,102 @@ class _Step:
         except VectorferryError as error:
             self.context.log.warning(f"rows could not be counted: {error}")
             return {}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The selected assets, and the settings as the run's resources say them, ``${NAME}`` unresolved."""
+
+    settings: SyncSettings
+    targets: Mapping[dg.AssetKey, Target]
+
+    @property
+    def places(self) -> list[int]:
+        """The destinations that are synced, by their position in the file."""
+        return sorted(frozenset[int]().union(*(target.places for target in self.targets.values())))
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """Those of the selected tables; all, where only indexes are selected: an index is of all of them."""
+        tables = [target.modality for target in self.targets.values() if isinstance(target, ModalityTable)]
+        return frozenset(tables or MODALITIES)
+
+    @property
+    def narrowed(self) -> SyncSettings:
+        """The settings with only the destinations that are synced."""
+        return self.settings.model_copy(
+            update={"destinations": tuple(self.settings.destinations[place] for place in self.places)}
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """`statuses` are of the synced destinations, by their position in the file; none where they cannot be read."""
+
+    selection: Selection
+    finished: Finished
+    statuses: Mapping[int, Status]
+
+    def whole(self, target: Target) -> dict[str, Any]:
+        """What the table or index holds now, all collections together."""
+        return {**self._whole(target), **local_data_metadata(self.selection.narrowed)}
+
+    def partition(self, target: Target, key: str) -> dict[str, Any]:
+        """What the run did to one collection in the table or index."""
+        collection, summary = self.finished[key]
+        if isinstance(target, VectorIndex):
+            return self._index_partition(target, collection, summary)
+        return partition_metadata(summary, list(self.statuses.values()), target.modality, collection)
+
+    def further(self) -> Iterator[tuple[VectorIndex, str]]:
+        """Indexes that have no asset because nobody knew of them before the run, with each finished partition
+        that has records there."""
+        for place, status in self.statuses.items():
+            for index in further_indexes(self.selection.settings, place, indexes_of(status)):
+                for key, (collection, _) in self.finished.items():
+                    if index_rows(self._indexes(index), collection)["dagster/partition_row_count"]:
+                        yield index, key
+
+    def _whole(self, target: Target) -> dict[str, Any]:
+        if isinstance(target, VectorIndex):
+            return index_metadata(self._indexes(target)) if target.place in self.statuses else {}
+        return table_metadata(self.selection.settings.modalities, target.modality, list(self.statuses.values()))
+
+    def _index_partition(self, index: VectorIndex, collection: str, summary: Summary) -> dict[str, Any]:
+        indexes = self._indexes(index)
+        return {
+            "collection": collection,
+            "modalities": ", ".join(sorted(self.selection.modalities)),
+            **index_changes(self._destination(index, summary), indexes, index.vector_name, collection),
+            **(index_rows(indexes, collection) if index.place in self.statuses else {}),
+            **scan_metadata(summary, collection),
+            "seconds": round(summary.seconds, 3),
+        }
+
+    def _indexes(self, index: VectorIndex) -> Sequence[TableStatus]:
+        status = self.statuses.get(index.place)
+        return indexes_of(status).get(index.vector_name, []) if status else []
+
+    def _destination(self, index: VectorIndex, summary: Summary) -> DestinationSummary:
+        """A summary names destinations in the order in which the run was given them."""
+        return list(summary.destinations.values())[self.selection.places.index(index.place)]
+
+
+class ProgressLog:
+    """Writes the first moment that comes and then one every ten seconds at most."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Take a moment of the sync, and perhaps write it."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + SECONDS_BETWEEN_LINES
+            self._write(
+                f"{progress.collection}: {progress.listed} assets listed, {progress.pulled} of {progress.to_pull} "
+                f"changed ones pulled, {progress.written} features written"
+            )
 
 
 def _read_status(settings: SyncSettings, place: int) -> Status:

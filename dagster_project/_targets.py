@@ -11,8 +11,6 @@ from typing import Final, TypeAlias
 from vectorferry import SyncSettings
 from vectorferry.connector.plugin import MODALITIES, ConfigurationError, DestinationSettings, Modality
 
-__all__ = ["ModalityTable", "Target", "VectorIndex", "destination_name", "further_indexes", "targets_of"]
-
 NOT_IN_KEYS: Final = re.compile(r"[^a-z0-9_]")
 
 

@@ -12,20 +12,9 @@ from vectorferry.connector._config._registry import closest, destination_setting
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
 
-__all__ = [
-    "KeyPath",
-    "joined",
-    "looks_secret",
-    "validation_lines",
-    "without_secret",
-]
-
-
 HIDDEN: Final = "***"
 
-
 _SHORTEST: Final = 16
-
 
 _DIGITS: Final = 3
 
@@ -43,20 +32,13 @@ def without_secret(name: str) -> str:
     return HIDDEN if looks_secret(name) else name
 
 
-# Pydantic's validation errors as lines for people: where, key path, what is wrong, what to do. Never the value.
-
-
 KeyPath: TypeAlias = tuple[str | int, ...]
-
 
 MAX_LINES: Final = 5
 
-
 A_MAPPING: Final = "should be a mapping (lines of `key: value`)"
 
-
 A_LIST: Final = "should be a list (lines that begin with `- `)"
-
 
 MESSAGES: Final[Mapping[str, str]] = {
     "missing": "is missing; add it",
@@ -68,7 +50,6 @@ MESSAGES: Final[Mapping[str, str]] = {
     "too_short": "has too few entries; add one",
     "string_pattern_mismatch": "has a character where it cannot be",  # of a plug-in that does not say it in words
 }
-
 
 THE_KEY: Final = "[key]"
 """Stands in pydantic's paths behind a key that is wrong itself."""

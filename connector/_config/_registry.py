@@ -15,8 +15,6 @@ from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import SourceSettings
 
-__all__ = ["DestinationSettings", "closest", "destination_settings", "source_settings"]
-
 
 class DestinationSettings(Settings, ABC):
     """What a plug-in of the group ``vectorferry.destinations`` provides. `type` is the entry point's name.
@@ -49,14 +47,9 @@ class DestinationSettings(Settings, ABC):
         return ()
 
 
-# Sources and destinations by name, found through entry points so that anybody can add one.
-
-
 SOURCES: Final = "vectorferry.sources"
 
-
 DESTINATIONS: Final = "vectorferry.destinations"
-
 
 SettingsClass = TypeVar("SettingsClass", bound=Settings)
 

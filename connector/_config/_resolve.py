@@ -13,8 +13,6 @@ from vectorferry.connector._config._problems import KeyPath, joined, looks_secre
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
 
-__all__ = ["resolve", "resolve_part"]
-
 SomeModel = TypeVar("SomeModel", bound=BaseModel)
 
 # A file names variables and addresses alike, so whoever may edit it could have any variable sent anywhere. Whoever

@@ -14,18 +14,7 @@ from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._settings_base import Settings, Spelling
 from vectorferry.connector._protocols._source import SourceSettings
 
-__all__ = [
-    "BatchLimits",
-    "DeleteGuard",
-    "DeleteMode",
-    "IncrementalScans",
-    "RunGuard",
-    "SyncSettings",
-]
-
-
 DeleteMode: TypeAlias = Literal["prune", "tombstone", "keep"]
-
 
 SyncName = Annotated[
     str, Spelling(r"^[a-z][a-z0-9_]{0,47}$", "a letter and then up to 47 letters, digits and _, all of them lowercase")
@@ -109,7 +98,6 @@ def _destination(value: object) -> object:
 
 
 AnySource = Annotated[SerializeAsAny[SourceSettings], BeforeValidator(_source)]
-
 
 AnyDestination = Annotated[SerializeAsAny[DestinationSettings], BeforeValidator(_destination)]
 

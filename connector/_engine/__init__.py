@@ -19,7 +19,8 @@ from vectorferry.connector._engine._submit import (
     without_query,
 )
 from vectorferry.connector._engine.plan._plan import run_plan
-from vectorferry.connector._engine.sync._options import Reread, SyncOptions
+from vectorferry.connector._engine.sync._diff import Reread
+from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._engine.verify._verify import run_verify
 from vectorferry.connector._reports._summary import Progress, ProgressCallback

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from os import environ as process_environ
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from vectorferry.connector._cancellation import run_cancellable
 from vectorferry.connector._config import resolve, resolve_part
@@ -15,39 +15,31 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
-from vectorferry.connector._protocols._source import Source
-
-__all__ = [
-    "destination_label",
-    "destinations_called",
-    "opened",
-    "opened_at",
-    "prepare_untouched",
-    "run_opened",
-]
+from vectorferry.connector._protocols._source import Source, SourceSettings
+from vectorferry.connector._reports._summary import first_of
 
 T = TypeVar("T")
 
+SETTING: Final = "source.collections: "
 
-def destination_label(settings: DestinationSettings) -> str:
-    """The destination's `name`, where its settings have one, else its type."""
-    return getattr(settings, "name", None) or settings.type
+SHOWN: Final = 20
 
 
-def destinations_called(settings: SyncSettings, name: str | None) -> list[int]:
-    """The places in the file of the destinations of this name, or else of this type; None: of all.
+def run_opened(
+    settings: SyncSettings,
+    environ: Mapping[str, str],
+    work: Callable[[SyncSettings, Source, Sequence[Destination]], Awaitable[T]],
+) -> T:
+    """What `work` makes of the resolved settings, their source and all of their destinations, which are closed again.
 
-    Raises `ConfigurationError` when there is none.
+    Raises `ConfigurationError` for a variable that is not set, before anything is opened. Not for use inside a running
+    event loop.
     """
-    labels = [destination_label(each) for each in settings.destinations]
-    if name is None:
-        return list(range(len(labels)))
-    types = [each.type for each in settings.destinations]
-    places = [place for place, label in enumerate(labels) if label == name]
-    places = places or [place for place, type_ in enumerate(types) if type_ == name]
-    if not places:
-        raise ConfigurationError(f"{settings.where}: no destination is called {name!r}; it has: {', '.join(labels)}")
-    return places
+    resolved = resolve(settings, environ)
+    with ExitStack() as stack:
+        destinations = [stack.enter_context(closing(each.open(resolved.name))) for each in resolved.destinations]
+        source = resolved.source.open()
+        return _run_closing(source, lambda: work(resolved, source, destinations))
 
 
 @contextmanager
@@ -82,28 +74,25 @@ def opened_at(
         yield destination
 
 
-def run_opened(
-    settings: SyncSettings,
-    environ: Mapping[str, str],
-    work: Callable[[SyncSettings, Source, Sequence[Destination]], Awaitable[T]],
-) -> T:
-    """What `work` makes of the resolved settings, their source and all of their destinations, which are closed again.
+def destination_label(settings: DestinationSettings) -> str:
+    """The destination's `name`, where its settings have one, else its type."""
+    return getattr(settings, "name", None) or settings.type
 
-    Raises `ConfigurationError` for a variable that is not set, before anything is opened. Not for use inside a running
-    event loop.
+
+def destinations_called(settings: SyncSettings, name: str | None) -> list[int]:
+    """The places in the file of the destinations of this name, or else of this type; None: of all.
+
+    Raises `ConfigurationError` when there is none.
     """
-    resolved = resolve(settings, environ)
-
-    async def run() -> T:
-        source = resolved.source.open()
-        try:
-            return await work(resolved, source, destinations)
-        finally:
-            await source.aclose()
-
-    with ExitStack() as stack:
-        destinations = [stack.enter_context(closing(each.open(resolved.name))) for each in resolved.destinations]
-        return run_cancellable(run())
+    labels = [destination_label(each) for each in settings.destinations]
+    if name is None:
+        return list(range(len(labels)))
+    types = [each.type for each in settings.destinations]
+    places = [place for place, label in enumerate(labels) if label == name]
+    places = places or [place for place, type_ in enumerate(types) if type_ == name]
+    if not places:
+        raise ConfigurationError(f"{settings.where}: no destination is called {name!r}; it has: {', '.join(labels)}")
+    return places
 
 
 def prepare_untouched(destination: Destination, mapping: SchemaMapping) -> None:
@@ -115,3 +104,74 @@ def prepare_untouched(destination: Destination, mapping: SchemaMapping) -> None:
             "See what with `vectorferry plan`, and run `vectorferry sync` first."
         )
     destination.prepare(mapping)
+
+
+def run_in_collection(
+    settings: SyncSettings,
+    collection: str | None,
+    environ: Mapping[str, str],
+    work: Callable[[Source, str], Awaitable[T]],
+) -> T:
+    """What `work` makes of the sync's source and the id of the collection that is meant, by id or by name; None: the
+    only one. No destination is opened, and the source is closed again.
+
+    Raises `ConfigurationError` when it is not clear which collection is meant, and what the source raises.
+    """
+    configured = resolve_part(settings.source, environ, settings.where, ("source",))
+    narrowed = collection is not None and "collections" in type(configured).model_fields
+    source = (configured.model_copy(update={"collections": (collection,)}) if narrowed else configured).open()
+
+    async def find_and_work() -> T:
+        return await work(source, await _collection_id(source, collection, narrowed=narrowed))
+
+    return _run_closing(source, find_and_work)
+
+
+async def _collection_id(source: Source, name: str | None, *, narrowed: bool) -> str:
+    """The id of the collection that is meant; a source that was `narrowed` to it names it first.
+
+    Raises `ConfigurationError` when several could be, or none.
+    """
+    with naming_option(name or ""):
+        ids = await source.collections()
+    if name is not None and name in ids:
+        return name
+    if len(ids) == 1 or (ids and name is not None and narrowed):
+        return ids[0]
+    problem = (
+        "say which collection with --collection, by id or by name"
+        if name is None
+        else f"--collection {name}: not there"
+    )
+    raise ConfigurationError(f"{problem}; this sync's source has: {first_of(ids, SHOWN) or 'none'}")
+
+
+def list_collections(settings: SourceSettings) -> Sequence[str]:
+    """The ids of the collections that a source with these settings is for, every ``${NAME}`` already resolved.
+
+    Raises what the source raises. Not for use inside a running event loop.
+    """
+    source = settings.open()
+    return _run_closing(source, source.collections)
+
+
+def _run_closing(source: Source, work: Callable[[], Awaitable[T]]) -> T:
+    async def run() -> T:
+        try:
+            return await work()
+        finally:
+            await source.aclose()
+
+    return run_cancellable(run())
+
+
+@contextmanager
+def naming_option(name: str) -> Iterator[None]:
+    """A collection that was named with an option is not to be looked for in the file."""
+    try:
+        yield
+    except ConfigurationError as error:
+        message = str(error)
+        if not message.startswith(SETTING):
+            raise
+        raise ConfigurationError(f"--collection {name}: {message.removeprefix(SETTING)}") from error

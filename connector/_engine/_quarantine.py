@@ -19,17 +19,7 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import ProgressCallback, Summary
 
-__all__ = [
-    "RejectedAt",
-    "Selection",
-    "drop_selected",
-    "run_replay",
-    "selected",
-]
-
-
 ASSETS_AT_ONCE: Final = 1_000
-
 
 RejectedAt: TypeAlias = tuple[str, Rejected, datetime]
 """A record in quarantine, with its collection and when it was written."""

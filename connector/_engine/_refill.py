@@ -34,55 +34,82 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
 from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary, first_of
 
-__all__ = ["refill", "run_refill"]
-
-
 PAGE: Final = 500
 
-
 ALL: Final = frozenset(MODALITIES)
-
 
 FEATURES_AT_ONCE: Final = 1_000
 """Some 6 MB of 1,408-d vectors: enough that the store's own work is what takes the time."""
 
-
-class StoreReader(Reader):
-    """Reads a store."""
-
-    page = PAGE
-
-    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[MappedRecord | str]]:
-        """These assets, a bounded number of features at a time; those that have gone meanwhile are left out. Only the
-        id of one that has lost rows which the store's own books name."""
-        for asset_ids in _groups(entries):
-            yield await self.run(partial(self._read, collection, asset_ids))
-
-    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[MappedRecord | str]:
-        store = self.destination
-        contents = store.contents(collection, asset_ids) if self.can(Capability.CONTENTS) else {}
-        return [
-            weighed(asset) if losses(contents.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
-            for asset in store.stored(collection, asset_ids)
-        ]
-
-
-def _groups(entries: Mapping[str, Known]) -> Iterator[list[str]]:
-    """The assets in groups of as few features as possible, but for one that has more by itself."""
-    group: list[str] = []
-    gathered = 0
-    for asset_id, known in entries.items():
-        features = sum(known.features.values())
-        if group and gathered + features > FEATURES_AT_ONCE:
-            yield group
-            group, gathered = [], 0
-        group.append(asset_id)
-        gathered += features
-    if group:
-        yield group
-
-
 NAMED: Final = 5
+
+
+def run_refill(
+    settings: SyncSettings,
+    target: str,
+    store: str | None = None,
+    *,
+    collections: Sequence[str] | None = None,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+    wait_visible: float = 0,
+) -> Summary:
+    """Fill the destination called `target` from the one called `store` (None: the only other one that can be read).
+
+    Both are called by `name` or type. Only their ``${NAME}`` are resolved: no source's key is needed. Raises what
+    `refill` raises, and `ConfigurationError` when it is not clear which destinations are meant.
+    """
+    to = _only(settings, target)
+    candidates = _candidates(settings, to, store)
+    with ExitStack() as stack:
+        into, *others = (stack.enter_context(opened_at(settings, place, environ)) for place in (to, *candidates))
+        source = _store(settings, dict(zip(candidates, others, strict=True)))
+        return run_cancellable(
+            refill(
+                source,
+                into,
+                name=settings.name,
+                mapping=settings.modalities,
+                collections=collections,
+                batch=settings.batch,
+                deletes=settings.deletes,
+                progress=progress,
+                wait_visible=wait_visible,
+            )
+        )
+
+
+def _only(settings: SyncSettings, word: str) -> int:
+    places = destinations_called(settings, word)
+    if len(places) > 1:
+        raise ConfigurationError(
+            f"{settings.where}: {len(places)} destinations are called {word!r}; give each a `name` of its own"
+        )
+    return places[0]
+
+
+def _candidates(settings: SyncSettings, target: int, store: str | None) -> list[int]:
+    """The one that was named, or all but the target."""
+    if store is None:
+        others = [place for place in range(len(settings.destinations)) if place != target]
+        if not others:
+            raise ConfigurationError(f"{settings.where}: there is no other destination to refill this one from")
+        return others
+    named = _only(settings, store)
+    if named == target:
+        raise ConfigurationError(f"--from {store}: a destination cannot be refilled from itself")
+    return [named]
+
+
+def _store(settings: SyncSettings, candidates: Mapping[int, Destination]) -> Destination:
+    needs = Capability.STORED_ASSETS
+    stores = {place: destination for place, destination in candidates.items() if needs in destination.capabilities}
+    if not stores:
+        raise needs.missing(", ".join(destination_label(settings.destinations[place]) for place in candidates))
+    if len(stores) > 1:
+        labels = ", ".join(destination_label(settings.destinations[place]) for place in stores)
+        raise ConfigurationError(f"it can be refilled from each of {labels}: say which with --from")
+    return next(iter(stores.values()))
 
 
 async def refill(
@@ -130,6 +157,16 @@ async def refill(
         reader.close()
     summary.seconds, summary.exit_code = time.monotonic() - started, exit_code(summary)
     return summary
+
+
+def _collections_to_refill(collections: Sequence[str] | None, stored: Sequence[str], store: str) -> list[str]:
+    if collections is None:
+        return list(stored)
+    if unknown := [collection for collection in collections if collection not in stored]:
+        raise ConfigurationError(
+            f"collection {unknown[0]}: not in {store}, which holds: {first_of(stored, NAMED) or 'none'}"
+        )
+    return list(dict.fromkeys(collections))
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,82 +334,36 @@ class _CollectionRefill:
             )
 
 
-def _collections_to_refill(collections: Sequence[str] | None, stored: Sequence[str], store: str) -> list[str]:
-    if collections is None:
-        return list(stored)
-    if unknown := [collection for collection in collections if collection not in stored]:
-        raise ConfigurationError(
-            f"collection {unknown[0]}: not in {store}, which holds: {first_of(stored, NAMED) or 'none'}"
-        )
-    return list(dict.fromkeys(collections))
+class StoreReader(Reader):
+    """Reads a store."""
+
+    page = PAGE
+
+    async def read(self, collection: str, entries: Mapping[str, Known]) -> AsyncIterator[list[MappedRecord | str]]:
+        """These assets, a bounded number of features at a time; those that have gone meanwhile are left out. Only the
+        id of one that has lost rows which the store's own books name."""
+        for asset_ids in _groups(entries):
+            yield await self.run(partial(self._read, collection, asset_ids))
+
+    def _read(self, collection: str, asset_ids: Sequence[str]) -> list[MappedRecord | str]:
+        store = self.destination
+        contents = store.contents(collection, asset_ids) if self.can(Capability.CONTENTS) else {}
+        return [
+            weighed(asset) if losses(contents.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
+            for asset in store.stored(collection, asset_ids)
+        ]
 
 
-# A refill as settings describe it: which destinations are meant, opened and closed.
-
-
-def run_refill(
-    settings: SyncSettings,
-    target: str,
-    store: str | None = None,
-    *,
-    collections: Sequence[str] | None = None,
-    environ: Mapping[str, str] = process_environ,
-    progress: ProgressCallback | None = None,
-    wait_visible: float = 0,
-) -> Summary:
-    """Fill the destination called `target` from the one called `store` (None: the only other one that can be read).
-
-    Both are called by `name` or type. Only their ``${NAME}`` are resolved: no source's key is needed. Raises what
-    `refill` raises, and `ConfigurationError` when it is not clear which destinations are meant.
-    """
-    to = _only(settings, target)
-    candidates = _candidates(settings, to, store)
-    with ExitStack() as stack:
-        into, *others = (stack.enter_context(opened_at(settings, place, environ)) for place in (to, *candidates))
-        source = _store(settings, dict(zip(candidates, others, strict=True)))
-        return run_cancellable(
-            refill(
-                source,
-                into,
-                name=settings.name,
-                mapping=settings.modalities,
-                collections=collections,
-                batch=settings.batch,
-                deletes=settings.deletes,
-                progress=progress,
-                wait_visible=wait_visible,
-            )
-        )
-
-
-def _only(settings: SyncSettings, word: str) -> int:
-    places = destinations_called(settings, word)
-    if len(places) > 1:
-        raise ConfigurationError(
-            f"{settings.where}: {len(places)} destinations are called {word!r}; give each a `name` of its own"
-        )
-    return places[0]
-
-
-def _candidates(settings: SyncSettings, target: int, store: str | None) -> list[int]:
-    """The one that was named, or all but the target."""
-    if store is None:
-        others = [place for place in range(len(settings.destinations)) if place != target]
-        if not others:
-            raise ConfigurationError(f"{settings.where}: there is no other destination to refill this one from")
-        return others
-    named = _only(settings, store)
-    if named == target:
-        raise ConfigurationError(f"--from {store}: a destination cannot be refilled from itself")
-    return [named]
-
-
-def _store(settings: SyncSettings, candidates: Mapping[int, Destination]) -> Destination:
-    needs = Capability.STORED_ASSETS
-    stores = {place: destination for place, destination in candidates.items() if needs in destination.capabilities}
-    if not stores:
-        raise needs.missing(", ".join(destination_label(settings.destinations[place]) for place in candidates))
-    if len(stores) > 1:
-        labels = ", ".join(destination_label(settings.destinations[place]) for place in stores)
-        raise ConfigurationError(f"it can be refilled from each of {labels}: say which with --from")
-    return next(iter(stores.values()))
+def _groups(entries: Mapping[str, Known]) -> Iterator[list[str]]:
+    """The assets in groups of as few features as possible, but for one that has more by itself."""
+    group: list[str] = []
+    gathered = 0
+    for asset_id, known in entries.items():
+        features = sum(known.features.values())
+        if group and gathered + features > FEATURES_AT_ONCE:
+            yield group
+            group, gathered = [], 0
+        group.append(asset_id)
+        gathered += features
+    if group:
+        yield group

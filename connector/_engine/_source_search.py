@@ -8,15 +8,17 @@ from os import environ as process_environ
 from typing import Any, Final
 
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._collections import asking
-from vectorferry.connector._engine._opening import destination_label, destinations_called, opened_at, prepare_untouched
+from vectorferry.connector._engine._opening import (
+    destination_label,
+    destinations_called,
+    opened_at,
+    prepare_untouched,
+    run_in_collection,
+)
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import Hit, Source
-
-__all__ = ["SourceHits", "StoredHit", "run_source_search"]
-
 
 ROWS: Final = 5
 """Features shown of one hit: those that it overlaps most."""
@@ -74,7 +76,7 @@ def run_source_search(
     async def search(source: Source, where: str) -> tuple[str, Sequence[Hit]]:
         return where, await source.search(where, text, limit=limit, options=options)
 
-    where, hits = asking(settings, collection, environ, search)
+    where, hits = run_in_collection(settings, collection, environ, search)
     return _joined(settings, places, where, hits, environ)
 
 

@@ -9,28 +9,16 @@ from os import environ as process_environ
 from typing import Any, Final, TypeAlias
 
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._collections import asking
+from vectorferry.connector._engine._opening import run_in_collection
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._errors import LimitReachedError, StopError, VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import Source, Submission, SubmissionState
 
-__all__ = [
-    "SubmissionCallback",
-    "Submissions",
-    "Submitted",
-    "run_submit",
-    "submit",
-    "without_query",
-]
-
-
 SubmissionCallback: TypeAlias = Callable[[Submission], None]
 """Called at each change of each URL."""
 
-
 DONE: Final = frozenset({SubmissionState.READY, SubmissionState.FAILED})
-
 
 ACCEPTED: Final = DONE | {SubmissionState.INDEXING}
 
@@ -139,7 +127,7 @@ def run_submit(
     async def run(source: Source, where: str) -> Submissions:
         return await submit(source, where, urls, wait=wait, timeout=timeout, again=again, progress=progress)
 
-    return asking(settings, collection, environ, run)
+    return run_in_collection(settings, collection, environ, run)
 
 
 async def _follow(

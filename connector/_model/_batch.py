@@ -9,17 +9,6 @@ from typing import Any, TypeAlias
 
 from vectorferry.connector._model._records import MODALITIES, Modality, Rejected, Vector
 
-__all__ = [
-    "Applied",
-    "Batch",
-    "Contents",
-    "Counts",
-    "MappedAsset",
-    "MappedFeature",
-    "RecordHashes",
-    "RowCounts",
-]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedFeature:
@@ -107,11 +96,9 @@ class Counts:
 RecordHashes: TypeAlias = Mapping[tuple[Modality, str | None, Hashable], bytes]
 """Hashes of rows and vectors, by modality, vector name (None for the row itself) and whatever names the feature."""
 
-
 Contents: TypeAlias = Mapping[Modality, Mapping[str, Mapping[str, int | None]]]
 """What is in one asset: by modality and feature id, the names of its vectors with their dimensions (None: sparse, or
 not known)."""
-
 
 RowCounts: TypeAlias = Mapping[tuple[Modality, str | None], int]
 """Numbers of features by modality (the name is None), and of vectors by modality and name."""

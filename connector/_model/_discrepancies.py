@@ -10,8 +10,6 @@ from typing import TypeAlias
 
 from vectorferry.connector._model._records import Modality
 
-__all__ = ["Difference", "Discrepancy", "Distrusted", "StoredDigest"]
-
 
 class Difference(StrEnum):
     """How two places that should hold the same differ."""
@@ -51,7 +49,6 @@ class StoredDigest:
 
 _Key: TypeAlias = tuple[str, str]
 
-
 _Table: TypeAlias = tuple[str, Modality | None, str | None]
 
 
@@ -80,11 +77,11 @@ class Distrusted:
         return key in self._records.get((collection, modality, vector_name), ())
 
     def blanked(
-        self, collection: str, modality: Modality | None, vector_name: str | None, held: Mapping[_Key, bytes]
+        self, collection: str, modality: Modality | None, vector_name: str | None, stored: Mapping[_Key, bytes]
     ) -> Mapping[_Key, bytes]:
         """Hashes by asset and feature, with one that no record has for each that is distrusted."""
         distrusted = self._records.get((collection, modality, vector_name))
-        return held if not distrusted else {**held, **dict.fromkeys(distrusted & held.keys(), b"")}
+        return stored if not distrusted else {**stored, **dict.fromkeys(distrusted & stored.keys(), b"")}
 
     def forget(self, collection: str, asset_ids: Iterable[str]) -> None:
         """Trust these assets again: they have just been written, or removed."""

@@ -25,23 +25,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-__all__ = [
-    "CollectionError",
-    "ConfigurationError",
-    "CredentialsError",
-    "DestinationError",
-    "GuardRefusedError",
-    "IncompleteScanError",
-    "LimitReachedError",
-    "LockedError",
-    "NotSupportedError",
-    "QuarantineError",
-    "RetryableError",
-    "SourceError",
-    "StopError",
-    "VectorferryError",
-]
-
 
 class VectorferryError(Exception):
     """Base of every error that this project raises on purpose."""

@@ -8,15 +8,10 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["canonical_json", "is_too_deep", "parse_json"]
-
-
 DEEPEST: Final = 100
 """Levels of objects and lists in each other. Far more than metadata has, far fewer than Python's stack can take."""
 
-
 BEYOND_64_BITS: Final = 2.0**63
-
 
 EXACT: Final = frozenset({int, str, bool, type(None)})
 

@@ -19,18 +19,8 @@ from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector._model._rows import hash_row, is_row_of
 from vectorferry.connector._model._vectors import dense_dimension
 
-__all__ = [
-    "StoredVersions",
-    "rejected_features",
-    "with_last_good",
-    "without_distrusted",
-    "without_rejected",
-]
-
-
 _Key: TypeAlias = tuple[str, str]
 """Feature id and modality: only a feature of the same modality has the same vectors and columns."""
-
 
 _NAMELESS: Final = frozenset({Reason.MALFORMED, Reason.BAD_ID})
 """What is set aside for these may have no id that can be read: the record says where it stood, and no more."""

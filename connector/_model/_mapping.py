@@ -14,34 +14,15 @@ from vectorferry.connector._model._records import MODALITIES, Modality, Reason, 
 from vectorferry.connector._model._settings_base import Settings, Spelling
 from vectorferry.connector._model._vectors import dense_dimension
 
-__all__ = [
-    "SYSTEM_COLUMNS",
-    "ColumnMapping",
-    "ColumnType",
-    "Identifier",
-    "Metric",
-    "ModalityMapping",
-    "SchemaMapping",
-    "Storage",
-    "TableName",
-    "VectorMapping",
-    "ledger_fingerprint",
-]
-
-
 ColumnType: TypeAlias = Literal["text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"]
-
 
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
 
-
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
-
 
 Identifier = Annotated[
     str, Spelling(r"^[a-z_][a-z0-9_]{0,54}$", "up to 55 lowercase letters, digits and _, with no digit first")
 ]
-
 
 # No `_` in front and no `__`: the sync's own tables and those of named vectors are called that way.
 TableName = Annotated[
@@ -53,15 +34,12 @@ TableName = Annotated[
     ),
 ]
 
-
 FieldPath = Annotated[
     str, Spelling(r"^[^.]+(\.[^.]+)*$", "names with a dot between them, such as metadata.author", max_length=500)
 ]
 
-
 SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Postgres has these in every table."""
-
 
 RESERVED_COLUMNS: Final = SYSTEM_COLUMNS | {
     *("feature_id", "asset_id", "collection", "feature_key", "metadata", "extra", "row_hash", "deleted_at"),
@@ -121,8 +99,8 @@ class ModalityMapping(Settings):
     @field_validator("columns")
     @classmethod
     def _columns_are_free(cls, columns: dict[str, ColumnMapping]) -> dict[str, ColumnMapping]:
-        if taken := sorted(columns.keys() & RESERVED_COLUMNS):
-            raise ValueError(f"{', '.join(taken)}: every table has such a column already; choose another name")
+        if reserved := sorted(columns.keys() & RESERVED_COLUMNS):
+            raise ValueError(f"{', '.join(reserved)}: every table has such a column already; choose another name")
         return columns
 
     def vector(self, vector_name: str) -> VectorMapping:

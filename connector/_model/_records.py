@@ -11,20 +11,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "MODALITIES",
-    "Asset",
-    "AssetState",
-    "DenseVector",
-    "Feature",
-    "Listing",
-    "Modality",
-    "Reason",
-    "Rejected",
-    "SparseVector",
-    "Vector",
-]
-
 
 class Modality(StrEnum):
     """What kind of media a feature describes."""
@@ -36,7 +22,6 @@ class Modality(StrEnum):
 
 
 MODALITIES: tuple[Modality, ...] = tuple(Modality)
-
 
 DenseVector: TypeAlias = NDArray[np.float32]
 """Shape ``(dimension,)``, dtype float32, C-contiguous."""

@@ -12,9 +12,6 @@ from vectorferry.connector._model._batch import Counts
 from vectorferry.connector._model._mapping import SYSTEM_COLUMNS, ColumnType, Identifier, TableName
 from vectorferry.connector._model._settings_base import Settings
 
-__all__ = ["RelatedRow", "RelatedTable", "related_counts"]
-
-
 RESERVED: Final = SYSTEM_COLUMNS | {"row_hash", "synced_at"}
 
 
@@ -38,8 +35,8 @@ class RelatedTable(Settings):
     @field_validator("columns")
     @classmethod
     def _columns_are_free(cls, columns: dict[str, ColumnType]) -> dict[str, ColumnType]:
-        if taken := sorted(columns.keys() & RESERVED):
-            raise ValueError(f"{', '.join(taken)}: every related table has such a column already")
+        if reserved := sorted(columns.keys() & RESERVED):
+            raise ValueError(f"{', '.join(reserved)}: every related table has such a column already")
         return columns
 
     @model_validator(mode="after")
@@ -58,10 +55,10 @@ class RelatedRow:
     row_hash: bytes
 
 
-def related_counts(held: Mapping[str, bytes], rows: Iterable[RelatedRow], *, complete: bool) -> Counts:
+def related_counts(stored: Mapping[str, bytes], rows: Iterable[RelatedRow], *, complete: bool) -> Counts:
     """What replacing rows with these hashes by these rows changes."""
-    counts, wanted = Counts(), {row.key: row.row_hash for row in rows}
-    for key, digest in wanted.items():
-        counts.compare(held.get(key), digest)
-    counts.deleted = len(held.keys() - wanted.keys()) if complete else 0
+    counts, hashes = Counts(), {row.key: row.row_hash for row in rows}
+    for key, digest in hashes.items():
+        counts.compare(stored.get(key), digest)
+    counts.deleted = len(stored.keys() - hashes.keys()) if complete else 0
     return counts

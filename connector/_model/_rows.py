@@ -15,17 +15,6 @@ from vectorferry.connector._model._json import canonical_json
 from vectorferry.connector._model._mapping import ColumnMapping, ColumnType
 from vectorferry.connector._model._records import Reason
 
-__all__ = [
-    "RowShape",
-    "as_utc",
-    "coerce",
-    "hash_row",
-    "is_row_of",
-    "look_up",
-    "row_size",
-    "short",
-]
-
 
 def look_up(fields: Mapping[str, Any], path: Sequence[str]) -> Any:
     """What stands at `path`, or None. A part made of digits is an index where it meets a list."""
@@ -138,9 +127,6 @@ COERCIONS: Final[Mapping[ColumnType, Callable[[Any], Any]]] = {
 }
 
 
-# The row a feature becomes: mapped columns, metadata, and everything else in `extra`. Pure.
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """Columns by name in the mapping's order, the two JSON objects, a hash of all three, and their size as JSON.
@@ -229,7 +215,6 @@ def _as_json(columns: Mapping[str, Any], metadata: Mapping[str, Any], extra: Map
 
 _SAME_WITHOUT_EXPONENT: Final = 10**16
 """From here on canonical JSON writes a float with an exponent."""
-
 
 _MOST_TRIED: Final = 6
 """Numbers of one row, each of which doubles the work. A row with more of them is never said to be another one."""

@@ -9,9 +9,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SeenIds"]
-
-
 Hashes: TypeAlias = NDArray[np.int64]
 
 
@@ -41,17 +38,17 @@ class SeenIds:
 
     def missing(self, ids: Sequence[str]) -> list[str]:
         """Those of these ids that were never added."""
-        return [name for name, held in zip(ids, self._holds(self._hash(ids)), strict=True) if not held]
+        return [name for name, known in zip(ids, self._holds(self._hash(ids)), strict=True) if not known]
 
     def _hash(self, ids: Sequence[str]) -> Hashes:
         return np.fromiter((hash(self._salt + name) for name in ids), dtype=np.int64, count=len(ids))
 
     def _holds(self, hashes: Hashes) -> NDArray[np.bool_]:
-        held = np.zeros(hashes.size, dtype=bool)
+        known = np.zeros(hashes.size, dtype=bool)
         for run in self._runs:
             at = np.searchsorted(run, hashes)
-            held |= run[np.minimum(at, run.size - 1)] == hashes
-        return held
+            known |= run[np.minimum(at, run.size - 1)] == hashes
+        return known
 
     def _append(self, run: Hashes) -> None:
         while self._runs and self._runs[-1].size <= 2 * run.size:

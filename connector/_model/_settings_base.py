@@ -16,8 +16,6 @@ from pydantic import (
     WrapValidator,
 )
 
-__all__ = ["Settings", "Spelling"]
-
 
 class Settings(BaseModel):
     """Immutable, an unknown key is an error, and validation errors never repeat the input (it may be a key)."""

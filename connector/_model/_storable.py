@@ -13,19 +13,8 @@ import orjson
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._records import Reason, Rejected
 
-__all__ = [
-    "check_id",
-    "check_name",
-    "clean",
-    "id_problem",
-    "safe_id",
-    "safe_rejected",
-]
-
-
 # PostgreSQL refuses NUL in text and jsonb alike; a lone surrogate cannot be written as UTF-8 at all.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-
 
 REPLACEMENT: Final = "\ufffd"
 
@@ -74,9 +63,7 @@ def _walk_object(value: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
 
 MAX_ID_BYTES: Final = 512  # the longest record id that Pinecone takes; also far below a btree entry's 2,704 bytes
 
-
 MAX_NAME_BYTES: Final = 255
-
 
 MAX_DETAIL: Final = 300
 

@@ -11,18 +11,7 @@ from numpy.typing import NDArray
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._records import DenseVector, Reason, SparseVector, Vector
 
-__all__ = [
-    "check_vector",
-    "decode_vector",
-    "dense_dimension",
-    "dense_vector",
-    "vector_bytes",
-    "vector_hash",
-]
-
-
 NUMBERS: Final = frozenset({float, int})
-
 
 HIGHEST_INDEX: Final = int(np.iinfo(np.int32).max)
 

@@ -6,8 +6,6 @@ from enum import Enum
 
 from vectorferry.connector._model._errors import NotSupportedError
 
-__all__ = ["Capability"]
-
 
 class Capability(Enum):
     """What may be asked of a source or destination that declares it; the value says what one without it does not do.

@@ -23,25 +23,6 @@ from vectorferry.connector._model._related import RelatedRow, RelatedTable
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import Origin
 
-__all__ = [
-    "Averages",
-    "Cursor",
-    "Delivery",
-    "Destination",
-    "IndexBuild",
-    "Known",
-    "Planned",
-    "PlannedIndex",
-    "SearchAnswer",
-    "SearchQuery",
-    "Status",
-    "TableStatus",
-    "VectorCount",
-    "VectorTable",
-    "VectorTableState",
-    "Visibility",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Known:

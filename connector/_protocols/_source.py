@@ -18,16 +18,6 @@ from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._capabilities import Capability
 
-__all__ = [
-    "Hit",
-    "Origin",
-    "Source",
-    "SourceSettings",
-    "Submission",
-    "SubmissionState",
-    "Usage",
-]
-
 
 @dataclass(slots=True)
 class Usage:

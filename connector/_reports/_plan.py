@@ -11,15 +11,6 @@ from vectorferry.connector._protocols._destination import PlannedIndex
 from vectorferry.connector._reports._display import Displayed, DisplayedTable
 from vectorferry.connector._reports._summary import RelatedSummary
 
-__all__ = [
-    "CollectionPlan",
-    "DeletePlan",
-    "DestinationPlan",
-    "Plan",
-    "ReadEstimate",
-    "WriteEstimate",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class ReadEstimate:
@@ -173,7 +164,7 @@ class Plan(Displayed):
 
 
 def _collection(plan: CollectionPlan) -> dict[str, Any]:
-    told = asdict(plan)
+    fields = asdict(plan)
     for state in ("pending", "failed"):
-        told[state] = {"count": told.pop(f"{state}_count"), "first": list(told[state])}
-    return {**told, "refused": plan.refused}
+        fields[state] = {"count": fields.pop(f"{state}_count"), "first": list(fields[state])}
+    return {**fields, "refused": plan.refused}

@@ -12,17 +12,6 @@ from vectorferry.connector._protocols._destination import Delivery, IndexBuild
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._reports._display import Displayed, DisplayedTable, count_rows
 
-__all__ = [
-    "CollectionSummary",
-    "DestinationSummary",
-    "Progress",
-    "ProgressCallback",
-    "RelatedSummary",
-    "Summary",
-    "first_of",
-    "kept_note",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -41,9 +30,6 @@ class Progress:
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], None]
-
-
-# What a run reports: exact counts, or nothing at all where a number is not known.
 
 
 @dataclass(slots=True)
@@ -96,9 +82,9 @@ class CollectionSummary:
         for name, count in assets.items():
             self.add_note(kept_note(name, count, lister))
 
-    def add_note(self, told: str) -> None:
+    def add_note(self, text: str) -> None:
         """Add to what is told already."""
-        self.note = "; ".join(filter(None, (self.note, told)))
+        self.note = "; ".join(filter(None, (self.note, text)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -264,10 +250,10 @@ class Summary(Displayed):
     def _notes(self) -> Iterator[str]:
         yield from self.advice
         read: dict[str, CollectionSummary | RelatedSummary] = {**self.collections, **self.related}
-        for name, seen in read.items():
-            yield from (f"{name}: {told}" for told in (seen.note, seen.error) if told)
+        for name, summary in read.items():
+            yield from (f"{name}: {text}" for text in (summary.note, summary.error) if text)
         for name, destination in self.destinations.items():
-            yield from (f"{name}: {told}" for told in destination.notes)
+            yield from (f"{name}: {text}" for text in destination.notes)
             if destination.error:
                 yield f"{name}: {destination.error}"
         if self.limit:

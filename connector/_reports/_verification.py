@@ -11,9 +11,6 @@ from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._reports._display import Displayed, DisplayedTable
 from vectorferry.connector._reports._summary import Summary
 
-__all__ = ["CollectionReport", "Finding", "Verification"]
-
-
 NAMED: Final = 100
 
 

@@ -11,7 +11,7 @@ import typer
 
 from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._collections import list_collections, naming_option
+from vectorferry.connector._engine._opening import list_collections, naming_option
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._source import SourceSettings
 from vectorferry.connector._reports._summary import first_of

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vectorferry.connector._config import load_settings
+from vectorferry.connector._config._load import read_bounded
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._config._yaml import read_bounded
 from vectorferry.connector._engine import SourceHits, StoredHit, run_search, run_source_search
 from vectorferry.connector._model._errors import ConfigurationError, QuarantineError
 from vectorferry.connector._model._json import parse_json

@@ -28,30 +28,117 @@ from vectorferry.connector._protocols._destination import (
 )
 from vectorferry.connector._protocols._source import Origin, Source, Usage
 
-__all__ = ["DryDestination", "DrySource", "Reads"]
-
-
 LOOKED_UP_AT_ONCE: Final = 5_000
-
-
-@dataclass(slots=True)
-class Book:
-    """What would happen to one collection in one destination.
-
-    `features` is how many the replaced assets have; `assets` counts assets with those that would have been `written`.
-    """
-
-    features: int = 0
-    assets: int = 0
-    deleted: int = 0
-    written: SeenIds = field(default_factory=SeenIds)
-    gone: SeenIds = field(default_factory=SeenIds)
-
 
 DRY: Final = frozenset(
     {Capability.CURSORS, Capability.ORIGINS, Capability.RELATED_TABLES, Capability.STORED_COLLECTIONS}
 )
 """What a sync asks of a destination before it writes."""
+
+T = TypeVar("T")
+
+
+class DrySource(Source):
+    """Lists as the source does. Of assets that a sync would read, it gives back little more than the id."""
+
+    def __init__(self, inner: Source, destinations: Sequence[DryDestination]) -> None:
+        self.capabilities = inner.capabilities & {Capability.CHANGED_SINCE}
+        self.listing_seconds = 0.0
+        self._inner = inner
+        self._destinations = destinations
+        self._reads: dict[str, Reads] = defaultdict(Reads)
+
+    @property
+    def usage(self) -> Usage:
+        """The source's own."""
+        return self._inner.usage
+
+    def reads(self, collection: str) -> Reads:
+        """What would be read of a collection, be it called by its id or as a summary calls it."""
+        return self._reads[safe_id(collection)]
+
+    def requests_to_read(self, assets: int, features: int) -> int | None:
+        """The source's own answer."""
+        return self._inner.requests_to_read(assets, features)
+
+    async def collections(self) -> Sequence[str]:
+        """The source's own."""
+        return await self._inner.collections()
+
+    def is_gone(self, collection: str) -> bool:
+        """What the source says, if it can."""
+        return self._inner.is_gone(collection)
+
+    @property
+    def not_found(self) -> Mapping[str, str]:
+        """What the source says, if it does."""
+        return self._inner.not_found
+
+    async def identity(self, collection: str) -> Origin:
+        """The source's own."""
+        return await self._inner.identity(collection)
+
+    async def scan(self, collection: str) -> AsyncIterator[Listing]:
+        """The source's own listing; how long it takes is noted."""
+        async with closing(self._timed(self._inner.scan(collection))) as listed:
+            async for listing in listed:
+                yield listing
+
+    async def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
+        """The source's own listing; how long it takes is noted."""
+        async with closing(self._timed(self._inner.scan_changed(collection, since))) as listed:
+            async for listing in listed:
+                yield listing
+
+    async def cursor(self, collection: str) -> str | None:
+        """The source's own."""
+        return await self._inner.cursor(collection)
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset]:
+        """Count what would be read. Nothing is read ahead, so a listing is always of the page that was looked up."""
+        async for listing in listings:
+            self._note(self.reads(collection), listing.asset_id)
+            yield Asset(listing.asset_id, listing.fingerprint)
+
+    @property
+    def related_tables(self) -> Sequence[RelatedTable]:
+        """The source's own."""
+        return self._inner.related_tables
+
+    async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
+        """The source's own; how long it takes is noted as listing."""
+        async with closing(self._timed(self._inner.related_rows(table))) as listed:
+            async for row in listed:
+                yield row
+
+    async def aclose(self) -> None:
+        """The source stays open."""
+
+    async def _timed(self, listed: AsyncIterator[T]) -> AsyncIterator[T]:
+        started = time.monotonic()
+        async with closing(listed) as each:
+            async for one in each:
+                self.listing_seconds += time.monotonic() - started
+                yield one
+                started = time.monotonic()
+        self.listing_seconds += time.monotonic() - started
+
+    def _note(self, reads: Reads, asset_id: str) -> None:
+        had = [features_of(each.page[asset_id]) for each in self._destinations if asset_id in each.page]
+        if had:
+            reads.changed += 1
+            reads.features += max(had)
+        else:
+            reads.new += 1
+
+
+@dataclass(slots=True)
+class Reads:
+    """Assets of one collection that would be read. `features` is how many the `changed` ones had."""
+
+    new: int = 0
+    changed: int = 0
+    features: int = 0
 
 
 class DryDestination(Destination):
@@ -166,6 +253,20 @@ class DryDestination(Destination):
         """Nothing is."""
 
 
+@dataclass(slots=True)
+class Book:
+    """What would happen to one collection in one destination.
+
+    `features` is how many the replaced assets have; `assets` counts assets with those that would have been `written`.
+    """
+
+    features: int = 0
+    assets: int = 0
+    deleted: int = 0
+    written: SeenIds = field(default_factory=SeenIds)
+    gone: SeenIds = field(default_factory=SeenIds)
+
+
 def features_of(entry: Known) -> int:
     """How many features an asset had."""
     return sum(entry.features.values())
@@ -175,112 +276,3 @@ def _pages(ids: Iterable[str]) -> Iterator[list[str]]:
     iterator = iter(ids)
     while page := list(islice(iterator, LOOKED_UP_AT_ONCE)):
         yield page
-
-
-# A source that reads no asset, for plans.
-
-
-T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Reads:
-    """Assets of one collection that would be read. `features` is how many the `changed` ones had."""
-
-    new: int = 0
-    changed: int = 0
-    features: int = 0
-
-
-class DrySource(Source):
-    """Lists as the source does. Of assets that a sync would read, it gives back little more than the id."""
-
-    def __init__(self, inner: Source, destinations: Sequence[DryDestination]) -> None:
-        self.capabilities = inner.capabilities & {Capability.CHANGED_SINCE}
-        self.listing_seconds = 0.0
-        self._inner = inner
-        self._destinations = destinations
-        self._reads: dict[str, Reads] = defaultdict(Reads)
-
-    @property
-    def usage(self) -> Usage:
-        """The source's own."""
-        return self._inner.usage
-
-    def reads(self, collection: str) -> Reads:
-        """What would be read of a collection, be it called by its id or as a summary calls it."""
-        return self._reads[safe_id(collection)]
-
-    def requests_to_read(self, assets: int, features: int) -> int | None:
-        """The source's own answer."""
-        return self._inner.requests_to_read(assets, features)
-
-    async def collections(self) -> Sequence[str]:
-        """The source's own."""
-        return await self._inner.collections()
-
-    def is_gone(self, collection: str) -> bool:
-        """What the source says, if it can."""
-        return self._inner.is_gone(collection)
-
-    @property
-    def not_found(self) -> Mapping[str, str]:
-        """What the source says, if it does."""
-        return self._inner.not_found
-
-    async def identity(self, collection: str) -> Origin:
-        """The source's own."""
-        return await self._inner.identity(collection)
-
-    async def scan(self, collection: str) -> AsyncIterator[Listing]:
-        """The source's own listing; how long it takes is noted."""
-        async with closing(self._timed(self._inner.scan(collection))) as listed:
-            async for listing in listed:
-                yield listing
-
-    async def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
-        """The source's own listing; how long it takes is noted."""
-        async with closing(self._timed(self._inner.scan_changed(collection, since))) as listed:
-            async for listing in listed:
-                yield listing
-
-    async def cursor(self, collection: str) -> str | None:
-        """The source's own."""
-        return await self._inner.cursor(collection)
-
-    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset]:
-        """Count what would be read. Nothing is read ahead, so a listing is always of the page that was looked up."""
-        async for listing in listings:
-            self._note(self.reads(collection), listing.asset_id)
-            yield Asset(listing.asset_id, listing.fingerprint)
-
-    @property
-    def related_tables(self) -> Sequence[RelatedTable]:
-        """The source's own."""
-        return self._inner.related_tables
-
-    async def related_rows(self, table: RelatedTable) -> AsyncIterator[Mapping[str, Any]]:
-        """The source's own; how long it takes is noted as listing."""
-        async with closing(self._timed(self._inner.related_rows(table))) as listed:
-            async for row in listed:
-                yield row
-
-    async def aclose(self) -> None:
-        """The source stays open."""
-
-    async def _timed(self, listed: AsyncIterator[T]) -> AsyncIterator[T]:
-        started = time.monotonic()
-        async with closing(listed) as each:
-            async for one in each:
-                self.listing_seconds += time.monotonic() - started
-                yield one
-                started = time.monotonic()
-        self.listing_seconds += time.monotonic() - started
-
-    def _note(self, reads: Reads, asset_id: str) -> None:
-        had = [features_of(each.page[asset_id]) for each in self._destinations if asset_id in each.page]
-        if had:
-            reads.changed += 1
-            reads.features += max(had)
-        else:
-            reads.new += 1

@@ -34,7 +34,153 @@ from vectorferry.connector._reports._summary import (
     Summary,
 )
 
-__all__ = ["Rate", "plan", "run_plan"]
+
+def run_plan(
+    settings: SyncSettings,
+    options: SyncOptions = DEFAULTS,
+    *,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+) -> Plan:
+    """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
+
+    Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
+    """
+
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Plan:
+        return await plan(
+            source,
+            destinations,
+            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
+            name=resolved.name,
+            mapping=resolved.modalities,
+            deletes=resolved.deletes,
+            incremental=resolved.incremental,
+            rate=Rate.of(resolved.source),
+            progress=progress,
+        )
+
+    return run_opened(settings, environ, work)
+
+
+async def plan(
+    source: Source,
+    destinations: Sequence[Destination],
+    options: SyncOptions = DEFAULTS,
+    *,
+    name: str,
+    mapping: SchemaMapping | None = None,
+    deletes: DeleteGuard | None = None,
+    incremental: IncrementalScans | None = None,
+    rate: Rate | None = None,
+    progress: ProgressCallback | None = None,
+) -> Plan:
+    """What `sync` with these arguments would do. The source is listed; nothing is read and nothing is written.
+
+    A collection or destination that cannot be asked is named in the plan while others can. Raises what `sync` would
+    raise, and `ConfigurationError` for a destination that cannot be planned for.
+    """
+    for destination in destinations:
+        if Capability.PLAN not in destination.capabilities:
+            raise Capability.PLAN.missing(destination.name)
+    dry = [DryDestination(destination) for destination in destinations]
+    reader, guard = DrySource(source, dry), deletes or DeleteGuard()
+    summary = await sync(
+        reader,
+        dry,
+        options,
+        name=name,
+        mapping=mapping,
+        deletes=guard.allowing(1),  # what is missing is counted, whatever the guard would say
+        incremental=incremental,
+        progress=progress,
+    )
+    if summary.limit:
+        raise summary.limit
+    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).build(rate or Rate())
+
+
+@dataclass(frozen=True, slots=True)
+class _Plans:
+    """The parts of a plan, from the summary of the dry sync and from what its ends have counted."""
+
+    summary: Summary
+    source: DrySource
+    destinations: Sequence[DryDestination]
+    guard: DeleteGuard
+    mapping: SchemaMapping
+
+    def build(self, rate: Rate) -> Plan:
+        """All of it."""
+        collections = {name: self._collection(name, summary) for name, summary in self.summary.collections.items()}
+        destinations = {
+            each.name: self._destination(each, self.summary.destinations[each.name], collections)
+            for each in self.destinations
+        }
+        averages = [each.outlook.averages for each in self.destinations]
+        reads = sum_up(map(self.source.reads, collections))
+        estimate = estimate_reads(self.source, self.summary.usage, reads, averages, rate)
+        return Plan(self.summary.sync, collections, destinations, estimate, self._related())
+
+    def _collection(self, name: str, summary: CollectionSummary) -> CollectionPlan:
+        reads = self.source.reads(name)
+        looked_for = self.destinations if summary.complete and summary.scan == "full" else ()
+        return CollectionPlan(
+            listed=summary.listed,
+            unchanged=summary.unchanged,
+            to_pull=summary.pulled,
+            new=reads.new,
+            changed=reads.changed,
+            reread=summary.reread,
+            pending=tuple(summary.pending),
+            failed=tuple(summary.failed),
+            pending_count=summary.pending_count,
+            failed_count=summary.failed_count,
+            complete=summary.complete,
+            deletes={each.name: self._deletes(each, name, summary) for each in looked_for},
+            scan=summary.scan,
+            why_full=summary.why_full,
+            gone=summary.gone,
+            note=summary.note,
+            error=summary.error,
+        )
+
+    def _deletes(self, destination: DryDestination, name: str, summary: CollectionSummary) -> DeletePlan:
+        book = destination.book(name)
+        missing = summary.kept.get(destination.name, len(book.gone))
+        mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
+        guard = guard_for(self.guard.of(name), summary.origin_changes.get(destination.name, ()))
+        why = refusal(guard, book.assets, missing, summary.listed, gone=name if summary.gone else "")
+        return DeletePlan(book.assets, missing, mode, why)
+
+    def _related(self) -> Mapping[str, RelatedSummary]:
+        """As the dry sync tells, and refused where the guard would not let rows go."""
+        for summary in self.summary.related.values():
+            for name, counts in summary.destinations.items() if summary.complete else ():
+                guard = guard_for(self.guard, summary.origin_changes.get(name, ()))
+                held = counts.updated + counts.unchanged + counts.deleted
+                if why := refusal_of_rows(guard, held, counts.deleted, summary.listed):
+                    summary.refuse(f"{name}: nothing would be deleted: {why}")
+        return self.summary.related
+
+    def _destination(
+        self, destination: DryDestination, summary: DestinationSummary, collections: Mapping[str, CollectionPlan]
+    ) -> DestinationPlan:
+        outlook, assets = destination.outlook, summary.applied.assets
+        books = {name: destination.book(name) for name in collections}
+        features = sum(book.features for book in books.values())
+        return DestinationPlan(
+            new=assets.inserted,
+            changed=assets.updated,
+            unchanged=assets.unchanged,
+            deleted=sum(book.deleted for name, book in books.items() if not collections[name].refused),
+            writes=estimate_writes(assets.inserted, features, outlook.averages),
+            statements=outlook.statements,
+            indexes=outlook.indexes,
+            notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping)],
+            error=summary.error,
+            refusal=outlook.refusal,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,154 +251,3 @@ def _features(new: int, features: int, averages: Averages | None) -> int | None:
     if not new:
         return features
     return None if averages is None else features + round(new * averages.features_per_asset)
-
-
-# What a sync would do: a sync that reads no asset and writes nothing, and estimates made of what it counted.
-
-
-async def plan(
-    source: Source,
-    destinations: Sequence[Destination],
-    options: SyncOptions = DEFAULTS,
-    *,
-    name: str,
-    mapping: SchemaMapping | None = None,
-    deletes: DeleteGuard | None = None,
-    incremental: IncrementalScans | None = None,
-    rate: Rate | None = None,
-    progress: ProgressCallback | None = None,
-) -> Plan:
-    """What `sync` with these arguments would do. The source is listed; nothing is read and nothing is written.
-
-    A collection or destination that cannot be asked is named in the plan while others can. Raises what `sync` would
-    raise, and `ConfigurationError` for a destination that cannot be planned for.
-    """
-    for destination in destinations:
-        if Capability.PLAN not in destination.capabilities:
-            raise Capability.PLAN.missing(destination.name)
-    dry = [DryDestination(destination) for destination in destinations]
-    reader, guard = DrySource(source, dry), deletes or DeleteGuard()
-    summary = await sync(
-        reader,
-        dry,
-        options,
-        name=name,
-        mapping=mapping,
-        deletes=guard.allowing(1),  # what is missing is counted, whatever the guard would say
-        incremental=incremental,
-        progress=progress,
-    )
-    if summary.limit:
-        raise summary.limit
-    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).build(rate or Rate())
-
-
-def run_plan(
-    settings: SyncSettings,
-    options: SyncOptions = DEFAULTS,
-    *,
-    environ: Mapping[str, str] = process_environ,
-    progress: ProgressCallback | None = None,
-) -> Plan:
-    """Plan a sync as its settings describe it: resolve ``${NAME}``, open, `plan`, and close whatever happens.
-
-    Raises what `plan` raises, and `ConfigurationError` for a variable that is not set.
-    """
-
-    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Plan:
-        return await plan(
-            source,
-            destinations,
-            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
-            name=resolved.name,
-            mapping=resolved.modalities,
-            deletes=resolved.deletes,
-            incremental=resolved.incremental,
-            rate=Rate.of(resolved.source),
-            progress=progress,
-        )
-
-    return run_opened(settings, environ, work)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plans:
-    """The parts of a plan, from the summary of the dry sync and from what its ends have counted."""
-
-    summary: Summary
-    source: DrySource
-    destinations: Sequence[DryDestination]
-    guard: DeleteGuard
-    mapping: SchemaMapping
-
-    def build(self, rate: Rate) -> Plan:
-        """All of it."""
-        collections = {name: self._collection(name, summary) for name, summary in self.summary.collections.items()}
-        destinations = {
-            each.name: self._destination(each, self.summary.destinations[each.name], collections)
-            for each in self.destinations
-        }
-        averages = [each.outlook.averages for each in self.destinations]
-        reads = sum_up(map(self.source.reads, collections))
-        estimate = estimate_reads(self.source, self.summary.usage, reads, averages, rate)
-        return Plan(self.summary.sync, collections, destinations, estimate, self._related())
-
-    def _collection(self, name: str, summary: CollectionSummary) -> CollectionPlan:
-        reads = self.source.reads(name)
-        looked_for = self.destinations if summary.complete and summary.scan == "full" else ()
-        return CollectionPlan(
-            listed=summary.listed,
-            unchanged=summary.unchanged,
-            to_pull=summary.pulled,
-            new=reads.new,
-            changed=reads.changed,
-            reread=summary.reread,
-            pending=tuple(summary.pending),
-            failed=tuple(summary.failed),
-            pending_count=summary.pending_count,
-            failed_count=summary.failed_count,
-            complete=summary.complete,
-            deletes={each.name: self._deletes(each, name, summary) for each in looked_for},
-            scan=summary.scan,
-            why_full=summary.why_full,
-            gone=summary.gone,
-            note=summary.note,
-            error=summary.error,
-        )
-
-    def _deletes(self, destination: DryDestination, name: str, summary: CollectionSummary) -> DeletePlan:
-        book = destination.book(name)
-        missing = summary.kept.get(destination.name, len(book.gone))
-        mode = self.guard.mode if destination.hides or self.guard.mode == "keep" else "prune"
-        guard = guard_for(self.guard.of(name), summary.origin_changes.get(destination.name, ()))
-        why = refusal(guard, book.assets, missing, summary.listed, gone=name if summary.gone else "")
-        return DeletePlan(book.assets, missing, mode, why)
-
-    def _related(self) -> Mapping[str, RelatedSummary]:
-        """As the dry sync tells, and refused where the guard would not let rows go."""
-        for told in self.summary.related.values():
-            for name, counts in told.destinations.items() if told.complete else ():
-                guard = guard_for(self.guard, told.origin_changes.get(name, ()))
-                held = counts.updated + counts.unchanged + counts.deleted
-                if why := refusal_of_rows(guard, held, counts.deleted, told.listed):
-                    told.refuse(f"{name}: nothing would be deleted: {why}")
-        return self.summary.related
-
-    def _destination(
-        self, destination: DryDestination, told: DestinationSummary, collections: Mapping[str, CollectionPlan]
-    ) -> DestinationPlan:
-        outlook, assets = destination.outlook, told.applied.assets
-        books = {name: destination.book(name) for name in collections}
-        features = sum(book.features for book in books.values())
-        return DestinationPlan(
-            new=assets.inserted,
-            changed=assets.updated,
-            unchanged=assets.unchanged,
-            deleted=sum(book.deleted for name, book in books.items() if not collections[name].refused),
-            writes=estimate_writes(assets.inserted, features, outlook.averages),
-            statements=outlook.statements,
-            indexes=outlook.indexes,
-            notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping)],
-            error=told.error,
-            refusal=outlook.refusal,
-        )

@@ -1,22 +1,51 @@
-"""What to do with each listed asset, decided from the listing and the ledgers alone. Pure."""
+"""What to do with each listed asset, decided from the listing and the ledgers alone. Pure but for a clock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from vectorferry.connector._engine.sync._options import NEVER, Reread
 from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._records import AssetState, Listing, Modality
 from vectorferry.connector._protocols._destination import Known
 
-__all__ = [
-    "Action",
-    "Decision",
-    "diff",
-    "holds",
-]
+DAY: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """Which assets are read although they seem unchanged: all of them or those of these ids, now, and each one once in
+    so many `days` (None: never), at a time of its own."""
+
+    days: float | None = None
+    everything: bool = False
+    asset_ids: frozenset[str] = frozenset()
+    clock: Callable[[], float] = time.time
+
+    @property
+    def now(self) -> bool:
+        """Whether anything is to be read by this very run."""
+        return self.everything or bool(self.asset_ids)
+
+    def asks_for(self, asset_id: str) -> bool:
+        """Whether this asset is to be read by this very run."""
+        return self.everything or asset_id in self.asset_ids
+
+    def turn(self, asset_id: str, own: str = "") -> str:
+        """The asset's `own` turn, behind a number that goes up by one whenever it is to be read again."""
+        if self.days is None:
+            return own
+        period = self.days * DAY
+        share = int.from_bytes(hashlib.blake2b(asset_id.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
+        number = str(int((self.clock() + share * period) // period))
+        return f"{number} {own}" if own else number
+
+
+NEVER: Final = Reread()
 
 
 class Action(StrEnum):

@@ -15,9 +15,6 @@ from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector._model._vectors import dense_dimension
 from vectorferry.connector._protocols._destination import VectorCount
 
-__all__ = ["WrittenDimension", "dimension_notes", "dimensions_in"]
-
-
 WrittenDimension: TypeAlias = tuple[Modality, str, int | None]
 """Modality, vector name and dimension of a vector that was written; None: a sparse one."""
 

@@ -19,9 +19,6 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary, Summary
 
-__all__ = ["GONE", "gone_of", "settle_gone"]
-
-
 GONE: Final = "the source no longer has this collection"
 
 

@@ -10,15 +10,6 @@ from fractions import Fraction
 from vectorferry.connector._config._settings import DeleteGuard, RunGuard
 from vectorferry.connector._model._errors import GuardRefusedError
 
-__all__ = [
-    "changes_of",
-    "check_deletes",
-    "exact",
-    "read_differently",
-    "refusal",
-    "refusal_of_rows",
-]
-
 
 def check_deletes(
     guard: DeleteGuard, stored: int, missing: int, listed: int, lister: str = "the source", gone: str = ""

@@ -27,153 +27,22 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import DestinationSummary
 
-__all__ = ["Batcher", "Lane", "Worker", "locked"]
-
-
 T = TypeVar("T")
-
 
 ATTEMPTS: Final = 5
 
-
 LONGEST_WAIT: Final = 30.0
-
 
 _log = logging.getLogger("vectorferry")
 
-
 _backoff = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
-
-
-class Worker:
-    """Makes the calls of one destination, and lets nothing but our own errors out."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"vectorferry-{name}")
-
-    async def run(self, work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
-        """The answer of `work`.
-
-        `RetryableError` is tried again a few times, after the wait it asks for or a growing, random one; then it
-        becomes a `DestinationError`, and so does whatever is no error of ours. When this is cancelled, so is `work`,
-        and it has ended before `CancelledError` comes out.
-        """
-        try:
-            return await self._retrying(work, attempts)
-        except RetryableError as error:
-            tried = f"still failing after {attempts} attempts: " if attempts > 1 else ""
-            raise DestinationError(f"{self._name}: {tried}{error}") from error
-        except VectorferryError:
-            raise
-        except Exception as error:
-            _log.exception("unexpected error from destination %s", self._name)
-            raise DestinationError(f"{self._name}: unexpected {type(error).__name__}: {error}") from error
-
-    def close(self) -> None:
-        """Take nothing more, and wait for the call that is running."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-    async def _retrying(self, work: Callable[[], T], attempts: int) -> T:
-        async def attempt() -> T:
-            return await self._call(work)
-
-        return await AsyncRetrying(
-            retry=retry_if_exception_type(RetryableError), stop=stop_after_attempt(attempts), wait=_wait, reraise=True
-        )(attempt)
-
-    async def _call(self, work: Callable[[], T]) -> T:
-        call = CancellableCall(work)
-        running = self._thread.submit(call)
-        answer = asyncio.wrap_future(running)
-        try:
-            await asyncio.wait([answer])
-        except asyncio.CancelledError:
-            if not running.cancel():
-                call.cancel()
-                await _end(answer)
-            raise
-        return answer.result()
-
-
-async def _end(answer: asyncio.Future[Any]) -> None:
-    """Wait until there is an answer that nobody wants, however often this is cancelled."""
-    while not answer.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([answer])
-    if not answer.cancelled():
-        answer.exception()  # or asyncio logs that nobody has asked for it
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.after if isinstance(error, RetryableError) else None
-    return _backoff(state) if asked is None else min(asked, LONGEST_WAIT)
-
-
-# Gathers whole assets into batches, by rows, by bytes and by time.
-
-
-class Batcher:
-    """Fills one batch at a time. An asset is never split, and never in a batch twice: the newer one stays."""
-
-    def __init__(self, collection: str, modalities: frozenset[Modality], limits: BatchLimits) -> None:
-        self._collection = collection
-        self._modalities = modalities
-        self._limits = limits
-        self._filling: dict[str, MappedRecord] = {}
-        self._rows = 0
-        self._bytes = 0
-        self._since = 0.0
-
-    def add(self, mapped: MappedRecord) -> Batch | None:
-        """Take one more asset; the batch before it when the two do not fit together, or it has waited long enough.
-
-        Only an asset that is over a limit by itself makes a batch that is.
-        """
-        self._forget(mapped.asset_id)
-        full = self.flush() if self._overflows(mapped) or self._is_old() else None
-        if not self._filling:
-            self._since = time.monotonic()
-        self._filling[mapped.asset_id] = mapped
-        self._rows += mapped.rows
-        self._bytes += mapped.bytes
-        return full
-
-    def flush(self) -> Batch | None:
-        """What has been gathered, sorted by asset id so that concurrent writers lock rows in one order."""
-        if not self._filling:
-            return None
-        records = [self._filling[asset_id].record for asset_id in sorted(self._filling)]
-        self._filling = {}
-        self._rows = self._bytes = 0
-        return Batch(
-            self._collection,
-            self._modalities,
-            tuple(record for record in records if isinstance(record, MappedAsset)),
-            tuple(record for record in records if isinstance(record, Rejected)),
-        )
-
-    def _overflows(self, mapped: MappedRecord) -> bool:
-        return self._rows + mapped.rows > self._limits.rows or self._bytes + mapped.bytes > self._limits.bytes
-
-    def _is_old(self) -> bool:
-        """Whether a slow source has kept what was read waiting: a run that is stopped reads it again."""
-        return time.monotonic() - self._since >= self._limits.seconds
-
-    def _forget(self, asset_id: str) -> None:
-        if older := self._filling.pop(asset_id, None):
-            self._rows -= older.rows
-            self._bytes -= older.bytes
-
-
-# One destination of a run: its thread, its batches, its counts, and its own failure.
-
 
 CONTENTS_AT_ONCE: Final = 500  # assets whose stored contents are in memory together
 
-
 KEPT_REJECTED: Final = 100  # the rest is in the quarantine; a summary must not grow with the collection
+
+LONGEST_LOCK_CALL: Final = 2.0
+"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 
 
 class Lane:
@@ -205,7 +74,7 @@ class Lane:
         self._collection = ""
         self._batcher = Batcher("", modalities, limits)
         self._flight: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
+        self._batching = asyncio.Lock()
         self._sits_out = False
         self._worker = Worker(self.name)
 
@@ -256,7 +125,7 @@ class Lane:
 
         One with the `listing` to read it again by is held back instead of written when it has less than is stored.
         """
-        async with self._turn:
+        async with self._batching:
             if self.alive:
                 self.summary.replaced_nul += mapped.replaced
                 if listing and isinstance(mapped.record, MappedAsset) and self.can(Capability.CONTENTS):
@@ -265,7 +134,7 @@ class Lane:
 
     async def flush(self) -> None:
         """Hand over what has been gathered, and wait until all of it is written."""
-        async with self._turn:
+        async with self._batching:
             await self._hand_over(self._batcher.flush())
             await self._landed()
 
@@ -337,19 +206,19 @@ class Lane:
         listings = self._listings
         if not self.can(Capability.CONTENTS):
             return batch
-        taken = []
+        whole = []
         for start in range(0, len(batch.assets), CONTENTS_AT_ONCE):
             some = batch.assets[start : start + CONTENTS_AT_ONCE]
             compared = [asset.asset_id for asset in some if asset.asset_id in listings]
             stored = await self.call(partial(self.destination.contents, batch.collection, compared)) if compared else {}
             for asset in some:
-                listing, held = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
-                if listing is None or not held or self.held_back.takes(listing, asset, held, batch.modalities):
-                    taken.append(asset)
+                listing, contents = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
+                if listing is None or not contents or self.held_back.takes(listing, asset, contents, batch.modalities):
+                    whole.append(asset)
         self.left_out += len(self.held_back.unremembered)
         await self._read_again(self.held_back.unremembered)
         self.held_back.unremembered = []
-        return replace(batch, assets=tuple(taken))
+        return replace(batch, assets=tuple(whole))
 
     async def _read_again(self, asset_ids: list[str]) -> None:
         if asset_ids and self.can(Capability.QUARANTINE):
@@ -361,13 +230,6 @@ def _may_come_later(record: Rejected) -> bool:
     return not record.feature_id and record.reason != Reason.BAD_ID
 
 
-# Keeps other syncs out of a collection while it is synced.
-
-
-LONGEST_LOCK_CALL: Final = 2.0
-"""A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
-
-
 @asynccontextmanager
 async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIterator[str | None]:
     """Hold the collection in every destination that can be locked, after waiting `wait` seconds at most for all.
@@ -376,39 +238,39 @@ async def locked(lanes: Sequence[Lane], collection: str, wait: float) -> AsyncIt
     lane is left. Everybody takes locks in the order of the names, so that no two runs wait for each other.
     """
     deadline = time.monotonic() + wait
-    told: list[str] = []
-    async with AsyncExitStack() as held:
+    refusals: list[str] = []
+    async with AsyncExitStack() as locks:
         for lane in sorted(lanes, key=lambda lane: lane.name):
             try:
-                await _hold(lane, collection, deadline, held)
+                await _hold(lane, collection, deadline, locks)
             except LockedError as error:
                 lane.sit_out()
-                told.append(_waited(lane, error, wait))
-        if told and not any(lane.alive for lane in lanes):
-            raise DestinationError("; ".join(told))
-        yield "; ".join(told) or None
+                refusals.append(_waited(lane, error, wait))
+        if refusals and not any(lane.alive for lane in lanes):
+            raise DestinationError("; ".join(refusals))
+        yield "; ".join(refusals) or None
 
 
-async def _hold(lane: Lane, collection: str, deadline: float, held: AsyncExitStack) -> None:
+async def _hold(lane: Lane, collection: str, deadline: float, locks: AsyncExitStack) -> None:
     """Try until the deadline, then raise the last `LockedError`."""
     destination = lane.destination
     if Capability.LOCK not in destination.capabilities:
         return
     waiting = False
     while True:
-        left = max(0.0, deadline - time.monotonic())
-        seconds = min(left, LONGEST_LOCK_CALL) if waiting else 0.0
+        remaining = max(0.0, deadline - time.monotonic())
+        seconds = min(remaining, LONGEST_LOCK_CALL) if waiting else 0.0
         try:
             lock = await lane.call(partial(_entered, destination, collection, seconds))
         except LockedError as error:
-            if not left:
+            if not remaining:
                 raise
             if not waiting:
-                _log.warning("%s: waiting up to %.0f s: %s", lane.name, left, error)
+                _log.warning("%s: waiting up to %.0f s: %s", lane.name, remaining, error)
             waiting = True
         else:
             if lock is not None:
-                held.push_async_callback(lane.release, lock.close)
+                locks.push_async_callback(lane.release, lock.close)
             return
 
 
@@ -421,3 +283,122 @@ def _entered(destination: Destination, collection: str, wait: float) -> ExitStac
 def _waited(lane: Lane, error: LockedError, wait: float) -> str:
     waited = f" Waited {wait:g} s." if wait else ""
     return f"{lane.name}: {error}{waited} Run again later; a sync waits longer with --lock-wait SECONDS."
+
+
+class Batcher:
+    """Fills one batch at a time. An asset is never split, and never in a batch twice: the newer one stays."""
+
+    def __init__(self, collection: str, modalities: frozenset[Modality], limits: BatchLimits) -> None:
+        self._collection = collection
+        self._modalities = modalities
+        self._limits = limits
+        self._filling: dict[str, MappedRecord] = {}
+        self._rows = 0
+        self._bytes = 0
+        self._since = 0.0
+
+    def add(self, mapped: MappedRecord) -> Batch | None:
+        """Take one more asset; the batch before it when the two do not fit together, or it has waited long enough.
+
+        Only an asset that is over a limit by itself makes a batch that is.
+        """
+        self._forget(mapped.asset_id)
+        full = self.flush() if self._overflows(mapped) or self._is_old() else None
+        if not self._filling:
+            self._since = time.monotonic()
+        self._filling[mapped.asset_id] = mapped
+        self._rows += mapped.rows
+        self._bytes += mapped.bytes
+        return full
+
+    def flush(self) -> Batch | None:
+        """What has been gathered, sorted by asset id so that concurrent writers lock rows in one order."""
+        if not self._filling:
+            return None
+        records = [self._filling[asset_id].record for asset_id in sorted(self._filling)]
+        self._filling = {}
+        self._rows = self._bytes = 0
+        return Batch(
+            self._collection,
+            self._modalities,
+            tuple(record for record in records if isinstance(record, MappedAsset)),
+            tuple(record for record in records if isinstance(record, Rejected)),
+        )
+
+    def _overflows(self, mapped: MappedRecord) -> bool:
+        return self._rows + mapped.rows > self._limits.rows or self._bytes + mapped.bytes > self._limits.bytes
+
+    def _is_old(self) -> bool:
+        """Whether a slow source has kept what was read waiting: a run that is stopped reads it again."""
+        return time.monotonic() - self._since >= self._limits.seconds
+
+    def _forget(self, asset_id: str) -> None:
+        if older := self._filling.pop(asset_id, None):
+            self._rows -= older.rows
+            self._bytes -= older.bytes
+
+
+class Worker:
+    """Makes the calls of one destination, and lets nothing but our own errors out."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"vectorferry-{name}")
+
+    async def run(self, work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+        """The answer of `work`.
+
+        `RetryableError` is tried again a few times, after the wait it asks for or a growing, random one; then it
+        becomes a `DestinationError`, and so does whatever is no error of ours. When this is cancelled, so is `work`,
+        and it has ended before `CancelledError` comes out.
+        """
+        try:
+            return await self._retrying(work, attempts)
+        except RetryableError as error:
+            tried = f"still failing after {attempts} attempts: " if attempts > 1 else ""
+            raise DestinationError(f"{self._name}: {tried}{error}") from error
+        except VectorferryError:
+            raise
+        except Exception as error:
+            _log.exception("unexpected error from destination %s", self._name)
+            raise DestinationError(f"{self._name}: unexpected {type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Take nothing more, and wait for the call that is running."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _retrying(self, work: Callable[[], T], attempts: int) -> T:
+        async def attempt() -> T:
+            return await self._call(work)
+
+        return await AsyncRetrying(
+            retry=retry_if_exception_type(RetryableError), stop=stop_after_attempt(attempts), wait=_wait, reraise=True
+        )(attempt)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        call = CancellableCall(work)
+        running = self._thread.submit(call)
+        answer = asyncio.wrap_future(running)
+        try:
+            await asyncio.wait([answer])
+        except asyncio.CancelledError:
+            if not running.cancel():
+                call.cancel()
+                await _end(answer)
+            raise
+        return answer.result()
+
+
+async def _end(answer: asyncio.Future[Any]) -> None:
+    """Wait until there is an answer that nobody wants, however often this is cancelled."""
+    while not answer.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([answer])
+    if not answer.cancelled():
+        answer.exception()  # or asyncio logs that nobody has asked for it
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    after = error.after if isinstance(error, RetryableError) else None
+    return _backoff(state) if after is None else min(after, LONGEST_WAIT)

@@ -23,28 +23,19 @@ from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._model._vectors import dense_dimension
 from vectorferry.connector._reports._summary import first_of
 
-__all__ = ["HeldBack", "losses"]
-
-
 RowKind: TypeAlias = tuple[Modality, str | None]
 """A modality, and the name of one of its vectors; None: its features."""
-
 
 REMEMBERED: Final = 50_000
 """Assets that a run reads a second time; what is beyond them is left to the next one."""
 
-
 DEFAULTS: Final = SchemaMapping()
-
 
 NAMED: Final = 5
 
-
 KINDS_NAMED: Final = 3
 
-
 _Named: TypeAlias = Mapping[str, Mapping[str, int | None]]
-
 
 _Features: TypeAlias = Mapping[str, MappedFeature]
 

@@ -16,27 +16,12 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Origin, Source
 
-__all__ = [
-    "NO_CHANGES",
-    "OriginChanges",
-    "each_change",
-    "guard_for",
-    "origin_changes",
-    "origin_of",
-    "record_origin",
-    "since_recorded",
-]
-
-
 OriginChanges: TypeAlias = Mapping[str, Sequence[str]]
 """By destination, what has changed since it was last complete: ``namespace: default -> staging``."""
 
-
 NO_CHANGES: Final[OriginChanges] = {}
 
-
 MOST_PARTS: Final = 20
-
 
 LONGEST_SHOWN: Final = 80
 

@@ -19,14 +19,9 @@ from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 
-__all__ = ["anything_missing", "kept_assets", "prune"]
-
-
 LOOKED_UP_AT_ONCE: Final = 5_000
 
-
 REMEMBERED: Final = 50_000  # ids held in memory; beyond that the destination is asked again
-
 
 REMOVED_AT_ONCE: Final = 500
 

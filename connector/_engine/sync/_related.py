@@ -38,11 +38,7 @@ from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import RelatedSummary, Summary
 
-__all__ = ["check_related_names", "sync_related"]
-
-
 MOST_ROWS: Final = 100_000  # they are in memory all at once
-
 
 ALL_TABLES: Final = ""
 """What stands for them where collections are named: no collection has an empty id."""

@@ -41,130 +41,46 @@ from vectorferry.connector._reports._summary import (
     first_of,
 )
 
-__all__ = [
-    "LISTS_MISSED_WHEN_DOWN",
-    "exit_code",
-    "finish",
-    "is_of_one_collection",
-    "raise_when_all_failed",
-    "run_sync",
-    "sync",
-]
-
-
-async def check_apart(lanes: Sequence[Lane]) -> None:
-    """Raise `ConfigurationError` when two destinations are one place: each would take the other's rows for its own."""
-    places = await asyncio.gather(*(lane.call(lane.destination.place) for lane in lanes))
-    first: dict[str, str] = {}
-    for lane, place in zip(lanes, places, strict=True):
-        if place is not None and (other := first.setdefault(place, lane.name)) != lane.name:
-            raise ConfigurationError(
-                f"the destinations {other} and {lane.name} are one place ({place}), however they are spelled: "
-                "give one of them another `schema`, or leave it out"
-            )
-
-
-async def advise(lane: Lane) -> None:
-    """Let the destination say what it does not do as it was asked to."""
-    lane.summary.notes.extend(await lane.call(lane.destination.advice) or ())
-
-
-def unmatched(use: MappingUse, collections: Iterable[CollectionSummary]) -> Iterator[str]:
-    """What of the mapping has met nothing, where every asset was read: a few of them may well lack it."""
-    if all(each.complete and not each.unchanged and not each.error for each in collections):
-        yield from use.unmatched()
-
-
-# The end of a run: index work, what queries see, the quarantine's size, and the exit code.
-
-
 LONGEST_CALL: Final = 2.0
 """A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 
-
 PAUSE: Final = 0.05
-
 
 PLACES_NAMED: Final = 5
 
-
-async def finish(lane: Lane, collections: Sequence[str], wait_visible: float, mapping: SchemaMapping) -> None:
-    """Build the indexes that are due, name odd dimensions, count the quarantine, and wait until queries see what was
-    written."""
-    if built := await lane.call(lane.destination.build_indexes):
-        lane.summary.indexes.extend(built)
-    if lane.dimensions:
-        names = {name for _, name, _ in lane.dimensions}
-        counts = await lane.call(partial(lane.destination.vector_counts, names))
-        lane.summary.notes.extend(dimension_notes(counts or (), mapping, lane.dimensions))
-    for collection in collections:
-        lane.summary.quarantined += await lane.call(partial(lane.destination.quarantined, collection)) or 0
-    await _deliver(lane, wait_visible)
-
-
-def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
-    """Raise the error of the only destination, or a `DestinationError` that tells all of them."""
-    errors = {lane.name: lane.error for lane in lanes if lane.error}
-    if not lanes or len(errors) < len(lanes):
-        return
-    first = next(iter(errors.values()))
-    if len(errors) == 1:
-        raise first
-    lines = "\n".join(f"{name}: {error}" for name, error in errors.items())
-    raise DestinationError(f"every destination failed\n{lines}") from first
-
-
-def exit_code(summary: Summary) -> int:
-    """What the summary amounts to: 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached."""
-    read: list[CollectionSummary | RelatedSummary] = [*summary.collections.values(), *summary.related.values()]
-    if any(each.error for each in summary.destinations.values()) or any(each.error for each in read):
-        return 1
-    if summary.limit:
-        return summary.limit.exit_code
-    if any(each.refused for each in read):
-        return 4
-    return 3 if any(each.quarantined for each in summary.destinations.values()) else 0
-
-
-async def _deliver(lane: Lane, wait: float) -> None:
-    deadline = time.monotonic() + wait
-    while True:
-        remaining = max(0.0, deadline - time.monotonic())
-        delivery = await lane.call(partial(lane.destination.delivered, min(remaining, LONGEST_CALL)))
-        if delivery is None:
-            return
-        lane.summary.delivery = delivery
-        hidden = [place for place in delivery.places if not place.is_visible]
-        if not hidden or not remaining:
-            break
-        await asyncio.sleep(PAUSE)
-    if hidden and wait:
-        lane.summary.error = _not_visible(hidden, delivery, wait)
-
-
-def _not_visible(hidden: Sequence[Visibility], delivery: Delivery, wait: float) -> str:
-    places = first_of([_place(each) for each in hidden], PLACES_NAMED)
-    return (
-        f"everything is written, but after {wait:g} s queries do not see all of it yet in {len(hidden):,} of "
-        f"{len(delivery.places):,} places: {places}. Nothing is lost; they will, or wait longer next time."
-    )
-
-
-def _place(place: Visibility) -> str:
-    visible = "unknown" if place.visible is None else place.visible
-    return f"{place.place} (written {place.written}, visible {visible})"
-
-
-# One run: every collection, every destination, one summary.
-
-
 LISTS_MISSED_WHEN_DOWN: Final = 3
-
 
 UNLISTED_NAMED: Final = 5
 
-
 ALL: frozenset[Modality] = frozenset(MODALITIES)
+
+
+def run_sync(
+    settings: SyncSettings,
+    options: SyncOptions = DEFAULTS,
+    *,
+    environ: Mapping[str, str] = process_environ,
+    progress: ProgressCallback | None = None,
+) -> Summary:
+    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
+
+    Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
+    """
+
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Summary:
+        return await sync(
+            source,
+            destinations,
+            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
+            name=resolved.name,
+            mapping=resolved.modalities,
+            batch=resolved.batch,
+            deletes=resolved.deletes,
+            incremental=resolved.incremental,
+            progress=progress,
+        )
+
+    return run_opened(settings, environ, work)
 
 
 async def sync(
@@ -248,49 +164,21 @@ async def sync(
     return summary
 
 
-def run_sync(
-    settings: SyncSettings,
-    options: SyncOptions = DEFAULTS,
-    *,
-    environ: Mapping[str, str] = process_environ,
-    progress: ProgressCallback | None = None,
-) -> Summary:
-    """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
-
-    Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
-    """
-
-    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Summary:
-        return await sync(
-            source,
-            destinations,
-            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
-            name=resolved.name,
-            mapping=resolved.modalities,
-            batch=resolved.batch,
-            deletes=resolved.deletes,
-            incremental=resolved.incremental,
-            progress=progress,
-        )
-
-    return run_opened(settings, environ, work)
-
-
-async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
-    """Those of the source. The summary tells of named ones that are not there, and of a quota that is used up."""
-    try:
-        collections = await source.collections()
-    except LimitReachedError as error:
-        summary.limit = error
-        return ()
-    for name, why in source.not_found.items():
-        summary.collections[safe_id(name)] = CollectionSummary(error=why)
-    return collections
-
-
 async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
     await asyncio.gather(*(lane.call(partial(lane.destination.prepare, mapping)) for lane in lanes))
     raise_when_all_failed(lanes)
+
+
+async def check_apart(lanes: Sequence[Lane]) -> None:
+    """Raise `ConfigurationError` when two destinations are one place: each would take the other's rows for its own."""
+    places = await asyncio.gather(*(lane.call(lane.destination.place) for lane in lanes))
+    first: dict[str, str] = {}
+    for lane, place in zip(lanes, places, strict=True):
+        if place is not None and (other := first.setdefault(place, lane.name)) != lane.name:
+            raise ConfigurationError(
+                f"the destinations {other} and {lane.name} are one place ({place}), however they are spelled: "
+                "give one of them another `schema`, or leave it out"
+            )
 
 
 async def _run_collections(job: Job, summary: Summary) -> None:
@@ -326,6 +214,23 @@ async def _run_collections(job: Job, summary: Summary) -> None:
         raise errors[0]
 
 
+async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
+    """Those of the source. The summary tells of named ones that are not there, and of a quota that is used up."""
+    try:
+        collections = await source.collections()
+    except LimitReachedError as error:
+        summary.limit = error
+        return ()
+    for name, why in source.not_found.items():
+        summary.collections[safe_id(name)] = CollectionSummary(error=why)
+    return collections
+
+
+def _check_collection(collection: str) -> None:
+    if problem := id_problem(collection):
+        raise SourceError(f"the collection id {collection[:80]!r} {problem}: it cannot be synced")
+
+
 def is_of_one_collection(error: VectorferryError) -> bool:
     """One that is locked everywhere, or that the source refuses to list, says nothing of the others."""
     return isinstance(error, DestinationError | CollectionError)
@@ -338,9 +243,82 @@ def _tell_unlisted(job: Job, summary: Summary) -> None:
         collection.add_note(f"not listed anywhere, so not read again: {unlisted}")
 
 
-def _check_collection(collection: str) -> None:
-    if problem := id_problem(collection):
-        raise SourceError(f"the collection id {collection[:80]!r} {problem}: it cannot be synced")
+async def finish(lane: Lane, collections: Sequence[str], wait_visible: float, mapping: SchemaMapping) -> None:
+    """Build the indexes that are due, name odd dimensions, count the quarantine, and wait until queries see what was
+    written."""
+    if built := await lane.call(lane.destination.build_indexes):
+        lane.summary.indexes.extend(built)
+    if lane.dimensions:
+        names = {name for _, name, _ in lane.dimensions}
+        counts = await lane.call(partial(lane.destination.vector_counts, names))
+        lane.summary.notes.extend(dimension_notes(counts or (), mapping, lane.dimensions))
+    for collection in collections:
+        lane.summary.quarantined += await lane.call(partial(lane.destination.quarantined, collection)) or 0
+    await _deliver(lane, wait_visible)
+
+
+async def _deliver(lane: Lane, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        remaining = max(0.0, deadline - time.monotonic())
+        delivery = await lane.call(partial(lane.destination.delivered, min(remaining, LONGEST_CALL)))
+        if delivery is None:
+            return
+        lane.summary.delivery = delivery
+        hidden = [place for place in delivery.places if not place.is_visible]
+        if not hidden or not remaining:
+            break
+        await asyncio.sleep(PAUSE)
+    if hidden and wait:
+        lane.summary.error = _not_visible(hidden, delivery, wait)
+
+
+def _not_visible(hidden: Sequence[Visibility], delivery: Delivery, wait: float) -> str:
+    places = first_of([_place(each) for each in hidden], PLACES_NAMED)
+    return (
+        f"everything is written, but after {wait:g} s queries do not see all of it yet in {len(hidden):,} of "
+        f"{len(delivery.places):,} places: {places}. Nothing is lost; they will, or wait longer next time."
+    )
+
+
+def _place(place: Visibility) -> str:
+    visible = "unknown" if place.visible is None else place.visible
+    return f"{place.place} (written {place.written}, visible {visible})"
+
+
+async def advise(lane: Lane) -> None:
+    """Let the destination say what it does not do as it was asked to."""
+    lane.summary.notes.extend(await lane.call(lane.destination.advice) or ())
+
+
+def unmatched(use: MappingUse, collections: Iterable[CollectionSummary]) -> Iterator[str]:
+    """What of the mapping has met nothing, where every asset was read: a few of them may well lack it."""
+    if all(each.complete and not each.unchanged and not each.error for each in collections):
+        yield from use.unmatched()
+
+
+def raise_when_all_failed(lanes: Sequence[Lane]) -> None:
+    """Raise the error of the only destination, or a `DestinationError` that tells all of them."""
+    errors = {lane.name: lane.error for lane in lanes if lane.error}
+    if not lanes or len(errors) < len(lanes):
+        return
+    first = next(iter(errors.values()))
+    if len(errors) == 1:
+        raise first
+    lines = "\n".join(f"{name}: {error}" for name, error in errors.items())
+    raise DestinationError(f"every destination failed\n{lines}") from first
+
+
+def exit_code(summary: Summary) -> int:
+    """What the summary amounts to: 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached."""
+    read: list[CollectionSummary | RelatedSummary] = [*summary.collections.values(), *summary.related.values()]
+    if any(each.error for each in summary.destinations.values()) or any(each.error for each in read):
+        return 1
+    if summary.limit:
+        return summary.limit.exit_code
+    if any(each.refused for each in read):
+        return 4
+    return 3 if any(each.quarantined for each in summary.destinations.values()) else 0
 
 
 def _repeated(names: Sequence[str]) -> str | None:

@@ -6,22 +6,20 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final, TypeAlias
 
-from vectorferry.connector._engine.verify._checked import Checked, SetAside
+from vectorferry.connector._engine._reader import CheckReader, SetAside
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy, StoredDigest
 from vectorferry.connector._model._records import Modality
 from vectorferry.connector._reports._verification import Finding
 
-__all__ = ["compare_digests"]
-
-
 _Key: TypeAlias = tuple[str, str, str, str]
-
 
 KEPT_BACK: Final = 100_000
 
 
-async def compare_digests(first: Checked, other: Checked, collection: str, notes: list[str]) -> AsyncIterator[Finding]:
+async def compare_digests(
+    first: CheckReader, other: CheckReader, collection: str, notes: list[str]
+) -> AsyncIterator[Finding]:
     """What `other` lacks, has alone or has otherwise than `first`.
 
     What is in the quarantine of either is left out: the feature, the vector, or the row of the column. A named vector
@@ -39,7 +37,7 @@ async def compare_digests(first: Checked, other: Checked, collection: str, notes
 
 
 class _Pairs:
-    def __init__(self, first: Checked, other: Checked, set_aside: frozenset[SetAside]) -> None:
+    def __init__(self, first: CheckReader, other: CheckReader, set_aside: frozenset[SetAside]) -> None:
         self._first = first
         self._other = other
         self._set_aside = set_aside
@@ -99,7 +97,7 @@ class _Pairs:
 
 
 async def _merged(
-    first: Checked, other: Checked, collection: str
+    first: CheckReader, other: CheckReader, collection: str
 ) -> AsyncIterator[tuple[StoredDigest | None, StoredDigest | None]]:
     """Both streams side by side; None where one of them has nothing of a key."""
     async with closing(_each(first, collection)) as lefts, closing(_each(other, collection)) as rights:
@@ -116,7 +114,7 @@ async def _merged(
                 left, right = await anext(lefts, None), await anext(rights, None)
 
 
-async def _each(checked: Checked, collection: str) -> AsyncIterator[StoredDigest]:
+async def _each(checked: CheckReader, collection: str) -> AsyncIterator[StoredDigest]:
     async with closing(checked.digests(collection)) as read:
         async for page in read:
             for one in page:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from vectorferry.connector._engine._mapper import Mapper
-from vectorferry.connector._engine.sync._diff import Action, Decision, diff
+from vectorferry.connector._engine._reader import CheckReader, SetAside
+from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, diff
 from vectorferry.connector._engine.sync._guard import read_differently
-from vectorferry.connector._engine.sync._options import Reread
-from vectorferry.connector._engine.verify._checked import Checked, SetAside
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import MappedAsset
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy
@@ -27,21 +26,14 @@ from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
 from vectorferry.connector._reports._verification import CollectionReport, Finding
 
-__all__ = ["Sample", "compare_contents", "compare_with_source", "read_by_another"]
-
-
 PAGE: Final = 500
-
 
 COMPARED_AT_ONCE: Final = 100
 
-
 BEHIND: Final = "changed at the source, or in what is asked of it, since it was synced"
-
 
 _Known: TypeAlias = Mapping[str, Mapping[str, Known]]
 """Per destination and asset id."""
-
 
 _Key: TypeAlias = tuple[str, str, str]
 """Feature id, modality and vector name; an asset's own row has none of them."""
@@ -66,7 +58,7 @@ class Sample:
 
 async def compare_with_source(
     source: Source,
-    checked: Sequence[Checked],
+    checked: Sequence[CheckReader],
     mapper: Mapper,
     collection: str,
     report: CollectionReport,
@@ -111,7 +103,12 @@ async def compare_with_source(
 
 
 async def compare_contents(
-    source: Source, checked: Sequence[Checked], mapper: Mapper, collection: str, sample: Sample, notes: list[str]
+    source: Source,
+    checked: Sequence[CheckReader],
+    mapper: Mapper,
+    collection: str,
+    sample: Sample,
+    notes: list[str],
 ) -> AsyncIterator[Finding]:
     """Rows and vectors of the sampled assets that a destination lacks, has otherwise, or has alone. Assets that the
     source does not give are left out, and so is what is set aside anywhere; `notes` say what was not compared."""
@@ -141,7 +138,7 @@ async def compare_contents(
 async def _decide_page(
     page: list[Listing],
     listed_ids: SeenIds,
-    checked: Sequence[Checked],
+    checked: Sequence[CheckReader],
     mapper: Mapper,
     collection: str,
     reread: Reread,
@@ -154,7 +151,7 @@ async def _decide_page(
     return [(decision, known) for decision in diff(fresh, known, mapper.digest, mapper.modalities, reread)]
 
 
-def _holders(decision: Decision, checked: Sequence[Checked]) -> frozenset[str]:
+def _holders(decision: Decision, checked: Sequence[CheckReader]) -> frozenset[str]:
     """The destinations that have the asset as it is listed."""
     if decision.action not in (Action.KEEP, Action.PULL):
         return frozenset()
@@ -171,7 +168,7 @@ def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
             yield Finding(name, "source", Discrepancy(Difference.MISSING, asset_id))
 
 
-async def _whole_assets_aside(checked: Checked, collection: str) -> frozenset[str]:
+async def _whole_assets_aside(checked: CheckReader, collection: str) -> frozenset[str]:
     return frozenset(asset_id for asset_id, feature_id, _ in await checked.set_aside(collection) if not feature_id)
 
 
@@ -180,7 +177,7 @@ def _explained(name: str, count: int) -> str:
     return f"{name}: {assets} in quarantine, and not as at the source for that reason: vectorferry quarantine list"
 
 
-async def _kept(listed_ids: SeenIds, checked: Sequence[Checked], collection: str) -> AsyncIterator[str]:
+async def _kept(listed_ids: SeenIds, checked: Sequence[CheckReader], collection: str) -> AsyncIterator[str]:
     for one in checked:
         async with closing(one.asset_ids(collection)) as pages_of_ids:
             count = sum([len(listed_ids.missing(page)) async for page in pages_of_ids])
@@ -189,7 +186,11 @@ async def _kept(listed_ids: SeenIds, checked: Sequence[Checked], collection: str
 
 
 async def _extra(
-    source: Source, listed_ids: SeenIds, checked: Sequence[Checked], collection: str, report: CollectionReport
+    source: Source,
+    listed_ids: SeenIds,
+    checked: Sequence[CheckReader],
+    collection: str,
+    report: CollectionReport,
 ) -> AsyncIterator[Finding]:
     """What no listing holds. One alone may have skipped an asset when rows moved, so there is a second one first."""
     listed_twice = False
@@ -207,7 +208,7 @@ async def _extra(
             report.notes += await read_by_another(source, one, collection)
 
 
-async def read_by_another(source: Source, checked: Checked, collection: str) -> Sequence[str]:
+async def read_by_another(source: Source, checked: CheckReader, collection: str) -> Sequence[str]:
     """A note for what is extra, where whoever reads now may only not see it."""
     changes = await checked.origin_changes(source, collection)
     if not changes:
@@ -227,7 +228,7 @@ async def _list_again(source: Source, listed_ids: SeenIds, collection: str) -> N
 class _Contents:
     """One destination's books of the sampled assets of a collection."""
 
-    def __init__(self, checked: Checked, set_aside: frozenset[SetAside], collection: str) -> None:
+    def __init__(self, checked: CheckReader, set_aside: frozenset[SetAside], collection: str) -> None:
         self._checked = checked
         self._set_aside = set_aside
         self._collection = collection

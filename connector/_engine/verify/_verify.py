@@ -12,10 +12,11 @@ from typing import Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine._reader import CheckReader
+from vectorferry.connector._engine.sync._diff import NEVER, Reread
 from vectorferry.connector._engine.sync._gone import GONE, gone_of
-from vectorferry.connector._engine.sync._options import NEVER, Reread, SyncOptions
+from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
-from vectorferry.connector._engine.verify._checked import Checked
 from vectorferry.connector._engine.verify._pairs import compare_digests
 from vectorferry.connector._engine.verify._source import Sample, compare_contents, compare_with_source, read_by_another
 from vectorferry.connector._iterators import closing
@@ -30,47 +31,44 @@ from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
 from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
 
-__all__ = ["run_verify", "verify"]
-
-
-async def report_gone(
-    source: Source, checked: Sequence[Checked], listed: Collection[str], *, keeps: bool
-) -> Mapping[str, CollectionReport]:
-    """A report of each collection that is held and that the source has neither `listed` nor names in a second list, and
-    its settings do not name either.
-
-    Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
-    """
-    stored = {collection for one in checked for collection in await one.stored_collections()}
-    gone = gone_of(source, stored, listed)
-    still_gone = gone - set(await source.collections()) if gone else gone
-    return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
-
-
-async def _report(source: Source, checked: Sequence[Checked], collection: str, *, keeps: bool) -> CollectionReport:
-    report = CollectionReport(gone=True, notes=[GONE])
-    for one in checked:
-        count = 0
-        async with closing(one.asset_ids(collection)) as pages_of_ids:
-            async for page in pages_of_ids:
-                count += len(page)
-                for asset_id in () if keeps else page:
-                    report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
-        if keeps and count:
-            report.notes.append(kept_note(one.name, count))
-        elif count:
-            report.notes += await read_by_another(source, one, collection)
-    return report
-
-
-# Checks a sync: each destination against its own books, against the source's listing, and against the others.
-
-
 ALL: Final = frozenset(MODALITIES)
-
 
 REPAIRED_AT_ONCE: Final = 100_000
 """Findings that are remembered for a repair; what is beyond them waits for the next one."""
+
+
+def run_verify(
+    settings: SyncSettings,
+    *,
+    collections: Sequence[str] | None = None,
+    sample: int | None = 1_000,
+    repair: bool = False,
+    environ: Mapping[str, str] = process_environ,
+    visible_timeout: float = 300,
+    source_sample: int = 0,
+) -> Verification:
+    """Resolve ``${NAME}``, open source and destinations, `verify`, and close them.
+
+    Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
+    """
+
+    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Verification:
+        return await verify(
+            source,
+            destinations,
+            name=resolved.name,
+            mapping=resolved.modalities,
+            collections=collections,
+            sample=sample,
+            repair=repair,
+            batch=resolved.batch,
+            deletes=resolved.deletes,
+            visible_timeout=visible_timeout,
+            source_sample=source_sample,
+            reread=Reread(resolved.source.reread_days),
+        )
+
+    return run_opened(settings, environ, work)
 
 
 async def verify(  # noqa: PLR0913 - every choice that a check leaves open
@@ -107,7 +105,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     for destination in destinations:
         if Capability.VERIFY not in destination.capabilities:
             raise Capability.VERIFY.missing(destination.name)
-    checked = [Checked(one) for one in destinations]
+    checked = [CheckReader(one) for one in destinations]
     verification = Verification(name)
     try:
         await asyncio.gather(*(one.prepare_visible(mapping, visible_timeout) for one in checked))
@@ -153,7 +151,7 @@ class _CollectionCheck:
     def __init__(
         self,
         source: Source,
-        checked: Sequence[Checked],
+        checked: Sequence[CheckReader],
         mapper: Mapper,
         collection: str,
         reread: Reread,
@@ -228,38 +226,31 @@ class _CollectionCheck:
             self._wrong[where].append(record)
 
 
-# A check as settings describe it: everything opened, and closed whatever happens.
+async def report_gone(
+    source: Source, checked: Sequence[CheckReader], listed: Collection[str], *, keeps: bool
+) -> Mapping[str, CollectionReport]:
+    """A report of each collection that is held and that the source has neither `listed` nor names in a second list, and
+    its settings do not name either.
 
-
-def run_verify(
-    settings: SyncSettings,
-    *,
-    collections: Sequence[str] | None = None,
-    sample: int | None = 1_000,
-    repair: bool = False,
-    environ: Mapping[str, str] = process_environ,
-    visible_timeout: float = 300,
-    source_sample: int = 0,
-) -> Verification:
-    """Resolve ``${NAME}``, open source and destinations, `verify`, and close them.
-
-    Raises what `verify` raises, and `ConfigurationError` for a variable that is not set.
+    Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
     """
+    stored = {collection for one in checked for collection in await one.stored_collections()}
+    gone = gone_of(source, stored, listed)
+    still_gone = gone - set(await source.collections()) if gone else gone
+    return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
 
-    async def work(resolved: SyncSettings, source: Source, destinations: Sequence[Destination]) -> Verification:
-        return await verify(
-            source,
-            destinations,
-            name=resolved.name,
-            mapping=resolved.modalities,
-            collections=collections,
-            sample=sample,
-            repair=repair,
-            batch=resolved.batch,
-            deletes=resolved.deletes,
-            visible_timeout=visible_timeout,
-            source_sample=source_sample,
-            reread=Reread(resolved.source.reread_days),
-        )
 
-    return run_opened(settings, environ, work)
+async def _report(source: Source, checked: Sequence[CheckReader], collection: str, *, keeps: bool) -> CollectionReport:
+    report = CollectionReport(gone=True, notes=[GONE])
+    for one in checked:
+        count = 0
+        async with closing(one.asset_ids(collection)) as pages_of_ids:
+            async for page in pages_of_ids:
+                count += len(page)
+                for asset_id in () if keeps else page:
+                    report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
+        if keeps and count:
+            report.notes.append(kept_note(one.name, count))
+        elif count:
+            report.notes += await read_by_another(source, one, collection)
+    return report
