@@ -11,7 +11,6 @@ from vectorferry.connector._cancellation import (
 from vectorferry.connector._config import resolve, resolve_part
 from vectorferry.connector._config._registry import DestinationSettings, destination_settings, source_settings
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, RunGuard
-from vectorferry.connector._engine._opening import list_collections
 from vectorferry.connector._model._batch import (
     Applied,
     Batch,
@@ -212,7 +211,6 @@ __all__ = [
     "first_of",
     "is_cancelled",
     "is_row_of",
-    "list_collections",
     "parse_json",
     "pause",
     "rejected_features",

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from vectorferry import SyncSettings
-from vectorferry.connector.plugin import ConfigurationError, first_of, list_collections, resolve_part
+from vectorferry import SyncSettings, list_collections
+from vectorferry.connector.plugin import ConfigurationError, first_of, resolve_part
 
 LONGEST_KEY: Final = 200
 

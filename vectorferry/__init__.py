@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vectorferry.connector._engine import run_refill as refill
     from vectorferry.connector._engine import run_search as search
     from vectorferry.connector._engine import run_verify as verify
+    from vectorferry.connector._engine._opening import list_collections
     from vectorferry.connector._model._errors import (
         CollectionError,
         ConfigurationError,
@@ -68,6 +69,7 @@ __all__ = [
     "VectorferryError",
     "Verification",
     "__version__",
+    "list_collections",
     "load_settings",
     "parse_settings",
     "plan",
@@ -82,6 +84,7 @@ _MODULES = {
     "_config": ("load_settings", "parse_settings"),
     "_config._settings": ("SyncSettings",),
     "_engine": ("Progress", "Reread", "SyncOptions", "run_sync", *_CALLS),
+    "_engine._opening": ("list_collections",),
     "_model._records": ("DenseVector", "Modality", "SparseVector"),
     "_protocols._destination": ("SearchAnswer", "SearchQuery"),
     "_reports._plan": ("Plan",),

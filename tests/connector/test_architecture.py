@@ -15,6 +15,17 @@ FORBIDDEN = {
     "connector": {"vectorferry.destinations", "vectorferry.dagster"},
     "destinations": {"vectorferry.dagster"},
 }
+LAYERS: dict[str, set[str]] = {"_model": set()}
+LAYERS["_protocols"] = {"_model"}
+LAYERS["_config"] = {*LAYERS["_protocols"], "_protocols"}
+LAYERS["_reports"] = {*LAYERS["_config"], "_config"}
+LAYERS["_engine"] = {*LAYERS["_reports"], "_reports", "_cancellation", "_iterators"}
+LAYERS["cli"] = {*LAYERS["_engine"], "_engine", "sandbox"}
+LAYERS["http"] = {"_model", "_protocols"}
+LAYERS["sandbox"] = {"_model"}
+LAYERS["sources"] = {"_model", "_protocols", "_config", "_iterators", "http", "sandbox"}
+LAYERS["plugin.py"] = {"_model", "_protocols", "_config", "_reports", "_cancellation"}
+"""What each part of the engine may import of the others. A destination gets by with `plugin`: no engine, no source."""
 BARE = {"connector", "destinations", "dagster_project"}
 """The folders in a checkout. Imported by these names a module would be a second one, and an installed user's own."""
 ENTRY_FILES = {"__init__", "__main__", "definitions", "plugin", "testing"}
@@ -70,6 +81,19 @@ def bound(path: Path) -> set[str]:
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_arrows_point_one_way(package: str) -> None:
     wrong = {shown(path): found for path in modules(package) if (found := FORBIDDEN[package] & set(imported(path)))}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("part", LAYERS)
+def test_the_engine_is_built_in_layers(part: str) -> None:
+    files = [path for path in modules("connector") if path.relative_to(ROOT / "connector").parts[0] == part]
+    others = {each.name.removesuffix(".py") for each in (ROOT / "connector").iterdir()} - {part.removesuffix(".py")}
+    wrong = {}
+    for path in files:
+        names = (name.split(".") for name in imported(path) if name.startswith("vectorferry.connector."))
+        if found := {name[2] for name in names} & others - LAYERS[part]:
+            wrong[shown(path)] = found
+    assert files
     assert wrong == {}
 
 
