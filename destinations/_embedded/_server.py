@@ -19,6 +19,15 @@ import psutil
 from psycopg import pq
 
 from vectorferry.connector.plugin import DestinationError, pause
+from vectorferry.destinations._embedded._place import (
+    check_data,
+    check_link,
+    check_own,
+    place_for_data,
+    reachable,
+    reachable_programs,
+    user_name,
+)
 from vectorferry.destinations._embedded._programs import (
     PORT,
     Account,
@@ -29,6 +38,7 @@ from vectorferry.destinations._embedded._programs import (
     postmaster,
     server_account,
     start,
+    wheel_programs,
 )
 
 if sys.platform != "win32":
@@ -106,11 +116,15 @@ class Server:
     """In its directory lie `data`, `log` with `log.before`, and `server.lock`, which the server itself holds."""
 
     def __init__(self, directory: Path) -> None:
-        self.data = directory / "data"
-        self._fresh = directory / "data.new"
+        self._link = directory / "data"
         self._log = directory / "log"
         self._lock = directory / "server.lock"
         self._has_answered = False
+
+    @property
+    def data(self) -> Path:
+        """Where the data is: in the directory, or where a link there points."""
+        return self._link.parent / self._link.readlink() if self._link.is_symlink() else self._link
 
     def ensure_running(self, url: str) -> None:
         """Return when the server answers at this address; start it unless somebody else does.
@@ -154,8 +168,8 @@ class Server:
         try:
             with self._stopped() as lock:
                 return lock is None
-        except FileNotFoundError:  # the directory was removed; such a server ends itself within a minute
-            return False
+        except FileNotFoundError:  # the directory was removed; a server whose data has gone with it ends by itself
+            return postmaster(self.data) is not None
 
     @contextmanager
     def _stopped(self) -> Iterator[FileLock | None]:
@@ -164,24 +178,33 @@ class Server:
             yield lock if lock.try_alone() else None
 
     def _start(self, lock: FileLock) -> None:
-        account = server_account(self.data)
-        account.let_through_to(self.data)
+        account = server_account()
+        programs = reachable_programs(wheel_programs(), account)
+        check_link(self._link)
         if not self.data.exists():
-            self._make_data(account, lock)
+            self._make_data(programs, account, lock)
+        check_data(self.data, account)
+        if not reachable(self.data, account):
+            raise RuntimeError(f"the user {user_name(account)}, who runs root's server, may not pass to {self.data}")
         if postmaster(self.data) is None:
             for name in _LEFT_BEHIND:
                 (self.data / name).unlink(missing_ok=True)
         with self._new_log() as log:
-            start(self.data, account, log, lock.fileno())
+            start(programs, self.data, account, log, lock.fileno())
 
-    def _make_data(self, account: Account, lock: FileLock) -> None:
+    def _make_data(self, programs: Path, account: Account, lock: FileLock) -> None:
         """Under another name until it is whole: whoever is killed meanwhile leaves nothing that looks like data."""
-        if self._fresh.exists():
-            shutil.rmtree(self._fresh)
-        self._fresh.mkdir(mode=0o700)
-        account.own(self._fresh)
-        initialise(self._fresh, account, lock.fileno())
-        self._fresh.rename(self.data)
+        data = place_for_data(self._link, account)
+        fresh = data.with_name(f"{data.name}.new")
+        if fresh.exists():
+            shutil.rmtree(fresh)
+        fresh.mkdir(mode=0o700)
+        account.own(fresh)
+        initialise(programs, fresh, account, lock.fileno())
+        fresh.rename(data)
+        if data != self._link:
+            self._link.unlink(missing_ok=True)  # a link to data that is gone
+            self._link.symlink_to(data)
 
     def _new_log(self) -> IO[bytes]:
         """One per start, next to the one before, so that they don't grow forever."""
@@ -211,8 +234,9 @@ _USERS: Final = "users.lock"
 class EmbeddedPostgres:
     """A directory with a running Postgres. Several processes, and several users in one process, may share it.
 
-    It listens on a socket that only the user who made the directory, and root, can reach. As root, the server runs
-    as a user `pgserver`, who is let through (not into) the directories above.
+    It listens on a socket that only the user who made the directory, and root, can reach. As root, the server runs as
+    a user `pgserver`; where that user may not pass, the data and a copy of the programs are below
+    ``/var/lib/vectorferry``, and the directory has a link to the data. Nobody's directories get other rights.
 
     Args:
         directory: made, with its parents, when missing; must be empty or an embedded Postgres's.
@@ -230,7 +254,7 @@ class EmbeddedPostgres:
             # Callbacks, not generators: the end of a forked child would run a generator's last part.
             undo.callback(_let_go, users, server)
             users.share()
-            self._url = address(server.data, undo)
+            self._url = address(self._directory / "data", user_name(server_account()), undo)
             server.ensure_running(self._url)
             self._held = undo.pop_all()
         atexit.register(self.close)
@@ -276,10 +300,15 @@ def _let_go(users: FileLock, server: Server) -> None:
 def _prepared(directory: Path) -> Path:
     if sys.platform == "win32":
         raise DestinationError("the embedded Postgres needs Linux or macOS; set `url` to a Postgres of your own")
-    directory = directory.expanduser().resolve()
+    directory = directory.expanduser()
+    check_own(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            directory.chmod(0o711)  # for the user who runs root's server; the data in it is that user's own
+    check_own(directory)  # what was missing a moment ago somebody else may have made
+    directory = directory.resolve()
     names = os.listdir(directory)
     if names and _USERS not in names and not (directory / "data" / "PG_VERSION").exists():
         raise DestinationError(

@@ -101,7 +101,7 @@ def test_what_a_kill_while_making_the_data_left_is_made_again(passable_path: Pat
 
 def test_what_went_wrong_is_said_with_the_place_to_look(passable_path: Path) -> None:
     (passable_path / "file").touch()
-    with pytest.raises(DestinationError, match=r"(?s)did not start: .*File exists.* set `url`"):
+    with pytest.raises(DestinationError, match=r"(?s)did not start: .*Not a directory.* set `url`"):
         EmbeddedPostgres(passable_path / "file" / "data")
 
 

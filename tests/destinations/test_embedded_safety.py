@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
+import shutil
 import stat
 import subprocess
 import sys
@@ -11,9 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import psycopg
 import pytest
 
+from vectorferry.connector.plugin import DestinationError
 from vectorferry.destinations import EmbeddedPostgres
+from vectorferry.destinations._embedded import _place as place
+from vectorferry.destinations._embedded import _programs as programs
+from vectorferry.destinations._embedded import _server as server_module
 
 from .embedded_processes import OPEN, answers, moved, run_python, servers
 
@@ -69,12 +76,38 @@ def test_the_socket_lies_in_private_directories(made_directory: Path, name: str)
 
 
 @as_root
-def test_the_directories_above_let_through_but_not_in(passable_path: Path) -> None:
-    assert mode(passable_path) == 0o700
+def test_a_closed_directory_stays_closed_and_the_data_lies_elsewhere(
+    passable_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home := passable_path / "home").mkdir(mode=0o700)
+    monkeypatch.setattr(place, "STATE", passable_path / "state")
+    with EmbeddedPostgres(home / "data") as server:
+        assert answers(server.url)
+    assert mode(home) == 0o700
+    data = (home / "data" / "data").readlink()
+    assert (data.parent, mode(data)) == (passable_path / "state", 0o700)
+    assert pwd.getpwuid(data.stat().st_uid).pw_name == "pgserver"
+    with EmbeddedPostgres(home / "data") as server, psycopg.connect(server.url) as connection:
+        assert connection.execute("SHOW data_directory").fetchone() == (str(data),)
+    assert servers(data.parent / data.name) == []
+
+
+@as_root
+def test_programs_that_the_account_cannot_reach_are_copied(
+    passable_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, closed = programs.wheel_programs().parents[1], passable_path / "closed"
+    for tree in (programs.wheel_programs().parent, *package.parent.glob(f"{package.name}.libs")):
+        shutil.copytree(tree, closed / tree.relative_to(package.parent), symlinks=True)
+    closed.chmod(0o700)
+    its_programs = closed / programs.wheel_programs().relative_to(package.parent)
+    (its_programs / "postgres").chmod(0o700)
+    monkeypatch.setattr(place, "STATE", passable_path / "state")
+    monkeypatch.setattr(server_module, "wheel_programs", lambda: its_programs)
     with EmbeddedPostgres(passable_path / "data") as server:
         assert answers(server.url)
-    assert mode(passable_path) == mode(passable_path / "data") == 0o701
-    assert pwd.getpwuid((passable_path / "data" / "data").stat().st_uid).pw_name == "pgserver"
+    assert mode(closed) == 0o700
+    assert len(list((passable_path / "state").iterdir())) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root's server runs as another user")
@@ -98,15 +131,80 @@ def test_a_stale_pid_file_neither_blocks_the_start_nor_harms_anybody(
     assert bystander.poll() is None
 
 
+@pytest.fixture
+def shared(passable_path: Path) -> Path:
+    """A folder in which everybody may make things, like ``/tmp``."""
+    (folder := passable_path / "shared").mkdir()
+    folder.chmod(0o1777)
+    return folder
+
+
+NOBODY = pwd.getpwnam("nobody").pw_uid
+
+
 @as_root
-def test_an_ordinary_user_can_after_root_did_and_root_can_after_them(passable_path: Path) -> None:
+def test_root_runs_nobody_else_s_cluster(shared: Path) -> None:
+    done = run_python(OPEN_AS, shared / "postgres", NOBODY)
+    assert done.stdout == "answered\n", done.stderr
+    (pid_file := shared / "postgres" / "data" / "postmaster.pid").write_text("1\n")
+    with pytest.raises(DestinationError, match=r"postgres belongs to the user nobody, who could put"):
+        EmbeddedPostgres(shared / "postgres")
+    os.chown(shared / "postgres", 0, 0)
+    with pytest.raises(DestinationError, match=r"data belongs to the user nobody, who|data in .* belongs to"):
+        EmbeddedPostgres(shared / "postgres")
+    assert pid_file.read_text() == "1\n"
+
+
+@as_root
+@pytest.mark.parametrize("planted", [".vectorferry", ".vectorferry/postgres"])
+def test_root_follows_nobody_else_s_link(shared: Path, passable_path: Path, planted: str) -> None:
+    link = shared / planted
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(passable_path / "elsewhere")
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    with pytest.raises(DestinationError, match=r"belongs to the user nobody"):
+        EmbeddedPostgres(shared / ".vectorferry" / "postgres")
+    assert not (passable_path / "elsewhere").exists()
+
+
+@as_root
+def test_nor_a_link_to_data_that_no_embedded_postgres_has_made(shared: Path, passable_path: Path) -> None:
+    EmbeddedPostgres(shared / "postgres").close()
+    (shared / "postgres" / "data").rename(shared / "postgres" / "moved")
+    (shared / "postgres" / "data").symlink_to(passable_path / "elsewhere")
+    with pytest.raises(DestinationError, match=r"which no embedded Postgres has made"):
+        EmbeddedPostgres(shared / "postgres")
+
+
+@pytest.mark.parametrize(("rights", "who"), [(0o777, "everybody"), (0o775, "the user ")])
+def test_nothing_is_made_where_others_can_put_things(passable_path: Path, rights: int, who: str) -> None:
+    (folder := passable_path / "shared").mkdir()
+    if rights == 0o775:
+        group = next((each.gr_gid for each in grp.getgrall() if each.gr_gid and set(each.gr_mem) - {"root"}), None)
+        group = group or next(each.pw_gid for each in pwd.getpwall() if each.pw_gid not in {0, os.getegid()})
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a folder to another group")
+        os.chown(folder, -1, group)
+    folder.chmod(rights)
+    with pytest.raises(DestinationError, match=f"can be written to by {who}"):
+        EmbeddedPostgres(folder / "postgres")
+    assert list(folder.iterdir()) == []
+
+
+@as_root
+def test_an_ordinary_user_has_their_own_after_root_had_theirs(passable_path: Path) -> None:
     EmbeddedPostgres(passable_path / "roots").close()
-    nobody = pwd.getpwnam("nobody").pw_uid
     (home := passable_path / "nobodys").mkdir()
-    os.chown(home, nobody, nobody)
-    done = run_python(OPEN_AS, home / "data", nobody)
+    os.chown(home, NOBODY, NOBODY)
+    done = run_python(OPEN_AS, home / "data", NOBODY)
     assert done.stdout == "answered\n", done.stderr
     assert servers(home / "data") == []
-    with EmbeddedPostgres(home / "data") as server:
-        assert answers(server.url)
-    assert (home / "data" / "data").stat().st_uid == nobody
+
+
+@as_root
+def test_a_server_that_another_user_runs_is_not_believed(passable_path: Path) -> None:
+    with EmbeddedPostgres(passable_path / "data") as server:
+        another = server.url.replace("requirepeer=pgserver", "requirepeer=nobody")
+        assert another != server.url
+        with pytest.raises(psycopg.OperationalError, match="requirepeer"):
+            psycopg.connect(another)

@@ -1,0 +1,145 @@
+"""Where an embedded server may live: nobody else can have put it there, and the account that it runs as gets there."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from vectorferry.connector.plugin import DestinationError
+from vectorferry.destinations._embedded._programs import Account
+
+if os.name == "posix":
+    import grp
+
+STATE: Final = Path("/var/lib/vectorferry")
+"""Root's data and programs, where the account that root's server runs as cannot reach them where they are."""
+
+
+def check_own(path: Path) -> None:
+    """Raise `DestinationError` where somebody else could have made what is at this path, or could replace it.
+
+    Every directory from the root on belongs to root or to us, and nobody else may write to it, except one with the
+    sticky bit, in which everybody has entries of their own (``/tmp``). A link has the same owners, and so has the way
+    that it points.
+    """
+    absolute = Path(os.path.abspath(path))
+    for way in (absolute, Path(os.path.realpath(absolute))):
+        for component in (*reversed(way.parents), way):
+            try:
+                status = component.lstat()
+            except FileNotFoundError:
+                break
+            if problem := _problem(status):
+                raise DestinationError(
+                    f"no embedded Postgres is made or used in {path}: {component} {problem}, "
+                    "who could put another one in its place.\n"
+                    "Set `directory` to a place of your own, run as that user, or set `url` to a Postgres."
+                )
+
+
+def check_data(data: Path, account: Account) -> None:
+    """Raise `DestinationError` for data that is not the account's own: its settings name programs to run."""
+    owner = data.lstat()
+    if owner.st_uid != (os.geteuid() if account.user is None else account.user) or not stat.S_ISDIR(owner.st_mode):
+        raise DestinationError(
+            f"the data in {data} belongs to {_name(owner.st_uid)}, whose server is not ours to start.\n"
+            "Run as that user, set `directory` to a place of your own, or set `url` to a Postgres."
+        )
+
+
+def reachable(path: Path, account: Account) -> bool:
+    """Whether the account can pass the directories above a path. Ours can go where we can."""
+    return account.user is None or all(
+        status.st_mode & stat.S_IXOTH or status.st_uid == account.user
+        for status in (directory.stat() for directory in path.resolve().parents)
+    )
+
+
+def check_link(link: Path) -> None:
+    """Raise `DestinationError` for a link that `place_for_data` has not led to."""
+    if not link.is_symlink():
+        return
+    target = link.parent / link.readlink()
+    if target.parent != STATE:
+        raise DestinationError(f"{link} is a link to {target}, which no embedded Postgres has made; remove it.")
+    check_own(target.parent)
+
+
+def place_for_data(link: Path, account: Account) -> Path:
+    """Where to make data that will be found at this path: there, or where the account can reach it."""
+    return link if reachable(link, account) else _state() / f"data-{secrets.token_hex(8)}"
+
+
+def reachable_programs(directory: Path, account: Account) -> Path:
+    """The directory with these programs: itself, or a copy of it that the account can reach."""
+    server = directory / "postgres"
+    if reachable(server, account) and (account.user is None or server.stat().st_mode & stat.S_IXOTH):
+        return directory
+    package, mark = directory.parents[1], server.stat()
+    copied = _state() / f"programs-{mark.st_size:x}-{mark.st_mtime_ns:x}"
+    if not copied.exists():
+        fresh = copied.with_name(f"{copied.name}.{secrets.token_hex(8)}")
+        # The programs find their libraries beside the wheel's package, by a path relative to their own.
+        libraries = package.with_name(f"{package.name}.libs")
+        for tree in (directory.parent, libraries) if libraries.exists() else (directory.parent,):
+            shutil.copytree(tree, fresh / tree.relative_to(package.parent), symlinks=True)
+        for file in (fresh, *fresh.rglob("*")):
+            if not file.is_symlink():
+                mode = file.stat().st_mode
+                file.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+        try:
+            fresh.rename(copied)
+        except OSError:  # somebody else was quicker
+            shutil.rmtree(fresh)
+    return copied / directory.relative_to(package.parent)
+
+
+def user_name(account: Account) -> str | None:
+    """What the kernel's number of this user is called; None where it has no name, as in many containers."""
+    try:
+        return pwd.getpwuid(os.geteuid() if account.user is None else account.user).pw_name
+    except KeyError:
+        return None
+
+
+def _state() -> Path:
+    STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    check_own(STATE)
+    return STATE
+
+
+def _problem(status: os.stat_result) -> str | None:
+    if status.st_uid not in {0, os.geteuid()}:
+        return f"belongs to {_name(status.st_uid)}"
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_ISVTX:
+        return None
+    if status.st_mode & stat.S_IWOTH:
+        return "can be written to by everybody"
+    if status.st_mode & stat.S_IWGRP and (others := sorted(_others_in(status.st_gid))):
+        return f"can be written to by the user {others[0]}"
+    return None
+
+
+def _others_in(group: int) -> Iterator[str]:
+    """Who else is in a group, as far as it is known: many systems give everybody a group of their own."""
+    if group == 0:
+        return
+    us = {"root", user_name(Account())}
+    try:
+        members: set[str] = set(grp.getgrgid(group).gr_mem)
+    except KeyError:
+        members = set()
+    yield from {*members, *(entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == group)} - us
+
+
+def _name(user: int) -> str:
+    try:
+        return f"the user {pwd.getpwuid(user).pw_name}"
+    except KeyError:
+        return f"the user {user}"
