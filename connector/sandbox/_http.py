@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import unquote
@@ -107,18 +106,20 @@ class Route:
     prefix: str = ""
 
 
+Handler: TypeAlias = Callable[[Context, Request], Reply]
+"""Answers a request out of what that may see."""
+
+
 class Handlers(Generic[Context]):
-    """The endpoints of a service. Each is a function of what it shows, in some `Context`, and of the request."""
+    """The endpoints of a service: each a `Handler`, decorated with its name, its method and its paths."""
 
     def __init__(self) -> None:
-        self._endpoints: list[tuple[str, str, str, Callable[[Context, Request], Reply]]] = []
+        self._endpoints: list[tuple[str, str, str, Handler[Context]]] = []
 
-    def __call__(
-        self, name: str, method: str, *paths: str
-    ) -> Callable[[Callable[[Context, Request], Reply]], Callable[[Context, Request], Reply]]:
-        """Let a function answer these paths."""
+    def __call__(self, name: str, method: str, *paths: str) -> Callable[[Handler[Context]], Handler[Context]]:
+        """Let the decorated function answer these paths."""
 
-        def register(handler: Callable[[Context, Request], Reply]) -> Callable[[Context, Request], Reply]:
+        def register(handler: Handler[Context]) -> Handler[Context]:
             self._endpoints += [(name, method, path, handler) for path in paths]
             return handler
 
@@ -126,16 +127,14 @@ class Handlers(Generic[Context]):
 
     def routes(self, context_of: Callable[[Request], Context], prefix: str = "") -> list[Route]:
         """Every endpoint under `prefix`; `context_of` says what a request may see."""
+
+        def answering(handler: Handler[Context]) -> Answer:
+            return lambda request: handler(context_of(request), request)
+
         return [
-            Route(name, method, f"{prefix}{path}", partial(_answer, context_of, handler), prefix)
+            Route(name, method, f"{prefix}{path}", answering(handler), prefix)
             for name, method, path, handler in self._endpoints
         ]
-
-
-def _answer(
-    context_of: Callable[[Request], Context], handler: Callable[[Context, Request], Reply], request: Request
-) -> Reply:
-    return handler(context_of(request), request)
 
 
 class Api(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vectorferry.connector.sandbox._http import Handlers, RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
 from vectorferry.connector.sandbox._mixpeek._library import Library
 from vectorferry.connector.sandbox._mixpeek._media import media
 from vectorferry.connector.sandbox._mixpeek._requests import Context
@@ -38,12 +38,10 @@ class MixpeekApi:
     @property
     def routes(self) -> Sequence[Route]:
         """Every route under every prefix of the dialect; the health check has none."""
-        keyed: Handlers[SandboxKey] = Handlers()
-        keyed("organizations.get", "GET", "/organizations")(self._organization)
         routes = [Route("healthcheck", "GET", _HEALTH, lambda _request: json_reply({"status": "healthy"}))]
         for prefix in _PREFIXES[self._dialect.prefixes]:
             routes += [*media.routes(self._context, prefix), *search.routes(self._context, prefix)]
-            routes += keyed.routes(self._key, prefix)
+            routes.append(Route("organizations.get", "GET", f"{prefix}/organizations", self._organization, prefix))
         return routes
 
     def authorize(self, request: Request) -> None:
@@ -86,7 +84,8 @@ class MixpeekApi:
         share = self._key(request).share * self._dialect.namespace_shares.get(self._namespaces[namespace], 1)
         return self._whole if share == 1 else Context(self._whole.library.part(share), self._dialect)
 
-    def _organization(self, key: SandboxKey, _request: Request) -> Reply:
+    def _organization(self, request: Request) -> Reply:
+        key = self._key(request)
         if not self._dialect.organizations:
             raise RefusedError(404, "No such path: /organizations")
         if not key.reads_organization:

@@ -14,11 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vectorferry.connector.sandbox._http import Api, RefusedError, Reply, Request, Route, json_object, json_reply
 from vectorferry.connector.sandbox._pinecone._reads import reads
-from vectorferry.connector.sandbox._pinecone._requests import (
-    Context,
-    Rates,
-    first_problem,
-)
+from vectorferry.connector.sandbox._pinecone._requests import Context, Rates, first_problem
 from vectorferry.connector.sandbox._pinecone._store import Index, IndexSpec, Metric, Project
 from vectorferry.connector.sandbox._pinecone._writes import writes
 from vectorferry.connector.sandbox._settings import PineconeDialect

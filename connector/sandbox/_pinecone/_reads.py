@@ -19,12 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vectorferry.connector.sandbox._http import Handlers, RefusedError, Reply, Request, json_object
-from vectorferry.connector.sandbox._pinecone._requests import (
-    Context,
-    RequestBody,
-    compile_filter,
-    parse_body,
-)
+from vectorferry.connector.sandbox._pinecone._requests import Context, RequestBody, compile_filter, parse_body
 from vectorferry.connector.sandbox._pinecone._store import (
     IndexSpec,
     Metric,

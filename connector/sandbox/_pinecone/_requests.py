@@ -113,7 +113,7 @@ def _clause(key: str, value: Any) -> Predicate:
     conditions = value if isinstance(value, dict) else {"$eq": value}
     if not conditions:
         raise RefusedError(400, f"The filter on {key!r} has no operator")
-    tests = [_test(name, wanted) for name, wanted in conditions.items()]
+    tests = [_test(name, operand) for name, operand in conditions.items()]
     return lambda fields: all(test(fields.get(key, _MISSING)) for test in tests)
 
 
@@ -157,20 +157,20 @@ def _same(value: Any, operand: Any) -> bool:
 
 
 def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any], _Test]:
-    return lambda wanted: lambda found: _is_number(found) and compare(found, wanted)
+    return lambda operand: lambda value: _is_number(value) and compare(value, operand)
 
 
 _LOGICAL: dict[str, Callable[..., bool]] = {"$and": all, "$or": any}
 
 
 _OPERATORS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], _Test]]] = {
-    "$eq": (_is_scalar, lambda wanted: lambda found: _same(found, wanted)),
-    "$ne": (_is_scalar, lambda wanted: lambda found: not _same(found, wanted)),
+    "$eq": (_is_scalar, lambda operand: lambda value: _same(value, operand)),
+    "$ne": (_is_scalar, lambda operand: lambda value: not _same(value, operand)),
     "$gt": (_is_number, _ordered(operator.gt)),
     "$gte": (_is_number, _ordered(operator.ge)),
     "$lt": (_is_number, _ordered(operator.lt)),
     "$lte": (_is_number, _ordered(operator.le)),
-    "$in": (_is_list, lambda wanted: lambda found: any(_same(found, one) for one in wanted)),
-    "$nin": (_is_list, lambda wanted: lambda found: not any(_same(found, one) for one in wanted)),
-    "$exists": (_is_flag, lambda wanted: lambda found: (found is not _MISSING) == wanted),
+    "$in": (_is_list, lambda operand: lambda value: any(_same(value, one) for one in operand)),
+    "$nin": (_is_list, lambda operand: lambda value: not any(_same(value, one) for one in operand)),
+    "$exists": (_is_flag, lambda operand: lambda value: (value is not _MISSING) == operand),
 }

@@ -11,14 +11,7 @@ from threading import RLock
 from typing import Any
 
 from vectorferry.connector.sandbox._settings import visible
-from vectorferry.connector.sandbox._vectors import (
-    RawVector,
-    TextVector,
-    VectorSource,
-    made_again,
-    raw_json,
-    raw_value,
-)
+from vectorferry.connector.sandbox._vectors import RawVector, TextVector, VectorSource, made_again, raw_json, raw_value
 
 __all__ = [
     "Account",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.connector.sandbox.twelvelabs_serving import answering, twelvelabs
+from tests.connector.sandbox.twelvelabs.serving import answering, twelvelabs
 from vectorferry.connector.plugin import LimitReachedError
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from tests.connector.sandbox.twelvelabs_serving import index_named, rows_of, twelvelabs
+from tests.connector.sandbox.twelvelabs.serving import index_named, rows_of, twelvelabs
 from vectorferry.connector.http import ApiClient, ClientSettings, RetryPolicy, UnsureError
 from vectorferry.connector.plugin import Capability, SourceError, Submission, SubmissionState
 from vectorferry.connector.sandbox import Fault, Reset, Sandbox, SetField, Status

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.connector.sandbox.twelvelabs_serving import Twin, answering, index_named, rows_of, twelvelabs
+from tests.connector.sandbox.twelvelabs.serving import Twin, answering, index_named, rows_of, twelvelabs
 from vectorferry.connector.sandbox import embed_text
 
 EVER = "2020-01-01T00:00:00Z"

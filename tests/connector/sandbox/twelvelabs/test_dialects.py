@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.connector.sandbox.twelvelabs_serving import OPTIONS, answering, index_named, rows_of, twelvelabs
+from tests.connector.sandbox.twelvelabs.serving import OPTIONS, answering, index_named, rows_of, twelvelabs
 from vectorferry.connector.sandbox import Fault, SandboxSettings, SetField, ShiftRows, Status, Vanish
 
 ASSETS = "/indexes/{}/indexed-assets"

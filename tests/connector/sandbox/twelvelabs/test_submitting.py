@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.connector.sandbox.twelvelabs_serving import OPTIONS, answering, index_named, rows_of, twelvelabs
+from tests.connector.sandbox.twelvelabs.serving import OPTIONS, answering, index_named, rows_of, twelvelabs
 
 FILE = {"method": "url", "url": "https://media.example.com/in/red-kite_flying.mp4"}
 

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.connector.sandbox.twelvelabs_serving import OPTIONS, index_named, rows_of, twelvelabs
+from tests.connector.sandbox.twelvelabs.serving import OPTIONS, index_named, rows_of, twelvelabs
 from vectorferry.connector.sandbox import GeneratedIndexes, SandboxSettings, embed_text
 
 ID = re.compile(r"[0-9a-f]{24}")

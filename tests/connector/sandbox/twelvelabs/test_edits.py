@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.connector.sandbox.twelvelabs_serving import OPTIONS, Twin, rows_of, twelvelabs
+from tests.connector.sandbox.twelvelabs.serving import OPTIONS, Twin, rows_of, twelvelabs
 from vectorferry.connector.sandbox import Sandbox, embed_text
 
 
