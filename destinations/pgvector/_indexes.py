@@ -145,11 +145,11 @@ def graph_kilobytes(entry: VectorEntry, rows: int) -> int:
 
 def is_index_due(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
     """Whether it is wanted, and missing, broken off or stored otherwise. One over no rows is never built."""
-    wanted = schema.desired_storage(entry)
+    desired = schema.desired_storage(entry)
     if (
         entry.state == "retired"
-        or wanted.index == "none"
-        or (wanted == entry.storage and is_built(connection, schema.name, entry))
+        or desired.index == "none"
+        or (desired == entry.storage and is_built(connection, schema.name, entry))
     ):
         return False
     return count_vectors(connection, schema, entry) > 0
@@ -157,15 +157,15 @@ def is_index_due(connection: Connection, schema: SyncSchema, entry: VectorEntry)
 
 def planned_index(connection: Connection, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int) -> PlannedIndex:
     """The index, and the memory that building it would take."""
-    wanted = replace(entry, storage=schema.desired_storage(entry))
+    desired = replace(entry, storage=schema.desired_storage(entry))
     rows = count_vectors(connection, schema, entry)
     return PlannedIndex(
         table=entry.table,
         index=entry.index,
-        method=wanted.storage.index,
+        method=desired.storage.index,
         rows=rows,
-        graph_bytes=1024 * graph_kilobytes(wanted, rows),
-        memory_bytes=1024 * build_kilobytes(connection, wanted, rows, memory_limit_mb),
+        graph_bytes=1024 * graph_kilobytes(desired, rows),
+        memory_bytes=1024 * build_kilobytes(connection, desired, rows, memory_limit_mb),
     )
 
 

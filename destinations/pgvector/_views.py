@@ -347,8 +347,8 @@ def layer_digest(shown: Shown, extension: str) -> str:
     shape = [_VERSION, extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
     types = [[name, column.type] for name, column in shown.columns.items()]
     routes = sorted(shown.routes.items())
-    made = [*shape, storage.column_type, storage.dimension, storage.metric, types, routes]
-    return hashlib.blake2b(json.dumps(made).encode(), digest_size=8).hexdigest()
+    ingredients = [*shape, storage.column_type, storage.dimension, storage.metric, types, routes]
+    return hashlib.blake2b(json.dumps(ingredients).encode(), digest_size=8).hexdigest()
 
 
 def _create_function(schema: str, extension: str, shown: Shown, match_names: Sequence[str]) -> str:
