@@ -79,9 +79,6 @@ def _check_version(version: str, location: str) -> None:
         )
 
 
-# Transactions that find pgvector wherever it is installed.
-
-
 class VectorDatabase(Database):
     """A server with pgvector. Used from one thread."""
 

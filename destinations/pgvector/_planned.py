@@ -70,9 +70,6 @@ def _rows(connection: Connection, tables: Iterable[Table]) -> int:
     return sum(map(int, counts))
 
 
-# What a sync would find, make and change in its schema: looked up in transactions that cannot write.
-
-
 class SchemaOutlook:
     """A schema as `prepare` would leave it; `schema` has the mapping of the sync that is planned, and `memory_limit_mb`
     is the most memory that one index build may ask for."""

@@ -243,10 +243,6 @@ def _attribute(name: str, kind: str) -> sql.Composable:
     return sql.SQL("{} {}").format(sql.Identifier(name), fixed(kind))
 
 
-# What people query: a view and a search function per named vector, made and extended without ever being dropped,
-# so that grants survive.
-
-
 _VERSION: Final = 4
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
