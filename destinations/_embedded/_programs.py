@@ -102,7 +102,7 @@ def _url(directory: Path, user: str | None) -> str:
 # The wheel's programs, run without a shell: `pg_ctl` would put the paths it is given into one.
 
 
-_KEPT: Final = ("LD_LIBRARY_PATH", "PATH", "TZ")
+_VARIABLES: Final = ("LD_LIBRARY_PATH", "PATH", "TZ")
 """Of our environment. The rest holds keys, PG* variables, and locales that this machine may not have."""
 
 _FRESH: Final = (
@@ -185,5 +185,5 @@ def _errors_of(process: subprocess.Popen[bytes]) -> bytes:
 
 def _detached(account: Account, lock: int) -> dict[str, Any]:
     """Keeping the lock and nothing else of ours."""
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"LC_ALL": "C"}
+    environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ} | {"LC_ALL": "C"}
     return {"env": environment, "cwd": "/", "start_new_session": True, "pass_fds": (lock,)} | account.of_process

@@ -256,7 +256,7 @@ class EmbeddedPostgres:
             users.share()
             self._url = address(self._directory / "data", user_name(server_account()), undo)
             server.ensure_running(self._url)
-            self._held = undo.pop_all()
+            self._hold = undo.pop_all()
         atexit.register(self.close)
 
     @property
@@ -277,7 +277,7 @@ class EmbeddedPostgres:
         """Let go of the server; it stops when nobody else holds it. Doing so again changes nothing."""
         if os.getpid() == self._opener:  # a forked child has a copy of the hold, but it is not its to give up
             atexit.unregister(self.close)
-            self._held.close()
+            self._hold.close()
 
     def __enter__(self) -> EmbeddedPostgres:
         return self

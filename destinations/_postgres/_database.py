@@ -90,9 +90,6 @@ def _watched(gen: Generator[Any, Any, T], look: Callable[[], None]) -> Generator
         return answer
 
 
-# The connection: transactions, and the driver beneath SQLAlchemy.
-
-
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "connect_timeout": 10,
     "application_name": "vectorferry",

@@ -36,7 +36,7 @@ _ACCEPTABLE_SHARE: Final = 10
 _DATABASE_ERRORS: Final = (psycopg.Error, SQLAlchemyError)
 _Begin: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 _Write: TypeAlias = Callable[[Connection, Batch], Applied]
-_Some = TypeVar("_Some")
+Item = TypeVar("Item")
 
 
 def write_around(begin: _Begin, write: _Write, batch: Batch) -> Applied:
@@ -108,8 +108,8 @@ class _Bisection:
         whole = Rejected(asset.asset_id, Reason.REFUSED, words, feature.feature_id, feature.modality)
         if not feature.vectors or self._attempt_alone(asset, feature, ()):
             return [whole]
-        told = {name: self._attempt_alone(asset, feature, (name,)) for name in feature.vectors}
-        return [replace(whole, detail=said, vector_name=name) for name, said in told.items() if said] or [whole]
+        refusals = {name: self._attempt_alone(asset, feature, (name,)) for name in feature.vectors}
+        return [replace(whole, detail=why, vector_name=name) for name, why in refusals.items() if why] or [whole]
 
     def _attempt_alone(self, asset: MappedAsset, feature: MappedFeature, names: Sequence[str]) -> str | None:
         """Write one feature with these vectors only, and keep nothing of it."""
@@ -150,7 +150,7 @@ class _Bisection:
             )
 
 
-def _halves(items: Sequence[_Some]) -> Iterator[Sequence[_Some]]:
+def _halves(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """None of them empty."""
     middle = len(items) // 2
     return (half for half in (items[:middle], items[middle:]) if half)

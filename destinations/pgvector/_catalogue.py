@@ -40,8 +40,6 @@ def allocate(name: str, shape: Callable[[str], str], is_taken: Callable[[str], b
     return f"{plain[:room].rstrip('_')}_{digest}"
 
 
-# The named vectors a schema holds, and what each one's tables, views and functions are called.
-#
 # A named vector has a generation, with a table of its own, for each dimension that it ever had.
 
 

@@ -35,10 +35,10 @@ _ENABLED: Final = text(
 
 def find_extension(connection: Connection, location: str) -> str:
     """The schema that pgvector was installed into. Raises `DestinationError` when it is not enabled, or too old."""
-    found = connection.execute(_ENABLED).one_or_none()
-    if found is None:
+    enabled = connection.execute(_ENABLED).one_or_none()
+    if enabled is None:
         raise DestinationError(f"pgvector is not enabled in Postgres at {location}; run `vectorferry sync` first")
-    schema, version = str(found[0]), str(found[1])
+    schema, version = str(enabled[0]), str(enabled[1])
     _check_version(version, location)
     return schema
 
@@ -77,9 +77,6 @@ def _check_version(version: str, location: str) -> None:
             f"Postgres at {location} has pgvector {version}; Vectorferry needs 0.8 or newer. "
             "Install it and run: ALTER EXTENSION vector UPDATE;"
         )
-
-
-# Transactions that find pgvector wherever it is installed.
 
 
 class VectorDatabase(Database):

@@ -17,7 +17,7 @@ from vectorferry.connector.plugin import IndexBuild, PlannedIndex
 from vectorferry.destinations._postgres import driver_of, joined, run, statement, try_lock
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase
-from vectorferry.destinations.pgvector._schema import Lookup, SyncSchema
+from vectorferry.destinations.pgvector._schema import SyncSchema
 
 _STATE: Final = text(
     "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
@@ -33,11 +33,13 @@ def build_due_lookups(schema: SyncSchema) -> None:
     database = schema.database
     for lookup in schema.lookups():
         with database.plain_transaction() as connection:
-            is_due = not _is_valid(connection, schema.name, lookup.name) and _has_rows(connection, lookup)
+            has_rows = select(exists(select(lookup.table)))
+            is_due = not _is_valid(connection, schema.name, lookup.name) and connection.execute(has_rows).scalar()
         if is_due:
+            table, column = sql.Identifier(schema.name, lookup.table.name), sql.Identifier(lookup.column)
             with _only_builder(database, schema.name, lookup.name) as alone:
                 if alone:
-                    _create(database, schema.name, lookup.name, _lookup_definition(schema.name, lookup), {})
+                    _create(database, schema.name, lookup.name, sql.SQL("{} ({})").format(table, column), {})
 
 
 def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexBuild]:
@@ -49,7 +51,7 @@ def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[Inde
     for entry in schema.catalogue.values():
         if entry.storage.index == "hnsw" and entry.state != "retired":
             with _only_builder(database, schema.name, entry.index) as alone:
-                if alone and _is_due(schema, entry):
+                if alone:
                     yield from _build(database, schema, entry, memory_limit_mb)
 
 
@@ -75,24 +77,14 @@ def _is_valid(connection: Connection, schema: str, index: str) -> bool:
     return bool(connection.execute(_STATE, {"schema": schema, "index": index}).scalar())
 
 
-def _has_rows(connection: Connection, lookup: Lookup) -> bool:
-    return bool(connection.execute(select(exists(select(lookup.table)))).scalar())
-
-
-def _is_due(schema: SyncSchema, entry: VectorEntry) -> bool:
-    with schema.database.plain_transaction() as connection:
-        return not is_built(connection, schema.name, entry)
-
-
 def _build(
     database: VectorDatabase, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int
 ) -> Iterator[IndexBuild]:
     started = time.monotonic()
     with database.plain_transaction() as connection:
-        rows = count_vectors(connection, schema, entry)
+        if is_built(connection, schema.name, entry) or not (rows := count_vectors(connection, schema, entry)):
+            return
         memory = build_kilobytes(connection, entry, rows, memory_limit_mb)
-    if rows == 0:
-        return
     settings = {"maintenance_work_mem": f"{memory}kB"}
     definition = _hnsw_definition(database.extension_schema, schema.name, entry)
     try:
@@ -118,10 +110,6 @@ def _hnsw_definition(extension: str, schema: str, entry: VectorEntry) -> sql.Com
         m=sql.Literal(entry.storage.m),
         ef=sql.Literal(entry.storage.ef_construction),
     )
-
-
-def _lookup_definition(schema: str, lookup: Lookup) -> sql.Composed:
-    return sql.SQL("{} ({})").format(sql.Identifier(schema, lookup.table.name), sql.Identifier(lookup.column))
 
 
 def _create(
@@ -157,11 +145,11 @@ def graph_kilobytes(entry: VectorEntry, rows: int) -> int:
 
 def is_index_due(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
     """Whether it is wanted, and missing, broken off or stored otherwise. One over no rows is never built."""
-    wanted = schema.desired_storage(entry)
+    desired = schema.desired_storage(entry)
     if (
         entry.state == "retired"
-        or wanted.index == "none"
-        or (wanted == entry.storage and is_built(connection, schema.name, entry))
+        or desired.index == "none"
+        or (desired == entry.storage and is_built(connection, schema.name, entry))
     ):
         return False
     return count_vectors(connection, schema, entry) > 0
@@ -169,15 +157,15 @@ def is_index_due(connection: Connection, schema: SyncSchema, entry: VectorEntry)
 
 def planned_index(connection: Connection, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int) -> PlannedIndex:
     """The index, and the memory that building it would take."""
-    wanted = replace(entry, storage=schema.desired_storage(entry))
+    desired = replace(entry, storage=schema.desired_storage(entry))
     rows = count_vectors(connection, schema, entry)
     return PlannedIndex(
         table=entry.table,
         index=entry.index,
-        method=wanted.storage.index,
+        method=desired.storage.index,
         rows=rows,
-        graph_bytes=1024 * graph_kilobytes(wanted, rows),
-        memory_bytes=1024 * build_kilobytes(connection, wanted, rows, memory_limit_mb),
+        graph_bytes=1024 * graph_kilobytes(desired, rows),
+        memory_bytes=1024 * build_kilobytes(connection, desired, rows, memory_limit_mb),
     )
 
 

@@ -70,9 +70,6 @@ def _rows(connection: Connection, tables: Iterable[Table]) -> int:
     return sum(map(int, counts))
 
 
-# What a sync would find, make and change in its schema: looked up in transactions that cannot write.
-
-
 class SchemaOutlook:
     """A schema as `prepare` would leave it; `schema` has the mapping of the sync that is planned, and `memory_limit_mb`
     is the most memory that one index build may ask for."""
@@ -202,8 +199,8 @@ def not_indexed(catalogue: Catalogue, mapping: SchemaMapping) -> Iterator[str]:
     """A sentence for each table whose vectors should have an index that cannot be built."""
     for modality in MODALITIES:
         for entry in catalogue.live(modality):
-            wanted = mapping.vector(modality, entry.vector_name)
-            if wanted.index != "none" and entry.storage.dimension > MAX_INDEXED_DIMENSION[entry.storage.column_type]:
+            mapped = mapping.vector(modality, entry.vector_name)
+            if mapped.index != "none" and entry.storage.dimension > MAX_INDEXED_DIMENSION[entry.storage.column_type]:
                 yield _not_indexed(entry)
 
 
@@ -237,8 +234,8 @@ def unmatched(connection: Connection, schema: SyncSchema) -> Iterator[str]:
         names = schema.catalogue.named(modality)
         for name in mapping.vectors.keys() - names.keys() if names else ():
             near = difflib.get_close_matches(name, names, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            yield f"modalities.{modality}.vectors.{name}: no {modality} feature has a vector of this name{meant}"
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"modalities.{modality}.vectors.{name}: no {modality} feature has a vector of this name{hint}"
 
 
 def _any(connection: Connection, table: sql.Identifier, column: str) -> bool:

@@ -64,14 +64,14 @@ def count_related(connection: Connection, tables: SyncTables) -> dict[str, int]:
 
 def _ensure(connection: Connection, tables: SyncTables, table: RelatedTable) -> None:
     """Make the table, or add the columns that it lacks. Raises `ConfigurationError` when it is not ours."""
-    made = _table(tables.schema, table)
+    definition = _table(tables.schema, table)
     if table.name not in _our_names(connection, tables):
         if columns_of(connection, tables.schema, [table.name]):
             raise ConfigurationError(
                 f"the table {tables.schema}.{table.name} exists and was not made by Vectorferry: rename it, or sync "
                 "into another `schema`"
             )
-        made.create(connection)
+        definition.create(connection)
         connection.execute(insert(tables.related).values(table_name=table.name))
     stored = columns_of(connection, tables.schema, [table.name])[table.name]
     target = sql.Identifier(tables.schema, table.name)

@@ -64,9 +64,6 @@ def _as_stored(vector: Vector) -> Vector:
     return vector.astype(np.float16).astype(np.float32)
 
 
-# A batch as rows: what of it fits the tables, and what each table should hold for the batch's assets. Pure.
-
-
 @dataclass(slots=True)
 class BatchRows:
     """Everything a batch wants in the tables. `features` counts per asset what is written, for the ledger."""

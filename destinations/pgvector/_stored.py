@@ -100,7 +100,6 @@ _VECTOR_LOADERS: Final[Mapping[str, type[Loader]]] = {
     "sparsevec": _SparsevecLoader,
 }
 
-
 # Rows of many tables side by side, each in the order of its asset ids, from server-side cursors.
 
 
@@ -187,9 +186,6 @@ class Feed:
                 rows.append(self._next[1:])
             self._next = next(self._rows, None)
         return rows
-
-
-# Reading assets back as they were applied, so that another destination can be filled from this one.
 
 
 _ASSET_COLUMNS: Final = ("modality", "url", "status", "metadata", "extra", "created_at", "updated_at", "row_hash")

@@ -122,9 +122,6 @@ def _is_row_of(row_hash: bytes, names: Sequence[str], values: Sequence[object]) 
     return isinstance(metadata, Mapping) and isinstance(extra, Mapping) and is_row_of(row_hash, named, metadata, extra)
 
 
-# Comparing the ledger with the rows that are really there, asset by asset, in one snapshot.
-
-
 UNRECORDED: Final = "stored, but the ledger has no entry of it"
 
 

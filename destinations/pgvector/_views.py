@@ -243,10 +243,6 @@ def _attribute(name: str, kind: str) -> sql.Composable:
     return sql.SQL("{} {}").format(sql.Identifier(name), fixed(kind))
 
 
-# What people query: a view and a search function per named vector, made and extended without ever being dropped,
-# so that grants survive.
-
-
 _VERSION: Final = 4
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
@@ -347,8 +343,8 @@ def layer_digest(shown: Shown, extension: str) -> str:
     shape = [_VERSION, extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
     types = [[name, column.type] for name, column in shown.columns.items()]
     routes = sorted(shown.routes.items())
-    made = [*shape, storage.column_type, storage.dimension, storage.metric, types, routes]
-    return hashlib.blake2b(json.dumps(made).encode(), digest_size=8).hexdigest()
+    ingredients = [*shape, storage.column_type, storage.dimension, storage.metric, types, routes]
+    return hashlib.blake2b(json.dumps(ingredients).encode(), digest_size=8).hexdigest()
 
 
 def _create_function(schema: str, extension: str, shown: Shown, match_names: Sequence[str]) -> str:

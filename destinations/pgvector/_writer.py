@@ -77,7 +77,6 @@ VECTOR_DUMPERS: Final[Dumpers] = {
     "sparsevec": _SparsevecDumper,
 }
 
-# One batch, one transaction: assets, features, vectors, stale rows, ledger and quarantine, all or nothing.
 _ASSET_COLUMNS: Final = (
     *("asset_id", "modality", "url", "status", "created_at", "updated_at"),
     *("metadata", "extra", "row_hash"),
