@@ -12,14 +12,7 @@ from vectorferry.connector._model._json import is_too_deep
 from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector.http import UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
-from vectorferry.connector.sources._reading import (
-    LeftOutError,
-    NotReadyError,
-    NotThere,
-    asset_from,
-    check_id,
-    outcome,
-)
+from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, NotThere, asset_from, check_id, outcome
 from vectorferry.connector.sources._values import fingerprint_of, lasting, moment
 from vectorferry.connector.sources.twelvelabs._api import TaskKind, TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech
