@@ -103,7 +103,7 @@ def wait_for_lock(connection: Connection, tables: ManifestTables, name: str) -> 
 @dataclass(frozen=True, slots=True)
 class ManifestOutlook:
     """What preparing a manifest would execute, and why it would be refused; `manifest` is what is there until then, for
-    reading only, None when there is none."""
+    reading only, None when there is none that can be read."""
 
     manifest: Manifest | None
     statements: Sequence[str]
@@ -160,7 +160,8 @@ class Manifest:
         with present._transaction() as connection:
             check_encoding(connection, self._server.location)
             present._refusal = self._why_refused(connection)
-            manifest = present if self._is_prepared(connection) else None
+            readable = self._is_prepared(connection) and not self._why_outdated(connection)
+            manifest = present if readable else None
             return ManifestOutlook(manifest, self._missing(connection), present._refusal)
 
     def prepare(self) -> None:
@@ -478,10 +479,12 @@ class Manifest:
         return inspect(connection).has_table(self._tables.ledger.name, schema=self._schema)
 
     def _why_refused(self, connection: Connection) -> str | None:
-        """Why no sync can be made here: rights are missing, or the tables are an earlier version's."""
         tables = self._tables.metadata.tables.values()
-        if why := why_refused(connection, self._schema, tables, self._server.location):
-            return why
+        refusal = why_refused(connection, self._schema, tables, self._server.location)
+        return refusal or self._why_outdated(connection)
+
+    def _why_outdated(self, connection: Connection) -> str | None:
+        tables = self._tables.metadata.tables.values()
         lacking = lacking_columns(connection, (column for table in tables for column in table.columns))
         if not lacking:
             return None

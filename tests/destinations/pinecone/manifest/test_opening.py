@@ -90,9 +90,10 @@ def test_one_of_an_earlier_version_is_refused(manifest: Manifest, sql: psycopg.C
     says = r"earlier version of Vectorferry \(_sync_pinecone_quarantine has no kept\).\nGive it another `schema`"
     with pytest.raises(DestinationError, match=says):
         manifest.prepare()
-    refusal = manifest.outlook().refusal
-    assert refusal is not None
-    assert re.search(says, refusal)
+    outlook = manifest.outlook()
+    assert outlook.manifest is None
+    assert outlook.refusal is not None
+    assert re.search(says, outlook.refusal)
 
 
 def test_one_that_was_never_prepared_does_not_exist(postgres_url: str, schema: str) -> None:
