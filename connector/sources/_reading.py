@@ -18,6 +18,7 @@ from collections.abc import (
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from vectorferry.connector._iterators import closing
@@ -35,12 +36,10 @@ from vectorferry.connector.sources._values import is_signed, read_time
 __all__ = [
     "LeftOutError",
     "NotReadyError",
-    "NotThere",
     "ReadAsset",
     "asset_from",
     "cancellable",
     "check_id",
-    "outcome",
     "read_assets",
     "results_of",
 ]
@@ -65,14 +64,15 @@ class NotReadyError(VectorferryError):
 
 
 @dataclass(frozen=True, slots=True)
-class NotThere:
+class _NotThere:
     """An asset that was listed as ready, and that the service does not give by now; `detail` is how it says so."""
 
     asset_id: str
     detail: str
 
 
-ReadAsset: TypeAlias = Callable[[Listing], Awaitable[Asset | Rejected | NotThere | None]]
+ReadAsset: TypeAlias = Callable[[Listing], Awaitable[Asset]]
+"""Reads one asset, or raises what `_outcome` knows what to make of."""
 
 
 async def read_assets(
@@ -84,7 +84,7 @@ async def read_assets(
     scan: Callable[[], AsyncIterator[Listing]],
     check: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[Asset | Rejected, None]:
-    """What `read` makes of each, `width` at a time, as it comes.
+    """What `read` makes of each (see `_outcome`), `width` at a time, as it comes.
 
     Those that are not there are looked for in a second listing at the end: what is not in it, or not ready there
     either, is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
@@ -92,12 +92,12 @@ async def read_assets(
     """
     failures = _Failures(check, collection)
     lost: dict[str, str] = {}
-    async with aclosing(results_of(listings, read, width)) as results:
+    async with aclosing(results_of(listings, partial(_outcome, read), width)) as results:
         async for result in results:
             if result is None:
                 continue
             await failures.note(result)
-            if isinstance(result, NotThere):
+            if isinstance(result, _NotThere):
                 lost[result.asset_id] = result.detail
             else:
                 yield result
@@ -106,7 +106,7 @@ async def read_assets(
             yield Rejected(asset_id, Reason.UNREADABLE, why)
 
 
-async def outcome(listing: Listing, read: Callable[[Listing], Awaitable[Asset]]) -> Asset | Rejected | NotThere | None:
+async def _outcome(read: ReadAsset, listing: Listing) -> Asset | Rejected | _NotThere | None:
     """The asset; None when it is left out; a `Rejected` when it cannot be read as it is, or (`Reason.UNREADABLE`) when
     no usable answer came for it."""
     try:
@@ -117,7 +117,7 @@ async def outcome(listing: Listing, read: Callable[[Listing], Awaitable[Asset]])
     except QuarantineError as error:
         return Rejected(listing.asset_id, Reason(error.reason), str(error))
     except (NotFoundError, NotReadyError) as error:
-        return NotThere(listing.asset_id, str(error))
+        return _NotThere(listing.asset_id, str(error))
     except (UnreadableError, RefusedError, ForbiddenError) as error:
         return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
 
@@ -199,7 +199,7 @@ class _Failures:
         self._unreadable = 0
         self._in_a_row = 0
 
-    async def note(self, result: Asset | Rejected | NotThere) -> None:
+    async def note(self, result: Asset | Rejected | _NotThere) -> None:
         """Count a result. Raises `SourceError` when it is the service that has failed."""
         if isinstance(result, Asset) or (isinstance(result, Rejected) and result.reason is not Reason.UNREADABLE):
             self._read += 1

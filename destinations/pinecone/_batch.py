@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Executor, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 from vectorferry.connector.plugin import (
     Batch,
@@ -31,10 +31,10 @@ from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Pla
 from vectorferry.destinations.pinecone._write_plan import WritePlan, plan_stale, plan_writes
 from vectorferry.destinations.pinecone._writer import IndexWriter, WriteResult
 
-__all__ = ["BatchWrite", "Dispatch", "Dispatcher"]
+__all__ = ["JOBS_AT_ONCE", "BatchWrite", "Dispatch"]
 
 _GLANCE_SECONDS: Final = 0.1
-_JOBS_AT_ONCE: Final = 4
+JOBS_AT_ONCE: Final = 4
 """Each holds some encoded records, those that wait hold none yet. (With 32 of these threads, and 64 that send, a sync
 of 40,000 × 1024-d took 365 MB instead of 172: malloc keeps something back for each thread.)"""
 
@@ -69,9 +69,9 @@ class BatchWrite:
         self._uncertain = {place.key for place in self.recorded.unconfirmed}
         self.desired = DesiredBatch(self._fitting(batch), layout, mapping)
 
-    def carry_out(self, dispatcher: Dispatcher) -> Mapping[str, int]:
+    def carry_out(self, threads: Executor) -> Mapping[str, int]:
         """Write, then delete. The highest sequence number of each index that was touched."""
-        with dispatcher.dispatch(self._layout.namespace_of(self._batch.collection)) as dispatch:
+        with Dispatch(threads, self._catalogue.writer, self._layout.namespace_of(self._batch.collection)) as dispatch:
             self._take_back(self.desired.assets)
             for group in self._groups():
                 self._write(group, dispatch)
@@ -153,35 +153,13 @@ class BatchResult:
     lsns: dict[str, int] = field(default_factory=dict)
     refused: dict[Place, str] = field(default_factory=dict)
 
-    def add(self, job: _Job, result: WriteResult) -> None:
-        """Take in what one index answered."""
-        self.lsns[job.index] = max(self.lsns.get(job.index, 0), result.lsn)
-        self.refused |= {Place(*job.keys[name], job.index): words for name, words in result.refused.items()}
-
-
-class Dispatcher:
-    """Writes to the indexes of one project. `writer_of` gives the writer of an index."""
-
-    def __init__(self, writer_of: Callable[[str], IndexWriter]) -> None:
-        self._writer_of = writer_of
-        self._threads = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="pinecone-index")
-
-    @contextmanager
-    def dispatch(self, namespace: str) -> Iterator[Dispatch]:
-        """Writes to this namespace, which have all ended when the block has, come what may."""
-        dispatch = Dispatch(self._threads, self._writer_of, namespace)
-        try:
-            yield dispatch
-        finally:
-            dispatch.finish()
-
-    def close(self) -> None:
-        """Release the threads."""
-        self._threads.shutdown()
-
 
 class Dispatch:
-    """Write plans that are being carried out in one namespace, while the next one is made."""
+    """Write plans that are being carried out in one namespace, while the next one is made; all of them have ended when
+    the block has, come what may.
+
+    `threads` are `JOBS_AT_ONCE`, `writer_of` gives the writer of an index.
+    """
 
     def __init__(self, threads: Executor, writer_of: Callable[[str], IndexWriter], namespace: str) -> None:
         self._threads = threads
@@ -189,6 +167,12 @@ class Dispatch:
         self._namespace = namespace
         self._jobs: list[tuple[_Job, Future[WriteResult]]] = []
         self._calls: list[CancellableCall[WriteResult]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
 
     def write(self, plan: WritePlan) -> None:
         """Begin to upsert and update what the plan says."""
@@ -207,7 +191,9 @@ class Dispatch:
         self.finish()
         total = BatchResult()
         for job, future in self._jobs:
-            total.add(job, future.result())
+            result = future.result()
+            total.lsns[job.index] = max(total.lsns.get(job.index, 0), result.lsn)
+            total.refused |= {Place(*job.keys[name], job.index): words for name, words in result.refused.items()}
         self._jobs.clear()
         self._calls.clear()
         return total

@@ -25,8 +25,8 @@ _log = logging.getLogger("vectorferry")
 
 def index_changes(known: Mapping[str, IndexRow], project: Project) -> Mapping[str, IndexRow | None]:
     """By name, the indexes that are not what the manifest knows; None for those that are gone. Changes nothing."""
-    listed = project.control.indexes(known)
-    unlisted = {name: project.control.find(name) for name in known.keys() - listed.keys()}
+    listed = project.indexes(known)
+    unlisted = {name: project.find(name) for name in known.keys() - listed.keys()}
     present = {name: row and _with_known_name(row, known) for name, row in {**unlisted, **listed}.items()}
     return {name: row for name, row in present.items() if row is None or row != known.get(name)}
 
@@ -112,7 +112,7 @@ class Catalogue:
     def _find_or_make(self, spec: IndexSpec) -> bool:
         """Whether it was made just now."""
         with self._manifest.alone_with_indexes():
-            row, created = self._project.control.ensure(spec)
+            row, created = self._project.ensure(spec)
             self.reread()  # somebody else may have made it just now
             if created:
                 self._enter(row)

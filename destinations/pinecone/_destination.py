@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,7 +43,7 @@ from vectorferry.connector.plugin import (
     VectorCount,
     Visibility,
 )
-from vectorferry.destinations.pinecone._batch import BatchWrite, Dispatcher
+from vectorferry.destinations.pinecone._batch import JOBS_AT_ONCE, BatchWrite, Dispatch
 from vectorferry.destinations.pinecone._catalogue import Catalogue, check_names
 from vectorferry.destinations.pinecone._layout import Layout
 from vectorferry.destinations.pinecone._manifest import Manifest
@@ -258,7 +259,7 @@ class PineconeDestination(Destination):
     def close(self) -> None:
         """Release every connection and thread."""
         if self._opened is not None:
-            self._opened.dispatcher.close()
+            self._opened.threads.shutdown()
             self._opened.project.close()
             self._opened = None
         self._manifest.close()
@@ -266,8 +267,9 @@ class PineconeDestination(Destination):
     def _apply(self, batch: Batch) -> Applied:
         opened = self._prepared
         write = BatchWrite(batch, self._layout, self._mapping, self._manifest, opened.catalogue, self._distrusted)
-        lsns = write.carry_out(opened.dispatcher)
-        namespace = self._note(batch.collection, lsns)
+        lsns = write.carry_out(opened.threads)
+        namespace = self._layout.namespace_of(batch.collection)
+        self._touched |= {(index, namespace) for index in lsns}
         self._manifest.commit(batch, write.rows(), write.desired.rejected, self._digest, lsns, namespace)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return count_written(write.desired, write.recorded, opened.catalogue.vector_of)
@@ -276,17 +278,13 @@ class PineconeDestination(Destination):
         recorded, opened = self._manifest.recorded(collection, asset_ids), self._prepared
         plan = plan_removal(recorded)
         self._manifest.begin(collection, plan.places)
-        with opened.dispatcher.dispatch(self._layout.namespace_of(collection)) as dispatch:
+        namespace = self._layout.namespace_of(collection)
+        with Dispatch(opened.threads, opened.catalogue.writer, namespace) as dispatch:
             dispatch.delete(plan)
             lsns = dispatch.results().lsns
-        self._manifest.remove(collection, asset_ids, lsns, self._note(collection, lsns))
-        return count_removed(recorded, opened.catalogue.vector_of)
-
-    def _note(self, collection: str, lsns: Mapping[str, int]) -> str:
-        """Remember what was touched. The collection's namespace."""
-        namespace = self._layout.namespace_of(collection)
         self._touched |= {(index, namespace) for index in lsns}
-        return namespace
+        self._manifest.remove(collection, asset_ids, lsns, namespace)
+        return count_removed(recorded, opened.catalogue.vector_of)
 
     def _seen(self, rows: Sequence[NamespaceRow], seconds: float) -> Iterator[Visibility]:
         """How far queries see each. A namespace that an earlier run has written and that is not there any more never
@@ -316,7 +314,8 @@ class PineconeDestination(Destination):
         if self._opened is None:
             project = Project(self._settings)
             catalogue = Catalogue(self._manifest, project, self._layout)
-            self._opened = _Opened(project, catalogue, Dispatcher(catalogue.writer))
+            threads = ThreadPoolExecutor(JOBS_AT_ONCE, thread_name_prefix="pinecone-index")
+            self._opened = _Opened(project, catalogue, threads)
         return self._opened
 
     @property
@@ -339,7 +338,7 @@ class _Opened:
 
     project: Project
     catalogue: Catalogue
-    dispatcher: Dispatcher
+    threads: ThreadPoolExecutor
 
 
 def _table(row: IndexRow, collections: dict[str, int], namespace: str) -> TableStatus:

@@ -106,7 +106,7 @@ def wait_for_lock(connection: Connection, tables: ManifestTables, *what: str) ->
 @dataclass(frozen=True, slots=True)
 class ManifestOutlook:
     """What preparing a manifest would execute, and why it would be refused; `manifest` is what is there until then, for
-    reading only, None when there is none."""
+    reading only, None when there is none that can be read."""
 
     manifest: Manifest | None
     statements: Sequence[str]

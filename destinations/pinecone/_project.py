@@ -42,7 +42,11 @@ class ProjectSettings:
 
 
 class Project:
-    """Connections to a project. Nothing is sent before a method is called."""
+    """Connections to a project, and the indexes of one sync in it, which its prefix and a tag tell apart from everybody
+    else's. Nothing is sent before a method is called.
+
+    Every method may raise `RetryableError`, `CredentialsError` or `DestinationError`.
+    """
 
     def __init__(self, settings: ProjectSettings) -> None:
         self.usage = WriteUsage()
@@ -50,10 +54,36 @@ class Project:
         check_key(settings.api_key)
         with translated("opening the project", settings.api_key):
             self._sdk = Pinecone(api_key=settings.api_key, host=settings.host, source_tag="vectorferry")
-        self.control = ControlPlane(self._sdk, settings.api_key, settings.prefix, settings.cloud, settings.region)
         self._pool = ThreadPoolExecutor(settings.limits.concurrency, thread_name_prefix="pinecone-write")
         self._writers: dict[str, IndexWriter] = {}
         self._readers: dict[str, IndexReader] = {}
+
+    def indexes(self, known: Container[str]) -> Mapping[str, IndexRow]:
+        """By name, the project's indexes for vectors that are `known`, or that this sync has made, as their tags
+        say."""
+        with translated("listing the indexes", self._settings.api_key):
+            models = abandonable(lambda: list(self._sdk.indexes.list()))
+        return {row.name: row for model in models for row in self._own(model, known)}
+
+    def find(self, name: str) -> IndexRow | None:
+        """An index for vectors of this name, if there is one: a list passes over what the SDK cannot read."""
+        try:
+            model = self._ready(name)
+        except _MissingError:
+            return None
+        return _as_row(model, _vector_name(model)) if _holds_vectors(model) else None
+
+    def ensure(self, spec: IndexSpec) -> tuple[IndexRow, bool]:
+        """The index for these vectors, ready to be written, and whether it was made just now.
+
+        Raises `ConfigurationError` for an index of that name which holds other vectors.
+        """
+        name = index_name(self._settings.prefix, spec)
+        with translated(f"making the index {name}", self._settings.api_key):
+            created = abandonable(partial(self._create, name, spec))
+        model = self._ready(name)
+        _check(model, spec)
+        return _as_row(model, spec.vector_name), created
 
     def writer(self, row: IndexRow) -> IndexWriter:
         """What writes to this index; the same one each time, as long as it stays where it is."""
@@ -82,60 +112,20 @@ class Project:
             reader.close()
         self._sdk.close()
 
-
-class ControlPlane:
-    """The indexes of one sync, which its prefix and a tag tell apart from everybody else's.
-
-    Every method may raise `RetryableError`, `CredentialsError` or `DestinationError`.
-    """
-
-    def __init__(self, sdk: Pinecone, key: str, prefix: str, cloud: str, region: str) -> None:
-        self._sdk = sdk
-        self._key = key
-        self._prefix = prefix
-        self._place = ServerlessSpec(cloud=cloud, region=region)
-
-    def indexes(self, known: Container[str]) -> Mapping[str, IndexRow]:
-        """By name, the project's indexes for vectors that are `known`, or that this sync has made, as their tags
-        say."""
-        with translated("listing the indexes", self._key):
-            models = abandonable(lambda: list(self._sdk.indexes.list()))
-        return {row.name: row for model in models for row in self._own(model, known)}
-
-    def find(self, name: str) -> IndexRow | None:
-        """An index for vectors of this name, if there is one: a list passes over what the SDK cannot read."""
-        try:
-            model = self._ready(name)
-        except _MissingError:
-            return None
-        return _as_row(model, _vector_name(model)) if _holds_vectors(model) else None
-
-    def ensure(self, spec: IndexSpec) -> tuple[IndexRow, bool]:
-        """The index for these vectors, ready to be written, and whether it was made just now.
-
-        Raises `ConfigurationError` for an index of that name which holds other vectors.
-        """
-        name = index_name(self._prefix, spec)
-        with translated(f"making the index {name}", self._key):
-            created = abandonable(partial(self._create, name, spec))
-        model = self._ready(name)
-        _check(model, spec)
-        return _as_row(model, spec.vector_name), created
-
     def _own(self, model: IndexModel, known: Container[str]) -> Iterator[IndexRow]:
         tags = model.tags or {}
-        if (model.name in known or tags.get(_PREFIX_TAG) == self._prefix) and _holds_vectors(model):
+        if (model.name in known or tags.get(_PREFIX_TAG) == self._settings.prefix) and _holds_vectors(model):
             yield _as_row(model, _vector_name(model))
 
     def _create(self, name: str, spec: IndexSpec) -> bool:
         try:
             self._sdk.create_index(
                 name=name,
-                spec=self._place,
+                spec=ServerlessSpec(cloud=self._settings.cloud, region=self._settings.region),
                 dimension=spec.dimension,
                 metric=spec.metric,
                 vector_type="sparse" if spec.dimension is None else "dense",
-                tags={_PREFIX_TAG: self._prefix, _VECTOR_TAG: _tag(spec.vector_name)},
+                tags={_PREFIX_TAG: self._settings.prefix, _VECTOR_TAG: _tag(spec.vector_name)},
                 timeout=-1,  # the SDK would look every five seconds only
             )
         except ConflictError:
@@ -144,7 +134,7 @@ class ControlPlane:
 
     def _ready(self, name: str) -> IndexModel:
         def described() -> IndexModel:
-            with translated(f"looking at the index {name}", self._key):
+            with translated(f"looking at the index {name}", self._settings.api_key):
                 try:
                     return abandonable(partial(self._sdk.indexes.describe, name))
                 except NotFoundError:

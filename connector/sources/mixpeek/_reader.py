@@ -13,15 +13,7 @@ from vectorferry.connector._model._json import is_too_deep
 from vectorferry.connector._model._records import Asset, AssetState, Feature, Listing, Reason, Rejected
 from vectorferry.connector.http import NotFoundError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Page, identity_by, walk
-from vectorferry.connector.sources._reading import (
-    LeftOutError,
-    NotReadyError,
-    NotThere,
-    asset_from,
-    cancellable,
-    check_id,
-    outcome,
-)
+from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, asset_from, cancellable, check_id
 from vectorferry.connector.sources.mixpeek._api import AssetReply, MixpeekApi, fields_of, read_object, state_of
 from vectorferry.connector.sources.mixpeek._features import FeatureRow, FeatureRows, feature_from, feature_rows, merged
 
@@ -50,11 +42,9 @@ class AssetReader:
         self._handing_out = asyncio.Lock()
         self._places = asyncio.Semaphore(concurrency)
 
-    async def read(self, listing: Listing) -> Asset | Rejected | NotThere | None:
-        """An asset, or what became of it (see `outcome`)."""
-        return await outcome(listing, self._asset)
-
-    async def _asset(self, listing: Listing) -> Asset:
+    async def read(self, listing: Listing) -> Asset:
+        """An asset with features and vectors. Raises what `read_answer` raises, and `LeftOutError` when a feature goes
+        meanwhile."""
         check_id(listing.asset_id)
         answer = await read_answer(self._api, listing.asset_id)
         try:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, StringConstraints
 
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector._model._related import RelatedTable
-from vectorferry.connector._protocols._source import Origin, Source, Usage
+from vectorferry.connector._protocols._source import Origin, Source, SourceSettings, Usage
 
 if TYPE_CHECKING:
     from vectorferry.connector.sandbox import Sandbox
 
-__all__ = ["SandboxSource", "Service"]
+__all__ = ["SandboxSettings", "SandboxSource"]
 
+Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Service: TypeAlias = Literal["mixpeek", "twelvelabs"]
+
+
+class SandboxSettings(SourceSettings):
+    """Sample media from a sandbox that is started when it is read and stopped when it is closed."""
+
+    type: Literal["sandbox"] = "sandbox"
+    service: Service = Field(default="mixpeek", description="whose API is stood in for: mixpeek or twelvelabs")
+    collections: tuple[Name, ...] = Field(default=(), description="ids of the sample collections to sync; none: all")
+
+    def open(self) -> SandboxSource:
+        """A source with these settings. Nothing is started yet."""
+        return SandboxSource(self.collections, self.service)
 
 
 class SandboxSource(Source):

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import is_too_deep, parse_json
-from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
+from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason
 from vectorferry.connector.http import NotFoundError, RefusedError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
-from vectorferry.connector.sources._reading import NotReadyError, NotThere, asset_from, check_id, outcome
+from vectorferry.connector.sources._reading import NotReadyError, asset_from, check_id
 from vectorferry.connector.sources._values import fingerprint_of, is_signed, lasting, moment, read_time
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech, read_speech
@@ -63,10 +63,6 @@ class IndexedAssets:
                 yield Listing(row["_id"], self._fingerprint(row, options), state_of(row))
         tally.check()
 
-    async def read(self, listing: Listing) -> Asset | Rejected | NotThere | None:
-        """An asset, or what became of it (see `outcome`)."""
-        return await outcome(listing, self._asset)
-
     def _fingerprint(self, row: Mapping[str, Any], options: Sequence[str]) -> str:
         """Of what changes with the asset, and of what is asked for: other settings need another answer. The older list
         gives no status."""
@@ -80,7 +76,8 @@ class IndexedAssets:
         if isinstance(duration, int | float) and duration >= LONG:
             self._long.add(row["_id"])
 
-    async def _asset(self, listing: Listing) -> Asset:
+    async def read(self, listing: Listing) -> Asset:
+        """An asset with features and vectors. Raises what `DetailReader.read` raises."""
         check_id(listing.asset_id)
         if listing.asset_id in self._long:
             async with self._room_for_long:

@@ -9,17 +9,10 @@ from typing import Any, Final
 
 from vectorferry.connector._model._errors import IncompleteScanError, QuarantineError
 from vectorferry.connector._model._json import is_too_deep
-from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
+from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason
 from vectorferry.connector.http import UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
-from vectorferry.connector.sources._reading import (
-    LeftOutError,
-    NotReadyError,
-    NotThere,
-    asset_from,
-    check_id,
-    outcome,
-)
+from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, asset_from, check_id
 from vectorferry.connector.sources._values import fingerprint_of, lasting, moment
 from vectorferry.connector.sources.twelvelabs._api import TaskKind, TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech
@@ -64,11 +57,8 @@ class EmbedTasks:
             "the service lists embedding tasks for seven days only, so nothing is deleted", unknowable=True
         )
 
-    async def read(self, listing: Listing) -> Asset | Rejected | NotThere | None:
-        """A task as an asset, or what became of it (see `outcome`); None also when its vectors are gone."""
-        return await outcome(listing, self._asset)
-
-    async def _asset(self, listing: Listing) -> Asset:
+    async def read(self, listing: Listing) -> Asset:
+        """A task as an asset. Raises `LeftOutError` when its vectors are gone."""
         check_id(listing.asset_id)
         model = await self._model(listing.asset_id) if self._kind == "embed-v2" else None
         decode = partial(self._decoded, listing, model)
