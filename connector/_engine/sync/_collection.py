@@ -67,7 +67,7 @@ class CollectionRun:
         self._listed_ids = SeenIds()
         self._to_pull = 0
         self._changes = Changes(
-            job.source, collection, job.mapper, job.options.full or job.options.reread.now, job.full_every, self.summary
+            job.source, collection, job.mapper, job.options.lists_everything, job.full_every, self.summary
         )
         self._awaited: dict[str, Decision] = {}
         """What was decided of the assets that were asked for and have not come yet."""

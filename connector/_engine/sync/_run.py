@@ -29,7 +29,6 @@ from vectorferry.connector._model._errors import (
     VectorferryError,
 )
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
@@ -51,8 +50,6 @@ PLACES_NAMED: Final = 5
 LISTS_MISSED_WHEN_DOWN: Final = 3
 
 UNLISTED_NAMED: Final = 5
-
-ALL: frozenset[Modality] = frozenset(MODALITIES)
 
 
 def run_sync(

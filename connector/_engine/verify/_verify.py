@@ -29,15 +29,13 @@ from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._model._records import MODALITIES
+from vectorferry.connector._model._records import ALL_MODALITIES
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
 from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
-
-ALL: Final = frozenset(MODALITIES)
 
 REPAIRED_AT_ONCE: Final = 100_000
 """Findings that are remembered for a repair; what is beyond them waits for the next one."""
@@ -111,7 +109,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     for destination in destinations:
         if Capability.VERIFY not in destination.capabilities:
             raise Capability.VERIFY.missing(destination.name)
-    check = Check(source, [CheckReader(each) for each in destinations], Mapper(mapping, ALL), reread, keeps)
+    check = Check(source, [CheckReader(each) for each in destinations], Mapper(mapping, ALL_MODALITIES), reread, keeps)
     verification = Verification(name)
     try:
         await asyncio.gather(*(reader.prepare_visible(mapping, visible_timeout) for reader in check.readers))
