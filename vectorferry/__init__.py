@@ -20,13 +20,20 @@ if TYPE_CHECKING:
         RunGuard,
         SyncSettings,
     )
+    from vectorferry.connector._engine import (
+        Progress,
+        Reread,
+        refill,
+        run_plan,
+        run_refill,
+        run_sync,
+        run_verify,
+    )
     from vectorferry.connector._engine._opening import list_collections
-    from vectorferry.connector._engine._refill import refill, run_refill
-    from vectorferry.connector._engine.plan._plan import plan, run_plan
-    from vectorferry.connector._engine.sync._diff import Reread
+    from vectorferry.connector._engine.plan._plan import plan
     from vectorferry.connector._engine.sync._options import SyncOptions
-    from vectorferry.connector._engine.sync._run import run_sync, sync
-    from vectorferry.connector._engine.verify._verify import run_verify, verify
+    from vectorferry.connector._engine.sync._run import sync
+    from vectorferry.connector._engine.verify._verify import verify
     from vectorferry.connector._model._errors import (
         CollectionError,
         ConfigurationError,
@@ -51,13 +58,7 @@ if TYPE_CHECKING:
         ReadEstimate,
         WriteEstimate,
     )
-    from vectorferry.connector._reports._summary import (
-        CollectionSummary,
-        DestinationSummary,
-        Progress,
-        RelatedSummary,
-        Summary,
-    )
+    from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
     from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
 
 __all__ = [
@@ -114,26 +115,74 @@ __all__ = [
 ]
 
 _MODULES = {
-    "_config": "load_settings parse_settings resolve resolve_part",
-    "_config._registry": "destination_settings source_settings",
-    "_config._settings": "BatchLimits DeleteGuard IncrementalScans RunGuard SyncSettings",
-    "_engine._opening": "list_collections",
-    "_engine._refill": "refill run_refill",
-    "_engine.plan._plan": "plan run_plan",
-    "_engine.sync._diff": "Reread",
-    "_engine.sync._options": "SyncOptions",
-    "_engine.sync._run": "run_sync sync",
-    "_engine.verify._verify": "run_verify verify",
-    "_model._errors": (
-        "CollectionError ConfigurationError CredentialsError DestinationError GuardRefusedError "
-        "IncompleteScanError LimitReachedError LockedError NotSupportedError QuarantineError RetryableError "
-        "SourceError StopError VectorferryError"
+    "vectorferry.connector._config": (
+        "load_settings",
+        "parse_settings",
+        "resolve",
+        "resolve_part",
     ),
-    "_reports._plan": "CollectionPlan DeletePlan DestinationPlan Plan ReadEstimate WriteEstimate",
-    "_reports._summary": "CollectionSummary DestinationSummary Progress RelatedSummary Summary",
-    "_reports._verification": "CollectionReport Finding Verification",
+    "vectorferry.connector._engine": (
+        "Progress",
+        "Reread",
+        "refill",
+        "run_plan",
+        "run_refill",
+        "run_sync",
+        "run_verify",
+    ),
+    "vectorferry.connector._engine.plan._plan": ("plan",),
+    "vectorferry.connector._engine.sync._options": ("SyncOptions",),
+    "vectorferry.connector._engine.sync._run": ("sync",),
+    "vectorferry.connector._engine.verify._verify": ("verify",),
+    "vectorferry.connector._model._errors": (
+        "CollectionError",
+        "ConfigurationError",
+        "CredentialsError",
+        "DestinationError",
+        "GuardRefusedError",
+        "IncompleteScanError",
+        "LimitReachedError",
+        "LockedError",
+        "NotSupportedError",
+        "QuarantineError",
+        "RetryableError",
+        "SourceError",
+        "StopError",
+        "VectorferryError",
+    ),
+    "vectorferry.connector._engine._opening": ("list_collections",),
+    "vectorferry.connector._reports._plan": (
+        "CollectionPlan",
+        "DeletePlan",
+        "DestinationPlan",
+        "Plan",
+        "ReadEstimate",
+        "WriteEstimate",
+    ),
+    "vectorferry.connector._config._registry": (
+        "destination_settings",
+        "source_settings",
+    ),
+    "vectorferry.connector._config._settings": (
+        "BatchLimits",
+        "DeleteGuard",
+        "IncrementalScans",
+        "RunGuard",
+        "SyncSettings",
+    ),
+    "vectorferry.connector._reports._summary": (
+        "CollectionSummary",
+        "DestinationSummary",
+        "RelatedSummary",
+        "Summary",
+    ),
+    "vectorferry.connector._reports._verification": (
+        "CollectionReport",
+        "Finding",
+        "Verification",
+    ),
 }
-_HOMES = {name: f"vectorferry.connector.{module}" for module, names in _MODULES.items() for name in names.split()}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:

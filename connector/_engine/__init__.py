@@ -1,1 +1,51 @@
 """The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
+
+from vectorferry.connector._engine._quarantine import (
+    RejectedAt,
+    Selection,
+    drop_selected,
+    run_replay,
+    selected,
+)
+from vectorferry.connector._engine._refill import refill, run_refill
+from vectorferry.connector._engine._source_search import Found, FoundHit, run_source_search
+from vectorferry.connector._engine._submit import (
+    SubmissionCallback,
+    Submissions,
+    Submitted,
+    run_submit,
+    submit,
+    without_query,
+)
+from vectorferry.connector._engine.plan._plan import run_plan
+from vectorferry.connector._engine.sync._diff import Reread
+from vectorferry.connector._engine.sync._options import SyncOptions
+from vectorferry.connector._engine.sync._run import run_sync
+from vectorferry.connector._engine.verify._verify import run_verify
+from vectorferry.connector._reports._summary import Progress, ProgressCallback
+
+__all__ = [
+    "Found",
+    "FoundHit",
+    "Progress",
+    "ProgressCallback",
+    "RejectedAt",
+    "Reread",
+    "Selection",
+    "SubmissionCallback",
+    "Submissions",
+    "Submitted",
+    "SyncOptions",
+    "drop_selected",
+    "refill",
+    "run_plan",
+    "run_refill",
+    "run_replay",
+    "run_source_search",
+    "run_submit",
+    "run_sync",
+    "run_verify",
+    "selected",
+    "submit",
+    "without_query",
+]

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from vectorferry.connector._config import load_settings, parse_settings
 from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine import run_sync
 from vectorferry.connector._engine._opening import opened
-from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._model._errors import DestinationError
 from vectorferry.connector._model._records import Modality
 from vectorferry.connector._protocols._destination import Destination, SearchAnswer, SearchQuery

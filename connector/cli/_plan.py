@@ -13,8 +13,7 @@ from rich.text import Text
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import DeleteMode
-from vectorferry.connector._engine.plan._plan import run_plan
-from vectorferry.connector._engine.sync._options import SyncOptions
+from vectorferry.connector._engine import SyncOptions, run_plan
 from vectorferry.connector._protocols._destination import PlannedIndex
 from vectorferry.connector._reports._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from vectorferry.connector.cli._console import (

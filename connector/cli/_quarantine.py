@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from vectorferry.connector._config import load_settings
+from vectorferry.connector._engine import RejectedAt, Selection, drop_selected, run_replay, selected
 from vectorferry.connector._engine._opening import opened
-from vectorferry.connector._engine._quarantine import RejectedAt, Selection, drop_selected, run_replay, selected
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector._protocols._capabilities import Capability

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._engine._refill import run_refill
+from vectorferry.connector._engine import run_refill
 from vectorferry.connector.cli._console import print_json, progress_shown, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,

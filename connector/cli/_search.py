@@ -21,8 +21,8 @@ from rich.text import Text
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._load import read_bounded
 from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine import Found, FoundHit, run_source_search
 from vectorferry.connector._engine._opening import opened_at
-from vectorferry.connector._engine._source_search import Found, FoundHit, run_source_search
 from vectorferry.connector._model._errors import ConfigurationError, QuarantineError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Modality, Vector

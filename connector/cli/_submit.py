@@ -10,7 +10,7 @@ import click
 import typer
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._engine._submit import run_submit, without_query
+from vectorferry.connector._engine import run_submit, without_query
 from vectorferry.connector._protocols._source import Submission
 from vectorferry.connector.cli._console import for_people, plain, print_json, results
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName

@@ -9,9 +9,7 @@ import click
 import typer
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._engine.sync._diff import Reread
-from vectorferry.connector._engine.sync._options import SyncOptions
-from vectorferry.connector._engine.sync._run import run_sync
+from vectorferry.connector._engine import Reread, SyncOptions, run_sync
 from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector.cli._console import print_json, progress_shown, results
 from vectorferry.connector.cli._options import (

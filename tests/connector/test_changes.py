@@ -10,7 +10,7 @@ import pytest
 from tests.connector.changing import Changing
 from tests.connector.worlds import Crashing, Scripted, asset, assets, content, feature, incomplete, settings_for
 from vectorferry import BatchLimits, DeleteGuard, IncrementalScans, Summary, SyncOptions, refill, run_sync, sync, verify
-from vectorferry.connector._engine._quarantine import Selection, run_replay
+from vectorferry.connector._engine import Selection, run_replay
 from vectorferry.connector.plugin import (
     MODALITIES,
     Applied,

@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from vectorferry.connector._reports._summary import Progress
+from vectorferry.connector._engine import Progress
 from vectorferry.connector.cli import _console as _progress
 
 
