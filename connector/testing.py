@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from vectorferry.connector._model._errors import DestinationError, LockedError
 from vectorferry.connector._model._last_good import with_last_good, without_distrusted
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import (
+    ALL_MODALITIES,
     MODALITIES,
     Asset,
     AssetState,
@@ -60,8 +61,6 @@ from vectorferry.connector._protocols._destination import (
 from vectorferry.connector._protocols._source import Origin, Source, Usage
 
 __all__ = ["MemoryDestination", "MemorySource", "plan", "refill", "sync", "verify"]
-
-ALL: Final = frozenset(MODALITIES)
 
 
 class MemorySource(Source):
@@ -203,7 +202,7 @@ class MemoryDestination(Destination):
         """Forget these assets and everything that belongs to them."""
         applied = Applied()
         for asset_id, old in self._take_out(collection, asset_ids).items():
-            _count(applied, old, None, ALL, self._hidden[collection].pop(asset_id, None))
+            _count(applied, old, None, ALL_MODALITIES, self._hidden[collection].pop(asset_id, None))
         return applied
 
     def tombstone(self, collection: str, asset_ids: Sequence[str]) -> Applied:
@@ -213,7 +212,7 @@ class MemoryDestination(Destination):
             if old:
                 earlier = hidden[asset_id].features if asset_id in hidden else ()
                 hidden[asset_id] = replace(old, features=(*earlier, *old.features))
-                _count(applied, _without_vectors(old), None, ALL)
+                _count(applied, _without_vectors(old), None, ALL_MODALITIES)
         return applied
 
     def vector_counts(self, vector_names: Collection[str]) -> Sequence[VectorCount]:

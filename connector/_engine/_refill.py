@@ -27,7 +27,7 @@ from vectorferry.connector._engine.sync._run import exit_code, finish, raise_whe
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._errors import ConfigurationError, GuardRefusedError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._model._records import MODALITIES, Listing
+from vectorferry.connector._model._records import ALL_MODALITIES, Listing
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
@@ -35,8 +35,6 @@ from vectorferry.connector._protocols._destination import Destination, Known
 from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary, first_of
 
 PAGE: Final = 500
-
-ALL: Final = frozenset(MODALITIES)
 
 FEATURES_AT_ONCE: Final = 1_000
 """Some 6 MB of 1,408-d vectors: enough that the store's own work is what takes the time."""
@@ -135,7 +133,7 @@ async def refill(
     not have.
     """
     started, mapping = time.monotonic(), mapping or SchemaMapping()
-    reader, lane = StoreReader(store), Lane(target, ALL, batch or BatchLimits(), mapping)
+    reader, lane = StoreReader(store), Lane(target, ALL_MODALITIES, batch or BatchLimits(), mapping)
     summary = Summary(name, destinations={lane.name: lane.summary})
     job = _Job(reader, lane, deletes or DeleteGuard(), progress)
     try:
@@ -263,17 +261,17 @@ class _CollectionRefill:
         recorded = await self._lane.call(partial(self._lane.destination.known, self._collection, page))
         if recorded is None:
             return {}
-        whole = {asset_id: entry for asset_id, entry in stored.items() if entry.modalities >= ALL}
+        whole = {asset_id: entry for asset_id, entry in stored.items() if entry.modalities >= ALL_MODALITIES}
         self._note_partial([asset_id for asset_id in page if asset_id not in whole])
         decisions = [self._decide(asset_id, entry, recorded.get(asset_id)) for asset_id, entry in whole.items()]
         for decision in decisions:
             note_listing(self.summary, decision)
-        self._lane.record(unchanged(decisions, self._lane.name, recorded, ALL))
+        self._lane.record(unchanged(decisions, self._lane.name, recorded, ALL_MODALITIES))
         return {one.listing.asset_id: whole[one.listing.asset_id] for one in decisions if one.action is Action.PULL}
 
     def _decide(self, asset_id: str, stored: Known, recorded: Known | None) -> Decision:
         listing = Listing(asset_id, stored.fingerprint)
-        if holds(recorded, stored.fingerprint, ALL):
+        if holds(recorded, stored.fingerprint, ALL_MODALITIES):
             return Decision(listing, Action.KEEP)
         return Decision(listing, Action.PULL, frozenset({self._lane.name}))
 
@@ -349,7 +347,9 @@ class StoreReader(Reader):
         store = self.destination
         contents = store.contents(collection, asset_ids) if self.can(Capability.CONTENTS) else {}
         return [
-            weighed(asset) if losses(contents.get(asset.asset_id, {}), asset, ALL) is None else asset.asset_id
+            weighed(asset)
+            if losses(contents.get(asset.asset_id, {}), asset, ALL_MODALITIES) is None
+            else asset.asset_id
             for asset in store.stored(collection, asset_ids)
         ]
 

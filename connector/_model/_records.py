@@ -23,6 +23,8 @@ class Modality(StrEnum):
 
 MODALITIES: tuple[Modality, ...] = tuple(Modality)
 
+ALL_MODALITIES: frozenset[Modality] = frozenset(MODALITIES)
+
 DenseVector: TypeAlias = NDArray[np.float32]
 """Shape ``(dimension,)``, dtype float32, C-contiguous."""
 

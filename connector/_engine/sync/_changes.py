@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from vectorferry.connector._engine._mapper import Mapper
-from vectorferry.connector._engine.sync._lane import Lane
+from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._storable import id_problem
 from vectorferry.connector._protocols._capabilities import Capability
@@ -109,23 +107,13 @@ class Changes:
 
     async def _recorded_cursors(self, lanes: Sequence[Lane]) -> list[Cursor | None]:
         """The cursors of the destinations that can still be asked."""
-        calls = [
-            (lane, lane.call(partial(lane.destination.cursor, self._collection)))
-            for lane in lanes
-            if lane.can(Capability.CURSORS)
-        ]
-        answers = await asyncio.gather(*(answer for _, answer in calls))
-        return [cursors for (lane, _), cursors in zip(calls, answers, strict=True) if lane.alive]
+        cursors = await call_each(lanes, lambda each: each.cursor(self._collection), Capability.CURSORS)
+        return [cursor for lane, cursor in cursors.items() if lane.alive]
 
 
 async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor | None) -> None:
     """Keep it in every destination that can; None: forget what is kept."""
-    recorded = (
-        lane.call(partial(lane.destination.record_cursor, collection, cursor))
-        for lane in lanes
-        if lane.can(Capability.CURSORS)
-    )
-    await asyncio.gather(*recorded)
+    await call_each(lanes, lambda each: each.record_cursor(collection, cursor), Capability.CURSORS)
 
 
 def why_full(cursors: Sequence[Cursor | None], mapper: Mapper, full_every: int) -> str | None:

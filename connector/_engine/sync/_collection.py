@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -14,7 +13,7 @@ from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._changes import Changes
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
-from vectorferry.connector._engine.sync._lane import Lane, locked
+from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
@@ -67,7 +66,7 @@ class CollectionRun:
         self._listed_ids = SeenIds()
         self._to_pull = 0
         self._changes = Changes(
-            job.source, collection, job.mapper, job.options.full or job.options.reread.now, job.full_every, self.summary
+            job.source, collection, job.mapper, job.options.lists_everything, job.full_every, self.summary
         )
         self._awaited: dict[str, Decision] = {}
         """What was decided of the assets that were asked for and have not come yet."""
@@ -297,9 +296,8 @@ class CollectionRun:
         lanes = self._job.alive
         if not asset_ids:
             return {lane.name: {} for lane in lanes}
-        asked = (lane.call(partial(lane.destination.known, self._collection, asset_ids)) for lane in lanes)
-        answers = await asyncio.gather(*asked)
-        return {lane.name: known for lane, known in zip(lanes, answers, strict=True) if known is not None}
+        answers = await call_each(lanes, lambda each: each.known(self._collection, asset_ids))
+        return {lane.name: known for lane, known in answers.items() if known is not None}
 
     def _ask_for(self, decision: Decision) -> Listing:
         self._to_pull += 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
 from vectorferry.connector._engine.sync._changes import record_cursor
 from vectorferry.connector._engine.sync._collection import Job
-from vectorferry.connector._engine.sync._lane import locked
+from vectorferry.connector._engine.sync._lane import call_each, locked
 from vectorferry.connector._engine.sync._origins import origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import kept_assets, prune
 from vectorferry.connector._model._errors import GuardRefusedError, LimitReachedError, VectorferryError
@@ -49,9 +48,8 @@ async def _gone(job: Job, summary: Summary) -> set[str]:
     source = job.source
     if summary.limit:
         return set()
-    lanes = [lane for lane in job.alive if lane.can(Capability.STORED_COLLECTIONS)]
-    answers = await asyncio.gather(*(lane.call(lane.destination.stored_collections) for lane in lanes))
-    stored = {collection for answer in answers for collection in answer or ()}
+    answers = await call_each(job.alive, lambda each: each.stored_collections(), Capability.STORED_COLLECTIONS)
+    stored = {collection for answer in answers.values() for collection in answer or ()}
     synced = summary.collections.keys() - {safe_id(each) for each in source.not_found}
     return gone_of(source, stored, synced, job.guard.unguarded)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -228,6 +228,15 @@ class Lane:
 def _may_come_later(record: Rejected) -> bool:
     """Of a whole asset: that it may be taken when it is read again. An id stays as it is."""
     return not record.feature_id and record.reason != Reason.BAD_ID
+
+
+async def call_each(
+    lanes: Iterable[Lane], work: Callable[[Destination], T], needs: Capability | None = None
+) -> dict[Lane, T | None]:
+    """What the destinations that have what is needed answer, side by side; None of one that has failed."""
+    able = [lane for lane in lanes if needs is None or lane.can(needs)]
+    answers = await asyncio.gather(*(lane.call(partial(work, lane.destination)) for lane in able))
+    return dict(zip(able, answers, strict=True))
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vectorferry.connector._engine.sync._diff import NEVER, Reread
-from vectorferry.connector._model._records import MODALITIES, Modality
+from vectorferry.connector._model._records import ALL_MODALITIES, Modality
 
 LOCK_WAIT: Final = 60.0
 """Seconds that a run waits for others by default."""
@@ -29,12 +29,17 @@ class SyncOptions:
     """
 
     collections: Sequence[str] | None = None
-    modalities: frozenset[Modality] = frozenset(MODALITIES)
+    modalities: frozenset[Modality] = ALL_MODALITIES
     full: bool = False
     reread: Reread = NEVER
     related: bool | None = None
     wait_visible: float = 0
     lock_wait: float = LOCK_WAIT
+
+    @property
+    def lists_everything(self) -> bool:
+        """Whether every scan of the run is a full one: what is to be read again may not have changed."""
+        return self.full or self.reread.now
 
 
 DEFAULTS: Final = SyncOptions()

@@ -4,13 +4,12 @@ delete what it does not see.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
 from vectorferry.connector._config._settings import DeleteGuard, RunGuard
-from vectorferry.connector._engine.sync._lane import Lane
+from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
@@ -68,27 +67,19 @@ async def since_recorded(
     that kept none, has it recorded once it is complete.
     """
     empty = is_empty or partial(_holds_nothing, collection)
-    calls = (lane.call(partial(_recorded, lane.destination, collection, current, empty)) for lane in lanes)
-    recorded = zip(lanes, await asyncio.gather(*calls), strict=True)
-    changes = {lane.name: origin_changes(origin, current) for lane, origin in recorded}
+    recorded = await call_each(lanes, lambda each: _recorded(each, collection, current, empty), Capability.ORIGINS)
+    changes = {lane.name: origin_changes(origin, current) for lane, origin in recorded.items()}
     return {name: each for name, each in changes.items() if each}
 
 
 async def record_origin(lanes: Sequence[Lane], collection: str, origin: Origin | None) -> None:
     """Keep it in every destination that can; None: forget what is kept."""
-    recording = (
-        lane.call(partial(lane.destination.record_origin, collection, origin))
-        for lane in lanes
-        if lane.can(Capability.ORIGINS)
-    )
-    await asyncio.gather(*recording)
+    await call_each(lanes, lambda each: each.record_origin(collection, origin), Capability.ORIGINS)
 
 
 def _recorded(
     destination: Destination, collection: str, current: Origin, is_empty: Callable[[Destination], bool]
 ) -> Origin | None:
-    if Capability.ORIGINS not in destination.capabilities:
-        return None
     origin = destination.origin(collection)
     if origin == current or not is_empty(destination):
         return origin

@@ -11,7 +11,7 @@ from typing import Final
 
 from vectorferry.connector._config._settings import DeleteGuard
 from vectorferry.connector._engine.sync._guard import check_deletes
-from vectorferry.connector._engine.sync._lane import Lane
+from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._engine.sync._origins import NO_CHANGES, OriginChanges, guard_for
 from vectorferry.connector._model._batch import Applied
 from vectorferry.connector._model._errors import GuardRefusedError
@@ -37,13 +37,13 @@ class Survey:
 
 async def anything_missing(lanes: Sequence[Lane], collection: str, listed_ids: SeenIds) -> bool:
     """Whether any destination holds an asset that was not listed."""
-    return any(survey and survey.missing for survey in await _surveys(lanes, collection, listed_ids))
+    return any(survey.missing for survey in (await _surveys(lanes, collection, listed_ids)).values())
 
 
 async def kept_assets(lanes: Sequence[Lane], collection: str, listed_ids: SeenIds) -> dict[str, int]:
     """How many assets that were not listed each destination holds, where there are any."""
-    surveys = zip(lanes, await _surveys(lanes, collection, listed_ids), strict=True)
-    return {lane.name: survey.missing for lane, survey in surveys if survey and survey.missing}
+    surveys = await _surveys(lanes, collection, listed_ids)
+    return {lane.name: survey.missing for lane, survey in surveys.items() if survey.missing}
 
 
 async def prune(
@@ -61,24 +61,16 @@ async def prune(
     Raises `GuardRefusedError`, with no delete in any destination.
     """
     surveys = await _surveys(lanes, collection, listed_ids)
-    for lane, survey in zip(lanes, surveys, strict=True):
-        if survey is not None:
-            strict = guard_for(guard, changes.get(lane.name, ()))
-            _check(_share_left(strict, lane), lane.name, survey, len(listed_ids), lister, gone)
-    await asyncio.gather(
-        *(
-            _remove(lane, collection, listed_ids, survey, guard)
-            for lane, survey in zip(lanes, surveys, strict=True)
-            if survey
-        )
-    )
+    for lane, survey in surveys.items():
+        strict = guard_for(guard, changes.get(lane.name, ()))
+        _check(_share_left(strict, lane), lane.name, survey, len(listed_ids), lister, gone)
+    await asyncio.gather(*(_remove(lane, collection, listed_ids, survey, guard) for lane, survey in surveys.items()))
 
 
-async def _surveys(lanes: Sequence[Lane], collection: str, listed_ids: SeenIds) -> Sequence[Survey | None]:
-    """What each destination holds; None for one that failed."""
-    return await asyncio.gather(
-        *(lane.call(partial(_survey, lane.destination, collection, listed_ids)) for lane in lanes)
-    )
+async def _surveys(lanes: Sequence[Lane], collection: str, listed_ids: SeenIds) -> dict[Lane, Survey]:
+    """What each destination holds, but for those that failed."""
+    surveys = await call_each(lanes, lambda each: _survey(each, collection, listed_ids))
+    return {lane: survey for lane, survey in surveys.items() if survey is not None}
 
 
 def _share_left(guard: DeleteGuard, lane: Lane) -> DeleteGuard:

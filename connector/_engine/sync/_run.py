@@ -16,7 +16,7 @@ from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.sync._collection import CollectionRun, Job
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
 from vectorferry.connector._engine.sync._gone import settle_gone
-from vectorferry.connector._engine.sync._lane import Lane
+from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._related import check_related_names, sync_related
 from vectorferry.connector._model._errors import (
@@ -29,7 +29,6 @@ from vectorferry.connector._model._errors import (
     VectorferryError,
 )
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
@@ -51,8 +50,6 @@ PLACES_NAMED: Final = 5
 LISTS_MISSED_WHEN_DOWN: Final = 3
 
 UNLISTED_NAMED: Final = 5
-
-ALL: frozenset[Modality] = frozenset(MODALITIES)
 
 
 def run_sync(
@@ -154,7 +151,8 @@ async def sync(
             await sync_related(source, lanes, job.guard, summary)
         finishing = partial(finish, wait_visible=options.wait_visible, mapping=mapping)
         await asyncio.gather(*(finishing(lane, list(summary.collections)) for lane in lanes))
-        await asyncio.gather(*map(advise, lanes))
+        for lane, advice in (await call_each(lanes, lambda each: each.advice())).items():
+            lane.summary.notes.extend(advice or ())
         raise_when_all_failed(lanes)
         summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
     finally:
@@ -165,15 +163,14 @@ async def sync(
 
 
 async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
-    await asyncio.gather(*(lane.call(partial(lane.destination.prepare, mapping)) for lane in lanes))
+    await call_each(lanes, lambda each: each.prepare(mapping))
     raise_when_all_failed(lanes)
 
 
 async def check_apart(lanes: Sequence[Lane]) -> None:
     """Raise `ConfigurationError` when two destinations are one place: each would take the other's rows for its own."""
-    places = await asyncio.gather(*(lane.call(lane.destination.place) for lane in lanes))
     first: dict[str, str] = {}
-    for lane, place in zip(lanes, places, strict=True):
+    for lane, place in (await call_each(lanes, lambda each: each.place())).items():
         if place is not None and (other := first.setdefault(place, lane.name)) != lane.name:
             raise ConfigurationError(
                 f"the destinations {other} and {lane.name} are one place ({place}), however they are spelled: "
@@ -284,11 +281,6 @@ def _not_visible(hidden: Sequence[Visibility], delivery: Delivery, wait: float) 
 def _place(place: Visibility) -> str:
     visible = "unknown" if place.visible is None else place.visible
     return f"{place.place} (written {place.written}, visible {visible})"
-
-
-async def advise(lane: Lane) -> None:
-    """Let the destination say what it does not do as it was asked to."""
-    lane.summary.notes.extend(await lane.call(lane.destination.advice) or ())
 
 
 def unmatched(use: MappingUse, collections: Iterable[CollectionSummary]) -> Iterator[str]:

@@ -39,6 +39,17 @@ _Key: TypeAlias = tuple[str, str, str]
 """Feature id, modality and vector name; an asset's own row has none of them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What every collection of a check shares. `keeps`: the sync keeps assets, so that nothing is called extra."""
+
+    source: Source
+    readers: Sequence[CheckReader]
+    mapper: Mapper
+    reread: Reread
+    keeps: bool
+
+
 @dataclass(slots=True)
 class Sample:
     """At most `size` of the listed assets that destinations say they have as they are, each as likely as any other."""
@@ -57,28 +68,19 @@ class Sample:
 
 
 async def compare_with_source(
-    source: Source,
-    checked: Sequence[CheckReader],
-    mapper: Mapper,
-    collection: str,
-    report: CollectionReport,
-    *,
-    keeps: bool,
-    reread: Reread,
-    sample: Sample,
+    check: Check, collection: str, report: CollectionReport, sample: Sample
 ) -> AsyncIterator[Finding]:
     """Assets that a destination lacks, has in another version, or has alone. `report` gets the number of assets, and a
-    note where the listing is not complete, or where the sync `keeps` assets: then nothing is called extra. Assets that
-    are set aside as a whole are noted: their quarantine says what is wrong with them. Some of the others are taken as a
-    `sample`."""
+    note where the listing is not complete, or where the sync keeps assets. Assets that are set aside as a whole are
+    noted: their quarantine says what is wrong with them. Some of the others are taken as a `sample`."""
     listed_ids, due = SeenIds(), 0
-    set_aside = {one.name: await _whole_assets_aside(one, collection) for one in checked}
+    set_aside = {reader.name: await _whole_assets_aside(reader, collection) for reader in check.readers}
     explained: Counter[str] = Counter()
     try:
-        async with closing(pages(source.scan(collection), PAGE)) as listed:
+        async with closing(pages(check.source.scan(collection), PAGE)) as listed:
             async for page in listed:
-                for decision, known in await _decide_page(page, listed_ids, checked, mapper, collection, reread):
-                    if _holders(decision, checked):
+                for decision, known in await _decide_page(check, collection, page, listed_ids):
+                    if _holders(decision, check.readers):
                         sample.offer(decision)
                     if decision.action is not Action.PULL:
                         continue
@@ -88,10 +90,10 @@ async def compare_with_source(
                             explained[finding.where] += 1
                         else:
                             yield finding
-        if keeps:
-            report.notes += [note async for note in _kept(listed_ids, checked, collection)]
+        if check.keeps:
+            report.notes += [note async for note in _kept(check, collection, listed_ids)]
         else:
-            async for finding in _extra(source, listed_ids, checked, collection, report):
+            async for finding in _extra(check, collection, listed_ids, report):
                 yield finding
     except IncompleteScanError as error:
         report.notes.append(f"what the source does not have cannot be told: {error}")
@@ -102,27 +104,20 @@ async def compare_with_source(
         report.notes.append(f"{assets} due to be read again, in their turn; the next sync does it")
 
 
-async def compare_contents(
-    source: Source,
-    checked: Sequence[CheckReader],
-    mapper: Mapper,
-    collection: str,
-    sample: Sample,
-    notes: list[str],
-) -> AsyncIterator[Finding]:
+async def compare_contents(check: Check, collection: str, sample: Sample, notes: list[str]) -> AsyncIterator[Finding]:
     """Rows and vectors of the sampled assets that a destination lacks, has otherwise, or has alone. Assets that the
     source does not give are left out, and so is what is set aside anywhere; `notes` say what was not compared."""
     decisions = {decision.listing.asset_id: decision for decision in sample.decisions}
-    compared = [_Contents(one, await one.set_aside(collection), collection) for one in checked]
+    compared = [_Contents(reader, await reader.set_aside(collection), collection) for reader in check.readers]
     read: dict[str, dict[_Key, bytes]] = {}
 
     async def listings() -> AsyncIterator[Listing]:
         for decision in decisions.values():
             yield decision.listing
 
-    async with closing(listings()) as asked, closing(source.pull(collection, asked)) as pulled:
+    async with closing(listings()) as asked, closing(check.source.pull(collection, asked)) as pulled:
         async for item in pulled:
-            if isinstance(record := mapper.map(item).record, MappedAsset) and record.asset_id in decisions:
+            if isinstance(record := check.mapper.map(item).record, MappedAsset) and record.asset_id in decisions:
                 read[record.asset_id] = _digests(record)
             if len(read) == COMPARED_AT_ONCE:
                 for one in compared:
@@ -136,26 +131,22 @@ async def compare_contents(
 
 
 async def _decide_page(
-    page: list[Listing],
-    listed_ids: SeenIds,
-    checked: Sequence[CheckReader],
-    mapper: Mapper,
-    collection: str,
-    reread: Reread,
+    check: Check, collection: str, page: list[Listing], listed_ids: SeenIds
 ) -> list[tuple[Decision, _Known]]:
     """What a sync would do with each, and what the destinations have of them."""
     new = listed_ids.add([safe_id(listing.asset_id) for listing in page])
     fresh = [one for one, first in zip(page, new, strict=True) if first and id_problem(one.asset_id) is None]
     ready = [listing.asset_id for listing in fresh if listing.state is AssetState.READY]
-    known = {one.name: await one.known(collection, ready) for one in checked}
-    return [(decision, known) for decision in diff(fresh, known, mapper.digest, mapper.modalities, reread)]
+    known = {reader.name: await reader.known(collection, ready) for reader in check.readers}
+    decisions = diff(fresh, known, check.mapper.digest, check.mapper.modalities, check.reread)
+    return [(decision, known) for decision in decisions]
 
 
-def _holders(decision: Decision, checked: Sequence[CheckReader]) -> frozenset[str]:
+def _holders(decision: Decision, readers: Sequence[CheckReader]) -> frozenset[str]:
     """The destinations that have the asset as it is listed."""
     if decision.action not in (Action.KEEP, Action.PULL):
         return frozenset()
-    return frozenset(one.name for one in checked) - (decision.lacking - decision.reread)
+    return frozenset(reader.name for reader in readers) - (decision.lacking - decision.reread)
 
 
 def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
@@ -168,8 +159,8 @@ def _lacking(decision: Decision, known: _Known) -> Iterator[Finding]:
             yield Finding(name, "source", Discrepancy(Difference.MISSING, asset_id))
 
 
-async def _whole_assets_aside(checked: CheckReader, collection: str) -> frozenset[str]:
-    return frozenset(asset_id for asset_id, feature_id, _ in await checked.set_aside(collection) if not feature_id)
+async def _whole_assets_aside(reader: CheckReader, collection: str) -> frozenset[str]:
+    return frozenset(asset_id for asset_id, feature_id, _ in await reader.set_aside(collection) if not feature_id)
 
 
 def _explained(name: str, count: int) -> str:
@@ -177,44 +168,40 @@ def _explained(name: str, count: int) -> str:
     return f"{name}: {assets} in quarantine, and not as at the source for that reason: vectorferry quarantine list"
 
 
-async def _kept(listed_ids: SeenIds, checked: Sequence[CheckReader], collection: str) -> AsyncIterator[str]:
-    for one in checked:
-        async with closing(one.asset_ids(collection)) as pages_of_ids:
+async def _kept(check: Check, collection: str, listed_ids: SeenIds) -> AsyncIterator[str]:
+    for reader in check.readers:
+        async with closing(reader.asset_ids(collection)) as pages_of_ids:
             count = sum([len(listed_ids.missing(page)) async for page in pages_of_ids])
         if count:
-            yield kept_note(one.name, count)
+            yield kept_note(reader.name, count)
 
 
 async def _extra(
-    source: Source,
-    listed_ids: SeenIds,
-    checked: Sequence[CheckReader],
-    collection: str,
-    report: CollectionReport,
+    check: Check, collection: str, listed_ids: SeenIds, report: CollectionReport
 ) -> AsyncIterator[Finding]:
     """What no listing holds. One alone may have skipped an asset when rows moved, so there is a second one first."""
     listed_twice = False
-    for one in checked:
+    for reader in check.readers:
         extra = False
-        async with closing(one.asset_ids(collection)) as pages_of_ids:
+        async with closing(reader.asset_ids(collection)) as pages_of_ids:
             async for page in pages_of_ids:
                 if listed_ids.missing(page) and not listed_twice:
-                    await _list_again(source, listed_ids, collection)
+                    await _list_again(check.source, listed_ids, collection)
                     listed_twice = True
                 for asset_id in listed_ids.missing(page):
                     extra = True
-                    yield Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id))
+                    yield Finding(reader.name, "source", Discrepancy(Difference.EXTRA, asset_id))
         if extra:
-            report.notes += await read_by_another(source, one, collection)
+            report.notes += await read_by_another(check.source, reader, collection)
 
 
-async def read_by_another(source: Source, checked: CheckReader, collection: str) -> Sequence[str]:
+async def read_by_another(source: Source, reader: CheckReader, collection: str) -> Sequence[str]:
     """A note for what is extra, where whoever reads now may only not see it."""
-    changes = await checked.origin_changes(source, collection)
+    changes = await reader.origin_changes(source, collection)
     if not changes:
         return ()
     return (
-        f"{checked.name}: what the source does not have may only not be seen: it is {read_differently(changes)}. "
+        f"{reader.name}: what the source does not have may only not be seen: it is {read_differently(changes)}. "
         "A repair deletes nothing unless --allow-deletes is given",
     )
 
@@ -228,8 +215,8 @@ async def _list_again(source: Source, listed_ids: SeenIds, collection: str) -> N
 class _Contents:
     """One destination's books of the sampled assets of a collection."""
 
-    def __init__(self, checked: CheckReader, set_aside: frozenset[SetAside], collection: str) -> None:
-        self._checked = checked
+    def __init__(self, reader: CheckReader, set_aside: frozenset[SetAside], collection: str) -> None:
+        self._reader = reader
         self._set_aside = set_aside
         self._collection = collection
         self._kept: frozenset[str] | None = None
@@ -240,9 +227,9 @@ class _Contents:
         self, read: Mapping[str, Mapping[_Key, bytes]], decisions: Mapping[str, Decision]
     ) -> AsyncIterator[Finding]:
         """What the books have otherwise than these assets, of which the destination has the one that was listed."""
-        holding = [name for name in read if self._checked.name in _holders(decisions[name], [self._checked])]
+        holding = [name for name in read if self._reader.name in _holders(decisions[name], [self._reader])]
         stored: dict[str, dict[_Key, bytes]] = {name: {} for name in holding}
-        async with closing(self._checked.digests(self._collection, holding)) as pages_of_digests:
+        async with closing(self._reader.digests(self._collection, holding)) as pages_of_digests:
             async for page in pages_of_digests:
                 for one in page:
                     stored[one.asset_id][one.feature_id, one.modality, one.vector_name] = one.digest
@@ -253,13 +240,13 @@ class _Contents:
                     feature_id, modality, vector_name = key
                     of = Modality(modality) if modality else None
                     record = Discrepancy(kind, asset_id, feature_id, of, vector_name or None)
-                    yield Finding(self._checked.name, "source", record)
+                    yield Finding(self._reader.name, "source", record)
 
     def notes(self) -> list[str]:
         """What was not compared."""
-        notes = [f"{self._checked.name} keeps no vector {name}" for name in sorted(self._not_kept)]
+        notes = [f"{self._reader.name} keeps no vector {name}" for name in sorted(self._not_kept)]
         if self._unknown:
-            notes.append(f"{self._unknown:,} records: {self._checked.name} has no hash of their own")
+            notes.append(f"{self._unknown:,} records: {self._reader.name} has no hash of their own")
         return notes
 
     async def _difference(
@@ -283,7 +270,7 @@ class _Contents:
         if not vector_name:
             return True
         if self._kept is None:
-            self._kept = await self._checked.vector_names(self._collection)
+            self._kept = await self._reader.vector_names(self._collection)
         if vector_name not in self._kept:
             self._not_kept.add(vector_name)
         return vector_name in self._kept

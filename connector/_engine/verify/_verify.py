@@ -18,20 +18,24 @@ from vectorferry.connector._engine.sync._gone import GONE, gone_of
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import LISTS_MISSED_WHEN_DOWN, is_of_one_collection, sync
 from vectorferry.connector._engine.verify._pairs import compare_digests
-from vectorferry.connector._engine.verify._source import Sample, compare_contents, compare_with_source, read_by_another
+from vectorferry.connector._engine.verify._source import (
+    Check,
+    Sample,
+    compare_contents,
+    compare_with_source,
+    read_by_another,
+)
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
 from vectorferry.connector._model._mapping import SchemaMapping
-from vectorferry.connector._model._records import MODALITIES
+from vectorferry.connector._model._records import ALL_MODALITIES
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import kept_note
 from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
-
-ALL: Final = frozenset(MODALITIES)
 
 REPAIRED_AT_ONCE: Final = 100_000
 """Findings that are remembered for a repair; what is beyond them waits for the next one."""
@@ -105,25 +109,25 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     for destination in destinations:
         if Capability.VERIFY not in destination.capabilities:
             raise Capability.VERIFY.missing(destination.name)
-    checked = [CheckReader(one) for one in destinations]
+    check = Check(source, [CheckReader(each) for each in destinations], Mapper(mapping, ALL_MODALITIES), reread, keeps)
     verification = Verification(name)
     try:
-        await asyncio.gather(*(one.prepare_visible(mapping, visible_timeout) for one in checked))
-        named = list(dict.fromkeys(await source.collections() if collections is None else collections))
+        await asyncio.gather(*(reader.prepare_visible(mapping, visible_timeout) for reader in check.readers))
+        ids = list(dict.fromkeys(await source.collections() if collections is None else collections))
         unlisted = 0
-        for collection in named:
-            job = _CollectionCheck(source, checked, Mapper(mapping, ALL), collection, reread, keeps=keeps)
+        for collection in ids:
+            job = _CollectionCheck(check, collection)
             verification.collections[safe_id(collection)] = await job.run(sample, source_sample, distrust=repair)
             unlisted = unlisted + 1 if job.failure and not is_of_one_collection(job.failure) else 0
             if job.failure and unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise job.failure
         if collections is None:
             missing = source.not_found.items()
-            verification.collections.update({safe_id(one): CollectionReport(error=why) for one, why in missing})
-            verification.collections.update(await report_gone(source, checked, named, keeps=keeps))
+            verification.collections.update({safe_id(name): CollectionReport(error=why) for name, why in missing})
+            verification.collections.update(await report_gone(check, ids))
     finally:
-        for one in checked:
-            one.close()
+        for reader in check.readers:
+            reader.close()
     wrong = _to_repair(verification)
     if repair and wrong != []:
         verification.repair = await sync(
@@ -148,58 +152,33 @@ def _to_repair(verification: Verification) -> Sequence[str] | None:
 class _CollectionCheck:
     """Checks one collection, and remembers what a repair has to do."""
 
-    def __init__(
-        self,
-        source: Source,
-        checked: Sequence[CheckReader],
-        mapper: Mapper,
-        collection: str,
-        reread: Reread,
-        *,
-        keeps: bool,
-    ) -> None:
-        self._source = source
-        self._checked = checked
-        self._mapper = mapper
+    def __init__(self, check: Check, collection: str) -> None:
+        self._check = check
         self._collection = collection
-        self._reread = reread
-        self._keeps = keeps
         self.failure: VectorferryError | None = None
         self._report = CollectionReport()
         self._wrong: dict[str, list[Discrepancy]] = defaultdict(list)
 
     async def run(self, sample: int | None, source_sample: int, *, distrust: bool) -> CollectionReport:
         """Compare; let the destinations distrust what was found, if they are to."""
-        for one in self._checked:
-            async for page in one.discrepancies(self._collection, sample):
-                self._add(Finding(one.name, "ledger", record) for record in page)
+        for reader in self._check.readers:
+            async for page in reader.discrepancies(self._collection, sample):
+                self._add(Finding(reader.name, "ledger", record) for record in page)
         await self._compare_with_source(Sample(source_sample))
         await self._compare_with_each_other()
-        self._report.notes += [note for one in self._checked for note in one.notes]
+        self._report.notes += [note for reader in self._check.readers for note in reader.notes]
         if distrust:
-            for one in self._checked:
-                await one.distrust(self._collection, self._wrong.pop(one.name, []))
+            for reader in self._check.readers:
+                await reader.distrust(self._collection, self._wrong.pop(reader.name, []))
         return self._report
 
     async def _compare_with_source(self, sample: Sample) -> None:
         """What the listing shows a sync repairs by itself; what only reading shows has to be read again."""
-        compared = compare_with_source(
-            self._source,
-            self._checked,
-            self._mapper,
-            self._collection,
-            self._report,
-            keeps=self._keeps,
-            reread=self._reread,
-            sample=sample,
-        )
         try:
-            async for finding in compared:
+            async for finding in compare_with_source(self._check, self._collection, self._report, sample):
                 self._report.add(finding)
             if sample.decisions:
-                contents = compare_contents(
-                    self._source, self._checked, self._mapper, self._collection, sample, self._report.notes
-                )
+                contents = compare_contents(self._check, self._collection, sample, self._report.notes)
                 async for finding in contents:
                     self._report.add(finding)
                     self._remember(finding.where, Discrepancy(Difference.MISSING, finding.record.asset_id))
@@ -208,7 +187,7 @@ class _CollectionCheck:
 
     async def _compare_with_each_other(self) -> None:
         """Nobody can say which of two is right: for both, the asset is read again and compared with the source."""
-        first, *others = self._checked
+        first, *others = self._check.readers
         for other in others:
             async for finding in compare_digests(first, other, self._collection, self._report.notes):
                 self._report.add(finding)
@@ -226,31 +205,29 @@ class _CollectionCheck:
             self._wrong[where].append(record)
 
 
-async def report_gone(
-    source: Source, checked: Sequence[CheckReader], listed: Collection[str], *, keeps: bool
-) -> Mapping[str, CollectionReport]:
+async def report_gone(check: Check, listed: Collection[str]) -> Mapping[str, CollectionReport]:
     """A report of each collection that is held and that the source has neither `listed` nor names in a second list, and
     its settings do not name either.
 
-    Its assets are extra, unless the sync `keeps` assets. Raises what the source raises.
+    Its assets are extra, unless the sync keeps assets. Raises what the source raises.
     """
-    stored = {collection for one in checked for collection in await one.stored_collections()}
-    gone = gone_of(source, stored, listed)
-    still_gone = gone - set(await source.collections()) if gone else gone
-    return {safe_id(each): await _report(source, checked, each, keeps=keeps) for each in sorted(still_gone)}
+    stored = {collection for reader in check.readers for collection in await reader.stored_collections()}
+    gone = gone_of(check.source, stored, listed)
+    still_gone = gone - set(await check.source.collections()) if gone else gone
+    return {safe_id(each): await _report(check, each) for each in sorted(still_gone)}
 
 
-async def _report(source: Source, checked: Sequence[CheckReader], collection: str, *, keeps: bool) -> CollectionReport:
+async def _report(check: Check, collection: str) -> CollectionReport:
     report = CollectionReport(gone=True, notes=[GONE])
-    for one in checked:
+    for reader in check.readers:
         count = 0
-        async with closing(one.asset_ids(collection)) as pages_of_ids:
+        async with closing(reader.asset_ids(collection)) as pages_of_ids:
             async for page in pages_of_ids:
                 count += len(page)
-                for asset_id in () if keeps else page:
-                    report.add(Finding(one.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
-        if keeps and count:
-            report.notes.append(kept_note(one.name, count))
+                for asset_id in () if check.keeps else page:
+                    report.add(Finding(reader.name, "source", Discrepancy(Difference.EXTRA, asset_id)))
+        if check.keeps and count:
+            report.notes.append(kept_note(reader.name, count))
         elif count:
-            report.notes += await read_by_another(source, one, collection)
+            report.notes += await read_by_another(check.source, reader, collection)
     return report
