@@ -15,6 +15,7 @@ from typing import Final
 
 from psycopg import pq
 
+from vectorferry.destinations._embedded._place import reachable_programs, user_name
 from vectorferry.destinations._embedded._programs import PORT, address, server_account
 
 from .waiting import wait_until
@@ -34,18 +35,16 @@ class NotToBeHadError(Exception):
 @contextmanager
 def other_postgres(directory: Path) -> Iterator[str]:
     """Run the server in an empty directory; yields the address of a database. Raises `NotToBeHadError`."""
-    programs = _programs()
+    account = server_account()
+    programs = reachable_programs(_programs(), account)
     data = directory / "data"
     data.mkdir(mode=0o700)
-    account = server_account(data)
     account.own(data)
-    for path in (data, programs / "postgres"):
-        account.let_through_to(path)
     start = {"env": _ENVIRONMENT, "cwd": "/", "stdout": subprocess.DEVNULL, **account.of_process}
     fresh = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
     subprocess.run([programs / "initdb", *fresh, "-D", data], check=True, **start)
     with ExitStack() as undo, open(directory / "log", "wb") as log:
-        url = address(data, undo)
+        url = address(data, user_name(account), undo)
         settings = ["-c", "listen_addresses=", "-c", "unix_socket_directories=.", "-c", f"port={PORT}"]
         with subprocess.Popen([programs / "postgres", "-D", data, *settings], stderr=log, **start) as server:
             try:

@@ -15,7 +15,7 @@ import pytest
 from psycopg import pq
 from sqlalchemy.engine import make_url
 
-from vectorferry.destinations._embedded._programs import server_account
+from vectorferry.destinations._embedded._programs import Account
 
 from .waiting import wait_until
 
@@ -40,8 +40,8 @@ def pgbouncer(url: str, directory: Path, size: int, mode: PoolMode = "transactio
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         f"pool_mode = {mode}\ndefault_pool_size = {size}\n"
     )
-    account = server_account(Path(str(server.query["host"])))
-    account.let_through_to(settings)
+    owner = Path(str(server.query["host"])).stat()
+    account = Account(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else Account()
     with log.open("wb") as file:
         process = subprocess.Popen([program, settings], cwd="/", stdout=file, stderr=file, **account.of_process)
     address = f"postgresql://anybody@127.0.0.1:{port}/{server.database}"
