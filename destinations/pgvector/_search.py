@@ -16,14 +16,14 @@ from vectorferry.connector.plugin import (
     Vector,
     canonical_json,
 )
+from vectorferry.destinations._postgres import Driver
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, dimension_of
 
 _MAX_LIMIT: Final = 100_000
-_Driver = psycopg.Connection[tuple[object, ...]]
 
 
-def search(driver: _Driver, schema: str, catalogue: Catalogue, query: SearchQuery) -> SearchAnswer:
+def search(driver: Driver, schema: str, catalogue: Catalogue, query: SearchQuery) -> SearchAnswer:
     """Ask the search function of the query's named vector. Runs exactly the statement that it returns.
 
     Raises `ConfigurationError` for a question that cannot be answered.
@@ -38,7 +38,7 @@ def search(driver: _Driver, schema: str, catalogue: Catalogue, query: SearchQuer
     return SearchAnswer(statement.as_string(driver), rows)
 
 
-def _ask(driver: _Driver, statement: sql.Composed) -> list[dict[str, Any]]:
+def _ask(driver: Driver, statement: sql.Composed) -> list[dict[str, Any]]:
     """Errors here are about what the user asked for: an unknown column, a value of the wrong type or dimension."""
     try:
         with driver.cursor(row_factory=dict_row) as cursor:
@@ -64,7 +64,7 @@ def _named(catalogue: Catalogue, query: SearchQuery) -> list[VectorEntry]:
     return sorted(generations, key=lambda entry: entry.state != "current")
 
 
-def _generation(driver: _Driver, schema: str, generations: list[VectorEntry], query: SearchQuery) -> VectorEntry:
+def _generation(driver: Driver, schema: str, generations: list[VectorEntry], query: SearchQuery) -> VectorEntry:
     """The one that has vectors of the dimension that is given, or of the feature."""
     if query.vector is not None:
         matching = [entry for entry in generations if entry.storage.dimension == dimension_of(query.vector)]
@@ -123,12 +123,12 @@ def _vector_text(vector: Vector) -> str:
     return "[" + ",".join(str(value) for value in vector) + "]"
 
 
-def _check_known(driver: _Driver, schema: str, entry: VectorEntry, feature_id: str) -> None:
+def _check_known(driver: Driver, schema: str, entry: VectorEntry, feature_id: str) -> None:
     if not _has_feature(driver, schema, entry, feature_id):
         raise ConfigurationError(f"no {entry.modality} feature {feature_id} has a vector named {entry.vector_name}")
 
 
-def _has_feature(driver: _Driver, schema: str, entry: VectorEntry, feature_id: str) -> bool:
+def _has_feature(driver: Driver, schema: str, entry: VectorEntry, feature_id: str) -> bool:
     view = sql.Identifier(schema, entry.layer.view)
     row = driver.execute(sql.SQL("SELECT 1 FROM {} WHERE feature_id = %s LIMIT 1").format(view), [feature_id])
     return row.fetchone() is not None
