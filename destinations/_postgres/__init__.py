@@ -45,6 +45,7 @@ from vectorferry.destinations._postgres._ddl import (
 )
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
+from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned
 from vectorferry.destinations._postgres._url import Address, SchemaName, check_url, parse_url
 from vectorferry.destinations._postgres._writing import (
     ID,
@@ -76,7 +77,10 @@ __all__ = [
     "Step",
     "TableDiff",
     "check_encoding",
+    "check_functions",
+    "check_harmless",
     "check_layout",
+    "check_owned",
     "check_rights",
     "check_url",
     "collection_lock",

@@ -6,7 +6,7 @@ Whatever prepares a store first works out a list of steps, in a transaction that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, LiteralString, TypeAlias
 
@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateSchema
 
 from vectorferry.connector.plugin import ConfigurationError, DestinationError
 from vectorferry.destinations._postgres._database import facts_of
+from vectorferry.destinations._postgres._owners import check_harmless, why_foreign
 
 Step: TypeAlias = str | Executable
 """A statement that defines something, as `plan` prints it; or an entry in our own books."""
@@ -96,7 +97,9 @@ def columns_of(connection: Connection, schema: str, relations: Iterable[str]) ->
 
 def check_layout(connection: Connection, schema: str, tables: Mapping[str, Iterable[str]]) -> None:
     """Raise `ConfigurationError` when one of these tables, which are given with their columns, is there without one of
-    them: no sync of this version has made it so, and nothing brings it up to date."""
+    them: no sync of this version has made it so, and nothing brings it up to date. Raises `DestinationError` for one
+    that it could be dangerous to read."""
+    check_harmless(connection, schema, tables)
     stored = columns_of(connection, schema, tables)
     for table, columns in tables.items():
         if table in stored and (missing := [name for name in columns if name not in stored[table]]):
@@ -137,11 +140,6 @@ _SCHEMA: Final = text("""
 SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE') FROM pg_namespace
 WHERE nspname = :schema
 """)
-_FOREIGN: Final = text("""
-SELECT c.relname, pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = :schema AND c.relname = ANY(CAST(:tables AS text[])) AND NOT pg_has_role(c.relowner, 'USAGE')
-ORDER BY 1 LIMIT 1
-""")
 
 
 def check_rights(connection: Connection, schema: str, tables: Iterable[Table], location: str) -> None:
@@ -157,7 +155,9 @@ def why_refused(
     change those that are there. It names the statements that help, and `more` that somebody else has found missing."""
     if why := facts_of(connection).read_only:
         return f"Postgres at {location} is read-only: {why}.\nUse an address that can be written to."
-    missing = [*_missing(connection, schema, [table.name for table in tables]), *more]
+    if foreign := why_foreign(connection, schema, [table.name for table in tables]):
+        return f"Postgres at {location}: {foreign}"
+    missing = [*_missing(connection, schema), *more]
     if not missing:
         return None
     user = connection.execute(_USER).scalar_one()
@@ -179,7 +179,7 @@ def explained_by(refusal: str | None) -> Iterator[None]:
         raise DestinationError(refusal) from error
 
 
-def _missing(connection: Connection, schema: str, tables: Sequence[str]) -> Iterator[str]:
+def _missing(connection: Connection, schema: str) -> Iterator[str]:
     user, database, may_create, may_stage = connection.execute(_DATABASE).one()
     may_use = connection.execute(_SCHEMA, {"schema": schema}).scalar()
     if may_use is None and not may_create:
@@ -188,5 +188,3 @@ def _missing(connection: Connection, schema: str, tables: Sequence[str]) -> Iter
         yield statement("GRANT USAGE, CREATE ON SCHEMA {} TO {};", schema, user)
     if not may_stage:
         yield statement("GRANT TEMPORARY ON DATABASE {} TO {};", database, user)
-    for _, owner in connection.execute(_FOREIGN, {"schema": schema, "tables": tables}):
-        yield statement("GRANT {} TO {};", owner, user)

@@ -41,6 +41,7 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     PostgresServer,
+    check_functions,
     collection_lock,
     count_rejected,
     delete_rejected,
@@ -225,11 +226,13 @@ class PgvectorDestination(Destination):
     def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None = None) -> int:
         """Drop records of these assets, and nothing else."""
         with self._reading() as (connection, schema):
+            schema.check_owned(connection)
             return delete_rejected(connection, schema.tables.quarantine, collection, asset_ids, reason)
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
         """Forget the fingerprints of these assets; their rows stay as they are until they have been read."""
         with self._reading() as (connection, schema):
+            schema.check_owned(connection)
             forget_cursors(connection, schema.tables.cursors, collection)
             return forget_fingerprints(connection, schema.tables.ledger, collection, asset_ids)
 
@@ -336,6 +339,7 @@ class PgvectorDestination(Destination):
     def drop_vector_tables(self, tables: Sequence[str]) -> list[VectorTable]:
         """Drop retired tables, and ones without a row, in one transaction."""
         with self._reading() as (connection, schema):
+            schema.check_owned(connection)
             return drop_tables(connection, schema, tables)
 
     def planned(self, mapping: SchemaMapping) -> Planned:
@@ -354,6 +358,7 @@ class PgvectorDestination(Destination):
     def search(self, query: SearchQuery) -> SearchAnswer:
         """Answer a similarity query through the SQL function that anyone else would use."""
         with self._reading() as (connection, schema):
+            check_functions(connection, schema.name, (entry.layer.function for entry in schema.catalogue.values()))
             return search(driver_of(connection), schema.name, schema.catalogue, query)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from vectorferry.connector.plugin import (
     ModalityMapping,
     SchemaMapping,
 )
-from vectorferry.destinations._postgres import check_layout, columns_of, why_refused
+from vectorferry.destinations._postgres import check_harmless, check_layout, check_owned, columns_of, why_refused
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry, read_catalogue
 from vectorferry.destinations.pgvector._database import VectorDatabase, missing_rights
 from vectorferry.destinations.pgvector._storage import VectorStorage, storage_for
@@ -66,6 +66,11 @@ class SyncSchema:
         tables = [*self.tables.metadata.tables.values(), *self.features.values()]
         return why_refused(connection, self.name, tables, self.database.location, missing_rights(connection))
 
+    def check_owned(self, connection: Connection) -> None:
+        """Raise `DestinationError` when a table that is there is not ours to write to."""
+        fixed = (table.name for table in (*self.tables.metadata.tables.values(), *self.features.values()))
+        check_owned(connection, self.name, (*fixed, *(entry.table for entry in self.catalogue.values())))
+
     def load(self, connection: Connection) -> None:
         """Take table names and catalogue as the last sync left them, without changing anything. Raises
         `ConfigurationError` when an early version made its tables."""
@@ -81,7 +86,9 @@ class SyncSchema:
     def stored_catalogue(self, connection: Connection) -> Catalogue:
         """The catalogue as it is now."""
         bases = {modality: self.mapping.table(modality) for modality in MODALITIES}
-        return read_catalogue(connection, self.tables, bases)
+        catalogue = read_catalogue(connection, self.tables, bases)
+        check_harmless(connection, self.name, (entry.table for entry in catalogue.values()))
+        return catalogue
 
     def recorded(self, connection: Connection) -> Recorded:
         """What was prepared last. Raises `ConfigurationError` when an early version made the tables."""

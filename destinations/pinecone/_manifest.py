@@ -36,6 +36,7 @@ from vectorferry.destinations._postgres import (
     Step,
     check_encoding,
     check_layout,
+    check_owned,
     collection_lock,
     count_rejected,
     delete_assets,
@@ -331,11 +332,13 @@ class Manifest:
     def forget_rejected(self, collection: str, asset_ids: Sequence[str], reason: Reason | None) -> int:
         """Drop the records of these assets, all or those of one reason; how many there were."""
         with self._transaction() as connection:
+            self._check_owned(connection)
             return delete_rejected(connection, self._tables.quarantine, collection, asset_ids, reason)
 
     def read_again(self, collection: str, asset_ids: Sequence[str]) -> int:
         """Forget the fingerprints of these assets, so that the next sync reads them; how many there were."""
         with self._transaction() as connection:
+            self._check_owned(connection)
             forget_cursors(connection, self._tables.cursors, collection)
             return forget_fingerprints(connection, self._tables.ledger, collection, asset_ids)
 
@@ -490,6 +493,9 @@ class Manifest:
         if connection is not None:
             self._check_layout(connection)
         return steps_to_create(connection, self._schema, self._tables.metadata)
+
+    def _check_owned(self, connection: Connection) -> None:
+        check_owned(connection, self._schema, (table.name for table in self._tables.metadata.tables.values()))
 
     def _check_layout(self, connection: Connection) -> None:
         tables = self._tables.metadata.tables.values()

@@ -93,7 +93,7 @@ def test_who_owns_the_schema_is_not_told_to_own_it(owner: Connection, url: str, 
     with closing(PgvectorDestination("media", url)) as destination:
         destination.prepare(SchemaMapping())
     owner.execute("ALTER TABLE media.video OWNER TO postgres")
-    assert advised(refusal(url)) == f'GRANT "postgres" TO "{schema}";'
+    assert refusal(url).endswith(f'run: GRANT "postgres" TO "{schema}";')
     owner.execute(f"ALTER TABLE media.video OWNER TO {schema}; ALTER SCHEMA media OWNER TO postgres")
     owner.execute(f"GRANT USAGE ON SCHEMA media TO {schema}")
     assert advised(refusal(url)) == f'GRANT USAGE, CREATE ON SCHEMA "media" TO "{schema}";'

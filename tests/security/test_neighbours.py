@@ -1,0 +1,195 @@
+"""A role that may make things in the same database, before our loader does: none of it runs with the loader's rights.
+
+Each command is tried: what `sync` refuses, `status` or `search` must not run either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from vectorferry.connector.plugin import DestinationError, Modality, SchemaMapping, SearchQuery
+from vectorferry.destinations import PgvectorDestination
+
+from ..builders import asset, batch, feature
+from ..urls import as_user, in_database
+
+Sql = psycopg.Connection[Any]
+
+
+class Database(NamedTuple):
+    """A database of the test's own, its address as the loader, and connections as the neighbour and as an owner."""
+
+    url: str
+    loader: str
+    neighbour: str
+    as_neighbour: Sql
+    as_owner: Sql
+
+
+@pytest.fixture(params=["loader", "superuser"])
+def database(request: pytest.FixtureRequest, postgres_url: str, schema: str) -> Iterator[Database]:
+    loader, neighbour = f"{schema}_loader", f"{schema}_neighbour"
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {loader} LOGIN {'SUPERUSER' if request.param == 'superuser' else ''}")
+        admin.execute(f"CREATE ROLE {neighbour} LOGIN")
+        admin.execute(f"CREATE DATABASE {schema}")
+        admin.execute(f"GRANT CREATE, TEMPORARY ON DATABASE {schema} TO {loader}, {neighbour}")
+    address = in_database(postgres_url, schema)
+    with (
+        psycopg.connect(address, autocommit=True) as as_owner,
+        psycopg.connect(as_user(address, neighbour), autocommit=True) as as_neighbour,
+    ):
+        as_owner.execute("CREATE EXTENSION vector")
+        as_owner.execute("CREATE TABLE public.caught (who name); GRANT INSERT ON public.caught TO PUBLIC")
+        # Whatever of the neighbour's is run says as whom; SECURITY INVOKER is the default.
+        as_neighbour.execute(
+            f"""
+            CREATE SCHEMA traps;
+            GRANT USAGE ON SCHEMA traps TO PUBLIC;
+            CREATE FUNCTION traps.note() RETURNS boolean LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF current_user <> '{neighbour}' THEN
+                        INSERT INTO public.caught VALUES (current_user);
+                    END IF;
+                    RETURN true;
+                EXCEPTION WHEN read_only_sql_transaction THEN RAISE 'caught %', current_user;
+                END $$;
+            CREATE FUNCTION traps.trap() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN PERFORM traps.note(); RETURN new; END $$;
+            """.encode()
+        )
+        yield Database(as_user(address, loader), loader, neighbour, as_neighbour, as_owner)
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {schema} (FORCE)")
+
+
+def sync(destination: PgvectorDestination) -> None:
+    destination.prepare(SchemaMapping())
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.build_indexes()
+
+
+COMMANDS: dict[str, Callable[[PgvectorDestination], object]] = {
+    "sync": sync,
+    "plan": lambda destination: destination.planned(SchemaMapping()).refusal,
+    "status": lambda destination: destination.status(),
+    "search": lambda destination: destination.search(SearchQuery(Modality.VIDEO, like="f1")),
+    "quarantine list": lambda destination: list(destination.rejected()),
+    "quarantine drop": lambda destination: destination.forget_rejected("ads", ["a"]),
+    "quarantine replay": lambda destination: destination.read_again("ads", ["a"]),
+    "vectors list": lambda destination: destination.vector_tables(),
+    "vectors drop": lambda destination: destination.drop_vector_tables([]),
+}
+
+
+def run_all(database: Database) -> dict[str, str]:
+    """What each command said, be it an error or an answer."""
+    said = {}
+    for name, command in COMMANDS.items():
+        with closing(PgvectorDestination("media", database.url)) as destination:
+            try:
+                said[name] = str(command(destination))
+            except DestinationError as error:
+                said[name] = str(error)
+    return said
+
+
+def caught(database: Database, said: dict[str, str]) -> list[str]:
+    """Commands, or roles, that have run what the neighbour wrote."""
+    roles = database.as_owner.execute("SELECT who FROM public.caught").fetchall()
+    return [role for (role,) in roles] + [name for name, text in said.items() if "caught" in text]
+
+
+def plant(database: Database, *statements: str) -> None:
+    """Have the neighbour take our tables, as a sync would make them, and change them."""
+    owner, neighbour = database.as_owner, database.neighbour
+    with closing(PgvectorDestination("media", owner.info.dsn)) as destination:
+        sync(destination)
+    relations = owner.execute(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = 'media' AND c.relkind IN ('r', 'v')"
+    ).fetchall()
+    for (name,) in relations:
+        owner.execute(f"ALTER TABLE {name} OWNER TO {neighbour}")
+    owner.execute(f"ALTER SCHEMA media OWNER TO {neighbour}")
+    database.as_neighbour.execute(
+        "GRANT ALL ON SCHEMA media TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA media TO PUBLIC"
+    )
+    for statement in statements:
+        database.as_neighbour.execute(statement.encode())
+
+
+TRIGGERS = [
+    f"CREATE TRIGGER trap BEFORE INSERT OR UPDATE ON media.{table} FOR EACH ROW EXECUTE FUNCTION traps.trap()"
+    for table in ("assets", "video", "video__model_v1", "_sync_ledger")
+]
+POLICIES = [
+    statement
+    for table in ("_sync_modalities", "_sync_vectors", "_sync_quarantine", "_sync_ledger", "assets", "video__model_v1")
+    for statement in (
+        f"ALTER TABLE media.{table} ENABLE ROW LEVEL SECURITY",
+        f"CREATE POLICY trap ON media.{table} USING (traps.note()) WITH CHECK (traps.note())",
+    )
+]
+VIEW = [
+    "ALTER TABLE media._sync_quarantine RENAME TO taken",
+    "CREATE VIEW media._sync_quarantine AS SELECT * FROM media.taken WHERE traps.note()",
+    "GRANT ALL ON media._sync_quarantine TO PUBLIC",
+]
+RULE = ["CREATE RULE trap AS ON INSERT TO media.assets DO ALSO SELECT traps.note()"]
+
+
+@pytest.mark.parametrize("planted", [TRIGGERS, POLICIES, VIEW, RULE], ids=["trigger", "policy", "view", "rule"])
+def test_nothing_in_a_planted_schema_is_run(database: Database, planted: list[str]) -> None:
+    plant(database, *planted)
+    said = run_all(database)
+    assert caught(database, said) == []
+    assert database.neighbour in said["sync"]
+    assert database.neighbour in said["plan"]
+
+
+def test_a_trigger_on_a_table_of_ours_is_refused_by_name(database: Database) -> None:
+    with closing(PgvectorDestination("media", database.url)) as destination:
+        sync(destination)
+    database.as_owner.execute(f"GRANT USAGE ON SCHEMA media TO {database.neighbour}")
+    database.as_owner.execute(f"GRANT TRIGGER ON media.video TO {database.neighbour}")
+    database.as_neighbour.execute(TRIGGERS[1].encode())
+    said = run_all(database)
+    assert caught(database, said) == []
+    for command in ("sync", "plan"):
+        assert f"the trigger trap calls a function of {database.neighbour}" in said[command]
+
+
+def test_two_loaders_that_share_a_role_load_each_other_s_tables(database: Database) -> None:
+    database.as_owner.execute(f"GRANT {database.neighbour} TO {database.loader}")
+    plant(database)
+    said = run_all(database)
+    assert database.neighbour not in "".join(said.values())
+    assert said["plan"] == "None"
+
+
+NAMESAKES = """
+CREATE SCHEMA {loader};
+GRANT USAGE ON SCHEMA {loader} TO PUBLIC;
+CREATE FUNCTION {loader}.hashtextextended(text, integer) RETURNS bigint
+    LANGUAGE sql AS 'SELECT traps.note()::int::bigint';
+CREATE FUNCTION {loader}.is_ours(name, name) RETURNS boolean LANGUAGE sql AS 'SELECT traps.note()';
+CREATE OPERATOR {loader}.= (LEFTARG = name, RIGHTARG = name, FUNCTION = {loader}.is_ours);
+CREATE FUNCTION {loader}.is_text(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT traps.note()';
+CREATE OPERATOR {loader}.= (LEFTARG = text, RIGHTARG = text, FUNCTION = {loader}.is_text);
+CREATE FUNCTION {loader}.count(text) RETURNS bigint LANGUAGE sql AS 'SELECT traps.note()::int::bigint';
+CREATE FUNCTION {loader}.format_type(oid, integer) RETURNS text LANGUAGE sql AS 'SELECT traps.note()::text';
+CREATE TABLE {loader}.pg_class (oid oid);
+"""
+
+
+def test_a_schema_named_like_the_loader_is_not_looked_into(database: Database) -> None:
+    database.as_neighbour.execute(NAMESAKES.format(loader=database.loader).encode())
+    said = run_all(database)
+    assert caught(database, said) == []
+    assert database.as_owner.execute("SELECT count(*) FROM media.video").fetchone() == (1,), said
