@@ -34,7 +34,7 @@ def sync_schedule(settings: SyncSettings, job: AssetJob) -> dg.ScheduleDefinitio
     partitions = CollectionPartitions.of(settings)
 
     def runs(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        partitions.add(context.instance, partitions.named)
+        partitions.add(context.instance, partitions.file_keys)
         keys = context.instance.get_dynamic_partitions(partitions.store_name)
         if not keys:
             yield dg.SkipReason(f"no collection is known yet; switch on {settings.name}_discovery, which adds them")

@@ -72,17 +72,17 @@ def _is_project(config: Mapping[str, Any]) -> bool:
 
 
 def _component_called(components: list[VectorferrySync], name: str | None) -> list[VectorferrySync]:
-    chosen = [component for component in components if name in (None, component.name)]
-    if not chosen:
+    matching = [component for component in components if name in (None, component.name)]
+    if not matching:
         names = ", ".join(component.name for component in components) or "none"
         raise ConfigurationError(f"no such sync in this project (it has: {names})")
-    return chosen
+    return matching
 
 
 def _stop(error: Exception) -> NoReturn:
     """Say what went wrong in our own words; Dagster wraps what loading a component raises."""
-    told = error if isinstance(error, VectorferryError) else error.__cause__
-    if not isinstance(told, VectorferryError):
+    cause = error if isinstance(error, VectorferryError) else error.__cause__
+    if not isinstance(cause, VectorferryError):
         raise error
-    typer.echo(str(told), err=True)
-    raise typer.Exit(told.exit_code)
+    typer.echo(str(cause), err=True)
+    raise typer.Exit(cause.exit_code)

@@ -110,7 +110,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
             selection = Selection(current, targets)
             check_local_data(context, selection.narrowed, list(targets))
         except VectorferryError as error:
-            fail(context, {settings.name: error}, asked=1)
+            fail(context, {settings.name: error}, total=1)
         yield from sync_partitions(context, selection, self.get_asset_spec)
 
 

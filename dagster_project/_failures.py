@@ -45,14 +45,14 @@ def hopeless(error: VectorferryError) -> bool:
     return isinstance(error, CredentialsError | LimitReachedError)
 
 
-def fail(context: dg.AssetExecutionContext, failed: Mapping[str, VectorferryError], asked: int) -> NoReturn:
+def fail(context: dg.AssetExecutionContext, failed: Mapping[str, VectorferryError], total: int) -> NoReturn:
     """End a step in which these collections, of so many asked for, failed.
 
     Raises `dg.Failure`; or, for what may get better, `dg.RetryRequested` after some waiting. The waiting is done here
     because Dagster's own, between two tries of a step in the run's process, cannot be terminated.
     """
     failure = dg.Failure(
-        description=_description(failed, asked),
+        description=_description(failed, total),
         metadata={**{f"error/{key}": str(error) for key, error in failed.items()}, **_come_back(failed.values())},
         allow_retries=False,
     )
@@ -66,9 +66,9 @@ def fail(context: dg.AssetExecutionContext, failed: Mapping[str, VectorferryErro
 
 def _wait(errors: Collection[VectorferryError], attempt: int) -> float:
     """Seconds: as long as the services ask for, or longer from try to try."""
-    asked = [error.after for error in errors if isinstance(error, RetryableError) and error.after]
-    if asked and not any(isinstance(error, NO_USE_TO_RETRY) for error in errors):
-        return max(asked)
+    waits = [error.after for error in errors if isinstance(error, RetryableError) and error.after]
+    if waits and not any(isinstance(error, NO_USE_TO_RETRY) for error in errors):
+        return max(waits)
     return float(RETRIES.calculate_delay(attempt))
 
 
@@ -84,18 +84,18 @@ def _come_back(errors: Collection[VectorferryError]) -> dict[str, dg.TimestampMe
     return {"limited_until": dg.MetadataValue.timestamp(max(times))} if times else {}
 
 
-def _description(failed: Mapping[str, VectorferryError], asked: int) -> str:
-    if asked == 1:
+def _description(failed: Mapping[str, VectorferryError], total: int) -> str:
+    if total == 1:
         return "\n".join(map(str, failed.values()))
     lines = [f"{key}: {error}" for key, error in failed.items()]
-    return "\n".join([f"{len(failed)} of {asked} collections failed; the finished ones are recorded.", *lines])
+    return "\n".join([f"{len(failed)} of {total} collections failed; the finished ones are recorded.", *lines])
 
 
 def raise_for_exit_code(summary: Summary) -> None:
     """Raise what the summary's exit code stands for; records in quarantine are no failure."""
     errors = [f"{name}: {destination.error}" for name, destination in summary.destinations.items() if destination.error]
     read: dict[str, CollectionSummary | RelatedSummary] = {**summary.collections, **summary.related}
-    notes = [f"{name}: {said}" for name, seen in read.items() if (said := seen.error or seen.note)]
+    notes = [f"{name}: {text}" for name, each in read.items() if (text := each.error or each.note)]
     if limit := summary.limit:
         raise LimitReachedError("\n".join([str(limit), READ_IS_WRITTEN, *notes, *errors]), until=limit.until)
     if summary.exit_code == GuardRefusedError.exit_code:

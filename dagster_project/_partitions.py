@@ -50,13 +50,13 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
     it.
     """
 
-    named: tuple[str, ...] = ()
+    file_keys: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: SyncSettings) -> Self:
         """The partitions of this sync."""
         partitions = cls(name=f"{settings.name}_collections")
-        partitions.named = tuple(map(partition_key, named_collections(settings)))
+        partitions.file_keys = tuple(map(partition_key, named_collections(settings)))
         return partitions
 
     @property
@@ -75,7 +75,7 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
     ) -> Sequence[str]:
         """The keys that the instance holds, then those of the file that it does not hold yet."""
         stored = super().get_partition_keys(current_time, dynamic_partitions_store)
-        return list(dict.fromkeys([*stored, *self.named]))
+        return list(dict.fromkeys([*stored, *self.file_keys]))
 
     def has_partition_key(
         self,
@@ -84,7 +84,7 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
         dynamic_partitions_store: Any = None,
     ) -> bool:
         """Whether the file names the collection or the instance holds its key."""
-        return partition_key in self.named or super().has_partition_key(
+        return partition_key in self.file_keys or super().has_partition_key(
             partition_key, current_time, dynamic_partitions_store
         )
 
@@ -112,8 +112,8 @@ class Collections:
 
         Raises `ConfigurationError` for a key that is no collection of this sync.
         """
-        named = [name for name in named_collections(self._settings) if partition_key(name) == key]
-        ids = self._list(*named) if named else [each for each in self._unnamed if partition_key(each) == key]
+        names = [name for name in named_collections(self._settings) if partition_key(name) == key]
+        ids = self._list(*names) if names else [each for each in self._unnamed if partition_key(each) == key]
         if len(ids) != 1:
             raise ConfigurationError(self._unknown(key))
         return ids[0]

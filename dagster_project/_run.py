@@ -97,11 +97,13 @@ class _Step:
             environ=environ,
             progress=ProgressLog(self.context.log.info),
         )
-        seen = scan_metadata(summary, collection)
+        metadata = scan_metadata(summary, collection)
         source = source_key(self.selection.settings)
-        self.context.log_event(dg.AssetObservation(source, partition=key, metadata=seen))
+        self.context.log_event(dg.AssetObservation(source, partition=key, metadata=metadata))
         raise_for_exit_code(summary)
-        self.context.log.info(f"{key}: {seen['assets_pulled']} of {seen['assets_listed']} assets read and written")
+        self.context.log.info(
+            f"{key}: {metadata['assets_pulled']} of {metadata['assets_listed']} assets read and written"
+        )
         self._warn(key, summary)
         return collection, summary
 
@@ -109,8 +111,8 @@ class _Step:
         for scan in summary.collections.values():
             if scan.note:
                 self.context.log.warning(f"{key}: {scan.note}")
-        for told in summary.advice:
-            self.context.log.warning(f"{key}: {told}")
+        for advice in summary.advice:
+            self.context.log.warning(f"{key}: {advice}")
         for name, destination in summary.destinations.items():
             for note in destination.notes:
                 self.context.log.warning(f"{key}: {name}: {note}")
