@@ -23,7 +23,7 @@ WITH RECURSIVE own(role) AS (
 trusted(role) AS (SELECT role FROM own UNION SELECT oid FROM pg_roles WHERE rolsuper)
 """
 _RELATIONS: Final = text(
-    _TRUSTED
+    _TRUSTED  # noqa: S608 - our own words on both sides
     + """
 SELECT c.relname AS name, c.relkind IN ('r', 'p') AS is_table, pg_get_userbyid(c.relowner) AS owner,
     c.relowner IN (SELECT role FROM own) OR (u.rolsuper AND o.rolsuper) AS is_own,
@@ -42,7 +42,7 @@ WHERE n.nspname = :schema AND c.relname = ANY(CAST(:relations AS text[])) ORDER 
 """
 )
 _FUNCTIONS: Final = text(
-    _TRUSTED
+    _TRUSTED  # noqa: S608 - our own words on both sides
     + """
 SELECT p.proname AS name, pg_get_userbyid(p.proowner) AS owner, current_user AS us
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
