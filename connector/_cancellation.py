@@ -17,9 +17,7 @@ from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
-
 GLANCE_SECONDS: Final = 0.1
-
 STOP_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 

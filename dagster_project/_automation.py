@@ -15,7 +15,6 @@ from vectorferry.dagster._partitions import CollectionPartitions, Collections, n
 from vectorferry.dagster._resources import resource_keys, settings_from
 
 NIGHTLY: Final = "0 3 * * *"
-
 AssetJob = Any  # Dagster does not export the type that `define_asset_job` returns
 
 
@@ -58,7 +57,6 @@ def sync_schedule(settings: SyncSettings, job: AssetJob) -> dg.ScheduleDefinitio
 
 
 SECONDS_BETWEEN_TICKS: Final = 60
-
 RUNS_PER_TICK: Final = 10
 
 

@@ -16,7 +16,6 @@ from vectorferry.dagster._component import VectorferrySync
 from vectorferry.dagster._partitions import CollectionPartitions, Collections
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Vectorferry's Dagster project.")
-
 SyncOption = Annotated[str | None, typer.Option("--sync", metavar="NAME", help="Only this sync, not all of them.")]
 ProjectOption = Annotated[
     Path | None,

@@ -15,9 +15,7 @@ from vectorferry import SyncSettings, list_collections
 from vectorferry.connector.plugin import ConfigurationError, first_of, resolve_part
 
 LONGEST_KEY: Final = 200
-
 EMPTY: Final = "%"
-
 HASHED: Final = "%~"  # like EMPTY, nothing that encoding makes
 
 

@@ -14,7 +14,6 @@ from vectorferry import SyncSettings, parse_settings
 from vectorferry.connector.plugin import DestinationSettings, SourceSettings
 
 Keys: TypeAlias = tuple[str, ...]
-
 MASK: Final = "**********"
 REFERENCE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 

@@ -13,9 +13,7 @@ from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
 
 HIDDEN: Final = "***"
-
 _SHORTEST: Final = 16
-
 _DIGITS: Final = 3
 
 
@@ -33,11 +31,8 @@ def without_secret(name: str) -> str:
 
 
 KeyPath: TypeAlias = tuple[str | int, ...]
-
 MAX_LINES: Final = 5
-
 A_MAPPING: Final = "should be a mapping (lines of `key: value`)"
-
 A_LIST: Final = "should be a list (lines that begin with `- `)"
 
 MESSAGES: Final[Mapping[str, str]] = {

@@ -48,9 +48,7 @@ class DestinationSettings(Settings, ABC):
 
 
 SOURCES: Final = "vectorferry.sources"
-
 DESTINATIONS: Final = "vectorferry.destinations"
-
 SettingsClass = TypeVar("SettingsClass", bound=Settings)
 
 

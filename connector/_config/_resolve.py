@@ -18,7 +18,6 @@ SomeModel = TypeVar("SomeModel", bound=BaseModel)
 # A file names variables and addresses alike, so whoever may edit it could have any variable sent anywhere. Whoever
 # deploys it says in this one which may be named.
 ALLOWED_VARIABLES: Final = "VECTORFERRY_ALLOWED_VARIABLES"
-
 TEMPLATE: Final = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<malformed>\$\{)")
 
 

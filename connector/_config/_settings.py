@@ -98,7 +98,6 @@ def _destination(value: object) -> object:
 
 
 AnySource = Annotated[SerializeAsAny[SourceSettings], BeforeValidator(_source)]
-
 AnyDestination = Annotated[SerializeAsAny[DestinationSettings], BeforeValidator(_destination)]
 
 

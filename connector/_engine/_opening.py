@@ -19,9 +19,7 @@ from vectorferry.connector._protocols._source import Source, SourceSettings
 from vectorferry.connector._reports._summary import first_of
 
 T = TypeVar("T")
-
 SETTING: Final = "source.collections: "
-
 SHOWN: Final = 20
 
 

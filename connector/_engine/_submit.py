@@ -19,7 +19,6 @@ SubmissionCallback: TypeAlias = Callable[[Submission], None]
 """Called at each change of each URL."""
 
 DONE: Final = frozenset({SubmissionState.READY, SubmissionState.FAILED})
-
 ACCEPTED: Final = DONE | {SubmissionState.INDEXING}
 
 

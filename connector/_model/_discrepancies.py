@@ -48,7 +48,6 @@ class StoredDigest:
 
 
 _Key: TypeAlias = tuple[str, str]
-
 _Table: TypeAlias = tuple[str, Modality | None, str | None]
 
 

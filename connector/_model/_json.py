@@ -12,7 +12,6 @@ DEEPEST: Final = 100
 """Levels of objects and lists in each other. Far more than metadata has, far fewer than Python's stack can take."""
 
 BEYOND_64_BITS: Final = 2.0**63
-
 EXACT: Final = frozenset({int, str, bool, type(None)})
 
 

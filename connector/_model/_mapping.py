@@ -15,9 +15,7 @@ from vectorferry.connector._model._settings_base import Settings, Spelling
 from vectorferry.connector._model._vectors import dense_dimension
 
 ColumnType: TypeAlias = Literal["text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"]
-
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
-
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
 
 Identifier = Annotated[

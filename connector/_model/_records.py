@@ -22,7 +22,6 @@ class Modality(StrEnum):
 
 
 MODALITIES: tuple[Modality, ...] = tuple(Modality)
-
 ALL_MODALITIES: frozenset[Modality] = frozenset(MODALITIES)
 
 DenseVector: TypeAlias = NDArray[np.float32]

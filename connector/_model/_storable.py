@@ -15,7 +15,6 @@ from vectorferry.connector._model._records import Reason, Rejected
 
 # PostgreSQL refuses NUL in text and jsonb alike; a lone surrogate cannot be written as UTF-8 at all.
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-
 REPLACEMENT: Final = "\ufffd"
 
 
@@ -62,9 +61,7 @@ def _walk_object(value: Mapping[Any, Any]) -> tuple[dict[Any, Any], int]:
 
 
 MAX_ID_BYTES: Final = 512  # the longest record id that Pinecone takes; also far below a btree entry's 2,704 bytes
-
 MAX_NAME_BYTES: Final = 255
-
 MAX_DETAIL: Final = 300
 
 

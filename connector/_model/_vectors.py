@@ -12,7 +12,6 @@ from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._records import DenseVector, Reason, SparseVector, Vector
 
 NUMBERS: Final = frozenset({float, int})
-
 HIGHEST_INDEX: Final = int(np.iinfo(np.int32).max)
 
 

@@ -14,8 +14,6 @@ from vectorferry.connector.cli._console import Output, complain
 from vectorferry.connector.cli._failures import ReportingGroup
 from vectorferry.connector.cli._signals import stop_on_signals
 
-__all__ = ["app", "main"]
-
 READER_GONE: Final = 141
 """As of any program that writes into a pipe that nobody reads: 128 and SIGPIPE."""
 

@@ -23,23 +23,6 @@ if TYPE_CHECKING:
     from vectorferry.connector._reports._summary import Progress as Moment
     from vectorferry.connector._reports._summary import ProgressCallback
 
-__all__ = [
-    "Output",
-    "cell",
-    "complain",
-    "counted",
-    "for_people",
-    "make_table",
-    "megabytes",
-    "plain",
-    "print_json",
-    "printable",
-    "progress_bar",
-    "results",
-    "show_table",
-]
-
-
 JSON_OPTIONS: Final = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 

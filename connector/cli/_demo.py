@@ -31,8 +31,6 @@ from vectorferry.connector.cli._search import show_answer
 from vectorferry.connector.cli._summary_view import show_summary
 from vectorferry.connector.sandbox import Sandbox, embed_text, running_sandbox
 
-__all__ = ["demo", "demonstrate"]
-
 
 class DemoSource(StrEnum):
     """Whose sample media the demo syncs."""

@@ -16,8 +16,6 @@ from vectorferry.connector._model._errors import LimitReachedError, VectorferryE
 from vectorferry.connector.cli._console import complain, print_json
 from vectorferry.connector.cli._signals import INTERRUPTED, interrupted, unwinding
 
-__all__ = ["ReportingGroup"]
-
 AS_JSON: Final = "vectorferry.connector.cli.as_json"
 
 

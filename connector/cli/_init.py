@@ -12,8 +12,6 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector.cli._console import for_people, plain
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, ConfigFile
 
-__all__ = ["InitSource", "init"]
-
 
 class InitSource(StrEnum):
     """What the new sync is to read."""

@@ -16,24 +16,6 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._source import SourceSettings
 from vectorferry.connector._reports._summary import first_of
 
-__all__ = [
-    "DEFAULT_CONFIG",
-    "AllowDeletes",
-    "AllowDeletesOf",
-    "AsJson",
-    "Collections",
-    "ConfigFile",
-    "Full",
-    "LockWait",
-    "StoredCollections",
-    "SyncName",
-    "VisibleTimeout",
-    "WaitVisible",
-    "allowing_deletes",
-    "collection_ids",
-]
-
-
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The sync's configuration.")]
 
 SyncName = Annotated[

@@ -41,8 +41,6 @@ from vectorferry.connector.cli._options import (
 )
 from vectorferry.connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_kind
 
-__all__ = ["plan", "show_plan"]
-
 
 def plan(
     config: ConfigFile = DEFAULT_CONFIG,
@@ -54,7 +52,6 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a sync would do, and change nothing."""
-
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = collection_ids(settings, collection)
     with progress_bar() as progress:

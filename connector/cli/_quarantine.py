@@ -35,14 +35,6 @@ from vectorferry.connector.cli._console import (
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, StoredCollections, SyncName
 from vectorferry.connector.cli._summary_view import show_summary
 
-__all__ = [
-    "as_dict",
-    "quarantine",
-    "show_overviews",
-    "show_records",
-]
-
-
 quarantine: Final = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Show, read again or drop the records that were set aside."
 )

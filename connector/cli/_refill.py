@@ -23,8 +23,6 @@ from vectorferry.connector.cli._options import (
 )
 from vectorferry.connector.cli._summary_view import show_summary
 
-__all__ = ["refill"]
-
 
 def refill(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The destination to fill: its name, or its type.")],

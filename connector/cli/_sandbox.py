@@ -10,8 +10,6 @@ import typer
 from vectorferry.connector.cli._console import results
 from vectorferry.connector.sandbox import Sandbox, serve
 
-__all__ = ["sandbox"]
-
 READY: Final = """\
 The sandbox answers at {url} until you press Ctrl-C.
 It takes this key: {api_key}

@@ -30,8 +30,6 @@ from vectorferry.connector._protocols._destination import SearchAnswer, SearchQu
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, printable, results, show_table
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
-__all__ = ["read_vector", "search", "show_answer", "show_hits"]
-
 
 def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     modality: Annotated[Modality, typer.Option(help="What kind of features to look for.")] = Modality.VIDEO,
@@ -64,7 +62,6 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source."""
-
     if [like, vector, text].count(None) != 2:
         raise click.UsageError("give one of --like FEATURE_ID, --vector FILE and --text WORDS")
     if text is not None:

@@ -19,8 +19,6 @@ from typing import Final
 
 from vectorferry.connector._cancellation import STOP_SIGNALS
 
-__all__ = ["INTERRUPTED", "interrupted", "stop_on_signals", "unwinding"]
-
 INTERRUPTED: Final = "interrupted; what was committed stays, run again to go on"
 
 SECONDS_TO_UNWIND: Final = 4.0

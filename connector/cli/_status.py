@@ -28,8 +28,6 @@ from vectorferry.connector.cli._console import (
 )
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
-__all__ = ["status"]
-
 COLLECTIONS_SHOWN: Final = 12
 CURRENT: Final = "current"
 """The state of a table that needs no mention: there is no other one for this vector, or it is the one that is shown."""

@@ -15,8 +15,6 @@ from vectorferry.connector._protocols._source import Submission
 from vectorferry.connector.cli._console import for_people, plain, print_json, results
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
-__all__ = ["submit"]
-
 LONGEST_URL: Final = 8_000
 
 

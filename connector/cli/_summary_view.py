@@ -18,8 +18,6 @@ from vectorferry.connector._reports._plan import CollectionPlan
 from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
 from vectorferry.connector.cli._console import cell, counted, make_table, megabytes, plain, printable, show_table
 
-__all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_kind", "show_summary"]
-
 COLUMNS: Final = ("inserted", "updated", "unchanged", "deleted", "quarantined")
 WRITTEN: Final = ("inserted", "updated", "deleted")
 TO_WRITE: Final = {"inserted": "to insert", "updated": "to update", "deleted": "to delete"}

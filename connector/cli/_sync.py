@@ -29,8 +29,6 @@ from vectorferry.connector.cli._options import (
 )
 from vectorferry.connector.cli._summary_view import show_summary
 
-__all__ = ["sync"]
-
 
 def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     asset_id: Annotated[

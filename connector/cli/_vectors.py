@@ -18,8 +18,6 @@ from vectorferry.connector._protocols._destination import Destination, VectorTab
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, results, show_table
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
-__all__ = ["vectors"]
-
 vectors: Final = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Show the tables of named vectors, and drop retired ones."
 )

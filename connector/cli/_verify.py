@@ -28,8 +28,6 @@ from vectorferry.connector.cli._options import (
 )
 from vectorferry.connector.cli._summary_view import show_summary
 
-__all__ = ["show_verification", "verify"]
-
 
 def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     collection: Collections = None,

@@ -24,19 +24,6 @@ from vectorferry.connector.http._errors import (
     server_message,
 )
 
-__all__ = [
-    "LONGEST",
-    "Answer",
-    "Judge",
-    "Meaning",
-    "asked_wait",
-    "in_words",
-    "limit_reached",
-    "meaning_of",
-    "retry_after",
-    "wait_when_spent",
-]
-
 LONGEST: Final = 31 * 86_400.0
 """Quotas are by the minute, the day or the month: a time further away is cut to this."""
 

@@ -20,10 +20,7 @@ from vectorferry.connector.http._exchange import ACCEPTED, NoConnectionError, Si
 from vectorferry.connector.http._pace import Pace, Retries, TimeLimit, Tries
 from vectorferry.connector.http._settings import Address, ClientSettings, Params, can_travel
 
-__all__ = ["ApiClient"]
-
 T = TypeVar("T")
-
 Form: TypeAlias = Sequence[tuple[str, str]]
 
 KEY_HASH_ROUNDS: Final = 50_000

@@ -11,19 +11,6 @@ from urllib.parse import quote
 from vectorferry.connector._model._errors import CollectionError, SourceError
 from vectorferry.connector._model._json import parse_json
 
-__all__ = [
-    "ForbiddenError",
-    "NotFoundError",
-    "RefusedError",
-    "UnreadableError",
-    "UnsendableError",
-    "UnsureError",
-    "one_line",
-    "server_code",
-    "server_message",
-    "without_key",
-]
-
 LONGEST: Final = 300
 """Characters of a message that are still readable."""
 

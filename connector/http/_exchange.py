@@ -18,8 +18,6 @@ from vectorferry.connector._model._errors import RetryableError, SourceError, Ve
 from vectorferry.connector.http._answer import Answer
 from vectorferry.connector.http._errors import UnreadableError, one_line
 
-__all__ = ["ACCEPTED", "LIBRARY_FAILURES", "NoConnectionError", "SingleSendClient", "Unpacker", "exchange"]
-
 ACCEPTED: Final = "gzip"
 """What a request says that it takes."""
 

@@ -15,8 +15,6 @@ from aiolimiter import AsyncLimiter
 from vectorferry.connector._model._errors import LimitReachedError, RetryableError
 from vectorferry.connector.http._settings import RetryPolicy
 
-__all__ = ["Pace", "Retries", "TimeLimit", "Tries"]
-
 T = TypeVar("T")
 
 

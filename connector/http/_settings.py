@@ -14,18 +14,6 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._source import SourceSettings
 
-__all__ = [
-    "Address",
-    "ApiSourceSettings",
-    "ClientSettings",
-    "Params",
-    "RetryPolicy",
-    "can_travel",
-    "check_base_url",
-    "is_loopback",
-    "segment",
-]
-
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 """What stands in a query; a list is the same parameter once for each of its values."""
 

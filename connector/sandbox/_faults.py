@@ -21,31 +21,6 @@ from pydantic import Field
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector.sandbox._http import Api, Delivery, RefusedError, Reply, Request, json_reply
 
-__all__ = [
-    "Action",
-    "DropField",
-    "DuplicateRows",
-    "Fault",
-    "Faults",
-    "ForeignNextPage",
-    "Garbage",
-    "Html",
-    "OnePageLess",
-    "Oversized",
-    "Redirect",
-    "Reset",
-    "SetField",
-    "ShiftRows",
-    "Shorten",
-    "Stall",
-    "Status",
-    "Truncate",
-    "Vanish",
-    "Vanishing",
-    "before",
-    "spoil",
-]
-
 
 class Status(Settings):
     """An error answer. `body` is in the API's own words unless another kind is named; `text` is one plain line."""

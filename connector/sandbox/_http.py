@@ -11,20 +11,6 @@ from urllib.parse import unquote
 
 import orjson
 
-__all__ = [
-    "Api",
-    "Delivery",
-    "Handlers",
-    "Page",
-    "RefusedError",
-    "Reply",
-    "Request",
-    "Route",
-    "Router",
-    "json_object",
-    "json_reply",
-]
-
 Row = TypeVar("Row")
 Context = TypeVar("Context")
 

@@ -28,8 +28,6 @@ from vectorferry.connector.sandbox._twelvelabs._account import TwelveLabsEditor
 from vectorferry.connector.sandbox._twelvelabs._api import PREFIX, TwelveLabsApi
 from vectorferry.connector.sandbox._twelvelabs._sample import described_account, generated_account
 
-__all__ = ["Sandbox", "running_sandbox", "serve"]
-
 
 class Sandbox:
     """Local APIs over HTTP on loopback. Everything but `start` and `aclose` is safe from any thread.

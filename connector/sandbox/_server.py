@@ -23,8 +23,6 @@ from vectorferry.connector.sandbox._http import Api, Delivery, RefusedError, Rep
 from vectorferry.connector.sandbox._pinecone._store import PineconeInspector
 from vectorferry.connector.sandbox._settings import SandboxSettings
 
-__all__ = ["ControlApi", "RequestLog", "Server", "Visitors"]
-
 _CONTROL_KEY: Final = "X-Sandbox-Key"
 _RULES: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
 

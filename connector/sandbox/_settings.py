@@ -12,19 +12,6 @@ from pydantic import Field
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector.sandbox._faults import Fault
 
-__all__ = [
-    "GeneratedCatalogue",
-    "GeneratedIndexes",
-    "Keys",
-    "MixpeekDialect",
-    "PineconeDialect",
-    "PineconeRates",
-    "SandboxKey",
-    "SandboxSettings",
-    "TwelveLabsDialect",
-    "visible",
-]
-
 Item = TypeVar("Item")
 
 

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import orjson
 
-__all__ = ["Moment", "Shot", "catalogue", "lesson_shots", "note_shots", "podcast_shots", "product_shots", "video_shots"]
-
 _LANGUAGES = ("en", "en", "de", "pt")
 
 

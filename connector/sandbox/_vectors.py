@@ -18,22 +18,6 @@ import orjson
 
 from vectorferry.connector._model._records import DenseVector, SparseVector
 
-__all__ = [
-    "MODELS",
-    "NoiseVector",
-    "RawVector",
-    "TextVector",
-    "VectorSource",
-    "embed_in",
-    "embed_sparse",
-    "embed_text",
-    "made_again",
-    "raw_json",
-    "raw_value",
-    "sparse_json",
-    "words_of",
-]
-
 _STOP_WORDS = (
     "a an and are as at be been but by for from has have he her his how i in into is it its of on or our out over "
     "she so than that the their them then there these they this to up was we were what when which while who with "

@@ -10,8 +10,6 @@ from vectorferry.connector._model._errors import IncompleteScanError
 from vectorferry.connector._model._json import canonical_json
 from vectorferry.connector._model._seen import SeenIds
 
-__all__ = ["Page", "Tally", "count_in", "identity_by", "walk"]
-
 
 @dataclass(frozen=True, slots=True)
 class Page:

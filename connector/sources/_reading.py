@@ -33,17 +33,6 @@ from vectorferry.connector._model._records import Asset, AssetState, Feature, Li
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line, segment
 from vectorferry.connector.sources._values import is_signed, read_time
 
-__all__ = [
-    "LeftOutError",
-    "NotReadyError",
-    "ReadAsset",
-    "asset_from",
-    "cancellable",
-    "check_id",
-    "read_assets",
-    "results_of",
-]
-
 T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger(__name__)

@@ -15,8 +15,6 @@ from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector.http import ApiClient, one_line
 from vectorferry.connector.sources._reading import ReadAsset, read_assets
 
-__all__ = ["CollectionList", "ServiceApi", "ServiceSource"]
-
 
 class ServiceApi(ABC):
     """Owns the client that a service is asked through, whatever its paths are."""

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from vectorferry.connector._model._json import canonical_json, is_too_deep
 
-__all__ = ["fingerprint_of", "is_signed", "lasting", "moment", "read_time", "without_signatures"]
-
 SIGNED: Final = re.compile(
     r"^https?://[^?#\s]+\?(?:[^#]*&)?(?:x-amz-signature|x-goog-signature|signature|sig|expires)=", re.IGNORECASE
 )

@@ -31,8 +31,6 @@ from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Pla
 from vectorferry.destinations.pinecone._write_plan import WritePlan, plan_stale, plan_writes
 from vectorferry.destinations.pinecone._writer import IndexWriter, WriteResult
 
-__all__ = ["JOBS_AT_ONCE", "BatchWrite", "Dispatch"]
-
 _GLANCE_SECONDS: Final = 0.1
 JOBS_AT_ONCE: Final = 4
 """Each holds some encoded records, those that wait hold none yet. (With 32 of these threads, and 64 that send, a sync

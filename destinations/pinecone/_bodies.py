@@ -11,19 +11,6 @@ import orjson
 
 from vectorferry.connector.plugin import DenseVector, SparseVector
 
-__all__ = [
-    "Body",
-    "EncodedRecord",
-    "Envelope",
-    "delete_envelope",
-    "encode_id",
-    "encode_record",
-    "encode_update",
-    "fill",
-    "update_envelope",
-    "upsert_envelope",
-]
-
 _NUMBER_BYTES: Final = 4
 _ELEMENT_BYTES: Final = 8
 _SENT_AT_ONCE: Final = 16

@@ -18,8 +18,6 @@ from vectorferry.destinations.pinecone._project import Project, check_fits
 from vectorferry.destinations.pinecone._reader import IndexReader, StoredRecord
 from vectorferry.destinations.pinecone._writer import IndexWriter
 
-__all__ = ["Catalogue", "announce", "check_names", "index_changes"]
-
 _log = logging.getLogger("vectorferry")
 
 

@@ -23,8 +23,6 @@ from vectorferry.destinations.pinecone._layout import DesiredRecord, Layout
 from vectorferry.destinations.pinecone._manifest_tables import ManifestRows, Place, RecordedAssets, RecordedFeature
 from vectorferry.destinations.pinecone._metadata import Metadata, keys_hash, metadata_hash, record_metadata
 
-__all__ = ["DesiredBatch", "DesiredFeature", "with_fitting_vectors"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DesiredFeature:

@@ -56,8 +56,6 @@ from vectorferry.destinations.pinecone._search import Searcher, index_for
 from vectorferry.destinations.pinecone._verify import find_discrepancies, places_of, read_digests
 from vectorferry.destinations.pinecone._write_plan import count_removed, count_written, plan_removal
 
-__all__ = ["PineconeDestination"]
-
 SECONDS_TO_BE_LISTED: Final = 10.0
 """Namespaces come with their first record. Nothing is said of how soon lists show one; this is plenty."""
 

@@ -28,8 +28,6 @@ from vectorferry.connector.http import (
 )
 from vectorferry.connector.plugin import CredentialsError, DestinationError, RetryableError, VectorferryError
 
-__all__ = ["KEY_SETTING", "checked_address", "connection_failure", "index_address", "refusal", "translated"]
-
 KEY_SETTING: Final = "destinations[].api_key"
 
 _PINECONE: Final = ".pinecone.io"
@@ -37,7 +35,6 @@ _PINECONE: Final = ".pinecone.io"
 
 _FAILURES: Final = (PineconeError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, TypeError)
 _LOST: Final = (PineconeConnectionError, PineconeTimeoutError, httpx.HTTPError, httpx.StreamError, OSError)
-
 _QUOTAS: Final = ("quota", "reached the max")
 _MONTHLY: Final = "for the current month"
 

@@ -15,25 +15,11 @@ from typing import Any, Final, Literal, TypeAlias
 
 from vectorferry.connector.plugin import ConfigurationError, Metric
 
-__all__ = [
-    "IndexSpec",
-    "PineconeMetric",
-    "check_template",
-    "index_name",
-    "index_prefix",
-    "namespace_name",
-    "owner_of",
-    "pinecone_metric",
-    "record_id",
-]
-
 PineconeMetric: TypeAlias = Literal["cosine", "euclidean", "dotproduct"]
-
 _LONGEST_ID: Final = 512
 _LONGEST_INDEX: Final = 45
 _LONGEST_PREFIX: Final = 20
 _LONGEST_TEMPLATE: Final = 200
-
 _COLLECTION: Final = "{collection}"
 _DEFAULT_NAMESPACE: Final = "__default__"
 _UNSAFE: Final = re.compile(rb"[^ -~]|[%#]")

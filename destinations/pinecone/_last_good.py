@@ -30,8 +30,6 @@ from vectorferry.destinations.pinecone._manifest_tables import Place, RecordedAs
 from vectorferry.destinations.pinecone._metadata import Metadata, column_keys
 from vectorferry.destinations.pinecone._reader import StoredRecord, wait_until_visible
 
-__all__ = ["EarlierParts"]
-
 _LONGEST_WAIT: Final = 60.0
 """Seconds until a record that was just written must be seen; else its earlier version is given up."""
 

@@ -29,8 +29,6 @@ from vectorferry.connector.plugin import (
 from vectorferry.destinations.pinecone._ids import IndexSpec, index_name, namespace_name, pinecone_metric
 from vectorferry.destinations.pinecone._metadata import MetadataOptions
 
-__all__ = ["DesiredRecord", "Layout"]
-
 _MAX_DIMENSION: Final = 20_000
 _MAX_SPARSE_ELEMENTS: Final = 2_048
 

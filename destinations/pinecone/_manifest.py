@@ -93,8 +93,6 @@ from vectorferry.destinations.pinecone._manifest_tables import (
     RecordedFeature,
 )
 
-__all__ = ["Manifest", "ManifestOutlook"]
-
 _PAGE: Final = 1_000
 """Rows that are read at once for a check: no transaction waits for Pinecone."""
 

@@ -48,27 +48,6 @@ from vectorferry.destinations.pinecone._manifest_tables import (
     RecordedFeature,
 )
 
-__all__ = [
-    "RecordCounts",
-    "advance",
-    "can_be_ours",
-    "certain_assets",
-    "confirm",
-    "count_records",
-    "count_vectors",
-    "forget_index",
-    "has_records_in",
-    "journal",
-    "of_namespace",
-    "read_counts",
-    "read_features",
-    "read_features_after",
-    "read_unconfirmed",
-    "write_adopted",
-    "write_features",
-    "write_ledger",
-]
-
 RecordCounts: TypeAlias = dict[tuple[Modality, str | None], int]
 """By modality, and name of an index (None: features)."""
 

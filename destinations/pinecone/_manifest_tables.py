@@ -31,17 +31,6 @@ from vectorferry.destinations._postgres import (
     quarantine_table,
 )
 
-__all__ = [
-    "IndexRow",
-    "ManifestCounts",
-    "ManifestRows",
-    "ManifestTables",
-    "NamespaceRow",
-    "Place",
-    "RecordedAssets",
-    "RecordedFeature",
-]
-
 _FEATURE: Final = ("collection", "asset_id", "feature_id")
 
 

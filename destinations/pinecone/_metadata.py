@@ -18,8 +18,6 @@ from pydantic import Field, field_validator
 
 from vectorferry.connector.plugin import MappedAsset, MappedFeature, QuarantineError, Reason, Settings, canonical_json
 
-__all__ = ["Metadata", "MetadataOptions", "column_keys", "keys_hash", "metadata_hash", "plain_value", "record_metadata"]
-
 LARGEST_METADATA: Final = 40_000
 """Bytes of compact JSON. The documents say 40 KB; this is within it, whichever KB is meant."""
 

@@ -14,8 +14,6 @@ from vectorferry.destinations.pinecone._manifest_rows import count_vectors
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow, ManifestCounts
 from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 
-__all__ = ["plan_sync"]
-
 
 def plan_sync(settings: ProjectSettings, layout: Layout, manifest: Manifest, mapping: SchemaMapping) -> Planned:
     """Look at everything but single assets. Raises what preparing the destination would raise.

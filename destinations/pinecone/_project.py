@@ -21,8 +21,6 @@ from vectorferry.destinations.pinecone._reader import IndexReader
 from vectorferry.destinations.pinecone._requests import WriterLimits, check_key
 from vectorferry.destinations.pinecone._writer import IndexWriter, WriteUsage
 
-__all__ = ["Project", "ProjectSettings", "check_fits"]
-
 _PREFIX_TAG: Final = "vectorferry-sync"
 _VECTOR_TAG: Final = "vectorferry-vector"
 _LONGEST_TAG: Final = 120

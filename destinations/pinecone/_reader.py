@@ -21,8 +21,6 @@ from vectorferry.connector.plugin import DenseVector, SparseVector, Vector, Visi
 from vectorferry.destinations.pinecone._errors import translated
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow, NamespaceRow
 
-__all__ = ["IndexReader", "Match", "StoredRecord", "visibility_of", "wait_until_visible"]
-
 _LIST_PAGE: Final = 100
 _LONGEST_IDS: Final = 32_000
 """Ids are fetched in a query string, and the SDK cannot send one beyond 64 kB; each character may take three."""

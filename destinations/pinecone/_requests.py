@@ -41,8 +41,6 @@ from vectorferry.destinations.pinecone._errors import (
     translated,
 )
 
-__all__ = ["Accepted", "Oversized", "Requests", "Verdict", "Write", "WriterLimits", "check_key"]
-
 _API_VERSION: Final = "2026-07"
 """That of the SDK which makes the indexes, so that both planes are of one version. Upserts, updates and deletes have
 been the same since 2025-04."""
@@ -55,7 +53,6 @@ _SECONDS_TO_CONNECT: Final = 8.0
 
 _CONNECTED: Final = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
 _LIBRARY_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
-
 _INVALID_ARGUMENT: Final = 3
 _OUT_OF_RANGE: Final = 11
 """gRPC's codes, as the body of a refusal names them."""

@@ -12,8 +12,6 @@ from vectorferry.destinations.pinecone._manifest_tables import IndexRow
 from vectorferry.destinations.pinecone._metadata import plain_value
 from vectorferry.destinations.pinecone._reader import IndexReader, Match
 
-__all__ = ["Searcher", "index_for"]
-
 _MAX_LIMIT: Final = 10_000
 _OPERATORS: Final = frozenset({"eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "exists"})
 

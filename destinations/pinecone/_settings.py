@@ -20,8 +20,6 @@ from vectorferry.destinations.pinecone._metadata import MetadataOptions
 from vectorferry.destinations.pinecone._project import ProjectSettings
 from vectorferry.destinations.pinecone._requests import WriterLimits
 
-__all__ = ["ManifestSettings", "PineconeSettings"]
-
 VectorName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 

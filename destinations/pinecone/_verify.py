@@ -16,8 +16,6 @@ from vectorferry.destinations.pinecone._manifest_tables import IndexRow, Place, 
 from vectorferry.destinations.pinecone._metadata import metadata_hash
 from vectorferry.destinations.pinecone._reader import IndexReader, StoredRecord
 
-__all__ = ["find_discrepancies", "places_of", "read_digests"]
-
 _FETCHED_AT_ONCE: Final = 100
 
 

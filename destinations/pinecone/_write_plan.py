@@ -13,8 +13,6 @@ from vectorferry.destinations._postgres import FeatureKey
 from vectorferry.destinations.pinecone._desired import DesiredBatch, DesiredFeature
 from vectorferry.destinations.pinecone._manifest_tables import Place, RecordedAssets, RecordedFeature
 
-__all__ = ["WritePlan", "count_removed", "count_written", "plan_removal", "plan_stale", "plan_writes"]
-
 _MOST_UPDATES: Final = 1_000
 """Pinecone takes 100 updates a second in a namespace, each of one record, but 100 upserts of some 150; and it bills an
 update for the whole record, not for less. So more updates than these, in one batch, would only be slower."""

@@ -34,8 +34,6 @@ from vectorferry.destinations.pinecone._bodies import (
 )
 from vectorferry.destinations.pinecone._requests import Accepted, Oversized, Requests, Verdict, Write, WriterLimits
 
-__all__ = ["IndexWriter", "Permit", "Throttle", "WriteResult", "WriteUsage", "write_units"]
-
 _HOPELESS: Final = 20
 """So many records that are refused in the same words, and none accepted, show that it is not about the records."""
 

@@ -16,17 +16,11 @@ from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary
 
 MAX_CURSOR_BYTES: Final = 4_000
-
 ASKED_FOR: Final = "a full scan was asked for"
-
 NEVER_COMPLETE: Final = "no earlier run has left this collection wholly up to date"
-
 APART: Final = "the destinations are not equally up to date"
-
 OTHER_MAPPING: Final = "the mapping is not the one of the last run"
-
 READ_BY_ANOTHER: Final = "the source is not read as it was in the last run"
-
 OTHER_MODALITIES: Final = "the last run was for other modalities"
 
 

@@ -28,11 +28,8 @@ from vectorferry.connector._protocols._source import Origin, Source
 from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, first_of
 
 NAMED: Final = 20
-
 UNREAD_NAMED: Final = 5
-
 PAGE: Final = 500
-
 MISSED_NAMED: Final = 5
 
 

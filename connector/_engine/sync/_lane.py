@@ -28,17 +28,11 @@ from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._summary import DestinationSummary
 
 T = TypeVar("T")
-
 ATTEMPTS: Final = 5
-
 LONGEST_WAIT: Final = 30.0
-
 _log = logging.getLogger("vectorferry")
-
 _backoff = wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT)
-
 CONTENTS_AT_ONCE: Final = 500  # assets whose stored contents are in memory together
-
 KEPT_REJECTED: Final = 100  # the rest is in the quarantine; a summary must not grow with the collection
 
 LONGEST_LOCK_CALL: Final = 2.0

@@ -30,13 +30,9 @@ REMEMBERED: Final = 50_000
 """Assets that a run reads a second time; what is beyond them is left to the next one."""
 
 DEFAULTS: Final = SchemaMapping()
-
 NAMED: Final = 5
-
 KINDS_NAMED: Final = 3
-
 _Named: TypeAlias = Mapping[str, Mapping[str, int | None]]
-
 _Features: TypeAlias = Mapping[str, MappedFeature]
 
 

@@ -19,9 +19,7 @@ OriginChanges: TypeAlias = Mapping[str, Sequence[str]]
 """By destination, what has changed since it was last complete: ``namespace: default -> staging``."""
 
 NO_CHANGES: Final[OriginChanges] = {}
-
 MOST_PARTS: Final = 20
-
 LONGEST_SHOWN: Final = 80
 
 

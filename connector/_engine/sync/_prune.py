@@ -20,9 +20,7 @@ from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 
 LOOKED_UP_AT_ONCE: Final = 5_000
-
 REMEMBERED: Final = 50_000  # ids held in memory; beyond that the destination is asked again
-
 REMOVED_AT_ONCE: Final = 500
 
 

@@ -44,11 +44,8 @@ LONGEST_CALL: Final = 2.0
 """A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 
 PAUSE: Final = 0.05
-
 PLACES_NAMED: Final = 5
-
 LISTS_MISSED_WHEN_DOWN: Final = 3
-
 UNLISTED_NAMED: Final = 5
 
 

@@ -13,7 +13,6 @@ from vectorferry.connector._model._records import Modality
 from vectorferry.connector._reports._verification import Finding
 
 _Key: TypeAlias = tuple[str, str, str, str]
-
 KEPT_BACK: Final = 100_000
 
 

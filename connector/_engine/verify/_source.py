@@ -27,9 +27,7 @@ from vectorferry.connector._reports._summary import kept_note
 from vectorferry.connector._reports._verification import CollectionReport, Finding
 
 PAGE: Final = 500
-
 COMPARED_AT_ONCE: Final = 100
-
 BEHIND: Final = "changed at the source, or in what is asked of it, since it was synced"
 
 _Known: TypeAlias = Mapping[str, Mapping[str, Known]]

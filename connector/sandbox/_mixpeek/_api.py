@@ -12,8 +12,6 @@ from vectorferry.connector.sandbox._mixpeek._requests import Context
 from vectorferry.connector.sandbox._mixpeek._search import search
 from vectorferry.connector.sandbox._settings import Keys, MixpeekDialect, SandboxKey
 
-__all__ = ["MixpeekApi"]
-
 _HEALTH = "/healthcheck"
 _PREFIXES = {"both": ("", "/v1"), "none": ("",), "v1": ("/v1",)}
 _KINDS = {

@@ -22,8 +22,6 @@ from vectorferry.connector.sandbox._shots import (
 )
 from vectorferry.connector.sandbox._vectors import NoiseVector, TextVector, VectorSource
 
-__all__ = ["described_library", "generated_library"]
-
 _NAMESPACE = UUID("0b6f4f3e-8a41-4d0c-9f57-6f2f0f1c2d11")
 _COLLECTIONS = ("quickstart", "product-shots", "lectures", "example")
 _FILES = {

@@ -11,8 +11,6 @@ from typing import Any
 from vectorferry.connector.sandbox._settings import visible
 from vectorferry.connector.sandbox._vectors import RawVector, TextVector, VectorSource, raw_json, raw_value
 
-__all__ = ["Library", "MixpeekEditor", "StoredAsset", "StoredCollection", "StoredFeature", "now_text", "time_text"]
-
 
 @dataclass(slots=True)
 class StoredFeature:

@@ -24,10 +24,7 @@ from vectorferry.connector.sandbox._mixpeek._requests import (
 )
 from vectorferry.connector.sandbox._vectors import MODELS, VectorSource
 
-__all__ = ["media"]
-
 media: Handlers[Context] = Handlers()
-
 _EPOCH = "2024-11-06T00:00:00.000000Z"
 _MODALITIES = ("video", "image", "text", "audio")
 

@@ -17,22 +17,6 @@ from vectorferry.connector.sandbox._http import Page, RefusedError, Request
 from vectorferry.connector.sandbox._mixpeek._library import Library, StoredAsset, StoredFeature
 from vectorferry.connector.sandbox._settings import MixpeekDialect
 
-__all__ = [
-    "Context",
-    "InCollections",
-    "RequestBody",
-    "field_at",
-    "matches",
-    "page_of",
-    "pagination",
-    "parse_body",
-    "query_flag",
-    "query_int",
-    "require",
-    "select",
-    "sort_rows",
-]
-
 Row = TypeVar("Row")
 Item = TypeVar("Item")
 

@@ -23,10 +23,7 @@ from vectorferry.connector.sandbox._mixpeek._requests import (
 )
 from vectorferry.connector.sandbox._vectors import MODELS, TextVector, embed_sparse, embed_text, sparse_json, words_of
 
-__all__ = ["search"]
-
 search: Handlers[Context] = Handlers()
-
 _RRF = 60
 _STORED_UNDER = {
     "multimodal": "multimodal-v1",

@@ -19,11 +19,7 @@ from vectorferry.connector.sandbox._pinecone._store import Index, IndexSpec, Met
 from vectorferry.connector.sandbox._pinecone._writes import writes
 from vectorferry.connector.sandbox._settings import PineconeDialect
 
-__all__ = ["ControlPlane", "DataPlane", "Handle", "IndexPorts"]
-
 Handle: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
 _VERSION = re.compile(r"\d{4}-\d{2}(\.\w+)?")
 _OLDEST = "2025-04"
 _RPC_CODES = {400: 3, 403: 7, 404: 5, 405: 12, 408: 4, 409: 6, 412: 9, 429: 8, 501: 12, 503: 14, 504: 4}
@@ -201,7 +197,6 @@ async def _stop(serving: asyncio.Task[web.ServerRunner]) -> None:
 _SCHEMA_SINCE = "2026-07"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?")
 _ON_DEMAND = {"mode": "OnDemand", "status": {"state": "Ready"}}
-
 _Protection: TypeAlias = Literal["enabled", "disabled"]
 
 

@@ -31,10 +31,7 @@ from vectorferry.connector.sandbox._pinecone._store import (
 )
 from vectorferry.connector.sandbox._pinecone._writes import checked_dense, checked_sparse
 
-__all__ = ["reads"]
-
 reads: Handlers[Context] = Handlers()
-
 _MOST_IDS = 1_000
 
 
@@ -155,7 +152,6 @@ def _last_name(token: str) -> str:
 # Similarity search: dense, sparse, or both where the metric is the dot product.
 
 _ROWS = 4_096  # scored at once, so that a query never holds a second copy of a large namespace
-
 Floats: TypeAlias = NDArray[np.float32]
 _Vectors: TypeAlias = tuple[Floats | None, Sparse | None]
 

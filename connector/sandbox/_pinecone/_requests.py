@@ -18,8 +18,6 @@ from vectorferry.connector.sandbox._http import RefusedError, Reply, json_object
 from vectorferry.connector.sandbox._pinecone._store import Index
 from vectorferry.connector.sandbox._settings import PineconeDialect, PineconeRates
 
-__all__ = ["Context", "Rates", "RequestBody", "compile_filter", "first_problem", "parse_body"]
-
 
 class Rates:
     """How often an index was asked lately."""
@@ -95,7 +93,6 @@ def first_problem(error: ValidationError) -> str:
 
 Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
 _Test: TypeAlias = Callable[[Any], bool]
-
 _MISSING = object()
 
 
@@ -161,7 +158,6 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any], _Test]:
 
 
 _LOGICAL: dict[str, Callable[..., bool]] = {"$and": all, "$or": any}
-
 
 _OPERATORS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], _Test]]] = {
     "$eq": (_is_scalar, lambda operand: lambda value: _same(value, operand)),

@@ -18,24 +18,8 @@ from numpy.typing import NDArray
 from vectorferry.connector.sandbox._http import RefusedError
 from vectorferry.connector.sandbox._settings import PineconeDialect
 
-__all__ = [
-    "DEFAULT_NAMESPACE",
-    "Index",
-    "IndexSpec",
-    "Metric",
-    "Namespace",
-    "PineconeInspector",
-    "Project",
-    "Record",
-    "Sparse",
-    "checked_id",
-    "namespace_name",
-]
-
-
 DEFAULT_NAMESPACE = "__default__"
 Metric: TypeAlias = Literal["cosine", "dotproduct", "euclidean"]
-
 _ASCII = re.compile(r"[\x01-\x7f]{1,512}")
 _NO_VALUES: NDArray[np.float32] = np.empty(0, dtype=np.float32)
 

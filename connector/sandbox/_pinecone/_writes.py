@@ -23,10 +23,7 @@ from vectorferry.connector.sandbox._pinecone._store import (
     namespace_name,
 )
 
-__all__ = ["checked_dense", "checked_sparse", "writes"]
-
 writes: Handlers[Context] = Handlers()
-
 _MOST_IDS = 1_000
 _MOST_RECORDS = 1_000
 _MOST_SPARSE = 2_048

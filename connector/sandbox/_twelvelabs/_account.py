@@ -13,23 +13,6 @@ from typing import Any
 from vectorferry.connector.sandbox._settings import visible
 from vectorferry.connector.sandbox._vectors import RawVector, TextVector, VectorSource, made_again, raw_json, raw_value
 
-__all__ = [
-    "Account",
-    "EmbedTask",
-    "Entity",
-    "EntityCollection",
-    "Index",
-    "IndexedAsset",
-    "Segment",
-    "TwelveLabsEditor",
-    "Upload",
-    "Utterance",
-    "later",
-    "now",
-    "object_id",
-    "whole_segments",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Segment:

@@ -17,10 +17,7 @@ from vectorferry.connector.sandbox._twelvelabs._requests import Context
 from vectorferry.connector.sandbox._twelvelabs._search import entities, search
 from vectorferry.connector.sandbox._twelvelabs._uploads import uploads
 
-__all__ = ["PREFIX", "TwelveLabsApi"]
-
 PREFIX: Final = "/v1.3"
-
 _VERSION = {"X-Api-Version": "1.3"}
 _CODES = {
     400: "parameter_invalid",

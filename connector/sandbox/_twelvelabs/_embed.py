@@ -20,10 +20,7 @@ from vectorferry.connector.sandbox._twelvelabs._requests import (
 from vectorferry.connector.sandbox._twelvelabs._sample import LENGTH, SCENES, imagined
 from vectorferry.connector.sandbox._vectors import embed_in
 
-__all__ = ["embedding"]
-
 embedding: Handlers[Context] = Handlers()
-
 _KEPT = timedelta(days=7)
 _GONE = "The embedding result is no longer available and cannot be retrieved."
 

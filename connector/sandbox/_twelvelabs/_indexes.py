@@ -34,8 +34,6 @@ from vectorferry.connector.sandbox._twelvelabs._requests import (
 )
 from vectorferry.connector.sandbox._twelvelabs._sample import LENGTH, about, imagined
 
-__all__ = ["entries_of", "indexed_assets", "indexes", "print_embedding", "show_segment", "words_of"]
-
 indexes: Handlers[Context] = Handlers()
 indexed_assets: Handlers[Context] = Handlers()
 """Apart, for an account may know only the legacy videos."""

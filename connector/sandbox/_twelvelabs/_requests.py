@@ -18,23 +18,6 @@ from vectorferry.connector.sandbox._http import Page, RefusedError, Reply, Reque
 from vectorferry.connector.sandbox._settings import TwelveLabsDialect
 from vectorferry.connector.sandbox._twelvelabs._account import Account, Index, IndexedAsset, Upload
 
-__all__ = [
-    "LARGEST_PAGE",
-    "UPLOADING",
-    "Context",
-    "Form",
-    "flag",
-    "invalid",
-    "json_body",
-    "json_field",
-    "listed",
-    "looked_at",
-    "read_form",
-    "required",
-    "sorted_by_time",
-    "values",
-]
-
 LARGEST_PAGE: Final = 50
 UPLOADING: Final = ("processing", "ready")
 """The states of what is being uploaded or embedded."""

@@ -38,8 +38,6 @@ from vectorferry.connector.sandbox._twelvelabs._account import (
 )
 from vectorferry.connector.sandbox._vectors import NoiseVector, TextVector
 
-__all__ = ["LENGTH", "SCENES", "about", "described_account", "generated_account", "imagined"]
-
 SCENES: Final = 4
 LENGTH: Final = 6.0
 

@@ -33,8 +33,6 @@ from vectorferry.connector.sandbox._twelvelabs._requests import (
 )
 from vectorferry.connector.sandbox._vectors import embed_in
 
-__all__ = ["entities", "search"]
-
 entities: Handlers[Context] = Handlers()
 search: Handlers[Context] = Handlers()
 

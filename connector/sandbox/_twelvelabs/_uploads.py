@@ -23,10 +23,7 @@ from vectorferry.connector.sandbox._twelvelabs._requests import (
 )
 from vectorferry.connector.sandbox._twelvelabs._sample import LENGTH, SCENES
 
-__all__ = ["uploads"]
-
 uploads: Handlers[Context] = Handlers()
-
 _ASSET = "/assets/{asset_id}"
 _TRANSCRIPTIONS = ("words", "sentences", "utterances")
 _PLAYABLE = ("video/", "audio/")

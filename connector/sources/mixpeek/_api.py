@@ -19,10 +19,7 @@ from vectorferry.connector.sources._pages import Page, count_in, identity_by, wa
 from vectorferry.connector.sources._service import ServiceApi
 from vectorferry.connector.sources._values import fingerprint_of, read_time, without_signatures
 
-__all__ = ["AssetReply", "MixpeekApi", "fields_of", "fingerprint", "read_object", "state_of"]
-
 T = TypeVar("T")
-
 CONTENTS: Final = frozenset({"asset", "features", "video_segments", "pagination"})
 NAMED: Final = frozenset({"asset_id", "collection_id", "modality", "url", "preview_url", "score", "status", "metadata"})
 TIMES: Final = ("created_at", "updated_at")

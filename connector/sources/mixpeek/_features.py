@@ -12,8 +12,6 @@ from vectorferry.connector._model._records import Feature, Reason, Rejected, Vec
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector.http import one_line, segment
 
-__all__ = ["FeatureRow", "FeatureRows", "feature_from", "feature_rows", "merged"]
-
 NOT_FIELDS: Final = frozenset(
     {"feature_id", "asset_id", "collection_id", "modality", "vectors", "url", "preview_url", "score"}
 )

@@ -17,8 +17,6 @@ from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, 
 from vectorferry.connector.sources.mixpeek._api import AssetReply, MixpeekApi, fields_of, read_object, state_of
 from vectorferry.connector.sources.mixpeek._features import FeatureRow, FeatureRows, feature_from, feature_rows, merged
 
-__all__ = ["AssetReader"]
-
 _feature_identity = identity_by("feature_id")
 
 

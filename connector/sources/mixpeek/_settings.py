@@ -10,8 +10,6 @@ from vectorferry.connector.http import ApiClient, ApiSourceSettings
 from vectorferry.connector.sources.mixpeek._api import MixpeekApi
 from vectorferry.connector.sources.mixpeek._source import MixpeekSource
 
-__all__ = ["MixpeekSettings"]
-
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 

@@ -12,8 +12,6 @@ from vectorferry.connector.sources._service import CollectionList, ServiceSource
 from vectorferry.connector.sources.mixpeek._api import MixpeekApi, fingerprint, state_of
 from vectorferry.connector.sources.mixpeek._reader import AssetReader
 
-__all__ = ["MixpeekSource"]
-
 
 class MixpeekSource(ServiceSource):
     """Mixpeek's assets and features API."""

@@ -16,8 +16,6 @@ from vectorferry.connector._protocols._source import Origin, Source, SourceSetti
 if TYPE_CHECKING:
     from vectorferry.connector.sandbox import Sandbox
 
-__all__ = ["SandboxSettings", "SandboxSource"]
-
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Service: TypeAlias = Literal["mixpeek", "twelvelabs"]
 

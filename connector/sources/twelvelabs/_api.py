@@ -12,8 +12,6 @@ from vectorferry.connector.sources._pages import Page, count_in, identity_by, wa
 from vectorferry.connector.sources._reading import check_id
 from vectorferry.connector.sources._service import ServiceApi
 
-__all__ = ["TaskKind", "TwelveLabsApi", "index_path", "read_page"]
-
 T = TypeVar("T")
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 TaskKind: TypeAlias = Literal["embed", "embed-v2"]

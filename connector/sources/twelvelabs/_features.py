@@ -17,8 +17,6 @@ from vectorferry.connector._model._records import Feature, Modality, Reason, Rej
 from vectorferry.connector._model._vectors import vector_hash
 from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors
 
-__all__ = ["Features", "Owner", "Span", "Speech", "read_speech"]
-
 LONGEST: Final = 1e9
 """Thirty years; NaN is not below it either."""
 

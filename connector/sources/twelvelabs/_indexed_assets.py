@@ -22,8 +22,6 @@ from vectorferry.connector.sources.twelvelabs._features import Features, Owner, 
 from vectorferry.connector.sources.twelvelabs._indexes import Index, ReadOptions
 from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors, read_lifted
 
-__all__ = ["IndexedAssets", "media_of", "segment_rows", "state_of"]
-
 LONG: Final = 3_600.0
 """From this many seconds on, an asset's answer has tens of megabytes."""
 
@@ -34,7 +32,6 @@ UNSETTLED: Final = "unsettled"
 """Part of the turn of an asset that the next run is to read again, since there was more to come."""
 
 PARAMETERS: Final = frozenset({"parameter_invalid", "parameter_unknown"})
-
 BULKY: Final = frozenset({"embedding", "transcription"})
 NAMED: Final = frozenset(
     {*BULKY, "_id", "asset_id", "index_id", "status", "created_at", "updated_at", "user_metadata"}

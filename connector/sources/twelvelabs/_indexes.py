@@ -13,8 +13,6 @@ from vectorferry.connector._config._registry import closest
 from vectorferry.connector._model._errors import CollectionError, ConfigurationError
 from vectorferry.connector.http import one_line
 
-__all__ = ["Index", "ReadOptions", "Transcriptions", "index_from"]
-
 Transcriptions: TypeAlias = Literal["none", "segments", "entries", "sentences", "utterances", "words"]
 DAY: Final = 86_400
 

@@ -10,8 +10,6 @@ from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._protocols._source import Hit
 from vectorferry.connector.http import ApiClient, one_line, segment
 
-__all__ = ["Searcher"]
-
 MOST_PER_PAGE: Final = 50
 LONGEST_TEXT: Final = 2_000
 

@@ -14,14 +14,10 @@ from vectorferry.connector.sources.twelvelabs._search import Searcher
 from vectorferry.connector.sources.twelvelabs._source import TwelveLabsSource
 from vectorferry.connector.sources.twelvelabs._submit import Submitter
 
-__all__ = ["TwelveLabsSettings"]
-
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Option = Annotated[str, Spelling(r"^[a-z][a-z-]{0,59}$", "lowercase letters and -, such as visual-text")]
-
 Kind = Literal["list", "read", "index", "search"]
 RequestsPerMinute = Annotated[int, Field(ge=1, le=600_000)]
-
 KEYS_EXPIRE: Final = "Keys of TwelveLabs expire, by default after twelve months; make a new one in its dashboard."
 
 

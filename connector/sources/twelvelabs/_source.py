@@ -22,8 +22,6 @@ from vectorferry.connector.sources.twelvelabs._submit import Submitter
 from vectorferry.connector.sources.twelvelabs._tables import ENTITY_TABLES, INDEXES, EntityTables, IndexList, index_list
 from vectorferry.connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
 
-__all__ = ["TwelveLabsSource"]
-
 
 class TwelveLabsSource(ServiceSource):
     """TwelveLabs' API. Its collections are the configured indexes, then the embedding tasks, if asked for."""

@@ -18,15 +18,12 @@ from vectorferry.connector.http import ApiClient, one_line, segment
 from vectorferry.connector.sources._pages import Page, identity_by, walk
 from vectorferry.connector.sources.twelvelabs._api import index_path, read_page
 
-__all__ = ["Submitter"]
-
 MARK: Final = "vectorferry_url"
 """The key, in an uploaded asset's own metadata, of the hash of the address that it came from: the service does not keep
 the address, and would take the same one twice."""
 
 T = TypeVar("T")
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
-
 PAGE: Final = 50
 READY: Final = "ready"
 ENDED: Final = frozenset({READY, "failed"})

@@ -15,8 +15,6 @@ from vectorferry.connector.sources._values import lasting, read_time
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._indexes import Index, index_from
 
-__all__ = ["ENTITY_TABLES", "INDEXES", "EntityTables", "IndexList", "index_list"]
-
 ENTITY_COLLECTIONS: Final = RelatedTable(
     name="entity_collections",
     key="entity_collection_id",

@@ -19,8 +19,6 @@ from vectorferry.connector.sources.twelvelabs._features import Features, Owner, 
 from vectorferry.connector.sources.twelvelabs._indexed_assets import media_of, segment_rows, state_of
 from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors, read_lifted
 
-__all__ = ["TASKS", "EmbedTasks"]
-
 TASKS: Final[Mapping[str, TaskKind]] = {"embed-tasks": "embed", "embed-v2-tasks": "embed-v2"}
 """The collections, with what the API calls them."""
 

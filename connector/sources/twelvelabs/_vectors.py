@@ -19,8 +19,6 @@ from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Vector
 from vectorferry.connector._model._vectors import decode_vector, dense_vector
 
-__all__ = ["LiftedVectors", "read_lifted"]
-
 T = TypeVar("T")
 
 HEAD: Final = re.compile(rb'(?<!\\)"(?:float|embedding)"\s*:\s*(?=\[)')
