@@ -15,6 +15,7 @@ from tests.connector.worlds import ReadOnly, Scripted, asset, assets, incomplete
 from tests.examples import examples
 from vectorferry import CollectionPlan, CollectionSummary, DeleteGuard, plan, run_plan, sync
 from vectorferry.connector._engine.plan._plan import Rate
+from vectorferry.connector._engine.sync import _prune as prune
 from vectorferry.connector.plugin import (
     AssetState,
     ConfigurationError,
@@ -111,7 +112,7 @@ async def test_the_guard_is_told_with_its_numbers_and_the_way_out() -> None:
 async def test_more_missing_assets_than_are_remembered_at_once_are_counted_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vectorferry.connector._engine.sync._prune.REMEMBERED", 3)
+    monkeypatch.setattr(prune, "REMEMBERED", 3)
     source, store = scripted(ads=10), MemoryDestination()
     await synced(source, store)
     source.assets["ads"].clear()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.connector.worlds import Scripted, asset, assets, content, incomplete
 from vectorferry import DeleteGuard, sync
+from vectorferry.connector._engine.sync import _prune as prune
 from vectorferry.connector.plugin import (
     Applied,
     Asset,
@@ -214,8 +215,8 @@ async def test_a_source_that_does_not_read_its_whole_listing_deletes_nothing() -
 
 
 async def test_more_deletes_than_are_remembered_at_once_all_happen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectorferry.connector._engine.sync._prune.REMEMBERED", 7)
-    monkeypatch.setattr("vectorferry.connector._engine.sync._prune.REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr(prune, "REMEMBERED", 7)
+    monkeypatch.setattr(prune, "REMOVED_AT_ONCE", 3)
     calls: list[int] = []
 
     class Counting(MemoryDestination):
