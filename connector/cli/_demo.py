@@ -248,7 +248,6 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Sync sample media into an embedded Postgres, or a local Pinecone, and query it; no key needed."""
-    # XXX import of own
 
     told = demonstrate(results(quiet=as_json), source, destination, fresh=fresh)
     if as_json:

@@ -189,8 +189,6 @@ def plan(
 ) -> None:
     """Say what a sync would do, and change nothing."""
 
-    # XXX import of own
-
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = chosen_collections(settings, collection)
     with progress_shown() as progress:

@@ -198,7 +198,6 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Count the records in quarantine by reason, and show the first."""
-    # XXX import of own
 
     selection = Selection(frozenset(collection or ()), reason=reason)
     with holders(load_settings(config, name), destination) as found:
@@ -221,7 +220,6 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show every record of one asset in full."""
-    # XXX import of own
 
     selection = Selection(frozenset(collection or ()), frozenset([asset_id]))
     with holders(load_settings(config, name), destination) as found:

@@ -206,9 +206,6 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
 ) -> None:
     """Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source."""
 
-    # XXX import of own
-    # XXX import of own
-
     if [like, vector, text].count(None) != 2:
         raise click.UsageError("give one of --like FEATURE_ID, --vector FILE and --text WORDS")
     if text is not None:
@@ -249,7 +246,6 @@ def _ask_source(
     destination: str | None,
     as_json: bool,
 ) -> None:
-    # XXX import of own
 
     if not text.strip():
         raise click.UsageError("--text is empty")

@@ -103,7 +103,6 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Compare what is stored with the ledger, with the source, and between the destinations."""
-    # XXX import of own
 
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     found = run_verify(
