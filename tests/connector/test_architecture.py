@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,12 @@ def test_arrows_point_one_way(package: str) -> None:
 def test_nothing_is_imported_by_the_bare_name_of_its_folder() -> None:
     files = (path for folder in (*BARE, "tests") for path in (ROOT / folder).rglob("*.py"))
     assert {shown(path): found for path in files if (found := BARE & set(imported(path)))} == {}
+
+
+def test_every_entry_point_is_below_the_one_import_name() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["scripts"], *project["entry-points"].values()]
+    assert [value for group in groups for value in group.values() if not value.startswith("vectorferry.")] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
