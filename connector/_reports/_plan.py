@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from vectorferry.connector._config._settings import DeleteMode
 from vectorferry.connector._protocols._capabilities import PlannedIndex
+from vectorferry.connector._reports._display import Displayed, DisplayedTable
 from vectorferry.connector._reports._summary import RelatedSummary
 
 __all__ = [
@@ -110,8 +111,8 @@ class DestinationPlan:
     refusal: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan(Displayed):
     """What a sync would do; of tables of metadata (`related`), what its summary would say.
 
     `exit_code` is 0, 1 when something could not be asked or a sync would be refused, 4 when the guard would refuse.
@@ -130,6 +131,20 @@ class Plan:
         if any(each.error for each in read) or any(each.error or each.refusal for each in self.destinations.values()):
             return 1
         return 4 if any(each.refused for each in read) else 0
+
+    def _headline(self) -> str:
+        return f"Plan of {self.sync}: exit code {self.exit_code}; nothing was changed"
+
+    def _tables(self) -> Iterator[DisplayedTable]:
+        for name, each in self.destinations.items():
+            assets = (name, each.new, each.changed, each.unchanged, each.deleted, len(each.statements))
+            columns = ("new", "changed", "unchanged", "deleted", "statements")
+            yield DisplayedTable("assets", columns, [assets])
+            notes = [each.error, each.refusal, *each.notes]
+            if told := [(note,) for note in notes if note]:
+                yield DisplayedTable(f"{name}, notes", (), told)
+        read = [(name, each.listed, each.unchanged, each.to_pull) for name, each in self.collections.items()]
+        yield DisplayedTable("collection", ("listed", "unchanged", "to read"), read)
 
     def to_dict(self) -> Mapping[str, Any]:
         """Plain JSON values. Keys are only ever added.

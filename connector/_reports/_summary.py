@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Counts
 from vectorferry.connector._model._errors import LimitReachedError
 from vectorferry.connector._protocols._destination import Delivery, IndexBuild
 from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector._reports._display import Displayed, DisplayedTable, count_rows
 
 __all__ = [
     "CollectionSummary",
@@ -192,8 +193,8 @@ class RelatedSummary:
         return {**asdict(self), "destinations": {name: asdict(each) for name, each in self.destinations.items()}}
 
 
-@dataclass(slots=True)
-class Summary:
+@dataclass(slots=True, repr=False)
+class Summary(Displayed):
     """One run, whole. `exit_code` is 0 done, 1 failed, 3 records in quarantine, 4 a guard refused, 5 a limit reached.
 
     `limit` is what stopped the run when the source's quota was used up: nothing more of the source was tried. `advice`
@@ -244,6 +245,20 @@ class Summary:
             "related": {name: table.to_dict() for name, table in self.related.items()},
             "notes": [*self._notes()],
         }
+
+    def _headline(self) -> str:
+        return f"Sync {self.sync}: exit code {self.exit_code} after {self.seconds:.1f} s"
+
+    def _tables(self) -> Iterator[DisplayedTable]:
+        columns = [each.name for each in fields(Counts)]
+        for name, destination in self.destinations.items():
+            rows = [(label, *astuple(counts)) for label, counts in count_rows(destination.applied)]
+            yield DisplayedTable(name, columns, [row for row in rows if any(row[1:])])
+        if self.collections:
+            read = [(name, each.listed, each.unchanged, each.pulled) for name, each in self.collections.items()]
+            yield DisplayedTable("collection", ("listed", "unchanged", "read"), read)
+        if notes := list(self._notes()):
+            yield DisplayedTable("notes", (), [(note,) for note in notes])
 
     def _notes(self) -> Iterator[str]:
         yield from self.advice

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from vectorferry.connector._protocols._capabilities import Difference, Discrepancy
+from vectorferry.connector._reports._display import Displayed, DisplayedTable
 from vectorferry.connector._reports._summary import Summary
 
 __all__ = ["CollectionReport", "Finding", "Verification"]
@@ -71,8 +73,8 @@ class CollectionReport:
         }
 
 
-@dataclass(slots=True)
-class Verification:
+@dataclass(slots=True, repr=False)
+class Verification(Displayed):
     """Every collection of a sync. `repair` is what the sync that followed did, if one did."""
 
     sync: str
@@ -91,6 +93,19 @@ class Verification:
         if self.repair is not None and not any(report.error for report in self.collections.values()):
             return self.repair.exit_code
         return 0 if self.in_step else 1
+
+    def _headline(self) -> str:
+        return f"Check of {self.sync}: exit code {self.exit_code} after {self.seconds:.1f} s"
+
+    def _tables(self) -> Iterator[DisplayedTable]:
+        assets = [(name, report.assets, report.counts.total()) for name, report in self.collections.items()]
+        yield DisplayedTable("collection", ("assets", "differences"), assets)
+        findings = [finding for report in self.collections.values() for finding in report.findings]
+        if findings:
+            rows = [(each.record.asset_id, each.record.kind, each.where, each.against) for each in findings]
+            yield DisplayedTable("asset", ("difference", "where", "against"), rows)
+        if notes := [(note,) for report in self.collections.values() for note in (report.error, *report.notes) if note]:
+            yield DisplayedTable("notes", (), notes)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vectorferry.connector._model._batch import Applied, Counts
-from vectorferry.connector._model._records import MODALITIES
+from vectorferry.connector._model._batch import Counts
 from vectorferry.connector._protocols._capabilities import NO_TRUSTED_CURSOR
 from vectorferry.connector._protocols._destination import Delivery
 from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector._reports._display import count_rows
 from vectorferry.connector._reports._plan import CollectionPlan
 from vectorferry.connector._reports._summary import CollectionSummary, DestinationSummary, RelatedSummary, Summary
-from vectorferry.connector.cli._console import cell, counted, make_table, megabytes, plain, show_table
+from vectorferry.connector.cli._console import cell, counted, make_table, megabytes, plain, printable, show_table
 
 __all__ = ["collection_warnings", "related_lines", "related_warnings", "scan_told", "show_summary"]
 
@@ -52,7 +52,7 @@ def _when_idle(summary: Summary, destination: DestinationSummary, listed_by: str
 
 
 def _show_destination(name: str, destination: DestinationSummary, when_idle: str, console: Console) -> None:
-    rows = [(label, counts) for label, counts in _rows(destination.applied) if _any(counts, COLUMNS)]
+    rows = [(label, counts) for label, counts in count_rows(destination.applied) if _any(counts, COLUMNS)]
     if rows:
         show_table(_table(name, rows), console)
     if _is_idle(destination, [counts for _, counts in rows]):
@@ -74,16 +74,8 @@ def _is_idle(destination: DestinationSummary, counts: Sequence[Counts]) -> bool:
 def _table(name: str, rows: Sequence[tuple[str, Counts]]) -> Table:
     table = make_table(name, *COLUMNS, numbers=COLUMNS, cut=(name,))
     for label, counts in rows:
-        table.add_row(cell(label), *(f"{getattr(counts, column):,}" for column in COLUMNS))
+        table.add_row(cell(printable(label)), *(f"{getattr(counts, column):,}" for column in COLUMNS))
     return table
-
-
-def _rows(applied: Applied) -> Iterator[tuple[str, Counts]]:
-    yield "assets", applied.assets
-    for modality in MODALITIES:
-        yield modality.value, applied.features.get(modality, Counts())
-        for name in sorted(name for of, name in applied.vectors if of == modality):
-            yield f"  {plain(name)}", applied.vectors[modality, name]
 
 
 def _any(counts: Counts, columns: Sequence[str]) -> bool:
