@@ -15,6 +15,7 @@ from vectorferry.connector.testing import MemorySource
 
 from ..builders import asset, batch, dense, feature
 from ..connector import worlds
+from ..examples import family
 from .conftest import NewPlace, Open
 
 
@@ -110,7 +111,7 @@ HISTORIES: dict[str, Callable[[MemorySource], None]] = {
 }
 
 
-@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("history", family(HISTORIES, always=(0, 2)))
 async def test_what_is_announced_is_done_number_for_number(open_one: Open, history: str) -> None:
     source, guard = MemorySource({"ads": ASSETS, "films": ASSETS[:2]}), DeleteGuard(max_share=0.5)
     first = await plan(source, [open_one()], name="m", deletes=guard)
