@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -52,6 +55,20 @@ def _quick_hashes_of_keys() -> Iterator[None]:
     """Hash a key, by which another one is told, in one round: all fifty thousand take 14 ms of every run."""
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr("vectorferry.connector.http._client.KEY_HASH_ROUNDS", 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plugins_are_looked_up_once() -> Iterator[None]:
+    """Go through everything that is installed once for each search path: all configurations look for two plug-ins."""
+
+    @cache
+    def found(group: str, _path: tuple[str, ...]) -> EntryPoints:
+        return entry_points(group=group)
+
+    with pytest.MonkeyPatch.context() as patches:
+        looked_up = "vectorferry.connector._config._registry.entry_points"
+        patches.setattr(looked_up, lambda group: found(group, tuple(map(str, sys.path))))
         yield
 
 
