@@ -160,6 +160,7 @@ def test_a_disk_that_is_full_for_the_log(disk: SmallDisk, passable_path: Path, s
         store.stop()
 
 
+@pytest.mark.long
 def test_a_log_that_may_not_grow(passable_path: Path, sandbox: Sandbox) -> None:
     """As under a quota. It needs no permission, so that it is tried everywhere."""
     store = Store(passable_path / "postgres", sandbox)

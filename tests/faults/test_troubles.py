@@ -1,7 +1,7 @@
 """Whatever happens to a sync, the next one leaves what an undisturbed one would have left: row by row, bit by bit.
 
-Half of all kinds of trouble are part of every test run. The long version tries each of them at several moments, for
-first syncs and for updates: ``pytest -m long tests/faults/test_troubles.py -s``.
+Half of all kinds of trouble are part of every test run. The long version has every kind, and then tries each trouble at
+several moments, for first syncs and for updates: ``pytest -m long tests/faults/test_troubles.py -s``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
 from vectorferry.destinations._postgres import _errors
 
+from ..examples import family
 from .media import Service
 from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
@@ -32,8 +33,8 @@ Courses = Callable[[Service], Course]
 
 
 def in_turns(troubles_of: Callable[[Service], Iterable[Trouble]]) -> Iterator[tuple[Service, Trouble]]:
-    """Every second kind of trouble; one service is in it after the other."""
-    troubles = {service: list(one_of_each(troubles_of(service)))[::2] for service in SERVICES}
+    """Each kind of trouble; one service is in it after the other."""
+    troubles = {service: list(one_of_each(troubles_of(service))) for service in SERVICES}
     for number in range(max(map(len, troubles.values()))):
         service = SERVICES[number % len(SERVICES)]
         yield from ((service, trouble) for trouble in troubles[service][number : number + 1])
@@ -42,9 +43,11 @@ def in_turns(troubles_of: Callable[[Service], Iterable[Trouble]]) -> Iterator[tu
 SHORT = [
     *in_turns(outages_of),
     *in_turns(wrong_answers_of),
-    *((MIXPEEK, trouble) for trouble in list(one_of_each(CUTS))[::2]),
+    *((MIXPEEK, trouble) for trouble in one_of_each(CUTS)),
 ]
 """Where a connection to Postgres is cut, the service makes no difference."""
+NORMAL = [place for place in range(len(SHORT)) if place % 4 < len(SERVICES)]
+"""Half of them, and of each service."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def courses(worlds: Worlds) -> Courses:
     return cache(lambda service: Course(worlds(service)))
 
 
-@pytest.mark.parametrize(("service", "trouble"), SHORT, ids=str)
+@pytest.mark.parametrize(("service", "trouble"), family(SHORT, NORMAL), ids=str)
 def test_the_next_sync_makes_up_for_it(
     courses: Courses, connection: psycopg.Connection, service: Service, trouble: Trouble
 ) -> None:
@@ -93,7 +96,7 @@ def test_the_next_sync_makes_up_for_it(
     assert hits > 0
 
 
-@pytest.mark.parametrize("pieces", [20, 110])
+@pytest.mark.parametrize("pieces", family([20, 110, 55, 90, 160], always=(0, 1)))
 def test_a_sync_may_be_gone_between_any_two_steps(
     courses: Courses, connection: psycopg.Connection, pieces: int
 ) -> None:
