@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
+import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from hashlib import pbkdf2_hmac
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import certifi
+import psycopg
 import pytest
+from psycopg import sql
 
 from tests.examples import register_profiles
 from vectorferry.destinations import EmbeddedPostgres
@@ -37,8 +45,31 @@ def _few_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """
     one = certifi.contents().partition("-----END CERTIFICATE-----")
     (path := tmp_path_factory.mktemp("authorities") / "one.pem").write_text("".join(one[:2]) + "\n")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("SSL_CERT_FILE", str(path))
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setenv("SSL_CERT_FILE", str(path))
+        patches.setattr(certifi, "where", lambda: str(path))  # for clients that do not look at the environment
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keys_are_hashed_once() -> Iterator[None]:
+    """Remember the hash of a key, by which another one is told: it takes 14 ms, and all runs have the same few keys."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr("vectorferry.connector.http._client.pbkdf2_hmac", cache(pbkdf2_hmac))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plugins_are_looked_up_once() -> Iterator[None]:
+    """Go through everything that is installed once for each search path: all configurations look for two plug-ins."""
+
+    @cache
+    def found(group: str, _path: tuple[str, ...]) -> EntryPoints:
+        return entry_points(group=group)
+
+    with pytest.MonkeyPatch.context() as patches:
+        looked_up = "vectorferry.connector._config._registry.entry_points"
+        patches.setattr(looked_up, lambda group: found(group, tuple(map(str, sys.path))))
         yield
 
 
@@ -52,14 +83,14 @@ def postgres_directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_url(postgres_directory: Path) -> Iterator[str]:
     """The address of a real Postgres with pgvector that lives as long as the test session."""
-    with EmbeddedPostgres(postgres_directory) as server:
+    with EmbeddedPostgres(postgres_directory) as server, _swept(server.url):
         yield server.url
 
 
 @pytest.fixture(scope="module")
 def fresh_postgres_url() -> Iterator[str]:
     """The address of a Postgres that a module has for itself: what others leave in its catalogue makes looking slow."""
-    with _passable_directory() as directory, EmbeddedPostgres(directory / "data") as server:
+    with _passable_directory() as directory, EmbeddedPostgres(directory / "data") as server, _swept(server.url):
         yield server.url
 
 
@@ -71,7 +102,8 @@ def other_postgres_url() -> Iterator[str]:
             url = server.enter_context(other_postgres(directory))
         except NotToBeHadError as error:
             pytest.skip(f"no second Postgres: {error}")
-        yield url
+        with _swept(url):
+            yield url
 
 
 @pytest.fixture
@@ -86,9 +118,79 @@ def passable_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def schema() -> str:
+def schema(new_schema: Callable[[], str]) -> str:
     """A schema name of the test's own."""
-    return f"t_{uuid.uuid4().hex[:12]}"
+    return new_schema()
+
+
+@pytest.fixture(scope="module")
+def common_schema() -> Iterator[str]:
+    """A schema name for what the tests of a module only look at."""
+    with _schemas() as prefix:
+        yield prefix
+
+
+@pytest.fixture
+def new_schema() -> Iterator[Callable[[], str]]:
+    """Makes schema names of the test's own. Schemas of such a name, or one that begins with it, go with the test.
+
+    Every schema that stays makes the catalogue larger, in which each later test looks for its tables.
+    """
+    numbers = itertools.count()
+    with _schemas() as prefix:
+        yield lambda: f"{prefix}_{number}" if (number := next(numbers)) else prefix
+
+
+@contextmanager
+def _schemas() -> Iterator[str]:
+    prefix = f"t_{uuid.uuid4().hex[:12]}"
+    yield prefix
+    for broom in _BROOMS.values():
+        broom.drop_schemas(prefix)
+
+
+class _Broom:
+    """Drops schemas of one server, over a connection that it keeps: making one costs more than dropping."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def drop_schemas(self, prefix: str) -> None:
+        """Drop those whose names begin so. What is still in use stays; so does everything when the server is away."""
+        try:
+            connection = self._connected()
+            for (name,) in connection.execute(_SCHEMAS, [prefix]).fetchall():
+                with suppress(psycopg.errors.LockNotAvailable):
+                    connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+        except psycopg.OperationalError:
+            self.close()
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if not self._connection:
+            patience = "-c lock_timeout=1s -c client_min_messages=warning"
+            self._connection = psycopg.connect(self._url, autocommit=True, options=patience)
+        return self._connection
+
+
+_BROOMS: Final[dict[str, _Broom]] = {}
+"""One for each server that runs, by its address."""
+
+_SCHEMAS: Final = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
+
+
+@contextmanager
+def _swept(url: str) -> Iterator[None]:
+    _BROOMS[url] = _Broom(url)
+    try:
+        yield
+    finally:
+        _BROOMS.pop(url).close()
 
 
 @contextmanager

@@ -1,12 +1,14 @@
-"""How many examples a property is tried with: few in the normal line, ten times as many with the profile ``long``."""
+"""How much of what could be tried is tried in the normal line; the rest is for the marker and the profile ``long``."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Collection, Iterable
+from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-__all__ = ["examples", "register_profiles"]
+__all__ = ["examples", "family", "register_profiles"]
 
 _MORE: Final = 10
 
@@ -21,3 +23,16 @@ def register_profiles() -> None:
 def examples(few: int) -> int:
     """`few`, or many. For properties whose examples are dear; the others have Hypothesis' hundred."""
     return few * _MORE if settings.get_current_profile_name() == "long" else few
+
+
+def family(members: Iterable[Any], always: Collection[int] = (0,)) -> list[Any]:
+    """The members of a family as parameters: those in these places for the normal line, the others for the long one.
+
+    A member that is a tuple is several arguments.
+    """
+    return [
+        pytest.param(
+            *(member if isinstance(member, tuple) else (member,)), marks=[] if place in always else pytest.mark.long
+        )
+        for place, member in enumerate(members)
+    ]

@@ -24,6 +24,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from tests.waiting import PATIENCE
+
 __all__ = ["Forked", "run_to_end"]
 
 _ROOT = Path(__file__).parents[1]
@@ -62,13 +64,13 @@ class Forked(subprocess.Popen[str]):
 
 
 def run_to_end(
-    args: list[str], *, timeout: float, how: Callable[..., subprocess.Popen[str]] = Forked, **more: Any
+    args: list[str], *, how: Callable[..., subprocess.Popen[str]] = Forked, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run`, without input."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with how(args, text=True, **pipes, **more) as process:
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(timeout=PATIENCE)
         except BaseException:
             process.kill()
             raise

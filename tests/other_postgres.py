@@ -48,7 +48,7 @@ def other_postgres(directory: Path) -> Iterator[str]:
         settings = ["-c", "listen_addresses=", "-c", "unix_socket_directories=.", "-c", f"port={PORT}"]
         with subprocess.Popen([programs / "postgres", "-D", data, *settings], stderr=log, **start) as server:
             try:
-                wait_until(lambda: server.poll() is not None or _answers(url), 120)
+                wait_until(lambda: server.poll() is not None or _answers(url))
                 assert server.poll() is None, (directory / "log").read_text()
                 yield url
             finally:

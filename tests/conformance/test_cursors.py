@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -30,7 +29,7 @@ from vectorferry.connector.plugin import (
     SourceError,
     VectorMapping,
 )
-from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
+from vectorferry.connector.sandbox import Sandbox
 from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
 from vectorferry.destinations import PgvectorDestination
 
@@ -39,47 +38,25 @@ from ..connector.changing import Changing
 from ..connector.worlds import asset as source_asset
 from ..connector.worlds import assets
 from ..destinations.pinecone.store import delete_index
-from ..pinecone import forget_budgets, pinecone_destination
+from ..pinecone import pinecone_destination
 from ..tables import row_counts, tables_of
+from .conftest import Open
 
 CURSOR = Cursor("2026-11-01T00:00:00Z ✓", "d1", frozenset(MODALITIES), 3)
 MAPPING = SchemaMapping()
 OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    """A local Pinecone; each destination has indexes of its own."""
-    forget_budgets()
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
-        yield running
-
-
-Open = Callable[[], Destination]
-
-
-@pytest.fixture(params=["memory", "pgvector", "pinecone"])
-def opened(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Open]:
-    """Opens the same place again and again, each time closing what was open."""
-    schema = f"t_{uuid.uuid4().hex[:12]}"
-    memory = MemoryDestination()
-    held: list[Destination] = []
+@pytest.fixture
+def prepared(opened: Open) -> Open:
+    """The same, prepared each time."""
 
     def again() -> Destination:
-        while held:
-            held.pop().close()
-        if request.param == "memory":
-            held.append(memory)
-        elif request.param == "pgvector":
-            held.append(PgvectorDestination(schema, postgres_url))
-        else:
-            held.append(pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-")))
-        held[0].prepare(MAPPING)
-        return held[0]
+        destination: Destination = opened()
+        destination.prepare(MAPPING)
+        return destination
 
-    yield again
-    while held:
-        held.pop().close()
+    return again
 
 
 def cursors(destination: Destination) -> Destination:
@@ -87,13 +64,13 @@ def cursors(destination: Destination) -> Destination:
     return destination
 
 
-def test_it_is_kept_per_collection(opened: Open) -> None:
-    first = cursors(opened())
+def test_it_is_kept_per_collection(prepared: Open) -> None:
+    first = cursors(prepared())
     assert first.cursor("ads") is None
     first.record_cursor("ads", CURSOR)
     first.record_cursor("films", replace(CURSOR, modalities=frozenset({Modality.VIDEO})))
     first.record_cursor("ads", replace(CURSOR, incremental_scans=4))
-    again = cursors(opened())
+    again = cursors(prepared())
     assert again.cursor("ads") == replace(CURSOR, incremental_scans=4)
     assert again.cursor("films") == replace(CURSOR, modalities=frozenset({Modality.VIDEO}))
     again.record_cursor("ads", None)
@@ -113,8 +90,8 @@ FORGETS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("how", FORGETS)
-def test_what_makes_it_untrue_forgets_it(opened: Open, how: str) -> None:
-    destination = opened()
+def test_what_makes_it_untrue_forgets_it(prepared: Open, how: str) -> None:
+    destination = prepared()
     destination.apply(batch(asset("a", feature("f"))))
     for collection in ("ads", "films"):
         cursors(destination).record_cursor(collection, CURSOR)
@@ -125,20 +102,20 @@ def test_what_makes_it_untrue_forgets_it(opened: Open, how: str) -> None:
     assert cursors(destination).cursor("films") == CURSOR
 
 
-def test_a_plan_knows_it(opened: Open) -> None:
-    destination: Any = opened()
+def test_a_plan_knows_it(prepared: Open) -> None:
+    destination: Any = prepared()
     cursors(destination).record_cursor("ads", CURSOR)
     told: Planned = destination.planned(MAPPING)
     assert told.cursor("ads") == CURSOR
     assert told.cursor("films") is None
 
 
-async def test_a_plan_announces_the_scan_that_the_sync_then_makes(opened: Open) -> None:
+async def test_a_plan_announces_the_scan_that_the_sync_then_makes(prepared: Open) -> None:
     source = Changing({"ads": assets(4)})
     everything = DeleteGuard(max_share=1)
 
     async def announced(*, full: bool = False) -> list[object]:
-        destination = opened()
+        destination = prepared()
         told = await plan(source, [destination], SyncOptions(full=full), name="m", deletes=everything)
         summary = await sync(source, [destination], SyncOptions(full=full), name="m", deletes=everything)
         planned, seen = told.collections["ads"], summary.collections["ads"]
@@ -165,32 +142,32 @@ async def is_right(source: Changing, destination: Destination) -> bool:
     return list(destination.digests("ads")) == list(right.digests("ads"))
 
 
-async def test_a_history_of_incremental_and_full_runs_ends_right(opened: Open) -> None:
+async def test_a_history_of_incremental_and_full_runs_ends_right(prepared: Open) -> None:
     source = Changing({"ads": assets(9)})
 
     async def run(destination: Destination, **more: Any) -> str:
         summary = await sync(source, [destination], name="m", deletes=DeleteGuard(max_share=1), **more)
         return summary.collections["ads"].scan
 
-    assert await run(opened()) == "full"
+    assert await run(prepared()) == "full"
     for number in (1, 2):
         source.put("ads", source_asset(f"a000{number}", 2))
     source.put("ads", source_asset("late"), late=1)
-    assert await run(opened()) == "incremental"
-    assert await is_right(source, opened())
+    assert await run(prepared()) == "incremental"
+    assert await is_right(source, prepared())
     source.instead["a0003"] = None
     for number in (3, 4, 5):
         source.put("ads", source_asset(f"a000{number}", 3))
-    assert await run(opened()) == "incremental"
+    assert await run(prepared()) == "incremental"
     source.instead.clear()
-    assert await run(opened()) == "incremental"
-    assert await is_right(source, opened())
+    assert await run(prepared()) == "incremental"
+    assert await is_right(source, prepared())
     source.pull_error = SourceError("gone for an hour")
     with pytest.raises(SourceError):
-        await run(opened(), mapping=OTHER_MAPPING, batch=BatchLimits(rows=3))
+        await run(prepared(), mapping=OTHER_MAPPING, batch=BatchLimits(rows=3))
     source.pull_error = None
-    assert await run(opened()) == "full"
-    assert await is_right(source, opened())
+    assert await run(prepared()) == "full"
+    assert await is_right(source, prepared())
 
 
 def written(connection: psycopg.Connection[Any], schema: str) -> set[tuple[str, str, str]]:

@@ -5,8 +5,7 @@ The destination in memory is the model: whatever is applied to it and to another
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -29,44 +28,21 @@ from vectorferry.connector.plugin import (
     SearchQuery,
     Vector,
 )
-from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.connector.testing import MemoryDestination
-from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature, sparse
 from ..examples import examples
-from ..pinecone import forget_budgets, pinecone_destination
+from .conftest import NewPlace
 
 NOTHING = Counts()
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    """A local Pinecone for every destination that needs one; each of them has indexes of its own."""
-    forget_budgets()
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
-        yield running
-
-
-def new_schema() -> str:
-    return f"t_{uuid.uuid4().hex[:12]}"
-
-
-def made(kind: str, schema: str, url: str, sandbox: Sandbox) -> Destination:
-    """A destination of this kind; in a schema (and under a prefix) of its own, it is empty."""
-    if kind == "memory":
-        return MemoryDestination()
-    if kind == "pgvector":
-        return PgvectorDestination(schema, url)
-    return pinecone_destination(sandbox, url, schema, index_prefix=schema.replace("_", "-"))
-
-
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
-def destination(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Destination]:
+def destination(request: pytest.FixtureRequest, new_place: NewPlace) -> Destination:
     """One of each kind, empty and prepared."""
-    with closing(made(request.param, new_schema(), postgres_url, sandbox)) as empty:
-        empty.prepare(SchemaMapping())
-        yield empty
+    empty: Destination = new_place(request.param)()
+    empty.prepare(SchemaMapping())
+    return empty
 
 
 def test_an_empty_one_knows_nothing(destination: Destination) -> None:
@@ -143,16 +119,13 @@ def test_an_asset_that_could_not_be_read_keeps_its_rows_and_is_read_again(destin
 
 
 @pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
-def test_a_search_finds_what_others_have_written_since(kind: str, postgres_url: str, sandbox: Sandbox) -> None:
-    schema = new_schema()
-    with (
-        closing(made(kind, schema, postgres_url, sandbox)) as one,
-        closing(made(kind, schema, postgres_url, sandbox)) as other,
-    ):
-        one.prepare(SchemaMapping())
-        other.prepare(SchemaMapping())
-        other.apply(batch(asset("a", feature("f1", {"new": dense(1)}), feature("f2", {"new": dense(2)}))))
-        found = one.search(SearchQuery(Modality.VIDEO, "new", like="f1"))
+def test_a_search_finds_what_others_have_written_since(kind: str, new_place: NewPlace) -> None:
+    place = new_place(kind)
+    one, other = place(), place()
+    one.prepare(SchemaMapping())
+    other.prepare(SchemaMapping())
+    other.apply(batch(asset("a", feature("f1", {"new": dense(1)}), feature("f2", {"new": dense(2)}))))
+    found = one.search(SearchQuery(Modality.VIDEO, "new", like="f1"))
     assert [row["feature_id"] for row in found.rows] == ["f2"]
 
 
@@ -222,9 +195,9 @@ def held(destination: Destination) -> object:
 
 
 @pytest.fixture(params=["pgvector", "pinecone"])
-def make(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Callable[[], Destination]:
+def make(request: pytest.FixtureRequest, new_place: NewPlace) -> Callable[[], Destination]:
     """Makes destinations of one kind, each empty."""
-    return lambda: made(request.param, new_schema(), postgres_url, sandbox)
+    return lambda: new_place(request.param)()  # noqa: PLW0108 - each time another place
 
 
 @settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

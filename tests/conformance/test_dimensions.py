@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from vectorferry import Summary
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector.plugin import (
     Asset,
-    Capability,
     Destination,
     Feature,
     Modality,
@@ -26,51 +24,16 @@ from vectorferry.connector.plugin import (
     Vector,
     VectorMapping,
 )
-from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
 from vectorferry.destinations import PgvectorDestination
 
-from ..pinecone import forget_budgets, pinecone_destination
+from .conftest import Open
 
 NAME = "model-v1"
 STRAY = 6
 ALL = 200
 ONLY = SchemaMapping(video=ModalityMapping(vectors={NAME: VectorMapping(dimension=8)}))
 ADVICE = "Unless the model is changing, set modalities.{}.vectors.model-v1.dimension to 8, which sets them aside"
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    """A local Pinecone; each destination has indexes of its own."""
-    forget_budgets()
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
-        yield running
-
-
-Open = Callable[[], Destination]
-
-
-@pytest.fixture(params=["memory", "pgvector", "pinecone"])
-def opened(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Open]:
-    """Opens the same place again and again, each time closing what was open."""
-    schema = f"t_{uuid.uuid4().hex[:12]}"
-    memory = MemoryDestination()
-    held: list[Destination] = []
-
-    def again() -> Destination:
-        while held:
-            held.pop().close()
-        if request.param == "memory":
-            held.append(memory)
-        elif request.param == "pgvector":
-            held.append(PgvectorDestination(schema, postgres_url))
-        else:
-            held.append(pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-")))
-        return held[0]
-
-    yield again
-    while held:
-        held.pop().close()
 
 
 def dense(dimension: int) -> Vector:
@@ -132,7 +95,7 @@ async def test_the_mapping_sets_them_aside_alone(opened: Open) -> None:
     announced = await plan(source, [opened()], name="m", mapping=ONLY)
     (planned,) = announced.destinations.values()
     assert any(note.endswith("dimension is 8: they are set aside when they are read again") for note in planned.notes)
-    destination = opened()
+    destination: Any = opened()
     summary, notes = await run(source, destination, mapping=ONLY)
     assert (summary.exit_code, notes) == (3, [])
     (told,) = summary.destinations.values()
@@ -140,7 +103,6 @@ async def test_the_mapping_sets_them_aside_alone(opened: Open) -> None:
     assert {(each.asset_id, each.feature_id, each.vector_name, each.reason) for each in told.applied.rejected} == {
         (f"a{number:04}", f"a{number:04}/s", NAME, Reason.DIMENSION) for number in range(STRAY)
     }
-    assert Capability.QUARANTINE in destination.capabilities
     details = {record.detail for _, record, _ in destination.rejected("c")}
     assert details == {"vector 'model-v1' has 4 dimensions, and the mapping says dimension: 8"}
     counts = {table.name: table.rows for table in destination.status().tables if table.rows}

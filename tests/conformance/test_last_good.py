@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -27,12 +26,11 @@ from vectorferry.connector.plugin import (
     SearchQuery,
     Vector,
 )
-from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.connector.testing import MemoryDestination
-from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, dense, feature
-from ..pinecone import forget_budgets, pinecone_destination
+from ..examples import examples
+from .conftest import NewPlace
 
 VIDEO, IMAGE = Modality.VIDEO, Modality.IMAGE
 NOTHING = Counts()
@@ -40,29 +38,12 @@ GOOD = {"left": dense(1), "right": dense(2)}
 NAMELESS = Rejected("a", Reason.MALFORMED, "a feature that is not an object", "video[1]", "video")
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    forget_budgets()
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
-        yield running
-
-
-def made(kind: str, url: str, sandbox: Sandbox) -> Destination:
-    """An empty destination of this kind."""
-    schema = f"t_{uuid.uuid4().hex[:12]}"
-    if kind == "memory":
-        return MemoryDestination()
-    if kind == "pgvector":
-        return PgvectorDestination(schema, url)
-    return pinecone_destination(sandbox, url, schema, index_prefix=schema.replace("_", "-"))
-
-
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
-def store(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Destination]:
+def store(request: pytest.FixtureRequest, new_place: NewPlace) -> Destination:
     """One of each kind, empty and prepared."""
-    with closing(made(request.param, postgres_url, sandbox)) as empty:
-        empty.prepare(SchemaMapping())
-        yield empty
+    empty: Destination = new_place(request.param)()
+    empty.prepare(SchemaMapping())
+    return empty
 
 
 def bad(feature_id: str = "f", *, modality: Modality = VIDEO, vector_name: str = "", column: str = "") -> Rejected:
@@ -375,15 +356,13 @@ def changes(store: Destination, what: Batch | str) -> object:
     return applied.assets, features, vectors, sorted(map(str, applied.rejected))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
 @given(steps=st.lists(STEPS, min_size=2, max_size=5))
-def test_any_history_leaves_what_it_leaves_in_memory(
-    kind: str, postgres_url: str, sandbox: Sandbox, steps: list[Batch | str]
-) -> None:
+def test_any_history_leaves_what_it_leaves_in_memory(new_place: NewPlace, kind: str, steps: list[Batch | str]) -> None:
     assume(kind != "pinecone" or not _bad_columns_without_a_record(steps))
     model = MemoryDestination()
-    with closing(made(kind, postgres_url, sandbox)) as store:
+    with closing(new_place(kind)()) as store:
         store.prepare(SchemaMapping())
         for each in steps:
             assert changes(store, each) == changes(model, each)

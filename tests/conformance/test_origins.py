@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -12,50 +10,27 @@ import pytest
 from psycopg import sql
 
 from vectorferry.connector.plugin import Capability, DeleteGuard, Destination, SchemaMapping
-from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
+from vectorferry.connector.testing import MemorySource, plan, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature
 from ..connector.worlds import assets
-from ..pinecone import forget_budgets, pinecone_destination
+from .conftest import Open
 
 MAPPING = SchemaMapping()
 MINE = {"source": "mixpeek", "base_url": "https://api.example.com", "namespace": "défault ✓", "key": "0123"}
 
-Open = Callable[[], Destination]
 
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    """A local Pinecone; each destination has indexes of its own."""
-    forget_budgets()
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=10_000))) as running:
-        yield running
-
-
-@pytest.fixture(params=["memory", "pgvector", "pinecone"])
-def opened(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox) -> Iterator[Open]:
-    """Opens the same place again and again, each time closing what was open."""
-    schema = f"t_{uuid.uuid4().hex[:12]}"
-    memory = MemoryDestination()
-    held: list[Destination] = []
+@pytest.fixture
+def prepared(opened: Open) -> Open:
+    """The same, prepared each time."""
 
     def again() -> Destination:
-        while held:
-            held.pop().close()
-        if request.param == "memory":
-            held.append(memory)
-        elif request.param == "pgvector":
-            held.append(PgvectorDestination(schema, postgres_url))
-        else:
-            held.append(pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-")))
-        held[0].prepare(MAPPING)
-        return held[0]
+        destination: Destination = opened()
+        destination.prepare(MAPPING)
+        return destination
 
-    yield again
-    while held:
-        held.pop().close()
+    return again
 
 
 def origins(destination: Destination) -> Destination:
@@ -63,14 +38,14 @@ def origins(destination: Destination) -> Destination:
     return destination
 
 
-def test_it_is_kept_per_collection(opened: Open) -> None:
-    first = origins(opened())
+def test_it_is_kept_per_collection(prepared: Open) -> None:
+    first = origins(prepared())
     assert first.origin("ads") is None
     first.record_origin("ads", MINE)
     first.record_origin("", {"source": "mixpeek"})
     first.record_origin("films", MINE)
     first.record_origin("films", {**MINE, "key": "4567"})
-    again = origins(opened())
+    again = origins(prepared())
     assert again.origin("ads") == MINE
     assert again.origin("films") == {**MINE, "key": "4567"}
     assert again.origin("") == {"source": "mixpeek"}
@@ -80,16 +55,16 @@ def test_it_is_kept_per_collection(opened: Open) -> None:
     assert again.origin("films") is not None
 
 
-def test_it_stays_when_assets_come_and_go(opened: Open) -> None:
-    destination = opened()
+def test_it_stays_when_assets_come_and_go(prepared: Open) -> None:
+    destination = prepared()
     origins(destination).record_origin("ads", MINE)
     destination.apply(batch(asset("a", feature("f"))))
     destination.remove("ads", ["a"])
     assert origins(destination).origin("ads") == MINE
 
 
-def test_a_plan_knows_it(opened: Open) -> None:
-    destination: Any = opened()
+def test_a_plan_knows_it(prepared: Open) -> None:
+    destination: Any = prepared()
     origins(destination).record_origin("ads", MINE)
     told = destination.planned(MAPPING)
     assert told.origin("ads") == MINE
@@ -97,21 +72,21 @@ def test_a_plan_knows_it(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("gone", [1, 19])
-async def test_somebody_else_deletes_nothing_and_the_same_deletes_as_before(opened: Open, gone: int) -> None:
+async def test_somebody_else_deletes_nothing_and_the_same_deletes_as_before(prepared: Open, gone: int) -> None:
     everything = assets(100)
     source = MemorySource({"ads": everything})
     source.account = dict(MINE)
-    await sync(source, [opened()], name="m")
+    await sync(source, [prepared()], name="m")
     source.assets["ads"] = {each.asset_id: each for each in everything[gone:]}
     source.account["key"] = "4567"
     generous = DeleteGuard(max_share=1)
-    announced = await plan(source, [opened()], name="m", deletes=generous)
-    refused = await sync(source, [opened()], name="m", deletes=generous)
+    announced = await plan(source, [prepared()], name="m", deletes=generous)
+    refused = await sync(source, [prepared()], name="m", deletes=generous)
     assert (announced.exit_code, refused.exit_code) == (4, 4)
-    assert len(list(opened().asset_ids("ads"))) == 100
+    assert len(list(prepared().asset_ids("ads"))) == 100
     source.account["key"] = "0123"
-    assert (await sync(source, [opened()], name="m")).exit_code == 0
-    assert len(list(opened().asset_ids("ads"))) == 100 - gone
+    assert (await sync(source, [prepared()], name="m")).exit_code == 0
+    assert len(list(prepared().asset_ids("ads"))) == 100 - gone
 
 
 def places(connection: psycopg.Connection[Any], schema: str) -> list[Any]:

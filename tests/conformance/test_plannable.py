@@ -3,10 +3,8 @@ memory is the model."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from typing import Any, TypeAlias
+from typing import Any
 
 import psycopg
 import pytest
@@ -22,57 +20,29 @@ from vectorferry.connector.plugin import (
     Rejected,
     SchemaMapping,
 )
-from vectorferry.connector.sandbox import PineconeDialect, Sandbox, SandboxSettings, running_sandbox
-from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
-from vectorferry.destinations import PgvectorDestination
+from vectorferry.connector.testing import MemorySource, plan, sync
 
 from ..builders import asset, batch, dense, feature
 from ..connector import worlds
-from ..pinecone import forget_budgets, pinecone_destination
-
-Open: TypeAlias = Callable[[], Destination]
+from ..examples import family
+from .conftest import NewPlace, Open
 
 NAMES = ["a", "b", "c", "d"]
 RELATIONS = (
     "SELECT c.oid, c.xmin::text, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-    "WHERE nspname = %s ORDER BY 1"
+    "WHERE starts_with(nspname, %s) ORDER BY 1"
 )
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    forget_budgets()
-    with running_sandbox(SandboxSettings(pinecone=PineconeDialect(max_indexes=1_000))) as running:
-        yield running
-
-
-@pytest.fixture
-def schema() -> str:
-    """A schema of the test's own."""
-    return f"t_{uuid.uuid4().hex[:12]}"
-
-
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
-def open_one(request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox, schema: str) -> Iterator[Open]:
+def open_one(request: pytest.FixtureRequest, new_place: NewPlace) -> Open:
     """Opens one of each kind, as often as the test likes; the first time it is empty, and never prepared."""
-    memory = MemoryDestination()
-    with ExitStack() as opened:
-
-        def open_it() -> Destination:
-            target: Destination = memory
-            if request.param == "pgvector":
-                target = PgvectorDestination(schema, postgres_url)
-            elif request.param == "pinecone":
-                target = pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-"))
-            opened.callback(target.close)
-            return target
-
-        yield open_it
+    return new_place(request.param)
 
 
 @pytest.fixture
 def relations(postgres_url: str, schema: str) -> Iterator[Callable[[], list[Any]]]:
-    """Everything in the schema, with the transaction that changed its entry last."""
+    """Everything in the test's schemas, with the transaction that changed its entry last."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         yield lambda: connection.execute(RELATIONS, [schema]).fetchall()
 
@@ -145,7 +115,7 @@ HISTORIES: dict[str, Callable[[MemorySource], None]] = {
 }
 
 
-@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("history", family(HISTORIES, always=(0, 2)))
 async def test_what_is_announced_is_done_number_for_number(open_one: Open, history: str) -> None:
     source, guard = MemorySource({"ads": ASSETS, "films": ASSETS[:2]}), DeleteGuard(max_share=0.5)
     first = await plan(source, [open_one()], name="m", deletes=guard)

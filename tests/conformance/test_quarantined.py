@@ -3,9 +3,7 @@ memory is the model."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -24,52 +22,29 @@ from vectorferry.connector.plugin import (
     Rejected,
     SchemaMapping,
 )
-from vectorferry.connector.sandbox import Sandbox, SandboxSettings, running_sandbox
 from vectorferry.connector.testing import MemoryDestination
-from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature
 from ..examples import examples
-from ..pinecone import forget_budgets, pinecone_destination
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    forget_budgets()
-    with running_sandbox(SandboxSettings()) as running:
-        yield running
+from .conftest import NewPlace, Open
 
 
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
-def make(
-    request: pytest.FixtureRequest, postgres_url: str, sandbox: Sandbox
-) -> Iterator[Callable[[], tuple[Destination, Callable[[], Destination]]]]:
-    """Makes destinations of one kind, each empty, with a way to open it once more, not prepared."""
-    with ExitStack() as opened:
-
-        def made() -> tuple[Destination, Callable[[], Destination]]:
-            schema, memory = f"t_{uuid.uuid4().hex[:12]}", MemoryDestination()
-
-            def again() -> Destination:
-                holder: Destination = memory
-                if request.param == "pgvector":
-                    holder = PgvectorDestination(schema, postgres_url)
-                elif request.param == "pinecone":
-                    holder = pinecone_destination(sandbox, postgres_url, schema, index_prefix=schema.replace("_", "-"))
-                opened.callback(holder.close)
-                return holder
-
-            first = again()
-            first.prepare(SchemaMapping())
-            return first, again
-
-        yield made
+def place(request: pytest.FixtureRequest, new_place: NewPlace) -> Open:
+    """Opens one of each kind, as often as the test likes; the first time it is empty."""
+    return new_place(request.param)
 
 
 @pytest.fixture
-def holder(make: Callable[[], tuple[Destination, Callable[[], Destination]]]) -> Destination:
+def holder(place: Open) -> Destination:
     """One of each kind, empty and prepared."""
-    return make()[0]
+    return prepared(place)
+
+
+def prepared(place: Open) -> Destination:
+    holder: Destination = place()
+    holder.prepare(SchemaMapping())
+    return holder
 
 
 def refused(asset_id: str, feature_id: str, reason: Reason = Reason.REFUSED) -> Rejected:
@@ -172,15 +147,12 @@ def test_one_that_is_gone_when_it_should_have_been_read_again_is_removed_whole(h
     assert (told(holder), list(holder.asset_ids("ads"))) == ([], [])
 
 
-def test_it_is_told_and_worked_off_without_being_prepared(
-    make: Callable[[], tuple[Destination, Callable[[], Destination]]],
-) -> None:
-    first, again = make()
-    first.apply(batch(asset("a", rejected=[refused("a", "f")])))
-    with closing(again()) as other:
-        assert told(other) == [("ads", refused("a", "f"))]
-        assert other.read_again("ads", ["a"]) == 1
-        assert other.forget_rejected("ads", ["a"]) == 1
+def test_it_is_told_and_worked_off_without_being_prepared(place: Open) -> None:
+    prepared(place).apply(batch(asset("a", rejected=[refused("a", "f")])))
+    other: Destination = place()
+    assert told(other) == [("ads", refused("a", "f"))]
+    assert other.read_again("ads", ["a"]) == 1
+    assert other.forget_rejected("ads", ["a"]) == 1
 
 
 def test_more_records_than_are_fetched_at_once_are_all_told(holder: Destination) -> None:
@@ -191,11 +163,9 @@ def test_more_records_than_are_fetched_at_once_are_all_told(holder: Destination)
 
 
 @pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
-def test_one_that_was_never_synced_into_says_so(kind: str, postgres_url: str, schema: str, sandbox: Sandbox) -> None:
-    holder: Destination = PgvectorDestination(schema, postgres_url)
-    if kind == "pinecone":
-        holder = pinecone_destination(sandbox, postgres_url, schema)
-    with closing(holder), pytest.raises(DestinationError, match="run `vectorferry sync` first"):
+def test_one_that_was_never_synced_into_says_so(kind: str, new_place: NewPlace) -> None:
+    holder: Destination = new_place(kind)()
+    with pytest.raises(DestinationError, match="run `vectorferry sync` first"):
         list(holder.rejected())
 
 
@@ -224,14 +194,14 @@ def carry_out(holder: Destination, step: Batch | tuple[str, list[str]]) -> objec
     return holder.remove("ads", names).assets
 
 
-@settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", ["memory", "pgvector", "pinecone"])
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_any_history_leaves_what_it_leaves_in_memory(
-    make: Callable[[], tuple[Destination, Callable[[], Destination]]], steps: list[Batch | tuple[str, list[str]]]
+    new_place: NewPlace, kind: str, steps: list[Batch | tuple[str, list[str]]]
 ) -> None:
     model = MemoryDestination()
-    holder, _ = make()
-    with closing(holder):
+    with closing(prepared(new_place(kind))) as holder:
         for step in steps:
             assert carry_out(holder, step) == carry_out(model, step)
         assert told(holder) == told(model)

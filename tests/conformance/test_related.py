@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from vectorferry.connector.plugin import Capability, Counts, Destination, RelatedRow, RelatedTable, SchemaMapping
+from vectorferry.connector.plugin import (
+    Capability,
+    Counts,
+    Destination,
+    RelatedRow,
+    RelatedTable,
+    SchemaMapping,
+)
 from vectorferry.connector.testing import MemoryDestination, MemorySource, sync
-from vectorferry.destinations import PgvectorDestination
 
-from .test_destinations import new_schema
+from .conftest import NewPlace
 
 TABLE = RelatedTable(
     name="people",
@@ -43,19 +48,15 @@ Makes = Callable[[], Destination]
 
 
 @pytest.fixture(params=["memory", "pgvector"])
-def makes(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Makes]:
+def makes(request: pytest.FixtureRequest, new_place: NewPlace) -> Makes:
     """Makes empty destinations of one kind."""
-    with ExitStack() as opened:
 
-        def one() -> Destination:
-            if request.param == "memory":
-                made: Destination = MemoryDestination()
-            else:
-                made = PgvectorDestination(new_schema(), postgres_url)
-            made.prepare(SchemaMapping())
-            return opened.enter_context(closing(made))
+    def one() -> Destination:
+        made: Destination = new_place(request.param)()
+        made.prepare(SchemaMapping())
+        return made
 
-        yield one
+    return one
 
 
 @pytest.fixture

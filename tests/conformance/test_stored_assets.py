@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from .. import builders
 from ..builders import asset, batch, dense, sparse
 from ..examples import examples
 from ..tables import differences
+from .conftest import NewPlace
 
 MAPPING = SchemaMapping.model_validate(
     {
@@ -57,13 +57,11 @@ feature = partial(builders.feature, mapping=MAPPING)
 
 
 @pytest.fixture(params=["memory", "pgvector"])
-def make(request: pytest.FixtureRequest) -> Callable[[], Destination]:
+def make(request: pytest.FixtureRequest, new_place: NewPlace) -> Callable[[], Destination]:
     """Makes stores of one kind, each empty and prepared."""
 
     def made() -> Destination:
-        store: Destination = MemoryDestination()
-        if request.param == "pgvector":
-            store = PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", request.getfixturevalue("postgres_url"))
+        store: Destination = new_place(request.param)()
         store.prepare(MAPPING)
         return store
 
@@ -71,10 +69,9 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Destination]:
 
 
 @pytest.fixture
-def store(make: Callable[[], Destination]) -> Iterator[Destination]:
+def store(make: Callable[[], Destination]) -> Destination:
     """One of each kind, empty and prepared."""
-    with closing(make()) as made:
-        yield made
+    return make()
 
 
 def plain(vector: Vector) -> object:
@@ -212,8 +209,8 @@ def test_whatever_was_applied_comes_back_as_from_the_one_in_memory(
         assert told(store.stored("ads", names)) == told(model.stored("ads", names))
 
 
-def test_vectors_that_are_stored_less_precisely_come_with_a_hash_of_their_own(postgres_url: str) -> None:
-    with closing(PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", postgres_url)) as store:
+def test_vectors_that_are_stored_less_precisely_come_with_a_hash_of_their_own(postgres_url: str, schema: str) -> None:
+    with closing(PgvectorDestination(schema, postgres_url)) as store:
         store.prepare(MAPPING)
         store.apply(batch(asset("a", feature("f", {"half": dense(0.1), "words": sparse({3: 0.0, 7: 0.5})}))))
         (one,) = next(iter(store.stored("ads", ["a"]))).features
@@ -222,8 +219,7 @@ def test_vectors_that_are_stored_less_precisely_come_with_a_hash_of_their_own(po
     assert one.vector_hashes == {"half": vector_hash(half), "words": vector_hash(words)}
 
 
-def test_a_named_vector_that_another_process_brought_is_given_as_well(postgres_url: str) -> None:
-    schema = f"t_{uuid.uuid4().hex[:12]}"
+def test_a_named_vector_that_another_process_brought_is_given_as_well(postgres_url: str, schema: str) -> None:
     with (
         closing(PgvectorDestination(schema, postgres_url)) as store,
         closing(PgvectorDestination(schema, postgres_url)) as other,
@@ -238,9 +234,9 @@ def test_a_named_vector_that_another_process_brought_is_given_as_well(postgres_u
 @settings(max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(BATCHES, min_size=1, max_size=3))
 def test_another_pgvector_filled_from_it_holds_the_same_row_by_row(
-    make: Callable[[], Destination], postgres_url: str, batches: list[Batch]
+    make: Callable[[], Destination], postgres_url: str, new_schema: Callable[[], str], batches: list[Batch]
 ) -> None:
-    schemas = [f"t_{uuid.uuid4().hex[:12]}" for _ in range(2)]
+    schemas = [new_schema() for _ in range(2)]
     with ExitStack() as opened:
         store = opened.enter_context(closing(make()))
         direct, target = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -37,6 +36,7 @@ from .. import builders
 from ..builders import batch, dense
 from ..examples import examples
 from ..waiting import wait_until
+from .conftest import NewPlace
 
 VIDEO, IMAGE = Modality.VIDEO, Modality.IMAGE
 WRITES = (
@@ -65,13 +65,11 @@ def asset(
 
 
 @pytest.fixture(params=["memory", "pgvector"])
-def make(request: pytest.FixtureRequest) -> Callable[[], Destination]:
+def make(request: pytest.FixtureRequest, new_place: NewPlace) -> Callable[[], Destination]:
     """Makes stores of one kind, each empty and prepared."""
 
     def made() -> Destination:
-        store: Destination = MemoryDestination()
-        if request.param == "pgvector":
-            store = PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", request.getfixturevalue("postgres_url"))
+        store: Destination = new_place(request.param)()
         store.prepare(SchemaMapping())
         return store
 
@@ -79,10 +77,9 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Destination]:
 
 
 @pytest.fixture
-def store(make: Callable[[], Destination]) -> Iterator[Destination]:
+def store(make: Callable[[], Destination]) -> Destination:
     """One of each kind, empty and prepared."""
-    with closing(make()) as made:
-        yield made
+    return make()
 
 
 @pytest.fixture
@@ -241,9 +238,9 @@ STEP = st.one_of(
 
 @settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(STEP, max_size=8))
-def test_after_any_history_they_show_and_count_the_same(postgres_url: str, history: Sequence[Any]) -> None:
+def test_after_any_history_they_show_and_count_the_same(new_place: NewPlace, history: Sequence[Any]) -> None:
     model = MemoryDestination()
-    with closing(PgvectorDestination(f"t_{uuid.uuid4().hex[:12]}", postgres_url)) as store:
+    with closing(new_place("pgvector")()) as store:
         store.prepare(SchemaMapping())
         for step in history:
             if isinstance(step, Batch):

@@ -67,6 +67,7 @@ def test_a_worker_in_another_folder_does_not_fill_a_second_one(folders: tuple[Pa
     assert sync(one).success
 
 
+@pytest.mark.long
 def test_two_that_are_both_there_are_told_apart(
     folders: tuple[Path, Path], sync: Sync, instance: dg.DagsterInstance
 ) -> None:
@@ -81,6 +82,7 @@ def test_two_that_are_both_there_are_told_apart(
     ]
 
 
+@pytest.mark.long
 def test_one_that_is_lost_is_made_again_when_nothing_is_said_to_be_in_it(
     folders: tuple[Path, Path], sync: Sync, instance: dg.DagsterInstance
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.dagster_project.running import materialize, recorded
+from tests.examples import family
 from tests.tables import differences, row_counts
 from vectorferry.dagster import VectorferrySync
 from vectorferry.destinations import EmbeddedPostgres
@@ -109,7 +110,7 @@ def test_check_defs_names_the_key_and_the_fix(strangers_project: Path) -> None:
     assert "acme/defs/videos/defs.yaml: source.base_ulr: unknown key; did you mean base_url?" in said
 
 
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("again", family([True, False]))
 def test_a_run_and_the_command_leave_the_same_state(
     tmp_path: Path, postgres_url: str, schema: str, instance: dg.DagsterInstance, again: bool
 ) -> None:

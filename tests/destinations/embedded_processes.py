@@ -13,7 +13,6 @@ import psutil
 import psycopg
 
 from ..forking import Forked, run_to_end
-from ..waiting import PATIENCE
 
 __all__ = ["HOLD", "OPEN", "answers", "held_elsewhere", "moved", "run_python", "servers"]
 
@@ -60,7 +59,7 @@ def answers(url: str) -> bool:
 
 def run_python(script: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return run_to_end(command, env=os.environ | (env or {}), timeout=PATIENCE)
+    return run_to_end(command, env=os.environ | (env or {}))
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def cancelled_when(state: Callable[[], Any], work: Callable[[], Any]) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(call)
         try:
-            wait_until(lambda: running.done() or state(), 60)
+            wait_until(lambda: running.done() or state())
             assert not running.done(), running.exception()
         finally:
             call.cancel()

@@ -22,6 +22,7 @@ from vectorferry.destinations._embedded import _place as place
 from vectorferry.destinations._embedded import _programs as programs
 from vectorferry.destinations._embedded import _server as server_module
 
+from ..examples import family
 from .embedded_processes import OPEN, answers, moved, run_python, servers
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -57,7 +58,7 @@ def mode(path: Path) -> int:
 
 
 @as_root
-@pytest.mark.parametrize("name", ["plain", "with space", "x" * 120])
+@pytest.mark.parametrize("name", family(["x" * 120, "plain", "with space"]))
 def test_no_other_user_reaches_the_server(made_directory: Path, name: str) -> None:
     made_directory.parent.chmod(0o755)
     with moved(made_directory, name) as directory, EmbeddedPostgres(directory) as server:
@@ -65,7 +66,7 @@ def test_no_other_user_reaches_the_server(made_directory: Path, name: str) -> No
     assert asked == ["let in\n", "kept out\n"]
 
 
-@pytest.mark.parametrize("name", ["plain", "x" * 120])
+@pytest.mark.parametrize("name", family(["x" * 120, "plain"]))
 def test_the_socket_lies_in_private_directories(made_directory: Path, name: str) -> None:
     with moved(made_directory, name) as directory, EmbeddedPostgres(directory) as server:
         host = Path(unquote(server.url.partition("host=")[2].partition("&")[0]))
@@ -117,7 +118,7 @@ def test_the_directories_above_stay_closed(passable_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "4194", "{pid}\n{data}\n1700000000\n5432\n.\n\n  2433186   1081345\nready   \n"]
+    "content", family(["{pid}\n{data}\n1700000000\n5432\n.\n\n  2433186   1081345\nready   \n", "", "4194"])
 )
 def test_a_stale_pid_file_neither_blocks_the_start_nor_harms_anybody(
     made_directory: Path, content: str, bystander: subprocess.Popen[bytes]

@@ -14,14 +14,14 @@ from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, Sa
 from ..waiting import wait_until
 from .command import KEY, Command
 
-CATALOGUE = GeneratedCatalogue(assets=60, features_per_asset=10, dimension=8)
+CATALOGUE = GeneratedCatalogue(assets=40, features_per_asset=10, dimension=8)
 VIDEO_VECTORS = "video__multimodal_v1"
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """Six hundred features."""
+    """Four hundred features."""
     with running_sandbox(SandboxSettings(api_key=KEY, generate=CATALOGUE)) as sandbox:
         yield sandbox
 
@@ -131,7 +131,7 @@ def test_people_are_told_what_differs_and_what_to_do(synced: Command, postgres_u
     result = synced.run("verify")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert any(line.endswith(": 60 assets at the source, 100 differences") for line in lines)
+    assert any(line.endswith(": 40 assets at the source, 100 differences") for line in lines)
     for asset_id, feature_id in deleted:
         told = f"  missing   pgvector against ledger: {asset_id} / video / {feature_id}, vector multimodal-v1"
         assert told in lines
@@ -153,12 +153,12 @@ def test_what_came_in_with_wrong_answers_is_found_at_the_source_and_mended(
     vectorferry.told("sync")
     sandbox.faults.clear()
     assert vectorferry.told("verify", "--everything")["exit_code"] == 0
-    (found,) = vectorferry.told("verify", "--source", "60", exit_code=1)["collections"].values()
+    (found,) = vectorferry.told("verify", "--source", "40", exit_code=1)["collections"].values()
     assert {(one["against"], one["kind"]) for one in found["counts"]} == {("source", "different")}
     assert sum(one["vector_name"] == "multimodal-v1" for one in found["findings"]) == 3
-    told = vectorferry.told("verify", "--source", "60", "--repair")
+    told = vectorferry.told("verify", "--source", "40", "--repair")
     assert told["repair"]["destinations"]["pgvector"]["vectors"]["video"]["multimodal-v1"]["updated"] == 3
-    assert vectorferry.told("verify", "--source", "60")["exit_code"] == 0
+    assert vectorferry.told("verify", "--source", "40")["exit_code"] == 0
     wrong = f"SELECT count(*) FROM {schema}.{VIDEO_VECTORS} WHERE embedding = '[9,9,9,9,9,9,9,9]'"
     assert store.execute(wrong.encode()).fetchone() == (0,)
 

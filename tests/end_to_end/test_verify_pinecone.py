@@ -17,12 +17,12 @@ from .command import KEY, Command
 from .pinecone_store import INDEX, digests, writes
 
 CONNECTED = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'vectorferry'"
-CATALOGUE = GeneratedCatalogue(assets=60, features_per_asset=10, dimension=8, collections=("ads",))
+CATALOGUE = GeneratedCatalogue(assets=40, features_per_asset=10, dimension=8, collections=("ads",))
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """Six hundred features in one collection."""
+    """Four hundred features in one collection."""
     with running_sandbox(SandboxSettings(api_key=KEY, generate=CATALOGUE)) as sandbox:
         yield sandbox
 
@@ -111,7 +111,7 @@ def test_a_namespace_that_somebody_has_deleted_is_filled_again(synced: Command, 
     with opened(sandbox) as index:
         index.delete(delete_all=True, namespace="ads")
     told = synced.told("verify", "--sample", "0", exit_code=1)
-    assert counts(told) == {("pinecone", "ledger", "missing"): 600}
+    assert counts(told) == {("pinecone", "ledger", "missing"): 400}
     assert synced.run("verify", "--repair").exit_code == 0
     assert digests(sandbox) == before
 

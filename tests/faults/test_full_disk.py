@@ -26,6 +26,7 @@ from vectorferry.destinations import EmbeddedPostgres
 from vectorferry.destinations._embedded import _server
 from vectorferry.destinations._postgres import _errors
 
+from ..examples import family
 from ..tables import differences
 from .media import Content
 from .mixpeek_media import MIXPEEK
@@ -110,7 +111,7 @@ def small(sandbox: Sandbox) -> Iterator[tuple[Store, SmallDisk]]:
         store.stop()
 
 
-@pytest.mark.parametrize("update", [False, True])
+@pytest.mark.parametrize("update", family([True, False]))
 def test_a_disk_that_is_full_for_the_data(small: tuple[Store, SmallDisk], schema: str, update: bool) -> None:
     store, disk = small
     if update:
@@ -159,6 +160,7 @@ def test_a_disk_that_is_full_for_the_log(disk: SmallDisk, passable_path: Path, s
         store.stop()
 
 
+@pytest.mark.long
 def test_a_log_that_may_not_grow(passable_path: Path, sandbox: Sandbox) -> None:
     """As under a quota. It needs no permission, so that it is tried everywhere."""
     store = Store(passable_path / "postgres", sandbox)
@@ -179,7 +181,7 @@ def test_a_log_that_may_not_grow(passable_path: Path, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("sandbox")
-@pytest.mark.parametrize("megabytes", [20, 38, 54])
+@pytest.mark.parametrize("megabytes", family([38, 20, 54]))
 def test_a_disk_that_is_too_small_from_the_beginning(passable_path: Path, megabytes: int) -> None:
     """For an embedded Postgres: too small to make its data, to start, to make tables, to write, or to build indexes."""
     with running_sandbox(SandboxSettings(generate=LARGE)) as large, mounted(passable_path / "small", megabytes) as disk:

@@ -16,6 +16,7 @@ import pytest
 
 from vectorferry.connector.sandbox import Fault, SandboxSettings, Stall
 
+from ..examples import family
 from ..sandbox_process import sandbox_process
 from ..tables import differences, row_counts
 from ..waiting import PATIENCE
@@ -32,7 +33,7 @@ ASSETS = 90
 FEATURES = 8
 
 
-@pytest.fixture(scope="module", params=[MIXPEEK, TWELVELABS], ids=str)
+@pytest.fixture(scope="module", params=family([MIXPEEK, TWELVELABS]), ids=str)
 def service(request: pytest.FixtureRequest) -> Service:
     """Each of them."""
     found: Service = request.param

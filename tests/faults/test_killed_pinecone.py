@@ -17,6 +17,7 @@ import pytest
 
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall, running_sandbox
 
+from ..examples import family
 from ..waiting import PATIENCE
 from .killing import SyncEndedError, kill, someone_waits, start, wait_for
 from .media import ASSETS, Content
@@ -130,14 +131,17 @@ PHASES = {
 
 @pytest.mark.parametrize(
     ("phase", "nth", "content"),
-    [
-        ("journal written, nothing upserted", 1, OLD),
-        ("journal written, nothing upserted", 3, FEWER),
-        ("upserted, not answered", 2, LESS),
-        ("updated, not answered", 1, OLD),
-        ("nothing deleted", 3, NEW),
-        ("deleted, not answered", 1, OLD),
-    ],
+    family(
+        [
+            ("journal written, nothing upserted", 1, OLD),
+            ("journal written, nothing upserted", 3, FEWER),
+            ("upserted, not answered", 2, LESS),
+            ("updated, not answered", 1, OLD),
+            ("nothing deleted", 3, NEW),
+            ("deleted, not answered", 1, OLD),
+        ],
+        always=(1, 2, 5),
+    ),
 )
 def test_killed_in_every_phase_of_a_change(
     tmp_path: Path,
@@ -181,7 +185,7 @@ def test_killed_between_the_last_answer_and_the_manifest(
 
 @pytest.mark.parametrize(
     ("phase", "content"),
-    [("nothing deleted", OLD), ("deleted, not answered", FEWER), ("answered, not recorded", OLD)],
+    family([("nothing deleted", OLD), ("deleted, not answered", FEWER), ("answered, not recorded", OLD)], always=(1,)),
     ids=["nothing deleted", "deleted, not answered", "answered, not recorded"],
 )
 def test_killed_in_every_phase_of_a_prune(

@@ -15,6 +15,7 @@ from vectorferry.connector.plugin import DestinationError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations._postgres import _session as _pooler
 
+from ..examples import family
 from ..pgbouncer import PoolMode, pgbouncer
 from ..pinecone import forget_budgets
 from ..tables import differences
@@ -48,8 +49,10 @@ def sync(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> Summary:
     return run_sync(parse_settings(settings, "test"))
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session"])
-@pytest.mark.parametrize(("kinds", "size"), [(["pgvector"], 2), (["pinecone"], 3), (["pgvector", "pinecone"], 5)])
+@pytest.mark.parametrize("mode", family(["transaction", "session"]))
+@pytest.mark.parametrize(
+    ("kinds", "size"), family([(["pgvector", "pinecone"], 5), (["pgvector"], 2), (["pinecone"], 3)])
+)
 def test_a_pool_that_is_just_large_enough(
     postgres_url: str,
     passable_path: Path,
@@ -71,8 +74,8 @@ def test_a_pool_that_is_just_large_enough(
         assert differences(connection, f"{schema}_direct", schema, ignoring=["host", "parts", *PINECONES]) == []
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session"])
-@pytest.mark.parametrize(("kind", "size"), [("pgvector", 1), ("pinecone", 1), ("pinecone", 2)])
+@pytest.mark.parametrize("mode", family(["transaction", "session"]))
+@pytest.mark.parametrize(("kind", "size"), family([("pgvector", 1), ("pinecone", 2), ("pinecone", 1)], (0, 1)))
 @pytest.mark.usefixtures("impatient")
 def test_a_pool_that_is_too_small_says_so(
     postgres_url: str,

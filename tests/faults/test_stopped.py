@@ -31,7 +31,7 @@ from vectorferry.connector.sandbox import (
 )
 from vectorferry.destinations import PgvectorDestination
 
-from ..waiting import wait_until
+from ..waiting import PATIENCE, wait_until
 
 Connection = psycopg.Connection[Any]
 Process = subprocess.Popen[str]
@@ -70,7 +70,7 @@ class Place:
     def sync(self, *arguments: str) -> dict[str, Any]:
         """A sync that nobody disturbs; its summary."""
         process = self.begin("sync", "--json", *arguments)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
         summary: dict[str, Any] = json.loads(out)
         return summary
@@ -123,13 +123,13 @@ def wait_for(process: Process, state: Callable[[], Any]) -> None:
         assert process.poll() is None, process.communicate()
         return bool(state())
 
-    wait_until(reached, 60)
+    wait_until(reached)
 
 
 def assert_stops(process: Process, number: signal.Signals) -> str:
     """One signal, and it says so and is gone. What it had on stdout."""
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, err
     assert err.splitlines()[-1:] == [TOLD], err
     assert "Traceback" not in err
@@ -327,5 +327,5 @@ def test_an_embedded_postgres_that_does_not_end(place: Place, passable_path: Pat
     with frozen(checkpointer):
         wait_for(process, lambda: "received fast shutdown request" in (directory / "log").read_text())
         assert_stops(process, signal.SIGINT)
-    wait_until(lambda: not checkpointer.is_running(), 60)
+    wait_until(lambda: not checkpointer.is_running())
     place.sync()

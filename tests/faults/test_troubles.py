@@ -1,12 +1,12 @@
 """Whatever happens to a sync, the next one leaves what an undisturbed one would have left: row by row, bit by bit.
 
-The short version has one trouble of each kind, and is part of every test run. The long one tries each of them at
+Half of all kinds of trouble are part of every test run. The long version has every kind, and then tries each trouble at
 several moments, for first syncs and for updates: ``pytest -m long tests/faults/test_troubles.py -s``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from itertools import count
@@ -17,6 +17,7 @@ import pytest
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
 from vectorferry.destinations._postgres import _errors
 
+from ..examples import family
 from .media import Service
 from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
@@ -31,20 +32,22 @@ Worlds = Callable[[Service], TroubledWorld]
 Courses = Callable[[Service], Course]
 
 
-def in_turns() -> Iterator[tuple[Service, Trouble]]:
-    """What any service can do: one does it after the other."""
-    outages = {service: list(one_of_each(outages_of(service))) for service in SERVICES}
-    for number in range(len(outages[MIXPEEK])):
+def in_turns(troubles_of: Callable[[Service], Iterable[Trouble]]) -> Iterator[tuple[Service, Trouble]]:
+    """Each kind of trouble; one service is in it after the other."""
+    troubles = {service: list(one_of_each(troubles_of(service))) for service in SERVICES}
+    for number in range(max(map(len, troubles.values()))):
         service = SERVICES[number % len(SERVICES)]
-        yield service, outages[service][number]
+        yield from ((service, trouble) for trouble in troubles[service][number : number + 1])
 
 
 SHORT = [
-    *in_turns(),
-    *((service, trouble) for service in SERVICES for trouble in one_of_each(wrong_answers_of(service))),
+    *in_turns(outages_of),
+    *in_turns(wrong_answers_of),
     *((MIXPEEK, trouble) for trouble in one_of_each(CUTS)),
 ]
 """Where a connection to Postgres is cut, the service makes no difference."""
+NORMAL = [place for place in range(len(SHORT)) if place % 4 < len(SERVICES)]
+"""Half of them, and of each service."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def courses(worlds: Worlds) -> Courses:
     return cache(lambda service: Course(worlds(service)))
 
 
-@pytest.mark.parametrize(("service", "trouble"), SHORT, ids=str)
+@pytest.mark.parametrize(("service", "trouble"), family(SHORT, NORMAL), ids=str)
 def test_the_next_sync_makes_up_for_it(
     courses: Courses, connection: psycopg.Connection, service: Service, trouble: Trouble
 ) -> None:
@@ -93,7 +96,7 @@ def test_the_next_sync_makes_up_for_it(
     assert hits > 0
 
 
-@pytest.mark.parametrize("pieces", [20, 55, 90, 125, 160])
+@pytest.mark.parametrize("pieces", family([20, 110, 55, 90, 160], always=(0, 1)))
 def test_a_sync_may_be_gone_between_any_two_steps(
     courses: Courses, connection: psycopg.Connection, pieces: int
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from ..end_to_end.command import KEY, Command
+from ..examples import family
 
 WORDS: Final = ("kept4Secret", "Zebra99")
 ADDRESSES: Final = (
@@ -25,7 +26,7 @@ COMMANDS: Final = (
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("written", ["in the file", "in a variable"])
+@pytest.mark.parametrize("written", family(["in a variable", "in the file"]))
 def test_no_command_tells_a_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, written: str
 ) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests.connector.cli.conftest import SECRET
 from tests.forking import Forked, run_to_end
-from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 EXECUTABLE = str(Path(sys.executable).with_name("vectorferry"))
@@ -25,7 +24,7 @@ def run(
     *arguments: str, environ: Mapping[str, str] | None = None, how: Callable[..., subprocess.Popen[str]] = Forked
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. The canary key and control codes must never come out."""
-    done = run_to_end([EXECUTABLE, *arguments], env=environ, timeout=PATIENCE, how=how)
+    done = run_to_end([EXECUTABLE, *arguments], env=environ, how=how)
     assert SECRET not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     return done

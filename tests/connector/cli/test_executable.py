@@ -101,9 +101,9 @@ def begin(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
 def test_a_run_that_nothing_can_interrupt_ends_all_the_same(configured: Configure, environ: dict[str, str]) -> None:
     configured("mishap: hang")
     with begin("sync", "--json", environ=environ) as process:
-        wait_until(Path("hangs").exists, 60)
+        wait_until(Path("hangs").exists)
         process.send_signal(signal.SIGTERM)
-        printed, said = process.communicate(timeout=60)
+        printed, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert said == f"vectorferry: {INTERRUPTED}\n"
     assert json.loads(printed) == {"error": INTERRUPTED, "exit_code": 143}
@@ -117,9 +117,9 @@ def test_a_signal_during_start_up_shows_no_traceback(
     (tmp_path / "orjson.py").write_text(f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(3_600)\n")
     slow = {**environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"}
     with begin("sync", "--json", environ=slow) as process:
-        wait_until(begun.exists, 60)
+        wait_until(begun.exists)
         process.send_signal(number)
-        printed, said = process.communicate(timeout=60)
+        printed, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
     assert said == "vectorferry: interrupted before anything was done\n"
     assert json.loads(printed) == {"error": "interrupted before anything was done", "exit_code": 128 + number}

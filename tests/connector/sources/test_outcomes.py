@@ -27,8 +27,10 @@ from vectorferry.connector.sources.mixpeek import MixpeekSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 from vectorferry.connector.testing import MemoryDestination, sync, verify
 
+from ...waiting import PATIENCE
+
 ASSETS: Final = 4
-QUICK: Final = {"attempts": 2, "first_wait": 0.01, "longest_wait": 0.02, "timeout_seconds": 5}
+QUICK: Final = {"attempts": 2, "first_wait": 0.01, "longest_wait": 0.02, "timeout_seconds": PATIENCE}
 
 OUTAGES: Final[tuple[Any, ...]] = (
     *(Status(status=status) for status in (400, 403, 404, 410, 422, 429, 500, 503)),

@@ -17,6 +17,7 @@ from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, feature
+from ...examples import family
 
 Sql = psycopg.Connection[Any]
 
@@ -35,7 +36,7 @@ class Loaded(NamedTuple):
     sql: Sql
 
 
-@pytest.fixture(scope="module", params=["postgres_url", "other_postgres_url"])
+@pytest.fixture(scope="module", params=family(["postgres_url", "other_postgres_url"]))
 def loaded(request: pytest.FixtureRequest) -> Iterator[Loaded]:
     """Videos of twenty segments, called alike in each, in two collections; loaded and indexed as a sync does it."""
     url, schema = request.getfixturevalue(request.param), f"t_{uuid.uuid4().hex[:12]}"

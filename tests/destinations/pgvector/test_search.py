@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import ConfigurationError, DestinationError, Modality, SearchQuery
+from vectorferry.connector.plugin import ConfigurationError, DestinationError, Modality, SchemaMapping, SearchQuery
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature, sparse
 from ...urls import as_user
-from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]
 ORIGIN = "[0,1,1,1,1,1,1,1]"
 
 
+@pytest.fixture(scope="module")
+def asked(postgres_url: str, common_schema: str) -> Iterator[PgvectorDestination]:
+    """One that is only asked."""
+    with closing(PgvectorDestination(common_schema, postgres_url)) as destination:
+        yield load(destination)
+
+
 @pytest.fixture
-def loaded(prepared: Prepared) -> PgvectorDestination:
+def loaded(postgres_url: str, schema: str) -> Iterator[PgvectorDestination]:
+    """One of the test's own."""
+    with closing(PgvectorDestination(schema, postgres_url)) as destination:
+        yield load(destination)
+
+
+@pytest.fixture
+def sql(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Sql]:
+    """A connection that finds the schema that is asked, or the test's own, without a prefix."""
+    schema = request.getfixturevalue("common_schema" if "asked" in request.fixturenames else "schema")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"SET search_path = {schema}, public")
+        yield connection
+
+
+def load(destination: PgvectorDestination) -> PgvectorDestination:
     """Ten features whose distance from the origin grows, in two collections, and one text."""
-    destination = prepared({"video": {"vectors": {"model-v1": {"metric": "l2"}}}})
+    destination.prepare(SchemaMapping.model_validate({"video": {"vectors": {"model-v1": {"metric": "l2"}}}}))
     for number in range(10):
         one = feature(
             f"f{number}",
@@ -56,7 +79,7 @@ def found(sql: Sql, filters: str = "{}", k: int = 10) -> list[str]:
         ('{"text": "\'; DROP TABLE video; --"}', []),
     ],
 )
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("asked")
 def test_filters_mean_what_they_say(sql: Sql, filters: str, numbers: range) -> None:
     assert found(sql, filters) == [f"f{number}" for number in numbers]
 
@@ -72,7 +95,7 @@ def test_filters_mean_what_they_say(sql: Sql, filters: str, numbers: range) -> N
         '{"start_time": {"gt": null}}',
     ],
 )
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("asked")
 def test_a_filter_that_means_nothing_is_an_error_not_an_empty_answer(sql: Sql, filters: str) -> None:
     with pytest.raises(
         psycopg.Error, match=r"no column \"nope\"|unknown comparison|JSON object|invalid input|nothing to compare"
@@ -101,8 +124,8 @@ def test_a_reader_with_only_view_and_function_gets_ten_of_a_collection(
             reader.execute(f"SELECT * FROM {schema}.video")
 
 
-def test_more_like_this_leaves_the_thing_itself_out(loaded: PgvectorDestination, sql: Sql) -> None:
-    answer = loaded.search(SearchQuery(Modality.VIDEO, like="f0", limit=3))
+def test_more_like_this_leaves_the_thing_itself_out(asked: PgvectorDestination, sql: Sql) -> None:
+    answer = asked.search(SearchQuery(Modality.VIDEO, like="f0", limit=3))
     assert [row["feature_id"] for row in answer.rows] == ["f1", "f2", "f3"]
     typed = sql.execute(answer.statement).fetchall()
     assert [row[3] for row in typed] == ["f1", "f2", "f3"]
@@ -114,16 +137,16 @@ def test_an_id_that_two_assets_share_still_gives_as_many_as_asked_for(loaded: Pg
     assert len(answer.rows) == 4
 
 
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("asked")
 def test_no_k_means_ten(sql: Sql) -> None:
     rows = sql.execute("SELECT count(*) FROM search_video_model_v1(%s, NULL)", [ORIGIN]).fetchone()
     assert rows == (10,)
 
 
-def test_a_vector_can_be_given(loaded: PgvectorDestination) -> None:
-    answer = loaded.search(SearchQuery(Modality.VIDEO, vector=dense(9.0), limit=2, filters={"collection": "films"}))
+def test_a_vector_can_be_given(asked: PgvectorDestination) -> None:
+    answer = asked.search(SearchQuery(Modality.VIDEO, vector=dense(9.0), limit=2, filters={"collection": "films"}))
     assert [row["feature_id"] for row in answer.rows] == ["f9", "f8"]
-    sparse_answer = loaded.search(SearchQuery(Modality.TEXT, vector=sparse({1: 0.5})))
+    sparse_answer = asked.search(SearchQuery(Modality.TEXT, vector=sparse({1: 0.5})))
     assert [row["feature_id"] for row in sparse_answer.rows] == ["t1"]
 
 
@@ -152,10 +175,10 @@ def test_a_vector_can_be_given(loaded: PgvectorDestination) -> None:
     ],
 )
 def test_a_question_that_cannot_be_answered_says_why(
-    loaded: PgvectorDestination, query: SearchQuery, message: str
+    asked: PgvectorDestination, query: SearchQuery, message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        loaded.search(query)
+        asked.search(query)
 
 
 def test_a_schema_that_was_never_synced_says_so(postgres_url: str) -> None:

@@ -78,4 +78,4 @@ def test_a_namespace_that_is_gone_is_not_waited_for_and_then_forgotten(
     again = open_pinecone()
     again.apply(batch(asset("b", feature("f1"))))
     sandbox.pinecone.settle()
-    assert [one.is_visible for one in again.delivered(wait=60).places] == [True]
+    assert [one.is_visible for one in again.delivered(wait=PATIENCE).places] == [True]

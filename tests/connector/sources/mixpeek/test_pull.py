@@ -56,20 +56,19 @@ async def test_every_asset_comes_with_all_its_features_and_vectors(concurrency: 
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    """What the default dialect says of every asset."""
+    """What the default dialect says of every fourth asset."""
     return asyncio.run(_everything(SandboxSettings()))
 
 
 @pytest.mark.parametrize(
     "dialect",
     [
-        MixpeekDialect(),
         MixpeekDialect(prefixes="v1", vector_flag="return_vectors", errors="flat"),
         MixpeekDialect(features_reply="video_segments", vector_flag="include_vectors", errors="detail"),
         MixpeekDialect(features_reply="video_segments", page_size_cap=3),
         MixpeekDialect(null_for_empty=True, timestamps="zulu"),
     ],
-    ids=["default", "v1", "segments", "capped segments", "nulls"],
+    ids=["v1", "segments", "capped segments", "nulls"],
 )
 async def test_every_dialect_gives_the_same_assets(dialect: MixpeekDialect, described: dict[str, Any]) -> None:
     assert len(described) >= 20
@@ -78,7 +77,7 @@ async def test_every_dialect_gives_the_same_assets(dialect: MixpeekDialect, desc
 
 async def _everything(settings: SandboxSettings) -> dict[str, Any]:
     async with reading_sandbox(settings) as (source, sandbox):
-        results = assets_of(await pulled(source, *sandbox.mixpeek.asset_ids(status="DONE")))
+        results = assets_of(await pulled(source, *sandbox.mixpeek.asset_ids(status="DONE")[::4]))
     return {
         asset.asset_id: (asset.metadata, asset.updated_at, {f.feature_id: _contents(f) for f in asset.features})
         for asset in results
@@ -233,7 +232,7 @@ async def test_a_pull_can_be_stopped_while_everything_fails() -> None:
     faults = (Fault(route="features.get", do=Status(status=404)),)
     async with reading_sandbox(SandboxSettings(generate=generated, faults=faults)) as (source, sandbox):
         before, ids = client_tasks(), sandbox.mixpeek.asset_ids()
-        for taken in range(1, 31):
+        for taken in range(1, 31, 3):
             async with asyncio.timeout(20), aclosing(source.pull("c", listings_of(ids))) as results:
                 for _ in range(taken):
                     await anext(results)
