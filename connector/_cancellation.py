@@ -176,7 +176,11 @@ def _run_beside(main: Coroutine[Any, Any, T]) -> T:
         if threading.current_thread() is threading.main_thread():
             stack.enter_context(interrupt.kept())
         pool = stack.enter_context(ThreadPoolExecutor(1, "beside"))
-        return pool.submit(asyncio.run, begin()).result()
+        outcome = pool.submit(asyncio.run, begin())
+        # A signal that comes just before a thread begins to wait is seen to only when it has waited.
+        while wait([outcome], timeout=GLANCE_SECONDS).not_done:
+            pass
+        return outcome.result()
 
 
 class _Interrupt:
