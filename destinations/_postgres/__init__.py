@@ -45,7 +45,7 @@ from vectorferry.destinations._postgres._ddl import (
 )
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
-from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned
+from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned, why_foreign
 from vectorferry.destinations._postgres._url import Address, SchemaName, check_url, parse_url
 from vectorferry.destinations._postgres._writing import (
     ID,
@@ -130,6 +130,7 @@ __all__ = [
     "try_lock",
     "unread_assets",
     "upsert_rows",
+    "why_foreign",
     "why_refused",
     "write_cursor",
     "write_origin",

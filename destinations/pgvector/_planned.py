@@ -91,7 +91,8 @@ class SchemaOutlook:
         with self._looking() as connection:
             refusal = self._schema.why_refused(connection)
             with explained_by(refusal):
-                return replace(self._planned(connection, extension), refusal=refusal)
+                planned = self._planned(connection, extension)
+                return replace(planned, refusal=refusal or self._schema.why_foreign(connection))
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries, without fingerprints where preparing the schema would have assets read again."""

@@ -22,7 +22,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     Storage,
 )
-from vectorferry.destinations._postgres import Step, check_owned, driver_of, lock_ddl, run, statement, steps_to_create
+from vectorferry.destinations._postgres import Step, driver_of, lock_ddl, run, statement, steps_to_create
 from vectorferry.destinations.pgvector._catalogue import (
     Catalogue,
     Layer,
@@ -71,7 +71,9 @@ def prepare(schema: SyncSchema) -> None:
     database.ensure_extension()
     with database.transaction() as connection:
         lock_ddl(connection, schema.name)
-        run(connection, preparation(connection, schema).steps)
+        steps = preparation(connection, schema).steps
+        schema.check_owned(connection)
+        run(connection, steps)
         schema.read_catalogue(connection)
 
 
@@ -92,7 +94,6 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
     recorded = schema.recorded(connection)
     _check_tables(schema, recorded)
     schema.read_catalogue(connection)
-    check_owned(connection, schema.name, (entry.table for entry in schema.catalogue.values()))
     changes = _table_changes(connection, schema, recorded, schema.catalogue)
     reindexed = [entry for entry in schema.catalogue.values() if schema.desired_storage(entry) != entry.storage]
     catalogue = schema.catalogue.changed(*(replace(e, storage=schema.desired_storage(e)) for e in reindexed))
