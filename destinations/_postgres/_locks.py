@@ -1,35 +1,70 @@
-"""Advisory locks, each on a place that some words name: one recipe for all.
+"""Locks on places that some words name: one recipe for all.
+
+Whoever may connect can take any advisory lock, and sees the keys of those that are held. So having one proves nothing
+and lacking one means nothing: it is how a transaction says in public (`pg_locks`) what it wants or has, under a key
+that is made at random in part, so that nobody can occupy it beforehand. A place is free when nobody *who could be a
+sync of it* says otherwise: strangers are passed over. To say first and look then is what makes that safe: of two, at
+least one sees the other.
 
 A lock belongs to a transaction, so that Postgres gives it up when its holder dies. Behind a transaction pooler a
-session's lock would be left with whichever connection was used for it; a transaction's stays with its owner.
+session's lock would be left with whichever connection was used for it; a transaction's stays with its owner. It gives
+the transaction no number (as a row's lock would, or a table's that is made): that would hold up vacuum everywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from enum import IntEnum
+from typing import Any, Final
 
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from vectorferry.connector.plugin import LockedError, canonical_json, pause
 from vectorferry.destinations._postgres._database import Database, driver_of
 
-_PAUSE: Final = 0.1
-_LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
-_TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
-_SHARE: Final = text("SELECT pg_advisory_xact_lock_shared(:key)")
-_HOLDER: Final = text(
-    "SELECT a.pid, a.application_name, a.state_change AT TIME ZONE 'UTC' "
-    "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-    "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = :high AND l.objid = :low "
-    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+_PAUSE: Final = 0.05
+
+_PATIENCE = 600.0
+"""Seconds for what other syncs do to tables, or write to Pinecone: a column that is cast rewrites its table."""
+
+_PATIENCE_IN_RACE: Final = 5.0
+"""Seconds for another one that has only said what it wants: it takes three messages to have it, or to leave."""
+
+_RANDOM_BITS: Final = 16
+"""More keys than a server's table of locks has room for."""
+_STATE_BITS: Final = 2
+_LOW_BITS: Final = _RANDOM_BITS + _STATE_BITS
+
+_SAY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+_LOOK: Final = text("""
+WITH RECURSIVE said AS (
+    SELECT l.pid, (CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint) AS key FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_backend_pid()
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+),
+-- Whoever else may write what we write is, like us, a member of the role that owns it: two such share a role.
+ours(role) AS (
+    SELECT oid FROM pg_roles WHERE rolname IN (current_user, session_user)
+    UNION SELECT m.roleid FROM pg_auth_members m JOIN ours ON m.member = ours.role
+),
+peers(role) AS (
+    SELECT role FROM ours JOIN pg_roles ON oid = role WHERE NOT starts_with(rolname, 'pg_')
+    UNION SELECT m.member FROM pg_auth_members m JOIN peers ON m.roleid = peers.role
 )
+SELECT said.key & 3 AS state, a.pid, a.application_name AS name, a.state_change AT TIME ZONE 'UTC' AS since,
+    pg_get_userbyid(a.usesysid) AS role, pg_backend_pid() AS own_pid
+FROM said JOIN pg_stat_activity a USING (pid)
+WHERE said.key >> :low_bits = :place
+AND (a.usesysid IN (SELECT role FROM peers) OR a.usesysid IN (SELECT oid FROM pg_roles WHERE rolsuper))
+ORDER BY state DESC, a.pid
+""")
 _SETTINGS: Final = (
     "SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3; "
     "SET LOCAL application_name = {}"
@@ -37,19 +72,28 @@ _SETTINGS: Final = (
 """The server notices within a minute when the lock's owner's machine has vanished without a word."""
 
 
+class _State(IntEnum):
+    """What a transaction says of itself and a place."""
+
+    WANTS = 0
+    SHARES = 1
+    HAS = 2
+
+
 def lock(connection: Connection, *place: str) -> None:
-    """Wait until nobody else has this lock, and hold it until the transaction ends."""
-    connection.execute(_LOCK, {"key": _key(place)})
+    """Wait until no other sync has this lock, and hold it until the transaction ends. Raises `LockedError`, which says
+    who has it, when that takes ten minutes."""
+    _wait_for(connection, place, time.monotonic() + _PATIENCE)
 
 
 def lock_ddl(connection: Connection, schema: str) -> None:
-    """Let nobody else make or change tables in this schema until the transaction ends."""
+    """Let no other sync make or change tables in this schema until the transaction ends."""
     lock(connection, "ddl", schema)
 
 
 def try_lock(connection: Connection, *place: str) -> bool:
-    """Hold this lock until the transaction ends, unless somebody else holds it, or a share in it."""
-    return bool(connection.execute(_TRY, {"key": _key(place)}).scalar_one())
+    """Hold this lock until the transaction ends, unless another sync holds it, or a share in it."""
+    return _blocker(connection, place) is None
 
 
 @contextmanager
@@ -60,19 +104,58 @@ def collection_lock(database: Database, place: Sequence[str], wait: float) -> It
     Raises `LockedError` when somebody else still holds it after `wait` seconds.
     """
     with database.lone_transaction() as connection:
-        _acquire(connection, place, time.monotonic() + wait)
-        connection.execute(_SHARE, {"key": _key(place[:-1])})
+        _wait_for(connection, place, time.monotonic() + wait)
+        _share(connection, place[:-1])
         _settle(connection, database.application_name)
         yield
 
 
-def _acquire(connection: Connection, place: Sequence[str], deadline: float) -> None:
+def _wait_for(connection: Connection, place: Sequence[str], deadline: float) -> None:
     """By asking again and again: a statement that waits has a snapshot, and an index that is being built waits for it
     to end."""
-    while not try_lock(connection, *place):
+    while (blocker := _blocker(connection, place)) is not None:
         if time.monotonic() >= deadline:
-            raise LockedError(f"another sync is writing {place[-1]} ({_holder(connection, _key(place))}).")
+            raise LockedError(f"another sync is writing {place[-1]} ({_described(blocker)}).")
         pause(_PAUSE)
+
+
+def _blocker(connection: Connection, place: Sequence[str]) -> Row[Any] | None:
+    """None when the lock has been taken; else who has it, or a share in it, or is about to have it."""
+    deadline = time.monotonic() + _PATIENCE_IN_RACE
+    attempt = connection.begin_nested()
+    _say(connection, place, _State.WANTS)
+    while others := _others(connection, place):
+        first = others[0]
+        # Of several that only want it, the one with the lowest number waits until the others have left.
+        if first.state != _State.WANTS or first.pid < first.own_pid or time.monotonic() >= deadline:
+            attempt.rollback()
+            return first
+        pause(_PAUSE)
+    _say(connection, place, _State.HAS)
+    attempt.commit()
+    return None
+
+
+def _share(connection: Connection, place: Sequence[str]) -> None:
+    """Nobody takes a place that somebody shares, so that only those who came before are waited for."""
+    deadline = time.monotonic() + _PATIENCE
+    _say(connection, place, _State.SHARES)
+    while others := [other for other in _others(connection, place) if other.state != _State.SHARES]:
+        if time.monotonic() >= deadline:
+            raise LockedError(f"another process is changing {place[-1]} ({_described(others[0])}).")
+        pause(_PAUSE)
+
+
+def _say(connection: Connection, place: Sequence[str], state: _State) -> None:
+    """Under a key of our own; one that somebody has by chance, or by guessing, is passed over."""
+    base = _place_number(place) << _LOW_BITS
+    while not connection.execute(_SAY, {"key": base | secrets.randbits(_RANDOM_BITS) << _STATE_BITS | state}).scalar():
+        pass
+
+
+def _others(connection: Connection, place: Sequence[str]) -> list[Row[Any]]:
+    """What other syncs say of a place: first who has it, then who shares it, then who wants it, by process."""
+    return list(connection.execute(_LOOK, {"place": _place_number(place), "low_bits": _LOW_BITS}))
 
 
 def _settle(connection: Connection, application_name: str) -> None:
@@ -81,17 +164,13 @@ def _settle(connection: Connection, application_name: str) -> None:
     driver_of(connection).execute(sql.SQL(_SETTINGS).format(process))
 
 
-def _holder(connection: Connection, key: int) -> str:
-    """Who has it. Of a process of another user, a server tells the number only."""
-    unsigned = key % 2**64
-    row = connection.execute(_HOLDER, {"high": unsigned >> 32, "low": unsigned % 2**32}).one_or_none()
-    if row is None:
-        return "which has just ended"
-    pid, name, since = row
-    described = f"{name}, since {since:%Y-%m-%d %H:%M:%S} UTC, " if since else ""
-    return f"{described}process {pid} of the server"
+def _described(blocker: Row[Any]) -> str:
+    """Who it is. Of a process of another user, a server tells role and number only."""
+    since = f"{blocker.name}, since {blocker.since:%Y-%m-%d %H:%M:%S} UTC, " if blocker.since else ""
+    return f"{since}role {blocker.role}, process {blocker.pid} of the server"
 
 
-def _key(place: Sequence[str]) -> int:
+def _place_number(place: Sequence[str]) -> int:
+    """46 bits, with a sign as Postgres' own integers have one."""
     digest = hashlib.blake2b(canonical_json(["vectorferry", *place]), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    return int.from_bytes(digest, "big", signed=True) >> _LOW_BITS

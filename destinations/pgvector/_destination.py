@@ -60,6 +60,7 @@ from vectorferry.destinations.pgvector._bisect import write_around
 from vectorferry.destinations.pgvector._database import VectorDatabase
 from vectorferry.destinations.pgvector._generations import count_vectors, drop_tables, list_tables, switch_views
 from vectorferry.destinations.pgvector._indexes import (
+    HeldUpError,
     analyze_changed,
     build_due_indexes,
     build_due_lookups,
@@ -130,6 +131,8 @@ class PgvectorDestination(Destination):
         self._index_memory_mb = index_memory_mb
         self._schema: SyncSchema | None = None
         self._distrusted = Distrusted()
+        self._postponed = ""
+        """Which index could not be built, and why."""
 
     @property
     def name(self) -> str:
@@ -146,9 +149,10 @@ class PgvectorDestination(Destination):
         return f"schema {self._schema_name} of the {self._server.identity()}"
 
     def advice(self) -> Sequence[str]:
-        """Parameters of the address that are not used, and indexes that cannot be built."""
+        """Parameters of the address that are not used, and indexes that cannot be built, or could not be this time."""
         schema = self._prepared()
-        return [*schema.database.advice(), *not_indexed(schema.catalogue, schema.mapping)]
+        postponed = [self._postponed] if self._postponed else []
+        return [*schema.database.advice(), *not_indexed(schema.catalogue, schema.mapping), *postponed]
 
     def prepare(self, mapping: SchemaMapping) -> None:
         """Make the schema and its tables, or extend them to the mapping."""
@@ -204,12 +208,18 @@ class PgvectorDestination(Destination):
 
     def build_indexes(self) -> Sequence[IndexBuild]:
         """Build the indexes that are due, have Postgres look at what has changed much, and let views show the newer
-        vectors that have become complete. Returns what was built of vectors."""
+        vectors that have become complete. Returns what was built of vectors. What somebody's old transaction holds up
+        is left to the next run, and `advice` says so."""
         schema = self._prepared()
+        built: list[IndexBuild] = []
+        self._postponed = ""
         with self._server.translated():
-            build_due_lookups(schema)
+            try:
+                build_due_lookups(schema)
+                built.extend(build_due_indexes(schema, self._index_memory_mb))  # those before one that fails stay
+            except HeldUpError as error:
+                self._postponed = str(error)
             analyze_changed(schema)
-            built = list(build_due_indexes(schema, self._index_memory_mb))
             switch_views(schema)
         return built
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import psycopg.errors
 from psycopg import sql
-from sqlalchemy import Connection, exists, func, select, text
+from sqlalchemy import Connection, Row, exists, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from vectorferry.connector.plugin import IndexBuild, PlannedIndex
@@ -24,12 +24,32 @@ _STATE: Final = text(
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :index"
 )
 
+_PATIENCE = 60.0
+"""Seconds that a build waits for one transaction of somebody else that is older than it: it may never end."""
+
+_OLDER: Final = text("""
+SELECT a.pid, pg_get_userbyid(a.usesysid) AS role, a.application_name AS name, a.xact_start AT TIME ZONE 'UTC' AS since
+FROM pg_stat_activity a
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (
+    a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL
+    OR EXISTS (
+        SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE l.pid = a.pid AND n.nspname = :schema AND c.relname = :table
+    )
+    -- Of another user's, a server tells only that there is a transaction.
+    OR (a.state IS NULL AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid'))
+) ORDER BY a.xact_start NULLS FIRST LIMIT 3
+""")
 _KEEP_NO_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
+class HeldUpError(Exception):
+    """An index was not built in this run; the words say which, and whom it waited for."""
+
+
 def build_due_lookups(schema: SyncSchema) -> None:
-    """Build every index by which views and searches find rows, of tables that have some."""
+    """Build every index by which views and searches find rows, of tables that have some. Raises `HeldUpError`."""
     database = schema.database
     for lookup in schema.lookups():
         with database.plain_transaction() as connection:
@@ -39,13 +59,14 @@ def build_due_lookups(schema: SyncSchema) -> None:
             table, column = sql.Identifier(schema.name, lookup.table.name), sql.Identifier(lookup.column)
             with _only_builder(database, schema.name, lookup.name) as alone:
                 if alone:
-                    _create(database, schema.name, lookup.name, sql.SQL("{} ({})").format(table, column), {})
+                    definition = sql.SQL("{} ({})").format(table, column)
+                    _create(database, schema.name, lookup.table.name, lookup.name, definition, {})
 
 
 def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexBuild]:
     """Build every index of the catalogue that is missing or invalid, one after the other.
 
-    One that another process is building is left to it. Retired generations need none.
+    One that another process is building is left to it. Retired generations need none. Raises `HeldUpError`.
     """
     database = schema.database
     for entry in schema.catalogue.values():
@@ -88,13 +109,13 @@ def _build(
     settings = {"maintenance_work_mem": f"{memory}kB"}
     definition = _hnsw_definition(database.extension_schema, schema.name, entry)
     try:
-        _create(database, schema.name, entry.index, definition, settings)
+        _create(database, schema.name, entry.table, entry.index, definition, settings)
     except OperationalError as error:
         if not isinstance(error.orig, psycopg.errors.DiskFull):
             raise
         # Containers often have 64 MB of /dev/shm, too little for parallel workers to share the graph in.
         settings = {**settings, "max_parallel_maintenance_workers": "0"}
-        _create(database, schema.name, entry.index, definition, settings)
+        _create(database, schema.name, entry.table, entry.index, definition, settings)
     yield IndexBuild(entry.table, entry.index, "hnsw", rows, time.monotonic() - started)
 
 
@@ -113,17 +134,39 @@ def _hnsw_definition(extension: str, schema: str, entry: VectorEntry) -> sql.Com
 
 
 def _create(
-    database: VectorDatabase, schema: str, index: str, definition: sql.Composed, settings: Mapping[str, str]
+    database: VectorDatabase,
+    schema: str,
+    table: str,
+    index: str,
+    definition: sql.Composed,
+    settings: Mapping[str, str],
 ) -> None:
-    """Concurrently, so that nobody who writes or searches meanwhile waits; leftovers of a broken build go first."""
-    with database.autocommit({**settings, "statement_timeout": "0"}) as connection:
-        run(
-            connection,
-            [
-                statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, index)),
-                statement("CREATE INDEX CONCURRENTLY {} ON {}", index, definition),
-            ],
-        )
+    """Concurrently, so that nobody who writes or searches meanwhile waits; leftovers of a broken build go first, and
+    those of one that was held up go last, unless they are held up too: no search uses them."""
+    patience = {"statement_timeout": "0", "lock_timeout": f"{_PATIENCE * 1000:.0f}"}
+    drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, index))
+    with database.autocommit({**settings, **patience}) as connection:
+        try:
+            run(connection, [drop, statement("CREATE INDEX CONCURRENTLY {} ON {}", index, definition)])
+        except OperationalError as error:
+            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                raise
+            older = connection.execute(_OLDER, {"schema": schema, "table": table}).all()
+            with suppress(OperationalError):
+                run(connection, [drop])
+            raise HeldUpError(_held_up(schema, index, older)) from error
+
+
+def _held_up(schema: str, index: str, older: Sequence[Row[Any]]) -> str:
+    others = "; ".join(
+        f"role {other.role}, process {other.pid} of the server"
+        + (f" ({other.name or 'unnamed'}, since {other.since:%Y-%m-%d %H:%M:%S} UTC)" if other.since else "")
+        for other in older
+    )
+    return (
+        f"the index {schema}.{index} was not built: it waited {_PATIENCE:.0f} s for an older transaction to end "
+        f"({others or 'which has just ended'}). End that; the next run builds it. Until then searches may be slow."
+    )
 
 
 def build_kilobytes(connection: Connection, entry: VectorEntry, rows: int, limit_mb: int) -> int:

@@ -101,7 +101,7 @@ def test_waiting_for_another_sync(postgres_url: str, schema: str) -> None:
         closing(PgvectorDestination(schema, postgres_url)) as other,
         psycopg.connect(postgres_url, autocommit=True) as watcher,
     ):
-        asking = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%pg_try_advisory_xact_lock%%' AND pid <> ALL(%s)"
+        asking = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ROLLBACK TO SAVEPOINT%%' AND pid <> ALL(%s)"
         before = [pid for (pid,) in watcher.execute("SELECT pid FROM pg_stat_activity")]
 
         def wait_for_it() -> None:

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import DestinationError, Modality, SchemaMapping, SearchQuery
+from vectorferry.connector.plugin import (
+    DestinationError,
+    LockedError,
+    Modality,
+    SchemaMapping,
+    SearchQuery,
+    canonical_json,
+)
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature
@@ -193,3 +201,44 @@ def test_a_schema_named_like_the_loader_is_not_looked_into(database: Database) -
     said = run_all(database)
     assert caught(database, said) == []
     assert database.as_owner.execute("SELECT count(*) FROM media.video").fetchone() == (1,), said
+
+
+HELD = "SELECT (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) FROM pg_locks WHERE locktype = 'advisory'"
+PLACES = [("extension",), ("ddl", "media"), ("pgvector", "media"), ("pgvector", "media", "ads")]
+
+
+def guessed_key(place: tuple[str, ...]) -> int:
+    """A key that anybody can work out, as it once was."""
+    digest = blake2b(canonical_json(["vectorferry", *place]), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def test_who_may_only_connect_locks_nobody_out(database: Database) -> None:
+    """They take what can be guessed, and what they have seen to be held."""
+    take = "SELECT pg_advisory_lock(%s)"
+    with closing(PgvectorDestination("media", database.url)) as destination:
+        for place in PLACES:
+            database.as_neighbour.execute(take, [guessed_key(place)])
+        with destination.lock("ads"):
+            seen = {key for (key,) in database.as_neighbour.execute(HELD)} - set(map(guessed_key, PLACES))
+            sync(destination)
+        assert seen
+        for key in seen:
+            database.as_neighbour.execute(take, [key])
+        with destination.lock("ads"):
+            sync(destination)
+        destination.drop_vector_tables([])
+
+
+def test_roles_that_can_load_the_same_tables_lock_each_other_out(database: Database) -> None:
+    database.as_owner.execute(
+        f"CREATE ROLE {database.loader}s; GRANT {database.loader}s TO {database.loader}, {database.neighbour}"
+    )
+    neighbours_url = as_user(database.url, database.neighbour)
+    with (
+        closing(PgvectorDestination("media", database.url)) as one,
+        closing(PgvectorDestination("media", neighbours_url)) as other,
+    ):
+        for first, second, role in ((one, other, database.loader), (other, one, database.neighbour)):
+            with first.lock("ads"), pytest.raises(LockedError, match=f"role {role}, process"), second.lock("ads"):
+                pass

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import pytest
 
+from vectorferry import parse_settings, run_sync
 from vectorferry.connector.plugin import Modality, Vector
+from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import driver_of
+from vectorferry.destinations.pgvector import _indexes
 from vectorferry.destinations.pgvector._indexes import _only_builder
 
 from ...builders import DIMENSION, asset, batch, dense, feature, sparse
+from ...urls import as_user
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]
@@ -129,3 +134,49 @@ def test_a_broken_build_is_done_again(destination: PgvectorDestination, sql: Sql
     assert build.index == "video__model_v1_hnsw"
     assert valid.fetchone() == (True,)
     assert "video__model_v1_hnsw" in indexes(sql, schema)
+
+
+UNUSABLE = (
+    "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n "
+    "ON n.oid = c.relnamespace WHERE n.nspname = %s AND NOT i.indisvalid"
+)
+
+
+@pytest.mark.parametrize("has_read_it", [False, True], ids=["elsewhere", "this table"])
+def test_a_build_that_a_stranger_holds_up_is_left_to_the_next_run(
+    postgres_url: str, sql: Sql, schema: str, monkeypatch: pytest.MonkeyPatch, has_read_it: bool
+) -> None:
+    monkeypatch.setattr(_indexes, "_PATIENCE", 0.5)
+    stranger = f"{schema}_stranger"
+    sql.execute(f"CREATE ROLE {stranger} LOGIN")
+    catalogue = GeneratedCatalogue(assets=3, features_per_asset=2, dimension=8)
+    with running_sandbox(SandboxSettings(generate=catalogue)) as sandbox:
+        settings = parse_settings(
+            {
+                "name": "media",
+                "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key},
+                "destinations": [{"type": "pgvector", "url": postgres_url, "schema": schema}],
+            },
+            "test",
+        )
+        with psycopg.connect(as_user(postgres_url, stranger)) as reader:
+            if has_read_it:
+                run_sync(settings)
+                sql.execute(f"GRANT USAGE ON SCHEMA {schema} TO {stranger}")
+                sql.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {stranger}")
+                ((index, definition),) = indexes(sql, schema).items()
+                vector_table = definition.partition(" ON ")[2].partition(" ")[0]
+                sql.execute(f"DROP INDEX {index}")
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute(f"SELECT count(*) FROM {vector_table}" if has_read_it else "SELECT 1")
+            held_up = run_sync(settings).destinations["pgvector"]
+            unusable, pid = sql.execute(UNUSABLE, [schema]).fetchall(), reader.info.backend_pid
+        built = run_sync(settings).destinations["pgvector"]
+    (note,) = held_up.notes
+    assert "was not built" in note
+    assert f"role {stranger}, process {pid} of the server" in note
+    assert (held_up.error, held_up.indexes) == (None, [])
+    assert (built.notes, len(built.indexes)) == ([], 1)
+    assert has_read_it or unusable == []
+    assert sql.execute(UNUSABLE, [schema]).fetchall() == []
+    sql.execute(f"DROP OWNED BY {stranger}; DROP ROLE {stranger}")

@@ -18,7 +18,8 @@ from ...waiting import wait_until
 from .conftest import Open
 from .store import INDEX, stored_ids
 
-WAITING = "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND NOT granted"
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ROLLBACK TO SAVEPOINT%'"
+"""The last words of who has just found a lock to be another one's."""
 ENDED = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'vectorferry%'"
 
 

@@ -1,0 +1,72 @@
+"""A lock is one's own: of several who want it at once one gets it, and who waits is told whom for."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from threading import Barrier, Lock
+
+import pytest
+
+from vectorferry.connector.plugin import LockedError
+from vectorferry.destinations._postgres import Database, _locks, lock, parse_url, try_lock
+
+from ...waiting import PATIENCE
+
+CONTENDERS = 6
+ROUNDS = 15
+
+
+def test_of_several_at_once_exactly_one_gets_it(postgres_url: str, schema: str) -> None:
+    start = Barrier(CONTENDERS, timeout=PATIENCE)
+
+    def contend(_: int) -> list[bool]:
+        with closing(Database(parse_url(postgres_url))) as database:
+            results = []
+            for number in range(ROUNDS):
+                with database.plain_transaction() as connection:
+                    start.wait()
+                    results.append(try_lock(connection, schema, str(number)))
+                    start.wait()  # it is kept until everybody has tried
+            return results
+
+    with ThreadPoolExecutor(CONTENDERS) as pool:
+        tried = list(pool.map(contend, range(CONTENDERS)))
+    assert [sum(column) for column in zip(*tried, strict=True)] == [1] * ROUNDS
+
+
+def test_who_waits_is_never_inside_with_another(postgres_url: str, schema: str) -> None:
+    inside = Lock()
+
+    def take(_: int) -> None:
+        with closing(Database(parse_url(postgres_url))) as database:
+            for _round in range(3):
+                with database.plain_transaction() as connection:
+                    lock(connection, schema)
+                    assert inside.acquire(blocking=False)
+                    inside.release()
+
+    with ThreadPoolExecutor(CONTENDERS) as pool:
+        list(pool.map(take, range(CONTENDERS)))
+
+
+def test_every_wait_ends_and_names_who_was_waited_for(
+    postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_locks, "_PATIENCE", 0.2)
+    with (
+        closing(Database(parse_url(postgres_url))) as database,
+        database.plain_transaction() as holder,
+        database.plain_transaction() as connection,
+    ):
+        lock(holder, "ddl", schema)
+        pid = holder.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with pytest.raises(LockedError, match=f"role .+, process {pid} of the server"):
+            lock(connection, "ddl", schema)
+
+
+def test_a_lock_gives_its_transaction_no_number(postgres_url: str, schema: str) -> None:
+    """One would hold up vacuum in all of the database for as long as the lock lasts."""
+    with closing(Database(parse_url(postgres_url))) as database, database.plain_transaction() as connection:
+        lock(connection, schema)
+        assert connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()").scalar_one() is None
