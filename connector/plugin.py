@@ -46,6 +46,7 @@ from vectorferry.connector._model._last_good import (
     without_distrusted,
     without_rejected,
 )
+from vectorferry.connector._model._limits import SourceLimits, VectorKind
 from vectorferry.connector._model._mapping import (
     ColumnMapping,
     ColumnType,
@@ -183,6 +184,7 @@ __all__ = [
     "Settings",
     "Source",
     "SourceError",
+    "SourceLimits",
     "SourceSettings",
     "SparseVector",
     "Spelling",
@@ -197,6 +199,7 @@ __all__ = [
     "Usage",
     "Vector",
     "VectorCount",
+    "VectorKind",
     "VectorMapping",
     "VectorTable",
     "VectorTableState",

@@ -30,6 +30,7 @@ from vectorferry.connector._model._batch import (
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy, Distrusted, StoredDigest
 from vectorferry.connector._model._errors import DestinationError, LockedError
 from vectorferry.connector._model._last_good import with_last_good, without_distrusted
+from vectorferry.connector._model._limits import VectorKind
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import (
     ALL_MODALITIES,
@@ -214,6 +215,10 @@ class MemoryDestination(Destination):
                 hidden[asset_id] = replace(old, features=(*earlier, *old.features))
                 _count(applied, _without_vectors(old), None, ALL_MODALITIES)
         return applied
+
+    def vector_kinds(self) -> Iterable[VectorKind]:
+        """Of all vectors that are there."""
+        return set(self._dimensions())
 
     def vector_counts(self, vector_names: Collection[str]) -> Sequence[VectorCount]:
         """Counted among all features."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from vectorferry.connector._config._registry import DestinationSettings, destination_settings, source_settings
 from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._settings_base import Settings, Spelling
 from vectorferry.connector._protocols._source import SourceSettings
@@ -112,6 +113,7 @@ class SyncSettings(Settings):
     destinations: tuple[AnyDestination, ...] = Field(min_length=1)
     modalities: SchemaMapping = Field(default_factory=SchemaMapping)
     batch: BatchLimits = BatchLimits()
+    limits: SourceLimits = SourceLimits()
     deletes: DeleteGuard = DeleteGuard()
     incremental: IncrementalScans = IncrementalScans()
     schedule: str | None = Field(default=None, description="cron expression, used by Dagster only")
@@ -125,6 +127,11 @@ class SyncSettings(Settings):
         return tuple(
             each.beside([*destinations[:place], *destinations[place + 1 :]]) for place, each in enumerate(destinations)
         )
+
+    @model_validator(mode="after")
+    def _source_knows_its_limits(self) -> SyncSettings:
+        self.source.keep_within(self.limits)
+        return self
 
     def model_post_init(self, context: Any, /) -> None:
         """Remember the place that the validation context names."""

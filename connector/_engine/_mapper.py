@@ -10,6 +10,7 @@ from typing import Final
 from vectorferry.connector._config._registry import closest
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._limits import SourceLimits, VectorBudget, bounded
 from vectorferry.connector._model._mapping import SchemaMapping, ledger_fingerprint
 from vectorferry.connector._model._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
 from vectorferry.connector._model._rows import RowShape, as_utc, hash_row, row_size
@@ -19,7 +20,7 @@ from vectorferry.connector._model._storable import (
     clean,
     safe_rejected,
 )
-from vectorferry.connector._model._vectors import check_vector, vector_bytes, vector_hash
+from vectorferry.connector._model._vectors import check_vector, dense_dimension, vector_bytes, vector_hash
 
 _PATHS_KNOWN: Final = 1_000
 """Of one modality; metadata may have a key per asset."""
@@ -30,7 +31,12 @@ KNOWN_MODALITIES = frozenset(m.value for m in MODALITIES)
 class Mapper:
     """Maps assets for one schema mapping and some modalities; features of other modalities are left out."""
 
-    def __init__(self, mapping: SchemaMapping, modalities: frozenset[Modality]) -> None:
+    def __init__(
+        self, mapping: SchemaMapping, modalities: frozenset[Modality], limits: SourceLimits | None = None
+    ) -> None:
+        self.limits = limits or SourceLimits()
+        named = ((modality, name) for modality in MODALITIES for name in mapping.modality(modality).vectors)
+        self.budget = VectorBudget(self.limits, named)
         self.digest = mapping.digest()
         self.modalities = modalities
         self.use = MappingUse(mapping)
@@ -51,12 +57,13 @@ class Mapper:
 
     def _asset(self, asset: Asset) -> MappedRecord:
         check_id(asset.asset_id, "asset")
+        self.limits.check_asset(asset)
         texts, replaced = clean([asset.modality, asset.url, asset.status, asset.metadata, asset.fields])
         modality, url, status, metadata, extra = texts
         created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
         attributes = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
         row_hash, size = hash_row(attributes, metadata, extra)
-        features = _Features(self._shapes, self._mapping, asset)
+        features = _Features(self._shapes, self._mapping, self.budget, asset)
         rejected = [safe_rejected(r) for r in asset.rejected if _is_mapped(r.modality, self._shapes)]
         mapped = MappedAsset(
             asset_id=asset.asset_id,
@@ -70,7 +77,7 @@ class Mapper:
             updated_at=updated,
             row_hash=row_hash,
             features=tuple(sorted(features.mapped, key=lambda feature: feature.feature_id)),
-            rejected=(*rejected, *features.rejected),
+            rejected=bounded(asset.asset_id, [*rejected, *features.rejected], self.limits.quarantine_per_asset),
         )
         return MappedRecord(mapped, _rows(mapped), size + features.bytes, replaced + features.replaced)
 
@@ -143,7 +150,9 @@ class MappingUse:
 class _Features:
     """The features of one asset, each either mapped or set aside; of one that is mapped, bad parts may be set aside."""
 
-    def __init__(self, shapes: Mapping[Modality, RowShape], mapping: SchemaMapping, asset: Asset) -> None:
+    def __init__(
+        self, shapes: Mapping[Modality, RowShape], mapping: SchemaMapping, budget: VectorBudget, asset: Asset
+    ) -> None:
         self.mapped: list[MappedFeature] = []
         self.rejected: list[Rejected] = []
         self.bytes = 0
@@ -151,6 +160,7 @@ class _Features:
         self._asset_id = asset.asset_id
         self._shapes = shapes
         self._mapping = mapping
+        self._budget = budget
         self._feature_ids: set[str] = set()
         for position, feature in enumerate(asset.features):
             try:
@@ -199,7 +209,9 @@ class _Features:
             try:
                 check_name(name)
                 contiguous = check_vector(name, vector)
-                self._mapping.vector(Modality(feature.modality), name).check_dimension(name, contiguous)
+                modality = Modality(feature.modality)
+                self._mapping.vector(modality, name).check_dimension(name, contiguous)
+                self._budget.admit(modality, name, dense_dimension(contiguous))
                 good[name] = contiguous
             except QuarantineError as error:
                 record = self._rejected(feature, error)

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._discrepancies import Distrusted
+from vectorferry.connector._model._limits import REMAINDER
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector._model._rows import hash_row, is_row_of
@@ -22,7 +23,7 @@ from vectorferry.connector._model._vectors import dense_dimension
 _Key: TypeAlias = tuple[str, str]
 """Feature id and modality: only a feature of the same modality has the same vectors and columns."""
 
-_NAMELESS: Final = frozenset({Reason.MALFORMED, Reason.BAD_ID})
+_NAMELESS: Final = frozenset({Reason.MALFORMED, Reason.BAD_ID, Reason.OVER_LIMIT})
 """What is set aside for these may have no id that can be read: the record says where it stood, and no more."""
 
 
@@ -117,7 +118,8 @@ class _Union:
     def take_back(self, record: Rejected) -> bool:
         """Whether anything is stored of what was set aside; then it is among the features."""
         if record.feature_id not in self._read:
-            return self._take_back_features(self._versions.whole(record))
+            whole = self._take_back_features(self._versions.whole(record))
+            return self._take_back_parts(record.modality) or whole if record.feature_id == REMAINDER else whole
         key = (record.feature_id, record.modality)
         now, before = self.features.get(key), self._stored.get(key)
         if now is None or before is None:
@@ -128,6 +130,18 @@ class _Union:
             joined = _with_column(now, before, record.column)
         self.features[key] = joined
         return joined is not now
+
+    def _take_back_parts(self, modality: str) -> bool:
+        """Of every feature that was read: nobody says which parts of which were set aside."""
+        before = dict(self.features)
+        for key in [key for key in before if key[1] == modality and key in self._stored]:
+            joined, stored = self.features[key], self._stored[key]
+            for name in stored.vectors:
+                joined = _with_vector(joined, stored, name)
+            for column in joined.columns:
+                joined = _with_column(joined, stored, column)
+            self.features[key] = joined
+        return any(self.features[key] is not feature for key, feature in before.items())
 
     def _take_back_features(self, keys: Sequence[_Key]) -> bool:
         self.features |= {key: _hashed_anew(self._stored[key]) for key in keys}

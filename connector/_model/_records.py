@@ -74,6 +74,7 @@ class Reason(StrEnum):
     DUPLICATE_ID = "duplicate_id"  # the same feature id twice in one asset
     ZERO_VECTOR = "zero_vector"  # all numbers are zero, and the destination takes no such vector
     TOO_LARGE = "too_large"  # more than the destination takes in one record
+    OVER_LIMIT = "over_limit"  # more than the settings let one source make
     UNREADABLE = "unreadable"  # no usable answer came from the source: never set aside, but a failure of its collection
     REFUSED = "refused"  # the store refused it, in its own words
 

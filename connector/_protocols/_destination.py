@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Batch, Contents, Counts, MappedAsset, RowCounts
 from vectorferry.connector._model._discrepancies import Discrepancy, StoredDigest
+from vectorferry.connector._model._limits import VectorKind
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Modality, Reason, Rejected, Vector
 from vectorferry.connector._model._related import RelatedRow, RelatedTable
@@ -302,6 +303,11 @@ class Destination(ABC):
     def vector_counts(self, vector_names: Collection[str]) -> Sequence[VectorCount]:
         """Those of these named vectors that have more than one dimension now, one count for each, where each dimension
         has a place of its own. Counts nothing where none has."""
+        return ()
+
+    def vector_kinds(self) -> Iterable[VectorKind]:
+        """The named vectors that it has a place for, one for each dimension: what a source may make anew is bounded with
+        these counted. None where a new name makes nothing."""
         return ()
 
     # What belongs to a capability.

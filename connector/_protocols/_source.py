@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
@@ -205,6 +206,17 @@ class SourceSettings(Settings, ABC):
         le=3_650,
         description="days until an asset that seems unchanged is read again, each at a time of its own; none: never",
     )
+
+    _limits: SourceLimits = PrivateAttr(default_factory=SourceLimits)
+
+    @property
+    def limits(self) -> SourceLimits:
+        """What the sync lets it make, for sources that can tell before they build any record."""
+        return self._limits
+
+    def keep_within(self, limits: SourceLimits) -> None:
+        """Open sources that know these limits."""
+        self._limits = limits
 
     @abstractmethod
     def open(self) -> Source:

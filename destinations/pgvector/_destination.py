@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from vectorferry.connector.plugin import (
+    MODALITIES,
     Applied,
     Batch,
     Capability,
@@ -37,6 +38,7 @@ from vectorferry.connector.plugin import (
     Status,
     StoredDigest,
     VectorCount,
+    VectorKind,
     VectorTable,
 )
 from vectorferry.destinations._postgres import (
@@ -58,7 +60,13 @@ from vectorferry.destinations._postgres import (
 )
 from vectorferry.destinations.pgvector._bisect import write_around
 from vectorferry.destinations.pgvector._database import VectorDatabase
-from vectorferry.destinations.pgvector._generations import count_vectors, drop_tables, list_tables, switch_views
+from vectorferry.destinations.pgvector._generations import (
+    count_vectors,
+    drop_tables,
+    list_tables,
+    switch_views,
+    vector_kind,
+)
 from vectorferry.destinations.pgvector._indexes import (
     HeldUpError,
     analyze_changed,
@@ -340,6 +348,11 @@ class PgvectorDestination(Destination):
         """Each dimension of each named vector."""
         with self._reading() as (connection, schema):
             return list_tables(connection, schema)
+
+    def vector_kinds(self) -> list[VectorKind]:
+        """One for each generation."""
+        with self._working() as (_, schema):
+            return [vector_kind(entry) for modality in MODALITIES for entry in schema.catalogue.of(modality)]
 
     def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
         """Counted in the tables of each dimension."""

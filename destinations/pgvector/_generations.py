@@ -133,9 +133,14 @@ def count_vectors(connection: Connection, schema: SyncSchema, vector_names: Coll
 
 
 def _vector_count(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> VectorCount:
-    dimension = None if entry.storage.column_type == "sparsevec" else entry.storage.dimension
     rows = _counted(connection, schema, entry).rows
-    return VectorCount(entry.modality, entry.vector_name, dimension, rows, f"the table {entry.table}")
+    return VectorCount(*vector_kind(entry), rows, f"the table {entry.table}")
+
+
+def vector_kind(entry: VectorEntry) -> tuple[Modality, str, int | None]:
+    """Modality, name and dimension of the vectors of a generation."""
+    dimension = None if entry.storage.column_type == "sparsevec" else entry.storage.dimension
+    return entry.modality, entry.vector_name, dimension
 
 
 def drop_tables(connection: Connection, schema: SyncSchema, tables: Sequence[str]) -> list[VectorTable]:

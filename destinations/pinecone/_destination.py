@@ -41,6 +41,7 @@ from vectorferry.connector.plugin import (
     StoredDigest,
     TableStatus,
     VectorCount,
+    VectorKind,
     Visibility,
 )
 from vectorferry.destinations.pinecone._batch import JOBS_AT_ONCE, BatchWrite, Dispatch
@@ -227,6 +228,10 @@ class PineconeDestination(Destination):
         self._distrusted.add(collection, different)
         self._manifest.begin(collection, places_of(self._manifest, collection, different))
         self._manifest.read_again(collection, sorted({each.asset_id for each in different if each.vector_name is None}))
+
+    def vector_kinds(self) -> list[VectorKind]:
+        """One for each index, which holds the vectors of all modalities."""
+        return [(None, row.vector_name, row.dimension) for row in self._manifest.indexes().values()]
 
     def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
         """Counted in the manifest, where a named vector has indexes of several dimensions."""

@@ -28,6 +28,7 @@ from vectorferry.connector._model._errors import (
     SourceError,
     VectorferryError,
 )
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
@@ -69,6 +70,7 @@ def run_sync(
             name=resolved.name,
             mapping=resolved.modalities,
             batch=resolved.batch,
+            limits=resolved.limits,
             deletes=resolved.deletes,
             incremental=resolved.incremental,
             progress=progress,
@@ -77,7 +79,7 @@ def run_sync(
     return run_opened(settings, environ, work)
 
 
-async def sync(
+async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     source: Source,
     destinations: Sequence[Destination],
     options: SyncOptions = DEFAULTS,
@@ -85,11 +87,15 @@ async def sync(
     name: str,
     mapping: SchemaMapping | None = None,
     batch: BatchLimits | None = None,
+    limits: SourceLimits | None = None,
     deletes: DeleteGuard | None = None,
     incremental: IncrementalScans | None = None,
     progress: ProgressCallback | None = None,
 ) -> Summary:
     """Make every destination hold what the source holds of the collections.
+
+    What the source may make is bounded by `limits`: named vectors and their dimensions, with those counted that the
+    destinations have, and what is in one asset.
 
     Only changed assets are read, once for all destinations, and each destination gets those it lacks. A destination
     that fails is left out from then on and named in the summary, and so is a collection that cannot be read. Source
@@ -123,12 +129,14 @@ async def sync(
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
     mapping = mapping or SchemaMapping()
     check_related_names(source, mapping)
-    mapper = Mapper(mapping, options.modalities)
+    mapper = Mapper(mapping, options.modalities, limits)
     lanes = [Lane(each, options.modalities, batch or BatchLimits(), mapping) for each in destinations]
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
     try:
         await _prepare(lanes, mapping)
         await check_apart(lanes)
+        for stored in (await call_each(lanes, lambda each: each.vector_kinds())).values():
+            mapper.budget.know(stored or ())
         job = Job(
             source=source,
             lanes=lanes,

@@ -28,6 +28,7 @@ from vectorferry.connector._engine.verify._source import (
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy
 from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import ALL_MODALITIES
 from vectorferry.connector._model._storable import safe_id
@@ -66,6 +67,7 @@ def run_verify(
             sample=sample,
             repair=repair,
             batch=resolved.batch,
+            limits=resolved.limits,
             deletes=resolved.deletes,
             visible_timeout=visible_timeout,
             source_sample=source_sample,
@@ -85,6 +87,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     sample: int | None = 1_000,
     repair: bool = False,
     batch: BatchLimits | None = None,
+    limits: SourceLimits | None = None,
     deletes: DeleteGuard | None = None,
     visible_timeout: float = 300,
     source_sample: int = 0,
@@ -109,10 +112,13 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     for destination in destinations:
         if Capability.VERIFY not in destination.capabilities:
             raise Capability.VERIFY.missing(destination.name)
-    check = Check(source, [CheckReader(each) for each in destinations], Mapper(mapping, ALL_MODALITIES), reread, keeps)
+    mapper = Mapper(mapping, ALL_MODALITIES, limits)
+    check = Check(source, [CheckReader(each) for each in destinations], mapper, reread, keeps)
     verification = Verification(name)
     try:
         await asyncio.gather(*(reader.prepare_visible(mapping, visible_timeout) for reader in check.readers))
+        for reader in check.readers:
+            mapper.budget.know(await reader.run(reader.destination.vector_kinds))
         ids = list(dict.fromkeys(await source.collections() if collections is None else collections))
         unlisted = 0
         for collection in ids:
@@ -137,6 +143,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
             name=name,
             mapping=mapping,
             batch=batch,
+            limits=limits,
             deletes=deletes,
         )
     verification.seconds = time.monotonic() - started
