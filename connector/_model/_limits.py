@@ -113,9 +113,9 @@ def bounded(asset_id: str, rejected: Sequence[Rejected], most: int) -> tuple[Rej
     )
 
 
-def _check(count: int, most: int, what: str, setting: str) -> None:
+def _check(count: int, most: int, counted: str, setting: str) -> None:
     if count > most:
-        raise _beyond(f"{count:,} {what}, and one asset may have {most:,}", setting)
+        raise _beyond(f"{count:,} {counted}, and one asset may have {most:,}", setting)
 
 
 def _beyond(problem: str, setting: str) -> QuarantineError:
