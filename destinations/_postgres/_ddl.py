@@ -79,9 +79,15 @@ def steps_to_create(connection: Connection | None, schema: str, *tables: MetaDat
 
 
 _COLUMNS: Final = text("""
-SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT c.relname, a.attname, CASE
+    -- Without its schema, which is not in our path.
+    WHEN t.typnamespace = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector')
+    AND t.typname IN ('vector', 'halfvec', 'sparsevec')
+    THEN t.typname || coalesce('(' || CAST(nullif(a.atttypmod, -1) AS text) || ')', '')
+    ELSE format_type(a.atttypid, a.atttypmod) END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = :schema AND c.relname = ANY(CAST(:relations AS text[])) ORDER BY c.oid, a.attnum
 """)
 

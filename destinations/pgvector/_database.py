@@ -1,4 +1,9 @@
-"""Transactions that find pgvector wherever it is installed: is it there, is it new enough, and where."""
+"""pgvector, wherever it is installed: is it there, is it new enough, and where.
+
+Its schema is in no path of ours, since others may make objects there too (in `public`, before Postgres 15, everybody):
+a function or operator that fits better than Postgres' own would run with our rights. What is pgvector's is called by
+its full name.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,8 @@ from vectorferry.destinations._postgres import Address, Database, Step, check_en
 _MINIMUM_VERSION: Final = (0, 8)
 """Iterative scans, which right answers under filters need, came with pgvector 0.8."""
 
-CREATE_EXTENSION: Final = "CREATE EXTENSION IF NOT EXISTS vector"
+CREATE_EXTENSION: Final = "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public"
+"""By name: a schema that is called like this user may be somebody else's, and would come first in its path."""
 
 _AVAILABLE: Final = text("""
 SELECT v.version, has_database_privilege(current_database(), 'CREATE') AND v.trusted OR r.rolsuper AS may_enable
@@ -89,10 +95,7 @@ class VectorDatabase(Database):
     @property
     def extension_schema(self) -> str:
         """The schema that holds pgvector's types and operators. Raises `DestinationError` when there is none."""
-        if self._extension_schema is None:
-            with self.plain_transaction() as connection:
-                self._extension_schema = find_extension(connection, self.location)
-        return self._extension_schema
+        return self._extension_schema or self._find_extension()
 
     def ensure_extension(self) -> None:
         """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done."""
@@ -100,8 +103,6 @@ class VectorDatabase(Database):
             if not extension_steps(connection, self.location):
                 return
             lock(connection, "extension")  # several first runs may start together
-            # Where this user's objects go by default, as if it had been typed: not first of all into pg_catalog.
-            connection.exec_driver_sql("SET LOCAL search_path TO DEFAULT")
             try:
                 run(connection, extension_steps(connection, self.location))
             except ProgrammingError as error:
@@ -114,6 +115,13 @@ class VectorDatabase(Database):
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction in which pgvector's names resolve without a prefix."""
-        with self.plain_transaction(("pg_catalog", self.extension_schema, "pg_temp")) as connection:
+        """A transaction on a server that has pgvector. Raises `DestinationError` where it has none."""
+        if self._extension_schema is None:
+            self._find_extension()
+        with self.plain_transaction() as connection:
             yield connection
+
+    def _find_extension(self) -> str:
+        with self.plain_transaction() as connection:
+            self._extension_schema = find_extension(connection, self.location)
+        return self._extension_schema

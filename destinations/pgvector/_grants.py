@@ -13,7 +13,7 @@ from vectorferry.destinations._postgres import Driver, fixed, joined, statement
 
 # A vector, a number and a filter: whoever makes a function of the same name makes it for something else.
 _SIGNATURES: Final = """
-SELECT p.oid::regprocedure::text, format_type(p.proargtypes[0], -1) FROM pg_proc p
+SELECT p.oid::regprocedure::text, t.typname FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_type t ON t.oid = p.proargtypes[0]
 WHERE n.nspname = %s AND p.proname = %s AND t.typname IN ('vector', 'halfvec', 'sparsevec') AND p.pronargs = 3
 AND p.proargtypes[1] = 'integer'::regtype AND p.proargtypes[2] = 'jsonb'::regtype

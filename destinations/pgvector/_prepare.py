@@ -205,7 +205,7 @@ def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey
         steps.append(statement("DROP INDEX IF EXISTS {}", sql.Identifier(schema.name, entry.index)))
     else:
         entry = catalogue.new_entry(*name, schema.mapping.table(key[0]), storage, exists)
-        table = vector_table(schema.name, entry.table, storage)
+        table = vector_table(schema.name, entry.table, storage, schema.database.extension_schema)
         steps += steps_to_create(connection, schema.name, table.metadata)
         for other in earlier[-1:]:
             driver, target = driver_of(connection), sql.Identifier(schema.name, entry.table)

@@ -110,7 +110,7 @@ class SyncSchema:
 
     def vector_table(self, entry: VectorEntry) -> Table:
         """The table of a catalogue entry."""
-        return vector_table(self.name, entry.table, entry.storage)
+        return vector_table(self.name, entry.table, entry.storage, self.database.extension_schema)
 
     def lookups(self) -> Iterator[Lookup]:
         """What finds features by id and by key, and vectors by key; a retired generation has what it had."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-import pgvector.sqlalchemy
+from psycopg import sql
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql import quoted_name
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from vectorferry.connector.plugin import ColumnMapping, ColumnType, Modality
 from vectorferry.destinations._postgres import ID, cursor_table, ledger_table, origin_table, quarantine_table
@@ -52,11 +52,6 @@ _COLUMN_TYPES: Final[Mapping[ColumnType, TypeEngine[Any]]] = {
     "boolean": Boolean(),
     "timestamptz": DateTime(timezone=True),
     "jsonb": JSONB(),
-}
-_VECTOR_TYPES: Final = {
-    "vector": pgvector.sqlalchemy.VECTOR,
-    "halfvec": pgvector.sqlalchemy.HALFVEC,
-    "sparsevec": pgvector.sqlalchemy.SPARSEVEC,
 }
 
 # Of the words that Postgres reserves (its appendix C), those that SQLAlchemy does not know of.
@@ -128,13 +123,26 @@ def feature_table(schema: str, name: str, columns: Mapping[str, ColumnMapping]) 
     )
 
 
-def vector_table(schema: str, name: str, storage: VectorStorage) -> Table:
-    """One named vector of one modality, keyed like its features."""
+class _VectorType(UserDefinedType[Any]):
+    """A type of pgvector by its full name: where others may make objects too, its schema is in no path of ours."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
+
+
+def vector_table(schema: str, name: str, storage: VectorStorage, extension: str) -> Table:
+    """One named vector of one modality, keyed like its features; `extension` is the schema of pgvector."""
+    kind = f"{sql.Identifier(extension, storage.column_type).as_string()}({storage.dimension})"
     return Table(
         name,
         MetaData(schema=schema),
         *_keys(),
-        Column("embedding", _VECTOR_TYPES[storage.column_type](storage.dimension), nullable=False),
+        Column("embedding", _VectorType(kind), nullable=False),
         Column("vector_hash", LargeBinary, nullable=False),
         _feature_key(),
         PrimaryKeyConstraint(*KEY_COLUMNS),

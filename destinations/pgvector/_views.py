@@ -243,7 +243,7 @@ def _attribute(name: str, kind: str) -> sql.Composable:
     return sql.SQL("{} {}").format(sql.Identifier(name), fixed(kind))
 
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
 _WHERE_FUNCTION: Final = "_sync_where"
@@ -298,17 +298,17 @@ END $body$
 # filter takes some of them away, or more are asked for, it goes on (which takes a sixth longer from the start) until it
 # has looked at hnsw.max_scan_tuples; where there are still too few, the same question is answered exactly: an addition
 # keeps the index out. The first candidates are the same in both ways of going along the index.
-# pgvector is often in `public`, where others may make objects too. So whatever Postgres itself has for these very types
-# is named, or spelled so that it is found first: a better match of a stranger's would run with the caller's rights.
+# pgvector is often in `public`, where others may make objects too: a better match of a stranger's would run with the
+# caller's rights. So its schema is not in the path, and what is pgvector's has its full name.
 _SEARCH: Final = """
 CREATE OR REPLACE FUNCTION {function}(query {storage}, k integer DEFAULT 10, filter jsonb DEFAULT '{{}}')
 RETURNS SETOF {match} LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, {extension}, pg_temp SET hnsw.iterative_scan = 'off' AS $body$
+SET search_path = pg_catalog, pg_temp SET hnsw.iterative_scan = 'off' AS $body$
 DECLARE
     shown constant text := {shown};
     asked constant text := {asked};
     predicate constant text := {where}(shown::pg_catalog.regclass, filter);
-    distance text := pg_catalog.replace('embedding {operator} $1', '$1', asked);
+    distance text := {distance} || asked;
     hits {match}[];
 BEGIN
     IF query IS NULL THEN RETURN; END IF;
@@ -352,14 +352,15 @@ def _create_function(schema: str, extension: str, shown: Shown, match_names: Seq
     match = sql.Identifier(schema, layer.match_type)
     # The first one is the distance, which is asked for in the words of the ordering, so that it is not taken twice.
     columns = joined(name for name in match_names if name != "distance")
+    operator = sql.SQL("OPERATOR({}.{})").format(sql.Identifier(extension), fixed(storage.operator))
+    distance = sql.SQL("embedding {} ").format(operator)
     return statement(
         _SEARCH,
         function=sql.Identifier(schema, layer.function),
         storage=sql.Identifier(extension, storage.column_type),
         match=match,
-        extension=sql.Identifier(extension),
         where=sql.Identifier(schema, _WHERE_FUNCTION),
-        operator=fixed(storage.operator),
+        distance=sql.Literal(distance.as_string()),
         columns=sql.Literal(columns.as_string()),
         shown=_shown_view(schema, extension, shown),
         asked=_asked(schema, extension, shown),

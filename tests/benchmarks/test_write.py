@@ -109,7 +109,7 @@ class Contest:
         self._schema = schema
         self._batches = batches
         self._rows = vector_rows(batches)
-        self._table = vector_table(schema, "rows_of_vectors", STORAGE)
+        self._table = vector_table(schema, "rows_of_vectors", STORAGE, "public")
 
     def raw_vectors(self) -> float:
         """COPY of the vector rows into a table without key or index: pgvector-python's adapters, declared types."""

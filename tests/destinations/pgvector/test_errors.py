@@ -51,7 +51,7 @@ def database_without_pgvector(postgres_url: str, name: str) -> str:
 
 def test_a_user_who_may_not_enable_pgvector_is_told_the_statement(postgres_url: str, schema: str) -> None:
     message = refusal(database_without_pgvector(postgres_url, schema))
-    assert "CREATE EXTENSION IF NOT EXISTS vector;" in message
+    assert "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public;" in message
 
 
 def test_a_server_without_pgvector_is_told_apart(postgres_url: str, schema: str) -> None:

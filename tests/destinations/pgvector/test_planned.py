@@ -58,7 +58,7 @@ def test_the_statements_for_a_new_database_are_those_of_prepare(postgres_url: st
         with defined() as made:
             destination.prepare(SchemaMapping())
         assert made == told.statements
-        assert made[:2] == ["CREATE EXTENSION IF NOT EXISTS vector", "CREATE SCHEMA media"]
+        assert made[:2] == ["CREATE EXTENSION IF NOT EXISTS vector SCHEMA public", "CREATE SCHEMA media"]
         assert destination.planned(SchemaMapping()).statements == []
 
 
@@ -214,7 +214,7 @@ def test_a_database_without_pgvector_stays_without_it(postgres_url: str, schema:
         told = destination.planned(SchemaMapping())
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchall() == []
-    assert told.statements[:2] == ["CREATE EXTENSION IF NOT EXISTS vector", "CREATE SCHEMA media"]
+    assert told.statements[:2] == ["CREATE EXTENSION IF NOT EXISTS vector SCHEMA public", "CREATE SCHEMA media"]
 
 
 def test_one_who_may_only_read_can_plan(
@@ -236,5 +236,5 @@ def test_an_embedded_server_that_has_never_run_is_not_started(tmp_path: Path, sc
     with closing(PgvectorDestination(schema, directory=tmp_path / "data")) as destination:
         told = destination.planned(SchemaMapping())
     assert not (tmp_path / "data").exists()
-    assert told.statements[:2] == ["CREATE EXTENSION IF NOT EXISTS vector", f"CREATE SCHEMA {schema}"]
+    assert told.statements[:2] == ["CREATE EXTENSION IF NOT EXISTS vector SCHEMA public", f"CREATE SCHEMA {schema}"]
     assert (told.known("ads", ["a"]), list(told.asset_ids("ads"))) == ({}, [])
