@@ -306,8 +306,8 @@ class Destination(ABC):
         return ()
 
     def vector_kinds(self) -> Iterable[VectorKind]:
-        """The named vectors that it has a place for, one for each dimension: what a source may make anew is bounded with
-        these counted. None where a new name makes nothing."""
+        """The named vectors that it has a place for, one for each dimension: what a source may make anew is bounded,
+        with these counted. None where a new name makes nothing."""
         return ()
 
     # What belongs to a capability.
