@@ -44,6 +44,9 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     destinations: Annotated[list[dict[str, Any]], _say("One or more, each with its `type`.")]
     modalities: Annotated[dict[str, Any], _say("What differs from the default mapping.")] = Field(default_factory=dict)
     batch: Annotated[dict[str, Any], _say("When a batch is full: `rows`, `bytes`.")] = Field(default_factory=dict)
+    limits: Annotated[dict[str, Any], _say("What a source may make at most: `vectors_per_modality` and others.")] = (
+        Field(default_factory=dict)
+    )
     deletes: Annotated[dict[str, Any], _say("Assets that are gone: `mode`, and the guard's `max_share`.")] = Field(
         default_factory=dict
     )

@@ -9,8 +9,6 @@ from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._opening import destinations_called, opened_at
 from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
 
-__all__ = ["run_search"]
-
 
 def run_search(
     settings: SyncSettings,

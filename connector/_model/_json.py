@@ -15,6 +15,20 @@ BEYOND_64_BITS: Final = 2.0**63
 EXACT: Final = frozenset({int, str, bool, type(None)})
 
 
+MOST_PARSED_PER_BYTE: Final = 201
+"""No byte is taken for more memory than that by `parsed_size`."""
+
+
+def parsed_size(body: bytes) -> int:
+    """How many bytes of memory the JSON value in these bytes would take, roughly and rather too many. Parses nothing.
+
+    What CPython 3.11 takes on 64 bits: 184 for an object with a key (`sys.getsizeof`), 64 for a list, some 50 for a
+    number in a list that grows (measured), and as much or more for a text. Punctuation within texts counts as well.
+    """
+    weights = {b"{": 200, b"[": 64, b",": 48, b'"': 16}
+    return len(body) + sum(weight * body.count(sign) for sign, weight in weights.items())
+
+
 def parse_json(body: bytes) -> Any:
     """The JSON value in these bytes.
 
@@ -42,7 +56,7 @@ def _may_be_rounded(value: Any) -> bool:
         elif kind is dict:
             waiting.extend(item.values())
         elif kind is list and item:
-            waiting.extend(item[:1] if type(item[0]) is float else [one for one in item if type(one) not in EXACT])
+            waiting.extend(item[:1] if type(item[0]) is float else (one for one in item if type(one) not in EXACT))
     return False
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -27,6 +30,11 @@ from vectorferry.connector.http._errors import (
 LONGEST: Final = 31 * 86_400.0
 """Quotas are by the minute, the day or the month: a time further away is cut to this."""
 
+LARGE: Final = 1_000_000
+"""Bytes from which on an answer is parsed in a thread, and counts among the few large ones that are read at a time.
+
+Handing it over takes some 0.1 ms; a megabyte of vectors takes some 5 ms to parse, and the loop stands still."""
+
 NAMED_TIME: Final = re.compile(
     r"\b(?:after|until|at)\s+(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?)", re.ASCII
 )
@@ -41,6 +49,42 @@ class Answer:
     status: int
     headers: httpx.Headers
     body: bytes
+
+
+class AnswerRoom:
+    """Bounds the bytes of the answers that are read at the same time: of those that grow large, as many as fit in at
+    their largest. One always may."""
+
+    def __init__(self, most: int, largest: int) -> None:
+        self._large = asyncio.Semaphore(max(1, most // largest))
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[AnswerPlace]:
+        """A place for one answer, from its first byte until it has been decoded."""
+        place = AnswerPlace(self._large)
+        try:
+            yield place
+        finally:
+            place.leave()
+
+
+class AnswerPlace:
+    """The place of one answer."""
+
+    def __init__(self, large: asyncio.Semaphore) -> None:
+        self._large = large
+        self._is_large = False
+
+    async def admit(self, size: int) -> None:
+        """Wait, when it has grown large, until there is room for that."""
+        if size >= LARGE and not self._is_large:
+            await self._large.acquire()
+            self._is_large = True
+
+    def leave(self) -> None:
+        """Give the room to others."""
+        if self._is_large:
+            self._large.release()
 
 
 class Meaning(Enum):

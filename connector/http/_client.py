@@ -13,8 +13,9 @@ import httpx
 import orjson
 
 from vectorferry.connector._model._errors import ConfigurationError, RetryableError
+from vectorferry.connector._model._json import MOST_PARSED_PER_BYTE, parsed_size
 from vectorferry.connector._protocols._source import Usage
-from vectorferry.connector.http._answer import Answer, Judge, limit_reached, wait_when_spent
+from vectorferry.connector.http._answer import LARGE, Answer, AnswerRoom, Judge, limit_reached, wait_when_spent
 from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
 from vectorferry.connector.http._exchange import ACCEPTED, NoConnectionError, SingleSendClient, exchange
 from vectorferry.connector.http._pace import Pace, Retries, TimeLimit, Tries
@@ -36,6 +37,7 @@ class _Wire:
 
     http: httpx.AsyncClient
     slots: asyncio.Semaphore
+    room: AnswerRoom
     pace: Pace
 
 
@@ -129,11 +131,12 @@ class ApiClient:
         self.usage.requests += 1
         self.usage.retries += tries.count > 1
         try:
-            answer = await exchange(wire.http, request.http, self._settings.max_answer_bytes)
-            self._has_answered = True
-            self.usage.bytes += len(answer.body)
-            self._check(wire, request, answer, tries)
-            return self._decoded(answer, request.decode)
+            async with wire.room.place() as place:
+                answer = await exchange(wire.http, request.http, self._settings.max_answer_bytes, place.admit)
+                self._has_answered = True
+                self.usage.bytes += len(answer.body)
+                self._check(wire, request, answer, tries)
+                return await self._decoded(answer, request.decode)
         except NoConnectionError as error:
             tries.missed(str(error))
             if not self._has_answered:
@@ -168,13 +171,23 @@ class ApiClient:
         if wait is not None and wait <= self._retries.longest_hold:
             wire.pace.hold(kind, wait)
 
-    def _decoded(self, answer: Answer, decode: Callable[[bytes], T]) -> T:
+    async def _decoded(self, answer: Answer, decode: Callable[[bytes], T]) -> T:
+        self._check_parsed(answer.body)
         try:
-            return decode(answer.body)
+            # In a thread nothing else waits for it, as far as the parser lets others run; a small one costs less here.
+            return decode(answer.body) if len(answer.body) < LARGE else await asyncio.to_thread(decode, answer.body)
         except ValueError as error:
             problem = one_line(str(error), 120, key=self._key)
         kind = one_line(answer.headers.get("content-type", "no content type"), 60, key=self._key)
         raise RetryableError(f"an answer that cannot be read ({kind}, {len(answer.body):,} bytes: {problem})")
+
+    def _check_parsed(self, body: bytes) -> None:
+        most = self._settings.max_parsed_bytes
+        if len(body) * MOST_PARSED_PER_BYTE > most and (size := parsed_size(body)) > most:
+            raise UnreadableError(
+                f"{self.host} sent an answer of {len(body):,} bytes that would take some {size // 1_000_000:,} MB when "
+                "it is parsed; it was not read. Raise source.max_parsed_mb if it is genuine."
+            )
 
     def _given_up(self, request: _Request[T], tries: Tries) -> UnreadableError:
         last = without_key(tries.last, self._key) or "no answer in time"
@@ -230,7 +243,8 @@ class ApiClient:
             raise ConfigurationError(
                 f"The proxy settings of the environment cannot be used ({type(error).__name__}); check HTTPS_PROXY."
             ) from None
-        return _Wire(http, asyncio.Semaphore(settings.concurrency), Pace(settings.requests_per_minute, settings.kinds))
+        slots, pace = asyncio.Semaphore(settings.concurrency), Pace(settings.requests_per_minute, settings.kinds)
+        return _Wire(http, slots, AnswerRoom(settings.answers_in_flight_bytes, settings.max_answer_bytes), pace)
 
     def _checked_headers(self) -> dict[str, str]:
         settings = self._settings

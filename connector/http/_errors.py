@@ -14,6 +14,9 @@ from vectorferry.connector._model._json import parse_json
 LONGEST: Final = 300
 """Characters of a message that are still readable."""
 
+LONGEST_BODY: Final = 1_000_000
+"""Bytes of an error's body that are parsed: nobody has so much to say, and it is parsed more than once."""
+
 DEEPEST: Final = 6
 """Levels of an error's body that are searched for words; FastAPI's 422, the deepest known, has three."""
 
@@ -88,7 +91,7 @@ def server_message(body: bytes, key: str = "") -> str:
     Mixpeek has sent three shapes (``error.message``, ``detail[].msg``, ``message``) and FastAPI's 422 a fourth.
     """
     try:
-        words = _words(parse_json(body))
+        words = _words(_parsed(body))
     except ValueError:
         words = _plain(body)
     return one_line(words, key=key)
@@ -97,12 +100,18 @@ def server_message(body: bytes, key: str = "") -> str:
 def server_code(body: bytes) -> str:
     """The service's own word for what went wrong, at the top of its answer or under `error`; else empty."""
     try:
-        answer = parse_json(body)
+        answer = _parsed(body)
     except ValueError:
         return ""
     places = (answer, answer.get("error")) if isinstance(answer, dict) else ()
     codes = (place.get("code") for place in places if isinstance(place, dict))
     return next((one_line(code, 60) for code in codes if isinstance(code, str)), "")
+
+
+def _parsed(body: bytes) -> Any:
+    if len(body) > LONGEST_BODY:
+        raise ValueError("too long for what went wrong")
+    return parse_json(body)
 
 
 def _hidden(text: str, key: str) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ headers they carry, hangs on ours as a cause or context.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import aiohttp
@@ -46,29 +47,35 @@ class SingleSendClient(HttpxAiohttpClient):
         return _SingleSendTransport(proxy=args[0] if args else settings.pop("proxy"), **settings)
 
 
-async def exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:
+async def exchange(
+    client: httpx.AsyncClient, request: httpx.Request, max_bytes: int, admit: Callable[[int], Awaitable[None]]
+) -> Answer:
     """Send a request and read its whole answer, at most `max_bytes` after decompression.
+
+    `admit` is told how much has been read so far, and reading goes on when it returns.
 
     Raises `RetryableError` when the connection failed (`NoConnectionError` when there never was one),
     `UnreadableError` when the answer is too large, `SourceError` when the other side cannot prove who it is.
     """
     try:
-        return await _exchange(client, request, max_bytes)
+        return await _exchange(client, request, max_bytes, admit)
     except LIBRARY_FAILURES as error:
         failure = _translated(error, request.url.host)
     raise failure
 
 
-async def _exchange(client: httpx.AsyncClient, request: httpx.Request, max_bytes: int) -> Answer:
+async def _exchange(
+    client: httpx.AsyncClient, request: httpx.Request, max_bytes: int, admit: Callable[[int], Awaitable[None]]
+) -> Answer:
     response = await client.send(request, stream=True)
     try:
-        body = await _read(response, max_bytes)
+        body = await _read(response, max_bytes, admit)
     finally:
         await response.aclose()
     return Answer(response.status_code, response.headers, body)
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> bytes:
+async def _read(response: httpx.Response, max_bytes: int, admit: Callable[[int], Awaitable[None]]) -> bytes:
     unpacker = Unpacker(response.headers.get("content-encoding", ""), max_bytes)
     chunks: list[bytes] = []
     size = 0
@@ -80,6 +87,7 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
                 f"{response.request.url.host} sent an answer larger than {max_bytes:,} bytes; it was not read. "
                 "Raise source.max_answer_mb if it is genuine."
             )
+        await admit(size)
     unpacker.end()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

@@ -52,7 +52,14 @@ class ApiSourceSettings(SourceSettings, ABC):
         default=None, ge=1, le=600_000, description="most requests per minute, retries included; none: no limit"
     )
     retry: RetryPolicy = Field(default=RetryPolicy(), description="when and how long failed requests are tried again")
-    max_answer_mb: int = Field(default=256, ge=1, le=4_096, description="largest answer that is read, in megabytes")
+    # TwelveLabs' largest known answer has 46 MB: four hours with every embedding option.
+    max_answer_mb: int = Field(default=64, ge=1, le=4_096, description="largest answer that is read, in megabytes")
+    max_parsed_mb: int = Field(
+        default=256, ge=1, le=65_536, description="memory that one answer may take when it is parsed, in megabytes"
+    )
+    answers_in_flight_mb: int = Field(
+        default=128, ge=1, le=65_536, description="answers that are read at the same time, in megabytes; one always is"
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -84,6 +91,8 @@ class ApiSourceSettings(SourceSettings, ABC):
             retry=self.retry,
             allow_http=self.allow_http,
             max_answer_bytes=self.max_answer_mb * 1_000_000,
+            max_parsed_bytes=self.max_parsed_mb * 1_000_000,
+            answers_in_flight_bytes=self.answers_in_flight_mb * 1_000_000,
         )
 
 
@@ -108,7 +117,9 @@ class ClientSettings:
     kinds: Mapping[str, int] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     allow_http: bool = False
-    max_answer_bytes: int = 256_000_000
+    max_answer_bytes: int = 64_000_000
+    max_parsed_bytes: int = 256_000_000
+    answers_in_flight_bytes: int = 128_000_000
 
 
 class Address:

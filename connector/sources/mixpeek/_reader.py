@@ -10,6 +10,7 @@ from typing import Any
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import is_too_deep
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Asset, AssetState, Feature, Listing, Reason, Rejected
 from vectorferry.connector.http import NotFoundError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Page, identity_by, walk
@@ -35,8 +36,9 @@ class AssetReader:
     time, so that assets finish one by one and the vectors of few of them are in memory together.
     """
 
-    def __init__(self, api: MixpeekApi, concurrency: int) -> None:
+    def __init__(self, api: MixpeekApi, concurrency: int, limits: SourceLimits) -> None:
         self._api = api
+        self._limits = limits
         self._handing_out = asyncio.Lock()
         self._places = asyncio.Semaphore(concurrency)
 
@@ -44,7 +46,7 @@ class AssetReader:
         """An asset with features and vectors. Raises what `read_answer` raises, and `LeftOutError` when a feature goes
         meanwhile."""
         check_id(listing.asset_id)
-        answer = await read_answer(self._api, listing.asset_id)
+        answer = await read_answer(self._api, listing.asset_id, self._limits)
         try:
             read = await self._features(listing.asset_id, answer.rows.good)
         except _FeatureMissingError as missing:
@@ -67,7 +69,7 @@ class AssetReader:
 
     async def _check_gone(self, asset_id: str, missing: _FeatureMissingError) -> None:
         """A feature that the asset still lists is not gone but unreadable."""
-        again = await read_answer(self._api, asset_id)
+        again = await read_answer(self._api, asset_id, self._limits)
         if any(feature.feature_id == missing.feature_id for feature in again.rows.good):
             raise UnreadableError(f"{missing} The asset still lists this feature.")
 
@@ -132,13 +134,14 @@ class AssetAnswer:
     rows: FeatureRows
 
 
-async def read_answer(api: MixpeekApi, asset_id: str) -> AssetAnswer:
+async def read_answer(api: MixpeekApi, asset_id: str, limits: SourceLimits) -> AssetAnswer:
     """All pages of an asset's answer.
 
     Raises `NotFoundError` when there is none, `NotReadyError` when the asset is being processed again,
-    `QuarantineError` when it is nested too deeply, and `UnreadableError` when anything is missing.
+    `QuarantineError` when it is nested too deeply or has more features than the limits allow, and `UnreadableError`
+    when anything is missing.
     """
-    first, pages = await _pages(api, asset_id)
+    first, pages = await _pages(api, asset_id, limits)
     description = first.description or await _description(api, asset_id)
     _check_description(api.host, asset_id, description)
     rows = feature_rows(asset_id, [row for page in pages for row in page.rows])
@@ -146,14 +149,17 @@ async def read_answer(api: MixpeekApi, asset_id: str) -> AssetAnswer:
     return AssetAnswer(description, rows)
 
 
-async def _pages(api: MixpeekApi, asset_id: str) -> tuple[AssetReply, list[Page]]:
+async def _pages(api: MixpeekApi, asset_id: str, limits: SourceLimits) -> tuple[AssetReply, list[Page]]:
     replies: list[AssetReply] = []
 
     async def fetch(number: int) -> Page:
         replies.append(await api.asset_features(asset_id, number, replies[0].page_size if replies else None))
         return replies[-1].page
 
-    pages = [page async for page in walk(fetch, _row_identity)]
+    pages: list[Page] = []
+    async for page in walk(fetch, _row_identity):
+        pages.append(page)
+        limits.check_features(sum(len(each.rows) for each in pages))  # before any record is built
     return replies[0], pages
 
 

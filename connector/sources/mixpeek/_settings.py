@@ -37,4 +37,4 @@ class MixpeekSettings(ApiSourceSettings):
         headers = {"X-Namespace": self.namespace} if self.namespace else {}
         client = ApiClient(self.client_settings(key_variable="MIXPEEK_API_KEY", headers=headers))
         api = MixpeekApi(client, self.api_prefix, self.page_size)
-        return MixpeekSource(api, self.collections, self.concurrency, self.namespace)
+        return MixpeekSource(api, self.collections, self.concurrency, self.namespace, self.limits)

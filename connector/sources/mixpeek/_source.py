@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._protocols._source import Origin
 from vectorferry.connector.sources._pages import Page, Tally
@@ -20,10 +21,16 @@ class MixpeekSource(ServiceSource):
     _nothing_listed = "lists no collection; check source.namespace and the key."
 
     def __init__(
-        self, api: MixpeekApi, collections: Sequence[str], concurrency: int, namespace: str | None = None
+        self,
+        api: MixpeekApi,
+        collections: Sequence[str],
+        concurrency: int,
+        namespace: str | None = None,
+        limits: SourceLimits | None = None,
     ) -> None:
         super().__init__(api, collections, concurrency)
         self._namespace = namespace
+        self._limits = limits or SourceLimits()
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service, namespace, organization and key. The same for every collection, and asked for once: what a key is
@@ -51,7 +58,7 @@ class MixpeekSource(ServiceSource):
         return CollectionList({row["collection_id"]: row.get("collection_name") for row in rows}, tally.problem())
 
     async def _reader(self, collection: str) -> ReadAsset:  # noqa: ARG002 - assets are found by their ids alone
-        return AssetReader(self._api, self._concurrency).read
+        return AssetReader(self._api, self._concurrency, self._limits).read
 
 
 class AssetTally(Tally):

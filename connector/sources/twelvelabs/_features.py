@@ -222,12 +222,21 @@ def read_speech(raw: Any) -> Speech:
 
     Raises `ValueError` when it is no list.
     """
-    if isinstance(raw, dict) and "data" in raw:
-        raw = raw["data"]
+    raw = _spoken(raw)
     if not isinstance(raw, list | None):
         raise ValueError("the transcription is not a list")
     entries = list(_entries(raw or []))
     return Speech(entries, len(raw or []) - len(entries))
+
+
+def speech_length(raw: Any) -> int:
+    """How many entries a transcription has, usable or not."""
+    entries = _spoken(raw)
+    return len(entries) if isinstance(entries, list) else 0
+
+
+def _spoken(raw: Any) -> Any:
+    return raw["data"] if isinstance(raw, dict) and "data" in raw else raw
 
 
 def _entries(rows: list[Any]) -> Iterator[Entry]:

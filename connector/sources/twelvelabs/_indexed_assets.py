@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import is_too_deep, parse_json
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason
 from vectorferry.connector.http import NotFoundError, RefusedError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
 from vectorferry.connector.sources._reading import NotReadyError, asset_from, check_id
 from vectorferry.connector.sources._values import fingerprint_of, is_signed, lasting, moment, read_time
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
-from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech, read_speech
+from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech, read_speech, speech_length
 from vectorferry.connector.sources.twelvelabs._indexes import Index, ReadOptions
 from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors, read_lifted
 
@@ -125,17 +126,22 @@ class IndexedAssets:
         if not parts or not upload_id:
             return None, True
         try:
-            return await self._api.transcription(upload_id, parts, partial(_own_speech, parts))
-        except (NotFoundError, QuarantineError):
+            return await self._api.transcription(upload_id, parts, partial(_own_speech, parts, self._options.limits))
+        except NotFoundError:
+            return None, True
+        except QuarantineError as error:
+            if error.reason == Reason.OVER_LIMIT:
+                raise
             return None, True
 
 
-def _own_speech(parts: str, body: bytes) -> tuple[Speech | None, bool]:
+def _own_speech(parts: str, limits: SourceLimits, body: bytes) -> tuple[Speech | None, bool]:
     answer = parse_json(body)
     if not isinstance(answer, dict):
         raise ValueError("not a JSON object")
     status = answer.get("status")
     if status in (None, "ready") and parts in answer:
+        limits.check_features(speech_length(answer[parts]))
         return read_speech(answer[parts]), True
     return None, status not in ("pending", "processing")
 
@@ -207,9 +213,10 @@ class DetailReader:
             raise ValueError("not a JSON object")
         description = {key: value for key, value in answer.items() if key not in BULKY}
         self._check(asset_id, description)
-        speech = read_speech(answer.get("transcription"))
         embedding = answer.get("embedding")
         rows = self._rows(embedding)
+        self.options.limits.check_features(len(rows) + speech_length(answer.get("transcription")))
+        speech = read_speech(answer.get("transcription"))
         modality = modality_of(system_metadata(description), rows)
         features = Features(Owner(self.index.index_id, asset_id))
         if rows:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from vectorferry.connector._config._registry import closest
 from vectorferry.connector._model._errors import CollectionError, ConfigurationError
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector.http import one_line
 
 Transcriptions: TypeAlias = Literal["none", "segments", "entries", "sentences", "utterances", "words"]
@@ -35,10 +36,11 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a user wants of each asset: which embeddings (None: all), and what of what is spoken."""
+    """What a user wants of each asset: which embeddings (None: all), what of what is spoken, and how much at most."""
 
     options: tuple[str, ...] | None
     transcriptions: Transcriptions
+    limits: SourceLimits = field(default_factory=SourceLimits)
     clock: Callable[[], float] = time.time
 
     def is_recent(self, moment: datetime | None) -> bool:

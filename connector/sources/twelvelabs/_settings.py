@@ -78,7 +78,7 @@ class TwelveLabsSettings(ApiSourceSettings):
         return TwelveLabsSource(
             api,
             self.collections,
-            ReadOptions(self.options, self.transcriptions),
+            ReadOptions(self.options, self.transcriptions, self.limits),
             self.concurrency,
             embed_tasks=self.embed_tasks,
             submitter=Submitter(client),

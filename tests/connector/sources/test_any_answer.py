@@ -81,8 +81,8 @@ def spoilt(value: Any, random: Random) -> Any:
 async def refused(opened: SourceSettings, share: float, random: Random, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Sync while this share of the answers is spoilt. Whether that was an error of ours, and not a record set aside."""
 
-    async def careless(client: httpx.AsyncClient, request: httpx.Request, most: int) -> Answer:
-        answer = await exchange(client, request, most)
+    async def careless(client: httpx.AsyncClient, request: httpx.Request, *bounds: Any) -> Answer:
+        answer = await exchange(client, request, *bounds)
         if random.random() > share:
             return answer
         return replace(answer, body=json.dumps(spoilt(json.loads(answer.body), random)).encode())
