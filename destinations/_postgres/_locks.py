@@ -122,17 +122,18 @@ def _wait_for(connection: Connection, place: Sequence[str], deadline: float) -> 
 def _blocker(connection: Connection, place: Sequence[str]) -> Row[Any] | None:
     """None when the lock has been taken; else who has it, or a share in it, or is about to have it."""
     deadline = time.monotonic() + _PATIENCE_IN_RACE
-    attempt = connection.begin_nested()
+    driver = driver_of(connection)
+    driver.execute("SAVEPOINT lock")
     _say(connection, place, _State.WANTS)
     while others := _others(connection, place):
         first = others[0]
         # Of several that only want it, the one with the lowest number waits until the others have left.
         if first.state != _State.WANTS or first.pid < first.own_pid or time.monotonic() >= deadline:
-            attempt.rollback()
+            driver.execute("ROLLBACK TO SAVEPOINT lock; RELEASE SAVEPOINT lock")
             return first
         pause(_PAUSE)
     _say(connection, place, _State.HAS)
-    attempt.commit()
+    driver.execute("RELEASE SAVEPOINT lock")
     return None
 
 
