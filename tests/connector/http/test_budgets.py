@@ -24,16 +24,16 @@ from tests.connector.http.serving import client_for, serving
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import RefusedError, UnreadableError
 
-BODY = bytearray(20_000_000)
-piece = {piece!r}.encode()
-BODY[:] = b"[" + (piece + b",") * (20_000_000 // (len(piece) + 1)) + b"0]"
-BODY = bytes(BODY)
+PIECES = {piece!r}.encode() + b","
+PIECES *= 65_536 // len(PIECES)
 
 async def answer(request):
     response = web.StreamResponse(status={status})
     await response.prepare(request)
-    for start in range(0, len(BODY), 65_536):
-        await response.write(BODY[start:start + 65_536])
+    await response.write(b"[")
+    for _ in range(20_000_000 // len(PIECES)):
+        await response.write(PIECES)
+    await response.write(b"0]")
     return response
 
 async def main():
