@@ -27,7 +27,7 @@ VectorKind: TypeAlias = tuple[Modality | None, str, int | None]
 class SourceLimits(Settings):
     """What a source may make at most. What is beyond it is set aside with a sentence that names the setting."""
 
-    # Mixpeek's and TwelveLabs' models have at most five named vectors for a modality. Each is a table, a view, a
+    # Far more than a service's models make today. Each is a table, a view, a
     # function and an index, or an index that Pinecone bills.
     vectors_per_modality: int = Field(
         default=32, ge=1, le=1_000, description="named vectors of a modality, those that are stored already included"
@@ -35,7 +35,7 @@ class SourceLimits(Settings):
     dimensions_per_vector: int = Field(
         default=4, ge=1, le=100, description="dimensions of one named vector, those that are stored already included"
     )
-    # Four hours, the longest that TwelveLabs takes, have some 40,000 spoken words, each a feature.
+    # A film of four hours, the longest that TwelveLabs takes, has segments and spoken words by the ten thousand.
     features_per_asset: int = Field(default=100_000, ge=1, le=10_000_000, description="features of one asset")
     rows_per_asset: int = Field(
         default=300_000, ge=1, le=30_000_000, description="features, vectors and rejected records of one asset together"

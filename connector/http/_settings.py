@@ -52,7 +52,7 @@ class ApiSourceSettings(SourceSettings, ABC):
         default=None, ge=1, le=600_000, description="most requests per minute, retries included; none: no limit"
     )
     retry: RetryPolicy = Field(default=RetryPolicy(), description="when and how long failed requests are tried again")
-    # TwelveLabs' largest known answer has 46 MB: four hours with every embedding option.
+    # TwelveLabs' largest known answer has 46 MB.
     max_answer_mb: int = Field(default=64, ge=1, le=4_096, description="largest answer that is read, in megabytes")
     max_parsed_mb: int = Field(
         default=256, ge=1, le=65_536, description="memory that one answer may take when it is parsed, in megabytes"
