@@ -292,7 +292,7 @@ def frozen(process: psutil.Process) -> Iterator[None]:
 
 def program(directory: Path, words: str) -> psutil.Process | None:
     """The process of this directory's Postgres whose command line has these words."""
-    with suppress(psutil.Error, OSError, ValueError):
+    with suppress(psutil.Error, OSError, ValueError, IndexError):  # its file is there before anything stands in it
         postmaster = psutil.Process(int((directory / "data" / "postmaster.pid").read_text().split()[0]))
         return next((each for each in postmaster.children() if words in " ".join(each.cmdline())), None)
     return None
