@@ -148,12 +148,6 @@ WHERE nspname = :schema
 """)
 
 
-def check_rights(connection: Connection, schema: str, tables: Iterable[Table], location: str) -> None:
-    """Raise `DestinationError` with what `why_refused` says, if anything."""
-    if why := why_refused(connection, schema, tables, location):
-        raise DestinationError(why)
-
-
 def why_refused(
     connection: Connection, schema: str, tables: Iterable[Table], location: str, more: Iterable[str] = ()
 ) -> str | None:

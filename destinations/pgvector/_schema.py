@@ -12,12 +12,18 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     ColumnMapping,
     ConfigurationError,
-    DestinationError,
     Modality,
     ModalityMapping,
     SchemaMapping,
 )
-from vectorferry.destinations._postgres import check_harmless, check_layout, columns_of, why_foreign, why_refused
+from vectorferry.destinations._postgres import (
+    check_harmless,
+    check_layout,
+    check_owned,
+    columns_of,
+    why_foreign,
+    why_refused,
+)
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry, read_catalogue
 from vectorferry.destinations.pgvector._database import VectorDatabase, missing_rights
 from vectorferry.destinations.pgvector._storage import VectorStorage, storage_for
@@ -68,14 +74,16 @@ class SyncSchema:
         return why_refused(connection, self.name, tables, self.database.location, missing_rights(connection))
 
     def check_owned(self, connection: Connection) -> None:
-        """Raise `DestinationError` with what `why_foreign` says, if anything."""
-        if why := self.why_foreign(connection):
-            raise DestinationError(why)
+        """Raise `DestinationError` when a table that is there is not ours to write to."""
+        check_owned(connection, self.name, self._written_tables())
 
     def why_foreign(self, connection: Connection) -> str | None:
-        """Why a table that is there is not ours to write to, those of named vectors in the catalogue included."""
-        fixed = (table.name for table in (*self.tables.metadata.tables.values(), *self.features.values()))
-        return why_foreign(connection, self.name, (*fixed, *(entry.table for entry in self.catalogue.values())))
+        """Why a table that is there is not ours to write to."""
+        return why_foreign(connection, self.name, self._written_tables())
+
+    def _written_tables(self) -> Iterator[str]:
+        yield from (table.name for table in (*self.tables.metadata.tables.values(), *self.features.values()))
+        yield from (entry.table for entry in self.catalogue.values())
 
     def load(self, connection: Connection) -> None:
         """Take table names and catalogue as the last sync left them, without changing anything. Raises

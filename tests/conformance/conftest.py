@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.connector.sandbox import PineconeDialect, Sandbox, running_sandbox
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
@@ -60,6 +61,18 @@ def opened(request: pytest.FixtureRequest, new_place: NewPlace) -> Open:
         before.close()
         destination = place()
         before.callback(destination.close)
+        return destination
+
+    return again
+
+
+@pytest.fixture
+def prepared(opened: Open) -> Open:
+    """The same, prepared each time."""
+
+    def again() -> Any:
+        destination = opened()
+        destination.prepare(SchemaMapping())
         return destination
 
     return again

@@ -83,7 +83,8 @@ def test_what_is_declared_is_what_is_overridden(kind: type[Destination] | type[S
 def test_whoever_declares_one_is_in_its_suite(capability: Capability) -> None:
     suite = (Path(__file__).parent / f"{SUITES[capability]}.py").read_text()
     # What a suite opens by the common fixture is made in conftest.py.
-    common = (Path(__file__).parent / "conftest.py").read_text() if "opened: Open" in suite else ""
+    uses_common = re.search(r"\b(opened|prepared): Open\b", suite)
+    common = (Path(__file__).parent / "conftest.py").read_text() if uses_common else ""
     nodes = [*ast.walk(ast.parse(suite)), *ast.walk(ast.parse(common))]
     params = [each.value for each in nodes if isinstance(each, ast.keyword) and each.arg == "params"]
     tested = {each.value for param in params for each in ast.walk(param) if isinstance(each, ast.Constant)}

@@ -47,18 +47,6 @@ MAPPING = SchemaMapping()
 OTHER_MAPPING = SchemaMapping(video=ModalityMapping(columns={"heard": ColumnMapping(path="text")}))
 
 
-@pytest.fixture
-def prepared(opened: Open) -> Open:
-    """The same, prepared each time."""
-
-    def again() -> Destination:
-        destination: Destination = opened()
-        destination.prepare(MAPPING)
-        return destination
-
-    return again
-
-
 def cursors(destination: Destination) -> Destination:
     assert Capability.CURSORS in destination.capabilities
     return destination

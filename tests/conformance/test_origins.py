@@ -21,18 +21,6 @@ MAPPING = SchemaMapping()
 MINE = {"source": "mixpeek", "base_url": "https://api.example.com", "namespace": "défault ✓", "key": "0123"}
 
 
-@pytest.fixture
-def prepared(opened: Open) -> Open:
-    """The same, prepared each time."""
-
-    def again() -> Destination:
-        destination: Destination = opened()
-        destination.prepare(MAPPING)
-        return destination
-
-    return again
-
-
 def origins(destination: Destination) -> Destination:
     assert Capability.ORIGINS in destination.capabilities
     return destination

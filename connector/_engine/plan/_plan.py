@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os import environ as process_environ
 
 from vectorferry.connector._config._settings import DeleteGuard, IncrementalScans, SyncSettings
@@ -51,7 +51,7 @@ def run_plan(
         return await plan(
             source,
             destinations,
-            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
+            options.with_turns_of(resolved.source.reread_days),
             name=resolved.name,
             mapping=resolved.modalities,
             deletes=resolved.deletes,

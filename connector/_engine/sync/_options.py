@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vectorferry.connector._engine.sync._diff import NEVER, Reread
@@ -40,6 +40,10 @@ class SyncOptions:
     def lists_everything(self) -> bool:
         """Whether every scan of the run is a full one: what is to be read again may not have changed."""
         return self.full or self.reread.now
+
+    def with_turns_of(self, days: float | None) -> SyncOptions:
+        """These options, with assets read again as often as a source's settings say; None: never."""
+        return replace(self, reread=replace(self.reread, days=days))
 
 
 DEFAULTS: Final = SyncOptions()

@@ -66,7 +66,7 @@ def run_sync(
         return await sync(
             source,
             destinations,
-            replace(options, reread=replace(options.reread, days=resolved.source.reread_days)),
+            options.with_turns_of(resolved.source.reread_days),
             name=resolved.name,
             mapping=resolved.modalities,
             batch=resolved.batch,
