@@ -14,15 +14,21 @@ _MORE: Final = 10
 
 
 def register_profiles() -> None:
-    """Let no property depend on the machine's speed, and make known what `--hypothesis-profile long` means."""
-    settings.register_profile("normal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    """Let no property depend on the machine's speed, nor on luck, and make known the profiles with more examples.
+
+    A change is judged by the same examples each time; `search` looks for new ones, as many as `long` has.
+    """
+    settings.register_profile(
+        "normal", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+    )
     settings.register_profile("long", settings.get_profile("normal"), max_examples=100 * _MORE)
+    settings.register_profile("search", settings.get_profile("long"), derandomize=False)
     settings.load_profile("normal")
 
 
 def examples(few: int) -> int:
     """`few`, or many. For properties whose examples are dear; the others have Hypothesis' hundred."""
-    return few * _MORE if settings.get_current_profile_name() == "long" else few
+    return few if settings.get_current_profile_name() == "normal" else few * _MORE
 
 
 def family(members: Iterable[Any], always: Collection[int] = (0,)) -> list[Any]:

@@ -77,6 +77,8 @@ def parse_url(text: str, key: str = "the `url`") -> Address:
     text = text.strip()
     if text.startswith(_OURS):
         text = f"postgresql://{text.removeprefix(_OURS)}"
+    if "\0" in text:  # libpq would read what is before it, which may be half of a password and no more an address
+        raise ConfigurationError(f"{key} is no database address; {_FORM}")
     if _URI.match(text):
         _check_uri(text, key)
         text = text.replace(" ", "%20")  # which newer versions of libpq insist on
@@ -110,6 +112,9 @@ def _check_uri(text: str, key: str) -> None:
     server, _, database = text.partition("://")[2].partition("/")
     if server.count("@") > 1 or "@" in database.partition("?")[0]:
         raise ConfigurationError(f"{key} has an @ or a / too many: in a password, write them as %40 and %2F")
+    if "@" not in server and any(host.endswith(":") for host in server.split(",")):
+        # Or what was to be a user, and the database's name a password that begins with a slash.
+        raise ConfigurationError(f"{key} has a : with no port behind it; {_FORM}")
 
 
 def _check(address: Address, key: str) -> None:

@@ -243,11 +243,13 @@ def _attribute(name: str, kind: str) -> sql.Composable:
     return sql.SQL("{} {}").format(sql.Identifier(name), fixed(kind))
 
 
-_VERSION: Final = 5
+_VERSION: Final = 6
 """Raise it when the SQL below changes, so that existing schemas get the new text."""
 
 _WHERE_FUNCTION: Final = "_sync_where"
 
+# The vectors are what is searched, not filtered by: pgvector's comparisons are in no path of ours, and nobody orders
+# by them.
 _WHERE: Final = """
 CREATE OR REPLACE FUNCTION {where}(relation regclass, filter jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
@@ -262,11 +264,12 @@ BEGIN
     END IF;
     FOR key, wanted IN SELECT * FROM jsonb_each(filter) LOOP
         SELECT format_type(a.atttypid, a.atttypmod) INTO kind FROM pg_attribute a
-        WHERE a.attrelid = relation AND a.attname = key AND a.attnum > 0 AND NOT a.attisdropped;
+        WHERE a.attrelid = relation AND a.attname = key AND a.attnum > 0 AND NOT a.attisdropped AND key <> 'embedding';
         IF kind IS NULL THEN
             RAISE EXCEPTION 'there is no column "%" to filter by', key USING ERRCODE = 'undefined_column',
                 HINT = 'Columns: ' || (SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
-                                       WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped);
+                                       WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
+                                           AND attname <> 'embedding');
         ELSIF jsonb_typeof(wanted) = 'null' THEN
             clauses := clauses || format('%I IS NULL', key);
         ELSIF kind = 'jsonb' THEN

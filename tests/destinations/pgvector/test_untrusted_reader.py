@@ -195,6 +195,14 @@ def test_any_filter_is_answered_or_refused_for_what_it_says(owner: Sql) -> None:
     ask_anything()
 
 
+@pytest.mark.parametrize("bound", [None, [], [NEAR], NEAR, {"ne": NEAR}, {"lt": NEAR}], ids=str)
+def test_a_vector_is_asked_for_and_not_filtered_by(owner: Sql, bound: Any) -> None:
+    """Whatever is asked of it, the answer says which columns there are to filter by, and is no internal statement."""
+    with pytest.raises(psycopg.errors.UndefinedColumn, match='no column "embedding" to filter by') as refusal:
+        ask(owner, json.dumps({"embedding": bound}))
+    assert "embedding" not in (refusal.value.diag.message_hint or "embedding")
+
+
 def test_a_text_is_found_whatever_stands_in_it(owner: Sql) -> None:
     owner.execute("BEGIN")
     for text in STATEMENTS:
