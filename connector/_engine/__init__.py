@@ -1,5 +1,6 @@
 """The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
 
+from vectorferry.connector._engine._doctor import run_doctor
 from vectorferry.connector._engine._quarantine import (
     RejectedAt,
     Selection,
@@ -23,7 +24,7 @@ from vectorferry.connector._engine.sync._diff import Reread
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._engine.verify._verify import run_verify
-from vectorferry.connector._reports._summary import Progress, ProgressCallback
+from vectorferry.connector._reports._progress import Progress, ProgressCallback
 
 __all__ = [
     "Progress",
@@ -39,6 +40,7 @@ __all__ = [
     "SyncOptions",
     "drop_selected",
     "refill",
+    "run_doctor",
     "run_plan",
     "run_refill",
     "run_replay",

@@ -37,7 +37,7 @@ def run_opened(
     with ExitStack() as stack:
         destinations = [stack.enter_context(closing(each.open(resolved.name))) for each in resolved.destinations]
         source = resolved.source.open()
-        return _run_closing(source, lambda: work(resolved, source, destinations))
+        return run_closing(source, lambda: work(resolved, source, destinations))
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def run_in_collection(
     async def find_and_work() -> T:
         return await work(source, await _collection_id(source, collection, narrowed=narrowed))
 
-    return _run_closing(source, find_and_work)
+    return run_closing(source, find_and_work)
 
 
 async def _collection_id(source: Source, name: str | None, *, narrowed: bool) -> str:
@@ -150,10 +150,10 @@ def list_collections(settings: SourceSettings) -> Sequence[str]:
     Raises what the source raises. Not for use inside a running event loop.
     """
     source = settings.open()
-    return _run_closing(source, source.collections)
+    return run_closing(source, source.collections)
 
 
-def _run_closing(source: Source, work: Callable[[], Awaitable[T]]) -> T:
+def run_closing(source: Source, work: Callable[[], Awaitable[T]]) -> T:
     async def run() -> T:
         try:
             return await work()

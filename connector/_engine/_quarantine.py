@@ -17,7 +17,8 @@ from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
-from vectorferry.connector._reports._summary import ProgressCallback, Summary
+from vectorferry.connector._reports._progress import ProgressCallback
+from vectorferry.connector._reports._summary import Summary
 
 ASSETS_AT_ONCE: Final = 1_000
 

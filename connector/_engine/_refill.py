@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import environ as process_environ
 from typing import Final
@@ -32,7 +32,8 @@ from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, Known
-from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, Summary, first_of
+from vectorferry.connector._reports._progress import Progress, ProgressCallback, numbered
+from vectorferry.connector._reports._summary import CollectionSummary, Summary, first_of
 
 PAGE: Final = 500
 
@@ -141,8 +142,8 @@ async def refill(
         ids = _collections_to_refill(collections, await reader.stored_collections(), reader.name)
         await lane.call(partial(target.prepare, mapping))
         raise_when_all_failed([lane])
-        for collection in ids:
-            run = _CollectionRefill(job, collection)
+        for number, collection in enumerate(ids, start=1):
+            run = _CollectionRefill(replace(job, progress=numbered(progress, number, len(ids))), collection)
             summary.collections[safe_id(collection)] = run.summary
             async with locked([lane], collection, LOCK_WAIT):
                 await run.run()

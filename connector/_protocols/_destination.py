@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Batch, Contents, Counts, MappedAsset, RowCounts
@@ -220,6 +221,22 @@ class Planned:
     vector_counts: Sequence[VectorCount] = ()
 
 
+class Health(StrEnum):
+    """How something is: as it should be, worth a look, or so that a sync would fail."""
+
+    GOOD = "good"
+    NOTE = "note"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A sentence about something that whoever sets a sync up wants to know; where it is wrong, with what helps."""
+
+    text: str
+    health: Health = Health.GOOD
+
+
 class Destination(ABC):
     """A store that features are upserted into.
 
@@ -298,6 +315,11 @@ class Destination(ABC):
 
     def advice(self) -> Sequence[str]:
         """What it does not do, or does otherwise, and what to change; a sentence or two each."""
+        return ()
+
+    def diagnose(self) -> Iterable[Diagnosis]:
+        """What there is to know of the place before a first sync: versions, room, what is about to run out. Writes
+        nothing, and needs no `prepare`."""
         return ()
 
     def vector_counts(self, vector_names: Collection[str]) -> Sequence[VectorCount]:

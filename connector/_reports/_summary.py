@@ -1,35 +1,16 @@
-"""What a run reports while it goes on and at its end: exact counts, or nothing at all where a number is not known."""
+"""What a run reports at its end: exact counts, or nothing at all where a number is not known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from vectorferry.connector._model._batch import Applied, Counts
 from vectorferry.connector._model._errors import LimitReachedError
 from vectorferry.connector._protocols._destination import Delivery, IndexBuild
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._reports._display import Displayed, DisplayedTable, count_rows
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A moment of one collection's sync.
-
-    `total` is known once the scan has ended; `to_pull` of the `listed` assets were lacking somewhere so far, of
-    which `pulled` have been read; `written` counts features in batches that destinations have taken, over all of them.
-    """
-
-    collection: str
-    listed: int = 0
-    total: int | None = None
-    to_pull: int = 0
-    pulled: int = 0
-    written: int = 0
-
-
-ProgressCallback: TypeAlias = Callable[[Progress], None]
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 
 from vectorferry.connector.cli._console import Output, complain
 from vectorferry.connector.cli._failures import ReportingGroup
+from vectorferry.connector.cli._logging import LoggedCommand
 from vectorferry.connector.cli._signals import stop_on_signals
 
 READER_GONE: Final = 141
@@ -20,6 +21,7 @@ READER_GONE: Final = 141
 COMMANDS: Final = {
     "demo": "Sync sample media into an embedded Postgres, or a local Pinecone, and query it; no key needed.",
     "init": "Write a commented vectorferry.yaml to begin with.",
+    "doctor": "Look whether a sync would get anywhere: the file, its variables, the key, the databases.",
     "plan": "Say what a sync would do, and change nothing.",
     "sync": "Bring every destination up to date with the source.",
     "refill": "Fill one destination from another one, without asking the source.",
@@ -55,11 +57,12 @@ class LazyGroup(ReportingGroup):
 
 def _imported(name: str) -> click.Command:
     command = getattr(import_module(f"vectorferry.connector.cli._{name}"), name)
-    if isinstance(command, typer.Typer):
-        return typer.main.get_command(command)
-    alone = typer.Typer(add_completion=False)
-    alone.command(name)(command)
-    return typer.main.get_command(alone)
+    commands = command if isinstance(command, typer.Typer) else typer.Typer(add_completion=False)
+    if commands is not command:
+        commands.command(name)(command)
+    for each in commands.registered_commands:
+        each.cls = LoggedCommand
+    return typer.main.get_command(commands)
 
 
 app = typer.Typer(

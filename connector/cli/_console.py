@@ -1,27 +1,22 @@
-"""Where the command line writes: results, messages, tables that fit 80 columns, and a progress bar."""
+"""Where the command line writes: results, messages, and tables that fit 80 columns."""
 
 from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import select
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from collections.abc import Mapping
+from typing import Any, Final, TextIO
 
 import orjson
 import typer
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from vectorferry.connector._reports._summary import Progress as Moment
-    from vectorferry.connector._reports._summary import ProgressCallback
 
 JSON_OPTIONS: Final = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -100,8 +95,12 @@ def _converted(value: Any) -> Any:
 
 
 def complain(message: str) -> None:
-    """An error, on stderr, each line with the program's name in front."""
-    for line in message.splitlines():
+    """An error, in the log: on stderr, each line with the program's name in front, unless a command asks for more."""
+    log = logging.getLogger("vectorferry")
+    if log.handlers:
+        log.error("%s", message)
+        return
+    for line in message.splitlines():  # of the command line itself
         typer.echo(f"vectorferry: {plain(line)}", err=True)
 
 
@@ -170,42 +169,3 @@ def counted(number: int, noun: str, plural: str = "s") -> str:
 def megabytes(size: int) -> str:
     """Bytes as MB with one digit."""
     return f"{size / 1_000_000:,.1f} MB"
-
-
-# A progress bar on stderr, where somebody watches.
-
-
-@contextmanager
-def progress_bar() -> Iterator[ProgressCallback | None]:
-    """Yields what a run is to call; None where stderr is no terminal. The bar is gone at the end."""
-    console = for_people()
-    if not console.is_terminal:
-        yield None
-        return
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("assets, {task.fields[written]:,} features", markup=False),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        yield _visible_in(bar)
-
-
-def _visible_in(bar: Progress) -> ProgressCallback:
-    task = bar.add_task("listing", total=None, written=0)
-
-    def show(moment: Moment) -> None:
-        up_to_date = moment.listed - moment.to_pull
-        bar.tasks[task].total = moment.total  # update() takes None for "as it was", which is another collection's
-        bar.update(
-            task,
-            description=plain(moment.collection, 20),
-            completed=up_to_date + moment.pulled,
-            written=moment.written,
-        )
-
-    return show

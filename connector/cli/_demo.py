@@ -25,8 +25,9 @@ from vectorferry.connector._model._errors import DestinationError
 from vectorferry.connector._model._records import Modality
 from vectorferry.connector._protocols._destination import Destination, SearchAnswer, SearchQuery
 from vectorferry.connector._reports._summary import Summary
-from vectorferry.connector.cli._console import plain, print_json, progress_bar, results
+from vectorferry.connector.cli._console import plain, print_json, results
 from vectorferry.connector.cli._options import AsJson
+from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._search import show_answer
 from vectorferry.connector.cli._summary_view import show_summary
 from vectorferry.connector.sandbox import Sandbox, embed_text, running_sandbox

@@ -23,7 +23,6 @@ from vectorferry.connector.cli._console import (
     megabytes,
     plain,
     print_json,
-    progress_bar,
     results,
     show_table,
 )
@@ -39,6 +38,7 @@ from vectorferry.connector.cli._options import (
     allowing_deletes,
     collection_ids,
 )
+from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._summary_view import collection_warnings, related_lines, related_warnings, scan_kind
 
 

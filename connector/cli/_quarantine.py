@@ -28,11 +28,11 @@ from vectorferry.connector.cli._console import (
     make_table,
     plain,
     print_json,
-    progress_bar,
     results,
     show_table,
 )
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, StoredCollections, SyncName
+from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._summary_view import show_summary
 
 quarantine: Final = typer.Typer(

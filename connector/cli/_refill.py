@@ -9,7 +9,7 @@ import typer
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine import run_refill
-from vectorferry.connector.cli._console import print_json, progress_bar, results
+from vectorferry.connector.cli._console import print_json, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -21,6 +21,7 @@ from vectorferry.connector.cli._options import (
     WaitVisible,
     allowing_deletes,
 )
+from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._summary_view import show_summary
 
 

@@ -11,7 +11,7 @@ import typer
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine import Reread, SyncOptions, run_sync
 from vectorferry.connector._model._records import MODALITIES, Modality
-from vectorferry.connector.cli._console import print_json, progress_bar, results
+from vectorferry.connector.cli._console import print_json, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -27,6 +27,7 @@ from vectorferry.connector.cli._options import (
     allowing_deletes,
     collection_ids,
 )
+from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._summary_view import show_summary
 
 

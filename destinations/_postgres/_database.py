@@ -280,6 +280,11 @@ class PostgresServer(Generic[SomeDatabase]):
         """Which server is meant, without secrets."""
         return self._address.shown if self._address is not None else f"embedded Postgres in {self._directory}"
 
+    @property
+    def directory(self) -> Path | None:
+        """Where an embedded server keeps its data; None of any other."""
+        return self._directory if self._address is None else None
+
     def identity(self) -> str:
         """The same text for whatever address leads to the same database, and without secrets."""
         if self.has_never_run:

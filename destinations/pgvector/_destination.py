@@ -20,6 +20,7 @@ from vectorferry.connector.plugin import (
     Cursor,
     Destination,
     DestinationError,
+    Diagnosis,
     Discrepancy,
     Distrusted,
     IndexBuild,
@@ -60,6 +61,7 @@ from vectorferry.destinations._postgres import (
 )
 from vectorferry.destinations.pgvector._bisect import write_around
 from vectorferry.destinations.pgvector._database import VectorDatabase
+from vectorferry.destinations.pgvector._diagnosis import disk_diagnoses, server_diagnoses
 from vectorferry.destinations.pgvector._generations import (
     count_vectors,
     drop_tables,
@@ -364,6 +366,15 @@ class PgvectorDestination(Destination):
         with self._reading() as (connection, schema):
             schema.check_owned(connection)
             return drop_tables(connection, schema, tables)
+
+    def diagnose(self) -> Iterator[Diagnosis]:
+        """Versions, size and free connections of the server, and the disk of an embedded one."""
+        if self._server.directory is not None:
+            yield from disk_diagnoses(self._server.directory)
+        if self._server.has_never_run:
+            return
+        with self._server.translated(), self._server.database.plain_transaction() as connection:
+            yield from server_diagnoses(connection)
 
     def planned(self, mapping: SchemaMapping) -> Planned:
         """What a sync would find, make and change here, looked up where Postgres refuses every write."""

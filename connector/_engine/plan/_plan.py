@@ -26,10 +26,10 @@ from vectorferry.connector._reports._plan import (
     ReadEstimate,
     WriteEstimate,
 )
+from vectorferry.connector._reports._progress import ProgressCallback
 from vectorferry.connector._reports._summary import (
     CollectionSummary,
     DestinationSummary,
-    ProgressCallback,
     RelatedSummary,
     Summary,
 )

@@ -25,7 +25,8 @@ from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._source import Origin, Source
-from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, first_of
+from vectorferry.connector._reports._progress import Progress, ProgressCallback
+from vectorferry.connector._reports._summary import CollectionSummary, first_of
 
 NAMED: Final = 20
 UNREAD_NAMED: Final = 5

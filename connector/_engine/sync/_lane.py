@@ -193,7 +193,10 @@ class Lane:
             self.left_out += sum(_may_come_later(record) for record in applied.rejected)
             self.record(applied)
             self.dimensions |= dimensions_in(batch)
-            self.written += sum(len(asset.features) for asset in batch.assets)
+            features = sum(len(asset.features) for asset in batch.assets)
+            self.written += features
+            assets = len(batch.assets)
+            _log.debug("%s: %s: %d assets with %d features written", self.name, batch.collection, assets, features)
 
     async def _without_losses(self, batch: Batch) -> Batch:
         """The batch without the assets that have less than is stored of them; these are held back."""

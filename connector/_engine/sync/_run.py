@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -33,9 +34,9 @@ from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
+from vectorferry.connector._reports._progress import ProgressCallback, numbered
 from vectorferry.connector._reports._summary import (
     CollectionSummary,
-    ProgressCallback,
     RelatedSummary,
     Summary,
     first_of,
@@ -45,6 +46,7 @@ LONGEST_CALL: Final = 2.0
 """A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 
 PAUSE: Final = 0.05
+_log = logging.getLogger("vectorferry")
 PLACES_NAMED: Final = 5
 LISTS_MISSED_WHEN_DOWN: Final = 3
 UNLISTED_NAMED: Final = 5
@@ -132,6 +134,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     mapper = Mapper(mapping, options.modalities, limits)
     lanes = [Lane(each, options.modalities, batch or BatchLimits(), mapping) for each in destinations]
     summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
+    _log.info("%s: begins, into %s", name, ", ".join(lane.name for lane in lanes))
     try:
         await _prepare(lanes, mapping)
         await check_apart(lanes)
@@ -164,6 +167,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
         await asyncio.gather(*(lane.close() for lane in lanes))
     used = {key: value - before[key] for key, value in asdict(source.usage).items()}
     summary.usage, summary.seconds, summary.exit_code = Usage(**used), time.monotonic() - started, exit_code(summary)
+    _log.info("%s: ended with exit code %d after %.1f s", name, summary.exit_code, summary.seconds)
     return summary
 
 
@@ -192,9 +196,11 @@ async def _run_collections(job: Job, summary: Summary) -> None:
     ids = list(dict.fromkeys(await _all_collections(job.source, summary) if collections is None else collections))
     errors: list[VectorferryError] = []
     unlisted = 0
-    for collection in ids:
-        run = CollectionRun(replace(job, guard=job.guard.of(collection)), collection)
+    for number, collection in enumerate(ids, start=1):
+        progress = numbered(job.progress, number, len(ids))
+        run = CollectionRun(replace(job, guard=job.guard.of(collection), progress=progress), collection)
         summary.collections[safe_id(collection)] = run.summary
+        _log.info("%s (%d of %d): listing", safe_id(collection), number, len(ids))
         try:
             _check_collection(collection)
             await run.run()
@@ -211,9 +217,15 @@ async def _run_collections(job: Job, summary: Summary) -> None:
                 raise errors[-unlisted] from error
         else:
             unlisted = 0
+        _log.info("%s: %s", safe_id(collection), _outcome(run.summary))
         raise_when_all_failed(job.lanes)
     if errors and len(errors) == len(ids):
         raise errors[0]
+
+
+def _outcome(summary: CollectionSummary) -> str:
+    counts = f"{summary.listed:,} listed, {summary.unchanged:,} unchanged, {summary.pulled:,} read"
+    return f"{counts}; {summary.error}" if summary.error else counts
 
 
 async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
@@ -250,6 +262,10 @@ async def finish(lane: Lane, collections: Sequence[str], wait_visible: float, ma
     written."""
     if built := await lane.call(lane.destination.build_indexes):
         lane.summary.indexes.extend(built)
+        for index in built:
+            _log.info(
+                "%s: index %s built over %s rows in %.1f s", lane.name, index.index, f"{index.rows:,}", index.seconds
+            )
     if lane.dimensions:
         names = {name for _, name, _ in lane.dimensions}
         counts = await lane.call(partial(lane.destination.vector_counts, names))
