@@ -10,7 +10,7 @@ import typer
 
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector.cli._console import for_people, plain
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, ConfigFile
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, NewConfigFile
 
 
 class InitSource(StrEnum):
@@ -76,7 +76,7 @@ SOURCES: Final = {
 
 
 def init(
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: NewConfigFile = DEFAULT_CONFIG,
     source: Annotated[InitSource, typer.Option(help="Where the sync is to read from.")] = InitSource.MIXPEEK,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,7 +16,28 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._source import SourceSettings
 from vectorferry.connector._reports._summary import first_of
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The sync's configuration.")]
+DEFAULT_CONFIG = Path("vectorferry.yaml")
+CONFIG_VARIABLE: Final = "VECTORFERRY_CONFIG"
+
+
+def _config_in_use(path: Path) -> Path:
+    """The file that the environment names, where none is given and none is here."""
+    elsewhere = os.environ.get(CONFIG_VARIABLE)
+    return Path(elsewhere) if elsewhere and path == DEFAULT_CONFIG and not path.exists() else path
+
+
+ConfigFile = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        callback=_config_in_use,
+        help=f"The sync's configuration; without it and {DEFAULT_CONFIG}, what {CONFIG_VARIABLE} names.",
+    ),
+]
+
+NewConfigFile = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The file to write.")]
 
 SyncName = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Which sync, where the file describes several.")
@@ -64,8 +85,6 @@ VisibleTimeout = Annotated[
     float,
     typer.Option("--visible-timeout", metavar="SECONDS", min=0.1, help="Fail --wait-visible when it takes longer."),
 ]
-
-DEFAULT_CONFIG = Path("vectorferry.yaml")
 
 
 def allowing_deletes(

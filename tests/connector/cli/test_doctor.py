@@ -104,3 +104,16 @@ def test_a_directory_that_dagster_cannot_use_is_named(
     result = vectorferry("doctor", "-c", str(file(url=postgres_url)))
     assert result.exit_code == 1
     assert "✘ dagster: DAGSTER_HOME is 'here': Dagster takes an absolute path only" in result.stdout
+
+
+def test_the_environment_names_the_file_where_there_is_none_here(
+    vectorferry: Invoke, file: Callable[..., Path], postgres_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("VECTORFERRY_CONFIG", str(file(url=postgres_url)))
+    assert "sync checked" in vectorferry("doctor").stdout
+    local = file(url=postgres_url).read_text(encoding="utf-8").replace("name: checked", "name: local")
+    (here / "vectorferry.yaml").write_text(local, encoding="utf-8")
+    assert "sync local" in vectorferry("doctor").stdout
