@@ -6,8 +6,12 @@ import io
 import json
 import os
 import select
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import orjson
@@ -69,6 +73,19 @@ class Output(io.RawIOBase):
     def isatty(self) -> bool:
         """Whether somebody watches."""
         return os.isatty(self._descriptor)
+
+
+def program() -> str:
+    """This program as a shell finds it, to begin a command that is to be copied.
+
+    Where its environment is not active, ``vectorferry`` alone is not found: then as it was called.
+    """
+    called = Path(sys.argv[0])
+    if called.parts[-2:] == ("vectorferry", "__main__.py"):
+        return f"{shlex.quote(sys.orig_argv[0])} -m vectorferry"
+    if called.name != "vectorferry" or shutil.which("vectorferry") == str(called):
+        return "vectorferry"
+    return shlex.quote(sys.argv[0])
 
 
 def results(quiet: bool = False) -> Console:
