@@ -7,7 +7,11 @@ import json
 import logging
 import os
 import select
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import orjson
@@ -64,6 +68,19 @@ class Output(io.RawIOBase):
     def isatty(self) -> bool:
         """Whether somebody watches."""
         return os.isatty(self._descriptor)
+
+
+def program() -> str:
+    """This program as a shell finds it, to begin a command that is to be copied.
+
+    Where its environment is not active, ``vectorferry`` alone is not found: then as it was called.
+    """
+    called = Path(sys.argv[0])
+    if called.parts[-2:] == ("vectorferry", "__main__.py"):
+        return f"{shlex.quote(sys.orig_argv[0])} -m vectorferry"
+    if called.name != "vectorferry" or shutil.which("vectorferry") == str(called):
+        return "vectorferry"
+    return shlex.quote(sys.argv[0])
 
 
 def results(quiet: bool = False) -> Console:

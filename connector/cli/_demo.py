@@ -25,7 +25,7 @@ from vectorferry.connector._model._errors import DestinationError
 from vectorferry.connector._model._records import Modality
 from vectorferry.connector._protocols._destination import Destination, SearchAnswer, SearchQuery
 from vectorferry.connector._reports._summary import Summary
-from vectorferry.connector.cli._console import plain, print_json, results
+from vectorferry.connector.cli._console import plain, print_json, program, results
 from vectorferry.connector.cli._options import AsJson
 from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._search import show_answer
@@ -134,18 +134,20 @@ ROWS: Final = 3
 
 STORED: Final = """\
 With what is stored now:
-  vectorferry status -c {config}
-  vectorferry search -c {config} --vector-name {vector_name} \\
+  {program} status -c {config}
+  {program} search -c {config} --vector-name {vector_name} \\
     --like {feature_id}
 
 """
 
 OWN: Final = """\
-With your own media and your own stores:
-  vectorferry init{source_option}      writes vectorferry.yaml; give its destination a url
-  vectorferry sync      after that anyone can ask in SQL: psql "$DATABASE_URL"
+With your own media: write vectorferry.yaml, give it your key, and sync. Give it the `url`
+of your own Postgres, and everybody can ask there.
+  {program} init{source_option}
+  export {variable}=…
+  {program} sync
 
-In Dagster: docs/dagster.md
+Step by step, to the first SQL and to Dagster: docs/tutorial.md
 """
 
 PINECONE: Final = """\
@@ -238,6 +240,11 @@ def _show_next(answers: list[tuple[str, SearchAnswer]], sample: Sample, destinat
     stored = "" if destination == "pinecone" else STORED
     source_option = "" if sample.service == "mixpeek" else f" --source {sample.service}"
     text = (stored + OWN).format(
-        config=sample.config, vector_name=sample.vector_name, feature_id=feature_id, source_option=source_option
+        program=program(),
+        config=sample.config,
+        vector_name=sample.vector_name,
+        feature_id=feature_id,
+        source_option=source_option,
+        variable=f"{sample.service.upper()}_API_KEY",
     )
     console.print(text + (PINECONE if destination != "pgvector" else ""), markup=False, soft_wrap=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
-from tests.connector.cli.executable import run
+from tests.connector.cli.executable import EXECUTABLE, run
+from vectorferry.connector.cli._console import program
 from vectorferry.destinations import EmbeddedPostgres
 
 
@@ -33,7 +36,7 @@ def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
     assert "pgvector: nothing was written, everything is up to date" in first.stdout
     assert sum(line.startswith("SELECT ") for line in first.stdout.splitlines()) == 3
     assert "leaping" in first.stdout
-    assert "vectorferry init" in first.stdout
+    assert f"\n  {EXECUTABLE} init\n" in first.stdout
     assert left_behind(passable_path) == []
 
     again = json.loads(run("demo", "--json").stdout)
@@ -49,7 +52,7 @@ def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
 
     best = again["questions"][0]["rows"][0]["feature_id"]
     advice = first.stdout.replace("\\\n", "")
-    commands = re.findall(r"^  vectorferry ((?:status|search) .*)$", advice, flags=re.MULTILINE)
+    commands = re.findall(rf"^  {re.escape(EXECUTABLE)} ((?:status|search) .*)$", advice, flags=re.MULTILINE)
     assert len(commands) == 2
     for command in commands:
         followed = run(*shlex.split(command), "--json")
@@ -61,6 +64,26 @@ def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
     assert written(fresh["first_sync"]) > 100
     assert written(fresh["second_sync"]) == 0
     assert left_behind(passable_path) == []
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *how: str) -> str:
+    monkeypatch.setattr(sys, "argv", [how[-1], "demo"])
+    monkeypatch.setattr(sys, "orig_argv", [*how, "demo"])
+    return program()
+
+
+def test_what_is_printed_to_be_copied_begins_as_the_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "bin" / "vectorferry"
+    installed.parent.mkdir()
+    installed.touch(mode=0o755)
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert called(monkeypatch, ".venv/bin/python", ".venv/bin/vectorferry") == ".venv/bin/vectorferry"
+    assert called(monkeypatch, "python", "/a b/vectorferry") == "'/a b/vectorferry'"
+    assert called(monkeypatch, "python3", "/lib/vectorferry/__main__.py") == "python3 -m vectorferry"
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert called(monkeypatch, "python", str(installed)) == "vectorferry"
 
 
 def test_the_demo_writes_to_both_stores_and_they_agree(passable_path: Path) -> None:
