@@ -13,7 +13,7 @@
         │   ├── CollectionError     … in one collection; the service answers, and others may go
         │   └── IncompleteScanError … to its end; nothing is deleted
         ├── DestinationError    the destination cannot be written                   (exit 1)
-        │   └── LockedError     somebody else is writing there
+        │   └── LockedError     somebody else is writing there, or has locked it
         ├── GuardRefusedError   a guard refused; nothing was deleted                (exit 4)
         └── LimitReachedError   the quota of the source is used up for now          (exit 5)
 
@@ -91,7 +91,8 @@ class DestinationError(StopError):
 
 
 class LockedError(DestinationError):
-    """Another sync is writing the same collection. The message says which; it can be tried again later."""
+    """Another sync is writing the same collection, or somebody has locked what is to be changed. The message says who;
+    it can be tried again later."""
 
 
 class GuardRefusedError(StopError):

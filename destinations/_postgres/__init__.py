@@ -1,5 +1,6 @@
 """Keeping books in a Postgres: what the pgvector destination and the Pinecone manifest have in common."""
 
+from vectorferry.destinations._postgres._blockers import described_all, is_lock_timeout
 from vectorferry.destinations._postgres._books import (
     count_rejected,
     cursor_table,
@@ -38,6 +39,7 @@ from vectorferry.destinations._postgres._ddl import (
     printed,
     read_only,
     run,
+    run_each,
     statement,
     steps_to_create,
     why_refused,
@@ -88,6 +90,7 @@ __all__ = [
     "delete_assets",
     "delete_keys",
     "delete_rejected",
+    "described_all",
     "diff_table",
     "driver_of",
     "explained_by",
@@ -95,6 +98,7 @@ __all__ = [
     "forget_cursors",
     "forget_fingerprints",
     "forget_unread",
+    "is_lock_timeout",
     "is_storable",
     "joined",
     "known_assets",
@@ -119,6 +123,7 @@ __all__ = [
     "refusal",
     "replace_rejected",
     "run",
+    "run_each",
     "send",
     "statement",
     "steps_to_create",

@@ -14,8 +14,9 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from vectorferry.connector.plugin import abandonable, check_cancelled
+from vectorferry.connector.plugin import LockedError, abandonable, check_cancelled
 from vectorferry.destinations._embedded import EmbeddedPostgres
+from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
 from vectorferry.destinations._postgres._errors import translated
 from vectorferry.destinations._postgres._session import (
     SEARCH_PATH,
@@ -139,9 +140,25 @@ class Database:
 
     @contextmanager
     def plain_transaction(self, schemas: Sequence[str] = SEARCH_PATH) -> Iterator[Connection]:
-        """A transaction, in which names without a schema are looked for in these. Commits at the end, or rolls back."""
-        with self._begun(schemas) as connection, connection.begin():
-            yield connection
+        """A transaction, in which names without a schema are looked for in these. Commits at the end, or rolls back.
+
+        Raises `LockedError` where somebody's lock was waited for in vain."""
+        try:
+            with self._begun(schemas) as connection, connection.begin():
+                yield connection
+        except (DBAPIError, psycopg.Error) as error:
+            if not is_lock_timeout(error):
+                raise
+            raise LockedError(self._locked()) from error
+
+    def _locked(self) -> str:
+        with self._begun() as connection:
+            holders = lock_holders(connection)
+            connection.rollback()
+        return (
+            f"a lock that was waited for at {self.location} did not become free. Who may have it: {holders}. "
+            "End that transaction, or wait for it, and run again."
+        )
 
     @contextmanager
     def lone_transaction(self) -> Iterator[Connection]:

@@ -6,6 +6,7 @@ Whatever prepares a store first works out a list of steps, in a transaction that
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, LiteralString, TypeAlias
@@ -13,24 +14,67 @@ from typing import Any, Final, LiteralString, TypeAlias
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Executable, ExecutableDDLElement, MetaData, Table, create_mock_engine, inspect, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
-from vectorferry.connector.plugin import ConfigurationError, DestinationError
-from vectorferry.destinations._postgres._database import facts_of
+from vectorferry.connector.plugin import ConfigurationError, DestinationError, LockedError, pause
+from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
+from vectorferry.destinations._postgres._database import driver_of, facts_of
 from vectorferry.destinations._postgres._owners import check_harmless, why_foreign
 
 Step: TypeAlias = str | Executable
 """A statement that defines something, as `plan` prints it; or an entry in our own books."""
 
 
-def run(connection: Connection, steps: Iterable[Step]) -> None:
-    """Execute steps in their order."""
+# What changes a table or a view waits until everybody who reads it has ended their transaction, and everybody who comes
+# meanwhile waits behind it. So it waits for a moment only, lets them pass, and tries again.
+_PATIENCE = 60.0
+_LOCK_TIMEOUT: Final = sql.Literal("500ms")
+_PAUSE = 1.0
+
+
+def run(connection: Connection, steps: Iterable[Step], patience: float | None = None) -> None:
+    """Execute steps in their order: all of them, in the caller's transaction, or none.
+
+    Raises `LockedError` when somebody's lock is in the way of one for so many seconds (None: a minute), with who that
+    may be.
+    """
+    if not (steps := [*steps]):
+        return
+    deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
+    driver = driver_of(connection)
+    (before,) = driver.execute("SHOW lock_timeout").fetchone() or ("0",)
+    while True:
+        driver.execute(sql.SQL("SAVEPOINT steps; SET LOCAL lock_timeout = {}").format(_LOCK_TIMEOUT))
+        try:
+            run_each(connection, steps)
+        except DBAPIError as error:
+            if not is_lock_timeout(error):
+                raise
+            # With it go the locks that the steps before have taken.
+            driver.execute("ROLLBACK TO SAVEPOINT steps")
+            if time.monotonic() >= deadline:
+                raise LockedError(_in_the_way(lock_holders(connection))) from error
+            pause(_PAUSE)
+        else:
+            driver.execute(sql.SQL("SET LOCAL lock_timeout = {}; RELEASE SAVEPOINT steps").format(sql.Literal(before)))
+            return
+
+
+def run_each(connection: Connection, steps: Iterable[Step]) -> None:
+    """Execute steps in their order, with the connection's own patience."""
     for step in steps:
         if isinstance(step, str):
             connection.exec_driver_sql(step, execution_options={"no_parameters": True})
         else:
             connection.execute(step)
+
+
+def _in_the_way(holders: str) -> str:
+    return (
+        f"a table or a view was not changed: somebody uses it in a transaction that does not end ({holders}). "
+        "End that transaction, or wait for it, and run again."
+    )
 
 
 def printed(steps: Iterable[Step]) -> list[str]:

@@ -27,6 +27,7 @@ from psycopg import sql
 from sqlalchemy import Connection, Row, text
 
 from vectorferry.connector.plugin import LockedError, canonical_json, pause
+from vectorferry.destinations._postgres._blockers import described
 from vectorferry.destinations._postgres._database import Database, driver_of
 
 _PAUSE: Final = 0.05
@@ -115,7 +116,7 @@ def _wait_for(connection: Connection, place: Sequence[str], deadline: float) -> 
     to end."""
     while (blocker := _blocker(connection, place)) is not None:
         if time.monotonic() >= deadline:
-            raise LockedError(f"another sync is writing {place[-1]} ({_described(blocker)}).")
+            raise LockedError(f"another sync is writing {place[-1]} ({described(blocker)}).")
         pause(_PAUSE)
 
 
@@ -143,7 +144,7 @@ def _share(connection: Connection, place: Sequence[str]) -> None:
     _say(connection, place, _State.SHARES)
     while others := [other for other in _others(connection, place) if other.state != _State.SHARES]:
         if time.monotonic() >= deadline:
-            raise LockedError(f"another process is changing {place[-1]} ({_described(others[0])}).")
+            raise LockedError(f"another process is changing {place[-1]} ({described(others[0])}).")
         pause(_PAUSE)
 
 
@@ -163,12 +164,6 @@ def _settle(connection: Connection, application_name: str) -> None:
     """Last, because it leaves no snapshot behind, as a query does: an index build would wait for that."""
     process = sql.Literal(f"{application_name}, process {os.getpid()} on {socket.gethostname()}"[:63])
     driver_of(connection).execute(sql.SQL(_SETTINGS).format(process))
-
-
-def _described(blocker: Row[Any]) -> str:
-    """Who it is. Of a process of another user, a server tells role and number only."""
-    since = f"{blocker.name}, since {blocker.since:%Y-%m-%d %H:%M:%S} UTC, " if blocker.since else ""
-    return f"{since}role {blocker.role}, process {blocker.pid} of the server"
 
 
 def _place_number(place: Sequence[str]) -> int:

@@ -113,10 +113,7 @@ class _Wait:
 
 SEARCH_PATH: Final = ("pg_catalog", "pg_temp")
 
-_TIMEOUTS: Final = (
-    *("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"),
-    "transaction_timeout",
-)
+_TIMEOUTS: Final = ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 
 _TRANSACTION_TIMEOUT_SINCE: Final = 170_000
 
@@ -129,6 +126,8 @@ _PLANNER: Final = (
 _CHOICES: Final[Mapping[str, str]] = {
     # A sync is a batch job. Limits that are meant for people's queries would end it, as they would end pg_dump.
     **dict.fromkeys(_TIMEOUTS, "0"),
+    # Of a table that is being cast or vacuumed whole; somebody who has gone home has locked it for good.
+    "lock_timeout": "10min",
     **dict.fromkeys(_PLANNER, "on"),
 }
 """Those that an address can set otherwise, in its `options`."""
@@ -200,7 +199,7 @@ def read_facts(driver: psycopg.Connection[Any]) -> Facts:
 def look_statement(server_version: int) -> str:
     """Begin the first transaction of a connection, in which the server is only looked at."""
     later = {"transaction_timeout"} if server_version < _TRANSACTION_TIMEOUT_SINCE else set()
-    names = [name for name in (*_TIMEOUTS, _STRINGS) if name not in later]
+    names = [name for name in (*_TIMEOUTS, "lock_timeout", _STRINGS) if name not in later]
     return _begin("", SEARCH_PATH, {name: {**_CHOICES, **_RELIED_ON}[name] for name in names})
 
 

@@ -25,7 +25,8 @@ CREATE_EXTENSION: Final = "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public"
 """By name: a schema that is called like this user may be somebody else's, and would come first in its path."""
 
 _AVAILABLE: Final = text("""
-SELECT v.version, has_database_privilege(current_database(), 'CREATE') AND v.trusted OR r.rolsuper AS may_enable
+SELECT v.version, has_database_privilege(current_database(), 'CREATE') AND v.trusted OR r.rolsuper AS may_enable,
+    EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public') AS has_public, r.rolname AS us
 FROM pg_available_extensions e
 JOIN pg_available_extension_versions v ON (v.name, v.version) = (e.name, e.default_version)
 JOIN pg_roles r ON r.rolname = current_user WHERE e.name = 'vector'
@@ -62,6 +63,13 @@ def extension_steps(connection: Connection, location: str) -> list[Step]:
             "(github.com/pgvector/pgvector), or leave `url` out to use the embedded Postgres."
         )
     _check_version(str(available.version), location)
+    if not available.has_public:
+        # A schema of our own making would be one more that everybody has to be granted.
+        grant = statement("GRANT USAGE ON SCHEMA extensions TO {};", available.us)
+        raise DestinationError(
+            f"the database at {location} has no schema `public` to enable pgvector in. As an owner of it run: "
+            f"CREATE SCHEMA IF NOT EXISTS extensions; CREATE EXTENSION vector SCHEMA extensions; {grant}"
+        )
     return [CREATE_EXTENSION]
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Final
 
-import psycopg
 from psycopg import sql
-from sqlalchemy import ColumnElement, Connection, Table, and_, exists, false, func, not_, select, text, true
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, false, func, not_, select, true
 
 from vectorferry.connector.plugin import MODALITIES, ConfigurationError, LockedError, Modality, VectorCount, VectorTable
 from vectorferry.destinations._postgres import Step, driver_of, fixed, lock_ddl, run, statement, try_lock
@@ -44,8 +41,8 @@ def _same(table: Table, rows: Table) -> ColumnElement[bool]:
 # The end of a filling: the plain view and function of a named vector go over to the newer generation at once.
 
 
-# While this waits for somebody's long query of a view, everybody else who asks that view waits behind it.
-_PATIENCE: Final = text("SET LOCAL lock_timeout = '3s'")
+_PATIENCE = 3.0
+"""Seconds for those who read the views: the next run switches as well."""
 _log = logging.getLogger("vectorferry")
 
 
@@ -59,8 +56,9 @@ def switch_views(schema: SyncSchema) -> None:
         try:
             with schema.database.transaction() as connection:
                 _switch(connection, schema, modality, vector_name)
-        except (ConfigurationError, OperationalError, psycopg.errors.LockNotAvailable) as error:
-            _warn(modality, vector_name, error)
+        except (ConfigurationError, LockedError) as error:
+            shown = "has another dimension now, but is still shown as it was"
+            _log.warning("%s of %s %s: %s", vector_name, modality, shown, error)
             with schema.database.transaction() as connection:
                 schema.read_catalogue(connection)
 
@@ -77,7 +75,6 @@ def _with_several(schema: SyncSchema) -> list[tuple[Modality, str]]:
 def _switch(connection: Connection, schema: SyncSchema, modality: Modality, vector_name: str) -> None:
     if not try_lock(connection, *schema.place):
         return
-    connection.execute(_PATIENCE)
     lock_ddl(connection, schema.name)
     schema.read_catalogue(connection)
     shown, *later = schema.catalogue.live_generations(modality, vector_name)
@@ -89,7 +86,7 @@ def _switch(connection: Connection, schema: SyncSchema, modality: Modality, vect
     retired = (replace(entry, state="retired") for entry in (shown, *later[: later.index(target)]))
     catalogue = schema.catalogue.changed(*retired, replace(target, state="current"))
     generations = catalogue.generations(modality, vector_name)
-    run(connection, [*refresh_steps(connection, schema, catalogue, generations)])
+    run(connection, refresh_steps(connection, schema, catalogue, generations), _PATIENCE)
     schema.read_catalogue(connection)
 
 
@@ -103,14 +100,6 @@ def _has_values(connection: Connection, schema: SyncSchema, entry: VectorEntry) 
 def _is_ready(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> bool:
     """Whether nobody who asks has to do without its index."""
     return entry.storage.index == "none" or is_built(connection, schema.name, entry)
-
-
-def _warn(modality: Modality, vector_name: str, error: Exception) -> None:
-    cause = getattr(error, "orig", error)
-    if not isinstance(cause, ConfigurationError | psycopg.errors.LockNotAvailable):
-        raise error
-    why = cause if isinstance(cause, ConfigurationError) else "somebody's query of its view did not end"
-    _log.warning("%s of %s has another dimension now, but is still shown as it was: %s", vector_name, modality, why)
 
 
 # The tables of named vectors listed, and dropped where no feature's value is in them.

@@ -14,7 +14,15 @@ from sqlalchemy import Connection, Row, exists, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from vectorferry.connector.plugin import IndexBuild, PlannedIndex
-from vectorferry.destinations._postgres import driver_of, joined, run, statement, try_lock
+from vectorferry.destinations._postgres import (
+    described_all,
+    driver_of,
+    is_lock_timeout,
+    joined,
+    run_each,
+    statement,
+    try_lock,
+)
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase
 from vectorferry.destinations.pgvector._schema import SyncSchema
@@ -147,25 +155,20 @@ def _create(
     drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, index))
     with database.autocommit({**settings, **patience}) as connection:
         try:
-            run(connection, [drop, statement("CREATE INDEX CONCURRENTLY {} ON {}", index, definition)])
+            run_each(connection, [drop, statement("CREATE INDEX CONCURRENTLY {} ON {}", index, definition)])
         except OperationalError as error:
-            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            if not is_lock_timeout(error):
                 raise
             older = connection.execute(_OLDER, {"schema": schema, "table": table}).all()
             with suppress(OperationalError):
-                run(connection, [drop])
+                run_each(connection, [drop])
             raise HeldUpError(_held_up(schema, index, older)) from error
 
 
 def _held_up(schema: str, index: str, older: Sequence[Row[Any]]) -> str:
-    others = "; ".join(
-        f"role {other.role}, process {other.pid} of the server"
-        + (f" ({other.name or 'unnamed'}, since {other.since:%Y-%m-%d %H:%M:%S} UTC)" if other.since else "")
-        for other in older
-    )
     return (
         f"the index {schema}.{index} was not built: it waited {_PATIENCE:.0f} s for an older transaction to end "
-        f"({others or 'which has just ended'}). End that; the next run builds it. Until then searches may be slow."
+        f"({described_all(older)}). End that; the next run builds it. Until then searches may be slow."
     )
 
 
@@ -251,4 +254,4 @@ def analyze_changed(schema: SyncSchema) -> None:
     if due:
         listed = joined(sql.Identifier(schema.name, name) for name in due)
         with schema.database.autocommit({"statement_timeout": "0"}) as connection:
-            run(connection, [statement("ANALYZE (SKIP_LOCKED) {}", listed)])
+            run_each(connection, [statement("ANALYZE (SKIP_LOCKED) {}", listed)])

@@ -141,3 +141,15 @@ def test_pgvector_is_enabled_where_others_look_for_it(postgres_url: str, owner: 
         destination.prepare(SchemaMapping())
     where = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"
     assert owner.execute(where).fetchone() == ("public",)
+
+
+def test_a_database_without_a_public_schema(owner: Connection, url: str, schema: str) -> None:
+    """Some drop it, so that nobody makes anything there. What is advised is enough."""
+    owner.execute(f"DROP SCHEMA public; GRANT ALL ON DATABASE {schema} TO {schema}")
+    with closing(PgvectorDestination("media", url)) as destination:
+        for refused in (destination.planned, destination.prepare):
+            with pytest.raises(DestinationError, match="has no schema `public`") as told:
+                refused(SchemaMapping())
+        owner.execute(advised(str(told.value)).encode())
+        destination.prepare(SchemaMapping())
+        destination.apply(batch(asset("a", feature("f"))))

@@ -31,7 +31,7 @@ RELIED_ON = {
     "transaction_isolation": "read committed",
     "transaction_read_only": "off",
     "statement_timeout": "0",
-    "lock_timeout": "0",
+    "lock_timeout": "600000",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "synchronous_commit": "on",
