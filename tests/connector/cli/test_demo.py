@@ -30,7 +30,7 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
-    first = run("demo")
+    first = run("demo", "-q")  # on a slow machine it would say how far it is
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
     assert "pgvector: nothing was written, everything is up to date" in first.stdout
@@ -88,7 +88,7 @@ def test_what_is_printed_to_be_copied_begins_as_the_shell_finds_it(
 
 def test_the_demo_writes_to_both_stores_and_they_agree(passable_path: Path) -> None:
     for time in ("first", "second"):
-        told = run("demo", "--destination", "both", "--json")
+        told = run("demo", "-q", "--destination", "both", "--json")
         assert (told.returncode, told.stderr) == (0, ""), time
     demo = json.loads(told.stdout)
     assert written(demo["first_sync"], "pinecone") > 100, "its local stand-in is empty every time"
@@ -101,7 +101,7 @@ def test_the_demo_writes_to_both_stores_and_they_agree(passable_path: Path) -> N
 
 
 def test_the_demo_needs_no_vector_table_for_pinecone_alone(passable_path: Path) -> None:
-    told = run("demo", "--destination", "pinecone")
+    told = run("demo", "-q", "--destination", "pinecone")
     assert (told.returncode, told.stderr) == (0, "")
     assert "pinecone: nothing was written, everything is up to date" in told.stdout
     assert told.stdout.count("query_namespaces(") == 3

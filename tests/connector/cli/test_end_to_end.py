@@ -50,7 +50,7 @@ def test_a_sync_from_the_sandbox_into_postgres(postgres_url: str, schema: str) -
         first = json.loads(run("sync", "--collection", "lectures", "--json").stdout)
         assert first["exit_code"] == 0
         assert first["collections"].keys() == {"lectures"}
-        again = run("sync", "--collection", "lectures")
+        again = run("sync", "-q", "--collection", "lectures")
         assert (again.returncode, again.stderr) == (0, "")
         assert "pgvector: nothing was written, everything is up to date" in again.stdout
         unknown = run("sync", "--collection", "lecture")
