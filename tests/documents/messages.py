@@ -21,6 +21,7 @@ from typing import Final
 from tests.documents.reading import ROOT, read
 from vectorferry.connector._config._problems import MESSAGES
 from vectorferry.connector._model import _errors
+from vectorferry.destinations._postgres._errors import _CONNECTION_FIXES, _FIXES
 
 __all__ = ["GROUPS", "GUIDE", "Message", "anchors", "messages", "unread_places", "with_lists"]
 
@@ -71,6 +72,7 @@ class Message:
 def messages() -> list[Message]:
     """All of them, sorted."""
     patterns = {Message(place.group, pattern) for place in _places() for pattern in place.patterns()}
+    patterns |= {Message("postgres", text) for text in [*_FIXES.values(), *_CONNECTION_FIXES.values()]}
     return sorted(patterns | {Message("file", text) for text in [*MESSAGES.values(), *_of_unknown_keys()]})
 
 

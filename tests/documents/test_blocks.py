@@ -29,10 +29,14 @@ with warnings.catch_warnings():
 from vectorferry.connector.cli._app import app
 
 RUN_BY: Final = {
-    "docs/tutorial.md": "tests/documents/test_tutorial.py",
-    "docs/python.md": "tests/end_to_end/test_python.py",
-    "docs/twelvelabs.md": "tests/end_to_end/test_twelvelabs.py",
-    "docs/write-a-source.md": "tests/documents/test_write_a_source.py",
+    ("docs/tutorial.md", "sh"): "tests/documents/test_tutorial.py",
+    ("docs/tutorial.md", "text"): "tests/documents/test_tutorial.py",
+    ("docs/postgres.md", "sh"): "tests/documents/test_backup.py",
+    ("docs/python.md", "python"): "tests/end_to_end/test_python.py",
+    ("docs/twelvelabs.md", "sql"): "tests/end_to_end/test_twelvelabs.py",
+    ("docs/write-a-source.md", "python"): "tests/documents/test_write_a_source.py",
+    ("docs/write-a-source.md", "json"): "tests/documents/test_write_a_source.py",
+    ("docs/write-a-source.md", "toml"): "tests/documents/test_write_a_source.py",
 }
 MINIMAL: Final = {"name": "media", "source": {"type": "mixpeek"}, "destinations": [{"type": "pgvector"}]}
 COMMANDS: Final = get_command(app)
@@ -43,13 +47,17 @@ BLOCKS: Final = [block for document in DOCUMENTS for block in blocks(document)]
 
 
 def test_a_document_s_own_test_speaks_of_it() -> None:
-    for document, test in RUN_BY.items():
+    for (document, _), test in RUN_BY.items():
         assert document.removeprefix("docs/") in (ROOT / test).read_text(encoding="utf-8")
 
 
 def test_every_block_is_run_or_marked() -> None:
-    unknown = [str(block) for block in BLOCKS if not (block.not_run or block.document in RUN_BY or is_run_here(block))]
+    unknown = [str(block) for block in BLOCKS if not (block.not_run or is_run_elsewhere(block) or is_run_here(block))]
     assert unknown == [], "write `<!-- not run: why -->` before it, or a test"
+
+
+def is_run_elsewhere(block: Block) -> bool:
+    return (block.document, block.language) in RUN_BY
 
 
 def is_run_here(block: Block) -> bool:
@@ -139,7 +147,7 @@ def media(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
 def test_sql_runs(media: psycopg.Connection[Any]) -> None:
     mistakes = []
     for block in BLOCKS:
-        if block.language == "sql" and not block.not_run and block.document not in RUN_BY:
+        if block.language == "sql" and not (block.not_run or is_run_elsewhere(block)):
             query = block.text.replace("[0.1, …]", str([0.1] * 1408))
             query = re.sub(r"^(BEGIN|COMMIT);$", "", query, flags=re.MULTILINE)
             try:
