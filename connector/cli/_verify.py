@@ -84,7 +84,7 @@ def show_verification(verification: Verification, console: Console) -> None:
 
 
 def _show_collection(name: str, report: CollectionReport, console: Console) -> None:
-    verdict = counted(report.counts.total(), "difference") if report.counts else "in step"
+    verdict = counted(report.counts.total(), "difference") if report.counts else "no difference"
     if report.error:
         console.print(Text(f"{plain(name)}: failed: {plain(report.error)}"), style="yellow", soft_wrap=True)
     else:

@@ -1,0 +1,53 @@
+"""What every document keeps to: short rows, plain words, and links that lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pytest
+
+from tests.documents.reading import DOCUMENTS, ROOT, read
+
+LONGEST_ROW: Final = 160
+LONG_ROWS: Final = {
+    f"docs/{name}.md"
+    for name in ("cli", "configuration", "dagster", "faults", "mixpeek", "quarantine", "security", "sql", "twelvelabs")
+}
+"""References whose rows are longer, for now. No other document may follow them."""
+WORDS: Final = re.compile(r"\bin step\b|\bown books\b", flags=re.IGNORECASE)
+_LINK: Final = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
+_HEADING: Final = re.compile(r"^#{1,6} (.+)$", flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", sorted(set(DOCUMENTS) - LONG_ROWS))
+def test_no_row_of_a_table_is_longer_than_a_line(document: str) -> None:
+    rows = [line for line in read(document).splitlines() if line.startswith("|")]
+    assert [row for row in rows if len(row) > LONGEST_ROW] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_word_is_used_that_only_we_understand(document: str) -> None:
+    assert WORDS.findall(read(document)) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_to_a_file_and_a_heading(document: str) -> None:
+    missing = []
+    for path, anchor in _LINK.findall(_prose(document)):
+        file = ((ROOT / document).parent / path).resolve() if path else ROOT / document
+        if not file.exists() or (anchor and anchor not in _anchors(str(file.relative_to(ROOT)))):
+            missing.append(f"{path}#{anchor}")
+    assert missing == []
+
+
+def _prose(document: str) -> str:
+    return re.sub(r"^ *```.*?^ *```$", "", read(document), flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(document: str) -> set[str]:
+    """Of the headings, as GitHub and the docs site make them, and those that are set by hand."""
+    text = _prose(document)
+    by_hand = set(re.findall(r'<a id="([^"]+)">', text))
+    headings = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in _HEADING.findall(text))
+    return by_hand | {heading.strip().replace(" ", "-") for heading in headings}
