@@ -17,11 +17,12 @@ from vectorferry.connector.sandbox._mixpeek_documents._store import (
     StoredCollection,
     StoredDocument,
     StoredIndex,
+    VectorShape,
     new_internal,
 )
 from vectorferry.connector.sandbox._settings import GeneratedDocuments
 from vectorferry.connector.sandbox._shots import note_shots
-from vectorferry.connector.sandbox._vectors import MODELS, NoiseVector, RawVector, TextVector, raw_json
+from vectorferry.connector.sandbox._vectors import MODELS, NoiseVector, RawVector, TextVector, VectorSource, raw_json
 
 _IDS: Final = UUID("3d0c7a52-7d8e-4b7f-9a34-5a0f4e1c6b10")
 _AT: Final = "2025-10-31T10:05:00.000000Z"
@@ -94,7 +95,7 @@ def _index(collection: StoredCollection, model: str) -> str:
     ending, short = _NAMES[model]
     name = f"{collection.extractor}_v1_{ending}"
     dimensions = MODELS[model]
-    shape = "sparse" if dimensions is None else "dense"
+    shape: VectorShape = "sparse" if dimensions is None else "dense"
     collection.indexes.setdefault(
         name, StoredIndex(name, shape, dimensions, name=short, extractor=collection.extractor)
     )
@@ -120,12 +121,12 @@ def _bring_texts(store: DocumentStore) -> None:
         document_id = f"note-{shot.slug}"
         fields: dict[str, Any] = {"body": words, "author": shot.author, "tags": list(shot.tags)}
         internal = new_internal(namespace, DIRECT, document_id, at=_AT)
-        vectors = {
+        vectors: dict[str, VectorSource] = {
             "text-embedding": TextVector(words, "baai-bge-m3"),
             "splade": TextVector(words, "splade-v3"),
             "colbert": RawVector(raw_json(np.eye(3, 8).tolist())),
         }
-        collection.documents[document_id] = StoredDocument(document_id, DIRECT, fields, internal, {**vectors})
+        collection.documents[document_id] = StoredDocument(document_id, DIRECT, fields, internal, vectors)
     store.tell(namespace, "collection.documents.written", {"collection_id": DIRECT}, _AT)
 
 

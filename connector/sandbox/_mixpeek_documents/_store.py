@@ -325,7 +325,9 @@ class DocumentsEditor:
         """Add a document, or put it in the place of the one with its id."""
         with self._store.lock:
             namespace, stored = self._collection(collection)
-            given = {name: RawVector(raw_json(value)) for name, value in (vectors or {}).items()}
+            given: dict[str, VectorSource] = {
+                name: RawVector(raw_json(value)) for name, value in (vectors or {}).items()
+            }
             lineage = {"root_object_id": object_id, "source_type": "bucket"} if object_id else {}
             internal = new_internal(namespace, stored.collection_id, document_id, lineage=lineage)
             document = StoredDocument(document_id, stored.collection_id, dict(fields), internal, given)
