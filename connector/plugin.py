@@ -97,9 +97,11 @@ from vectorferry.connector._protocols._source import (
     Hit,
     Origin,
     Source,
+    SourceQuery,
     SourceSettings,
     Submission,
     SubmissionState,
+    SubmitOptions,
     Usage,
 )
 from vectorferry.connector._reports._plan import (
@@ -185,6 +187,7 @@ __all__ = [
     "Source",
     "SourceError",
     "SourceLimits",
+    "SourceQuery",
     "SourceSettings",
     "SparseVector",
     "Spelling",
@@ -195,6 +198,7 @@ __all__ = [
     "StoredVersions",
     "Submission",
     "SubmissionState",
+    "SubmitOptions",
     "TableStatus",
     "Usage",
     "Vector",
