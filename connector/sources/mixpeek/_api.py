@@ -116,9 +116,21 @@ class MixpeekApi(ServiceApi):
         kind: str = "",
         once: bool = False,
     ) -> T:
-        """A ``POST`` below the prefix; with `once` it is not sent again when it may have been received."""
+        """A ``POST`` below the prefix; with `once` it is not sent again when it may have been received.
+
+        Raises `NotFoundError` also where only another method is known of this path (405): ``/features/search`` is then
+        taken for the id of a feature.
+        """
         path = await self._known_prefix() + path
-        return await self._client.request("POST", path, params=params, json=body, decode=decode, kind=kind, once=once)
+        try:
+            return await self._client.request(
+                "POST", path, params=params, json=body, decode=decode, kind=kind, once=once
+            )
+        except RefusedError as refused:
+            if refused.status != 405:
+                raise
+            missing = str(refused)
+        raise NotFoundError(missing)
 
     async def _get(self, path: str, params: dict[str, str | int], decode: Callable[[bytes], T]) -> T:
         return await self._client.request("GET", await self._known_prefix() + path, params=params, decode=decode)

@@ -61,9 +61,7 @@ class MixpeekSource(ServiceSource):
         """Raise `ConfigurationError` for what no release of the API takes."""
         check(urls, options)
 
-    async def submit(
-        self, collection: str, url: str, options: SubmitOptions
-    ) -> AsyncGenerator[Submission, None]:
+    async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncGenerator[Submission, None]:
         """Have it fetched and indexed, and tell of each change of its task until that has ended."""
         async with aclosing(self._submitter.submit(collection, url, options)) as changes:
             async for change in changes:

@@ -6,7 +6,7 @@ import asyncio
 import mimetypes
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -37,13 +37,13 @@ DEEPEST: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How one release of the API takes files: the paths, by the plural of the media, and the names of fields.
+    """How one release of the API takes files: the path, by the plural of the media, and the names of fields.
 
     `lacks` are words of settings that it has no place for, `spelled` those that it spells otherwise.
     """
 
     release: str
-    paths: tuple[str, ...]
+    path: str
     collection: str
     lacks: frozenset[str]
     spelled: Mapping[str, str]
@@ -76,31 +76,35 @@ class Form:
         return {self.spelled.get(name, name): self._written(getattr(value, name)) for name in names}
 
 
+_NOVEMBER: Final = Form(
+    "November 2024",
+    "/index/url",
+    "collection_id",
+    DECEMBERS | {"entities", "percolate"},
+    {"skip_duplicate": "prevent_duplicate"},
+)
+
 FORMS: Final = (
     Form(
-        "December 2024 and later",
-        ("/ingest/{}s/url",),
+        "mid December 2024 and later",
+        "/ingest/{}s/url",
         "collection",
         NOVEMBERS | {"percolate"},
         {"feature_extractors": "feature_extractors"},
     ),
+    _NOVEMBER,
     Form(
         "early December 2024",
-        ("/index/{}s/url",),
+        "/index/{}s/url",
         "collection_id",
         NOVEMBERS | {"entities"},
         {"feature_extractors": "feature_extractors", "embedding_model": "vector_index"},
     ),
-    Form(
-        "November 2024",
-        ("/index/url", "/index/{}s/url"),
-        "collection_id",
-        DECEMBERS | {"entities", "percolate"},
-        {"skip_duplicate": "prevent_duplicate"},
-    ),
+    replace(_NOVEMBER, path="/index/{}s/url"),
 )
-"""Newest first. Sources: OpenAPI of SDK 0.15 to 0.19; SDK of early December 2024 (Stainless, `X-Namespace`) and the
-guide "Index image url"; SDK 0.11 and the quickstart guide."""
+"""In the order in which they are tried: each path is another release's, but the last, which December's keys are for
+where any were used. Sources: OpenAPI of SDK 0.15 to 0.19; SDK 0.11 and the quickstart guide; SDK of early December 2024
+(the first with `X-Namespace`) and the guide "Index image url"; the guide "Embedding storage"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,6 @@ class Submitter:
         self._api = api
         self._first_wait = first_wait
         self._longest_wait = longest_wait
-        self._path: str | None = None
 
     async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncGenerator[Submission, None]:
         """As `Source.submit` says. Raises `UnsureError` where the request may have been received though no answer
@@ -145,12 +148,11 @@ class Submitter:
         missing: NotFoundError | None = None
         for form in forms:
             body = form.body(collection, url, media, options)
-            for path in form.paths:
-                try:
-                    return await self._api.post(path.format(media), body, read_task, kind="index", once=True)
-                except NotFoundError as error:
-                    missing = missing or error
-        releases = ", ".join(form.release for form in forms)
+            try:
+                return await self._api.post(form.path.format(media), body, read_task, kind="index", once=True)
+            except NotFoundError as error:
+                missing = missing or error
+        releases = ", ".join(dict.fromkeys(form.release for form in forms))
         raise NotFoundError(f"{missing} What is in the settings can only be sent as in {releases}.")
 
     async def _asset_of(self, collection: str, task_id: str) -> str:

@@ -76,9 +76,7 @@ class TwelveLabsSource(ServiceSource):
         """Raise `ConfigurationError` for metadata that TwelveLabs does not take."""
         check_metadata(options.metadata)
 
-    async def submit(
-        self, collection: str, url: str, options: SubmitOptions
-    ) -> AsyncGenerator[Submission, None]:
+    async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncGenerator[Submission, None]:
         """Upload what is at this URL, index it, and tell of each change until it is ready or has failed."""
         index = await self._index(collection)
         async with aclosing(self._submitter.submit(index.index_id, url, options)) as changes:

@@ -203,9 +203,7 @@ class Shop(Shelf):
         for collection, assets in self.assets.items():
             self.assets[collection] = {asset_id: _in_scenes(asset_id) for asset_id in assets}
 
-    async def submit(
-        self, collection: str, url: str, options: SubmitOptions
-    ) -> AsyncIterator[Submission]:
+    async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncIterator[Submission]:
         self.taken.append((collection, url, options))
         if "closed" in url:
             raise LimitReachedError("the shop is closed until 2026-11-22 00:02:50 UTC")

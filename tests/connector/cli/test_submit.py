@@ -152,7 +152,9 @@ def test_what_failed_is_not_hidden_behind_a_limit(vectorferry: Invoke) -> None:
 
 def test_the_signature_of_an_address_is_never_shown(vectorferry: Invoke) -> None:
     for wrong in ("", "ftp"):
-        result = vectorferry("submit", f"{FILM.replace('https', wrong or 'https')}?X-Amz-Signature=c4f3", "--wait", "--no-sync")
+        result = vectorferry(
+            "submit", f"{FILM.replace('https', wrong or 'https')}?X-Amz-Signature=c4f3", "--wait", "--no-sync"
+        )
         assert "c4f3" not in result.output
     assert Shop.taken == [("films", f"{FILM}?X-Amz-Signature=c4f3", SubmitOptions())]
 
