@@ -99,9 +99,11 @@ from vectorferry.connector._protocols._source import (
     Hit,
     Origin,
     Source,
+    SourceQuery,
     SourceSettings,
     Submission,
     SubmissionState,
+    SubmitOptions,
     Usage,
 )
 from vectorferry.connector._reports._plan import (
@@ -189,6 +191,7 @@ __all__ = [
     "Source",
     "SourceError",
     "SourceLimits",
+    "SourceQuery",
     "SourceSettings",
     "SparseVector",
     "Spelling",
@@ -199,6 +202,7 @@ __all__ = [
     "StoredVersions",
     "Submission",
     "SubmissionState",
+    "SubmitOptions",
     "TableStatus",
     "Usage",
     "Vector",

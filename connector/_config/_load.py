@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from vectorferry.connector._config._problems import joined, validation_lines, without_secret
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._settings_base import Settings
 
+Part = TypeVar("Part", bound=Settings)
 MAX_BYTES: Final = 256_000
 
 
@@ -36,6 +38,21 @@ def parse_settings(tree: Mapping[str, Any], where: str) -> SyncSettings:
         return SyncSettings.model_validate(tree, context={"where": where})
     except ValidationError as error:
         raise ConfigurationError(joined(where, validation_lines(error, tree))) from None
+
+
+def load_part(path: str | Path, model: type[Part]) -> Part:
+    """Settings of another kind than a sync's, from a YAML file of their own. Raises `ConfigurationError` like
+    `load_settings`."""
+    path = Path(path)
+    if not path.exists():
+        raise ConfigurationError(f"{path}: no such file")
+    documents = read_documents(path)
+    if len(documents) != 1 or not isinstance(documents[0], Mapping):
+        raise ConfigurationError(f"{path}: should be one mapping (lines of `key: value`)")
+    try:
+        return model.model_validate(documents[0])
+    except ValidationError as error:
+        raise ConfigurationError(joined(str(path), validation_lines(error, documents[0], model))) from None
 
 
 def _attributes(document: Any, where: str) -> Mapping[str, Any]:

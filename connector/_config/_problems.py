@@ -64,10 +64,12 @@ def key_path(path: KeyPath) -> str:
     return "".join(char if char.isprintable() else "?" for char in text) or "top level"
 
 
-def validation_lines(error: ValidationError, tree: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:
-    """What pydantic found wrong in this tree, problem by problem."""
+def validation_lines(
+    error: ValidationError, tree: Mapping[str, Any], root: type[BaseModel] = SyncSettings
+) -> list[tuple[KeyPath, str]]:
+    """What pydantic found wrong in this tree of the model `root`, problem by problem."""
     details = error.errors(include_url=False, include_input=False)
-    return [(_place(detail), _text(detail, tree)) for detail in details if not _follows(detail, details)]
+    return [(_place(detail), _text(detail, tree, root)) for detail in details if not _follows(detail, details)]
 
 
 def _place(detail: ErrorDetails) -> KeyPath:
@@ -88,19 +90,19 @@ def _follows(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
     return detail["type"] == "too_short" and any(other[: len(path)] == path for other in below)
 
 
-def _text(detail: ErrorDetails, tree: Mapping[str, Any]) -> str:
+def _text(detail: ErrorDetails, tree: Mapping[str, Any], root: type[BaseModel]) -> str:
     if _is_misplaced_secret(detail):
         return "unknown key, not shown since it looks like a secret; a secret is written behind the key: `api_key: …`"
     if detail["type"] == "extra_forbidden":
         *parents, key = detail["loc"]
-        return f"unknown key{closest(str(key), _known_keys(tuple(parents), tree))}"
+        return f"unknown key{closest(str(key), _known_keys(tuple(parents), tree, root))}"
     text = MESSAGES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return text[:1].lower() + text[1:]
 
 
-def _known_keys(parents: KeyPath, tree: Mapping[str, Any]) -> list[str]:
+def _known_keys(parents: KeyPath, tree: Mapping[str, Any], root: type[BaseModel]) -> list[str]:
     """The keys that the settings at this path take."""
-    here: Any = SyncSettings
+    here: Any = root
     for depth, part in enumerate(parents, start=1):
         here = _plugin_at(parents[:depth], tree) or _below(here, part)
     model = _model(here)

@@ -11,7 +11,7 @@ from vectorferry.connector._cancellation import run_cancellable
 from vectorferry.connector._config import resolve, resolve_part
 from vectorferry.connector._config._registry import DestinationSettings
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._errors import ConfigurationError, NoSuchCollectionError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
@@ -109,9 +109,12 @@ def run_in_collection(
     collection: str | None,
     environ: Mapping[str, str],
     work: Callable[[Source, str], Awaitable[T]],
+    *,
+    perhaps_new: bool = False,
 ) -> T:
     """What `work` makes of the sync's source and the id of the collection that is meant, by id or by name; None: the
-    only one. No destination is opened, and the source is closed again.
+    only one. No destination is opened, and the source is closed again. `perhaps_new`: it may not be there yet, where
+    the source makes such.
 
     Raises `ConfigurationError` when it is not clear which collection is meant, and what the source raises.
     """
@@ -120,7 +123,14 @@ def run_in_collection(
     source = (configured.model_copy(update={"collections": (collection,)}) if narrowed else configured).open()
 
     async def find_and_work() -> T:
-        return await work(source, await _collection_id(source, collection, narrowed=narrowed))
+        named: Sequence[str] = getattr(configured, "collections", ()) if collection is None else (collection,)
+        try:
+            where = await _collection_id(source, collection, narrowed=narrowed)
+        except NoSuchCollectionError:
+            if not (perhaps_new and source.makes_collections and len(named) == 1):
+                raise
+            where = named[0]
+        return await work(source, where)
 
     return run_closing(source, find_and_work)
 
@@ -172,4 +182,4 @@ def naming_option(name: str) -> Iterator[None]:
         message = str(error)
         if not message.startswith(SETTING):
             raise
-        raise ConfigurationError(f"--collection {name}: {message.removeprefix(SETTING)}") from error
+        raise type(error)(f"--collection {name}: {message.removeprefix(SETTING)}") from error

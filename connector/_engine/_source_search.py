@@ -18,7 +18,7 @@ from vectorferry.connector._engine._opening import (
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Hit, Source
+from vectorferry.connector._protocols._source import Hit, Source, SourceQuery
 
 ROWS: Final = 5
 """Features shown of one hit: those that it overlaps most."""
@@ -26,8 +26,8 @@ ROWS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class StoredHit:
-    """A hit, with the asset as it is stored (None where it is not) and the columns of the features that it overlaps,
-    most of it first."""
+    """A hit, with the asset as it is stored (None where it is not) and the columns of the very feature that it is, or
+    else of those that it overlaps, most of it first."""
 
     hit: Hit
     asset: Mapping[str, Any] | None = None
@@ -57,15 +57,13 @@ class SourceHits:
 
 def run_source_search(
     settings: SyncSettings,
-    text: str,
+    query: SourceQuery,
     *,
     collection: str | None = None,
-    limit: int = 10,
-    options: Sequence[str] = (),
     destination_name: str | None = None,
     environ: Mapping[str, str] = process_environ,
 ) -> SourceHits:
-    """Ask the source of a sync for what is like this text, and look the hits up in a destination: the one that is
+    """Ask the search of a sync's source, and look the hits up in a destination: the one that is
     `destination_name` so, else the first that keeps whole assets. One that cannot be read is no reason to fail.
 
     Raises `ConfigurationError` for a source without a search, or when it is not clear which collection is meant, and
@@ -74,7 +72,7 @@ def run_source_search(
     places = destinations_called(settings, destination_name)
 
     async def search(source: Source, where: str) -> tuple[str, Sequence[Hit]]:
-        return where, await source.search(where, text, limit=limit, options=options)
+        return where, await source.search(where, query)
 
     where, hits = run_in_collection(settings, collection, environ, search)
     return _joined(settings, places, where, hits, environ)
@@ -118,17 +116,25 @@ def _join(hit: Hit, asset: MappedAsset | None) -> StoredHit:
 def _overlapping(
     hit: Hit, features: Sequence[MappedFeature]
 ) -> Iterator[tuple[float, tuple[float, str], Mapping[str, Any]]]:
-    """Features that the hit's time overlaps, with keys that sort them: most seconds first, then the shortest."""
+    """The features that the hit is, by its id, or that its time overlaps, with keys that sort them: most seconds first,
+    then the shortest."""
     looked_for = _span(hit.start, hit.end)
     for feature in features:
+        if hit.feature_id:
+            if feature.feature_id == hit.feature_id:
+                yield 0.0, (0.0, feature.feature_id), _row(feature)
+            continue
         span = _span(feature.columns.get("start_time"), feature.columns.get("end_time"))
         if not looked_for or not span:
             continue
         shared = min(span[1], looked_for[1]) - max(span[0], looked_for[0])
         if shared > 0:
-            keys = {"feature_id": feature.feature_id, "modality": feature.modality.value}
-            row = {**keys, **feature.columns, "extra": feature.extra}
-            yield -round(shared, 3), (span[1] - span[0], feature.feature_id), row
+            yield -round(shared, 3), (span[1] - span[0], feature.feature_id), _row(feature)
+
+
+def _row(feature: MappedFeature) -> Mapping[str, Any]:
+    keys = {"feature_id": feature.feature_id, "modality": feature.modality.value}
+    return {**keys, **feature.columns, "extra": feature.extra}
 
 
 def _span(start: object, end: object) -> tuple[float, float] | None:

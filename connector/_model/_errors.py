@@ -7,7 +7,8 @@
     ├── QuarantineError         set this one record aside, go on with the rest
     └── StopError               stop the run and tell somebody
         ├── ConfigurationError  the file, a flag or the environment is wrong        (exit 2)
-        │   └── NotSupportedError   … for this source or destination, which cannot do that
+        │   ├── NotSupportedError   … for this source or destination, which cannot do that
+        │   └── NoSuchCollectionError … a collection that it names is not there
         ├── CredentialsError    a service refused the key                           (exit 1)
         ├── SourceError         the source cannot be read                           (exit 1)
         │   ├── CollectionError     … in one collection; the service answers, and others may go
@@ -60,6 +61,10 @@ class ConfigurationError(StopError):
 
 class NotSupportedError(ConfigurationError):
     """A source or a destination was asked for a capability that it does not declare."""
+
+
+class NoSuchCollectionError(ConfigurationError):
+    """A collection that somebody named is not at the source."""
 
 
 class CredentialsError(StopError):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from pydantic import Field, PrivateAttr
 
@@ -29,6 +29,8 @@ class Usage:
     bytes: int = 0
 
 
+SettingsClass: TypeAlias = type[Settings]
+
 Origin: TypeAlias = Mapping[str, str]
 """By part (``source``, ``base_url``, ``namespace``, ``organization``, ``key``), who a collection is read as. Of a key
 it holds a hash, never the key."""
@@ -40,31 +42,63 @@ class SubmissionState(StrEnum):
     FETCHING = "fetching"
     INDEXING = "indexing"
     READY = "ready"
+    SKIPPED = "skipped"  # the service has the same file already, and made nothing anew
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
     """One URL that was submitted to one collection. `asset_id` is the asset's in that collection, empty until it has
-    one; `known` says that the service had this URL already and nothing was uploaded; `detail` says what failed."""
+    one, and that of the file that was there already where this one was skipped; `known` says that the service had this
+    URL already and nothing was uploaded; `detail` says what failed, `status` is the service's own word for the state,
+    and `note` what else somebody should know."""
 
     url: str
     state: SubmissionState
     asset_id: str = ""
     known: bool = False
     detail: str = ""
+    status: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOptions:
+    """How files are submitted. `metadata` goes with each asset; `settings` say what the service is to make of a file,
+    as the source's `submit_settings` spell it (None: what it makes by itself); `again`: also what it has already."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceQuery:
+    """What a source's own search is asked for: the best `limit` hits for a text.
+
+    `options` are the service's words for what is looked at (``visual``, a model's name); none: all that the collection
+    has. `filters` are values by the service's own field names, or its own form of a filter.
+    """
+
+    text: str
+    limit: int = 10
+    options: Sequence[str] = ()
+    filters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """What a source's own search found: an asset, and from `start` to `end` (seconds) where it is a piece of one.
-    `rank` begins at 1, the best; `text` is what the service shows with it."""
+    `rank` begins at 1, the best; `text` is what the service shows with it, and `feature_id` the feature's, where the
+    service's hits are features; `score` is its own measure."""
 
     asset_id: str
     rank: int
     start: float | None = None
     end: float | None = None
     text: str = ""
+    feature_id: str = ""
+    score: float | None = None
 
 
 class Source(ABC):
@@ -77,6 +111,9 @@ class Source(ABC):
 
     capabilities: frozenset[Capability] = frozenset()
     """What this one does beyond what every source must."""
+
+    makes_collections: bool = False
+    """Whether submitting to a collection that is not there makes it."""
 
     @property
     @abstractmethod
@@ -150,6 +187,9 @@ class Source(ABC):
         where a source cannot tell."""
         return None
 
+    def check_submission(self, urls: Sequence[str], options: SubmitOptions) -> None:  # noqa: B027
+        """Raise `ConfigurationError` where these files cannot be submitted with these options. Sends nothing."""
+
     # What belongs to a capability.
 
     def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
@@ -177,18 +217,18 @@ class Source(ABC):
         """
         raise Capability.CHANGED_SINCE.missing()
 
-    def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncIterator[Submission]:
+    def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncIterator[Submission]:
         """`SUBMIT`: have the service fetch what is at this URL and index it in the collection; yields each change, the
-        last one `READY` or `FAILED`.
+        last one `READY`, `SKIPPED` or `FAILED`.
 
         A URL that was submitted before is taken up where it is, unless `again`. Closing early ends the watching only.
-        Raises `SourceError` where the service cannot be asked.
+        Raises `SourceError` where the service cannot be asked. `check_submission` has been asked before.
         """
         raise Capability.SUBMIT.missing()
 
-    async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
-        """`SEARCH`: the best `limit` hits in one collection for a text, best first. `options` are the service's words
-        for what is looked at (``visual``, ``audio``); none: all that the collection has. Raises `SourceError`."""
+    async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
+        """`SEARCH`: the best hits in one collection, best first. Raises `SourceError`, and `ConfigurationError` for a
+        question that the service cannot be asked."""
         raise Capability.SEARCH.missing()
 
 
@@ -206,6 +246,9 @@ class SourceSettings(Settings, ABC):
         le=3_650,
         description="days until an asset that seems unchanged is read again, each at a time of its own; none: never",
     )
+
+    submit_settings: ClassVar[SettingsClass | None] = None
+    """What a file of settings for `Source.submit` is checked against; None: there are none to be made."""
 
     _limits: SourceLimits = PrivateAttr(default_factory=SourceLimits)
 

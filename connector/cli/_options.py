@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import click
+import orjson
 import typer
 
 from vectorferry.connector._config import resolve_part
@@ -94,6 +96,39 @@ def allowing_deletes(
     if share is None and not collections:
         return settings
     return settings.model_copy(update={"deletes": settings.deletes.allowing(share, collections or ())})
+
+
+def pairs(option: str, parts: Sequence[str]) -> dict[str, Any]:
+    """Values by key, from what was given for an option that may be repeated: ``KEY=VALUE`` or a JSON object each."""
+    values: dict[str, Any] = {}
+    for part in parts:
+        values |= _object(option, part) if part.lstrip().startswith("{") else _pair(option, part)
+    return values
+
+
+def _object(option: str, part: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(part)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise click.UsageError(f"{option} is neither KEY=VALUE nor a JSON object")
+    return value
+
+
+def _pair(option: str, part: str) -> dict[str, Any]:
+    key, equals, value = part.partition("=")
+    if not key or not equals:
+        raise click.UsageError(f"{option} is neither KEY=VALUE nor a JSON object")
+    return {key: _scalar(value)}
+
+
+def _scalar(value: str) -> Any:
+    """``7``, ``true`` and ``"7"`` as JSON reads them; anything else is text."""
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return value
 
 
 # The collections that a command names, among those that the source has.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import click
 import numpy as np
-import orjson
 import typer
 from rich.console import Console
 from rich.syntax import Syntax
@@ -27,8 +26,9 @@ from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Modality, Vector
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
+from vectorferry.connector._protocols._source import SourceQuery
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, printable, results, show_table
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, pairs
 
 
 def search(  # noqa: PLR0913, PLR0917 - one parameter per option
@@ -47,7 +47,8 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
         str | None, typer.Option("--collection", metavar="ID", help="With --text: where; else the only one.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="With --text: what the source looks at, like visual; repeatable.")
+        list[str] | None,
+        typer.Option(help="With --text: what the source looks at (visual, a model's name); repeatable."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many rows.")] = 10,
     filter_: Annotated[
@@ -65,8 +66,9 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     if [like, vector, text].count(None) != 2:
         raise click.UsageError("give one of --like FEATURE_ID, --vector FILE and --text WORDS")
     if text is not None:
-        _refuse("--text", {"--filter": filter_, "--vector-name": vector_name})
-        _ask_source(load_settings(config, name), text, collection, limit, option or (), destination, as_json)
+        _refuse("--text", {"--vector-name": vector_name})
+        asked = SourceQuery(text, limit, option or (), pairs("--filter", filter_ or ()))
+        _ask_source(load_settings(config, name), asked, collection, destination, as_json)
         return
     _refuse("--like and --vector", {"--collection": collection, "--option": option})
     query = SearchQuery(
@@ -75,7 +77,7 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
         vector=read_vector(vector) if vector else None,
         like=like,
         limit=limit,
-        filters=_filters(filter_ or ()),
+        filters=pairs("--filter", filter_ or ()),
     )
     answer = run_search(load_settings(config, name), query, destination)
     if as_json:
@@ -92,62 +94,15 @@ def _refuse(way: str, options: Mapping[str, object]) -> None:
 
 
 def _ask_source(
-    settings: SyncSettings,
-    text: str,
-    collection: str | None,
-    limit: int,
-    options: Sequence[str],
-    destination: str | None,
-    as_json: bool,
+    settings: SyncSettings, query: SourceQuery, collection: str | None, destination: str | None, as_json: bool
 ) -> None:
-
-    if not text.strip():
+    if not query.text.strip():
         raise click.UsageError("--text is empty")
-    answer = run_source_search(
-        settings,
-        text,
-        collection=collection,
-        limit=limit,
-        options=options,
-        destination_name=destination,
-        environ=os.environ,
-    )
+    answer = run_source_search(settings, query, collection=collection, destination_name=destination, environ=os.environ)
     if as_json:
         print_json(answer.to_dict())
     else:
         show_hits(answer, results())
-
-
-def _filters(parts: Sequence[str]) -> dict[str, Any]:
-    filters: dict[str, Any] = {}
-    for part in parts:
-        filters |= _object(part) if part.lstrip().startswith("{") else _pair(part)
-    return filters
-
-
-def _object(part: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(part)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise click.UsageError("--filter is neither KEY=VALUE nor a JSON object")
-    return value
-
-
-def _pair(part: str) -> dict[str, Any]:
-    key, equals, value = part.partition("=")
-    if not key or not equals:
-        raise click.UsageError("--filter is neither KEY=VALUE nor a JSON object")
-    return {key: _scalar(value)}
-
-
-def _scalar(value: str) -> Any:
-    """``7``, ``true`` and ``"7"`` as JSON reads them; anything else is text."""
-    try:
-        return orjson.loads(value)
-    except ValueError:
-        return value
 
 
 NEARNESS: Final = ("distance", "score")
@@ -250,7 +205,9 @@ def _heading(answer: SourceHits) -> Iterator[str]:
 def _feature(stored_hit: StoredHit) -> str:
     if stored_hit.rows:
         return plain(stored_hit.rows[0]["feature_id"])
-    return "not synced" if stored_hit.asset is None else "no feature at that time"
+    if stored_hit.asset is None:
+        return "not synced"
+    return "the asset without this feature" if stored_hit.hit.feature_id else "no feature at that time"
 
 
 def _stored_text(stored_hit: StoredHit) -> str:

@@ -81,6 +81,11 @@ class MixpeekDialect(Settings):
     namespace_shares: dict[str, float] = Field(
         default={}, description="by namespace, the share of each collection's assets that is in it; else all are"
     )
+    release: Literal["all", "2024-11", "2024-12", "2025-01"] = Field(
+        default="all",
+        description="which ways to submit and search there are: /index with model_id and /features/search/text; /index "
+        "with vector_index and feature_extractors; /ingest and /features/search; all of them",
+    )
     organizations: bool = Field(default=True, description="false: 404 for the organisation that a key belongs to")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from vectorferry.connector._model._errors import ConfigurationError, SourceError
+from vectorferry.connector._model._errors import ConfigurationError, NoSuchCollectionError, SourceError
 from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector.http import ApiClient, one_line
@@ -75,15 +75,17 @@ class ServiceSource(Source):
     async def collections(self) -> Sequence[str]:
         """Ids in the configured order, or of all collections, sorted, when none was configured.
 
-        Raises `ConfigurationError` when the service has none of those configured, and `SourceError` when the list does
+        Raises `NoSuchCollectionError` when the service has none of those configured (several of one name are
+        a `ConfigurationError`), and `SourceError` when the list does
         not come completely, or holds nothing while none was configured.
         """
-        ids, self._not_found = _resolved(self._configured, await self._complete_names())
+        names = await self._complete_names()
+        ids, self._not_found = _resolved(self._configured, names)
         ids = [*ids, *self._unlisted_collections()]
         if ids:
             return ids
-        if self._not_found:
-            raise ConfigurationError(next(iter(self._not_found.values())))
+        for name, why in self._not_found.items():
+            raise (ConfigurationError if name in names.values() else NoSuchCollectionError)(why)
         raise SourceError(f"{self._api.host} {self._nothing_listed}")
 
     @property

@@ -16,6 +16,7 @@ from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary
 
 MAX_CURSOR_BYTES: Final = 4_000
+SOME_ASSETS: Final = "only some assets were asked for, and which these are only a full list says"
 ASKED_FOR: Final = "a full scan was asked for"
 NEVER_COMPLETE: Final = "no earlier run has left this collection wholly up to date"
 APART: Final = "the destinations are not equally up to date"
@@ -59,6 +60,10 @@ class Changes:
         else:
             self._start = cursors[0]
             self._summary.scan = "incremental"
+
+    def begin_narrow(self) -> None:
+        """List everything, and leave every cursor as it is: nothing is passed over that it would not have shown."""
+        self._summary.scan, self._summary.why_full = "full", SOME_ASSETS
 
     async def list_in_full(self, lanes: Sequence[Lane], why: str) -> None:
         """Follow no cursor. None is kept meanwhile: a full run that is stopped may leave behind, half written, what

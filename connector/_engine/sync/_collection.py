@@ -98,13 +98,18 @@ class CollectionRun:
         origin = await origin_of(self._job.source, self._collection)
         changes = await since_recorded(self._job.alive, self._collection, origin)
         self.summary.origin_changes.update(changes)
-        await self._changes.begin(self._job.alive, read_by_another=bool(changes))
+        narrow = self._job.options.only is not None
+        if narrow:
+            self._changes.begin_narrow()
+        else:
+            await self._changes.begin(self._job.alive, read_by_another=bool(changes))
         try:
             await self._list()
-            if not self._changes.only_changed:
+            if not narrow and not self._changes.only_changed:
                 await self._prune()
                 await self._settle_origin(origin)
-            await self._changes.end(self._job.alive, everything_arrived=self._everything_arrived())
+            if not narrow:
+                await self._changes.end(self._job.alive, everything_arrived=self._everything_arrived())
         except IncompleteScanError as error:
             self._tell_incomplete(error)
         except GuardRefusedError as error:
@@ -267,6 +272,8 @@ class CollectionRun:
             self._scan_error = error
 
     async def _decide(self, page: list[Listing]) -> list[Decision]:
+        if (only := self._job.options.only) is not None:
+            page = [listing for listing in page if listing.asset_id in only]
         new = self._listed_ids.add([safe_id(listing.asset_id) for listing in page])
         fresh = [listing for listing, first in zip(page, new, strict=True) if first]
         self.summary.listed += len(fresh)

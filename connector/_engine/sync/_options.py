@@ -23,6 +23,8 @@ class SyncOptions:
         full: list everything, even where the source could list just the changes.
         reread: assets that are read whatever their fingerprints say. How often assets are read again without being
             asked for is the source's setting.
+        only: ids of assets; only these are read and written, nothing is deleted, and what the last run left to follow
+            changes with stays. None: all that are listed.
         related: whether to read the tables of metadata beside the assets; None: in a run of all collections.
         wait_visible: seconds to wait at most for queries to see what was written, where that takes a while.
         lock_wait: seconds to wait at most where another sync is writing a collection.
@@ -32,6 +34,7 @@ class SyncOptions:
     modalities: frozenset[Modality] = ALL_MODALITIES
     full: bool = False
     reread: Reread = NEVER
+    only: frozenset[str] | None = None
     related: bool | None = None
     wait_visible: float = 0
     lock_wait: float = LOCK_WAIT

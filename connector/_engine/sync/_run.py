@@ -148,7 +148,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
             options=options,
             full_every=(incremental or IncrementalScans()).full_every,
             progress=progress,
-            unlisted=set(options.reread.asset_ids),
+            unlisted={*options.reread.asset_ids, *(options.only or ())},
         )
         all_collections = options.collections is None
         await _run_collections(job, summary)
@@ -162,7 +162,8 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
         for lane, advice in (await call_each(lanes, lambda each: each.advice())).items():
             lane.summary.notes.extend(advice or ())
         raise_when_all_failed(lanes)
-        summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
+        if options.only is None:
+            summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
     used = {key: value - before[key] for key, value in asdict(source.usage).items()}
@@ -251,10 +252,11 @@ def is_of_one_collection(error: VectorferryError) -> bool:
 
 
 def _tell_unlisted(job: Job, summary: Summary) -> None:
-    """Say which assets could not be read again, being nowhere: with the first collection, since it is any one's."""
+    """Say which assets could not be read, being nowhere: with the first collection, since it is any one's."""
     unlisted = first_of(sorted(map(safe_id, job.unlisted)), UNLISTED_NAMED)
+    again = " again" if job.options.only is None else ""
     for collection in list(summary.collections.values())[:1] if unlisted else ():
-        collection.add_note(f"not listed anywhere, so not read again: {unlisted}")
+        collection.add_note(f"not listed anywhere, so not read{again}: {unlisted}")
 
 
 async def finish(lane: Lane, collections: Sequence[str], wait_visible: float, mapping: SchemaMapping) -> None:

@@ -10,10 +10,24 @@ from vectorferry.connector.sandbox._mixpeek._library import Library
 from vectorferry.connector.sandbox._mixpeek._media import media
 from vectorferry.connector.sandbox._mixpeek._requests import Context
 from vectorferry.connector.sandbox._mixpeek._search import search
+from vectorferry.connector.sandbox._mixpeek._submit import submitting
 from vectorferry.connector.sandbox._settings import Keys, MixpeekDialect, SandboxKey
 
 _HEALTH = "/healthcheck"
 _PREFIXES = {"both": ("", "/v1"), "none": ("",), "v1": ("/v1",)}
+RELEASES = {
+    "/index/url": ("2024-11",),
+    "/index/videos/url": ("2024-11", "2024-12"),
+    "/index/images/url": ("2024-11", "2024-12"),
+    "/index/text": ("2024-11", "2024-12"),
+    "/ingest/videos/url": ("2025-01",),
+    "/ingest/images/url": ("2025-01",),
+    "/ingest/text": ("2025-01",),
+    "/features/search/text": ("2024-11", "2024-12"),
+    "/features/search": ("2025-01",),
+}
+"""In which releases a path was served, for those that came or went."""
+
 _KINDS = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -38,9 +52,14 @@ class MixpeekApi:
         """Every route under every prefix of the dialect; the health check has none."""
         routes = [Route("healthcheck", "GET", _HEALTH, lambda _request: json_reply({"status": "healthy"}))]
         for prefix in _PREFIXES[self._dialect.prefixes]:
-            routes += [*media.routes(self._context, prefix), *search.routes(self._context, prefix)]
+            of_release = [*submitting.routes(self._context, prefix), *search.routes(self._context, prefix)]
+            routes += [*media.routes(self._context, prefix), *filter(self._is_served, of_release)]
             routes.append(Route("organizations.get", "GET", f"{prefix}/organizations", self._organization, prefix))
         return routes
+
+    def _is_served(self, route: Route) -> bool:
+        path = route.path.removeprefix(route.prefix)
+        return path not in RELEASES or self._dialect.release in ("all", *RELEASES[path])
 
     def authorize(self, request: Request) -> None:
         """The key, then the namespace if one is named."""

@@ -24,12 +24,14 @@ class StoredFeature:
 
 @dataclass(slots=True)
 class StoredAsset:
-    """`fields` is what the API shows of it, features apart."""
+    """`fields` is what the API shows of it, features apart; `upcoming` are the features that it gets when its task is
+    done, none for an asset that nobody submitted."""
 
     asset_id: str
     collection_id: str
     fields: dict[str, Any]
     features: dict[str, StoredFeature] = field(default_factory=dict)
+    upcoming: dict[str, StoredFeature] | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class Library:
         self.collections: dict[str, StoredCollection] = {}
         self.assets: dict[str, StoredAsset] = {}
         self.features: dict[str, StoredFeature] = {}
+        self.skipped: dict[str, dict[str, Any]] = {}
+        """The tasks that ended without an asset of their own, by id."""
 
     def add_collection(self, collection_id: str, name: str | None = None) -> StoredCollection:
         """The collection of this id, made if it is new."""
@@ -96,6 +100,7 @@ class Library:
     def part(self, share: float) -> Library:
         """What somebody sees who sees only this share of each collection's assets."""
         part = Library()
+        part.skipped = self.skipped
         for collection in self.collections.values():
             part.add_collection(collection.collection_id, collection.name)
             for asset in visible(collection.assets, share).values():

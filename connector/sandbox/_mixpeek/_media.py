@@ -1,14 +1,13 @@
-"""Namespaces, collections, assets and features, and the tasks that submitted media would become."""
+"""Namespaces, collections, assets and features."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
-from vectorferry.connector.sandbox._http import Handlers, Page, RefusedError, Reply, Request, json_object, json_reply
-from vectorferry.connector.sandbox._mixpeek._library import StoredAsset, StoredCollection, StoredFeature, now_text
+from vectorferry.connector.sandbox._http import Handlers, Page, Reply, Request, json_reply
+from vectorferry.connector.sandbox._mixpeek._library import StoredAsset, StoredCollection, StoredFeature
 from vectorferry.connector.sandbox._mixpeek._requests import (
     Context,
     InCollections,
@@ -178,76 +177,3 @@ def _features(context: Context, request: Request) -> Reply:
     page = Page(start // size + 1, size)
     pages = pagination(page, len(features), request, "/features", number_key="current_page")
     return json_reply({"results": shown, "pagination": pages})
-
-
-# Submitting media, and the tasks that come of it. Nothing is ever really processed.
-
-_UNFINISHED = {"PENDING", "QUEUED", "INITIALIZING", "DOWNLOADING", "UPLOADING", "PROCESSING"}
-_SUBMISSIONS = {
-    "/ingest/videos/url": "video",
-    "/ingest/images/url": "image",
-    "/ingest/text": "text",
-    "/index/url": "video",
-    "/index/videos/url": "video",
-    "/index/images/url": "image",
-    "/index/text": "text",
-}
-
-
-@media("tasks.list", "GET", "/tasks")
-def _tasks(context: Context, request: Request) -> Reply:
-    # Only those that are unfinished.
-    assets = [one for one in context.library.assets.values() if one.fields.get("status") in _UNFINISHED]
-    page = page_of(request, context.dialect)
-    rows = [_task_row(asset) for asset in page.rows(assets)]
-    return json_reply({"results": rows, "pagination": pagination(page, len(assets), request, "/tasks")})
-
-
-@media("tasks.get", "GET", "/tasks/{task_id}")
-def _task(context: Context, request: Request) -> Reply:
-    assets = (one for one in context.library.assets.values() if one.fields.get("task_id") == request.params[0])
-    return json_reply(_task_row(require(next(assets, None), "Task", request.params[0])))
-
-
-@media("ingest", "POST", *_SUBMISSIONS)
-def _submit(context: Context, request: Request) -> Reply:
-    # Adds an asset that stays PROCESSING until somebody edits it.
-    try:
-        body = json_object(request.body)
-    except RefusedError:
-        body = {}
-    collection = body.get("collection") or body.get("collection_id")
-    if not isinstance(collection, str):
-        problem = {"loc": ["body", "collection"], "msg": "Field required", "type": "missing"}
-        raise RefusedError(422, "Field required", details=[problem])
-    number, media_named = len(context.library.assets), body.get("url") or body.get("text")
-    asset_id = str(uuid5(NAMESPACE_URL, f"{number}/{media_named}"))
-    fields = {
-        "asset_id": asset_id,
-        "collection_id": collection,
-        "status": "PROCESSING",
-        "url": body.get("url"),
-        "metadata": body.get("metadata") or {},
-        "error": None,
-        "modality": _SUBMISSIONS[request.path.removeprefix(request.prefix)],
-        "task_id": str(uuid5(NAMESPACE_URL, f"task/{asset_id}")),
-        "updated_at": now_text(),
-        "created_at": now_text(),
-        "score": None,
-    }
-    asset = StoredAsset(asset_id, collection, fields)
-    context.library.add(asset)
-    if "/index/" in request.path:
-        return json_reply({"message": "URL processing queued", "task_id": fields["task_id"]})
-    return json_reply(_task_row(asset))
-
-
-def _task_row(asset: StoredAsset) -> dict[str, Any]:
-    # The fields of both documented shapes: asset_id at the root, and inputs and outputs.
-    return {
-        "task_id": asset.fields.get("task_id"),
-        "status": asset.fields.get("status"),
-        "asset_id": asset.asset_id,
-        "inputs": [{"url": asset.fields.get("url")}],
-        "outputs": [{"asset_id": asset.asset_id}],
-    }

@@ -32,6 +32,18 @@ _STORED_UNDER = {
     "keyword": "splade-v3",
     "naver-splade-v3": "splade-v3",
 }
+_DECLARED = (
+    "image",
+    "multimodal",
+    "text",
+    "video",
+    "keyword",
+    "naver-splade-v3",
+    "vertex-multimodal",
+    "openai-clip-vit-base-patch32",
+    "baai-bge-m3",
+)
+"""The models that the last schemas of this generation know."""
 
 
 class TextSearch(InCollections):
@@ -93,7 +105,7 @@ def _search_text(context: Context, request: Request) -> Reply:
     features = _features(context, body)
     if body.search_type == "fulltext":
         return _answer(context, request, body, _by_words(features, body.query))
-    return _answer(context, request, body, _by_vector(features, body.query, _stored_name(body.model_id)))
+    return _answer(context, request, body, _by_vector(features, body.query, stored_name(body.model_id)))
 
 
 @search("features.search", "POST", "/features/search")
@@ -101,6 +113,9 @@ def _search(context: Context, request: Request) -> Reply:
     # Several queries, fused; without any, every feature.
     body = parse_body(Search, request.body, context.dialect)
     features = _features(context, body)
+    for query in body.queries or ():
+        if context.dialect.release == "2025-01" and query.embedding_model not in _DECLARED:
+            raise RefusedError(422, f"embedding_model: {query.embedding_model} is none of {', '.join(_DECLARED)}")
     if not body.queries:
         return _answer(context, request, body, [Ranked(1.0, one) for one in features])
     rankings = [_ranked(query, features) for query in body.queries]
@@ -111,7 +126,7 @@ def _search(context: Context, request: Request) -> Reply:
 def _embed(context: Context, request: Request) -> Reply:
     # The vector of one input, under one model.
     body = parse_body(Embed, request.body, context.dialect)
-    model, text = _stored_name(body.embedding_model), body.value or ""
+    model, text = stored_name(body.embedding_model), body.value or ""
     sparse = MODELS[model] is None
     embedding = sparse_json(embed_sparse(text)) if sparse else {"vector": embed_text(text, model)}
     return json_reply({"embedding": embedding, "elapsed_time": 0.004})
@@ -147,7 +162,7 @@ def _ranked(query: Query, features: Iterable[StoredFeature]) -> list[Ranked]:
         for one in features
         if settings.modality in {None, one.fields.get("modality")} and matches(one.fields, query.filters)
     ]
-    ranked = _by_vector(candidates, query.value, _stored_name(query.embedding_model))
+    ranked = _by_vector(candidates, query.value, stored_name(query.embedding_model))
     near = [one for one in ranked if settings.min_score is None or one.score >= settings.min_score]
     return near[: settings.limit or 100]
 
@@ -198,7 +213,8 @@ def _text(fields: Mapping[str, Any]) -> str:
     return " ".join(str(fields.get(name) or "") for name in ("text", "transcription", "description"))
 
 
-def _stored_name(model: str) -> str:
+def stored_name(model: str) -> str:
+    """The name that vectors of this model are stored under, or a 400."""
     name = _STORED_UNDER.get(model, model)
     if name not in MODELS:
         raise RefusedError(400, f"Unknown embedding model {model!r}; known: {', '.join(MODELS)}")

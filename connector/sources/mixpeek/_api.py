@@ -1,4 +1,4 @@
-"""The five requests that this source makes, in every dialect of the API's first generation, and their answers.
+"""The requests that this source makes, in every dialect of the API's first generation, and the answers to the lists.
 
 The answers for one asset are ``{asset, features: {video, image, text, audio}}`` since November 2024, and before that
 ``{video_segments: [...]}``; either with or without pagination.
@@ -101,6 +101,36 @@ class MixpeekApi(ServiceApi):
         """``GET /features/{id}`` with vectors. The parameter was renamed in December 2024; both names are sent."""
         params: dict[str, str | int] = {"include_vectors": "true", "return_vectors": "true"}
         return await self._get(f"/features/{segment(feature_id)}", params, decode)
+
+    async def task(self, task_id: str, decode: Callable[[bytes], T]) -> T:
+        """``GET /tasks/{id}``."""
+        return await self._get(f"/tasks/{segment(task_id)}", {}, decode)
+
+    async def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        decode: Callable[[bytes], T],
+        *,
+        params: Mapping[str, str | int] | None = None,
+        kind: str = "",
+        once: bool = False,
+    ) -> T:
+        """A ``POST`` below the prefix; with `once` it is not sent again when it may have been received.
+
+        Raises `NotFoundError` also where only another method is known of this path (405): ``/features/search`` is then
+        taken for the id of a feature.
+        """
+        path = await self._known_prefix() + path
+        try:
+            return await self._client.request(
+                "POST", path, params=params, json=body, decode=decode, kind=kind, once=once
+            )
+        except RefusedError as refused:
+            if refused.status != 405:
+                raise
+            missing = str(refused)
+        raise NotFoundError(missing)
 
     async def _get(self, path: str, params: dict[str, str | int], decode: Callable[[bytes], T]) -> T:
         return await self._client.request("GET", await self._known_prefix() + path, params=params, decode=decode)

@@ -9,12 +9,15 @@ from pydantic import Field, SecretStr, StringConstraints
 from vectorferry.connector.http import ApiClient, ApiSourceSettings
 from vectorferry.connector.sources.mixpeek._api import MixpeekApi
 from vectorferry.connector.sources.mixpeek._source import MixpeekSource
+from vectorferry.connector.sources.mixpeek._submit_settings import MixpeekSubmitSettings
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class MixpeekSettings(ApiSourceSettings):
     """Mixpeek's assets and features API."""
+
+    submit_settings = MixpeekSubmitSettings
 
     type: Literal["mixpeek"] = "mixpeek"
     api_key: SecretStr = Field(

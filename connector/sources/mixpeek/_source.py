@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Listing
-from vectorferry.connector._protocols._source import Origin
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import Hit, Origin, SourceQuery, Submission, SubmitOptions
 from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._reading import ReadAsset
 from vectorferry.connector.sources._service import CollectionList, ServiceSource
 from vectorferry.connector.sources.mixpeek._api import MixpeekApi, fingerprint, state_of
 from vectorferry.connector.sources.mixpeek._reader import AssetReader
+from vectorferry.connector.sources.mixpeek._search import Searcher
+from vectorferry.connector.sources.mixpeek._submit import Submitter, check
 
 
 class MixpeekSource(ServiceSource):
     """Mixpeek's assets and features API."""
+
+    capabilities = frozenset({Capability.SEARCH, Capability.SUBMIT})
+    makes_collections = True
 
     _api: MixpeekApi
     _nothing_listed = "lists no collection; check source.namespace and the key."
@@ -31,6 +38,8 @@ class MixpeekSource(ServiceSource):
         super().__init__(api, collections, concurrency)
         self._namespace = namespace
         self._limits = limits or SourceLimits()
+        self._submitter = Submitter(api)
+        self._searcher = Searcher(api)
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service, namespace, organization and key. The same for every collection, and asked for once: what a key is
@@ -47,6 +56,20 @@ class MixpeekSource(ServiceSource):
             for listing in tally.listings(page):
                 yield listing
         tally.check()
+
+    def check_submission(self, urls: Sequence[str], options: SubmitOptions) -> None:
+        """Raise `ConfigurationError` for what no release of the API takes."""
+        check(urls, options)
+
+    async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncGenerator[Submission, None]:
+        """Have it fetched and indexed, and tell of each change of its task until that has ended."""
+        async with aclosing(self._submitter.submit(collection, url, options)) as changes:
+            async for change in changes:
+                yield change
+
+    async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
+        """The features that Mixpeek's own search finds, under the models that `options` name."""
+        return await self._searcher.search(collection, query)
 
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for each asset, and one for each feature with its vectors."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from vectorferry.connector._model._json import parse_json
-from vectorferry.connector._protocols._source import Hit
+from vectorferry.connector._protocols._source import Hit, SourceQuery
 from vectorferry.connector.http import ApiClient, one_line, segment
 
 MOST_PER_PAGE: Final = 50
@@ -28,21 +29,24 @@ class Searcher:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
 
-    async def search(self, index: str, text: str, *, limit: int, options: Sequence[str]) -> list[Hit]:
-        """As the protocol `Searches` says; `options` are not empty. Rows that name no asset are left out, and after as
+    async def search(self, index: str, query: SourceQuery) -> list[Hit]:
+        """As `Source.search` says; there are `options`. Rows that name no asset are left out, and after as
         many pages as hits are wanted there is no next one: such rows could go on for ever."""
-        page = await self._first(index, text, min(limit, MOST_PER_PAGE), options)
+        page = await self._first(index, query)
         hits = _hits(page.rows, 0)
-        for _ in range(limit - 1):
-            if not page.token or not page.rows or len(hits) >= limit:
+        for _ in range(query.limit - 1):
+            if not page.token or not page.rows or len(hits) >= query.limit:
                 break
             page = await self._client.request("GET", f"/search/{segment(page.token)}", kind="search", decode=_read_page)
             hits += _hits(page.rows, len(hits))
-        return hits[:limit]
+        return hits[: query.limit]
 
-    async def _first(self, index: str, text: str, size: int, options: Sequence[str]) -> _HitPage:
-        form = [("index_id", index), ("query_text", text), ("group_by", "clip"), ("page_limit", str(size))]
-        form += [("search_options", option) for option in options]
+    async def _first(self, index: str, query: SourceQuery) -> _HitPage:
+        size = str(min(query.limit, MOST_PER_PAGE))
+        form = [("index_id", index), ("query_text", query.text), ("group_by", "clip"), ("page_limit", size)]
+        form += [("search_options", option) for option in query.options]
+        if query.filters:
+            form.append(("filter", orjson.dumps(dict(query.filters)).decode()))
         return await self._client.request("POST", "/search", form=form, kind="search", decode=_read_page)
 
 

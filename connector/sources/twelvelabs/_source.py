@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from vectorferry.connector._model._errors import CollectionError, SourceError
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Hit, Origin, Submission
+from vectorferry.connector._protocols._source import Hit, Origin, SourceQuery, Submission, SubmitOptions
 from vectorferry.connector.http import NotFoundError, RefusedError
 from vectorferry.connector.sources._reading import ReadAsset
 from vectorferry.connector.sources._service import CollectionList, ServiceSource
@@ -18,7 +19,7 @@ from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._indexed_assets import IndexedAssets
 from vectorferry.connector.sources.twelvelabs._indexes import Index, ReadOptions, index_from
 from vectorferry.connector.sources.twelvelabs._search import Searcher
-from vectorferry.connector.sources.twelvelabs._submit import Submitter
+from vectorferry.connector.sources.twelvelabs._submit import Submitter, check_metadata
 from vectorferry.connector.sources.twelvelabs._tables import ENTITY_TABLES, INDEXES, EntityTables, IndexList, index_list
 from vectorferry.connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
 
@@ -71,18 +72,22 @@ class TwelveLabsSource(ServiceSource):
         """One for each asset, and another when its own transcription is wanted."""
         return assets * (2 if self._options.finer else 1)
 
-    async def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncGenerator[Submission, None]:
+    def check_submission(self, urls: Sequence[str], options: SubmitOptions) -> None:  # noqa: ARG002
+        """Raise `ConfigurationError` for metadata that TwelveLabs does not take."""
+        check_metadata(options.metadata)
+
+    async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncGenerator[Submission, None]:
         """Upload what is at this URL, index it, and tell of each change until it is ready or has failed."""
         index = await self._index(collection)
-        async with aclosing(self._submitter.submit(index.index_id, url, again=again)) as changes:
+        async with aclosing(self._submitter.submit(index.index_id, url, options)) as changes:
             async for change in changes:
                 yield change
 
-    async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
+    async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
         """The hits of TwelveLabs' own search in an index; without `options`, by all that it was made with."""
         index = await self._index(collection)
-        search_options = options or index.options or self._options.of(index)
-        return await self._searcher.search(index.index_id, text, limit=limit, options=search_options)
+        search_options = query.options or index.options or self._options.of(index)
+        return await self._searcher.search(index.index_id, replace(query, options=search_options))
 
     @property
     def related_tables(self) -> Sequence[RelatedTable]:

@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
+from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._json import parse_json
-from vectorferry.connector._protocols._source import Submission, SubmissionState
+from vectorferry.connector._protocols._source import Submission, SubmissionState, SubmitOptions
 from vectorferry.connector.http import ApiClient, one_line, segment
 from vectorferry.connector.sources._pages import Page, identity_by, walk
 from vectorferry.connector.sources.twelvelabs._api import index_path, read_page
@@ -21,6 +22,17 @@ from vectorferry.connector.sources.twelvelabs._api import index_path, read_page
 MARK: Final = "vectorferry_url"
 """The key, in an uploaded asset's own metadata, of the hash of the address that it came from: the service does not keep
 the address, and would take the same one twice."""
+
+NOT_MARKED: Final = (
+    "the service did not keep our mark on the upload, by which the same address is found again: "
+    "submitted once more it would be uploaded, and billed, once more"
+)
+METADATA_STAYS: Final = (
+    "it is in the index already, with the metadata that it has there; what was given now is not sent"
+)
+
+LARGEST_NUMBER: Final = 2**53
+"""From here on the service wants an integer as text."""
 
 T = TypeVar("T")
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
@@ -47,24 +59,25 @@ class Submitter:
         self._first_wait = first_wait
         self._longest_wait = longest_wait
 
-    async def submit(self, index: str, url: str, *, again: bool) -> AsyncGenerator[Submission, None]:
-        """As the protocol `Submits` says. Raises `UnsureError` where a request may have been received though no answer
+    async def submit(self, index: str, url: str, options: SubmitOptions) -> AsyncGenerator[Submission, None]:
+        """As `Source.submit` says. Raises `UnsureError` where a request may have been received though no answer
         came: submitting the same URL again finds what became of it."""
-        before = None if again else await self._uploaded(url)
+        before = None if options.again else await self._uploaded(url)
         known = before is not None
-        asset = before or await self._upload(url)
+        asset = before or await self._upload(url, options.metadata)
         yield Submission(url, SubmissionState.FETCHING, known=known)
         asset = await self._ended(asset, f"/assets/{segment(asset.item_id)}")
         if asset.status != READY:
             yield Submission(url, SubmissionState.FAILED, known=known, detail=asset.problem)
             return
         indexed_id = await self._indexed_in(index, asset.item_id) if known else None
-        indexed_id = indexed_id or await self._index(index, asset.item_id)
-        yield Submission(url, SubmissionState.INDEXING, indexed_id, known)
+        note = METADATA_STAYS if indexed_id and options.metadata else "" if asset.mark == _hash(url) else NOT_MARKED
+        indexed_id = indexed_id or await self._index(index, asset.item_id, options.metadata)
+        yield Submission(url, SubmissionState.INDEXING, indexed_id, known, note=note)
         path = f"{index_path(index)}/indexed-assets/{segment(indexed_id)}"
         indexed = await self._ended(_Item(indexed_id, "pending", "", ""), path)
         state = SubmissionState.READY if indexed.status == READY else SubmissionState.FAILED
-        yield Submission(url, state, indexed_id, known, indexed.problem)
+        yield Submission(url, state, indexed_id, known, indexed.problem, note=note)
 
     async def _uploaded(self, url: str) -> _Item | None:
         """The newest upload of this address that has not failed."""
@@ -84,20 +97,22 @@ class Submitter:
                     return place[0]
         return None
 
-    async def _upload(self, url: str) -> _Item:
-        form = [("method", "url"), ("url", url), ("user_metadata", orjson.dumps({MARK: _hash(url)}).decode())]
+    async def _upload(self, url: str, metadata: Mapping[str, Any]) -> _Item:
+        marked = orjson.dumps({**metadata, MARK: _hash(url)}).decode()
+        form = [("method", "url"), ("url", url), ("user_metadata", marked)]
         if name := _filename(url):
             form.append(("filename", name))
         return await self._client.request(
             "POST", "/assets", form=form, kind="index", once=True, decode=lambda body: _item(parse_json(body))
         )
 
-    async def _index(self, index: str, asset_id: str) -> str:
+    async def _index(self, index: str, asset_id: str, metadata: Mapping[str, Any]) -> str:
+        """The metadata of an indexed asset, which is what a sync brings, is not that of the upload."""
         path = f"{index_path(index)}/indexed-assets"
         return await self._client.request(
             "POST",
             path,
-            json={"asset_id": asset_id},
+            json={"asset_id": asset_id, **({"user_metadata": dict(metadata)} if metadata else {})},
             kind="index",
             once=True,
             decode=lambda body: _id(parse_json(body)),
@@ -122,6 +137,17 @@ class Submitter:
         async for page in walk(fetch, identity_by("_id")):
             for row in page.rows:
                 yield row
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` for what the service does not take as a user's metadata."""
+    for key, value in metadata.items():
+        words = isinstance(value, list) and all(isinstance(part, str) for part in value)
+        number = isinstance(value, int | float) and abs(value) < LARGEST_NUMBER
+        if not (isinstance(value, str | bool) or words or number):
+            raise ConfigurationError(
+                f"metadata.{key[:80]}: TwelveLabs takes text, numbers below 2^53, true, false, and lists of text"
+            )
 
 
 def _filename(url: str) -> str:

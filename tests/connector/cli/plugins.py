@@ -37,9 +37,11 @@ from vectorferry.connector.plugin import (
     SearchQuery,
     Settings,
     SourceError,
+    SourceQuery,
     SourceSettings,
     Submission,
     SubmissionState,
+    SubmitOptions,
     Visibility,
 )
 from vectorferry.connector.testing import MemoryDestination, MemorySource
@@ -168,8 +170,17 @@ def _hang() -> None:
     time.sleep(3_600)
 
 
+class Wrapping(Settings):
+    """What the shop makes of what it takes in."""
+
+    colours: tuple[str, ...] = ()
+    ribbon: Retry | None = None
+
+
 class ShopSettings(ShelfSettings):
     """A shelf whose service takes media in, and has a search of its own."""
+
+    submit_settings = Wrapping
 
     type: Literal["shelf", "shop"] = "shop"
 
@@ -181,8 +192,10 @@ class Shop(Shelf):
     """The address says what becomes of a file: it is ready at once, or ``stuck``, ``broken`` or ``closed``."""
 
     capabilities = frozenset({Capability.SEARCH, Capability.SUBMIT})
-    taken: ClassVar[list[tuple[str, str, bool]]] = []
-    asked: ClassVar[list[tuple[str, str, int, tuple[str, ...]]]] = []
+    makes_collections = True
+    note: ClassVar[str] = ""
+    taken: ClassVar[list[tuple[str, str, SubmitOptions]]] = []
+    asked: ClassVar[list[tuple[str, SourceQuery]]] = []
     closed: ClassVar[int] = 0
 
     def __init__(self, settings: ShelfSettings) -> None:
@@ -190,27 +203,32 @@ class Shop(Shelf):
         for collection, assets in self.assets.items():
             self.assets[collection] = {asset_id: _in_scenes(asset_id) for asset_id in assets}
 
-    async def submit(self, collection: str, url: str, *, again: bool = False) -> AsyncIterator[Submission]:
-        self.taken.append((collection, url, again))
+    async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncIterator[Submission]:
+        self.taken.append((collection, url, options))
         if "closed" in url:
             raise LimitReachedError("the shop is closed until 2026-11-22 00:02:50 UTC")
         yield Submission(url, SubmissionState.FETCHING)
         if "broken" in url:
             yield Submission(url, SubmissionState.FAILED, detail="no video in it")
             return
-        yield Submission(url, SubmissionState.INDEXING, "new-1", known="old" in url)
+        stem = url.rpartition("/")[2].partition(".")[0]
+        asset_id = stem if stem in self.assets[collection] else "new-1"
+        yield Submission(url, SubmissionState.INDEXING, asset_id, known="old" in url)
         if "stuck" in url:
             await asyncio.Event().wait()
-        yield Submission(url, SubmissionState.READY, "new-1", known="old" in url)
+        if "twice" in url:
+            yield Submission(url, SubmissionState.SKIPPED, "ready-0", known=True, status="SKIPPED")
+        else:
+            yield Submission(url, SubmissionState.READY, asset_id, known="old" in url, status="DONE", note=self.note)
 
-    async def search(self, collection: str, text: str, *, limit: int, options: Sequence[str] = ()) -> Sequence[Hit]:
-        self.asked.append((collection, text, limit, tuple(options)))
+    async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
+        self.asked.append((collection, query))
         hits = [
             Hit("ready-1", 1, 4.0, 6.0, "a surfer \x1b[31mrides"),
             Hit("ready-0", 2),
             Hit("not-synced", 3, 0.5, 2.25),
         ]
-        return hits[:limit]
+        return hits[: query.limit]
 
     async def aclose(self) -> None:
         Shop.closed += 1

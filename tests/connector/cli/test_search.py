@@ -9,7 +9,7 @@ import pytest
 
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box, Shop
-from vectorferry.connector.plugin import Modality, SearchQuery, SparseVector
+from vectorferry.connector.plugin import Modality, SearchQuery, SourceQuery, SparseVector
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +151,7 @@ def shop(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_source_is_asked_and_its_hits_are_shown_with_our_rows(vectorferry: Invoke) -> None:
     result = vectorferry("search", "--text", "surfing", "--option", "visual", "--limit", "7")
     assert result.exit_code == 0, result.stderr
-    assert Shop.asked == [("films", "surfing", 7, ("visual",))]
+    assert Shop.asked == [("films", SourceQuery("surfing", 7, ["visual"]))]
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "with the features that box holds of them" in lines
     first = lines.index("1 a surfer �[31mrides ready-1")
@@ -197,7 +197,8 @@ def test_a_source_without_a_search_says_so(vectorferry: Invoke, monkeypatch: pyt
     [
         ("--text", "a", "--like", "b"),
         ("--text", "a", "--vector", "q.json"),
-        ("--text", "a", "--filter", "b=c"),
+        ("--text", "a", "--filter", "b"),
+        ("--text", "a", "--vector-name", "b"),
         ("--text", " "),
         ("--like", "a", "--option", "visual"),
         ("--like", "a", "--collection", "films"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from typing import Any
 
 import httpx
 import numpy as np
 import orjson
+import pytest
 
-from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, QUICKSTART_VIDEO
+from tests.connector.sandbox.serving import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, QUICKSTART_VIDEO, served, speaking
 from vectorferry.connector.sandbox import Sandbox, embed_text
 
 ASSET_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}000")
@@ -196,15 +198,34 @@ async def test_a_task_leads_to_its_asset(client: httpx.AsyncClient) -> None:
     assert (await client.get("/tasks/nope")).status_code == 404
 
 
-async def test_a_submitted_video_is_an_unfinished_asset(client: httpx.AsyncClient, sandbox: Sandbox) -> None:
-    body = {"url": "https://media.example.com/new.mp4", "collection_id": "quickstart"}
+async def test_a_submitted_video_is_an_unfinished_asset_until_somebody_looks(
+    client: httpx.AsyncClient, sandbox: Sandbox
+) -> None:
+    body = {"url": "https://media.example.com/old-harbour.mp4", "collection_id": "quickstart"}
     queued = (await client.post("/index/url", json=body)).json()
     assert queued.keys() == {"message", "task_id"}
-    task = (await client.get(f"/tasks/{queued['task_id']}")).json()
-    assert task["status"] == "PROCESSING"
-    assert task["asset_id"] in sandbox.mixpeek.asset_ids("quickstart")
     unfinished = (await client.get("/v1/tasks?page_size=100")).json()["results"]
-    assert task["task_id"] in {row["task_id"] for row in unfinished}
+    assert queued["task_id"] in {row["task_id"] for row in unfinished}
+    first, second = [(await client.get(f"/tasks/{queued['task_id']}")).json() for _ in range(2)]
+    assert (first["status"], second["status"]) == ("PROCESSING", "DONE")
+    assert first["asset_id"] in sandbox.mixpeek.asset_ids("quickstart", status="DONE")
+    assert len(sandbox.mixpeek.feature_ids(first["asset_id"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("release", "path", "body", "wrong"),
+    [
+        ("2024-11", "/index/url", {"collection_id": "c", "url": "u", "percolate": {}}, "percolate"),
+        ("2024-12", "/index/images/url", {"collection_id": "c", "url": "u", "image_settings": {}}, "image_settings"),
+        ("2025-01", "/ingest/videos/url", {"collection_id": "c", "url": "u"}, "collection"),
+        ("2025-01", "/ingest/videos/url", {"collection": "c", "url": "u", "percolate": {}}, "percolate"),
+    ],
+)
+async def test_each_release_takes_what_it_declares(release: Any, path: str, body: Any, wrong: str) -> None:
+    async with served(speaking(release=release)) as (_, client):
+        answer = await client.post(path, json=body)
+        assert answer.status_code == 422
+        assert answer.json()["detail"][0]["loc"] == ["body", wrong]
 
 
 async def test_unknown_things_and_methods(client: httpx.AsyncClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.connector.http.serving import Handler, Server, client_for, in_turn, json, serving
 from vectorferry.connector.http import UnreadableError
-from vectorferry.connector.plugin import Hit
+from vectorferry.connector.plugin import Hit, SourceQuery
 from vectorferry.connector.sources.twelvelabs._search import Searcher
 
 
@@ -19,7 +19,7 @@ def page(*rows: Any, token: Any = None) -> dict[str, Any]:
 
 async def searched(handler: Handler, limit: int = 10) -> tuple[list[Hit], Server]:
     async with serving(handler) as server, aclosing(client_for(server.url)) as client:
-        hits = await Searcher(client).search("i1", "a dog", limit=limit, options=["visual", "audio"])
+        hits = await Searcher(client).search("i1", SourceQuery("a dog", limit, ["visual", "audio"]))
     return hits, server
 
 

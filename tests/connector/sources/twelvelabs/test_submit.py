@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from pydantic import SecretStr
 
 from tests.connector.sandbox.twelvelabs.serving import index_named, rows_of, twelvelabs
 from vectorferry.connector.http import ApiClient, ClientSettings, RetryPolicy, UnsureError
-from vectorferry.connector.plugin import Capability, SourceError, Submission, SubmissionState
+from vectorferry.connector.plugin import Capability, SourceError, Submission, SubmissionState, SubmitOptions
 from vectorferry.connector.sandbox import Fault, Reset, Sandbox, SetField, Status
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 from vectorferry.connector.sources.twelvelabs._submit import Submitter
@@ -28,8 +29,8 @@ class World:
     submitter: Submitter
     index: str
 
-    async def submit(self, url: str = FILM, *, again: bool = False) -> list[Submission]:
-        return [change async for change in self.submitter.submit(self.index, url, again=again)]
+    async def submit(self, url: str = FILM, **options: Any) -> list[Submission]:
+        return [change async for change in self.submitter.submit(self.index, url, SubmitOptions(**options))]
 
     async def uploads(self) -> list[dict[str, object]]:
         return await rows_of(self.service, "/assets", filename="harbour at dawn.mp4")
@@ -94,7 +95,7 @@ async def test_another_file_of_the_same_name_is_another_file(world: World) -> No
 
 
 async def test_what_was_left_half_way_is_taken_up(world: World) -> None:
-    async with aclosing(world.submitter.submit(world.index, FILM, again=False)) as changes:
+    async with aclosing(world.submitter.submit(world.index, FILM, SubmitOptions())) as changes:
         assert (await anext(changes)).state == FETCHING
     assert await world.indexed() == []
     assert (await world.submit())[-1].state == READY
@@ -137,7 +138,7 @@ async def test_an_index_that_is_not_there_says_so(world: World) -> None:
     async with aclosing(source):
         assert Capability.SUBMIT in source.capabilities
         with pytest.raises(SourceError, match=r"Check source.collections"):
-            await anext(source.submit("0" * 24, FILM))
+            await anext(source.submit("0" * 24, FILM, SubmitOptions()))
         with pytest.raises(SourceError, match="embed-tasks is no index"):
-            await anext(source.submit("embed-tasks", FILM))
+            await anext(source.submit("embed-tasks", FILM, SubmitOptions()))
     assert await world.uploads() == []

@@ -1,0 +1,125 @@
+"""Mixpeek's own search: a text against a collection's features, in the two forms that its API has had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._protocols._source import Hit, SourceQuery
+from vectorferry.connector.http import NotFoundError, one_line
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi, read_object
+
+MOST_PER_PAGE: Final = 100
+LONGEST_TEXT: Final = 2_000
+TEXTS: Final = ("description", "caption", "transcription", "text")
+LOGICAL: Final = frozenset({"AND", "OR", "NOR", "case_sensitive"})
+DEFAULT_MODEL: Final = "multimodal"
+
+LATER: Final = {"multimodal-v1": "multimodal", "splade-v2": "keyword", "splade-v3": "naver-splade-v3"}
+"""How models of November 2024 have been called since; the others keep their names."""
+
+EARLIER: Final = {"multimodal": "multimodal-v1"}
+
+
+class Searcher:
+    """Searches over one API."""
+
+    def __init__(self, api: MixpeekApi) -> None:
+        self._api = api
+
+    async def search(self, collection: str, query: SourceQuery) -> list[Hit]:
+        """As `Source.search` says. Several models are several questions, whose answers the service fuses.
+
+        November's form has one model only. Rows that name no asset are left out, and after as many pages as hits are
+        asked for there is no next one.
+        """
+        hits: list[Hit] = []
+        size = min(query.limit, MOST_PER_PAGE)
+        for number in range(query.limit):
+            rows = await self._page(collection, query, number * size, size)
+            hits += _hits(rows, len(hits))
+            if len(rows) < size or len(hits) >= query.limit:
+                break
+        return hits[: query.limit]
+
+    async def _page(self, collection: str, query: SourceQuery, offset: int, size: int) -> list[Any]:
+        params = {"offset_position": offset, "page_size": size}
+        filters = _filters(query.filters)
+        try:
+            body = {"queries": _queries(query), "collections": [collection], **filters}
+            return await self._api.post("/features/search", body, _read_rows, params=params, kind="search")
+        except NotFoundError as error:
+            missing = error
+        if len(query.options) > 1:
+            raise ConfigurationError(f"this API searches with one model at a time: {', '.join(query.options)}")
+        model = next(iter(query.options), DEFAULT_MODEL)
+        older = {"query": query.text, "collection_ids": [collection], "model_id": EARLIER.get(model, model)}
+        try:
+            return await self._api.post(
+                "/features/search/text",
+                {**older, "search_type": "semantic", **filters},
+                _read_rows,
+                params=params,
+                kind="search",
+            )
+        except NotFoundError:
+            raise missing from None
+
+
+def _queries(query: SourceQuery) -> list[dict[str, Any]]:
+    """`settings.limit` counts per question, and is a hundred where nothing is said."""
+    models = dict.fromkeys(LATER.get(model, model) for model in query.options or (DEFAULT_MODEL,))
+    limit = {"limit": query.limit}
+    return [{"embedding_model": model, "type": "text", "value": query.text, "settings": limit} for model in models]
+
+
+def _filters(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing, or the filter as the service spells it: each key is one of its fields (``metadata.hello``), and a list
+    is any of its values. One that is in the service's own form stays."""
+    if not filters:
+        return {}
+    own = {key: value for key, value in filters.items() if key in LOGICAL}
+    conditions = [_condition(key, value) for key, value in filters.items() if key not in LOGICAL]
+    every = own.get("AND", [])
+    if not isinstance(every, list):
+        raise ConfigurationError("the filter's AND is no list of conditions")
+    return {"filters": {**own, "AND": [*every, *conditions]}}
+
+
+def _condition(key: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {"key": key, "operator": "is_null", "value": True}
+    return {"key": key, "operator": "in" if isinstance(value, list) else "eq", "value": value}
+
+
+def _read_rows(body: bytes) -> list[Any]:
+    """Raises `ValueError` when it is no page of hits."""
+    rows = read_object(body).get("results")
+    if not isinstance(rows, list):
+        raise ValueError("no list of results")
+    return rows
+
+
+def _hits(rows: Sequence[Any], before: int) -> Iterator[Hit]:
+    rank = before
+    for row in rows:
+        asset_id = row.get("asset_id") if isinstance(row, dict) else None
+        if not isinstance(asset_id, str) or not asset_id:
+            continue
+        rank += 1
+        text = next((row[name] for name in TEXTS if isinstance(row.get(name), str) and row[name]), "")
+        feature_id = row.get("feature_id")
+        yield Hit(
+            asset_id,
+            rank,
+            _number(row.get("start_time"), at_least=0),
+            _number(row.get("end_time"), at_least=0),
+            one_line(text, LONGEST_TEXT),
+            feature_id if isinstance(feature_id, str) else "",
+            _number(row.get("score")),
+        )
+
+
+def _number(value: Any, at_least: float = -1e9) -> float | None:
+    return float(value) if type(value) in (int, float) and at_least <= value < 1e9 else None
