@@ -25,7 +25,14 @@ from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._source import Origin, Source
-from vectorferry.connector._reports._summary import CollectionSummary, Progress, ProgressCallback, first_of
+from vectorferry.connector._reports._summary import (
+    CollectionCallback,
+    CollectionSummary,
+    Progress,
+    ProgressCallback,
+    first_of,
+    ignore_collection,
+)
 
 NAMED: Final = 20
 UNREAD_NAMED: Final = 5
@@ -44,6 +51,7 @@ class Job:
     options: SyncOptions = DEFAULTS
     full_every: int = 24
     progress: ProgressCallback | None = None
+    finished: CollectionCallback = ignore_collection
     unlisted: set[str] = field(default_factory=set)
     """Assets that are to be read again, and that no listing has named so far."""
 
@@ -91,6 +99,7 @@ class CollectionRun:
 
     def fail(self, error: VectorferryError) -> None:
         """Add an error to what the summary tells already."""
+        self.summary.cause = error
         self.summary.fail(str(error))
 
     async def _sync(self) -> None:

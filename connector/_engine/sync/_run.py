@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from os import environ as process_environ
 from typing import Final
@@ -34,11 +35,13 @@ from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector._reports._summary import (
+    CollectionCallback,
     CollectionSummary,
     ProgressCallback,
     RelatedSummary,
     Summary,
     first_of,
+    ignore_collection,
 )
 
 LONGEST_CALL: Final = 2.0
@@ -56,8 +59,11 @@ def run_sync(
     *,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
+    finished: CollectionCallback = ignore_collection,
 ) -> Summary:
     """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
+
+    `progress` is told how each collection comes along, and `finished` of each that is done or has failed.
 
     Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
     """
@@ -74,6 +80,7 @@ def run_sync(
             deletes=resolved.deletes,
             incremental=resolved.incremental,
             progress=progress,
+            finished=finished,
         )
 
     return run_opened(settings, environ, work)
@@ -91,6 +98,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     deletes: DeleteGuard | None = None,
     incremental: IncrementalScans | None = None,
     progress: ProgressCallback | None = None,
+    finished: CollectionCallback = ignore_collection,
 ) -> Summary:
     """Make every destination hold what the source holds of the collections.
 
@@ -124,7 +132,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
     two share a name.
     """
-    started, before = time.monotonic(), asdict(source.usage)
+    started, before = time.monotonic(), replace(source.usage)
     if clash := _repeated([destination.name for destination in destinations]):
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
     mapping = mapping or SchemaMapping()
@@ -145,13 +153,14 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
             options=options,
             full_every=(incremental or IncrementalScans()).full_every,
             progress=progress,
+            finished=finished,
             unlisted=set(options.reread.asset_ids),
         )
         all_collections = options.collections is None
         await _run_collections(job, summary)
         _tell_unlisted(job, summary)
-        if all_collections:
-            await settle_gone(job, summary)
+        if all_collections or options.gone:
+            await settle_gone(job, summary, None if all_collections else options.gone)
         if all_collections if options.related is None else options.related:
             await sync_related(source, lanes, job.guard, summary)
         finishing = partial(finish, wait_visible=options.wait_visible, mapping=mapping)
@@ -162,8 +171,11 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
         summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
-    used = {key: value - before[key] for key, value in asdict(source.usage).items()}
-    summary.usage, summary.seconds, summary.exit_code = Usage(**used), time.monotonic() - started, exit_code(summary)
+    summary.usage, summary.seconds, summary.exit_code = (
+        _used(source, before),
+        time.monotonic() - started,
+        exit_code(summary),
+    )
     return summary
 
 
@@ -197,7 +209,8 @@ async def _run_collections(job: Job, summary: Summary) -> None:
         summary.collections[safe_id(collection)] = run.summary
         try:
             _check_collection(collection)
-            await run.run()
+            with _measured(job.source, run.summary):
+                await run.run()
         except (ConfigurationError, CredentialsError):
             raise
         except LimitReachedError as error:
@@ -205,15 +218,32 @@ async def _run_collections(job: Job, summary: Summary) -> None:
             break
         except VectorferryError as error:
             run.fail(error)
+            job.finished(collection, summary)
             errors.append(error)
             unlisted = unlisted + 1 if run.summary.listed == 0 and not is_of_one_collection(error) else 0
             if unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise errors[-unlisted] from error
         else:
+            job.finished(collection, summary)
             unlisted = 0
         raise_when_all_failed(job.lanes)
     if errors and len(errors) == len(ids):
         raise errors[0]
+
+
+@contextmanager
+def _measured(source: Source, summary: CollectionSummary) -> Iterator[None]:
+    """Say in the summary what a block took, also where it fails."""
+    started, before = time.monotonic(), replace(source.usage)
+    try:
+        yield
+    finally:
+        summary.usage, summary.seconds = _used(source, before), time.monotonic() - started
+
+
+def _used(source: Source, before: Usage) -> Usage:
+    after = source.usage
+    return Usage(after.requests - before.requests, after.retries - before.retries, after.bytes - before.bytes)
 
 
 async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
