@@ -44,7 +44,7 @@ class ShelfSource(MemorySource):
     async def collections(self) -> Sequence[str]:
         return [self.names.get(name, name) for name in self.wanted or self.assets]
 
-    def is_gone(self, collection: str) -> bool:
+    def is_gone(self, collection: str) -> bool:  # noqa: ARG002
         return not self.wanted
 
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
