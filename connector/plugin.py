@@ -10,7 +10,7 @@ from vectorferry.connector._cancellation import (
 )
 from vectorferry.connector._config import resolve, resolve_part
 from vectorferry.connector._config._registry import DestinationSettings, destination_settings, source_settings
-from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, RunGuard
+from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, RunGuard, Schedule
 from vectorferry.connector._model._batch import (
     Applied,
     Batch,
@@ -183,6 +183,7 @@ __all__ = [
     "RetryableError",
     "RowCounts",
     "RunGuard",
+    "Schedule",
     "SchemaMapping",
     "SearchAnswer",
     "SearchQuery",

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import environ
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 from vectorferry import SyncSettings
-from vectorferry.connector.plugin import ConfigurationError, LimitReachedError
+from vectorferry.connector.plugin import ConfigurationError, LimitReachedError, Schedule, first_of
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections
 from vectorferry.dagster._resources import resource_keys, settings_from
 
 NIGHTLY: Final = "0 3 * * *"
+SHOWN: Final = 5
 AssetJob = Any  # Dagster does not export the type that `define_asset_job` returns
 
 
@@ -25,35 +32,84 @@ def sync_job(settings: SyncSettings, keys: Sequence[dg.AssetKey]) -> AssetJob:
     )
 
 
-def sync_schedule(settings: SyncSettings, job: AssetJob) -> dg.ScheduleDefinition:
-    """One run per collection, as ``schedule:`` says; without it nightly, once somebody switches it on.
+def sync_schedule(settings: SyncSettings, job: AssetJob, keys: Collection[dg.AssetKey]) -> dg.ScheduleDefinition:
+    """All known collections in one run, or in as few as ``schedule:`` says; without it nightly, once somebody switches
+    it on. A collection that is in an unfinished run waits for the next tick.
 
-    Raises `ConfigurationError` when the cron expression is none.
+    Raises `ConfigurationError` when the cron expression or the time zone is none.
     """
-    partitions = CollectionPartitions.of(settings)
+    partitions, schedule = CollectionPartitions.of(settings), settings.schedule or Schedule(cron=NIGHTLY)
 
     def runs(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         partitions.add(context.instance, partitions.file_keys)
-        keys = context.instance.get_dynamic_partitions(partitions.store_name)
-        if not keys:
+        current = partitions.current(context.instance)
+        if not current:
             yield dg.SkipReason(f"no collection is known yet; switch on {settings.name}_discovery, which adds them")
-        for key in keys:
-            yield dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y%m%dT%H%M}-{key}", partition_key=key)
+            return
+        order = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
+        busy = _unfinished(context.instance, job.name, keys, order)
+        due = [key for key in current if key not in busy]
+        if not due:
+            yield dg.SkipReason(f"every collection is in a run that has not finished yet: {first_of(current, SHOWN)}")
+        elif busy:
+            context.log.info(f"left out, being in runs that have not finished: {first_of(sorted(busy), SHOWN)}")
+        longest = len(due) if schedule.per_run == "all" else schedule.per_run
+        for first, last in _ranges(due, order, longest):
+            yield _request(first, last, run_key=f"{context.scheduled_execution_time:%Y%m%dT%H%M}-{first}")
 
     status = "STOPPED" if settings.schedule is None else "RUNNING"
     try:
         return dg.ScheduleDefinition(
             name=f"{settings.name}_schedule",
             job=job,
-            cron_schedule=NIGHTLY if settings.schedule is None else settings.schedule,
+            cron_schedule=schedule.cron,
+            execution_timezone=schedule.timezone,
             execution_fn=runs,
             default_status=dg.DefaultScheduleStatus[status],
-            description="Syncs every known collection, each in a run of its own.",
+            description="Syncs every known collection that no unfinished run has.",
         )
     except dg.DagsterInvalidDefinitionError:
         raise ConfigurationError(
-            f"{settings.where}: schedule: is no cron expression of five fields, such as '*/15 * * * *'"
+            f"{settings.where}: schedule: is no cron expression of five fields, such as '*/15 * * * *', or has a "
+            "timezone that is none, such as Europe/Berlin"
         ) from None
+
+
+def _unfinished(
+    instance: dg.DagsterInstance, job: str, assets: Collection[dg.AssetKey], order: Sequence[str]
+) -> set[str]:
+    """The partitions that runs of these assets are queued or under way for, however these were asked for."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
+    ours = (run for run in runs if run.job_name == job or not set(assets).isdisjoint(run.asset_selection or ()))
+    return {key for run in ours for key in _partitions_of(run.tags, order)}
+
+
+def _partitions_of(tags: Mapping[str, str], order: Sequence[str]) -> Sequence[str]:
+    first, last = tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)
+    if first in order and last in order:
+        return order[order.index(first) : order.index(last) + 1]
+    return [tags[PARTITION_NAME_TAG]] if PARTITION_NAME_TAG in tags else []
+
+
+def _ranges(due: Collection[str], order: Sequence[str], longest: int) -> Iterator[tuple[str, str]]:
+    """The first and the last of neighbouring keys, at most so many together: Dagster knows no other way to say that
+    one run has several partitions."""
+    members, together = set(due), list[str]()
+    for key in order:
+        if together and (key not in members or len(together) == longest):
+            yield together[0], together[-1]
+            together = []
+        if key in members:
+            together.append(key)
+    if together:
+        yield together[0], together[-1]
+
+
+def _request(first: str, last: str, run_key: str) -> dg.RunRequest:
+    if first == last:
+        return dg.RunRequest(run_key=run_key, partition_key=first)
+    span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    return dg.RunRequest(run_key=run_key, tags=span)
 
 
 SECONDS_BETWEEN_TICKS: Final = 60

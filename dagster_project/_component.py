@@ -53,7 +53,10 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     incremental: Annotated[dict[str, Any], _say("Sources that list their changes: `full_every` so many runs.")] = Field(
         default_factory=dict
     )
-    schedule: Annotated[str | None, _say("A cron expression: every known collection is synced then.")] = None
+    schedule: Annotated[
+        str | dict[str, Any] | None,
+        _say("When every known collection is synced: a cron expression, or `cron`, `timezone`, `per_run`."),
+    ] = None
 
     _where: str = PrivateAttr(default="defs.yaml")
 
@@ -93,7 +96,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         return dg.Definitions(
             assets=[source_spec(settings), sync_assets(settings, specs, targets, execute)],
             jobs=[job],
-            schedules=[sync_schedule(settings, job)],
+            schedules=[sync_schedule(settings, job, targets.keys())],
             sensors=[discovery_sensor(settings, job)],
             resources=resources_of(settings),
         )

@@ -11,13 +11,11 @@ import dagster as dg
 from vectorferry import Summary
 from vectorferry.connector.plugin import (
     CollectionError,
-    CollectionSummary,
     ConfigurationError,
     CredentialsError,
     DestinationError,
     GuardRefusedError,
     LimitReachedError,
-    RelatedSummary,
     RetryableError,
     SourceError,
     VectorferryError,
@@ -45,23 +43,30 @@ def hopeless(error: VectorferryError) -> bool:
     return isinstance(error, CredentialsError | LimitReachedError)
 
 
-def fail(context: dg.AssetExecutionContext, failed: Mapping[str, VectorferryError], total: int) -> NoReturn:
-    """End a step in which these collections, of so many asked for, failed.
+def fail(
+    context: dg.AssetExecutionContext, failed: Mapping[str, VectorferryError], total: int, untried: int = 0
+) -> NoReturn:
+    """End a step in which these collections, of so many asked for, failed, and so many were not tried any more.
 
     Raises `dg.Failure`; or, for what may get better, `dg.RetryRequested` after some waiting. The waiting is done here
     because Dagster's own, between two tries of a step in the run's process, cannot be terminated.
     """
     failure = dg.Failure(
-        description=_description(failed, total),
+        description=_description(failed, total, untried),
         metadata={**{f"error/{key}": str(error) for key, error in failed.items()}, **_come_back(failed.values())},
         allow_retries=False,
     )
-    if context.retry_number >= RETRIES.max_retries or not _may_be_tried_again(failed.values()):
+    if not tries_again(context, failed.values()):
         raise failure from None
     seconds = _wait(failed.values(), context.retry_number + 1)
     context.log.warning(f"{failure.description}\nTrying again in {seconds:.0f} s.")
     time.sleep(seconds)
     raise dg.RetryRequested(max_retries=RETRIES.max_retries) from failure
+
+
+def tries_again(context: dg.AssetExecutionContext, errors: Collection[VectorferryError]) -> bool:
+    """Whether a step that ends with these errors is tried once more."""
+    return context.retry_number < RETRIES.max_retries and _may_be_tried_again(errors)
 
 
 def _wait(errors: Collection[VectorferryError], attempt: int) -> float:
@@ -84,23 +89,40 @@ def _come_back(errors: Collection[VectorferryError]) -> dict[str, dg.TimestampMe
     return {"limited_until": dg.MetadataValue.timestamp(max(times))} if times else {}
 
 
-def _description(failed: Mapping[str, VectorferryError], total: int) -> str:
+def _description(failed: Mapping[str, VectorferryError], total: int, untried: int) -> str:
     if total == 1:
         return "\n".join(map(str, failed.values()))
     lines = [f"{key}: {error}" for key, error in failed.items()]
-    return "\n".join([f"{len(failed)} of {total} collections failed; the finished ones are recorded.", *lines])
+    rest = f"{untried} more were not tried; " if untried else ""
+    return "\n".join([f"{len(failed)} of {total} collections failed; {rest}the finished ones are recorded.", *lines])
 
 
-def raise_for_exit_code(summary: Summary) -> None:
-    """Raise what the summary's exit code stands for; records in quarantine are no failure."""
-    errors = [f"{name}: {destination.error}" for name, destination in summary.destinations.items() if destination.error]
-    read: dict[str, CollectionSummary | RelatedSummary] = {**summary.collections, **summary.related}
-    notes = [f"{name}: {text}" for name, each in read.items() if (text := each.error or each.note)]
+def raise_for_collection(summary: Summary, collection: str) -> None:
+    """Raise what became of one collection, where that is a failure; records in quarantine are none."""
+    scan = summary.of(collection)
+    if scan.refused:
+        raise GuardRefusedError(scan.note or "a guard refused; nothing was deleted")
+    if scan.cause:
+        raise scan.cause
+    if scan.error:
+        raise SourceError("; ".join(filter(None, (scan.note, scan.error))))
+
+
+def raise_for_run(summary: Summary) -> None:
+    """Raise what went wrong in a run beside its collections: in a destination, in a table of metadata, or a quota."""
     if limit := summary.limit:
-        raise LimitReachedError("\n".join([str(limit), READ_IS_WRITTEN, *notes, *errors]), until=limit.until)
-    if summary.exit_code == GuardRefusedError.exit_code:
-        raise GuardRefusedError("\n".join(notes + errors) or "a guard refused; nothing was deleted")
+        raise LimitReachedError(f"{limit}\n{READ_IS_WRITTEN}", until=limit.until)
+    errors = destination_errors(summary)
     if errors:
-        raise DestinationError("\n".join(errors + notes))
-    if summary.exit_code not in (0, 3):
-        raise SourceError("\n".join(notes) or "the sync failed; its log says why")
+        raise DestinationError("\n".join(f"{name}: {error}" for name, error in errors.items()))
+    related = {name: table for name, table in summary.related.items() if table.error or table.refused}
+    lines = "\n".join(f"{name}: {table.error or table.note}" for name, table in related.items())
+    if any(table.error for table in related.values()):
+        raise SourceError(lines)
+    if related:
+        raise GuardRefusedError(lines)
+
+
+def destination_errors(summary: Summary) -> dict[str, str]:
+    """Why each of the destinations that have failed did."""
+    return {name: each.error for name, each in summary.destinations.items() if each.error}

@@ -11,7 +11,6 @@ import dagster as dg
 from vectorferry import Summary
 from vectorferry.connector.plugin import (
     Applied,
-    CollectionSummary,
     Counts,
     DestinationSummary,
     Modality,
@@ -188,12 +187,16 @@ def partition_metadata(
         **_changes(summary, statuses, modality, collection),
         **_rows(statuses, modality, collection),
         **scan_metadata(summary, collection),
-        **{f"rows/{name}": table.listed for name, table in summary.related.items()},
-        "requests": summary.usage.requests,
-        "retries": summary.usage.retries,
-        "received_bytes": summary.usage.bytes,
-        "seconds": round(summary.seconds, 3),
+        "requests": summary.of(collection).usage.requests,
+        "retries": summary.of(collection).usage.retries,
+        "received_bytes": summary.of(collection).usage.bytes,
+        "seconds": round(summary.of(collection).seconds, 3),
     }
+
+
+def related_metadata(summary: Summary) -> dict[str, int]:
+    """How many rows the tables of metadata have that the source keeps beside its assets."""
+    return {f"rows/{name}": table.listed for name, table in summary.related.items()}
 
 
 def _changes(summary: Summary, statuses: Sequence[Status], modality: Modality, collection: str) -> dict[str, int]:
@@ -232,7 +235,7 @@ def _rows(statuses: Sequence[Status], modality: Modality, collection: str) -> di
 
 def scan_metadata(summary: Summary, collection: str) -> dict[str, Any]:
     """How many assets the source listed, and what became of them; unfinished and failed ones by name."""
-    scan = summary.collections.get(collection, CollectionSummary())
+    scan = summary.of(collection)
     ids_by_state = {
         "assets_pending_ids": scan.pending,
         "assets_failed_ids": scan.failed,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import dagster as dg
 
 from vectorferry import SyncSettings, list_collections
-from vectorferry.connector.plugin import ConfigurationError, first_of, resolve_part
+from vectorferry.connector.plugin import ConfigurationError, resolve_part
 
 LONGEST_KEY: Final = 200
 EMPTY: Final = "%"
@@ -57,6 +58,25 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
         partitions.file_keys = tuple(map(partition_key, named_collections(settings)))
         return partitions
 
+    def current(self, instance: dg.DagsterInstance) -> list[str]:
+        """The keys that are synced as a matter of course: those of the file, or else all that the instance holds."""
+        return list(self.file_keys or instance.get_dynamic_partitions(self.store_name))
+
+    def retire(self, instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
+        """Take keys out of the instance. What was materialized under them stays in its history."""
+        for key in keys:
+            instance.delete_dynamic_partition(self.store_name, key)
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Look a range of keys up once in a block: Dagster asks for it again with every piece of metadata."""
+        look_up = super().get_partition_keys_in_range
+        self.get_partition_keys_in_range = cache(look_up)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del self.get_partition_keys_in_range
+
     @property
     def store_name(self) -> str:
         """The name that the instance keeps the keys under."""
@@ -64,7 +84,8 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
 
     def add(self, instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:
         """Store keys in the instance; those that were new."""
-        new = [key for key in dict.fromkeys(keys) if not instance.has_dynamic_partition(self.store_name, key)]
+        stored = set(instance.get_dynamic_partitions(self.store_name))
+        new = [key for key in dict.fromkeys(keys) if key not in stored]
         instance.add_dynamic_partitions(self.store_name, new)
         return new
 
@@ -87,9 +108,6 @@ class CollectionPartitions(dg.DynamicPartitionsDefinition):
         )
 
 
-SHOWN = 20
-
-
 class Collections:
     """The collections of a sync: those its file names, else all that its source lists.
 
@@ -103,33 +121,44 @@ class Collections:
 
     def keys(self) -> list[str]:
         """The partition key of every collection, sorted. Needs no source where the file names them."""
-        return sorted(set(map(partition_key, named_collections(self._settings) or self._listed)))
+        return sorted(self._names or self._listed)
 
-    def id_of(self, key: str) -> str:
+    def id_of(self, key: str) -> str | None:
         """The id of the collection behind a partition key; the source looks up what the file calls by a name.
 
-        Raises `ConfigurationError` for a key that is no collection of this sync.
+        None where the source lists no such collection. Raises `ConfigurationError` where the file names others only, or
+        names one that is not there.
         """
-        names = [name for name in named_collections(self._settings) if partition_key(name) == key]
-        ids = self._list(*names) if names else [each for each in self._unnamed if partition_key(each) == key]
-        if len(ids) != 1:
-            raise ConfigurationError(self._unknown(key))
-        return ids[0]
-
-    @property
-    def _unnamed(self) -> Sequence[str]:
-        return () if named_collections(self._settings) else self._listed
+        if not self._names:
+            return self._listed.get(key)
+        name = self._names.get(key)
+        if name is None:
+            raise ConfigurationError(f"partition {key}: the file does not name this collection; delete the partition")
+        return name if name in self._ids_in_file else self._list(name)[0]
 
     @cached_property
-    def _listed(self) -> Sequence[str]:
-        return self._list()
+    def _names(self) -> Mapping[str, str]:
+        return {partition_key(name): name for name in named_collections(self._settings)}
+
+    @cached_property
+    def _listed(self) -> Mapping[str, str]:
+        return {partition_key(collection): collection for collection in self._list()}
+
+    @cached_property
+    def _ids_in_file(self) -> frozenset[str]:
+        """What one list confirms to be an id; what else the file says is looked up alone, and is missed by name."""
+        try:
+            return frozenset(self._list(*self._names.values()))
+        except ConfigurationError:
+            return frozenset()
 
     def _list(self, *only: str) -> Sequence[str]:
         source = self._settings.source
         narrowed = source.model_copy(update={"collections": only}) if only else source
         return list_collections(resolve_part(narrowed, self._environ, self._settings.where, ("source",)))
 
-    def _unknown(self, key: str) -> str:
-        keys = self.keys()
-        listed = first_of(keys, SHOWN) or "none"
-        return f"partition {key}: not a collection of this sync, which has: {listed}; delete the partition"
+
+def collection_of(key: str) -> str | None:
+    """The id that became this partition key; None where the key holds a hash of it only."""
+    collection = unquote(key, errors="surrogatepass") if key != EMPTY else ""
+    return collection if partition_key(collection) == key else None

@@ -1,10 +1,10 @@
-"""One step: every collection it was given, one after the other, so that one bad collection costs the others nothing."""
+"""One step: all collections it was given in one run of the engine, so that a bad one costs the others nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from os import environ
 from typing import Any, Final
@@ -14,6 +14,8 @@ import dagster as dg
 from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, run_sync
 from vectorferry.connector.plugin import (
     MODALITIES,
+    ConfigurationError,
+    DestinationError,
     DestinationSummary,
     Modality,
     Status,
@@ -22,7 +24,14 @@ from vectorferry.connector.plugin import (
     resolve_part,
 )
 from vectorferry.dagster._assets import source_key
-from vectorferry.dagster._failures import fail, hopeless, raise_for_exit_code
+from vectorferry.dagster._failures import (
+    destination_errors,
+    fail,
+    hopeless,
+    raise_for_collection,
+    raise_for_run,
+    tries_again,
+)
 from vectorferry.dagster._local_data import local_data_metadata
 from vectorferry.dagster._metadata import (
     index_changes,
@@ -30,13 +39,15 @@ from vectorferry.dagster._metadata import (
     index_rows,
     indexes_of,
     partition_metadata,
+    related_metadata,
     scan_metadata,
     table_metadata,
 )
-from vectorferry.dagster._partitions import CollectionPartitions, Collections
+from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, further_indexes
 
 SECONDS_BETWEEN_LINES: Final = 10.0
+FRUITLESS_RUNS: Final = 2
 
 Finished = Mapping[str, tuple[str, Summary]]
 """The collection and the summary behind each partition key."""
@@ -48,7 +59,8 @@ def sync_partitions(
     """Sync the step's partitions and yield a result per selected asset.
 
     When a collection fails, the others are synced and recorded all the same, and then the step fails. A named vector
-    that nobody knew of is recorded under the key that `spec_of` would give it.
+    that nobody knew of is recorded under the key that `spec_of` would give it. A partition whose collection the source
+    has lost is retired once the guard has let go of what is stored.
     """
     step = _Step(context, selection, spec_of)
     try:
@@ -58,8 +70,11 @@ def sync_partitions(
         raise
     if step.failed:
         step.record_finished()
-        fail(context, step.failed, len(context.partition_keys))
+        if not tries_again(context, step.failed.values()):  # another try needs the partitions of this one
+            step.retire_gone()
+        fail(context, step.failed, len(context.partition_keys), len(step.remaining))
     yield from step.results()
+    step.retire_gone()
 
 
 @dataclass
@@ -69,66 +84,147 @@ class _Step:
     spec_of: Callable[[Target], dg.AssetSpec]
     finished: dict[str, tuple[str, Summary]] = field(default_factory=dict)
     failed: dict[str, VectorferryError] = field(default_factory=dict)
+    remaining: dict[str, str] = field(default_factory=dict)
+    """The collection behind each partition key that has neither finished nor failed."""
+    gone: set[str] = field(default_factory=set)
+    """Keys whose collection the source does not list any more."""
+    related_read: bool = False
+    """Whether the tables of metadata have been read: once per step is enough."""
 
     def sync_all(self) -> None:
-        settings = self.selection.settings
-        keys, collections = self.context.partition_keys, Collections(settings, environ)
-        CollectionPartitions.of(settings).add(self.context.instance, keys)
-        for key in keys:
+        """Sync what can be synced. A run of the engine ends early where a destination or the whole source fails; the
+        rest is tried in another one, until two in a row have come to nothing."""
+        CollectionPartitions.of(self.selection.settings).add(self.context.instance, self.context.partition_keys)
+        self._look_up()
+        self.context.log.info(f"{len(self.remaining)} collections to sync")
+        fruitless = 0
+        while self.remaining and fruitless < FRUITLESS_RUNS:
+            before = len(self.finished)
             try:
-                self.finished[key] = self._sync(key, collections.id_of(key))
+                self._run()
             except VectorferryError as error:
-                self.failed[key] = error
-                self.context.log.error(f"{key}: {error}")
-                if hopeless(error):
+                if not any(error is each for each in self.failed.values()):
+                    self._fail(next(iter(self.remaining), self.selection.settings.name), error)
+                if isinstance(error, ConfigurationError) or hopeless(error):
                     break
+            fruitless = 0 if len(self.finished) > before else fruitless + 1
 
-    def _sync(self, key: str, collection: str) -> tuple[str, Summary]:
+    def _look_up(self) -> None:
+        collections = Collections(self.selection.settings, environ)
+        for key in self.context.partition_keys:
+            try:
+                collection = collections.id_of(key)
+                if collection is None:
+                    self.gone.add(key)
+                    collection = self._lost(key)
+                self.remaining[key] = collection
+            except VectorferryError as error:
+                self._fail(key, error)
+                if hopeless(error) or not isinstance(error, ConfigurationError):
+                    self.remaining.clear()
+                    return
+
+    def _lost(self, key: str) -> str:
+        """The id of a collection that has been synced and is not listed any more. Raises `ConfigurationError` for one
+        that never has been: somebody has mistyped it."""
+        collection = collection_of(key)
+        if collection is None or not self._was_synced(key):
+            raise ConfigurationError(
+                f"partition {key}: the source has no such collection, and none was ever synced under this name; "
+                "delete the partition"
+            )
+        return collection
+
+    def _was_synced(self, key: str) -> bool:
+        instance = self.context.instance
+        return any(instance.get_materialized_partitions(asset).intersection([key]) for asset in self.selection.targets)
+
+    def _run(self) -> None:
+        """One run of the engine for all that remains."""
         config = self.context.op_execution_context.op_config
+        dead: set[str] = set()
+
+        def finish(collection: str, summary: Summary) -> None:
+            failed = destination_errors(summary).keys() - dead
+            self._finish(collection, summary, missed=bool(dead), failed=failed)
+            dead.update(failed)
+
         summary = run_sync(
             self.selection.narrowed,
             SyncOptions(
-                collections=[collection],
+                collections=[each for key, each in self.remaining.items() if key not in self.gone],
+                gone=[each for key, each in self.remaining.items() if key in self.gone],
                 modalities=self.selection.modalities,
                 full=config["full"],
                 reread=Reread(everything=config["reread"]),
-                related=not self.finished,  # once per step, with the first collection
+                related=not self.related_read,
             ),
             environ=environ,
             progress=ProgressLog(self.context.log.info),
+            finished=finish,
         )
+        self.related_read = True
+        self._warn(summary)
+        if not dead or summary.limit:
+            raise_for_run(summary)
+        if not dead:
+            for key in self.gone & self.remaining.keys():  # nothing of it was stored
+                self.finished[key] = (self.remaining.pop(key), summary)
+
+    def _finish(self, collection: str, summary: Summary, *, missed: bool, failed: Collection[str]) -> None:
+        """Record what became of one collection. One that a destination has missed, which had failed before, remains."""
+        (key,) = (key for key, each in self.remaining.items() if each == collection)
         metadata = scan_metadata(summary, collection)
         source = source_key(self.selection.settings)
         self.context.log_event(dg.AssetObservation(source, partition=key, metadata=metadata))
-        raise_for_exit_code(summary)
-        self.context.log.info(
-            f"{key}: {metadata['assets_pulled']} of {metadata['assets_listed']} assets read and written"
-        )
-        self._warn(key, summary)
-        return collection, summary
+        try:
+            raise_for_collection(summary, collection)
+            if failed:
+                errors = destination_errors(summary)
+                raise DestinationError("\n".join(f"{name}: {errors[name]}" for name in sorted(failed)))
+        except VectorferryError as error:
+            self._fail(key, error)
+            return
+        if not missed:
+            self.finished[key] = (self.remaining.pop(key), summary)
+            if note := summary.of(collection).note:
+                self.context.log.warning(f"{key}: {note}")
 
-    def _warn(self, key: str, summary: Summary) -> None:
-        for scan in summary.collections.values():
-            if scan.note:
-                self.context.log.warning(f"{key}: {scan.note}")
+    def _fail(self, key: str, error: VectorferryError) -> None:
+        self.remaining.pop(key, None)
+        self.failed[key] = error
+        self.context.log.error(f"{key}: {error}")
+
+    def _warn(self, summary: Summary) -> None:
         for advice in summary.advice:
-            self.context.log.warning(f"{key}: {advice}")
+            self.context.log.warning(advice)
         for name, destination in summary.destinations.items():
             for note in destination.notes:
-                self.context.log.warning(f"{key}: {name}: {note}")
+                self.context.log.warning(f"{name}: {note}")
             if destination.quarantined:
                 self.context.log.warning(
-                    f"{key}: {destination.quarantined} records are in the quarantine of {name}; "
+                    f"{destination.quarantined} records are in the quarantine of {name}; "
                     "its table _sync_…quarantine says which, and why"
                 )
+
+    def retire_gone(self) -> None:
+        """Take the partitions of collections away that the source has lost and that were settled."""
+        if keys := sorted(self.gone & self.finished.keys()):
+            CollectionPartitions.of(self.selection.settings).retire(self.context.instance, keys)
+            self.context.log.warning(f"retired, for the source no longer has them: {', '.join(keys)}")
 
     def results(self) -> Iterator[dg.MaterializeResult[Any]]:
         report = self._report()
         for asset, target in self.selection.targets.items():
-            for key in self.finished:
-                self.context.add_asset_metadata(report.partition(target, key), asset, partition_key=key)
+            with self._partitions_remembered():
+                for key in self.finished:
+                    self.context.add_asset_metadata(report.partition(target, key), asset, partition_key=key)
             yield dg.MaterializeResult(asset_key=asset, metadata=report.whole(target))
         self._record_further(report)
+
+    def _partitions_remembered(self) -> AbstractContextManager[None]:
+        partitions = self.context.assets_def.partitions_def
+        return partitions.remembering() if isinstance(partitions, CollectionPartitions) else nullcontext()
 
     def record_finished(self, *, counted: bool = True) -> None:
         """What a step that fails has to say itself: Dagster would count all of its partitions as failed."""
@@ -199,9 +295,11 @@ class Report:
     def partition(self, target: Target, key: str) -> dict[str, Any]:
         """What the run did to one collection in the table or index."""
         collection, summary = self.finished[key]
+        related = related_metadata(summary) if key == next(iter(self.finished)) else {}
         if isinstance(target, VectorIndex):
             return self._index_partition(target, collection, summary)
-        return partition_metadata(summary, list(self.statuses.values()), target.modality, collection)
+        statuses = list(self.statuses.values())
+        return partition_metadata(summary, statuses, target.modality, collection) | related
 
     def further(self) -> Iterator[tuple[VectorIndex, str]]:
         """Indexes that have no asset because nobody knew of them before the run, with each finished partition
@@ -225,7 +323,7 @@ class Report:
             **index_changes(self._destination(index, summary), indexes, index.vector_name, collection),
             **(index_rows(indexes, collection) if index.place in self.statuses else {}),
             **scan_metadata(summary, collection),
-            "seconds": round(summary.seconds, 3),
+            "seconds": round(summary.of(collection).seconds, 3),
         }
 
     def _indexes(self, index: VectorIndex) -> Sequence[TableStatus]:

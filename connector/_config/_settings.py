@@ -79,6 +79,20 @@ class IncrementalScans(Settings):
     full_every: int = Field(default=24, ge=1, le=100_000, description="every so many runs, the scan is a full one")
 
 
+class Schedule(Settings):
+    """When Dagster syncs every known collection, and how many of them in one run. A text is taken for `cron`."""
+
+    cron: str = Field(description="cron expression of five fields")
+    timezone: str | None = Field(default=None, description="such as Europe/Berlin; UTC where nothing is said")
+    per_run: Literal["all"] | Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default="all", description="collections that one run syncs: all, or at most so many"
+    )
+
+
+def _schedule(value: object) -> object:
+    return {"cron": value} if isinstance(value, str) else value
+
+
 def _typed(value: object, find: Callable[[str], type[Settings]]) -> object:
     """A mapping becomes the settings class that its ``type`` names; anything else is for pydantic to judge."""
     if not isinstance(value, Mapping):
@@ -116,7 +130,9 @@ class SyncSettings(Settings):
     limits: SourceLimits = SourceLimits()
     deletes: DeleteGuard = DeleteGuard()
     incremental: IncrementalScans = IncrementalScans()
-    schedule: str | None = Field(default=None, description="cron expression, used by Dagster only")
+    schedule: Annotated[Schedule | None, BeforeValidator(_schedule)] = Field(
+        default=None, description="cron expression, or `cron`, `timezone` and `per_run`; used by Dagster only"
+    )
     _where: str = PrivateAttr(default="configuration")
 
     @field_validator("destinations")

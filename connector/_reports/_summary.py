@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Counts
-from vectorferry.connector._model._errors import LimitReachedError
+from vectorferry.connector._model._errors import LimitReachedError, VectorferryError
+from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._destination import Delivery, IndexBuild
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._reports._display import Displayed, DisplayedTable, count_rows
+
+CollectionCallback: TypeAlias = Callable[[str, "Summary"], None]
+"""Called after each collection, be it synced or failed, with its id and what the run has to say so far."""
+
+
+def ignore_collection(collection: str, summary: Summary) -> None:
+    """The callback of a run that nobody follows."""
 
 
 @dataclass(slots=True)
@@ -27,7 +35,8 @@ class CollectionSummary:
     source no longer has; it counts as listed, with no asset in it. `second_looks` counts the assets that were read a
     second time, because they came with less than was stored of them; `held_back` per destination those that were not
     written all the same. `origin_changes` tell per destination what is different about who reads the source
-    (``namespace: default -> staging``) since it was last complete there.
+    (``namespace: default -> staging``) since it was last complete there. `usage` and `seconds` are what this collection
+    alone took; `cause` is the error that ended it, where one did.
     """
 
     listed: int = 0
@@ -52,6 +61,9 @@ class CollectionSummary:
     unread_count: int = 0
     why_unread: str | None = None
     origin_changes: dict[str, Sequence[str]] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    cause: VectorferryError | None = None
 
     def fail(self, error: str) -> None:
         """Add an error to what is told already."""
@@ -86,6 +98,8 @@ class CollectionSummary:
             "kept": dict(self.kept),
             "gone": self.gone,
             "origin_changes": {name: list(changes) for name, changes in self.origin_changes.items()},
+            **asdict(self.usage),
+            "seconds": round(self.seconds, 3),
             "note": self.note,
             "error": self.error,
         }
@@ -179,6 +193,10 @@ class Summary(Displayed):
     advice: list[str] = field(default_factory=list)
     related: dict[str, RelatedSummary] = field(default_factory=dict)
 
+    def of(self, collection: str) -> CollectionSummary:
+        """The part of the collection with this id; an empty one where the run did not get to it."""
+        return self.collections.get(safe_id(collection)) or CollectionSummary()
+
     def to_dict(self) -> Mapping[str, Any]:
         """Plain JSON values, for ``--json`` and for Dagster metadata. Keys are only ever added.
 
@@ -188,8 +206,8 @@ class Summary(Displayed):
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, reread, second_looks, held_back {destination: assets},
                           pending {count, first}, failed {count, first}, unread {count, first, why}, complete, refused,
-                          scan, why_full, kept {destination: assets}, gone, origin_changes {destination: [texts]}, note,
-                          error
+                          scan, why_full, kept {destination: assets}, gone, origin_changes {destination: [texts]},
+                          requests, retries, bytes, seconds, note, error
             destinations  per name: assets <counts>, features {modality: <counts>},
                           vectors {modality: {vector name: <counts>}}, collections {id: the same three},
                           indexes [{table, index, method, rows, seconds}], quarantined,

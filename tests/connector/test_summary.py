@@ -68,6 +68,10 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "kept": {},
                 "gone": False,
                 "origin_changes": {},
+                "requests": 0,
+                "retries": 0,
+                "bytes": 0,
+                "seconds": 0.0,
                 "note": "refused",
                 "error": "503",
             }

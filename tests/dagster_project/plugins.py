@@ -44,6 +44,9 @@ class ShelfSource(MemorySource):
     async def collections(self) -> Sequence[str]:
         return [self.names.get(name, name) for name in self.wanted or self.assets]
 
+    def is_gone(self, collection: str) -> bool:  # noqa: ARG002
+        return not self.wanted
+
     async def scan(self, collection: str) -> AsyncIterator[Listing]:
         self.scanned.append(collection)
         if error := self.errors.get(collection):

@@ -95,13 +95,45 @@ def test_another_collection_has_to_be_added_first(load: Load, instance: dg.Dagst
     assert materialize(defs, instance, "ads").success
 
 
-def test_a_partition_that_is_no_collection_fails_with_those_that_are(load: Load, instance: dg.DagsterInstance) -> None:
+def test_a_partition_that_never_was_a_collection_is_named(load: Load, instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions("media_collections", ["my ads"])
     said = failure_of(materialize(load(), instance, "my ads"))
-    assert "partition my ads: not a collection of this sync, which has: ads, lectures, news" in said
+    assert "partition my ads: the source has no such collection, and none was ever synced under this name" in said
+    assert "lectures" not in said
 
 
 def test_a_partition_that_the_file_does_not_name_is_refused(load: Load, instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions("media_collections", ["news"])
     result = materialize(load({"collections": ["ads"]}), instance, "news")
-    assert "partition news: not a collection of this sync, which has: ads" in failure_of(result)
+    assert "partition news: the file does not name this collection; delete the partition" in failure_of(result)
+
+
+def test_a_collection_that_is_gone_stays_until_the_guard_lets_it_go(
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance
+) -> None:
+    instance.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    assert materialize(load(), instance, "ads", "news").success
+    del source.assets["lectures"]
+    said = failure_of(refused := materialize(load(), instance, "ads", "news"))
+    assert not refused.success
+    assert "1 of 3 collections failed" in said
+    assert "lectures: box: nothing was deleted: the source no longer has the collection lectures" in said
+    assert len(box.assets["lectures"]) == 2
+    assert "lectures" in instance.get_dynamic_partitions("media_collections")
+    allowed = load(deletes={"unguarded": ["lectures"]})
+    assert materialize(allowed, instance, "ads", "news").success
+    assert not box.assets["lectures"]
+    assert recorded(instance, "media/video")["lectures"]["dagster/partition_row_count"] == 0
+    assert instance.get_dynamic_partitions("media_collections") == ["ads", "news"]
+    assert materialize(allowed, instance, "ads", "news").success
+
+
+def test_a_collection_that_is_gone_and_of_which_nothing_is_stored_retires(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    source.assets["empty"] = {}
+    instance.add_dynamic_partitions("media_collections", ["ads", "empty"])
+    assert materialize(load(), instance, "ads", "empty").success
+    del source.assets["empty"]
+    assert materialize(load(), instance, "ads", "empty").success
+    assert instance.get_dynamic_partitions("media_collections") == ["ads"]

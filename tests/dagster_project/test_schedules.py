@@ -21,13 +21,70 @@ def requests(defs: dg.Definitions, instance: dg.DagsterInstance, at: datetime = 
         return list(schedule.evaluate_tick(context).run_requests or ())
 
 
-def test_every_known_collection_gets_a_run_of_its_own(load: Load, stored: dg.DagsterInstance) -> None:
-    stored.add_dynamic_partitions("media_collections", ["ads", "news"])
-    wanted = requests(load(), stored)
-    assert [(request.partition_key, request.run_key) for request in wanted] == [
-        ("ads", "20261121T0300-ads"),
-        ("news", "20261121T0300-news"),
-    ]
+def spans(requests: list[dg.RunRequest]) -> list[str]:
+    """Each run's partition, or the first and the last of several."""
+    ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    return [each.partition_key or "...".join(each.tags[end] for end in ends) for each in requests]
+
+
+def add_run(
+    stored: dg.DagsterInstance, status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED, **tags: str
+) -> None:
+    """A run of the sync's job that has been asked for."""
+    tags = {f"dagster/{name}": value for name, value in tags.items()}
+    stored.add_run(dg.DagsterRun(job_name="media_sync", status=status, tags=tags))
+
+
+COLLECTIONS = ["a", "b", "c", "d", "e"]
+
+
+def test_every_known_collection_is_synced_in_one_run(load: Load, stored: dg.DagsterInstance) -> None:
+    stored.add_dynamic_partitions("media_collections", ["ads", "lectures", "news"])
+    (request,) = requests(load(), stored)
+    assert spans([request]) == ["ads...news"]
+    assert request.run_key == "20261121T0300-ads"
+
+
+def test_collections_of_unfinished_runs_are_left_out(load: Load, stored: dg.DagsterInstance) -> None:
+    stored.add_dynamic_partitions("media_collections", COLLECTIONS)
+    add_run(stored, partition="c")
+    add_run(stored, dg.DagsterRunStatus.SUCCESS, partition="a")
+    add_run(stored, dg.DagsterRunStatus.FAILURE, partition="b")
+    stored.add_run(dg.DagsterRun(job_name="somebody_else_s", status=dg.DagsterRunStatus.NOT_STARTED))
+    assert spans(requests(load(), stored)) == ["a...b", "d...e"]
+    add_run(
+        stored,
+        dg.DagsterRunStatus.STARTED,
+        asset_partition_range_start="a",
+        asset_partition_range_end="d",
+    )
+    assert spans(requests(load(), stored)) == ["e"]
+
+
+def test_a_backfill_that_is_under_way_is_an_unfinished_run(load: Load, stored: dg.DagsterInstance) -> None:
+    stored.add_dynamic_partitions("media_collections", COLLECTIONS)
+    span = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "e"}
+    tables = frozenset({dg.AssetKey(["media", "video"])})
+    run = dg.DagsterRun(
+        job_name="__ASSET_JOB", status=dg.DagsterRunStatus.NOT_STARTED, tags=span, asset_selection=tables
+    )
+    stored.add_run(run)
+    defs = load()
+    with dg.build_schedule_context(stored, THREE, repository_def=defs.get_repository_def()) as context:
+        skipped = defs.resolve_schedule_def("media_schedule").evaluate_tick(context).skip_message
+    assert skipped == "every collection is in a run that has not finished yet: a, b, c, d, e"
+
+
+def test_a_run_has_at_most_as_many_collections_as_the_file_says(load: Load, stored: dg.DagsterInstance) -> None:
+    stored.add_dynamic_partitions("media_collections", COLLECTIONS)
+    defs = load(schedule={"cron": "@daily", "timezone": "Europe/Berlin", "per_run": 2})
+    assert spans(requests(defs, stored)) == ["a...b", "c...d", "e"]
+    assert defs.resolve_schedule_def("media_schedule").execution_timezone == "Europe/Berlin"
+
+
+def test_only_what_the_file_names_is_synced(load: Load, stored: dg.DagsterInstance) -> None:
+    stored.add_dynamic_partitions("media_collections", ["ads", "old", "news"])
+    assert spans(requests(load({"collections": ["news", "ads"]}), stored)) == ["ads", "news"]
 
 
 def test_collections_of_the_file_are_known_from_the_start(load: Load, stored: dg.DagsterInstance) -> None:
@@ -51,7 +108,7 @@ def test_it_runs_only_when_the_file_has_a_schedule(load: Load) -> None:
     assert schedule(load(schedule="*/15 * * * *")).cron_schedule == "*/15 * * * *"
 
 
-@pytest.mark.parametrize("cron", ["often", "61 * * * *", "* * *", ""])
+@pytest.mark.parametrize("cron", ["often", "61 * * * *", "* * *", "", {"cron": "@daily", "timezone": "Middle/Earth"}])
 def test_a_schedule_that_is_none_is_said_so(load: Load, cron: str) -> None:
     with pytest.raises(ConfigurationError, match=r"schedule: is no cron expression"):
         load(schedule=cron)

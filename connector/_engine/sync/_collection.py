@@ -26,7 +26,12 @@ from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._source import Origin, Source
 from vectorferry.connector._reports._progress import Progress, ProgressCallback
-from vectorferry.connector._reports._summary import CollectionSummary, first_of
+from vectorferry.connector._reports._summary import (
+    CollectionCallback,
+    CollectionSummary,
+    first_of,
+    ignore_collection,
+)
 
 NAMED: Final = 20
 UNREAD_NAMED: Final = 5
@@ -45,6 +50,7 @@ class Job:
     options: SyncOptions = DEFAULTS
     full_every: int = 24
     progress: ProgressCallback | None = None
+    finished: CollectionCallback = ignore_collection
     unlisted: set[str] = field(default_factory=set)
     """Assets that are to be read again, and that no listing has named so far."""
 
@@ -92,6 +98,7 @@ class CollectionRun:
 
     def fail(self, error: VectorferryError) -> None:
         """Add an error to what the summary tells already."""
+        self.summary.cause = error
         self.summary.fail(str(error))
 
     async def _sync(self) -> None:

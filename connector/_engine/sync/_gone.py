@@ -21,13 +21,15 @@ from vectorferry.connector._reports._summary import CollectionSummary, Summary
 GONE: Final = "the source no longer has this collection"
 
 
-async def settle_gone(job: Job, summary: Summary) -> None:
+async def settle_gone(job: Job, summary: Summary, only: Collection[str] | None = None) -> None:
     """Remove, hide or keep what destinations hold of collections that the source lost; the summary tells of each.
 
-    For after a run of all collections. One list of them may be wrong by chance, so there is a second one before
-    anything goes.
+    For after a run of all collections, or for `only` those that a list of them did not have. One list may be wrong by
+    chance, so there is a second one before anything goes.
     """
     gone = await _gone(job, summary)
+    if only is not None:
+        gone &= set(only)
     if not gone:
         return
     try:
@@ -37,11 +39,13 @@ async def settle_gone(job: Job, summary: Summary) -> None:
         return
     except VectorferryError as error:
         for collection in gone:
-            summary.collections[safe_id(collection)] = CollectionSummary(gone=True, error=str(error))
+            summary.collections[safe_id(collection)] = CollectionSummary(gone=True, error=str(error), cause=error)
+            job.finished(collection, summary)
         return
     for collection in sorted(still_gone):
         settled = summary.collections[safe_id(collection)] = CollectionSummary(gone=True)
         await _settle(replace(job, guard=job.guard.of(collection)), collection, settled)
+        job.finished(collection, summary)
 
 
 async def _gone(job: Job, summary: Summary) -> set[str]:
@@ -75,6 +79,7 @@ async def _settle(job: Job, collection: str, summary: CollectionSummary) -> None
         summary.refused = True
         summary.note = str(error)
     except VectorferryError as error:
+        summary.cause = error
         summary.error = str(error)
     finally:
         for lane in job.lanes:

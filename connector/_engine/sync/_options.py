@@ -19,6 +19,7 @@ class SyncOptions:
 
     Attributes:
         collections: ids of the collections to sync; None: all that the source has.
+        gone: ids of collections that a list of the source's did not have, to be settled as in a run of all collections.
         modalities: only features of these are written, and only theirs are removed.
         full: list everything, even where the source could list just the changes.
         reread: assets that are read whatever their fingerprints say. How often assets are read again without being
@@ -31,6 +32,7 @@ class SyncOptions:
     """
 
     collections: Sequence[str] | None = None
+    gone: Sequence[str] = ()
     modalities: frozenset[Modality] = ALL_MODALITIES
     full: bool = False
     reread: Reread = NEVER

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from os import environ as process_environ
 from typing import Final
@@ -36,10 +37,12 @@ from vectorferry.connector._protocols._destination import Delivery, Destination,
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector._reports._progress import ProgressCallback, numbered
 from vectorferry.connector._reports._summary import (
+    CollectionCallback,
     CollectionSummary,
     RelatedSummary,
     Summary,
     first_of,
+    ignore_collection,
 )
 
 LONGEST_CALL: Final = 2.0
@@ -58,8 +61,11 @@ def run_sync(
     *,
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
+    finished: CollectionCallback = ignore_collection,
 ) -> Summary:
     """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
+
+    `progress` is told how each collection comes along, and `finished` of each that is done or has failed.
 
     Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
     """
@@ -76,6 +82,7 @@ def run_sync(
             deletes=resolved.deletes,
             incremental=resolved.incremental,
             progress=progress,
+            finished=finished,
         )
 
     return run_opened(settings, environ, work)
@@ -93,6 +100,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     deletes: DeleteGuard | None = None,
     incremental: IncrementalScans | None = None,
     progress: ProgressCallback | None = None,
+    finished: CollectionCallback = ignore_collection,
 ) -> Summary:
     """Make every destination hold what the source holds of the collections.
 
@@ -126,7 +134,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
     two share a name.
     """
-    started, before = time.monotonic(), asdict(source.usage)
+    started, before = time.monotonic(), replace(source.usage)
     if clash := _repeated([destination.name for destination in destinations]):
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
     mapping = mapping or SchemaMapping()
@@ -148,13 +156,14 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
             options=options,
             full_every=(incremental or IncrementalScans()).full_every,
             progress=progress,
+            finished=finished,
             unlisted={*options.reread.asset_ids, *(options.only or ())},
         )
         all_collections = options.collections is None
         await _run_collections(job, summary)
         _tell_unlisted(job, summary)
-        if all_collections:
-            await settle_gone(job, summary)
+        if all_collections or options.gone:
+            await settle_gone(job, summary, None if all_collections else options.gone)
         if all_collections if options.related is None else options.related:
             await sync_related(source, lanes, job.guard, summary)
         finishing = partial(finish, wait_visible=options.wait_visible, mapping=mapping)
@@ -166,8 +175,11 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
             summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
-    used = {key: value - before[key] for key, value in asdict(source.usage).items()}
-    summary.usage, summary.seconds, summary.exit_code = Usage(**used), time.monotonic() - started, exit_code(summary)
+    summary.usage, summary.seconds, summary.exit_code = (
+        _used(source, before),
+        time.monotonic() - started,
+        exit_code(summary),
+    )
     _log.info("%s: ended with exit code %d after %.1f s", name, summary.exit_code, summary.seconds)
     return summary
 
@@ -204,7 +216,8 @@ async def _run_collections(job: Job, summary: Summary) -> None:
         _log.info("%s (%d of %d): listing", safe_id(collection), number, len(ids))
         try:
             _check_collection(collection)
-            await run.run()
+            with _measured(job.source, run.summary):
+                await run.run()
         except (ConfigurationError, CredentialsError):
             raise
         except LimitReachedError as error:
@@ -212,11 +225,13 @@ async def _run_collections(job: Job, summary: Summary) -> None:
             break
         except VectorferryError as error:
             run.fail(error)
+            job.finished(collection, summary)
             errors.append(error)
             unlisted = unlisted + 1 if run.summary.listed == 0 and not is_of_one_collection(error) else 0
             if unlisted == LISTS_MISSED_WHEN_DOWN:
                 raise errors[-unlisted] from error
         else:
+            job.finished(collection, summary)
             unlisted = 0
         _log.info("%s: %s", safe_id(collection), _outcome(run.summary))
         raise_when_all_failed(job.lanes)
@@ -227,6 +242,21 @@ async def _run_collections(job: Job, summary: Summary) -> None:
 def _outcome(summary: CollectionSummary) -> str:
     counts = f"{summary.listed:,} listed, {summary.unchanged:,} unchanged, {summary.pulled:,} read"
     return f"{counts}; {summary.error}" if summary.error else counts
+
+
+@contextmanager
+def _measured(source: Source, summary: CollectionSummary) -> Iterator[None]:
+    """Say in the summary what a block took, also where it fails."""
+    started, before = time.monotonic(), replace(source.usage)
+    try:
+        yield
+    finally:
+        summary.usage, summary.seconds = _used(source, before), time.monotonic() - started
+
+
+def _used(source: Source, before: Usage) -> Usage:
+    after = source.usage
+    return Usage(after.requests - before.requests, after.retries - before.retries, after.bytes - before.bytes)
 
 
 async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
