@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._errors import ConfigurationError, MissingExtraError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._destination import Destination
@@ -47,6 +47,7 @@ class DestinationSettings(Settings, ABC):
         return ()
 
 
+OURS: Final = "vectorferry"
 SOURCES: Final = "vectorferry.sources"
 DESTINATIONS: Final = "vectorferry.destinations"
 SettingsClass = TypeVar("SettingsClass", bound=Settings)
@@ -90,6 +91,8 @@ def _load(point: EntryPoint, base: type[SettingsClass]) -> type[SettingsClass]:
     try:
         loaded = point.load()
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == point.name and _package(point) == OURS:
+            raise MissingExtraError(f"what `type: {point.name}` needs", point.name) from error
         raise ConfigurationError(
             f"the plug-in {point.name} of the package {_package(point)} cannot be loaded "
             f"({type(error).__name__}: {error}); install that package again, or remove it"

