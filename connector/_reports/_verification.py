@@ -86,7 +86,7 @@ class Verification(Displayed):
 
     @property
     def exit_code(self) -> int:
-        """0: nothing differs, or all is repaired; 1: something differs or could not be compared; else the repair's."""
+        """0 when nothing differs, 1 when something does or could not be compared; after a repair, that of its sync."""
         if self.repair is not None and not any(report.error for report in self.collections.values()):
             return self.repair.exit_code
         return 0 if self.in_step else 1

@@ -12,7 +12,7 @@ import ast
 import html
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -41,7 +41,7 @@ _SETTINGS: Final = re.compile(
 _DEEPEST: Final = 6
 """How far a message is followed through names and calls."""
 
-GROUPS: Final = {
+GROUPS: Final[Mapping[str, Callable[[str, str], bool]]] = {
     "usage": lambda name, _file: name in _USAGE,
     "quarantine": lambda name, _file: name == "QuarantineError",
     "limit": lambda name, _file: name == "LimitReachedError",

