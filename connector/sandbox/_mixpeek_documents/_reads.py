@@ -243,13 +243,13 @@ def _listed(
         raise unprocessable(
             {"type": "value_error", "location": ["body", "partition"], "message": "index must be below count"}
         )
-    seen = collections[0].visible(context.share)
+    documents = collections[0].visible(context.share)
     if len(collections) > 1:
-        seen = {name: document for each in collections for name, document in each.visible(context.share).items()}
-    order = _order(context, collections, seen, body, index, count)
+        documents = {name: document for each in collections for name, document in each.visible(context.share).items()}
+    order = _order(context, collections, documents, body, index, count)
     warnings: list[str] = []
     if body.sort:
-        order, cut = _sorted(context, order, seen, body.sort)
+        order, cut = _sorted(context, order, documents, body.sort)
         warnings += cut
         start = place.get("start", body.offset)
         ids = order[start : start + body.limit]
@@ -261,10 +261,10 @@ def _listed(
         cursor = encoded({"after": ids[-1], "partition": [index, count]}) if more else None
     total = len(order)
     if count > 1 and context.dialect.total_of == "whole":
-        total = len(_order(context, collections, seen, body, 0, 1))
+        total = len(_order(context, collections, documents, body, 0, 1))
     view = View.of(body)
     answer = {
-        "results": [show(context, seen[name], view) for name in ids],
+        "results": [show(context, documents[name], view) for name in ids],
         "pagination": pagination(body, total, cursor),
         "total_documents": total if body.include_total else None,
         "stats": {"total_documents": total if body.include_total else None},
@@ -275,7 +275,7 @@ def _listed(
 def _order(
     context: Context,
     collections: Sequence[StoredCollection],
-    seen: Mapping[str, StoredDocument],
+    documents: Mapping[str, StoredDocument],
     body: DocumentList,
     index: int,
     count: int,
@@ -288,24 +288,24 @@ def _order(
         return order
     by_ids = ids_in(body.filters)
     if by_ids is None:
-        return [name for name in order if matches(_filterable(seen[name]), body.filters)]
+        return [name for name in order if matches(_filterable(documents[name]), body.filters)]
     if context.dialect.filters == "refused":
         raise RefusedError(400, f"No payload index for {by_ids[0]}", kind="BadRequest")
     if context.dialect.filters == "ignored":
         return order
     name, values = by_ids
     if name == "document_id":
-        return [each for each in sorted(values) if each in seen]
-    return [each for each in order if IDS[name](seen[each]) in values]
+        return [each for each in sorted(values) if each in documents]
+    return [each for each in order if IDS[name](documents[each]) in values]
 
 
 def _sorted(
-    context: Context, order: Sequence[str], seen: Mapping[str, StoredDocument], sort: Mapping[str, Any]
+    context: Context, order: Sequence[str], documents: Mapping[str, StoredDocument], sort: Mapping[str, Any]
 ) -> tuple[Sequence[str], list[str]]:
     most, path = context.dialect.sorted_scan, str(sort.get("field"))
     ranked = sorted(
         order[:most],
-        key=lambda name: str(field_at(_filterable(seen[name]), path)),
+        key=lambda name: str(field_at(_filterable(documents[name]), path)),
         reverse=sort.get("direction") == "desc",
     )
     warning = f"The sort looked at the first {most} of {len(order)} matching documents; the list ends there."
@@ -383,12 +383,12 @@ def _events(context: Context, request: Request) -> Reply:
         raise RefusedError(404, "No such path: /v1/events")
     cursor = next((request.query[name] for name in ("cursor", "next_cursor", "after") if name in request.query), None)
     limit = min(int(request.query.get("limit", "100")), MOST_ROWS)
-    kept = context.store.events
+    events = context.store.events
     if context.dialect.events_kept is not None:
-        kept = kept[len(kept) - min(context.dialect.events_kept, len(kept)) :]
-    after = _position(context, cursor, kept)
+        events = events[len(events) - min(context.dialect.events_kept, len(events)) :]
+    after = _position(context, cursor, events)
     wanted = context.namespace.namespace_id if context.namespace else None
-    behind = [event for event in kept if event.seq > after and wanted in (None, event.namespace_id)]
+    behind = [event for event in events if event.seq > after and wanted in (None, event.namespace_id)]
     shown = behind[:limit]
     return json_reply(
         {
@@ -399,17 +399,19 @@ def _events(context: Context, request: Request) -> Reply:
     )
 
 
-def _position(context: Context, cursor: str | None, kept: Sequence[Event]) -> int:
+def _position(context: Context, cursor: str | None, events: Sequence[Event]) -> int:
     if cursor is None:
         return 0
     after = decoded(cursor).get("seq")
     if not isinstance(after, int):
         raise RefusedError(400, "Invalid cursor")
     last = context.store.events[-1].seq if context.store.events else 0
-    oldest = kept[0].seq if kept else last + 1
+    oldest = events[0].seq if events else last + 1
     if after < oldest - 1:
         if context.dialect.expired_cursor == "refused":
-            raise RefusedError(400, "The cursor is older than the events that are kept", details={"retention_days": 90})
+            raise RefusedError(
+                400, "The cursor is older than the events that there are", details={"retention_days": 90}
+            )
         return 0
     return after
 

@@ -206,25 +206,25 @@ def _check_vectors(namespace: Namespace, vectors: Mapping[str, Any]) -> None:
             raise unprocessable({"type": "value_error", "location": where, "message": f"{dimension} dimensions"})
 
 
-def _put(context: Context, namespace: Namespace, collection: StoredCollection, given: BroughtDocument) -> None:
-    fields = {name: value for name, value in (given.payload or {}).items() if name not in RESERVED}
+def _put(context: Context, namespace: Namespace, collection: StoredCollection, brought: BroughtDocument) -> None:
+    fields = {name: value for name, value in (brought.payload or {}).items() if name not in RESERVED}
     metrics = {each["name"]: METRICS.get(each["metric"], "cosine") for each in namespace.vector_configs or ()}
-    for name, value in given.vectors.items():
+    for name, value in brought.vectors.items():
         shape, dimension = vector_shape(value)
         collection.indexes.setdefault(name, StoredIndex(name, shape, dimension, metrics.get(name, "cosine")))
-    lineage = {"source_type": given.source_type or "direct_upsert"}
-    if given.root_object_id:
-        lineage["root_object_id"] = given.root_object_id
+    lineage = {"source_type": brought.source_type or "direct_upsert"}
+    if brought.root_object_id:
+        lineage["root_object_id"] = brought.root_object_id
     internal = new_internal(
-        namespace, collection.collection_id, given.document_id, lineage=lineage, content_hash=given.content_hash
+        namespace, collection.collection_id, brought.document_id, lineage=lineage, content_hash=brought.content_hash
     )
-    internal["metadata"] = {**internal["metadata"], **(given.metadata or {})}
-    former = collection.documents.get(given.document_id)
+    internal["metadata"] = {**internal["metadata"], **(brought.metadata or {})}
+    former = collection.documents.get(brought.document_id)
     if former:
         internal["created_at"] = former.internal["created_at"]
-    vectors = {name: RawVector(raw_json(value)) for name, value in given.vectors.items()}
+    vectors = {name: RawVector(raw_json(value)) for name, value in brought.vectors.items()}
     context.store.put(
-        namespace, StoredDocument(given.document_id, collection.collection_id, fields, internal, {**vectors})
+        namespace, StoredDocument(brought.document_id, collection.collection_id, fields, internal, {**vectors})
     )
 
 

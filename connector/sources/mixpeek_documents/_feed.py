@@ -13,7 +13,7 @@ from vectorferry.connector.sources._values import read_time
 from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi, EventPage, FeedEvent
 
 EVENTS_PER_PAGE: Final = 1_000
-MOST_PAGES: Final = 20
+MOST_PAGES: Final = 100
 """So much of the feed is walked over in one run. What is left is the next one's, which lists until then."""
 
 
@@ -28,16 +28,27 @@ class Happened:
 class ChangeFeed:
     """Follows the feed of one namespace; asked once in a run for each cursor, however many collections have it.
 
+    The newest place that was reached is a good one for every scan that begins later: an earlier place passes over
+    nothing. Only where none is known is the feed walked over from its beginning, which is 90 days ago.
+
     `delay_minutes`: events younger than that are looked at again, since a document may show late what its event told.
     """
 
     def __init__(self, api: DocumentsApi, delay_minutes: float) -> None:
         self._api = api
         self._delay = timedelta(minutes=delay_minutes)
-        self._answers: dict[str | None, Happened] = {}
-        self._asked: set[tuple[str, str | None]] = set()
+        self._answers: dict[str, Happened] = {}
+        self._asked: set[tuple[str, str]] = set()
+        self._reached: str | None = None
 
-    async def since(self, collection: str, cursor: str | None) -> Happened:
+    async def position(self) -> str | None:
+        """How far the feed has come, or not quite; None where nothing has ever happened. Raises `IncompleteScanError`
+        when it does not say."""
+        if self._reached is None:
+            self._reached = (await self._walk(None)).reached
+        return self._reached
+
+    async def since(self, collection: str, cursor: str) -> Happened:
         """What has happened since. The second time that a collection asks, a new run has begun.
 
         Raises `IncompleteScanError` when the feed does not say: it is not there, or the cursor has expired.
@@ -48,6 +59,7 @@ class ChangeFeed:
         self._asked.add((collection, cursor))
         if cursor not in self._answers:
             self._answers[cursor] = await self._walk(cursor)
+            self._reached = self._answers[cursor].reached
         return self._answers[cursor]
 
     async def _walk(self, since: str | None) -> Happened:

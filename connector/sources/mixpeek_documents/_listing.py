@@ -96,7 +96,7 @@ class LastListing:
 
 
 class CollectionScan:
-    """One scan of a collection, which leaves in `seen` what helps to read it.
+    """One scan of a collection, which leaves in `last` what helps to read it.
 
     `settings` is what else decides what an asset is read as: other settings need another answer.
     """
@@ -105,7 +105,7 @@ class CollectionScan:
         self,
         api: DocumentsApi,
         collection: Collection,
-        seen: LastListing,
+        last: LastListing,
         settings: Sequence[Any],
         *,
         scoped_key: bool,
@@ -114,7 +114,7 @@ class CollectionScan:
         self._collection = collection
         self._settings = list(settings)
         self._scoped_key = scoped_key
-        self._seen = seen
+        self._last = last
 
     async def listings(self, page_size: int, readers: int) -> AsyncGenerator[Listing, None]:
         """Every asset once; raises `IncompleteScanError` at its end unless all documents are known to have been listed.
@@ -122,7 +122,7 @@ class CollectionScan:
         Documents that are assets come as their pages do. Of an object nothing is known before the last page, since its
         documents are on any of them.
         """
-        self._seen.forget()
+        self._last.forget()
         tally = DocumentTally(self._collection.collection_id)
         count = partitions(self._collection.document_count, page_size, readers)
         lists = [self._pages(Place(page_size, index, count)) for index in range(count)]
@@ -130,7 +130,7 @@ class CollectionScan:
             async for page in pages:
                 for listing in self._on(page, tally.documents(page)):
                     yield listing
-        for object_id, group in self._seen.objects.items():
+        for object_id, group in self._last.objects.items():
             yield Listing(object_id, fingerprint_of([*self._settings, group.documents, group.marks]), group.state)
         tally.check()
         if not self._scoped_key:
@@ -151,12 +151,12 @@ class CollectionScan:
     def _on(self, page: DocumentPage, rows: Sequence[Mapping[str, Any]]) -> Iterator[Listing]:
         alone = [row for row in rows if object_of(row) is None]
         if len(alone) == len(page.rows):
-            self._seen.pages.add(page, [row["document_id"] for row in alone])
+            self._last.pages.add(page, [row["document_id"] for row in alone])
         for row in rows:
             if (object_id := object_of(row)) is not None:
-                self._seen.objects.setdefault(object_id, ObjectGroup()).add(row)
+                self._last.objects.setdefault(object_id, ObjectGroup()).add(row)
         for row in alone:
-            self._seen.has_documents = True
+            self._last.has_documents = True
             yield Listing(asset_id_of(row), fingerprint_of([*self._settings, mark_of(row)]), state_of(row))
 
     async def _check_count(self, listed: int) -> None:

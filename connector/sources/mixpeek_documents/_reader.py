@@ -55,21 +55,21 @@ class Chunk:
 class DocumentReader:
     """Reads the assets of one collection.
 
-    Where `seen` knows nothing of an asset, it is looked for as a document and as an object.
+    Where `last` knows nothing of an asset, it is looked for as a document and as an object.
     """
 
     def __init__(
         self,
         api: DocumentsApi,
         collection: Collection,
-        seen: LastListing,
+        last: LastListing,
         vectors_per_request: int,
         multi_vectors: MultiVectors,
         limits: SourceLimits,
     ) -> None:
         self._api = api
         self._collection = collection
-        self._seen = seen
+        self._last = last
         self._limits = limits
         self._multi_vectors = multi_vectors
         self._most = documents_per_request(collection, vectors_per_request)
@@ -84,7 +84,7 @@ class DocumentReader:
         failure: Exception | None = None
         try:
             async for listing in listings:
-                at = self._seen.pages.place(listing.asset_id)
+                at = self._last.pages.place(listing.asset_id)
                 if waiting and at != place:
                     for chunk in self._split(waiting, place):
                         yield chunk
@@ -138,19 +138,19 @@ class DocumentReader:
 
     def _is_full(self, waiting: Sequence[Listing], place: Place | None) -> bool:
         """Whether no more would be read with these: nothing is taken from whoever lists before it is needed."""
-        most = self._seen.pages.size(place) if place else self._most if self._by_ids else 1
+        most = self._last.pages.size(place) if place else self._most if self._by_ids else 1
         return self._documents(waiting) >= most
 
     def _documents(self, listings: Sequence[Listing]) -> int:
         """How many documents these have, as far as it is known."""
-        objects = self._seen.objects
+        objects = self._last.objects
         return sum(objects[each.asset_id].documents if each.asset_id in objects else 1 for each in listings)
 
     def _split(self, waiting: Sequence[Listing], place: Place | None) -> list[Chunk]:
         """A page is read again when most of it is wanted, and not too much."""
         if not waiting:
             return []
-        size = self._seen.pages.size(place) if place else 0
+        size = self._last.pages.size(place) if place else 0
         if place and size <= self._most and 2 * len(waiting) > size:
             return [Chunk(waiting, place)]
         most = self._most if self._by_ids else 1
@@ -190,8 +190,8 @@ class DocumentReader:
 
     def _id_fields(self, asset_ids: Sequence[str]) -> list[str]:
         """What these assets are ids of."""
-        objects = self._seen.objects
-        if not objects and not self._seen.has_documents:
+        objects = self._last.objects
+        if not objects and not self._last.has_documents:
             return [BY_DOCUMENT, BY_OBJECT]
         kinds = {asset_id in objects for asset_id in asset_ids}
         return [name for name, is_object in ((BY_DOCUMENT, False), (BY_OBJECT, True)) if is_object in kinds]
@@ -252,11 +252,11 @@ class DocumentReader:
         """An asset by itself. Raises `NotFoundError` when there is neither a document nor an object of this id."""
         check_id(listing.asset_id)
         rows: Rows = []
-        if listing.asset_id not in self._seen.objects:
+        if listing.asset_id not in self._last.objects:
             try:
                 rows = [await self._document(listing.asset_id)]
             except NotFoundError:
-                if self._seen.has_documents and not self._seen.objects:
+                if self._last.has_documents and not self._last.objects:
                     raise
         if not rows:
             rows = await self._of_object(listing.asset_id)

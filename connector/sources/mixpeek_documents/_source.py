@@ -53,7 +53,7 @@ class MixpeekDocumentsSource(ServiceSource):
         super().__init__(api, collections, options.concurrency)
         self._options = options
         self._known: dict[str, Collection] = {}
-        self._seen: dict[str, LastListing] = {}
+        self._last: dict[str, LastListing] = {}
         self._feed = ChangeFeed(api, options.feed_delay_minutes)
         self._reached: dict[str, str | None] = {}
 
@@ -63,12 +63,12 @@ class MixpeekDocumentsSource(ServiceSource):
 
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless it is known to be whole."""
-        reached = await self._position(collection)
+        reached = await self._position()
         options = self._options
         scan = CollectionScan(
             self._api,
             await self._collection(collection),
-            self._seen.setdefault(collection, LastListing()),
+            self._last.setdefault(collection, LastListing()),
             [options.multi_vectors],
             scoped_key=options.scoped_key,
         )
@@ -131,12 +131,12 @@ class MixpeekDocumentsSource(ServiceSource):
         system = collection.collection_id.startswith("_") or (collection.name or "").startswith("_")
         return not system or DIRECT in names or bool(names & set(self._configured))
 
-    async def _position(self, collection: str) -> str | None:
+    async def _position(self) -> str | None:
         """How far the change feed has come; None where it is not followed."""
         if not self._options.follow_events:
             return None
         try:
-            return (await self._feed.since(collection, None)).reached
+            return await self._feed.position()
         except IncompleteScanError:
             return None
 
@@ -145,7 +145,7 @@ class MixpeekDocumentsSource(ServiceSource):
         return DocumentReader(
             self._api,
             await self._collection(collection),
-            self._seen.setdefault(collection, LastListing()),
+            self._last.setdefault(collection, LastListing()),
             options.vectors_per_request,
             options.multi_vectors,
             options.limits,
