@@ -143,6 +143,7 @@ class TwelveLabsDialect(Settings):
 
     indexed_assets: bool = Field(default=True, description="false: 404, so that only the legacy videos are left")
     system_metadata: Literal["system_metadata", "metadata"] = "system_metadata"
+    upload_metadata: bool = Field(default=True, description="false: what an upload says of itself is not kept")
     asset_ids: bool = Field(default=True, description="an indexed asset names the upload that it comes from")
     expires_at: bool = Field(default=False, description="indexes end 90 days after they were made; false: null")
     null_data: bool = Field(default=False, description="null where a list would be empty")

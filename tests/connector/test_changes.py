@@ -52,6 +52,20 @@ async def is_right(source: Changing, *stores: MemoryDestination) -> bool:
     return all(content(store) == content(right) for store in stores)
 
 
+async def test_a_run_for_some_assets_leaves_the_cursor_where_it_was() -> None:
+    source, store = Changing({"c": assets(5)}), MemoryDestination()
+    await synced(source, store)
+    before = store.cursors["c"]
+    source.put("c", asset("a0001", 2))
+    source.put("c", asset("a0002", 2))
+    narrow = await synced(source, store, options=SyncOptions(collections=["c"], only=frozenset({"a0001"})))
+    assert scan_of(narrow)[0] == "full"
+    assert store.cursors["c"] == before
+    summary = await synced(source, store)
+    assert scan_of(summary) == ("incremental", None)
+    assert await is_right(source, store)
+
+
 async def test_only_what_has_changed_is_listed_and_read() -> None:
     source, store = Changing({"c": assets(20)}), MemoryDestination()
     assert scan_of(await synced(source, store)) == ("full", NEVER_COMPLETE)

@@ -226,6 +226,24 @@ async def test_only_the_named_collections_are_synced() -> None:
     assert list(store.assets) == ["d"]
 
 
+async def test_of_a_collection_only_the_named_assets_are_synced_and_nothing_is_deleted() -> None:
+    source, store = Scripted({"c": assets(9)}), MemoryDestination()
+    await sync(source, [store], name="media")
+    source.assets["c"].pop("a0008")
+    source.assets["c"] |= {each.asset_id: each for each in (asset("a0001", 2), asset("a0002", 2), asset("new"))}
+    source.pulled.clear()
+    options = SyncOptions(collections=["c"], only=frozenset({"a0001", "a0003", "new", "nobody"}))
+    seen = (await sync(source, [store], options, name="media")).collections["c"]
+    assert sorted(source.pulled) == ["a0001", "new"]
+    assert (seen.listed, seen.unchanged, seen.pulled) == (3, 1, 2)
+    assert seen.note == "not listed anywhere, so not read: nobody"
+    assert "a0008" in store.assets["c"]
+    assert store.assets["c"]["a0002"].metadata == {"version": 1}
+    # What was left out is as the next run would have found it.
+    after = (await sync(source, [store], name="media")).collections["c"]
+    assert (after.unchanged, after.pulled, "a0008" in store.assets["c"]) == (8, 1, False)
+
+
 async def test_a_collection_whose_id_cannot_be_stored_is_refused() -> None:
     with pytest.raises(SourceError, match="cannot be synced"):
         await sync(MemorySource({"c\0": []}), [MemoryDestination()], name="media")

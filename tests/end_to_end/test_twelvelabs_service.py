@@ -84,15 +84,16 @@ def test_what_is_submitted_is_synced_and_found_by_the_source_s_own_search(
     command: Command, sandbox: Sandbox, postgres_url: str, schema: str
 ) -> None:
     command.configure(settings(sandbox, postgres_url, schema))
-    submitted = command.told("submit", FILM, "--collection", "lectures", "--wait")
+    submitted = command.told("submit", FILM, "--collection", "lectures", "--metadata", "hello=world", "--wait")
     (one,) = submitted["submitted"]
     assert (one["state"], one["known"], one["error"]) == ("ready", False, None)
-    command.told("sync", "--collection", submitted["collection"])
+    assert submitted["sync"]["collections"][submitted["collection"]]["pulled"] == 1
     search = ("search", "--text", "harbour at dawn", "--collection", "lectures", "--option", "visual", "--limit", "3")
     found = command.told(*search)
     assert (found["collection"], found["destination"]) == (submitted["collection"], "pgvector")
     best = found["hits"][0]
     assert best["asset_id"] == one["asset_id"]
+    assert best["asset"]["metadata"]["hello"] == "world"
     row = best["rows"][0]
     assert row["modality"] == "video"
     assert row["extra"]["model_name"] == "marengo3.0"

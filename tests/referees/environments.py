@@ -11,7 +11,7 @@ from typing import Any
 
 from vectorferry.connector.sandbox import Sandbox
 
-__all__ = ["referee_answers", "referee_python"]
+__all__ = ["referee_answers", "referee_python", "referee_reading"]
 
 _ENVIRONMENTS = Path(__file__).parents[2] / ".venvs"
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -33,6 +33,14 @@ def referee_answers(python: Path, script: str, sandbox: Sandbox) -> Any:
     """What a script of the referees prints about a sandbox."""
     command: list[str | Path] = [python, _SCRIPTS / script, sandbox.url, sandbox.api_key, sandbox.control_key]
     asked = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert asked.returncode == 0, asked.stderr
+    return json.loads(asked.stdout)
+
+
+def referee_reading(python: Path, script: str, values: Any) -> Any:
+    """What a script of the referees makes of values."""
+    command: list[str | Path] = [python, _SCRIPTS / script]
+    asked = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=120, check=False)
     assert asked.returncode == 0, asked.stderr
     return json.loads(asked.stdout)
 

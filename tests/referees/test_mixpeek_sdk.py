@@ -7,14 +7,19 @@ parse into empty models; those are looked at over plain HTTP.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.referees.environments import referee_answers, referee_python
+from tests.referees.environments import referee_answers, referee_python, referee_reading
 from tests.referees.scripts.asking import EXAMPLE_TEXT, EXAMPLE_TEXT_FEATURE, QUICKSTART_VIDEO, TASK
+from vectorferry.connector._config._load import load_part
+from vectorferry.connector.plugin import SubmitOptions
 from vectorferry.connector.sandbox import Sandbox, embed_text, running_sandbox
+from vectorferry.connector.sources.mixpeek._submit import FORMS, Form, Media
+from vectorferry.connector.sources.mixpeek._submit_settings import MixpeekSubmitSettings
 
 pytestmark = [pytest.mark.referee, pytest.mark.timeout(600)]
 
@@ -139,3 +144,48 @@ def test_errors_are_typed(answers: Any) -> None:
     assert "UnauthorizedError" in kinds["wrong_key"][1]
     assert "status=404" in kinds["wrong_namespace"][1]
     assert "greater than or equal to 1" in kinds["bad_page"][1]
+
+
+# What we send: the SDKs' own models read it, and lose nothing of it but JSON of the user's own, which they never keep.
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+INGEST, INDEX, *_ = FORMS
+
+
+def body(form: Form, name: str, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """What is sent for one of the documented files of settings, less some of its keys."""
+    own = load_part(EXAMPLES / f"mixpeek-{name}.yaml", MixpeekSubmitSettings)
+    settings = MixpeekSubmitSettings.model_validate(own.model_dump(exclude_unset=True, exclude=set(without)))
+    media: Media = "image" if name == "image" else "video"
+    options = SubmitOptions(metadata={"campaign": "spring"}, settings=settings)
+    return form.body("quickstart", "https://media.example/a", media, options)
+
+
+def without_own_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_own_json(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    own = {"metadata", "response_shape"}
+    own |= {"json_output"} if not {"response_shape", "prompt"} & set(value.get("json_output", ())) else set()
+    return {key: {} if key in own else without_own_json(each) for key, each in value.items()}
+
+
+def test_what_is_sent_to_ingest_is_what_its_models_declare(version: str) -> None:
+    known_later = frozenset[str]() if version == "0.15.2" else frozenset({"field_name"})
+    sent = {"video": body(INGEST, "video"), "image": body(INGEST, "image", frozenset({"percolate"}))}
+    for part in sent["image"]["feature_extractors"]["embed"]:
+        for key in known_later & part.keys():
+            del part[key]
+    if version != "0.15.2":
+        for extractors in (*sent["video"]["feature_extractors"], sent["image"]["feature_extractors"]):
+            del extractors["detect"]["faces"]
+    read = referee_reading(referee_python("mixpeek", version), "check_mixpeek_bodies.py", sent)
+    assert read == without_own_json(sent)
+
+
+def test_what_is_sent_to_index_is_what_november_s_sdk_declares() -> None:
+    sent = body(INDEX, "quickstart")
+    assert sent.pop("prevent_duplicate") is True  # which came with a later release, as its notes say
+    read = referee_reading(referee_python("mixpeek", "0.11.0"), "check_mixpeek_bodies.py", {"index": sent})
+    assert read == {"index": sent}

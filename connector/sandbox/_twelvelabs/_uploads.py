@@ -62,7 +62,7 @@ def _create(context: Context, request: Request) -> Reply:
         status=UPLOADING[0],
         size=1_000_000,
         duration=SCENES * LENGTH,
-        user_metadata=json_field(form, "user_metadata"),
+        user_metadata=json_field(form, "user_metadata") if context.dialect.upload_metadata else {},
         method=method,
         upcoming=UPLOADING[1:],
     )

@@ -11,12 +11,19 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from tests.connector.sandbox.twelvelabs.serving import index_named, rows_of, twelvelabs
+from tests.connector.sandbox.twelvelabs.serving import answering, index_named, rows_of, twelvelabs
 from vectorferry.connector.http import ApiClient, ClientSettings, RetryPolicy, UnsureError
-from vectorferry.connector.plugin import Capability, SourceError, Submission, SubmissionState, SubmitOptions
+from vectorferry.connector.plugin import (
+    Capability,
+    ConfigurationError,
+    SourceError,
+    Submission,
+    SubmissionState,
+    SubmitOptions,
+)
 from vectorferry.connector.sandbox import Fault, Reset, Sandbox, SetField, Status
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
-from vectorferry.connector.sources.twelvelabs._submit import Submitter
+from vectorferry.connector.sources.twelvelabs._submit import Submitter, check_metadata
 
 FILM = "https://media.example/films/harbour%20at%20dawn.mp4?X-Amz-Signature=4711"
 FETCHING, INDEXING, READY = SubmissionState.FETCHING, SubmissionState.INDEXING, SubmissionState.READY
@@ -92,6 +99,40 @@ async def test_another_file_of_the_same_name_is_another_file(world: World) -> No
     await world.submit()
     await world.submit(FILM.replace("films", "others"))
     assert (len(await world.uploads()), len(await world.indexed())) == (2, 2)
+
+
+async def test_metadata_goes_with_the_indexed_asset(world: World) -> None:
+    metadata = {"hello": "world", "take": 3, "tags": ["a", "b"], "public": True}
+    first = (await world.submit(metadata=metadata))[-1]
+    (upload,) = await world.uploads()
+    detail = (await world.service.get(f"/indexes/{world.index}/indexed-assets/{first.asset_id}")).json()
+    for told in (detail["user_metadata"], upload["user_metadata"]):
+        assert metadata.items() <= told.items()
+    # It is there already, and stays as it is.
+    second = (await world.submit(metadata={"take": 4}))[-1]
+    assert (second.state, second.asset_id, second.known) == (READY, first.asset_id, True)
+    assert "with the metadata that it has there" in second.note
+    assert [first.note, (await world.submit())[-1].note] == ["", ""]
+
+
+async def test_a_service_that_does_not_keep_the_mark_is_told_of() -> None:
+    async with (
+        twelvelabs(answering(upload_metadata=False)) as (sandbox, service),
+        aclosing(client_of(sandbox)) as client,
+    ):
+        submitter = Submitter(client, first_wait=0.01, longest_wait=0.01)
+        world = World(sandbox, service, submitter, await index_named(service, "lectures"))
+        changes = await world.submit()
+        assert changes[-1].state == READY
+        assert ["did not keep our mark" in change.note for change in changes] == [False, True, True]
+        await world.submit()
+        assert len(await world.uploads()) == 2
+
+
+@pytest.mark.parametrize("value", [{"deep": 1}, None, [1], 2**53, -(2**60)])
+def test_metadata_that_the_service_does_not_take_is_refused_before(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"metadata\.odd: TwelveLabs takes text, numbers"):
+        check_metadata({"fine": "x", "odd": value})
 
 
 async def test_what_was_left_half_way_is_taken_up(world: World) -> None:

@@ -1,0 +1,107 @@
+"""Mixpeek's quickstart guide from its first to its last step, as docs/mixpeek.md has it: every command and every query
+of the page, run as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from vectorferry.connector.sandbox import (
+    GeneratedCatalogue,
+    MixpeekDialect,
+    Sandbox,
+    SandboxSettings,
+    running_sandbox,
+)
+
+from .command import KEY, Command
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "mixpeek.md").read_text(encoding="utf-8")
+(SETTINGS,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+SUBMIT, SEARCH, SYNC = (
+    shlex.split(line) for line in re.findall(r"^```sh\nvectorferry (.*)\n```", PAGE, flags=re.MULTILINE)
+)
+SEGMENTS, NEAREST = re.findall(r"^```sql\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+OF_THE_GUIDE = MixpeekDialect(release="2024-11", prefixes="none", features_reply="video_segments")
+NEW_ACCOUNT = GeneratedCatalogue(assets=0, collections=("something-else",))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """An account that has nothing yet, with the API of the guide, whose answers come in pages of ten segments."""
+    with running_sandbox(SandboxSettings(api_key=KEY, mixpeek=OF_THE_GUIDE, generate=NEW_ACCOUNT)) as running:
+        yield running
+
+
+@pytest.fixture
+def run(sandbox: Sandbox, fresh_postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    settings = yaml.safe_load(SETTINGS)
+    settings["source"]["base_url"] = sandbox.url
+    monkeypatch.setenv("MIXPEEK_API_KEY", KEY)
+    monkeypatch.setenv("DATABASE_URL", fresh_postgres_url)
+    shutil.copytree(DOCS / "examples", tmp_path / "docs" / "examples")
+    monkeypatch.chdir(tmp_path)
+    command = Command(tmp_path)
+    command.configure(settings)
+    return command
+
+
+def test_the_quickstart_is_done_as_the_page_says(run: Command, sandbox: Sandbox, fresh_postgres_url: str) -> None:
+    done = run.told(SUBMIT[0], *SUBMIT[1:])
+    (video,) = done["submitted"]
+    assert (video["state"], video["status"], video["error"]) == ("ready", "DONE", None)
+    assert done["collection"] == "quickstart"
+    assert done["sync"]["destinations"]["pgvector"]["features"]["video"]["inserted"] == 12
+    assert sandbox.requests.counts()["assets.features"] == 2  # pages
+    shown = run.run(SUBMIT[0], *SUBMIT[1:])
+    assert shown.exit_code == 0
+    assert f"skipped (SKIPPED); asset {video['asset_id']}; the same file is there already\n" in shown.stdout
+
+    hits = run.told(SEARCH[0], *SEARCH[1:])["hits"]
+    assert len(hits) == 10
+    assert hits[0]["asset_id"] == video["asset_id"]
+    assert hits[0]["asset"]["metadata"] == {"hello": "world"}
+    (row,) = hits[0]["rows"]
+    assert (row["feature_id"], row["start_time"]) == (hits[0]["feature_id"], hits[0]["start"])
+    assert "dog" in row["description"]
+    assert run.told(SEARCH[0], *SEARCH[1:-1], "metadata.hello=you")["hits"] == []
+
+    with psycopg.connect(fresh_postgres_url) as connection:
+        segments = connection.execute(SEGMENTS).fetchall()
+        assert [(start, end) for start, end, *_ in segments] == [(10 * n, 10 * n + 10) for n in range(12)]
+        assert all(
+            description and transcription and emotions for _, _, description, transcription, _, emotions in segments
+        )
+        nearest = connection.execute(NEAREST).fetchall()
+        assert (nearest[0][0], round(nearest[0][2], 5)) == (50, 0)
+        assert len(nearest) == 5
+
+    synced = run.told(SYNC[0], *SYNC[1:])
+    assert counts(synced) == (1, 1, 0)
+
+
+def counts(summary: dict[str, Any]) -> tuple[int, int, int]:
+    """Listed, unchanged, read."""
+    seen = summary["collections"]["quickstart"]
+    return seen["listed"], seen["unchanged"], seen["pulled"]
+
+
+def test_only_submit_may_make_a_collection(run: Command) -> None:
+    complaint = run.complaint("search", "--text", "dog", "--collection", "quick", exit_code=2)
+    assert "--collection quick: there is no collection quick; there are: something-else" in complaint
+
+
+def test_the_page_names_every_example_and_each_is_in_the_page() -> None:
+    assert set(re.findall(r"examples/(mixpeek-\w+\.yaml)", PAGE)) == {
+        path.name for path in (DOCS / "examples").glob("mixpeek-*.yaml")
+    }
