@@ -111,11 +111,11 @@ def test_a_downstream_asset_asks_for_neighbours_in_three_lines(
         with vectorferry.connection() as connection:
             (told["first"],) = connection.execute(f"SELECT feature_id FROM {schema}.video LIMIT 1").fetchone() or ()
         answer = vectorferry.search(SearchQuery(Modality.VIDEO, "multimodal-v1", like=told["first"], limit=3))
-        told["hits"] = answer.hits
+        told["hits"] = answer.rows
         told["verified"] = vectorferry.verify()
         with pytest.raises(DestinationError), vectorferry.connection() as connection:
             connection.execute("SELECT * FROM no_such_table")
-        return dg.MaterializeResult(metadata={"hits": len(answer.hits)})
+        return dg.MaterializeResult(metadata={"hits": len(answer.rows)})
 
     resources = {"vectorferry": VectorferryResource.of(settings)}
     media = assets_of(settings)
