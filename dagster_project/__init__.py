@@ -4,18 +4,21 @@ There is no sync logic in here. `vectorferry.dagster.VectorferrySync` is the com
 `vectorferry.dagster.definitions` the project that ``dg dev`` shows.
 """
 
+from vectorferry.dagster._assets import VectorferryTranslator, build_vectorferry_specs, vectorferry_assets
 from vectorferry.dagster._component import VectorferrySync
 from vectorferry.dagster._partitions import CollectionPartitions, partition_key
-from vectorferry.dagster._resources import DestinationResource, SourceResource
+from vectorferry.dagster._resources import VectorferryResource
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex
 
 __all__ = [
     "CollectionPartitions",
-    "DestinationResource",
     "ModalityTable",
-    "SourceResource",
     "Target",
     "VectorIndex",
+    "VectorferryResource",
     "VectorferrySync",
+    "VectorferryTranslator",
+    "build_vectorferry_specs",
     "partition_key",
+    "vectorferry_assets",
 ]

@@ -1,24 +1,40 @@
 """How a sync's tables and indexes look as Dagster assets, and the one streaming step that fills them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import dagster as dg
 
 from vectorferry import SyncSettings
-from vectorferry.connector.plugin import DestinationSettings
+from vectorferry.connector.plugin import ConfigurationError, DestinationSettings
 from vectorferry.dagster._metadata import mapped_columns
 from vectorferry.dagster._partitions import CollectionPartitions
-from vectorferry.dagster._resources import resource_keys
-from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name
+from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, targets_of
 
 KINDS: Final[Mapping[str, str]] = {"pgvector": "postgres"}
 """Kinds that the UI has an icon for, by plug-in; others are shown under their own name."""
 
 
-def asset_spec(target: Target) -> dg.AssetSpec:
-    """The asset of one table or index, below the sync's source: ``[sync, table]``, ``[sync, destination, vector]``."""
-    return _index_spec(target) if isinstance(target, VectorIndex) else _table_spec(target)
+class VectorferryTranslator:
+    """How the tables and indexes of a sync look as assets. Subclass it for other keys, groups, owners or metadata."""
+
+    def get_asset_spec(self, target: Target) -> dg.AssetSpec:
+        """The asset of one table or index, below the source's: ``[sync, table]``, ``[sync, destination, vector]``."""
+        spec = _index_spec(target) if isinstance(target, VectorIndex) else _table_spec(target)
+        return spec.replace_attributes(deps=[self.get_source_spec(target.settings).key])
+
+    def get_source_spec(self, settings: SyncSettings) -> dg.AssetSpec:
+        """The source's collections as an asset that Dagster knows of and never makes; every run observes it.
+
+        Its key has three parts, ``[sync, "source", type]``, so that no table can have it.
+        """
+        return dg.AssetSpec(
+            key=[settings.name, "source", settings.source.type],
+            description=f"The collections of the {settings.source.type} source, as its API serves them.",
+            group_name=settings.name,
+            kinds={settings.source.type},
+            partitions_def=CollectionPartitions.of(settings),
+        )
 
 
 def _table_spec(table: ModalityTable) -> dg.AssetSpec:
@@ -48,7 +64,6 @@ def _index_spec(index: VectorIndex) -> dg.AssetSpec:
 def _spec(target: Target, *, kinds: set[str], **own: Any) -> dg.AssetSpec:
     sync = target.settings
     return dg.AssetSpec(
-        deps=[source_key(sync)],
         group_name=sync.name,
         kinds={"python", *kinds},
         partitions_def=CollectionPartitions.of(sync),
@@ -73,21 +88,6 @@ def _kind(destination: DestinationSettings) -> str:
     return KINDS.get(destination.type, destination.type)
 
 
-def source_key(sync: SyncSettings) -> dg.AssetKey:
-    """``[sync, "source", type]``: three parts, so that no table can have it."""
-    return dg.AssetKey([sync.name, "source", sync.source.type])
-
-
-def source_spec(sync: SyncSettings) -> dg.AssetSpec:
-    """The source's collections as an asset that Dagster knows of and never makes; every run observes it."""
-    return dg.AssetSpec(
-        key=source_key(sync),
-        description=f"The collections of the {sync.source.type} source, as its API serves them.",
-        group_name=sync.name,
-        kinds={sync.source.type},
-    )
-
-
 # The step that fills a sync's tables and indexes: pages go from source to destination, nothing big in between.
 #
 # Dagster reads the step's annotations as they stand, so this file does not postpone their evaluation.
@@ -107,26 +107,80 @@ RUN_CONFIG: Mapping[str, dg.Field] = {
 }
 """What can be said of a single run."""
 
-Execute: TypeAlias = Callable[
-    [dg.AssetExecutionContext, Mapping[dg.AssetKey, Target]], Iterable[dg.MaterializeResult[Any]]
-]
+TARGET: Final = "vectorferry/target"
+TRANSLATOR: Final = "vectorferry/translator"
+Body: TypeAlias = Callable[..., Iterable[Any]]
 
 
-def sync_assets(
-    settings: SyncSettings, specs: Sequence[dg.AssetSpec], targets: Mapping[dg.AssetKey, Target], execute: Execute
-) -> dg.AssetsDefinition:
-    """One step that makes these assets, or those of them that are selected, for any number of partitions at once."""
+def build_vectorferry_specs(
+    settings: SyncSettings, translator: VectorferryTranslator | None = None
+) -> list[dg.AssetSpec]:
+    """The assets of a sync: its modality tables, then the indexes that are known beforehand.
 
-    @dg.multi_asset(
-        name=settings.name,
-        specs=specs,
+    Raises `ConfigurationError` when two destinations with indexes have one name.
+    """
+    translator = translator or VectorferryTranslator()
+    return [
+        translator.get_asset_spec(target).merge_attributes(metadata={TARGET: target, TRANSLATOR: translator})
+        for target in targets_of(settings)
+    ]
+
+
+def vectorferry_assets(
+    settings: SyncSettings,
+    *,
+    translator: VectorferryTranslator | None = None,
+    name: str | None = None,
+    op_tags: Mapping[str, Any] | None = None,
+    pool: str | None = None,
+    backfill_policy: dg.BackfillPolicy | None = None,
+    required_resource_keys: Iterable[str] = (),
+) -> Callable[[Body], dg.AssetsDefinition]:
+    """One step that makes the assets of a sync, or those that are selected, for any number of partitions at once.
+
+    The body says what happens around ``yield from vectorferry.run(context)``, where `vectorferry` is a
+    `VectorferryResource`::
+
+        @vectorferry_assets(settings)
+        def media(context: dg.AssetExecutionContext, vectorferry: VectorferryResource):
+            yield from vectorferry.run(context)
+
+    Args:
+        settings: the sync, as `load_settings` reads it.
+        translator: how its tables and indexes look as assets.
+        name: of the step; the sync's where nothing is said.
+        op_tags: of the step.
+        pool: whose limit holds; the source's type where nothing is said, so that one limit holds for a service.
+        backfill_policy: how many partitions go into a run; all of them where nothing is said.
+        required_resource_keys: resources that the body takes from ``context.resources``.
+
+    Raises `ConfigurationError` when two destinations with indexes have one name.
+    """
+    return dg.multi_asset(
+        name=name or settings.name,
+        specs=build_vectorferry_specs(settings, translator),
         can_subset=True,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=settings.source.type,
+        op_tags=op_tags,
+        backfill_policy=backfill_policy or dg.BackfillPolicy.single_run(),
+        pool=pool or settings.source.type,
         config_schema=dict(RUN_CONFIG),
-        required_resource_keys=set(resource_keys(settings)),
+        required_resource_keys=set(required_resource_keys),
     )
-    def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:
-        yield from execute(context, {key: targets[key] for key in targets if key in context.selected_asset_keys})
 
-    return sync
+
+def targets_in(context: dg.AssetExecutionContext) -> dict[dg.AssetKey, Target]:
+    """The tables and indexes behind the selected assets of a step."""
+    return {spec.key: spec.metadata[TARGET] for spec in _specs(context) if spec.key in context.selected_asset_keys}
+
+
+def translator_in(context: dg.AssetExecutionContext) -> VectorferryTranslator:
+    """What made the assets of a step from tables and indexes."""
+    translator: VectorferryTranslator = _specs(context)[0].metadata[TRANSLATOR]
+    return translator
+
+
+def _specs(context: dg.AssetExecutionContext) -> list[dg.AssetSpec]:
+    specs = [spec for spec in context.assets_def.specs if TARGET in spec.metadata]
+    if not specs:
+        raise ConfigurationError("this step makes no assets of a sync: decorate its body with @vectorferry_assets")
+    return specs

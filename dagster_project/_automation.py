@@ -18,7 +18,6 @@ from dagster._core.storage.tags import (
 from vectorferry import SyncSettings
 from vectorferry.connector.plugin import ConfigurationError, LimitReachedError, Schedule, first_of
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections
-from vectorferry.dagster._resources import resource_keys, settings_from
 
 NIGHTLY: Final = "0 3 * * *"
 SHOWN: Final = 5
@@ -116,7 +115,7 @@ SECONDS_BETWEEN_TICKS: Final = 60
 RUNS_PER_TICK: Final = 10
 
 
-def discovery_sensor(settings: SyncSettings, job: Any) -> dg.SensorDefinition:
+def discovery_sensor(settings: SyncSettings, job: Any, resource_key: str) -> dg.SensorDefinition:
     """The sensor ``{sync}_discovery``: at most ten new collections per tick, the rest in the next ones.
 
     It runs by itself when the sync's file names its collections or has a schedule: then somebody has said what to read.
@@ -129,12 +128,13 @@ def discovery_sensor(settings: SyncSettings, job: Any) -> dg.SensorDefinition:
         job=job,
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING if asked_for else dg.DefaultSensorStatus.STOPPED,
-        required_resource_keys=set(resource_keys(settings)),
+        required_resource_keys={resource_key},
         description="Adds a partition for every new collection of the source, and asks for its first run.",
     )
     def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            keys = Collections(settings_from(context.resources, settings), environ).keys()
+            current = getattr(context.resources, resource_key).settings(settings)
+            keys = Collections(current, environ).keys()
         except LimitReachedError as error:
             return dg.SkipReason(str(error))
         known = set(context.instance.get_dynamic_partitions(partitions.store_name))

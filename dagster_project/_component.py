@@ -1,10 +1,10 @@
-"""A whole sync as one YAML component."""
+"""A whole sync as one YAML component.
 
-from __future__ import annotations
+Dagster reads the annotations of steps as they stand, so this file does not postpone their evaluation.
+"""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
-from os import environ
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -14,14 +14,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from vectorferry import SyncSettings, parse_settings
-from vectorferry.connector.plugin import VectorferryError, resolve
-from vectorferry.dagster._assets import asset_spec, source_spec, sync_assets
+from vectorferry.dagster._assets import VectorferryTranslator, vectorferry_assets
 from vectorferry.dagster._automation import discovery_sensor, sync_job, sync_schedule
-from vectorferry.dagster._failures import fail
-from vectorferry.dagster._local_data import check_local_data
-from vectorferry.dagster._resources import resources_of, settings_from
-from vectorferry.dagster._run import Selection, sync_partitions
-from vectorferry.dagster._targets import Target, targets_of
+from vectorferry.dagster._resources import VectorferryResource
+from vectorferry.dagster._targets import Target
 
 
 def _say(description: str) -> dg.Resolver:
@@ -81,43 +77,42 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         return parse_settings(given, self._where)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
-        """Assets, job, schedule, discovery sensor and resources of the sync. Raises `ConfigurationError`."""
-        settings = self.settings()
-        found = targets_of(settings)
-        specs = [self.get_asset_spec(target) for target in found]
-        targets = dict(zip((spec.key for spec in specs), found, strict=True))
-        job = sync_job(settings, list(targets))
+        """Assets, job, schedule, discovery sensor and resource of the sync. Raises `ConfigurationError`."""
+        settings, translator, resource_key = self.settings(), _Translator(self), f"{self.name}_vectorferry"
 
-        def execute(
-            context: dg.AssetExecutionContext, selected: Mapping[dg.AssetKey, Target]
-        ) -> Iterable[dg.MaterializeResult[Any]]:
-            return self.execute(context, settings, selected)
+        @vectorferry_assets(settings, translator=translator, required_resource_keys=[resource_key])
+        def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:
+            yield from self.execute(context, getattr(context.resources, resource_key))
 
+        job = sync_job(settings, sync.keys)
         return dg.Definitions(
-            assets=[source_spec(settings), sync_assets(settings, specs, targets, execute)],
+            assets=[translator.get_source_spec(settings), sync],
             jobs=[job],
-            schedules=[sync_schedule(settings, job, targets.keys())],
-            sensors=[discovery_sensor(settings, job)],
-            resources=resources_of(settings),
+            schedules=[sync_schedule(settings, job, sync.keys)],
+            sensors=[discovery_sensor(settings, job, resource_key)],
+            resources={resource_key: VectorferryResource.of(settings)},
         )
 
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         """How one table or index looks as an asset. Override it for other keys, groups, owners or metadata."""
-        return asset_spec(target)
+        return VectorferryTranslator().get_asset_spec(target)
 
     def execute(
-        self, context: dg.AssetExecutionContext, settings: SyncSettings, targets: Mapping[dg.AssetKey, Target]
+        self, context: dg.AssetExecutionContext, vectorferry: VectorferryResource
     ) -> Iterable[dg.MaterializeResult[Any]]:
         """Sync the partitions of the step into the selected tables and indexes. Override it to do something before or
         after."""
-        try:
-            current = settings_from(context.resources, settings)
-            resolve(current, environ)  # every variable is missed at once, and before anything is done
-            selection = Selection(current, targets)
-            check_local_data(context, selection.narrowed, list(targets))
-        except VectorferryError as error:
-            fail(context, {settings.name: error}, total=1)
-        yield from sync_partitions(context, selection, self.get_asset_spec)
+        yield from vectorferry.run(context)
+
+
+class _Translator(VectorferryTranslator):
+    """Asks the component, so that a subclass of it may override one method."""
+
+    def __init__(self, component: "VectorferrySync") -> None:
+        self._component = component
+
+    def get_asset_spec(self, target: Target) -> dg.AssetSpec:
+        return self._component.get_asset_spec(target)
 
 
 def _added(component: type[VectorferrySync]) -> set[str]:

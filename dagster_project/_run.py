@@ -23,7 +23,7 @@ from vectorferry.connector.plugin import (
     VectorferryError,
     resolve_part,
 )
-from vectorferry.dagster._assets import source_key
+from vectorferry.dagster._assets import VectorferryTranslator
 from vectorferry.dagster._failures import (
     destination_errors,
     fail,
@@ -54,15 +54,15 @@ Finished = Mapping[str, tuple[str, Summary]]
 
 
 def sync_partitions(
-    context: dg.AssetExecutionContext, selection: Selection, spec_of: Callable[[Target], dg.AssetSpec]
+    context: dg.AssetExecutionContext, selection: Selection, translator: VectorferryTranslator
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Sync the step's partitions and yield a result per selected asset.
 
     When a collection fails, the others are synced and recorded all the same, and then the step fails. A named vector
-    that nobody knew of is recorded under the key that `spec_of` would give it. A partition whose collection the source
-    has lost is retired once the guard has let go of what is stored.
+    that nobody knew of is recorded under the key that the `translator` gives it. A partition whose collection the
+    source has lost is retired once the guard has let go of what is stored.
     """
-    step = _Step(context, selection, spec_of)
+    step = _Step(context, selection, translator)
     try:
         step.sync_all()
     except BaseException as error:
@@ -81,7 +81,7 @@ def sync_partitions(
 class _Step:
     context: dg.AssetExecutionContext
     selection: Selection
-    spec_of: Callable[[Target], dg.AssetSpec]
+    translator: VectorferryTranslator
     finished: dict[str, tuple[str, Summary]] = field(default_factory=dict)
     failed: dict[str, VectorferryError] = field(default_factory=dict)
     remaining: dict[str, str] = field(default_factory=dict)
@@ -175,7 +175,7 @@ class _Step:
         """Record what became of one collection. One that a destination has missed, which had failed before, remains."""
         (key,) = (key for key, each in self.remaining.items() if each == collection)
         metadata = scan_metadata(summary, collection)
-        source = source_key(self.selection.settings)
+        source = self.translator.get_source_spec(self.selection.settings).key
         self.context.log_event(dg.AssetObservation(source, partition=key, metadata=metadata))
         try:
             raise_for_collection(summary, collection)
@@ -236,7 +236,7 @@ class _Step:
 
     def _record_further(self, report: Report) -> None:
         for index, key in report.further():
-            self._record(self.spec_of(index).key, report, index, key)
+            self._record(self.translator.get_asset_spec(index).key, report, index, key)
 
     def _record(self, asset: dg.AssetKey, report: Report, target: Target, key: str) -> None:
         metadata = {**report.partition(target, key), **report.whole(target)}

@@ -43,6 +43,7 @@ from vectorferry.connector.plugin import (
     VectorTable,
 )
 from vectorferry.destinations._postgres import (
+    Driver,
     PostgresServer,
     check_functions,
     collection_lock,
@@ -157,6 +158,13 @@ class PgvectorDestination(Destination):
     def place(self) -> str:
         """Database and schema."""
         return f"schema {self._schema_name} of the {self._server.identity()}"
+
+    @contextmanager
+    def connection(self) -> Iterator[Driver]:
+        """A psycopg connection to the database, in a transaction that is committed at the end of the block. It may be
+        used before anything is prepared."""
+        with self._server.translated(), self._server.database.plain_transaction() as connection:
+            yield driver_of(connection)
 
     def advice(self) -> Sequence[str]:
         """Parameters of the address that are not used, and indexes that cannot be built, or could not be this time."""

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.running import materialize, recorded
 from vectorferry import SyncSettings
-from vectorferry.dagster import Target, VectorferrySync
+from vectorferry.dagster import Target, VectorferryResource, VectorferrySync
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of its own classes
 
@@ -82,11 +82,9 @@ class Owned(VectorferrySync):
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         return super().get_asset_spec(target).replace_attributes(owners=[self.owner], group_name="shared")
 
-    def execute(
-        self, context: dg.AssetExecutionContext, settings: SyncSettings, targets: Mapping[dg.AssetKey, Target]
-    ) -> Any:
+    def execute(self, context: dg.AssetExecutionContext, vectorferry: VectorferryResource) -> Any:
         context.log.info(f"for {self.owner}")
-        yield from super().execute(context, settings, targets)
+        yield from super().execute(context, vectorferry)
 
 
 @pytest.mark.usefixtures("load")
@@ -109,4 +107,4 @@ def test_a_subclass_may_change_how_assets_look_and_what_a_run_does(instance: dg.
 def test_two_syncs_live_side_by_side(load: Load) -> None:
     both = dg.Definitions.merge(load(), load(name="other"))
     dg.Definitions.validate_loadable(both)
-    assert sorted(both.resources or {}) == ["media_box", "media_source", "other_box", "other_source"]
+    assert sorted(both.resources or {}) == ["media_vectorferry", "other_vectorferry"]

@@ -229,7 +229,7 @@ def test_a_secret_in_settings_within_settings_is_hidden_and_used(
 ) -> None:
     monkeypatch.setenv("LEDGER_URL", CANARY)
     defs = load({"collections": ["ads"]}, destinations=[{**RACK, "ledger": {"url": url}}])
-    shown = json.loads(configured(defs)["media_rack"]["settings"])["ledger"]
+    shown = json.loads(configured(defs)["media_vectorferry"]["destinations"])[0]["ledger"]
     assert shown == {"url": "**********" if url == CANARY else url}
     assert materialize(defs, instance, "ads", select=INDEXES).success
     assert set(plugins.KEYS_SEEN) == {CANARY}

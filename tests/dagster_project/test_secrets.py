@@ -11,9 +11,8 @@ from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize
-from vectorferry.connector.plugin import SourceError
-from vectorferry.dagster import SourceResource, VectorferrySync
-from vectorferry.dagster._resources import resource_keys
+from vectorferry.connector.plugin import ConfigurationError, SourceError
+from vectorferry.dagster import VectorferryResource
 
 CANARY = "sk-canary-4f1d"
 LITERAL = {
@@ -43,8 +42,9 @@ def everything_shown(defs: dg.Definitions, instance: dg.DagsterInstance) -> str:
 
 def test_the_ui_shows_the_names_of_variables(load: Load) -> None:
     shown = configured(load(**NAMED))
-    assert json.loads(shown["media_source"]["settings"]) == {"api_key": "${SHELF_KEY}", "collections": ["ads"]}
-    assert json.loads(shown["media_box"]["settings"]) == {"url": "${BOX_URL}"}
+    source, destinations = (json.loads(shown["media_vectorferry"][part]) for part in ("source", "destinations"))
+    assert source == {"type": "shelf", "api_key": "${SHELF_KEY}", "collections": ["ads"]}
+    assert destinations == [{"type": "box", "url": "${BOX_URL}"}]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -65,7 +65,7 @@ def test_a_key_is_nowhere_to_be_seen(
 
 def test_a_key_written_into_the_file_is_masked_and_used(load: Load, instance: dg.DagsterInstance) -> None:
     defs = load(**LITERAL)
-    assert json.loads(configured(defs)["media_source"]["settings"])["api_key"] == "**********"
+    assert json.loads(configured(defs)["media_vectorferry"]["source"])["api_key"] == "**********"
     assert materialize(defs, instance, "ads").success
     assert set(plugins.KEYS_SEEN) == {CANARY}
 
@@ -83,23 +83,30 @@ def test_definitions_load_with_secrets_unset_and_the_run_names_what_is_missing(
     assert "source.api_key: environment variable SHELF_KEY is not set" in failure_of(result)
 
 
+def replaced(**source: Any) -> dict[str, VectorferryResource]:
+    """The sync's resource with another source."""
+    source = {"type": "shelf", "collections": ["ads"], **source}
+    return {"media_vectorferry": VectorferryResource(source=source, **OTHERWISE)}
+
+
+OTHERWISE: dict[str, Any] = {"destinations": [{"type": "box"}], "options": {"name": "media"}}
+
+
 def test_a_resource_may_be_replaced_for_a_run(
     load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTHER_KEY", "another key")
-    other = SourceResource(type="shelf", settings={"api_key": "${OTHER_KEY}", "collections": ["ads"]})
-    assert materialize(load(**LITERAL), instance, "ads", resources={"media_source": other}).success
+    assert materialize(load(**LITERAL), instance, "ads", resources=replaced(api_key="${OTHER_KEY}")).success
     assert set(plugins.KEYS_SEEN) == {"another key"}
 
 
 def test_a_replaced_resource_that_does_not_fit_fails_the_run_once(load: Load, instance: dg.DagsterInstance) -> None:
-    other = SourceResource(type="shelf", settings={"api_keyy": "x", "collections": ["ads"]})
-    result = materialize(load(**LITERAL), instance, "ads", resources={"media_source": other})
+    result = materialize(load(**LITERAL), instance, "ads", resources=replaced(api_keyy="x"))
     assert attempts(result) == 1
     assert "source.api_keyy: unknown key" in failure_of(result)
 
 
-def test_resources_have_keys_of_the_sync_s_own() -> None:
-    boxes = [{"type": "box"}, {"type": "box", "box": "other"}]
-    sync = VectorferrySync(name="media", source={"type": "shelf"}, destinations=boxes)
-    assert resource_keys(sync.settings()) == ["media_source", "media_box", "media_box_2"]
+def test_what_only_the_file_knows_is_not_asked_for_with_the_mask(load: Load) -> None:
+    resource = (load(**LITERAL).resources or {})["media_vectorferry"]
+    with pytest.raises(ConfigurationError, match=r"source\.api_key, destinations\.0\.url: .*use \$\{NAME\}"):
+        resource.verify()

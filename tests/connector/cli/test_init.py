@@ -22,7 +22,8 @@ def test_the_file_loads_with_every_option_switched_on(vectorferry: Invoke) -> No
     switched_on = re.sub(r"^( *)# (?=( *)(- )?[a-z0-9_\-]+:)", r"\1", file.read_text(), flags=re.MULTILINE)
     file.write_text(switched_on)
     settings = load_settings(file)
-    assert settings.schedule == "*/15 * * * *"
+    assert settings.schedule
+    assert settings.schedule.cron == "*/15 * * * *"
     assert settings.modalities.video.columns["author"].path == "metadata.author"
     assert settings.modalities.video.vectors["multimodal-v1"].storage == "halfvec"
     assert settings.destinations[0].model_dump(by_alias=True)["schema"] == "media"
