@@ -21,6 +21,7 @@ from vectorferry.dagster._failures import fail
 from vectorferry.dagster._local_data import check_local_data
 from vectorferry.dagster._resources import resources_of, settings_from
 from vectorferry.dagster._run import Selection, sync_partitions
+from vectorferry.dagster._security import security_check
 from vectorferry.dagster._targets import Target, targets_of
 
 
@@ -92,6 +93,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
 
         return dg.Definitions(
             assets=[source_spec(settings), sync_assets(settings, specs, targets, execute)],
+            asset_checks=[security_check(settings)],
             jobs=[job],
             schedules=[sync_schedule(settings, job)],
             sensors=[discovery_sensor(settings, job)],

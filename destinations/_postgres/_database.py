@@ -14,8 +14,8 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from vectorferry.connector.plugin import LockedError, abandonable, check_cancelled
-from vectorferry.destinations._embedded import EmbeddedPostgres
+from vectorferry.connector.plugin import LockedError, SecurityFinding, abandonable, check_cancelled
+from vectorferry.destinations._embedded import EmbeddedPostgres, exposure
 from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
 from vectorferry.destinations._postgres._errors import translated
 from vectorferry.destinations._postgres._session import (
@@ -304,6 +304,15 @@ class PostgresServer(Generic[SomeDatabase]):
         with self.translated(), self.database.plain_transaction() as connection:
             system, database = connection.execute(_IDENTITY).one()
             return f"database {database} of the Postgres {system}"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is one of our own, to which nobody else comes."""
+        return self._address is None
+
+    def exposure(self) -> list[SecurityFinding]:
+        """What others may do with the files of an embedded server; it is not started. Nothing of any other."""
+        return exposure(self._directory) if self._address is None else []
 
     @property
     def has_never_run(self) -> bool:

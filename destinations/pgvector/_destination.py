@@ -35,6 +35,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
+    SecurityCheck,
     Status,
     StoredDigest,
     VectorCount,
@@ -44,6 +45,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.destinations._postgres import (
     PostgresServer,
     check_functions,
+    check_security,
     collection_lock,
     count_rejected,
     delete_rejected,
@@ -117,6 +119,7 @@ class PgvectorDestination(Destination):
             Capability.PLAN,
             Capability.QUARANTINE,
             Capability.RELATED_TABLES,
+            Capability.SECURITY,
             Capability.STORED_ASSETS,
             Capability.STORED_COLLECTIONS,
             Capability.TOMBSTONES,
@@ -343,6 +346,10 @@ class PgvectorDestination(Destination):
         """Read these assets again, and write their different rows. Remembered by this object only."""
         self._distrusted.add(collection, discrepancies)
         self.record_cursor(collection, None)
+
+    def security(self) -> SecurityCheck:
+        """What other roles may do in the schema and beside pgvector."""
+        return check_security(self._server, self._schema_name)
 
     def vector_tables(self) -> list[VectorTable]:
         """Each dimension of each named vector."""
