@@ -17,6 +17,7 @@ from vectorferry import SyncSettings, parse_settings
 from vectorferry.dagster._assets import VectorferryTranslator, vectorferry_assets
 from vectorferry.dagster._automation import discovery_sensor, sync_job, sync_schedule
 from vectorferry.dagster._resources import VectorferryResource
+from vectorferry.dagster._security import security_check
 from vectorferry.dagster._targets import Target
 
 
@@ -84,9 +85,10 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:
             yield from self.execute(context, getattr(context.resources, resource_key))
 
-        job = sync_job(settings, sync.keys)
+        source, job = translator.get_source_spec(settings), sync_job(settings, sync.keys)
         return dg.Definitions(
-            assets=[translator.get_source_spec(settings), sync],
+            assets=[source, sync],
+            asset_checks=[security_check(settings, source.key, resource_key)],
             jobs=[job],
             schedules=[sync_schedule(settings, job, sync.keys)],
             sensors=[discovery_sensor(settings, job, resource_key)],

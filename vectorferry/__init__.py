@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vectorferry.connector._engine import run_plan as plan
     from vectorferry.connector._engine import run_refill as refill
     from vectorferry.connector._engine import run_search as search
+    from vectorferry.connector._engine import run_security_check as check_security
     from vectorferry.connector._engine import run_verify as verify
     from vectorferry.connector._engine._opening import list_collections
     from vectorferry.connector._model._errors import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
     from vectorferry.connector._reports._plan import Plan
     from vectorferry.connector._reports._summary import Summary
-    from vectorferry.connector._reports._verification import Verification
+    from vectorferry.connector._reports._verification import SecurityReport, Verification
 
     __version__: str
 
@@ -62,6 +63,7 @@ __all__ = [
     "RetryableError",
     "SearchAnswer",
     "SearchQuery",
+    "SecurityReport",
     "SourceError",
     "SparseVector",
     "StopError",
@@ -71,6 +73,7 @@ __all__ = [
     "VectorferryError",
     "Verification",
     "__version__",
+    "check_security",
     "list_collections",
     "load_settings",
     "parse_settings",
@@ -81,7 +84,13 @@ __all__ = [
     "verify",
 ]
 
-_CALLS = {"plan": "run_plan", "refill": "run_refill", "search": "run_search", "verify": "run_verify"}
+_CALLS = {
+    "check_security": "run_security_check",
+    "plan": "run_plan",
+    "refill": "run_refill",
+    "search": "run_search",
+    "verify": "run_verify",
+}
 _MODULES = {
     "_config": ("load_settings", "parse_settings"),
     "_config._settings": ("SyncSettings",),
@@ -91,7 +100,7 @@ _MODULES = {
     "_protocols._destination": ("SearchAnswer", "SearchQuery"),
     "_reports._plan": ("Plan",),
     "_reports._summary": ("Summary",),
-    "_reports._verification": ("Verification",),
+    "_reports._verification": ("SecurityReport", "Verification"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -23,6 +23,7 @@ from vectorferry.connector._engine.plan._plan import run_plan
 from vectorferry.connector._engine.sync._diff import Reread
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
+from vectorferry.connector._engine.verify._security import run_security_check
 from vectorferry.connector._engine.verify._verify import run_verify
 from vectorferry.connector._reports._progress import Progress, ProgressCallback
 
@@ -45,6 +46,7 @@ __all__ = [
     "run_refill",
     "run_replay",
     "run_search",
+    "run_security_check",
     "run_source_search",
     "run_submit",
     "run_sync",

@@ -168,6 +168,24 @@ class VectorCount:
 
 
 @dataclass(frozen=True, slots=True)
+class SecurityFinding:
+    """Something that is not ours, or lets somebody do more than they need: ``table media.video``, its `problem`,
+    and as `remedy` what to run or do."""
+
+    subject: str
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityCheck:
+    """What was found, seen from the account that loads (empty: from whoever runs this)."""
+
+    loader: str
+    findings: Sequence[SecurityFinding]
+
+
+@dataclass(frozen=True, slots=True)
 class Averages:
     """What is stored, on average: a measure for what has not been read yet.
 
@@ -413,6 +431,11 @@ class Destination(ABC):
         """`VERIFY`: until it has written these assets again, `known` leaves them out, `asset_ids` names them all, and
         `apply` writes those of their records that were found to be different, whatever their hashes say."""
         raise Capability.VERIFY.missing(self.name)
+
+    def security(self) -> SecurityCheck:
+        """`SECURITY`: who else may change what it holds, or have this run something: owners, rights that are wider than
+        documented, code of others, modes of directories. Needs no `prepare`, and no right to read."""
+        raise Capability.SECURITY.missing(self.name)
 
     def cursor(self, collection: str) -> Cursor | None:
         """`CURSORS`: how far the changes of a collection have been followed, as it was recorded last, if that still

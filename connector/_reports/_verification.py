@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from vectorferry.connector._model._discrepancies import Difference, Discrepancy
+from vectorferry.connector._protocols._destination import SecurityCheck
 from vectorferry.connector._reports._display import Displayed, DisplayedTable
 from vectorferry.connector._reports._summary import Summary
 
@@ -113,3 +114,29 @@ class Verification(Displayed):
             "seconds": self.seconds,
             "exit_code": self.exit_code,
         }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SecurityReport(Displayed):
+    """What others may do with what each destination of a sync holds. `exit_code` is 0 when nothing was found, or 1."""
+
+    sync: str
+    destinations: Mapping[str, SecurityCheck]
+
+    @property
+    def exit_code(self) -> int:
+        """As that of a check of what is stored."""
+        return 1 if any(check.findings for check in self.destinations.values()) else 0
+
+    def _headline(self) -> str:
+        return f"Security of {self.sync}: exit code {self.exit_code}"
+
+    def _tables(self) -> Iterator[DisplayedTable]:
+        for name, check in self.destinations.items():
+            rows = [(each.subject, each.problem, each.remedy) for each in check.findings]
+            yield DisplayedTable(name, ("problem", "remedy"), rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        checks = {name: asdict(check) for name, check in self.destinations.items()}
+        return {"sync": self.sync, "destinations": checks, "exit_code": self.exit_code}

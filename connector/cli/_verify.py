@@ -11,8 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from vectorferry.connector._config import load_settings
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine.verify._security import run_security_check
 from vectorferry.connector._engine.verify._verify import run_verify
-from vectorferry.connector._reports._verification import CollectionReport, Finding, Verification
+from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._reports._verification import CollectionReport, Finding, SecurityReport, Verification
 from vectorferry.connector.cli._console import cell, counted, make_table, plain, print_json, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
@@ -49,9 +52,16 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
     visible_timeout: VisibleTimeout = 300,
+    security: Annotated[
+        bool, typer.Option("--security", help="Say who else may do something with what is stored; compare nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare what is stored with the ledger, with the source, and between the destinations."""
+    if security:
+        if repair:
+            raise ConfigurationError("--security changes nothing: leave --repair out")
+        raise typer.Exit(_check_security(load_settings(config, name), as_json=as_json))
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     verification = run_verify(
         settings,
@@ -67,6 +77,26 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     else:
         show_verification(verification, results())
     raise typer.Exit(verification.exit_code)
+
+
+def _check_security(settings: SyncSettings, *, as_json: bool) -> int:
+    report = run_security_check(settings, environ=os.environ)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show_security(report, results())
+    return report.exit_code
+
+
+def show_security(report: SecurityReport, console: Console) -> None:
+    """Print what was found in each destination, a line each, and under it what to do."""
+    for name, check in report.destinations.items():
+        loader = f", loaded by {plain(check.loader)}" if check.loader else ""
+        verdict = counted(len(check.findings), "finding") if check.findings else "nothing was found"
+        console.print(Text(f"{plain(name)}{loader}: {verdict}"), soft_wrap=True)
+        for finding in check.findings:
+            console.print(Text(f"  {plain(finding.subject)} {plain(finding.problem)}"), style="yellow", soft_wrap=True)
+            console.print(Text(f"    {plain(finding.remedy)}"), soft_wrap=True)
 
 
 REPAIR: Final = "`vectorferry verify --repair` reads these assets again, writes what is wrong and removes what is extra"

@@ -1,5 +1,5 @@
 """Postgres with pgvector from a wheel, for people who have no server yet."""
 
-from vectorferry.destinations._embedded._server import EmbeddedPostgres
+from vectorferry.destinations._embedded._server import EmbeddedPostgres, exposure
 
-__all__ = ["EmbeddedPostgres"]
+__all__ = ["EmbeddedPostgres", "exposure"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from vectorferry.connector.plugin import DestinationError
+from vectorferry.connector.plugin import DestinationError, SecurityFinding
 from vectorferry.destinations._embedded._programs import Account
 
 if os.name == "posix":
@@ -28,19 +29,47 @@ def check_own(path: Path) -> None:
     sticky bit, in which everybody has entries of their own (``/tmp``). A link has the same owners, and so has the way
     that it points.
     """
-    absolute = Path(os.path.abspath(path))
+    for component, problem in _replaceable(path):
+        raise DestinationError(
+            f"no embedded Postgres is made or used in {path}: {component} {problem}, "
+            "who could put another one in its place.\n"
+            "Set `directory` to a place of your own, run as that user, or set `url` to a Postgres."
+        )
+
+
+def _replaceable(path: Path) -> Iterator[tuple[Path, str]]:
+    """What on the way there somebody else could have made, or could replace, and why; all that is there, once."""
+    absolute, seen = Path(os.path.abspath(path)), set[Path]()
     for way in (absolute, Path(os.path.realpath(absolute))):
         for component in (*reversed(way.parents), way):
             try:
                 status = component.lstat()
             except FileNotFoundError:
                 break
-            if problem := _problem(status):
-                raise DestinationError(
-                    f"no embedded Postgres is made or used in {path}: {component} {problem}, "
-                    "who could put another one in its place.\n"
-                    "Set `directory` to a place of your own, run as that user, or set `url` to a Postgres."
-                )
+            if component not in seen and (problem := _problem(status)):
+                yield component, problem
+            seen.add(component)
+
+
+_PRIVATE: Final = ("log", "log.before", "server.lock", "users.lock")
+_OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def check_directory(directory: Path, account: Account) -> Iterator[SecurityFinding]:
+    """What others may do on the way to an embedded server, and with what is there. Starts nothing."""
+    for component, problem in _replaceable(directory):
+        move = "Set `directory` to a place of your own, or take the right away: chmod go-w"
+        yield SecurityFinding(f"{component}", f"{problem}, who could put another server in its place", move)
+    data = directory / "data"
+    for path in (data.resolve(), *(directory / name for name in _PRIVATE)):
+        if not path.exists() or path.is_symlink():
+            continue
+        status = path.stat()
+        if status.st_mode & _OF_OTHERS:
+            mode = f"has the mode {stat.S_IMODE(status.st_mode):o}, with rights for others than its owner"
+            yield SecurityFinding(f"{path}", mode, f"chmod go= {shlex.quote(str(path))}")
+        if status.st_uid not in {os.geteuid(), account.user}:
+            yield SecurityFinding(f"{path}", f"belongs to {_name(status.st_uid)}", "Remove it, or run as that user.")
 
 
 def check_data(data: Path, account: Account) -> None:

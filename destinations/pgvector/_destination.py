@@ -36,6 +36,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
+    SecurityCheck,
     Status,
     StoredDigest,
     VectorCount,
@@ -46,6 +47,7 @@ from vectorferry.destinations._postgres import (
     Driver,
     PostgresServer,
     check_functions,
+    check_security,
     collection_lock,
     count_rejected,
     delete_rejected,
@@ -120,6 +122,7 @@ class PgvectorDestination(Destination):
             Capability.PLAN,
             Capability.QUARANTINE,
             Capability.RELATED_TABLES,
+            Capability.SECURITY,
             Capability.STORED_ASSETS,
             Capability.STORED_COLLECTIONS,
             Capability.TOMBSTONES,
@@ -353,6 +356,10 @@ class PgvectorDestination(Destination):
         """Read these assets again, and write their different rows. Remembered by this object only."""
         self._distrusted.add(collection, discrepancies)
         self.record_cursor(collection, None)
+
+    def security(self) -> SecurityCheck:
+        """What other roles may do in the schema and beside pgvector."""
+        return check_security(self._server, self._schema_name)
 
     def vector_tables(self) -> list[VectorTable]:
         """Each dimension of each named vector."""

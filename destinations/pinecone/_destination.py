@@ -37,6 +37,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
+    SecurityCheck,
     Status,
     StoredDigest,
     TableStatus,
@@ -79,6 +80,7 @@ class PineconeDestination(Destination):
             Capability.ORIGINS,
             Capability.PLAN,
             Capability.QUARANTINE,
+            Capability.SECURITY,
             Capability.STORED_COLLECTIONS,
             Capability.VERIFY,
         }
@@ -228,6 +230,10 @@ class PineconeDestination(Destination):
         self._distrusted.add(collection, different)
         self._manifest.begin(collection, places_of(self._manifest, collection, different))
         self._manifest.read_again(collection, sorted({each.asset_id for each in different if each.vector_name is None}))
+
+    def security(self) -> SecurityCheck:
+        """What other roles may do with the manifest; Pinecone has no roles."""
+        return self._manifest.security()
 
     def vector_kinds(self) -> list[VectorKind]:
         """One for each index, which holds the vectors of all modalities."""

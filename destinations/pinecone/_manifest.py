@@ -28,6 +28,7 @@ from vectorferry.connector.plugin import (
     Origin,
     Reason,
     Rejected,
+    SecurityCheck,
 )
 from vectorferry.destinations._postgres import (
     Database,
@@ -37,6 +38,7 @@ from vectorferry.destinations._postgres import (
     check_encoding,
     check_layout,
     check_owned,
+    check_security,
     collection_lock,
     count_rejected,
     delete_assets,
@@ -144,6 +146,10 @@ class Manifest:
     def advice(self) -> Sequence[str]:
         """A sentence for each parameter of the address that is not used as it is given."""
         return list(self._server.database.advice())
+
+    def security(self) -> SecurityCheck:
+        """What other roles may do in its schema."""
+        return check_security(self._server, self._schema)
 
     def exists(self) -> bool:
         """Whether it has ever been prepared. Makes nothing, and starts no embedded Postgres that is not there. Raises
