@@ -70,7 +70,7 @@ class Sandbox:
         self.pinecone = PineconeInspector(project, self._lock)
         self._control = ControlApi(self.settings.control_key, self.requests, self.faults, self.pinecone)
         self._ports = IndexPorts(host, self._answering)
-        keys = Keys(self.settings)
+        keys = self._keys = Keys(self.settings)
         mixpeek = MixpeekApi(self._library, self.settings.mixpeek, keys)
         documents = MixpeekDocumentsApi(self._documents, self.settings.documents, keys)
         pinecone = ControlPlane(project, self.settings.api_key, self._ports.open, self._ports.close)
@@ -84,6 +84,11 @@ class Sandbox:
     def api_key(self) -> str:
         """The key that the APIs accept: Mixpeek as a bearer token, Pinecone as `Api-Key`, TwelveLabs as `x-api-key`."""
         return self.settings.api_key
+
+    def narrow(self, api_key: str, share: float) -> None:
+        """Let a key see only this share of each collection from now on, as if its owner's rights had changed."""
+        with self._lock:
+            self._keys.narrow(api_key, share)
 
     @property
     def control_key(self) -> str:

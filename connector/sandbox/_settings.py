@@ -109,7 +109,6 @@ class MixpeekDocumentsDialect(Settings):
     )
     document_counts: bool = Field(default=True, description="a collection says how many documents it has")
     sorted_scan: int = Field(default=10_000, ge=1, description="so many documents are looked at for a sorted list")
-    reserved_namespaces: tuple[str, ...] = Field(default=(), description="namespaces without a single collection")
     namespace_shares: dict[str, float] = Field(
         default={}, description="by the name of a namespace, the share of each collection's objects that it shows"
     )
@@ -185,6 +184,10 @@ class Keys:
     def get(self, text: str | None) -> SandboxKey | None:
         """The key of this text, if there is one."""
         return self._by_text.get(text or "")
+
+    def narrow(self, text: str, share: float) -> None:
+        """From now on this key sees only such a share. Raises `KeyError` for one that there is not."""
+        self._by_text[text] = self._by_text[text].model_copy(update={"share": share})
 
 
 def visible(items: Mapping[str, Item], share: float) -> dict[str, Item]:

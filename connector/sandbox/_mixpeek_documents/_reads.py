@@ -15,6 +15,7 @@ from vectorferry.connector.sandbox._mixpeek_documents._requests import (
     Context,
     DocumentList,
     Paged,
+    PagedByQuery,
     RequestBody,
     View,
     decoded,
@@ -46,12 +47,14 @@ UNRESOLVED_HEADER: Final = {"X-Namespace-Unresolved": "true"}
 # Namespaces.
 
 
-class NamespaceList(Paged):
+class NamespaceList(PagedByQuery):
     """``POST /v1/namespaces/list``."""
 
     filters: dict[str, Any] | None = None
     sort: dict[str, Any] | None = None
     search: str | None = None
+    case_sensitive: bool = False
+    view: str | None = None
 
 
 @reads("documents.namespaces.list", "POST", "/v1/namespaces/list")
@@ -96,7 +99,7 @@ def _page_of_rows(rows: Sequence[dict[str, Any]], body: Paged, **more: Any) -> R
 # Collections.
 
 
-class CollectionList(Paged):
+class CollectionList(PagedByQuery):
     """``POST /v1/collections/list``."""
 
     filters: dict[str, Any] | None = None

@@ -7,7 +7,7 @@ import base64
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
@@ -32,6 +32,8 @@ UNRESOLVED: Final = {
 }
 MOST_ROWS: Final = 1_000
 MOST_OFFSET: Final = 10_000
+QUERY: Final = ("limit", "page_size", "cursor", "next_cursor", "after", "include_total")
+"""What every list takes in its query as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class RequestBody(BaseModel):
     """May have keys that the API does not declare, unless the dialect refuses them."""
 
     model_config = ConfigDict(extra="allow")
+    query_only: ClassVar[frozenset[str]] = frozenset()
 
 
 Body = TypeVar("Body", bound=RequestBody)
@@ -99,6 +102,12 @@ class Paged(RequestBody):
     include_total: bool = False
 
 
+class PagedByQuery(Paged):
+    """One page of a list whose cursor and total are asked for in the query only."""
+
+    query_only: ClassVar[frozenset[str]] = frozenset({"cursor", "next_cursor", "after", "include_total"})
+
+
 class DocumentList(Paged):
     """``POST …/documents/list``."""
 
@@ -116,10 +125,10 @@ class DocumentList(Paged):
 
 def parse_body(model: type[Body], request: Request, dialect: MixpeekDocumentsDialect) -> Body:
     """The body, with what the query adds to it; raises a `RefusedError` with status 422 and what is wrong."""
-    given = {name: text for name, text in request.query.items() if name in ("limit", "page_size", "cursor")}
+    asked = {name: text for name, text in request.query.items() if name in QUERY}
     try:
         sent = orjson.loads(request.body) if request.body else {}
-        body = model.model_validate({**given, **sent} if isinstance(sent, dict) else sent)
+        body = model.model_validate({**asked, **sent} if isinstance(sent, dict) else sent)
     except orjson.JSONDecodeError:
         raise unprocessable({"type": "json_invalid", "location": ["body"], "message": "JSON decode error"}) from None
     except ValidationError as error:
@@ -128,27 +137,25 @@ def parse_body(model: type[Body], request: Request, dialect: MixpeekDocumentsDia
         ) from None
     if dialect.refuse_unknown_keys:
         _refuse_unknown(body, ("body",))
+        if misplaced := sorted(model.query_only & {*sent}):
+            raise _forbidden(model, misplaced, ("body",))
     return body
 
 
 def _refuse_unknown(body: RequestBody, where: tuple[str, ...]) -> None:
-    accepted = ", ".join(type(body).model_fields)
     if unknown := sorted(body.model_extra or ()):
-        raise unprocessable(
-            *(
-                {
-                    "type": "extra_forbidden",
-                    "location": [*where, key],
-                    "message": f"Extra inputs are not permitted; accepted keys: {accepted}",
-                }
-                for key in unknown
-            )
-        )
+        raise _forbidden(type(body), unknown, where)
     for name in type(body).model_fields:
         inner = getattr(body, name)
         for one in inner if isinstance(inner, list) else (inner,):
             if isinstance(one, RequestBody):
                 _refuse_unknown(one, (*where, name))
+
+
+def _forbidden(model: type[RequestBody], keys: Iterable[str], where: tuple[str, ...]) -> RefusedError:
+    accepted = ", ".join(name for name in model.model_fields if name not in model.query_only)
+    message = f"Extra inputs are not permitted; accepted keys: {accepted}"
+    return unprocessable(*({"type": "extra_forbidden", "location": [*where, key], "message": message} for key in keys))
 
 
 def unprocessable(*problems: dict[str, Any]) -> RefusedError:

@@ -240,6 +240,11 @@ class DocumentsEditor:
         with self._store.lock:
             return list(self._store.namespaces)
 
+    def add_namespace(self, name: str) -> None:
+        """Make a namespace with nothing in it."""
+        with self._store.lock:
+            self._store.add_namespace(Namespace(f"ns_{name}", name, "managed"))
+
     def collection_ids(self) -> list[str]:
         """The ids of all collections of all namespaces."""
         with self._store.lock:

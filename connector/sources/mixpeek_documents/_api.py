@@ -165,11 +165,13 @@ class DocumentsApi(ServiceApi):
             return {}
 
     async def _collections_page(self, cursor: str | None, limit: int) -> tuple[list[Any], int | None, str | None]:
-        body: dict[str, Any] = {"limit": limit, "include_total": True, "include_system": True}
-        if cursor is not None:
-            body["cursor"] = cursor
+        body = {"limit": limit, "include_system": True}
+        # Unlike those of a list of documents, these two are no keys of the body, and refused there.
+        params = {"include_total": "true"} if cursor is None else {"include_total": "true", "cursor": cursor}
         try:
-            answer = await self._client.request("POST", "/v1/collections/list", json=body, decode=read_list)
+            answer = await self._client.request(
+                "POST", "/v1/collections/list", params=params, json=body, decode=read_list
+            )
         except (NotFoundError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.status != 405:
                 raise

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from vectorferry.connector.http import ApiClient, ApiSourceSettings
+from vectorferry.connector.http import ApiClient, ApiSourceSettings, RetryPolicy
 from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi
 from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors
 from vectorferry.connector.sources.mixpeek_documents._source import MixpeekDocumentsSource, ReadOptions
@@ -33,6 +33,10 @@ class MixpeekDocumentsSettings(ApiSourceSettings):
     )
     # Mixpeek's own benchmark failed at 32 readers.
     concurrency: int = Field(default=10, ge=1, le=256, description="requests in flight, and partitions of a list")
+    # A cold store may answer 503 for two minutes.
+    retry: RetryPolicy = Field(
+        default=RetryPolicy(attempts=12), description="when and how long failed requests are tried again"
+    )
     page_size: int = Field(default=1_000, ge=1, le=1_000, description="documents listed per request")
     vectors_per_request: int = Field(
         default=1_000, ge=1, le=1_000, description="documents read with vectors per request; fewer where they are long"
