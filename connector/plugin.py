@@ -95,7 +95,9 @@ from vectorferry.connector._protocols._destination import (
 )
 from vectorferry.connector._protocols._source import (
     Hit,
+    Neighbours,
     Origin,
+    Probe,
     Source,
     SourceQuery,
     SourceSettings,
@@ -164,10 +166,12 @@ __all__ = [
     "Metric",
     "Modality",
     "ModalityMapping",
+    "Neighbours",
     "NotSupportedError",
     "Origin",
     "Planned",
     "PlannedIndex",
+    "Probe",
     "QuarantineError",
     "ReadEstimate",
     "Reason",

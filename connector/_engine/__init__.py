@@ -1,5 +1,6 @@
 """The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
 
+from vectorferry.connector._engine._compare import Comparison, VectorComparison, run_compare
 from vectorferry.connector._engine._quarantine import (
     RejectedAt,
     Selection,
@@ -26,6 +27,7 @@ from vectorferry.connector._engine.verify._verify import run_verify
 from vectorferry.connector._reports._summary import Progress, ProgressCallback
 
 __all__ = [
+    "Comparison",
     "Progress",
     "ProgressCallback",
     "RejectedAt",
@@ -37,8 +39,10 @@ __all__ = [
     "Submissions",
     "Submitted",
     "SyncOptions",
+    "VectorComparison",
     "drop_selected",
     "refill",
+    "run_compare",
     "run_plan",
     "run_refill",
     "run_replay",
