@@ -73,6 +73,8 @@ class Reason(StrEnum):
     UNKNOWN_MODALITY = "unknown_modality"
     DUPLICATE_ID = "duplicate_id"  # the same feature id twice in one asset
     ZERO_VECTOR = "zero_vector"  # all numbers are zero, and the destination takes no such vector
+    MULTI_VECTOR = "multi_vector"  # a vector for each token, where a destination stores one for each feature
+    WITHHELD = "withheld"  # the source holds it and did not give it, however often it was asked for
     TOO_LARGE = "too_large"  # more than the destination takes in one record
     OVER_LIMIT = "over_limit"  # more than the settings let one source make
     UNREADABLE = "unreadable"  # no usable answer came from the source: never set aside, but a failure of its collection

@@ -36,6 +36,7 @@ class DemoSource(StrEnum):
     """Whose sample media the demo syncs."""
 
     MIXPEEK = "mixpeek"
+    MIXPEEK_DOCUMENTS = "mixpeek-documents"
     TWELVELABS = "twelvelabs"
 
 
@@ -81,6 +82,14 @@ class Sample:
 
 SAMPLES: Final = {
     "mixpeek": Sample("mixpeek", "demo", Path(".vectorferry/demo.yaml"), "Mixpeek", "multimodal-v1", "multimodal-v1"),
+    "mixpeek-documents": Sample(
+        "mixpeek-documents",
+        "demo_mixpeek_documents",
+        Path(".vectorferry/demo-mixpeek-documents.yaml"),
+        "Mixpeek's documents",
+        "multimodal_extractor_v1_multimodal_embedding",
+        "multimodal-v1",
+    ),
     "twelvelabs": Sample(
         "twelvelabs",
         "demo_twelvelabs",
@@ -156,7 +165,7 @@ In Pinecone: add `- {type: pinecone, api_key: "${PINECONE_API_KEY}"}` to the des
 def demonstrate(console: Console, source: str, destination: str, *, fresh: bool) -> Mapping[str, Any]:
     """Run the demo in the working directory and return what happened as JSON values.
 
-    `source` is ``mixpeek`` or ``twelvelabs``, `destination` ``pgvector``, ``pinecone`` or ``both``.
+    `source` is one of `SAMPLES`, `destination` ``pgvector``, ``pinecone`` or ``both``.
     """
     sample = SAMPLES[source]
     with demo_sync(sample, destination) as settings, ExitStack() as stack:

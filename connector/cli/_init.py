@@ -17,6 +17,7 @@ class InitSource(StrEnum):
     """What the new sync is to read."""
 
     MIXPEEK = "mixpeek"
+    MIXPEEK_DOCUMENTS = "mixpeek-documents"
     TWELVELABS = "twelvelabs"
 
 
@@ -26,6 +27,16 @@ source:
   api_key: ${MIXPEEK_API_KEY}
   # collections: [quickstart]      # without this line: all of them
   # base_url: http://127.0.0.1:8765  # where `vectorferry sandbox` serves
+"""
+MIXPEEK_DOCUMENTS: Final = """\
+source:
+  type: mixpeek-documents          # or sandbox with `service: mixpeek-documents`: then take out the next two lines
+  api_key: ${MIXPEEK_API_KEY}
+  namespace: ${MIXPEEK_NAMESPACE}  # name or id
+  # collections: [films]           # names or ids; without this line: all of them, and what was upserted without one
+  # multi_vectors: leave_out       # vectors for each token are set aside in quarantine; leave_out: not even read
+  # scoped_key: true               # the key is meant to see a part only; else one that does deletes nothing
+  # base_url: http://127.0.0.1:8765/mixpeek-documents  # where `vectorferry sandbox` serves; its namespace is media
 """
 TWELVELABS: Final = """\
 source:
@@ -70,9 +81,22 @@ destinations:
 
 SOURCES: Final = {
     InitSource.MIXPEEK: (MIXPEEK, "multimodal-v1", "author: {path: metadata.author, type: text}"),
+    InitSource.MIXPEEK_DOCUMENTS: (
+        MIXPEEK_DOCUMENTS,
+        "multimodal_extractor_v1_multimodal_embedding",
+        "author: {path: metadata.author, type: text}",
+    ),
     InitSource.TWELVELABS: (TWELVELABS, "marengo3.0-visual", "option: {path: embedding_option, type: text}"),
 }
 """What stands under `source`, and of what it has a named vector and a column."""
+
+
+VARIABLES: Final = {
+    InitSource.MIXPEEK: "MIXPEEK_API_KEY=…",
+    InitSource.MIXPEEK_DOCUMENTS: "MIXPEEK_API_KEY=… MIXPEEK_NAMESPACE=…",
+    InitSource.TWELVELABS: "TWELVELABS_API_KEY=…",
+}
+"""What the file takes from the environment."""
 
 
 def init(
@@ -87,7 +111,7 @@ def init(
     sandbox = "`type: sandbox`" + ("" if source is InitSource.MIXPEEK else f" and `service: {source}`")
     for_people().print(
         f"Wrote {where}. Next:\n\n"
-        f"  export {source.upper()}_API_KEY=…    or, before you have one: {sandbox}, without api_key\n"
+        f"  export {VARIABLES[source]}    or, before you have one: {sandbox}, without api_key\n"
         f"  vectorferry sync{chosen}            into an embedded Postgres here, until you uncomment `url`",
         markup=False,
         soft_wrap=True,
@@ -97,7 +121,7 @@ def init(
 def _template(source: InitSource) -> str:
     described, vector_name, column = SOURCES[source]
     filled = TEMPLATE.replace("{source}", described).replace("{column}", column)
-    return filled.replace("{vectors}", f"[{vector_name}]".ljust(20)).replace("{vector_name}", vector_name)
+    return filled.replace("{vectors}", f"[{vector_name}] ".ljust(20)).replace("{vector_name}", vector_name)
 
 
 def _write(config: Path, text: str, force: bool) -> None:

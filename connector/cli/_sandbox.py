@@ -22,6 +22,14 @@ In vectorferry.yaml:
     base_url: {url}
     api_key: {api_key}
 
+or, for Mixpeek's documents (the other namespace is my-vectors):
+
+  source:
+    type: mixpeek-documents
+    base_url: {documents_url}
+    api_key: {api_key}
+    namespace: media
+
 or, for TwelveLabs:
 
   source:
@@ -29,7 +37,7 @@ or, for TwelveLabs:
     base_url: {twelvelabs_url}
     api_key: {api_key}
 
-and with either:
+and with any of these:
 
   destinations:
     - type: pinecone
@@ -52,7 +60,11 @@ def sandbox(
 def _print_ready(sandbox: Sandbox) -> None:
     console = results()
     text = READY.format(
-        url=sandbox.url, twelvelabs_url=sandbox.twelvelabs_url, api_key=sandbox.api_key, control_key=sandbox.control_key
+        url=sandbox.url,
+        documents_url=sandbox.documents_url,
+        twelvelabs_url=sandbox.twelvelabs_url,
+        api_key=sandbox.api_key,
+        control_key=sandbox.control_key,
     )
     console.print(text, markup=False, soft_wrap=True)
     console.file.flush()

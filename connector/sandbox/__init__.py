@@ -21,13 +21,16 @@ from vectorferry.connector.sandbox._faults import (
     Vanish,
 )
 from vectorferry.connector.sandbox._mixpeek._library import MixpeekEditor
+from vectorferry.connector.sandbox._mixpeek_documents._store import DocumentsEditor
 from vectorferry.connector.sandbox._pinecone._store import PineconeInspector
 from vectorferry.connector.sandbox._sandbox import Sandbox, running_sandbox, serve
 from vectorferry.connector.sandbox._server import RequestLog
 from vectorferry.connector.sandbox._settings import (
     GeneratedCatalogue,
+    GeneratedDocuments,
     GeneratedIndexes,
     MixpeekDialect,
+    MixpeekDocumentsDialect,
     PineconeDialect,
     PineconeRates,
     SandboxKey,
@@ -38,6 +41,7 @@ from vectorferry.connector.sandbox._twelvelabs._account import TwelveLabsEditor
 from vectorferry.connector.sandbox._vectors import embed_text
 
 __all__ = [
+    "DocumentsEditor",
     "DropField",
     "DuplicateRows",
     "Fault",
@@ -45,9 +49,11 @@ __all__ = [
     "ForeignNextPage",
     "Garbage",
     "GeneratedCatalogue",
+    "GeneratedDocuments",
     "GeneratedIndexes",
     "Html",
     "MixpeekDialect",
+    "MixpeekDocumentsDialect",
     "MixpeekEditor",
     "OnePageLess",
     "Oversized",

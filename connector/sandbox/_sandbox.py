@@ -20,6 +20,10 @@ from vectorferry.connector.sandbox._http import Api
 from vectorferry.connector.sandbox._mixpeek._api import MixpeekApi
 from vectorferry.connector.sandbox._mixpeek._catalogue import described_library, generated_library
 from vectorferry.connector.sandbox._mixpeek._library import MixpeekEditor
+from vectorferry.connector.sandbox._mixpeek_documents._api import PREFIX as DOCUMENTS_PREFIX
+from vectorferry.connector.sandbox._mixpeek_documents._api import MixpeekDocumentsApi
+from vectorferry.connector.sandbox._mixpeek_documents._sample import described_documents, generated_documents
+from vectorferry.connector.sandbox._mixpeek_documents._store import DocumentsEditor
 from vectorferry.connector.sandbox._pinecone._api import ControlPlane, Handle, IndexPorts
 from vectorferry.connector.sandbox._pinecone._store import PineconeInspector, Project
 from vectorferry.connector.sandbox._server import ControlApi, RequestLog, Server, Visitors
@@ -37,8 +41,8 @@ class Sandbox:
         async with Sandbox() as sandbox:
             ...  # sandbox.url, sandbox.api_key, sandbox.requests.counts(), sandbox.mixpeek.edit_metadata(...)
 
-    `url` serves Mixpeek and Pinecone's control plane; each Pinecone index is at the `host` that its description names,
-    and TwelveLabs is at `twelvelabs_url`.
+    `url` serves Mixpeek's first API and Pinecone's control plane; each Pinecone index is at the `host` that its
+    description names, Mixpeek's documents are at `documents_url`, and TwelveLabs is at `twelvelabs_url`.
     """
 
     def __init__(self, settings: SandboxSettings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -53,25 +57,38 @@ class Sandbox:
         self._account = (
             generated_account(generate_twelvelabs, self._lock) if generate_twelvelabs else described_account(self._lock)
         )
+        generate_documents = self.settings.generate_documents
+        self._documents = (
+            generated_documents(generate_documents, self._lock)
+            if generate_documents
+            else described_documents(self._lock)
+        )
         project = Project(self.settings.pinecone)
         self.mixpeek = MixpeekEditor(self._library)
+        self.documents = DocumentsEditor(self._documents)
         self.twelvelabs = TwelveLabsEditor(self._account)
         self.pinecone = PineconeInspector(project, self._lock)
         self._control = ControlApi(self.settings.control_key, self.requests, self.faults, self.pinecone)
         self._ports = IndexPorts(host, self._answering)
-        keys = Keys(self.settings)
+        keys = self._keys = Keys(self.settings)
         mixpeek = MixpeekApi(self._library, self.settings.mixpeek, keys)
+        documents = MixpeekDocumentsApi(self._documents, self.settings.documents, keys)
         pinecone = ControlPlane(project, self.settings.api_key, self._ports.open, self._ports.close)
         twelvelabs = TwelveLabsApi(self._account, self.settings.twelvelabs, keys)
         if generate_twelvelabs and generate_twelvelabs.printed:
             twelvelabs.print_all()
-        self._handle = self._answering(mixpeek, pinecone, twelvelabs)
+        self._handle = self._answering(mixpeek, documents, pinecone, twelvelabs)
         self._runner: web.ServerRunner | None = None
 
     @property
     def api_key(self) -> str:
         """The key that the APIs accept: Mixpeek as a bearer token, Pinecone as `Api-Key`, TwelveLabs as `x-api-key`."""
         return self.settings.api_key
+
+    def narrow(self, api_key: str, share: float) -> None:
+        """Let a key see only this share of each collection from now on, as if its owner's rights had changed."""
+        with self._lock:
+            self._keys.narrow(api_key, share)
 
     @property
     def control_key(self) -> str:
@@ -89,6 +106,11 @@ class Sandbox:
         """Where TwelveLabs is, version and all."""
         return f"{self.url}{PREFIX}"
 
+    @property
+    def documents_url(self) -> str:
+        """Where Mixpeek's documents are, below which every path begins with ``/v1``."""
+        return f"{self.url}{DOCUMENTS_PREFIX}"
+
     def _answering(self, *apis: Api) -> Handle:
         visitors = Visitors(self._host)
         return Server(
@@ -99,6 +121,7 @@ class Sandbox:
         for name in names:
             if not self._library.remove(name):
                 self._library.remove_feature(name)
+        self._documents.forget(names)
         # A path of TwelveLabs names the index first, and that is to stay.
         for name in names[-1:]:
             self._account.forget(name)

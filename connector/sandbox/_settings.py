@@ -42,6 +42,22 @@ class GeneratedIndexes(Settings):
     seed: int = 0
 
 
+class GeneratedDocuments(Settings):
+    """Collections of any size of Mixpeek's documents, with noise for vectors, made when they are asked for."""
+
+    documents: int = Field(default=1_000, ge=0, le=10_000_000)
+    documents_per_object: int = Field(
+        default=0, ge=0, le=10_000, description="documents that one object was made into; 0: a standalone namespace"
+    )
+    dimension: int = Field(default=1024, ge=1, le=16_000)
+    vector_name: str = "text_extractor_v1_embedding"
+    collections: tuple[str, ...] = Field(
+        default=("generated",), min_length=1, description="objects, or documents, are dealt out in turn"
+    )
+    namespace: str = "generated"
+    seed: int = 0
+
+
 class MixpeekDialect(Settings):
     """Which of the ways Mixpeek's generation-1 API has been documented to answer is served."""
 
@@ -69,6 +85,32 @@ class MixpeekDialect(Settings):
         default="all",
         description="which ways to submit and search there are: /index with model_id and /features/search/text; /index "
         "with vector_index and feature_extractors; /ingest and /features/search; all of them",
+    )
+    organizations: bool = Field(default=True, description="false: 404 for the organisation that a key belongs to")
+
+
+class MixpeekDocumentsDialect(Settings):
+    """How Mixpeek's documents API answers where its own pages leave it open, or where it has answered differently."""
+
+    refuse_unknown_keys: bool = Field(default=True, description="422 for a body key that the API does not declare")
+    vectors_at: Literal["root", "vectors", "vector"] = Field(
+        default="root", description="under their storage names, in one map, or as the only vector there is"
+    )
+    payload_at: Literal["root", "payload"] = Field(default="root", description="fields of documents that were upserted")
+    total_of: Literal["whole", "partition"] = Field(default="whole", description="what a partition's total counts")
+    filters: Literal["honoured", "refused", "ignored"] = Field(
+        default="honoured", description="what becomes of a filter on the id of a document or of its object"
+    )
+    dotted_select: bool = Field(default=True, description="false: a list with `select` leaves out _internal")
+    events: bool = Field(default=True, description="false: 404 for the change feed")
+    events_kept: int | None = Field(default=None, ge=0, description="the newest so many, as if the others were too old")
+    expired_cursor: Literal["refused", "restarted"] = Field(
+        default="refused", description="a cursor from before the oldest event: 400, or as if there were none"
+    )
+    document_counts: bool = Field(default=True, description="a collection says how many documents it has")
+    sorted_scan: int = Field(default=10_000, ge=1, description="so many documents are looked at for a sorted list")
+    namespace_shares: dict[str, float] = Field(
+        default={}, description="by the name of a namespace, the share of each collection's objects that it shows"
     )
     organizations: bool = Field(default=True, description="false: 404 for the organisation that a key belongs to")
 
@@ -143,6 +185,10 @@ class Keys:
         """The key of this text, if there is one."""
         return self._by_text.get(text or "")
 
+    def narrow(self, text: str, share: float) -> None:
+        """From now on this key sees only such a share. Raises `KeyError` for one that there is not."""
+        self._by_text[text] = self._by_text[text].model_copy(update={"share": share})
+
 
 def visible(items: Mapping[str, Item], share: float) -> dict[str, Item]:
     """The last items, as many as are this share of all: a list of the others is no shorter at its end."""
@@ -162,5 +208,9 @@ class SandboxSettings(Settings):
         default=None, description="serve this in place of the described catalogue"
     )
     generate_twelvelabs: GeneratedIndexes | None = Field(default=None, description="the same for TwelveLabs' indexes")
+    documents: MixpeekDocumentsDialect = MixpeekDocumentsDialect()
+    generate_documents: GeneratedDocuments | None = Field(
+        default=None, description="the same for Mixpeek's collections of documents"
+    )
     latency_ms: float = Field(default=0.0, ge=0, description="how long every answer of an API waits")
     faults: tuple[Fault, ...] = ()

@@ -14,6 +14,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Mapping,
+    Sequence,
 )
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class NotReadyError(VectorferryError):
 
 
 @dataclass(frozen=True, slots=True)
-class _NotThere:
+class NotThere:
     """An asset that was listed as ready, and that the service does not give by now; `detail` is how it says so."""
 
     asset_id: str
@@ -61,7 +62,10 @@ class _NotThere:
 
 
 ReadAsset: TypeAlias = Callable[[Listing], Awaitable[Asset]]
-"""Reads one asset, or raises what `_outcome` knows what to make of."""
+"""Reads one asset, or raises what `outcome_of` knows what to make of."""
+
+Outcome: TypeAlias = Asset | Rejected | NotThere | None
+"""What reading an asset came to; None when it is left out."""
 
 
 async def read_assets(
@@ -73,29 +77,62 @@ async def read_assets(
     scan: Callable[[], AsyncIterator[Listing]],
     check: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[Asset | Rejected, None]:
-    """What `read` makes of each (see `_outcome`), `width` at a time, as it comes.
+    """What `read` makes of each (see `outcome_of`), `width` at a time, as it comes; else as `read_chunks`."""
+    outcomes = results_of(listings, partial(outcome_of, read), width)
+    async with aclosing(outcomes), aclosing(_settled(outcomes, collection, scan, check)) as settled:
+        async for result in settled:
+            yield result
+
+
+async def read_chunks(
+    chunks: AsyncIterable[T],
+    read: Callable[[T], Awaitable[Sequence[Outcome]]],
+    *,
+    width: int,
+    collection: str,
+    scan: Callable[[], AsyncIterator[Listing]],
+    check: Callable[[], Awaitable[None]],
+) -> AsyncGenerator[Asset | Rejected, None]:
+    """What `read` makes of each chunk of listings, or what stands for one, `width` chunks at a time, as it comes.
 
     Those that are not there are looked for in a second listing at the end: what is not in it, or not ready there
     either, is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
     unreadable for it to be the assets' fault; `check` asks the service a small question.
     """
+    outcomes = results_of(chunks, read, width)
+
+    async def each() -> AsyncIterator[Outcome]:
+        async for results in outcomes:
+            for result in results:
+                yield result
+
+    async with aclosing(outcomes), aclosing(_settled(each(), collection, scan, check)) as settled:
+        async for result in settled:
+            yield result
+
+
+async def _settled(
+    outcomes: AsyncIterator[Outcome],
+    collection: str,
+    scan: Callable[[], AsyncIterator[Listing]],
+    check: Callable[[], Awaitable[None]],
+) -> AsyncGenerator[Asset | Rejected, None]:
     failures = _Failures(check, collection)
     lost: dict[str, str] = {}
-    async with aclosing(results_of(listings, partial(_outcome, read), width)) as results:
-        async for result in results:
-            if result is None:
-                continue
-            await failures.note(result)
-            if isinstance(result, _NotThere):
-                lost[result.asset_id] = result.detail
-            else:
-                yield result
+    async for result in outcomes:
+        if result is None:
+            continue
+        await failures.note(result)
+        if isinstance(result, NotThere):
+            lost[result.asset_id] = result.detail
+        else:
+            yield result
     if lost:
         for asset_id, why in (await _still_listed(lost, scan)).items():
             yield Rejected(asset_id, Reason.UNREADABLE, why)
 
 
-async def _outcome(read: ReadAsset, listing: Listing) -> Asset | Rejected | _NotThere | None:
+async def outcome_of(read: ReadAsset, listing: Listing) -> Outcome:
     """The asset; None when it is left out; a `Rejected` when it cannot be read as it is, or (`Reason.UNREADABLE`) when
     no usable answer came for it."""
     try:
@@ -106,7 +143,7 @@ async def _outcome(read: ReadAsset, listing: Listing) -> Asset | Rejected | _Not
     except QuarantineError as error:
         return Rejected(listing.asset_id, Reason(error.reason), str(error))
     except (NotFoundError, NotReadyError) as error:
-        return _NotThere(listing.asset_id, str(error))
+        return NotThere(listing.asset_id, str(error))
     except (UnreadableError, RefusedError, ForbiddenError) as error:
         return Rejected(listing.asset_id, Reason.UNREADABLE, str(error))
 
@@ -188,7 +225,7 @@ class _Failures:
         self._unreadable = 0
         self._in_a_row = 0
 
-    async def note(self, result: Asset | Rejected | _NotThere) -> None:
+    async def note(self, result: Asset | Rejected | NotThere) -> None:
         """Count a result. Raises `SourceError` when it is the service that has failed."""
         if isinstance(result, Asset) or (isinstance(result, Rejected) and result.reason is not Reason.UNREADABLE):
             self._read += 1

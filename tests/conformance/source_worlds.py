@@ -12,8 +12,18 @@ from pydantic import SecretStr
 
 from vectorferry.connector.http import ApiSourceSettings, RetryPolicy
 from vectorferry.connector.plugin import Asset, Feature, Listing, Rejected, Source
-from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, Sandbox, SandboxKey, SandboxSettings
+from vectorferry.connector.sandbox import (
+    Fault,
+    GeneratedCatalogue,
+    GeneratedDocuments,
+    GeneratedIndexes,
+    Html,
+    Sandbox,
+    SandboxKey,
+    SandboxSettings,
+)
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
+from vectorferry.connector.sources.mixpeek_documents import MixpeekDocumentsSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 from vectorferry.connector.testing import MemorySource
 
@@ -40,6 +50,7 @@ class World:
 
     A service is in a sandbox, where `read` is the route that an asset is read by, `listing` the one that lists them,
     and `rows` and `total` are what a page calls its rows and the number of all. `configured` opens further sources.
+    `lists` and `reads` tell a request for one from a request for the other, where they have the same route.
     """
 
     source: Source
@@ -51,6 +62,14 @@ class World:
     listing: str = ""
     read: str = ""
     total: str = ""
+    lists: str = ""
+    reads: str = ""
+
+    def break_asset(self, asset_id: str) -> None:
+        """Let no request for this asset be answered as it should."""
+        self.served.faults.add(Fault(route=f"/.*{asset_id}", do=Html()))
+        if self.reads:
+            self.served.faults.add(Fault(route=self.read, containing=asset_id, do=Html()))
 
     @property
     def served(self) -> Sandbox:
@@ -147,6 +166,69 @@ async def mixpeek() -> AsyncIterator[World]:
         )
 
 
+class _DocumentsEdits:
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._editor = sandbox.documents
+
+    def asset_ids(self) -> list[str]:
+        return self._editor.asset_ids("first")
+
+    def remove(self, asset_id: str) -> None:
+        self._editor.remove_asset(asset_id)
+
+    def edit_metadata(self, asset_id: str) -> None:
+        self._editor.edit_metadata(asset_id, {"author": "somebody"})
+
+    def change_vectors(self, asset_id: str) -> None:
+        self._editor.reembed(asset_id)
+
+
+@asynccontextmanager
+async def _mixpeek_documents(per_object: int) -> AsyncIterator[World]:
+    documents = GeneratedDocuments(
+        documents=2 * ASSETS * max(per_object, 1),
+        documents_per_object=per_object,
+        dimension=4,
+        collections=("first", "second"),
+    )
+    settings = SandboxSettings(generate_documents=documents, latency_ms=2, keys=KEYS)
+    async with _served(settings, MixpeekDocumentsSettings, lambda sandbox: sandbox.documents_url) as (sandbox, opened):
+
+        def configured(**given: Any) -> Source:
+            each = max(per_object, 1)
+            said = {"namespace": "generated", "page_size": PAGE * each, "vectors_per_request": each}
+            source: Source = opened(**{**said, **given})
+            return source
+
+        yield World(
+            configured(collections=("first",)),
+            "col_first",
+            _DocumentsEdits(sandbox),
+            sandbox,
+            configured,
+            name="first",
+            listing="documents.list",
+            read="documents.list",
+            total="total",
+            lists="select",
+            reads="return_vectors",
+        )
+
+
+@asynccontextmanager
+async def mixpeek_objects() -> AsyncIterator[World]:
+    """Mixpeek's documents in a managed namespace: an asset is the object that two of them were made of."""
+    async with _mixpeek_documents(2) as world:
+        yield world
+
+
+@asynccontextmanager
+async def mixpeek_vectors() -> AsyncIterator[World]:
+    """Mixpeek's documents in a standalone namespace: each is an asset."""
+    async with _mixpeek_documents(0) as world:
+        yield world
+
+
 @asynccontextmanager
 async def twelvelabs() -> AsyncIterator[World]:
     """TwelveLabs' API in a sandbox."""
@@ -166,7 +248,12 @@ async def twelvelabs() -> AsyncIterator[World]:
         )
 
 
-SERVICES = {"mixpeek": mixpeek, "twelvelabs": twelvelabs}
+SERVICES = {
+    "mixpeek": mixpeek,
+    "mixpeek-objects": mixpeek_objects,
+    "mixpeek-vectors": mixpeek_vectors,
+    "twelvelabs": twelvelabs,
+}
 WORLDS = {"memory": memory, **SERVICES}
 
 

@@ -27,6 +27,7 @@ from vectorferry.connector.plugin import (
     Status,
 )
 from vectorferry.connector.sources.mixpeek._source import MixpeekSource
+from vectorferry.connector.sources.mixpeek_documents import MixpeekDocumentsSource
 from vectorferry.connector.sources.sandbox._source import SandboxSource
 from vectorferry.connector.sources.twelvelabs._source import TwelveLabsSource
 from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync, verify
@@ -38,7 +39,13 @@ DESTINATIONS: Final[Mapping[str, type[Destination]]] = {
     "pgvector": PgvectorDestination,
     "pinecone": PineconeDestination,
 }
-SOURCES: Final[Sequence[type[Source]]] = (MemorySource, SandboxSource, MixpeekSource, TwelveLabsSource)
+SOURCES: Final[Sequence[type[Source]]] = (
+    MemorySource,
+    SandboxSource,
+    MixpeekSource,
+    MixpeekDocumentsSource,
+    TwelveLabsSource,
+)
 
 SUITES: Final = {
     Capability.CONTENTS: "test_verifiable",

@@ -140,12 +140,15 @@ class MixpeekApi(ServiceApi):
         key = self._collections_key
         try:
             return await self._assets_page_by(key, collection, number)
+        except NotFoundError as error:
+            missing = str(error)
         except RefusedError as refused:
             if key != "collections" or refused.status not in (400, 422):
                 raise
             page = await self._by_the_older_key(refused, collection, number)
-        self._collections_key = "collection_ids"
-        return page
+            self._collections_key = "collection_ids"
+            return page
+        raise NotFoundError(f"{missing} An account of documents is read with source.type: mixpeek-documents.")
 
     async def _by_the_older_key(self, refused: RefusedError, collection: str, number: int) -> Page:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
+from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._protocols._capabilities import Capability
@@ -33,7 +34,10 @@ class MixpeekSource(ServiceSource):
     makes_collections = True
 
     _api: MixpeekApi
-    _nothing_listed = "lists no collection; check source.namespace and the key."
+    _nothing_listed = (
+        "lists no collection; check source.namespace and the key. An account of documents is read with source.type: "
+        "mixpeek-documents."
+    )
 
     def __init__(
         self,
@@ -90,6 +94,11 @@ class MixpeekSource(ServiceSource):
     async def _listed_collections(self) -> CollectionList:
         tally = Tally("collections", "collection_id")
         rows = [row async for page in self._api.collections() for row in tally.fresh(page)]
+        if any("feature_extractor" in row for row in rows):
+            raise ConfigurationError(
+                f"{self._api.host} has collections of documents, which Mixpeek's first API knew nothing of: set "
+                "source.type to mixpeek-documents, and source.namespace."
+            )
         return CollectionList({row["collection_id"]: row.get("collection_name") for row in rows}, tally.problem())
 
     async def _reader(self, collection: str) -> ReadAsset:  # noqa: ARG002 - assets are found by their ids alone

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from vectorferry.connector.sandbox import Sandbox
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Service: TypeAlias = Literal["mixpeek", "twelvelabs"]
+Service: TypeAlias = Literal["mixpeek", "mixpeek-documents", "twelvelabs"]
 
 
 class SandboxSettings(SourceSettings):
     """Sample media from a sandbox that is started when it is read and stopped when it is closed."""
 
     type: Literal["sandbox"] = "sandbox"
-    service: Service = Field(default="mixpeek", description="whose API is stood in for: mixpeek or twelvelabs")
+    service: Service = Field(default="mixpeek", description="whose API is stood in for")
     collections: tuple[Name, ...] = Field(default=(), description="ids of the sample collections to sync; none: all")
 
     def open(self) -> SandboxSource:
@@ -76,7 +76,10 @@ class SandboxSource(Source):
                 yield asset
 
     def requests_to_read(self, assets: int, features: int) -> int:
-        """One for each asset; from Mixpeek, one more for each feature with its vectors."""
+        """One for each asset; from Mixpeek's first API one more for each feature with its vectors, and of its
+        documents a thousand at once."""
+        if self._service == "mixpeek-documents":
+            return -(-max(assets, features) // 1_000)
         return assets if self._service == "twelvelabs" else assets + features
 
     @property
@@ -111,15 +114,19 @@ class SandboxSource(Source):
 
 
 def _address(sandbox: Sandbox, service: Service) -> str:
-    return sandbox.twelvelabs_url if service == "twelvelabs" else sandbox.url
+    urls = {"twelvelabs": sandbox.twelvelabs_url, "mixpeek-documents": sandbox.documents_url}
+    return urls.get(service, sandbox.url)
 
 
 def _reader(service: Service, url: str, api_key: str, collections: Sequence[str]) -> Source:
     """What is read twice from samples that never change should not look as if it had grown old meanwhile."""
     from vectorferry.connector.sources.mixpeek import MixpeekSettings
+    from vectorferry.connector.sources.mixpeek_documents import MixpeekDocumentsSettings
     from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 
     key, ids = SecretStr(api_key), tuple(collections)
     if service == "twelvelabs":
         return TwelveLabsSettings(base_url=url, api_key=key, collections=ids, reread_days=None).open()
+    if service == "mixpeek-documents":
+        return MixpeekDocumentsSettings(base_url=url, api_key=key, collections=ids, namespace="media").open()
     return MixpeekSettings(base_url=url, api_key=key, collections=ids).open()

@@ -101,5 +101,14 @@ def test_the_demo_of_twelvelabs_writes_to_both_stores_and_they_agree(passable_pa
     assert left_behind(passable_path) == []
 
 
+def test_the_demo_of_mixpeek_documents_asks_about_its_videos(passable_path: Path) -> None:
+    demo = json.loads(run("demo", "--source", "mixpeek-documents", "--json").stdout)
+    assert (demo["exit_code"], written(demo["second_sync"])) == (0, 0)
+    assert written(demo["first_sync"]) > 100
+    assert [len(question["rows"]) for question in demo["questions"]] == [3, 3, 3]
+    assert "leap" in json.dumps(demo["questions"][0]["rows"])
+    assert left_behind(passable_path) == []
+
+
 def unchanged(rows: int) -> dict[str, int]:
     return {"inserted": 0, "updated": 0, "unchanged": rows, "deleted": 0, "quarantined": 0}

@@ -44,8 +44,8 @@ def configure(base_url: str, api_key: str, database: str, schema: str) -> None:
 
 def test_a_sync_from_the_sandbox_into_postgres(postgres_url: str, schema: str) -> None:
     with sandbox_command(signal.SIGINT) as said:
-        url, twelvelabs = re.findall(r"base_url: (\S+)", said)
-        assert twelvelabs == f"{url}/v1.3"
+        url, documents, twelvelabs = re.findall(r"base_url: (\S+)", said)
+        assert (documents, twelvelabs) == (f"{url}/mixpeek-documents", f"{url}/v1.3")
         configure(url, re.findall(r"api_key: (\S+)", said)[0], postgres_url, schema)
         first = json.loads(run("sync", "--collection", "lectures", "--json").stdout)
         assert first["exit_code"] == 0

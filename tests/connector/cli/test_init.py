@@ -45,6 +45,19 @@ def test_one_for_twelvelabs_loads_with_every_option_switched_on(vectorferry: Inv
     assert settings.destinations[1].model_dump()["vectors"] == ("marengo3.0-visual",)
 
 
+def test_one_for_mixpeek_documents_loads_with_every_option_switched_on(vectorferry: Invoke) -> None:
+    result = vectorferry("init", "--source", "mixpeek-documents")
+    assert result.exit_code == 0, result.output
+    assert "MIXPEEK_API_KEY=… MIXPEEK_NAMESPACE=…" in result.stderr
+    file = Path("vectorferry.yaml")
+    assert load_settings(file).source.type == "mixpeek-documents"
+    switched_on = re.sub(r"^( *)# (?=( *)(- )?[a-z0-9_\-.]+:)", r"\1", file.read_text(), flags=re.MULTILINE)
+    file.write_text(switched_on)
+    settings = load_settings(file)
+    assert settings.source.model_dump()["multi_vectors"] == "leave_out"
+    assert settings.destinations[1].model_dump()["vectors"] == ("multimodal_extractor_v1_multimodal_embedding",)
+
+
 def test_a_file_that_is_there_is_kept_unless_forced(vectorferry: Invoke) -> None:
     file = Path("vectorferry.yaml")
     file.write_text("mine")

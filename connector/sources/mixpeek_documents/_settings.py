@@ -1,0 +1,73 @@
+"""What a user may set for this source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, StringConstraints
+
+from vectorferry.connector.http import ApiClient, ApiSourceSettings, RetryPolicy
+from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi
+from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors
+from vectorferry.connector.sources.mixpeek_documents._source import MixpeekDocumentsSource, ReadOptions
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class MixpeekDocumentsSettings(ApiSourceSettings):
+    """Mixpeek's documents API."""
+
+    type: Literal["mixpeek-documents"] = "mixpeek-documents"
+    api_key: SecretStr = Field(
+        default=SecretStr("${MIXPEEK_API_KEY}"), description="a Mixpeek API key with read permission"
+    )
+    base_url: str = Field(
+        default="https://api.mixpeek.com", description="where the API is; the key is sent to this host and no other"
+    )
+    namespace: Name = Field(
+        default="${MIXPEEK_NAMESPACE}", description="name or id of the namespace to read, sent as X-Namespace"
+    )
+    collections: tuple[Name, ...] = Field(
+        default=(),
+        description="ids or names of the collections to sync; none: all, and what was upserted without one",
+    )
+    # Mixpeek's own benchmark failed at 32 readers.
+    concurrency: int = Field(default=10, ge=1, le=256, description="requests in flight, and partitions of a list")
+    # A cold store may answer 503 for two minutes.
+    retry: RetryPolicy = Field(
+        default=RetryPolicy(attempts=12), description="when and how long failed requests are tried again"
+    )
+    page_size: int = Field(default=1_000, ge=1, le=1_000, description="documents listed per request")
+    vectors_per_request: int = Field(
+        default=1_000, ge=1, le=1_000, description="documents read with vectors per request; fewer where they are long"
+    )
+    multi_vectors: MultiVectors = Field(
+        default="set_aside",
+        description="what becomes of vectors per token, which no store here takes: quarantine, or leave_out in silence",
+    )
+    scoped_key: bool = Field(
+        default=False,
+        description="the key is meant to see a part of each collection only; else one that does deletes nothing",
+    )
+    follow_events: bool = Field(
+        default=True, description="list nothing while the change feed has no event; false: list at every run"
+    )
+    feed_delay_minutes: float = Field(
+        default=10, ge=0, le=1_440, description="how long documents may show a change later than its event"
+    )
+
+    def open(self) -> MixpeekDocumentsSource:
+        """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""
+        headers = {"X-Namespace": self.namespace}
+        client = ApiClient(self.client_settings(key_variable="MIXPEEK_API_KEY", headers=headers))
+        options = ReadOptions(
+            concurrency=self.concurrency,
+            page_size=self.page_size,
+            vectors_per_request=self.vectors_per_request,
+            multi_vectors=self.multi_vectors,
+            scoped_key=self.scoped_key,
+            follow_events=self.follow_events,
+            feed_delay_minutes=self.feed_delay_minutes,
+            limits=self.limits,
+        )
+        return MixpeekDocumentsSource(DocumentsApi(client, self.namespace), self.collections, options)

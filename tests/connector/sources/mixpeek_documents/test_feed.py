@@ -1,0 +1,183 @@
+"""The change feed: nothing is listed while nothing happens, and everything is whenever it cannot be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from vectorferry.connector._config._settings import IncrementalScans
+from vectorferry.connector.plugin import DeleteGuard
+from vectorferry.connector.sandbox import (
+    Fault,
+    GeneratedDocuments,
+    MixpeekDocumentsDialect,
+    Sandbox,
+    SandboxSettings,
+    SetField,
+    Status,
+)
+from vectorferry.connector.testing import MemoryDestination, sync
+
+from .worlds import settings_for
+
+TWO = ("col_one", "col_two")
+CHANGED = "the change feed has events since the last run"
+
+
+@dataclass
+class Runs:
+    """Syncs of two collections, each by a source of its own as if in another process."""
+
+    sandbox: Sandbox
+    settings: dict[str, Any] = field(default_factory=dict)
+    store: MemoryDestination = field(default_factory=MemoryDestination)
+    full_every: int = 24
+
+    async def run(self, **settings: Any) -> dict[str, int]:
+        """One more; how often each route was asked."""
+        self.sandbox.requests.reset()
+        source = settings_for(self.sandbox, **{**self.settings, **settings}).open()
+        try:
+            summary = await sync(
+                source,
+                [self.store],
+                name="m",
+                deletes=DeleteGuard(max_share=1),
+                incremental=IncrementalScans(full_every=self.full_every),
+            )
+        finally:
+            await source.aclose()
+        assert summary.exit_code == 0
+        self.scans = {name: (each.scan, each.why_full) for name, each in summary.collections.items()}
+        return self.sandbox.requests.counts()
+
+    @property
+    def held(self) -> int:
+        return sum(map(len, self.store.assets.values()))
+
+
+@asynccontextmanager
+async def runs(dialect: MixpeekDocumentsDialect | None = None, **settings: Any) -> AsyncIterator[Runs]:
+    made = GeneratedDocuments(documents=12, dimension=4, collections=("one", "two"))
+    served = SandboxSettings(generate_documents=made, documents=dialect or MixpeekDocumentsDialect())
+    async with Sandbox(served) as sandbox:
+        yield Runs(sandbox, settings)
+
+
+async def test_while_nothing_happens_one_request_is_made_for_all_collections() -> None:
+    async with runs() as each:
+        first = await each.run(collections=TWO)
+        assert first["documents.events"] == 1
+        assert await each.run(collections=TWO) == {"documents.collections.list": 1, "documents.events": 1}
+        assert each.scans == dict.fromkeys(TWO, ("incremental", None))
+        assert each.held == 12
+
+
+async def test_without_the_feed_lists_are_all_that_is_asked_for() -> None:
+    async with runs(follow_events=False) as each:
+        await each.run()
+        assert await each.run() == {"documents.collections.list": 1, "documents.list": 2}
+
+
+async def test_any_event_has_everything_listed_and_what_changed_read() -> None:
+    async with runs(feed_delay_minutes=0) as each:
+        await each.run()
+        editor = each.sandbox.documents
+        changed, gone, *_ = editor.asset_ids("one")
+        editor.edit_metadata(changed, {"author": "somebody"})
+        editor.remove_asset(gone)
+        counts = await each.run()
+        assert each.scans["col_one"] == ("full", CHANGED)
+        assert each.held == 11, "what is gone is found at once"
+        # one list of each collection, one more of that with something missing, and what has changed
+        assert counts["documents.list"] == 4
+        assert counts["documents.events"] == 1
+        assert each.store.assets["col_one"][changed].metadata["author"] == "somebody"
+        assert "documents.list" not in await each.run()
+
+
+async def test_what_happened_just_now_is_listed_again_since_documents_may_show_it_late() -> None:
+    async with runs() as each:
+        each.sandbox.documents.tell("generated", "document.updated", at=datetime.now(UTC) - timedelta(hours=1))
+        await each.run()
+        assert "documents.list" not in await each.run()
+        each.sandbox.documents.tell("generated", "something.else")
+        for _ in range(2):
+            assert "documents.list" in await each.run()
+        each.settings["feed_delay_minutes"] = 0
+        assert "documents.list" in await each.run()
+        assert "documents.list" not in await each.run()
+
+
+@pytest.mark.parametrize("expired", ["refused", "restarted"])
+async def test_an_expired_cursor_has_everything_listed(expired: str) -> None:
+    dialect = MixpeekDocumentsDialect.model_validate({"events_kept": 1, "expired_cursor": expired})
+    async with runs(dialect) as each:
+        await each.run()
+        for _ in range(3):
+            each.sandbox.documents.tell("generated", "document.updated", at=datetime.now(UTC) - timedelta(hours=1))
+        changed = each.sandbox.documents.asset_ids("one")[0]
+        each.sandbox.documents.edit_metadata(changed, {"author": "somebody"}, touch=False)
+        each.sandbox.documents.put_internal(changed, "updated_at", "2026-01-01T00:00:00Z")
+        assert "documents.list" in await each.run()
+        assert each.store.assets["col_one"][changed].metadata["author"] == "somebody"
+        assert "documents.list" not in await each.run()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status(status=403),
+        Status(status=404),
+        Status(status=500),
+        SetField(field="next_cursor", value="elsewhere"),
+        SetField(field="has_more", value="perhaps"),
+        SetField(field="results", value=None),
+    ],
+    ids=lambda fault: f"{fault.kind} {getattr(fault, 'status', '') or getattr(fault, 'field', '')}",
+)
+async def test_a_feed_that_does_not_tell_has_everything_listed(fault: Any) -> None:
+    async with runs() as each:
+        await each.run()
+        each.sandbox.faults.add(Fault(route="documents.events", do=fault))
+        changed = each.sandbox.documents.asset_ids("one")[0]
+        each.sandbox.documents.put_internal(changed, "updated_at", "2026-01-01T00:00:00Z")
+        assert "documents.list" in await each.run()
+        assert each.scans["col_one"][0] == "full"
+        each.sandbox.faults.clear()
+        await each.run()
+        assert "documents.list" not in await each.run()
+
+
+async def test_a_feed_that_stays_silent_is_not_believed_for_ever() -> None:
+    async with runs() as each:
+        each.full_every = 3
+        await each.run()
+        changed = each.sandbox.documents.asset_ids("one")[0]
+        each.sandbox.documents.edit_metadata(changed, {"author": "somebody"}, touch=False)
+        each.sandbox.documents.put_internal(changed, "updated_at", "2026-01-01T00:00:00Z")
+        assert ["documents.list" in await each.run() for _ in range(4)] == [False, False, True, False]
+        assert each.store.assets["col_one"][changed].metadata["author"] == "somebody"
+
+
+async def test_events_of_other_namespaces_are_none() -> None:
+    async with runs() as each:
+        await each.run()
+        each.sandbox.documents.add_namespace("other")
+        each.sandbox.documents.tell("other", "document.updated")
+        assert "documents.list" not in await each.run()
+
+
+async def test_a_long_feed_is_walked_over_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("EVENTS_PER_PAGE", 2), ("MOST_PAGES", 2)):
+        monkeypatch.setattr(f"vectorferry.connector.sources.mixpeek_documents._feed.{name}", value)
+    async with runs() as each:
+        for _ in range(8):
+            each.sandbox.documents.tell("generated", "document.updated", at=datetime.now(UTC) - timedelta(hours=1))
+        # ten events, four of which are walked over in a run
+        assert ["documents.list" in await each.run() for _ in range(4)] == [True, True, True, False]

@@ -1,0 +1,181 @@
+"""What documents become: assets, features, vectors wherever they stand; and what is asked for to read them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vectorferry.connector.plugin import Asset, Reason, SparseVector
+from vectorferry.connector.sandbox import Fault, Garbage, MixpeekDocumentsDialect, SandboxSettings, Shorten
+
+from .worlds import COLLECTION, VECTOR, asset_in, generated, pulled, reading, scanned
+
+
+async def test_an_object_is_an_asset_and_its_documents_are_its_features() -> None:
+    async with reading(SandboxSettings(), namespace="media") as (source, sandbox):
+        collection = sandbox.documents.collection_id("quickstart")
+        results = await pulled(source, collection=collection)
+        assert sorted(results) == sorted(sandbox.documents.asset_ids("quickstart"))
+        for asset_id, asset in results.items():
+            assert isinstance(asset, Asset)
+            assert sorted(f.feature_id for f in asset.features) == sorted(sandbox.documents.document_ids(asset_id))
+            told = sandbox.documents.document(asset.features[0].feature_id)["_internal"]
+            assert (asset.modality, asset.fields["root_object_id"]) == (told["modality"], asset_id)
+            assert asset.url is None if asset.modality == "text" else str(asset.url).startswith("s3://")
+            starts = [feature.fields.get("start_time", 0) for feature in asset.features]
+            assert starts == sorted(starts)
+            assert all(feature.fields["lineage"]["root_object_id"] == asset_id for feature in asset.features)
+            assert all(feature.fields["metadata"] for feature in asset.features)
+
+
+@pytest.mark.parametrize("vectors_at", ["root", "vectors", "vector"])
+@pytest.mark.parametrize("payload_at", ["root", "payload"])
+async def test_vectors_and_payload_are_found_wherever_they_stand(vectors_at: str, payload_at: str) -> None:
+    dialect = MixpeekDocumentsDialect.model_validate({"vectors_at": vectors_at, "payload_at": payload_at})
+    async with reading(generated(documents=dialect)) as (source, sandbox):
+        plain = await pulled(source)
+    for asset in plain.values():
+        assert isinstance(asset, Asset)
+        (feature,) = asset.features
+        assert feature.vectors.keys() == {VECTOR}
+        assert not asset.rejected
+        assert feature.fields["text"].startswith("part 0 of generated document")
+        assert asset.metadata["author"]
+        assert not feature.fields.keys() & {"vectors", "vector", "_vectors", "payload", "_internal", VECTOR}
+    assert len(plain) == len(sandbox.documents.document_ids())
+
+
+async def test_dense_and_sparse_vectors_are_read_and_those_for_each_token_are_set_aside() -> None:
+    collection = "_direct_upsert"
+    async with reading(SandboxSettings(), namespace="my-vectors") as (source, sandbox):
+        assert list(await source.collections()) == [collection]
+        results = await pulled(source, collection=collection)
+        assert len(results) == len(sandbox.documents.asset_ids(collection))
+        for asset in results.values():
+            assert isinstance(asset, Asset)
+            (feature,) = asset.features
+            assert isinstance(feature.vectors["text-embedding"], np.ndarray)
+            assert isinstance(feature.vectors["splade"], SparseVector)
+            (record,) = asset.rejected
+            assert (record.reason, record.vector_name) == (Reason.MULTI_VECTOR, "colbert")
+            assert record.detail == "vector colbert: 3 vectors, one for each token; no store here takes those"
+
+
+async def test_vectors_for_each_token_can_be_left_out_and_are_not_even_sent() -> None:
+    async with reading(SandboxSettings(), namespace="my-vectors", multi_vectors="leave_out") as (source, _):
+        await source.collections()
+        results = await pulled(source, collection="_direct_upsert")
+        assert all(isinstance(asset, Asset) and not asset.rejected for asset in results.values())
+        sent = source.usage.bytes
+    async with reading(SandboxSettings(), namespace="my-vectors") as (source, _):
+        await source.collections()
+        await pulled(source, collection="_direct_upsert")
+        assert source.usage.bytes > sent
+
+
+async def test_a_first_read_takes_each_page_again_with_vectors_in_partitions_side_by_side() -> None:
+    async with reading(generated(80, latency_ms=5), page_size=4, concurrency=3) as (source, sandbox):
+        await source.collections()
+        sandbox.requests.reset()
+        assert len(await pulled(source)) == 80
+        lists = sandbox.requests.counts()["documents.list"]
+        # three partitions of some 27 documents: 7 pages each, once without and once with vectors
+        assert lists <= 2 * (80 // 4 + 3)
+        assert sandbox.requests.counts().keys() == {"documents.list", "documents.events"}
+        assert 1 < sandbox.requests.peak <= 3
+
+
+async def test_of_a_page_with_little_news_only_that_is_read() -> None:
+    async with reading(generated(40), page_size=20) as (source, sandbox):
+        before = await scanned(source)
+        sandbox.documents.edit_metadata(next(iter(before)), {"author": "somebody"})
+        after = await scanned(source)
+        changed = [listing for name, listing in after.items() if listing != before[name]]
+        bytes_before = source.usage.bytes
+        results = await pulled(source, changed)
+        assert asset_in(results, changed[0].asset_id).metadata["author"] == "somebody"
+        assert len(results) == 1
+        assert source.usage.bytes - bytes_before < 2_000
+
+
+@pytest.mark.parametrize("per_object", [0, 3])
+@pytest.mark.parametrize("filters", ["refused", "ignored"])
+async def test_where_ids_cannot_be_filtered_by_documents_are_read_one_by_one(filters: str, per_object: int) -> None:
+    dialect = MixpeekDocumentsDialect.model_validate({"filters": filters})
+    async with reading(generated(12, per_object, documents=dialect), vectors_per_request=3) as (source, sandbox):
+        listed = list((await scanned(source)).values())
+        results = await pulled(source, listed)
+        assert all(isinstance(result, Asset) and not result.rejected for result in results.values())
+        features = [feature for name in results for feature in asset_in(results, name).features]
+        assert sorted(feature.feature_id for feature in features) == sorted(sandbox.documents.document_ids())
+        assert all(feature.vectors.keys() == {VECTOR} for feature in features)
+
+
+@pytest.mark.parametrize("fault", [Garbage(), Shorten(field="results")])
+async def test_what_does_not_come_together_is_read_one_by_one(fault: Garbage | Shorten) -> None:
+    async with reading() as (source, sandbox):
+        listed = await scanned(source)
+        sandbox.faults.add(Fault(route="documents.list", containing="return_vectors", do=fault))
+        results = await pulled(source, listed.values())
+        assert results.keys() == listed.keys()
+        assert all(isinstance(result, Asset) for result in results.values())
+
+
+async def test_where_a_list_leaves_out_what_is_selected_whole_documents_are_listed() -> None:
+    dialect = MixpeekDocumentsDialect(dotted_select=False)
+    async with reading(generated(documents=dialect)) as (source, sandbox):
+        before = await scanned(source)
+        sandbox.documents.edit_metadata(next(iter(before)), {"author": "somebody"})
+        after = await scanned(source)
+        assert [name for name in before if before[name] != after[name]] == [next(iter(before))]
+
+
+async def test_an_object_that_is_processed_again_has_other_documents_and_is_the_same_asset() -> None:
+    async with reading(generated(12, 3)) as (source, sandbox):
+        before = await scanned(source)
+        old = await pulled(source, before.values())
+        again = next(iter(before))
+        sandbox.documents.reprocess(again)
+        after = await scanned(source)
+        assert after.keys() == before.keys()
+        assert [name for name in before if before[name] != after[name]] == [again]
+        new = await pulled(source, [after[again]])
+        ids = [{feature.feature_id for feature in asset_in(each, again).features} for each in (old, new)]
+        assert [len(each) for each in ids] == [3, 3]
+        assert not ids[0] & ids[1]
+
+
+async def test_an_unfinished_document_keeps_its_object_waiting() -> None:
+    async with reading(generated(12, 3)) as (source, sandbox):
+        first, second, *_ = await scanned(source)
+        (document, *_) = sandbox.documents.document_ids(first)
+        sandbox.documents.put_internal(document, "metadata", {"ingestion_status": "PROCESSING"})
+        for each in sandbox.documents.document_ids(second):
+            sandbox.documents.put_internal(each, "metadata", {"ingestion_status": "FAILED"})
+        states = {name: listing.state for name, listing in (await scanned(source)).items()}
+        assert [states.pop(name) for name in (first, second)] == ["pending", "failed"]
+        assert set(states.values()) == {"ready"}
+
+
+async def test_a_bad_document_harms_no_other() -> None:
+    async with reading(generated(12, 3)) as (source, sandbox):
+        listed = await scanned(source)
+        asset_id = next(iter(listed))
+        nan, empty, _ = sandbox.documents.document_ids(asset_id)
+        sandbox.documents.put_vector(nan, VECTOR, b"[1.0, NaN, 0, 0]", touch=False)
+        sandbox.documents.put_vector(empty, VECTOR, [], touch=False)
+        results = await pulled(source, listed.values())
+        asset = asset_in(results, asset_id)
+        assert {record.feature_id: record.reason for record in asset.rejected} == {
+            nan: Reason.NOT_FINITE,
+            empty: Reason.MALFORMED,
+        }
+        assert len(asset.features) == 3
+        assert not any(asset_in(results, name).rejected for name in results if name != asset_id)
+
+
+async def test_collections_of_the_system_are_read_when_they_are_named_or_hold_what_was_upserted() -> None:
+    async with reading(SandboxSettings(), namespace="my-vectors", collections=("_direct_upsert",)) as (source, _):
+        assert list(await source.collections()) == ["_direct_upsert"]
+    async with reading(namespace="generated") as (source, _):
+        assert list(await source.collections()) == [COLLECTION]
