@@ -100,7 +100,9 @@ from vectorferry.connector._protocols._destination import (
 )
 from vectorferry.connector._protocols._source import (
     Hit,
+    Neighbours,
     Origin,
+    Probe,
     Source,
     SourceQuery,
     SourceSettings,
@@ -172,10 +174,12 @@ __all__ = [
     "MissingExtraError",
     "Modality",
     "ModalityMapping",
+    "Neighbours",
     "NotSupportedError",
     "Origin",
     "Planned",
     "PlannedIndex",
+    "Probe",
     "QuarantineError",
     "ReadEstimate",
     "Reason",

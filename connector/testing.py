@@ -357,10 +357,12 @@ class MemoryDestination(Destination):
         return Status(self.name, "memory", assets, tables, quarantined, related=related)
 
     def search(self, query: SearchQuery) -> SearchAnswer:
-        """By cosine distance to every dense vector of the name; filters compare columns for equality."""
+        """By cosine distance to every dense vector of the name; filters compare columns, or the collection, for
+        equality."""
+        filters = dict(query.filters)
         candidates = [
             (feature, vector)
-            for feature in self._features(query.modality)
+            for feature in self._features(query.modality, filters.pop("collection", None))
             if isinstance(vector := feature.vectors.get(query.vector_name or ""), np.ndarray)
         ]
         near = next((v for f, v in candidates if f.feature_id == query.like), query.vector)
@@ -369,9 +371,9 @@ class MemoryDestination(Destination):
         rows = [
             {"feature_id": feature.feature_id, **feature.columns, "distance": _cosine_distance(vector, near)}
             for feature, vector in candidates
-            if vector.shape == near.shape and query.filters.items() <= feature.columns.items()
+            if vector.shape == near.shape and filters.items() <= feature.columns.items()
         ]
-        return SearchAnswer("cosine distance", sorted(rows, key=itemgetter("distance"))[: query.limit])
+        return SearchAnswer("cosine distance", sorted(rows, key=itemgetter("distance"))[: query.limit], exact=True)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -428,8 +430,9 @@ class MemoryDestination(Destination):
         features = sorted(asset.features, key=lambda feature: (feature.feature_id, feature.modality))
         return replace(asset, features=tuple(features), rejected=tuple(rejected))
 
-    def _features(self, modality: Modality) -> list[MappedFeature]:
-        assets = [asset for stored in self.assets.values() for asset in stored.values()]
+    def _features(self, modality: Modality, collection: str | None = None) -> list[MappedFeature]:
+        stored = self.assets.values() if collection is None else [self.assets.get(collection, {})]
+        assets = [asset for each in stored for asset in each.values()]
         return [feature for asset in assets for feature in asset.features if feature.modality == modality]
 
     def _dimensions(self) -> Iterator[tuple[Modality, str, int | None]]:

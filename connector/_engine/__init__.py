@@ -1,5 +1,6 @@
 """The run: from a source's listing, or from another destination, into every destination, in bounded memory."""
 
+from vectorferry.connector._engine._compare import Comparison, VectorComparison, run_compare
 from vectorferry.connector._engine._doctor import run_doctor
 from vectorferry.connector._engine._quarantine import (
     RejectedAt,
@@ -28,6 +29,7 @@ from vectorferry.connector._engine.verify._verify import run_verify
 from vectorferry.connector._reports._progress import Progress, ProgressCallback
 
 __all__ = [
+    "Comparison",
     "Progress",
     "ProgressCallback",
     "RejectedAt",
@@ -39,8 +41,10 @@ __all__ = [
     "Submissions",
     "Submitted",
     "SyncOptions",
+    "VectorComparison",
     "drop_selected",
     "refill",
+    "run_compare",
     "run_doctor",
     "run_plan",
     "run_refill",

@@ -30,6 +30,9 @@ class Capability(Enum):
 
     # of sources
     CHANGED_SINCE = "the source has no changed-since cursor that can be trusted"
+    NEIGHBOURS = (
+        "there is nothing to compare with: this source's search does not answer with the features that it gives"
+    )
     SEARCH = "this source has no search of its own; --like and --vector ask a destination"
     SUBMIT = "this source cannot submit: its service takes media in by other ways"
 

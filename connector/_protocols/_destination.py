@@ -80,7 +80,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """Nearest features of one modality under one named vector; `like` is a feature id, else `vector` is given."""
+    """Nearest features of one modality under one named vector; `like` is a feature id, else `vector` is given. `exact`
+    asks for a look at every vector, however long that takes, where the store has a choice."""
 
     modality: Modality
     vector_name: str | None = None
@@ -88,15 +89,18 @@ class SearchQuery:
     like: str | None = None
     limit: int = 10
     filters: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """Rows, nearest first, and the statement that anyone can run to get them again, in a `language`."""
+    """Rows, nearest first, and the statement that anyone can run to get them again, in a `language`. `exact` says that
+    none can have been passed over, as an index may."""
 
     statement: str
     rows: Sequence[Mapping[str, Any]]
     language: Literal["sql", "python"] = "sql"
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 from pydantic import Field, PrivateAttr
 
 from vectorferry.connector._model._limits import SourceLimits
-from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._model._records import Asset, Listing, Modality, Rejected, Vector
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._capabilities import Capability
@@ -99,6 +99,25 @@ class Hit:
     text: str = ""
     feature_id: str = ""
     score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """A stored feature whose neighbours are asked for: its vector of this name, and what its columns say in words."""
+
+    feature_id: str
+    modality: Modality
+    vector_name: str
+    vector: Vector
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """The ids of the features that a source's own search finds near a `vector`, nearest first."""
+
+    vector: Vector
+    feature_ids: Sequence[str]
 
 
 class Source(ABC):
@@ -230,6 +249,12 @@ class Source(ABC):
         """`SEARCH`: the best hits in one collection, best first. Raises `SourceError`, and `ConfigurationError` for a
         question that the service cannot be asked."""
         raise Capability.SEARCH.missing()
+
+    async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
+        """`NEIGHBOURS`: the nearest `limit` features of the probe's modality in one collection, under its named vector:
+        of the probe's vector, or of the one that the service makes of its words where it takes no vector. None where it
+        would need words, and there are none. Raises `SourceError`."""
+        raise Capability.NEIGHBOURS.missing()
 
 
 class SourceSettings(Settings, ABC):

@@ -32,10 +32,13 @@ def search(driver: Driver, schema: str, catalogue: Catalogue, query: SearchQuery
         raise ConfigurationError(f"the limit is {query.limit}; ask for 1 to {_MAX_LIMIT:,} rows")
     entry = _generation(driver, schema, _named(catalogue, query), query)
     statement = _statement(schema, entry, query)
+    if query.exact:
+        # For the transaction, which is this search's own. Nothing else but the index of a vector has its order.
+        driver.execute("SET LOCAL enable_indexscan = off")
     rows = _ask(driver, statement)
     if not rows and query.like is not None:
         _check_known(driver, schema, entry, query.like)
-    return SearchAnswer(statement.as_string(driver), rows)
+    return SearchAnswer(statement.as_string(driver), rows, exact=query.exact)
 
 
 def _ask(driver: Driver, statement: sql.Composed) -> list[dict[str, Any]]:

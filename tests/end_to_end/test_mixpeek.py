@@ -3,6 +3,7 @@ of the page, run as it stands."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -105,3 +106,40 @@ def test_the_page_names_every_example_and_each_is_in_the_page() -> None:
     assert set(re.findall(r"examples/(mixpeek-\w+\.yaml)", PAGE)) == {
         path.name for path in (DOCS / "examples").glob("mixpeek-*.yaml")
     }
+
+
+@pytest.fixture
+def lectures(postgres_url: str, schema: str, tmp_path: Path) -> Iterator[Command]:
+    """A sync of some described media, done once."""
+    with running_sandbox(SandboxSettings(api_key=KEY)) as service:
+        command = Command(tmp_path)
+        source = {"type": "mixpeek", "base_url": service.url, "api_key": KEY, "collections": ["lectures"]}
+        stores = [{"type": "pgvector", "url": postgres_url, "schema": schema}]
+        by_product = {"text": {"vectors": {"splade-v3": {"metric": "inner_product"}}}}
+        command.configure({"name": "media", "source": source, "destinations": stores, "modalities": by_product})
+        command.told("sync")
+        yield command
+
+
+def test_the_service_s_neighbours_are_those_in_postgres_until_a_vector_differs(
+    lectures: Command, postgres_url: str, schema: str
+) -> None:
+    compared = lectures.told("compare", "--sample", "4", "-k", "5")
+    assert compared["destination"] == "pgvector"
+    assert len({(each["modality"], each["vector_name"]) for each in compared["vectors"]}) == 7
+    for each in compared["vectors"]:
+        assert each["exact"]
+        assert each["error"] is None
+        assert each["compared"] == 4
+        assert (each["overlap"], each["differences"]) == (1.0, []), json.dumps(each)
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(f"SET search_path = {schema}, public")
+        connection.execute(
+            "UPDATE image__multimodal_v1 SET embedding = "
+            "(SELECT array_agg(sin(i * hashtext(feature_id)::float8)) FROM generate_series(1, 1408) i)::vector"
+        )
+    shown = lectures.run("compare", "--sample", "4", "-k", "5")
+    assert shown.exit_code == 0
+    assert re.search(r"multimodal-v1\s+image\s+4\s+\d+\.\d%\s+4", shown.stdout), shown.stdout
+    assert re.search(r"multimodal-v1\s+video\s+4\s+100\.0%\s+0", shown.stdout)
+    assert "only at the source: " in shown.stdout

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector._protocols._source import Hit, SourceQuery
+from vectorferry.connector._model._errors import ConfigurationError, QuarantineError
+from vectorferry.connector._model._records import Vector
+from vectorferry.connector._model._vectors import decode_vector
+from vectorferry.connector._protocols._source import Hit, Neighbours, Probe, SourceQuery
 from vectorferry.connector.http import NotFoundError, one_line
 from vectorferry.connector.sources.mixpeek._api import MixpeekApi, read_object
 
@@ -42,6 +44,18 @@ class Searcher:
             if len(rows) < size or len(hits) >= query.limit:
                 break
         return hits[: query.limit]
+
+    async def neighbours(self, collection: str, probe: Probe, limit: int) -> Neighbours | None:
+        """As `Source.neighbours` says. The service takes no vector: it is asked for the words, and which vector it
+        makes of them, so that both sides are asked for the same one."""
+        if not probe.text.strip():
+            return None
+        model = LATER.get(probe.vector_name, probe.vector_name)
+        body = {"type": "text", "value": probe.text, "embedding_model": model}
+        vector = await self._api.post("/features/extractors/embed", body, _read_embedding, kind="search")
+        query = SourceQuery(probe.text, limit, [probe.vector_name], {"modality": probe.modality.value})
+        hits = await self.search(collection, query)
+        return Neighbours(vector, [hit.feature_id for hit in hits if hit.feature_id])
 
     async def _page(self, collection: str, query: SourceQuery, offset: int, size: int) -> list[Any]:
         params = {"offset_position": offset, "page_size": size}
@@ -91,6 +105,17 @@ def _condition(key: str, value: Any) -> dict[str, Any]:
     if value is None:
         return {"key": key, "operator": "is_null", "value": True}
     return {"key": key, "operator": "in" if isinstance(value, list) else "eq", "value": value}
+
+
+def _read_embedding(body: bytes) -> Vector:
+    """Raises `ValueError` when there is no vector in it."""
+    embedding = read_object(body).get("embedding")
+    if isinstance(embedding, dict) and "vector" in embedding:
+        embedding = embedding["vector"]
+    try:
+        return decode_vector(embedding)
+    except QuarantineError as error:
+        raise ValueError(f"no vector: {error}") from None
 
 
 def _read_rows(body: bytes) -> list[Any]:

@@ -9,7 +9,15 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Hit, Origin, SourceQuery, Submission, SubmitOptions
+from vectorferry.connector._protocols._source import (
+    Hit,
+    Neighbours,
+    Origin,
+    Probe,
+    SourceQuery,
+    Submission,
+    SubmitOptions,
+)
 from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._reading import ReadAsset
 from vectorferry.connector.sources._service import CollectionList, ServiceSource
@@ -22,7 +30,7 @@ from vectorferry.connector.sources.mixpeek._submit import Submitter, check
 class MixpeekSource(ServiceSource):
     """Mixpeek's assets and features API."""
 
-    capabilities = frozenset({Capability.SEARCH, Capability.SUBMIT})
+    capabilities = frozenset({Capability.NEIGHBOURS, Capability.SEARCH, Capability.SUBMIT})
     makes_collections = True
 
     _api: MixpeekApi
@@ -74,6 +82,10 @@ class MixpeekSource(ServiceSource):
     async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
         """The features that Mixpeek's own search finds, under the models that `options` name."""
         return await self._searcher.search(collection, query)
+
+    async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
+        """What Mixpeek's own search finds for the words of a feature, and the vector that it makes of them."""
+        return await self._searcher.neighbours(collection, probe, limit)
 
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for each asset, and one for each feature with its vectors."""

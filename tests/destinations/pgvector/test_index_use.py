@@ -7,13 +7,14 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import SchemaMapping
+from vectorferry.connector.plugin import Modality, SchemaMapping, SearchQuery
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, feature
@@ -122,6 +123,21 @@ def test_the_function_goes_along_the_index_once(loaded: Loaded) -> None:
 def test_the_function_goes_along_the_index_with_a_usual_filter(loaded: Loaded, filters: dict[str, Any]) -> None:
     rows, index, table = searched(loaded.sql, SEARCH, str(NEAR), json.dumps(filters))
     assert (len(rows), index, table) == (10, 1, 0)
+
+
+def test_an_exact_search_looks_at_every_vector(loaded: Loaded) -> None:
+    near = np.array(NEAR, dtype=np.float32)
+    rows = loaded.sql.execute(
+        f"SELECT feature_id, asset_id FROM video_model_v1 ORDER BY (embedding <=> '{NEAR}') + 0 LIMIT 50"
+    )
+    exact = [tuple(row) for row in rows]
+    with closing(PgvectorDestination(loaded.schema, loaded.url)) as destination:
+        destination.prepare(SchemaMapping())
+        question = SearchQuery(Modality.VIDEO, "model-v1", near, limit=50)
+        found = {asked: destination.search(replace(question, exact=asked)) for asked in (False, True)}
+        assert [(row["feature_id"], row["asset_id"]) for row in found[True].rows] == exact
+        assert (found[False].exact, found[True].exact) == (False, True)
+        assert found[False].statement == found[True].statement
 
 
 def test_neighbours_of_many_rows_are_found_along_the_index(loaded: Loaded) -> None:
