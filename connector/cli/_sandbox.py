@@ -35,6 +35,7 @@ and with either:
     - type: pinecone
       host: {url}
       api_key: {api_key}
+      vectors: all
 
 Any Pinecone client can ask it too: pinecone.Pinecone(api_key="{api_key}", host="{url}")
 """
