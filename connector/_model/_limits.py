@@ -91,8 +91,8 @@ class VectorBudget:
         if full:
             yield _exhausted(f"named vectors of {', '.join(full)}", "vectors_per_modality", most)
         most = self._limits.dimensions_per_vector
-        if full := sorted({name for (_, name), dimensions in self._dimensions.items() if len(dimensions) >= most}):
-            yield _exhausted(f"dimensions of {', '.join(full)}", "dimensions_per_vector", most)
+        if names := sorted({name for (_, name), dimensions in self._dimensions.items() if len(dimensions) >= most}):
+            yield _exhausted(f"dimensions of {', '.join(names)}", "dimensions_per_vector", most)
 
     def admit(self, modality: Modality, name: str, dimension: int | None) -> None:
         """Let one more in. Raises `QuarantineError` when the source has used up what it may make."""

@@ -23,7 +23,7 @@ def assets() -> list[Asset]:
     """Five, with 300 named vectors between them, and one with a name of 30 dimensions."""
 
     def video(asset_id: str, *features: Feature) -> Asset:
-        return Asset(asset_id, "1", modality="video", features=features)
+        return Asset(asset_id, "1", modality="video", features=tuple(features))
 
     ones = {size: np.ones(size, dtype=np.float32) for size in range(1, 31)}
     many = [
