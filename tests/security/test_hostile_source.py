@@ -91,9 +91,8 @@ async def test_what_would_be_beyond_the_limits_is_told(postgres_url: str, schema
     """As far as what is stored tells: nothing is read."""
     names = [f"v{n}" for n in range(2)]
     vectors: dict[str, Vector] = {name: np.ones(2, dtype=np.float32) for name in names}
-    source = MemorySource(
-        {"c": [Asset("a", "1", "video", features=[Feature(f"f{n}", "video", {}, vectors) for n in range(3)])]}
-    )
+    features = tuple(Feature(f"f{n}", "video", {}, vectors) for n in range(3))
+    source = MemorySource({"c": [Asset("a", "1", "video", features=features)]})
     limits = SourceLimits(vectors_per_modality=2, dimensions_per_vector=1, features_per_asset=2)
     with closing(PgvectorSettings.model_validate({"url": postgres_url, "schema": schema}).open("m")) as store:
         await sync(source, [store], name="m")
