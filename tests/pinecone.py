@@ -16,7 +16,7 @@ __all__ = ["forget_budgets", "pinecone_alone", "pinecone_destination"]
 def pinecone_destination(sandbox: Sandbox, url: str, schema: str, **settings: Any) -> PineconeDestination:
     """A destination of the sync `media`, not prepared yet. The same arguments open the same one again."""
     manifest = {"url": url, "schema": schema}
-    given = {"api_key": sandbox.api_key, "host": sandbox.url, "manifest": manifest, **settings}
+    given = {"api_key": sandbox.api_key, "host": sandbox.url, "manifest": manifest, "vectors": "all", **settings}
     return PineconeSettings.model_validate(given).open("media")
 
 

@@ -7,7 +7,7 @@ hundreds of thousands of rows in quarantine.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, TypeAlias
 
@@ -44,15 +44,28 @@ class SourceLimits(Settings):
         default=1_000, ge=1, le=1_000_000, description="records of one asset in quarantine; one more tells of the rest"
     )
 
-    def check_features(self, count: int) -> None:
-        """Raise `QuarantineError` for more features than one asset may have."""
-        _check(count, self.features_per_asset, "features", "features_per_asset")
-
     def check_asset(self, asset: Asset) -> None:
         """Raise `QuarantineError` for an asset with more features, or with more rows, than one may have."""
-        self.check_features(len(asset.features))
-        rows = len(asset.features) + len(asset.rejected) + sum(len(feature.vectors) for feature in asset.features)
-        _check(rows, self.rows_per_asset, "features, vectors and rejected records", "rows_per_asset")
+        vectors = sum(len(feature.vectors) for feature in asset.features)
+        AssetBudget(self).spend(len(asset.features), vectors + len(asset.rejected))
+
+
+class AssetBudget:
+    """What one asset may have, spent as its answers are read and before any record is built of them."""
+
+    def __init__(self, limits: SourceLimits) -> None:
+        self._limits = limits
+        self._features = 0
+        self._rows = 0
+
+    def spend(self, features: int, others: int = 0) -> None:
+        """So many features more, and so many vectors and rejected records. Raises `QuarantineError` for more than one
+        asset may have."""
+        self._features += features
+        self._rows += features + others
+        _check(self._features, self._limits.features_per_asset, "features", "features_per_asset")
+        counted = "features, vectors and rejected records"
+        _check(self._rows, self._limits.rows_per_asset, counted, "rows_per_asset")
 
 
 class VectorBudget:
@@ -70,6 +83,16 @@ class VectorBudget:
             for modality in MODALITIES if of is None else (of,):
                 self._names[modality].add(name)
                 self._dimensions[modality, name].add(dimension)
+
+    def exhausted(self) -> Iterator[str]:
+        """A sentence for each part of it of which nothing is left."""
+        most = self._limits.vectors_per_modality
+        full = sorted(modality for modality, names in self._names.items() if len(names) >= most)
+        if full:
+            yield _exhausted(f"named vectors of {', '.join(full)}", "vectors_per_modality", most)
+        most = self._limits.dimensions_per_vector
+        if names := sorted({name for (_, name), dimensions in self._dimensions.items() if len(dimensions) >= most}):
+            yield _exhausted(f"dimensions of {', '.join(names)}", "dimensions_per_vector", most)
 
     def admit(self, modality: Modality, name: str, dimension: int | None) -> None:
         """Let one more in. Raises `QuarantineError` when the source has used up what it may make."""
@@ -111,6 +134,10 @@ def bounded(asset_id: str, rejected: Sequence[Rejected], most: int) -> tuple[Rej
             ),
         )
     )
+
+
+def _exhausted(counted: str, setting: str, most: int) -> str:
+    return f"limits.{setting} is {most:,}, and as many {counted} are stored: any further is set aside as over_limit"
 
 
 def _check(count: int, most: int, counted: str, setting: str) -> None:

@@ -225,7 +225,7 @@ class Planned:
     Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
     `related_hashes`, `cursor` and `origin` answer as the methods of these names. `averages` are None when nothing is
     stored. `refusal` says why a sync would be refused, by whoever is asking, and what helps. `vector_counts` are of all
-    named vectors.
+    named vectors, and `vector_kinds` as the method of that name.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -241,6 +241,7 @@ class Planned:
     reshapes: bool = False
     refusal: str | None = None
     vector_counts: Sequence[VectorCount] = ()
+    vector_kinds: Sequence[VectorKind] = ()
 
 
 class Health(StrEnum):

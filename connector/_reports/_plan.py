@@ -45,7 +45,7 @@ class CollectionPlan:
     """One collection. Counts and names mean what they mean in `CollectionSummary`; `to_pull` assets would be read.
 
     `new` of them are in no destination; the `changed` ones are in at least one, though `reread` of these seem to be as
-    they were. `deletes` is per destination; where
+    they were, and `over_limit` of them have more features than `limits` lets in. `deletes` is per destination; where
     `refused`, a sync would delete nothing anywhere. Nothing is deleted either unless the listing was `complete` and the
     `scan` a full one.
     """
@@ -67,6 +67,7 @@ class CollectionPlan:
     note: str | None = None
     error: str | None = None
     reread: int = 0
+    over_limit: int = 0
 
     @property
     def refused(self) -> bool:
@@ -144,7 +145,7 @@ class Plan(Displayed):
 
             sync, exit_code
             reads         listing, reading, features, seconds
-            collections   per id: listed, unchanged, to_pull, new, changed, reread, pending {count, first},
+            collections   per id: listed, unchanged, to_pull, new, changed, reread, over_limit, pending {count, first},
                           failed {count, first}, complete, refused,
                           deletes {destination: {held, missing, mode, refusal}}, scan, why_full, gone,
                           note, error

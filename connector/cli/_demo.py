@@ -131,7 +131,7 @@ def _described(sample: Sample, destinations: list[dict[str, Any]]) -> dict[str, 
 
 
 def _pinecone(sandbox: Sandbox) -> dict[str, Any]:
-    return {"type": "pinecone", "api_key": sandbox.api_key, "host": sandbox.url}
+    return {"type": "pinecone", "api_key": sandbox.api_key, "host": sandbox.url, "vectors": "all"}
 
 
 # What the demo does and shows: two syncs from a sandbox, three questions, and where to go from there.
@@ -160,7 +160,7 @@ Step by step, to the first SQL and to Dagster: docs/tutorial.md
 """
 
 PINECONE: Final = """\
-In Pinecone: add `- {type: pinecone, api_key: "${PINECONE_API_KEY}"}` to the destinations; docs/pinecone.md
+In Pinecone: add `- {type: pinecone, api_key: "${PINECONE_API_KEY}", vectors: all}` as a destination; docs/pinecone.md
 (the Pinecone of this demo was a local stand-in, which is gone now)
 """
 

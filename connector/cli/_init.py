@@ -62,7 +62,7 @@ destinations:
     # schema: media
   # - type: pinecone               # the same vectors for serving; its indexes are made when they are missing
   #   api_key: ${PINECONE_API_KEY}
-  #   vectors: {vectors}# without this line: all named vectors, an index for each
+  #   vectors: {vectors}# or `all`: each is an index, which is billed
 
 # What each modality adds to the default columns, and how its vectors are stored:
 # modalities:

@@ -101,6 +101,9 @@ def _scans(collections: Mapping[str, CollectionPlan]) -> Iterator[str]:
             yield f"{plain(name)}: a sync lists {told}"
         if each.reread:
             yield f"{plain(name)}: {each.reread:,} of the changed ones seem unchanged, but are due to be read again"
+        if each.over_limit:
+            more = "have more features than limits.features_per_asset: they are set aside unless that has changed"
+            yield f"{plain(name)}: {each.over_limit:,} of the changed ones {more}"
 
 
 def _deletes(plan: CollectionPlan) -> str:

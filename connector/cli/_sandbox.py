@@ -43,6 +43,7 @@ and with any of these:
     - type: pinecone
       host: {url}
       api_key: {api_key}
+      vectors: all
 
 Any Pinecone client can ask it too: pinecone.Pinecone(api_key="{api_key}", host="{url}")
 """

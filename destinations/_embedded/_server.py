@@ -203,9 +203,6 @@ class Server:
         account.own(fresh)
         initialise(programs, fresh, account, lock.fileno())
         fresh.rename(data)
-        if data != self._link:
-            self._link.unlink(missing_ok=True)  # a link to data that is gone
-            self._link.symlink_to(data)
 
     def _new_log(self) -> IO[bytes]:
         """One per start, next to the one before, so that they don't grow forever."""

@@ -37,7 +37,7 @@ from vectorferry.destinations._postgres import (
 )
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase, extension_steps
-from vectorferry.destinations.pgvector._generations import count_vectors
+from vectorferry.destinations.pgvector._generations import count_vectors, vector_kind
 from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
 from vectorferry.destinations.pgvector._prepare import first_steps, preparation
 from vectorferry.destinations.pgvector._related import related_hashes
@@ -161,6 +161,7 @@ class SchemaOutlook:
             collections=self.collections,
             vector_counts=count_vectors(connection, schema, {name for _, name, _ in schema.catalogue}),
             reshapes=prepared.reshapes,
+            vector_kinds=[vector_kind(entry) for modality in MODALITIES for entry in schema.catalogue.of(modality)],
         )
 
     @contextmanager

@@ -59,6 +59,7 @@ class BatchWrite:
     ) -> None:
         self._batch = batch
         self._layout = layout
+        self._mapping = mapping
         self._manifest = manifest
         self._catalogue = catalogue
         self._earlier = EarlierParts(manifest, catalogue, layout, mapping, batch.collection, distrusted)
@@ -87,7 +88,9 @@ class BatchWrite:
     def _fitting(self, batch: Batch) -> Batch:
         if unread := unread_assets(batch):
             batch = mark_kept(batch, self._manifest.recorded(batch.collection, unread).assets)
-        return replace(batch, assets=tuple(with_fitting_vectors(asset, self._layout) for asset in batch.assets))
+        indexed = self._catalogue.vector_names
+        fitting = (with_fitting_vectors(asset, self._layout, self._mapping, indexed) for asset in batch.assets)
+        return replace(batch, assets=tuple(fitting))
 
     def _take_back(self, asset_ids: Iterable[str]) -> None:
         """Join to these assets what the store has of what was set aside."""

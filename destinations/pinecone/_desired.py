@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from vectorferry.connector.plugin import (
@@ -163,11 +163,14 @@ class DesiredBatch:
         self.assets[record.asset_id] = without_rejected(self.assets[record.asset_id], [record])
 
 
-def with_fitting_vectors(asset: MappedAsset, layout: Layout) -> MappedAsset:
-    """The asset, in which each vector that Pinecone would refuse is set aside."""
+def with_fitting_vectors(
+    asset: MappedAsset, layout: Layout, mapping: SchemaMapping, indexed: Collection[str]
+) -> MappedAsset:
+    """The asset, in which each vector is set aside that Pinecone would refuse, or that needs a new index that nobody
+    has asked for. There are indexes for the named vectors that are `indexed`."""
     unfit = [
         Rejected(asset.asset_id, Reason(problem.reason), str(problem), feature.feature_id, feature.modality, name)
         for feature in asset.features
-        for name, problem in layout.unfit_vectors(feature).items()
+        for name, problem in layout.unfit_vectors(feature, mapping, indexed).items()
     ]
     return without_rejected(asset, unfit)

@@ -119,6 +119,7 @@ class PineconeDestination(Destination):
         catalogue = self._open().catalogue
         catalogue.reconcile()
         check_names(catalogue.rows.values(), self._layout.keeps)
+        self._layout.check_any(mapping, catalogue.vector_names)
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries for those of these assets that it has, and that no killed run has touched since."""

@@ -6,7 +6,7 @@ Limits: https://docs.pinecone.io/reference/api/database-limits and the 2026-07 s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -53,8 +53,9 @@ class DesiredRecord:
 class Layout:
     """How a sync is laid out in a Pinecone project.
 
-    `vectors` are the named vectors that are kept (empty: all), `hybrid` names by dense vector the sparse one that goes
-    into the same record.
+    `vectors` are the named vectors that are kept (empty: all); with none, it `makes_any` index that a vector needs, or
+    only for those that the mapping names: each is billed. `hybrid` names by dense vector the sparse one that goes into
+    the same record.
     """
 
     prefix: str
@@ -62,6 +63,7 @@ class Layout:
     vectors: frozenset[str] = frozenset()
     hybrid: Mapping[str, str] = field(default_factory=dict)
     metadata: MetadataOptions = field(default_factory=MetadataOptions)
+    makes_any: bool = True
 
     @property
     def fixed(self) -> Mapping[str, str]:
@@ -75,7 +77,8 @@ class Layout:
             for modality in MODALITIES
             for name, vector in mapping.modality(modality).vectors.items()
         }
-        choices = [sorted(self.vectors), dict(self.hybrid), self.metadata.model_dump(mode="json"), metrics]
+        limits = [] if self.makes_any or self.vectors else ["configured"]
+        choices = [sorted(self.vectors), dict(self.hybrid), self.metadata.model_dump(mode="json"), metrics, *limits]
         return hashlib.blake2b(canonical_json(choices), digest_size=8).hexdigest()
 
     def check(self, mapping: SchemaMapping) -> None:
@@ -105,15 +108,39 @@ class Layout:
             partner = joined.get(name)
             yield self._record(feature, mapping, name, vector, partner)
 
-    def unfit_vectors(self, feature: MappedFeature) -> Mapping[str, QuarantineError]:
-        """By name, the vectors that Pinecone would refuse, and why."""
-        problems = {name: _problem(name, vector) for name, vector in feature.vectors.items() if self.keeps(name)}
+    def unfit_vectors(
+        self, feature: MappedFeature, mapping: SchemaMapping, indexed: Collection[str]
+    ) -> Mapping[str, QuarantineError]:
+        """By name, the vectors that Pinecone would refuse, or bill an index for that nobody has asked for, and why.
+        There are indexes for those that are `indexed`."""
+        problems = {
+            name: _problem(name, vector) if name in indexed or self.makes(name, mapping) else _unasked(name)
+            for name, vector in feature.vectors.items()
+            if self.keeps(name)
+        }
         return {name: problem for name, problem in problems.items() if problem}
 
     def names_in(self, record: DesiredRecord) -> list[str]:
         """The named vectors that a record holds."""
         name = record.spec.vector_name
         return [name, self.hybrid[name]] if record.dense is not None and record.sparse is not None else [name]
+
+    def check_any(self, mapping: SchemaMapping, indexed: Collection[str]) -> None:
+        """Raise `ConfigurationError` where no vector at all could be written, so that nobody pays for what nobody has
+        asked for. There are indexes for those that are `indexed`."""
+        if not (self.makes_any or self.vectors or indexed or self._configured(mapping)):
+            raise ConfigurationError(
+                "destinations[].vectors: Pinecone bills an index for each named vector, and none is configured. "
+                "List the names (`vectors: [multimodal-v1]`), or say `vectors: all`."
+            )
+
+    def makes(self, name: str, mapping: SchemaMapping) -> bool:
+        """Whether an index is made for this named vector where there is none."""
+        return self.makes_any or name in self.vectors or name in self._configured(mapping)
+
+    def _configured(self, mapping: SchemaMapping) -> set[str]:
+        mapped = {name for modality in MODALITIES for name in mapping.modality(modality).vectors}
+        return {*mapped, *self.hybrid, *self.hybrid.values()}
 
     def keeps(self, name: str) -> bool:
         """Whether this named vector is kept at all."""
@@ -142,6 +169,14 @@ class Layout:
         if partner:
             digest = hashlib.blake2b(digest + feature.vector_hashes[partner], digest_size=16).digest()
         return DesiredRecord(index_name(self.prefix, spec), spec, digest, dense=vector, sparse=sparse)
+
+
+def _unasked(name: str) -> QuarantineError:
+    return QuarantineError(
+        Reason.OVER_LIMIT,
+        f"vector {name}: a new index would be billed. If it is wanted, name it under `modalities`, or in `vectors` of "
+        "the destination, or say `vectors: all`",
+    )
 
 
 def _problem(name: str, vector: Vector) -> QuarantineError | None:

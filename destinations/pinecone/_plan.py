@@ -29,7 +29,9 @@ def plan_sync(settings: ProjectSettings, layout: Layout, manifest: Manifest, map
     indexes = present.indexes() if present is not None else {}
     with closing(Project(settings)) as project:
         changes = index_changes(indexes, project)
-    check_names((row for row in {**indexes, **changes}.values() if row is not None), layout.keeps)
+    rows = [row for row in {**indexes, **changes}.values() if row is not None]
+    check_names(rows, layout.keeps)
+    layout.check_any(mapping, {row.vector_name for row in rows})
     vector_names = frozenset(row.vector_name for row in indexes.values())
     notes = [
         *(announce(name, row) for name, row in changes.items()),
@@ -54,6 +56,7 @@ def plan_sync(settings: ProjectSettings, layout: Layout, manifest: Manifest, map
         origin=present.origin,
         vector_counts=count_vectors(indexes.values(), vector_names, lambda: counts),
         collections=present.collections,
+        vector_kinds=[(None, row.vector_name, row.dimension) for row in indexes.values()],
     )
 
 
@@ -82,5 +85,7 @@ def _unmade_indexes(layout: Layout, mapping: SchemaMapping, vector_names: Contai
     for name in dict.fromkeys([*sorted(layout.vectors), *mapped]):
         if layout.keeps(name) and name not in vector_names and name not in layout.hybrid.values():
             yield f"the index for {name} is made when its first vector arrives, which tells the dimension"
-    if not layout.vectors:
+    if layout.makes_any:
         yield "an index for every other named vector is made when its first vector arrives"
+    elif not layout.vectors:
+        yield "vectors of any other name are set aside as over_limit: `vectors` allows no index for them"

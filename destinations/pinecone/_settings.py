@@ -61,7 +61,10 @@ class PineconeSettings(DestinationSettings):
         description="what the names of its indexes begin with; the sync's name when left out",
     )
     namespace: str = Field(default="{collection}", description="the namespace of a collection; holds {collection}")
-    vectors: tuple[VectorName, ...] = Field(default=(), description="only these named vectors; none: all")
+    vectors: Literal["configured", "all"] | Annotated[tuple[VectorName, ...], Field(min_length=1)] = Field(
+        default="configured",
+        description="only these named vectors; configured: new indexes only for those in `modalities`; all: for any",
+    )
     hybrid: dict[VectorName, VectorName] = Field(
         default_factory=dict, description="by dense vector, the sparse one that goes into the same record"
     )
@@ -105,15 +108,20 @@ class PineconeSettings(DestinationSettings):
     def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:
         """Those that the configuration names; a run may find others, unless `vectors` says that there are none."""
         mapped = [name for modality in MODALITIES for name in mapping.modality(modality).vectors]
-        names = dict.fromkeys([*self.vectors, *mapped])
+        names = dict.fromkeys([*self._only, *mapped])
         in_other_records = {*self.hybrid.values()}
-        return tuple(n for n in names if (not self.vectors or n in self.vectors) and n not in in_other_records)
+        return tuple(n for n in names if (not self._only or n in self._only) and n not in in_other_records)
 
     def open(self, sync_name: str) -> PineconeDestination:
         """A destination for one sync; connects when it is first used."""
         return PineconeDestination(
             self._project(sync_name), self._layout(sync_name), self._manifest(sync_name), self.name
         )
+
+    @property
+    def _only(self) -> tuple[str, ...]:
+        """The named vectors that are listed, if they are."""
+        return self.vectors if isinstance(self.vectors, tuple) else ()
 
     @property
     def _written(self) -> tuple[str, str, str | None]:
@@ -136,7 +144,8 @@ class PineconeSettings(DestinationSettings):
         return Layout(
             prefix=self._prefix(sync_name),
             namespace=self.namespace,
-            vectors=frozenset(self.vectors),
+            vectors=frozenset(self._only),
+            makes_any=self.vectors == "all",
             hybrid=self.hybrid,
             metadata=self.metadata,
         )

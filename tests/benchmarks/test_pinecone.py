@@ -86,7 +86,7 @@ class Contest:
     def destination(self) -> None:
         """The whole destination, as it is set by default."""
         manifest = {"url": self._database, "schema": self._schema}
-        given = {"api_key": self._key, "host": self._url, "manifest": manifest}
+        given = {"api_key": self._key, "host": self._url, "manifest": manifest, "vectors": "all"}
         with closing(PineconeSettings.model_validate(given).open(PREFIX)) as opened:
             opened.prepare(SchemaMapping())
             for start in range(0, len(self._assets), ASSETS_PER_BATCH):

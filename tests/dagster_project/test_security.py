@@ -8,7 +8,9 @@ import dagster as dg
 import psycopg
 import pytest
 
+from tests.dagster_project.running import failure_of, materialize
 from tests.dagster_project.test_component import loaded
+from tests.security.test_neighbours import TRIGGERS, Database, caught, database, plant  # noqa: F401 - a fixture
 from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 
@@ -31,3 +33,17 @@ def test_the_check_tells_what_the_command_tells(postgres_url: str, schema: str) 
     assert "run `vectorferry sync` first" in str(nothing.all_events[-2:])
     assert (evaluation.check_name, evaluation.passed, evaluation.asset_key) == ("security", False, KEY)
     assert "everybody has INSERT" in str(evaluation.metadata["findings"].value)
+
+
+@pytest.mark.parametrize("database", ["loader, public"], indirect=True)
+def test_a_run_does_not_run_what_a_neighbour_has_planted(
+    database: Database,  # noqa: F811
+    instance: dg.DagsterInstance,
+) -> None:
+    plant(database, *TRIGGERS)
+    destination = {"type": "pgvector", "url": database.url, "schema": "media"}
+    with loaded({"name": "media", "source": {"type": "sandbox"}, "destinations": [destination]}) as defs:
+        instance.add_dynamic_partitions("media_collections", ["quickstart"])
+        result = materialize(defs, instance, "quickstart")
+    assert database.neighbour in failure_of(result)
+    assert caught(database, {}) == []

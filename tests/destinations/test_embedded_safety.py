@@ -94,6 +94,29 @@ def test_a_closed_directory_stays_closed_and_the_data_lies_elsewhere(
 
 
 @as_root
+def test_what_a_kill_leaves_elsewhere_is_used_or_removed_by_the_next_start(
+    passable_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before initdb's end, and before the finished data has its name; while the programs are copied."""
+    (home := passable_path / "home").mkdir(mode=0o700)
+    state = passable_path / "state"
+    monkeypatch.setattr(place, "STATE", state)
+    for step in ("initialise", "check_data"):
+        with monkeypatch.context() as patches:
+            patches.setattr(server_module, step, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                EmbeddedPostgres(home / "data")
+        assert len([*state.iterdir()]) == 1
+    with EmbeddedPostgres(home / "data") as server:
+        assert answers(server.url)
+    assert [path.name for path in state.iterdir()] == [(home / "data" / "data").readlink().name]
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@as_root
 def test_programs_that_the_account_cannot_reach_are_copied(
     passable_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +128,10 @@ def test_programs_that_the_account_cannot_reach_are_copied(
     (its_programs / "postgres").chmod(0o700)
     monkeypatch.setattr(place, "STATE", passable_path / "state")
     monkeypatch.setattr(server_module, "wheel_programs", lambda: its_programs)
+    with monkeypatch.context() as patches:
+        patches.setattr(Path, "chmod", interrupt)  # half-way
+        with pytest.raises(KeyboardInterrupt):
+            place.reachable_programs(its_programs, programs.server_account())
     with EmbeddedPostgres(passable_path / "data") as server:
         assert answers(server.url)
     assert mode(closed) == 0o700

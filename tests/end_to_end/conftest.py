@@ -45,6 +45,7 @@ def settings(sandbox: Sandbox, postgres_url: str, schema: str, monkeypatch: pyte
         "destinations": [
             {
                 "type": "pinecone",
+                "vectors": "all",
                 "api_key": "${PINECONE_API_KEY}",
                 "host": sandbox.url,
                 "manifest": {"url": postgres_url, "schema": schema},

@@ -40,6 +40,7 @@ def settings(sandbox: Sandbox, postgres_url: str, schema: str) -> dict[str, Any]
             {"type": "pgvector", "url": postgres_url, "schema": schema},
             {
                 "type": "pinecone",
+                "vectors": "all",
                 "api_key": KEY,
                 "host": sandbox.url,
                 "manifest": {"url": postgres_url, "schema": schema},

@@ -84,7 +84,13 @@ class Load:
 
     def _opened(self, url: str, schema: str) -> PineconeDestination:
         manifest = {"url": self.database, "schema": schema}
-        given = {"api_key": KEY, "host": url, "manifest": manifest, "request_bytes": self.request_bytes}
+        given = {
+            "api_key": KEY,
+            "host": url,
+            "manifest": manifest,
+            "vectors": "all",
+            "request_bytes": self.request_bytes,
+        }
         return PineconeSettings.model_validate(given).open("media")
 
     def _write(self, destination: PineconeDestination) -> None:

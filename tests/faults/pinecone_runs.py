@@ -36,6 +36,7 @@ class World:
         """A sync of many small batches in small requests."""
         pinecone = {
             "type": "pinecone",
+            "vectors": "all",
             "api_key": self.sandbox.api_key,
             "host": self.sandbox.url,
             "manifest": {"url": self.database, "schema": self.schema},

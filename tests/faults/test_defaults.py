@@ -116,7 +116,7 @@ class World:
             "source": {"type": "mixpeek", "base_url": self._sandbox.url, "api_key": KEY},
             "destinations": [
                 {"type": "pgvector", "url": url, "schema": schema},
-                {"type": "pinecone", "host": pinecone.url, "api_key": KEY},
+                {"type": "pinecone", "host": pinecone.url, "api_key": KEY, "vectors": "all"},
             ],
         }
 

@@ -38,7 +38,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sync(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> Summary:
-    pinecone = {"type": "pinecone", "host": sandbox.url, "api_key": sandbox.api_key}
+    pinecone = {"type": "pinecone", "host": sandbox.url, "api_key": sandbox.api_key, "vectors": "all"}
     manifest = {"manifest": {"url": url, "schema": schema}}
     known = {"pgvector": {"type": "pgvector", "url": url, "schema": schema}, "pinecone": {**pinecone, **manifest}}
     settings = {

@@ -270,7 +270,7 @@ def test_a_service_that_asks_for_patience(place: Place) -> None:
 def test_a_pinecone_that_takes_its_time(place: Place) -> None:
     manifest = {"url": place.url, "schema": place.schema}
     account = {"api_key": place.sandbox.api_key, "host": place.sandbox.url}
-    place.destinations = [{"type": "pinecone", **account, "manifest": manifest}]
+    place.destinations = [{"type": "pinecone", **account, "vectors": "all", "manifest": manifest}]
     place.sandbox.faults.add(Fault(route="pinecone.upsert", do=Stall(seconds=3_600)))
     process = place.begin("sync")
     wait_for(process, lambda: place.sandbox.faults.hits() > [0])

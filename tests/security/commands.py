@@ -69,6 +69,7 @@ class World:
                 {"type": "pgvector", "url": "${CANARY_DATABASE}", "schema": schema},
                 {
                     "type": "pinecone",
+                    "vectors": "all",
                     "api_key": "${CANARY_PINECONE}",
                     "host": pinecone or self.pinecone,
                     "index_prefix": schema.replace("_", "-")[-20:],

@@ -21,7 +21,7 @@ from ..examples import family
 from ..urls import as_user
 from .test_neighbours import Database, Sql, database  # noqa: F401 - a fixture
 
-AS_LOADER = pytest.mark.parametrize("database", ["loader"], indirect=True)
+AS_LOADER = pytest.mark.parametrize("database", ["loader, public"], indirect=True)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("database", family(["loader", "superuser"]), indirect=True)
+@pytest.mark.parametrize("database", family(["loader, public", "superuser, extensions"]), indirect=True)
 def test_each_is_found_by_whoever_looks_and_what_is_advised_ends_it(store: Database) -> None:
     reader = f"{store.neighbour}_reader"
     store.as_owner.execute(f"CREATE ROLE {reader} LOGIN")

@@ -5,6 +5,7 @@ Each command is tried: what `sync` refuses, `status` or `search` must not run ei
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from hashlib import blake2b
@@ -14,16 +15,21 @@ import psycopg
 import pytest
 
 from vectorferry.connector.plugin import (
-    DestinationError,
+    Asset,
+    DeleteGuard,
+    Feature,
     LockedError,
     Modality,
     SchemaMapping,
     SearchQuery,
+    VectorferryError,
     canonical_json,
 )
+from vectorferry.connector.testing import MemoryDestination, MemorySource, refill, verify
 from vectorferry.destinations import PgvectorDestination
 
-from ..builders import asset, batch, feature
+from ..builders import asset, batch, dense, feature
+from ..examples import family
 from ..urls import as_user, in_database
 
 Sql = psycopg.Connection[Any]
@@ -39,11 +45,19 @@ class Database(NamedTuple):
     as_owner: Sql
 
 
-@pytest.fixture(params=["loader", "superuser"])
+WHO_AND_WHERE = [
+    *("loader, public", "superuser, extensions"),
+    *("loader, extensions", "loader, vectors", "superuser, public", "superuser, vectors"),
+]
+
+
+@pytest.fixture(params=family(WHO_AND_WHERE, (0, 1)))
 def database(request: pytest.FixtureRequest, postgres_url: str, schema: str) -> Iterator[Database]:
+    """Who loads, and the schema that pgvector is in."""
     loader, neighbour = f"{schema}_loader", f"{schema}_neighbour"
+    role, place = request.param.split(", ")
     with psycopg.connect(postgres_url, autocommit=True) as admin:
-        admin.execute(f"CREATE ROLE {loader} LOGIN {'SUPERUSER' if request.param == 'superuser' else ''}")
+        admin.execute(f"CREATE ROLE {loader} LOGIN {'SUPERUSER' if role == 'superuser' else ''}")
         admin.execute(f"CREATE ROLE {neighbour} LOGIN")
         admin.execute(f"CREATE DATABASE {schema}")
         admin.execute(f"GRANT CREATE, TEMPORARY ON DATABASE {schema} TO {loader}, {neighbour}")
@@ -52,7 +66,8 @@ def database(request: pytest.FixtureRequest, postgres_url: str, schema: str) -> 
         psycopg.connect(address, autocommit=True) as as_owner,
         psycopg.connect(as_user(address, neighbour), autocommit=True) as as_neighbour,
     ):
-        as_owner.execute("CREATE EXTENSION vector")
+        as_owner.execute(f"CREATE SCHEMA IF NOT EXISTS {place}; GRANT USAGE ON SCHEMA {place} TO PUBLIC")
+        as_owner.execute(f"CREATE EXTENSION vector SCHEMA {place}")
         as_owner.execute("CREATE TABLE public.caught (who name); GRANT INSERT ON public.caught TO PUBLIC")
         # Whatever of the neighbour's is run says as whom; SECURITY INVOKER is the default.
         as_neighbour.execute(
@@ -82,9 +97,23 @@ def sync(destination: PgvectorDestination) -> None:
     destination.build_indexes()
 
 
+READ = Feature("f1", "video", {}, {"model-v1": dense()})
+SOURCE = MemorySource({"ads": [Asset("a", "1", "video", features=(READ,))]})
+
+
+def refilled(destination: PgvectorDestination) -> object:
+    """Another store from this one, and this one from the other."""
+    other = MemoryDestination()
+    asyncio.run(refill(destination, other, name="media"))
+    return asyncio.run(refill(other, destination, name="media", deletes=DeleteGuard(max_share=1))).destinations
+
+
 COMMANDS: dict[str, Callable[[PgvectorDestination], object]] = {
     "sync": sync,
     "plan": lambda destination: destination.planned(SchemaMapping()).refusal,
+    "verify": lambda destination: asyncio.run(verify(SOURCE, [destination], name="media")).to_dict(),
+    "verify --security": lambda destination: destination.security(),
+    "refill": refilled,
     "status": lambda destination: destination.status(),
     "search": lambda destination: destination.search(SearchQuery(Modality.VIDEO, like="f1")),
     "quarantine list": lambda destination: list(destination.rejected()),
@@ -102,7 +131,7 @@ def run_all(database: Database) -> dict[str, str]:
         with closing(PgvectorDestination("media", database.url)) as destination:
             try:
                 said[name] = str(command(destination))
-            except DestinationError as error:
+            except VectorferryError as error:
                 said[name] = str(error)
     return said
 
@@ -179,6 +208,9 @@ def test_two_loaders_that_share_a_role_load_each_other_s_tables(database: Databa
     said = run_all(database)
     assert database.neighbour not in "".join(said.values())
     assert said["plan"] == "None"
+    assert "DIFFERENT" in said["verify"], "it was really compared"
+    assert "unchanged=1" in said["refill"]
+    assert "everybody has CREATE, USAGE" in said["verify --security"]
 
 
 NAMESAKES = """
@@ -225,10 +257,13 @@ CREATE FUNCTION {place}.array_agg(text) RETURNS text[] LANGUAGE sql AS 'SELECT A
 """
 
 
-@pytest.mark.parametrize("place", ["public", "extensions", "vectors"])
-def test_nothing_beside_pgvector_in_its_schema_is_run(database: Database, place: str) -> None:
-    database.as_owner.execute(f"CREATE SCHEMA IF NOT EXISTS {place}; ALTER EXTENSION vector SET SCHEMA {place}")
-    database.as_owner.execute(f"GRANT USAGE ON SCHEMA {place} TO PUBLIC; GRANT CREATE ON SCHEMA {place} TO PUBLIC")
+def test_nothing_beside_pgvector_in_its_schema_is_run(database: Database) -> None:
+    found = database.as_owner.execute(
+        "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"
+    ).fetchone()
+    assert found is not None
+    (place,) = found
+    database.as_owner.execute(f"GRANT CREATE ON SCHEMA {place} TO PUBLIC")
     database.as_neighbour.execute(BETTER_MATCHES.format(place=place).encode())
     said = run_all(database)
     assert caught(database, said) == []

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._batch import Applied, Batch, Counts
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Asset, Listing
 from vectorferry.connector._model._related import RelatedRow, RelatedTable, related_counts
@@ -41,7 +42,10 @@ T = TypeVar("T")
 class DrySource(Source):
     """Lists as the source does. Of assets that a sync would read, it gives back little more than the id."""
 
-    def __init__(self, inner: Source, destinations: Sequence[DryDestination]) -> None:
+    def __init__(
+        self, inner: Source, destinations: Sequence[DryDestination], limits: SourceLimits | None = None
+    ) -> None:
+        self._limits = limits or SourceLimits()
         self.capabilities = inner.capabilities & {Capability.CHANGED_SINCE}
         self.listing_seconds = 0.0
         self._inner = inner
@@ -128,17 +132,20 @@ class DrySource(Source):
         if had:
             reads.changed += 1
             reads.features += max(had)
+            reads.over_limit += max(had) > self._limits.features_per_asset
         else:
             reads.new += 1
 
 
 @dataclass(slots=True)
 class Reads:
-    """Assets of one collection that would be read. `features` is how many the `changed` ones had."""
+    """Assets of one collection that would be read. `features` is how many the `changed` ones had, of which so many are
+    `over_limit` unless they have become less."""
 
     new: int = 0
     changed: int = 0
     features: int = 0
+    over_limit: int = 0
 
 
 class DryDestination(Destination):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from os import environ as process_environ
 
 from vectorferry.connector._config._settings import DeleteGuard, IncrementalScans, SyncSettings
+from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.plan._dry import DryDestination, DrySource, Reads
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
@@ -14,7 +15,9 @@ from vectorferry.connector._engine.sync._guard import refusal, refusal_of_rows
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._origins import guard_for
 from vectorferry.connector._engine.sync._run import sync
+from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._records import ALL_MODALITIES
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Averages, Destination
 from vectorferry.connector._protocols._source import Source, SourceSettings, Usage
@@ -54,6 +57,7 @@ def run_plan(
             options.with_turns_of(resolved.source.reread_days),
             name=resolved.name,
             mapping=resolved.modalities,
+            limits=resolved.limits,
             deletes=resolved.deletes,
             incremental=resolved.incremental,
             rate=Rate.of(resolved.source),
@@ -63,13 +67,14 @@ def run_plan(
     return run_opened(settings, environ, work)
 
 
-async def plan(
+async def plan(  # noqa: PLR0913 - one parameter per part of the settings
     source: Source,
     destinations: Sequence[Destination],
     options: SyncOptions = DEFAULTS,
     *,
     name: str,
     mapping: SchemaMapping | None = None,
+    limits: SourceLimits | None = None,
     deletes: DeleteGuard | None = None,
     incremental: IncrementalScans | None = None,
     rate: Rate | None = None,
@@ -84,7 +89,7 @@ async def plan(
         if Capability.PLAN not in destination.capabilities:
             raise Capability.PLAN.missing(destination.name)
     dry = [DryDestination(destination) for destination in destinations]
-    reader, guard = DrySource(source, dry), deletes or DeleteGuard()
+    reader, guard = DrySource(source, dry, limits), deletes or DeleteGuard()
     summary = await sync(
         reader,
         dry,
@@ -97,7 +102,10 @@ async def plan(
     )
     if summary.limit:
         raise summary.limit
-    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping()).build(rate or Rate())
+    budget = Mapper(mapping or SchemaMapping(), ALL_MODALITIES, limits).budget
+    for destination in dry:
+        budget.know(destination.outlook.vector_kinds)
+    return _Plans(summary, reader, dry, guard, mapping or SchemaMapping(), [*budget.exhausted()]).build(rate or Rate())
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,8 @@ class _Plans:
     destinations: Sequence[DryDestination]
     guard: DeleteGuard
     mapping: SchemaMapping
+    exhausted: Sequence[str]
+    """What of the source's budget is used up."""
 
     def build(self, rate: Rate) -> Plan:
         """All of it."""
@@ -132,6 +142,7 @@ class _Plans:
             new=reads.new,
             changed=reads.changed,
             reread=summary.reread,
+            over_limit=reads.over_limit,
             pending=tuple(summary.pending),
             failed=tuple(summary.failed),
             pending_count=summary.pending_count,
@@ -177,7 +188,7 @@ class _Plans:
             writes=estimate_writes(assets.inserted, features, outlook.averages),
             statements=outlook.statements,
             indexes=outlook.indexes,
-            notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping)],
+            notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping), *self.exhausted],
             error=summary.error,
             refusal=outlook.refusal,
         )

@@ -137,5 +137,13 @@ def _raw_vectors(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield INLINE, row[INLINE]
 
 
+def vector_count(row: Any) -> int:
+    """How many vectors a row brings, usable or not."""
+    if not isinstance(row, dict):
+        return 0
+    named = row.get("vectors")
+    return (len(named) if isinstance(named, dict) else 0) + _has_inline_vector(row)
+
+
 def _has_inline_vector(row: Mapping[str, Any]) -> bool:
     return isinstance(row.get(INLINE), list | dict)

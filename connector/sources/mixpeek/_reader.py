@@ -10,13 +10,20 @@ from typing import Any
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import is_too_deep
-from vectorferry.connector._model._limits import SourceLimits
+from vectorferry.connector._model._limits import AssetBudget, SourceLimits
 from vectorferry.connector._model._records import Asset, AssetState, Feature, Listing, Reason, Rejected
 from vectorferry.connector.http import NotFoundError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Page, identity_by, walk
 from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, asset_from, cancellable, check_id
 from vectorferry.connector.sources.mixpeek._api import AssetReply, MixpeekApi, fields_of, read_object, state_of
-from vectorferry.connector.sources.mixpeek._features import FeatureRow, FeatureRows, feature_from, feature_rows, merged
+from vectorferry.connector.sources.mixpeek._features import (
+    FeatureRow,
+    FeatureRows,
+    feature_from,
+    feature_rows,
+    merged,
+    vector_count,
+)
 
 _feature_identity = identity_by("feature_id")
 
@@ -46,9 +53,10 @@ class AssetReader:
         """An asset with features and vectors. Raises what `read_answer` raises, and `LeftOutError` when a feature goes
         meanwhile."""
         check_id(listing.asset_id)
-        answer = await read_answer(self._api, listing.asset_id, self._limits)
+        budget = AssetBudget(self._limits)
+        answer = await read_answer(self._api, listing.asset_id, budget)
         try:
-            read = await self._features(listing.asset_id, answer.rows.good)
+            read = await self._features(listing.asset_id, answer.rows.good, budget)
         except _FeatureMissingError as missing:
             lost = missing
         else:
@@ -69,36 +77,40 @@ class AssetReader:
 
     async def _check_gone(self, asset_id: str, missing: _FeatureMissingError) -> None:
         """A feature that the asset still lists is not gone but unreadable."""
-        again = await read_answer(self._api, asset_id, self._limits)
+        again = await read_answer(self._api, asset_id, AssetBudget(self._limits))
         if any(feature.feature_id == missing.feature_id for feature in again.rows.good):
             raise UnreadableError(f"{missing} The asset still lists this feature.")
 
-    async def _features(self, asset_id: str, features: list[FeatureRow]) -> list[Feature | Rejected]:
+    async def _features(
+        self, asset_id: str, features: list[FeatureRow], budget: AssetBudget
+    ) -> list[Feature | Rejected]:
         try:
-            return await cancellable(self._together(asset_id, features))
+            return await cancellable(self._together(asset_id, features, budget))
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]
         raise failure
 
-    async def _together(self, asset_id: str, features: list[FeatureRow]) -> list[Feature | Rejected]:
+    async def _together(
+        self, asset_id: str, features: list[FeatureRow], budget: AssetBudget
+    ) -> list[Feature | Rejected]:
         async with asyncio.TaskGroup() as group, self._handing_out:
-            tasks = [await self._handed_out(group, asset_id, feature) for feature in features]
+            tasks = [await self._handed_out(group, asset_id, feature, budget) for feature in features]
         return [record for task in tasks for record in task.result()]
 
     async def _handed_out(
-        self, group: asyncio.TaskGroup, asset_id: str, feature: FeatureRow
+        self, group: asyncio.TaskGroup, asset_id: str, feature: FeatureRow, budget: AssetBudget
     ) -> asyncio.Task[list[Feature | Rejected]]:
         """The place is given back by the task's end and not within it: a task cancelled early never begins."""
         await self._places.acquire()
-        task = group.create_task(self._feature(asset_id, feature))
+        task = group.create_task(self._feature(asset_id, feature, budget))
         task.add_done_callback(lambda _: self._places.release())
         return task
 
-    async def _feature(self, asset_id: str, feature: FeatureRow) -> list[Feature | Rejected]:
+    async def _feature(self, asset_id: str, feature: FeatureRow, budget: AssetBudget) -> list[Feature | Rejected]:
         """The feature and those of its vectors that were set aside, or the feature set aside."""
         try:
             if feature.lacks_vectors:
-                read = partial(_detailed, asset_id, feature)
+                read = partial(_detailed, asset_id, feature, budget)
                 good, bad = await self._api.feature(feature.feature_id, read)
             else:
                 good, bad = feature_from(asset_id, feature, feature.row)
@@ -107,11 +119,13 @@ class AssetReader:
             missing = str(error)
         except QuarantineError as error:
             reason = Reason(error.reason)
+            if reason is Reason.OVER_LIMIT:  # of the whole asset
+                raise
             return [Rejected(asset_id, reason, str(error), feature.feature_id, feature.modality)]
         raise _FeatureMissingError(feature.feature_id, missing)
 
 
-def _detailed(asset_id: str, feature: FeatureRow, body: bytes) -> tuple[Feature, list[Rejected]]:
+def _detailed(asset_id: str, feature: FeatureRow, budget: AssetBudget, body: bytes) -> tuple[Feature, list[Rejected]]:
     """A feature and what of it was set aside, from its own answer, which has to be about this very feature and to say
     which vectors it has.
 
@@ -123,6 +137,7 @@ def _detailed(asset_id: str, feature: FeatureRow, body: bytes) -> tuple[Feature,
         raise ValueError("no feature with its vectors")
     if detail["feature_id"] != feature.feature_id:
         raise ValueError("the answer is about another feature")
+    budget.spend(0, vector_count(detail))
     return feature_from(asset_id, feature, merged(feature.row, detail))
 
 
@@ -134,14 +149,14 @@ class AssetAnswer:
     rows: FeatureRows
 
 
-async def read_answer(api: MixpeekApi, asset_id: str, limits: SourceLimits) -> AssetAnswer:
+async def read_answer(api: MixpeekApi, asset_id: str, budget: AssetBudget) -> AssetAnswer:
     """All pages of an asset's answer.
 
     Raises `NotFoundError` when there is none, `NotReadyError` when the asset is being processed again,
-    `QuarantineError` when it is nested too deeply or has more features than the limits allow, and `UnreadableError`
-    when anything is missing.
+    `QuarantineError` when it is nested too deeply or is beyond its budget, and `UnreadableError` when anything is
+    missing.
     """
-    first, pages = await _pages(api, asset_id, limits)
+    first, pages = await _pages(api, asset_id, budget)
     description = first.description or await _description(api, asset_id)
     _check_description(api.host, asset_id, description)
     rows = feature_rows(asset_id, [row for page in pages for row in page.rows])
@@ -149,7 +164,7 @@ async def read_answer(api: MixpeekApi, asset_id: str, limits: SourceLimits) -> A
     return AssetAnswer(description, rows)
 
 
-async def _pages(api: MixpeekApi, asset_id: str, limits: SourceLimits) -> tuple[AssetReply, list[Page]]:
+async def _pages(api: MixpeekApi, asset_id: str, budget: AssetBudget) -> tuple[AssetReply, list[Page]]:
     replies: list[AssetReply] = []
 
     async def fetch(number: int) -> Page:
@@ -159,7 +174,7 @@ async def _pages(api: MixpeekApi, asset_id: str, limits: SourceLimits) -> tuple[
     pages: list[Page] = []
     async for page in walk(fetch, _row_identity):
         pages.append(page)
-        limits.check_features(sum(len(each.rows) for each in pages))  # before any record is built
+        budget.spend(len(page.rows), sum(vector_count(row) for _, row in page.rows))
     return replies[0], pages
 
 

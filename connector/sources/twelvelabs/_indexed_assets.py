@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import is_too_deep, parse_json
-from vectorferry.connector._model._limits import SourceLimits
+from vectorferry.connector._model._limits import AssetBudget, SourceLimits
 from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason
 from vectorferry.connector.http import NotFoundError, RefusedError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
@@ -141,7 +141,7 @@ def _own_speech(parts: str, limits: SourceLimits, body: bytes) -> tuple[Speech |
         raise ValueError("not a JSON object")
     status = answer.get("status")
     if status in (None, "ready") and parts in answer:
-        limits.check_features(speech_length(answer[parts]))
+        AssetBudget(limits).spend(speech_length(answer[parts]))
         return read_speech(answer[parts]), True
     return None, status not in ("pending", "processing")
 
@@ -215,7 +215,8 @@ class DetailReader:
         self._check(asset_id, description)
         embedding = answer.get("embedding")
         rows = self._rows(embedding)
-        self.options.limits.check_features(len(rows) + speech_length(answer.get("transcription")))
+        # One vector each.
+        AssetBudget(self.options.limits).spend(len(rows) + speech_length(answer.get("transcription")), len(rows))
         speech = read_speech(answer.get("transcription"))
         modality = modality_of(system_metadata(description), rows)
         features = Features(Owner(self.index.index_id, asset_id))

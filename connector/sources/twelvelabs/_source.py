@@ -51,7 +51,9 @@ class TwelveLabsSource(ServiceSource):
         self._embed_tasks = embed_tasks
         self._with_entities = entities
         self._indexes: IndexList | None = None
-        self._readers: dict[str, IndexedAssets | EmbedTasks] = {name: EmbedTasks(api, name) for name in TASKS}
+        self._readers: dict[str, IndexedAssets | EmbedTasks] = {
+            name: EmbedTasks(api, name, options.limits) for name in TASKS
+        }
 
     def is_gone(self, collection: str) -> bool:
         """Whether all indexes are wanted, and so were named, or this one is configured and was not found. Embedding

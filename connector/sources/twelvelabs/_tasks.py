@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from vectorferry.connector._model._errors import IncompleteScanError, QuarantineError
 from vectorferry.connector._model._json import is_too_deep
+from vectorferry.connector._model._limits import AssetBudget, SourceLimits
 from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason
 from vectorferry.connector.http import UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
@@ -35,8 +36,9 @@ MODALITIES: Final = {
 class EmbedTasks:
     """Lists and reads the tasks of one generation. A task's answer comes with all embedding options."""
 
-    def __init__(self, api: TwelveLabsApi, collection: str) -> None:
+    def __init__(self, api: TwelveLabsApi, collection: str, limits: SourceLimits) -> None:
         self._api = api
+        self._limits = limits
         self._collection = collection
         self._kind = TASKS[collection]
         self._models: dict[str, str] = {}
@@ -88,6 +90,7 @@ class EmbedTasks:
         rows = answer.get("data") if self._kind == "embed-v2" else segment_rows(answer)
         if not isinstance(rows, list) or not rows:
             raise LeftOutError("Its vectors are not there, or not any more.")
+        AssetBudget(self._limits).spend(len(rows), len(rows))  # one vector each
         model = answer.get("model_name") or model
         if not isinstance(model, str):
             raise UnreadableError(f"{self._api.host} does not say which model made these embeddings.")

@@ -96,7 +96,12 @@ def test_names_that_would_delete_every_record_are_refused_as_prepare_refuses_the
 
 
 def test_an_embedded_server_that_has_never_run_is_not_started(sandbox: Sandbox, tmp_path: Path) -> None:
-    given = {"api_key": sandbox.api_key, "host": sandbox.url, "manifest": {"directory": tmp_path / "data"}}
+    given = {
+        "api_key": sandbox.api_key,
+        "host": sandbox.url,
+        "manifest": {"directory": tmp_path / "data"},
+        "vectors": "all",
+    }
     with closing(PineconeSettings.model_validate(given).open("media")) as destination:
         told = destination.planned(SchemaMapping())
         assert (dict(told.known("ads", ["a"])), list(told.asset_ids("ads"))) == ({}, [])

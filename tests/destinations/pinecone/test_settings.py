@@ -10,6 +10,7 @@ from vectorferry.connector.plugin import ConfigurationError, SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeSettings
 
+from ...builders import asset, batch, dense, feature
 from ...pinecone import pinecone_destination
 
 
@@ -33,3 +34,32 @@ def test_two_destinations_never_write_the_same_indexes() -> None:
         first.beside([settings(name="second", vectors=["two"])])
     for other in (settings(index_prefix="second"), settings(api_key="of another project")):
         assert first.beside([other]) == first
+
+
+def test_no_index_is_made_that_nobody_has_asked_for(sandbox: Sandbox, postgres_url: str, schema: str) -> None:
+    """Each is billed. Names that `modalities` has are asked for, and so is what is there."""
+    named = SchemaMapping.model_validate({"video": {"vectors": {"model-v1": {}}}})
+    vectors = {"model-v1": dense(1.0), "model-v2": dense(2.0)}
+    both = batch(asset("a", feature("f", vectors, mapping=named)))
+    with closing(pinecone_destination(sandbox, postgres_url, schema, vectors="configured")) as destination:
+        for refused in (destination.planned, destination.prepare):
+            with pytest.raises(
+                ConfigurationError, match="bills an index for each named vector, and none is configured"
+            ):
+                refused(SchemaMapping())
+        assert "set aside as over_limit" in " ".join(destination.planned(named).notes)
+        destination.prepare(named)
+        destination.apply(both)
+        assert [index.vector_name for index in destination.status().tables] == ["model-v1"]
+        ((_, rejected, _),) = destination.rejected()
+        assert (rejected.reason, rejected.vector_name) == ("over_limit", "model-v2")
+        assert "`vectors: all`" in rejected.detail
+    with closing(pinecone_destination(sandbox, postgres_url, schema, vectors="all")) as destination:
+        destination.prepare(named)
+        assert destination.known("ads", ["a"]) == {}  # read again, since more is wanted now
+        destination.apply(both)
+    with closing(pinecone_destination(sandbox, postgres_url, schema, vectors="configured")) as destination:
+        destination.prepare(SchemaMapping())  # what is there goes on, whether it is named or not
+        destination.apply(both)
+        assert [*destination.rejected()] == []
+        assert len(destination.status().tables) == 2
