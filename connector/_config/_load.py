@@ -14,6 +14,8 @@ from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
 
 MAX_BYTES: Final = 256_000
+ONLY_FOR_DAGSTER: Final = frozenset({"translation", "op", "checks", "freshness"})
+"""What a component file says beyond the sync: how it looks and is watched in Dagster."""
 
 
 def load_settings(path: str | Path, name: str | None = None) -> SyncSettings:
@@ -41,6 +43,8 @@ def parse_settings(tree: Mapping[str, Any], where: str) -> SyncSettings:
 def _attributes(document: Any, where: str) -> Mapping[str, Any]:
     if isinstance(document, Mapping) and "attributes" in document:
         document = document["attributes"]
+        if isinstance(document, Mapping):
+            document = {key: value for key, value in document.items() if key not in ONLY_FOR_DAGSTER}
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"{where}: should be a mapping (lines of `key: value`) that begins with `name: …`")
     return document
