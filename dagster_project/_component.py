@@ -21,6 +21,7 @@ from vectorferry import SyncSettings, parse_settings
 from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.dagster._assets import VectorferryTranslator, vectorferry_assets
 from vectorferry.dagster._automation import discovery_sensor, sync_job, sync_schedule
+from vectorferry.dagster._checks import build_vectorferry_checks, checks_job, checks_schedule, parse_checks
 from vectorferry.dagster._failures import RETRIES_TAG
 from vectorferry.dagster._resources import VectorferryResource
 from vectorferry.dagster._scaffold import SyncScaffolder
@@ -91,6 +92,10 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     freshness: Annotated[
         Freshness | None, _say("How old what a partition holds may get: `fail_after_hours`, `warn_after_hours`.")
     ] = None
+    checks: Annotated[
+        dict[str, Any],
+        _say("Asset checks by name, `true` or their settings: `quarantine`, `unfinished`, `vectors`, `ledger`, …"),
+    ] = Field(default_factory=dict)
     op: Annotated[
         SyncOp | None, _say("The step: `name`, `tags`, `pool`, `retries`, `backfill_policy`, `description`.")
     ] = None
@@ -141,11 +146,19 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:
             yield from self.execute(context, getattr(context.resources, resource_key))
 
-        job = sync_job(settings, list(sync.keys))
+        checks = build_vectorferry_checks(
+            settings, parse_checks(self.checks, self._where), translator=translator, resource_key=resource_key
+        )
+        job = sync_job(settings, list(sync.keys), checks)
+        checking = [checks_job(settings, checks)] if checks else []
         return dg.Definitions(
             assets=[translator.get_source_spec(settings), sync],
-            jobs=[job],
-            schedules=[sync_schedule(settings, job, sync.keys)],
+            asset_checks=checks,
+            jobs=[job, *checking],
+            schedules=[
+                sync_schedule(settings, job, sync.keys),
+                *(checks_schedule(settings, each) for each in checking),
+            ],
             sensors=[discovery_sensor(settings, job, resource_key)],
             resources={resource_key: VectorferryResource.of(settings)},
         )

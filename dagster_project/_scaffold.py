@@ -28,6 +28,9 @@ attributes:
   # schedule: {cron: "*/15 * * * *", timezone: Europe/Berlin, per_run: all}
   # freshness: {fail_after_hours: 24, warn_after_hours: 12}
 
+  # Asset checks; those that block run with each sync, the others with the job {name}_check:
+  # checks: {quarantine: true, ledger: {sample: 1000, blocking: true}, recall: {at_least: 0.95, severity: warn}}
+
   # How the assets look. `target.name` is the table's or the index's; `spec` the asset without this:
   # translation:
   #   key_prefix: raw

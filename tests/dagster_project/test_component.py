@@ -70,7 +70,7 @@ def test_a_mistake_is_reported_with_file_and_key_and_without_the_value(wrong: di
 
 def test_editors_get_a_schema_with_every_attribute() -> None:
     schema = TypeAdapter(VectorferrySync.model()).json_schema()
-    assert schema["properties"].keys() == {*SyncSettings.model_fields, "translation", "op", "freshness"}
+    assert schema["properties"].keys() == {*SyncSettings.model_fields, "translation", "op", "checks", "freshness"}
     assert schema["additionalProperties"] is False
     assert all("description" in each for each in schema["properties"].values())
 
@@ -201,6 +201,7 @@ def test_what_is_scaffolded_loads(lines: str) -> None:
         if lines == "switched on":
             file.write_text(re.sub(r"^( *)# (?=( *)(- )?[a-z_]+:)", r"\1", file.read_text(), flags=re.MULTILINE))
         with sandbox.load_component_and_build_defs(defs_path=path) as (component, defs):
+            assert isinstance(component, VectorferrySync)
             assert component.name == "sync_9_films"
             dg.Definitions.validate_loadable(defs)
         assert load_settings(file).source.type == "sandbox"
