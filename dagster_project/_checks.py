@@ -483,8 +483,9 @@ def _measured(look: _Look, target: Target, sample: int = 1, queries: int = 0) ->
     modality = target.modality
 
     def work(opened: Destination) -> Any:
-        able = isinstance(opened, PgvectorDestination)
-        return (opened.name, opened.measures(modality, sample=sample, queries=queries)) if able else None
+        if not isinstance(opened, PgvectorDestination):
+            return None
+        return opened.name, opened.measures(modality, sample=sample, queries=queries)
 
     measured = [found for place in sorted(target.places) if (found := look.at(place, work))]
     alone = len(measured) == 1

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import psycopg
 from psycopg import sql
 
 from vectorferry.connector.plugin import Modality, SearchQuery
-from vectorferry.destinations._postgres import Driver, fixed
+from vectorferry.destinations._postgres import fixed
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._search import search
 
@@ -39,7 +40,7 @@ class VectorMeasures:
 class Measuring:
     """A transaction, and the schema that is looked at in it. `extension` is the schema that has pgvector."""
 
-    driver: Driver
+    driver: psycopg.Connection[Any]
     schema: str
     extension: str
     catalogue: Catalogue
