@@ -134,6 +134,7 @@ def vectorferry_assets(
     op_tags: Mapping[str, Any] | None = None,
     pool: str | None = None,
     backfill_policy: dg.BackfillPolicy | None = None,
+    description: str | None = None,
     required_resource_keys: Iterable[str] = (),
 ) -> Callable[[Body], dg.AssetsDefinition]:
     """One step that makes the assets of a sync, or those that are selected, for any number of partitions at once.
@@ -149,15 +150,17 @@ def vectorferry_assets(
         settings: the sync, as `load_settings` reads it.
         translator: how its tables and indexes look as assets.
         name: of the step; the sync's where nothing is said.
-        op_tags: of the step.
+        op_tags: of the step. ``vectorferry/retries`` says how often it may be tried again; three times otherwise.
         pool: whose limit holds; the source's type where nothing is said, so that one limit holds for a service.
         backfill_policy: how many partitions go into a run; all of them where nothing is said.
+        description: of the step.
         required_resource_keys: resources that the body takes from ``context.resources``.
 
     Raises `ConfigurationError` when two destinations with indexes have one name.
     """
     return dg.multi_asset(
         name=name or settings.name,
+        description=description,
         specs=build_vectorferry_specs(settings, translator),
         can_subset=True,
         op_tags=op_tags,

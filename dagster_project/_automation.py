@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from os import environ
 from typing import Any, Final
 
@@ -24,11 +26,15 @@ SHOWN: Final = 5
 AssetJob = Any  # Dagster does not export the type that `define_asset_job` returns
 
 
-def sync_job(settings: SyncSettings, keys: Sequence[dg.AssetKey]) -> AssetJob:
-    """The job ``{sync}_sync``: all of the sync's tables, in the run's own process since it is a single step."""
-    return dg.define_asset_job(
-        f"{settings.name}_sync", selection=dg.AssetSelection.assets(*keys), executor_def=dg.in_process_executor
-    )
+def sync_job(
+    settings: SyncSettings, keys: Sequence[dg.AssetKey], checks: Sequence[dg.AssetChecksDefinition] = ()
+) -> AssetJob:
+    """The job ``{sync}_sync``: all of the sync's tables, in the run's own process since it is a single step. Of its
+    checks only those that block: the others look at everything, which is dear."""
+    tables = dg.AssetSelection.assets(*keys)
+    blocking = [dg.AssetSelection.checks(each) for each in checks if all(spec.blocking for spec in each.check_specs)]
+    selection = reduce(or_, blocking, tables.without_checks())
+    return dg.define_asset_job(f"{settings.name}_sync", selection=selection, executor_def=dg.in_process_executor)
 
 
 def sync_schedule(settings: SyncSettings, job: AssetJob, keys: Collection[dg.AssetKey]) -> dg.ScheduleDefinition:

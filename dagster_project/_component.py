@@ -3,20 +3,28 @@
 Dagster reads the annotations of steps as they stand, so this file does not postpone their evaluation.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr
+from dagster.components.resolved.core_models import OpSpec
+from dagster.components.resolved.errors import ResolutionException
+from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from vectorferry import SyncSettings, parse_settings
+from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.dagster._assets import VectorferryTranslator, vectorferry_assets
 from vectorferry.dagster._automation import discovery_sensor, sync_job, sync_schedule
+from vectorferry.dagster._checks import build_vectorferry_checks, checks_job, checks_schedule, parse_checks
+from vectorferry.dagster._failures import RETRIES_TAG
 from vectorferry.dagster._resources import VectorferryResource
+from vectorferry.dagster._scaffold import SyncScaffolder
 from vectorferry.dagster._security import security_check
 from vectorferry.dagster._targets import Target
 
@@ -27,6 +35,32 @@ def _say(description: str) -> dg.Resolver:
     return resolver
 
 
+def _translation() -> dg.Resolver:
+    """A function of the asset and the table or index behind it, which templates know as `spec` and `target`."""
+    resolver: dg.Resolver = TranslationFnResolver[Target](lambda target: {"target": target})
+    resolver.description = "How the assets look: `key`, `key_prefix`, `group_name`, `tags`, `owners`, `description`, …"
+    return resolver
+
+
+class Freshness(dg.Model, dg.Resolvable):
+    """How old what a partition holds may get."""
+
+    fail_after_hours: float
+    warn_after_hours: float | None = None
+
+    def policy(self) -> dg.FreshnessPolicy:
+        """What Dagster watches."""
+        warn = timedelta(hours=self.warn_after_hours) if self.warn_after_hours else None
+        return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=self.fail_after_hours), warn_window=warn)
+
+
+class SyncOp(OpSpec):
+    """The step that fills the assets."""
+
+    retries: int | None = None
+
+
+@dg.scaffold_with(SyncScaffolder)
 class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     """Syncs media assets and their named vectors from an API into Postgres and other stores.
 
@@ -55,6 +89,18 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         _say("When every known collection is synced: a cron expression, or `cron`, `timezone`, `per_run`."),
     ] = None
 
+    translation: Annotated[TranslationFn[Target] | None, _translation()] = None
+    freshness: Annotated[
+        Freshness | None, _say("How old what a partition holds may get: `fail_after_hours`, `warn_after_hours`.")
+    ] = None
+    checks: Annotated[
+        dict[str, Any],
+        _say("Asset checks by name, `true` or their settings: `quarantine`, `unfinished`, `vectors`, `ledger`, …"),
+    ] = Field(default_factory=dict)
+    op: Annotated[
+        SyncOp | None, _say("The step: `name`, `tags`, `pool`, `retries`, `backfill_policy`, `description`.")
+    ] = None
+
     _where: str = PrivateAttr(default="defs.yaml")
 
     @classmethod
@@ -66,9 +112,13 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
         """The component that these attributes describe. Raises `ConfigurationError`, a line per problem."""
         written, where = dict(model.model_extra or {}), _file(context)
-        own = {key: value for key, value in written.items() if key not in _added(cls)}
+        own = {key: value for key, value in written.items() if key not in _beyond_settings(cls)}
         parse_settings(context.resolve_value(own), where)
-        component: Self = super().resolve_from_model(context, super().model().model_validate(written))
+        try:
+            strict = super().model().model_validate(written)
+            component: Self = super().resolve_from_model(context, strict)
+        except (ValidationError, ResolutionException) as error:  # in what only Dagster is told
+            raise _without_quotes(error, where) from None
         component._where = where
         return component
 
@@ -81,23 +131,49 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         """Assets, job, schedule, discovery sensor and resource of the sync. Raises `ConfigurationError`."""
         settings, translator, resource_key = self.settings(), _Translator(self), f"{self.name}_vectorferry"
 
-        @vectorferry_assets(settings, translator=translator, required_resource_keys=[resource_key])
+        op = self.op or SyncOp()
+        retries = {} if op.retries is None else {RETRIES_TAG: str(op.retries)}
+
+        @vectorferry_assets(
+            settings,
+            translator=translator,
+            name=op.name,
+            op_tags={**(op.tags or {}), **retries},
+            pool=op.pool,
+            backfill_policy=op.backfill_policy,
+            description=op.description,
+            required_resource_keys=[resource_key],
+        )
         def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:
             yield from self.execute(context, getattr(context.resources, resource_key))
 
-        source, job = translator.get_source_spec(settings), sync_job(settings, sync.keys)
+        source = translator.get_source_spec(settings)
+        checks = build_vectorferry_checks(
+            settings, parse_checks(self.checks, self._where), translator=translator, resource_key=resource_key
+        )
+        job = sync_job(settings, list(sync.keys), checks)
+        checking = [checks_job(settings, checks)] if checks else []
         return dg.Definitions(
             assets=[source, sync],
-            asset_checks=[security_check(settings, source.key, resource_key)],
-            jobs=[job],
-            schedules=[sync_schedule(settings, job, sync.keys)],
+            asset_checks=[*checks, security_check(settings, source.key, resource_key)],
+            jobs=[job, *checking],
+            schedules=[
+                sync_schedule(settings, job, sync.keys),
+                *(checks_schedule(settings, each) for each in checking),
+            ],
             sensors=[discovery_sensor(settings, job, resource_key)],
             resources={resource_key: VectorferryResource.of(settings)},
         )
 
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         """How one table or index looks as an asset. Override it for other keys, groups, owners or metadata."""
-        return VectorferryTranslator().get_asset_spec(target)
+        spec = VectorferryTranslator().get_asset_spec(target)
+        if self.freshness:
+            spec = spec.replace_attributes(freshness_policy=self.freshness.policy())
+        try:
+            return self.translation(spec, target) if self.translation else spec
+        except ResolutionException as error:
+            raise _without_quotes(error, f"{self._where}: translation") from None
 
     def execute(
         self, context: dg.AssetExecutionContext, vectorferry: VectorferryResource
@@ -117,9 +193,24 @@ class _Translator(VectorferryTranslator):
         return self._component.get_asset_spec(target)
 
 
-def _added(component: type[VectorferrySync]) -> set[str]:
-    """Attributes that a subclass has beyond a sync's own."""
-    return component.model_fields.keys() - VectorferrySync.model_fields.keys()
+def _beyond_settings(component: type[VectorferrySync]) -> set[str]:
+    """What only Dagster is told: the component's further attributes, and those that a subclass has."""
+    return component.model_fields.keys() - SyncSettings.model_fields.keys()
+
+
+def _without_quotes(error: Exception, where: str) -> ConfigurationError:
+    """The same without what Dagster and pydantic quote of the file, where there may be a key."""
+    cause = (error.__cause__ or error.__context__ or error) if isinstance(error, ResolutionException) else error
+    lines = _lines(cause) if isinstance(cause, ValidationError) else [str(cause)]
+    return ConfigurationError("\n".join(f"{where}: {line}" for line in lines))
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    """A line for each problem: the key, and what is wrong. Of alternatives, those that are models are told of."""
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        parts = [str(part) for part in problem["loc"]]
+        if parts[-1:] != ["str"]:
+            yield f"{'.'.join(part for part in parts if not part[:1].isupper())}: {problem['msg']}"
 
 
 def _file(context: dg.ResolutionContext) -> str:

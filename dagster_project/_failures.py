@@ -27,6 +27,9 @@ RETRIES: Final = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPO
 No step is given this policy: Dagster would apply it to a step that is terminated, and go on with it.
 """
 
+RETRIES_TAG: Final = "vectorferry/retries"
+"""On a step that may be tried again more or less often than `RETRIES` says."""
+
 NO_USE_TO_RETRY: Final = (
     CollectionError,
     ConfigurationError,
@@ -61,12 +64,16 @@ def fail(
     seconds = _wait(failed.values(), context.retry_number + 1)
     context.log.warning(f"{failure.description}\nTrying again in {seconds:.0f} s.")
     time.sleep(seconds)
-    raise dg.RetryRequested(max_retries=RETRIES.max_retries) from failure
+    raise dg.RetryRequested(max_retries=_retries(context)) from failure
+
+
+def _retries(context: dg.AssetExecutionContext) -> int:
+    return int(context.op_execution_context.op_def.tags.get(RETRIES_TAG, RETRIES.max_retries))
 
 
 def tries_again(context: dg.AssetExecutionContext, errors: Collection[VectorferryError]) -> bool:
     """Whether a step that ends with these errors is tried once more."""
-    return context.retry_number < RETRIES.max_retries and _may_be_tried_again(errors)
+    return context.retry_number < _retries(context) and _may_be_tried_again(errors)
 
 
 def _wait(errors: Collection[VectorferryError], attempt: int) -> float:

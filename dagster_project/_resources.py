@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from os import environ
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
@@ -23,7 +23,9 @@ from vectorferry.destinations import PgvectorSettings
 if TYPE_CHECKING:
     from psycopg import Connection
 
-Keys: TypeAlias = tuple[str | int, ...]
+Keys: TypeAlias = tuple[Any, ...]
+"""Of mappings, and places in lists."""
+
 MASK: Final = "**********"
 REFERENCE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -111,7 +113,7 @@ class VectorferryResource(dg.ConfigurableResource[Any]):
         for place, each in enumerate(settings.destinations):
             if isinstance(each, PgvectorSettings) and destination in (None, each.name):
                 resolved = resolve_part(each, environ, settings.where, ("destinations", place))
-                with resolved.open(settings.name).connection() as connection:
+                with closing(resolved.open(settings.name)) as opened, opened.connection() as connection:
                     yield connection
                 return
         raise ConfigurationError(f"{settings.where}: no pgvector destination {destination or ''} to connect to")

@@ -16,6 +16,8 @@ from vectorferry.connector._model._settings_base import Settings
 
 Part = TypeVar("Part", bound=Settings)
 MAX_BYTES: Final = 256_000
+ONLY_FOR_DAGSTER: Final = frozenset({"translation", "op", "checks", "freshness"})
+"""What a component file says beyond the sync: how it looks and is watched in Dagster."""
 
 
 def load_settings(path: str | Path, name: str | None = None) -> SyncSettings:
@@ -58,6 +60,8 @@ def load_part(path: str | Path, model: type[Part]) -> Part:
 def _attributes(document: Any, where: str) -> Mapping[str, Any]:
     if isinstance(document, Mapping) and "attributes" in document:
         document = document["attributes"]
+        if isinstance(document, Mapping):
+            document = {key: value for key, value in document.items() if key not in ONLY_FOR_DAGSTER}
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"{where}: should be a mapping (lines of `key: value`) that begins with `name: …`")
     return document

@@ -90,6 +90,8 @@ class Schedule(Settings):
 
 
 def _schedule(value: object) -> object:
+    if not isinstance(value, str | Mapping | Schedule | None):
+        raise PydanticCustomError("schedule", "should be text, or a mapping with `cron`")
     return {"cron": value} if isinstance(value, str) else value
 
 

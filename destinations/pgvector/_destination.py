@@ -26,6 +26,7 @@ from vectorferry.connector.plugin import (
     IndexBuild,
     Known,
     MappedAsset,
+    Modality,
     Origin,
     Planned,
     Reason,
@@ -79,6 +80,7 @@ from vectorferry.destinations.pgvector._indexes import (
     build_due_lookups,
     count_changes_at_once,
 )
+from vectorferry.destinations.pgvector._measures import Measuring, VectorMeasures
 from vectorferry.destinations.pgvector._planned import SchemaOutlook, not_indexed, nothing_yet
 from vectorferry.destinations.pgvector._prepare import ensure_vectors, prepare
 from vectorferry.destinations.pgvector._related import related_hashes, replace_rows
@@ -409,6 +411,15 @@ class PgvectorDestination(Destination):
         with self._reading() as (connection, schema):
             check_functions(connection, schema.name, (entry.layer.function for entry in schema.catalogue.values()))
             return search(driver_of(connection), schema.name, schema.catalogue, query)
+
+    def measures(self, modality: Modality, *, sample: int = 10_000, queries: int = 0) -> list[VectorMeasures]:
+        """What so many vectors of each dense name of a modality are like, and the share of true neighbours that so many
+        searches find."""
+        with self._reading() as (connection, schema):
+            check_functions(connection, schema.name, (entry.layer.function for entry in schema.catalogue.values()))
+            extension = schema.database.extension_schema
+            measuring = Measuring(driver_of(connection), schema.name, extension, schema.catalogue)
+            return list(measuring.measures(modality, sample, queries))
 
     def close(self) -> None:
         """Close the connections, and let go of the embedded Postgres."""

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 from dagster.components.testing import create_defs_folder_sandbox
 from pydantic import TypeAdapter
 
 from tests.dagster_project.conftest import Load
-from tests.dagster_project.running import materialize, recorded
-from vectorferry import SyncSettings
+from tests.dagster_project.plugins import ShelfSource
+from tests.dagster_project.running import attempts, materialize, recorded
+from vectorferry import SyncSettings, load_settings
+from vectorferry.connector.plugin import SourceError
 from vectorferry.dagster import Target, VectorferryResource, VectorferrySync
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of its own classes
 
+WITH_KEY = {"type": "shelf", "api_key": "sk-canary"}
 SHELF = {"type": "shelf", "api_key": "${SHELF_KEY}"}
 SMALLEST: dict[str, Any] = {"name": "media", "source": SHELF, "destinations": [{"type": "box", "url": "${BOX_URL}"}]}
 
@@ -63,7 +70,7 @@ def test_a_mistake_is_reported_with_file_and_key_and_without_the_value(wrong: di
 
 def test_editors_get_a_schema_with_every_attribute() -> None:
     schema = TypeAdapter(VectorferrySync.model()).json_schema()
-    assert schema["properties"].keys() == SyncSettings.model_fields.keys()
+    assert schema["properties"].keys() == {*SyncSettings.model_fields, "translation", "op", "checks", "freshness"}
     assert schema["additionalProperties"] is False
     assert all("description" in each for each in schema["properties"].values())
 
@@ -108,3 +115,93 @@ def test_two_syncs_live_side_by_side(load: Load) -> None:
     both = dg.Definitions.merge(load(), load(name="other"))
     dg.Definitions.validate_loadable(both)
     assert sorted(both.resources or {}) == ["media_vectorferry", "other_vectorferry"]
+
+
+LOOKS: dict[str, Any] = {
+    "translation": {
+        "key": "raw/{{ target.name }}",
+        "group_name": "search",
+        "owners": ["team:search"],
+        "tags": {"tier": "gold"},
+        "description": "all {{ target.name }}",
+        "automation_condition": "{{ dg.AutomationCondition.eager() }}",
+    },
+    "op": {
+        "name": "fill_media",
+        "tags": {"team": "search"},
+        "pool": "media_api",
+        "retries": 1,
+        "backfill_policy": {"type": "multi_run", "max_partitions_per_run": 2},
+    },
+    "schedule": {"cron": "@daily", "timezone": "Europe/Berlin", "per_run": 20},
+    "freshness": {"fail_after_hours": 24, "warn_after_hours": 12},
+}
+
+
+def test_a_file_says_how_assets_look_and_how_their_step_runs() -> None:
+    with loaded({**SMALLEST, **LOOKS}) as defs:
+        (spec,) = (spec for spec in defs.resolve_all_asset_specs() if spec.key.to_user_string() == "raw/video")
+        assets = defs.get_repository_def().assets_defs_by_key[spec.key]
+    assert (spec.group_name, spec.owners, spec.description) == ("search", ["team:search"], "all video")
+    assert spec.tags["tier"] == "gold"
+    assert spec.tags["vectorferry/modality"] == "video"
+    assert spec.automation_condition is not None
+    assert spec.freshness_policy == dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=24), warn_window=timedelta(hours=12)
+    )
+    assert (assets.op.name, assets.op.pool, assets.op.tags["team"]) == ("fill_media", "media_api", "search")
+    assert assets.backfill_policy == dg.BackfillPolicy.multi_run(2)
+
+
+@pytest.mark.usefixtures("load")
+def test_a_file_says_how_often_a_step_is_tried_again(
+    source: ShelfSource, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vectorferry.dagster._failures.RETRIES", dg.RetryPolicy(max_retries=3))
+    monkeypatch.setenv("SHELF_KEY", "x")
+    source.errors["ads"] = SourceError("503")
+    shelf = {"type": "shelf", "collections": ["ads"]}
+    with loaded({**SMALLEST, "source": shelf, "destinations": [{"type": "box"}], "op": {"retries": 1}}) as defs:
+        assert attempts(materialize(defs, instance, "ads")) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"translation": {"grup": "x"}}, "translation.grup"),
+        (
+            {"translation": {"key": "{{ targett.name }}"}},
+            "translation: 'targett' is undefined",
+        ),
+        ({"op": {"retires": 1}}, "op.retires"),
+        ({"freshness": {"fail_after_hours": "soon"}}, "fail_after_hours: Input should be a valid number"),
+        ({"schedule": {"per_run": 0, "cron": "@daily"}}, "schedule.per_run"),
+    ],
+)
+def test_a_mistake_in_what_only_dagster_is_told_is_reported_with_its_key(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(Exception) as caught, loaded({**SMALLEST, "source": WITH_KEY, **wrong}):
+        pass
+    text = "".join(traceback.format_exception(caught.value))
+    assert told in text
+    assert "sk-canary" not in text
+
+
+def test_the_command_takes_the_file_with_what_only_dagster_is_told(tmp_path: Path) -> None:
+    (tmp_path / "defs.yaml").write_text(yaml.safe_dump({"type": "x", "attributes": {**SMALLEST, **LOOKS}}))
+    settings = load_settings(tmp_path / "defs.yaml")
+    assert settings.schedule
+    assert settings.schedule.per_run == 20
+
+
+@pytest.mark.parametrize("lines", ["as it is", "switched on"])
+def test_what_is_scaffolded_loads(lines: str) -> None:
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(VectorferrySync, defs_path="9 Films!")
+        file = path / "defs.yaml"
+        if lines == "switched on":
+            file.write_text(re.sub(r"^( *)# (?=( *)(- )?[a-z_]+:)", r"\1", file.read_text(), flags=re.MULTILINE))
+        with sandbox.load_component_and_build_defs(defs_path=path) as (component, defs):
+            assert isinstance(component, VectorferrySync)
+            assert component.name == "sync_9_films"
+            dg.Definitions.validate_loadable(defs)
+        assert load_settings(file).source.type == "sandbox"

@@ -144,5 +144,5 @@ def test_an_address_written_into_the_file_is_masked_in_the_manifest_too_and_used
     defs = dg.build_defs_for_component(literal)
     assert materialize(defs, known, "ads", select=[INDEX]).success
     assert held(sandbox) == {"media-multimodal-v1-8": {"ads": 6}}
-    assert json.loads(configured(defs)["media_pinecone"]["settings"])["manifest"]["url"] == "**********"
+    assert json.loads(configured(defs)["media_vectorferry"]["destinations"])[1]["manifest"]["url"] == "**********"
     assert postgres_url not in dg.serialize_value(RepositorySnap.from_def(defs.get_repository_def()))

@@ -109,7 +109,7 @@ def test_a_downstream_asset_asks_for_neighbours_in_three_lines(
     @dg.asset(deps=[["media", "video"]])
     def neighbours(vectorferry: VectorferryResource) -> dg.MaterializeResult[Any]:
         with vectorferry.connection() as connection:
-            (told["first"],) = connection.execute(f"SELECT feature_id FROM {schema}.video LIMIT 1").fetchone() or ()
+            told["first"] = connection.execute(f"SELECT min(feature_id) FROM {schema}.video").fetchall()[0][0]
         answer = vectorferry.search(SearchQuery(Modality.VIDEO, "multimodal-v1", like=told["first"], limit=3))
         told["hits"] = answer.rows
         told["verified"] = vectorferry.verify()
