@@ -66,6 +66,7 @@ from vectorferry.destinations._postgres import (
 from vectorferry.destinations.pgvector._bisect import write_around
 from vectorferry.destinations.pgvector._database import VectorDatabase
 from vectorferry.destinations.pgvector._diagnosis import disk_diagnoses, server_diagnoses
+from vectorferry.destinations.pgvector._functions import function_names
 from vectorferry.destinations.pgvector._generations import (
     count_vectors,
     drop_tables,
@@ -409,7 +410,8 @@ class PgvectorDestination(Destination):
     def search(self, query: SearchQuery) -> SearchAnswer:
         """Answer a similarity query through the SQL function that anyone else would use."""
         with self._reading() as (connection, schema):
-            check_functions(connection, schema.name, (entry.layer.function for entry in schema.catalogue.values()))
+            functions = (entry.layer.function for entry in schema.catalogue.values())
+            check_functions(connection, schema.name, [*function_names(), *functions])
             return search(driver_of(connection), schema.name, schema.catalogue, query)
 
     def measures(self, modality: Modality, *, sample: int = 10_000, queries: int = 0) -> list[VectorMeasures]:

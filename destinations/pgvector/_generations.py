@@ -12,11 +12,12 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, exists, false, fu
 from vectorferry.connector.plugin import MODALITIES, ConfigurationError, LockedError, Modality, VectorCount, VectorTable
 from vectorferry.destinations._postgres import Step, driver_of, fixed, lock_ddl, run, statement, try_lock
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry, entry_removal
-from vectorferry.destinations.pgvector._grants import dependants_of_function, dependants_of_relation, search_functions
+from vectorferry.destinations.pgvector._grants import dependants_of_functions, dependants_of_relation
 from vectorferry.destinations.pgvector._indexes import is_built
 from vectorferry.destinations.pgvector._prepare import refresh_steps, rerouting_steps
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, visible
+from vectorferry.destinations.pgvector._views import search_functions
 
 
 def is_not_superseded(schema: SyncSchema, entry: VectorEntry, rows: Table) -> ColumnElement[bool]:
@@ -190,12 +191,12 @@ def _drop(connection: Connection, schema: SyncSchema, entry: VectorEntry, layers
     others = dependants_of_relation(driver, table.as_string(), own_views=[view.as_string() for view in views])
     for layer, view in zip(layers, views, strict=True):
         others += dependants_of_relation(driver, view.as_string())
-        others += dependants_of_function(driver, name, layer.function)
+        others += dependants_of_functions(driver, [*search_functions(driver, name, layer)])
     if others:
         raise ConfigurationError(f"{name}.{entry.table} is needed by {', '.join(others)}. Drop that first.")
     steps: list[Step] = []
     for layer, view in zip(layers, views, strict=True):
-        functions = search_functions(driver, name, layer.function)
+        functions = search_functions(driver, name, layer)
         steps += (statement("DROP FUNCTION {}", fixed(signature)) for signature in functions)
         steps.append(statement("DROP VIEW IF EXISTS {}", view))
         steps.append(statement("DROP TYPE IF EXISTS {}", sql.Identifier(name, layer.match_type)))

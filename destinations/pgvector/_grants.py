@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from psycopg import sql
 
+from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.destinations._postgres import Driver, fixed, joined, statement
 
-# A vector, a number and a filter: whoever makes a function of the same name makes it for something else.
+# An earlier version's took a vector, a number and a filter. Whoever makes a function of the same name and with other
+# arguments makes it for something else.
 _SIGNATURES: Final = """
-SELECT p.oid::regprocedure::text, t.typname FROM pg_proc p
+SELECT p.oid::regprocedure::text, oidvectortypes(p.proargtypes) = %s FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_type t ON t.oid = p.proargtypes[0]
-WHERE n.nspname = %s AND p.proname = %s AND t.typname IN ('vector', 'halfvec', 'sparsevec') AND p.pronargs = 3
-AND p.proargtypes[1] = 'integer'::regtype AND p.proargtypes[2] = 'jsonb'::regtype
+WHERE n.nspname = %s AND p.proname = %s AND (oidvectortypes(p.proargtypes) = %s
+    OR t.typname IN ('vector', 'halfvec', 'sparsevec') AND p.pronargs = 3
+    AND p.proargtypes[1] = 'integer'::regtype AND p.proargtypes[2] = 'jsonb'::regtype)
 """
 
 
-def search_functions(driver: Driver, schema: str, name: str) -> dict[str, str]:
-    """By signature, quoted for a statement: the type of the vectors that a search function of this name takes."""
-    return {str(signature): str(kind) for signature, kind in driver.execute(_SIGNATURES, (schema, name))}
+def functions_named(driver: Driver, schema: str, name: str, arguments: str) -> dict[str, bool]:
+    """By signature, quoted for a statement, the search functions of this name: whether it takes these arguments, as
+    this version's do."""
+    rows = driver.execute(_SIGNATURES, (arguments, schema, name, arguments))
+    return {str(signature): bool(is_current) for signature, is_current in rows}
 
 
 # What somebody else has built upon a relation or a function, which could not go on without it.
@@ -85,10 +90,18 @@ def _made_of_rows(driver: Driver, name: str, *, stored: bool) -> list[str]:
     return [str(row[0]) for row in driver.execute(_ROW_TYPE, {"name": name, "stored": stored})]
 
 
-def dependants_of_function(driver: Driver, schema: str, name: str) -> list[str]:
-    """What depends on a search function."""
-    own_views = [*search_functions(driver, schema, name)]
-    return [str(row[0]) for row in driver.execute(_FUNCTION, (own_views,))]
+def dependants_of_functions(driver: Driver, signatures: Sequence[str]) -> list[str]:
+    """What depends on some functions, given as Postgres quotes their signatures."""
+    return [str(row[0]) for row in driver.execute(_FUNCTION, ([*signatures],))]
+
+
+def check_functions_alone(driver: Driver, schema: str, signatures: Sequence[str]) -> None:
+    """Raise `ConfigurationError` when somebody has built upon functions that have to be made anew."""
+    if others := dependants_of_functions(driver, signatures):
+        raise ConfigurationError(
+            f"{', '.join(signatures)} in schema {schema} has to be made anew, and depends on it: {', '.join(others)}. "
+            "Drop that, run again, and make it again afterwards."
+        )
 
 
 # What roles may do with a view or a function, carried over to one that is made anew, or beside it.
@@ -148,9 +161,9 @@ def relation_grants(driver: Driver, schema: str, name: str) -> list[Grant]:
     return _grants(driver.execute(_ON_RELATION, {"schema": schema, "name": name}))
 
 
-def function_grants(driver: Driver, schema: str, name: str) -> list[Grant]:
-    """What others than its owner may do with the search function of this name."""
-    return _grants(driver.execute(_ON_FUNCTION, ([*search_functions(driver, schema, name)],)))
+def function_grants(driver: Driver, signatures: Sequence[str]) -> list[Grant]:
+    """What others than their owner may do with functions, given as Postgres quotes their signatures."""
+    return _grants(driver.execute(_ON_FUNCTION, ([*signatures],)))
 
 
 def grants_on_new(
@@ -163,12 +176,22 @@ def grants_on_new(
     yield from (_grant_statement("GRANT", grant, kind, target) for grant in grants if grant not in defaults)
 
 
-def view_options(driver: Driver, schema: str, view: str) -> sql.Composable:
-    """What a view is made with, such as ``WITH (security_invoker='true')``: one that reads with its caller's rights
-    goes on to do so. Empty where there is no such view."""
-    pairs = [str(option).split("=", 1) for (option,) in driver.execute(_OPTIONS, (schema, view))]
-    options = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in pairs]
-    return sql.SQL(" WITH ({})").format(joined(options)) if options else sql.SQL("")
+def view_options(driver: Driver, schema: str, view: str) -> dict[str, str]:
+    """What a view is made with, such as ``{"security_invoker": "true"}``: one that reads with its caller's rights is to
+    go on so. Empty where there is no such view."""
+    pairs = (str(option).partition("=") for (option,) in driver.execute(_OPTIONS, (schema, view)))
+    return {name: value for name, _, value in pairs}
+
+
+def view_options_clause(options: Mapping[str, str]) -> sql.Composable:
+    """How a view is made with these."""
+    pairs = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in options.items()]
+    return sql.SQL(" WITH ({})").format(joined(pairs)) if pairs else sql.SQL("")
+
+
+def reads_as_caller(options: Mapping[str, str]) -> bool:
+    """Whether whoever asks such a view needs rights on what it reads."""
+    return options.get("security_invoker", "false").lower() in ("true", "on", "yes", "1")
 
 
 def _grants(rows: Iterable[Any]) -> list[Grant]:

@@ -34,6 +34,7 @@ from vectorferry.destinations.pgvector._catalogue import (
 )
 from vectorferry.destinations.pgvector._columns import TableChange, checked_change
 from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, extension_steps
+from vectorferry.destinations.pgvector._functions import functions_steps
 from vectorferry.destinations.pgvector._grants import grants_on_new, relation_grants, row_security_statements
 from vectorferry.destinations.pgvector._schema import Recorded, SyncSchema, feature_tables
 from vectorferry.destinations.pgvector._storage import VectorStorage
@@ -44,7 +45,6 @@ from vectorferry.destinations.pgvector._views import (
     layer_digest,
     layer_exists,
     layer_steps,
-    where_function,
 )
 
 _UNCHANGED: Final[Mapping[Modality, TableChange]] = {}
@@ -232,7 +232,8 @@ def refresh_steps(
 ) -> Iterator[Step]:
     """What brings these generations' entries, views and functions to what the catalogue is to say of them, after these
     changes of the tables."""
-    filter_function = [where_function(schema.name)]
+    if generations:
+        yield from functions_steps(connection, schema.name, schema.database.extension_schema)
     for entry in generations:
         change = changes.get(entry.modality)
         digests: dict[Layer, str] = {}
@@ -240,8 +241,6 @@ def refresh_steps(
         for shown, digest in reversed([*_shown(schema, catalogue, entry)]):
             digests[shown.layer] = layer_digest(shown, schema.database.extension_schema)
             if digest != digests[shown.layer] or not layer_exists(connection, schema.name, shown.layer):
-                while filter_function:
-                    yield filter_function.pop()
                 is_new = not digest and shown.layer == entry.own_layer
                 yield from layer_steps(
                     connection,
@@ -265,6 +264,7 @@ def rerouting_steps(
 ) -> Iterator[Step]:
     """What lets the plain function of a named vector know only the generations that the catalogue is to have."""
     shown = _plainly_shown(schema, catalogue, current)
+    yield from functions_steps(connection, schema.name, schema.database.extension_schema)
     yield from function_steps(connection, schema.name, schema.database.extension_schema, shown)
     yield entry_update(schema.tables, replace(current, sql_digest=""))  # whoever drops a table knows no mapping
 

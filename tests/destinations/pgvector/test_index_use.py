@@ -4,6 +4,7 @@ whoever types a query of the view, for the search function, and on an older serv
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -93,7 +94,8 @@ def searched(sql: Sql, question: str, *values: Any) -> tuple[list[Any], int, int
     return rows, index, table
 
 
-SEARCH = "SELECT feature_id, text, collection FROM search_video_model_v1(%s, 10, %s)"
+SEARCH = "SELECT feature_id, text, collection FROM search_video_model_v1(%s, 10, %s, effort => 40)"
+"""With the effort of a query that somebody types."""
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_neighbours_of_many_rows_are_found_along_the_index(loaded: Loaded) -> No
     rows, index, table = searched(
         loaded.sql,
         "SELECT one.feature_id, hit.feature_id FROM video_model_v1 one "
-        "CROSS JOIN LATERAL search_video_model_v1(one.embedding, 3) hit "
+        "CROSS JOIN LATERAL search_video_model_v1(one.embedding, 3, effort => 40) hit "
         "WHERE one.collection = 'films 1' AND one.asset_id = 'video 3'",
     )
     assert (len(rows), index, table) == (3 * SEGMENTS, SEGMENTS, 0)
@@ -160,8 +162,58 @@ def test_what_the_index_gives_up_is_answered_exactly(loaded: Loaded) -> None:
 
 
 def test_more_than_the_index_looks_at_in_one_pass_is_given(loaded: Loaded) -> None:
-    rows, index, table = searched(loaded.sql, "SELECT * FROM search_video_model_v1(%s, 60)", str(NEAR))
+    rows, index, table = searched(loaded.sql, "SELECT * FROM search_video_model_v1(%s, 60, effort => 40)", str(NEAR))
     assert (len(rows), index, table) == (60, 1, 0)
+
+
+def test_an_effort_of_the_caller_s_own_is_respected(loaded: Loaded) -> None:
+    with loaded.sql.transaction():
+        loaded.sql.execute("SET LOCAL hnsw.ef_search = 41")
+        rows, index, table = searched(loaded.sql, SEARCH.replace(", effort => 40", ""), str(NEAR), "{}")
+        explained = loaded.sql.execute("SELECT search_effort FROM explain_search('video_model_v1', %s)", [str(NEAR)])
+        assert explained.fetchall() == [(41,)]
+        assert loaded.sql.execute("SHOW hnsw.ef_search").fetchone() == ("41",)
+    assert (len(rows), index, table) == (10, 1, 0)
+
+
+@pytest.mark.parametrize("k", [10, 100])
+@pytest.mark.parametrize("share", [1, 0.1, 0.01, 0.001, 0])
+def test_an_answer_is_never_short_and_nearly_always_the_truth(loaded: Loaded, share: float, k: int) -> None:
+    """Of vectors that are hard to tell apart. tests/benchmarks/test_recall.py has others, and prints the published."""
+    filters = json.dumps({"text": {"like": f"%{'0' * round(-math.log10(share))}"}} if share else {"text": "nothing"})
+    recall, missing = 0.0, 0
+    for _ in range(3):
+        asked = "SELECT recall, missing FROM evaluate_recall('video_model_v1', 3, %s, %s)"
+        share_of_truth, short = loaded.sql.execute(asked, [k, filters]).fetchone() or (0, 1)
+        recall, missing = recall + share_of_truth / 3, missing + short
+    assert missing == 0
+    assert recall > 0.95
+
+
+def test_an_exact_search_is_the_truth(loaded: Loaded) -> None:
+    by_hand = loaded.sql.execute(
+        f"SELECT asset_id, feature_id FROM {VECTORS} ORDER BY (embedding <=> '{NEAR}') + 0 LIMIT 100"
+    )
+    rows, index, _ = searched(
+        loaded.sql, "SELECT asset_id, feature_id FROM search_video_model_v1(%s, 100, mode => 'exact')", str(NEAR)
+    )
+    assert sorted(rows) == sorted(by_hand.fetchall())
+    assert index == 0
+
+
+def test_what_was_done_is_told(loaded: Loaded) -> None:
+    asked = (
+        "SELECT way, search_effort, candidates, fell_back, plan FROM explain_search('video_model_v1', %s, mode => %s)"
+    )
+    [(way, effort, candidates, fell_back, plan)] = loaded.sql.execute(asked, [str(NEAR), "index"]).fetchall()
+    assert (way, effort, candidates, fell_back) == ("index", 40, 160, False)
+    assert f"Index Scan using {INDEX}" in plan
+    assert len(plan) < 5_000, "the query itself, of 256 numbers, is left out"
+    [(way, effort, candidates, fell_back, plan)] = loaded.sql.execute(asked, [str(NEAR), "exact"]).fetchall()
+    assert (way, effort, candidates, fell_back) == ("exact", None, 10, False)
+    assert INDEX not in plan
+    attempts = loaded.sql.execute(asked, [str(NEAR), "auto"]).fetchall()
+    assert [(attempt[0], attempt[3]) for attempt in attempts] == [("index", False), ("exact", True)]
 
 
 def test_both_find_what_an_exact_search_finds(loaded: Loaded) -> None:
@@ -176,7 +228,8 @@ def test_both_find_what_an_exact_search_finds(loaded: Loaded) -> None:
                 f"SELECT asset_id, feature_id FROM {VECTORS} ORDER BY (embedding <=> %s) + 0 LIMIT 10", [str(vector)]
             )
         }
-        found = loaded.sql.execute("SELECT asset_id, feature_id FROM search_video_model_v1(%s)", [str(vector)])
+        asked = "SELECT asset_id, feature_id FROM search_video_model_v1(%s, effort => 40)"
+        found = loaded.sql.execute(asked, [str(vector)])
         typed = loaded.sql.execute(by_distance(vector=vector)).fetchall()
         hits = {tuple(row) for row in found}
         assert hits == {(row[1], row[2]) for row in typed}

@@ -18,6 +18,7 @@ from vectorferry.connector.plugin import Asset, Feature, Modality, SchemaMapping
 from vectorferry.connector.testing import MemorySource, sync, verify
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _generations as _switch
+from vectorferry.destinations.pgvector._functions import arguments
 
 from ...builders import asset, batch, dense, feature, sparse
 from .conftest import Prepared
@@ -247,7 +248,7 @@ def test_a_function_that_somebody_gave_the_same_name_is_left_alone(prepared: Pre
     sql.execute(
         "CREATE FUNCTION search_video_model_v1(words text) RETURNS SETOF video_model_v1_match LANGUAGE sql "
         f"AS $$SELECT * FROM search_video_model_v1('[1,1,1]'::vector)$$; CREATE ROLE {schema}_reader; "
-        f"GRANT EXECUTE ON FUNCTION search_video_model_v1(vector, integer, jsonb) TO {schema}_reader".encode()
+        f"GRANT EXECUTE ON FUNCTION search_video_model_v1({arguments('named_search')}) TO {schema}_reader".encode()
     )
     changed = {"video": {"columns": {"more": {"path": "more"}}}}
     destination = prepared(changed)

@@ -1,0 +1,126 @@
+"""The functions that every schema has, whatever its named vectors are: made of `functions.sql`, and described."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from psycopg import sql
+from sqlalchemy import Connection, literal_column, select
+
+from vectorferry.destinations._postgres import Step, driver_of, fixed, statement
+from vectorferry.destinations.pgvector._grants import check_functions_alone, function_grants, grants_on_new
+from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION
+
+INTERNAL: Final = (
+    "compare",
+    "condition",
+    "where",
+    "check_search",
+    "feature",
+    "question",
+    "diverse",
+    "scans",
+    "plan",
+    "search",
+    "named",
+)
+"""Those that the others are made of; in Postgres they are called `_sync_…`."""
+
+PUBLIC: Final = ("search_many", "near_duplicates", "search_assets", "explain_search", "evaluate_recall")
+"""Those that people call, whatever named vector they mean."""
+
+_PARTS: Final = (*INTERNAL, *PUBLIC)
+
+_MARKED: Final = "_sync_search"
+
+# Whoever makes a function of the same name for something else has no such first argument.
+_STORED: Final = """
+SELECT p.oid::regprocedure::text, p.proname, oidvectortypes(p.proargtypes), obj_description(p.oid, 'pg_proc')
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = %s AND p.proname = ANY(%s) AND (starts_with(p.proname, '_sync_') OR p.proargnames[1] = 'named_vector')
+ORDER BY 1
+"""
+
+
+def function_names() -> list[str]:
+    """Every function of a schema that belongs to no named vector."""
+    return [_name(part) for part in _PARTS]
+
+
+def functions_steps(connection: Connection, schema: str, extension: str) -> Iterator[Step]:
+    """What makes them, and says what they are for, in place of those that an earlier version made with other arguments;
+    nothing where all of them are there as this version makes them.
+
+    Raises `ConfigurationError` where somebody has built upon one that has to go.
+    """
+    driver = driver_of(connection)
+    places: dict[str, str | sql.Composable] = {
+        "schema": schema,
+        "schema_name": sql.Literal(schema),
+        "pgvector": extension,
+        "sparse": fixed(str(SPARSE_DIMENSION)),
+    }
+    statements = {part: filled(part, places) for part in _PARTS}
+    mark = f" Made of {hashlib.blake2b(json.dumps(statements).encode(), digest_size=8).hexdigest()}."
+    expected = {_name(part): arguments(part) for part in _PARTS}
+    rows: list[Any] = driver.execute(_STORED, (schema, [*expected])).fetchall()
+    current = {str(name): str(comment) for _, name, types, comment in rows if types == expected[name]}
+    stale = {str(signature): str(name) for signature, name, types, _ in rows if types != expected[name]}
+    if current.keys() == expected.keys() and current[_MARKED].endswith(mark):
+        return
+    # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
+    yield select(literal_column(statement("CAST('[1]' AS {})", sql.Identifier(extension, "vector"))))
+    check_functions_alone(driver, schema, [*stale])
+    yield from (statement("DROP FUNCTION {}", fixed(signature)) for signature in stale)
+    yield from statements.values()
+    for part in _PARTS:
+        name = sql.Identifier(schema, _name(part))
+        comment = described(part) + (mark if _name(part) == _MARKED else "")
+        target = sql.SQL("{}({})").format(name, fixed(arguments(part)))
+        yield statement("COMMENT ON FUNCTION {} IS {}", target, sql.Literal(comment))
+        for signature in (signature for signature, old in stale.items() if old == _name(part)):
+            yield from grants_on_new(driver, schema, "FUNCTION", target, function_grants(driver, [signature]))
+
+
+def arguments(part: str) -> str:
+    """The types of a function's arguments, as Postgres calls them."""
+    listed = re.search(r"\((.*?)\)\s*(?:RETURNS|LANGUAGE)", _parts()[part][1], re.DOTALL)
+    each = [words.strip() for words in (listed[1] if listed else "").split(",")]
+    types = [re.sub(r"\s+DEFAULT\s.*", "", words).partition(" ")[2] for words in each if not words.startswith("OUT ")]
+    return ", ".join(types)
+
+
+def _name(part: str) -> str:
+    return part if part in PUBLIC else f"_sync_{part}"
+
+
+def filled(part: str, places: Mapping[str, str | sql.Composable]) -> str:
+    """The statement of a part of `functions.sql`, with these in its places: texts are names, and quoted."""
+
+    def value(place: re.Match[str]) -> str:
+        filling = places[place[1]]
+        return (sql.Identifier(filling) if isinstance(filling, str) else filling).as_string()
+
+    return re.sub(r"@([a-z_]+)@", value, _parts()[part][1])
+
+
+def described(part: str) -> str:
+    """What a part of `functions.sql` is, for those who ask the database."""
+    return _parts()[part][0]
+
+
+@cache
+def _parts() -> Mapping[str, tuple[str, str]]:
+    """By name: what stands above the statement, and the statement."""
+    whole = (files("vectorferry.destinations.pgvector") / "functions.sql").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^-- part: (\w+)\n((?:--.*\n)*)", whole, flags=re.MULTILINE)
+    return {
+        name: (" ".join(re.sub("^-- ?", "", above, flags=re.MULTILINE).split()), words.strip().removesuffix(";"))
+        for name, above, words in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    }
