@@ -29,7 +29,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.connector.testing import MemoryDestination
 
 from ..builders import asset, batch, dense, feature
-from ..examples import examples
+from ..examples import examples, family
 from .conftest import NewPlace
 
 VIDEO, IMAGE = Modality.VIDEO, Modality.IMAGE
@@ -356,8 +356,8 @@ def changes(store: Destination, what: Batch | str) -> object:
     return applied.assets, features, vectors, sorted(map(str, applied.rejected))
 
 
-@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
+@settings(max_examples=examples(3, 40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", family(["pgvector", "pinecone"]))
 @given(steps=st.lists(STEPS, min_size=2, max_size=5))
 def test_any_history_leaves_what_it_leaves_in_memory(new_place: NewPlace, kind: str, steps: list[Batch | str]) -> None:
     assume(kind != "pinecone" or not _bad_columns_without_a_record(steps))

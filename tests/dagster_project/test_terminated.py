@@ -171,7 +171,8 @@ def assert_free(deployment: Deployment, blocker: Connection, watcher: Connection
     deployment.wait_for(deployment.launch(IN_PROCESS), dg.DagsterRunStatus.SUCCESS)
 
 
-@pytest.mark.parametrize("job", [IN_PROCESS, pytest.param(MULTIPROCESS, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("job", [IN_PROCESS, MULTIPROCESS])
 def test_a_run_that_waits_for_postgres_is_canceled(
     deployment: Deployment, blocker: Connection, watcher: Connection, job: str
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_run_that_takes_longer_than_it_may_ends(
     assert_free(deployment, blocker, watcher)
 
 
+@pytest.mark.long
 def test_a_run_that_waits_for_its_next_try_is_canceled(deployment: Deployment) -> None:
     run = deployment.launch("nowhere_sync")
     wait_until(lambda: "Trying again in" in deployment.log(run), SECONDS_TO_START)

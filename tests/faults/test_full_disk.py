@@ -139,6 +139,7 @@ def test_a_disk_that_is_full_after_some_batches(small: tuple[Store, SmallDisk], 
     assert turn > 1
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_for_the_log(disk: SmallDisk, passable_path: Path, sandbox: Sandbox) -> None:
     """Postgres ends itself, and cannot start before there is space."""
     store = Store(passable_path / "postgres", sandbox)

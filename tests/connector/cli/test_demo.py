@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from tests.connector.cli.executable import run
@@ -26,6 +27,7 @@ def left_behind(folder: Path) -> list[str]:
     return [" ".join(command) for command in commands if any(str(folder) in part for part in command)]
 
 
+@pytest.mark.long
 def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
     first = run("demo")
     assert first.returncode == 0, first.stderr
@@ -63,6 +65,7 @@ def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
     assert left_behind(passable_path) == []
 
 
+@pytest.mark.long
 def test_the_demo_writes_to_both_stores_and_they_agree(passable_path: Path) -> None:
     for time in ("first", "second"):
         told = run("demo", "--destination", "both", "--json")

@@ -111,7 +111,7 @@ MAPPINGS = st.builds(
 )
 
 
-@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mappings=st.lists(MAPPINGS, min_size=2, max_size=3), dimensions=st.sets(st.sampled_from([3, 8]), min_size=1))
 def test_the_statements_from_any_mapping_to_any_other_are_those_of_prepare(
     postgres_url: str, mappings: list[dict[str, Any]], dimensions: set[int]
