@@ -77,6 +77,7 @@ FORGETS: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pinecone_is_long
 @pytest.mark.parametrize("how", FORGETS)
 def test_what_makes_it_untrue_forgets_it(prepared: Open, how: str) -> None:
     destination = prepared()

@@ -29,7 +29,7 @@ from ..examples import examples, family
 from .conftest import NewPlace, Open
 
 
-@pytest.fixture(params=["memory", "pgvector", "pinecone"])
+@pytest.fixture(params=family(["memory", "pgvector", "pinecone"], always=(0, 1)))
 def place(request: pytest.FixtureRequest, new_place: NewPlace) -> Open:
     """Opens one of each kind, as often as the test likes; the first time it is empty."""
     return new_place(request.param)

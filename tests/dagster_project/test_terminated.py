@@ -18,7 +18,6 @@ import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
-from dagster_graphql.cli import execute_query
 
 from tests.waiting import wait_until
 from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
@@ -109,6 +108,8 @@ class Deployment:
         return found
 
     def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        from dagster_graphql.cli import execute_query  # as slow to import as all the rest
+
         answer = execute_query(self._context, query, variables)
         assert "errors" not in answer, answer
         data: dict[str, Any] = answer["data"]

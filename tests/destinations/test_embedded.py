@@ -46,6 +46,7 @@ def test_any_path_will_do(made_directory: Path, name: str, monkeypatch: pytest.M
     assert list(made_directory.parent.rglob("executed")) == []
 
 
+@pytest.mark.long
 def test_data_can_be_made_under_an_odd_path(passable_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(passable_path)
     with EmbeddedPostgres(passable_path / ("ü" * 50) / 'it\'s $(touch executed), "here"') as server:

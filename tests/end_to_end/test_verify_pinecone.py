@@ -118,6 +118,7 @@ def test_a_namespace_that_somebody_has_deleted_is_filled_again(synced: Command, 
     assert digests(sandbox) == before
 
 
+@pytest.mark.long
 def test_what_the_books_of_two_stores_do_not_have_in_common_is_named(
     synced: Command, sandbox: Sandbox, manifest: psycopg.Connection[Any], schema: str
 ) -> None:

@@ -166,6 +166,7 @@ def test_killed_in_every_phase_of_a_change(
         run_again(killed, content, connection, undisturbed(content))
 
 
+@pytest.mark.long
 def test_killed_between_the_last_answer_and_the_manifest(
     tmp_path: Path, postgres_url: str, schema: str, connection: Connection, undisturbed: Callable[[Content], World]
 ) -> None:

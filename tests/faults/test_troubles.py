@@ -46,8 +46,8 @@ SHORT = [
     *((MIXPEEK, trouble) for trouble in one_of_each(CUTS)),
 ]
 """Where a connection to Postgres is cut, the service makes no difference."""
-NORMAL = [place for place in range(len(SHORT)) if place % 6 < len(SERVICES)]
-"""A third of them, and of each service."""
+NORMAL = [place for place in range(len(SHORT)) if place % 8 < len(SERVICES)]
+"""A quarter of them, and of each service."""
 
 
 @pytest.fixture(scope="module")

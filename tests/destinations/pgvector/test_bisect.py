@@ -122,6 +122,7 @@ def test_nothing_is_tried_twice_where_nothing_is_refused(indexed: PgvectorDestin
     assert made == []
 
 
+@pytest.mark.long
 def test_many_culprits_are_all_found(indexed: PgvectorDestination, sql: Sql) -> None:
     bad = {3, 4, 17, 40, 63}
     indexed.apply(batch(*(asset(f"{n:02}", spoken("f", LONG if n in bad else "")) for n in range(64))))

@@ -335,6 +335,7 @@ def test_a_sync_of_what_was_embedded_anew_ends_with_the_new_vectors_shown_and_ev
         assert asyncio.run(verify(source, [destination], name="media", sample=None)).in_step
 
 
+@pytest.mark.long
 def test_who_comes_back_to_a_retired_dimension_begins_it_anew(destination: PgvectorDestination, sql: Sql) -> None:
     load(destination, dense(1, dimension=8))
     load(destination, dense(1, dimension=3))

@@ -184,6 +184,7 @@ def test_a_sample_is_of_so_many_assets(source: MemorySource, store: PgvectorDest
     assert len(list(store.discrepancies("ads", 7))) == 7
 
 
+@pytest.mark.long
 def test_a_vector_that_is_gone_is_missing_though_one_that_it_superseded_is_there(
     store: PgvectorDestination, execute: Execute
 ) -> None:
