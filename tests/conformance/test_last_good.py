@@ -376,8 +376,9 @@ def changes(store: Destination, what: Batch | str) -> object:
     return applied.assets, features, vectors, sorted(map(str, applied.rejected))
 
 
-@settings(max_examples=examples(3, 40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest.mark.parametrize("kind", family(["pgvector", "pinecone"]))
+@pytest.mark.long
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
 @given(steps=st.lists(STEPS, min_size=2, max_size=5))
 def test_any_history_leaves_what_it_leaves_in_memory(new_place: NewPlace, kind: str, steps: list[Batch | str]) -> None:
     assume(kind != "pinecone" or not _bad_columns_without_a_record(steps))

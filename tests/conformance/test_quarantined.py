@@ -194,8 +194,9 @@ def carry_out(holder: Destination, step: Batch | tuple[str, list[str]]) -> objec
     return holder.remove("ads", names).assets
 
 
-@pytest.mark.parametrize("kind", family(["memory", "pgvector", "pinecone"], always=(1,)))
-@settings(max_examples=examples(3, 40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["memory", "pgvector", "pinecone"])
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_any_history_leaves_what_it_leaves_in_memory(
     new_place: NewPlace, kind: str, steps: list[Batch | tuple[str, list[str]]]

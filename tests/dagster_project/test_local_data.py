@@ -147,6 +147,7 @@ def elsewhere(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@pytest.mark.long
 def test_a_launcher_that_is_not_known_to_be_local_needs_a_server(
     folders: tuple[Path, Path], source: ShelfSource, elsewhere: dg.DagsterInstance, postgres_url: str, schema: str,
     monkeypatch: pytest.MonkeyPatch,

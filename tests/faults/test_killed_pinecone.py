@@ -184,6 +184,7 @@ def test_killed_between_the_last_answer_and_the_manifest(
         run_again(killed, OLD, connection, undisturbed(OLD))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("phase", "content"),
     family([("nothing deleted", OLD), ("deleted, not answered", FEWER), ("answered, not recorded", OLD)], always=(1,)),

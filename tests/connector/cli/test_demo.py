@@ -89,6 +89,7 @@ def test_the_demo_needs_no_vector_table_for_pinecone_alone(passable_path: Path) 
     assert left_behind(passable_path) == []
 
 
+@pytest.mark.long
 def test_the_demo_of_twelvelabs_writes_to_both_stores_and_they_agree(passable_path: Path) -> None:
     demo = json.loads(run("demo", "--source", "twelvelabs", "--destination", "both", "--json").stdout)
     assert (demo["exit_code"], written(demo["second_sync"]), written(demo["second_sync"], "pinecone")) == (0, 0, 0)

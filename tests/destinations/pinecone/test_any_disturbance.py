@@ -239,6 +239,7 @@ def killed_after(work: Callable[..., Any], calls: int) -> Callable[..., Any]:
     return last
 
 
+@pytest.mark.long
 @example(steps=[OLD, run(PLAIN)], config=DOT)
 @example(steps=[OLD, run(DOT)], config=HYBRID)
 @example(steps=[OLD, run(HYBRID)], config=FEW)
@@ -247,7 +248,7 @@ def killed_after(work: Callable[..., Any], calls: int) -> Callable[..., Any]:
 @example(steps=[OLD, run(PLAIN), NEW, run(PLAIN, (Dispatch, "results")), OLD], config=PLAIN)
 @example(steps=[OLD, run(PLAIN), NEW, run(HYBRID, (Dispatch, "results"), 2), Edit("a", None)], config=PLAIN)
 @example(steps=[OLD, run(PLAIN), Lost(None), run(PLAIN, (Manifest, "adopt")), Lost(0)], config=PLAIN)
-@settings(max_examples=examples(1, 30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, config=CONFIGS)
 def test_one_more_run_and_all_is_as_if_nothing_had_happened(
     crowded: Sandbox, postgres_url: str, steps: list[Edit | Run | Lost], config: Config
