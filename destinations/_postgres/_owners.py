@@ -97,7 +97,8 @@ def check_functions(connection: Connection, schema: str, names: Iterable[str]) -
 
 
 def _read(connection: Connection, schema: str, relations: Iterable[str]) -> list[Row[Any]]:
-    return list(connection.execute(_RELATIONS, {"schema": schema, "relations": [*relations]}))
+    names = [*relations]
+    return list(connection.execute(_RELATIONS, {"schema": schema, "relations": names})) if names else []
 
 
 def _way_out(table: Row[Any]) -> str:

@@ -194,20 +194,18 @@ class TableChange:
 def checked_change(
     connection: Connection,
     table: Table,
+    stored: Mapping[str, str],
     layers: Sequence[Layer],
-    recorded: Mapping[str, ColumnMapping] | None,
+    recorded: Mapping[str, ColumnMapping],
     columns: Mapping[str, ColumnMapping],
-) -> TableChange | None:
-    """What brings a table to the columns that are mapped now, from those that were `recorded` as mapped before; None
-    where there is no such table yet.
+) -> TableChange:
+    """What brings a table from the columns that it has, by type, to those that are mapped now. Some were `recorded` as
+    mapped before.
 
     Raises `ConfigurationError` for a table that is not ours, for a value that the new type cannot hold, and for what
     somebody has built upon a column or a view that has to go.
     """
-    stored = columns_of(connection, str(table.schema), (table.name,)).get(table.name)
-    if stored is None:
-        return None
-    change = TableChange(table, stored, column_changes(table, stored, recorded or {}, columns), layers)
+    change = TableChange(table, stored, column_changes(table, stored, recorded, columns), layers)
     if change.columns.touches_views:
         _check(driver_of(connection), change)
     return change

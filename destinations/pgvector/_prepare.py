@@ -22,7 +22,7 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     Storage,
 )
-from vectorferry.destinations._postgres import Step, driver_of, lock_ddl, run, statement, steps_to_create
+from vectorferry.destinations._postgres import Step, columns_of, driver_of, lock_ddl, run, statement, steps_to_create
 from vectorferry.destinations.pgvector._catalogue import (
     Catalogue,
     Layer,
@@ -73,8 +73,9 @@ def prepare(schema: SyncSchema) -> None:
         lock_ddl(connection, schema.name)
         steps = preparation(connection, schema).steps
         schema.check_owned(connection)
-        run(connection, steps)
-        schema.read_catalogue(connection)
+        if steps:
+            run(connection, steps)
+            schema.read_catalogue(connection)
 
 
 def first_steps(schema: str, mapping: SchemaMapping) -> list[Step]:
@@ -124,17 +125,19 @@ def _table_changes(
     connection: Connection, schema: SyncSchema, recorded: Recorded, catalogue: Catalogue
 ) -> dict[Modality, TableChange]:
     """Of the tables that are there, in the order in which writers visit them."""
-    changes = {
+    stored = columns_of(connection, schema.name, (table.name for table in schema.features.values()))
+    return {
         modality: checked_change(
             connection,
             schema.features[modality],
+            stored[schema.features[modality].name],
             _layers_of(catalogue, modality),
             recorded[modality][1] if modality in recorded else {},
             schema.mapping.columns(modality),
         )
         for modality in sorted(MODALITIES)
+        if schema.features[modality].name in stored
     }
-    return {modality: change for modality, change in changes.items() if change is not None}
 
 
 def _layers_of(catalogue: Catalogue, modality: Modality) -> list[Layer]:

@@ -13,6 +13,7 @@ from vectorferry.connector.sandbox import PineconeDialect, Sandbox, running_sand
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 
+from ..examples import family
 from ..pinecone import forget_budgets, pinecone_alone, pinecone_destination
 
 Open = Callable[[], Any]
@@ -64,6 +65,12 @@ def opened(request: pytest.FixtureRequest, new_place: NewPlace) -> Open:
         return destination
 
     return again
+
+
+pinecone_is_long = pytest.mark.parametrize(
+    "opened", family(["memory", "pgvector", "pinecone"], always=(0, 1)), indirect=True
+)
+"""For what the engine does with any destination, when doing so takes several syncs."""
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from ..connector.worlds import assets
 from ..destinations.pinecone.store import delete_index
 from ..pinecone import pinecone_destination
 from ..tables import row_counts, tables_of
-from .conftest import Open
+from .conftest import Open, pinecone_is_long
 
 CURSOR = Cursor("2026-11-01T00:00:00Z ✓", "d1", frozenset(MODALITIES), 3)
 MAPPING = SchemaMapping()
@@ -77,6 +77,7 @@ FORGETS: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pinecone_is_long
 @pytest.mark.parametrize("how", FORGETS)
 def test_what_makes_it_untrue_forgets_it(prepared: Open, how: str) -> None:
     destination = prepared()
@@ -98,6 +99,7 @@ def test_a_plan_knows_it(prepared: Open) -> None:
     assert told.cursor("films") is None
 
 
+@pinecone_is_long
 async def test_a_plan_announces_the_scan_that_the_sync_then_makes(prepared: Open) -> None:
     source = Changing({"ads": assets(4)})
     everything = DeleteGuard(max_share=1)
@@ -130,6 +132,7 @@ async def is_right(source: Changing, destination: Destination) -> bool:
     return list(destination.digests("ads")) == list(right.digests("ads"))
 
 
+@pinecone_is_long
 async def test_a_history_of_incremental_and_full_runs_ends_right(prepared: Open) -> None:
     source = Changing({"ads": assets(9)})
 

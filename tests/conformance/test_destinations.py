@@ -31,7 +31,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.connector.testing import MemoryDestination
 
 from ..builders import asset, batch, dense, feature, sparse
-from ..examples import examples
+from ..examples import examples, family
 from .conftest import NewPlace
 
 NOTHING = Counts()
@@ -74,7 +74,7 @@ def test_row_and_vector_are_judged_apart(destination: Destination) -> None:
     assert applied.vectors[Modality.VIDEO, "model-v1"] == Counts(unchanged=1)
 
 
-@pytest.mark.parametrize("after", [dense(0.5, dimension=3), sparse({1: 0.5})])
+@pytest.mark.parametrize("after", family([dense(0.5, dimension=3), sparse({1: 0.5})]))
 def test_a_vector_may_change_its_dimension_and_its_kind(destination: Destination, after: Vector) -> None:
     destination.apply(batch(asset("a", feature("f1"), feature("f2"))))
     moved = batch(asset("a", feature("f1", {"model-v1": after}), feature("f2"), fingerprint="2"))
@@ -194,13 +194,13 @@ def held(destination: Destination) -> object:
     return fingerprints, features, ids, {c: destination.quarantined(c) for c in known}
 
 
-@pytest.fixture(params=["pgvector", "pinecone"])
+@pytest.fixture(params=family(["pgvector", "pinecone"]))
 def make(request: pytest.FixtureRequest, new_place: NewPlace) -> Callable[[], Destination]:
     """Makes destinations of one kind, each empty."""
     return lambda: new_place(request.param)()  # noqa: PLW0108 - each time another place
 
 
-@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4, 80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))
 def test_any_history_leaves_what_it_leaves_in_memory(
     make: Callable[[], Destination], steps: list[Batch | list[str]]

@@ -29,13 +29,19 @@ from vectorferry.connector.plugin import (
 from vectorferry.connector.testing import MemoryDestination
 
 from ..builders import asset, batch, dense, feature
-from ..examples import examples
+from ..examples import examples, family
 from .conftest import NewPlace
 
 VIDEO, IMAGE = Modality.VIDEO, Modality.IMAGE
 NOTHING = Counts()
 GOOD = {"left": dense(1), "right": dense(2)}
 NAMELESS = Rejected("a", Reason.MALFORMED, "a feature that is not an object", "video[1]", "video")
+
+
+pinecone_is_long = pytest.mark.parametrize(
+    "store", family(["memory", "pgvector", "pinecone"], always=(0, 1)), indirect=True
+)
+"""For what is decided alike for both stores."""
 
 
 @pytest.fixture(params=["memory", "pgvector", "pinecone"])
@@ -99,6 +105,7 @@ def test_an_infinity_costs_one_vector_and_its_earlier_version_stays(store: Desti
     assert store.quarantined("ads") == 1
 
 
+@pinecone_is_long
 def test_the_row_that_is_found_by_the_earlier_vector_is_the_new_one(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old", transcription="gone"))))
     store.apply(batch(asset("a", feature("f", {"right": dense(3)}, text="new"), rejected=[bad(vector_name="left")])))
@@ -108,6 +115,7 @@ def test_the_row_that_is_found_by_the_earlier_vector_is_the_new_one(store: Desti
     assert "gone" not in str(row)
 
 
+@pinecone_is_long
 def test_a_good_vector_takes_the_place_of_the_earlier_one(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", feature("f", {"right": dense(2)}), rejected=[bad(vector_name="left")])))
@@ -119,6 +127,7 @@ def test_a_good_vector_takes_the_place_of_the_earlier_one(store: Destination) ->
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_a_vector_that_never_was_good_is_not_there(store: Destination) -> None:
     applied = store.apply(batch(asset("a", feature("f", {"right": dense(2)}), rejected=[bad(vector_name="left")])))
     assert applied.rejected == told(store) == [bad(vector_name="left")]
@@ -165,6 +174,7 @@ def test_a_value_that_does_not_fit_costs_one_column_and_the_earlier_value_stays(
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_a_column_without_an_earlier_value_is_empty(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old"))))
     store.apply(batch(asset("a", feature("f", GOOD, text="old"), rejected=[bad(column="transcription")])))
@@ -189,6 +199,7 @@ def test_a_feature_that_is_bad_as_a_whole_stays_as_it_was(store: Destination) ->
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_the_earlier_version_of_a_feature_that_becomes_another_modality_stays(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.apply(batch(asset("a", fingerprint="2", rejected=[bad(modality=IMAGE)])))
@@ -202,6 +213,7 @@ def test_the_earlier_version_of_a_feature_that_becomes_another_modality_stays(st
     check_clean(store, {IMAGE: 1})
 
 
+@pinecone_is_long
 def test_a_record_without_a_name_may_be_of_any_feature_that_is_missing(store: Destination) -> None:
     features = [feature("f", GOOD), feature("g", GOOD), feature("i", GOOD, modality=IMAGE)]
     store.apply(batch(asset("a", *features)))
@@ -214,6 +226,7 @@ def test_a_record_without_a_name_may_be_of_any_feature_that_is_missing(store: De
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_modalities_that_were_not_read_are_left_alone(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD), feature("i", GOOD, modality=IMAGE))))
     store.apply(batch(asset("a", fingerprint="2", rejected=[bad()]), modalities=[VIDEO]))
@@ -229,6 +242,7 @@ def test_an_asset_that_is_gone_takes_its_earlier_versions_along(store: Destinati
     assert list(store.discrepancies("ads")) == []
 
 
+@pinecone_is_long
 def test_an_asset_that_is_set_aside_as_a_whole_is_marked_where_it_is_stored(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     unread = [Rejected(name, Reason.UNREADABLE, "500") for name in "ab"]
@@ -236,6 +250,7 @@ def test_an_asset_that_is_set_aside_as_a_whole_is_marked_where_it_is_stored(stor
     assert told(store) == applied.rejected == [replace(unread[0], kept=True), unread[1]]
 
 
+@pinecone_is_long
 def test_a_vector_that_a_check_has_found_to_be_another_one_is_no_good_version(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD))))
     store.distrust("ads", [Discrepancy(Difference.DIFFERENT, "a", "f", VIDEO, "left")])
@@ -245,6 +260,7 @@ def test_a_vector_that_a_check_has_found_to_be_another_one_is_no_good_version(st
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_a_wrong_kind_of_id_or_name_does_no_harm(store: Destination) -> None:
     odd = [Rejected("a", Reason.BAD_ID, "NUL", "\0", "video"), bad("#1"), bad(vector_name="\0"), bad(modality=VIDEO)]
     store.apply(batch(asset("a", feature("f", GOOD))))
@@ -253,6 +269,7 @@ def test_a_wrong_kind_of_id_or_name_does_no_harm(store: Destination) -> None:
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_a_column_less_exact_than_the_source_is_not_written_again(store: Destination) -> None:
     many = {"left": dense(0.1, dimension=2_001), "right": dense(2)}  # half precision in Postgres
     store.apply(batch(asset("a", feature("f", many))))
@@ -263,6 +280,7 @@ def test_a_column_less_exact_than_the_source_is_not_written_again(store: Destina
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_what_was_hidden_with_its_asset_counts_as_gone(store: Destination) -> None:
     if Capability.TOMBSTONES not in store.capabilities:
         pytest.skip("deletes for good")
@@ -275,6 +293,7 @@ def test_what_was_hidden_with_its_asset_counts_as_gone(store: Destination) -> No
     check_clean(store, {VIDEO: 1})
 
 
+@pinecone_is_long
 def test_another_destination_is_filled_with_it(store: Destination) -> None:
     if Capability.STORED_ASSETS not in store.capabilities:
         pytest.skip("cannot be filled from")
@@ -289,6 +308,7 @@ def test_another_destination_is_filled_with_it(store: Destination) -> None:
     check_clean(target, {VIDEO: 2})
 
 
+@pinecone_is_long
 def test_a_row_of_an_earlier_mapping_is_found_to_be_what_it_is(store: Destination) -> None:
     store.apply(batch(asset("a", feature("f", GOOD, text="old"))))
     mapping = SchemaMapping.model_validate({"video": {"columns": {"author": {"path": "metadata.author"}}}})
@@ -356,6 +376,7 @@ def changes(store: Destination, what: Batch | str) -> object:
     return applied.assets, features, vectors, sorted(map(str, applied.rejected))
 
 
+@pytest.mark.long
 @settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("kind", ["pgvector", "pinecone"])
 @given(steps=st.lists(STEPS, min_size=2, max_size=5))

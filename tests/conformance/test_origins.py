@@ -15,7 +15,8 @@ from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature
 from ..connector.worlds import assets
-from .conftest import Open
+from ..examples import family
+from .conftest import Open, pinecone_is_long
 
 MAPPING = SchemaMapping()
 MINE = {"source": "mixpeek", "base_url": "https://api.example.com", "namespace": "défault ✓", "key": "0123"}
@@ -59,7 +60,8 @@ def test_a_plan_knows_it(prepared: Open) -> None:
     assert told.origin("films") is None
 
 
-@pytest.mark.parametrize("gone", [1, 19])
+@pinecone_is_long
+@pytest.mark.parametrize("gone", family([1, 19]))
 async def test_somebody_else_deletes_nothing_and_the_same_deletes_as_before(prepared: Open, gone: int) -> None:
     everything = assets(100)
     source = MemorySource({"ads": everything})

@@ -25,11 +25,11 @@ from vectorferry.connector.plugin import (
 from vectorferry.connector.testing import MemoryDestination
 
 from ..builders import asset, batch, feature
-from ..examples import examples
+from ..examples import examples, family
 from .conftest import NewPlace, Open
 
 
-@pytest.fixture(params=["memory", "pgvector", "pinecone"])
+@pytest.fixture(params=family(["memory", "pgvector", "pinecone"], always=(0, 1)))
 def place(request: pytest.FixtureRequest, new_place: NewPlace) -> Open:
     """Opens one of each kind, as often as the test likes; the first time it is empty."""
     return new_place(request.param)
@@ -194,6 +194,7 @@ def carry_out(holder: Destination, step: Batch | tuple[str, list[str]]) -> objec
     return holder.remove("ads", names).assets
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["memory", "pgvector", "pinecone"])
 @settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=6))

@@ -121,6 +121,7 @@ PEOPLE: st.SearchStrategy[Mapping[str, Any]] = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.lists(PEOPLE, max_size=3, unique_by=lambda one: one["person_id"]), min_size=1, max_size=5))
 def test_any_history_of_syncs_leaves_what_it_leaves_in_memory(

@@ -195,7 +195,7 @@ ASSETS = st.builds(
 BATCHES = st.lists(ASSETS, max_size=4, unique_by=lambda one: one.asset_id).map(lambda assets: batch(*assets))
 
 
-@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(3, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(BATCHES, min_size=1, max_size=3))
 def test_whatever_was_applied_comes_back_as_from_the_one_in_memory(
     make: Callable[[], Destination], batches: list[Batch]
@@ -231,6 +231,7 @@ def test_a_named_vector_that_another_process_brought_is_given_as_well(postgres_u
     assert list(one.vectors) == ["brand-new"]
 
 
+@pytest.mark.long
 @settings(max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(BATCHES, min_size=1, max_size=3))
 def test_another_pgvector_filled_from_it_holds_the_same_row_by_row(

@@ -236,6 +236,7 @@ STEP = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @settings(max_examples=examples(5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(STEP, max_size=8))
 def test_after_any_history_they_show_and_count_the_same(new_place: NewPlace, history: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 from tests.connector.worlds import Crashing, ReadOnly, Scripted, Unreliable, asset, assets, content, feature
+from tests.examples import family
 from vectorferry import Progress, Summary, SyncOptions
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -245,11 +246,13 @@ async def test_a_hiccup_while_reading_loses_nothing_and_doubles_nothing(method: 
 
 @pytest.mark.parametrize(
     ("method", "error", "words", "written"),
-    [
-        ("asset_ids", RetryableError("a restart", after=0), "store: a restart", 500),
-        ("asset_ids", DestinationError("gone"), "gone", 500),
-        ("stored", KeyError("column"), "store: unexpected KeyError: 'column'", 0),
-    ],
+    family(
+        [
+            ("asset_ids", RetryableError("a restart", after=0), "store: a restart", 500),
+            ("asset_ids", DestinationError("gone"), "gone", 500),
+            ("stored", KeyError("column"), "store: unexpected KeyError: 'column'", 0),
+        ]
+    ),
 )
 async def test_a_store_that_breaks_off_deletes_nothing_and_what_was_read_is_written(
     method: str, error: Exception, words: str, written: int

@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from tests.connector.cli.plugins import install
 from tests.connector.worlds import assets
@@ -18,6 +20,24 @@ from vectorferry.dagster import VectorferrySync
 HERE = "tests.dagster_project.plugins"
 
 Load = Callable[..., dg.Definitions]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> Iterator[None]:
+    """Every new instance marks its tables as migrated, for which alembic reads Dagster's ninety migrations twice: that
+    takes longer than most of what a test does with the instance."""
+    read: dict[str | None, ScriptDirectory] = {}
+    from_config = ScriptDirectory.from_config
+
+    def remembered(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in read:
+            read[place] = from_config(config)
+        return read[place]
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(ScriptDirectory, "from_config", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,7 @@ def test_one_that_is_lost_is_made_again_when_nothing_is_said_to_be_in_it(
     assert sync(here).success
 
 
+@pytest.mark.long
 def test_one_that_is_new_to_the_sync_is_made(
     folders: tuple[Path, Path], sync: Sync, postgres_url: str, schema: str
 ) -> None:
@@ -146,6 +147,7 @@ def elsewhere(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@pytest.mark.long
 def test_a_launcher_that_is_not_known_to_be_local_needs_a_server(
     folders: tuple[Path, Path], source: ShelfSource, elsewhere: dg.DagsterInstance, postgres_url: str, schema: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -170,6 +172,7 @@ def job_elsewhere() -> dg.JobDefinition:
     return dg.Definitions.merge(definitions(), dg.Definitions(jobs=[job])).resolve_job_def("elsewhere")
 
 
+@pytest.mark.long
 def test_an_executor_that_is_not_known_to_be_local_needs_a_server(
     folders: tuple[Path, Path], source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_an_index_tells_records_cost_namespace_and_how_far_it_was_written(
     assert sandbox.api_key not in everything_shown(defs, known)
 
 
+@pytest.mark.long
 def test_only_the_index_is_filled_when_only_it_is_selected(
     sandbox: Sandbox, defs: dg.Definitions, known: dg.DagsterInstance, postgres_url: str, schema: str
 ) -> None:
@@ -100,6 +101,7 @@ def test_only_the_index_is_filled_when_only_it_is_selected(
         assert row_counts(connection, schema).get("video", 0) == 0
 
 
+@pytest.mark.long
 def test_only_the_tables_are_filled_when_only_they_are_selected(
     sandbox: Sandbox, defs: dg.Definitions, known: dg.DagsterInstance
 ) -> None:

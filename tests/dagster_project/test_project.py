@@ -41,6 +41,7 @@ def sync_into(url: str, schema: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_with_nothing_configured_a_partition_is_materialized_into_an_embedded_postgres(tmp_path: Path) -> None:
     arguments = [
         "-m",
@@ -102,6 +103,7 @@ def test_a_strangers_project_needs_one_yaml_file(
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.long
 def test_check_defs_names_the_key_and_the_fix(strangers_project: Path) -> None:
     describe(strangers_project, {"type": "mixpeek", "base_ulr": "x"}, [{"type": "pgvector"}])
     checked = run(strangers_project, "dg", "check", "defs")
@@ -110,6 +112,7 @@ def test_check_defs_names_the_key_and_the_fix(strangers_project: Path) -> None:
     assert "acme/defs/videos/defs.yaml: source.base_ulr: unknown key; did you mean base_url?" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("again", family([True, False]))
 def test_a_run_and_the_command_leave_the_same_state(
     tmp_path: Path, postgres_url: str, schema: str, instance: dg.DagsterInstance, again: bool

@@ -59,6 +59,7 @@ def test_a_tick_asks_for_a_few_runs_only(load: Load, source: ShelfSource, stored
     assert tick(defs, stored, cursor).skip_message
 
 
+@pytest.mark.long
 def test_a_collection_that_went_and_came_back_gets_another_run(load: Load, stored: dg.DagsterInstance) -> None:
     defs = load({"collections": ["ads"]})
     first = tick(defs, stored)

@@ -18,7 +18,6 @@ import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
-from dagster_graphql.cli import execute_query
 
 from tests.waiting import wait_until
 from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
@@ -109,6 +108,8 @@ class Deployment:
         return found
 
     def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        from dagster_graphql.cli import execute_query  # as slow to import as all the rest
+
         answer = execute_query(self._context, query, variables)
         assert "errors" not in answer, answer
         data: dict[str, Any] = answer["data"]
@@ -171,7 +172,8 @@ def assert_free(deployment: Deployment, blocker: Connection, watcher: Connection
     deployment.wait_for(deployment.launch(IN_PROCESS), dg.DagsterRunStatus.SUCCESS)
 
 
-@pytest.mark.parametrize("job", [IN_PROCESS, pytest.param(MULTIPROCESS, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("job", [IN_PROCESS, MULTIPROCESS])
 def test_a_run_that_waits_for_postgres_is_canceled(
     deployment: Deployment, blocker: Connection, watcher: Connection, job: str
 ) -> None:
@@ -206,6 +208,7 @@ def test_a_run_that_takes_longer_than_it_may_ends(
     assert_free(deployment, blocker, watcher)
 
 
+@pytest.mark.long
 def test_a_run_that_waits_for_its_next_try_is_canceled(deployment: Deployment) -> None:
     run = deployment.launch("nowhere_sync")
     wait_until(lambda: "Trying again in" in deployment.log(run), SECONDS_TO_START)

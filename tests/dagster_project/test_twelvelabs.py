@@ -55,6 +55,7 @@ def test_its_vectors_are_index_assets_beside_the_tables(defs: dg.Definitions) ->
     assert {*TABLES, VISUAL, "media/pinecone/marengo3_0_audio"} <= keys
 
 
+@pytest.mark.long
 def test_a_run_fills_tables_and_indexes_and_reads_entities_once(
     sandbox: Sandbox, defs: dg.Definitions, instance: dg.DagsterInstance, postgres_url: str, schema: str
 ) -> None:

@@ -46,6 +46,7 @@ def test_any_path_will_do(made_directory: Path, name: str, monkeypatch: pytest.M
     assert list(made_directory.parent.rglob("executed")) == []
 
 
+@pytest.mark.long
 def test_data_can_be_made_under_an_odd_path(passable_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(passable_path)
     with EmbeddedPostgres(passable_path / ("ü" * 50) / 'it\'s $(touch executed), "here"') as server:
@@ -53,6 +54,7 @@ def test_data_can_be_made_under_an_odd_path(passable_path: Path, monkeypatch: py
     assert list(passable_path.rglob("executed")) == []
 
 
+@pytest.mark.long
 def test_neither_the_locale_nor_a_temporary_directory_with_a_space_gets_in_the_way(passable_path: Path) -> None:
     (spaced := passable_path / "with space").mkdir()
     done = run_python(
@@ -93,6 +95,7 @@ def test_data_without_its_lock_files_is_still_known(made_directory: Path) -> Non
         assert answers(server.url)
 
 
+@pytest.mark.long
 def test_what_a_kill_while_making_the_data_left_is_made_again(passable_path: Path) -> None:
     directory = passable_path / "data"
     EmbeddedPostgres(directory).close()

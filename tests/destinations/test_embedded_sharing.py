@@ -64,6 +64,7 @@ def test_two_users_in_one_process_share_it(made_directory: Path) -> None:
     assert servers(made_directory) == []
 
 
+@pytest.mark.long
 def test_two_directories_in_one_process_do_not_mix(made_directory: Path, passable_path: Path) -> None:
     with EmbeddedPostgres(made_directory) as a:
         with EmbeddedPostgres(passable_path / "b") as b:
@@ -124,6 +125,7 @@ def test_many_may_come_and_go_at_once(passable_path: Path) -> None:
     assert servers(passable_path / "data") == []
 
 
+@pytest.mark.long
 def test_a_removed_directory_is_no_error(made_directory: Path) -> None:
     server = EmbeddedPostgres(made_directory)
     (running,) = servers(made_directory)

@@ -110,6 +110,7 @@ class TestVisible:
         assert all(place["visible"] >= place["written"] for place in places)
 
 
+@pytest.mark.long
 def test_a_lost_manifest_is_made_again_from_what_is_in_pinecone(
     sandbox: Sandbox, vectorferry: Command, manifest: psycopg.Connection[Any], schema: str
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_lost_manifest_is_made_again_from_what_is_in_pinecone(
     assert not [route for route in sandbox.requests.counts() if route.startswith("features")]
 
 
+@pytest.mark.long
 def test_an_index_that_somebody_deleted_is_made_and_filled_again(sandbox: Sandbox, vectorferry: Command) -> None:
     vectorferry.told("sync")
     before = digests(sandbox)
@@ -148,6 +150,7 @@ def test_an_index_that_somebody_deleted_is_made_and_filled_again(sandbox: Sandbo
     assert writes(sandbox) == {}
 
 
+@pytest.mark.long
 def test_what_the_store_refuses_is_set_aside_in_its_words(
     sandbox: Sandbox, vectorferry: Command, manifest: psycopg.Connection[dict[str, Any]], schema: str
 ) -> None:
@@ -227,6 +230,7 @@ def test_a_search_by_vector_and_by_likeness_with_filters(
     assert name.endswith(feature_id)
 
 
+@pytest.mark.long
 def test_vectors_that_got_another_dimension_move_to_an_index_of_their_own(
     sandbox: Sandbox, vectorferry: Command, tmp_path: Path
 ) -> None:

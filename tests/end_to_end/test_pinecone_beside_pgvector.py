@@ -78,6 +78,7 @@ def test_a_wrong_key_leaves_the_other_complete_and_the_next_run_brings_it_up(
     assert len(stored(sandbox)) == FEATURES
 
 
+@pytest.mark.long
 def test_one_that_is_down_is_named_once(
     sandbox: Sandbox, vectorferry: Command, settings: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +130,7 @@ def test_postgres_that_fails_does_not_hold_up_pinecone_whose_manifest_is_elsewhe
     assert len(stored(sandbox)) == FEATURES
 
 
+@pytest.mark.long
 def test_an_index_that_refuses_every_record_is_a_failure_not_a_full_quarantine(
     sandbox: Sandbox, vectorferry: Command, manifest: psycopg.Connection[dict[str, Any]], schema: str
 ) -> None:

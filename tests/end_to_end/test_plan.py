@@ -102,6 +102,7 @@ def test_it_announces_what_the_next_sync_does_and_changes_nothing(
     assert plan["reads"]["seconds"] >= 0
 
 
+@pytest.mark.long
 def test_deletes_are_announced_with_what_the_guard_would_say(
     sandbox: Sandbox, vectorferry: Command, manifest: Manifest, schema: str
 ) -> None:
@@ -128,6 +129,7 @@ def test_one_collection_can_be_planned_and_a_mistyped_one_is_bad_usage(vectorfer
     assert "ads" in vectorferry.complaint("plan", "--collection", "adds", exit_code=2)
 
 
+@pytest.mark.long
 def test_people_read_what_would_happen(vectorferry: Command, schema: str) -> None:
     shown = vectorferry.run("plan").stdout
     assert f"pgvector: {CATALOGUE.assets} new assets, 0 changed, 0 to delete; how much that is" in shown

@@ -104,6 +104,7 @@ def test_a_replay_reads_just_the_assets_in_quarantine_once_for_all_destinations(
     assert requests(sandbox) == (0, 0)
 
 
+@pytest.mark.long
 def test_a_sync_that_reads_a_good_version_empties_it_as_well(vectorferry: Command, sandbox: Sandbox) -> None:
     (spoilt,) = spoil(sandbox, 1)
     vectorferry.told("sync", exit_code=3)
@@ -112,6 +113,7 @@ def test_a_sync_that_reads_a_good_version_empties_it_as_well(vectorferry: Comman
     assert [each["records"] for each in vectorferry.told("quarantine list")["destinations"]] == [0, 0]
 
 
+@pytest.mark.long
 def test_what_was_dropped_is_not_read_again_before_it_changes(vectorferry: Command, sandbox: Sandbox) -> None:
     (spoilt,) = spoil(sandbox, 1)
     vectorferry.told("sync", exit_code=3)
@@ -147,6 +149,7 @@ def test_what_an_index_refused_is_replayed_when_the_index_is_gone(
     ).fetchall() == [(True,)]
 
 
+@pytest.mark.long
 def test_an_asset_that_is_gone_when_it_is_replayed_leaves_nothing(
     vectorferry: Command, sandbox: Sandbox, tables: psycopg.Connection[Any]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.examples import family
 from vectorferry import parse_settings, run_sync
 from vectorferry.connector.sandbox import running_sandbox
 
@@ -37,7 +38,7 @@ def test_the_document_has_queries() -> None:
     assert len(QUERIES) == 4
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("query", family(QUERIES, always=(0, 3)))
 def test_every_query_of_the_document_finds_something(stored: psycopg.Connection[Any], query: str) -> None:
     assert stored.execute(query).fetchall()
 

@@ -45,6 +45,7 @@ def command(tmp_path: Path) -> Command:
     return Command(tmp_path)
 
 
+@pytest.mark.long
 def test_syncs_under_a_daily_cap_end_cleanly_until_all_is_there_and_read_nothing_twice(
     command: Command, postgres_url: str, schema: str
 ) -> None:

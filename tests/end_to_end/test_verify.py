@@ -95,6 +95,7 @@ def counts(told: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     }
 
 
+@pytest.mark.long
 def test_what_a_sync_has_written_is_in_step(synced: Command, sandbox: Sandbox) -> None:
     sandbox.requests.reset()
     told = synced.told("verify", "--everything")
@@ -106,6 +107,7 @@ def test_what_a_sync_has_written_is_in_step(synced: Command, sandbox: Sandbox) -
     } == set()
 
 
+@pytest.mark.long
 def test_two_hundred_vectors_are_named_and_mended_with_two_hundred_writes(
     synced: Command, store: psycopg.Connection[Any], postgres_url: str, schema: str
 ) -> None:

@@ -71,6 +71,7 @@ def counts(told: Mapping[str, Any]) -> dict[tuple[str, str, str], int]:
     return {(one["where"], one["against"], one["kind"]): one["records"] for one in report["counts"]}
 
 
+@pytest.mark.long
 def test_two_stores_of_one_source_are_in_step(synced: Command, sandbox: Sandbox) -> None:
     sandbox.requests.reset()
     told = synced.told("verify", "--everything")
@@ -106,6 +107,7 @@ def test_two_hundred_records_are_named_and_mended_with_two_hundred(
     assert counts(synced.told("verify", "--everything")) == {}
 
 
+@pytest.mark.long
 def test_a_namespace_that_somebody_has_deleted_is_filled_again(synced: Command, sandbox: Sandbox) -> None:
     before = digests(sandbox)
     with opened(sandbox) as index:
@@ -116,6 +118,7 @@ def test_a_namespace_that_somebody_has_deleted_is_filled_again(synced: Command, 
     assert digests(sandbox) == before
 
 
+@pytest.mark.long
 def test_what_the_books_of_two_stores_do_not_have_in_common_is_named(
     synced: Command, sandbox: Sandbox, manifest: psycopg.Connection[Any], schema: str
 ) -> None:
@@ -129,6 +132,7 @@ def test_what_the_books_of_two_stores_do_not_have_in_common_is_named(
     assert counts(synced.told("verify", "--everything")) == {}
 
 
+@pytest.mark.long
 def test_vectors_that_one_store_does_not_keep_are_noted(vectorferry: Command, settings: dict[str, Any]) -> None:
     pgvector, pinecone = settings["destinations"]
     vectorferry.configure({**settings, "destinations": [pgvector, {**pinecone, "vectors": ["none-of-these"]}]})

@@ -89,6 +89,7 @@ def under_a_clock_that_goes_backwards(directory: Path, monkeypatch: pytest.Monke
     return told
 
 
+@pytest.mark.long
 def test_a_clock_that_goes_backwards_changes_nothing(
     tmp_path: Path,
     sandbox: Sandbox,

@@ -122,6 +122,7 @@ def test_a_disk_that_is_full_for_the_data(small: tuple[Store, SmallDisk], schema
     assert_made_up(store, schema)
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_after_some_batches(small: tuple[Store, SmallDisk], schema: str) -> None:
     """With more and more room, until it suffices."""
     store, disk = small
@@ -139,6 +140,7 @@ def test_a_disk_that_is_full_after_some_batches(small: tuple[Store, SmallDisk], 
     assert turn > 1
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_for_the_log(disk: SmallDisk, passable_path: Path, sandbox: Sandbox) -> None:
     """Postgres ends itself, and cannot start before there is space."""
     store = Store(passable_path / "postgres", sandbox)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import psycopg
+import pytest
 
 from ..tables import differences
 from .following import follow, start_following
@@ -22,6 +23,7 @@ def is_held_up(connection: psycopg.Connection[Any], holder: int) -> bool:
     return connection.execute(waiting, [holder]).fetchone() != (0,)
 
 
+@pytest.mark.long
 def test_killed_after_its_first_batch_and_after_its_last(postgres_url: str, schema: str) -> None:
     undisturbed = f"{schema}_undisturbed"
     with psycopg.connect(postgres_url, autocommit=True) as connection:

@@ -140,7 +140,7 @@ PHASES = {
             ("nothing deleted", 3, NEW),
             ("deleted, not answered", 1, OLD),
         ],
-        always=(1, 2, 5),
+        always=(2,),
     ),
 )
 def test_killed_in_every_phase_of_a_change(
@@ -166,6 +166,7 @@ def test_killed_in_every_phase_of_a_change(
         run_again(killed, content, connection, undisturbed(content))
 
 
+@pytest.mark.long
 def test_killed_between_the_last_answer_and_the_manifest(
     tmp_path: Path, postgres_url: str, schema: str, connection: Connection, undisturbed: Callable[[Content], World]
 ) -> None:
@@ -183,6 +184,7 @@ def test_killed_between_the_last_answer_and_the_manifest(
         run_again(killed, OLD, connection, undisturbed(OLD))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("phase", "content"),
     family([("nothing deleted", OLD), ("deleted, not answered", FEWER), ("answered, not recorded", OLD)], always=(1,)),

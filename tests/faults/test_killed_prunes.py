@@ -13,6 +13,7 @@ import pytest
 from vectorferry import parse_settings, run_sync
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
+from ..examples import family
 from ..tables import differences
 from .killing import kill, someone_waits, start, wait_for
 from .media import ASSETS
@@ -46,7 +47,7 @@ def settings(sandbox: Sandbox, database: str, schema: str, mode: str) -> dict[st
     }
 
 
-SHORT = [("prune", ("text__words", "_sync_ledger")), ("tombstone", ("text",))]
+SHORT = family([("prune", ("text__words", "_sync_ledger")), ("tombstone", ("text",))])
 
 
 def sync(settings: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from tests.examples import family
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Status, running_sandbox
 
 from .canary import DATABASE, PINECONE, SECRETS, SOURCE, leaks, stored, written
@@ -84,7 +85,7 @@ def test_no_secret_is_in_a_file(processes: list[Process], world: World, postgres
     assert {name: leaks(content) for name, content in files.items() if leaks(content)} == {}
 
 
-@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize("secret", family(SECRETS.values()), ids=SECRETS)
 @pytest.mark.parametrize(
     "form",
     [

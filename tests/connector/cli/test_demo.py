@@ -29,6 +29,7 @@ def left_behind(folder: Path) -> list[str]:
     return [" ".join(command) for command in commands if any(str(folder) in part for part in command)]
 
 
+@pytest.mark.long
 def test_the_demo_syncs_asks_and_leaves_no_process(passable_path: Path) -> None:
     first = run("demo", "-q")  # on a slow machine it would say how far it is
     assert first.returncode == 0, first.stderr
@@ -86,6 +87,7 @@ def test_what_is_printed_to_be_copied_begins_as_the_shell_finds_it(
     assert called(monkeypatch, "python", str(installed)) == "vectorferry"
 
 
+@pytest.mark.long
 def test_the_demo_writes_to_both_stores_and_they_agree(passable_path: Path) -> None:
     for time in ("first", "second"):
         told = run("demo", "-q", "--destination", "both", "--json")
@@ -109,6 +111,7 @@ def test_the_demo_needs_no_vector_table_for_pinecone_alone(passable_path: Path) 
     assert left_behind(passable_path) == []
 
 
+@pytest.mark.long
 def test_the_demo_of_twelvelabs_writes_to_both_stores_and_they_agree(passable_path: Path) -> None:
     demo = json.loads(run("demo", "--source", "twelvelabs", "--destination", "both", "--json").stdout)
     assert (demo["exit_code"], written(demo["second_sync"]), written(demo["second_sync"], "pinecone")) == (0, 0, 0)

@@ -18,6 +18,7 @@ from aiohttp import http_exceptions, web
 from pydantic import SecretStr
 
 from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
+from tests.examples import family
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector.http import ApiClient, ForbiddenError
 from vectorferry.connector.http._errors import without_key
@@ -135,8 +136,8 @@ ECHOES = {
 }
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
-@pytest.mark.parametrize("status", [200, 401, 422, 500])
+@pytest.mark.parametrize("content_type", family(["application/json", "text/plain"]))
+@pytest.mark.parametrize("status", family([200, 401, 422, 500], always=(0, 1)))
 @pytest.mark.parametrize("said", ECHOES.values(), ids=ECHOES)
 async def test_no_part_of_a_key_that_is_echoed_shows(said: str, status: int, content_type: str) -> None:
     body = dumps({"message": said}) if content_type == "application/json" else said

@@ -102,7 +102,7 @@ async def refused(opened: SourceSettings, share: float, random: Random, monkeypa
 def test_any_answer_is_read_set_aside_or_refused(url: str, service: Callable[[str], SourceSettings]) -> None:
     ends: set[bool] = set()
 
-    @settings(max_examples=examples(20), deadline=None)
+    @settings(max_examples=examples(8, 200), deadline=None)
     @given(st.integers(0, 2**32), st.sampled_from([0.5, 0.1]))
     def try_one(seed: int, share: float) -> None:
         with pytest.MonkeyPatch.context() as patches:

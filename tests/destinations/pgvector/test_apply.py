@@ -157,6 +157,7 @@ def sql_text(template: str, sql: Sql, table: str) -> psycopg.sql.Composed:
     return psycopg.sql.SQL(template).format(psycopg.sql.Identifier(schema[0], table))
 
 
+@pytest.mark.long
 def test_a_batch_may_have_more_assets_than_a_statement_may_have_parameters(destination: PgvectorDestination) -> None:
     unreadable = [Rejected(f"a{number}", Reason.UNREADABLE, "500") for number in range(66_000)]
     destination.apply(batch(rejected=unreadable))

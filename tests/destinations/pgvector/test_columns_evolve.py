@@ -17,6 +17,7 @@ from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector import _columns as _castable
 
 from ...builders import asset, batch, dense, feature
+from ...examples import family
 from .conftest import Prepared, defined
 
 Sql = psycopg.Connection[Any]
@@ -111,18 +112,21 @@ def test_a_renamed_column_keeps_its_values_its_index_and_what_is_built_upon_it(
 
 @pytest.mark.parametrize(
     ("held", "value", "wanted", "after"),
-    [
-        ("integer", 7, "bigint", 7),
-        ("bigint", 7, "double precision", 7.0),
-        ("double precision", 7.0, "integer", 7),
-        ("double precision", 1.5, "text", "1.5"),
-        ("boolean", True, "text", "true"),
-        ("text", "7", "bigint", 7),
-        ("text", "x", "jsonb", "x"),
-        ("jsonb", "x", "text", "x"),
-        ("jsonb", 7, "integer", 7),
-        ("bigint", None, "timestamptz", None),
-    ],
+    family(
+        [
+            ("integer", 7, "bigint", 7),
+            ("bigint", 7, "double precision", 7.0),
+            ("double precision", 7.0, "integer", 7),
+            ("double precision", 1.5, "text", "1.5"),
+            ("boolean", True, "text", "true"),
+            ("text", "7", "bigint", 7),
+            ("text", "x", "jsonb", "x"),
+            ("jsonb", "x", "text", "x"),
+            ("jsonb", 7, "integer", 7),
+            ("bigint", None, "timestamptz", None),
+        ],
+        always=(0, 6),
+    ),
 )
 def test_another_type_is_applied_to_what_is_there(
     loaded: Callable[..., None],
@@ -146,13 +150,15 @@ def test_another_type_is_applied_to_what_is_there(
 
 @pytest.mark.parametrize(
     ("held", "value", "wanted", "shown"),
-    [
-        ("text", "soon", "bigint", "'soon'"),
-        ("double precision", 1.5, "integer", "'1.5'"),
-        ("bigint", 2**40, "integer", "'1099511627776'"),
-        ("jsonb", ["a"], "timestamptz", "'[\"a\"]'"),
-        ("text", "ä" * 100, "boolean", "'" + "ä" * 60 + "'"),
-    ],
+    family(
+        [
+            ("text", "soon", "bigint", "'soon'"),
+            ("double precision", 1.5, "integer", "'1.5'"),
+            ("bigint", 2**40, "integer", "'1099511627776'"),
+            ("jsonb", ["a"], "timestamptz", "'[\"a\"]'"),
+            ("text", "ä" * 100, "boolean", "'" + "ä" * 60 + "'"),
+        ]
+    ),
 )
 def test_what_cannot_be_cast_is_refused_with_an_example_before_anything_is_touched(
     loaded: Callable[..., None],
@@ -193,40 +199,47 @@ def test_a_column_that_is_not_mapped_any_more_goes(
 
 @pytest.mark.parametrize(
     ("built", "changed", "told"),
-    [
-        (
-            "CREATE INDEX mine ON video (author)",
-            {},
-            r"author is not mapped any more .* index \S*mine\. Drop that first",
-        ),
-        ("CREATE VIEW mine AS SELECT author FROM video", {}, r"not mapped any more .* view \S*mine\. Drop that first"),
-        ("CREATE VIEW mine AS SELECT author FROM video_model_v1", {}, r"depends on it: view \S*mine\. Drop that"),
-        (
-            "CREATE VIEW mine AS SELECT author FROM video",
-            {"author": column("metadata.author", "jsonb")},
-            r"author gets another type, and depends on it: view \S*mine\. Drop that first",
-        ),
-        (
-            "CREATE MATERIALIZED VIEW mine AS SELECT feature_id FROM video_model_v1",
-            {"author": column("metadata.author", "jsonb")},
-            r"has to be made anew, and depends on it: view \S*mine",
-        ),
-        (
-            "CREATE FUNCTION mine() RETURNS SETOF video_model_v1 LANGUAGE sql AS 'SELECT * FROM video_model_v1'",
-            {},
-            r"has to be made anew, and depends on it: function \S*mine\(\)",
-        ),
-        (
-            "CREATE VIEW mine AS SELECT author FROM search_video_model_v1('[1,1,1,1,1,1,1,1]')",
-            {},
-            r"video_model_v1_match.author is not mapped any more .* view \S*mine\. Drop that first",
-        ),
-        (
-            "CREATE TABLE mine (one video)",
-            {"author": column("metadata.author", "jsonb")},
-            r"author gets another type, and depends on it: column one of table \S*mine\. Drop that first",
-        ),
-    ],
+    family(
+        [
+            (
+                "CREATE INDEX mine ON video (author)",
+                {},
+                r"author is not mapped any more .* index \S*mine\. Drop that first",
+            ),
+            (
+                "CREATE VIEW mine AS SELECT author FROM video",
+                {},
+                r"not mapped any more .* view \S*mine\. Drop that first",
+            ),
+            ("CREATE VIEW mine AS SELECT author FROM video_model_v1", {}, r"depends on it: view \S*mine\. Drop that"),
+            (
+                "CREATE VIEW mine AS SELECT author FROM video",
+                {"author": column("metadata.author", "jsonb")},
+                r"author gets another type, and depends on it: view \S*mine\. Drop that first",
+            ),
+            (
+                "CREATE MATERIALIZED VIEW mine AS SELECT feature_id FROM video_model_v1",
+                {"author": column("metadata.author", "jsonb")},
+                r"has to be made anew, and depends on it: view \S*mine",
+            ),
+            (
+                "CREATE FUNCTION mine() RETURNS SETOF video_model_v1 LANGUAGE sql AS 'SELECT * FROM video_model_v1'",
+                {},
+                r"has to be made anew, and depends on it: function \S*mine\(\)",
+            ),
+            (
+                "CREATE VIEW mine AS SELECT author FROM search_video_model_v1('[1,1,1,1,1,1,1,1]')",
+                {},
+                r"video_model_v1_match.author is not mapped any more .* view \S*mine\. Drop that first",
+            ),
+            (
+                "CREATE TABLE mine (one video)",
+                {"author": column("metadata.author", "jsonb")},
+                r"author gets another type, and depends on it: column one of table \S*mine\. Drop that first",
+            ),
+        ],
+        always=(0, 5),
+    ),
 )
 def test_what_somebody_has_built_upon_it_is_named_before_anything_is_touched(
     loaded: Callable[..., None], prepared: Prepared, sql: Sql, built: str, changed: Columns, told: str
@@ -251,6 +264,7 @@ def test_every_generation_shows_the_changed_columns(prepared: Prepared, sql: Sql
         assert "old" not in types(sql, view)
 
 
+@pytest.mark.long
 def test_words_that_postgres_reserves_are_names_like_any_other(
     loaded: Callable[..., None], prepared: Prepared, sql: Sql
 ) -> None:
@@ -267,11 +281,13 @@ def test_words_that_postgres_reserves_are_names_like_any_other(
 
 @pytest.mark.parametrize(
     "changed",
-    [
-        {"author": column("metadata.author"), "more": column("more")},
-        {"author": column("metadata.author", "jsonb")},
-        {},
-    ],
+    family(
+        [
+            {"author": column("metadata.author"), "more": column("more")},
+            {"author": column("metadata.author", "jsonb")},
+            {},
+        ]
+    ),
 )
 def test_a_view_that_reads_with_its_callers_rights_goes_on_to_do_so(
     loaded: Callable[..., None], prepared: Prepared, sql: Sql, changed: Columns

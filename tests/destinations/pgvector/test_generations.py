@@ -217,7 +217,7 @@ def stored(destination: PgvectorDestination | MemoryDestination) -> object:
     ]
 
 
-@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=8))
 def test_any_history_of_dimensions_leaves_what_it_leaves_in_memory(
     postgres_url: str, steps: Sequence[Batch | list[str] | set[str] | None]

@@ -20,7 +20,7 @@ from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
 from ...connector.worlds import assets
-from ...examples import examples
+from ...examples import examples, family
 from ...urls import as_user, in_database
 from .conftest import Prepared, defined
 
@@ -111,7 +111,7 @@ MAPPINGS = st.builds(
 )
 
 
-@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mappings=st.lists(MAPPINGS, min_size=2, max_size=3), dimensions=st.sets(st.sampled_from([3, 8]), min_size=1))
 def test_the_statements_from_any_mapping_to_any_other_are_those_of_prepare(
     postgres_url: str, mappings: list[dict[str, Any]], dimensions: set[int]
@@ -187,14 +187,16 @@ def test_averages_are_counted(planned: Callable[[dict[str, Any]], Planned], prep
 
 @pytest.mark.parametrize(
     ("mapping", "told"),
-    [
-        ({"video": {"table": "clips"}}, "already has its video features in the table video"),
-        (
-            {"video": {"columns": {"text": {"path": "text", "type": "bigint"}}}},
-            "text cannot become bigint: feature f of",
-        ),
-        ({"video": {"vectors": {"model-v1": {"storage": "halfvec"}}}}, "already stores vector"),
-    ],
+    family(
+        [
+            ({"video": {"table": "clips"}}, "already has its video features in the table video"),
+            (
+                {"video": {"columns": {"text": {"path": "text", "type": "bigint"}}}},
+                "text cannot become bigint: feature f of",
+            ),
+            ({"video": {"vectors": {"model-v1": {"storage": "halfvec"}}}}, "already stores vector"),
+        ]
+    ),
 )
 def test_a_mapping_that_cannot_be_applied_is_refused_as_prepare_refuses_it(
     planned: Callable[[dict[str, Any]], Planned], prepared: Prepared, mapping: dict[str, Any], told: str

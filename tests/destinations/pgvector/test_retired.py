@@ -11,6 +11,7 @@ from vectorferry.connector.plugin import Capability, ConfigurationError, LockedE
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
+from ...examples import family
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]
@@ -112,7 +113,7 @@ def test_while_a_sync_runs_nothing_is_dropped(switched: PgvectorDestination, pre
         switched.drop_vector_tables(["video__model_v1"])
 
 
-@pytest.mark.parametrize("upon", ["video__model_v1", "video_model_v1_8"])
+@pytest.mark.parametrize("upon", family(["video__model_v1", "video_model_v1_8"]))
 def test_what_somebody_has_built_upon_stays(switched: PgvectorDestination, sql: Sql, upon: str) -> None:
     sql.execute(f"CREATE VIEW mine AS SELECT feature_id FROM {upon}".encode())
     with pytest.raises(ConfigurationError, match=r"needed by view \S*mine"):

@@ -20,6 +20,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature
+from ...examples import family
 from ...urls import as_user, in_database
 from .conftest import Prepared
 
@@ -67,14 +68,17 @@ def test_a_modality_table_that_somebody_else_made_is_refused(prepared: Prepared,
 
 @pytest.mark.parametrize(
     "change",
-    [
-        "ALTER TABLE video DROP COLUMN feature_key CASCADE",
-        "ALTER TABLE video DROP COLUMN deleted_at CASCADE",
-        "ALTER TABLE _sync_modalities DROP COLUMN columns",
-        "ALTER TABLE _sync_vectors DROP COLUMN generation",
-        "ALTER TABLE _sync_ledger DROP COLUMN contents",
-        "ALTER TABLE _sync_quarantine DROP COLUMN kept",
-    ],
+    family(
+        [
+            "ALTER TABLE video DROP COLUMN feature_key CASCADE",
+            "ALTER TABLE video DROP COLUMN deleted_at CASCADE",
+            "ALTER TABLE _sync_modalities DROP COLUMN columns",
+            "ALTER TABLE _sync_vectors DROP COLUMN generation",
+            "ALTER TABLE _sync_ledger DROP COLUMN contents",
+            "ALTER TABLE _sync_quarantine DROP COLUMN kept",
+        ],
+        always=(0, 3),
+    ),
 )
 def test_a_schema_of_an_early_version_is_refused_by_everybody_with_what_to_do(
     prepared: Prepared, schema: str, sql: Sql, change: str
@@ -147,11 +151,16 @@ def test_modality_tables_can_be_renamed_from_the_start(
 
 @pytest.mark.parametrize(
     ("mapping", "message"),
-    [
-        ({"video": {"table": "clips"}}, "already has its video features in the table video"),
-        ({"video": {"columns": {"text": {"path": "text", "type": "bigint"}}}}, "text cannot become bigint: .*'soon'"),
-        ({"video": {"vectors": {"model-v1": {"storage": "halfvec"}}}}, "already stores vector"),
-    ],
+    family(
+        [
+            ({"video": {"table": "clips"}}, "already has its video features in the table video"),
+            (
+                {"video": {"columns": {"text": {"path": "text", "type": "bigint"}}}},
+                "text cannot become bigint: .*'soon'",
+            ),
+            ({"video": {"vectors": {"model-v1": {"storage": "halfvec"}}}}, "already stores vector"),
+        ]
+    ),
 )
 def test_a_mapping_that_contradicts_the_tables_is_refused_before_anything_is_written(
     prepared: Prepared, mapping: dict[str, Any], message: str
@@ -249,6 +258,7 @@ def test_a_changed_layout_lets_refused_vectors_be_read_again(prepared: Prepared)
     assert {name: each.fingerprint for name, each in second.known("ads", ["a", "b"]).items()} == {"a": "", "b": "1"}
 
 
+@pytest.mark.long
 def test_an_asset_that_is_to_be_read_again_can_be_removed_although_its_record_was_dropped(
     prepared: Prepared, sql: Sql
 ) -> None:

@@ -21,6 +21,7 @@ from vectorferry.destinations.pgvector import _generations as _switch
 from vectorferry.destinations.pgvector._functions import arguments
 
 from ...builders import asset, batch, dense, feature, sparse
+from ...examples import family
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]
@@ -117,6 +118,7 @@ def test_collections_of_different_dimensions_stay_beside_each_other(destination:
     assert states(sql) == {8: "current", 3: "filling"}
 
 
+@pytest.mark.long
 def test_a_hidden_asset_does_not_keep_the_old_one(destination: PgvectorDestination, sql: Sql) -> None:
     load(destination, dense(dimension=8))
     destination.tombstone("ads", ASSETS[:1])
@@ -125,6 +127,7 @@ def test_a_hidden_asset_does_not_keep_the_old_one(destination: PgvectorDestinati
     assert states(sql) == {8: "retired", 3: "current"}
 
 
+@pytest.mark.long
 def test_the_view_goes_over_to_the_dimension_that_has_vectors_to_show(
     destination: PgvectorDestination, sql: Sql
 ) -> None:
@@ -136,6 +139,7 @@ def test_the_view_goes_over_to_the_dimension_that_has_vectors_to_show(
     assert (shown(sql), states(sql)) == ([5], {8: "retired", 3: "retired", 5: "current"})
 
 
+@pytest.mark.long
 def test_while_another_sync_writes_nothing_is_switched(
     destination: PgvectorDestination, prepared: Prepared, sql: Sql
 ) -> None:
@@ -153,7 +157,7 @@ def test_while_another_sync_writes_nothing_is_switched(
     assert column(sql, "SELECT feature_id FROM video_model_v1_8") == ["f"]
 
 
-@pytest.mark.parametrize(("before", "after"), [(8, 2_500), (2_500, 8), (8, 5_000)])
+@pytest.mark.parametrize(("before", "after"), family([(8, 2_500), (2_500, 8), (8, 5_000)]))
 def test_whoever_asks_in_either_dimension_is_answered_whatever_the_type(
     destination: PgvectorDestination, sql: Sql, before: int, after: int
 ) -> None:
@@ -170,12 +174,15 @@ def test_whoever_asks_in_either_dimension_is_answered_whatever_the_type(
 
 @pytest.mark.parametrize(
     ("before", "after", "question"),
-    [
-        (dense(dimension=3), dense(dimension=2_500), str([1] * 2_500)),
-        (dense(dimension=2_500), dense(dimension=3), "[1,1,1]"),
-        (dense(dimension=3), sparse({3: 1.0}), "{4:1}/1000000000"),
-        (sparse({3: 1.0}), dense(dimension=3), "[1,1,1]"),
-    ],
+    family(
+        [
+            (dense(dimension=3), dense(dimension=2_500), str([1] * 2_500)),
+            (dense(dimension=2_500), dense(dimension=3), "[1,1,1]"),
+            (dense(dimension=3), sparse({3: 1.0}), "{4:1}/1000000000"),
+            (sparse({3: 1.0}), dense(dimension=3), "[1,1,1]"),
+        ],
+        always=(2,),
+    ),
 )
 def test_another_type_of_vector_takes_the_place_with_every_grant(
     destination: PgvectorDestination, sql: Sql, schema: str, before: Vector, after: Vector, question: str
@@ -242,6 +249,7 @@ def test_what_somebody_built_on_a_view_that_must_be_made_anew_puts_it_off(
     assert states(sql)[3] == "retired"
 
 
+@pytest.mark.long
 def test_a_function_that_somebody_gave_the_same_name_is_left_alone(prepared: Prepared, sql: Sql, schema: str) -> None:
     destination = prepared({})
     load(destination, dense(dimension=3), ["a"])
@@ -327,6 +335,7 @@ def test_a_sync_of_what_was_embedded_anew_ends_with_the_new_vectors_shown_and_ev
         assert asyncio.run(verify(source, [destination], name="media", sample=None)).in_step
 
 
+@pytest.mark.long
 def test_who_comes_back_to_a_retired_dimension_begins_it_anew(destination: PgvectorDestination, sql: Sql) -> None:
     load(destination, dense(1, dimension=8))
     load(destination, dense(1, dimension=3))

@@ -15,6 +15,7 @@ from vectorferry.connector.testing import MemoryDestination, MemorySource, refil
 from vectorferry.destinations import PgvectorDestination
 
 from ...connector.worlds import assets
+from ...examples import family
 
 COLUMN = SchemaMapping.model_validate({"video": {"columns": {"speech": {"path": "text"}}}})
 METRIC = SchemaMapping.model_validate({"video": {"vectors": {"multimodal-v1": {"metric": "l2"}}}})
@@ -36,7 +37,7 @@ async def by_a_search(pgvector: PgvectorDestination, mapping: SchemaMapping) -> 
     prepare_untouched(pgvector, mapping)
 
 
-@pytest.mark.parametrize("looking", [by_verify, by_refill, by_a_search])
+@pytest.mark.parametrize("looking", family([by_verify, by_refill, by_a_search]))
 @pytest.mark.parametrize("synced", [COLUMN, METRIC], ids=["column", "metric"])
 async def test_it_says_that_a_sync_comes_first(
     postgres_url: str,

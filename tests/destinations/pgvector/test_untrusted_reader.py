@@ -22,7 +22,7 @@ from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations.pgvector._functions import function_names
 
 from ...builders import asset, batch, dense, feature
-from ...examples import examples
+from ...examples import examples, family
 from ...urls import as_user, in_database
 
 Sql = psycopg.Connection[Any]
@@ -167,7 +167,7 @@ ATTACKS = [
 ]
 
 
-@pytest.mark.parametrize("quoting", ["on", "off"])
+@pytest.mark.parametrize("quoting", family(["on", "off"]))
 @pytest.mark.parametrize("filters", ATTACKS, ids=str)
 def test_a_filter_is_only_ever_a_value(owner: Sql, filters: dict[str, Any], quoting: str) -> None:
     """Asked by the owner, who could do everything, and with the quoting of strings that Postgres once had."""

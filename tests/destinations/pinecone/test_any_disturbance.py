@@ -239,6 +239,7 @@ def killed_after(work: Callable[..., Any], calls: int) -> Callable[..., Any]:
     return last
 
 
+@pytest.mark.long
 @example(steps=[OLD, run(PLAIN)], config=DOT)
 @example(steps=[OLD, run(DOT)], config=HYBRID)
 @example(steps=[OLD, run(HYBRID)], config=FEW)

@@ -23,6 +23,7 @@ from tests.destinations.pinecone.writing import (
     small,
     written,
 )
+from tests.examples import family
 from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector.plugin import CredentialsError, DestinationError, RetryableError, VectorferryError
 from vectorferry.connector.sandbox import (
@@ -66,7 +67,7 @@ PASSING: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("trouble", PASSING, ids=named)
+@pytest.mark.parametrize("trouble", family(PASSING, always=(0, 6, 10, 12)), ids=named)
 @pytest.mark.parametrize("kind", ["upsert", "update", "delete"])
 def test_passing_trouble_leaves_no_trace(kind: str, trouble: Any) -> None:
     with written(on(kind, trouble, nth=2, times=2), limits=FEW) as here:

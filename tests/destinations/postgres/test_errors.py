@@ -18,9 +18,10 @@ def exceptions_of(module: ModuleType) -> list[type[Exception]]:
     return [member for member in found if issubclass(member, psycopg.Error)]
 
 
-@pytest.mark.parametrize("kind", exceptions_of(psycopg.errors))
-def test_every_driver_error_becomes_one_of_ours(kind: type[Exception]) -> None:
-    assert isinstance(translate(kind("something"), "here"), VectorferryError)
+def test_every_driver_error_becomes_one_of_ours() -> None:
+    kinds = exceptions_of(psycopg.errors)
+    assert len(kinds) > 200
+    assert [kind for kind in kinds if not isinstance(translate(kind("something"), "here"), VectorferryError)] == []
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01", "23505", "57P01"])

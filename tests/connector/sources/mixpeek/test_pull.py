@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.connector.http.serving import client_tasks, in_turn, json, serving
 from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, listings_of, pulled, reading_sandbox, source_for
+from tests.examples import family
 from tests.waiting import happened
 from vectorferry.connector.http import RetryPolicy
 from vectorferry.connector.plugin import Asset, CredentialsError, Listing, Reason, Rejected, SourceError
@@ -62,12 +63,15 @@ def described() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "dialect",
-    [
-        MixpeekDialect(prefixes="v1", vector_flag="return_vectors", errors="flat"),
-        MixpeekDialect(features_reply="video_segments", vector_flag="include_vectors", errors="detail"),
-        MixpeekDialect(features_reply="video_segments", page_size_cap=3),
-        MixpeekDialect(null_for_empty=True, timestamps="zulu"),
-    ],
+    family(
+        [
+            MixpeekDialect(prefixes="v1", vector_flag="return_vectors", errors="flat"),
+            MixpeekDialect(features_reply="video_segments", vector_flag="include_vectors", errors="detail"),
+            MixpeekDialect(features_reply="video_segments", page_size_cap=3),
+            MixpeekDialect(null_for_empty=True, timestamps="zulu"),
+        ],
+        always=(1,),
+    ),
     ids=["v1", "segments", "capped segments", "nulls"],
 )
 async def test_every_dialect_gives_the_same_assets(dialect: MixpeekDialect, described: dict[str, Any]) -> None:
@@ -122,18 +126,21 @@ async def test_assets_finish_one_after_the_other_so_that_few_are_in_memory() -> 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
     "fault",
-    [
-        Status(status=429, retry_after=1),
-        Status(status=500),
-        Status(status=503, body="html"),
-        Reset(),
-        Reset(when="midway"),
-        Stall(when="midway"),
-        Truncate(),
-        Truncate(length="short"),
-        Html(),
-        Garbage(),
-    ],
+    family(
+        [
+            Status(status=429, retry_after=1),
+            Status(status=500),
+            Status(status=503, body="html"),
+            Reset(),
+            Reset(when="midway"),
+            Stall(when="midway"),
+            Truncate(),
+            Truncate(length="short"),
+            Html(),
+            Garbage(),
+        ],
+        always=(0, 1, 5, 8),
+    ),
     ids=lambda fault: fault.kind,
 )
 async def test_passing_faults_lose_nothing(route: str, fault: Any) -> None:
@@ -226,6 +233,7 @@ async def test_a_service_that_has_no_feature_it_lists_ends_the_pull() -> None:
             await pulled(source, *sandbox.mixpeek.asset_ids())
 
 
+@pytest.mark.long
 async def test_a_pull_can_be_stopped_while_everything_fails() -> None:
     """Each time other features fail in the moment of the cancellation; no worker may take it for their failure."""
     generated = GeneratedCatalogue(assets=100, features_per_asset=3, dimension=4)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.examples import family
 from vectorferry import SyncOptions
 from vectorferry.connector.plugin import Asset, Reason, Rejected
 from vectorferry.connector.sandbox import DropField, Fault, Sandbox, SetField, Status, TwelveLabsDialect
@@ -109,16 +110,19 @@ def described() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "dialect",
-    [
-        {"segment_order": "shuffled"},
-        {"system_metadata": "metadata"},
-        {"asset_ids": False},
-        {"date_digits": 0},
-        {"date_digits": 2},
-        {"silence": "empty"},
-        {"signed": "none"},
-        {"indexed_assets": False},
-    ],
+    family(
+        [
+            {"segment_order": "shuffled"},
+            {"system_metadata": "metadata"},
+            {"asset_ids": False},
+            {"date_digits": 0},
+            {"date_digits": 2},
+            {"silence": "empty"},
+            {"signed": "none"},
+            {"indexed_assets": False},
+        ],
+        always=(0, 7),
+    ),
     ids=str,
 )
 async def test_dialects_lead_to_the_same_features(dialect: dict[str, Any], described: dict[str, Any]) -> None:
