@@ -1,6 +1,6 @@
-"""What a person gets wrong, and what they are told: `mistakes/` has each command, its file, its exit code and its message.
+"""What a person gets wrong, and what they are told: in `mistakes/` are command, file, exit code and message of each.
 
-    UPDATE_MISTAKES=1 pytest tests/connector/cli/test_mistakes.py      writes down what is said now: read the difference
+UPDATE_MISTAKES=1 pytest tests/connector/cli/test_mistakes.py      writes down what is said now: read the difference
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ KEY: Final = "mxp_canary_4711"
 MOST_LINES: Final = 3
 EXPRESSION: Final = re.compile(r"\^\[|\[a-z|\\d|\(\?|\{\d+,\d*\}")
 _ENTRY: Final = re.compile(
-    r"=== (?P<title>[^\n]+)\n\$ vectorferry (?P<command>[^\n]+)\n(?:--- vectorferry\.yaml\n(?P<file>.*?))?--- exit (?P<exit>\S+)\n(?P<said>.*)",
+    r"=== (?P<title>[^\n]+)\n\$ vectorferry (?P<command>[^\n]+)\n"
+    r"(?:--- vectorferry\.yaml\n(?P<file>.*?))?--- exit (?P<exit>\S+)\n(?P<said>.*)",
     flags=re.DOTALL,
 )
 
@@ -54,6 +55,9 @@ def mistakes(topic: str) -> Iterator[Mistake]:
 
 
 EVERY: Final = [mistake for topic in TOPICS for mistake in mistakes(topic)]
+
+IN_THE_FILE: Final = [mistake for topic in ("keys", "values", "variables") for mistake in mistakes(topic)]
+"""Whose answers name the file, and then the key."""
 
 
 @pytest.fixture
@@ -100,7 +104,7 @@ def steady(said: str) -> str:
 def test_an_answer_is_short_and_says_where(mistake: Mistake) -> None:
     lines = mistake.said.splitlines()
     assert 1 <= len(lines) <= MOST_LINES
-    assert lines[0].startswith("vectorferry: ")
+    assert lines[0].startswith("vectorferry: vectorferry.yaml: " if mistake in IN_THE_FILE else "vectorferry: ")
     assert "Traceback" not in mistake.said
     assert not EXPRESSION.search(mistake.said), "a regular expression is for programs"
     assert mistake.exit_code in ("1", "2")
