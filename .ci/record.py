@@ -2,8 +2,8 @@
 
     .venv/bin/python .ci/record.py
 
-It runs in a terminal of 100 columns and an empty folder. Left out are the progress bar, the assets that are not ready, and
-everything behind the first question.
+It runs in a terminal of 100 columns and an empty folder. Left out are the progress bar, the assets that are not ready,
+and everything behind the first question.
 """
 
 from __future__ import annotations
