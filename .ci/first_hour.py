@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +52,7 @@ def _type_the_tutorial(clone: Path, postgres: Path) -> None:
     typed = [block for block in blocks(TUTORIAL, "sh", "text") if not block.not_run or "pip install" in block.text]
     with EmbeddedPostgres(postgres) as server:
         told = outputs(typed, clone, server.url)
-    for command, shown in zip(typed, typed[1:], strict=False):
+    for command, shown in pairwise(typed):
         if shown.language == "text":
             assert follows(told[command.line], shown.text), f"{shown}\nprinted:\n{told[command.line]}"
     print(f"typed {len(told)} blocks of the tutorial")
