@@ -67,12 +67,17 @@ def _site_links(markdown: str, folder: Path) -> str:
 
 
 def _reference(module: ModuleType, shown: set[str]) -> str:
-    """A section for each class and function that no page before has `shown`."""
-    things = {name: getattr(module, name) for name in module.__all__}
+    """A section for each function, class and error, in this order, that no page before has `shown`."""
+    things = {name: getattr(module, name) for name in sorted(module.__all__, key=lambda name: _kind(module, name))}
     ours = {name: _path(thing) for name, thing in things.items() if _path(thing).startswith("vectorferry.")}
     new = {name: path for name, path in ours.items() if path not in shown}
     shown.update(new.values())
     return "".join(f"\n::: {path}\n    options: {{heading: {name}, heading_level: 2}}\n" for name, path in new.items())
+
+
+def _kind(module: ModuleType, name: str) -> tuple[bool, bool]:
+    thing = getattr(module, name)
+    return isinstance(thing, type) and issubclass(thing, Exception), isinstance(thing, type)
 
 
 def _path(thing: object) -> str:

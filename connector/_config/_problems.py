@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, get_args
 
@@ -33,6 +34,7 @@ def without_secret(name: str) -> str:
 KeyPath: TypeAlias = tuple[str | int, ...]
 MAX_LINES: Final = 5
 A_MAPPING: Final = "should be a mapping (lines of `key: value`)"
+A_WHOLE_NUMBER: Final = "should be a whole number"
 A_LIST: Final = "should be a list (lines that begin with `- `)"
 
 MESSAGES: Final[Mapping[str, str]] = {
@@ -43,8 +45,22 @@ MESSAGES: Final[Mapping[str, str]] = {
     "tuple_type": A_LIST,
     "list_type": A_LIST,
     "too_short": "has too few entries; add one",
+    "int_type": A_WHOLE_NUMBER,
+    "int_parsing": A_WHOLE_NUMBER,
+    "int_from_float": A_WHOLE_NUMBER,
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "less_than": "should be less than {lt}",
+    "less_than_equal": "should be at most {le}",
+    "greater_than": "should be more than {gt}",
+    "greater_than_equal": "should be at least {ge}",
     "string_pattern_mismatch": "has a character where it cannot be",  # of a plug-in that does not say it in words
 }
+
+PLUG_IN: Final = "plug_in"
+"""pydantic's type of a mistake in what a plug-in is called."""
 
 THE_KEY: Final = "[key]"
 """Stands in pydantic's paths behind a key that is wrong itself."""
@@ -76,6 +92,8 @@ def _place(detail: ErrorDetails) -> KeyPath:
     path = detail["loc"]
     if _is_misplaced_secret(detail):
         return (*path[:-1], HIDDEN)
+    if detail["type"] == PLUG_IN:
+        return (*path, "type")
     return path[:-1] if path[-1:] == (THE_KEY,) else path
 
 
@@ -95,9 +113,37 @@ def _text(detail: ErrorDetails, tree: Mapping[str, Any], root: type[BaseModel]) 
         return "unknown key, not shown since it looks like a secret; a secret is written behind the key: `api_key: …`"
     if detail["type"] == "extra_forbidden":
         *parents, key = detail["loc"]
-        return f"unknown key{closest(str(key), _known_keys(tuple(parents), tree, root))}"
-    text = MESSAGES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return text[:1].lower() + text[1:]
+        near = closest(str(key), _known_keys(tuple(parents), tree, root))
+        return f"unknown key{near or _elsewhere(tuple(parents), str(key), tree, root)}"
+    if detail["type"] in MESSAGES:
+        told = detail.get("ctx", {})
+        return re.sub(r"\{(\w+)\}", lambda match: _plain(told.get(match[1])), MESSAGES[detail["type"]])
+    text = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return text[:1].lower() + text[1:] + _nearest_literal(detail, tree)
+
+
+def _plain(bound: object) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
+def _nearest_literal(detail: ErrorDetails, tree: Mapping[str, Any]) -> str:
+    """Which of the few allowed values may be meant. What was given is compared with them, and not repeated."""
+    if detail["type"] != "literal_error":
+        return ""
+    given: Any = tree
+    try:
+        for part in detail["loc"]:
+            given = given[part]
+    except (KeyError, IndexError, TypeError):
+        return ""
+    return closest(str(given), re.findall(r"'([^']*)'", str(detail["ctx"]["expected"])))
+
+
+def _elsewhere(parents: KeyPath, key: str, tree: Mapping[str, Any], root: type[BaseModel]) -> str:
+    """Where a key of the top level belongs, if that is below the source or the first destination."""
+    places: list[tuple[str, KeyPath]] = [("source", ("source",)), ("a destination", ("destinations", 0))]
+    below = (name for name, path in places if not parents and key in _known_keys(path, tree, root))
+    return next((f"; it belongs below {name}" for name in below), "")
 
 
 def _known_keys(parents: KeyPath, tree: Mapping[str, Any], root: type[BaseModel]) -> list[str]:

@@ -67,9 +67,21 @@ def destination_settings(name: str) -> type[DestinationSettings]:
     return _load(_find(name, DESTINATIONS, "destination"), DestinationSettings)  # type: ignore[type-abstract]
 
 
+OTHER_NAMES: Final = {
+    "postgres": "pgvector",
+    "postgresql": "pgvector",
+    "euclidean": "l2",
+    "dot": "inner_product",
+    "dotproduct": "inner_product",
+    "manhattan": "l1",
+}
+"""What other projects call something of ours."""
+
+
 def closest(word: str, known: list[str]) -> str:
-    """``; did you mean WORD?`` when one of the known words is near, else nothing."""
-    near = difflib.get_close_matches(word[:100], known, n=1)
+    """``; did you mean WORD?`` when one of the known words is near, or is another name for it, else nothing."""
+    near = [name for name in known if name == OTHER_NAMES.get(word.lower())]
+    near = near or difflib.get_close_matches(word[:100], known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -79,6 +91,8 @@ def _find(name: str, group: str, kind: str) -> EntryPoint:
     found = {point.value: point for point in installed if point.name == name}
     if not found:
         known = sorted({point.name for point in installed})
+        if not name:
+            raise ConfigurationError(f"is missing; add one of {', '.join(known) or 'none, since none is installed'}")
         raise ConfigurationError(f"unknown {kind} type (installed: {', '.join(known) or 'none'}){closest(name, known)}")
     if len(found) > 1:
         packages = ", ".join(sorted(_package(point) for point in found.values()))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from vectorferry.connector._config._registry import DestinationSettings, destination_settings, source_settings
@@ -17,9 +25,19 @@ from vectorferry.connector._protocols._source import SourceSettings
 
 DeleteMode: TypeAlias = Literal["prune", "tombstone", "keep"]
 
+
+def _not_of_postgres(name: str) -> str:
+    if name.startswith("pg_") or name == "information_schema":
+        raise ValueError("a name that Postgres keeps for itself; choose another")
+    return name
+
+
 SyncName = Annotated[
-    str, Spelling(r"^[a-z][a-z0-9_]{0,47}$", "a letter and then up to 47 letters, digits and _, all of them lowercase")
+    str,
+    Spelling(r"^[a-z][a-z0-9_]{0,47}$", "a letter and then up to 47 letters, digits and _, all of them lowercase"),
+    AfterValidator(_not_of_postgres),
 ]
+"""Also the schema's, unless the destination has another one."""
 
 
 class BatchLimits(Settings):
@@ -142,6 +160,9 @@ class SyncSettings(Settings):
     def _destinations_know_each_other(
         cls, destinations: tuple[DestinationSettings, ...]
     ) -> tuple[DestinationSettings, ...]:
+        names = [getattr(each, "name", None) or each.type for each in destinations]
+        if clash := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two destinations are named {clash!r}: give one of them another `name`")
         return tuple(
             each.beside([*destinations[:place], *destinations[place + 1 :]]) for place, each in enumerate(destinations)
         )

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from vectorferry.connector._cancellation import run_cancellable
 from vectorferry.connector._config import resolve, resolve_part
-from vectorferry.connector._config._registry import DestinationSettings
+from vectorferry.connector._config._registry import DestinationSettings, closest
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError, NoSuchCollectionError
 from vectorferry.connector._model._mapping import SchemaMapping
@@ -89,7 +89,10 @@ def destinations_called(settings: SyncSettings, name: str | None) -> list[int]:
     places = [place for place, label in enumerate(labels) if label == name]
     places = places or [place for place, type_ in enumerate(types) if type_ == name]
     if not places:
-        raise ConfigurationError(f"{settings.where}: no destination is called {name!r}; it has: {', '.join(labels)}")
+        near = closest(name, labels)
+        raise ConfigurationError(
+            f"{settings.where}: no destination is called {name!r}; it has: {', '.join(labels)}{near}"
+        )
     return places
 
 

@@ -39,10 +39,10 @@ def _reported(as_json: bool) -> Iterator[None]:
     try:
         with unwinding():
             yield
-    except click.UsageError as error:
-        if as_json:
-            _print_error(error.format_message(), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError:
         raise
+    except click.UsageError as error:
+        _leave(_usage(error), error.exit_code, as_json)
     except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
         raise
     except KeyboardInterrupt:
@@ -55,6 +55,12 @@ def _reported(as_json: bool) -> Iterator[None]:
         # The message stays out: it may quote anything, a key included.
         hint = "" if _debugging() else "; set VECTORFERRY_DEBUG=1 for the traceback"
         _leave(f"unexpected {type(error).__name__}{hint}", 1, as_json, error)
+
+
+def _usage(error: click.UsageError) -> str:
+    """What is wrong, and where the command says what is right; in a box of its own it would take six lines."""
+    message = error.format_message()
+    return f"{message}\nsee: {error.ctx.command_path} --help" if error.ctx else message
 
 
 def _leave(message: str, exit_code: int, as_json: bool, error: Exception | None = None) -> NoReturn:

@@ -82,7 +82,7 @@ def test_one_of_several_syncs_is_picked_by_name(file: Path) -> None:
 
 def test_a_wrong_destination_is_one_line(file: Path) -> None:
     refused = refusal(file, SMALLEST.replace("type: box", "type: bxo"))
-    assert "destinations[0]: unknown destination type" in refused
+    assert "destinations[0].type: unknown destination type" in refused
     assert len(refused.splitlines()) == 1
 
 
@@ -96,16 +96,16 @@ def test_a_wrong_destination_is_one_line(file: Path) -> None:
         ("url:", "shcema:", "sync.yaml: destinations[0].shcema: unknown key; did you mean schema?"),
         ("name: media", "name: 12", "sync.yaml: name: should be text; put it in quotes"),
         ("name: media", "name: Media!", "sync.yaml: name: should be a letter and then up to 47 letters"),
-        ("type: shelf", "type: shelv", "sync.yaml: source: unknown source type (installed: "),
+        ("type: shelf", "type: shelv", "sync.yaml: source.type: unknown source type (installed: "),
         ("type: shelf", "type: shelv", "did you mean shelf?"),
-        ("type: shelf, ", "", "sync.yaml: source: unknown source type (installed: "),
-        ("type: box", "type: 7", "sync.yaml: destinations[0]: unknown destination type (installed: "),
+        ("type: shelf, ", "", "sync.yaml: source.type: is missing; add one of "),
+        ("type: box", "type: 7", "sync.yaml: destinations[0].type: unknown destination type (installed: "),
         ("- {type", "  {type", "sync.yaml: destinations: should be a list"),
         ("api_key:", "retry: {atempts: 2}, api_key:", "source.retry.atempts: unknown key; did you mean attempts?"),
         ("api_key:", "retry: 3, api_key:", "sync.yaml: source.retry: should be a mapping"),
         ("api_key:", "base_url: ftp, api_key:", "sync.yaml: source.base_url: should be a web address"),
         ("name: media", "name: media\nschedule: [1]", "sync.yaml: schedule: should be text"),
-        ("name: media", "name: media\nbatch: {rows: many}", "sync.yaml: batch.rows: should be a valid integer"),
+        ("name: media", "name: media\nbatch: {rows: many}", "sync.yaml: batch.rows: should be a whole number"),
         ("name: media", "name: media\nbatch: {row: 1}", "sync.yaml: batch.row: unknown key; did you mean rows?"),
         (
             "name: media",

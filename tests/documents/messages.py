@@ -73,7 +73,13 @@ def messages() -> list[Message]:
     """All of them, sorted."""
     patterns = {Message(place.group, pattern) for place in _places() for pattern in place.patterns()}
     patterns |= {Message("postgres", text) for text in [*_FIXES.values(), *_CONNECTION_FIXES.values()]}
-    return sorted(patterns | {Message("file", text) for text in [*MESSAGES.values(), *_of_unknown_keys()]})
+    return sorted(
+        patterns | {Message("file", text) for text in [*map(_filled, MESSAGES.values()), *_of_unknown_keys()]}
+    )
+
+
+def _filled(text: str) -> str:
+    return re.sub(r"\{\w+\}", "…", text)
 
 
 def anchors(listed: Sequence[Message]) -> dict[Message, str]:

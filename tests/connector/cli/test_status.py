@@ -73,11 +73,11 @@ def test_json_is_one_object(vectorferry: Invoke, configured: Configure) -> None:
 def test_a_destination_that_cannot_be_reached_does_not_hide_the_others(
     vectorferry: Invoke, configured: Configure
 ) -> None:
-    configured(box="reachable: false}, {type: box, url: x")
+    configured(box="reachable: false}, {type: box, name: other, url: x")
     result = vectorferry("status")
     assert result.exit_code == 1
     assert "vectorferry: box: the box of media cannot be reached" in result.stderr
-    assert "box: memory" in result.stdout
+    assert "other: memory" in result.stdout
     told = json.loads(vectorferry("status", "--json").stdout)
     assert [("error" in each, told["exit_code"]) for each in told["destinations"]] == [(True, 1), (False, 1)]
 
