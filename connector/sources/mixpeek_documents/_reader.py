@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from vectorferry.connector._model._errors import IncompleteScanError
-from vectorferry.connector._model._limits import SourceLimits
+from vectorferry.connector._model._limits import AssetBudget, SourceLimits
 from vectorferry.connector._model._records import Asset, Listing
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line
 from vectorferry.connector.sources._reading import Outcome, check_id, outcome_of, results_of
@@ -245,7 +245,7 @@ class DocumentReader:
 
     async def _asset(self, rows: Rows, listing: Listing) -> Asset:
         check_id(listing.asset_id)
-        self._limits.check_features(len(rows))
+        AssetBudget(self._limits).spend(len(rows))
         return asset_of(listing, rows, self._collection.indexes, self._multi_vectors)
 
     async def read_alone(self, listing: Listing) -> Asset:
@@ -275,7 +275,7 @@ class DocumentReader:
         ids = await self._api.documents_of(self._collection.collection_id, object_id)
         if not ids:
             raise NotFoundError(f"{self._api.host} has no documents of {one_line(object_id, 80)}.")
-        self._limits.check_features(len(ids))
+        AssetBudget(self._limits).spend(len(ids))
         return [await self._api.document(self._collection.collection_id, each) for each in ids]
 
 
