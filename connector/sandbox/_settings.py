@@ -51,6 +51,7 @@ class GeneratedDocuments(Settings):
     )
     dimension: int = Field(default=1024, ge=1, le=16_000)
     vector_name: str = "text_extractor_v1_embedding"
+    modality: Literal["video", "image", "text", "audio"] = "text"
     collections: tuple[str, ...] = Field(
         default=("generated",), min_length=1, description="objects, or documents, are dealt out in turn"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
@@ -28,6 +29,11 @@ _KINDS: Final = {
 }
 
 
+def _list_name(request: Request) -> str:
+    """A cheap list, or one with vectors: what they cost is far apart."""
+    return "documents.vectors" if b'"return_vector' in request.body else "documents.list"
+
+
 class MixpeekDocumentsApi:
     """Serves a store of documents the way Mixpeek does in November 2026."""
 
@@ -42,7 +48,8 @@ class MixpeekDocumentsApi:
         organization = Route(
             "documents.organizations.get", "GET", f"{PREFIX}/v1/organizations", self._organization, PREFIX
         )
-        return [*reads.routes(self._context, PREFIX), *writes.routes(self._context, PREFIX), organization]
+        routes = [*reads.routes(self._context, PREFIX), *writes.routes(self._context, PREFIX), organization]
+        return [replace(route, variant=_list_name) if route.name == "documents.list" else route for route in routes]
 
     def authorize(self, request: Request) -> None:
         """The key. A namespace that nobody knows is not refused here: lists answer with nothing and a warning."""

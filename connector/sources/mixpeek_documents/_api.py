@@ -9,8 +9,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from vectorferry.connector._model._errors import CollectionError, ConfigurationError, IncompleteScanError, SourceError
+from vectorferry.connector._model._errors import (
+    CollectionError,
+    ConfigurationError,
+    IncompleteScanError,
+    QuarantineError,
+    SourceError,
+)
 from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._model._records import Reason
 from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, UnreadableError, one_line, segment
 from vectorferry.connector.sources._pages import count_in
 from vectorferry.connector.sources._service import ServiceApi
@@ -139,7 +146,10 @@ class DocumentsApi(ServiceApi):
 
     async def document(self, collection: str, document_id: str) -> dict[str, Any]:
         """``GET /v1/collections/{id}/documents/{id}`` with vectors."""
-        path = f"{_path(collection)}/documents/{segment(document_id)}"
+        try:
+            path = f"{_path(collection)}/documents/{segment(document_id)}"
+        except ValueError:
+            raise QuarantineError(Reason.BAD_ID, "a document's id cannot be part of an address") from None
 
         def decode(answer: bytes) -> dict[str, Any]:
             return read_document(document_id, answer)

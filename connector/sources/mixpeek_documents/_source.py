@@ -21,7 +21,7 @@ from vectorferry.connector.sources.mixpeek_documents._api import DIRECT, Collect
 from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors
 from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed
 from vectorferry.connector.sources.mixpeek_documents._listing import CollectionScan, LastListing
-from vectorferry.connector.sources.mixpeek_documents._reader import Chunk, DocumentReader
+from vectorferry.connector.sources.mixpeek_documents._reader import Chunk, DocumentReader, documents_per_request
 
 CHANGED: Final = "the change feed has events since the last run"
 NOT_FOLLOWED: Final = "source.follow_events is false"
@@ -115,7 +115,9 @@ class MixpeekDocumentsSource(ServiceSource):
 
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for as many documents as are read together; documents of one object are never apart."""
-        return -(-max(assets, features) // self._options.vectors_per_request)
+        most = self._options.vectors_per_request
+        together = min((documents_per_request(each, most) for each in self._known.values()), default=most)
+        return -(-max(assets, features) // together)
 
     async def _listed_collections(self) -> CollectionList:
         tally = Tally("collections", "collection_id")
