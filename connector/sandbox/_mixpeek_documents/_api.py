@@ -8,6 +8,7 @@ from typing import Any, Final
 from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
 from vectorferry.connector.sandbox._mixpeek_documents._reads import reads
 from vectorferry.connector.sandbox._mixpeek_documents._requests import Context
+from vectorferry.connector.sandbox._mixpeek_documents._searches import searches
 from vectorferry.connector.sandbox._mixpeek_documents._store import DocumentStore
 from vectorferry.connector.sandbox._mixpeek_documents._writes import writes
 from vectorferry.connector.sandbox._settings import Keys, MixpeekDocumentsDialect, SandboxKey
@@ -42,7 +43,8 @@ class MixpeekDocumentsApi:
         organization = Route(
             "documents.organizations.get", "GET", f"{PREFIX}/v1/organizations", self._organization, PREFIX
         )
-        return [*reads.routes(self._context, PREFIX), *writes.routes(self._context, PREFIX), organization]
+        of_all = (reads, writes, searches)
+        return [*(route for each in of_all for route in each.routes(self._context, PREFIX)), organization]
 
     def authorize(self, request: Request) -> None:
         """The key. A namespace that nobody knows is not refused here: lists answer with nothing and a warning."""

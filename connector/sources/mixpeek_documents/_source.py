@@ -12,7 +12,7 @@ from vectorferry.connector._model._errors import CollectionError, IncompleteScan
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Origin
+from vectorferry.connector._protocols._source import Hit, Neighbours, Origin, Probe, RetrieverQuery, SourceQuery
 from vectorferry.connector.http import NotFoundError, RefusedError
 from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._reading import ReadAsset, read_chunks
@@ -22,6 +22,7 @@ from vectorferry.connector.sources.mixpeek_documents._documents import MultiVect
 from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed
 from vectorferry.connector.sources.mixpeek_documents._listing import CollectionScan, LastListing
 from vectorferry.connector.sources.mixpeek_documents._reader import Chunk, DocumentReader
+from vectorferry.connector.sources.mixpeek_documents._search import Searcher
 
 CHANGED: Final = "the change feed has events since the last run"
 NOT_FOLLOWED: Final = "source.follow_events is false"
@@ -44,7 +45,9 @@ class ReadOptions:
 class MixpeekDocumentsSource(ServiceSource):
     """Mixpeek's documents API: one namespace of it."""
 
-    capabilities = frozenset({Capability.CHANGED_SINCE})
+    capabilities = frozenset(
+        {Capability.CHANGED_SINCE, Capability.NEIGHBOURS, Capability.RETRIEVERS, Capability.SEARCH}
+    )
 
     _api: DocumentsApi
     _nothing_listed = "lists no collection; check source.namespace and the key."
@@ -56,6 +59,7 @@ class MixpeekDocumentsSource(ServiceSource):
         self._last: dict[str, LastListing] = {}
         self._feed = ChangeFeed(api, options.feed_delay_minutes)
         self._reached: dict[str, str | None] = {}
+        self._searcher = Searcher(api)
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service, namespace and key. The account is the key's own, and naming it would cost every run a request."""
@@ -112,6 +116,18 @@ class MixpeekDocumentsSource(ServiceSource):
         async with aclosing(assets) as results:
             async for result in results:
                 yield result
+
+    async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
+        """The documents that Mixpeek's own search finds, under the index that an option names, or the only one."""
+        return await self._searcher.search(await self._collection(collection), query)
+
+    async def retrieve(self, collection: str, query: RetrieverQuery) -> Sequence[Hit]:
+        """The documents that a retriever finds."""
+        return await self._searcher.retrieve(await self._collection(collection), query)
+
+    async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
+        """The documents that Mixpeek finds near a vector."""
+        return await self._searcher.neighbours(await self._collection(collection), probe, limit)
 
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for as many documents as are read together; documents of one object are never apart."""
