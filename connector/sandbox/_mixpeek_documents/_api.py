@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._mixpeek_documents._objects import objects
 from vectorferry.connector.sandbox._mixpeek_documents._reads import reads
 from vectorferry.connector.sandbox._mixpeek_documents._requests import Context
 from vectorferry.connector.sandbox._mixpeek_documents._searches import searches
@@ -43,7 +44,7 @@ class MixpeekDocumentsApi:
         organization = Route(
             "documents.organizations.get", "GET", f"{PREFIX}/v1/organizations", self._organization, PREFIX
         )
-        of_all = (reads, writes, searches)
+        of_all = (reads, writes, searches, objects)
         return [*(route for each in of_all for route in each.routes(self._context, PREFIX)), organization]
 
     def authorize(self, request: Request) -> None:

@@ -10,7 +10,7 @@ from vectorferry.connector._model._records import SparseVector
 from vectorferry.connector._protocols._source import Hit, Neighbours, Probe, RetrieverQuery, SourceQuery
 from vectorferry.connector.http import one_line, segment
 from vectorferry.connector.sources.mixpeek_documents._api import Collection, DocumentsApi, VectorIndex, read_object
-from vectorferry.connector.sources.mixpeek_documents._documents import asset_id_of, modality_of
+from vectorferry.connector.sources.mixpeek_documents._documents import MODALITIES, asset_id_of, modality_of
 
 MOST_HITS: Final = 1_000
 MOST_RETRIEVED: Final = 500
@@ -40,9 +40,16 @@ class Searcher:
         index = collection.indexes.get(probe.vector_name)
         if index is None or isinstance(probe.vector, SparseVector):
             return None
-        vector = {"input_mode": "vector", "vector": probe.vector.tolist()}
-        rows = await self._features(collection, index, vector, min(SPARE * limit, MOST_HITS), {})
-        ids = [row["document_id"] for row in _documents(rows) if modality_of(row) == probe.modality.value]
+        words = [word for word, modality in MODALITIES.items() if modality == probe.modality.value]
+        ids: list[str] = []
+        # Whether a filter on what Mixpeek keeps itself is indexed, or finds documents that it tells no modality of, is
+        # not known: so it comes last.
+        for top_k, filters in ((SPARE * limit, {}), (MOST_HITS, {}), (limit, {"_internal.modality": words})):
+            vector = {"input_mode": "vector", "vector": probe.vector.tolist()}
+            rows = await self._features(collection, index, vector, top_k, filters)
+            ids = [row["document_id"] for row in _documents(rows) if modality_of(row) == probe.modality.value]
+            if len(ids) >= limit or len(rows) < min(top_k, MOST_HITS):
+                break
         return Neighbours(probe.vector, ids[:limit])
 
     async def retrieve(self, collection: Collection, query: RetrieverQuery) -> list[Hit]:

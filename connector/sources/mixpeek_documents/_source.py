@@ -12,7 +12,16 @@ from vectorferry.connector._model._errors import CollectionError, IncompleteScan
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Hit, Neighbours, Origin, Probe, RetrieverQuery, SourceQuery
+from vectorferry.connector._protocols._source import (
+    Hit,
+    Neighbours,
+    Origin,
+    Probe,
+    RetrieverQuery,
+    SourceQuery,
+    Submission,
+    SubmitOptions,
+)
 from vectorferry.connector.http import NotFoundError, RefusedError
 from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._reading import ReadAsset, read_chunks
@@ -23,6 +32,8 @@ from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed
 from vectorferry.connector.sources.mixpeek_documents._listing import CollectionScan, LastListing
 from vectorferry.connector.sources.mixpeek_documents._reader import Chunk, DocumentReader
 from vectorferry.connector.sources.mixpeek_documents._search import Searcher
+from vectorferry.connector.sources.mixpeek_documents._submit import Submitter, type_of
+from vectorferry.connector.sources.mixpeek_documents._submit_settings import MixpeekDocumentsSubmitSettings
 
 CHANGED: Final = "the change feed has events since the last run"
 NOT_FOLLOWED: Final = "source.follow_events is false"
@@ -46,7 +57,13 @@ class MixpeekDocumentsSource(ServiceSource):
     """Mixpeek's documents API: one namespace of it."""
 
     capabilities = frozenset(
-        {Capability.CHANGED_SINCE, Capability.NEIGHBOURS, Capability.RETRIEVERS, Capability.SEARCH}
+        {
+            Capability.CHANGED_SINCE,
+            Capability.NEIGHBOURS,
+            Capability.RETRIEVERS,
+            Capability.SEARCH,
+            Capability.SUBMIT,
+        }
     )
 
     _api: DocumentsApi
@@ -60,6 +77,7 @@ class MixpeekDocumentsSource(ServiceSource):
         self._feed = ChangeFeed(api, options.feed_delay_minutes)
         self._reached: dict[str, str | None] = {}
         self._searcher = Searcher(api)
+        self._submitter = Submitter(api)
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service, namespace and key. The account is the key's own, and naming it would cost every run a request."""
@@ -116,6 +134,19 @@ class MixpeekDocumentsSource(ServiceSource):
         async with aclosing(assets) as results:
             async for result in results:
                 yield result
+
+    def check_submission(self, urls: Sequence[str], options: SubmitOptions) -> None:
+        """Raise `ConfigurationError` for an address that does not say what kind of file it is, where nothing does."""
+        settings = options.settings
+        if not (isinstance(settings, MixpeekDocumentsSubmitSettings) and settings.type):
+            for url in urls:
+                type_of(url)
+
+    async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncGenerator[Submission, None]:
+        """Put it into the collection's bucket as an object, have that processed, and tell of each change."""
+        async with aclosing(self._submitter.submit(collection, url, options)) as changes:
+            async for change in changes:
+                yield change
 
     async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
         """The documents that Mixpeek's own search finds, under the index that an option names, or the only one."""

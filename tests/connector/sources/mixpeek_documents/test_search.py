@@ -83,6 +83,25 @@ async def test_brought_vectors_are_not_searched_by_words_but_by_a_vector() -> No
             await source.search(COLLECTION, SourceQuery("dog"))
 
 
+async def test_a_rare_modality_is_looked_for_further_away() -> None:
+    near = [{"document_id": f"v{number}", "_internal": {"modality": "video"}} for number in range(1_000)]
+    rare = [{"document_id": f"t{number}", "_internal": {"modality": "pdf"}} for number in range(2)]
+    probe = Probe("t0", Modality.TEXT, "v1", np.ones(2, np.float32))
+
+    def neighbours(source: MixpeekDocumentsSource) -> Any:
+        return source.neighbours("c", probe, limit=2)
+
+    answers = [{"results": near[:8]}, {"results": [*near[:900], *rare]}]
+    found, body = await asked("/v1/features/search", answers, neighbours)
+    assert (found.feature_ids, body["top_k"], "filters" in body) == (["t0", "t1"], 1_000, False)
+    answers = [{"results": near[:8]}, {"results": near}, {"results": rare}]
+    found, body = await asked("/v1/features/search", answers, neighbours)
+    (condition,) = body["filters"]["AND"]
+    assert (found.feature_ids, body["top_k"], condition["field"]) == (["t0", "t1"], 2, "_internal.modality")
+    assert {"text", "pdf"} <= set(condition["value"])
+    assert body["query"] == {"input_mode": "vector", "vector": [1.0, 1.0]}
+
+
 async def test_a_retriever_is_asked_by_name_by_id_or_made_for_this_once() -> None:
     async with reading() as (source, sandbox):
         made = await _create(sandbox)
