@@ -18,7 +18,7 @@ from vectorferry.connector._engine._opening import (
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Hit, Source, SourceQuery
+from vectorferry.connector._protocols._source import Hit, RetrieverQuery, Source, SourceQuery
 
 ROWS: Final = 5
 """Features shown of one hit: those that it overlaps most."""
@@ -57,7 +57,7 @@ class SourceHits:
 
 def run_source_search(
     settings: SyncSettings,
-    query: SourceQuery,
+    query: SourceQuery | RetrieverQuery,
     *,
     collection: str | None = None,
     destination_name: str | None = None,
@@ -72,6 +72,8 @@ def run_source_search(
     places = destinations_called(settings, destination_name)
 
     async def search(source: Source, where: str) -> tuple[str, Sequence[Hit]]:
+        if isinstance(query, RetrieverQuery):
+            return where, await source.retrieve(where, query)
         return where, await source.search(where, query)
 
     where, hits = run_in_collection(settings, collection, environ, search)
@@ -88,20 +90,30 @@ def _joined(
         except VectorferryError as error:
             return SourceHits(collection, [StoredHit(hit) for hit in hits], label, str(error))
         if stored is not None:
-            return SourceHits(collection, [_join(hit, stored.get(hit.asset_id)) for hit in hits], label)
+            return SourceHits(collection, [_join(hit, stored.get(_key(collection, hit))) for hit in hits], label)
     return SourceHits(collection, [StoredHit(hit) for hit in hits])
 
 
 def _stored(
     settings: SyncSettings, place: int, collection: str, hits: Sequence[Hit], environ: Mapping[str, str]
-) -> dict[str, MappedAsset] | None:
-    """The assets of the hits that a destination has; None when it does not keep whole assets."""
+) -> dict[tuple[str, str], MappedAsset] | None:
+    """The assets of the hits that a destination has, by collection and id; None when it does not keep whole assets."""
     with opened_at(settings, place, environ) as destination:
         if Capability.STORED_ASSETS not in destination.capabilities:
             return None
         prepare_untouched(destination, settings.modalities)
-        asset_ids = list(dict.fromkeys(hit.asset_id for hit in hits))
-        return {asset.asset_id: asset for asset in destination.stored(collection, asset_ids)} if asset_ids else {}
+        ids: dict[str, list[str]] = {}
+        for where, asset_id in dict.fromkeys(_key(collection, hit) for hit in hits):
+            ids.setdefault(where, []).append(asset_id)
+        return {
+            (where, asset.asset_id): asset
+            for where, asset_ids in ids.items()
+            for asset in destination.stored(where, asset_ids)
+        }
+
+
+def _key(collection: str, hit: Hit) -> tuple[str, str]:
+    return hit.collection or collection, hit.asset_id
 
 
 def _join(hit: Hit, asset: MappedAsset | None) -> StoredHit:

@@ -33,6 +33,7 @@ class Capability(Enum):
     NEIGHBOURS = (
         "there is nothing to compare with: this source's search does not answer with the features that it gives"
     )
+    RETRIEVERS = "this source has no retrievers; --text asks its search, if it has one"
     SEARCH = "this source has no search of its own; --like and --vector ask a destination"
     SUBMIT = "this source cannot submit: its service takes media in by other ways"
 

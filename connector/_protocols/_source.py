@@ -87,10 +87,23 @@ class SourceQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class RetrieverQuery:
+    """What a retriever of the source's is asked for: a stored one, by name or id, or one that is made of `stages` for
+    this once (`schema` describes its inputs). `inputs` are what its stages are filled with."""
+
+    retriever: str = ""
+    stages: Sequence[Mapping[str, Any]] = ()
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    limit: int = 10
+    filters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """What a source's own search found: an asset, and from `start` to `end` (seconds) where it is a piece of one.
     `rank` begins at 1, the best; `text` is what the service shows with it, and `feature_id` the feature's, where the
-    service's hits are features; `score` is its own measure."""
+    service's hits are features; `score` is its own measure. `collection` is named where it may be another one."""
 
     asset_id: str
     rank: int
@@ -99,6 +112,7 @@ class Hit:
     text: str = ""
     feature_id: str = ""
     score: float | None = None
+    collection: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,6 +263,11 @@ class Source(ABC):
         """`SEARCH`: the best hits in one collection, best first. Raises `SourceError`, and `ConfigurationError` for a
         question that the service cannot be asked."""
         raise Capability.SEARCH.missing()
+
+    async def retrieve(self, collection: str, query: RetrieverQuery) -> Sequence[Hit]:
+        """`RETRIEVERS`: what a retriever finds, best first; one that is made for this once looks into the collection.
+        Raises as `search` does."""
+        raise Capability.RETRIEVERS.missing()
 
     async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
         """`NEIGHBOURS`: the nearest `limit` features of the probe's modality in one collection, under its named vector:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._config._load import read_bounded
+from vectorferry.connector._config._load import read_bounded, read_documents
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine import SourceHits, StoredHit, run_search, run_source_search
 from vectorferry.connector._model._errors import ConfigurationError, QuarantineError
@@ -26,7 +27,7 @@ from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Modality, Vector
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
-from vectorferry.connector._protocols._source import SourceQuery
+from vectorferry.connector._protocols._source import RetrieverQuery, SourceQuery
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, printable, results, show_table
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, pairs
 
@@ -43,8 +44,19 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     text: Annotated[
         str | None, typer.Option(metavar="WORDS", help="Ask the source's own search, and show our rows of its hits.")
     ] = None,
+    retriever: Annotated[
+        str | None, typer.Option(metavar="ID", help="Ask this retriever of the source's, by id or by name.")
+    ] = None,
+    stages: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Ask a retriever that is made of these stages (YAML), once.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(metavar="JSON", help="With --retriever or --stages: a JSON object, or KEY=VALUE; repeatable."),
+    ] = None,
     collection: Annotated[
-        str | None, typer.Option("--collection", metavar="ID", help="With --text: where; else the only one.")
+        str | None,
+        typer.Option("--collection", metavar="ID", help="Where the source is to look; else the only one."),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -63,21 +75,33 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source."""
-    if [like, vector, text].count(None) != 2:
-        raise click.UsageError("give one of --like FEATURE_ID, --vector FILE and --text WORDS")
-    if text is not None:
-        _refuse("--text", {"--vector-name": vector_name})
-        asked = SourceQuery(text, limit, option or (), pairs("--filter", filter_ or ()))
-        _ask_source(load_settings(config, name), asked, collection, destination, as_json)
+    if [like, vector, text, retriever, stages].count(None) != 4:
+        raise click.UsageError(
+            "give one of --like FEATURE_ID, --vector FILE, --text WORDS, --retriever ID, --stages FILE"
+        )
+    filters = pairs("--filter", filter_ or ())
+    if retriever is not None or stages is not None:
+        _refuse("--retriever and --stages", {"--vector-name": vector_name, "--option": option})
+        given = pairs("--inputs", inputs or ())
+        to_ask = read_stages(stages) if stages else RetrieverQuery(retriever or "")
+        to_ask = replace(to_ask, inputs=given, limit=limit, filters=filters)
+        _ask_source(load_settings(config, name), to_ask, collection, destination, as_json)
         return
-    _refuse("--like and --vector", {"--collection": collection, "--option": option})
+    if text is not None:
+        _refuse("--text", {"--vector-name": vector_name, "--inputs": inputs})
+        if not text.strip():
+            raise click.UsageError("--text is empty")
+        question = SourceQuery(text, limit, option or (), filters)
+        _ask_source(load_settings(config, name), question, collection, destination, as_json)
+        return
+    _refuse("--like and --vector", {"--collection": collection, "--option": option, "--inputs": inputs})
     query = SearchQuery(
         modality=modality,
         vector_name=vector_name,
         vector=read_vector(vector) if vector else None,
         like=like,
         limit=limit,
-        filters=pairs("--filter", filter_ or ()),
+        filters=filters,
     )
     answer = run_search(load_settings(config, name), query, destination)
     if as_json:
@@ -94,10 +118,12 @@ def _refuse(way: str, options: Mapping[str, object]) -> None:
 
 
 def _ask_source(
-    settings: SyncSettings, query: SourceQuery, collection: str | None, destination: str | None, as_json: bool
+    settings: SyncSettings,
+    query: SourceQuery | RetrieverQuery,
+    collection: str | None,
+    destination: str | None,
+    as_json: bool,
 ) -> None:
-    if not query.text.strip():
-        raise click.UsageError("--text is empty")
     answer = run_source_search(settings, query, collection=collection, destination_name=destination, environ=os.environ)
     if as_json:
         print_json(answer.to_dict())
@@ -213,6 +239,28 @@ def _feature(stored_hit: StoredHit) -> str:
 def _stored_text(stored_hit: StoredHit) -> str:
     """What the first of its features that says anything says."""
     return next(filter(None, map(row_text, stored_hit.rows)), "")
+
+
+# The stages of a retriever, from a file.
+
+
+def read_stages(path: Path) -> RetrieverQuery:
+    """The stages in a YAML or JSON file: a list of them, or a mapping with `stages` and an `input_schema`.
+
+    Raises `ConfigurationError` when the file is missing or holds anything else.
+    """
+    if not path.exists():
+        raise ConfigurationError(f"{path}: no such file")
+    documents = read_documents(path)
+    whole = documents[0] if len(documents) == 1 else None
+    stages, schema = (whole.get("stages"), whole.get("input_schema")) if isinstance(whole, dict) else (whole, None)
+    named = isinstance(stages, list) and all(isinstance(each, dict) and each.get("stage_name") for each in stages)
+    if not stages or not named or not isinstance(schema, dict | None):
+        raise ConfigurationError(
+            f"{path}: should be a list of stages, each a mapping with a `stage_name` and a `config`, or a mapping with "
+            "`stages` and an `input_schema`"
+        )
+    return RetrieverQuery(stages=stages, schema=schema or {})
 
 
 # A query vector from a file.

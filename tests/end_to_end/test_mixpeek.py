@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from vectorferry.connector.sandbox import (
     SandboxSettings,
     running_sandbox,
 )
+from vectorferry.connector.sources.mixpeek_documents import _source
+from vectorferry.connector.sources.mixpeek_documents._submit import Submitter
 
 from .command import KEY, Command
 
@@ -102,8 +105,9 @@ def test_only_submit_may_make_a_collection(run: Command) -> None:
     assert "--collection quick: there is no collection quick; there are: something-else" in complaint
 
 
-def test_the_page_names_every_example_and_each_is_in_the_page() -> None:
-    assert set(re.findall(r"examples/(mixpeek-\w+\.yaml)", PAGE)) == {
+def test_the_pages_name_every_example() -> None:
+    documents = (DOCS / "mixpeek-documents.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"examples/(mixpeek-\w+\.yaml)", PAGE + documents)) == {
         path.name for path in (DOCS / "examples").glob("mixpeek-*.yaml")
     }
 
@@ -143,3 +147,41 @@ def test_the_service_s_neighbours_are_those_in_postgres_until_a_vector_differs(
     assert re.search(r"multimodal-v1\s+image\s+4\s+\d+\.\d%\s+4", shown.stdout), shown.stdout
     assert re.search(r"multimodal-v1\s+video\s+4\s+100\.0%\s+0", shown.stdout)
     assert "only at the source: " in shown.stdout
+
+
+def test_an_object_is_submitted_synced_and_found_by_words_a_retriever_and_its_vectors(
+    postgres_url: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_source, "Submitter", partial(Submitter, first_wait=0.01, longest_wait=0.01))
+    with running_sandbox(SandboxSettings(api_key=KEY)) as service:
+        run = Command(tmp_path)
+        source = {"type": "mixpeek-documents", "base_url": service.documents_url, "api_key": KEY, "namespace": "media"}
+        stores = [{"type": "pgvector", "url": postgres_url, "schema": schema}]
+        run.configure({"name": "media", "source": source, "destinations": stores})
+        poster = DOCS / "examples" / "mixpeek-documents.yaml"
+        picture, film = "https://media.example/lighthouse.jpg", "https://media.example/red-lighthouse-at-dawn.mp4"
+        run.told("submit", picture, "--collection", "lectures", "--settings", str(poster), "--wait")
+        done = run.told("submit", film, "--collection", "lectures", "--metadata", "hello=sea", "--wait")
+        (one,) = done["submitted"]
+        assert (one["state"], one["status"]) == ("ready", "COMPLETED")
+        assert done["sync"]["destinations"]["pgvector"]["features"]["video"]["inserted"] == 3
+        with psycopg.connect(postgres_url) as connection:
+            assert connection.execute(f"SELECT count(*) FROM {schema}.assets").fetchone() == (2,)
+        words = ("search", "--text", "red lighthouse", "--collection", "lectures", "--limit", "3")
+        vector = "multimodal_extractor_v1_multimodal_embedding"
+        hits = run.told(*words, "--option", vector, "--filter", "metadata.hello=sea")["hits"]
+        assert {hit["asset_id"] for hit in hits} == {one["asset_id"]}
+        assert [hit["rows"][0]["feature_id"] for hit in hits] == [hit["feature_id"] for hit in hits]
+        search = {"feature_uri": vector, "query": {"input_mode": "text", "value": "{{INPUT.query}}"}, "top_k": 3}
+        parameters = {"final_top_k": 3, "searches": [search]}
+        stage = {"stage_name": "near", "config": {"stage_id": "feature_search", "parameters": parameters}}
+        (tmp_path / "stages.yaml").write_text(yaml.safe_dump([stage]))
+        stages = ("--stages", str(tmp_path / "stages.yaml"), "--inputs", "query=red lighthouse")
+        found = run.told("search", *stages, "--collection", "lectures", "--limit", "3")["hits"]
+        same = run.told(*words, "--option", vector)["hits"]
+        assert [hit["feature_id"] for hit in found] == [hit["feature_id"] for hit in same]
+        run.told("sync", "--collection", "lectures")
+        compared = run.told("compare", "--collection", "lectures", "--sample", "3", "-k", "4")
+        dense = [each for each in compared["vectors"] if each["compared"]]
+        assert len(dense) >= 4
+        assert all((each["overlap"], each["differences"]) == (1.0, []) for each in dense), json.dumps(dense)

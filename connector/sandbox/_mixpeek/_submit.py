@@ -134,7 +134,7 @@ def _asset(release: str, collection_id: str, task_id: str, modality: str, body: 
 
 def _features(release: str, asset: StoredAsset, settings: Mapping[str, Any]) -> Iterator[StoredFeature]:
     modality, seconds = asset.fields["modality"], settings.get("interval_sec") or 10
-    for part, moment in enumerate(_moments(str(asset.fields["url"] or ""), modality)):
+    for part, moment in enumerate(moments_of(str(asset.fields["url"] or ""), modality)):
         feature_id = str(uuid5(NAMESPACE_URL, f"{asset.asset_id}/{part}"))
         made: dict[str, dict[str, Any]] = {
             "transcribe": {"transcription": moment.speech},
@@ -175,7 +175,7 @@ def _models(embed: Any, key: str) -> Iterable[str]:
     return dict.fromkeys(map(stored_name, named)) or ("multimodal-v1",)
 
 
-def _moments(url: str, modality: str) -> Iterator[Moment]:
+def moments_of(url: str, modality: str) -> Iterator[Moment]:
     """Those of the video in Mixpeek's guides; of any other file, what its name says, in three scenes or one."""
     name = unquote(urlsplit(url).path).rpartition("/")[2]
     for shown in catalogue()["documented_by_mixpeek"]:

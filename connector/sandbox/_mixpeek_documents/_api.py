@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
+from vectorferry.connector.sandbox._mixpeek_documents._objects import objects
 from vectorferry.connector.sandbox._mixpeek_documents._reads import reads
 from vectorferry.connector.sandbox._mixpeek_documents._requests import Context
+from vectorferry.connector.sandbox._mixpeek_documents._searches import searches
 from vectorferry.connector.sandbox._mixpeek_documents._store import DocumentStore
 from vectorferry.connector.sandbox._mixpeek_documents._writes import writes
 from vectorferry.connector.sandbox._settings import Keys, MixpeekDocumentsDialect, SandboxKey
@@ -48,7 +50,8 @@ class MixpeekDocumentsApi:
         organization = Route(
             "documents.organizations.get", "GET", f"{PREFIX}/v1/organizations", self._organization, PREFIX
         )
-        routes = [*reads.routes(self._context, PREFIX), *writes.routes(self._context, PREFIX), organization]
+        of_all = (reads, writes, searches, objects)
+        routes = [*(route for each in of_all for route in each.routes(self._context, PREFIX)), organization]
         return [replace(route, variant=_list_name) if route.name == "documents.list" else route for route in routes]
 
     def authorize(self, request: Request) -> None:

@@ -131,6 +131,8 @@ class Namespace:
     inference: dict[str, str] = field(default_factory=dict)
     collections: dict[str, StoredCollection] = field(default_factory=dict)
     retrievers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def collection(self, identifier: str) -> StoredCollection | None:
         """The collection of this id or name."""

@@ -33,7 +33,7 @@ from vectorferry.connector.sandbox._mixpeek_documents._store import (
     time_text,
     vector_shape,
 )
-from vectorferry.connector.sandbox._vectors import RawVector, embed_in, raw_json
+from vectorferry.connector.sandbox._vectors import RawVector, TextVector, embed_in, embed_text, raw_json
 
 writes: Handlers[Context] = Handlers()
 
@@ -289,7 +289,7 @@ def _execute(context: Context, request: Request) -> Reply:
         raise RefusedError(400, "X-Write-Token is none that an upsert has given")
     found: list[tuple[float, StoredDocument]] = []
     for stage in retriever["stages"]:
-        found += _stage(context, retriever, stage, body)
+        found += run_stage(context, retriever, stage, body)
     found.sort(key=lambda each: -each[0])
     limit = body.limit or 10
     view = View(None if body.return_vectors else ())
@@ -318,50 +318,80 @@ def _retriever(context: Context, identifier: str) -> dict[str, Any]:
     return require(retrievers.get(identifier) or next(named, None), "Retriever", identifier)
 
 
-def _stage(
+def run_stage(
     context: Context, retriever: Mapping[str, Any], stage: Mapping[str, Any], body: Execution
 ) -> Iterable[tuple[float, StoredDocument]]:
+    """What one stage of a retriever finds, with scores."""
     parameters = stage.get("config", {}).get("parameters", {})
     namespace = context.required()
     names = retriever["collection_identifiers"]
     collections = [context.collection(name) for name in names] if names else list(namespace.collections.values())
     for search in parameters.get("searches", ()):
-        name, query = search["feature_uri"], _query(namespace, search, body.inputs or {})
-        scored = [
-            (float(query @ vector), document)
-            for collection in collections
-            for document in collection.visible(context.share).values()
-            if (vector := _numbers(document, collection, name)) is not None and vector.shape == query.shape
-            if not body.filters or matches({**document.fields, "_internal": document.internal}, body.filters)
-        ]
-        scored.sort(key=lambda each: -each[0])
-        yield from scored[: search.get("top_k", 10)]
+        query = _query(context, collections, search, body.inputs or {})
+        yield from nearest(context, collections, search["feature_uri"], query, search.get("top_k", 10), body.filters)
 
 
-def _query(namespace: Namespace, search: Mapping[str, Any], inputs: Mapping[str, Any]) -> DenseVector:
-    query, name = search.get("query", {}), search["feature_uri"]
+def nearest(
+    context: Context,
+    collections: Sequence[StoredCollection],
+    name: str,
+    query: DenseVector,
+    top_k: int,
+    filters: Mapping[str, Any] | None,
+) -> list[tuple[float, StoredDocument]]:
+    """The nearest documents under one index, with scores."""
+    scored = [
+        (float(query @ vector), document)
+        for collection in collections
+        for document in collection.visible(context.share).values()
+        if (vector := _numbers(document, collection, name)) is not None and vector.shape == query.shape
+        if not filters or matches({**document.fields, "_internal": document.internal}, filters)
+    ]
+    scored.sort(key=lambda each: -each[0])
+    return scored[:top_k]
+
+
+def embedded(context: Context, collections: Sequence[StoredCollection], name: str, text: str) -> DenseVector:
+    """What the model behind an index makes of a text; a 400 where there is none."""
+    namespace = context.required()
+    for collection in collections:
+        index = _index(collection, name)
+        if index and index.dimensions and index.storage_name in namespace.inference:
+            return embed_in(text, namespace.inference[index.storage_name], index.dimensions)
+        vectors = (each.vectors.get(index.storage_name) for each in collection.documents.values()) if index else ()
+        model = next((each.model for each in vectors if isinstance(each, TextVector)), None)
+        if model and namespace.mode == "managed":
+            return embed_text(text, model)
+    raise RefusedError(
+        400, f"{name} has no inference service: promote the namespace, or use input_mode=vector with an embedding"
+    )
+
+
+def unit(vector: Any) -> DenseVector:
+    """A list of numbers as a vector of length 1."""
+    return _unit(np.asarray(vector, np.float32))
+
+
+def _query(
+    context: Context, collections: Sequence[StoredCollection], search: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> DenseVector:
+    query = search.get("query", {})
     value = query.get("value")
     if isinstance(value, str) and value.startswith("{{") and value.endswith("}}"):
         value = inputs.get(value.strip("{} ").split(".")[-1])
     if query.get("input_mode") == "vector":
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise unprocessable({"type": "value_error", "location": ["body", "inputs"], "message": "no vector given"})
-        return _unit(np.asarray(value, np.float32))
-    if name not in namespace.inference:
-        raise RefusedError(
-            400, f"{name} has no inference service: promote the namespace, or use input_mode=vector with an embedding"
-        )
-    dimension = next(
-        index.dimensions
-        for each in namespace.collections.values()
-        for index in each.indexes.values()
-        if index.storage_name == name
-    )
-    return embed_in(str(value), namespace.inference[name], dimension or 1)
+        return unit(value)
+    return embedded(context, collections, search["feature_uri"], str(value))
+
+
+def _index(collection: StoredCollection, name: str) -> StoredIndex | None:
+    return next((each for each in collection.indexes.values() if name in (each.storage_name, each.feature_uri)), None)
 
 
 def _numbers(document: StoredDocument, collection: StoredCollection, name: str) -> DenseVector | None:
-    index = next((each for each in collection.indexes.values() if name in (each.storage_name, each.feature_uri)), None)
+    index = _index(collection, name)
     vector = document.vectors.get(index.storage_name) if index else None
     if vector is None or index is None or index.shape != "dense":
         return None

@@ -5,9 +5,9 @@ What stands in an answer where the API's own pages leave it open is named beside
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from vectorferry.connector._model._errors import (
     CollectionError,
@@ -21,6 +21,8 @@ from vectorferry.connector._model._records import Reason
 from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, UnreadableError, one_line, segment
 from vectorferry.connector.sources._pages import count_in
 from vectorferry.connector.sources._service import ServiceApi
+
+T = TypeVar("T")
 
 DIRECT: Final = "_direct_upsert"
 """The system collection of documents that were upserted without one. Other system collections are Mixpeek's own."""
@@ -167,6 +169,16 @@ class DocumentsApi(ServiceApi):
         if cursor is not None:
             params["cursor"] = cursor
         return await self._client.request("GET", "/v1/events", params=params, decode=read_events)
+
+    async def post(
+        self, path: str, body: Mapping[str, Any], decode: Callable[[bytes], T], *, kind: str = "", once: bool = False
+    ) -> T:
+        """Any ``POST``; with `once` it is not sent again when it may have been received."""
+        return await self._client.request("POST", path, json=body, decode=decode, kind=kind, once=once)
+
+    async def get(self, path: str, decode: Callable[[bytes], T]) -> T:
+        """Any ``GET``."""
+        return await self._client.request("GET", path, decode=decode)
 
     async def _features(self, collection: str) -> Mapping[str, VectorIndex]:
         try:

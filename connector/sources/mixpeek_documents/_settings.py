@@ -10,12 +10,15 @@ from vectorferry.connector.http import ApiClient, ApiSourceSettings, RetryPolicy
 from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi
 from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors
 from vectorferry.connector.sources.mixpeek_documents._source import MixpeekDocumentsSource, ReadOptions
+from vectorferry.connector.sources.mixpeek_documents._submit_settings import MixpeekDocumentsSubmitSettings
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class MixpeekDocumentsSettings(ApiSourceSettings):
     """Mixpeek's documents API."""
+
+    submit_settings = MixpeekDocumentsSubmitSettings
 
     type: Literal["mixpeek-documents"] = "mixpeek-documents"
     api_key: SecretStr = Field(

@@ -12,7 +12,16 @@ from vectorferry.connector._model._errors import CollectionError, IncompleteScan
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Origin
+from vectorferry.connector._protocols._source import (
+    Hit,
+    Neighbours,
+    Origin,
+    Probe,
+    RetrieverQuery,
+    SourceQuery,
+    Submission,
+    SubmitOptions,
+)
 from vectorferry.connector.http import NotFoundError, RefusedError
 from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._reading import ReadAsset, read_chunks
@@ -22,6 +31,9 @@ from vectorferry.connector.sources.mixpeek_documents._documents import MultiVect
 from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed
 from vectorferry.connector.sources.mixpeek_documents._listing import CollectionScan, LastListing
 from vectorferry.connector.sources.mixpeek_documents._reader import Chunk, DocumentReader, documents_per_request
+from vectorferry.connector.sources.mixpeek_documents._search import Searcher
+from vectorferry.connector.sources.mixpeek_documents._submit import Submitter, type_of
+from vectorferry.connector.sources.mixpeek_documents._submit_settings import MixpeekDocumentsSubmitSettings
 
 CHANGED: Final = "the change feed has events since the last run"
 NOT_FOLLOWED: Final = "source.follow_events is false"
@@ -44,7 +56,15 @@ class ReadOptions:
 class MixpeekDocumentsSource(ServiceSource):
     """Mixpeek's documents API: one namespace of it."""
 
-    capabilities = frozenset({Capability.CHANGED_SINCE})
+    capabilities = frozenset(
+        {
+            Capability.CHANGED_SINCE,
+            Capability.NEIGHBOURS,
+            Capability.RETRIEVERS,
+            Capability.SEARCH,
+            Capability.SUBMIT,
+        }
+    )
 
     _api: DocumentsApi
     _nothing_listed = "lists no collection; check source.namespace and the key."
@@ -56,6 +76,8 @@ class MixpeekDocumentsSource(ServiceSource):
         self._last: dict[str, LastListing] = {}
         self._feed = ChangeFeed(api, options.feed_delay_minutes)
         self._reached: dict[str, str | None] = {}
+        self._searcher = Searcher(api)
+        self._submitter = Submitter(api)
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service, namespace and key. The account is the key's own, and naming it would cost every run a request."""
@@ -112,6 +134,31 @@ class MixpeekDocumentsSource(ServiceSource):
         async with aclosing(assets) as results:
             async for result in results:
                 yield result
+
+    def check_submission(self, urls: Sequence[str], options: SubmitOptions) -> None:
+        """Raise `ConfigurationError` for an address that does not say what kind of file it is, where nothing does."""
+        settings = options.settings
+        if not (isinstance(settings, MixpeekDocumentsSubmitSettings) and settings.type):
+            for url in urls:
+                type_of(url)
+
+    async def submit(self, collection: str, url: str, options: SubmitOptions) -> AsyncGenerator[Submission, None]:
+        """Put it into the collection's bucket as an object, have that processed, and tell of each change."""
+        async with aclosing(self._submitter.submit(collection, url, options)) as changes:
+            async for change in changes:
+                yield change
+
+    async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
+        """The documents that Mixpeek's own search finds, under the index that an option names, or the only one."""
+        return await self._searcher.search(await self._collection(collection), query)
+
+    async def retrieve(self, collection: str, query: RetrieverQuery) -> Sequence[Hit]:
+        """The documents that a retriever finds."""
+        return await self._searcher.retrieve(await self._collection(collection), query)
+
+    async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
+        """The documents that Mixpeek finds near a vector."""
+        return await self._searcher.neighbours(await self._collection(collection), probe, limit)
 
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for as many documents as are read together; documents of one object are never apart."""

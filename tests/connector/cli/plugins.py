@@ -33,6 +33,7 @@ from vectorferry.connector.plugin import (
     Listing,
     Reason,
     Rejected,
+    RetrieverQuery,
     SearchAnswer,
     SearchQuery,
     Settings,
@@ -191,11 +192,12 @@ class ShopSettings(ShelfSettings):
 class Shop(Shelf):
     """The address says what becomes of a file: it is ready at once, or ``stuck``, ``broken`` or ``closed``."""
 
-    capabilities = frozenset({Capability.SEARCH, Capability.SUBMIT})
+    capabilities = frozenset({Capability.RETRIEVERS, Capability.SEARCH, Capability.SUBMIT})
     makes_collections = True
     note: ClassVar[str] = ""
     taken: ClassVar[list[tuple[str, str, SubmitOptions]]] = []
     asked: ClassVar[list[tuple[str, SourceQuery]]] = []
+    retrieved: ClassVar[list[tuple[str, RetrieverQuery]]] = []
     closed: ClassVar[int] = 0
 
     def __init__(self, settings: ShelfSettings) -> None:
@@ -229,6 +231,10 @@ class Shop(Shelf):
             Hit("not-synced", 3, 0.5, 2.25),
         ]
         return hits[: query.limit]
+
+    async def retrieve(self, collection: str, query: RetrieverQuery) -> Sequence[Hit]:
+        self.retrieved.append((collection, query))
+        return [Hit("ready-1", 1, feature_id="ready-1-3"), Hit("ready-1", 2, collection="elsewhere")]
 
     async def aclose(self) -> None:
         Shop.closed += 1

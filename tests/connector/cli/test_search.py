@@ -9,7 +9,7 @@ import pytest
 
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box, Shop
-from vectorferry.connector.plugin import Modality, SearchQuery, SourceQuery, SparseVector
+from vectorferry.connector.plugin import Modality, RetrieverQuery, SearchQuery, SourceQuery, SparseVector
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +202,55 @@ def test_a_source_without_a_search_says_so(vectorferry: Invoke, monkeypatch: pyt
         ("--text", " "),
         ("--like", "a", "--option", "visual"),
         ("--like", "a", "--collection", "films"),
+        ("--text", "a", "--retriever", "b"),
+        ("--retriever", "a", "--stages", "b.yaml"),
+        ("--retriever", "a", "--option", "b"),
+        ("--retriever", "a", "--inputs", "b"),
+        ("--text", "a", "--inputs", "b=c"),
     ],
 )
 def test_ways_of_searching_are_not_mixed(vectorferry: Invoke, arguments: tuple[str, ...]) -> None:
     assert vectorferry("search", *arguments).exit_code == 2
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_retriever_is_asked_and_its_hits_are_the_very_features(
+    vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shop, "retrieved", [])
+    given = ("--inputs", '{"qv": [0.5, 1]}', "--inputs", "words=a dog", "--filter", "brand=Acme", "--limit", "2")
+    told = json.loads(vectorferry("search", "--retriever", "by-vector", *given, "--json").stdout)
+    asked = RetrieverQuery("by-vector", inputs={"qv": [0.5, 1], "words": "a dog"}, limit=2, filters={"brand": "Acme"})
+    assert Shop.retrieved == [("films", asked)]
+    first, second = told["hits"]
+    assert [row["feature_id"] for row in first["rows"]] == ["ready-1-3"]
+    # The same id in another collection is another asset.
+    assert (second["collection"], second["asset"], second["rows"]) == ("elsewhere", None, [])
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_stages_of_a_retriever_come_from_a_file(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shop, "retrieved", [])
+    stage = {"stage_name": "near", "config": {"stage_id": "feature_search"}}
+    Path("list.json").write_text(json.dumps([stage]))
+    Path("whole.yaml").write_text("input_schema: {q: {type: text}}\nstages: " + json.dumps([stage]))
+    for file, schema in (("list.json", {}), ("whole.yaml", {"q": {"type": "text"}})):
+        assert vectorferry("search", "--stages", file, "--inputs", "q=dog").exit_code == 0
+        assert Shop.retrieved[-1] == ("films", RetrieverQuery("", [stage], schema, {"q": "dog"}))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "a: b", "[]", "- 7", "- {config: {}}", "stages: []", "stages: [{stage_name: a}]\ninput_schema: 7"]
+)
+def test_a_file_without_stages_is_bad_usage(vectorferry: Invoke, content: str) -> None:
+    Path("stages.yaml").write_text(content)
+    result = vectorferry("search", "--stages", "stages.yaml")
+    assert result.exit_code == 2
+    assert "stages.yaml: should be a list of stages" in result.stderr
+
+
+def test_a_source_without_retrievers_says_so(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELF_KEY", "any")
+    result = vectorferry("search", "--retriever", "a")
+    assert result.exit_code == 2
+    assert "this source has no retrievers" in result.stderr
