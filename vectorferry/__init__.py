@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
     from vectorferry.connector._reports._plan import Plan
     from vectorferry.connector._reports._summary import Summary
-    from vectorferry.connector._reports._verification import SecurityReport, Verification
+    from vectorferry.connector._reports._verification import Verification
 
     __version__: str
 
@@ -63,7 +63,6 @@ __all__ = [
     "RetryableError",
     "SearchAnswer",
     "SearchQuery",
-    "SecurityReport",
     "SourceError",
     "SparseVector",
     "StopError",
@@ -100,7 +99,7 @@ _MODULES = {
     "_protocols._destination": ("SearchAnswer", "SearchQuery"),
     "_reports._plan": ("Plan",),
     "_reports._summary": ("Summary",),
-    "_reports._verification": ("SecurityReport", "Verification"),
+    "_reports._verification": ("Verification",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

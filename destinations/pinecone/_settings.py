@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, StringConstraints, field_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from vectorferry.connector.http import check_base_url
 from vectorferry.connector.plugin import MODALITIES, DestinationSettings, SchemaMapping, Settings, Spelling
@@ -79,6 +86,14 @@ class PineconeSettings(DestinationSettings):
     @classmethod
     def _host_is_safe(cls, host: str) -> str:
         return host if host.startswith("${") else check_base_url(host, allow_http=None)
+
+    @field_validator("vectors", mode="wrap")
+    @classmethod
+    def _vectors_are_said_in_one_of_three_ways(cls, value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validated(value)
+        except ValidationError:
+            raise ValueError("should be a list of named vectors (at least one), `configured`, or `all`") from None
 
     @field_validator("namespace")
     @classmethod

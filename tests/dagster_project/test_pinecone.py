@@ -128,7 +128,7 @@ def test_a_named_vector_of_the_file_is_an_asset_and_one_that_turns_up_is_recorde
     named = VectorferrySync(
         name="media",
         source=sync.source,
-        destinations=[pgvector, {**pinecone, "vectors": []}],
+        destinations=[pgvector, {**pinecone, "vectors": "all"}],
         modalities={"video": {"vectors": {"text-v1": {"metric": "cosine"}}}},
     )
     assert materialize(dg.build_defs_for_component(named), known, "ads", select=["media/pinecone/text_v1"]).success

@@ -9,15 +9,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
 from vectorferry.connector.plugin import DestinationError, SchemaMapping, SecurityFinding
+from vectorferry.connector.sandbox import running_sandbox
 from vectorferry.destinations import PgvectorDestination
 
 from ..builders import asset, batch, feature
 from ..connector.cli.conftest import COMMANDS
 from ..examples import family
+from ..pinecone import forget_budgets, pinecone_alone, pinecone_destination
 from ..urls import as_user
 from .test_neighbours import Database, Sql, database  # noqa: F401 - a fixture
 
@@ -153,6 +156,22 @@ def test_nothing_is_made_where_nothing_was_synced(passable_path: Path, database:
     with pytest.raises(DestinationError, match="run `vectorferry sync` first"):
         embedded_findings(passable_path / "new")
     assert not os.path.lexists(passable_path / "new")
+
+
+def test_the_manifest_of_pinecone_is_looked_at_too(postgres_url: str, schema: str) -> None:
+    forget_budgets()
+    with (
+        running_sandbox(pinecone_alone()) as sandbox,
+        closing(pinecone_destination(sandbox, postgres_url, schema)) as destination,
+        psycopg.connect(postgres_url, autocommit=True) as owner,
+    ):
+        with pytest.raises(DestinationError, match="run `vectorferry sync` first"):
+            destination.security()
+        destination.prepare(SchemaMapping())
+        owner.execute(f"GRANT DELETE ON {schema}._sync_pinecone_ledger TO PUBLIC")
+        assert [each.subject for each in destination.security().findings if "superuser" not in each.problem] == [
+            f"table {schema}._sync_pinecone_ledger"
+        ]
 
 
 def command(*arguments: str) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
+from pydantic import ValidationError
 
 from vectorferry.connector.plugin import ConfigurationError, SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
@@ -63,3 +64,12 @@ def test_no_index_is_made_that_nobody_has_asked_for(sandbox: Sandbox, postgres_u
         destination.apply(both)
         assert [*destination.rejected()] == []
         assert len(destination.status().tables) == 2
+
+
+@pytest.mark.parametrize("vectors", [[], "model-v1", [""], None, {"model-v1": {}}])
+def test_vectors_are_said_in_one_of_three_ways(vectors: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings(vectors=vectors)
+    (problem,) = refused.value.errors()
+    assert problem["loc"] == ("vectors",)
+    assert problem["msg"].endswith("should be a list of named vectors (at least one), `configured`, or `all`")
