@@ -29,11 +29,13 @@ from .other_postgres import NotToBeHadError, other_postgres
 register_profiles()
 
 
+gc.disable()  # what is imported and collected stays to the end, and is not looked through for garbage again and again
+
+
 def pytest_collection_finish() -> None:
-    """What has been imported and collected stays to the end: looking through it for garbage again and again takes a
-    twentieth of the time."""
-    gc.collect()
+    """From here on, garbage is looked for among what tests make."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.connector.cli.executable import EXECUTABLE, environment, run
+from tests.examples import family
 from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector.cli._app import COMMANDS, app
 from vectorferry.connector.cli._signals import INTERRUPTED
@@ -126,7 +127,8 @@ def test_a_signal_during_start_up_shows_no_traceback(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "exit_code"), [(["sync"], 141), (["sync", "--json"], 141), (["--help"], 141), (["--jsn"], 2)]
+    ("arguments", "exit_code"),
+    family([(["sync"], 141), (["sync", "--json"], 141), (["--help"], 141), (["--jsn"], 2)], always=(1,)),
 )
 def test_a_reader_that_has_gone_is_no_failure(
     configured: Configure, environ: dict[str, str], arguments: list[str], exit_code: int
@@ -161,7 +163,7 @@ def test_what_a_command_amounts_to_counts_for_more_than_its_output(
     assert (done.returncode, done.stderr) == (exit_code, said)
 
 
-@pytest.mark.parametrize("where", ["/dev/full", "&-"])
+@pytest.mark.parametrize("where", family(["/dev/full", "&-"]))
 def test_nobody_has_to_hear_what_is_wrong(environ: dict[str, str], where: str) -> None:
     command = f"exec {EXECUTABLE} status -c nothing.yaml 2>{where}"
     assert subprocess.run(["sh", "-c", command], env=environ, check=False).returncode == 2
