@@ -41,7 +41,9 @@ _MARKED: Final = "_sync_search"
 
 # Whoever makes a function of the same name for something else has no such first argument.
 _STORED: Final = """
-SELECT p.oid::regprocedure::text, p.proname, oidvectortypes(p.proargtypes), obj_description(p.oid, 'pg_proc')
+SELECT p.oid::regprocedure::text, p.proname, obj_description(p.oid, 'pg_proc'), ARRAY(
+    SELECT name || ' ' || format_type(type, NULL)
+    FROM unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[])) AS each (name, type))
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = %s AND p.proname = ANY(%s) AND (starts_with(p.proname, '_sync_') OR p.proargnames[1] = 'named_vector')
 ORDER BY 1
@@ -68,10 +70,10 @@ def functions_steps(connection: Connection, schema: str, extension: str) -> Iter
     }
     statements = {part: filled(part, places) for part in _PARTS}
     mark = f" Made of {hashlib.blake2b(json.dumps(statements).encode(), digest_size=8).hexdigest()}."
-    expected = {_name(part): arguments(part) for part in _PARTS}
+    expected = {_name(part): _declared(part) for part in _PARTS}
     rows: list[Any] = driver.execute(_STORED, (schema, [*expected])).fetchall()
-    current = {str(name): str(comment) for _, name, types, comment in rows if types == expected[name]}
-    stale = {str(signature): str(name) for signature, name, types, _ in rows if types != expected[name]}
+    current = {str(name): str(comment) for _, name, comment, declared in rows if declared == expected[name]}
+    stale = {str(signature): str(name) for signature, name, _, declared in rows if declared != expected[name]}
     if current.keys() == expected.keys() and current[_MARKED].endswith(mark):
         return
     # Only where pgvector's library is loaded may an ordinary user make a function that sets its parameters.
@@ -90,10 +92,21 @@ def functions_steps(connection: Connection, schema: str, extension: str) -> Iter
 
 def arguments(part: str) -> str:
     """The types of a function's arguments, as Postgres calls them."""
-    listed = re.search(r"\((.*?)\)\s*(?:RETURNS|LANGUAGE)", _parts()[part][1], re.DOTALL)
-    each = [words.strip() for words in (listed[1] if listed else "").split(",")]
-    types = [re.sub(r"\s+DEFAULT\s.*", "", words).partition(" ")[2] for words in each if not words.startswith("OUT ")]
-    return ", ".join(types)
+    given = [words for words in _listed(part, 1) if not words.startswith("OUT ")]
+    return ", ".join(words.partition(" ")[2] for words in given)
+
+
+def _declared(part: str) -> list[str]:
+    """Each argument and each column of what it returns, with its type: Postgres replaces no function by one with
+    others."""
+    return [words.removeprefix("OUT ").replace('"', "") for number in (1, 2) for words in _listed(part, number)]
+
+
+def _listed(part: str, number: int) -> list[str]:
+    """What stands in the brackets behind the function's name, or in those behind RETURNS TABLE, without defaults."""
+    brackets = re.search(r"\((.*?)\)\s*(?:RETURNS TABLE \((.*?)\)|RETURNS|LANGUAGE)", _parts()[part][1], re.DOTALL)
+    listed = brackets[number] if brackets else None
+    return [re.sub(r"\s+DEFAULT\s.*", "", words.strip()) for words in (listed or "").split(",") if words.strip()]
 
 
 def _name(part: str) -> str:

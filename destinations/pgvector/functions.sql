@@ -241,7 +241,7 @@ END $body$;
 -- The statement that answers a search: the matches in an array, how many candidates were seen, how many of the chosen
 -- came after the first pass, how far the farthest candidate is, and how many rows or assets there were to choose from.
 CREATE OR REPLACE FUNCTION @schema@._sync_question(
-    own jsonb, relation text, ordering text, distance text, conditions text, width bigint, first_pass bigint, k bigint,
+    own jsonb, relation text, way text, distance text, conditions text, width bigint, first_pass bigint, k bigint,
     "offset" bigint, max_distance double precision, per_asset integer
 ) RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -254,6 +254,20 @@ WITH nearest AS MATERIALIZED (
 )
 SELECT (SELECT array_agg(ROW(distance, %2$s)::%10$s) FROM chosen), count(*),
     (SELECT count(*) FROM chosen WHERE " place" > %12$s), max(distance), count(*) FILTER (WHERE %9$s)
+FROM nearest$statement$;
+    -- What only the chosen ones are asked for is not carried along by all.
+    of_every_feature constant text := $statement$
+WITH nearest AS MATERIALIZED (
+    SELECT %3$s AS distance, collection, asset_id, feature_id FROM %1$s WHERE %5$s ORDER BY %3$s LIMIT %6$s
+), chosen AS MATERIALIZED (
+    SELECT * FROM nearest WHERE %9$s ORDER BY distance, collection, asset_id, feature_id LIMIT %7$s OFFSET %8$s
+)
+SELECT (SELECT array_agg(ROW(distance, %2$s)::%10$s) FROM (
+        SELECT chosen.distance, one.* FROM chosen CROSS JOIN LATERAL (
+            SELECT %2$s FROM %1$s one WHERE one.collection = chosen.collection AND one.asset_id = chosen.asset_id
+            AND one.feature_id = chosen.feature_id) one
+        ORDER BY distance, collection, asset_id, feature_id) matches),
+    count(*), 0, max(distance), count(*) FILTER (WHERE %9$s)
 FROM nearest$statement$;
     -- Which assets are nearest is told by the candidates; which of an asset's features are, by the asset.
     of_assets constant text := $statement$
@@ -275,8 +289,11 @@ SELECT (SELECT array_agg(ROW(distance, %2$s)::%10$s) FROM (
     count(*), (SELECT count(*) FROM chosen WHERE " place" > %12$s), max(distance), (SELECT count(*) FROM assets)
 FROM nearest$statement$;
 BEGIN
-    RETURN format(CASE WHEN per_asset IS NULL THEN of_features ELSE of_assets END,
-        relation, own ->> 'columns', ordering, distance, conditions, coalesce(width::text, 'ALL'), k, "offset",
+    RETURN format(
+        CASE WHEN per_asset IS NOT NULL THEN of_assets WHEN way = 'exact' THEN of_every_feature ELSE of_features END,
+        relation, own ->> 'columns',
+        distance || CASE way WHEN 'exact' THEN ' + 0::float8' ELSE '' END, -- an addition keeps the index out
+        distance, conditions, coalesce(width::text, 'ALL'), k, "offset",
         CASE WHEN max_distance IS NULL THEN 'true' ELSE format('distance <= %L::float8', max_distance) END,
         own ->> 'match', per_asset, first_pass);
 END $body$;
@@ -371,7 +388,10 @@ DECLARE
     apart double precision[]; attempts jsonb := '[]';
 BEGIN
     k := coalesce(k, 10); mode := coalesce(mode, 'auto'); "offset" := coalesce("offset", 0);
-    PERFORM @schema@._sync_check_search(k, mode, effort, per_asset, diversity, "offset");
+    -- Most searches have none of these, and a call costs something.
+    IF k < 1 OR mode <> 'auto' OR "offset" <> 0 OR coalesce(effort, per_asset, diversity) IS NOT NULL THEN
+        PERFORM @schema@._sync_check_search(k, mode, effort, per_asset, diversity, "offset");
+    END IF;
 
     IF like_feature IS NOT NULL THEN
         IF query IS NOT NULL THEN
@@ -401,7 +421,7 @@ BEGIN
     END IF;
 
     distance := format('(embedding %s CAST($1 AS %s))', own ->> 'operator', type);
-    conditions := @schema@._sync_where(relation::regclass, filter);
+    conditions := CASE WHEN filter <> '{}' THEN @schema@._sync_where(relation::regclass, filter) ELSE 'true' END;
     IF like_feature IS NOT NULL THEN
         conditions := conditions || ' AND ' || feature.other_than;
     END IF;
@@ -430,20 +450,26 @@ BEGIN
             IF effort IS NULL OR per_asset IS NOT NULL THEN
                 width := greatest(160, 2 * looked, CASE WHEN per_asset IS NULL THEN 2 * wanted ELSE 8 * wanted END);
             END IF;
-            scans := @schema@._sync_scans(relation);
-            PERFORM set_config('hnsw.ef_search', looked::text, true);
             -- To be able to go on, where a filter takes candidates away, costs a sixth more from the start.
-            PERFORM set_config('hnsw.iterative_scan',
+            PERFORM set_config('hnsw.ef_search', looked::text, true), set_config('hnsw.iterative_scan',
                 CASE WHEN width <= looked AND conditions = 'true' THEN 'off' ELSE 'relaxed_order' END, true);
         END IF;
-        -- An addition keeps the index out.
-        statement := @schema@._sync_question(own, relation,
-            distance || CASE way WHEN 'exact' THEN ' + 0::float8' ELSE '' END, distance, conditions, width,
-            greatest(wanted, width / 4), pool, skip, max_distance, per_asset);
-        EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
-        -- Where little is left by the filter, the planner chooses to compare all of it.
-        IF way = 'index' AND scans = @schema@._sync_scans(relation) THEN
-            way := 'exact';
+        IF way = 'index' AND width = wanted AND max_distance IS NULL THEN
+            statement := format('SELECT array_agg(ROW(distance, %2$s)::%3$s) FROM (SELECT * FROM (
+                SELECT %4$s AS distance, %2$s FROM %1$s WHERE %5$s ORDER BY %4$s LIMIT %6$s) candidates
+                ORDER BY distance, collection, asset_id, feature_id OFFSET %7$s) chosen',
+                relation, own ->> 'columns', own ->> 'match', distance, conditions, width, skip);
+            EXECUTE statement INTO matches USING asked;
+            eligible := coalesce(cardinality(matches), 0) + skip; seen := eligible; late := 0;
+        ELSE
+            statement := @schema@._sync_question(own, relation, way, distance, conditions, width,
+                greatest(wanted, width / 4), pool, skip, max_distance, per_asset);
+            scans := CASE way WHEN 'index' THEN @schema@._sync_scans(relation) END;
+            EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
+            -- Where little is left by the filter, the planner chooses to compare all of it.
+            IF scans = @schema@._sync_scans(relation) THEN
+                way := 'exact';
+            END IF;
         END IF;
         IF current_setting('vectorferry.explain', true) = 'on' THEN
             attempts := attempts || jsonb_build_object('way', way, 'effort', CASE way WHEN 'index' THEN looked END,
@@ -644,12 +670,13 @@ END $body$;
 
 
 -- part: named_search
--- The features whose vectors are nearest to the query, nearest first, each with its distance, its columns and its asset's
--- address. query: a vector, a halfvec, an array, or '[…]'; in its place, like_feature: the id of a feature, or a filter
--- that fits one, which is left out itself. k: how many. filter: a JSON object over the columns of the view. max_distance:
--- none that is farther. mode: auto is as good as exact nearly always and never gives too few; index only asks the index;
--- exact compares all. effort: how many candidates the index looks at (hnsw.ef_search). per_asset: k assets with so many
--- features each. diversity: from 0, the nearest, to 1, those that differ most. offset: leave out so many first.
+-- The features whose vectors are nearest to the query, nearest first, each with its distance, its columns and the
+-- address of its asset. query: a vector, a halfvec, an array, or '[…]'; in its place, like_feature: the id of a feature,
+-- or a filter that fits one, which is left out itself. k: how many. filter: a JSON object over the columns of the view.
+-- max_distance: none that is farther. mode: auto is nearly always as good as exact and never gives too few; index asks
+-- the index alone; exact compares all. effort: how many candidates the index looks at (hnsw.ef_search). per_asset: k
+-- assets with so many features each. diversity: from 0, the nearest, to 1, those that differ most. offset: leave out so
+-- many first.
 CREATE OR REPLACE FUNCTION @function@(
     query anycompatible DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}',
     max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto', effort integer DEFAULT NULL,

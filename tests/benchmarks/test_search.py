@@ -62,14 +62,14 @@ VECTORS, VIEW, ONE_COLLECTION = "video__model_v1", "video_model_v1", "collection
 QUESTIONS = {
     "bare": _nearest(VECTORS),
     "view": _nearest(VIEW),
-    "function": "SELECT feature_id, distance FROM search_video_model_v1($query, 10)",
+    "function": "SELECT feature_id, distance FROM search_video_model_v1($query, 10, effort => 40)",
     "bare, one collection": _nearest(VECTORS, ONE_COLLECTION),
     "view, one collection": _nearest(VIEW, ONE_COLLECTION),
 }
 EVERY_ROW = {  # the function gives ten rows of a collection; so does a query that lets the index go on
     "bare, one collection whole": _nearest(VECTORS, ONE_COLLECTION),
     "function, one collection": (
-        'SELECT feature_id, distance FROM search_video_model_v1($query, 10, \'{"collection": "films 0"}\')'
+        'SELECT feature_id, distance FROM search_video_model_v1($query, 10, \'{"collection": "films 0"}\', effort => 40)'
     ),
 }
 NEIGHBOURS = {
@@ -80,7 +80,7 @@ NEIGHBOURS = {
     ),
     "function, LATERAL": (
         "SELECT one.feature_id, hit.feature_id FROM video_model_v1 one "
-        "CROSS JOIN LATERAL search_video_model_v1(one.embedding, 10) hit "
+        "CROSS JOIN LATERAL search_video_model_v1(one.embedding, 10, effort => 40) hit "
         "WHERE one.collection = 'films 0' AND one.asset_id = '$asset'"
     ),
 }
