@@ -7,7 +7,7 @@ import dagster as dg
 
 from vectorferry import SyncSettings
 from vectorferry.connector.plugin import ConfigurationError, DestinationSettings
-from vectorferry.dagster._metadata import mapped_columns
+from vectorferry.dagster._metadata import column_lineage, mapped_columns
 from vectorferry.dagster._partitions import CollectionPartitions
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, targets_of
 
@@ -20,8 +20,9 @@ class VectorferryTranslator:
 
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         """The asset of one table or index, below the source's: ``[sync, table]``, ``[sync, destination, vector]``."""
-        spec = _index_spec(target) if isinstance(target, VectorIndex) else _table_spec(target)
-        return spec.replace_attributes(deps=[self.get_source_spec(target.settings).key])
+        source = self.get_source_spec(target.settings).key
+        spec = _index_spec(target) if isinstance(target, VectorIndex) else _table_spec(target, source)
+        return spec.replace_attributes(deps=[source])
 
     def get_source_spec(self, settings: SyncSettings) -> dg.AssetSpec:
         """The source's collections as an asset that Dagster knows of and never makes; every run observes it.
@@ -37,7 +38,7 @@ class VectorferryTranslator:
         )
 
 
-def _table_spec(table: ModalityTable) -> dg.AssetSpec:
+def _table_spec(table: ModalityTable, source: dg.AssetKey) -> dg.AssetSpec:
     return _spec(
         table,
         key=[table.settings.name, table.name],
@@ -47,6 +48,7 @@ def _table_spec(table: ModalityTable) -> dg.AssetSpec:
         metadata={
             **_place(table),
             "dagster/column_schema": mapped_columns(table.settings.modalities, table.modality),
+            "dagster/column_lineage": column_lineage(table.settings.modalities, table.modality, source),
         },
     )
 

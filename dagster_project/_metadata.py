@@ -20,6 +20,7 @@ from vectorferry.connector.plugin import (
     Visibility,
 )
 
+ROWS_SHOWN: Final = 20
 TEMPLATE: Final = "namespace_template"
 """What an index says of its namespaces is for all collections; a run's `namespace` is one collection's."""
 
@@ -132,13 +133,23 @@ LEFT_OVER: Final[Mapping[str, str]] = {
 }
 
 
+def column_lineage(mapping: SchemaMapping, modality: Modality, source: dg.AssetKey) -> dg.TableColumnLineage:
+    """Which field of the source each mapped column comes from."""
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(asset_key=source, column_name=column.path)]
+            for name, column in mapping.columns(modality).items()
+        }
+    )
+
+
 def mapped_columns(mapping: SchemaMapping, modality: Modality) -> dg.TableSchema:
     """The columns of a modality's table: the keys, the mapped columns, and what is left over."""
     return dg.TableSchema(
         columns=[
-            *(_column(name, "text", description) for name, description in KEYS.items()),
+            *(_column(name, "text", description, nullable=False) for name, description in KEYS.items()),
             *(
-                _column(name, column.type, f"from {column.path}" if column.path != name else None)
+                _column(name, column.type, f"the source's {column.path}")
                 for name, column in mapping.columns(modality).items()
             ),
             *(_column(name, "jsonb", description) for name, description in LEFT_OVER.items()),
@@ -146,8 +157,9 @@ def mapped_columns(mapping: SchemaMapping, modality: Modality) -> dg.TableSchema
     )
 
 
-def _column(name: str, kind: str, description: str | None) -> dg.TableColumn:
-    return dg.TableColumn(name=name, type=kind, description=description)
+def _column(name: str, kind: str, description: str, *, nullable: bool = True) -> dg.TableColumn:
+    constraints = dg.TableColumnConstraints(nullable=nullable)
+    return dg.TableColumn(name=name, type=kind, description=description, constraints=constraints)
 
 
 def table_metadata(mapping: SchemaMapping, modality: Modality, statuses: Sequence[Status]) -> dict[str, Any]:
@@ -187,11 +199,27 @@ def partition_metadata(
         **_changes(summary, statuses, modality, collection),
         **_rows(statuses, modality, collection),
         **scan_metadata(summary, collection),
+        **_set_aside(summary, modality, collection),
         "requests": summary.of(collection).usage.requests,
         "retries": summary.of(collection).usage.retries,
         "received_bytes": summary.of(collection).usage.bytes,
         "seconds": round(summary.of(collection).seconds, 3),
     }
+
+
+def _set_aside(summary: Summary, modality: Modality, collection: str) -> dict[str, Any]:
+    """The first records that the run put into quarantine, as a table."""
+    records = [
+        dg.TableRecord(
+            {"destination": name, "asset": each.asset_id, "feature": each.feature_id}
+            | {"reason": str(each.reason), "detail": each.detail}
+        )
+        for name, destination in summary.destinations.items()
+        if collection in destination.by_collection
+        for each in destination.by_collection[collection].rejected
+        if each.modality in ("", modality)
+    ]
+    return {"set_aside": dg.MetadataValue.table(records[:ROWS_SHOWN])} if records else {}
 
 
 def related_metadata(summary: Summary) -> dict[str, int]:

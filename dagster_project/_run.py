@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from os import environ
 from typing import Any, Final
 
@@ -48,6 +49,7 @@ from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, fur
 
 SECONDS_BETWEEN_LINES: Final = 10.0
 FRUITLESS_RUNS: Final = 2
+SCAN_TAG: Final = "vectorferry/scan"
 
 Finished = Mapping[str, tuple[str, Summary]]
 """The collection and the summary behind each partition key."""
@@ -164,12 +166,20 @@ class _Step:
             finished=finish,
         )
         self.related_read = True
+        self._tag(summary)
         self._warn(summary)
         if not dead or summary.limit:
             raise_for_run(summary)
         if not dead:
             for key in self.gone & self.remaining.keys():  # nothing of it was stored
                 self.finished[key] = (self.remaining.pop(key), summary)
+
+    def _tag(self, summary: Summary) -> None:
+        """Have the run found by the kind of scan it made."""
+        kinds = {scan.scan for scan in summary.collections.values()}
+        if kinds:
+            tags = {SCAN_TAG: kinds.pop() if len(kinds) == 1 else "mixed"}
+            self.context.instance.add_run_tags(self.context.run.run_id, tags)
 
     def _finish(self, collection: str, summary: Summary, *, missed: bool, failed: Collection[str]) -> None:
         """Record what became of one collection. One that a destination has missed, which had failed before, remains."""
@@ -336,20 +346,34 @@ class Report:
 
 
 class ProgressLog:
-    """Writes the first moment that comes and then one every ten seconds at most."""
+    """Writes the first moment that comes and then one every ten seconds at most, with the rate and, once the whole list
+    is known, the time that is left."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
+        self._clock = clock
         self._next = 0.0
+        self._collection = ""
+        self._began = 0.0
 
     def __call__(self, progress: Progress) -> None:
         """Take a moment of the sync, and perhaps write it."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + SECONDS_BETWEEN_LINES
+        now = self._clock()
+        if progress.collection != self._collection:
+            self._collection, self._began = progress.collection, now
+        if now >= self._next:
+            self._next = now + SECONDS_BETWEEN_LINES
             self._write(
                 f"{progress.collection}: {progress.listed} assets listed, {progress.pulled} of {progress.to_pull} "
-                f"changed ones pulled, {progress.written} features written"
+                f"changed ones pulled, {progress.written} features written{self._pace(progress, now)}"
             )
+
+    def _pace(self, progress: Progress, now: float) -> str:
+        rate = progress.pulled / (now - self._began) if now > self._began else 0.0
+        if not rate:
+            return ""
+        left = timedelta(seconds=round((progress.to_pull - progress.pulled) / rate))
+        return f"; {rate:.1f} assets/s" + (f", {left} left" if progress.total is not None and left else "")
 
 
 def _read_status(settings: SyncSettings, place: int) -> Status:

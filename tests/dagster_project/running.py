@@ -32,9 +32,9 @@ def materialize(
     )
 
 
-def recorded(instance: dg.DagsterInstance, key: str) -> dict[str | None, dict[str, Any]]:
+def recorded(instance: dg.DagsterInstance, key: str, limit: int = 100) -> dict[str | None, dict[str, Any]]:
     """The metadata of the newest materialization of an asset, by partition."""
-    records = instance.fetch_materializations(dg.AssetKey.from_user_string(key), limit=100).records
+    records = instance.fetch_materializations(dg.AssetKey.from_user_string(key), limit=limit).records
     newest: dict[str | None, dict[str, Any]] = {}
     for record in records:
         event = record.asset_materialization

@@ -12,7 +12,7 @@ from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize, recorded
-from vectorferry import SyncOptions, run_sync
+from vectorferry import Progress, SyncOptions, run_sync
 from vectorferry.connector.plugin import (
     AssetState,
     Batch,
@@ -28,6 +28,7 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster import VectorferrySync, _failures
+from vectorferry.dagster._run import ProgressLog
 
 TABLES = ["audio", "image", "text", "video"]
 
@@ -324,3 +325,39 @@ def test_hundreds_of_assets_need_only_a_few_log_lines(
     source.assets["ads"] = {each.asset_id: each for each in assets(600)}
     result = materialize(load({"collections": ["ads"]}), instance, "ads")
     assert 1 <= len(logged(result, instance, logging.INFO)) <= 10
+
+
+def test_a_log_line_has_the_rate_and_the_time_that_is_left() -> None:
+    lines: list[str] = []
+    seconds = iter([0.0, 20.0, 40.0])
+    log = ProgressLog(lines.append, clock=lambda: next(seconds))
+    log(Progress("ads"))
+    log(Progress("ads", listed=300, to_pull=200, pulled=50, written=90))
+    log(Progress("ads", listed=300, total=300, to_pull=300, pulled=100, written=190))
+    assert [line.partition("written")[2] for line in lines] == ["", "; 2.5 assets/s", "; 2.5 assets/s, 0:01:20 left"]
+
+
+def test_a_run_is_found_by_the_scan_it_made(load: Load, instance: dg.DagsterInstance) -> None:
+    result = materialize(load({"collections": ["ads"]}), instance, "ads")
+    run = instance.get_run_by_id(result.run_id)
+    assert run
+    assert run.tags["vectorferry/scan"] == "full"
+
+
+def test_columns_say_where_they_come_from_and_what_may_be_missing(load: Load) -> None:
+    defs = load(modalities={"video": {"columns": {"author": {"path": "metadata.author"}}}})
+    (spec,) = (spec for spec in defs.resolve_all_asset_specs() if spec.key.path[-1] == "video")
+    lineage = spec.metadata["dagster/column_lineage"].deps_by_column
+    source = dg.AssetKey(["media", "source", "shelf"])
+    assert lineage["author"] == [dg.TableColumnDep(asset_key=source, column_name="metadata.author")]
+    nullable = {column.name: column.constraints.nullable for column in spec.metadata["dagster/column_schema"].columns}
+    assert (nullable["feature_id"], nullable["author"]) == (False, True)
+
+
+def test_records_in_quarantine_are_shown_as_a_table(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    source.assets["ads"]["bad"] = asset("bad", features=[feature("f0"), feature("f0")])
+    assert materialize(load({"collections": ["ads"]}), instance, "ads").success
+    (row,) = recorded(instance, "media/video")["ads"]["set_aside"].records
+    assert (row.data["asset"], row.data["reason"]) == ("bad", "duplicate_id")
