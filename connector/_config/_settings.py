@@ -160,7 +160,7 @@ class SyncSettings(Settings):
     def _destinations_know_each_other(
         cls, destinations: tuple[DestinationSettings, ...]
     ) -> tuple[DestinationSettings, ...]:
-        names = [getattr(each, "name", None) or each.type for each in destinations]
+        names = [name for each in destinations if (name := getattr(each, "name", None))]
         if clash := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two destinations are named {clash!r}: give one of them another `name`")
         return tuple(
