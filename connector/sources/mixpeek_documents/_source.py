@@ -121,7 +121,8 @@ class MixpeekDocumentsSource(ServiceSource):
 
     async def _listed_collections(self) -> CollectionList:
         tally = Tally("collections", "collection_id")
-        rows = [row async for page, total in self._api.collections() for row in tally.fresh(Page(page, total, None))]
+        pages = [Page(page.rows, page.total, None) async for page in self._api.collections()]
+        rows = [row for page in pages for row in tally.fresh(page)]
         found = [collection_from(row) for row in rows]
         self._known = {each.collection_id: each for each in found}
         names = {each.collection_id: each.name for each in found if self._is_theirs(each)}
