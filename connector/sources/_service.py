@@ -78,7 +78,7 @@ class ServiceSource(Source):
         Raises `ConfigurationError` when the service has none of those configured, and `SourceError` when the list does
         not come completely, or holds nothing while none was configured.
         """
-        ids, self._not_found = _resolved(self._configured, await self._complete_names())
+        ids, self._not_found = resolved(self._configured, await self._complete_names())
         ids = [*ids, *self._unlisted_collections()]
         if ids:
             return ids
@@ -143,7 +143,7 @@ class ServiceSource(Source):
         )
 
 
-def _resolved(configured: Sequence[str], names: Mapping[str, str | None]) -> tuple[list[str], dict[str, str]]:
+def resolved(configured: Sequence[str], names: Mapping[str, str | None]) -> tuple[list[str], dict[str, str]]:
     """The ids of what is configured by id or name; and of those that are not there, the names, each with why."""
     if not configured:
         return sorted(names), {}
