@@ -80,8 +80,9 @@ class MixpeekDocumentsApi:
         named = request.headers.get("X-Namespace")
         namespace = self._store.namespace(named) if named else None
         share = self._key(request).share
-        if namespace is not None:
-            share *= self._dialect.namespace_shares.get(namespace.name, 1)
+        if named in self._dialect.namespace_shares:
+            namespace = next(iter(self._store.namespaces.values()))
+            share *= self._dialect.namespace_shares[named]
         return Context(self._store, self._dialect, namespace, share)
 
     def _organization(self, request: Request) -> Reply:
