@@ -83,13 +83,21 @@ Answer: TypeAlias = Callable[[Request], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and a path such as ``/assets/{id}/features``; `name` is what counters and fault rules call it."""
+    """A method and a path such as ``/assets/{id}/features``; `name` is what counters and fault rules call it.
+
+    `variant` tells requests apart that differ in more than that: the name of each.
+    """
 
     name: str
     method: str
     path: str
     answer: Answer
     prefix: str = ""
+    variant: Callable[[Request], str] | None = None
+
+    def name_for(self, request: Request) -> str:
+        """What this very request is called."""
+        return self.variant(request) if self.variant else self.name
 
 
 Handler: TypeAlias = Callable[[Context, Request], Reply]

@@ -272,13 +272,13 @@ class Server:
         if api is self._control:
             return await deliver(raw, self._answer(api, route, request))
         request.prefix = route.prefix
-        with self.requests.counted(route.name, len(request.body)):
+        with self.requests.counted(route.name_for(request), len(request.body)):
             return await deliver(raw, await self._play(api, route, request))
 
     async def _play(self, api: Api, route: Route, request: Request) -> Reply:
         if self._latency:
             await asyncio.sleep(self._latency)
-        action = self.faults.action(route.name, request.path, request.body)
+        action = self.faults.action(route.name_for(request), request.path, request.body)
         if action is None:
             return self._answer(api, route, request)
         return await self._misbehave(action, api, route, request)

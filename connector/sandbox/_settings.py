@@ -51,6 +51,7 @@ class GeneratedDocuments(Settings):
     )
     dimension: int = Field(default=1024, ge=1, le=16_000)
     vector_name: str = "text_extractor_v1_embedding"
+    modality: Literal["video", "image", "text", "audio"] = "text"
     collections: tuple[str, ...] = Field(
         default=("generated",), min_length=1, description="objects, or documents, are dealt out in turn"
     )
@@ -110,7 +111,8 @@ class MixpeekDocumentsDialect(Settings):
     document_counts: bool = Field(default=True, description="a collection says how many documents it has")
     sorted_scan: int = Field(default=10_000, ge=1, description="so many documents are looked at for a sorted list")
     namespace_shares: dict[str, float] = Field(
-        default={}, description="by the name of a namespace, the share of each collection's objects that it shows"
+        default={},
+        description="by the name of a further namespace, the share of each collection that it shows of the first one",
     )
     organizations: bool = Field(default=True, description="false: 404 for the organisation that a key belongs to")
 

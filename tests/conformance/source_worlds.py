@@ -50,7 +50,7 @@ class World:
 
     A service is in a sandbox, where `read` is the route that an asset is read by, `listing` the one that lists them,
     and `rows` and `total` are what a page calls its rows and the number of all. `configured` opens further sources.
-    `lists` and `reads` tell a request for one from a request for the other, where they have the same route.
+    `reads_together` says that a request may read several assets.
     """
 
     source: Source
@@ -62,13 +62,12 @@ class World:
     listing: str = ""
     read: str = ""
     total: str = ""
-    lists: str = ""
-    reads: str = ""
+    reads_together: bool = False
 
     def break_asset(self, asset_id: str) -> None:
         """Let no request for this asset be answered as it should."""
         self.served.faults.add(Fault(route=f"/.*{asset_id}", do=Html()))
-        if self.reads:
+        if self.reads_together:
             self.served.faults.add(Fault(route=self.read, containing=asset_id, do=Html()))
 
     @property
@@ -208,10 +207,9 @@ async def _mixpeek_documents(per_object: int) -> AsyncIterator[World]:
             configured,
             name="first",
             listing="documents.list",
-            read="documents.list",
+            read="documents.vectors",
             total="total",
-            lists="select",
-            reads="return_vectors",
+            reads_together=True,
         )
 
 

@@ -221,8 +221,8 @@ async def test_an_asset_that_cannot_be_read_harms_no_other(service: World) -> No
 async def test_a_quota_that_is_used_up_comes_through_with_the_time_to_come_back(service: World) -> None:
     listed = await scanned(service.source, service.collection)
     used_up = Status(status=429, retry_after=7_200)
-    service.served.faults.add(Fault(route=service.read, containing=service.reads, do=used_up, nth=ASSETS // 2))
-    service.served.faults.add(Fault(route=service.listing, containing=service.lists, do=used_up))
+    service.served.faults.add(Fault(route=service.read, do=used_up, nth=ASSETS // 2))
+    service.served.faults.add(Fault(route=service.listing, do=used_up))
     read: list[str] = []
 
     async def read_all() -> None:

@@ -14,8 +14,10 @@ from vectorferry.connector._engine import run_plan
 from vectorferry.connector.plugin import DeleteGuard
 from vectorferry.connector.sandbox import (
     GeneratedCatalogue,
+    GeneratedDocuments,
     GeneratedIndexes,
     MixpeekDialect,
+    MixpeekDocumentsDialect,
     Sandbox,
     SandboxKey,
     SandboxSettings,
@@ -44,6 +46,12 @@ def served(assets: int = ASSETS, **more: Any) -> SandboxSettings:
                 namespaces=("default", *map(str, SHARES)), namespace_shares={str(share): share for share in SHARES}
             ),
             "generate": GeneratedCatalogue(assets=assets, features_per_asset=1, dimension=4, collections=("ads",)),
+            "documents": MixpeekDocumentsDialect(
+                document_counts=False, namespace_shares={str(share): share for share in SHARES}
+            ),
+            "generate_documents": GeneratedDocuments(
+                documents=2 * assets, documents_per_object=2, dimension=4, collections=("ads",), namespace="default"
+            ),
             "generate_twelvelabs": GeneratedIndexes(
                 assets=assets, segments_per_asset=1, dimension=4, indexes=("ads",), options=("visual",)
             ),
@@ -62,7 +70,10 @@ class Syncs:
 
     def settings(self, sandbox: Sandbox | None = None, **source: Any) -> SyncSettings:
         reached = sandbox or self.sandbox
-        url = reached.twelvelabs_url if self.service == "twelvelabs" else reached.url
+        urls = {"twelvelabs": reached.twelvelabs_url, "mixpeek-documents": reached.documents_url}
+        url = urls.get(self.service, reached.url)
+        if self.service == "mixpeek-documents":
+            source = {"namespace": "default", **source}
         read = {"type": self.service, "base_url": url, "api_key": KEY, **source}
         return parse_settings({"name": "media", "source": read, "destinations": [{"type": "pgvector"}]}, "test")
 
@@ -71,7 +82,7 @@ class Syncs:
         return sum(map(len, self.store.assets.values()))
 
 
-@pytest.fixture(params=["mixpeek", "twelvelabs"])
+@pytest.fixture(params=["mixpeek", "mixpeek-documents", "twelvelabs"])
 def syncs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Syncs]:
     """A service that has been synced whole."""
     with running_sandbox(served()) as sandbox:
@@ -121,16 +132,20 @@ def test_another_address(syncs: Syncs) -> None:
             refused(syncs, other, share, f"base_url: {here} -> {other.source.model_dump()['base_url']}")
 
 
-@pytest.mark.parametrize("syncs", ["mixpeek"], indirect=True)
+@pytest.mark.parametrize("syncs", ["mixpeek", "mixpeek-documents"], indirect=True)
 def test_another_namespace(syncs: Syncs) -> None:
+    before = "the key's own" if syncs.service == "mixpeek" else "default"
     for share in SHARES:
-        refused(syncs, syncs.settings(namespace=str(share)), share, f"namespace: the key's own -> {share}")
+        refused(syncs, syncs.settings(namespace=str(share)), share, f"namespace: {before} -> {share}")
 
 
 def test_nothing_changed(syncs: Syncs) -> None:
     """Deletes below the guard's share go on as ever."""
     if syncs.service == "mixpeek":
         editor: Any = syncs.sandbox.mixpeek
+        ids, remove = editor.asset_ids("ads"), editor.remove_asset
+    elif syncs.service == "mixpeek-documents":
+        editor = syncs.sandbox.documents
         ids, remove = editor.asset_ids("ads"), editor.remove_asset
     else:
         editor = syncs.sandbox.twelvelabs

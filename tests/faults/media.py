@@ -66,6 +66,9 @@ class Service(ABC):
     reading: Sequence[str]
     """The routes that an asset is read from; the first answers with what is in it."""
 
+    recovers: bool = False
+    """Whether an asset that does not come once is asked for in another way."""
+
     wrong: Sequence[Wrong]
 
     plausible: Sequence[Wrong]

@@ -22,6 +22,7 @@ from ..tables import differences, row_counts
 from ..waiting import PATIENCE
 from .killing import finish, kill, start, wait_for
 from .media import Service
+from .mixpeek_documents_media import MIXPEEK_DOCUMENTS
 from .mixpeek_media import MIXPEEK
 from .twelvelabs_media import TWELVELABS
 
@@ -33,7 +34,7 @@ ASSETS = 90
 FEATURES = 8
 
 
-@pytest.fixture(scope="module", params=family([MIXPEEK, TWELVELABS]), ids=str)
+@pytest.fixture(scope="module", params=family([MIXPEEK, TWELVELABS, MIXPEEK_DOCUMENTS]), ids=str)
 def service(request: pytest.FixtureRequest) -> Service:
     """Each of them."""
     found: Service = request.param

@@ -17,19 +17,33 @@ from vectorferry.connector.sandbox import Sandbox, running_sandbox
 from ..examples import family
 from ..tables import differences
 from .media import Service
+from .mixpeek_documents_media import MIXPEEK_DOCUMENTS
 from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
 from .trouble_runs import AFTER, Outcome, TroubledWorld
 from .troubles import ALWAYS, Trouble, one_of_each, plausible_answers_of
 from .twelvelabs_media import TWELVELABS
 
-SERVICES: tuple[Service, ...] = (MIXPEEK, TWELVELABS)
+SERVICES: tuple[Service, ...] = (MIXPEEK, TWELVELABS, MIXPEEK_DOCUMENTS)
 ONCE = {
     MIXPEEK: ("a modality missing", "fewer features", "no vector", "shorter vectors", "other words", "fewer rows"),
     TWELVELABS: ("no segment", "fewer segments", "what is spoken missing", "one page less"),
+    MIXPEEK_DOCUMENTS: ("no document", "fewer documents", "no vector", "a named vector missing", "one page less"),
 }
-NORMAL = ("a modality missing", "shorter vectors", "fewer rows", "no segment", "what is spoken missing")
-FOR_A_WHOLE_RUN = {MIXPEEK: ("one page less",), TWELVELABS: ("no segment",)}
+NORMAL = (
+    "no document",
+    "a named vector missing",
+    "a modality missing",
+    "shorter vectors",
+    "fewer rows",
+    "no segment",
+    "what is spoken missing",
+)
+FOR_A_WHOLE_RUN = {
+    MIXPEEK: ("one page less",),
+    TWELVELABS: ("no segment",),
+    MIXPEEK_DOCUMENTS: ("no vector",),
+}
 SHORT = [
     (service, trouble)
     for service, names in ONCE.items()

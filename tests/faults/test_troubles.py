@@ -19,6 +19,7 @@ from vectorferry.destinations._postgres import _errors
 
 from ..examples import family
 from .media import Service
+from .mixpeek_documents_media import MIXPEEK_DOCUMENTS
 from .mixpeek_media import MIXPEEK
 from .proxy import running_proxy
 from .trouble_runs import AFTER, Course, Outcome, TroubledWorld
@@ -26,7 +27,7 @@ from .troubles import CUTS, Trouble, gone_after, one_of_each, outages_of, troubl
 from .twelvelabs_media import TWELVELABS
 
 MOMENTS = (0, 1, 4)
-SERVICES: tuple[Service, ...] = (MIXPEEK, TWELVELABS)
+SERVICES: tuple[Service, ...] = (MIXPEEK, TWELVELABS, MIXPEEK_DOCUMENTS)
 
 Worlds = Callable[[Service], TroubledWorld]
 Courses = Callable[[Service], Course]

@@ -60,6 +60,10 @@ def failing(kind: str, *troubles: Trouble) -> list[Trouble]:
     return [replace(trouble, kind=kind, fails=True) for trouble in troubles]
 
 
+def _of_kind(kind: str, *troubles: Trouble) -> list[Trouble]:
+    return [replace(trouble, kind=kind) for trouble in troubles]
+
+
 def cut(name: str, at: bytes, **how: Any) -> Trouble:
     """Connections to Postgres are cut."""
     return Trouble(name, name, cut=Cut(at, **how))
@@ -79,7 +83,7 @@ def outages_of(service: Service) -> tuple[Trouble, ...]:
     """What any service can do."""
     every, first, last = (service.listing, *service.reading), service.reading[0], service.reading[-1]
     return (
-        *failing(
+        *(_of_kind if service.recovers else failing)(
             "one asset is refused",
             *answers("403 for an asset", Status(status=403), first),
             *answers("404 for an asset", Status(status=404), first),

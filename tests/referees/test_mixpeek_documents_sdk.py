@@ -130,7 +130,9 @@ def test_what_the_guide_has_brought_is_synced(answers: Any, sandbox: Sandbox) ->
     assert len(assets) == 1_000
     (feature,) = assets["doc-7"].features
     expected = np.array([0.117, 0.327, -0.373, -0.403, 0.013, 0.347, -0.393, -0.513], np.float32)
-    assert np.allclose(feature.vectors["text_8"], expected)
+    vector = feature.vectors["text_8"]
+    assert isinstance(vector, np.ndarray)
+    assert np.allclose(vector, expected)
     assert (feature.extra["body"], feature.extra["category"]) == ("text 7", "docs")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from vectorferry.connector.sandbox._http import RefusedError, Reply, Request, Route, json_reply
@@ -30,6 +31,11 @@ _KINDS: Final = {
 }
 
 
+def _list_name(request: Request) -> str:
+    """A cheap list, or one with vectors: what they cost is far apart."""
+    return "documents.vectors" if b'"return_vector' in request.body else "documents.list"
+
+
 class MixpeekDocumentsApi:
     """Serves a store of documents the way Mixpeek does in November 2026."""
 
@@ -45,7 +51,8 @@ class MixpeekDocumentsApi:
             "documents.organizations.get", "GET", f"{PREFIX}/v1/organizations", self._organization, PREFIX
         )
         of_all = (reads, writes, searches, objects)
-        return [*(route for each in of_all for route in each.routes(self._context, PREFIX)), organization]
+        routes = [*(route for each in of_all for route in each.routes(self._context, PREFIX)), organization]
+        return [replace(route, variant=_list_name) if route.name == "documents.list" else route for route in routes]
 
     def authorize(self, request: Request) -> None:
         """The key. A namespace that nobody knows is not refused here: lists answer with nothing and a warning."""
@@ -73,8 +80,9 @@ class MixpeekDocumentsApi:
         named = request.headers.get("X-Namespace")
         namespace = self._store.namespace(named) if named else None
         share = self._key(request).share
-        if namespace is not None:
-            share *= self._dialect.namespace_shares.get(namespace.name, 1)
+        if named in self._dialect.namespace_shares:
+            namespace = next(iter(self._store.namespaces.values()))
+            share *= self._dialect.namespace_shares[named]
         return Context(self._store, self._dialect, namespace, share)
 
     def _organization(self, request: Request) -> Reply:

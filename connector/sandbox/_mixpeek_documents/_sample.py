@@ -152,7 +152,7 @@ def generated_documents(settings: GeneratedDocuments, lock: AbstractContextManag
             "metadata": {"number": number, "author": f"author {number % 17}"},
         }
         internal = new_internal(
-            namespace, collection.collection_id, document_id, at=_AT, lineage=lineage, modality="text"
+            namespace, collection.collection_id, document_id, at=_AT, lineage=lineage, modality=settings.modality
         )
         vectors = {settings.vector_name: NoiseVector(settings.seed * settings.documents + number, settings.dimension)}
         collection.documents[document_id] = StoredDocument(

@@ -247,6 +247,15 @@ class DocumentsEditor:
         with self._store.lock:
             self._store.add_namespace(Namespace(f"ns_{name}", name, "managed"))
 
+    def add_collection(self, namespace: str, collection_id: str, indexes: Mapping[str, VectorShape]) -> None:
+        """Make a collection, named like its id, whose documents have vectors of these kinds; nothing where it is."""
+        with self._store.lock:
+            place = self._store.namespace(namespace)
+            if place is None:
+                raise KeyError(namespace)
+            shapes = {name: StoredIndex(name, shape) for name, shape in indexes.items()}
+            place.add_collection(StoredCollection(collection_id, collection_id, "extractor", shapes))
+
     def collection_ids(self) -> list[str]:
         """The ids of all collections of all namespaces."""
         with self._store.lock:

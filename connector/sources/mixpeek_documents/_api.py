@@ -9,8 +9,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, TypeVar
 
-from vectorferry.connector._model._errors import CollectionError, ConfigurationError, IncompleteScanError, SourceError
+from vectorferry.connector._model._errors import (
+    CollectionError,
+    ConfigurationError,
+    IncompleteScanError,
+    QuarantineError,
+    SourceError,
+)
 from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._model._records import Reason
 from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, UnreadableError, one_line, segment
 from vectorferry.connector.sources._pages import count_in
 from vectorferry.connector.sources._service import ServiceApi
@@ -55,6 +62,16 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionPage:
+    """One page of the list of collections; `no_namespace` says that it is empty because X-Namespace means nothing."""
+
+    rows: list[Any]
+    total: int | None
+    next_cursor: str | None
+    no_namespace: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Which page of a list: of partition `index` of `count`, behind `cursor`, with at most `limit` documents."""
 
@@ -86,16 +103,17 @@ class DocumentsApi(ServiceApi):
         """Ask a small question. Raises `SourceError` when the service does not answer even that."""
         await self._collections_page(None, 1)
 
-    async def collections(self) -> AsyncIterator[tuple[list[Any], int | None]]:
-        """Every page of ``POST /v1/collections/list``: its rows, and how many there are of all.
+    async def collections(self) -> AsyncIterator[CollectionPage]:
+        """Every page of ``POST /v1/collections/list``.
 
         Raises `ConfigurationError` when the key knows no such namespace: the list is empty then, with a warning.
         """
         cursors: set[str] = set()
         cursor: str | None = None
         while True:
-            rows, total, cursor = await self._collections_page(cursor, COLLECTIONS_PER_PAGE)
-            yield rows, total
+            page = await self._collections_page(cursor, COLLECTIONS_PER_PAGE)
+            yield page
+            cursor = page.next_cursor
             if cursor is None or cursor in cursors:
                 return
             cursors.add(cursor)
@@ -141,7 +159,10 @@ class DocumentsApi(ServiceApi):
 
     async def document(self, collection: str, document_id: str) -> dict[str, Any]:
         """``GET /v1/collections/{id}/documents/{id}`` with vectors."""
-        path = f"{_path(collection)}/documents/{segment(document_id)}"
+        try:
+            path = f"{_path(collection)}/documents/{segment(document_id)}"
+        except ValueError:
+            raise QuarantineError(Reason.BAD_ID, "a document's id cannot be part of an address") from None
 
         def decode(answer: bytes) -> dict[str, Any]:
             return read_document(document_id, answer)
@@ -176,33 +197,32 @@ class DocumentsApi(ServiceApi):
         except (NotFoundError, RefusedError, UnreadableError):
             return {}
 
-    async def _collections_page(self, cursor: str | None, limit: int) -> tuple[list[Any], int | None, str | None]:
+    async def _collections_page(self, cursor: str | None, limit: int) -> CollectionPage:
         body = {"limit": limit, "include_system": True}
         # Unlike those of a list of documents, these two are no keys of the body, and refused there.
         params = {"include_total": "true"} if cursor is None else {"include_total": "true", "cursor": cursor}
         try:
-            answer = await self._client.request(
-                "POST", "/v1/collections/list", params=params, json=body, decode=read_list
+            page = await self._client.request(
+                "POST", "/v1/collections/list", params=params, json=body, decode=read_collections
             )
         except (NotFoundError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.status != 405:
                 raise
             missing = str(error)
         else:
-            self._check_namespace(answer)
-            return answer["results"], _total(answer), next_cursor_in(answer)
+            self._check_namespace(page)
+            return page
         raise SourceError(
             f"{missing} This account may be one of Mixpeek's first API, which has assets and no documents: then set "
             "source.type to mixpeek. Else check source.base_url, which ends before /v1."
         )
 
-    def _check_namespace(self, answer: Mapping[str, Any]) -> None:
-        for warning in answer.get("warnings") or ():
-            if isinstance(warning, dict) and warning.get("resource") == "namespace":
-                raise ConfigurationError(
-                    f"{self.host} knows no namespace {one_line(self.namespace, 80)} for this key, and lists nothing "
-                    "for it; nothing is deleted. Check source.namespace and the key."
-                )
+    def _check_namespace(self, page: CollectionPage) -> None:
+        if page.no_namespace:
+            raise ConfigurationError(
+                f"{self.host} knows no namespace {one_line(self.namespace, 80)} for this key, and lists nothing "
+                "for it; nothing is deleted. Check source.namespace and the key."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +252,16 @@ def read_list(body: bytes) -> dict[str, Any]:
     if not isinstance(answer.get("warnings"), list | None):
         raise ValueError("warnings are not a list")
     return answer
+
+
+def read_collections(body: bytes) -> CollectionPage:
+    """A page of collections. Raises `ValueError` when it is none."""
+    answer = read_list(body)
+    total = count_in(_pagination(answer), "total")
+    total = count_in(answer, "total_count") if total is None else total
+    warnings = [each for each in answer.get("warnings") or () if isinstance(each, dict)]
+    unresolved = any(warning.get("resource") == "namespace" for warning in warnings)
+    return CollectionPage(answer["results"], total, next_cursor_in(answer), unresolved)
 
 
 def read_documents(place: Place, body: bytes) -> DocumentPage:
@@ -326,11 +356,6 @@ def next_cursor_in(answer: Mapping[str, Any]) -> str | None:
     if not isinstance(cursor, str | None):
         raise ValueError("next_cursor is not text")
     return cursor or None
-
-
-def _total(answer: Mapping[str, Any]) -> int | None:
-    total = count_in(_pagination(answer), "total")
-    return count_in(answer, "total_count") if total is None else total
 
 
 def _pagination(answer: Mapping[str, Any]) -> Mapping[str, Any]:

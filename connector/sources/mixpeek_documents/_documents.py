@@ -24,6 +24,9 @@ Indexes: TypeAlias = Mapping[str, VectorIndex]
 
 INCOMPLETE: Final = "vector_hydration_incomplete"
 NAMES: Final = "_vectors"
+NAMELESS: Final = "vector"
+"""What a vector is called that comes alone, where the collection has several."""
+
 NOT_FIELDS: Final = frozenset(
     {"document_id", "collection_id", "_internal", NAMES, INCOMPLETE, "vectors", "vector", "searchable_at", "score"}
 )
@@ -40,6 +43,8 @@ MODALITIES: Final = {
     "pdf": "text",
 } | dict.fromkeys(("document", "application", "excel", "json", "string", "html"), "text")
 """Mixpeek's words for what a document is about. What is read from a paper is text."""
+
+NOT_GIVEN: Final = "Mixpeek holds and did not give, however often it was asked"
 
 SYSTEM_METADATA: Final = frozenset({"ingestion_status", "feature_extractor_config_hash"})
 """What Mixpeek keeps beside the metadata that came with an upserted document."""
@@ -94,24 +99,22 @@ def metadata_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def missing_vectors(row: Mapping[str, Any], indexes: Indexes, left_out: frozenset[str] = frozenset()) -> list[str]:
     """The vectors that an answer should hold and does not: those that it names itself, and where it says that something
-    is missing, those of the collection. One without a name where nobody knows."""
-    names = row.get(NAMES)
-    named = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    is missing, those of the collection. One without a name where nobody knows which."""
     given = dict(raw_vectors(row, indexes))
-    missing = [name for name in named if name not in given]
+    missing = [] if NAMELESS in given else [name for name in _named_in(row) if name not in given]
     if row.get(INCOMPLETE) and not missing:
-        missing = [name for name in indexes if name not in given] or [""]
-    if not named or "vector" not in row:
-        return [name for name in missing if name not in left_out]
-    # The only vector there is may come without its name.
-    return missing if row.get(INCOMPLETE) else []
+        missing = [name for name in indexes if name not in given] if indexes else [""]
+    return [name for name in missing if name not in left_out]
+
+
+def _named_in(row: Mapping[str, Any]) -> list[str]:
+    names = row.get(NAMES)
+    return [name for name in names if isinstance(name, str) and name] if isinstance(names, list) else []
 
 
 def raw_vectors(row: Mapping[str, Any], indexes: Indexes) -> Iterator[tuple[str, Any]]:
     """Every vector in an answer by its name: at the root under its storage name, in a map, or alone without a name."""
-    names = row.get(NAMES)
-    listed = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    known = dict.fromkeys((*indexes, *listed))
+    known = dict.fromkeys((*indexes, *_named_in(row)))
     given: set[str] = set()
     for name in known:
         if row.get(name) is not None and name not in NOT_FIELDS:
@@ -123,7 +126,7 @@ def raw_vectors(row: Mapping[str, Any], indexes: Indexes) -> Iterator[tuple[str,
             given.add(name)
             yield name, raw
     if not given and isinstance(row.get("vector"), list | dict):
-        yield (next(iter(known)) if len(known) == 1 else "vector"), row["vector"]
+        yield (next(iter(known)) if len(known) == 1 else NAMELESS), row["vector"]
 
 
 def feature_from(
@@ -150,12 +153,15 @@ def feature_from(
             vectors[name] = decode_vector(raw)
         except QuarantineError as error:
             reject(name, Reason(error.reason), str(error))
-    for name in missing_vectors(row, indexes, _left_out(indexes, multi_vectors)):
-        reject(name, Reason.WITHHELD, "Mixpeek holds it and did not give it, however often it was asked for")
+    for name in missing_vectors(row, indexes, left_out(indexes, multi_vectors)):
+        if not name:
+            raise QuarantineError(Reason.WITHHELD, f"it has vectors that {NOT_GIVEN}")
+        reject(name, Reason.WITHHELD, NOT_GIVEN)
     return Feature(document_id, modality, _fields(row, vectors.keys() | indexes.keys()), vectors), rejected
 
 
-def _left_out(indexes: Indexes, multi_vectors: MultiVectors) -> frozenset[str]:
+def left_out(indexes: Indexes, multi_vectors: MultiVectors) -> frozenset[str]:
+    """The vectors that are not asked for."""
     if multi_vectors == "set_aside":
         return frozenset()
     return frozenset(name for name, index in indexes.items() if index.kind == "multi_dense")
@@ -178,11 +184,8 @@ def modality_of(row: Mapping[str, Any]) -> str:
 
 def _fields(row: Mapping[str, Any], vector_names: frozenset[str] | set[str]) -> dict[str, Any]:
     internal, payload = internal_of(row), row.get("payload")
-    left_out = NOT_FIELDS | vector_names
-    listed = row.get(NAMES)
-    if isinstance(listed, list):
-        left_out |= {name for name in listed if isinstance(name, str)}
-    fields = {name: value for name, value in row.items() if name not in left_out}
+    apart = NOT_FIELDS | vector_names | set(_named_in(row))
+    fields = {name: value for name, value in row.items() if name not in apart}
     if isinstance(payload, dict) and object_of(row) is None:
         # Where the fields of an upserted document are when it is read is not said: beside its id, or in here.
         fields = {**payload, **{name: value for name, value in fields.items() if name != "payload"}}

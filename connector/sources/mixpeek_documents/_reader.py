@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from vectorferry.connector._model._errors import IncompleteScanError
+from vectorferry.connector._model._errors import IncompleteScanError, QuarantineError
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Asset, Listing
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line
@@ -19,6 +19,7 @@ from vectorferry.connector.sources.mixpeek_documents._documents import (
     MultiVectors,
     asset_id_of,
     asset_of,
+    left_out,
     missing_vectors,
     object_of,
 )
@@ -33,6 +34,12 @@ WAITS: Final = (2.0, 4.0, 8.0)
 FRUITLESS: Final = 2
 """After asking again in vain for so many chunks, vectors that are not given are not waited for any more: Mixpeek may
 keep nothing of them but codes."""
+
+SMALL: Final = 100
+"""So many assets are asked for again together when more of them did not come."""
+
+MOST_ALONE: Final = 16
+FAILURES: Final = (UnreadableError, RefusedError, ForbiddenError, NotFoundError, IncompleteScanError)
 
 BY_DOCUMENT: Final = "document_id"
 BY_OBJECT: Final = "_internal.lineage.root_object_id"
@@ -103,31 +110,30 @@ class DocumentReader:
             raise failure
 
     async def read(self, chunk: Chunk) -> Sequence[Outcome]:
-        """What reading each of these assets came to. Those that do not come together are asked for one by one."""
+        """What reading each of these assets came to. Those that do not come together are asked for in smaller chunks,
+        and at last one by one."""
         try:
             rows = await self._together(chunk)
-        except (UnreadableError, RefusedError, ForbiddenError, NotFoundError, IncompleteScanError) as error:
-            self._by_ids &= not isinstance(error, RefusedError | FilterIgnoredError)
-            rows = {}
-        else:
-            await self._complete(rows)
-        whole = {asset_id: documents for asset_id, documents in rows.items() if documents}
-        alone = [listing for listing in chunk.listings if listing.asset_id not in whole]
-        outcomes = [
-            await outcome_of(partial(self._asset, whole[listing.asset_id]), listing)
-            for listing in chunk.listings
-            if listing.asset_id in whole
-        ]
-        if alone:
-            width = len(alone) if len(alone) < len(chunk.listings) else max(1, min(len(alone), 8))
-            each = results_of(_iterated(alone), partial(outcome_of, self.read_alone), width)
-            async with aclosing(each) as results:
-                outcomes += [result async for result in results]
-        return outcomes
+        except FAILURES as error:
+            if chunk.place is None:
+                self._by_ids &= not isinstance(error, RefusedError | FilterIgnoredError)
+            return await self._apart(chunk)
+        await self._complete(rows)
+        whole = [listing for listing in chunk.listings if rows[listing.asset_id]]
+        outcomes = [await outcome_of(partial(self._asset, rows[each.asset_id]), each) for each in whole]
+        return [*outcomes, *await self._one_by_one([each for each in chunk.listings if not rows[each.asset_id]])]
 
-    def requests_to_read(self, features: int) -> int:
-        """How many requests it takes to read so many documents."""
-        return -(-features // self._most)
+    async def _apart(self, chunk: Chunk) -> Sequence[Outcome]:
+        listings = chunk.listings
+        if not self._by_ids or (chunk.place is None and len(listings) <= SMALL):
+            return await self._one_by_one(listings)
+        smaller = [Chunk(listings[start : start + SMALL]) for start in range(0, len(listings), SMALL)]
+        return [outcome for each in smaller for outcome in await self.read(each)]
+
+    async def _one_by_one(self, listings: Sequence[Listing]) -> Sequence[Outcome]:
+        alone = results_of(_iterated(listings), partial(outcome_of, self.read_alone), min(len(listings), MOST_ALONE))
+        async with aclosing(alone) as results:
+            return [result async for result in results] if listings else []
 
     def _vectors_asked_for(self) -> Query:
         """By name where some are left out, so that they are not even sent."""
@@ -212,7 +218,7 @@ class DocumentReader:
 
     def _usable(self, rows: Sequence[Any]) -> Rows:
         for row in rows:
-            if not isinstance(row, dict) or not isinstance(row.get("document_id"), str):
+            if not isinstance(row, dict) or not isinstance(row.get("document_id"), str) or not row["document_id"]:
                 raise UnreadableError(f"{self._api.host} sent a document without an id.")
         return list(rows)
 
@@ -235,13 +241,12 @@ class DocumentReader:
                 if self._lacks(row):
                     try:
                         documents[place] = await self._api.document(self._collection.collection_id, row["document_id"])
-                    except (NotFoundError, UnreadableError, RefusedError):
+                    except (*FAILURES, QuarantineError):
                         continue
 
     def _lacks(self, row: Mapping[str, Any]) -> bool:
-        multi = (name for name, index in self._collection.indexes.items() if index.kind == "multi_dense")
-        left_out = frozenset(multi) if self._multi_vectors == "leave_out" else frozenset[str]()
-        return bool(missing_vectors(row, self._collection.indexes, left_out))
+        indexes = self._collection.indexes
+        return bool(missing_vectors(row, indexes, left_out(indexes, self._multi_vectors)))
 
     async def _asset(self, rows: Rows, listing: Listing) -> Asset:
         check_id(listing.asset_id)

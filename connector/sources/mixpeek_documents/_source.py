@@ -30,7 +30,7 @@ from vectorferry.connector.sources.mixpeek_documents._api import DIRECT, Collect
 from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors
 from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed
 from vectorferry.connector.sources.mixpeek_documents._listing import CollectionScan, LastListing
-from vectorferry.connector.sources.mixpeek_documents._reader import Chunk, DocumentReader
+from vectorferry.connector.sources.mixpeek_documents._reader import Chunk, DocumentReader, documents_per_request
 from vectorferry.connector.sources.mixpeek_documents._search import Searcher
 from vectorferry.connector.sources.mixpeek_documents._submit import Submitter, type_of
 from vectorferry.connector.sources.mixpeek_documents._submit_settings import MixpeekDocumentsSubmitSettings
@@ -162,11 +162,14 @@ class MixpeekDocumentsSource(ServiceSource):
 
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for as many documents as are read together; documents of one object are never apart."""
-        return -(-max(assets, features) // self._options.vectors_per_request)
+        most = self._options.vectors_per_request
+        together = min((documents_per_request(each, most) for each in self._known.values()), default=most)
+        return -(-max(assets, features) // together)
 
     async def _listed_collections(self) -> CollectionList:
         tally = Tally("collections", "collection_id")
-        rows = [row async for page, total in self._api.collections() for row in tally.fresh(Page(page, total, None))]
+        pages = [Page(page.rows, page.total, None) async for page in self._api.collections()]
+        rows = [row for page in pages for row in tally.fresh(page)]
         found = [collection_from(row) for row in rows]
         self._known = {each.collection_id: each for each in found}
         names = {each.collection_id: each.name for each in found if self._is_theirs(each)}

@@ -24,7 +24,7 @@ def sandbox_command(stop: signal.Signals) -> Iterator[str]:
     with Forked([EXECUTABLE, "sandbox", "--port", "0"], stdout=subprocess.PIPE) as process:
         assert process.stdout
         said = ""
-        while "with either" not in said:
+        while "with any of these" not in said:
             line = process.stdout.readline()
             assert line, f"ended early: {said}"
             said += line

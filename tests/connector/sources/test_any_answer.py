@@ -21,6 +21,7 @@ from vectorferry.connector.http._exchange import exchange
 from vectorferry.connector.plugin import SourceSettings, VectorferryError
 from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings, running_sandbox
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
+from vectorferry.connector.sources.mixpeek_documents import MixpeekDocumentsSettings
 from vectorferry.connector.sources.twelvelabs import TwelveLabsSettings
 from vectorferry.connector.testing import MemoryDestination, sync
 
@@ -40,11 +41,39 @@ def twelvelabs(url: str) -> SourceSettings:
     return TwelveLabsSettings.model_validate({"base_url": f"{url}/v1.3", "api_key": "sk_sandbox", "retry": QUICK})
 
 
+def mixpeek_objects(url: str) -> SourceSettings:
+    return _documents(url, "objects")
+
+
+def mixpeek_vectors(url: str) -> SourceSettings:
+    return _documents(url, "my-vectors")
+
+
+def _documents(url: str, namespace: str) -> SourceSettings:
+    said = {"base_url": f"{url}/mixpeek-documents", "api_key": "sk_sandbox", "retry": QUICK, "namespace": namespace}
+    return MixpeekDocumentsSettings.model_validate(said)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is withheld for ever is not waited for."""
+    monkeypatch.setattr("vectorferry.connector.sources.mixpeek_documents._reader.WAITS", (0.0,))
+
+
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     catalogue = GeneratedCatalogue(assets=3, features_per_asset=2, dimension=4)
     indexes = GeneratedIndexes(assets=3, segments_per_asset=2, dimension=4)
     with running_sandbox(SandboxSettings(generate=catalogue, generate_twelvelabs=indexes)) as sandbox:
+        sandbox.documents.add_namespace("objects")
+        sandbox.documents.add_collection(
+            "objects", "films", {"dense": "dense", "sparse": "sparse", "late": "multi_dense"}
+        )
+        for number in range(6):
+            vectors = {"dense": [1, 2, 3, number], "sparse": {"indices": [number], "values": [1]}, "late": [[1, 2]]}
+            sandbox.documents.put_document(
+                "films", f"d{number}", vectors=vectors, object_id=f"o{number // 2}", text="t"
+            )
         yield sandbox.url
 
 
@@ -98,7 +127,9 @@ async def refused(opened: SourceSettings, share: float, random: Random, monkeypa
     return summary.exit_code not in (0, 3)
 
 
-@pytest.mark.parametrize("service", [mixpeek, twelvelabs], ids=lambda service: service.__name__)
+@pytest.mark.parametrize(
+    "service", [mixpeek, twelvelabs, mixpeek_objects, mixpeek_vectors], ids=lambda service: service.__name__
+)
 def test_any_answer_is_read_set_aside_or_refused(url: str, service: Callable[[str], SourceSettings]) -> None:
     ends: set[bool] = set()
 

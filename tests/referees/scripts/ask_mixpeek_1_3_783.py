@@ -131,7 +131,7 @@ def guide(base_url: str, api_key: str) -> dict[str, Any]:
         mode="standalone",
         vector_configs=[{"name": "text_8", "dimension": 8, "metric": "cosine"}],
     )
-    documents = [
+    documents: list[dict[str, Any]] = [
         {
             "document_id": f"doc-{number}",
             "vectors": {"text_8": [value + number / 1_000 for value in VECTOR]},

@@ -78,10 +78,10 @@ async def test_a_first_read_takes_each_page_again_with_vectors_in_partitions_sid
         await source.collections()
         sandbox.requests.reset()
         assert len(await pulled(source)) == 80
-        lists = sandbox.requests.counts()["documents.list"]
+        counts = sandbox.requests.counts()
         # three partitions of some 27 documents: 7 pages each, once without and once with vectors
-        assert lists <= 2 * (80 // 4 + 3)
-        assert sandbox.requests.counts().keys() == {"documents.list", "documents.events"}
+        assert counts["documents.list"] == counts["documents.vectors"] <= 80 // 4 + 3
+        assert counts.keys() == {"documents.list", "documents.vectors", "documents.events"}
         assert 1 < sandbox.requests.peak <= 3
 
 
@@ -115,7 +115,7 @@ async def test_where_ids_cannot_be_filtered_by_documents_are_read_one_by_one(fil
 async def test_what_does_not_come_together_is_read_one_by_one(fault: Garbage | Shorten) -> None:
     async with reading() as (source, sandbox):
         listed = await scanned(source)
-        sandbox.faults.add(Fault(route="documents.list", containing="return_vectors", do=fault))
+        sandbox.faults.add(Fault(route="documents.vectors", do=fault))
         results = await pulled(source, listed.values())
         assert results.keys() == listed.keys()
         assert all(isinstance(result, Asset) for result in results.values())
