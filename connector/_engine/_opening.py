@@ -154,7 +154,8 @@ async def _collection_id(source: Source, name: str | None, *, narrowed: bool) ->
         if name is None
         else f"--collection {name}: not there"
     )
-    raise ConfigurationError(f"{problem}; this sync's source has: {first_of(ids, SHOWN) or 'none'}")
+    kind = ConfigurationError if name is None else NoSuchCollectionError
+    raise kind(f"{problem}; this sync's source has: {first_of(ids, SHOWN) or 'none'}")
 
 
 def list_collections(settings: SourceSettings) -> Sequence[str]:

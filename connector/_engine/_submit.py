@@ -164,12 +164,18 @@ def run_submit(
 
     submissions = run_in_collection(settings, collection, environ, run, perhaps_new=True)
     if wait and sync and submissions.ready:
+        # One that this has made may be called by its name so far.
+        submissions.collection = run_in_collection(settings, submissions.collection, environ, _id_of)
         only = SyncOptions(collections=[submissions.collection], only=frozenset(submissions.ready))
         try:
             submissions.summary = run_sync(settings, only, environ=environ)
         except VectorferryError as error:
             submissions.sync_error = error
     return submissions
+
+
+async def _id_of(_: Source, collection: str) -> str:
+    return collection
 
 
 async def _follow(

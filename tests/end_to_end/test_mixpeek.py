@@ -69,7 +69,7 @@ def test_the_quickstart_is_done_as_the_page_says(run: Command, sandbox: Sandbox,
     assert sandbox.requests.counts()["assets.features"] == 2  # pages
     shown = run.run(SUBMIT[0], *SUBMIT[1:])
     assert shown.exit_code == 0
-    assert f"skipped (SKIPPED); asset {video['asset_id']}; the same file is there already\n" in shown.stdout
+    assert f"skipped (SKIPPED); asset {video['asset_id']}; the same file is there already; it stays" in shown.stdout
 
     hits = run.told(SEARCH[0], *SEARCH[1:])["hits"]
     assert len(hits) == 10
@@ -98,6 +98,20 @@ def counts(summary: dict[str, Any]) -> tuple[int, int, int]:
     """Listed, unchanged, read."""
     seen = summary["collections"]["quickstart"]
     return seen["listed"], seen["unchanged"], seen["pulled"]
+
+
+def test_a_collection_that_submit_makes_is_synced_by_the_id_that_it_gets(
+    tmp_path: Path, postgres_url: str, schema: str
+) -> None:
+    dialect = MixpeekDialect(release="2025-01", prefixes="v1")
+    with running_sandbox(SandboxSettings(api_key=KEY, mixpeek=dialect, generate=NEW_ACCOUNT)) as service:
+        run = Command(tmp_path)
+        source = {"type": "mixpeek", "base_url": service.url, "api_key": KEY}
+        stores = [{"type": "pgvector", "url": postgres_url, "schema": schema}]
+        run.configure({"name": "media", "source": source, "destinations": stores})
+        done = run.told("submit", "https://media.example/sea.mp4", "--collection", "holidays", "--wait")
+        assert done["collection"].startswith("col_")
+        assert done["sync"]["collections"][done["collection"]]["pulled"] == 1
 
 
 def test_only_submit_may_make_a_collection(run: Command) -> None:
@@ -149,39 +163,49 @@ def test_the_service_s_neighbours_are_those_in_postgres_until_a_vector_differs(
     assert "only at the source: " in shown.stdout
 
 
-def test_an_object_is_submitted_synced_and_found_by_words_a_retriever_and_its_vectors(
-    postgres_url: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def documents(postgres_url: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """A sync of the described documents, not done yet."""
     monkeypatch.setattr(_source, "Submitter", partial(Submitter, first_wait=0.01, longest_wait=0.01))
     with running_sandbox(SandboxSettings(api_key=KEY)) as service:
-        run = Command(tmp_path)
+        command = Command(tmp_path)
         source = {"type": "mixpeek-documents", "base_url": service.documents_url, "api_key": KEY, "namespace": "media"}
         stores = [{"type": "pgvector", "url": postgres_url, "schema": schema}]
-        run.configure({"name": "media", "source": source, "destinations": stores})
-        poster = DOCS / "examples" / "mixpeek-documents.yaml"
-        picture, film = "https://media.example/lighthouse.jpg", "https://media.example/red-lighthouse-at-dawn.mp4"
-        run.told("submit", picture, "--collection", "lectures", "--settings", str(poster), "--wait")
-        done = run.told("submit", film, "--collection", "lectures", "--metadata", "hello=sea", "--wait")
-        (one,) = done["submitted"]
-        assert (one["state"], one["status"]) == ("ready", "COMPLETED")
-        assert done["sync"]["destinations"]["pgvector"]["features"]["video"]["inserted"] == 3
-        with psycopg.connect(postgres_url) as connection:
-            assert connection.execute(f"SELECT count(*) FROM {schema}.assets").fetchone() == (2,)
-        words = ("search", "--text", "red lighthouse", "--collection", "lectures", "--limit", "3")
-        vector = "multimodal_extractor_v1_multimodal_embedding"
-        hits = run.told(*words, "--option", vector, "--filter", "metadata.hello=sea")["hits"]
-        assert {hit["asset_id"] for hit in hits} == {one["asset_id"]}
-        assert [hit["rows"][0]["feature_id"] for hit in hits] == [hit["feature_id"] for hit in hits]
-        search = {"feature_uri": vector, "query": {"input_mode": "text", "value": "{{INPUT.query}}"}, "top_k": 3}
-        parameters = {"final_top_k": 3, "searches": [search]}
-        stage = {"stage_name": "near", "config": {"stage_id": "feature_search", "parameters": parameters}}
-        (tmp_path / "stages.yaml").write_text(yaml.safe_dump([stage]))
-        stages = ("--stages", str(tmp_path / "stages.yaml"), "--inputs", "query=red lighthouse")
-        found = run.told("search", *stages, "--collection", "lectures", "--limit", "3")["hits"]
-        same = run.told(*words, "--option", vector)["hits"]
-        assert [hit["feature_id"] for hit in found] == [hit["feature_id"] for hit in same]
-        run.told("sync", "--collection", "lectures")
-        compared = run.told("compare", "--collection", "lectures", "--sample", "3", "-k", "4")
-        dense = [each for each in compared["vectors"] if each["compared"]]
-        assert len(dense) >= 4
-        assert all((each["overlap"], each["differences"]) == (1.0, []) for each in dense), json.dumps(dense)
+        command.configure({"name": "media", "source": source, "destinations": stores})
+        yield command
+
+
+def test_an_object_is_submitted_synced_and_found_by_words_and_a_retriever(
+    documents: Command, postgres_url: str, schema: str, tmp_path: Path
+) -> None:
+    poster = DOCS / "examples" / "mixpeek-documents.yaml"
+    picture, film = "https://media.example/lighthouse.jpg", "https://media.example/red-lighthouse-at-dawn.mp4"
+    documents.told("submit", picture, "--collection", "lectures", "--settings", str(poster), "--wait")
+    done = documents.told("submit", film, "--collection", "lectures", "--metadata", "hello=sea", "--wait")
+    (one,) = done["submitted"]
+    assert (one["state"], one["status"]) == ("ready", "COMPLETED")
+    assert done["sync"]["destinations"]["pgvector"]["features"]["video"]["inserted"] == 3
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute(f"SELECT count(*) FROM {schema}.assets").fetchone() == (2,)
+    words = ("search", "--text", "red lighthouse", "--collection", "lectures", "--limit", "3")
+    vector = "multimodal_extractor_v1_multimodal_embedding"
+    hits = documents.told(*words, "--option", vector, "--filter", "metadata.hello=sea")["hits"]
+    assert {hit["asset_id"] for hit in hits} == {one["asset_id"]}
+    assert [hit["rows"][0]["feature_id"] for hit in hits] == [hit["feature_id"] for hit in hits]
+    search = {"feature_uri": vector, "query": {"input_mode": "text", "value": "{{INPUT.query}}"}, "top_k": 3}
+    parameters = {"final_top_k": 3, "searches": [search]}
+    stage = {"stage_name": "near", "config": {"stage_id": "feature_search", "parameters": parameters}}
+    (tmp_path / "stages.yaml").write_text(yaml.safe_dump([stage]))
+    stages = ("--stages", str(tmp_path / "stages.yaml"), "--inputs", "query=red lighthouse")
+    found = documents.told("search", *stages, "--collection", "lectures", "--limit", "3")["hits"]
+    same = documents.told(*words, "--option", vector)["hits"]
+    assert [hit["feature_id"] for hit in found] == [hit["feature_id"] for hit in same]
+
+
+@pytest.mark.long
+def test_documents_are_near_to_each_other_in_postgres_as_they_are_there(documents: Command) -> None:
+    documents.told("sync", "--collection", "lectures")
+    compared = documents.told("compare", "--collection", "lectures", "--sample", "3", "-k", "4")
+    dense = [each for each in compared["vectors"] if each["compared"]]
+    assert len(dense) >= 4
+    assert all((each["overlap"], each["differences"]) == (1.0, []) for each in dense), json.dumps(dense)

@@ -18,7 +18,7 @@ from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary
 
 MAX_CURSOR_BYTES: Final = 4_000
-SOME_ASSETS: Final = "only some assets were asked for, and which these are only a full list says"
+SOME_ASSETS: Final = "some assets were asked for by their ids"
 ASKED_FOR: Final = "a full scan was asked for"
 NEVER_COMPLETE: Final = "no earlier run has left this collection wholly up to date"
 APART: Final = "the destinations are not equally up to date"

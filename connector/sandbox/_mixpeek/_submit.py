@@ -72,7 +72,7 @@ def _submit(context: Context, request: Request) -> Reply:
     for key in sorted(set(body) - _DECLARED[release] if path != "/ingest/text" else ()):
         raise _refused(key, "Extra inputs are not permitted", "extra_forbidden")
     named = context.library.named([collection])
-    collection_id = named[0].collection_id if named else collection
+    collection_id = named[0].collection_id if named else _new_collection(context, release, collection)
     task_id = str(uuid5(NAMESPACE_URL, f"task/{len(context.library.assets)}/{len(context.library.skipped)}"))
     skips = body.get("prevent_duplicate" if release == "2024-11" else "skip_duplicate", release == "2025-01")
     if skips and (same := _same(context, collection_id, body.get("url"))):
@@ -97,6 +97,12 @@ def _release(context: Context, path: str, body: Mapping[str, Any]) -> str:
         return "2025-01"
     own = _DECLARED["2024-11"] - _DECLARED["2024-12"]
     return "2024-11" if path == "/index/url" or own & set(body) else "2024-12"
+
+
+def _new_collection(context: Context, release: str, name: str) -> str:
+    """Its id is the name it was given, until names and ids became two things."""
+    collection_id = f"col_{uuid5(NAMESPACE_URL, name).hex[:10]}" if release == "2025-01" else name
+    return context.library.add_collection(collection_id, name).collection_id
 
 
 def _same(context: Context, collection_id: str, url: Any) -> StoredAsset | None:

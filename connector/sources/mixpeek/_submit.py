@@ -23,6 +23,8 @@ Media: TypeAlias = Literal["video", "image"]
 NOVEMBERS: Final = frozenset({"model_id", "json_format", "contextual_text", "prevent_duplicate", "should_save"})
 DECEMBERS: Final = frozenset({"enabled", "embedding_model", "field_name", "type", "value"})
 
+METADATA_STAYS: Final = "it stays as it is there, with the metadata that it has"
+
 DONE: Final = frozenset({"DONE", "COMPLETED"})
 SKIPPED: Final = "SKIPPED"
 FAILED: Final = frozenset({"FAILED", "ERROR", "CANCELLED", "CANCELED"})
@@ -55,7 +57,7 @@ class Form:
         # November's address for everything tells by the name what the settings are for.
         key = self.spelled.get("feature_extractors", f"{media}_settings")
         sent = {
-            "metadata": {**settings.metadata, **options.metadata} or None,
+            "metadata": metadata_of(options) or None,
             key: None if made is None else self._written(made),
             "asset_update": self._written(settings.asset_update) if settings.asset_update else None,
             "percolate": self._written(settings.percolate) if settings.percolate else None,
@@ -141,7 +143,9 @@ class Submitter:
             task = await self._api.task(task.task_id, read_task)
         if not task.asset_id and state is SubmissionState.READY:
             task = Task(task.task_id, task.status, await self._asset_of(collection, task.task_id), task.problem)
-        yield _submission(url, state, task)
+        last = _submission(url, state, task)
+        stays = last.known and metadata_of(options)
+        yield replace(last, note=METADATA_STAYS) if stays else last
 
     async def _send(self, forms: list[Form], collection: str, url: str, media: Media, options: SubmitOptions) -> Task:
         """Under the first path that the service has: nothing is done where it answers 404."""
@@ -162,6 +166,11 @@ class Submitter:
                 if isinstance(row, dict) and row.get("task_id") == task_id and isinstance(row.get("asset_id"), str):
                     return str(row["asset_id"])
         return ""
+
+
+def metadata_of(options: SubmitOptions) -> dict[str, Any]:
+    """The metadata of an asset: that of the settings, with what was given beside it."""
+    return {**_settings_of(options).metadata, **options.metadata}
 
 
 def check(urls: Sequence[str], options: SubmitOptions) -> None:

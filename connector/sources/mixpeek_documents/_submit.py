@@ -52,7 +52,7 @@ class StoredObject:
     status: str
 
     @property
-    def known(self) -> bool:
+    def is_processed(self) -> bool:
         """Whether it was there, and something was made of it, before it was submitted now."""
         return self.status not in NEW
 
@@ -72,9 +72,9 @@ class Submitter:
         bucket = settings.bucket or await self._bucket_of(collection)
         body = await self._body(bucket, url, options)
         item = await self._post(f"/v1/buckets/{_part(bucket)}/objects", body, _read_object_row, once=options.again)
-        note = METADATA_STAYS if item.known and (settings.metadata or options.metadata) else ""
-        tell = partial(Submission, url, asset_id=item.object_id, known=item.known, note=note)
-        if item.known and item.status in DONE and settings.dedup_strategy in (None, "skip"):
+        note = METADATA_STAYS if item.is_processed and (settings.metadata or options.metadata) else ""
+        tell = partial(Submission, url, asset_id=item.object_id, known=item.is_processed, note=note)
+        if item.is_processed and item.status in DONE and settings.dedup_strategy in (None, "skip"):
             yield tell(SubmissionState.SKIPPED, status=item.status)
             return
         yield tell(SubmissionState.FETCHING, status=item.status)

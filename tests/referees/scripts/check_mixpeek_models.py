@@ -10,5 +10,5 @@ import mixpeek  # type: ignore[import-not-found]
 kept = []
 for name, value in json.load(sys.stdin):
     model = getattr(mixpeek, name).from_dict(value)
-    kept.append(sorted(model.to_dict()))
-json.dump(kept, sys.stdout)
+    kept.append(model.to_dict())
+json.dump(kept, sys.stdout, default=str)

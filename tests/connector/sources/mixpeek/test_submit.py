@@ -18,6 +18,7 @@ from vectorferry.connector.http import NotFoundError, UnsureError
 from vectorferry.connector.plugin import ConfigurationError, Submission, SubmissionState, SubmitOptions
 from vectorferry.connector.sandbox import Fault, MixpeekDialect, Reset, Sandbox, SandboxSettings, SetField, Status
 from vectorferry.connector.sources.mixpeek import MixpeekSource
+from vectorferry.connector.sources.mixpeek._submit import METADATA_STAYS
 from vectorferry.connector.sources.mixpeek._submit_settings import MixpeekSubmitSettings
 
 EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
@@ -58,6 +59,7 @@ async def test_a_file_is_submitted_and_watched_in_every_release(name: str) -> No
         # The same address is the same file, and is not made anew.
         again = (await submitted(source))[-1]
         assert (again.state, again.status, again.asset_id, again.known) == (SKIPPED, "SKIPPED", asset_id, True)
+        assert [again.note, (await submitted(source, metadata={"a": 1}))[-1].note] == ["", METADATA_STAYS]
         anew = (await submitted(source, again=True))[-1]
         assert anew.state == READY
         assert anew.asset_id != asset_id
