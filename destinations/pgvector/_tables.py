@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from psycopg import sql
@@ -135,6 +136,7 @@ class _VectorType(UserDefinedType[Any]):
         return self.name
 
 
+@lru_cache(maxsize=1_024)  # SQLAlchemy compiles a statement once for each table object
 def vector_table(schema: str, name: str, storage: VectorStorage, extension: str) -> Table:
     """One named vector of one modality, keyed like its features; `extension` is the schema of pgvector."""
     kind = f"{sql.Identifier(extension, storage.column_type).as_string()}({storage.dimension})"

@@ -23,6 +23,7 @@ from vectorferry.connector.plugin import (
     RetryableError,
 )
 from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations.pgvector import _bisect
 
 from ...builders import asset, batch, dense, feature
 from ...examples import family
@@ -223,14 +224,17 @@ def test_whatever_a_user_added_may_refuse(destination: PgvectorDestination, sql:
     assert words in detail
 
 
+@pytest.mark.parametrize(("acceptable", "records"), family([(10, 15), (100, 150)]))
 def test_a_table_that_refuses_nearly_everything_is_no_fault_of_the_data(
-    destination: PgvectorDestination, sql: Sql
+    destination: PgvectorDestination, sql: Sql, monkeypatch: pytest.MonkeyPatch, acceptable: int, records: int
 ) -> None:
+    if records < 150:
+        monkeypatch.setattr(_bisect, "_ALWAYS_ACCEPTABLE", acceptable)
     sql.execute("ALTER TABLE video ADD COLUMN reviewer text NOT NULL")
     with pytest.raises(DestinationError) as caught:
-        destination.apply(batch(*(asset(f"a{number}", spoken("f")) for number in range(150))))
+        destination.apply(batch(*(asset(f"a{number}", spoken("f")) for number in range(records))))
     told = str(caught.value)
-    assert told.startswith("Postgres refuses more than 100 of the 150 records of a batch: ")
+    assert told.startswith(f"Postgres refuses more than {acceptable} of the {records} records of a batch: ")
     assert "reviewer" in told
     assert "look at the indexes, constraints and triggers" in told
     assert (held(sql), aside(sql)) == ([], [])
