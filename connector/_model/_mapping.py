@@ -32,6 +32,10 @@ TableName = Annotated[
     ),
 ]
 
+Language = Annotated[
+    str, Spelling(r"^[a-z_]{1,63}$", "the name of a text search configuration of Postgres, such as english or simple")
+]
+
 FieldPath = Annotated[
     str, Spelling(r"^[^.]+(\.[^.]+)*$", "names with a dot between them, such as metadata.author", max_length=500)
 ]
@@ -50,6 +54,16 @@ class ColumnMapping(Settings):
 
     path: FieldPath
     type: ColumnType = "text"
+    index: bool = Field(default=False, description="whether searches filter by it: Postgres gets an index on it")
+    full_text: Language | None = Field(
+        default=None, description="the language of its words, such as english: they can be searched in Postgres"
+    )
+
+    @model_validator(mode="after")
+    def _words_are_text(self) -> Self:
+        if self.full_text is not None and self.type != "text":
+            raise ValueError(f"full_text is for columns of type text, and this one is {self.type}")
+        return self
 
 
 class VectorMapping(Settings):
@@ -188,7 +202,10 @@ class SchemaMapping(Settings):
 
     def digest(self) -> str:
         """Changes when rows would be mapped differently, so that a run knows to map them again."""
-        shape: dict[str, Any] = {m.value: {n: c.model_dump() for n, c in self.columns(m).items()} for m in MODALITIES}
+        of_rows = {"path", "type"}
+        shape: dict[str, Any] = {
+            m.value: {n: c.model_dump(include=of_rows) for n, c in self.columns(m).items()} for m in MODALITIES
+        }
         if dimensions := {m.value: each for m in MODALITIES if (each := self._dimensions(m))}:
             shape["dimensions"] = dimensions
         return hashlib.blake2b(orjson.dumps(shape), digest_size=8).hexdigest()

@@ -13,29 +13,23 @@ from typing import Any, Final
 from psycopg import sql
 from sqlalchemy import Connection, literal_column, select
 
+from vectorferry.connector.plugin import MODALITIES, Modality, SchemaMapping
 from vectorferry.destinations._postgres import Step, driver_of, fixed, statement
 from vectorferry.destinations.pgvector._grants import check_functions_alone, function_grants, grants_on_new
+from vectorferry.destinations.pgvector._schema import full_text, full_text_query
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION
 
-INTERNAL: Final = (
-    "compare",
-    "condition",
-    "where",
-    "check_search",
-    "feature",
-    "question",
-    "diverse",
-    "scans",
-    "plan",
-    "search",
-    "named",
-)
-"""Those that the others are made of; in Postgres they are called `_sync_…`."""
+_FILTERS: Final = ("compare", "condition", "where")
+_SEARCHES: Final = ("check_search", "feature", "question", "diverse", "scans", "plan", "search", "named", "hybrid")
+_PUBLIC: Final = ("search_many", "near_duplicates", "search_assets", "explain_search", "evaluate_recall")
 
-PUBLIC: Final = ("search_many", "near_duplicates", "search_assets", "explain_search", "evaluate_recall")
-"""Those that people call, whatever named vector they mean."""
-
-_PARTS: Final = (*INTERNAL, *PUBLIC)
+_PARTS: Final[Mapping[str, str]] = {
+    **{f"_sync_{part}": part for part in (*_FILTERS, *_SEARCHES)},
+    **{part: part for part in _PUBLIC},
+    **{f"hybrid_{modality.value}": "hybrid_search" for modality in MODALITIES},
+}
+"""By function, the part of `functions.sql` that it is made of. People call those whose names do not begin with
+`_sync_`."""
 
 _MARKED: Final = "_sync_search"
 
@@ -44,33 +38,26 @@ _STORED: Final = """
 SELECT p.oid::regprocedure::text, p.proname, obj_description(p.oid, 'pg_proc'), ARRAY(
     SELECT name || ' ' || format_type(type, NULL)
     FROM unnest(p.proargnames, coalesce(p.proallargtypes, p.proargtypes::oid[])) AS each (name, type))
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname = %s AND p.proname = ANY(%s) AND (starts_with(p.proname, '_sync_') OR p.proargnames[1] = 'named_vector')
-ORDER BY 1
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = %s AND p.proname = ANY(%s)
+AND (starts_with(p.proname, '_sync_') OR p.proargnames[1] IN ('named_vector', 'query_text')) ORDER BY 1
 """
 
 
 def function_names() -> list[str]:
     """Every function of a schema that belongs to no named vector."""
-    return [_name(part) for part in _PARTS]
+    return [*_PARTS]
 
 
-def functions_steps(connection: Connection, schema: str, extension: str) -> Iterator[Step]:
+def functions_steps(connection: Connection, schema: str, extension: str, mapping: SchemaMapping) -> Iterator[Step]:
     """What makes them, and says what they are for, in place of those that an earlier version made with other arguments;
-    nothing where all of them are there as this version makes them.
+    nothing where all of them are there as this version makes them for this mapping.
 
     Raises `ConfigurationError` where somebody has built upon one that has to go.
     """
     driver = driver_of(connection)
-    places: dict[str, str | sql.Composable] = {
-        "schema": schema,
-        "schema_name": sql.Literal(schema),
-        "pgvector": extension,
-        "sparse": fixed(str(SPARSE_DIMENSION)),
-    }
-    statements = {part: filled(part, places) for part in _PARTS}
+    statements = {name: filled(part, _places(name, schema, extension, mapping)) for name, part in _PARTS.items()}
     mark = f" Made of {hashlib.blake2b(json.dumps(statements).encode(), digest_size=8).hexdigest()}."
-    expected = {_name(part): _declared(part) for part in _PARTS}
+    expected = {name: _declared(part) for name, part in _PARTS.items()}
     rows: list[Any] = driver.execute(_STORED, (schema, [*expected])).fetchall()
     current = {str(name): str(comment) for _, name, comment, declared in rows if declared == expected[name]}
     stale = {str(signature): str(name) for signature, name, _, declared in rows if declared != expected[name]}
@@ -81,13 +68,36 @@ def functions_steps(connection: Connection, schema: str, extension: str) -> Iter
     check_functions_alone(driver, schema, [*stale])
     yield from (statement("DROP FUNCTION {}", fixed(signature)) for signature in stale)
     yield from statements.values()
-    for part in _PARTS:
-        name = sql.Identifier(schema, _name(part))
-        comment = described(part) + (mark if _name(part) == _MARKED else "")
-        target = sql.SQL("{}({})").format(name, fixed(arguments(part)))
+    for name, part in _PARTS.items():
+        comment = described(part) + (mark if name == _MARKED else "")
+        target = sql.SQL("{}({})").format(sql.Identifier(schema, name), fixed(arguments(part)))
         yield statement("COMMENT ON FUNCTION {} IS {}", target, sql.Literal(comment))
-        for signature in (signature for signature, old in stale.items() if old == _name(part)):
+        for signature in (signature for signature, old in stale.items() if old == name):
             yield from grants_on_new(driver, schema, "FUNCTION", target, function_grants(driver, [signature]))
+
+
+def _places(name: str, schema: str, extension: str, mapping: SchemaMapping) -> dict[str, str | sql.Composable]:
+    places: dict[str, str | sql.Composable] = {
+        "schema": schema,
+        "schema_name": sql.Literal(schema),
+        "pgvector": extension,
+        "sparse": fixed(str(SPARSE_DIMENSION)),
+    }
+    if not name.startswith("hybrid_"):
+        return places
+    modality = Modality(name.removeprefix("hybrid_"))
+    columns = mapping.columns(modality)
+    return {
+        **places,
+        "function": sql.Identifier(schema, name),
+        "modality": sql.Literal(modality.value),
+        "document": _text_of(full_text(columns)),
+        "words": _text_of(full_text_query(columns, "$1")),
+    }
+
+
+def _text_of(expression: sql.Composable | None) -> sql.Composable:
+    return sql.Literal(expression.as_string() if expression else None)
 
 
 def arguments(part: str) -> str:
@@ -107,10 +117,6 @@ def _listed(part: str, number: int) -> list[str]:
     brackets = re.search(r"\((.*?)\)\s*(?:RETURNS TABLE \((.*?)\)|RETURNS|LANGUAGE)", _parts()[part][1], re.DOTALL)
     listed = brackets[number] if brackets else None
     return [re.sub(r"\s+DEFAULT\s.*", "", words.strip()) for words in (listed or "").split(",") if words.strip()]
-
-
-def _name(part: str) -> str:
-    return part if part in PUBLIC else f"_sync_{part}"
 
 
 def filled(part: str, places: Mapping[str, str | sql.Composable]) -> str:

@@ -64,10 +64,10 @@ def build_due_lookups(schema: SyncSchema) -> None:
             has_rows = select(exists(select(lookup.table)))
             is_due = not _is_valid(connection, schema.name, lookup.name) and connection.execute(has_rows).scalar()
         if is_due:
-            table, column = sql.Identifier(schema.name, lookup.table.name), sql.Identifier(lookup.column)
+            table = sql.Identifier(schema.name, lookup.table.name)
             with _only_builder(database, schema.name, lookup.name) as alone:
                 if alone:
-                    definition = sql.SQL("{} ({})").format(table, column)
+                    definition = sql.SQL("{} {}").format(table, lookup.method)
                     _create(database, schema.name, lookup.table.name, lookup.name, definition, {})
 
 

@@ -33,10 +33,11 @@ from vectorferry.destinations.pgvector._catalogue import (
     names_exist,
 )
 from vectorferry.destinations.pgvector._columns import TableChange, checked_change
+from vectorferry.destinations.pgvector._comments import comment_steps, table_descriptions, vector_descriptions
 from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, extension_steps
 from vectorferry.destinations.pgvector._functions import functions_steps
 from vectorferry.destinations.pgvector._grants import grants_on_new, relation_grants, row_security_statements
-from vectorferry.destinations.pgvector._schema import Recorded, SyncSchema, feature_tables
+from vectorferry.destinations.pgvector._schema import CHOSEN_INDEX, Recorded, SyncSchema, feature_tables
 from vectorferry.destinations.pgvector._storage import VectorStorage
 from vectorferry.destinations.pgvector._tables import SyncTables, vector_table
 from vectorferry.destinations.pgvector._views import (
@@ -80,18 +81,23 @@ def prepare(schema: SyncSchema) -> None:
 
 def first_steps(schema: str, mapping: SchemaMapping) -> list[Step]:
     """What prepares a schema on a server on which there is nothing yet."""
-    features = (table.metadata for table in feature_tables(schema, mapping).values())
-    return [CREATE_EXTENSION, *steps_to_create(None, schema, SyncTables(schema).metadata, *features)]
+    tables, features = SyncTables(schema), feature_tables(schema, mapping)
+    created = steps_to_create(None, schema, tables.metadata, *(table.metadata for table in features.values()))
+    comments = comment_steps(None, schema, table_descriptions(tables, features, mapping))
+    return [CREATE_EXTENSION, *created, *comments]
 
 
 def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
     """Work it out, and change nothing. Raises `ConfigurationError` for a mapping that what is there cannot be brought
     to, and for a schema of an early version."""
+    _check_languages(connection, schema.mapping)
     features = (table.metadata for table in schema.features.values())
     created = steps_to_create(connection, schema.name, schema.tables.metadata, *features)
+    described = table_descriptions(schema.tables, schema.features, schema.mapping)
+    comments = [*comment_steps(connection, schema.name, described)]
     if not schema.exists(connection):
         _table_changes(connection, schema, {}, Catalogue({}))
-        return Preparation([*created, *_records(schema, {})])
+        return Preparation([*created, *comments, *_records(schema, {})])
     recorded = schema.recorded(connection)
     _check_tables(schema, recorded)
     schema.read_catalogue(connection)
@@ -101,7 +107,9 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
     return Preparation(
         [
             *created,
+            *_unchosen_indexes(connection, schema),
             *(step for change in changes.values() for step in change.steps(connection)),
+            *comments,
             *_records(schema, recorded),
             *(step for entry in reindexed for step in _reindexing(schema, entry)),
             *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes),
@@ -109,6 +117,37 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
         reindexed,
         bool(reindexed) or any(change.reshapes for change in changes.values()),
     )
+
+
+_INDEXES: Final = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND starts_with(c.relname, %s) AND c.relkind = 'i' ORDER BY 1
+"""
+_LANGUAGES: Final = "SELECT cfgname FROM pg_ts_config WHERE cfgnamespace = 'pg_catalog'::regnamespace ORDER BY 1"
+
+
+def _unchosen_indexes(connection: Connection, schema: SyncSchema) -> Iterator[str]:
+    """Drop those that the mapping does not want any more: before the columns change, since one may be in the way."""
+    chosen = {lookup.name for modality in MODALITIES for lookup in schema.chosen_lookups(modality)}
+    for (name,) in driver_of(connection).execute(_INDEXES, (schema.name, CHOSEN_INDEX)):
+        if name not in chosen:
+            yield statement("DROP INDEX {}", sql.Identifier(schema.name, str(name)))
+
+
+def _check_languages(connection: Connection, mapping: SchemaMapping) -> None:
+    """Raise `ConfigurationError` for a language that this server does not know."""
+    named = {
+        f"modalities.{modality}.columns.{name}.full_text": column.full_text
+        for modality in MODALITIES
+        for name, column in mapping.columns(modality).items()
+        if column.full_text
+    }
+    known = [str(name) for (name,) in driver_of(connection).execute(_LANGUAGES)] if named else []
+    for key, language in named.items():
+        if language not in known:
+            raise ConfigurationError(
+                f"{key}: this Postgres knows no language {language}; choose one of {', '.join(known)}"
+            )
 
 
 def _check_tables(schema: SyncSchema, recorded: Recorded) -> None:
@@ -236,14 +275,16 @@ def refresh_steps(
     """What brings these generations' entries, views and functions to what the catalogue is to say of them, after these
     changes of the tables."""
     if generations:
-        yield from functions_steps(connection, schema.name, schema.database.extension_schema)
+        yield from functions_steps(connection, schema.name, schema.database.extension_schema, schema.mapping)
     for entry in generations:
         change = changes.get(entry.modality)
         digests: dict[Layer, str] = {}
+        anew: list[str] = []
         # The own layer first: the plain function asks it.
         for shown, digest in reversed([*_shown(schema, catalogue, entry)]):
             digests[shown.layer] = layer_digest(shown, schema.database.extension_schema)
             if digest != digests[shown.layer] or not layer_exists(connection, schema.name, shown.layer):
+                anew.append(shown.layer.view)
                 is_new = not digest and shown.layer == entry.own_layer
                 yield from layer_steps(
                     connection,
@@ -254,6 +295,7 @@ def refresh_steps(
                     is_cleared=change is not None and change.columns.touches_views,
                     model=entry.plain_layer if is_new else None,
                 )
+        yield from comment_steps(connection, schema.name, vector_descriptions(schema, entry, digests), anew)
         own = entry.own_layer and digests[entry.own_layer]
         refreshed = replace(entry, sql_digest=digests.get(entry.plain_layer, ""), own_digest=own or "")
         if entry.key not in schema.catalogue:
@@ -267,7 +309,6 @@ def rerouting_steps(
 ) -> Iterator[Step]:
     """What lets the plain function of a named vector know only the generations that the catalogue is to have."""
     shown = _plainly_shown(schema, catalogue, current)
-    yield from functions_steps(connection, schema.name, schema.database.extension_schema)
     yield from function_steps(connection, schema.name, schema.database.extension_schema, shown)
     yield entry_update(schema.tables, replace(current, sql_digest=""))  # whoever drops a table knows no mapping
 

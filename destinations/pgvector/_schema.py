@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from psycopg import sql
 from sqlalchemy import Connection, Table, select
 
 from vectorferry.connector.plugin import (
@@ -21,6 +23,7 @@ from vectorferry.destinations._postgres import (
     check_layout,
     check_owned,
     columns_of,
+    fixed,
     why_foreign,
     why_refused,
 )
@@ -41,11 +44,11 @@ Recorded: TypeAlias = Mapping[Modality, tuple[str, Mapping[str, ColumnMapping]]]
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """An index on one column, by which views and searches find rows; no load needs it."""
+    """An index by which views and searches find rows; no load needs it. `method` is what stands behind the table."""
 
     table: Table
     name: str
-    column: str
+    method: sql.Composable
 
 
 class SyncSchema:
@@ -122,13 +125,23 @@ class SyncSchema:
 
     def lookups(self) -> Iterator[Lookup]:
         """What finds features by id and by key, and vectors by key; a retired generation has what it had."""
-        for table in self.features.values():
+        for modality, table in self.features.items():
             for column in ("feature_id", FEATURE_KEY):
                 # No view of a named vector can have a name that begins like this.
-                yield Lookup(table, f"_sync_{table.name}_{column}", column)
+                yield Lookup(table, f"_sync_{table.name}_{column}", _on(column))
+            yield from self.chosen_lookups(modality)
         for entry in self.catalogue.values():
             if entry.state != "retired":
-                yield Lookup(self.vector_table(entry), entry.key_index, FEATURE_KEY)
+                yield Lookup(self.vector_table(entry), entry.key_index, _on(FEATURE_KEY))
+
+    def chosen_lookups(self, modality: Modality) -> Iterator[Lookup]:
+        """What the mapping wants to filter a modality by, and to find its words by."""
+        table, columns = self.features[modality], self.mapping.columns(modality)
+        for name, column in columns.items():
+            if column.index:
+                yield _chosen(table, _METHODS.get(column.type, _ORDERED).format(sql.Identifier(name)))
+        if words := full_text(columns):
+            yield _chosen(table, sql.SQL("USING gin (({}))").format(words))
 
     def desired_storage(self, entry: VectorEntry) -> VectorStorage:
         """How the mapping wants a generation to be stored and indexed. Raises `ConfigurationError` for another column
@@ -144,6 +157,48 @@ class SyncSchema:
                 f"already stores {stored.column_type}. Set it to {stored.column_type}, or sync into another `schema`."
             )
         return storage_for(stored.column_type, stored.dimension, mapping)
+
+
+CHOSEN_INDEX: Final = "_sync_by_"
+"""How the names begin of those indexes that the mapping wants, and that go when it does not want them any more."""
+
+_ORDERED: Final = sql.SQL("({})")
+# A text can be longer than what fits into a page of a B-tree, of which a hash takes no notice.
+_METHODS: Final[Mapping[str, sql.SQL]] = {
+    "text": sql.SQL("USING hash ({})"),
+    "jsonb": sql.SQL("USING gin ({} jsonb_path_ops)"),
+}
+
+
+def _on(column: str) -> sql.Composable:
+    return _ORDERED.format(sql.Identifier(column))
+
+
+def _chosen(table: Table, method: sql.Composable) -> Lookup:
+    """Named after what it is, so that one that is to be another is another."""
+    digest = hashlib.blake2b(f"{table.name} {method.as_string()}".encode(), digest_size=8).hexdigest()
+    return Lookup(table, f"{CHOSEN_INDEX}{digest}", method)
+
+
+def full_text(columns: Mapping[str, ColumnMapping]) -> sql.Composable | None:
+    """The words of all columns that are searched, each in its language, as Postgres makes them out."""
+    words = [
+        sql.SQL("to_tsvector({}, coalesce({}, ''))").format(_language(column.full_text), sql.Identifier(name))
+        for name, column in columns.items()
+        if column.full_text
+    ]
+    return sql.SQL(" || ").join(words) if words else None
+
+
+def full_text_query(columns: Mapping[str, ColumnMapping], words: str) -> sql.Composable | None:
+    """What the words of these columns are searched with, of an expression that gives what somebody typed."""
+    languages = sorted({column.full_text for column in columns.values() if column.full_text})
+    parts = [sql.SQL("websearch_to_tsquery({}, {})").format(_language(name), fixed(words)) for name in languages]
+    return sql.SQL(" || ").join(parts) if parts else None
+
+
+def _language(name: str) -> sql.Composable:
+    return sql.SQL("{}::regconfig").format(sql.Literal(f"pg_catalog.{name}"))
 
 
 def feature_tables(schema: str, mapping: SchemaMapping) -> dict[Modality, Table]:

@@ -485,7 +485,8 @@ BEGIN
     IF diversity > 0 THEN
         EXECUTE format('WITH pool AS MATERIALIZED (
                 SELECT place, embedding FROM unnest($1) WITH ORDINALITY match (%s, place)
-                JOIN %s USING (collection, asset_id, feature_id)
+                CROSS JOIN LATERAL (SELECT one.embedding FROM %s one WHERE one.collection = match.collection
+                    AND one.asset_id = match.asset_id AND one.feature_id = match.feature_id LIMIT 1) own
             )
             SELECT array_agg(one.embedding %s other.embedding ORDER BY one.place, other.place)
             FROM pool one CROSS JOIN pool other',
@@ -517,6 +518,107 @@ BEGIN
         RAISE EXCEPTION 'there is no named vector "%"', named_vector USING ERRCODE = 'undefined_object',
             HINT = 'There are: ' || array_to_string(names, ', ');
     END IF;
+END $body$;
+
+
+-- part: hybrid
+-- Reciprocal rank fusion: each feature's score is the sum of weight / (rrf_k + rank) over the searches that found it.
+-- Words are ranked in at most 500 features that have them, of those that have a vector too.
+CREATE OR REPLACE FUNCTION @schema@._sync_hybrid(
+    modality text, document text, words text, query_text text, queries jsonb, k bigint, filter jsonb, weights jsonb,
+    rrf_k integer
+) RETURNS TABLE (score double precision, ranks jsonb, collection text, asset_id text, feature_id text, feature jsonb)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    depth bigint;
+    legs text[] := '{}'; shown text[] := '{}';
+    name text; vector jsonb; place record; relation text;
+    why text[];
+BEGIN
+    k := coalesce(k, 10); queries := coalesce(queries, '{}'); weights := coalesce(weights, '{}');
+    filter := coalesce(filter, '{}'); rrf_k := coalesce(rrf_k, 60);
+    query_text := nullif(btrim(query_text), '');
+    why := CASE
+        WHEN k < 1 THEN ARRAY[format('k is %s', k), 'Ask for at least 1 row.']
+        WHEN rrf_k < 0 THEN ARRAY[format('rrf_k is %s', rrf_k), '60 is usual; the less, the more do first ranks count.']
+        WHEN jsonb_typeof(queries) <> 'object' OR jsonb_typeof(weights) <> 'object'
+            THEN ARRAY['queries and weights are JSON objects',
+                'Such as {"multimodal_v1": [0.1, …]} and {"query_text": 2}.']
+        WHEN query_text IS NULL AND queries = '{}'
+            THEN ARRAY['there is nothing to search for',
+                'Give a query_text, or queries such as {"multimodal_v1": [0.1, …]}.']
+        WHEN query_text IS NOT NULL AND document IS NULL
+            THEN ARRAY[format('no words of %s can be searched', modality), format(
+                'Configure it: modalities.%s.columns.text: {path: text, full_text: english}, and sync.', modality)] END;
+    IF why IS NOT NULL THEN
+        RAISE EXCEPTION '%', why[1] USING ERRCODE = 'invalid_parameter_value', HINT = why[2];
+    END IF;
+    FOR name, vector IN SELECT * FROM jsonb_each(weights) LOOP
+        IF NOT queries ? name AND name <> 'query_text' OR jsonb_typeof(vector) <> 'number' OR vector < '0' THEN
+            RAISE EXCEPTION 'weights has "%", which is %', name, vector USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'A number of 0 or more for query_text, or for a name in queries.';
+        END IF;
+    END LOOP;
+    depth := least(greatest(50, 5 * k), 10000);
+
+    FOR name, vector IN SELECT * FROM jsonb_each(queries) LOOP
+        place := @schema@._sync_named(modality || '_' || name);
+        shown := shown || place.relation;
+        legs := legs || format('SELECT %L AS leg, %L::float8 AS weight, hit.ordinality AS rank,
+            hit.collection, hit.asset_id, hit.feature_id FROM %s(%L::text, %s, $2) WITH ORDINALITY hit',
+            name, coalesce(weights ->> name, '1'), place.function, vector #>> '{}', depth);
+    END LOOP;
+    IF shown = '{}' THEN
+        shown := ARRAY(
+            SELECT format('%I.%I', n.nspname, left(t.typname, -6)) FROM pg_namespace n
+            JOIN pg_proc p ON p.pronamespace = n.oid JOIN pg_type t ON t.oid = p.prorettype
+            WHERE n.nspname = @schema_name@ AND starts_with(p.proname, 'search_' || modality || '_')
+            AND p.proargtypes[0] = 'anycompatible'::regtype AND right(t.typname, 6) = '_match'
+            AND has_table_privilege(format('%I.%I', n.nspname, left(t.typname, -6)), 'SELECT') ORDER BY 1 LIMIT 1);
+    END IF;
+    IF query_text IS NOT NULL AND shown <> '{}' THEN
+        legs := legs || format('SELECT ''query_text'' AS leg, %L::float8 AS weight,
+            row_number() OVER (ORDER BY ts_rank_cd(words, %s) DESC, collection, asset_id, feature_id) AS rank,
+            collection, asset_id, feature_id FROM (
+                SELECT collection, asset_id, feature_id, %s AS words FROM %s WHERE (%3$s) @@ (%2$s) AND %5$s LIMIT 500
+            ) having_words ORDER BY 3 LIMIT %6$s',
+            coalesce(weights ->> 'query_text', '1'), words, document, shown[1],
+            @schema@._sync_where(shown[1]::regclass, filter), depth);
+    END IF;
+    IF legs = '{}' THEN RETURN; END IF;
+
+    RETURN QUERY EXECUTE format('WITH fused AS MATERIALIZED (
+            SELECT collection, asset_id, feature_id, sum(weight / ($3 + rank)) AS score,
+                jsonb_object_agg(leg, rank) AS ranks
+            FROM (%s) legs GROUP BY 1, 2, 3 ORDER BY score DESC, 1, 2, 3 LIMIT %s
+        ) SELECT score, ranks, collection, asset_id, feature_id, coalesce(%s) FROM fused
+        ORDER BY score DESC, collection, asset_id, feature_id',
+        (SELECT string_agg('(' || leg || ')', ' UNION ALL ') FROM unnest(legs) leg), k,
+        (SELECT string_agg(format('(SELECT to_jsonb(one) FROM (SELECT %s FROM %s view
+            WHERE (view.collection, view.asset_id, view.feature_id)
+                = (fused.collection, fused.asset_id, fused.feature_id)) one)',
+            (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+             WHERE a.attrelid = own::regclass AND a.attnum > 0 AND NOT a.attisdropped
+             AND a.attname <> ALL ('{collection,asset_id,feature_id,embedding}')), own), ', ')
+         FROM unnest(shown) own))
+    USING query_text, filter, rrf_k;
+END $body$;
+
+
+-- part: hybrid_search
+-- The features that are found by words, by vectors, or best by both: reciprocal rank fusion of a full-text search and
+-- of one search per named vector, with the rank in each. query_text: words, as people type them into a search box.
+-- queries: a JSON object of named vectors and vectors, such as {"multimodal_v1": [0.1, …]}. k: how many. filter: as
+-- in the search functions. weights: what each search counts, such as {"query_text": 2}, 1 where nothing is said. rrf_k: 60
+-- is usual.
+CREATE OR REPLACE FUNCTION @function@(
+    query_text text, queries jsonb DEFAULT '{}', k integer DEFAULT 10, filter jsonb DEFAULT '{}',
+    weights jsonb DEFAULT '{}', rrf_k integer DEFAULT 60
+) RETURNS TABLE (score double precision, ranks jsonb, collection text, asset_id text, feature_id text, feature jsonb)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    RETURN QUERY SELECT * FROM @schema@._sync_hybrid(
+        @modality@, @document@, @words@, query_text, queries, k, filter, weights, rrf_k);
 END $body$;
 
 
@@ -671,7 +773,7 @@ END $body$;
 
 -- part: named_search
 -- The features whose vectors are nearest to the query, nearest first, each with its distance, its columns and the
--- address of its asset. query: a vector, a halfvec, an array, or '[…]'; in its place, like_feature: the id of a feature,
+-- address of its asset. query: a vector, a halfvec, an array, or '[…]'; in its place, like_feature: a feature's id,
 -- or a filter that fits one, which is left out itself. k: how many. filter: a JSON object over the columns of the view.
 -- max_distance: none that is farther. mode: auto is nearly always as good as exact and never gives too few; index asks
 -- the index alone; exact compares all. effort: how many candidates the index looks at (hnsw.ef_search). per_asset: k

@@ -384,3 +384,44 @@ def test_a_view_that_reads_with_its_callers_rights_needs_no_more_of_them(
         )
         question = "SELECT feature_id, asset_url FROM search_video_model_v1('[1,1,1,1,1,1,1,1]')"
         assert own.execute(question).fetchall() == [("f", None)]
+
+
+UNDESCRIBED = """
+SELECT c.relname, a.attname FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'v')
+AND (obj_description(c.oid, 'pg_class') IS NULL
+    OR NOT starts_with(c.relname, '_sync_') AND col_description(c.oid, a.attnum) IS NULL)
+"""
+
+
+@pytest.mark.usefixtures("sql")
+def test_every_table_view_and_column_says_what_it_is(sql: Sql, common_schema: str) -> None:
+    assert sql.execute(UNDESCRIBED, [common_schema]).fetchall() == []
+    described = "SELECT col_description('video_model_v1'::regclass, attnum) FROM pg_attribute WHERE attname = %s AND "
+    of_view = "attrelid = 'video_model_v1'::regclass"
+    said = sql.execute(f"{described}{of_view}", ["start_time"]).fetchone()
+    assert said == ("The source's field 'start_time', as double precision.",)
+
+
+def test_a_comment_follows_the_mapping_and_somebody_else_s_stays(
+    prepared: Prepared, postgres_url: str, schema: str
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as own:
+        for path in ("metadata.a", "metadata.b"):
+            mapping = {"video": {"columns": {"author": {"path": path}}}}
+            destination = prepared(mapping)
+            made = feature("f", mapping=SchemaMapping.model_validate(mapping))
+            destination.apply(batch(asset("a", made)))
+            for relation in ("video", "video_model_v1"):
+                said = own.execute(
+                    "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = %s::regclass "
+                    "AND attname = 'author'",
+                    [f"{schema}.{relation}"],
+                ).fetchone()
+                assert said == (f"The source's field {path!r}, as text.",)
+        own.execute(
+            f"COMMENT ON COLUMN {schema}.video.author IS 'ours'; COMMENT ON VIEW {schema}.video_model_v1 IS NULL"
+        )
+        assert len(destination.planned(SchemaMapping.model_validate(mapping)).statements) == 1
+        prepared(mapping)
+        assert destination.planned(SchemaMapping.model_validate(mapping)).statements == []

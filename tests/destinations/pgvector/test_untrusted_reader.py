@@ -189,6 +189,7 @@ EVERY_WAY = [
     "SELECT recall FROM media.evaluate_recall('video_multimodal_v1', 1, 10, %(filter)s)",
     "SELECT feature_id FROM media.search_video_multimodal_v1(%(near)s, 10, %(filter)s, per_asset => 2)",
     "SELECT feature_id FROM media.search_video_multimodal_v1(%(near)s, 10, %(filter)s, diversity => 0.5)",
+    "SELECT 1 FROM media.hybrid_video('', jsonb_build_object('multimodal_v1', %(near)s::text), 10, %(filter)s)",
     "SELECT feature_id FROM media.search_video_multimodal_v1(like_feature => %(filter)s)",
 ]
 
@@ -210,6 +211,9 @@ def test_no_function_takes_a_value_for_sql(owner: Sql, question: str) -> None:
         "SELECT * FROM media.search_assets(%s, '[1]'::text)",
         "SELECT * FROM media.explain_search(%s, '[1]'::text)",
         "SELECT * FROM media.evaluate_recall(%s)",
+        "SELECT * FROM media.hybrid_video(%s)",
+        "SELECT * FROM media.hybrid_video('', jsonb_build_object(%s::text, '[1]'))",
+        "SELECT * FROM media.hybrid_video('', '{\"multimodal_v1\": [1]}', weights => jsonb_build_object(%s::text, 1))",
         "SELECT * FROM media.search_video_multimodal_v1(like_feature => %s)",
         "SELECT * FROM media.search_video_multimodal_v1('[1,1,1,1,1,1,1,1]', mode => %s)",
         "SELECT * FROM media.search_video_multimodal_v1(%s)",
