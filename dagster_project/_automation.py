@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import or_
 from os import environ
@@ -34,7 +35,12 @@ def sync_job(
     tables = dg.AssetSelection.assets(*keys)
     blocking = [dg.AssetSelection.checks(each) for each in checks if all(spec.blocking for spec in each.check_specs)]
     selection = reduce(or_, blocking, tables.without_checks())
-    return dg.define_asset_job(f"{settings.name}_sync", selection=selection, executor_def=dg.in_process_executor)
+    return dg.define_asset_job(
+        f"{settings.name}_sync",
+        selection=selection,
+        executor_def=dg.in_process_executor,
+        description="Syncs collections into all tables and indexes, then makes the checks that block.",
+    )
 
 
 def sync_schedule(settings: SyncSettings, job: AssetJob, keys: Collection[dg.AssetKey]) -> dg.ScheduleDefinition:
@@ -122,7 +128,8 @@ RUNS_PER_TICK: Final = 10
 
 
 def discovery_sensor(settings: SyncSettings, job: Any, resource_key: str) -> dg.SensorDefinition:
-    """The sensor ``{sync}_discovery``: at most ten new collections per tick, the rest in the next ones.
+    """The sensor ``{sync}_discovery``: at most ten new collections per tick, the rest in the next ones; and those that
+    have vanished, each once.
 
     It runs by itself when the sync's file names its collections or has a schedule: then somebody has said what to read.
     """
@@ -135,7 +142,8 @@ def discovery_sensor(settings: SyncSettings, job: Any, resource_key: str) -> dg.
         minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING if asked_for else dg.DefaultSensorStatus.STOPPED,
         required_resource_keys={resource_key},
-        description="Adds a partition for every new collection of the source, and asks for its first run.",
+        description="Adds a partition for every new collection of the source and asks for its first run; and for a run "
+        "that settles a collection which the source no longer has, and retires its partition.",
     )
     def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
@@ -143,24 +151,36 @@ def discovery_sensor(settings: SyncSettings, job: Any, resource_key: str) -> dg.
             keys = Collections(current, environ).keys()
         except LimitReachedError as error:
             return dg.SkipReason(str(error))
-        known = set(context.instance.get_dynamic_partitions(partitions.store_name))
-        new = [key for key in keys if key not in known][:RUNS_PER_TICK]
-        if not new:
-            return dg.SkipReason(f"none of the {len(keys)} collections is new")
-        return _first_runs(partitions, new, _requested(context.cursor))
+        known = context.instance.get_dynamic_partitions(partitions.store_name)
+        vanished = [] if partitions.file_keys else sorted(set(known).difference(keys))
+        new = sorted(set(keys).difference(known))[:RUNS_PER_TICK]
+        return _asked_for(partitions, new, vanished, _Cursor.read(context.cursor), len(keys))
 
     return discover
 
 
-def _first_runs(partitions: CollectionPartitions, new: list[str], requested: int) -> dg.SensorResult:
-    """The number of runs requested so far is the cursor and part of every run key: Dagster remembers run keys for
-    good, and a collection that went and came back has to be asked for again."""
+@dataclass(frozen=True)
+class _Cursor:
+    """The number of runs requested so far is part of every run key: Dagster remembers run keys for good, and a
+    collection that went and came back has to be asked for again. `vanished` are the partitions that were asked for
+    since their collection is gone: where the guard keeps it, asking again would only fail again."""
+
+    requested: int = 0
+    vanished: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, cursor: str | None) -> _Cursor:
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+
+def _asked_for(
+    partitions: CollectionPartitions, new: Sequence[str], vanished: Sequence[str], cursor: _Cursor, total: int
+) -> dg.SensorResult:
+    due = [*new, *(key for key in vanished if key not in cursor.vanished)]
+    after = _Cursor(cursor.requested + len(due), vanished)
     return dg.SensorResult(
-        dynamic_partitions_requests=[partitions.build_add_request(new)],
-        run_requests=[dg.RunRequest(run_key=f"{requested}-{key}", partition_key=key) for key in new],
-        cursor=json.dumps({"requested": requested + len(new)}),
+        dynamic_partitions_requests=[partitions.build_add_request(new)] if new else None,
+        run_requests=[dg.RunRequest(run_key=f"{cursor.requested}-{key}", partition_key=key) for key in due] or None,
+        skip_reason=None if due else f"none of the {total} collections is new",
+        cursor=json.dumps(asdict(after)),
     )
-
-
-def _requested(cursor: str | None) -> int:
-    return int(json.loads(cursor)["requested"]) if cursor else 0

@@ -149,9 +149,13 @@ def build_vectorferry_checks(
 
 
 def checks_job(settings: SyncSettings, checks: Sequence[dg.AssetChecksDefinition]) -> Any:
-    """The job ``{sync}_checks``: all of its checks."""
-    selection = dg.AssetSelection.checks(*checks)
-    return dg.define_asset_job(f"{settings.name}_check", selection=selection, executor_def=dg.in_process_executor)
+    """The job ``{sync}_check``: all of its checks."""
+    return dg.define_asset_job(
+        f"{settings.name}_check",
+        selection=dg.AssetSelection.checks(*checks),
+        executor_def=dg.in_process_executor,
+        description="Makes all checks of the sync's tables and indexes.",
+    )
 
 
 def checks_schedule(settings: SyncSettings, job: Any) -> dg.ScheduleDefinition:
@@ -162,6 +166,7 @@ def checks_schedule(settings: SyncSettings, job: Any) -> dg.ScheduleDefinition:
         cron_schedule=NIGHTLY,
         execution_timezone=settings.schedule.timezone if settings.schedule else None,
         default_status=dg.DefaultScheduleStatus.RUNNING if settings.schedule else dg.DefaultScheduleStatus.STOPPED,
+        description="Makes all checks every night.",
     )
 
 

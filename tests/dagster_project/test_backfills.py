@@ -73,17 +73,20 @@ def finish(workspace: WorkspaceProcessContext, mutation: str, params: dict[str, 
     answer = execute_query(workspace, mutation, {"p": params})
     (said,) = answer["data"].values()
     assert said["__typename"] == "LaunchBackfillSuccess", said
+    backfill = None
     for _ in range(20):
         list(execute_backfill_iteration(workspace, logging.getLogger("backfill")))
         backfill = workspace.instance.get_backfill(said["backfillId"])
         assert backfill is not None
         if backfill.status.value != "REQUESTED":
             break
+    assert backfill is not None
     return f"{said['backfillId']} {backfill.status.value}"
 
 
 @pytest.mark.usefixtures("box")
-@pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("count", [8, 200])
 def test_of_a_backfill_only_what_failed_is_made_again(
     workspace: WorkspaceProcessContext, source: ShelfSource, box: MemoryDestination, count: int
 ) -> None:

@@ -68,6 +68,28 @@ def test_a_collection_that_went_and_came_back_gets_another_run(load: Load, store
     assert (first.run_requests or [])[0].run_key != (again.run_requests or [])[0].run_key
 
 
+def test_a_collection_that_has_vanished_gets_one_run_that_settles_it(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    defs = load()
+    first = tick(defs, stored)
+    lectures = source.assets.pop("lectures")
+    gone = tick(defs, stored, first.cursor)
+    assert requested(gone) == ["lectures"]
+    again = tick(defs, stored, gone.cursor)
+    assert (requested(again), again.skip_message) == ([], "none of the 2 collections is new")
+    source.assets["lectures"] = lectures
+    back = tick(defs, stored, again.cursor)
+    assert requested(back) == []
+    del source.assets["lectures"]
+    assert requested(tick(defs, stored, back.cursor)) == ["lectures"]
+
+
+def test_a_collection_that_the_file_no_longer_names_is_left_alone(load: Load, stored: dg.DagsterInstance) -> None:
+    stored.add_dynamic_partitions("media_collections", ["ads", "lectures"])
+    assert requested(tick(load({"collections": ["ads"]}), stored)) == []
+
+
 def test_a_limit_of_the_source_skips_the_tick_and_says_when_to_come_back(
     load: Load, source: ShelfSource, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
