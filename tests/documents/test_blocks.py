@@ -83,7 +83,7 @@ def test_yaml_of_a_sync_loads() -> None:
 def load(tree: dict[str, Any], where: str) -> None:
     """Load what describes a component, a sync, or a part of one, to which the rest is added."""
     if "attributes" in tree or where.startswith("docs/dagster.md"):
-        VectorferrySync(**{**MINIMAL, **tree.get("attributes", tree)}).settings()
+        VectorferrySync.resolve_from_dict({**MINIMAL, **tree.get("attributes", tree)}).settings()
     else:
         assert tree.keys() <= SyncSettings.model_fields.keys(), f"{where}: no part of a sync: mark it"
         parse_settings({**MINIMAL, **tree}, where)
