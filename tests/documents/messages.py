@@ -38,6 +38,8 @@ _SETTINGS: Final = re.compile(
 )
 """Whose ValueErrors pydantic reports with file and key."""
 
+_OF_SERVICES: Final = re.compile(r"connector/sandbox/_\w+/")
+"""Where the sandbox answers as a service does: that is no message of ours."""
 _DEEPEST: Final = 6
 """How far a message is followed through names and calls."""
 
@@ -161,8 +163,9 @@ def _places() -> tuple[_Place, ...]:
 
 
 def _found() -> Iterator[_Place]:
-    for path in sorted(path for package in _PACKAGES for path in (ROOT / package).rglob("*.py")):
-        file, module = str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+    files = (str(path.relative_to(ROOT)) for package in _PACKAGES for path in (ROOT / package).rglob("*.py"))
+    for file in sorted(file for file in files if not _OF_SERVICES.match(file)):
+        module = ast.parse(read(file))
         for function, call in _all_calls(module):
             name = _name(call.func)
             if call.args and name in _ERRORS | _USAGE | _reported_besides(file):
@@ -171,7 +174,7 @@ def _found() -> Iterator[_Place]:
 
 def _reported_besides(file: str) -> set[str]:
     """Calls that make a message without an error of ours: pydantic or `joined` puts file and key before it."""
-    return {"ValueError"} if _SETTINGS.fullmatch(file) else {_PROBLEMS.get(file, "")}
+    return {"ValueError"} if _SETTINGS.fullmatch(file) else {_PROBLEMS[file]} if file in _PROBLEMS else set()
 
 
 def _of_unknown_keys() -> list[str]:

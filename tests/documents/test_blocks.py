@@ -16,10 +16,12 @@ from typing import Any, Final
 import psycopg
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from tests.documents.reading import DOCUMENTS, ROOT, Block, blocks, read
 from tests.urls import in_database
 from vectorferry import ConfigurationError, SyncSettings, parse_settings, run_sync
+from vectorferry.dagster import VectorferrySync
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # importing typer 0.25 touches names that click 8.5 retires
@@ -72,18 +74,19 @@ def test_yaml_of_a_sync_loads() -> None:
     for block in BLOCKS:
         if block.language == "yaml" and not block.not_run:
             try:
-                parse_settings(described(block.text), str(block))
-            except ConfigurationError as error:
-                mistakes.append(str(error))
+                load(yaml.safe_load(block.text), str(block))
+            except (ConfigurationError, ValidationError) as error:
+                mistakes.append(f"{block}: {error}")
     assert mistakes == []
 
 
-def described(text: str) -> dict[str, Any]:
-    """What a block says of a sync; to a part of a file the rest is added."""
-    tree = yaml.safe_load(text)
-    tree = tree.get("attributes", tree)
-    assert tree.keys() <= SyncSettings.model_fields.keys(), "no part of a sync: mark it"
-    return {**MINIMAL, **tree}
+def load(tree: dict[str, Any], where: str) -> None:
+    """Load what describes a component, a sync, or a part of one, to which the rest is added."""
+    if "attributes" in tree or where.startswith("docs/dagster.md"):
+        VectorferrySync.resolve_from_dict({**MINIMAL, **tree.get("attributes", tree)}).settings()
+    else:
+        assert tree.keys() <= SyncSettings.model_fields.keys(), f"{where}: no part of a sync: mark it"
+        parse_settings({**MINIMAL, **tree}, where)
 
 
 def test_command_lines_are_understood() -> None:

@@ -24,7 +24,6 @@ PASSED_ON: Final = {
     "connector/cli/_search.py: read_vector",
     "connector/http/_answer.py: _refuse",
     "connector/http/_pace.py: check",
-    "connector/sandbox/_mixpeek/_requests.py: _condition",
     "connector/sources/_service.py: collections",
     "dagster_project/_failures.py: raise_for_exit_code",
     "destinations/_postgres/_ddl.py: explained_by",

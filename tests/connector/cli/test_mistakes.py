@@ -94,7 +94,8 @@ def answer(mistake: Mistake, vectorferry: Invoke, stores: dict[str, str]) -> Mis
 
 
 def steady(said: str) -> str:
-    """Without what differs from run to run."""
+    """Without what differs from run to run, and without libpq's double spaces."""
+    said = re.sub(r"(?<=\S)  +", " ", said)
     said = re.sub(r"at /\S+/data, port \d+", "at {postgres}", said)
     said = re.sub(r"/\S*/data/data", "{postgres}", said)
     return re.sub(r"t_[0-9a-f]{12}", "{elsewhere}", said)
