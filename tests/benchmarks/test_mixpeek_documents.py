@@ -1,9 +1,9 @@
 """How fast a first sync of Mixpeek's documents is, against a bare client and against binary COPY of the same rows.
 
 Run with ``pytest -m benchmark tests/benchmarks/test_mixpeek_documents.py -s``. 50,000 documents of 1,024 numbers come
-from a sandbox in a process of its own, 1,000 per answer, in as many partitions as the source reads at once. The bare client
-reads the same pages with the same readers, parses them and turns every vector into float32; COPY writes the same rows
-into a table without key or index. All three within one run, since other work on the machine slows all of them down.
+from a sandbox in a process of its own, 1,000 per answer, in as many partitions as the source reads at once. The bare
+client reads the same pages with as many readers, parses them and turns every vector into float32; COPY writes the same
+rows into a table without key or index. All within one run, since other work on the machine slows all of them down.
 """
 
 from __future__ import annotations
