@@ -223,6 +223,11 @@ class Source(ABC):
     def check_submission(self, urls: Sequence[str], options: SubmitOptions) -> None:  # noqa: B027
         """Raise `ConfigurationError` where these files cannot be submitted with these options. Sends nothing."""
 
+    def expect(self, cursors: Mapping[str, str]) -> None:  # noqa: B027 - most sources list their collections
+        """Told before `collections` what this run would follow: the cursor of every collection that is stored, when all
+        of them can be followed. A source whose cursors tell that no collection has come or gone either need not list
+        them then."""
+
     # What belongs to a capability.
 
     def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:

@@ -75,12 +75,12 @@ class ServiceSource(Source):
     async def collections(self) -> Sequence[str]:
         """Ids in the configured order, or of all collections, sorted, when none was configured.
 
-        Raises `NoSuchCollectionError` when the service has none of those configured (several of one name are
-        a `ConfigurationError`), and `SourceError` when the list does
-        not come completely, or holds nothing while none was configured.
+        Raises `NoSuchCollectionError` when the service has none of those configured (`ConfigurationError` when several
+        have the name), and `SourceError` when the list does not come completely, or holds nothing while none was
+        configured.
         """
         names = await self._complete_names()
-        ids, self._not_found = _resolved(self._configured, names)
+        ids, self._not_found = resolved(self._configured, names)
         ids = [*ids, *self._unlisted_collections()]
         if ids:
             return ids
@@ -145,7 +145,7 @@ class ServiceSource(Source):
         )
 
 
-def _resolved(configured: Sequence[str], names: Mapping[str, str | None]) -> tuple[list[str], dict[str, str]]:
+def resolved(configured: Sequence[str], names: Mapping[str, str | None]) -> tuple[list[str], dict[str, str]]:
     """The ids of what is configured by id or name; and of those that are not there, the names, each with why."""
     if not configured:
         return sorted(names), {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -84,6 +84,34 @@ async def test_a_source_without_a_cursor_is_always_listed_in_full() -> None:
         summary = await synced(source, store, options=SyncOptions(full=True))
         assert scan_of(summary) == ("full", "the source has no changed-since cursor that can be trusted")
     assert store.cursors == {}
+
+
+async def test_a_source_is_told_beforehand_what_would_be_followed_when_that_is_everything() -> None:
+    expected: list[dict[str, str]] = []
+
+    class Expecting(Changing):
+        def expect(self, cursors: Mapping[str, str]) -> None:
+            expected.append(dict(cursors))
+
+        async def identity(self, collection: str) -> dict[str, str]:
+            return {"key": key, "collection": collection}
+
+    key = "mine"
+    source, store, other = Expecting({"c": assets(3), "d": assets(2)}), MemoryDestination(), MemoryDestination("other")
+    few = IncrementalScans(full_every=3)
+    await synced(source, store)
+    await synced(source, store, incremental=few)
+    both = {name: cursor.since for name, cursor in store.cursors.items()}
+    assert expected == [{}, both]
+    assert both.keys() == {"c", "d"}
+    source.put("c", asset("a0001", 2))
+    await synced(source, store, incremental=few)
+    await synced(source, store, incremental=few)  # one in three lists everything
+    await synced(source, store, other)  # of which one has nothing yet
+    key = "another"
+    await synced(source, store, other)
+    await synced(source, store, other, options=SyncOptions(full=True))
+    assert [told.keys() for told in expected[2:]] == [both.keys(), set(), set(), set()]
 
 
 async def test_a_change_that_is_shown_late_is_seen() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._lane import Lane, call_each
+from vectorferry.connector._engine.sync._origins import origin_of, since_recorded
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._storable import id_problem
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._destination import Cursor
+from vectorferry.connector._protocols._destination import Cursor, Destination
 from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._summary import CollectionSummary
 
@@ -108,6 +110,29 @@ class Changes:
         """The cursors of the destinations that can still be asked."""
         cursors = await call_each(lanes, lambda each: each.cursor(self._collection), Capability.CURSORS)
         return [cursor for lane, cursor in cursors.items() if lane.alive]
+
+
+async def followed_cursors(source: Source, lanes: Sequence[Lane], mapper: Mapper, full_every: int) -> Mapping[str, str]:
+    """The cursor of every collection that is stored; none when any of them is to be listed in full."""
+    needed = (Capability.CURSORS, Capability.STORED_COLLECTIONS)
+    able = all(lane.can(each) for lane in lanes for each in needed)
+    if Capability.CHANGED_SINCE not in source.capabilities or not lanes or not able:
+        return {}
+    stored = await call_each(lanes, lambda each: each.stored_collections(), Capability.STORED_COLLECTIONS)
+    cursors: dict[str, str] = {}
+    for collection in {name for names in stored.values() for name in names or ()}:
+        if await since_recorded(lanes, collection, await origin_of(source, collection)):
+            return {}
+        recorded = await call_each(lanes, partial(_cursor_of, collection), Capability.CURSORS)
+        first, *others = recorded.values()
+        if first is None or why_full([first, *others], mapper, full_every):
+            return {}
+        cursors[collection] = first.since
+    return cursors
+
+
+def _cursor_of(collection: str, destination: Destination) -> Cursor | None:
+    return destination.cursor(collection)
 
 
 async def record_cursor(lanes: Sequence[Lane], collection: str, cursor: Cursor | None) -> None:

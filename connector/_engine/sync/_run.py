@@ -13,6 +13,7 @@ from typing import Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper, MappingUse
 from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine.sync._changes import followed_cursors
 from vectorferry.connector._engine.sync._collection import CollectionRun, Job
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
 from vectorferry.connector._engine.sync._gone import settle_gone
@@ -190,7 +191,11 @@ async def _run_collections(job: Job, summary: Summary) -> None:
     source that is down: when three collections in a row could not even be listed. Where the source's quota is used up
     the run ends, and its summary says so."""
     collections = job.options.collections
-    ids = list(dict.fromkeys(await _all_collections(job.source, summary) if collections is None else collections))
+    if collections is None:
+        if not job.options.lists_everything:
+            job.source.expect(await followed_cursors(job.source, job.alive, job.mapper, job.full_every))
+        collections = await _all_collections(job.source, summary)
+    ids = list(dict.fromkeys(collections))
     errors: list[VectorferryError] = []
     unlisted = 0
     for collection in ids:

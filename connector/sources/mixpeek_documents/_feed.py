@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from vectorferry.connector._model._errors import IncompleteScanError
+from vectorferry.connector._model._json import canonical_json, parse_json
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError
 from vectorferry.connector.sources._values import read_time
 from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi, EventPage, FeedEvent
@@ -15,6 +16,27 @@ from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi, E
 EVENTS_PER_PAGE: Final = 1_000
 MOST_PAGES: Final = 100
 """So much of the feed is walked over in one run. What is left is the next one's, which lists until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is kept of a collection from one run to the next: where the feed was, and the collection's name."""
+
+    cursor: str
+    name: str | None
+
+    def text(self) -> str:
+        """As it is kept."""
+        return canonical_json([self.cursor, self.name]).decode()
+
+    @classmethod
+    def read(cls, text: str) -> Mark | None:
+        """From what was kept; None for anything else."""
+        try:
+            cursor, name = parse_json(text.encode())
+        except (ValueError, TypeError):
+            return None
+        return cls(cursor, name) if isinstance(cursor, str) and isinstance(name, str | None) else None
 
 
 @dataclass(frozen=True, slots=True)

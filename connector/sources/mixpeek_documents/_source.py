@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,12 +25,12 @@ from vectorferry.connector._protocols._source import (
 from vectorferry.connector.http import NotFoundError, RefusedError
 from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._reading import ReadAsset, read_chunks
-from vectorferry.connector.sources._service import CollectionList, ServiceSource
+from vectorferry.connector.sources._service import CollectionList, ServiceSource, resolved
 from vectorferry.connector.sources.mixpeek_documents._api import DIRECT, Collection, DocumentsApi, collection_from
 from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors
-from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed
+from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed, Mark
 from vectorferry.connector.sources.mixpeek_documents._listing import CollectionScan, LastListing
-from vectorferry.connector.sources.mixpeek_documents._reader import Chunk, DocumentReader, documents_per_request
+from vectorferry.connector.sources.mixpeek_documents._reader import DocumentReader, documents_per_request
 from vectorferry.connector.sources.mixpeek_documents._search import Searcher
 from vectorferry.connector.sources.mixpeek_documents._submit import Submitter, type_of
 from vectorferry.connector.sources.mixpeek_documents._submit_settings import MixpeekDocumentsSubmitSettings
@@ -78,6 +78,8 @@ class MixpeekDocumentsSource(ServiceSource):
         self._reached: dict[str, str | None] = {}
         self._searcher = Searcher(api)
         self._submitter = Submitter(api)
+        self._names: dict[str, str | None] = {}
+        self._expected: dict[str, Mark | None] = {}
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service, namespace and key. The account is the key's own, and naming it would cost every run a request."""
@@ -104,27 +106,62 @@ class MixpeekDocumentsSource(ServiceSource):
         has: what it was is no contract, so that everything has to be listed."""
         if not self._options.follow_events:
             raise IncompleteScanError(NOT_FOLLOWED)
-        happened = await self._feed.since(collection, since)
+        mark = Mark.read(since)
+        if mark is None:
+            raise IncompleteScanError("the cursor that was kept is none of the change feed")
+        happened = await self._feed.since(collection, mark.cursor)
         if happened.anything:
             raise IncompleteScanError(CHANGED)
+        self._names[collection] = mark.name
         self._reached[collection] = happened.reached
         return
         yield
 
     async def cursor(self, collection: str) -> str | None:
         """How far the change feed had come when the last scan of this collection began."""
-        return self._reached.get(collection)
+        reached = self._reached.get(collection)
+        return None if reached is None else Mark(reached, self._names.get(collection)).text()
+
+    def expect(self, cursors: Mapping[str, str]) -> None:
+        """Remember them for `collections`."""
+        self._expected = {collection: Mark.read(text) for collection, text in cursors.items()}
+
+    async def collections(self) -> Sequence[str]:
+        """As every service's; those of the last run, without asking for them, where the change feed has no event."""
+        return await self._unchanged_collections() or await super().collections()
+
+    async def _unchanged_collections(self) -> Sequence[str]:
+        """Empty when that is not known: collections come and go with events as well."""
+        expected, self._expected = self._expected, {}
+        marks = {collection: mark for collection, mark in expected.items() if mark}
+        names = {collection: mark.name for collection, mark in marks.items()}
+        ids, missing = resolved(self._configured, names)
+        if not self._options.follow_events or not ids or missing or len(marks) < len(expected):
+            return ()
+        try:
+            happened = [await self._feed.since("", cursor) for cursor in {mark.cursor for mark in marks.values()}]
+        except IncompleteScanError:
+            return ()
+        if any(each.anything for each in happened):
+            return ()
+        self._not_found = {}
+        return ids
 
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncGenerator[Asset | Rejected, None]:
         """These assets with features and vectors. Raises `SourceError` when too many are unreadable."""
+        listed = aiter(listings)
+        first = await anext(listed, None)
+        if first is None:
+            return  # before anything is asked of the collection
         reader = await self._document_reader(collection)
 
-        async def chunks() -> AsyncGenerator[Chunk, None]:
-            async for chunk in reader.chunks(listings):
-                yield chunk
+        async def from_first() -> AsyncGenerator[Listing, None]:
+            yield first
+            async for listing in listed:
+                yield listing
 
         assets = read_chunks(
-            chunks(),
+            reader.chunks(from_first()),
             reader.read,
             width=self._concurrency,
             collection=collection,
@@ -172,6 +209,7 @@ class MixpeekDocumentsSource(ServiceSource):
         rows = [row for page in pages for row in tally.fresh(page)]
         found = [collection_from(row) for row in rows]
         self._known = {each.collection_id: each for each in found}
+        self._names = {each.collection_id: each.name for each in found}
         names = {each.collection_id: each.name for each in found if self._is_theirs(each)}
         return CollectionList(names, tally.problem())
 

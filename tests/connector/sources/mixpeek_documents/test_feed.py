@@ -26,6 +26,7 @@ from vectorferry.connector.testing import MemoryDestination, sync
 from .worlds import settings_for
 
 TWO = ("col_one", "col_two")
+NEVER = "no earlier run has left this collection wholly up to date"
 CHANGED = "the change feed has events since the last run"
 
 
@@ -73,9 +74,23 @@ async def test_while_nothing_happens_one_request_is_made_for_all_collections() -
     async with runs() as each:
         first = await each.run(collections=TWO)
         assert first["documents.events"] == 1
-        assert await each.run(collections=TWO) == {"documents.collections.list": 1, "documents.events": 1}
-        assert each.scans == dict.fromkeys(TWO, ("incremental", None))
+        for configured in (TWO, ("one", "two"), ("col_one", "two"), ()):
+            assert await each.run(collections=configured) == {"documents.events": 1}
+            assert each.scans == dict.fromkeys(TWO, ("incremental", None))
         assert each.held == 12
+
+
+async def test_a_collection_that_is_new_or_not_known_is_looked_for() -> None:
+    async with runs(feed_delay_minutes=0) as each:
+        await each.run(collections=("one",))
+        counts = await each.run(collections=("one", "two"))
+        assert counts["documents.collections.list"] == 1
+        assert each.scans == {"col_one": ("incremental", None), "col_two": ("full", NEVER)}
+        assert await each.run() == {"documents.events": 1}
+        each.sandbox.documents.add_collection("generated", "three", {})
+        each.sandbox.documents.put_document("three", "d", text="new")
+        await each.run()
+        assert each.scans.keys() == {*TWO, "three"}
 
 
 async def test_without_the_feed_lists_are_all_that_is_asked_for() -> None:
