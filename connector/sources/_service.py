@@ -75,9 +75,9 @@ class ServiceSource(Source):
     async def collections(self) -> Sequence[str]:
         """Ids in the configured order, or of all collections, sorted, when none was configured.
 
-        Raises `NoSuchCollectionError` when the service has none of those configured (several of one name are
-        a `ConfigurationError`), and `SourceError` when the list does
-        not come completely, or holds nothing while none was configured.
+        Raises `NoSuchCollectionError` when the service has none of those configured (`ConfigurationError` when several
+        have the name), and `SourceError` when the list does not come completely, or holds nothing while none was
+        configured.
         """
         names = await self._complete_names()
         ids, self._not_found = resolved(self._configured, names)

@@ -128,6 +128,9 @@ def _asking(world: World) -> Iterator[_Command]:
     for name, arguments, expected in (
         ("search", ("search", "--like", "nobody"), 2),
         ("search in Pinecone", ("search", "--like", "nobody", "--destination", "pinecone", "--json"), 2),
+        ("search by words", ("search", "--text", "a segment", "--json"), 0),
+        ("compare", ("compare", "--sample", "2"), 1),
+        ("submit", ("submit", "https://media.example/a.mp4", "--json"), 0),
         ("status", ("status", "--json"), 0),
         ("verify", ("verify", "--repair"), 0),
         ("quarantine", ("quarantine", "list", "--json"), 0),

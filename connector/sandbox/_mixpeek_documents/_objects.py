@@ -102,6 +102,14 @@ def _create(context: Context, request: Request) -> Reply:
     return json_reply({name: value for name, value in same.items() if name != "blobs"})
 
 
+@objects("documents.objects.get", "GET", "/v1/buckets/{bucket}/objects/{object}")
+def _get(context: Context, request: Request) -> Reply:
+    stored = _in_bucket(context, request.params[0]).objects.get(request.params[1])
+    return json_reply(
+        {name: value for name, value in require(stored, "Object", request.params[1]).items() if name != "blobs"}
+    )
+
+
 @objects("documents.collections.trigger", "POST", "/v1/collections/{collection}/trigger")
 def _trigger(context: Context, request: Request) -> Reply:
     collection, body = context.collection(request.params[0]), parse_body(Trigger, request, context.dialect)

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._records import AssetState
 from vectorferry.connector._protocols._source import Submission, SubmissionState, SubmitOptions
 from vectorferry.connector.http import NotFoundError, one_line
-from vectorferry.connector.sources.mixpeek._api import MixpeekApi, read_object
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi, read_object, state_of
 from vectorferry.connector.sources.mixpeek._submit_settings import MixpeekSubmitSettings
 
 Media: TypeAlias = Literal["video", "image"]
@@ -133,19 +134,37 @@ class Submitter:
         media, forms = _media_of(url, options), _forms_for(options)
         task = await self._send(forms, collection, url, media, options)
         yield _submission(url, SubmissionState.INDEXING, task)
-        wait, told = self._first_wait, task.status
-        while (state := _state_of(task.status)) is SubmissionState.INDEXING:
+        wait, told, known = self._first_wait, task.status, False
+        while True:
+            state = _state_of(task.status)
+            if state is SubmissionState.SKIPPED and not known and (original := await self._unfinished(task)):
+                # The same file is still being processed: it is ready when its own task is done.
+                task, known = original, True
+                continue
+            if state is not SubmissionState.INDEXING:
+                break
             if task.status != told:
                 told = task.status
-                yield _submission(url, state, task)
+                yield _submission(url, state, task, known)
             await asyncio.sleep(wait)
             wait = min(1.5 * wait, self._longest_wait)
             task = await self._api.task(task.task_id, read_task)
         if not task.asset_id and state is SubmissionState.READY:
-            task = Task(task.task_id, task.status, await self._asset_of(collection, task.task_id), task.problem)
-        last = _submission(url, state, task)
+            task = replace(task, asset_id=await self._asset_of(collection, task.task_id))
+        last = _submission(url, state, task, known)
         stays = last.known and metadata_of(options)
         yield replace(last, note=METADATA_STAYS) if stays else last
+
+    async def _unfinished(self, skipped: Task) -> Task | None:
+        """The task of the file that was there already, while that is not done; None when it is, or nobody knows."""
+        try:
+            row = await self._api.asset(skipped.asset_id) if skipped.asset_id else {}
+            task_id = row.get("task_id")
+            if not isinstance(task_id, str) or state_of(row.get("status")) is not AssetState.PENDING:
+                return None
+            return await self._api.task(task_id, read_task)
+        except NotFoundError:
+            return None
 
     async def _send(self, forms: list[Form], collection: str, url: str, media: Media, options: SubmitOptions) -> Task:
         """Under the first path that the service has: nothing is done where it answers 404."""
@@ -260,7 +279,7 @@ def _state_of(status: str) -> SubmissionState:
     return SubmissionState.FAILED if status in FAILED else SubmissionState.INDEXING
 
 
-def _submission(url: str, state: SubmissionState, task: Task) -> Submission:
-    skipped, failed = state is SubmissionState.SKIPPED, state is SubmissionState.FAILED
-    problem = (task.problem or "the service does not say why") if failed else ""
-    return Submission(url, state, task.asset_id, skipped, problem, task.status)
+def _submission(url: str, state: SubmissionState, task: Task, known: bool = False) -> Submission:
+    problem = (task.problem or "the service does not say why") if state is SubmissionState.FAILED else ""
+    known = known or state is SubmissionState.SKIPPED
+    return Submission(url, state, task.asset_id, known, problem, task.status)

@@ -23,6 +23,8 @@ TYPES: Final = {"application/pdf": "pdf", "application/vnd.ms-excel": "excel"}
 NEW: Final = frozenset({"", "PENDING", "DRAFT", "QUEUED"})
 """What an object's status is until something has been made of it."""
 
+WORKING: Final = frozenset({"IN_PROGRESS", "PROCESSING"})
+
 DONE: Final = frozenset({"COMPLETED", "COMPLETED_WITH_ERRORS"})
 SKIPPED: Final = "SKIPPED"
 FAILED: Final = frozenset({"FAILED", "CANCELED", "CANCELLED", "INTERRUPTED", "SUSPENDED", "ARCHIVED", "DEACTIVATED"})
@@ -91,7 +93,7 @@ class Submitter:
             wait = min(1.5 * wait, self._longest_wait)
             task = await self._look(task)
         problem = (task.problem or "the service does not say why") if state is SubmissionState.FAILED else ""
-        if state is SubmissionState.READY and not await self._has_documents(collection, item.object_id):
+        if state is SubmissionState.READY and not await self._has_documents(collection, bucket, item.object_id):
             state, problem = SubmissionState.FAILED, task.problem or "nothing was made of it that can be read"
         yield tell(state, detail=problem, status=task.status)
 
@@ -109,18 +111,21 @@ class Submitter:
         decode = partial(_read_batch, task)
         return await self._api.get(f"/v1/batches/{segment(task.batch_id)}", decode)
 
-    async def _has_documents(self, collection: str, object_id: str) -> bool:
-        wait = self._first_wait
-        for look in range(LOOKS):
+    async def _has_documents(self, collection: str, bucket: str, object_id: str) -> bool:
+        """Whether any can be read in the end; an object that another batch still works at is waited for."""
+        wait, looks = self._first_wait, 0
+        while True:
             try:
                 if await self._api.documents_of(collection, object_id):
                     return True
+                path = f"/v1/buckets/{_part(bucket)}/objects/{segment(object_id)}"
+                looks += (await self._api.get(path, _read_object_row)).status not in WORKING
             except NotFoundError:
-                pass
-            if look < LOOKS - 1:
-                await asyncio.sleep(wait)
-                wait = min(1.5 * wait, self._longest_wait)
-        return False
+                looks += 1
+            if looks >= LOOKS:
+                return False
+            await asyncio.sleep(wait)
+            wait = min(1.5 * wait, self._longest_wait)
 
     async def _bucket_of(self, collection: str) -> str:
         buckets = await self._api.get(f"/v1/collections/{_part(collection)}", _read_buckets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +248,20 @@ async def test_a_submission_without_an_answer_is_not_sent_twice() -> None:
             await submitted(source)
         assert len(film_assets(sandbox)) == 1
         # Whoever submits it again finds that the service has it.
-        assert (await submitted(source))[-1].state == SKIPPED
+        last = (await submitted(source))[-1]
+        assert (last.state, last.known) == (READY, True)
         assert len(film_assets(sandbox)) == 1
+
+
+@pytest.mark.parametrize("name", ["2024-11", "2025-01"])
+async def test_what_was_left_half_way_is_waited_for_and_not_taken_for_ready(name: str) -> None:
+    async with reading_sandbox(release(name)) as (source, sandbox):
+        async with aclosing(source.submit("quickstart", FILM, SubmitOptions())) as changes:
+            assert (await anext(changes)).state == INDEXING
+        (asset_id,) = film_assets(sandbox)
+        last = (await submitted(source))[-1]
+        assert (last.state, last.asset_id, last.known) == (READY, asset_id, True)
+        assert sandbox.mixpeek.asset(asset_id)["status"] == "DONE"
 
 
 def film_assets(sandbox: Sandbox) -> list[str]:

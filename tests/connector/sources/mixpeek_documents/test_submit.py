@@ -201,6 +201,19 @@ async def test_documents_that_come_late_are_waited_for() -> None:
         assert (await submitted(source, where="c"))[-1].state == READY
 
 
+async def test_an_object_that_another_batch_works_at_is_waited_for() -> None:
+    """However long that takes: its own batch had nothing left to do."""
+    working, done = ({"object_id": "o", "bucket_id": "b", "status": word} for word in ("PROCESSING", "COMPLETED"))
+    paths = {
+        "/v1/buckets/b/objects": working,
+        "/v1/buckets/b/objects/o": [*[working] * 20, done],
+        "/v1/objects/o/documents": [*[{"documents": []}] * 21, {"documents": [{"document_id": "d"}]}],
+    }
+    async with recorded(**paths) as (source, _):
+        last = (await submitted(source, where="c"))[-1]
+        assert (last.state, last.known) == (READY, True)
+
+
 def not_there() -> web.Response:
     return web.json_response({}, status=404)
 
