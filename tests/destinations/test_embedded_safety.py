@@ -192,6 +192,7 @@ def test_nothing_is_made_where_others_can_put_things(passable_path: Path, rights
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.long
 @as_root
 def test_an_ordinary_user_has_their_own_after_root_had_theirs(passable_path: Path) -> None:
     EmbeddedPostgres(passable_path / "roots").close()
