@@ -93,6 +93,7 @@ def test_a_closed_directory_stays_closed_and_the_data_lies_elsewhere(
     assert servers(data.parent / data.name) == []
 
 
+@pytest.mark.long
 @as_root
 def test_programs_that_the_account_cannot_reach_are_copied(
     passable_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,7 +28,7 @@ ONCE = {
     MIXPEEK: ("a modality missing", "fewer features", "no vector", "shorter vectors", "other words", "fewer rows"),
     TWELVELABS: ("no segment", "fewer segments", "what is spoken missing", "one page less"),
 }
-NORMAL = ("a modality missing", "shorter vectors", "fewer rows", "no segment", "what is spoken missing")
+NORMAL = ("a modality missing", "no segment")
 FOR_A_WHOLE_RUN = {MIXPEEK: ("one page less",), TWELVELABS: ("no segment",)}
 SHORT = [
     (service, trouble)
