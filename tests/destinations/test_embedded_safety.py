@@ -93,6 +93,7 @@ def test_a_closed_directory_stays_closed_and_the_data_lies_elsewhere(
     assert servers(data.parent / data.name) == []
 
 
+@pytest.mark.long
 @as_root
 def test_what_a_kill_leaves_elsewhere_is_used_or_removed_by_the_next_start(
     passable_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -219,6 +220,7 @@ def test_nothing_is_made_where_others_can_put_things(passable_path: Path, rights
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.long
 @as_root
 def test_an_ordinary_user_has_their_own_after_root_had_theirs(passable_path: Path) -> None:
     EmbeddedPostgres(passable_path / "roots").close()
