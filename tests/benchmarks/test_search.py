@@ -168,8 +168,8 @@ def test_the_function_beside_the_same_rows_asked_for_by_hand(server: str, schema
             taken = _taken(sql, {"by hand": by_hand, "function": function, "auto": auto}, asked)
             ratios[f"k={k}"] = taken["function"] / taken["by hand"]
             print(
-                f"\nPostgres {version and version[0]:5} {shape}: k={k}: by hand {taken['by hand'] * 1000:.2f} ms, function "
-                f"{ratios[f'k={k}']:.2f}, auto {taken['auto'] / taken['by hand']:.2f}"
+                f"\nPostgres {version and version[0]:5} {shape}: k={k}: by hand {taken['by hand'] * 1000:.2f} ms, "
+                f"function {ratios[f'k={k}']:.2f}, auto {taken['auto'] / taken['by hand']:.2f}"
             )
         sql.execute(f"DROP SCHEMA {schema} CASCADE")
     assert ratios["k=10"] <= 1.5
