@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from vectorferry.connector._config._registry import closest
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
@@ -63,7 +63,11 @@ class Mapper:
         created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
         attributes = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
         row_hash, size = hash_row(attributes, metadata, extra)
-        features = _Features(self._shapes, self._mapping, self.budget, asset)
+        times = {
+            name: moment and moment.isoformat() for name, moment in (("created_at", created), ("updated_at", updated))
+        }
+        context = {**extra, **attributes, **times, "asset_id": asset.asset_id, "metadata": metadata}
+        features = _Features(self._shapes, self._mapping, self.budget, asset, context)
         rejected = [safe_rejected(r) for r in asset.rejected if _is_mapped(r.modality, self._shapes)]
         mapped = MappedAsset(
             asset_id=asset.asset_id,
@@ -151,13 +155,19 @@ class _Features:
     """The features of one asset, each either mapped or set aside; of one that is mapped, bad parts may be set aside."""
 
     def __init__(
-        self, shapes: Mapping[Modality, RowShape], mapping: SchemaMapping, budget: VectorBudget, asset: Asset
+        self,
+        shapes: Mapping[Modality, RowShape],
+        mapping: SchemaMapping,
+        budget: VectorBudget,
+        asset: Asset,
+        context: Mapping[str, Any],
     ) -> None:
         self.mapped: list[MappedFeature] = []
         self.rejected: list[Rejected] = []
         self.bytes = 0
         self.replaced = 0
         self._asset_id = asset.asset_id
+        self._context = context
         self._shapes = shapes
         self._mapping = mapping
         self._budget = budget
@@ -183,7 +193,7 @@ class _Features:
 
     def _map(self, feature: Feature, shape: RowShape) -> None:
         fields, replaced = clean(feature.fields)
-        row = shape.row(fields)
+        row = shape.row(fields, self._context)
         vectors = self._good_vectors(feature)
         for column, error in row.unfit.items():
             self.rejected.append(replace(self._rejected(feature, error), column=column))

@@ -50,7 +50,8 @@ RESERVED_COLUMNS: Final = SYSTEM_COLUMNS | {
 
 
 class ColumnMapping(Settings):
-    """A typed column: `path` is a dotted path into the feature (``metadata.author``, ``json_output.emotions.0``)."""
+    """A typed column: `path` is a dotted path into the feature (``metadata.author``, ``json_output.emotions.0``), or
+    into its asset (``asset.metadata.campaign``)."""
 
     path: FieldPath
     type: ColumnType = "text"

@@ -142,6 +142,10 @@ class Row:
     unfit: Mapping[str, QuarantineError]
 
 
+OF_ASSET: Final = "asset"
+"""Where a path begins so, the column of a feature has what its asset has at the rest of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     name: str
@@ -149,8 +153,9 @@ class _Column:
     parts: tuple[str, ...]
     type: ColumnType
 
-    def read(self, fields: Mapping[str, Any]) -> Any:
-        value = look_up(fields, self.parts)
+    def read(self, fields: Mapping[str, Any], asset: Mapping[str, Any]) -> Any:
+        is_of_asset = self.parts[0] == OF_ASSET and len(self.parts) > 1
+        value = look_up(asset, self.parts[1:]) if is_of_asset else look_up(fields, self.parts)
         try:
             return coerce(value, self.type)
         except ValueError as error:
@@ -165,13 +170,14 @@ class RowShape:
         self._columns = [_Column(n, c.path, tuple(c.path.split(".")), c.type) for n, c in columns.items()]
         self._mapped = frozenset(c.path for c in self._columns if len(c.parts) == 1)
 
-    def row(self, fields: Mapping[str, Any]) -> Row:
-        """The row of a feature with these fields. Raises `QuarantineError` (malformed) when they cannot be written."""
+    def row(self, fields: Mapping[str, Any], asset: Mapping[str, Any]) -> Row:
+        """The row of a feature with these fields and those of its asset. Raises `QuarantineError` (malformed) when they
+        cannot be written."""
         columns: dict[str, Any] = {}
         unfit: dict[str, QuarantineError] = {}
         for column in self._columns:
             try:
-                columns[column.name] = column.read(fields)
+                columns[column.name] = column.read(fields, asset)
             except QuarantineError as error:
                 columns[column.name], unfit[column.name] = None, error
         metadata, rest = split_metadata(fields)

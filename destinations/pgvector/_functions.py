@@ -20,7 +20,10 @@ from vectorferry.destinations.pgvector._schema import full_text, full_text_query
 from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION
 
 _FILTERS: Final = ("compare", "condition", "where")
-_SEARCHES: Final = ("check_search", "feature", "question", "diverse", "scans", "plan", "search", "named", "hybrid")
+_SEARCHES: Final = (
+    *("check_search", "feature", "question", "diverse", "scans", "plan"),
+    *("effort", "search", "named", "hybrid"),
+)
 _PUBLIC: Final = ("search_many", "near_duplicates", "search_assets", "explain_search", "evaluate_recall")
 
 _PARTS: Final[Mapping[str, str]] = {
@@ -126,7 +129,12 @@ def filled(part: str, places: Mapping[str, str | sql.Composable]) -> str:
         filling = places[place[1]]
         return (sql.Identifier(filling) if isinstance(filling, str) else filling).as_string()
 
-    return re.sub(r"@([a-z_]+)@", value, _parts()[part][1])
+    return re.sub(r"@([a-z_]+)@", value, template(part))
+
+
+def template(part: str) -> str:
+    """The statement of a part of `functions.sql`, as it stands there."""
+    return _parts()[part][1]
 
 
 def described(part: str) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from vectorferry.connector.plugin import ColumnMapping, ConfigurationError, Storage
 from vectorferry.destinations._postgres import Driver, Step, columns_of, driver_of, fixed, joined, statement
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
-from vectorferry.destinations.pgvector._functions import arguments, described, filled
+from vectorferry.destinations.pgvector._functions import arguments, described, filled, template
 from vectorferry.destinations.pgvector._grants import (
     check_functions_alone,
     dependants_of_relation,
@@ -255,14 +255,13 @@ def _attribute(name: str, kind: str) -> sql.Composable:
 
 _FUNCTION: Final = "named_search"
 _VERSION: Final = 7
-"""Raise it when the view above or the search function of a named vector changes, so that existing schemas get the new
-text."""
+"""Raise it when the view above changes, so that existing schemas get it. They get a changed function anyway."""
 
 
 def layer_digest(shown: Shown, extension: str) -> str:
     """Changes when the view or the function would be made differently."""
     storage = shown.entry.storage
-    shape = [_VERSION, extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
+    shape = [_VERSION, template(_FUNCTION), extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
     types = [[name, column.type] for name, column in shown.columns.items()]
     routes = sorted(shown.routes.items())
     ingredients = [*shape, storage.column_type, storage.dimension, storage.metric, types, routes]
@@ -272,21 +271,28 @@ def layer_digest(shown: Shown, extension: str) -> str:
 def _create_function(schema: str, extension: str, shown: Shown, match_names: Sequence[str]) -> str:
     storage, match = shown.entry.storage, sql.Identifier(schema, shown.layer.match_type)
     # The first one is the distance, which is asked for in the words of the ordering, so that it is not taken twice.
-    columns = joined(name for name in match_names if name != "distance").as_string()
+    columns = [name for name in match_names if name != "distance"]
+    operator = sql.SQL("OPERATOR({}.{})").format(sql.Identifier(extension), fixed(storage.operator))
     own = {
         "view": _name(schema, shown.layer.view),
         "type": _name(extension, storage.column_type),
         "dimension": storage.dimension,
-        "operator": f"OPERATOR({sql.Identifier(extension).as_string()}.{storage.operator})",
-        "columns": columns,
+        "operator": operator.as_string(),
+        "columns": joined(columns).as_string(),
         "match": match.as_string(),
         "routes": _routes(schema, extension, shown),
     }
+    is_sparse = storage.column_type == "sparsevec"
+    fits = sql.SQL('{}.vector_dims(" asked") = {}').format(sql.Identifier(extension), sql.Literal(storage.dimension))
     places = {
         "function": sql.Identifier(schema, shown.layer.function),
+        "view": sql.Identifier(schema, shown.layer.view),
         "match": match,
         "type": sql.Identifier(extension, storage.column_type),
         "schema": sql.Identifier(schema),
+        "columns": joined(sql.Identifier("one", name) for name in columns),
+        "distance": sql.SQL('one.embedding {} " asked"').format(operator),
+        "fits": fixed("false") if is_sparse else fits,
         "own": sql.Literal(json.dumps(own)),
     }
     return filled(_FUNCTION, places)

@@ -346,6 +346,15 @@ BEGIN
 END $body$;
 
 
+-- part: effort
+-- The caller's own hnsw.ef_search; null where it is pgvector's 40, which nobody has chosen.
+CREATE OR REPLACE FUNCTION @schema@._sync_effort()
+RETURNS integer LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    RETURN nullif(nullif(current_setting('hnsw.ef_search', true), ''), '40');
+END $body$;
+
+
 -- part: plan
 -- Postgres' plan of a statement with one parameter, under this effort; vectors in it are left out.
 CREATE OR REPLACE FUNCTION @schema@._sync_plan(statement text, asked text, effort integer)
@@ -363,18 +372,18 @@ END $body$;
 
 -- part: search
 -- Every search of a named vector. `own` says what is asked, as _views.py writes it; `shape` only which rows come back;
--- `usual_effort` is the caller's hnsw.ef_search, which this function sets for itself.
+-- the functions that call it see to it that what it sets ends with them.
 --
 -- In mode `auto` the index is asked first, for two to four times the candidates that could be enough, which takes it as
 -- many passes. Where those after the first bring nothing that belongs among the nearest, another would not either.
 -- Else these vectors are hard to tell apart: then the index is asked with ten times the effort; or what the filter
 -- leaves is compared with the query one by one, where that is not much more than such a search would look at.
 CREATE OR REPLACE FUNCTION @schema@._sync_search(
-    shape anyarray, query anycompatible, own jsonb, usual_effort integer, k bigint, filter jsonb,
+    shape anyarray, query anycompatible, own jsonb, k bigint, filter jsonb,
     max_distance double precision, mode text, effort integer, per_asset integer, diversity double precision,
     "offset" bigint, like_feature text
 ) RETURNS SETOF anyelement LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp SET hnsw.iterative_scan = 'off' SET hnsw.ef_search = 40 AS $body$
+SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     matches shape%TYPE;
     asked query%TYPE := query;
@@ -386,6 +395,7 @@ DECLARE
     steps text[]; step text; way text; looked integer; width bigint; scans bigint;
     seen bigint; late bigint; farthest double precision; eligible bigint; is_few boolean;
     apart double precision[]; attempts jsonb := '[]';
+    is_explained constant boolean := coalesce(current_setting('vectorferry.explain', true) = 'on', false);
 BEGIN
     k := coalesce(k, 10); mode := coalesce(mode, 'auto'); "offset" := coalesce("offset", 0);
     -- Most searches have none of these, and a call costs something.
@@ -430,7 +440,6 @@ BEGIN
         pool := greatest(50, 3 * (k + skip)); skip := 0;
     END IF;
     wanted := pool + skip;
-    effort := coalesce(effort, nullif(usual_effort, 40));
     steps := CASE WHEN mode = 'exact' OR mode = 'auto' AND wanted > 10000 THEN '{exact}'::text[]
         WHEN mode = 'index' THEN '{index}'
         WHEN effort IS NOT NULL THEN '{index,exact}'
@@ -454,24 +463,28 @@ BEGIN
             PERFORM set_config('hnsw.ef_search', looked::text, true), set_config('hnsw.iterative_scan',
                 CASE WHEN width <= looked AND conditions = 'true' THEN 'off' ELSE 'relaxed_order' END, true);
         END IF;
-        IF way = 'index' AND width = wanted AND max_distance IS NULL THEN
-            statement := format('SELECT array_agg(ROW(distance, %2$s)::%3$s) FROM (SELECT * FROM (
-                SELECT %4$s AS distance, %2$s FROM %1$s WHERE %5$s ORDER BY %4$s LIMIT %6$s) candidates
-                ORDER BY distance, collection, asset_id, feature_id OFFSET %7$s) chosen',
-                relation, own ->> 'columns', own ->> 'match', distance, conditions, width, skip);
-            EXECUTE statement INTO matches USING asked;
-            eligible := coalesce(cardinality(matches), 0) + skip; seen := eligible; late := 0;
-        ELSE
-            statement := @schema@._sync_question(own, relation, way, distance, conditions, width,
-                greatest(wanted, width / 4), pool, skip, max_distance, per_asset);
-            scans := CASE way WHEN 'index' THEN @schema@._sync_scans(relation) END;
-            EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
-            -- Where little is left by the filter, the planner chooses to compare all of it.
-            IF scans = @schema@._sync_scans(relation) THEN
-                way := 'exact';
-            END IF;
+        IF way = 'index' AND width = wanted AND max_distance IS NULL AND NOT is_explained
+            AND coalesce(diversity, 0) = 0
+        THEN
+            -- The plain query that anyone would write; it gives nothing where it would give too few.
+            RETURN QUERY EXECUTE format('SELECT distance, %2$s FROM (
+                SELECT *, count(*) OVER () AS " count" FROM (
+                    SELECT %3$s AS distance, %2$s FROM %1$s WHERE %4$s ORDER BY %3$s LIMIT %5$s) candidates) counted
+                WHERE " count" >= %6$s ORDER BY distance, collection, asset_id, feature_id OFFSET %7$s',
+                relation, own ->> 'columns', distance, conditions, width, CASE mode WHEN 'index' THEN 0 ELSE wanted END,
+                skip) USING asked;
+            IF FOUND OR mode = 'index' THEN RETURN; END IF;
+            CONTINUE;
         END IF;
-        IF current_setting('vectorferry.explain', true) = 'on' THEN
+        statement := @schema@._sync_question(own, relation, way, distance, conditions, width,
+            greatest(wanted, width / 4), pool, skip, max_distance, per_asset);
+        scans := CASE way WHEN 'index' THEN @schema@._sync_scans(relation) END;
+        EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
+        -- Where little is left by the filter, the planner chooses to compare all of it.
+        IF scans = @schema@._sync_scans(relation) THEN
+            way := 'exact';
+        END IF;
+        IF is_explained THEN
             attempts := attempts || jsonb_build_object('way', way, 'effort', CASE way WHEN 'index' THEN looked END,
                 'candidates', seen, 'asked', asked::text, 'statement', statement);
             PERFORM set_config('vectorferry.attempts', attempts::text, true);
@@ -609,8 +622,8 @@ END $body$;
 -- The features that are found by words, by vectors, or best by both: reciprocal rank fusion of a full-text search and
 -- of one search per named vector, with the rank in each. query_text: words, as people type them into a search box.
 -- queries: a JSON object of named vectors and vectors, such as {"multimodal_v1": [0.1, …]}. k: how many. filter: as
--- in the search functions. weights: what each search counts, such as {"query_text": 2}, 1 where nothing is said. rrf_k: 60
--- is usual.
+-- in the search functions. weights: what each search counts, such as {"query_text": 2}, 1 where nothing is said.
+-- rrf_k: 60 is usual.
 CREATE OR REPLACE FUNCTION @function@(
     query_text text, queries jsonb DEFAULT '{}', k integer DEFAULT 10, filter jsonb DEFAULT '{}',
     weights jsonb DEFAULT '{}', rrf_k integer DEFAULT 60
@@ -628,7 +641,8 @@ END $body$;
 -- search function; the other arguments are those of such a function.
 CREATE OR REPLACE FUNCTION @schema@.search_many(
     named_vector text, queries anyarray, k integer DEFAULT 10, filter jsonb DEFAULT '{}',
-    max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto', effort integer DEFAULT NULL,
+    max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto',
+    effort integer DEFAULT @schema@._sync_effort(),
     per_asset integer DEFAULT NULL, diversity double precision DEFAULT NULL, "offset" integer DEFAULT 0
 ) RETURNS TABLE (query integer, rank integer, distance double precision,
     collection text, asset_id text, feature_id text)
@@ -649,7 +663,7 @@ END $body$;
 -- searches once for each of these features.
 CREATE OR REPLACE FUNCTION @schema@.near_duplicates(
     named_vector text, max_distance double precision DEFAULT 0.05, k integer DEFAULT 10, filter jsonb DEFAULT '{}',
-    mode text DEFAULT 'auto', effort integer DEFAULT NULL, within_assets boolean DEFAULT true
+    mode text DEFAULT 'auto', effort integer DEFAULT @schema@._sync_effort(), within_assets boolean DEFAULT true
 ) RETURNS TABLE (distance double precision, collection text, asset_id text, feature_id text,
     other_collection text, other_asset_id text, other_feature_id text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
@@ -676,7 +690,8 @@ END $body$;
 -- start_time to end_time in seconds, merged where they touch.
 CREATE OR REPLACE FUNCTION @schema@.search_assets(
     named_vector text, query anycompatible DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}',
-    max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto', effort integer DEFAULT NULL,
+    max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto',
+    effort integer DEFAULT @schema@._sync_effort(),
     per_asset integer DEFAULT 5, "offset" integer DEFAULT 0, like_feature text DEFAULT NULL
 ) RETURNS TABLE (distance double precision, collection text, asset_id text, asset_url text, feature_ids text[],
     spans nummultirange)
@@ -702,7 +717,8 @@ END $body$;
 -- exactly, with which hnsw.ef_search, how many candidates it looked at, and Postgres' plan of it.
 CREATE OR REPLACE FUNCTION @schema@.explain_search(
     named_vector text, query anycompatible DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}',
-    max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto', effort integer DEFAULT NULL,
+    max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto',
+    effort integer DEFAULT @schema@._sync_effort(),
     per_asset integer DEFAULT NULL, diversity double precision DEFAULT NULL, "offset" integer DEFAULT 0,
     like_feature text DEFAULT NULL
 ) RETURNS TABLE (attempt integer, way text, search_effort integer, candidates bigint, "rows" bigint, fell_back boolean,
@@ -735,7 +751,7 @@ END $body$;
 -- random sample of the stored vectors, or with your own queries.
 CREATE OR REPLACE FUNCTION @schema@.evaluate_recall(
     named_vector text, sample integer DEFAULT 20, k integer DEFAULT 10, filter jsonb DEFAULT '{}',
-    mode text DEFAULT 'auto', effort integer DEFAULT NULL, queries text[] DEFAULT NULL
+    mode text DEFAULT 'auto', effort integer DEFAULT @schema@._sync_effort(), queries text[] DEFAULT NULL
 ) RETURNS TABLE (recall double precision, worst double precision, asked integer, missing bigint,
     milliseconds double precision, milliseconds_exact double precision)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
@@ -781,14 +797,33 @@ END $body$;
 -- many first.
 CREATE OR REPLACE FUNCTION @function@(
     query anycompatible DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}',
-    max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto', effort integer DEFAULT NULL,
+    max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto',
+    effort integer DEFAULT @schema@._sync_effort(),
     per_asset integer DEFAULT NULL, diversity double precision DEFAULT NULL, "offset" integer DEFAULT 0,
     like_feature text DEFAULT NULL
-) RETURNS SETOF @match@ LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp AS $body$
+) RETURNS SETOF @match@ LANGUAGE plpgsql STABLE ROWS 10
+SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40 SET hnsw.iterative_scan = 'off' AS $body$
 DECLARE
-    asked constant @type@ := query;
+    -- No column has a name with a space in it.
+    " asked" constant @type@ := query;
+    " k" constant integer := coalesce(k, 10);
 BEGIN
-    RETURN QUERY SELECT * FROM @schema@._sync_search(CAST(NULL AS @match@[]), asked, @own@,
-        coalesce(nullif(current_setting('hnsw.ef_search', true), ''), '40')::integer,
+    -- The plain query that anyone would write, whose plan is kept: the limit is a number, so that the plan can be made
+    -- without knowing how many are asked for. It gives nothing where it would give too few.
+    IF @fits@ AND mode = 'auto' AND " k" BETWEEN 1 AND least(effort, 100) AND effort <= 1000 AND filter = '{}'
+        AND coalesce(max_distance, per_asset, diversity, nullif("offset", 0)) IS NULL AND like_feature IS NULL
+        AND coalesce(current_setting('vectorferry.explain', true), '') <> 'on'
+    THEN
+        PERFORM set_config('hnsw.ef_search', effort::text, true);
+        RETURN QUERY
+            SELECT one.distance, @columns@ FROM (
+                SELECT near.*, count(*) OVER () AS " count" FROM (
+                    SELECT candidate.* FROM (
+                        SELECT @distance@ AS distance, @columns@ FROM @view@ one ORDER BY @distance@ LIMIT 100
+                    ) candidate LIMIT " k") near
+            ) one WHERE one." count" = " k" ORDER BY one.distance, one.collection, one.asset_id, one.feature_id;
+        IF FOUND THEN RETURN; END IF;
+    END IF;
+    RETURN QUERY SELECT * FROM @schema@._sync_search(CAST(NULL AS @match@[]), " asked", @own@,
         k, filter, max_distance, mode, effort, per_asset, diversity, "offset", like_feature);
 END $body$;

@@ -1,5 +1,5 @@
-"""What the view and the search function cost beside the query that anyone would write on the bare table of vectors,
-under the default settings of server and planner. Ratios within one run.
+"""What the view and the functions cost beside the query that anyone would write, under the default settings of server
+and planner. Ratios within one run.
 
 pytest -m benchmark tests/benchmarks/test_search.py -s
 """
@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 import pytest
 
@@ -69,7 +70,8 @@ QUESTIONS = {
 EVERY_ROW = {  # the function gives ten rows of a collection; so does a query that lets the index go on
     "bare, one collection whole": _nearest(VECTORS, ONE_COLLECTION),
     "function, one collection": (
-        'SELECT feature_id, distance FROM search_video_model_v1($query, 10, \'{"collection": "films 0"}\', effort => 40)'
+        "SELECT feature_id, distance FROM search_video_model_v1($query, 10, "
+        '\'{"collection": "films 0"}\', effort => 40)'
     ),
 }
 NEIGHBOURS = {
@@ -133,18 +135,119 @@ def test_view_and_function_beside_the_bare_table(server: str, schema: str, shape
     assert not {way: ratio for way, ratio in ratios.items() if ratio > most[way]}
 
 
-def _load(destination: PgvectorDestination, shape: Shape, number: int) -> None:
-    random = np.random.default_rng(number)
+WHOLE_ROWS = (
+    "collection, asset_id, feature_id, start_time, end_time, interval_sec, transcription, text, description, "
+    "json_output, created_at, metadata, extra, asset_url, asset_metadata"
+)
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "shape",
+    [Shape(20_000, 256, 20, 1), Shape(100_000, 128, 20, 1), Shape(10_000, 1_024, 20, 1)],
+    ids=lambda shape: "x".join(map(str, shape)),
+)
+def test_the_function_beside_the_same_rows_asked_for_by_hand(server: str, schema: str, shape: Shape) -> None:
+    """Of vectors in clusters, so that the function finds what it looks for with the first attempt, as by hand."""
+    with closing(PgvectorDestination(schema, server)) as destination:
+        destination.prepare(WITH_WORDS)
+        _load(destination, shape, 0, clusters=200)
+        destination.build_indexes()
+    with psycopg.connect(server, autocommit=True, prepare_threshold=None) as sql:
+        sql.execute(f"SET search_path = {schema}, public")
+        asked = [{"query": f"'{vector.tolist()}'"} for vector in _vectors(0, shape, 200)[:QUERIES]]
+        version = sql.execute("SHOW server_version").fetchone()
+        ratios: dict[str, float] = {}
+        for k in (10, 100):
+            effort = max(40, k)
+            sql.execute(f"SET hnsw.ef_search = {effort}")
+            by_hand = f"SELECT {WHOLE_ROWS}, embedding <=> $query FROM {VIEW} ORDER BY embedding <=> $query LIMIT {k}"
+            function = f"SELECT * FROM search_video_model_v1($query, {k}, effort => {effort})"
+            auto = f"SELECT * FROM search_video_model_v1($query, {k}, effort => NULL)"
+            taken = _taken(sql, {"by hand": by_hand, "function": function, "auto": auto}, asked)
+            ratios[f"k={k}"] = taken["function"] / taken["by hand"]
+            print(
+                f"\nPostgres {version and version[0]:5} {shape}: k={k}: by hand {taken['by hand'] * 1000:.2f} ms, "
+                f"function {ratios[f'k={k}']:.2f}, auto {taken['auto'] / taken['by hand']:.2f}"
+            )
+        sql.execute(f"DROP SCHEMA {schema} CASCADE")
+    assert ratios["k=10"] <= 1.5
+    assert ratios["k=100"] <= 1.2
+
+
+WITH_WORDS = SchemaMapping.model_validate({"video": {"columns": {"text": {"path": "text", "full_text": "english"}}}})
+BY_HAND = """
+WITH words AS (
+    SELECT feature_key, row_number() OVER (ORDER BY relevance DESC) AS rank FROM (
+        SELECT feature_key, ts_rank_cd(to_tsvector('pg_catalog.english', coalesce(text, '')), question) AS relevance
+        FROM video, websearch_to_tsquery('pg_catalog.english', 'waves part') question
+        WHERE to_tsvector('pg_catalog.english', coalesce(text, '')) @@ question AND deleted_at IS NULL LIMIT 500
+    ) found ORDER BY rank LIMIT 50
+), near AS (
+    SELECT feature_key, row_number() OVER (ORDER BY distance) AS rank FROM (
+        SELECT feature_key, embedding <=> $query AS distance FROM video__model_v1 ORDER BY embedding <=> $query LIMIT 50
+    ) nearest
+), fused AS (
+    SELECT feature_key, sum(1.0 / (60 + rank)) AS score FROM (TABLE words UNION ALL TABLE near) legs
+    GROUP BY 1 ORDER BY 2 DESC LIMIT 10
+)
+SELECT score, video.* FROM fused JOIN video USING (feature_key) ORDER BY score DESC
+"""
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(3600)
+def test_hybrid_search_beside_one_by_hand(server: str, schema: str) -> None:
+    shape = Shape(100_000, 128, 20, 1)
+    with closing(PgvectorDestination(schema, server)) as destination:
+        destination.prepare(WITH_WORDS)
+        _load(destination, shape, 0, clusters=200)
+        destination.build_indexes()
+    with psycopg.connect(server, autocommit=True, prepare_threshold=None) as sql:
+        sql.execute(f"SET search_path = {schema}, public")
+        sql.execute("SET hnsw.ef_search = 50")
+        asked = [{"query": f"'{vector.tolist()}'"} for vector in _vectors(0, shape, 200)[:QUERIES]]
+        hybrid = "SELECT * FROM hybrid_video('waves part', jsonb_build_object('model_v1', $query::jsonb))"
+        taken = _taken(sql, {"by hand": BY_HAND, "hybrid": hybrid}, asked)
+        sql.execute("RESET hnsw.ef_search")
+        taken |= _taken(sql, {"auto": hybrid}, asked)
+        version = sql.execute("SHOW server_version").fetchone()
+        sql.execute(f"DROP SCHEMA {schema} CASCADE")
+    ratio = taken["hybrid"] / taken["by hand"]
+    told = ", ".join(f"{way} {seconds * 1000:.1f} ms" for way, seconds in taken.items())
+    print(f"\nPostgres {version and version[0]:5} {shape}: {told}; ratio {ratio:.2f}")
+    assert ratio <= 1.5
+
+
+def _load(destination: PgvectorDestination, shape: Shape, number: int, clusters: int = 0) -> None:
+    every = _vectors(number, shape, clusters)
     for assets in _batches(shape):
         made = []
         for name in assets:
-            vectors = random.standard_normal((shape.segments, shape.dimension), dtype=np.float32)
+            first = int(name.split()[1]) * shape.segments
             segments = [
-                feature(f"segment {n}", {"model-v1": vector}, start_time=float(n), text=f"{name}, part {n}")
-                for n, vector in enumerate(vectors)
+                feature(
+                    f"segment {n}",
+                    {"model-v1": vector},
+                    start_time=float(n),
+                    text=f"{name}, part {n}, {'waves' if (first + n) % 10 == 0 else 'nothing'}",
+                )
+                for n, vector in enumerate(every[first : first + shape.segments])
             ]
             made.append(asset(name, *segments))
         destination.apply(batch(*made, collection=f"films {number}"))
+
+
+def _vectors(number: int, shape: Shape, clusters: int) -> npt.NDArray[np.float32]:
+    """Those of one collection, in as many clusters; 0: as far from each other as can be."""
+    random = np.random.default_rng(number)
+    rows = max(1, shape.rows // shape.segments // shape.collections) * shape.segments
+    vectors = random.standard_normal((rows, shape.dimension), dtype=np.float32)
+    if not clusters:
+        return vectors
+    centres = random.standard_normal((clusters, shape.dimension), dtype=np.float32)
+    return centres[random.integers(0, clusters, rows)] + np.float32(0.35) * vectors
 
 
 def _batches(shape: Shape) -> Iterator[list[str]]:

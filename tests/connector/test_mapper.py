@@ -83,6 +83,41 @@ def test_mapped_fields_become_columns_and_the_rest_is_kept() -> None:
     assert row.extra == {"moods": [{"joy": 1}], "unknown": [1, 2]}
 
 
+def test_a_column_may_come_from_the_asset() -> None:
+    mapping = video(
+        campaign=ColumnMapping(path="asset.metadata.campaign"),
+        address=ColumnMapping(path="asset.url"),
+        file=ColumnMapping(path="asset.system_metadata.filename"),
+        made=ColumnMapping(path="asset.created_at", type="timestamptz"),
+        own=ColumnMapping(path="metadata.campaign"),
+        nothing=ColumnMapping(path="asset.metadata.nothing"),
+        whole=ColumnMapping(path="asset", type="jsonb"),
+    )
+    made = datetime(2026, 3, 1, tzinfo=UTC)
+    item = Asset(
+        "a",
+        "1",
+        "video",
+        url="https://media/1",
+        created_at=made,
+        metadata={"campaign": "spring"},
+        fields={"system_metadata": {"filename": "a.mp4"}, "url": "another", "metadata": "not this"},
+        features=(feature("s", metadata={"campaign": "own"}, asset={"x": 1}),),
+    )
+    record = Mapper(mapping, frozenset({Modality.VIDEO})).map(item).record
+    assert isinstance(record, MappedAsset)
+    columns = record.features[0].columns
+    assert {name: columns[name] for name in ("campaign", "address", "file", "made", "own", "nothing")} == {
+        "campaign": "spring",
+        "address": "https://media/1",
+        "file": "a.mp4",
+        "made": made,
+        "own": "own",
+        "nothing": None,
+    }
+    assert columns["whole"] == {"x": 1}, "a field of the feature's own that is called so"
+
+
 def test_metadata_that_is_not_an_object_is_kept_in_extra() -> None:
     row = one(feature("s", metadata="a text"))
     assert (row.metadata, row.extra) == ({}, {"metadata": "a text"})

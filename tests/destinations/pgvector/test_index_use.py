@@ -166,6 +166,15 @@ def test_more_than_the_index_looks_at_in_one_pass_is_given(loaded: Loaded) -> No
     assert (len(rows), index, table) == (60, 1, 0)
 
 
+def test_the_plan_that_is_kept_goes_along_the_index(loaded: Loaded) -> None:
+    """Postgres keeps one for any query and any k after a few searches of a session."""
+    for k in (10, 1, 40, 7, 40, 3, 20, 10):
+        rows, index, table = searched(
+            loaded.sql, f"SELECT * FROM search_video_model_v1(%s, {k}, effort => 40)", str(NEAR)
+        )
+        assert (len(rows), index, table) == (k, 1, 0)
+
+
 def test_an_effort_of_the_caller_s_own_is_respected(loaded: Loaded) -> None:
     with loaded.sql.transaction():
         loaded.sql.execute("SET LOCAL hnsw.ef_search = 41")

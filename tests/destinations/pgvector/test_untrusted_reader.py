@@ -282,6 +282,23 @@ def test_a_column_may_be_called_like_a_word_of_sql_or_of_the_function(owner: Sql
     owner.execute("ROLLBACK")
 
 
+def test_columns_that_are_called_like_that_are_shown(owner: Sql) -> None:
+    owner.execute("BEGIN")
+    owner.execute("UPDATE media.video SET " + ", ".join(f"\"{name}\" = '{name}'" for name in RESERVED))
+    for arguments in (
+        "effort => 40",
+        "3",
+        "3, effort => 40",
+        "3, mode => 'exact'",
+        "3, per_asset => 1",
+        "diversity => 1",
+    ):
+        listed = ", ".join(f'"{name}"' for name in RESERVED)
+        question = f"SELECT DISTINCT {listed} FROM media.search_video_multimodal_v1('{NEAR}', {arguments})"
+        assert owner.execute(question).fetchall() == [RESERVED], arguments
+    owner.execute("ROLLBACK")
+
+
 def test_vectors_may_be_called_like_sql(owner: Sql) -> None:
     functions = owner.execute("SELECT modality, vector_name, identifier FROM media._sync_vectors").fetchall()
     assert {name for _, name, _ in functions} == {"multimodal-v1", *ODD_NAMES}
