@@ -68,7 +68,8 @@ def fail(
 
 
 def _retries(context: dg.AssetExecutionContext) -> int:
-    return int(context.op_execution_context.op_def.tags.get(RETRIES_TAG, RETRIES.max_retries))
+    said = context.op_execution_context.op_def.tags.get(RETRIES_TAG, "")
+    return int(said) if said.isdecimal() else RETRIES.max_retries
 
 
 def tries_again(context: dg.AssetExecutionContext, errors: Collection[VectorferryError]) -> bool:

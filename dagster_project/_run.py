@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from os import environ
 from typing import Any, Final
 
@@ -138,8 +139,12 @@ class _Step:
         return collection
 
     def _was_synced(self, key: str) -> bool:
+        return key in self._synced_before
+
+    @cached_property
+    def _synced_before(self) -> set[str]:
         instance = self.context.instance
-        return any(instance.get_materialized_partitions(asset).intersection([key]) for asset in self.selection.targets)
+        return {key for asset in self.selection.targets for key in instance.get_materialized_partitions(asset)}
 
     def _run(self) -> None:
         """One run of the engine for all that remains."""
@@ -183,7 +188,12 @@ class _Step:
 
     def _finish(self, collection: str, summary: Summary, *, missed: bool, failed: Collection[str]) -> None:
         """Record what became of one collection. One that a destination has missed, which had failed before, remains."""
-        (key,) = (key for key, each in self.remaining.items() if each == collection)
+        for key in [key for key, each in self.remaining.items() if each == collection]:  # it may have several names
+            self._finish_partition(key, collection, summary, missed=missed, failed=failed)
+
+    def _finish_partition(
+        self, key: str, collection: str, summary: Summary, *, missed: bool, failed: Collection[str]
+    ) -> None:
         metadata = scan_metadata(summary, collection)
         source = self.translator.get_source_spec(self.selection.settings).key
         self.context.log_event(dg.AssetObservation(source, partition=key, metadata=metadata))

@@ -80,6 +80,16 @@ def test_what_the_file_calls_by_name_is_stored_under_the_id(
     assert set(box.assets) == {"ads"}
 
 
+def test_one_collection_under_two_names_fills_both_partitions(
+    load: Load, source: ShelfSource, box: MemoryDestination, instance: dg.DagsterInstance
+) -> None:
+    source.names = {"My ads": "ads"}
+    instance.add_dynamic_partitions("media_collections", ["ads", "My%20ads"])
+    assert materialize(load({"collections": ["ads", "My ads"]}), instance, "ads", "My%20ads").success
+    assert set(recorded(instance, "media/video")) == {"ads", "My%20ads"}
+    assert {name for name in box.assets if box.assets[name]} == {"ads"}
+
+
 def test_a_collection_of_the_file_needs_nobody_to_add_it(load: Load, instance: dg.DagsterInstance) -> None:
     defs = load({"collections": ["ads", "lectures"]})
     assert materialize(defs, instance, "ads").success

@@ -12,6 +12,7 @@ from tests.dagster_project.test_project import sync_into
 from vectorferry import Modality, SearchQuery, SyncSettings, parse_settings
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, SourceError
 from vectorferry.dagster import (
+    CollectionPartitions,
     Target,
     VectorferryResource,
     VectorferryTranslator,
@@ -131,3 +132,24 @@ def test_where_no_postgres_is_a_connection_is_refused(settings: SyncSettings) ->
         VectorferryResource.of(settings).connection(),
     ):
         pass
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of its own evaluation
+@pytest.mark.usefixtures("source", "box")
+def test_what_is_downstream_is_asked_for_per_collection(instance: dg.DagsterInstance) -> None:
+    settings = parse_settings({**SHELF, "source": {"type": "shelf", "collections": ["ads", "news"]}}, "media.yaml")
+
+    @dg.asset(
+        deps=[["media", "video"]],
+        partitions_def=CollectionPartitions.of(settings),
+        automation_condition=dg.AutomationCondition.eager(),
+    )
+    def report() -> None: ...
+
+    media = assets_of(settings)
+    defs = dg.Definitions([media, report], resources={"vectorferry": VectorferryResource.of(settings)})
+    before = dg.evaluate_automation_conditions(defs, instance)
+    assert before.get_num_requested(report.key) == 0
+    assert dg.materialize([media], partition_key="news", instance=instance, resources=defs.resources).success
+    after = dg.evaluate_automation_conditions(defs, instance, cursor=before.cursor)
+    assert set(after.get_requested_partitions(report.key)) == {"news"}
