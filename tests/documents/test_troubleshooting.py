@@ -12,15 +12,12 @@ PASSED_ON: Final = {
     "connector/_config/_load.py: parse_settings",
     "connector/_config/_resolve.py: resolve_part",
     "connector/_engine/_opening.py: naming_option",
-    "connector/_engine/sync/_lane.py: _retrying",
     "connector/_engine/sync/_lane.py: locked",
     "connector/_engine/sync/_lane.py: run",
     "connector/_engine/sync/_prune.py: _check",
     "connector/_engine/sync/_related.py: replace",
-    "connector/_model/_rows.py: coerce",
     "connector/_model/_vectors.py: _unfit",
     "connector/_protocols/_capabilities.py: missing",
-    "connector/cli/_app.py: _imported",
     "connector/cli/_search.py: read_vector",
     "connector/http/_answer.py: _refuse",
     "connector/http/_pace.py: check",
@@ -30,12 +27,8 @@ PASSED_ON: Final = {
     "destinations/_postgres/_errors.py: _no_connection",
     "destinations/_postgres/_errors.py: translate",
     "destinations/pgvector/_prepare.py: prepare",
-    "destinations/pgvector/_rows.py: count_contents",
-    "destinations/pinecone/_desired.py: keep",
-    "destinations/pinecone/_last_good.py: joined",
     "destinations/pinecone/_layout.py: _check_metric",
     "destinations/pinecone/_manifest.py: prepare",
-    "destinations/pinecone/_manifest_rows.py: forget_index",
 }
 """Where an error only passes on what another place, a service or Postgres has said."""
 
