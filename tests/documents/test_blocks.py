@@ -2,7 +2,7 @@
 
 Three kinds are looked at right here, wherever they stand: YAML of a sync or of a component is loaded, command lines of
 `vectorferry` are parsed, and SQL is run in a schema `media` that was synced from sample media. What is longer has a
-test of its own, which `RUN_BY` names.
+test of its own, which names the document.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -30,16 +32,10 @@ with warnings.catch_warnings():
 
 from vectorferry.connector.cli._app import app
 
-RUN_BY: Final = {
-    ("docs/tutorial.md", "sh"): "tests/documents/test_tutorial.py",
-    ("docs/tutorial.md", "text"): "tests/documents/test_tutorial.py",
-    ("docs/postgres.md", "sh"): "tests/documents/test_backup.py",
-    ("docs/python.md", "python"): "tests/end_to_end/test_python.py",
-    ("docs/twelvelabs.md", "sql"): "tests/end_to_end/test_twelvelabs.py",
-    ("docs/write-a-source.md", "python"): "tests/documents/test_write_a_source.py",
-    ("docs/write-a-source.md", "json"): "tests/documents/test_write_a_source.py",
-    ("docs/write-a-source.md", "toml"): "tests/documents/test_write_a_source.py",
+NOT_RUN: Final = {
+    "from vectorferry import Modality, SearchQuery, load_settings": "tests/dagster_project has such ones",
 }
+"""Blocks without a comment of their own, by their first line, and why nobody runs them."""
 MINIMAL: Final = {"name": "media", "source": {"type": "mixpeek"}, "destinations": [{"type": "pgvector"}]}
 COMMANDS: Final = get_command(app)
 COMMAND: Final = re.compile(r"^ *(?:\.venv/bin/)?vectorferry (.*)$", flags=re.MULTILINE)
@@ -48,18 +44,21 @@ HARMLESS: Final = re.compile(r"^(#.*|export [A-Z_]+=.*|\. \.venv/bin/activate|)$
 BLOCKS: Final = [block for document in DOCUMENTS for block in blocks(document)]
 
 
-def test_a_document_s_own_test_speaks_of_it() -> None:
-    for (document, _), test in RUN_BY.items():
-        assert document.removeprefix("docs/") in (ROOT / test).read_text(encoding="utf-8")
-
-
 def test_every_block_is_run_or_marked() -> None:
-    unknown = [str(block) for block in BLOCKS if not (block.not_run or is_run_elsewhere(block) or is_run_here(block))]
-    assert unknown == [], "write `<!-- not run: why -->` before it, or a test"
+    unknown = [block for block in BLOCKS if not (is_marked(block) or is_run_here(block) or has_a_test(block.document))]
+    assert list(map(str, unknown)) == [], "write `<!-- not run: why -->` before it, or a test"
 
 
-def is_run_elsewhere(block: Block) -> bool:
-    return (block.document, block.language) in RUN_BY
+def is_marked(block: Block) -> bool:
+    return block.not_run or block.text.partition("\n")[0] in NOT_RUN
+
+
+@cache
+def has_a_test(document: str, *, of_its_own: bool = False) -> bool:
+    """Whether a test reads the document, besides those that read all; `of_its_own`: in another folder than this."""
+    folder, name = Path(__file__).parent, f'{Path(document).name}"'
+    others = (path for path in (ROOT / "tests").rglob("test_*.py") if not (of_its_own and path.parent == folder))
+    return any(name in path.read_text(encoding="utf-8") for path in others if path != Path(__file__))
 
 
 def is_run_here(block: Block) -> bool:
@@ -150,7 +149,7 @@ def media(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
 def test_sql_runs(media: psycopg.Connection[Any]) -> None:
     mistakes = []
     for block in BLOCKS:
-        if block.language == "sql" and not (block.not_run or is_run_elsewhere(block)):
+        if block.language == "sql" and not (is_marked(block) or has_a_test(block.document, of_its_own=True)):
             query = block.text.replace("[0.1, …]", str([0.1] * 1408))
             query = re.sub(r"^(BEGIN|COMMIT);$", "", query, flags=re.MULTILINE)
             try:
