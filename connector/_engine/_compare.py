@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from os import environ as process_environ
 from typing import Any, Final, TypeAlias
 
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._opening import opened, prepare_untouched, run_in_collection
+from vectorferry.connector._engine._opening import (
+    destinations_called,
+    opened,
+    opened_at,
+    prepare_untouched,
+    run_in_collection,
+)
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import ConfigurationError, StopError, VectorferryError
 from vectorferry.connector._model._records import Modality
@@ -142,8 +149,10 @@ def run_compare(
     """Ask the source and a destination for the `k` nearest features of a sample: at most `sample` of each named vector,
     the same ones each time as long as the assets are the same.
 
-    The destination is the one that is `destination_name` so, or else the first that keeps whole assets. Raises
-    `ConfigurationError` for a source without such a search and when it is not clear which collection is meant,
+    The destination is the one that is `destination_name` so, or else the first that keeps whole assets; the sample is
+    of what one of these holds.
+
+    Raises `ConfigurationError` for a source without such a search and when it is not clear which collection is meant,
     `StopError` when nothing is stored to be compared, and what the source raises.
     """
 
@@ -153,19 +162,34 @@ def run_compare(
         return where
 
     where = run_in_collection(settings, collection, environ, name_of)
-    with opened(settings, needs=Capability.STORED_ASSETS, name=destination_name, environ=environ) as capable:
-        destination = capable[0]
-        prepare_untouched(destination, settings.modalities)
-        probes = _probes(destination, where, sample)
+    with _opened(settings, destination_name, environ) as (destination, store):
+        prepare_untouched(store, settings.modalities)
+        probes = _probes(store, where, sample)
         if not probes:
-            raise StopError(f"{destination.name} holds no vector of {where}; run `vectorferry sync` first")
+            raise StopError(f"{store.name} holds no vector of {where}; run `vectorferry sync` first")
 
         async def ask(source: Source, _: str) -> dict[_Vector, list[Neighbours | VectorferryError | None]]:
             return {key: await _answers(source, where, each, k) for key, each in probes.items()}
 
         answers = run_in_collection(settings, where, environ, ask)
         vectors = [_compared(destination, where, key, probes[key], answers[key], k) for key in sorted(probes)]
-    return Comparison(where, destination.name, k, vectors)
+        return Comparison(where, destination.name, k, vectors)
+
+
+@contextmanager
+def _opened(
+    settings: SyncSettings, name: str | None, environ: Mapping[str, str]
+) -> Iterator[tuple[Destination, Destination]]:
+    """The destination that is searched, and the one that the sample is taken from: the same, if it keeps whole assets,
+    or else the first that does."""
+    place = None if name is None else destinations_called(settings, name)[0]
+    with ExitStack() as stack:
+        destination = None if place is None else stack.enter_context(opened_at(settings, place, environ))
+        if destination is not None and Capability.STORED_ASSETS in destination.capabilities:
+            yield destination, destination
+            return
+        store = stack.enter_context(opened(settings, needs=Capability.STORED_ASSETS, environ=environ))[0]
+        yield destination or store, store
 
 
 def _probes(destination: Destination, collection: str, sample: int) -> dict[_Vector, list[Probe]]:
@@ -253,7 +277,10 @@ def _nearest(
             exact=True,
         )
     )
-    rows = [(float(row["distance"] if "distance" in row else -row["score"]), row["feature_id"]) for row in found.rows]
+    measures = [float(row["distance"] if "distance" in row else row["score"]) for row in found.rows]
+    # Nearest first: what falls is a score.
+    sign = -1 if measures and measures[0] > measures[-1] else 1
+    rows = [(sign * measure, row["feature_id"]) for measure, row in zip(measures, found.rows, strict=True)]
     if not rows:
         return Nearest(frozenset(), frozenset(), 0), found.exact
     last = rows[min(k, len(rows)) - 1][0]

@@ -19,6 +19,8 @@ from vectorferry.connector.plugin import (
     Neighbours,
     NotSupportedError,
     Probe,
+    SearchAnswer,
+    SearchQuery,
     SourceError,
     StopError,
     Vector,
@@ -156,6 +158,25 @@ async def test_what_cannot_be_asked_is_told_and_the_rest_is_compared(source: Sea
     (vector,) = comparison.vectors
     assert (vector.compared, vector.wordless, vector.error, vector.overlap) == (28, 1, "503 for an hour", 1.0)
     assert comparison.exit_code == 1
+
+
+class Scored(MemoryDestination):
+    """Keeps records, not whole assets, and answers with scores, as Pinecone does."""
+
+    capabilities = MemoryDestination.capabilities - {Capability.STORED_ASSETS}
+
+    def search(self, query: SearchQuery) -> SearchAnswer:
+        rows = [{"feature_id": row["feature_id"], "score": 1 - row["distance"]} for row in super().search(query).rows]
+        return SearchAnswer("a call", rows, "python")
+
+
+async def test_a_destination_that_keeps_no_whole_assets_is_asked_for_a_sample_of_another(source: Searching) -> None:
+    store, scored = MemoryDestination(), Scored("scored")
+    assert (await sync(source, [scored, store], name="m")).exit_code == 0
+    comparison = run_compare(settings_for(source, scored, store), destination_name="scored", sample=3)
+    (vector,) = comparison.vectors
+    assert (comparison.destination, vector.overlap, vector.exact) == ("scored", 1.0, False)
+    assert run_compare(settings_for(source, scored, store), sample=3).destination == "memory"
 
 
 async def test_there_has_to_be_a_search_and_something_to_compare(source: Searching) -> None:

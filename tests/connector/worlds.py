@@ -201,6 +201,7 @@ def settings_for(source: MemorySource, *destinations: MemoryDestination, **more:
     def opening(destination: MemoryDestination) -> DestinationSettings:
         class Destination(DestinationSettings):
             type: str = "memory"
+            name: str = destination.name
 
             def open(self, sync_name: str) -> MemoryDestination:
                 opened.append(f"{destination.name} for {sync_name}")

@@ -34,6 +34,11 @@ class Command:
         """Write the file anew."""
         self._config.write_text(yaml.safe_dump(settings))
 
+    @property
+    def text(self) -> str:
+        """What is in the file."""
+        return self._config.read_text()
+
     def run(self, command: str, *arguments: str) -> Result:
         """Run a command (``quarantine list``, say) to its end, whatever that is."""
         result = CliRunner().invoke(

@@ -203,6 +203,22 @@ def test_an_object_is_submitted_synced_and_found_by_words_and_a_retriever(
 
 
 @pytest.mark.long
+def test_the_service_s_neighbours_are_those_in_pinecone(lectures: Command, postgres_url: str, schema: str) -> None:
+    with running_sandbox(SandboxSettings(api_key=KEY)) as pinecone:
+        settings = yaml.safe_load(lectures.text)
+        manifest = {"url": postgres_url, "schema": f"{schema}_manifest"}
+        settings["destinations"] += [
+            {"type": "pinecone", "api_key": KEY, "host": pinecone.url, "manifest": manifest, "index_prefix": "near"}
+        ]
+        lectures.configure(settings)
+        lectures.told("sync")
+        compared = lectures.told("compare", "--destination", "pinecone", "--sample", "3", "-k", "4")
+        assert compared["destination"] == "pinecone"
+        dense = [each for each in compared["vectors"] if each["vector_name"] != "splade-v3"]
+        assert all((each["overlap"], each["exact"], each["error"]) == (1.0, False, None) for each in dense), compared
+
+
+@pytest.mark.long
 def test_documents_are_near_to_each_other_in_postgres_as_they_are_there(documents: Command) -> None:
     documents.told("sync", "--collection", "lectures")
     compared = documents.told("compare", "--collection", "lectures", "--sample", "3", "-k", "4")

@@ -279,7 +279,7 @@ def _state_of(status: str) -> SubmissionState:
     return SubmissionState.FAILED if status in FAILED else SubmissionState.INDEXING
 
 
-def _submission(url: str, state: SubmissionState, task: Task, known: bool = False) -> Submission:
+def _submission(url: str, state: SubmissionState, task: Task, was_there: bool = False) -> Submission:
     problem = (task.problem or "the service does not say why") if state is SubmissionState.FAILED else ""
-    known = known or state is SubmissionState.SKIPPED
+    known = was_there or state is SubmissionState.SKIPPED
     return Submission(url, state, task.asset_id, known, problem, task.status)
