@@ -91,6 +91,8 @@ class _Step:
     """The collection behind each partition key that has neither finished nor failed."""
     gone: set[str] = field(default_factory=set)
     """Keys whose collection the source does not list any more."""
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Why destinations have failed in the current run of the engine, as far as its collections have told."""
     related_read: bool = False
     """Whether the tables of metadata have been read: once per step is enough."""
 
@@ -106,11 +108,17 @@ class _Step:
             try:
                 self._run()
             except VectorferryError as error:
-                if not any(error is each for each in self.failed.values()):
+                if not self._has_been_told(error):
                     self._fail(next(iter(self.remaining), self.selection.settings.name), error)
                 if isinstance(error, ConfigurationError) or hopeless(error):
                     break
             fruitless = 0 if len(self.finished) > before else fruitless + 1
+
+    def _has_been_told(self, error: VectorferryError) -> bool:
+        """Whether it ended a run of the engine after a collection has been blamed for it: that is raised again when no
+        collection, or no destination, is left."""
+        of_destination = str(error) in self.broken.values() or (self.broken and isinstance(error, DestinationError))
+        return bool(of_destination) or any(error is each for each in self.failed.values())
 
     def _look_up(self) -> None:
         collections = Collections(self.selection.settings, environ)
@@ -149,12 +157,13 @@ class _Step:
     def _run(self) -> None:
         """One run of the engine for all that remains."""
         config = self.context.op_execution_context.op_config
-        dead: set[str] = set()
+        self.broken = {}
 
         def finish(collection: str, summary: Summary) -> None:
-            failed = destination_errors(summary).keys() - dead
-            self._finish(collection, summary, missed=bool(dead), failed=failed)
-            dead.update(failed)
+            errors = destination_errors(summary)
+            failed = errors.keys() - self.broken.keys()
+            self._finish(collection, summary, missed=bool(self.broken), failed=failed)
+            self.broken = errors
 
         summary = run_sync(
             self.selection.narrowed,
@@ -173,9 +182,9 @@ class _Step:
         self.related_read = True
         self._tag(summary)
         self._warn(summary)
-        if not dead or summary.limit:
+        if not self.broken or summary.limit:
             raise_for_run(summary)
-        if not dead:
+        if not self.broken:
             for key in self.gone & self.remaining.keys():  # nothing of it was stored
                 self.finished[key] = (self.remaining.pop(key), summary)
 

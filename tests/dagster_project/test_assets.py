@@ -14,6 +14,7 @@ from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize, recorded
 from vectorferry import Progress, SyncOptions, run_sync
 from vectorferry.connector.plugin import (
+    Applied,
     AssetState,
     Batch,
     CollectionError,
@@ -361,3 +362,48 @@ def test_records_in_quarantine_are_shown_as_a_table(
     assert materialize(load({"collections": ["ads"]}), instance, "ads").success
     (row,) = recorded(instance, "media/video")["ads"]["set_aside"].records
     assert (row.data["asset"], row.data["reason"]) == ("bad", "duplicate_id")
+
+
+class Picky(MemoryDestination):
+    """Breaks at one collection, or at all of them."""
+
+    def __init__(self, name: str, *broken: str) -> None:
+        super().__init__(name)
+        self.broken = broken
+
+    def apply(self, batch: Batch) -> Applied:
+        if batch.collection in self.broken:
+            raise DestinationError(f"the disk was full when {batch.collection} came")
+        return super().apply(batch)
+
+
+NAMES = ["ads", "lectures", "news"]
+
+
+@pytest.mark.parametrize("destinations", [["other"], ["box", "other"]])
+def test_a_collection_that_breaks_a_destination_costs_the_others_nothing(
+    load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, destinations: list[str]
+) -> None:
+    other = Picky("other", "lectures")
+    monkeypatch.setitem(plugins.DESTINATIONS, "other", other)
+    instance.add_dynamic_partitions("media_collections", NAMES)
+    boxes = [{"type": "box", "box": name} for name in destinations]
+    result = materialize(load({"collections": NAMES}, destinations=boxes), instance, "ads", "news")
+    said = failure_of(result)
+    assert "1 of 3 collections failed; the finished ones are recorded." in said
+    assert "the disk was full when lectures came" in said
+    assert {name for name in other.assets if other.assets[name]} == {"ads", "news"}
+    assert set(recorded(instance, "media/video")) == {"ads", "news"}
+
+
+def test_where_nothing_can_be_written_the_rest_is_not_tried(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"c{number}" for number in range(6)]
+    source.assets = {name: {each.asset_id: each for each in assets(1)} for name in names}
+    monkeypatch.setitem(plugins.DESTINATIONS, "box", Picky("box", *names))
+    instance.add_dynamic_partitions("media_collections", names)
+    said = failure_of(materialize(load({"collections": names}), instance, "c0", "c5"))
+    assert "2 of 6 collections failed; 4 more were not tried; the finished ones are recorded." in said
+    assert set(source.scanned) == {"c0", "c1"}
+    assert recorded(instance, "media/video") == {}
