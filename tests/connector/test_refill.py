@@ -326,7 +326,7 @@ async def test_a_cancelled_refill_ends_after_the_write_that_was_under_way() -> N
 async def test_progress_ends_with_everything_done() -> None:
     store, target, moments = await filled({"c": assets(600)}), MemoryDestination("target"), list[Progress]()
     await refill(store, target, name="media", progress=moments.append)
-    assert moments[-1] == Progress("c", listed=600, total=600, to_pull=600, pulled=600, written=1_800)
+    assert moments[-1] == Progress("c", 600, 600, to_pull=600, pulled=600, written=1_800, number=1, collections=1)
     assert moments[0].total is None
 
 

@@ -262,7 +262,7 @@ async def test_progress_counts_up_to_the_whole() -> None:
         counts = [getattr(each, name) for each in seen]
         assert counts == sorted(counts)
     assert seen[0].total is None
-    assert seen[-1] == Progress("c", listed=1_100, total=1_100, to_pull=1_100, pulled=1_100, written=3_300)
+    assert seen[-1] == Progress("c", 1_100, 1_100, to_pull=1_100, pulled=1_100, written=3_300, number=1, collections=1)
 
 
 async def test_reading_begins_before_the_listing_ends() -> None:
