@@ -78,10 +78,10 @@ OTHER_NAMES: Final = {
 """What other projects call something of ours."""
 
 
-def closest(word: str, known: list[str]) -> str:
+def closest(word: str, words: list[str]) -> str:
     """``; did you mean WORD?`` when one of the known words is near, or is another name for it, else nothing."""
-    near = [name for name in known if name == OTHER_NAMES.get(word.lower())]
-    near = near or difflib.get_close_matches(word[:100], known, n=1)
+    near = [name for name in words if name == OTHER_NAMES.get(word.lower())]
+    near = near or difflib.get_close_matches(word[:100], words, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
