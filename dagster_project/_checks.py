@@ -104,7 +104,7 @@ class Checks(Settings):
     ledger: LedgerSettings | None = Field(default=None, description="what is stored is what the books say")
     source: SourceSettings | None = Field(default=None, description="what is stored is what the source has")
     destinations: CheckSettings | None = Field(default=None, description="every destination holds the same")
-    recall: RecallSettings | None = Field(default=None, description="searches find the true neighbours")
+    recall: RecallSettings | None = Field(default=None, description="the index finds the true neighbours")
     shape: ShapeSettings | None = Field(
         default=None, description="few vectors are zero or repeated, and their mean stays where it was"
     )
@@ -412,7 +412,7 @@ def _recall(look: _Look, _key: dg.AssetKey, target: Target, settings: CheckSetti
     recalls = {name: each.recall for name, each in measured.items() if each.recall is not None}
     low = {name: recall for name, recall in recalls.items() if recall < settings.at_least}
     lines = [
-        f"{name}: searches find {recall:.1%} of the ten true neighbours, less than {settings.at_least:.1%}; see the "
+        f"{name}: the index finds {recall:.1%} of the ten true neighbours, less than {settings.at_least:.1%}; see the "
         "index's `m` and `ef_construction`, and hnsw.ef_search of the role that searches"
         for name, recall in low.items()
     ]

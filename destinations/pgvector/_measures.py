@@ -9,10 +9,9 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from vectorferry.connector.plugin import Modality, SearchQuery
+from vectorferry.connector.plugin import Modality
 from vectorferry.destinations._postgres import fixed
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
-from vectorferry.destinations.pgvector._search import search
 
 DENSE: Final = frozenset({"vector", "halfvec"})
 NEIGHBOURS: Final = 10
@@ -22,7 +21,7 @@ CLOSE: Final = 1e-6  # distances of halfvec and vector differ by rounding; equal
 @dataclass(frozen=True, slots=True)
 class VectorMeasures:
     """One named vector: of the sampled `rows`, how many are `zero`, how many repeat others, the least and the greatest
-    norm, and their mean. `recall` is the share of the ten true neighbours that a search finds, on average;
+    norm, and their mean. `recall` is the share of the ten true neighbours that the index finds, on average;
     None where nothing was searched."""
 
     modality: Modality
@@ -67,15 +66,20 @@ class Measuring:
         return self.driver.execute(statement).fetchone()
 
     def _recall(self, entry: VectorEntry, queries: int) -> float | None:
-        """Compared by distance: which of several equally near ones are found does not matter."""
+        """Of the index alone: a search goes on where that finds too little, which takes longer and is not seen.
+
+        Compared by distance: which of several equally near ones are found does not matter.
+        """
         picked = sql.SQL("SELECT feature_id FROM {} ORDER BY md5(feature_id) LIMIT {}")
+        near = sql.SQL("SELECT distance FROM {}(like_feature => %s, k => {}, mode => 'index')").format(
+            sql.Identifier(self.schema, entry.layer.function), sql.Literal(NEIGHBOURS)
+        )
         shares = []
         for (feature_id,) in self.driver.execute(picked.format(self._view(entry), sql.Literal(queries))).fetchall():
-            query = SearchQuery(entry.modality, entry.vector_name, like=feature_id, limit=NEIGHBOURS)
-            rows = search(self.driver, self.schema, self.catalogue, query).rows
             if exact := self._exact(entry, feature_id):
                 furthest = exact[-1] + abs(exact[-1]) * CLOSE + CLOSE
-                shares.append(min(1.0, sum(row["distance"] <= furthest for row in rows) / len(exact)))
+                distances = self.driver.execute(near, [feature_id]).fetchall()
+                shares.append(min(1.0, sum(distance <= furthest for (distance,) in distances) / len(exact)))
         return sum(shares) / len(shares) if shares else None
 
     def _exact(self, entry: VectorEntry, feature_id: str) -> list[float]:

@@ -168,7 +168,7 @@ def test_searches_find_the_true_neighbours(
     )
     passed, said = check(defs, instance, "recall")
     assert not passed
-    assert "multimodal-v1: searches find " in said
+    assert "multimodal-v1: the index finds " in said
     assert "of the ten true neighbours, less than 95.0%" in said
 
 
