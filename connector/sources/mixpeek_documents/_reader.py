@@ -124,7 +124,10 @@ class DocumentReader:
         await self._complete(rows)
         whole = [listing for listing in chunk.listings if rows[listing.asset_id]]
         outcomes = [await outcome_of(partial(self._asset, rows[each.asset_id]), each) for each in whole]
-        return [*outcomes, *await self._one_by_one([each for each in chunk.listings if not rows[each.asset_id]])]
+        missing = [each for each in chunk.listings if not rows[each.asset_id]]
+        # Since it was listed, a page may have come to hold others.
+        again = self._one_by_one(missing) if chunk.place is None or not missing else self.read(Chunk(missing))
+        return [*outcomes, *await again]
 
     async def _apart(self, chunk: Chunk) -> Sequence[Outcome]:
         listings = chunk.listings
