@@ -87,6 +87,7 @@ class DocumentReader:
     async def chunks(self, listings: AsyncIterable[Listing]) -> AsyncIterator[Chunk]:
         """Listings in the order in which they come, as many as are read together."""
         waiting: list[Listing] = []
+        documents = 0
         place: Place | None = None
         failure: Exception | None = None
         try:
@@ -95,13 +96,15 @@ class DocumentReader:
                 if waiting and at != place:
                     for chunk in self._split(waiting, place):
                         yield chunk
-                    waiting = []
+                    waiting, documents = [], 0
                 place = at
                 waiting.append(listing)
-                if self._is_full(waiting, place):
+                documents += self._documents_of(listing.asset_id)
+                # Nothing is taken from whoever lists before it is needed.
+                if documents >= self._most_of(place):
                     for chunk in self._split(waiting, place):
                         yield chunk
-                    waiting = []
+                    waiting, documents = [], 0
         except Exception as error:
             failure = error
         for chunk in self._split(waiting, place):
@@ -121,7 +124,10 @@ class DocumentReader:
         await self._complete(rows)
         whole = [listing for listing in chunk.listings if rows[listing.asset_id]]
         outcomes = [await outcome_of(partial(self._asset, rows[each.asset_id]), each) for each in whole]
-        return [*outcomes, *await self._one_by_one([each for each in chunk.listings if not rows[each.asset_id]])]
+        missing = [each for each in chunk.listings if not rows[each.asset_id]]
+        # Since it was listed, a page may have come to hold others.
+        again = self._one_by_one(missing) if chunk.place is None or not missing else self.read(Chunk(missing))
+        return [*outcomes, *await again]
 
     async def _apart(self, chunk: Chunk) -> Sequence[Outcome]:
         listings = chunk.listings
@@ -142,15 +148,16 @@ class DocumentReader:
             return {"return_vector_names": wanted}
         return VECTORS
 
-    def _is_full(self, waiting: Sequence[Listing], place: Place | None) -> bool:
-        """Whether no more would be read with these: nothing is taken from whoever lists before it is needed."""
-        most = self._last.pages.size(place) if place else self._most if self._by_ids else 1
-        return self._documents(waiting) >= most
+    def _most_of(self, place: Place | None) -> int:
+        """How many documents are read together: those of a page, or as many as are asked for by their ids."""
+        if place is not None:
+            return self._last.pages.size(place)
+        return self._most if self._by_ids else 1
 
-    def _documents(self, listings: Sequence[Listing]) -> int:
-        """How many documents these have, as far as it is known."""
-        objects = self._last.objects
-        return sum(objects[each.asset_id].documents if each.asset_id in objects else 1 for each in listings)
+    def _documents_of(self, asset_id: str) -> int:
+        """How many documents an asset has, as far as it is known."""
+        group = self._last.objects.get(asset_id)
+        return group.documents if group else 1
 
     def _split(self, waiting: Sequence[Listing], place: Place | None) -> list[Chunk]:
         """A page is read again when most of it is wanted, and not too much."""

@@ -7,6 +7,7 @@ import pytest
 
 from vectorferry.connector.plugin import Asset, Reason, SparseVector
 from vectorferry.connector.sandbox import Fault, Garbage, MixpeekDocumentsDialect, SandboxSettings, Shorten
+from vectorferry.connector.testing import MemoryDestination, sync
 
 from .worlds import COLLECTION, VECTOR, asset_in, generated, pulled, reading, scanned
 
@@ -143,6 +144,31 @@ async def test_an_object_that_is_processed_again_has_other_documents_and_is_the_
         ids = [{feature.feature_id for feature in asset_in(each, again).features} for each in (old, new)]
         assert [len(each) for each in ids] == [3, 3]
         assert not ids[0] & ids[1]
+
+
+async def test_documents_that_came_meanwhile_push_none_out() -> None:
+    async with reading(generated(40), page_size=10, concurrency=1) as (source, sandbox):
+        listed = await scanned(source)
+        for number in range(15):
+            sandbox.documents.put_document("generated", f"doc_0{number:02}", vectors={VECTOR: [1, 2, 3, 4]}, text="new")
+        sandbox.requests.reset()
+        results = await pulled(source, listed.values())
+        assert results.keys() == listed.keys()
+        assert all(isinstance(result, Asset) and result.features[0].vectors for result in results.values())
+        assert "documents.get" not in sandbox.requests.counts()
+
+
+async def test_a_sync_replaces_the_documents_of_an_object_that_was_processed_again() -> None:
+    async with reading(generated(12, 3)) as (source, sandbox):
+        store = MemoryDestination()
+        await sync(source, [store], name="m")
+        again = next(iter(store.assets[COLLECTION]))
+        before = {feature.feature_id for feature in store.assets[COLLECTION][again].features}
+        sandbox.documents.reprocess(again)
+        summary = await sync(source, [store], name="m")
+        after = {feature.feature_id for feature in store.assets[COLLECTION][again].features}
+        assert (summary.exit_code, summary.collections[COLLECTION].pulled, len(after)) == (0, 1, 3)
+        assert not before & after
 
 
 async def test_an_unfinished_document_keeps_its_object_waiting() -> None:
