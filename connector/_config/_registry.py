@@ -106,7 +106,9 @@ def _load(point: EntryPoint, base: type[SettingsClass]) -> type[SettingsClass]:
         loaded = point.load()
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == point.name and _package(point) == OURS:
-            raise MissingExtraError(f"what `type: {point.name}` needs", point.name) from error
+            raise MissingExtraError(
+                f"what `type: {point.name}` needs is not installed: run `pip install 'vectorferry[{point.name}]'`"
+            ) from error
         raise ConfigurationError(
             f"the plug-in {point.name} of the package {_package(point)} cannot be loaded "
             f"({type(error).__name__}: {error}); install that package again, or remove it"

@@ -118,7 +118,5 @@ class LimitReachedError(StopError):
 
 
 class MissingExtraError(ConfigurationError):
-    """Something that only some users need was asked for, and its packages are not installed."""
-
-    def __init__(self, subject: str, extra: str, otherwise: str = "") -> None:
-        super().__init__(f"{subject} is not installed: run `pip install 'vectorferry[{extra}]'`{otherwise}")
+    """Something that only some users need was asked for, and its packages are not installed: the message names the
+    extra that has them."""

