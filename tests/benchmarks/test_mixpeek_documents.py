@@ -40,7 +40,7 @@ def test_a_first_sync_takes_at_most_twice_what_reading_or_writing_takes(postgres
         rows, reading = asyncio.run(_bare_read(f"{url}/mixpeek-documents", settings.api_key))
         writing = _bare_copy(postgres_url, schema, rows)
         del rows
-        source = {
+        source: dict[str, Any] = {
             "type": "mixpeek-documents",
             "base_url": f"{url}/mixpeek-documents",
             "api_key": settings.api_key,

@@ -28,6 +28,9 @@ from vectorferry.connector.sources.mixpeek_documents._listing import LastListing
 NUMBERS_PER_REQUEST: Final = 1_200_000
 """So many numbers take some 15 to 25 MB in an answer: a thousand documents of 1,024."""
 
+MOST_ROWS: Final = 1_000
+"""The service's own limit."""
+
 WAITS: Final = (2.0, 4.0, 8.0)
 """Seconds before vectors that were not given are asked for again: a cold partition is read in meanwhile."""
 
@@ -80,6 +83,7 @@ class DocumentReader:
         self._limits = limits
         self._multi_vectors = multi_vectors
         self._most = documents_per_request(collection, vectors_per_request)
+        self._largest_page = documents_per_request(collection, MOST_ROWS)
         self._by_ids = True
         self._fruitless = 0
         self._query: Query = self._vectors_asked_for()
@@ -198,7 +202,9 @@ class DocumentReader:
         for name in self._id_fields(asset_ids):
             condition = {"field": name, "operator": "in", "value": list(asset_ids)}
             query = {"filters": {"AND": [condition]}, **self._query}
-            rows += await self._all_pages(query)
+            # One object may have more documents than are otherwise read at once: as few pages as there can be.
+            documents = sum(map(self._documents_of, asset_ids))
+            rows += await self._all_pages(query, max(self._most, min(documents, self._largest_page)))
         return rows
 
     def _id_fields(self, asset_ids: Sequence[str]) -> list[str]:
@@ -209,10 +215,10 @@ class DocumentReader:
         kinds = {asset_id in objects for asset_id in asset_ids}
         return [name for name, is_object in ((BY_DOCUMENT, False), (BY_OBJECT, True)) if is_object in kinds]
 
-    async def _all_pages(self, query: Query) -> Rows:
+    async def _all_pages(self, query: Query, limit: int) -> Rows:
         rows: Rows = []
         total: int | None = None
-        pages = self._api.document_pages(self._collection.collection_id, Place(self._most), query)
+        pages = self._api.document_pages(self._collection.collection_id, Place(limit), query)
         async for page in pages:
             if page.place.cursor is None:
                 total = page.total
