@@ -57,12 +57,12 @@ def table_descriptions(
     """The tables of a schema, those of named vectors aside."""
     assets = tables.assets
     comment = "One row per media item, as the source lists it. Its features have its collection and asset_id."
-    yield Described(assets.name, "TABLE", comment, _known(assets.columns.keys()))
+    yield Described(assets.name, "TABLE", comment, _common_columns(assets.columns.keys()))
     for modality in MODALITIES:
         table = features[modality]
         comment = f"One row per {modality} feature: one described piece of a media item, such as a segment of a video."
         mapped = _mapped(mapping.columns(modality))
-        yield Described(table.name, "TABLE", comment, {**_known(table.columns.keys()), **mapped})
+        yield Described(table.name, "TABLE", comment, {**_common_columns(table.columns.keys()), **mapped})
     for name, comment in {
         "_sync_ledger": "What has been synced: one row per asset, with what its rows were made of.",
         "_sync_modalities": "The table and the mapped columns of each modality, as of the last sync.",
@@ -81,16 +81,16 @@ def vector_descriptions(schema: SyncSchema, entry: VectorEntry, layers: Iterable
     size = f"{storage.dimension} dimensions, compared by {storage.metric}"
     comment = f"The named vector {of}: one row per feature that has it, {size}."
     table = schema.vector_table(entry)
-    yield Described(entry.table, "TABLE", comment, _known(table.columns.keys()))
+    yield Described(entry.table, "TABLE", comment, _common_columns(table.columns.keys()))
     mapped = schema.mapping.columns(entry.modality)
     columns = ["collection", "asset_id", "feature_id", "metadata", "extra", "embedding"]
     assets = [name for name in ("asset_url", "asset_metadata") if name not in mapped]
     for layer in layers:
         comment = f"The features that have the named vector {of}, each with it; search them with {layer.function}."
-        yield Described(layer.view, "VIEW", comment, {**_known([*columns, *assets]), **_mapped(mapped)})
+        yield Described(layer.view, "VIEW", comment, {**_common_columns([*columns, *assets]), **_mapped(mapped)})
 
 
-def _known(columns: Iterable[str]) -> dict[str, str]:
+def _common_columns(columns: Iterable[str]) -> dict[str, str]:
     return {name: _COLUMNS[name] for name in columns if name in _COLUMNS}
 
 
@@ -115,11 +115,14 @@ def comment_steps(
     names = [relation.name for relation in relations]
     rows = driver_of(connection).execute(_STORED, (schema, names)).fetchall() if connection is not None else []
     stored = {(str(relation), str(column)): str(comment) for relation, column, comment in rows}
+    statements = []
     for relation in relations:
         for column, comment in {"": relation.comment, **relation.columns}.items():
             before = None if relation.name in anew else stored.get((relation.name, column))
             if before is None or (before.startswith(_OF_A_FIELD) and before != comment):
-                yield _comment(schema, relation, column, comment)
+                statements.append(_comment(schema, relation, column, comment))
+    if statements:
+        yield ";\n".join(statements)  # in one go: a named vector has two dozen
 
 
 def _comment(schema: str, relation: Described, column: str, comment: str) -> str:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from psycopg import sql
 from sqlalchemy import Connection, literal_column, select
@@ -58,9 +59,8 @@ def functions_steps(connection: Connection, schema: str, extension: str, mapping
     Raises `ConfigurationError` where somebody has built upon one that has to go.
     """
     driver = driver_of(connection)
-    statements = {name: filled(part, _places(name, schema, extension, mapping)) for name, part in _PARTS.items()}
-    mark = f" Made of {hashlib.blake2b(json.dumps(statements).encode(), digest_size=8).hexdigest()}."
-    expected = {name: _declared(part) for name, part in _PARTS.items()}
+    made = _functions(schema, extension, tuple(_words(mapping, modality) for modality in MODALITIES))
+    statements, mark, expected = made.statements, made.mark, made.declared
     rows: list[Any] = driver.execute(_STORED, (schema, [*expected])).fetchall()
     current = {str(name): str(comment) for _, name, comment, declared in rows if declared == expected[name]}
     stale = {str(signature): str(name) for signature, name, _, declared in rows if declared != expected[name]}
@@ -79,28 +79,46 @@ def functions_steps(connection: Connection, schema: str, extension: str, mapping
             yield from grants_on_new(driver, schema, "FUNCTION", target, function_grants(driver, [signature]))
 
 
-def _places(name: str, schema: str, extension: str, mapping: SchemaMapping) -> dict[str, str | sql.Composable]:
+@dataclass(frozen=True, slots=True)
+class _Functions:
+    """By name, the statement that makes each function, and its arguments and results; `mark` is a digest of it all."""
+
+    statements: Mapping[str, str]
+    declared: Mapping[str, list[str]]
+    mark: str
+
+
+_Words: TypeAlias = tuple[str | None, str | None]
+"""The words of a modality's features, and the query for what somebody typed, as expressions."""
+
+
+def _words(mapping: SchemaMapping, modality: Modality) -> _Words:
+    columns = mapping.columns(modality)
+    document, query = full_text(columns), full_text_query(columns, "$1")
+    return document.as_string() if document else None, query.as_string() if query else None
+
+
+@lru_cache(maxsize=16)
+def _functions(schema: str, extension: str, words: tuple[_Words, ...]) -> _Functions:
     places: dict[str, str | sql.Composable] = {
         "schema": schema,
         "schema_name": sql.Literal(schema),
         "pgvector": extension,
         "sparse": fixed(str(SPARSE_DIMENSION)),
     }
-    if not name.startswith("hybrid_"):
-        return places
-    modality = Modality(name.removeprefix("hybrid_"))
-    columns = mapping.columns(modality)
-    return {
-        **places,
-        "function": sql.Identifier(schema, name),
-        "modality": sql.Literal(modality.value),
-        "document": _text_of(full_text(columns)),
-        "words": _text_of(full_text_query(columns, "$1")),
+    by_function = {
+        f"hybrid_{modality.value}": {
+            "function": sql.Identifier(schema, f"hybrid_{modality.value}"),
+            "modality": sql.Literal(modality.value),
+            "document": sql.Literal(document),
+            "words": sql.Literal(query),
+        }
+        for modality, (document, query) in zip(MODALITIES, words, strict=True)
     }
-
-
-def _text_of(expression: sql.Composable | None) -> sql.Composable:
-    return sql.Literal(expression.as_string() if expression else None)
+    statements = {name: filled(part, {**places, **by_function.get(name, {})}) for name, part in _PARTS.items()}
+    digest = hashlib.blake2b(json.dumps(statements).encode(), digest_size=8).hexdigest()
+    declared = {name: _declared(part) for name, part in _PARTS.items()}
+    return _Functions(statements, declared, f" Made of {digest}.")
 
 
 def arguments(part: str) -> str:

@@ -33,7 +33,12 @@ from vectorferry.destinations.pgvector._catalogue import (
     names_exist,
 )
 from vectorferry.destinations.pgvector._columns import TableChange, checked_change
-from vectorferry.destinations.pgvector._comments import comment_steps, table_descriptions, vector_descriptions
+from vectorferry.destinations.pgvector._comments import (
+    Described,
+    comment_steps,
+    table_descriptions,
+    vector_descriptions,
+)
 from vectorferry.destinations.pgvector._database import CREATE_EXTENSION, extension_steps
 from vectorferry.destinations.pgvector._functions import functions_steps
 from vectorferry.destinations.pgvector._grants import grants_on_new, relation_grants, row_security_statements
@@ -112,6 +117,7 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
             *comments,
             *_records(schema, recorded),
             *(step for entry in reindexed for step in _reindexing(schema, entry)),
+            *(_shared_functions(connection, schema) if catalogue else ()),
             *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes),
         ],
         reindexed,
@@ -221,6 +227,7 @@ def ensure_vectors(schema: SyncSchema, storages: Mapping[VectorKey, VectorStorag
         with schema.database.transaction() as connection:
             lock_ddl(connection, schema.name)
             schema.read_catalogue(connection)
+            run(connection, [*_shared_functions(connection, schema)])
             for key in missing:
                 if not is_taken(key):
                     run(connection, _generation_steps(connection, schema, key, storages[key]))
@@ -265,6 +272,11 @@ def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey
 # What shows the generations, and what the catalogue says of them.
 
 
+def _shared_functions(connection: Connection, schema: SyncSchema) -> Iterator[Step]:
+    """What makes the functions that belong to no named vector, and that the others call."""
+    return functions_steps(connection, schema.name, schema.database.extension_schema, schema.mapping)
+
+
 def refresh_steps(
     connection: Connection,
     schema: SyncSchema,
@@ -274,12 +286,11 @@ def refresh_steps(
 ) -> Iterator[Step]:
     """What brings these generations' entries, views and functions to what the catalogue is to say of them, after these
     changes of the tables."""
-    if generations:
-        yield from functions_steps(connection, schema.name, schema.database.extension_schema, schema.mapping)
+    described: list[Described] = []
+    anew: list[str] = []
     for entry in generations:
         change = changes.get(entry.modality)
         digests: dict[Layer, str] = {}
-        anew: list[str] = []
         # The own layer first: the plain function asks it.
         for shown, digest in reversed([*_shown(schema, catalogue, entry)]):
             digests[shown.layer] = layer_digest(shown, schema.database.extension_schema)
@@ -295,13 +306,14 @@ def refresh_steps(
                     is_cleared=change is not None and change.columns.touches_views,
                     model=entry.plain_layer if is_new else None,
                 )
-        yield from comment_steps(connection, schema.name, vector_descriptions(schema, entry, digests), anew)
+        described += vector_descriptions(schema, entry, digests)
         own = entry.own_layer and digests[entry.own_layer]
         refreshed = replace(entry, sql_digest=digests.get(entry.plain_layer, ""), own_digest=own or "")
         if entry.key not in schema.catalogue:
             yield entry_insertion(schema.tables, refreshed)
         elif refreshed != schema.catalogue[entry.key]:
             yield entry_update(schema.tables, refreshed)
+    yield from comment_steps(connection, schema.name, described, anew)
 
 
 def rerouting_steps(

@@ -139,9 +139,9 @@ class SyncSchema:
         table, columns = self.features[modality], self.mapping.columns(modality)
         for name, column in columns.items():
             if column.index:
-                yield _lookup_of(table, _METHODS.get(column.type, _ORDERED).format(sql.Identifier(name)))
+                yield _lookup(table, _METHODS.get(column.type, _ORDERED).format(sql.Identifier(name)))
         if words := full_text(columns):
-            yield _lookup_of(table, sql.SQL("USING gin (({}))").format(words))
+            yield _lookup(table, sql.SQL("USING gin (({}))").format(words))
 
     def desired_storage(self, entry: VectorEntry) -> VectorStorage:
         """How the mapping wants a generation to be stored and indexed. Raises `ConfigurationError` for another column
@@ -174,7 +174,7 @@ def _on(column: str) -> sql.Composable:
     return _ORDERED.format(sql.Identifier(column))
 
 
-def _lookup_of(table: Table, method: sql.Composable) -> Lookup:
+def _lookup(table: Table, method: sql.Composable) -> Lookup:
     """Named after what it is, so that one that is to be another is another."""
     digest = hashlib.blake2b(f"{table.name} {method.as_string()}".encode(), digest_size=8).hexdigest()
     return Lookup(table, f"{CHOSEN_INDEX}{digest}", method)

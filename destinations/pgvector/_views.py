@@ -171,9 +171,9 @@ def _function_steps(
     stale = [signature for signature, is_current in stored.items() if not is_current]
     check_functions_alone(driver, schema, stale)
     yield from (statement("DROP FUNCTION {}", fixed(signature)) for signature in stale)
-    yield _create_function(schema, extension, shown, match)
     target = sql.SQL("{}({})").format(sql.Identifier(schema, shown.layer.function), fixed(arguments(_FUNCTION)))
-    yield statement("COMMENT ON FUNCTION {} IS {}", target, sql.Literal(described(_FUNCTION)))
+    comment = statement("COMMENT ON FUNCTION {} IS {}", target, sql.Literal(described(_FUNCTION)))
+    yield f"{_create_function(schema, extension, shown, match)};\n{comment}"
     likeness = stale if stored else [*search_functions(driver, schema, model)] if model else []
     if likeness:
         yield from grants_on_new(driver, schema, "FUNCTION", target, function_grants(driver, likeness))
