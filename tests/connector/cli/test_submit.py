@@ -86,7 +86,7 @@ def test_metadata_and_settings_go_along(vectorferry: Invoke) -> None:
     [
         ("color: [red]", "own.yaml: color: unknown key; did you mean colours?"),
         ("ribbon: {atempts: 2}", "own.yaml: ribbon.atempts: unknown key; did you mean attempts?"),
-        ("ribbon: {attempts: two}", "own.yaml: ribbon.attempts: should be a valid integer"),
+        ("ribbon: {attempts: two}", "own.yaml: ribbon.attempts: should be a whole number"),
         ("- colours", "own.yaml: should be one mapping"),
         ("", "own.yaml: should be one mapping"),
     ],
