@@ -183,10 +183,10 @@ def test_what_cannot_be_sent_is_told_before(settings: dict[str, Any], urls: Sequ
         ("video_settings: [{interval: 10}]", "video_settings[0].interval: unknown key; did you mean interval_sec?"),
         (
             "video_settings: [{interval_sec: 121}]",
-            "video_settings[0].interval_sec: should be less than or equal to 120",
+            "video_settings[0].interval_sec: should be at most 120",
         ),
         ("image_settings: {detect: {face: {}}}", "image_settings.detect.face: unknown key; did you mean faces?"),
-        ("image_settings: {detect: {faces: {confidence_threshold: 80}}}", "should be less than or equal to 1"),
+        ("image_settings: {detect: {faces: {confidence_threshold: 80}}}", "should be at most 1"),
         ("image_settings: {embed: [{type: url}]}", "embed[0]: needs `type` and `embedding_model`"),
         ("image_settings: {embed: [{type: url, value: a, embedding_model: image}]}", "leave `value` out"),
         ("image_settings: {embed: [{type: url, vector_index: imagee}]}", "should be 'image', 'multimodal'"),
