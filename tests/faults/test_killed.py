@@ -54,7 +54,7 @@ def sandbox(service: Service) -> Iterator[httpx.Client]:
 def source(service: Service, sandbox: httpx.Client) -> dict[str, Any]:
     """The same as a source of a sync."""
     made = {**service.source(str(sandbox.base_url).rstrip("/"), SandboxSettings().api_key), "concurrency": 16}
-    # How many runs have followed a feed is kept, too, and two have where one was killed: see test_killed_incremental.
+    # How many runs have followed a feed is kept as well, and two have where one was killed (test_killed_incremental).
     return {**made, "follow_events": False} if service is MIXPEEK_DOCUMENTS else made
 
 
