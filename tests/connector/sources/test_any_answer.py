@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
@@ -135,6 +135,8 @@ def test_any_answer_is_read_set_aside_or_refused(url: str, service: Callable[[st
 
     @settings(max_examples=examples(8, 200), deadline=None)
     @given(st.integers(0, 2**32), st.sampled_from([0.5, 0.1]))
+    @example(0, 1.0)  # few examples may all be taken well, or all badly
+    @example(0, 0.0)
     def try_one(seed: int, share: float) -> None:
         with pytest.MonkeyPatch.context() as patches:
             ends.add(asyncio.run(refused(service(url), share, Random(seed), patches)))
