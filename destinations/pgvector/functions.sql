@@ -332,12 +332,13 @@ END $body$;
 
 
 -- part: scans
--- How often this transaction has gone along the vector indexes of what a view shows; null where nothing is counted.
+-- How often this transaction has gone along the vector indexes of what a view shows; null where there is none, or
+-- nothing is counted.
 CREATE OR REPLACE FUNCTION @schema@._sync_scans(relation text)
 RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     RETURN CASE WHEN current_setting('track_counts')::boolean THEN (
-        SELECT coalesce(sum(pg_stat_get_xact_numscans(i.indexrelid)), 0)
+        SELECT sum(pg_stat_get_xact_numscans(i.indexrelid))
         FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
             AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
         JOIN pg_index i ON i.indrelid = d.refobjid JOIN pg_class c ON c.oid = i.indexrelid
@@ -393,7 +394,7 @@ DECLARE
     distance text; conditions text; statement text;
     wanted bigint; pool bigint; skip bigint;
     steps text[]; step text; way text; looked integer; width bigint; scans bigint;
-    seen bigint; late bigint; farthest double precision; eligible bigint; is_few boolean;
+    seen bigint; late bigint; farthest double precision; eligible bigint; is_few boolean; is_sorted boolean;
     apart double precision[]; attempts jsonb := '[]';
     is_explained constant boolean := coalesce(current_setting('vectorferry.explain', true) = 'on', false);
 BEGIN
@@ -459,10 +460,15 @@ BEGIN
             IF effort IS NULL OR per_asset IS NOT NULL THEN
                 width := greatest(160, 2 * looked, CASE WHEN per_asset IS NULL THEN 2 * wanted ELSE 8 * wanted END);
             END IF;
+            scans := @schema@._sync_scans(relation);
             -- To be able to go on, where a filter takes candidates away, costs a sixth more from the start.
             PERFORM set_config('hnsw.ef_search', looked::text, true), set_config('hnsw.iterative_scan',
                 CASE WHEN width <= looked AND conditions = 'true' THEN 'off' ELSE 'relaxed_order' END, true);
         END IF;
+        -- Without a filter nothing is as good as the index. But of long vectors, which are stored apart, the planner
+        -- does not know what it costs to read and sort them all.
+        is_sorted := way = 'exact' OR conditions <> 'true' OR scans IS NULL;
+        PERFORM set_config('enable_sort', CASE WHEN is_sorted THEN 'on' ELSE 'off' END, true);
         IF way = 'index' AND width = wanted AND max_distance IS NULL AND NOT is_explained
             AND coalesce(diversity, 0) = 0
         THEN
@@ -478,10 +484,9 @@ BEGIN
         END IF;
         statement := @schema@._sync_question(own, relation, way, distance, conditions, width,
             greatest(wanted, width / 4), pool, skip, max_distance, per_asset);
-        scans := CASE way WHEN 'index' THEN @schema@._sync_scans(relation) END;
         EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
         -- Where little is left by the filter, the planner chooses to compare all of it.
-        IF scans = @schema@._sync_scans(relation) THEN
+        IF way = 'index' AND scans = @schema@._sync_scans(relation) THEN
             way := 'exact';
         END IF;
         IF is_explained THEN
@@ -802,7 +807,8 @@ CREATE OR REPLACE FUNCTION @function@(
     per_asset integer DEFAULT NULL, diversity double precision DEFAULT NULL, "offset" integer DEFAULT 0,
     like_feature text DEFAULT NULL
 ) RETURNS SETOF @match@ LANGUAGE plpgsql STABLE ROWS 10
-SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40 SET hnsw.iterative_scan = 'off' AS $body$
+SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40 SET hnsw.iterative_scan = 'off'
+SET enable_sort = on SET jit = off AS $body$
 DECLARE
     -- No column has a name with a space in it.
     " asked" constant @type@ := query;

@@ -266,3 +266,17 @@ def test_an_index_of_a_user_s_own_on_an_expression_is_used_through_the_view(
         assert "Index Scan using my_own" in plan(loaded.sql, question)
     finally:
         loaded.sql.execute("DROP INDEX my_own")
+
+
+def test_vectors_that_are_stored_apart_are_not_all_compared(destination: PgvectorDestination, sql: Sql) -> None:
+    """Postgres stores what is longer than 2 kB apart from its row, and takes the rest of the table for all there is to
+    read."""
+    random = np.random.default_rng(7)
+    centres = random.standard_normal((50, 700))
+    vectors = (centres[np.arange(3_000) % 50] + 0.3 * random.standard_normal((3_000, 700))).astype(np.float32)
+    features = [feature(f"f{number}", {"model-v1": vector}) for number, vector in enumerate(vectors)]
+    destination.apply(batch(*(asset(f"a{first}", *features[first : first + 20]) for first in range(0, 3_000, 20))))
+    destination.build_indexes()
+    asked = "SELECT way FROM explain_search('video_model_v1', %s, k => %s)"
+    for k in (10, 40):
+        assert sql.execute(asked, [str(vectors[0].tolist()), k]).fetchall() == [("index",)]
