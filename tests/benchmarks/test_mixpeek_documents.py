@@ -46,7 +46,7 @@ def test_a_first_sync_takes_at_most_twice_what_reading_or_writing_takes(postgres
             "api_key": settings.api_key,
             "namespace": GENERATED.namespace,
         }
-        described = {
+        described: dict[str, Any] = {
             "name": "media",
             "source": source,
             "destinations": [{"type": "pgvector", "url": postgres_url, "schema": schema}],
