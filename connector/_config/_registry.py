@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from vectorferry.connector._model._errors import ConfigurationError, MissingExtraError
+from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._destination import Destination
@@ -106,7 +106,7 @@ def _load(point: EntryPoint, base: type[SettingsClass]) -> type[SettingsClass]:
         loaded = point.load()
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == point.name and _package(point) == OURS:
-            raise MissingExtraError(
+            raise ConfigurationError(
                 f"what `type: {point.name}` needs is not installed: run `pip install 'vectorferry[{point.name}]'`"
             ) from error
         raise ConfigurationError(

@@ -7,7 +7,6 @@
     ├── QuarantineError         set this one record aside, go on with the rest
     └── StopError               stop the run and tell somebody
         ├── ConfigurationError  the file, a flag or the environment is wrong        (exit 2)
-        │   ├── MissingExtraError   … and a package that it asks for is not installed
         │   ├── NotSupportedError   … for this source or destination, which cannot do that
         │   └── NoSuchCollectionError … a collection that it names is not there
         ├── CredentialsError    a service refused the key                           (exit 1)
@@ -115,8 +114,3 @@ class LimitReachedError(StopError):
     def __init__(self, message: str, *, until: datetime | None = None) -> None:
         super().__init__(message)
         self.until = until
-
-
-class MissingExtraError(ConfigurationError):
-    """Something that only some users need was asked for, and its packages are not installed: the message names the
-    extra that has them."""

