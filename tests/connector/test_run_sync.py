@@ -17,6 +17,7 @@ from vectorferry.connector.plugin import (
     ConfigurationError,
     DeleteGuard,
     DestinationError,
+    DestinationSettings,
     Modality,
     SchemaMapping,
     SourceError,
@@ -82,14 +83,17 @@ def test_everything_is_closed_when_the_source_fails() -> None:
 
 
 def test_what_is_open_is_closed_when_the_next_destination_does_not_open() -> None:
-    class Unopenable(MemoryDestination):
-        @property
-        def name(self) -> str:
-            raise DestinationError("no route to host")
+    class Unopenable(DestinationSettings):
+        type: str = "memory"
+
+        def open(self, sync_name: str) -> MemoryDestination:
+            raise DestinationError(f"no route to the host of {sync_name}")
 
     store = Store()
+    settings = settings_for(MemorySource({}), store)
+    both = settings.model_copy(update={"destinations": (*settings.destinations, Unopenable())})
     with pytest.raises(DestinationError, match="no route"):
-        run_sync(settings_for(MemorySource({}), store, Unopenable()))
+        run_sync(both)
     assert store.closed == 1
 
 
