@@ -207,9 +207,8 @@ def test_the_service_s_neighbours_are_those_in_pinecone(lectures: Command, postg
     with running_sandbox(SandboxSettings(api_key=KEY)) as pinecone:
         settings = yaml.safe_load(lectures.text)
         manifest = {"url": postgres_url, "schema": f"{schema}_manifest"}
-        settings["destinations"] += [
-            {"type": "pinecone", "api_key": KEY, "host": pinecone.url, "manifest": manifest, "index_prefix": "near"}
-        ]
+        described = {"api_key": KEY, "host": pinecone.url, "manifest": manifest, "index_prefix": "near"}
+        settings["destinations"].append({"type": "pinecone", "vectors": "all", **described})
         lectures.configure(settings)
         lectures.told("sync")
         compared = lectures.told("compare", "--destination", "pinecone", "--sample", "3", "-k", "4")
