@@ -117,18 +117,21 @@ _TIMEOUTS: Final = ("statement_timeout", "idle_in_transaction_session_timeout", 
 
 _TRANSACTION_TIMEOUT_SINCE: Final = 170_000
 
-_PLANNER: Final = (
-    *("enable_bitmapscan", "enable_gathermerge", "enable_hashagg", "enable_hashjoin", "enable_incremental_sort"),
-    *("enable_indexonlyscan", "enable_indexscan", "enable_material", "enable_memoize", "enable_mergejoin"),
-    *("enable_nestloop", "enable_seqscan", "enable_sort", "enable_tidscan"),
-)
+_PLANNER: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("enable_bitmapscan", "enable_gathermerge", "enable_hashagg", "enable_hashjoin"), "on"),
+    **dict.fromkeys(("enable_incremental_sort", "enable_indexonlyscan", "enable_indexscan", "enable_material"), "on"),
+    **dict.fromkeys(("enable_memoize", "enable_mergejoin", "enable_nestloop", "enable_seqscan"), "on"),
+    **dict.fromkeys(("enable_sort", "enable_tidscan"), "on"),
+    # Who shares a role with us is found by recursion: with much of `work_mem`, a large factor takes all of it for that.
+    "recursive_worktable_factor": "10",
+}
 
 _CHOICES: Final[Mapping[str, str]] = {
     # A sync is a batch job. Limits that are meant for people's queries would end it, as they would end pg_dump.
     **dict.fromkeys(_TIMEOUTS, "0"),
     # Of a table that is being cast or vacuumed whole; somebody who has gone home has locked it for good.
     "lock_timeout": "10min",
-    **dict.fromkeys(_PLANNER, "on"),
+    **_PLANNER,
 }
 """Those that an address can set otherwise, in its `options`."""
 
@@ -189,7 +192,7 @@ def read_facts(driver: psycopg.Connection[Any]) -> Facts:
     read_only, source, is_standby = rows[_READ_ONLY]
     is_closed = read_only == "on" and source in _FOR_EVERYBODY
     return Facts(
-        settings=frozenset(name for name in rows if name not in _PLANNER or rows[name][0] != "on"),
+        settings=frozenset(name for name in rows if rows[name][0] != _PLANNER.get(name)),
         read_only="it is a standby" if is_standby else f"{_READ_ONLY} is on for all of it" if is_closed else "",
         is_unsynced=rows[_UNSYNCED][0] == "off",
         ends_idle_sessions=_IDLE in rows and rows[_IDLE][0] != "0",
