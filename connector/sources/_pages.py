@@ -35,6 +35,14 @@ def count_in(counts: Mapping[str, Any], key: str) -> int | None:
     return value
 
 
+def pagination_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The pagination object, empty when there is none. Raises `ValueError` for anything else in its place."""
+    pagination = answer.get("pagination")
+    if not isinstance(pagination, dict | None):
+        raise ValueError("pagination is not an object")
+    return pagination or {}
+
+
 async def walk(fetch: Callable[[int], Awaitable[Page]], identity: Callable[[Any], str]) -> AsyncIterator[Page]:
     """Pages from the first on: until the counts are reached, an empty page (still given out, for its counts), or one
     whose rows were all there before (from a service that does not look at the page number)."""

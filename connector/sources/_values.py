@@ -1,14 +1,16 @@
-"""Values as services write them: times, presigned addresses, and fingerprints of what stays the same."""
+"""Values as services write them: objects, times, presigned addresses, filters, and fingerprints of what stays."""
 
 from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
 
-from vectorferry.connector._model._json import canonical_json, is_too_deep
+from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._json import canonical_json, is_too_deep, parse_json
 
 SIGNED: Final = re.compile(
     r"^https?://[^?#\s]+\?(?:[^#]*&)?(?:x-amz-signature|x-goog-signature|signature|sig|expires)=", re.IGNORECASE
@@ -62,3 +64,34 @@ def without_signatures(value: Any) -> Any:
     if isinstance(value, list):
         return [without_signatures(item) for item in value]
     return value.partition("?")[0] if is_signed(value) else value
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises `ValueError` for anything else."""
+    answer = parse_json(body)
+    if not isinstance(answer, dict):
+        raise ValueError("not a JSON object")
+    return answer
+
+
+def mixpeek_filters(filters: Mapping[str, Any], logical: Set[str], field: str) -> dict[str, Any]:
+    """Nothing, or the filter as Mixpeek spells it: each key is one of its fields (``metadata.hello``), a list is any of
+    its values. What is in the service's own form stays: `logical` are its words, and `field` is what its conditions
+    call a field, which differ from one API to the other.
+
+    Raises `ConfigurationError` for an ``AND`` that is no list.
+    """
+    if not filters:
+        return {}
+
+    def condition(name: str, value: Any) -> dict[str, Any]:
+        if value is None:
+            return {field: name, "operator": "is_null", "value": True}
+        return {field: name, "operator": "in" if isinstance(value, list) else "eq", "value": value}
+
+    own = {key: value for key, value in filters.items() if key in logical}
+    conditions = [condition(key, value) for key, value in filters.items() if key not in logical]
+    every = own.get("AND", [])
+    if not isinstance(every, list):
+        raise ConfigurationError("the filter's AND is no list of conditions")
+    return {"filters": {**own, "AND": [*every, *conditions]}}

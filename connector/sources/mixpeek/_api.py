@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from vectorferry.connector._model._errors import SourceError
-from vectorferry.connector._model._json import is_too_deep, parse_json
+from vectorferry.connector._model._json import is_too_deep
 from vectorferry.connector._model._records import AssetState
 from vectorferry.connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, segment
-from vectorferry.connector.sources._pages import Page, count_in, identity_by, walk
+from vectorferry.connector.sources._pages import Page, count_in, identity_by, pagination_in, walk
 from vectorferry.connector.sources._service import ServiceApi
-from vectorferry.connector.sources._values import fingerprint_of, read_time, without_signatures
+from vectorferry.connector.sources._values import fingerprint_of, read_object, read_time, without_signatures
 
 T = TypeVar("T")
 CONTENTS: Final = frozenset({"asset", "features", "video_segments", "pagination"})
@@ -230,22 +230,6 @@ def read_organization(body: bytes) -> str:
     answer = read_object(body)
     named = (answer.get(name) for name in ("organization_id", "internal_id", "organization_name"))
     return next((text for text in named if isinstance(text, str) and text), "")
-
-
-def pagination_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The pagination object, empty when there is none. Raises `ValueError` for anything else in its place."""
-    pagination = answer.get("pagination")
-    if not isinstance(pagination, dict | None):
-        raise ValueError("pagination is not an object")
-    return pagination or {}
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises `ValueError` for anything else."""
-    answer = parse_json(body)
-    if not isinstance(answer, dict):
-        raise ValueError("not a JSON object")
-    return answer
 
 
 def read_asset(body: bytes) -> dict[str, Any]:

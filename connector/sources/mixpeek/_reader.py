@@ -15,7 +15,8 @@ from vectorferry.connector._model._records import Asset, AssetState, Feature, Li
 from vectorferry.connector.http import NotFoundError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Page, identity_by, walk
 from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, asset_from, cancellable, check_id
-from vectorferry.connector.sources.mixpeek._api import AssetReply, MixpeekApi, fields_of, read_object, state_of
+from vectorferry.connector.sources._values import read_object
+from vectorferry.connector.sources.mixpeek._api import AssetReply, MixpeekApi, fields_of, state_of
 from vectorferry.connector.sources.mixpeek._features import (
     FeatureRow,
     FeatureRows,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from vectorferry.connector._model._errors import ConfigurationError, QuarantineError
@@ -10,7 +10,8 @@ from vectorferry.connector._model._records import Vector
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector._protocols._source import Hit, Neighbours, Probe, SourceQuery
 from vectorferry.connector.http import NotFoundError, one_line
-from vectorferry.connector.sources.mixpeek._api import MixpeekApi, read_object
+from vectorferry.connector.sources._values import mixpeek_filters, read_object
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi
 
 MOST_PER_PAGE: Final = 100
 LONGEST_TEXT: Final = 2_000
@@ -59,7 +60,7 @@ class Searcher:
 
     async def _page(self, collection: str, query: SourceQuery, offset: int, size: int) -> list[Any]:
         params = {"offset_position": offset, "page_size": size}
-        filters = _filters(query.filters)
+        filters = mixpeek_filters(query.filters, LOGICAL, "key")
         try:
             body = {"queries": _queries(query), "collections": [collection], **filters}
             return await self._api.post("/features/search", body, _read_rows, params=params, kind="search")
@@ -86,25 +87,6 @@ def _queries(query: SourceQuery) -> list[dict[str, Any]]:
     models = dict.fromkeys(LATER.get(model, model) for model in query.options or (DEFAULT_MODEL,))
     limit = {"limit": query.limit}
     return [{"embedding_model": model, "type": "text", "value": query.text, "settings": limit} for model in models]
-
-
-def _filters(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Nothing, or the filter as the service spells it: each key is one of its fields (``metadata.hello``), and a list
-    is any of its values. One that is in the service's own form stays."""
-    if not filters:
-        return {}
-    own = {key: value for key, value in filters.items() if key in LOGICAL}
-    conditions = [_condition(key, value) for key, value in filters.items() if key not in LOGICAL]
-    every = own.get("AND", [])
-    if not isinstance(every, list):
-        raise ConfigurationError("the filter's AND is no list of conditions")
-    return {"filters": {**own, "AND": [*every, *conditions]}}
-
-
-def _condition(key: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {"key": key, "operator": "is_null", "value": True}
-    return {"key": key, "operator": "in" if isinstance(value, list) else "eq", "value": value}
 
 
 def _read_embedding(body: bytes) -> Vector:

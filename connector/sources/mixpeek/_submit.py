@@ -16,7 +16,8 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._records import AssetState
 from vectorferry.connector._protocols._source import Submission, SubmissionState, SubmitOptions
 from vectorferry.connector.http import NotFoundError, one_line
-from vectorferry.connector.sources.mixpeek._api import MixpeekApi, read_object, state_of
+from vectorferry.connector.sources._values import read_object
+from vectorferry.connector.sources.mixpeek._api import MixpeekApi, state_of
 from vectorferry.connector.sources.mixpeek._submit_settings import MixpeekSubmitSettings
 
 Media: TypeAlias = Literal["video", "image"]

@@ -16,11 +16,11 @@ from vectorferry.connector._model._errors import (
     QuarantineError,
     SourceError,
 )
-from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Reason
 from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, UnreadableError, one_line, segment
-from vectorferry.connector.sources._pages import count_in
+from vectorferry.connector.sources._pages import count_in, pagination_in
 from vectorferry.connector.sources._service import ServiceApi
+from vectorferry.connector.sources._values import read_object
 
 T = TypeVar("T")
 
@@ -248,7 +248,7 @@ def read_list(body: bytes) -> dict[str, Any]:
     answer = read_object(body)
     if not isinstance(answer.get("results"), list):
         raise ValueError("no list of results")
-    _pagination(answer)
+    pagination_in(answer)
     if not isinstance(answer.get("warnings"), list | None):
         raise ValueError("warnings are not a list")
     return answer
@@ -257,7 +257,7 @@ def read_list(body: bytes) -> dict[str, Any]:
 def read_collections(body: bytes) -> CollectionPage:
     """A page of collections. Raises `ValueError` when it is none."""
     answer = read_list(body)
-    total = count_in(_pagination(answer), "total")
+    total = count_in(pagination_in(answer), "total")
     total = count_in(answer, "total_count") if total is None else total
     warnings = [each for each in answer.get("warnings") or () if isinstance(each, dict)]
     unresolved = any(warning.get("resource") == "namespace" for warning in warnings)
@@ -267,7 +267,7 @@ def read_collections(body: bytes) -> CollectionPage:
 def read_documents(place: Place, body: bytes) -> DocumentPage:
     """A page of documents. Raises `ValueError` when it is none."""
     answer = read_list(body)
-    total, also = count_in(_pagination(answer), "total"), count_in(answer, "total_documents")
+    total, also = count_in(pagination_in(answer), "total"), count_in(answer, "total_documents")
     warnings = [one_line(str(warning)) for warning in answer.get("warnings") or ()]
     if total is not None and also not in (None, total):
         warnings.append(f"there are {total:,} documents, and there are {also:,}")
@@ -352,25 +352,10 @@ def _index(row: Mapping[str, Any], described: Any) -> VectorIndex | None:
 
 def next_cursor_in(answer: Mapping[str, Any]) -> str | None:
     """Where the next page begins. Raises `ValueError` for what is no cursor."""
-    cursor = _pagination(answer).get("next_cursor")
+    cursor = pagination_in(answer).get("next_cursor")
     if not isinstance(cursor, str | None):
         raise ValueError("next_cursor is not text")
     return cursor or None
-
-
-def _pagination(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    pagination = answer.get("pagination")
-    if not isinstance(pagination, dict | None):
-        raise ValueError("pagination is not an object")
-    return pagination or {}
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises `ValueError` for anything else."""
-    answer = parse_json(body)
-    if not isinstance(answer, dict):
-        raise ValueError("not a JSON object")
-    return answer
 
 
 def _path(collection: str) -> str:

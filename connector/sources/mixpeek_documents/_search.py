@@ -9,7 +9,8 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._records import SparseVector
 from vectorferry.connector._protocols._source import Hit, Neighbours, Probe, RetrieverQuery, SourceQuery
 from vectorferry.connector.http import one_line, segment
-from vectorferry.connector.sources.mixpeek_documents._api import Collection, DocumentsApi, VectorIndex, read_object
+from vectorferry.connector.sources._values import mixpeek_filters, read_object
+from vectorferry.connector.sources.mixpeek_documents._api import Collection, DocumentsApi, VectorIndex
 from vectorferry.connector.sources.mixpeek_documents._documents import MODALITIES, asset_id_of, modality_of
 
 MOST_HITS: Final = 1_000
@@ -56,7 +57,11 @@ class Searcher:
         """As `Source.retrieve` says."""
         if query.limit > MOST_RETRIEVED:
             raise ConfigurationError(f"a retriever answers with {MOST_RETRIEVED} documents at most: lower --limit")
-        body: dict[str, Any] = {"inputs": dict(query.inputs), "limit": query.limit, **_filters(query.filters)}
+        body: dict[str, Any] = {
+            "inputs": dict(query.inputs),
+            "limit": query.limit,
+            **mixpeek_filters(query.filters, LOGICAL, "field"),
+        }
         if query.retriever:
             path = f"/v1/retrievers/{_segment(query.retriever)}/execute"
         else:
@@ -83,7 +88,7 @@ class Searcher:
             "query": query,
             "feature_uri": index.feature_uri,
             "top_k": min(top_k, MOST_HITS),
-            **_filters(filters),
+            **mixpeek_filters(filters, LOGICAL, "field"),
         }
         return await self._api.post("/v1/features/search", body, _read_rows, kind="search")
 
@@ -102,24 +107,6 @@ def _index_for(collection: Collection, options: Sequence[str]) -> VectorIndex:
             f"say with one --option which vectors are searched; there are: {one_line(names) or 'none'}"
         )
     return dense[0]
-
-
-def _filters(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Nothing, or the filter as the service spells it: each key is one of its fields, and a list any of its values."""
-    if not filters:
-        return {}
-    own = {key: value for key, value in filters.items() if key in LOGICAL}
-    conditions = [_condition(key, value) for key, value in filters.items() if key not in LOGICAL]
-    every = own.get("AND", [])
-    if not isinstance(every, list):
-        raise ConfigurationError("the filter's AND is no list of conditions")
-    return {"filters": {**own, "AND": [*every, *conditions]}}
-
-
-def _condition(field: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {"field": field, "operator": "is_null", "value": True}
-    return {"field": field, "operator": "in" if isinstance(value, list) else "eq", "value": value}
 
 
 def _segment(identifier: str) -> str:

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._source import Submission, SubmissionState, SubmitOptions
 from vectorferry.connector.http import NotFoundError, one_line, segment
-from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi, read_object
+from vectorferry.connector.sources._values import read_object
+from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi
 from vectorferry.connector.sources.mixpeek_documents._submit_settings import MixpeekDocumentsSubmitSettings
 
 OBJECT_SETTINGS: Final = ("key_prefix", "skip_duplicates", "canonicalize_source", "force_remirror")
