@@ -238,22 +238,26 @@ END $body$;
 
 
 -- part: question
--- The statement that answers a search: the matches in an array, how many candidates were seen, how many of the chosen
--- came after the first pass, how far the farthest candidate is, and how many rows or assets there were to choose from.
+-- The statement that answers a search: the matches in an array, how many candidates were seen, how many of the nearest
+-- `sure` ones, or of the chosen assets, came after the first pass, how far the farthest candidate is, and how many rows
+-- or assets there were to choose from.
 CREATE OR REPLACE FUNCTION @schema@._sync_question(
-    own jsonb, relation text, way text, distance text, conditions text, width bigint, first_pass bigint, k bigint,
-    "offset" bigint, max_distance double precision, per_asset integer
+    own jsonb, relation text, way text, distance text, conditions text, width bigint, first_pass bigint, sure bigint,
+    k bigint, "offset" bigint, max_distance double precision, per_asset integer
 ) RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
+    -- The order of several passes is none, whatever the planner believes: an addition makes it sort.
     of_features constant text := $statement$
 WITH nearest AS MATERIALIZED (
     SELECT *, row_number() OVER () AS " place" FROM (
         SELECT %3$s AS distance, %2$s FROM %1$s WHERE %5$s ORDER BY %3$s LIMIT %6$s) candidates
 ), chosen AS MATERIALIZED (
-    SELECT * FROM nearest WHERE %9$s ORDER BY distance, collection, asset_id, feature_id LIMIT %7$s OFFSET %8$s
+    SELECT * FROM nearest WHERE %9$s ORDER BY distance + 0::float8, collection, asset_id, feature_id
+    LIMIT %7$s OFFSET %8$s
 )
 SELECT (SELECT array_agg(ROW(distance, %2$s)::%10$s) FROM chosen), count(*),
-    (SELECT count(*) FROM chosen WHERE " place" > %12$s), max(distance), count(*) FILTER (WHERE %9$s)
+    (SELECT count(*) FROM (SELECT * FROM nearest WHERE %9$s ORDER BY distance + 0::float8 LIMIT %13$s) best
+        WHERE " place" > %12$s), max(distance), count(*) FILTER (WHERE %9$s)
 FROM nearest$statement$;
     -- What only the chosen ones are asked for is not carried along by all.
     of_every_feature constant text := $statement$
@@ -295,7 +299,7 @@ BEGIN
         distance || CASE way WHEN 'exact' THEN ' + 0::float8' ELSE '' END, -- an addition keeps the index out
         distance, conditions, coalesce(width::text, 'ALL'), k, "offset",
         CASE WHEN max_distance IS NULL THEN 'true' ELSE format('distance <= %L::float8', max_distance) END,
-        own ->> 'match', per_asset, first_pass);
+        own ->> 'match', per_asset, first_pass, sure);
 END $body$;
 
 
@@ -357,13 +361,16 @@ END $body$;
 
 
 -- part: plan
--- Postgres' plan of a statement with one parameter, under this effort; vectors in it are left out.
-CREATE OR REPLACE FUNCTION @schema@._sync_plan(statement text, asked text, effort integer)
-RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40 AS $body$
+-- Postgres' plan of a statement with one parameter, under this effort and with or without sorting; vectors in it are
+-- left out.
+CREATE OR REPLACE FUNCTION @schema@._sync_plan(statement text, asked text, effort integer, enable_sort text)
+RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40 SET enable_sort = on
+AS $body$
 DECLARE
     line text; plan text := '';
 BEGIN
-    PERFORM set_config('hnsw.ef_search', coalesce(effort, 40)::text, true);
+    PERFORM set_config('hnsw.ef_search', coalesce(effort, 40)::text, true),
+        set_config('enable_sort', enable_sort, true);
     FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || statement USING asked LOOP
         plan := plan || regexp_replace(line, '''[^'']{60,}''', '''…''', 'g') || chr(10);
     END LOOP;
@@ -375,10 +382,12 @@ END $body$;
 -- Every search of a named vector. `own` says what is asked, as _views.py writes it; `shape` only which rows come back;
 -- the functions that call it see to it that what it sets ends with them.
 --
--- In mode `auto` the index is asked first, for two to four times the candidates that could be enough, which takes it as
--- many passes. Where those after the first bring nothing that belongs among the nearest, another would not either.
--- Else these vectors are hard to tell apart: then the index is asked with ten times the effort; or what the filter
--- leaves is compared with the query one by one, where that is not much more than such a search would look at.
+-- In mode `auto` the index is asked first, for more candidates than could be enough, which takes it several passes:
+-- without a filter some small ones, as the function of a named vector has done by itself where nothing else is asked
+-- for; else, or in doubt, two to four larger ones. Where those after the first bring nothing that belongs among the
+-- nearest, another would not either. Else these vectors are hard to tell apart: then the index is asked with ten times
+-- the effort; or what the filter leaves is compared with the query one by one, where that is not much more than such a
+-- search would look at.
 CREATE OR REPLACE FUNCTION @schema@._sync_search(
     shape anyarray, query anycompatible, own jsonb, k bigint, filter jsonb,
     max_distance double precision, mode text, effort integer, per_asset integer, diversity double precision,
@@ -444,6 +453,9 @@ BEGIN
     steps := CASE WHEN mode = 'exact' OR mode = 'auto' AND wanted > 10000 THEN '{exact}'::text[]
         WHEN mode = 'index' THEN '{index}'
         WHEN effort IS NOT NULL THEN '{index,exact}'
+        WHEN filter = '{}' AND per_asset IS NULL AND wanted <= 100 AND (is_explained OR like_feature IS NOT NULL
+            OR coalesce(max_distance, diversity, nullif("offset", 0)) IS NOT NULL)
+            THEN '{quick,index,harder,hardest,exact}'
         ELSE '{index,harder,hardest,exact}' END;
 
     FOREACH step IN ARRAY steps LOOP
@@ -457,7 +469,10 @@ BEGIN
         IF way = 'index' THEN
             looked := coalesce(effort, greatest(least(wanted, 1000),
                 CASE step WHEN 'index' THEN 40 WHEN 'harder' THEN 400 ELSE 1000 END));
-            IF effort IS NULL OR per_asset IS NOT NULL THEN
+            IF step = 'quick' THEN
+                width := greatest(50, wanted + 20);
+                looked := greatest(10, wanted / 5);
+            ELSIF effort IS NULL OR per_asset IS NOT NULL THEN
                 width := greatest(160, 2 * looked, CASE WHEN per_asset IS NULL THEN 2 * wanted ELSE 8 * wanted END);
             END IF;
             scans := @schema@._sync_scans(relation);
@@ -476,14 +491,15 @@ BEGIN
             RETURN QUERY EXECUTE format('SELECT distance, %2$s FROM (
                 SELECT *, count(*) OVER () AS " count" FROM (
                     SELECT %3$s AS distance, %2$s FROM %1$s WHERE %4$s ORDER BY %3$s LIMIT %5$s) candidates) counted
-                WHERE " count" >= %6$s ORDER BY distance, collection, asset_id, feature_id OFFSET %7$s',
+                WHERE " count" >= %6$s ORDER BY distance + 0::float8, collection, asset_id, feature_id OFFSET %7$s',
                 relation, own ->> 'columns', distance, conditions, width, CASE mode WHEN 'index' THEN 0 ELSE wanted END,
                 skip) USING asked;
             IF FOUND OR mode = 'index' THEN RETURN; END IF;
             CONTINUE;
         END IF;
         statement := @schema@._sync_question(own, relation, way, distance, conditions, width,
-            greatest(wanted, width / 4), pool, skip, max_distance, per_asset);
+            greatest(wanted, CASE step WHEN 'quick' THEN 30 ELSE width / 4 END),
+            greatest(wanted, CASE step WHEN 'quick' THEN 30 END), pool, skip, max_distance, per_asset);
         EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
         -- Where little is left by the filter, the planner chooses to compare all of it.
         IF way = 'index' AND scans = @schema@._sync_scans(relation) THEN
@@ -491,13 +507,15 @@ BEGIN
         END IF;
         IF is_explained THEN
             attempts := attempts || jsonb_build_object('way', way, 'effort', CASE way WHEN 'index' THEN looked END,
-                'candidates', seen, 'asked', asked::text, 'statement', statement);
+                'candidates', seen, 'asked', asked::text, 'statement', statement,
+                'enable_sort', current_setting('enable_sort'));
             PERFORM set_config('vectorferry.attempts', attempts::text, true);
         END IF;
         EXIT WHEN way = 'exact' OR mode = 'index';
         -- Where the index has given up before there was enough, and nothing was too far, the answer would be short.
         CONTINUE WHEN eligible < wanted AND (max_distance IS NULL OR coalesce(farthest <= max_distance, true));
-        EXIT WHEN effort IS NOT NULL OR step = 'hardest' OR late <= 0.02 * wanted;
+        EXIT WHEN effort IS NOT NULL OR step = 'hardest'
+            OR late <= CASE step WHEN 'quick' THEN wanted / 100 ELSE 0.02 * wanted END;
     END LOOP;
 
     IF diversity > 0 THEN
@@ -744,7 +762,7 @@ BEGIN
     LOOP
         way := one ->> 'way'; search_effort := one ->> 'effort'; candidates := one ->> 'candidates';
         "rows" := given; fell_back := attempt > 1;
-        plan := @schema@._sync_plan(one ->> 'statement', one ->> 'asked', search_effort);
+        plan := @schema@._sync_plan(one ->> 'statement', one ->> 'asked', search_effort, one ->> 'enable_sort');
         RETURN NEXT;
     END LOOP;
 END $body$;
@@ -813,21 +831,43 @@ DECLARE
     -- No column has a name with a space in it.
     " asked" constant @type@ := query;
     " k" constant integer := coalesce(k, 10);
+    " effort" integer := effort;
+    " candidates" integer := " k";
+    " sure" integer := " k";
 BEGIN
     -- The plain query that anyone would write, whose plan is kept: the limit is a number, so that the plan can be made
-    -- without knowing how many are asked for. It gives nothing where it would give too few.
-    IF @fits@ AND mode = 'auto' AND " k" BETWEEN 1 AND least(effort, 100) AND effort <= 1000 AND filter = '{}'
-        AND coalesce(max_distance, per_asset, diversity, nullif("offset", 0)) IS NULL AND like_feature IS NULL
-        AND coalesce(current_setting('vectorferry.explain', true), '') <> 'on'
+    -- without knowing how many are asked for. Where no effort is asked for, the index looks in passes, the smaller the
+    -- cheaper, and what the later ones bring tells whether it has found its way: of the nearest, of thirty at least,
+    -- one in a hundred may be theirs. It gives nothing where it would give too few, or is in doubt. What is found so:
+    -- tests/benchmarks/test_recall.py.
+    IF @fits@ AND mode = 'auto' AND " k" BETWEEN 1 AND least(effort, 100) AND coalesce(effort, 1) <= 1000
+        AND filter = '{}' AND coalesce(max_distance, per_asset, diversity, nullif("offset", 0)) IS NULL
+        AND like_feature IS NULL AND coalesce(current_setting('vectorferry.explain', true), '') <> 'on'
     THEN
-        PERFORM set_config('hnsw.ef_search', effort::text, true);
+        IF effort IS NULL THEN
+            " candidates" := greatest(50, " k" + 20);
+            " effort" := greatest(10, " k" / 5);
+            " sure" := greatest(30, " k");
+            PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
+        END IF;
+        PERFORM set_config('hnsw.ef_search', " effort"::text, true);
         RETURN QUERY
             SELECT one.distance, @columns@ FROM (
-                SELECT near.*, count(*) OVER () AS " count" FROM (
-                    SELECT candidate.* FROM (
-                        SELECT @distance@ AS distance, @columns@ FROM @view@ one ORDER BY @distance@ LIMIT 100
-                    ) candidate LIMIT " k") near
-            ) one WHERE one." count" = " k" ORDER BY one.distance, one.collection, one.asset_id, one.feature_id;
+                SELECT best.*, count(*) OVER () AS " count",
+                    count(*) FILTER (WHERE " place" > " sure" AND " rank" <= " sure") OVER () AS " late"
+                FROM (
+                    -- The order of several passes is none, whatever the planner believes: an addition makes it sort.
+                    SELECT placed.*, row_number() OVER (
+                        ORDER BY distance + 0::float8, collection, asset_id, feature_id) AS " rank"
+                    FROM (
+                        SELECT near.*, row_number() OVER () AS " place" FROM (
+                            SELECT candidate.* FROM (
+                                SELECT @distance@ AS distance, @columns@ FROM @view@ one ORDER BY @distance@ LIMIT 120
+                            ) candidate LIMIT " candidates") near
+                    ) placed
+                ) best
+            ) one WHERE one." rank" <= " k" AND one." count" >= " k" AND one." late" <= " k" / 100
+            ORDER BY one.distance, one.collection, one.asset_id, one.feature_id;
         IF FOUND THEN RETURN; END IF;
     END IF;
     RETURN QUERY SELECT * FROM @schema@._sync_search(CAST(NULL AS @match@[]), " asked", @own@,

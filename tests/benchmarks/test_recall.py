@@ -23,7 +23,7 @@ from ..builders import asset, batch, feature
 
 Sql = psycopg.Connection[Any]
 
-ROWS, DIMENSION, SEGMENTS, QUERIES = 20_000, 256, 20, 20
+ROWS, DIMENSION, SEGMENTS, QUERIES = 20_000, 256, 20, 60
 SHARES: Final = {"100 %": 1.0, "10 %": 0.1, "1 %": 0.01, "0.1 %": 0.001, "0 %": 0.0}
 MODES: Final = {"auto": "mode => 'auto'", "index": "mode => 'index', effort => 40", "exact": "mode => 'exact'"}
 
