@@ -17,6 +17,8 @@ from vectorferry.connector._model._vectors import dense_dimension
 ColumnType: TypeAlias = Literal["text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"]
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
+IndexMethod: TypeAlias = Literal["hnsw", "ivfflat", "none"]
+Quantization: TypeAlias = Literal["halfvec", "binary"]
 
 Identifier = Annotated[
     str, Spelling(r"^[a-z_][a-z0-9_]{0,54}$", "up to 55 lowercase letters, digits and _, with no digit first")
@@ -69,19 +71,37 @@ class ColumnMapping(Settings):
 
 class VectorMapping(Settings):
     """How one named vector is stored and compared. `storage` left out: chosen from kind and dimension. `dimension` left
-    out: vectors of any dimension are stored, each in a place of its own; else others are set aside."""
+    out: vectors of any dimension are stored, each in a place of its own; else others are set aside. With a
+    `quantization`, the index keeps a smaller form of each vector, and what it finds is compared by the whole ones.
+    `lists` left out: from the rows that are there when an IVFFlat index is built."""
 
     metric: Metric = "cosine"
     storage: Storage | None = None
-    index: Literal["hnsw", "none"] = "hnsw"
+    index: IndexMethod = "hnsw"
+    quantization: Quantization | None = Field(default=None, description="what the index keeps in place of the vectors")
     dimension: int | None = Field(default=None, ge=1, le=20_000, description="the only one that is stored")
     m: int = Field(default=16, ge=2, le=100, description="HNSW links per layer")
     ef_construction: int = Field(default=64, ge=4, le=1000, description="HNSW build candidates")
+    lists: int | None = Field(default=None, ge=1, le=32_768, description="IVFFlat lists")
 
     @model_validator(mode="after")
     def _dimension_is_of_dense_vectors(self) -> Self:
         if self.dimension is not None and self.storage == "sparsevec":
             raise ValueError("sparse vectors have no dimension: leave out `dimension`, or `storage`")
+        return self
+
+    @model_validator(mode="after")
+    def _index_can_be_built(self) -> Self:
+        if self.index == "none" and self.quantization is not None:
+            raise ValueError("quantization is of an index, and there is none: leave one of them out")
+        if self.storage == "sparsevec" and self.quantization is not None:
+            raise ValueError("sparse vectors are not quantized: leave out `quantization`")
+        if self.index == "ivfflat" and self.storage == "sparsevec":
+            raise ValueError("ivfflat takes no sparse vectors: choose index: hnsw")
+        if self.index == "ivfflat" and self.metric == "l1" and self.quantization != "binary":
+            raise ValueError("ivfflat does not compare by l1: choose index: hnsw, or another metric")
+        if self.index != "ivfflat" and self.lists is not None:
+            raise ValueError(f"lists is for index: ivfflat, and this one is {self.index}")
         return self
 
     def takes_dimension(self, dimension: int | None) -> bool:

@@ -126,6 +126,14 @@ class Probe:
     text: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedText:
+    """The vector of a text, under the model (of a named vector, or as the service calls it) that made it."""
+
+    model: str
+    vector: Vector
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbours:
     """The ids of the features that a source's own search finds near a `vector`, nearest first."""
@@ -268,6 +276,11 @@ class Source(ABC):
         """`SEARCH`: the best hits in one collection, best first. Raises `SourceError`, and `ConfigurationError` for a
         question that the service cannot be asked."""
         raise Capability.SEARCH.missing()
+
+    async def embed(self, text: str, vector_name: str | None) -> EmbeddedText:
+        """`EMBED`: the vector that the service makes of a text, by the model of a named vector (None: of the one that
+        its own search uses). Raises `SourceError`, and `ConfigurationError` for what the service cannot be asked."""
+        raise Capability.EMBED.missing()
 
     async def retrieve(self, collection: str, query: RetrieverQuery) -> Sequence[Hit]:
         """`RETRIEVERS`: what a retriever finds, best first; one that is made for this once looks into the collection.

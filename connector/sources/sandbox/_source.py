@@ -11,7 +11,8 @@ from pydantic import Field, SecretStr, StringConstraints
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector._model._related import RelatedTable
-from vectorferry.connector._protocols._source import Origin, Source, SourceSettings, Usage
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import EmbeddedText, Origin, Source, SourceSettings, Usage
 
 if TYPE_CHECKING:
     from vectorferry.connector.sandbox import Sandbox
@@ -34,6 +35,8 @@ class SandboxSettings(SourceSettings):
 
 class SandboxSource(Source):
     """The sandbox runs in the event loop of whoever reads this first."""
+
+    capabilities = frozenset({Capability.EMBED})
 
     def __init__(self, collections: Sequence[str], service: Service = "mixpeek") -> None:
         self._collections = tuple(collections)
@@ -94,6 +97,10 @@ class SandboxSource(Source):
         async with closing((await self._running()).related_rows(table)) as rows:
             async for row in rows:
                 yield row
+
+    async def embed(self, text: str, vector_name: str | None) -> EmbeddedText:
+        """As the service does that is stood in for. Raises `NotSupportedError` where it does not."""
+        return await (await self._running()).embed(text, vector_name)
 
     async def aclose(self) -> None:
         """Stop the sandbox. Safe to call twice."""
