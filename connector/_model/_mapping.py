@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import orjson
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._records import MODALITIES, Modality, Reason, Vector
@@ -186,12 +186,14 @@ Audio is never shown filled: like video."""
 
 
 class SchemaMapping(Settings):
-    """The mapping of every modality: the defaults, with what the user added on top."""
+    """The mapping of every modality: the defaults, and those of the source, with what the user added on top."""
 
     video: ModalityMapping = ModalityMapping()
     image: ModalityMapping = ModalityMapping()
     text: ModalityMapping = ModalityMapping()
     audio: ModalityMapping = ModalityMapping()
+
+    _source_columns: Mapping[Modality, Mapping[str, ColumnMapping]] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _tables_are_apart(self) -> Self:
@@ -199,6 +201,12 @@ class SchemaMapping(Settings):
         if clash := next((table for table in tables if tables.count(table) > 1), None):
             raise ValueError(f"two tables would be called {clash}: choose another `table` for one of them")
         return self
+
+    def with_source_columns(self, columns: Mapping[Modality, Mapping[str, ColumnMapping]]) -> SchemaMapping:
+        """The same over a source that has these by default: what the user has mapped under such a name stays."""
+        mapping = self.model_copy()
+        mapping._source_columns = columns
+        return mapping
 
     def tables(self) -> dict[str, Modality]:
         """The modality whose rows are in each table."""
@@ -215,7 +223,8 @@ class SchemaMapping(Settings):
 
     def columns(self, modality: Modality) -> dict[str, ColumnMapping]:
         """The typed columns of this modality, defaults first, in a stable order."""
-        return {**DEFAULT_COLUMNS[modality], **self.modality(modality).columns}
+        of_source = self._source_columns.get(modality, {})
+        return {**DEFAULT_COLUMNS[modality], **of_source, **self.modality(modality).columns}
 
     def vector(self, modality: Modality, vector_name: str) -> VectorMapping:
         """How this named vector is stored."""

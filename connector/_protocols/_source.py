@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 from pydantic import Field, PrivateAttr
 
 from vectorferry.connector._model._limits import SourceLimits
+from vectorferry.connector._model._mapping import ColumnMapping
 from vectorferry.connector._model._records import Asset, Listing, Modality, Rejected, Vector
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
@@ -322,6 +323,12 @@ class SourceSettings(Settings, ABC):
     def keep_within(self, limits: SourceLimits) -> None:
         """Open sources that know these limits."""
         self._limits = limits
+
+    @property
+    def default_columns(self) -> Mapping[Modality, Mapping[str, ColumnMapping]]:
+        """The columns that features of this source have besides the usual ones, where the mapping names no other under
+        that name."""
+        return {}
 
     @abstractmethod
     def open(self) -> Source:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import Field, SecretStr, StringConstraints
 
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._model._mapping import ColumnMapping
+from vectorferry.connector._model._records import Asset, Listing, Modality, Rejected
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import EmbeddedText, Origin, Source, SourceSettings, Usage
@@ -27,6 +28,13 @@ class SandboxSettings(SourceSettings):
     type: Literal["sandbox"] = "sandbox"
     service: Service = Field(default="mixpeek", description="whose API is stood in for")
     collections: tuple[Name, ...] = Field(default=(), description="ids of the sample collections to sync; none: all")
+
+    @property
+    def default_columns(self) -> Mapping[Modality, Mapping[str, ColumnMapping]]:
+        """Those of the service."""
+        from vectorferry.connector.sources.twelvelabs import DEFAULT_COLUMNS
+
+        return DEFAULT_COLUMNS if self.service == "twelvelabs" else {}
 
     def open(self) -> SandboxSource:
         """A source with these settings. Nothing is started yet."""
