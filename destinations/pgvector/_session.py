@@ -18,7 +18,7 @@ from vectorferry.connector.plugin import (
     SchemaDescription,
     SqlResult,
 )
-from vectorferry.destinations._postgres import Address, Driver, driver_of
+from vectorferry.destinations._postgres import Address, Driver, check_harmless, driver_of
 from vectorferry.destinations.pgvector._schema import SyncSchema
 
 _RELATIONS: Final = """
@@ -66,6 +66,7 @@ def first_rows(connection: Connection, schema: SyncSchema, limit: int, table: st
     if table is not None and table not in tables:
         raise ConfigurationError(f"schema {schema.name} has no table {table}; it has: {', '.join(tables)}")
     names = [table] if table is not None else [name for name in tables if not name.startswith("_sync_")]
+    check_harmless(connection, schema.name, names)
     return {name: _first_rows(connection, schema.name, name, tables[name], limit) for name in names}
 
 
@@ -84,7 +85,9 @@ def run_sql(driver: Driver, path: str, statements: str) -> Iterator[SqlResult]:
         while cursor is not None:
             yield _result(cursor)
             cursor = cursor if cursor.nextset() else None
-    except (psycopg.DataError, psycopg.ProgrammingError, psycopg.IntegrityError, psycopg.NotSupportedError) as error:
+    except psycopg.OperationalError:
+        raise  # of the server or the way there, and not of what was asked
+    except psycopg.Error as error:
         raise ConfigurationError(_refusal(error, statements)) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,27 @@ def test_a_build_tells_how_far_it_is(vectorferry: Invoke, postgres_url: str, sch
     assert refused.exit_code == 1
     assert f"{schema}.{INDEX} is being built by another process" in refused.stderr
     assert {name: index["progress"] for name, index in listed(vectorferry).items()} == {INDEX: None}
+
+
+def test_a_rebuild_that_was_ended_leaves_nothing_that_the_next_one_does_not_heal(
+    vectorferry: Invoke, stored: Sql, postgres_url: str, schema: str
+) -> None:
+    """By a real leftover: the server's process is ended while it builds the copy."""
+    building = (
+        "SELECT pg_terminate_backend(p.pid) FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.relid "
+        "WHERE c.relnamespace = %s::regnamespace AND p.phase LIKE 'waiting%%'"
+    )
+    with psycopg.connect(postgres_url) as other:
+        other.execute(f"LOCK TABLE {schema}.video__model_v1 IN ROW EXCLUSIVE MODE")
+        with closing(PgvectorDestination(schema, postgres_url)) as destination, ThreadPoolExecutor(1) as threads:
+            rebuilding = threads.submit(lambda: list(destination.rebuild_indexes([])))
+            wait_until(lambda: stored.execute(building, [schema]).fetchone() is not None)
+            assert "terminating connection" in str(rebuilding.exception())
+    states = {name: index["state"] for name, index in listed(vectorferry).items()}
+    assert states == {INDEX: "valid", f"{INDEX}_ccnew": "leftover"}
+    assert f"vectorferry indexes rebuild {INDEX} drops it" in vectorferry("indexes", "list").stdout
+    assert vectorferry("indexes", "rebuild").exit_code == 0
+    assert {name: index["state"] for name, index in listed(vectorferry).items()} == {INDEX: "valid"}
 
 
 def test_large_rewrites_are_followed_by_advice_with_figures(vectorferry: Invoke, stored: Sql) -> None:

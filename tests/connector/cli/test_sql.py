@@ -65,6 +65,10 @@ def test_what_postgres_refuses_is_said_in_its_words(vectorferry: Invoke) -> None
     assert refused.exit_code == 2
     assert 'Postgres refuses it: column "asset_ids" does not exist, at: asset_ids FROM video' in refused.stderr
     assert '(Perhaps you meant to reference the column "video.asset_id".)' in refused.stderr
+    raised = vectorferry("sql", "-e", "DO $$ BEGIN RAISE EXCEPTION 'no dogs'; END $$")
+    assert (raised.exit_code, "Postgres refuses it: no dogs" in raised.stderr) == (2, True)
+    short = vectorferry("sql", "-e", "SELECT * FROM search_video_model_v1('[1]')")
+    assert "the query has 1 dimensions" in short.stderr
     assert vectorferry("sql", "dogs").exit_code == 2
     assert vectorferry("sql", "--json").exit_code == 2
 

@@ -120,3 +120,27 @@ def test_a_caller_keeps_their_own_settings(loaded: Loaded) -> None:
         loaded.sql.execute("SELECT * FROM search_video_lists(%s)", [loaded.query])
         assert loaded.sql.execute("SHOW ivfflat.probes").fetchone() == ("3",)
         assert loaded.sql.execute("SHOW ivfflat.iterative_scan").fetchone() == ("off",)
+
+
+def test_whoever_may_only_read_searches_like_everybody(loaded: Loaded) -> None:
+    (schema,) = loaded.sql.execute("SELECT current_schema").fetchone() or ("",)
+    reader = f"{schema}_reader"
+    loaded.sql.execute(f"CREATE ROLE {reader}; GRANT USAGE ON SCHEMA {schema} TO {reader}")
+    for name in INDEXES:
+        loaded.sql.execute(f"GRANT SELECT ON video_{name} TO {reader}")
+    try:
+        with loaded.sql.transaction():
+            loaded.sql.execute(f"SET LOCAL ROLE {reader}")
+            for name in INDEXES:
+                asked = f"SELECT count(*) FROM search_video_{name}(%s, 5)"
+                assert loaded.sql.execute(asked, [loaded.query]).fetchone() == (5,)
+    finally:
+        loaded.sql.execute(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
+
+
+@pytest.mark.parametrize(("name", "words"), [("halves", "halfvec(256)"), ("bits", "binary_quantize"), ("lists", "")])
+def test_a_view_says_what_its_index_is_used_by(loaded: Loaded, name: str, words: str) -> None:
+    said = loaded.sql.execute("SELECT obj_description(%s::regclass)", [f"video_{name}"]).fetchone()
+    assert said is not None
+    assert words in said[0]
+    assert ("ORDER BY" in said[0]) == bool(words)
