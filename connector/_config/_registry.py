@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._mapping import SchemaMapping
@@ -78,6 +78,20 @@ OTHER_NAMES: Final = {
 """What other projects call something of ours."""
 
 
+EMBEDDERS: Final = "vectorferry.embedders"
+
+
+def embedder(name: str) -> Callable[[str], Any]:
+    """What the entry point of this name in the group ``vectorferry.embedders`` is: it takes a text, and gives numbers,
+    or indices and values. Raises `ConfigurationError` when there is none, or it cannot be imported."""
+    point = _find(name, EMBEDDERS, "embedder")
+    loaded = _imported(point)
+    if not callable(loaded):
+        raise ConfigurationError(f"the plug-in {name} of the package {_package(point)} cannot be called with a text")
+    model: Callable[[str], Any] = loaded
+    return model
+
+
 def closest(word: str, words: list[str]) -> str:
     """``; did you mean WORD?`` when one of the known words is near, or is another name for it, else nothing."""
     near = [name for name in words if name == OTHER_NAMES.get(word.lower())]
@@ -102,8 +116,17 @@ def _find(name: str, group: str, kind: str) -> EntryPoint:
 
 def _load(point: EntryPoint, base: type[SettingsClass]) -> type[SettingsClass]:
     """Importing runs a third party's code, so whatever it raises is reported as that package's."""
+    loaded = _imported(point)
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        raise ConfigurationError(
+            f"the plug-in {point.name} of the package {_package(point)} is not a subclass of {base.__name__}"
+        )
+    return loaded
+
+
+def _imported(point: EntryPoint) -> Any:
     try:
-        loaded = point.load()
+        return point.load()
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == point.name and _package(point) == OURS:
             raise ConfigurationError(
@@ -113,11 +136,6 @@ def _load(point: EntryPoint, base: type[SettingsClass]) -> type[SettingsClass]:
             f"the plug-in {point.name} of the package {_package(point)} cannot be loaded "
             f"({type(error).__name__}: {error}); install that package again, or remove it"
         ) from error
-    if not (isinstance(loaded, type) and issubclass(loaded, base)):
-        raise ConfigurationError(
-            f"the plug-in {point.name} of the package {_package(point)} is not a subclass of {base.__name__}"
-        )
-    return loaded
 
 
 def _package(point: EntryPoint) -> str:

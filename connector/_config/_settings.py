@@ -168,8 +168,10 @@ class SyncSettings(Settings):
         )
 
     @model_validator(mode="after")
-    def _source_knows_its_limits(self) -> SyncSettings:
+    def _source_and_mapping_fit(self) -> SyncSettings:
         self.source.keep_within(self.limits)
+        # The mapping may be somebody's object, over another source as well.
+        self.__dict__["modalities"] = self.modalities.with_source_columns(self.source.default_columns)
         return self
 
     def model_post_init(self, context: Any, /) -> None:

@@ -11,7 +11,7 @@ from vectorferry.connector._engine._quarantine import (
 )
 from vectorferry.connector._engine._refill import refill, run_refill
 from vectorferry.connector._engine._search import run_search
-from vectorferry.connector._engine._source_search import SourceHits, StoredHit, run_source_search
+from vectorferry.connector._engine._source_search import SourceHits, StoredHit, run_embed, run_source_search
 from vectorferry.connector._engine._submit import (
     SubmissionCallback,
     Submissions,
@@ -46,6 +46,7 @@ __all__ = [
     "refill",
     "run_compare",
     "run_doctor",
+    "run_embed",
     "run_plan",
     "run_refill",
     "run_replay",

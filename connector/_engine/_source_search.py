@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass
 from os import environ as process_environ
 from typing import Any, Final
 
+from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._opening import (
     destination_label,
     destinations_called,
     opened_at,
     prepare_untouched,
+    run_closing,
     run_in_collection,
 )
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Hit, RetrieverQuery, Source, SourceQuery
+from vectorferry.connector._protocols._source import EmbeddedText, Hit, RetrieverQuery, Source, SourceQuery
 
 ROWS: Final = 5
 """Features shown of one hit: those that it overlaps most."""
@@ -53,6 +55,14 @@ class SourceHits:
         """Plain JSON values."""
         hits = [{**asdict(one.hit), "asset": one.asset, "rows": list(one.rows)} for one in self.hits]
         return {"collection": self.collection, "destination": self.destination, "hits": hits, "note": self.note}
+
+
+def run_embed(
+    settings: SyncSettings, text: str, vector_name: str | None, environ: Mapping[str, str] = process_environ
+) -> EmbeddedText:
+    """The vector that the service of a source makes of a text; no destination is opened. Raises as `Source.embed`."""
+    source = resolve_part(settings.source, environ, settings.where, ("source",)).open()
+    return run_closing(source, lambda: source.embed(text, vector_name))
 
 
 def run_source_search(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import orjson
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._records import MODALITIES, Modality, Reason, Vector
@@ -17,6 +17,8 @@ from vectorferry.connector._model._vectors import dense_dimension
 ColumnType: TypeAlias = Literal["text", "integer", "bigint", "double precision", "boolean", "timestamptz", "jsonb"]
 Metric: TypeAlias = Literal["cosine", "l2", "inner_product", "l1"]
 Storage: TypeAlias = Literal["vector", "halfvec", "sparsevec"]
+IndexMethod: TypeAlias = Literal["hnsw", "ivfflat", "none"]
+Quantization: TypeAlias = Literal["halfvec", "binary"]
 
 Identifier = Annotated[
     str, Spelling(r"^[a-z_][a-z0-9_]{0,54}$", "up to 55 lowercase letters, digits and _, with no digit first")
@@ -69,19 +71,37 @@ class ColumnMapping(Settings):
 
 class VectorMapping(Settings):
     """How one named vector is stored and compared. `storage` left out: chosen from kind and dimension. `dimension` left
-    out: vectors of any dimension are stored, each in a place of its own; else others are set aside."""
+    out: vectors of any dimension are stored, each in a place of its own; else others are set aside. With a
+    `quantization`, the index keeps a smaller form of each vector, and what it finds is compared by the whole ones.
+    `lists` left out: from the rows that are there when an IVFFlat index is built."""
 
     metric: Metric = "cosine"
     storage: Storage | None = None
-    index: Literal["hnsw", "none"] = "hnsw"
+    index: IndexMethod = "hnsw"
+    quantization: Quantization | None = Field(default=None, description="what the index keeps in place of the vectors")
     dimension: int | None = Field(default=None, ge=1, le=20_000, description="the only one that is stored")
     m: int = Field(default=16, ge=2, le=100, description="HNSW links per layer")
     ef_construction: int = Field(default=64, ge=4, le=1000, description="HNSW build candidates")
+    lists: int | None = Field(default=None, ge=1, le=32_768, description="IVFFlat lists")
 
     @model_validator(mode="after")
     def _dimension_is_of_dense_vectors(self) -> Self:
         if self.dimension is not None and self.storage == "sparsevec":
             raise ValueError("sparse vectors have no dimension: leave out `dimension`, or `storage`")
+        return self
+
+    @model_validator(mode="after")
+    def _index_can_be_built(self) -> Self:
+        if self.index == "none" and self.quantization is not None:
+            raise ValueError("quantization is of an index, and there is none: leave one of them out")
+        if self.storage == "sparsevec" and self.quantization is not None:
+            raise ValueError("sparse vectors are not quantized: leave out `quantization`")
+        if self.index == "ivfflat" and self.storage == "sparsevec":
+            raise ValueError("ivfflat takes no sparse vectors: choose index: hnsw")
+        if self.index == "ivfflat" and self.metric == "l1" and self.quantization != "binary":
+            raise ValueError("ivfflat does not compare by l1: choose index: hnsw, or another metric")
+        if self.index != "ivfflat" and self.lists is not None:
+            raise ValueError(f"lists is for index: ivfflat, and this one is {self.index}")
         return self
 
     def takes_dimension(self, dimension: int | None) -> bool:
@@ -166,12 +186,14 @@ Audio is never shown filled: like video."""
 
 
 class SchemaMapping(Settings):
-    """The mapping of every modality: the defaults, with what the user added on top."""
+    """The mapping of every modality: the defaults, and those of the source, with what the user added on top."""
 
     video: ModalityMapping = ModalityMapping()
     image: ModalityMapping = ModalityMapping()
     text: ModalityMapping = ModalityMapping()
     audio: ModalityMapping = ModalityMapping()
+
+    _source_columns: Mapping[Modality, Mapping[str, ColumnMapping]] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _tables_are_apart(self) -> Self:
@@ -179,6 +201,12 @@ class SchemaMapping(Settings):
         if clash := next((table for table in tables if tables.count(table) > 1), None):
             raise ValueError(f"two tables would be called {clash}: choose another `table` for one of them")
         return self
+
+    def with_source_columns(self, columns: Mapping[Modality, Mapping[str, ColumnMapping]]) -> SchemaMapping:
+        """The same over a source that has these by default: what the user has mapped under such a name stays."""
+        mapping = self.model_copy()
+        mapping._source_columns = columns
+        return mapping
 
     def tables(self) -> dict[str, Modality]:
         """The modality whose rows are in each table."""
@@ -195,7 +223,8 @@ class SchemaMapping(Settings):
 
     def columns(self, modality: Modality) -> dict[str, ColumnMapping]:
         """The typed columns of this modality, defaults first, in a stable order."""
-        return {**DEFAULT_COLUMNS[modality], **self.modality(modality).columns}
+        of_source = self._source_columns.get(modality, {})
+        return {**DEFAULT_COLUMNS[modality], **of_source, **self.modality(modality).columns}
 
     def vector(self, modality: Modality, vector_name: str) -> VectorMapping:
         """How this named vector is stored."""

@@ -12,6 +12,8 @@ from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._records import DenseVector, Reason, SparseVector, Vector
 
 NUMBERS: Final = frozenset({float, int})
+SPARSE_DIMENSION: Final = 1_000_000_000
+"""pgvector's largest sparsevec, in which sparse vectors are stored."""
 HIGHEST_INDEX: Final = int(np.iinfo(np.int32).max)
 
 
@@ -58,6 +60,14 @@ def vector_hash(vector: Vector) -> bytes:
     digest = blake2b(b"dense" + len(vector).to_bytes(8, "little"), digest_size=16)
     digest.update(_little_endian(vector, "<f4"))
     return digest.digest()
+
+
+def vector_literal(vector: Vector, sparse_dimension: int = SPARSE_DIMENSION) -> str:
+    """As pgvector reads it: ``[0.5,…]``, and of a sparse one ``{1:0.5,…}/1000000000``, with indices from 1."""
+    if isinstance(vector, SparseVector):
+        pairs = zip(vector.indices.tolist(), vector.values.tolist(), strict=True)
+        return "{" + ",".join(f"{index + 1}:{value!r}" for index, value in pairs) + f"}}/{sparse_dimension}"
+    return "[" + ",".join(str(value) for value in vector) + "]"
 
 
 def vector_bytes(vector: Vector) -> int:

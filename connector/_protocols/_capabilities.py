@@ -16,12 +16,14 @@ class Capability(Enum):
     # of destinations
     CONTENTS = "does not tell what is in an asset"
     CURSORS = "keeps no cursor"
+    INDEXES = "has no vector indexes of its own making"
     LOCK = "cannot be locked"
     ORIGINS = "does not keep who read a collection"
     PLAN = "this destination cannot say beforehand what a sync would do"
     QUARANTINE = "does not show what it has in quarantine"
     RELATED_TABLES = "holds no tables of metadata"
     SECURITY = "does not tell what others may do with what it holds"
+    SQL = "is not asked in SQL"
     STORED_ASSETS = "does not keep whole assets, so nothing can be refilled from it"
     STORED_COLLECTIONS = "does not tell which collections it holds"
     TOMBSTONES = "cannot hide assets"
@@ -30,6 +32,7 @@ class Capability(Enum):
 
     # of sources
     CHANGED_SINCE = "the source has no changed-since cursor that can be trusted"
+    EMBED = "the source's service makes no vectors of texts; --model asks a local one"
     NEIGHBOURS = (
         "there is nothing to compare with: this source's search does not answer with the features that it gives"
     )

@@ -160,6 +160,87 @@ class VectorTable:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """How far an index is that is being built: in which phase, which share of that is done (None: not known), and for
+    how many seconds."""
+
+    phase: str
+    share: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """An index of a named vector, or a leftover of building one; `kind` in a few words, such as ``hnsw, halfvec``.
+
+    It was `built` over `built_rows`, where that is known. `dead_rows` are rows of its table that are no more, but that
+    searches still go past, and `dead_share` is their share of all. `advice` is what would help it, a sentence each.
+    """
+
+    name: str
+    table: str
+    vector_name: str
+    kind: str
+    state: Literal["valid", "invalid", "missing", "building", "leftover"]
+    rows: int
+    bytes: int
+    built: datetime | None = None
+    built_rows: int | None = None
+    progress: IndexProgress | None = None
+    dead_rows: int = 0
+    dead_share: float = 0.0
+    advice: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDescription:
+    """A column of a table or a view, with its type as SQL calls it, and what its comment says."""
+
+    name: str
+    type: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelationDescription:
+    """A table or a view; `key` are the columns of its primary key."""
+
+    name: str
+    kind: Literal["table", "view"]
+    comment: str
+    columns: Sequence[ColumnDescription]
+    key: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDescription:
+    """A function, with its arguments (and their defaults) and what it returns as SQL has them."""
+
+    name: str
+    arguments: str
+    returns: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaDescription:
+    """What somebody who queries finds: whatever begins with `_sync_` is a sync's own."""
+
+    schema: str
+    relations: Sequence[RelationDescription]
+    functions: Sequence[FunctionDescription]
+
+
+@dataclass(frozen=True, slots=True)
+class SqlResult:
+    """What one statement gave: rows under their columns, or, without any, what Postgres says was done."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class VectorCount:
     """How many features have a named vector of one dimension (None: a sparse one), and in which `place`: ``the table
     video__model_704``. `modality` is None where one place holds those of all modalities."""
@@ -214,6 +295,25 @@ class PlannedIndex:
     memory_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class IndexAdvice:
+    """How one named vector of a dimension (None: a sparse one) is searched, and what would be better.
+
+    Its `index` is said in a few words (``none`` where there is none), with so many bytes on disk and about so many
+    seconds to build over the rows that are there now; whether it is `fine`, and in words what to change, and why.
+    """
+
+    table: str
+    vector_name: str
+    rows: int
+    dimension: int | None
+    index: str
+    index_bytes: int
+    build_seconds: float
+    fine: bool
+    advice: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Planned:
     """A destination as `prepare` would leave it.
@@ -225,7 +325,7 @@ class Planned:
     Of an asset that is there but would be read again in any case, `known` gives an empty fingerprint.
     `related_hashes`, `cursor` and `origin` answer as the methods of these names. `averages` are None when nothing is
     stored. `refusal` says why a sync would be refused, by whoever is asking, and what helps. `vector_counts` are of all
-    named vectors, and `vector_kinds` as the method of that name.
+    named vectors, `vector_kinds` as the method of that name, and `index_advice` is about each that has an index.
     """
 
     known: Callable[[str, Sequence[str]], Mapping[str, Known]]
@@ -242,6 +342,7 @@ class Planned:
     refusal: str | None = None
     vector_counts: Sequence[VectorCount] = ()
     vector_kinds: Sequence[VectorKind] = ()
+    index_advice: Sequence[IndexAdvice] = ()
 
 
 class Health(StrEnum):
@@ -481,6 +582,45 @@ class Destination(ABC):
         """`VECTOR_TABLES`: the tables of all named vectors, one for each dimension, sorted by modality and name, those
         of one name from the oldest to the newest. Needs no `prepare`."""
         raise Capability.VECTOR_TABLES.missing(self.name)
+
+    def describe(self) -> SchemaDescription:
+        """`SQL`: its tables, views and functions, and what the comments in the database say of them. Needs no
+        `prepare`."""
+        raise Capability.SQL.missing(self.name)
+
+    def sql_environment(self) -> AbstractContextManager[Mapping[str, str]]:
+        """`SQL`: for a block, the variables with which libpq's programs (psql, pg_dump) reach the database, with the
+        password, and find its schema without a prefix. Needs no `prepare`."""
+        raise Capability.SQL.missing(self.name)
+
+    def run_sql(self, statements: str) -> Iterable[SqlResult]:
+        """`SQL`: run somebody's statements, each on its own, with the schema in the path. Needs no `prepare`. Raises
+        `ConfigurationError` for one that the database refuses, with its words."""
+        raise Capability.SQL.missing(self.name)
+
+    def first_rows(self, limit: int, table: str | None = None) -> Mapping[str, SqlResult]:
+        """`SQL`: by table, the first rows of each (or of one) in the order of their keys. Needs no `prepare`. Raises
+        `ConfigurationError` for a table that is none."""
+        raise Capability.SQL.missing(self.name)
+
+    def vector_indexes(self) -> Sequence[VectorIndex]:
+        """`INDEXES`: the index of each named vector, as it is or as it is missing, and what building has left. Needs no
+        `prepare`."""
+        raise Capability.INDEXES.missing(self.name)
+
+    def index_progress(self) -> Mapping[str, IndexProgress]:
+        """`INDEXES`: by table, how far the index is that is being built there, by whomever. Needs no `prepare`."""
+        raise Capability.INDEXES.missing(self.name)
+
+    def rebuild_indexes(self, names: Sequence[str]) -> Iterable[IndexBuild]:
+        """`INDEXES`: build these vector indexes anew (none: all), one after the other, each beside the old one, which
+        answers meanwhile; what is missing or broken is built, and leftovers go. Yields each that is built. A name is an
+        index's, its table's, its view's or its vector's. Needs no `prepare`.
+
+        Raises `ConfigurationError` for a name that is none, and `LockedError` where somebody's transaction, or another
+        build, is in the way.
+        """
+        raise Capability.INDEXES.missing(self.name)
 
     def drop_vector_tables(self, tables: Sequence[str]) -> Sequence[VectorTable]:
         """`VECTOR_TABLES`: drop these tables with what shows them: retired ones, and ones without any row. All or

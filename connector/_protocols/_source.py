@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 from pydantic import Field, PrivateAttr
 
 from vectorferry.connector._model._limits import SourceLimits
+from vectorferry.connector._model._mapping import ColumnMapping
 from vectorferry.connector._model._records import Asset, Listing, Modality, Rejected, Vector
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
@@ -124,6 +125,14 @@ class Probe:
     vector_name: str
     vector: Vector
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedText:
+    """The vector of a text, under the model (of a named vector, or as the service calls it) that made it."""
+
+    model: str
+    vector: Vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,6 +278,11 @@ class Source(ABC):
         question that the service cannot be asked."""
         raise Capability.SEARCH.missing()
 
+    async def embed(self, text: str, vector_name: str | None) -> EmbeddedText:
+        """`EMBED`: the vector that the service makes of a text, by the model of a named vector (None: of the one that
+        its own search uses). Raises `SourceError`, and `ConfigurationError` for what the service cannot be asked."""
+        raise Capability.EMBED.missing()
+
     async def retrieve(self, collection: str, query: RetrieverQuery) -> Sequence[Hit]:
         """`RETRIEVERS`: what a retriever finds, best first; one that is made for this once looks into the collection.
         Raises as `search` does."""
@@ -309,6 +323,12 @@ class SourceSettings(Settings, ABC):
     def keep_within(self, limits: SourceLimits) -> None:
         """Open sources that know these limits."""
         self._limits = limits
+
+    @property
+    def default_columns(self) -> Mapping[Modality, Mapping[str, ColumnMapping]]:
+        """The columns that features of this source have besides the usual ones, where the mapping names no other under
+        that name."""
+        return {}
 
     @abstractmethod
     def open(self) -> Source:

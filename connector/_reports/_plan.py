@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from vectorferry.connector._config._settings import DeleteMode
-from vectorferry.connector._protocols._destination import PlannedIndex
+from vectorferry.connector._protocols._destination import IndexAdvice, PlannedIndex
 from vectorferry.connector._reports._display import Displayed, DisplayedTable
 from vectorferry.connector._reports._summary import RelatedSummary
 
@@ -101,6 +101,7 @@ class DestinationPlan:
     notes: Sequence[str] = ()
     error: str | None = None
     refusal: str | None = None
+    index_advice: Sequence[IndexAdvice] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -152,7 +153,8 @@ class Plan(Displayed):
             related       per table of metadata: what a sync's summary would say of it
             destinations  per name: new, changed, unchanged, deleted, writes {features, rows, bytes}, statements,
                           indexes [{table, index, method, rows, graph_bytes, memory_bytes}], notes, error,
-                          refusal
+                          refusal, index_advice [{table, vector_name, rows, dimension, index, index_bytes,
+                          build_seconds, fine, advice}]
         """
         return {
             "sync": self.sync,

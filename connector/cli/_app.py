@@ -27,12 +27,16 @@ COMMANDS: Final = {
     "sync": "Bring every destination up to date with the source.",
     "refill": "Fill one destination from another one, without asking the source.",
     "search": "Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source.",
+    "embed": "Make a vector of a text, by the source's service or a local model, and print it for SQL.",
     "compare": "Ask the source's own search and a destination for the same neighbours, and show where they differ.",
     "submit": "Have the source's service fetch media files and index them; with --wait, sync just these.",
     "status": "Show what each destination holds now.",
+    "show": "Show the first rows of each table, with the ids that other commands take.",
+    "sql": "Ask the sync's database in SQL: psql, a statement, or a small prompt; and describe what there is.",
     "verify": "Compare what is stored with the ledger, with the source, and between the destinations.",
     "sandbox": "Serve local stand-ins for the Mixpeek, TwelveLabs and Pinecone APIs until interrupted.",
     "quarantine": "Show, read again or drop the records that were set aside.",
+    "indexes": "Show the vector indexes, and build them anew.",
     "vectors": "Show the tables of named vectors, and drop retired ones.",
 }
 """Every command with the first sentence of its help: a module ``_NAME`` in this folder, which holds it as ``NAME``."""

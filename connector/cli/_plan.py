@@ -14,7 +14,7 @@ from rich.text import Text
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import DeleteMode
 from vectorferry.connector._engine import SyncOptions, run_plan
-from vectorferry.connector._protocols._destination import PlannedIndex
+from vectorferry.connector._protocols._destination import IndexAdvice, PlannedIndex
 from vectorferry.connector._reports._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from vectorferry.connector.cli._console import (
     cell,
@@ -65,6 +65,7 @@ def plan(
 
 COLLECTIONS_SHOWN: Final = 20
 STATEMENTS_SHOWN: Final = 25
+ADVICE_SHOWN: Final = 25
 DONE: Final[Mapping[DeleteMode, str]] = {"keep": "kept", "tombstone": "hidden"}
 TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to hide", "keep": "to delete"}
 
@@ -154,6 +155,10 @@ def _destination_lines(name: str, plan: DestinationPlan, mode: DeleteMode) -> It
     if len(plan.statements) > STATEMENTS_SHOWN:
         yield f"  … and {len(plan.statements) - STATEMENTS_SHOWN:,} more statements, all of them with --json"
     yield from (f"  {_index(index)}" for index in plan.indexes)
+    shown = [*plan.index_advice][:ADVICE_SHOWN]
+    yield from (f"  {_advice(each)}" for each in shown)
+    if len(plan.index_advice) > len(shown):
+        yield f"  … and {len(plan.index_advice) - len(shown):,} more named vectors, all of them with --json"
     yield from (f"  {plain(note)}" for note in plan.notes)
 
 
@@ -170,6 +175,15 @@ def _index(index: PlannedIndex) -> str:
         f"{index.method} index {plain(index.index)} over the {counted(index.rows, 'row')} that are there now: "
         f"a graph of about {megabytes(index.graph_bytes)}, built with {megabytes(index.memory_bytes)} of memory"
     )
+
+
+def _advice(advice: IndexAdvice) -> str:
+    size = "sparse" if advice.dimension is None else f"× {advice.dimension:,}"
+    vectors = f"{plain(advice.table)}: {advice.rows:,} {size}"
+    if advice.index == "none":
+        return f"{vectors}, no index: {plain(advice.advice)}"
+    takes = f"{megabytes(advice.index_bytes)}, built in {_time(advice.build_seconds)}"
+    return f"{vectors}, {advice.index} of about {takes}: {plain(advice.advice)}"
 
 
 def _first_line(statement: str) -> str:

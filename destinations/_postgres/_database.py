@@ -135,6 +135,11 @@ class Database:
         event.listen(self._engine, "connect", _end_look)
 
     @property
+    def address(self) -> Address:
+        """Where it is, with the password."""
+        return self._address
+
+    @property
     def application_name(self) -> str:
         """What this process calls itself there."""
         return self._address.parameters.get("application_name", str(_DEFAULTS["application_name"]))

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import ColumnElement, Connection, Executable, and_, delete, insert, select, text, update
 
 from vectorferry.connector.plugin import Modality, VectorTableState
-from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage
+from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage, storage_in_words
 from vectorferry.destinations.pgvector._tables import SyncTables
 
 MAX_BYTES: Final = 63
@@ -101,7 +101,7 @@ class VectorEntry:
     @property
     def index(self) -> str:
         """The vector index."""
-        return f"{self.table}_hnsw"
+        return f"{self.table}_ivf" if self.storage.index == "ivfflat" else f"{self.table}_hnsw"
 
     @property
     def key_index(self) -> str:
@@ -127,7 +127,11 @@ class VectorEntry:
     def names(self) -> frozenset[str]:
         """Every name in the schema that this generation takes."""
         own = self.own_layer.names if self.own_layer else frozenset()
-        return frozenset({self.table, self.index, self.key_index}) | self.plain_layer.names | own
+        return (
+            frozenset({self.table, f"{self.table}_hnsw", f"{self.table}_ivf", self.key_index})
+            | self.plain_layer.names
+            | own
+        )
 
     def _layer(self, identifier: str) -> Layer:
         return Layer(f"{self.base}_{identifier}", f"search_{self.modality}_{identifier}")
@@ -259,7 +263,14 @@ def _is_of(tables: SyncTables, entry: VectorEntry) -> ColumnElement[bool]:
 
 def _row(entry: VectorEntry) -> dict[str, Any]:
     storage = entry.storage
-    values = (storage.column_type, storage.dimension, storage.metric, storage.index, storage.m, storage.ef_construction)
+    values = (
+        storage.column_type,
+        storage.dimension,
+        storage.metric,
+        storage.index_words,
+        storage.m,
+        storage.ef_construction,
+    )
     others = {name: getattr(entry, name) for name in _OTHERS}
     return {"modality": entry.modality.value, **others, **dict(zip(_STORAGE, values, strict=True))}
 
@@ -268,7 +279,7 @@ def _entry(row: Mapping[str, Any], bases: Mapping[Modality, str]) -> VectorEntry
     return VectorEntry(
         modality=Modality(row["modality"]),
         base=bases[Modality(row["modality"])],
-        storage=VectorStorage(*(row[name] for name in _STORAGE)),
+        storage=storage_in_words(*(row[name] for name in _STORAGE)),
         **{name: row[name] for name in _OTHERS},
     )
 

@@ -87,7 +87,20 @@ def vector_descriptions(schema: SyncSchema, entry: VectorEntry, layers: Iterable
     assets = [name for name in ("asset_url", "asset_metadata") if name not in mapped]
     for layer in layers:
         comment = f"The features that have the named vector {of}, each with it; search them with {layer.function}."
+        comment += _ordering(entry)
         yield Described(layer.view, "VIEW", comment, {**_common_columns([*columns, *assets]), **_mapped(mapped)})
+
+
+def _ordering(entry: VectorEntry) -> str:
+    """What a query has to order by for a quantizing index to be used."""
+    dimension, operator = entry.storage.dimension, entry.storage.operator
+    if entry.storage.quantization == "halfvec":
+        return f" Its index is used by ORDER BY embedding::halfvec({dimension}) {operator} '[…]'::halfvec({dimension})."
+    if entry.storage.quantization == "binary":
+        return (
+            f" Its index is used by ORDER BY binary_quantize(embedding)::bit({dimension}) <~> binary_quantize('[…]')."
+        )
+    return ""
 
 
 def _common_columns(columns: Iterable[str]) -> dict[str, str]:

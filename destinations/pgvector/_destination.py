@@ -24,7 +24,9 @@ from vectorferry.connector.plugin import (
     Discrepancy,
     Distrusted,
     IndexBuild,
+    IndexProgress,
     Known,
+    LockedError,
     MappedAsset,
     Modality,
     Origin,
@@ -34,13 +36,16 @@ from vectorferry.connector.plugin import (
     RelatedRow,
     RelatedTable,
     RowCounts,
+    SchemaDescription,
     SchemaMapping,
     SearchAnswer,
     SearchQuery,
     SecurityCheck,
+    SqlResult,
     Status,
     StoredDigest,
     VectorCount,
+    VectorIndex,
     VectorKind,
     VectorTable,
 )
@@ -84,6 +89,7 @@ from vectorferry.destinations.pgvector._indexes import (
 from vectorferry.destinations.pgvector._measures import Measuring, VectorMeasures
 from vectorferry.destinations.pgvector._planned import SchemaOutlook, not_indexed, nothing_yet
 from vectorferry.destinations.pgvector._prepare import ensure_vectors, prepare
+from vectorferry.destinations.pgvector._rebuild import index_progress, list_indexes, rebuild_indexes
 from vectorferry.destinations.pgvector._related import related_hashes, replace_rows
 from vectorferry.destinations.pgvector._rows import (
     asset_contents,
@@ -95,6 +101,7 @@ from vectorferry.destinations.pgvector._rows import (
 )
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._search import search
+from vectorferry.destinations.pgvector._session import describe, environment, first_rows, run_sql, search_path
 from vectorferry.destinations.pgvector._stored import (
     read_status,
     stored_assets,
@@ -120,12 +127,14 @@ class PgvectorDestination(Destination):
         {
             Capability.CONTENTS,
             Capability.CURSORS,
+            Capability.INDEXES,
             Capability.LOCK,
             Capability.ORIGINS,
             Capability.PLAN,
             Capability.QUARANTINE,
             Capability.RELATED_TABLES,
             Capability.SECURITY,
+            Capability.SQL,
             Capability.STORED_ASSETS,
             Capability.STORED_COLLECTIONS,
             Capability.TOMBSTONES,
@@ -384,6 +393,52 @@ class PgvectorDestination(Destination):
         with self._reading() as (connection, schema):
             schema.check_owned(connection)
             return drop_tables(connection, schema, tables)
+
+    def describe(self) -> SchemaDescription:
+        """As Postgres' catalogue has it, comments of somebody else's included."""
+        with self._reading() as (connection, schema):
+            return describe(connection, schema.name)
+
+    @contextmanager
+    def sql_environment(self) -> Iterator[Mapping[str, str]]:
+        """An embedded server runs as long as the block lasts."""
+        schema = self._loaded()
+        with self._server.translated():
+            path = search_path(schema.name, schema.database.extension_schema)
+        yield environment(schema.database.address, path)
+
+    def run_sql(self, statements: str) -> Iterator[SqlResult]:
+        """On a connection of its own, with the server's settings but for the path."""
+        schema = self._loaded()
+        with self._server.translated(), schema.database.autocommit({"statement_timeout": "0"}) as connection:
+            path = search_path(schema.name, schema.database.extension_schema)
+            yield from run_sql(driver_of(connection), path, statements)
+
+    def first_rows(self, limit: int, table: str | None = None) -> dict[str, SqlResult]:
+        """Along the primary keys."""
+        with self._reading() as (connection, schema):
+            return first_rows(connection, schema, limit, table)
+
+    def vector_indexes(self) -> list[VectorIndex]:
+        """Looked up in Postgres' catalogue and statistics; rows are counted."""
+        with self._reading() as (connection, schema):
+            return list_indexes(connection, schema)
+
+    def index_progress(self) -> dict[str, IndexProgress]:
+        """As Postgres tells of each build."""
+        with self._reading() as (connection, schema):
+            return index_progress(connection, schema)
+
+    def rebuild_indexes(self, names: Sequence[str]) -> Iterator[IndexBuild]:
+        """Reindexed concurrently where they are whole, created where they are not."""
+        schema = self._loaded()
+        with self._server.translated():
+            with schema.database.plain_transaction() as connection:
+                schema.check_owned(connection)
+            try:
+                yield from rebuild_indexes(schema, names, self._index_memory_mb)
+            except HeldUpError as error:
+                raise LockedError(str(error)) from error
 
     def diagnose(self) -> Iterator[Diagnosis]:
         """Versions, size and free connections of the server, and the disk of an embedded one."""

@@ -23,7 +23,7 @@ from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION
 _FILTERS: Final = ("compare", "condition", "where")
 _SEARCHES: Final = (
     *("check_search", "feature", "question", "diverse", "scans", "plan"),
-    *("effort", "search", "named", "hybrid"),
+    *("probes", "effort", "search", "named", "hybrid"),
 )
 _PUBLIC: Final = ("search_many", "near_duplicates", "search_assets", "explain_search", "evaluate_recall")
 

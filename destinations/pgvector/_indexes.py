@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg.errors
@@ -19,6 +21,7 @@ from vectorferry.destinations._postgres import (
     driver_of,
     is_lock_timeout,
     joined,
+    run,
     run_each,
     statement,
     try_lock,
@@ -26,6 +29,14 @@ from vectorferry.destinations._postgres import (
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase
 from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._storage import (
+    VectorStorage,
+    index_kilobytes,
+    indexed_expression,
+    lists_for,
+    lists_kilobytes,
+    usual_lists,
+)
 
 _STATE: Final = text(
     "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
@@ -52,6 +63,9 @@ _KEEP_NO_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
+_NO_SETTINGS: Final[Mapping[str, str]] = {}
+
+
 class HeldUpError(Exception):
     """An index was not built in this run; the words say which, and whom it waited for."""
 
@@ -65,10 +79,11 @@ def build_due_lookups(schema: SyncSchema) -> None:
             is_due = not _is_valid(connection, schema.name, lookup.name) and connection.execute(has_rows).scalar()
         if is_due:
             table = sql.Identifier(schema.name, lookup.table.name)
-            with _only_builder(database, schema.name, lookup.name) as alone:
+            with only_builder(database, schema.name, lookup.name) as alone:
                 if alone:
-                    definition = sql.SQL("{} {}").format(table, lookup.method)
-                    _create(database, schema.name, lookup.table.name, lookup.name, definition, {})
+                    drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema.name, lookup.name))
+                    create = statement("CREATE INDEX CONCURRENTLY {} ON {} {}", lookup.name, table, lookup.method)
+                    _run_patiently(schema, lookup.table.name, lookup.name, [drop, create], drop_after=drop)
 
 
 def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexBuild]:
@@ -76,16 +91,15 @@ def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[Inde
 
     One that another process is building is left to it. Retired generations need none. Raises `HeldUpError`.
     """
-    database = schema.database
     for entry in schema.catalogue.values():
-        if entry.storage.index == "hnsw" and entry.state != "retired":
-            with _only_builder(database, schema.name, entry.index) as alone:
+        if entry.storage.index != "none" and entry.state != "retired":
+            with only_builder(schema.database, schema.name, entry.index) as alone:
                 if alone:
-                    yield from _build(database, schema, entry, memory_limit_mb)
+                    yield from build_index(schema, entry, memory_limit_mb)
 
 
 @contextmanager
-def _only_builder(database: VectorDatabase, schema: str, index: str) -> Iterator[bool]:
+def only_builder(database: VectorDatabase, schema: str, index: str) -> Iterator[bool]:
     """Whether nobody else builds this index, and will not while this lasts.
 
     The lock belongs to a transaction that does nothing else, which works behind a transaction pooler too.
@@ -106,25 +120,79 @@ def _is_valid(connection: Connection, schema: str, index: str) -> bool:
     return bool(connection.execute(_STATE, {"schema": schema, "index": index}).scalar())
 
 
-def _build(
-    database: VectorDatabase, schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int
+def build_index(
+    schema: SyncSchema, entry: VectorEntry, memory_limit_mb: int, *, anew: bool = False
 ) -> Iterator[IndexBuild]:
+    """Build it where it is missing or invalid and there are rows; one that is whole only `anew`, beside the old one."""
     started = time.monotonic()
-    with database.plain_transaction() as connection:
-        if is_built(connection, schema.name, entry) or not (rows := count_vectors(connection, schema, entry)):
-            return
-        memory = build_kilobytes(connection, entry, rows, memory_limit_mb)
+    with schema.database.plain_transaction() as connection:
+        leftovers = _leftovers(connection, schema.name, entry)
+        is_there, rows = is_built(connection, schema.name, entry), count_vectors(connection, schema, entry)
+        memory = build_kilobytes(connection, entry.storage, rows, memory_limit_mb)
+    if (is_there and not anew) or not rows:
+        _run_patiently(schema, entry.table, entry.index, leftovers)
+        return
+    index, storage = sql.Identifier(schema.name, entry.index), entry.storage
+    lists = lists_for(storage, rows, memory)
+    drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", index)
+    if is_there:
+        _set_lists(schema, entry, lists)
+        build = [statement("REINDEX INDEX CONCURRENTLY {}", index)]
+    else:
+        definition = _definition(schema.database.extension_schema, schema.name, entry, lists)
+        build = [drop, statement("CREATE INDEX CONCURRENTLY {} ON {}", entry.index, definition)]
+    statements = [*leftovers, *build, _comment(index, entry, rows)]
     settings = {"maintenance_work_mem": f"{memory}kB"}
-    definition = _hnsw_definition(database.extension_schema, schema.name, entry)
     try:
-        _create(database, schema.name, entry.table, entry.index, definition, settings)
+        _run_patiently(schema, entry.table, entry.index, statements, settings, drop_after=None if is_there else drop)
     except OperationalError as error:
         if not isinstance(error.orig, psycopg.errors.DiskFull):
             raise
         # Containers often have 64 MB of /dev/shm, too little for parallel workers to share the graph in.
         settings = {**settings, "max_parallel_maintenance_workers": "0"}
-        _create(database, schema.name, entry.table, entry.index, definition, settings)
-    yield IndexBuild(entry.table, entry.index, "hnsw", rows, time.monotonic() - started)
+        with schema.database.plain_transaction() as connection:
+            statements = [*_leftovers(connection, schema.name, entry), *statements[len(leftovers) :]]
+        _run_patiently(schema, entry.table, entry.index, statements, settings, drop_after=None if is_there else drop)
+    yield IndexBuild(entry.table, entry.index, storage.index, rows, time.monotonic() - started)
+
+
+_LEFTOVERS: Final = text("""
+SELECT x.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_index i ON i.indrelid = c.oid AND NOT i.indisvalid JOIN pg_class x ON x.oid = i.indexrelid
+WHERE n.nspname = :schema AND c.relname = :table
+AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = c.oid) ORDER BY 1
+""")
+
+
+def _leftovers(connection: Connection, schema: str, entry: VectorEntry) -> list[str]:
+    """What drops the copies that rebuilding has left which was ended. One that is being built now is none."""
+    names = connection.execute(_LEFTOVERS, {"schema": schema, "table": entry.table}).scalars()
+    return [
+        statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, name))
+        for name in names
+        if is_leftover(entry, name)
+    ]
+
+
+def is_leftover(entry: VectorEntry, index: str) -> bool:
+    """Whether Postgres calls a copy so that REINDEX CONCURRENTLY makes of this index, of which it cuts a long name."""
+    copied = re.fullmatch(r"(.+)_cc(?:new|old)\d*", index)
+    return copied is not None and entry.index.startswith(copied[1])
+
+
+def _set_lists(schema: SyncSchema, entry: VectorEntry, lists: int) -> None:
+    """Have an IVFFlat index built with so many when it is built next; until then it has those that it has."""
+    if entry.storage.index == "ivfflat":
+        index = sql.Identifier(schema.name, entry.index)
+        with schema.database.transaction() as connection:
+            run(connection, [statement("ALTER INDEX {} SET (lists = {})", index, sql.Literal(lists))])
+
+
+def _comment(index: sql.Identifier, entry: VectorEntry, rows: int) -> str:
+    """When it was built, which Postgres itself does not keep."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    words = f"The vector index of {entry.table} ({entry.storage.index_words}), built {now} UTC over {rows} rows."
+    return statement("COMMENT ON INDEX {} IS {}", index, sql.Literal(words))
 
 
 def count_vectors(connection: Connection, schema: SyncSchema, entry: VectorEntry) -> int:
@@ -132,37 +200,44 @@ def count_vectors(connection: Connection, schema: SyncSchema, entry: VectorEntry
     return int(connection.execute(select(func.count()).select_from(schema.vector_table(entry))).scalar_one())
 
 
-def _hnsw_definition(extension: str, schema: str, entry: VectorEntry) -> sql.Composed:
-    return sql.SQL("{table} USING hnsw (embedding {operators}) WITH (m = {m}, ef_construction = {ef})").format(
+def _definition(extension: str, schema: str, entry: VectorEntry, lists: int) -> sql.Composed:
+    storage = entry.storage
+    options = (
+        {"lists": lists} if storage.index == "ivfflat" else {"m": storage.m, "ef_construction": storage.ef_construction}
+    )
+    return sql.SQL("{table} USING {method} (({expression}) {operators}) WITH ({options})").format(
         table=sql.Identifier(schema, entry.table),
-        operators=sql.Identifier(extension, entry.storage.operator_class),
-        m=sql.Literal(entry.storage.m),
-        ef=sql.Literal(entry.storage.ef_construction),
+        method=sql.Identifier(storage.index),
+        expression=indexed_expression(storage, extension),
+        operators=sql.Identifier(extension, storage.operator_class),
+        options=joined(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Literal(v)) for n, v in options.items()),
     )
 
 
-def _create(
-    database: VectorDatabase,
-    schema: str,
+def _run_patiently(
+    schema: SyncSchema,
     table: str,
     index: str,
-    definition: sql.Composed,
-    settings: Mapping[str, str],
+    statements: Sequence[str],
+    settings: Mapping[str, str] = _NO_SETTINGS,
+    *,
+    drop_after: str | None = None,
 ) -> None:
-    """Concurrently, so that nobody who writes or searches meanwhile waits; leftovers of a broken build go first, and
-    those of one that was held up go last, unless they are held up too: no search uses them."""
+    """Each in a transaction of its own, concurrently, so that nobody who writes or searches meanwhile waits. What one
+    that was held up has left goes last, unless that is held up too: no search uses it."""
+    if not statements:
+        return
     patience = {"statement_timeout": "0", "lock_timeout": f"{_PATIENCE * 1000:.0f}"}
-    drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, index))
-    with database.autocommit({**settings, **patience}) as connection:
+    with schema.database.autocommit({**settings, **patience}) as connection:
         try:
-            run_each(connection, [drop, statement("CREATE INDEX CONCURRENTLY {} ON {}", index, definition)])
+            run_each(connection, statements)
         except OperationalError as error:
             if not is_lock_timeout(error):
                 raise
-            older = connection.execute(_OLDER, {"schema": schema, "table": table}).all()
+            older = connection.execute(_OLDER, {"schema": schema.name, "table": table}).all()
             with suppress(OperationalError):
-                run_each(connection, [drop])
-            raise HeldUpError(_held_up(schema, index, older)) from error
+                run_each(connection, [drop_after] if drop_after else [])
+            raise HeldUpError(_held_up(schema.name, index, older)) from error
 
 
 def _held_up(schema: str, index: str, older: Sequence[Row[Any]]) -> str:
@@ -172,18 +247,14 @@ def _held_up(schema: str, index: str, older: Sequence[Row[Any]]) -> str:
     )
 
 
-def build_kilobytes(connection: Connection, entry: VectorEntry, rows: int, limit_mb: int) -> int:
-    """Kilobytes of maintenance_work_mem: a graph that fits in is built much faster, up to the limit."""
+def build_kilobytes(connection: Connection, storage: VectorStorage, rows: int, limit_mb: int) -> int:
+    """Kilobytes of maintenance_work_mem: a graph that fits in is built much faster, up to the limit. So many lists as
+    somebody has chosen take what they need: IVFFlat is not built at all in less."""
     current = int(connection.execute(_MEMORY).scalar_one())
-    return max(current, min(graph_kilobytes(entry, rows), limit_mb * 1024))
-
-
-def graph_kilobytes(entry: VectorEntry, rows: int) -> int:
-    """About how much memory the graph of so many rows takes."""
-    bytes_per_value = {"vector": 4, "halfvec": 2, "sparsevec": 8}[entry.storage.column_type]
-    values = 1_000 if entry.storage.column_type == "sparsevec" else entry.storage.dimension
-    per_row = values * bytes_per_value + entry.storage.m * 2 * 16 + 200
-    return int(rows * per_row * 1.2 / 1024) + 1024
+    if storage.index == "ivfflat":
+        needed = lists_kilobytes(storage, storage.lists or usual_lists(rows))
+        return max(current, needed if storage.lists else min(needed, limit_mb * 1024))
+    return max(current, min(index_kilobytes(storage, rows), limit_mb * 1024))
 
 
 # Vector indexes that the end of a sync would build, over what is stored now.
@@ -207,11 +278,11 @@ def planned_index(connection: Connection, schema: SyncSchema, entry: VectorEntry
     rows = count_vectors(connection, schema, entry)
     return PlannedIndex(
         table=entry.table,
-        index=entry.index,
-        method=desired.storage.index,
+        index=desired.index,
+        method=desired.storage.index_words,
         rows=rows,
-        graph_bytes=1024 * graph_kilobytes(desired, rows),
-        memory_bytes=1024 * build_kilobytes(connection, desired, rows, memory_limit_mb),
+        graph_bytes=1024 * index_kilobytes(desired.storage, rows),
+        memory_bytes=1024 * build_kilobytes(connection, desired.storage, rows, memory_limit_mb),
     )
 
 

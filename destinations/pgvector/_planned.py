@@ -15,6 +15,7 @@ from vectorferry.connector.plugin import (
     MODALITIES,
     Averages,
     Cursor,
+    IndexAdvice,
     Known,
     Modality,
     Origin,
@@ -38,11 +39,20 @@ from vectorferry.destinations._postgres import (
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase, extension_steps
 from vectorferry.destinations.pgvector._generations import count_vectors, vector_kind
+from vectorferry.destinations.pgvector._indexes import count_vectors as count_rows
 from vectorferry.destinations.pgvector._indexes import is_index_due, planned_index
 from vectorferry.destinations.pgvector._prepare import first_steps, preparation
 from vectorferry.destinations.pgvector._related import related_hashes
 from vectorferry.destinations.pgvector._schema import SyncSchema
-from vectorferry.destinations.pgvector._storage import MAX_INDEXED_DIMENSION
+from vectorferry.destinations.pgvector._storage import (
+    VectorStorage,
+    advised,
+    build_seconds,
+    index_bytes,
+    mapped_storage,
+    smaller_index,
+    why_not_indexable,
+)
 from vectorferry.destinations.pgvector._stored import stored_collections
 
 _BYTES: Final = text(
@@ -162,6 +172,7 @@ class SchemaOutlook:
             vector_counts=count_vectors(connection, schema, {name for _, name, _ in schema.catalogue}),
             reshapes=prepared.reshapes,
             vector_kinds=[vector_kind(entry) for modality in MODALITIES for entry in schema.catalogue.of(modality)],
+            index_advice=[*index_advice(connection, schema, self._memory_limit_mb)],
         )
 
     @contextmanager
@@ -202,23 +213,38 @@ def not_indexed(catalogue: Catalogue, mapping: SchemaMapping) -> Iterator[str]:
     for modality in MODALITIES:
         for entry in catalogue.live(modality):
             mapped = mapping.vector(modality, entry.vector_name)
-            if mapped.index != "none" and entry.storage.dimension > MAX_INDEXED_DIMENSION[entry.storage.column_type]:
-                yield _not_indexed(entry)
+            asked = mapped_storage(entry.storage.column_type, entry.storage.dimension, mapped)
+            if mapped.index != "none" and (why := why_not_indexable(asked)):
+                yield _not_indexed(entry, asked, why)
 
 
-def _not_indexed(entry: VectorEntry) -> str:
-    storage, key = entry.storage, f"modalities.{entry.modality}.vectors.{entry.vector_name}"
-    most, most_of_halves = MAX_INDEXED_DIMENSION[storage.column_type], MAX_INDEXED_DIMENSION["halfvec"]
-    advice = (
-        f"{entry.table}: no hnsw index is built, since one over {storage.column_type} takes {most:,} dimensions at "
-        f"most and these have {storage.dimension:,}: every search reads the whole table"
-    )
-    if storage.column_type == "vector" and storage.dimension <= most_of_halves:
-        return (
-            f"{advice}. {key}.storage: halfvec has an index up to {most_of_halves:,}; "
-            "sync into another `schema` with it"
-        )
+def _not_indexed(entry: VectorEntry, storage: VectorStorage, why: str) -> str:
+    key = f"modalities.{entry.modality}.vectors.{entry.vector_name}"
+    advice = f"{entry.table}: no {storage.index} index is built, since {why}: every search reads the whole table"
+    if better := smaller_index(storage):
+        return f"{advice}. {key}.quantization: {better.quantization} has one"
     return f"{advice}. {key}.index: none says that this is meant"
+
+
+def index_advice(connection: Connection, schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexAdvice]:
+    """Of each named vector that has rows: what the index that it is to have takes, and what would be better."""
+    for modality in MODALITIES:
+        for entry in schema.catalogue.live(modality):
+            rows, storage = count_rows(connection, schema, entry), schema.desired_storage(entry)
+            if rows:
+                mapped = schema.mapping.vector(modality, entry.vector_name)
+                advice = advised(storage, mapped.index, rows, memory_limit_mb)
+                yield IndexAdvice(
+                    entry.table,
+                    entry.vector_name,
+                    rows,
+                    vector_kind(entry)[2],
+                    storage.index_words,
+                    index_bytes(storage, rows),
+                    build_seconds(storage, rows, memory_limit_mb),
+                    fine=advice is None,
+                    advice=advice or "fine",
+                )
 
 
 def unmatched(connection: Connection, schema: SyncSchema) -> Iterator[str]:

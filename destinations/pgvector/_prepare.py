@@ -20,7 +20,6 @@ from vectorferry.connector.plugin import (
     DestinationError,
     Modality,
     SchemaMapping,
-    Storage,
 )
 from vectorferry.destinations._postgres import Step, columns_of, driver_of, lock_ddl, run, statement, steps_to_create
 from vectorferry.destinations.pgvector._catalogue import (
@@ -337,8 +336,8 @@ def _plainly_shown(schema: SyncSchema, catalogue: Catalogue, entry: VectorEntry)
     """A current generation as the plain view and function show it, which can ask the views of all generations.
 
     By dimension: nothing stands for sparse vectors, which have one dimension and are asked for in another way."""
-    routes: dict[int, tuple[str, Storage]] = {
-        other.storage.dimension: (other.own_layer.view, other.storage.column_type)
+    routes: dict[int, tuple[str, VectorStorage]] = {
+        other.storage.dimension: (other.own_layer.view, other.storage)
         for other in catalogue.generations(entry.modality, entry.vector_name)
         if other.own_layer and "sparsevec" not in (other.storage.column_type, entry.storage.column_type)
     }

@@ -15,6 +15,7 @@ from vectorferry.connector.plugin import (
     SparseVector,
     Vector,
     canonical_json,
+    vector_literal,
 )
 from vectorferry.destinations._postgres import Driver
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorEntry
@@ -85,7 +86,7 @@ def _statement(schema: str, entry: VectorEntry, query: SearchQuery) -> sql.Compo
     if query.vector is None:
         raise ConfigurationError("a search needs a feature to be like (--like) or a vector (--vector)")
     _check_kind(entry, query.vector)
-    vector = sql.Literal(_vector_text(query.vector))
+    vector = sql.Literal(vector_literal(query.vector, SPARSE_DIMENSION))
     return sql.SQL("SELECT * FROM {}({}, {}, {})").format(function, vector, sql.Literal(query.limit), filters)
 
 
@@ -117,13 +118,6 @@ def _more_like(
         like=sql.Literal(feature_id),
         limit=sql.Literal(limit),
     )
-
-
-def _vector_text(vector: Vector) -> str:
-    if isinstance(vector, SparseVector):
-        pairs = zip(vector.indices.tolist(), vector.values.tolist(), strict=True)
-        return "{" + ",".join(f"{index + 1}:{value!r}" for index, value in pairs) + f"}}/{SPARSE_DIMENSION}"
-    return "[" + ",".join(str(value) for value in vector) + "]"
 
 
 def _check_known(driver: Driver, schema: str, entry: VectorEntry, feature_id: str) -> None:

@@ -356,7 +356,7 @@ def read_status(connection: Connection, schema: SyncSchema, destination: str, lo
                 "function": entry.layer.function,
                 "storage": f"{entry.storage.column_type}({entry.storage.dimension})",
                 "metric": entry.storage.metric,
-                "index": entry.storage.index,
+                "index": entry.storage.index_words,
                 "state": entry.state,
             }
             tables.append(TableStatus(entry.table, modality, entry.vector_name, sum(rows.values()), rows, details))

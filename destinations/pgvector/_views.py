@@ -11,7 +11,7 @@ from typing import Any, Final
 from psycopg import sql
 from sqlalchemy import Connection
 
-from vectorferry.connector.plugin import ColumnMapping, ConfigurationError, Storage
+from vectorferry.connector.plugin import ColumnMapping, ConfigurationError
 from vectorferry.destinations._postgres import Driver, Step, columns_of, driver_of, fixed, joined, statement
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
 from vectorferry.destinations.pgvector._functions import arguments, described, filled, template
@@ -26,17 +26,18 @@ from vectorferry.destinations.pgvector._grants import (
     view_options,
     view_options_clause,
 )
+from vectorferry.destinations.pgvector._storage import VectorStorage, nearness
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A layer, and the generation that it shows with these columns. `routes` names, by dimension, the views that its
-    function asks instead of its own, each with the type of its vectors."""
+    function asks instead of its own, each with the storage of its vectors."""
 
     layer: Layer
     entry: VectorEntry
     columns: Mapping[str, ColumnMapping]
-    routes: Mapping[int, tuple[str, Storage]]
+    routes: Mapping[int, tuple[str, VectorStorage]]
 
 
 def sql_type(kind: str) -> str:
@@ -263,9 +264,14 @@ def layer_digest(shown: Shown, extension: str) -> str:
     storage = shown.entry.storage
     shape = [_VERSION, template(_FUNCTION), extension, sorted(shown.layer.names), shown.entry.table, shown.entry.base]
     types = [[name, column.type] for name, column in shown.columns.items()]
-    routes = sorted(shown.routes.items())
-    ingredients = [*shape, storage.column_type, storage.dimension, storage.metric, types, routes]
+    routes = [[*key, view, *_ingredients(to)] for *key, (view, to) in sorted(shown.routes.items())]
+    ingredients = [*shape, *_ingredients(storage), storage.metric, types, routes]
     return hashlib.blake2b(json.dumps(ingredients).encode(), digest_size=8).hexdigest()
+
+
+def _ingredients(storage: VectorStorage) -> list[Any]:
+    quantized = [storage.index_words] if storage.quantization or storage.index == "ivfflat" else []
+    return [storage.column_type, storage.dimension, *quantized]
 
 
 def _create_function(schema: str, extension: str, shown: Shown, match_names: Sequence[str]) -> str:
@@ -281,8 +287,11 @@ def _create_function(schema: str, extension: str, shown: Shown, match_names: Seq
         "columns": joined(columns).as_string(),
         "match": match.as_string(),
         "routes": _routes(schema, extension, shown),
+        **_of_indexes(schema, extension, shown),
     }
-    is_sparse = storage.column_type == "sparsevec"
+    # What Postgres keeps the plan of orders by the column itself.
+    is_plain = storage.column_type != "sparsevec" and storage.quantization is None and storage.index != "ivfflat"
+    is_ivfflat = "ivfflat" in own
     fits = sql.SQL('{}.vector_dims(" asked") = {}').format(sql.Identifier(extension), sql.Literal(storage.dimension))
     places = {
         "function": sql.Identifier(schema, shown.layer.function),
@@ -292,7 +301,8 @@ def _create_function(schema: str, extension: str, shown: Shown, match_names: Seq
         "schema": sql.Identifier(schema),
         "columns": joined(sql.Identifier("one", name) for name in columns),
         "distance": sql.SQL('one.embedding {} " asked"').format(operator),
-        "fits": fixed("false") if is_sparse else fits,
+        "fits": fits if is_plain else fixed("false"),
+        "ivfflat": fixed(" SET ivfflat.probes = 1 SET ivfflat.iterative_scan = 'off'" if is_ivfflat else ""),
         "own": sql.Literal(json.dumps(own)),
     }
     return filled(_FUNCTION, places)
@@ -302,9 +312,18 @@ def _create_function(schema: str, extension: str, shown: Shown, match_names: Seq
 # the generations never show another one, so that a switch between two statements of this function changes nothing.
 def _routes(schema: str, extension: str, shown: Shown) -> dict[int, dict[str, Any]]:
     return {
-        dimension: {"view": _name(schema, view), "type": _name(extension, kind)}
-        for dimension, (view, kind) in sorted(shown.routes.items())
+        dimension: {"view": _name(schema, view), "type": _name(extension, storage.column_type)}
+        for dimension, (view, storage) in sorted(shown.routes.items())
     }
+
+
+def _of_indexes(schema: str, extension: str, shown: Shown) -> dict[str, Any]:
+    """Of the views that can be asked: what those with a quantizing index are ordered by, and which have an IVFFlat."""
+    storages = {shown.layer.view: shown.entry.storage, **dict(shown.routes.values())}
+    by_view = {_name(schema, view): storage for view, storage in storages.items()}
+    quantized = {v: nearness(s, extension).as_string() for v, s in by_view.items() if s.quantization}
+    ivfflat = [view for view, storage in by_view.items() if storage.index == "ivfflat"]
+    return {**({"nearness": quantized} if quantized else {}), **({"ivfflat": ivfflat} if ivfflat else {})}
 
 
 def _name(schema: str, name: str) -> str:

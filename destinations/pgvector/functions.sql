@@ -250,13 +250,13 @@ DECLARE
     of_features constant text := $statement$
 WITH nearest AS MATERIALIZED (
     SELECT *, row_number() OVER () AS " place" FROM (
-        SELECT %3$s AS distance, %2$s FROM %1$s WHERE %5$s ORDER BY %3$s LIMIT %6$s) candidates
+        SELECT %3$s AS distance, %2$s FROM %1$s WHERE %5$s ORDER BY %13$s LIMIT %6$s) candidates
 ), chosen AS MATERIALIZED (
     SELECT * FROM nearest WHERE %9$s ORDER BY distance + 0::float8, collection, asset_id, feature_id
     LIMIT %7$s OFFSET %8$s
 )
 SELECT (SELECT array_agg(ROW(distance, %2$s)::%10$s) FROM chosen), count(*),
-    (SELECT count(*) FROM (SELECT * FROM nearest WHERE %9$s ORDER BY distance + 0::float8 LIMIT %13$s) best
+    (SELECT count(*) FROM (SELECT * FROM nearest WHERE %9$s ORDER BY distance + 0::float8 LIMIT %14$s) best
         WHERE " place" > %12$s), max(distance), count(*) FILTER (WHERE %9$s)
 FROM nearest$statement$;
     -- What only the chosen ones are asked for is not carried along by all.
@@ -277,7 +277,7 @@ FROM nearest$statement$;
     of_assets constant text := $statement$
 WITH nearest AS MATERIALIZED (
     SELECT *, row_number() OVER () AS " place" FROM (
-        SELECT %3$s AS distance, collection, asset_id FROM %1$s WHERE %5$s ORDER BY %3$s LIMIT %6$s) candidates
+        SELECT %3$s AS distance, collection, asset_id FROM %1$s WHERE %5$s ORDER BY %13$s LIMIT %6$s) candidates
 ), assets AS MATERIALIZED (
     SELECT collection, asset_id, min(distance) AS " best", min(" place") AS " place" FROM nearest WHERE %9$s
     GROUP BY 1, 2
@@ -299,7 +299,10 @@ BEGIN
         distance || CASE way WHEN 'exact' THEN ' + 0::float8' ELSE '' END, -- an addition keeps the index out
         distance, conditions, coalesce(width::text, 'ALL'), k, "offset",
         CASE WHEN max_distance IS NULL THEN 'true' ELSE format('distance <= %L::float8', max_distance) END,
-        own ->> 'match', per_asset, first_pass, sure);
+        own ->> 'match', per_asset, first_pass,
+        -- Where the index keeps a smaller form of the vectors, it finds the candidates, and the vectors sort them.
+        CASE way WHEN 'exact' THEN distance || ' + 0::float8'
+            ELSE coalesce(own #>> ARRAY['nearness', relation], distance) END, sure);
 END $body$;
 
 
@@ -348,6 +351,23 @@ BEGIN
         JOIN pg_index i ON i.indrelid = d.refobjid JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_am m ON m.oid = c.relam
         WHERE w.ev_class = relation::regclass AND m.amname IN ('hnsw', 'ivfflat')) END;
+END $body$;
+
+
+-- part: probes
+-- How many lists of an IVFFlat index a search with this effort looks at: the root of their number with that of 40,
+-- which is pgvector's advice.
+CREATE OR REPLACE FUNCTION @schema@._sync_probes(relation text, effort integer)
+RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    RETURN (
+        SELECT least(32768, ceil(sqrt(coalesce(max(o.option_value::integer), 100)) * greatest(effort, 40) / 40.0))
+        FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+            AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
+        JOIN pg_index i ON i.indrelid = d.refobjid JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_am m ON m.oid = c.relam
+        LEFT JOIN LATERAL pg_options_to_table(c.reloptions) o ON o.option_name = 'lists'
+        WHERE w.ev_class = relation::regclass AND m.amname = 'ivfflat');
 END $body$;
 
 
@@ -404,6 +424,7 @@ DECLARE
     wanted bigint; pool bigint; skip bigint;
     steps text[]; step text; way text; looked integer; width bigint; scans bigint;
     seen bigint; late bigint; farthest double precision; eligible bigint; is_few boolean; is_sorted boolean;
+    earlier double precision[]; given double precision[]; -- of an IVFFlat index
     apart double precision[]; attempts jsonb := '[]';
     is_explained constant boolean := coalesce(current_setting('vectorferry.explain', true) = 'on', false);
 BEGIN
@@ -453,8 +474,10 @@ BEGIN
     steps := CASE WHEN mode = 'exact' OR mode = 'auto' AND wanted > 10000 THEN '{exact}'::text[]
         WHEN mode = 'index' THEN '{index}'
         WHEN effort IS NOT NULL THEN '{index,exact}'
-        WHEN filter = '{}' AND per_asset IS NULL AND wanted <= 100 AND (is_explained OR like_feature IS NOT NULL
-            OR coalesce(max_distance, diversity, nullif("offset", 0)) IS NOT NULL)
+        WHEN own -> 'ivfflat' ? relation THEN '{index,wider,harder,hardest,exact}'
+        WHEN filter = '{}' AND per_asset IS NULL AND wanted <= 100 AND own #> ARRAY['nearness', relation] IS NULL
+            AND (is_explained OR like_feature IS NOT NULL
+                OR coalesce(max_distance, diversity, nullif("offset", 0)) IS NOT NULL)
             THEN '{quick,index,harder,hardest,exact}'
         ELSE '{index,harder,hardest,exact}' END;
 
@@ -468,12 +491,17 @@ BEGIN
         width := CASE WHEN per_asset IS NULL THEN wanted END;
         IF way = 'index' THEN
             looked := coalesce(effort, greatest(least(wanted, 1000),
-                CASE step WHEN 'index' THEN 40 WHEN 'harder' THEN 400 ELSE 1000 END));
+                CASE step WHEN 'index' THEN 40 WHEN 'wider' THEN 40 WHEN 'harder' THEN 400 ELSE 1000 END));
             IF step = 'quick' THEN
                 width := greatest(50, wanted + 20);
                 looked := greatest(10, wanted / 5);
-            ELSIF effort IS NULL OR per_asset IS NOT NULL THEN
+            ELSIF effort IS NULL OR per_asset IS NOT NULL OR own #> ARRAY['nearness', relation] IS NOT NULL THEN
                 width := greatest(160, 2 * looked, CASE WHEN per_asset IS NULL THEN 2 * wanted ELSE 8 * wanted END);
+            END IF;
+            IF own -> 'ivfflat' ? relation THEN
+                PERFORM set_config('ivfflat.probes', @schema@._sync_probes(
+                        relation, CASE step WHEN 'wider' THEN 2 * looked ELSE looked END), true),
+                    set_config('ivfflat.iterative_scan', 'relaxed_order', true);
             END IF;
             scans := @schema@._sync_scans(relation);
             -- To be able to go on, where a filter takes candidates away, costs a sixth more from the start.
@@ -485,7 +513,7 @@ BEGIN
         is_sorted := way = 'exact' OR conditions <> 'true' OR scans IS NULL;
         PERFORM set_config('enable_sort', CASE WHEN is_sorted THEN 'on' ELSE 'off' END, true);
         IF way = 'index' AND width = wanted AND max_distance IS NULL AND NOT is_explained
-            AND coalesce(diversity, 0) = 0
+            AND coalesce(diversity, 0) = 0 AND own #> ARRAY['nearness', relation] IS NULL
         THEN
             -- The plain query that anyone would write; it gives nothing where it would give too few.
             RETURN QUERY EXECUTE format('SELECT distance, %2$s FROM (
@@ -503,7 +531,7 @@ BEGIN
         EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
         -- Where little is left by the filter, the planner chooses to compare all of it.
         IF way = 'index' AND scans = @schema@._sync_scans(relation) THEN
-            way := 'exact';
+            way := CASE WHEN own #> ARRAY['nearness', relation] IS NULL THEN 'exact' ELSE 'quantized' END;
         END IF;
         IF is_explained THEN
             attempts := attempts || jsonb_build_object('way', way, 'effort', CASE way WHEN 'index' THEN looked END,
@@ -512,8 +540,16 @@ BEGIN
             PERFORM set_config('vectorferry.attempts', attempts::text, true);
         END IF;
         EXIT WHEN way = 'exact' OR mode = 'index';
+        CONTINUE WHEN way = 'quantized';
         -- Where the index has given up before there was enough, and nothing was too far, the answer would be short.
         CONTINUE WHEN eligible < wanted AND (max_distance IS NULL OR coalesce(farthest <= max_distance, true));
+        IF own -> 'ivfflat' ? relation THEN
+            -- Its lists are read in one go. What tells is whether twice as many have brought anything else.
+            given := ARRAY(SELECT one.distance FROM unnest(matches) one);
+            late := CASE WHEN earlier IS NULL THEN wanted
+                ELSE (SELECT count(*) FROM unnest(given) distance_now WHERE distance_now <> ALL (earlier)) END;
+            earlier := given;
+        END IF;
         EXIT WHEN effort IS NOT NULL OR step = 'hardest'
             OR late <= CASE step WHEN 'quick' THEN wanted / 100 ELSE 0.02 * wanted END;
     END LOOP;
@@ -737,7 +773,8 @@ END $body$;
 
 -- part: explain_search
 -- How a search with these arguments is answered: a row for each attempt, in which way it was made, along the index or
--- exactly, with which hnsw.ef_search, how many candidates it looked at, and Postgres' plan of it.
+-- exactly (quantized: by what the index keeps, but without it), with which hnsw.ef_search, how many candidates it
+-- looked at, and Postgres' plan of it.
 CREATE OR REPLACE FUNCTION @schema@.explain_search(
     named_vector text, query anycompatible DEFAULT NULL, k integer DEFAULT 10, filter jsonb DEFAULT '{}',
     max_distance double precision DEFAULT NULL, mode text DEFAULT 'auto',
@@ -825,7 +862,7 @@ CREATE OR REPLACE FUNCTION @function@(
     per_asset integer DEFAULT NULL, diversity double precision DEFAULT NULL, "offset" integer DEFAULT 0,
     like_feature text DEFAULT NULL
 ) RETURNS SETOF @match@ LANGUAGE plpgsql STABLE ROWS 10
-SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40 SET hnsw.iterative_scan = 'off'
+SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40 SET hnsw.iterative_scan = 'off'@ivfflat@
 SET enable_sort = on SET jit = off AS $body$
 DECLARE
     -- No column has a name with a space in it.

@@ -25,6 +25,14 @@ Sql = psycopg.Connection[Any]
 
 ROWS, DIMENSION, SEGMENTS, QUERIES = 20_000, 256, 20, 60
 SHARES: Final = {"100 %": 1.0, "10 %": 0.1, "1 %": 0.01, "0.1 %": 0.001, "0 %": 0.0}
+KINDS: Final[dict[str, dict[str, Any]]] = {
+    "hnsw": {},
+    "hnsw, halfvec": {"quantization": "halfvec"},
+    "hnsw, binary": {"quantization": "binary"},
+    "ivfflat": {"index": "ivfflat"},
+    "ivfflat, lists 140": {"index": "ivfflat", "lists": 140},
+    "ivfflat, halfvec": {"index": "ivfflat", "quantization": "halfvec"},
+}
 MODES: Final = {"auto": "mode => 'auto'", "index": "mode => 'index', effort => 40", "exact": "mode => 'exact'"}
 
 
@@ -72,6 +80,36 @@ def test_recall_by_mode_and_filter(server: str, schema: str, vectors: Any) -> No
                 if row["auto"][0] < 0.95 or row["auto"][1] or row["exact"][:2] != (1, 0):
                     wrong.append((label, k, row))
         sql.execute(f"DROP SCHEMA {schema} CASCADE")
+    assert not wrong
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("vectors", [_clustered, _uniform], ids=["clustered", "uniform"])
+def test_recall_by_kind_of_index(postgres_url: str, schema: str, vectors: Any) -> None:
+    data, wrong = vectors(np.random.default_rng(3)), []
+    print("\n| data | index | size | k | auto: recall | ms | index, effort 40: recall | ms | exact: ms |")
+    for kind, mapping in KINDS.items():
+        with closing(PgvectorDestination(schema, postgres_url)) as destination:
+            destination.prepare(SchemaMapping.model_validate({"video": {"vectors": {"model-v1": mapping}}}))
+            for assets in _assets(data):
+                destination.apply(batch(*assets, collection="films"))
+            destination.build_indexes()
+        with psycopg.connect(postgres_url, autocommit=True) as sql:
+            sql.execute(f"SET search_path = {schema}, public")
+            size = sql.execute(
+                "SELECT pg_relation_size(indexrelid) FROM pg_index JOIN pg_class c ON c.oid = indexrelid "
+                "JOIN pg_am m ON m.oid = c.relam WHERE amname IN ('hnsw', 'ivfflat') "
+                "AND relnamespace = %s::regnamespace",
+                [schema],
+            ).fetchone()
+            for k in (10, 100):
+                row = {mode: _evaluated(sql, arguments, k, "{}") for mode, arguments in MODES.items()}
+                cells = " | ".join(f"{row[mode][0]:.3f} | {row[mode][2]:.0f} ms" for mode in ("auto", "index"))
+                label = f"{vectors.__name__.strip('_')} | {kind} | {size[0] / 1e6 if size else 0:.0f} MB"
+                print(f"| {label} | {k} | {cells} | {row['exact'][2]:.0f} ms |")
+                if row["auto"][0] < 0.95 or row["auto"][1]:
+                    wrong.append((kind, k, row))
     assert not wrong
 
 

@@ -34,6 +34,7 @@ PASSED_ON: Final = {
     "destinations/_postgres/_ddl.py: explained_by",
     "destinations/_postgres/_errors.py: _no_connection",
     "destinations/_postgres/_errors.py: translate",
+    "destinations/pgvector/_destination.py: rebuild_indexes",
     "destinations/pgvector/_prepare.py: prepare",
     "destinations/pinecone/_layout.py: _check_metric",
     "destinations/pinecone/_manifest.py: prepare",

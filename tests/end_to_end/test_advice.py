@@ -47,11 +47,15 @@ def told(configured: Any) -> tuple[Summary, list[str]]:
     return summary, [*run_plan(configured).destinations["pgvector"].notes]
 
 
-@pytest.mark.parametrize(("storage", "advice"), [("vector", "storage: halfvec has an index up to 4,000")])
-def test_an_index_that_cannot_be_built(postgres_url: str, schema: str, storage: str, advice: str) -> None:
+def test_an_index_that_cannot_be_built_and_one_that_can(postgres_url: str, schema: str) -> None:
+    advice = "modalities.video.vectors.multimodal-v1.quantization: halfvec has one"
     with running_sandbox(SandboxSettings(generate=WIDE)) as sandbox:
-        mapping = f"{{video: {{vectors: {{multimodal-v1: {{storage: {storage}}}}}}}}}"
-        summary, planned = told(settings(sandbox, {"url": postgres_url, "schema": schema}, modalities=mapping))
+        destination = {"url": postgres_url, "schema": schema}
+        mapping = "{video: {vectors: {multimodal-v1: {storage: vector}}}}"
+        summary, planned = told(settings(sandbox, destination, modalities=mapping))
+        mapping = "{video: {vectors: {multimodal-v1: {storage: vector, quantization: halfvec}}}}"
+        advised = run_sync(settings(sandbox, destination, modalities=mapping)).destinations["pgvector"]
+    assert ([build.index for build in advised.indexes], advised.notes) == (["video__multimodal_v1_hnsw"], [])
     (note,) = summary.destinations["pgvector"].notes
     assert note in planned
     assert note.startswith("video__multimodal_v1: no hnsw index is built, since one over vector takes 2,000 dimensions")

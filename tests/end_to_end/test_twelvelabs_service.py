@@ -97,7 +97,7 @@ def test_what_is_submitted_is_synced_and_found_by_the_source_s_own_search(
     assert best["asset"]["metadata"]["hello"] == "world"
     row = best["rows"][0]
     assert row["modality"] == "video"
-    assert row["extra"]["model_name"] == "marengo3.0"
+    assert row["model_name"] == "marengo3.0"
     assert row["start_time"] < best["end"]
     assert row["end_time"] > best["start"]
     assert one["asset_id"][:8] in command.run(*search).stdout

@@ -119,6 +119,10 @@ COMMANDS: dict[str, Callable[[PgvectorDestination], object]] = {
     "quarantine list": lambda destination: list(destination.rejected()),
     "quarantine drop": lambda destination: destination.forget_rejected("ads", ["a"]),
     "quarantine replay": lambda destination: destination.read_again("ads", ["a"]),
+    "indexes list": lambda destination: destination.vector_indexes(),
+    "indexes rebuild": lambda destination: list(destination.rebuild_indexes([])),
+    "sql docs": lambda destination: destination.describe(),
+    "show": lambda destination: destination.first_rows(3),
     "vectors list": lambda destination: destination.vector_tables(),
     "vectors drop": lambda destination: destination.drop_vector_tables([]),
 }

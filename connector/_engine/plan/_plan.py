@@ -191,6 +191,7 @@ class _Plans:
             notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping), *self.exhausted],
             error=summary.error,
             refusal=outlook.refusal,
+            index_advice=outlook.index_advice,
         )
 
 

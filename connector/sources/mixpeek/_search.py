@@ -51,12 +51,15 @@ class Searcher:
         makes of them, so that both sides are asked for the same one."""
         if not probe.text.strip():
             return None
-        model = LATER.get(probe.vector_name, probe.vector_name)
-        body = {"type": "text", "value": probe.text, "embedding_model": model}
-        vector = await self._api.post("/features/extractors/embed", body, _read_embedding, kind="search")
+        vector = await self.embed(probe.text, probe.vector_name)
         query = SourceQuery(probe.text, limit, [probe.vector_name], {"modality": probe.modality.value})
         hits = await self.search(collection, query)
         return Neighbours(vector, [hit.feature_id for hit in hits if hit.feature_id])
+
+    async def embed(self, text: str, vector_name: str) -> Vector:
+        """The vector that the service makes of a text, by the model of this named vector."""
+        body = {"type": "text", "value": text, "embedding_model": LATER.get(vector_name, vector_name)}
+        return await self._api.post("/features/extractors/embed", body, _read_embedding, kind="search")
 
     async def _page(self, collection: str, query: SourceQuery, offset: int, size: int) -> list[Any]:
         params = {"offset_position": offset, "page_size": size}

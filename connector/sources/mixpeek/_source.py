@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from typing import Final
 
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import (
+    EmbeddedText,
     Hit,
     Neighbours,
     Origin,
@@ -26,11 +28,13 @@ from vectorferry.connector.sources.mixpeek._reader import AssetReader
 from vectorferry.connector.sources.mixpeek._search import Searcher
 from vectorferry.connector.sources.mixpeek._submit import Submitter, check
 
+DEFAULT_VECTOR: Final = "multimodal-v1"
+
 
 class MixpeekSource(ServiceSource):
     """Mixpeek's assets and features API."""
 
-    capabilities = frozenset({Capability.NEIGHBOURS, Capability.SEARCH, Capability.SUBMIT})
+    capabilities = frozenset({Capability.EMBED, Capability.NEIGHBOURS, Capability.SEARCH, Capability.SUBMIT})
     makes_collections = True
 
     _api: MixpeekApi
@@ -82,6 +86,11 @@ class MixpeekSource(ServiceSource):
     async def search(self, collection: str, query: SourceQuery) -> Sequence[Hit]:
         """The features that Mixpeek's own search finds, under the models that `options` name."""
         return await self._searcher.search(collection, query)
+
+    async def embed(self, text: str, vector_name: str | None) -> EmbeddedText:
+        """By the model of a named vector, `multimodal-v1` where none is named."""
+        name = vector_name or DEFAULT_VECTOR
+        return EmbeddedText(name, await self._searcher.embed(text, name))
 
     async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
         """What Mixpeek's own search finds for the words of a feature, and the vector that it makes of them."""

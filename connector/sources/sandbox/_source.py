@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import Field, SecretStr, StringConstraints
 
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._model._mapping import ColumnMapping
+from vectorferry.connector._model._records import Asset, Listing, Modality, Rejected
 from vectorferry.connector._model._related import RelatedTable
-from vectorferry.connector._protocols._source import Origin, Source, SourceSettings, Usage
+from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._source import EmbeddedText, Origin, Source, SourceSettings, Usage
 
 if TYPE_CHECKING:
     from vectorferry.connector.sandbox import Sandbox
@@ -27,6 +29,13 @@ class SandboxSettings(SourceSettings):
     service: Service = Field(default="mixpeek", description="whose API is stood in for")
     collections: tuple[Name, ...] = Field(default=(), description="ids of the sample collections to sync; none: all")
 
+    @property
+    def default_columns(self) -> Mapping[Modality, Mapping[str, ColumnMapping]]:
+        """Those of the service."""
+        from vectorferry.connector.sources.twelvelabs import DEFAULT_COLUMNS
+
+        return DEFAULT_COLUMNS if self.service == "twelvelabs" else {}
+
     def open(self) -> SandboxSource:
         """A source with these settings. Nothing is started yet."""
         return SandboxSource(self.collections, self.service)
@@ -34,6 +43,8 @@ class SandboxSettings(SourceSettings):
 
 class SandboxSource(Source):
     """The sandbox runs in the event loop of whoever reads this first."""
+
+    capabilities = frozenset({Capability.EMBED})
 
     def __init__(self, collections: Sequence[str], service: Service = "mixpeek") -> None:
         self._collections = tuple(collections)
@@ -94,6 +105,10 @@ class SandboxSource(Source):
         async with closing((await self._running()).related_rows(table)) as rows:
             async for row in rows:
                 yield row
+
+    async def embed(self, text: str, vector_name: str | None) -> EmbeddedText:
+        """As the service does that is stood in for. Raises `NotSupportedError` where it does not."""
+        return await (await self._running()).embed(text, vector_name)
 
     async def aclose(self) -> None:
         """Stop the sandbox. Safe to call twice."""

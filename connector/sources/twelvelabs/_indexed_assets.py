@@ -66,7 +66,8 @@ class IndexedAssets:
         gives no status."""
         times = (moment(row.get("updated_at")), moment(row.get("indexed_at")))
         request = (list(options), self._options.transcriptions)
-        return fingerprint_of([row.get("status") or "ready", *times, system_metadata(row), *request])
+        name = self._index.name  # a column of every feature
+        return fingerprint_of([row.get("status") or "ready", *times, system_metadata(row), *request, name])
 
     def _note_length(self, row: Mapping[str, Any]) -> None:
         system = system_metadata(row)
@@ -158,6 +159,7 @@ class Detail:
     features: Features
     speech: Speech
     upload_id: str | None
+    index_name: str | None
 
     @property
     def settled(self) -> bool:
@@ -186,7 +188,9 @@ class Detail:
 
     def _fields(self) -> dict[str, Any]:
         fields = {key: value for key, value in self.description.items() if key not in NAMED}
-        fields["system_metadata"] = system_metadata(self.description)
+        fields["system_metadata"] = system = system_metadata(self.description)
+        fields["filename"] = _text(system.get("filename")) if isinstance(system, dict) else None
+        fields["index_name"] = self.index_name
         fields["uploaded_asset_id"] = self.upload_id
         return {key: lasting(value) for key, value in fields.items() if value is not None and not is_signed(value)}
 
@@ -224,7 +228,7 @@ class DetailReader:
             model = self._model(embedding)
             features.add_segments(rows, vectors, model=model, modality=modality, speech=speech, options_named=True)
             self._check_usable(features)
-        return Detail(description, modality, features, speech, _text(description.get("asset_id")))
+        return Detail(description, modality, features, speech, _text(description.get("asset_id")), self.index.name)
 
     def _check(self, asset_id: str, description: Mapping[str, Any]) -> None:
         if description.get("_id") not in (None, asset_id):

@@ -7,7 +7,10 @@ from typing import Any, Final
 
 import orjson
 
+from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._model._records import Vector
+from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector._protocols._source import Hit, SourceQuery
 from vectorferry.connector.http import ApiClient, one_line, segment
 
@@ -41,6 +44,11 @@ class Searcher:
             hits += _hits(page.rows, len(hits))
         return hits[: query.limit]
 
+    async def embed(self, text: str, model: str) -> Vector:
+        """The vector that a model makes of a text, at once."""
+        body = {"input_type": "text", "model_name": model, "text": {"input_text": text}}
+        return await self._client.request("POST", "/embed-v2", json=body, kind="search", decode=_read_vector)
+
     async def _first(self, index: str, query: SourceQuery) -> _HitPage:
         size = str(min(query.limit, MOST_PER_PAGE))
         form = [("index_id", index), ("query_text", query.text), ("group_by", "clip"), ("page_limit", size)]
@@ -48,6 +56,18 @@ class Searcher:
         if query.filters:
             form.append(("filter", orjson.dumps(dict(query.filters)).decode()))
         return await self._client.request("POST", "/search", form=form, kind="search", decode=_read_page)
+
+
+def _read_vector(body: bytes) -> Vector:
+    """Raises `ValueError` when it is not the vector of one text."""
+    answer = parse_json(body)
+    rows = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], dict):
+        raise ValueError("not one embedding")
+    try:
+        return decode_vector(rows[0].get("embedding"))
+    except QuarantineError as error:
+        raise ValueError(f"no vector: {error}") from None
 
 
 def _read_page(body: bytes) -> _HitPage:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
+from vectorferry.connector._model._mapping import ColumnMapping
+from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector._model._settings_base import Spelling
 from vectorferry.connector.http import ApiClient, ApiSourceSettings
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
@@ -19,6 +22,18 @@ Option = Annotated[str, Spelling(r"^[a-z][a-z-]{0,59}$", "lowercase letters and 
 Kind = Literal["list", "read", "index", "search"]
 RequestsPerMinute = Annotated[int, Field(ge=1, le=600_000)]
 KEYS_EXPIRE: Final = "Keys of TwelveLabs expire, by default after twelve months; make a new one in its dashboard."
+
+
+_OF_ASSETS: Final = {
+    "filename": ColumnMapping(path="asset.filename"),
+    "index_name": ColumnMapping(path="asset.index_name"),
+    "user_metadata": ColumnMapping(path="asset.metadata", type="jsonb"),
+}
+_OF_SEGMENTS: Final = {name: ColumnMapping(path=name) for name in ("embedding_option", "embedding_scope", "model_name")}
+DEFAULT_COLUMNS: Final[Mapping[Modality, Mapping[str, ColumnMapping]]] = {
+    modality: _OF_ASSETS if modality is Modality.TEXT else {**_OF_ASSETS, **_OF_SEGMENTS} for modality in MODALITIES
+}
+"""Texts are what was spoken, which no model has made."""
 
 
 class TwelveLabsSettings(ApiSourceSettings):
@@ -63,6 +78,11 @@ class TwelveLabsSettings(ApiSourceSettings):
         description="most requests per minute of a kind (list, read, index, search), within requests_per_minute; the "
         "defaults are those of its first tier",
     )
+
+    @property
+    def default_columns(self) -> Mapping[Modality, Mapping[str, ColumnMapping]]:
+        """What its media are told apart by: the file, the index, the user's metadata, and how a vector was made."""
+        return DEFAULT_COLUMNS
 
     def open(self) -> TwelveLabsSource:
         """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""

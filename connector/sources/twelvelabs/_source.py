@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from vectorferry.connector._model._errors import CollectionError, SourceError
+from vectorferry.connector._model._errors import CollectionError, ConfigurationError, SourceError
 from vectorferry.connector._model._records import Listing
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._source import Hit, Origin, SourceQuery, Submission, SubmitOptions
+from vectorferry.connector._protocols._source import EmbeddedText, Hit, Origin, SourceQuery, Submission, SubmitOptions
 from vectorferry.connector.http import NotFoundError, RefusedError
 from vectorferry.connector.sources._reading import ReadAsset
 from vectorferry.connector.sources._service import CollectionList, ServiceSource
@@ -23,11 +24,15 @@ from vectorferry.connector.sources.twelvelabs._submit import Submitter, check_me
 from vectorferry.connector.sources.twelvelabs._tables import ENTITY_TABLES, INDEXES, EntityTables, IndexList, index_list
 from vectorferry.connector.sources.twelvelabs._tasks import TASKS, EmbedTasks
 
+DEFAULT_MODEL: Final = "marengo3.0"
+_MODEL_OF_A_NAME: Final = re.compile(r"marengo\d+\.\d+", re.IGNORECASE)
+"""Behind it stands the option, as in ``marengo3.0-visual``."""
+
 
 class TwelveLabsSource(ServiceSource):
     """TwelveLabs' API. Its collections are the configured indexes, then the embedding tasks, if asked for."""
 
-    capabilities = frozenset({Capability.SEARCH, Capability.SUBMIT})
+    capabilities = frozenset({Capability.EMBED, Capability.SEARCH, Capability.SUBMIT})
 
     _api: TwelveLabsApi
     _nothing_listed = "lists no index; check that the key is that of the right account."
@@ -90,6 +95,13 @@ class TwelveLabsSource(ServiceSource):
         index = await self._index(collection)
         search_options = query.options or index.options or self._options.of(index)
         return await self._searcher.search(index.index_id, replace(query, options=search_options))
+
+    async def embed(self, text: str, vector_name: str | None) -> EmbeddedText:
+        """By the model that a named vector is called after, `marengo3.0` where none is named: texts have no option."""
+        model = _MODEL_OF_A_NAME.match(vector_name or DEFAULT_MODEL)
+        if model is None:
+            raise ConfigurationError(f"--vector {vector_name}: no model of TwelveLabs' is called so; try marengo3.0")
+        return EmbeddedText(model[0], await self._searcher.embed(text, model[0]))
 
     @property
     def related_tables(self) -> Sequence[RelatedTable]:

@@ -104,10 +104,16 @@ class EmbedTasks:
             modality=modality.value,
             url=media.get("input_url"),
             metadata=None,
-            fields=lasting({**{key: value for key, value in media.items() if key != "input_url"}, "model_name": model}),
+            fields=lasting(_fields(media, model)),
             features=features.good.values(),
             rejected=features.rejected,
         )
+
+
+def _fields(media: Mapping[str, Any], model: str) -> dict[str, Any]:
+    filename = media.get("input_filename")
+    named = {"filename": filename} if isinstance(filename, str) else {}
+    return {**{key: value for key, value in media.items() if key != "input_url"}, "model_name": model, **named}
 
 
 def _media(answer: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:

@@ -9,7 +9,16 @@ from rich.console import Console
 
 from vectorferry import Plan
 from vectorferry.connector.cli._plan import show_plan
-from vectorferry.connector.plugin import CollectionPlan, Counts, DeleteGuard, ReadEstimate, RelatedSummary
+from vectorferry.connector.plugin import (
+    CollectionPlan,
+    Counts,
+    DeleteGuard,
+    DestinationPlan,
+    IndexAdvice,
+    ReadEstimate,
+    RelatedSummary,
+    WriteEstimate,
+)
 from vectorferry.connector.testing import MemoryDestination, plan, sync
 
 from ..worlds import Scripted, assets
@@ -43,3 +52,19 @@ def test_it_says_what_would_become_of_tables_of_metadata_and_what_is_only_due() 
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "store: people: 1 to insert, 1 to delete" in shown
     assert "c: 3 of the changed ones seem unchanged, but are due to be read again" in shown
+
+
+def test_it_says_of_each_named_vector_what_its_index_takes_and_what_would_be_better() -> None:
+    fine = IndexAdvice("video__m", "m", 272, 1_024, "hnsw", 2_200_000, 0.2, fine=True, advice="fine")
+    wide = IndexAdvice(
+        "video__w", "w", 9_000, 3_072, "none", 0, 0.0, fine=False, advice="no index: quantization: halfvec"
+    )
+    sparse = IndexAdvice("text__s", "s", 21, None, "hnsw", 200_000, 300.0, fine=True, advice="fine")
+    nothing = WriteEstimate(0, 0, 0)
+    store = DestinationPlan(0, 0, 2, 0, nothing, index_advice=[fine, wide, sparse])
+    console = Console(file=StringIO(), width=200)
+    show_plan(Plan("media", {}, {"store": store}, ReadEstimate(1, 0, 0, 1.0)), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "video__m: 272 × 1,024, hnsw of about 2.2 MB, built in about 1 s: fine" in shown
+    assert "video__w: 9,000 × 3,072, no index: no index: quantization: halfvec" in shown
+    assert "text__s: 21 sparse, hnsw of about 0.2 MB, built in about 5 min: fine" in shown

@@ -8,18 +8,20 @@ import psycopg
 import pytest
 
 from vectorferry import parse_settings, run_sync
-from vectorferry.connector.plugin import Modality, Vector
+from vectorferry.connector.plugin import Modality, SchemaMapping, Vector
 from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import driver_of
 from vectorferry.destinations.pgvector import _indexes
-from vectorferry.destinations.pgvector._indexes import _only_builder
+from vectorferry.destinations.pgvector._indexes import only_builder
 
 from ...builders import DIMENSION, asset, batch, dense, feature, sparse
 from ...urls import as_user
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]
+
+MANY_LISTS = {"video": {"vectors": {"model-v1": {"index": "ivfflat", "lists": 2_000}}}}
 
 
 def indexes(sql: Sql, schema: str) -> dict[str, str]:
@@ -101,7 +103,7 @@ def test_what_another_process_is_building_is_left_to_it(
     destination.apply(batch(asset("a", feature("f1"))))
     builder = prepared({})._prepared()
     index = builder.catalogue[Modality.VIDEO, "model-v1", DIMENSION].index
-    with _only_builder(builder.database, schema, index) as alone:
+    with only_builder(builder.database, schema, index) as alone:
         assert alone
         assert destination.build_indexes() == []
     assert len(destination.build_indexes()) == 1
@@ -123,6 +125,40 @@ def test_configured_parameters_reach_the_index(prepared: Prepared, sql: Sql, sch
     destination.apply(batch(asset("a", feature("f1"))))
     destination.build_indexes()
     assert "m='8'" in indexes(sql, schema)["video__model_v1_hnsw"]
+
+
+def test_an_index_becomes_another_one(prepared: Prepared, sql: Sql, schema: str) -> None:
+    def defined(mapping: dict[str, Any]) -> list[str]:
+        destination = prepared({"video": {"vectors": {"model-v1": mapping}}})
+        destination.build_indexes()
+        rows = sql.execute(
+            "SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND tablename = 'video__model_v1' "
+            "AND indexdef NOT LIKE '%%btree%%'",
+            [schema],
+        )
+        return [str(row[0]).partition(" USING ")[2] for row in rows]
+
+    prepared({}).apply(batch(asset("a", feature("f1"))))
+    (graph,) = defined({})
+    assert graph.startswith("hnsw (embedding ")
+    (halves,) = defined({"quantization": "halfvec"})
+    assert "halfvec_cosine_ops" in halves
+    (lists,) = defined({"index": "ivfflat"})
+    assert lists.startswith("ivfflat (embedding ")
+    assert "lists='1'" in lists
+    assert defined({"index": "none"}) == []
+    assert defined({}) == [graph]
+    assert sql.execute("SELECT count(*) FROM search_video_model_v1(like_feature => 'f1')").fetchone() == (0,)
+
+
+def test_lists_that_somebody_chose_are_built_in_the_memory_that_they_need(schema: str, postgres_url: str) -> None:
+    """pgvector refuses to build them in less."""
+    destination = PgvectorDestination(schema, postgres_url, index_memory_mb=1)
+    destination.prepare(SchemaMapping.model_validate(MANY_LISTS))
+    destination.apply(batch(asset("a", feature("f1"))))
+    (build,) = destination.build_indexes()
+    destination.close()
+    assert (build.method, build.index) == ("ivfflat", "video__model_v1_ivf")
 
 
 def test_a_broken_build_is_done_again(destination: PgvectorDestination, sql: Sql, schema: str) -> None:

@@ -18,7 +18,7 @@ from vectorferry.connector.plugin import ConfigurationError, Modality, Planned, 
 from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 
-from ...builders import asset, batch, dense, feature
+from ...builders import DIMENSION, asset, batch, dense, feature
 from ...connector.worlds import assets
 from ...examples import examples, family
 from ...urls import as_user, in_database
@@ -240,3 +240,15 @@ def test_an_embedded_server_that_has_never_run_is_not_started(tmp_path: Path, sc
     assert not (tmp_path / "data").exists()
     assert told.statements[:2] == ["CREATE EXTENSION IF NOT EXISTS vector SCHEMA public", f"CREATE SCHEMA {schema}"]
     assert (told.known("ads", ["a"]), list(told.asset_ids("ads"))) == ({}, [])
+
+
+def test_each_named_vector_comes_with_what_its_index_takes(prepared: Prepared) -> None:
+    mapping = {"video": {"vectors": {"model-v1": {"index": "ivfflat", "quantization": "halfvec"}}}}
+    destination = prepared(mapping)
+    destination.apply(batch(asset("a", feature("f1"))))
+    (advice,) = destination.planned(SchemaMapping.model_validate(mapping)).index_advice
+    assert (advice.table, advice.rows, advice.dimension) == ("video__model_v1", 1, DIMENSION)
+    assert (advice.index, advice.index_bytes, advice.fine) == ("ivfflat, halfvec", 8192, False)
+    assert advice.advice.endswith("index: hnsw")
+    (advice,) = destination.planned(SchemaMapping()).index_advice
+    assert (advice.index, advice.fine, advice.advice) == ("hnsw", True, "fine")

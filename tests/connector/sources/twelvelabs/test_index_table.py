@@ -51,13 +51,13 @@ async def test_each_index_is_a_row_from_the_list_that_is_made_anyway(sandbox: Sa
     assert sandbox.requests.counts()["twelvelabs.indexes.list"] == 1
 
 
-async def test_a_new_name_is_written_and_no_asset_is_read(sandbox: Sandbox) -> None:
+async def test_a_new_name_is_written_and_assets_are_read_for_its_column(sandbox: Sandbox) -> None:
     store = MemoryDestination()
     await synced(sandbox, store)
     sandbox.faults.add(Fault(route="twelvelabs.indexes.list", do=SetField(field="index_name", value="trailers")))
     summary = await synced(sandbox, store)
     assert names(store) == {"trailers"}
-    assert {seen.pulled for seen in summary.collections.values()} == {0}
+    assert [(seen.pulled, seen.listed) for seen in summary.collections.values() if seen.pulled != seen.listed] == []
 
 
 async def test_a_list_that_is_not_whole_deletes_no_row(sandbox: Sandbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.connector.http.serving import Handler, Server, client_for, in_turn, json, serving
@@ -60,3 +61,23 @@ async def test_pages_without_a_hit_do_not_go_on_for_ever() -> None:
 async def test_what_is_no_page_of_hits_is_given_up_in_our_own_words() -> None:
     with pytest.raises(UnreadableError, match="no list of hits"):
         await searched(in_turn(json({"data": "none"})))
+
+
+async def test_the_vector_of_a_text_is_asked_for_at_once() -> None:
+    async with serving(in_turn(json({"data": [{"embedding": [0.5, 1]}]}))) as server:
+        async with aclosing(client_for(server.url)) as client:
+            vector = await Searcher(client).embed("a dog", "marengo3.0")
+        (asked,) = server.seen
+    assert vector.tolist() == [0.5, 1.0]  # type: ignore[union-attr]
+    assert (asked.method, asked.path) == ("POST", "/embed-v2")
+    body = {"input_type": "text", "model_name": "marengo3.0", "text": {"input_text": "a dog"}}
+    assert orjson.loads(asked.body) == body
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"data": None}, {"data": []}, {"data": [7]}, {"data": [{"embedding": []}]}, {"data": [{}, {}]}]
+)
+async def test_what_is_no_vector_is_no_answer(answer: Any) -> None:
+    async with serving(in_turn(json(answer))) as server, aclosing(client_for(server.url)) as client:
+        with pytest.raises(UnreadableError):
+            await Searcher(client).embed("a dog", "marengo3.0")
