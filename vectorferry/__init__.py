@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vectorferry.connector._config import load_settings, parse_settings
     from vectorferry.connector._config._settings import SyncSettings
-    from vectorferry.connector._engine import Progress, Reread, SyncOptions, run_sync
+    from vectorferry.connector._engine import Comparison, Progress, Reread, Submissions, SyncOptions, run_sync
+    from vectorferry.connector._engine import run_compare as compare
     from vectorferry.connector._engine import run_plan as plan
     from vectorferry.connector._engine import run_refill as refill
     from vectorferry.connector._engine import run_search as search
     from vectorferry.connector._engine import run_security_check as check_security
+    from vectorferry.connector._engine import run_submit as submit
     from vectorferry.connector._engine import run_verify as verify
     from vectorferry.connector._engine._opening import list_collections
     from vectorferry.connector._model._errors import (
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     )
     from vectorferry.connector._model._records import DenseVector, Modality, SparseVector
     from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
+    from vectorferry.connector._protocols._source import SubmitOptions
     from vectorferry.connector._reports._plan import Plan
     from vectorferry.connector._reports._summary import Summary
     from vectorferry.connector._reports._verification import Verification
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CollectionError",
+    "Comparison",
     "ConfigurationError",
     "CredentialsError",
     "DenseVector",
@@ -66,6 +70,8 @@ __all__ = [
     "SourceError",
     "SparseVector",
     "StopError",
+    "Submissions",
+    "SubmitOptions",
     "Summary",
     "SyncOptions",
     "SyncSettings",
@@ -73,6 +79,7 @@ __all__ = [
     "Verification",
     "__version__",
     "check_security",
+    "compare",
     "list_collections",
     "load_settings",
     "parse_settings",
@@ -80,23 +87,27 @@ __all__ = [
     "refill",
     "run_sync",
     "search",
+    "submit",
     "verify",
 ]
 
 _CALLS = {
     "check_security": "run_security_check",
+    "compare": "run_compare",
     "plan": "run_plan",
     "refill": "run_refill",
     "search": "run_search",
+    "submit": "run_submit",
     "verify": "run_verify",
 }
 _MODULES = {
     "_config": ("load_settings", "parse_settings"),
     "_config._settings": ("SyncSettings",),
-    "_engine": ("Progress", "Reread", "SyncOptions", "run_sync", *_CALLS),
+    "_engine": ("Comparison", "Progress", "Reread", "Submissions", "SyncOptions", "run_sync", *_CALLS),
     "_engine._opening": ("list_collections",),
     "_model._records": ("DenseVector", "Modality", "SparseVector"),
     "_protocols._destination": ("SearchAnswer", "SearchQuery"),
+    "_protocols._source": ("SubmitOptions",),
     "_reports._plan": ("Plan",),
     "_reports._summary": ("Summary",),
     "_reports._verification": ("Verification",),
