@@ -97,6 +97,9 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         dict[str, Any],
         _say("Asset checks by name, `true` or their settings: `quarantine`, `unfinished`, `vectors`, `ledger`, …"),
     ] = Field(default_factory=dict)
+    sample_rows: Annotated[
+        int, _say("Rows shown in the metadata of a partition in which something was written: 3; 0 for none.")
+    ] = 3
     op: Annotated[
         SyncOp | None, _say("The step: `name`, `tags`, `pool`, `retries`, `backfill_policy`, `description`.")
     ] = None
@@ -188,6 +191,7 @@ class _Translator(VectorferryTranslator):
 
     def __init__(self, component: "VectorferrySync") -> None:
         self._component = component
+        self.sample_rows = component.sample_rows
 
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         return self._component.get_asset_spec(target)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from itertools import islice
 from os import environ
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, ru
 from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,
+    Destination,
     DestinationError,
     DestinationSummary,
     Modality,
@@ -40,6 +42,8 @@ from vectorferry.dagster._metadata import (
     index_metadata,
     index_rows,
     indexes_of,
+    is_written,
+    markdown_table,
     partition_metadata,
     related_metadata,
     scan_metadata,
@@ -47,11 +51,15 @@ from vectorferry.dagster._metadata import (
 )
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, further_indexes
+from vectorferry.destinations import PgvectorDestination
 
 SECONDS_BETWEEN_LINES: Final = 10.0
 FRUITLESS_RUNS: Final = 2
+SAMPLED: Final = 20
+"""Partitions at most of which a run shows rows."""
 SCAN_TAG: Final = "vectorferry/scan"
 
+Rows = Sequence[Mapping[str, str]]
 Finished = Mapping[str, tuple[str, Summary]]
 """The collection and the summary behind each partition key."""
 
@@ -272,15 +280,40 @@ class _Step:
         self.context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata))
 
     def _report(self, *, counted: bool = True) -> Report:
-        return Report(self.selection, self.finished, self._statuses() if self.finished and counted else {})
+        report = Report(self.selection, self.finished)
+        if self.finished and counted:
+            self._look(report)
+        return report
 
-    def _statuses(self) -> Mapping[int, Status]:
-        """What the destinations hold now. The sync has succeeded: not being able to count is no reason to fail."""
+    def _look(self, report: Report) -> None:
+        """At what the destinations hold now. The sync has succeeded: not being able to count is no reason to fail."""
         try:
-            return {place: _read_status(self.selection.settings, place) for place in self.selection.places}
+            for place in self.selection.places:
+                with _opened(self.selection.settings, place) as opened:
+                    report.statuses[place] = opened.status()
+                    if isinstance(opened, PgvectorDestination) and not report.samples:
+                        report.samples.update(self._samples(opened))
         except VectorferryError as error:
+            report.statuses.clear()
             self.context.log.warning(f"rows could not be counted: {error}")
-            return {}
+
+    def _samples(self, opened: PgvectorDestination) -> Iterator[tuple[tuple[Modality, str], Rows]]:
+        """The first rows of each table in the first partitions in which something was written."""
+        limit = self.translator.sample_rows
+        written = [(target.modality, each) for target in self.selection.tables for each in self._written(target)]
+        for modality, collection in written if limit > 0 else ():
+            if rows := opened.sample_rows(modality, collection, limit):
+                yield (modality, collection), rows
+
+    def _written(self, table: ModalityTable) -> Iterator[str]:
+        return islice(
+            (
+                collection
+                for collection, summary in self.finished.values()
+                if any(is_written(each, table.modality, collection) for each in summary.destinations.values())
+            ),
+            SAMPLED,
+        )
 
 
 @dataclass(frozen=True)
@@ -298,8 +331,12 @@ class Selection:
     @property
     def modalities(self) -> frozenset[Modality]:
         """Those of the selected tables; all, where only indexes are selected: an index is of all of them."""
-        tables = [target.modality for target in self.targets.values() if isinstance(target, ModalityTable)]
-        return frozenset(tables or MODALITIES)
+        return frozenset([table.modality for table in self.tables] or MODALITIES)
+
+    @property
+    def tables(self) -> list[ModalityTable]:
+        """The selected tables."""
+        return [target for target in self.targets.values() if isinstance(target, ModalityTable)]
 
     @property
     def narrowed(self) -> SyncSettings:
@@ -311,11 +348,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Report:
-    """`statuses` are of the synced destinations, by their position in the file; none where they cannot be read."""
+    """`statuses` are of the synced destinations, by their position in the file; none where they cannot be read.
+    `samples` are the first rows of a modality in a collection."""
 
     selection: Selection
     finished: Finished
-    statuses: Mapping[int, Status]
+    statuses: dict[int, Status] = field(default_factory=dict)
+    samples: dict[tuple[Modality, str], Rows] = field(default_factory=dict)
 
     def whole(self, target: Target) -> dict[str, Any]:
         """What the table or index holds now, all collections together."""
@@ -328,7 +367,18 @@ class Report:
         if isinstance(target, VectorIndex):
             return self._index_partition(target, collection, summary)
         statuses = list(self.statuses.values())
-        return partition_metadata(summary, statuses, target.modality, collection) | related
+        rows = self.samples.get((target.modality, collection), ())
+        return {
+            **partition_metadata(summary, statuses, target.modality, collection),
+            **related,
+            **self._console(collection),
+            **({"sample": markdown_table(rows)} if rows else {}),
+        }
+
+    def _console(self, collection: str) -> dict[str, Any]:
+        """The link to the collection in the service's own web pages, where the source can tell."""
+        link = self.selection.settings.source.console(collection)
+        return {"source_console": dg.MetadataValue.url(link)} if link else {}
 
     def further(self) -> Iterator[tuple[VectorIndex, str]]:
         """Indexes that have no asset because nobody knew of them before the run, with each finished partition
@@ -352,6 +402,7 @@ class Report:
             **index_changes(self._destination(index, summary), indexes, index.vector_name, collection),
             **(index_rows(indexes, collection) if index.place in self.statuses else {}),
             **scan_metadata(summary, collection),
+            **self._console(collection),
             "seconds": round(summary.of(collection).seconds, 3),
         }
 
@@ -395,8 +446,9 @@ class ProgressLog:
         return f"; {rate:.1f} assets/s" + (f", {left} left" if progress.total is not None and left else "")
 
 
-def _read_status(settings: SyncSettings, place: int) -> Status:
+@contextmanager
+def _opened(settings: SyncSettings, place: int) -> Iterator[Destination]:
     resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
     with closing(resolved.open(settings.name)) as opened:
         opened.prepare(settings.modalities)
-        return opened.status()
+        yield opened

@@ -105,7 +105,8 @@ class SearchAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """One table, or one index of all modalities (`modality` None). `collections` holds rows per collection."""
+    """One table, or one index of all modalities (`modality` None). `collections` holds rows per collection; `uri` is
+    where it is, with nothing secret: ``postgresql://host/database?schema=media&table=video``."""
 
     name: str
     modality: Modality | None
@@ -113,6 +114,7 @@ class TableStatus:
     rows: int
     collections: Mapping[str, int]
     details: Mapping[str, Any] = field(default_factory=dict)
+    uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)

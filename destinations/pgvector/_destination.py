@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -97,6 +98,7 @@ from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._search import search
 from vectorferry.destinations.pgvector._stored import (
     read_status,
+    sample_rows,
     stored_assets,
     stored_collections,
     with_stored_versions,
@@ -405,7 +407,14 @@ class PgvectorDestination(Destination):
     def status(self) -> Status:
         """What the schema holds now."""
         with self._reading() as (connection, schema):
-            return read_status(connection, schema, self.name, f"{self.location}, schema {self._schema_name}")
+            status = read_status(connection, schema, self.name, f"{self.location}, schema {self._schema_name}")
+        tables = [replace(table, uri=self._server.uri(self._schema_name, table.name)) for table in status.tables]
+        return replace(status, tables=tables)
+
+    def sample_rows(self, modality: Modality, collection: str, limit: int) -> list[Mapping[str, str]]:
+        """The first features of a collection by id, every column as a text of at most 200 characters."""
+        with self._working() as (connection, schema):
+            return sample_rows(connection, schema, modality, collection, limit)
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         """Answer a similarity query through the SQL function that anyone else would use."""

@@ -124,6 +124,9 @@ class ShelfSettings(SourceSettings):
     base_url: str = "https://shelf.example"
     collections: tuple[str, ...] = ()
 
+    def console(self, collection: str) -> str:
+        return f"https://shelf.example/console/{collection}"
+
     def open(self) -> Source:
         if self.api_key:
             KEYS_SEEN.append(self.api_key.get_secret_value())

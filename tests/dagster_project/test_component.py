@@ -70,7 +70,14 @@ def test_a_mistake_is_reported_with_file_and_key_and_without_the_value(wrong: di
 
 def test_editors_get_a_schema_with_every_attribute() -> None:
     schema = TypeAdapter(VectorferrySync.model()).json_schema()
-    assert schema["properties"].keys() == {*SyncSettings.model_fields, "translation", "op", "checks", "freshness"}
+    assert schema["properties"].keys() == {
+        *SyncSettings.model_fields,
+        "translation",
+        "op",
+        "checks",
+        "freshness",
+        "sample_rows",
+    }
     assert schema["additionalProperties"] is False
     assert all("description" in each for each in schema["properties"].values())
 
