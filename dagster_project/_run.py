@@ -182,6 +182,8 @@ class _Step:
                 full=config["full"],
                 reread=Reread(everything=config["reread"]),
                 related=not self.related_read,
+                run_id=self.context.run.run_id,
+                started_by="dagster",
             ),
             environ=environ,
             progress=ProgressLog(self.context.log.info),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vectorferry.connector._config._settings import SyncSettings
     from vectorferry.connector._engine import Comparison, Progress, Reread, Submissions, SyncOptions, run_sync
     from vectorferry.connector._engine import run_compare as compare
+    from vectorferry.connector._engine import run_marks as collection_marks
     from vectorferry.connector._engine import run_plan as plan
     from vectorferry.connector._engine import run_refill as refill
     from vectorferry.connector._engine import run_search as search
@@ -79,6 +80,7 @@ __all__ = [
     "Verification",
     "__version__",
     "check_security",
+    "collection_marks",
     "compare",
     "list_collections",
     "load_settings",
@@ -93,6 +95,7 @@ __all__ = [
 
 _CALLS = {
     "check_security": "run_security_check",
+    "collection_marks": "run_marks",
     "compare": "run_compare",
     "plan": "run_plan",
     "refill": "run_refill",

@@ -2,6 +2,7 @@
 
 from vectorferry.connector._engine._compare import Comparison, VectorComparison, run_compare
 from vectorferry.connector._engine._doctor import run_doctor
+from vectorferry.connector._engine._marks import run_marks
 from vectorferry.connector._engine._quarantine import (
     RejectedAt,
     Selection,
@@ -46,6 +47,7 @@ __all__ = [
     "refill",
     "run_compare",
     "run_doctor",
+    "run_marks",
     "run_plan",
     "run_refill",
     "run_replay",

@@ -21,6 +21,7 @@ class Capability(Enum):
     PLAN = "this destination cannot say beforehand what a sync would do"
     QUARANTINE = "does not show what it has in quarantine"
     RELATED_TABLES = "holds no tables of metadata"
+    RUNS = "keeps no record of runs"
     SECURITY = "does not tell what others may do with what it holds"
     STORED_ASSETS = "does not keep whole assets, so nothing can be refilled from it"
     STORED_COLLECTIONS = "does not tell which collections it holds"

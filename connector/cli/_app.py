@@ -11,6 +11,7 @@ import click
 import typer
 from typer.core import TyperCommand
 
+from vectorferry.connector._reports._run_id import started_by
 from vectorferry.connector.cli._console import Output, complain
 from vectorferry.connector.cli._failures import ReportingGroup
 from vectorferry.connector.cli._logging import LoggedCommand
@@ -89,11 +90,13 @@ def _version(requested: bool) -> None:
 
 @app.callback()
 def _vectorferry(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does it all
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Sync media assets and their named vectors into your own database."""
+    context.with_resource(started_by("cli"))
 
 
 def main() -> None:

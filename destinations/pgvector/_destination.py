@@ -31,6 +31,7 @@ from vectorferry.connector.plugin import (
     Origin,
     Planned,
     Reason,
+    RecordedRun,
     Rejected,
     RelatedRow,
     RelatedTable,
@@ -60,9 +61,11 @@ from vectorferry.destinations._postgres import (
     read_cursor,
     read_origin,
     read_rejected,
+    read_runs,
     recorded_asset_ids,
     write_cursor,
     write_origin,
+    write_runs,
 )
 from vectorferry.destinations.pgvector._bisect import write_around
 from vectorferry.destinations.pgvector._database import VectorDatabase
@@ -127,6 +130,7 @@ class PgvectorDestination(Destination):
             Capability.PLAN,
             Capability.QUARANTINE,
             Capability.RELATED_TABLES,
+            Capability.RUNS,
             Capability.SECURITY,
             Capability.STORED_ASSETS,
             Capability.STORED_COLLECTIONS,
@@ -294,6 +298,16 @@ class PgvectorDestination(Destination):
         """Keep it in a row per collection; None: forget it."""
         with self._working() as (connection, schema):
             write_origin(connection, schema.tables.origins, collection, origin)
+
+    def record_runs(self, runs: Sequence[RecordedRun]) -> None:
+        """Keep them in a table, a hundred of each collection."""
+        with self._working() as (connection, schema):
+            write_runs(connection, schema.tables.runs, runs)
+
+    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+        """What is in the table."""
+        with self._reading() as (connection, schema):
+            return read_runs(connection, schema.tables.runs, since, limit)
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:

@@ -32,6 +32,7 @@ from vectorferry.connector.plugin import (
     Origin,
     Planned,
     Reason,
+    RecordedRun,
     Rejected,
     RowCounts,
     SchemaMapping,
@@ -84,6 +85,7 @@ class PineconeDestination(Destination):
             Capability.ORIGINS,
             Capability.PLAN,
             Capability.QUARANTINE,
+            Capability.RUNS,
             Capability.SECURITY,
             Capability.STORED_COLLECTIONS,
             Capability.VERIFY,
@@ -193,6 +195,15 @@ class PineconeDestination(Destination):
     def record_origin(self, collection: str, origin: Origin | None) -> None:
         """Keep it in the manifest; None: forget it."""
         self._manifest.record_origin(collection, origin)
+
+    def record_runs(self, runs: Sequence[RecordedRun]) -> None:
+        """Keep them in the manifest's Postgres, a hundred of each collection."""
+        self._manifest.record_runs(runs)
+
+    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+        """What was kept there."""
+        self._check_synced()
+        return self._manifest.runs(since, limit)
 
     def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""

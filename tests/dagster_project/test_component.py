@@ -77,6 +77,7 @@ def test_editors_get_a_schema_with_every_attribute() -> None:
         "checks",
         "freshness",
         "sample_rows",
+        "sensors",
     }
     assert schema["additionalProperties"] is False
     assert all("description" in each for each in schema["properties"].values())
