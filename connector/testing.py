@@ -290,8 +290,9 @@ class MemoryDestination(Destination):
 
     def record_runs(self, runs: Sequence[RecordedRun]) -> None:
         """Keep all of them."""
+        now = datetime.now(UTC)
         for run in runs:
-            self.recorded_runs[run.run_id, run.collection] = replace(run, recorded_at=datetime.now(UTC))
+            self.recorded_runs[run.run_id, run.collection] = replace(run, recorded_at=now)
 
     def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
         """What was kept."""

@@ -108,18 +108,18 @@ def _run_as_dict(run: RecordedRun) -> Mapping[str, Any]:
 
 def _runs_table(runs: Sequence[RecordedRun]) -> Table:
     numbers = ("seconds", "listed", "read", "written")
-    table = make_table("started", "collection", "state", "by", "run", *numbers, numbers=numbers)
+    table = make_table("started", "collection", "state", "by", *numbers, "run", numbers=numbers)
     for run in runs:
         features = run.counts.get("features", {}).values()
         written = sum(each.get("inserted", 0) + each.get("updated", 0) for each in features)
         table.add_row(
-            cell(f"{run.started_at.astimezone():%Y-%m-%d %H:%M:%S}"),
+            cell(f"{run.started_at.astimezone():%m-%d %H:%M:%S}"),
             cell(plain(run.collection)),
             cell(run.state),
             cell(plain(run.started_by)),
-            cell(plain(run.run_id)),
             f"{(run.ended_at - run.started_at).total_seconds():,.1f}",
             *(f"{count:,}" for count in (run.counts.get("listed", 0), run.counts.get("pulled", 0), written)),
+            cell(plain(run.run_id)),
         )
     return table
 
