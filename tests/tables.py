@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-__all__ = ["WRITTEN_AT", "differences", "row_counts", "tables_of"]
+__all__ = ["RUNS", "WRITTEN_AT", "differences", "row_counts", "tables_of"]
 
 Connection = psycopg.Connection[Any]
 

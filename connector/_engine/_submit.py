@@ -22,7 +22,6 @@ from vectorferry.connector._protocols._source import Source, Submission, Submiss
 from vectorferry.connector._reports._summary import Summary
 
 LONGEST_URL: Final = 8_000
-NOT_FETCHABLE: Final = "a URL is no http or https address that a service could fetch"
 AS_IT_IS: Final = SubmitOptions()
 
 SubmissionCallback: TypeAlias = Callable[[Submission], None]
@@ -135,7 +134,7 @@ async def submit(
     if Capability.SUBMIT not in source.capabilities:
         raise Capability.SUBMIT.missing()
     if not all(map(is_fetchable, urls)):
-        raise ConfigurationError(NOT_FETCHABLE)
+        raise ConfigurationError("a URL is no http or https address that a service could fetch")
     source.check_submission(urls, options)
 
     async def follow(url: str) -> Submitted:

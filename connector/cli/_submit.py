@@ -12,7 +12,7 @@ import typer
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._load import load_part
-from vectorferry.connector._engine._submit import NOT_FETCHABLE, is_fetchable, run_submit, without_query
+from vectorferry.connector._engine._submit import is_fetchable, run_submit, without_query
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._source import SourceSettings, Submission, SubmitOptions
@@ -46,7 +46,7 @@ def submit(  # noqa: PLR0913, PLR0917 - one parameter per option
 ) -> None:
     """Have the source's service fetch media files and index them; with --wait, sync just these."""
     if not all(map(is_fetchable, urls)):
-        raise click.UsageError(NOT_FETCHABLE)
+        raise click.UsageError("a URL is no http or https address that a service could fetch")
     loaded = load_settings(config, name)
     own = _own_settings(loaded.source, settings_file) if settings_file else None
     submissions = run_submit(
