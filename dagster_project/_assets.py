@@ -21,6 +21,9 @@ class VectorferryTranslator:
     sample_rows: int = 3
     """So many rows of a table stand in the metadata of a partition in which something was written; 0: none."""
 
+    embedding_map: bool = False
+    """Whether a run that has written something draws a map of each table's vectors. Needs scikit-learn, and seconds."""
+
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         """The asset of one table or index, below the source's: ``[sync, table]``, ``[sync, destination, vector]``."""
         source = self.get_source_spec(target.settings).key

@@ -105,6 +105,9 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     sample_rows: Annotated[
         int, _say("Rows shown in the metadata of a partition in which something was written: 3; 0 for none.")
     ] = 3
+    embedding_map: Annotated[
+        bool, _say("Whether a run that has written something draws a map of each table's vectors, as an image.")
+    ] = False
     op: Annotated[
         SyncOp | None, _say("The step: `name`, `tags`, `pool`, `retries`, `backfill_policy`, `description`.")
     ] = None
@@ -202,6 +205,7 @@ class _Translator(VectorferryTranslator):
     def __init__(self, component: "VectorferrySync") -> None:
         self._component = component
         self.sample_rows = component.sample_rows
+        self.embedding_map = component.embedding_map
 
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         return self._component.get_asset_spec(target)

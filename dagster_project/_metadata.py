@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import dagster as dg
 
-from vectorferry import Summary
+from vectorferry import EmbeddingMap, Summary
 from vectorferry.connector.plugin import (
     Applied,
     Counts,
@@ -151,6 +152,16 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> dg.MarkdownMetadataValu
 def _cell(text: str) -> str:
     line = "".join(each if each.isprintable() else " " for each in text)
     return PUNCTUATION.sub(r"\\\1", line if len(line) <= CELL_SHOWN else f"{line[:CELL_SHOWN]}…")
+
+
+def map_metadata(maps: Iterable[EmbeddingMap]) -> dict[str, Any]:
+    """Each map as an image in Markdown, with the picture itself in its address."""
+    return {
+        f"map/{each.vector_name}": dg.MetadataValue.md(
+            f"![{len(each.points)} points](data:image/svg+xml;base64,{b64encode(each.svg().encode()).decode()})"
+        )
+        for each in maps
+    }
 
 
 KEYS: Final[Mapping[str, str]] = {

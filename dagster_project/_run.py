@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, run_sync
+from vectorferry import EmbeddingMap, Progress, Reread, Summary, SyncOptions, SyncSettings, embedding_maps, run_sync
 from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,
@@ -43,6 +43,7 @@ from vectorferry.dagster._metadata import (
     index_rows,
     indexes_of,
     is_written,
+    map_metadata,
     markdown_table,
     partition_metadata,
     related_metadata,
@@ -50,11 +51,13 @@ from vectorferry.dagster._metadata import (
     table_metadata,
 )
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of
-from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, further_indexes
+from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, further_indexes
 from vectorferry.destinations import PgvectorDestination
 
 SECONDS_BETWEEN_LINES: Final = 10.0
 FRUITLESS_RUNS: Final = 2
+POINTS: Final = 300
+"""Of a map, whose picture takes 60 KB of the event log then."""
 SAMPLED: Final = 20
 """Partitions at most of which a run shows rows."""
 SCAN_TAG: Final = "vectorferry/scan"
@@ -285,7 +288,26 @@ class _Step:
         report = Report(self.selection, self.finished)
         if self.finished and counted:
             self._look(report)
+            if self.translator.embedding_map:
+                self._draw(report)
         return report
+
+    def _draw(self, report: Report) -> None:
+        """A map of each table in which something was written; as with rows, a sync does not fail for it."""
+        for table in self.selection.tables:
+            if not (written := list(self._written(table))):
+                continue
+            place = min(table.places)
+            try:
+                report.maps[table.modality, written[-1]] = embedding_maps(
+                    self.selection.settings,
+                    modalities=[table.modality],
+                    sample=POINTS,
+                    destination_name=destination_name(self.selection.settings.destinations[place]),
+                    environ=environ,
+                )
+            except VectorferryError as error:
+                self.context.log.warning(f"{table.name} could not be drawn: {error}")
 
     def _look(self, report: Report) -> None:
         """At what the destinations hold now. The sync has succeeded: not being able to count is no reason to fail."""
@@ -357,6 +379,8 @@ class Report:
     finished: Finished
     statuses: dict[int, Status] = field(default_factory=dict)
     samples: dict[tuple[Modality, str], Rows] = field(default_factory=dict)
+    maps: dict[tuple[Modality, str], Sequence[EmbeddingMap]] = field(default_factory=dict)
+    """Of a whole table, which the last of its collections shows."""
 
     def whole(self, target: Target) -> dict[str, Any]:
         """What the table or index holds now, all collections together."""
@@ -375,6 +399,7 @@ class Report:
             **related,
             **self._console(collection),
             **({"sample": markdown_table(rows)} if rows else {}),
+            **map_metadata(self.maps.get((target.modality, collection), ())),
         }
 
     def _console(self, collection: str) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vectorferry.connector._config import load_settings, parse_settings
     from vectorferry.connector._config._settings import SyncSettings
-    from vectorferry.connector._engine import Comparison, Progress, Reread, Submissions, SyncOptions, run_sync
+    from vectorferry.connector._engine import (
+        Comparison,
+        Progress,
+        Reread,
+        Submissions,
+        SyncOptions,
+        embedding_maps,
+        run_sync,
+    )
     from vectorferry.connector._engine import run_compare as compare
     from vectorferry.connector._engine import run_marks as collection_marks
     from vectorferry.connector._engine import run_plan as plan
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
     from vectorferry.connector._model._records import DenseVector, Modality, SparseVector
     from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
     from vectorferry.connector._protocols._source import SubmitOptions
+    from vectorferry.connector._reports._map import EmbeddingMap
     from vectorferry.connector._reports._plan import Plan
     from vectorferry.connector._reports._summary import Summary
     from vectorferry.connector._reports._verification import Verification
@@ -55,6 +64,7 @@ __all__ = [
     "CredentialsError",
     "DenseVector",
     "DestinationError",
+    "EmbeddingMap",
     "GuardRefusedError",
     "IncompleteScanError",
     "LimitReachedError",
@@ -82,6 +92,7 @@ __all__ = [
     "check_security",
     "collection_marks",
     "compare",
+    "embedding_maps",
     "list_collections",
     "load_settings",
     "parse_settings",
@@ -106,11 +117,21 @@ _CALLS = {
 _MODULES = {
     "_config": ("load_settings", "parse_settings"),
     "_config._settings": ("SyncSettings",),
-    "_engine": ("Comparison", "Progress", "Reread", "Submissions", "SyncOptions", "run_sync", *_CALLS),
+    "_engine": (
+        "Comparison",
+        "Progress",
+        "Reread",
+        "Submissions",
+        "SyncOptions",
+        "embedding_maps",
+        "run_sync",
+        *_CALLS,
+    ),
     "_engine._opening": ("list_collections",),
     "_model._records": ("DenseVector", "Modality", "SparseVector"),
     "_protocols._destination": ("SearchAnswer", "SearchQuery"),
     "_protocols._source": ("SubmitOptions",),
+    "_reports._map": ("EmbeddingMap",),
     "_reports._plan": ("Plan",),
     "_reports._summary": ("Summary",),
     "_reports._verification": ("Verification",),

@@ -3,6 +3,7 @@
 from vectorferry.connector._engine._compare import Comparison, VectorComparison, run_compare
 from vectorferry.connector._engine._doctor import run_doctor
 from vectorferry.connector._engine._marks import run_marks
+from vectorferry.connector._engine._points import embedding_maps
 from vectorferry.connector._engine._quarantine import (
     RejectedAt,
     Selection,
@@ -44,6 +45,7 @@ __all__ = [
     "SyncOptions",
     "VectorComparison",
     "drop_selected",
+    "embedding_maps",
     "refill",
     "run_compare",
     "run_doctor",

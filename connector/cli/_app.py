@@ -29,6 +29,8 @@ COMMANDS: Final = {
     "refill": "Fill one destination from another one, without asking the source.",
     "search": "Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source.",
     "compare": "Ask the source's own search and a destination for the same neighbours, and show where they differ.",
+    "map": "Draw a sample of the stored vectors as a map, in an HTML file that needs nothing else.",
+    "export": "Write a named vector of every feature into a Parquet file, with ids and words.",
     "submit": "Have the source's service fetch media files and index them; with --wait, sync just these.",
     "status": "Show what each destination holds now.",
     "verify": "Compare what is stored with the ledger, with the source, and between the destinations.",

@@ -443,3 +443,18 @@ def test_a_file_may_ask_for_no_rows_to_be_shown(
     said = recorded(instance, "media/video")["ads"]
     assert said["inserted"] > 0
     assert "sample" not in said
+
+
+def test_a_map_of_each_table_is_drawn_where_the_file_asks_for_it(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    source.assets["ads"] = {each.asset_id: each for each in assets(12)}
+    defs = load({"collections": ["ads", "news"]}, embedding_map=True)
+    assert materialize(defs, instance, "ads", "news").success
+    shown = recorded(instance, "media/video")
+    assert shown["news"]["map/multimodal-v1"].startswith("![26 points](data:image/svg+xml;base64,")
+    assert "map/multimodal-v1" not in shown["ads"]  # once for the table
+    assert "map/multimodal-v1" in recorded(instance, "media/image")["news"]
+    assert not any(name.startswith("map/") for name in recorded(instance, "media/audio")["news"])
+    assert materialize(defs, instance, "news").success
+    assert "map/multimodal-v1" not in recorded(instance, "media/video")["news"]  # nothing was written

@@ -77,6 +77,7 @@ def test_editors_get_a_schema_with_every_attribute() -> None:
         "checks",
         "freshness",
         "sample_rows",
+        "embedding_map",
         "sensors",
     }
     assert schema["additionalProperties"] is False
