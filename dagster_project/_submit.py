@@ -14,13 +14,14 @@ from vectorferry import Submissions, SubmitOptions, SyncSettings, VectorferryErr
 from vectorferry.connector.plugin import ConfigurationError, Settings, SourceSettings
 from vectorferry.dagster._targets import NOT_IN_KEYS
 
+ANY: Final[Any] = dg.Permissive  # whose constructor has no types
 SUBMIT_CONFIG: Final[Mapping[str, dg.Field]] = {
     "urls": dg.Field([str], description="Public addresses of media files (http or https), which the service fetches."),
     "metadata": dg.Field(
         dg.Permissive(), default_value={}, description="What goes with each asset, as keys and values."
     ),
     "settings": dg.Field(
-        dg.Permissive(),
+        ANY(),
         is_required=False,
         description="What the service is to make of the files, as `vectorferry submit --settings` takes it.",
     ),

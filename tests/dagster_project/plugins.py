@@ -69,7 +69,9 @@ class ShelfSource(MemorySource):
             (-float(np.dot(vector, probe.vector) / np.linalg.norm(vector)), each.feature_id)
             for asset in self.assets[collection].values()
             for each in asset.features
-            if each.modality == probe.modality and (vector := each.vectors.get(probe.vector_name)) is not None
+            if each.modality == probe.modality
+            and isinstance(vector := each.vectors.get(probe.vector_name), np.ndarray)
+            and isinstance(probe.vector, np.ndarray)
         )
         return Neighbours(probe.vector, [feature_id for _, feature_id in near[:limit]])
 
