@@ -157,11 +157,14 @@ def _cell(text: str) -> str:
 def map_metadata(maps: Iterable[EmbeddingMap]) -> dict[str, Any]:
     """Each map as an image in Markdown, with the picture itself in its address."""
     return {
-        f"map/{each.vector_name}": dg.MetadataValue.md(
-            f"![{len(each.points)} points](data:image/svg+xml;base64,{b64encode(each.svg().encode()).decode()})"
-        )
-        for each in maps
+        f"map/{each.vector_name}": dg.MetadataValue.md(f"![{len(each.points)} points]({_image(each)})") for each in maps
     }
+
+
+def _image(drawn: EmbeddingMap) -> str:
+    alone = len({point.collection for point in drawn.points}) == 1
+    picture = drawn.svg("asset" if alone else "collection")
+    return f"data:image/svg+xml;base64,{b64encode(picture.encode()).decode()}"
 
 
 KEYS: Final[Mapping[str, str]] = {

@@ -21,7 +21,7 @@ COLOURS: Final = (
     *("#a463f2", "#97bbf5", "#9c6b4e", "#2f8f9d", "#b5651d", "#7a8b00"),
 )
 REST: Final = "#9aa0a6"
-"""Of what has no colour of its own, because there are so many."""
+"""Beside the others in the list of names, which would be too long."""
 
 WIDTH: Final = 640
 HEIGHT: Final = 480
@@ -75,7 +75,7 @@ class EmbeddingMap:
     places: Numbers
 
     def svg(self, coloured_by: ColouredBy = "collection") -> str:
-        """A picture, with a colour for each collection or asset; the rarest share one."""
+        """A picture, with a colour for each collection or asset."""
         return svg(self, coloured_by)
 
     def _repr_svg_(self) -> str:
@@ -97,10 +97,10 @@ def svg(drawn: EmbeddingMap, coloured_by: ColouredBy = "collection") -> str:
     name_of = _names(coloured_by)
     counts = Counter(map(name_of, drawn.points))
     ranked = [name for name, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
-    colours = dict(zip(ranked, COLOURS, strict=False))
-    shown = [*colours.items()]
+    colours = {name: _colour(number) for number, name in enumerate(ranked)}
+    shown = [(name, colours[name]) for name in ranked[: len(COLOURS)]]
     if len(ranked) > len(COLOURS):
-        shown.append((f"{len(ranked) - len(COLOURS):,} others", REST))
+        shown.append((f"{len(ranked) - len(COLOURS):,} others, each in a colour of its own", REST))
     height = HEIGHT + LINE * len(shown) + MARGIN
     radius = 4 if len(drawn.points) <= 500 else 2.5
     lines = [
@@ -112,7 +112,7 @@ def svg(drawn: EmbeddingMap, coloured_by: ColouredBy = "collection") -> str:
     for point, (x, y) in zip(drawn.points, drawn.places, strict=True):
         across = MARGIN + float(x) * (WIDTH - 2 * MARGIN)
         down = HEIGHT - MARGIN - float(y) * (HEIGHT - 2 * MARGIN)
-        colour = colours.get(name_of(point), REST)
+        colour = colours[name_of(point)]
         lines.append(
             f'<circle cx="{across:.1f}" cy="{down:.1f}" r="{radius}" fill="{colour}">'
             f"<title>{_title(point)}</title></circle>"
@@ -123,6 +123,12 @@ def svg(drawn: EmbeddingMap, coloured_by: ColouredBy = "collection") -> str:
         lines.append(f'<circle cx="{MARGIN + 5}" cy="{middle}" r="5" fill="{colour}"/>')
         lines.append(f'<text x="{MARGIN + 18}" y="{middle + 4}">{_text(_cut(name, LABEL))}</text>')
     return "\n".join([*lines, "</svg>"])
+
+
+def _colour(number: int) -> str:
+    """Ones that are told apart easily first; then hues that are as far from those before as the golden angle keeps
+    them."""
+    return COLOURS[number] if number < len(COLOURS) else f"hsl({number * 137.508 % 360:.0f} 55% 50%)"
 
 
 def _names(coloured_by: ColouredBy) -> Callable[[Point], str]:
