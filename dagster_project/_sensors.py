@@ -124,10 +124,11 @@ def changes_sensor(
         changed = sorted(key for key, mark in seen.found.items() if seen.before.marks.get(key) != mark)
         marks = {key: mark for key, mark in {**seen.before.marks, **seen.found}.items() if key in due}
         spans = list(ranges(changed, order, len(order)))
-        after = _Marks(marks, seen.before.requested + len(spans), seen.next)
+        since = seen.before.since or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        after = _Marks(marks, seen.before.requested + len(spans), seen.next, since)
         return dg.SensorResult(
             run_requests=[
-                request(first, last, run_key=f"{seen.before.requested + number}-{first}")
+                request(first, last, run_key=f"{since}-{seen.before.requested + number}-{first}")
                 for number, (first, last) in enumerate(spans)
             ]
             or None,
@@ -140,12 +141,14 @@ def changes_sensor(
 
 @dataclass(frozen=True)
 class _Marks:
-    """The mark of each partition as it was when it was last asked for; how many runs have been, for their run keys;
-    and the partition that a tick begins with, where the one before had no time for all."""
+    """The mark of each partition as it was when it was last asked for; the partition that a tick begins with, where the
+    one before had no time for all; and for run keys, which Dagster remembers for good, how many runs were asked for
+    since when: somebody may reset the cursor."""
 
     marks: Mapping[str, str] = field(default_factory=dict)
     requested: int = 0
     next: str = ""
+    since: str = ""
 
 
 @dataclass(frozen=True)

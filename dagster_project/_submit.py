@@ -14,14 +14,11 @@ from vectorferry import Submissions, SubmitOptions, SyncSettings, VectorferryErr
 from vectorferry.connector.plugin import ConfigurationError, Settings, SourceSettings
 from vectorferry.dagster._targets import NOT_IN_KEYS
 
-ANY: Final[Any] = dg.Permissive  # whose constructor has no types
 SUBMIT_CONFIG: Final[Mapping[str, dg.Field]] = {
     "urls": dg.Field([str], description="Public addresses of media files (http or https), which the service fetches."),
-    "metadata": dg.Field(
-        dg.Permissive(), default_value={}, description="What goes with each asset, as keys and values."
-    ),
+    "metadata": dg.Field(dict, default_value={}, description="What goes with each asset, as keys and values."),
     "settings": dg.Field(
-        ANY(),
+        dict,
         is_required=False,
         description="What the service is to make of the files, as `vectorferry submit --settings` takes it.",
     ),
@@ -113,8 +110,8 @@ def _own(source: SourceSettings, written: Mapping[str, Any] | None) -> Settings 
 
 
 def _metadata(submissions: Submissions) -> dict[str, Any]:
-    told: Sequence[Mapping[str, Any]] = [each.to_dict() for each in submissions.submitted]
-    rows = [{name: "" if value is None else str(value) for name, value in row.items()} for row in told]
+    files: Sequence[Mapping[str, Any]] = [each.to_dict() for each in submissions.submitted]
+    rows = [{name: "" if value is None else str(value) for name, value in row.items()} for row in files]
     synced = {"synced_assets": len(submissions.ready)} if submissions.summary else {}
     return {
         "collection": submissions.collection,
@@ -127,8 +124,8 @@ def _metadata(submissions: Submissions) -> dict[str, Any]:
 
 
 def _why(submissions: Submissions) -> str:
-    told = [each.to_dict() for each in submissions.submitted if each.exit_code]
-    lines = [f"{each['url']}: {each['error'] or each['state'] or 'not submitted'}" for each in told]
+    failures = [each.to_dict() for each in submissions.submitted if each.exit_code]
+    lines = [f"{each['url']}: {each['error'] or each['state'] or 'not submitted'}" for each in failures]
     if submissions.sync_error:
         lines.append(f"not synced: {submissions.sync_error}")
     elif submissions.summary and submissions.summary.exit_code:

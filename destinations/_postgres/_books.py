@@ -29,6 +29,7 @@ from sqlalchemy import (
     inspect,
     or_,
     select,
+    tuple_,
     union,
     update,
 )
@@ -422,9 +423,14 @@ def write_runs(connection: Connection, table: Table, runs: Sequence[RecordedRun]
         .scalar_subquery()
     )
     limits = select(of_these.label("collection"), oldest.label("until")).subquery()
-    connection.execute(
-        delete(table).where(table.c.collection == limits.c.collection, table.c.recorded_at <= limits.c.until)
+    # What another run is deleting at this moment is left to it: both might wait for each other.
+    outdated = (
+        select(table.c.collection, table.c.run_id)
+        .join(limits, table.c.collection == limits.c.collection)
+        .where(table.c.recorded_at <= limits.c.until)
+        .with_for_update(of=table, skip_locked=True)
     )
+    connection.execute(delete(table).where(tuple_(table.c.collection, table.c.run_id).in_(outdated)))
 
 
 def read_runs(connection: Connection, table: Table, since: datetime | None, limit: int) -> list[RecordedRun]:

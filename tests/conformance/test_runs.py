@@ -15,6 +15,7 @@ from vectorferry.connector.plugin import (
     CredentialsError,
     DeleteGuard,
     Destination,
+    DestinationError,
     LimitReachedError,
     RecordedRun,
     SchemaMapping,
@@ -133,3 +134,18 @@ async def test_a_guard_that_refuses_is_told(prepared: Open) -> None:
     source.assets["ads"] = {}
     await sync(source, [prepared()], name="m", deletes=DeleteGuard())
     assert books(prepared()).runs()[0].state == "refused"
+
+
+async def test_where_the_run_cannot_be_recorded_it_was_made_all_the_same(
+    prepared: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = prepared()
+
+    def refuse(_: Any) -> None:
+        raise DestinationError("permission denied for table _sync_runs")
+
+    monkeypatch.setattr(destination, "record_runs", refuse)
+    summary = await sync(MemorySource({"ads": assets(2)}), [destination], name="m")
+    assert summary.exit_code == 0
+    (said,) = summary.destinations.values()
+    assert said.notes == ["the run is not in the record of runs: permission denied for table _sync_runs"]

@@ -11,6 +11,7 @@ from typing import Any
 from vectorferry.connector._engine.sync._lane import Lane
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._model._batch import Applied
+from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import RecordedRun, RunState
 from vectorferry.connector._reports._run_id import current_starter
@@ -18,14 +19,18 @@ from vectorferry.connector._reports._summary import CollectionSummary, Summary
 
 
 async def record_runs(lanes: Sequence[Lane], summary: Summary, options: SyncOptions) -> None:
-    """Enter what became of each collection, once for the whole run. A destination that has failed is left out."""
+    """Enter what became of each collection, once for the whole run. A destination that has failed is left out; one that
+    cannot do this has all the same what it was to have, and its notes say so."""
     for lane in lanes:
         rows = [
             _row(summary, collection, scan, lane.summary.by_collection.get(collection, Applied()), options)
             for collection, scan in summary.collections.items()
         ]
-        if rows and lane.can(Capability.RUNS):
-            await lane.call(partial(lane.destination.record_runs, rows))
+        if rows and lane.alive and lane.can(Capability.RUNS):
+            try:
+                await lane.ask(partial(lane.destination.record_runs, rows))
+            except VectorferryError as error:
+                lane.summary.notes.append(f"the run is not in the record of runs: {error}")
 
 
 def _row(
