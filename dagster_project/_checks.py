@@ -17,7 +17,8 @@ import dagster as dg
 import numpy as np
 from pydantic import Field, ValidationError
 
-from vectorferry import Comparison, SyncSettings, Verification, compare, verify
+from vectorferry import SyncSettings, Verification, compare, verify
+from vectorferry.connector._engine import Comparison
 from vectorferry.connector.plugin import (
     Capability,
     ConfigurationError,

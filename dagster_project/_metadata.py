@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote
 
 import dagster as dg
 
-from vectorferry import EmbeddingMap, Summary
+from vectorferry import Summary
+from vectorferry.connector._engine import EmbeddingMap
 from vectorferry.connector.plugin import (
     Applied,
     Counts,

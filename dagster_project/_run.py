@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry import EmbeddingMap, Progress, Reread, Summary, SyncOptions, SyncSettings, embedding_maps, run_sync
+from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, embedding_maps, run_sync
+from vectorferry.connector._engine import EmbeddingMap
 from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,

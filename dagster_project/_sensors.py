@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 import dagster as dg
 
-from vectorferry import SyncSettings, collection_marks
+from vectorferry import SyncSettings
+from vectorferry.connector._engine import run_marks
 from vectorferry.connector.plugin import (
     MODALITIES,
     Capability,
@@ -166,7 +167,7 @@ def _look(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Seq
     collections = Collections(settings, environ)
     ids = {collection: key for key in turned if (collection := collections.id_of(key)) is not None}
     known = {collection: before.marks[key] for collection, key in ids.items() if key in before.marks}
-    marks = collection_marks(settings, list(ids), known, seconds=SECONDS_TO_LOOK - (time.monotonic() - began))
+    marks = run_marks(settings, list(ids), known, seconds=SECONDS_TO_LOOK - (time.monotonic() - began))
     for collection, error in marks.errors.items():
         context.log.warning(f"{ids[collection]}: {error}")
     left = [key for collection, key in ids.items() if collection not in marks.found and collection not in marks.errors]

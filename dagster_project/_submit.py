@@ -10,8 +10,9 @@ from typing import Any, Final
 import dagster as dg
 from pydantic import ValidationError
 
-from vectorferry import Submissions, SubmitOptions, SyncSettings, VectorferryError, submit
-from vectorferry.connector.plugin import ConfigurationError, Settings, SourceSettings
+from vectorferry import SyncSettings, VectorferryError, submit
+from vectorferry.connector._engine import Submissions
+from vectorferry.connector.plugin import ConfigurationError, Settings, SourceSettings, SubmitOptions
 from vectorferry.dagster._targets import NOT_IN_KEYS
 
 SUBMIT_CONFIG: Final[Mapping[str, dg.Field]] = {

@@ -14,16 +14,13 @@ if TYPE_CHECKING:
     from vectorferry.connector._config import load_settings, parse_settings
     from vectorferry.connector._config._settings import SyncSettings
     from vectorferry.connector._engine import (
-        Comparison,
         Progress,
         Reread,
-        Submissions,
         SyncOptions,
         embedding_maps,
         run_sync,
     )
     from vectorferry.connector._engine import run_compare as compare
-    from vectorferry.connector._engine import run_marks as collection_marks
     from vectorferry.connector._engine import run_plan as plan
     from vectorferry.connector._engine import run_refill as refill
     from vectorferry.connector._engine import run_search as search
@@ -49,8 +46,6 @@ if TYPE_CHECKING:
     )
     from vectorferry.connector._model._records import DenseVector, Modality, SparseVector
     from vectorferry.connector._protocols._destination import SearchAnswer, SearchQuery
-    from vectorferry.connector._protocols._source import SubmitOptions
-    from vectorferry.connector._reports._map import EmbeddingMap
     from vectorferry.connector._reports._plan import Plan
     from vectorferry.connector._reports._summary import Summary
     from vectorferry.connector._reports._verification import Verification
@@ -59,12 +54,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CollectionError",
-    "Comparison",
     "ConfigurationError",
     "CredentialsError",
     "DenseVector",
     "DestinationError",
-    "EmbeddingMap",
     "GuardRefusedError",
     "IncompleteScanError",
     "LimitReachedError",
@@ -81,8 +74,6 @@ __all__ = [
     "SourceError",
     "SparseVector",
     "StopError",
-    "Submissions",
-    "SubmitOptions",
     "Summary",
     "SyncOptions",
     "SyncSettings",
@@ -90,7 +81,6 @@ __all__ = [
     "Verification",
     "__version__",
     "check_security",
-    "collection_marks",
     "compare",
     "embedding_maps",
     "list_collections",
@@ -106,7 +96,6 @@ __all__ = [
 
 _CALLS = {
     "check_security": "run_security_check",
-    "collection_marks": "run_marks",
     "compare": "run_compare",
     "plan": "run_plan",
     "refill": "run_refill",
@@ -130,8 +119,6 @@ _MODULES = {
     "_engine._opening": ("list_collections",),
     "_model._records": ("DenseVector", "Modality", "SparseVector"),
     "_protocols._destination": ("SearchAnswer", "SearchQuery"),
-    "_protocols._source": ("SubmitOptions",),
-    "_reports._map": ("EmbeddingMap",),
     "_reports._plan": ("Plan",),
     "_reports._summary": ("Summary",),
     "_reports._verification": ("Verification",),

@@ -28,10 +28,12 @@ from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._engine.verify._security import run_security_check
 from vectorferry.connector._engine.verify._verify import run_verify
+from vectorferry.connector._reports._map import EmbeddingMap
 from vectorferry.connector._reports._progress import Progress, ProgressCallback
 
 __all__ = [
     "Comparison",
+    "EmbeddingMap",
     "Progress",
     "ProgressCallback",
     "RejectedAt",

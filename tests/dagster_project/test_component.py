@@ -103,7 +103,6 @@ class Owned(VectorferrySync):
         yield from super().execute(context, vectorferry)
 
 
-@pytest.mark.usefixtures("load")
 def test_an_asset_refers_to_the_file_that_describes_it() -> None:
     with loaded(SMALLEST) as defs:
         (video,) = (spec for spec in defs.resolve_all_asset_specs() if spec.key.path[-1] == "video")
@@ -111,6 +110,7 @@ def test_an_asset_refers_to_the_file_that_describes_it() -> None:
         assert reference.file_path.endswith("defs.yaml")
 
 
+@pytest.mark.usefixtures("load")
 def test_a_subclass_may_change_how_assets_look_and_what_a_run_does(instance: dg.DagsterInstance) -> None:
     attributes = {
         "name": "media",
