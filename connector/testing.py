@@ -53,6 +53,7 @@ from vectorferry.connector._protocols._destination import (
     Destination,
     Known,
     Planned,
+    RecordedRun,
     SearchAnswer,
     SearchQuery,
     Status,
@@ -137,6 +138,7 @@ class MemoryDestination(Destination):
             Capability.PLAN,
             Capability.QUARANTINE,
             Capability.RELATED_TABLES,
+            Capability.RUNS,
             Capability.STORED_ASSETS,
             Capability.STORED_COLLECTIONS,
             Capability.TOMBSTONES,
@@ -152,6 +154,7 @@ class MemoryDestination(Destination):
         self._hidden: defaultdict[str, dict[str, MappedAsset]] = defaultdict(dict)
         self.cursors: dict[str, Cursor] = {}
         self.origins: dict[str, Origin] = {}
+        self.recorded_runs: dict[tuple[str, str], RecordedRun] = {}
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
         self._mapping = SchemaMapping()
@@ -284,6 +287,19 @@ class MemoryDestination(Destination):
             self.origins.pop(collection, None)
         else:
             self.origins[collection] = dict(origin)
+
+    def record_runs(self, runs: Sequence[RecordedRun]) -> None:
+        """Keep all of them."""
+        now = datetime.now(UTC)
+        for run in runs:
+            self.recorded_runs[run.run_id, run.collection] = replace(run, recorded_at=now)
+
+    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+        """What was kept."""
+        ordered = sorted(self.recorded_runs.values(), key=lambda run: (run.recorded_at, run.run_id, run.collection))
+        if since is None:
+            return ordered[::-1][:limit]
+        return [run for run in ordered if run.recorded_at and run.recorded_at >= since][:limit]
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:

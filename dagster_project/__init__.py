@@ -9,6 +9,7 @@ from vectorferry.dagster._checks import Checks, CheckSettings, build_vectorferry
 from vectorferry.dagster._component import VectorferrySync
 from vectorferry.dagster._partitions import CollectionPartitions, partition_key
 from vectorferry.dagster._resources import VectorferryResource
+from vectorferry.dagster._submit import build_submit_asset
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "VectorferryResource",
     "VectorferrySync",
     "VectorferryTranslator",
+    "build_submit_asset",
     "build_vectorferry_checks",
     "build_vectorferry_specs",
     "partition_key",

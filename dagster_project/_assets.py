@@ -18,6 +18,12 @@ KINDS: Final[Mapping[str, str]] = {"pgvector": "postgres"}
 class VectorferryTranslator:
     """How the tables and indexes of a sync look as assets. Subclass it for other keys, groups, owners or metadata."""
 
+    sample_rows: int = 3
+    """So many rows of a table stand in the metadata of a partition in which something was written; 0: none."""
+
+    embedding_map: bool = False
+    """Whether a run that has written something draws a map of each table's vectors. Needs scikit-learn, and seconds."""
+
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         """The asset of one table or index, below the source's: ``[sync, table]``, ``[sync, destination, vector]``."""
         source = self.get_source_spec(target.settings).key

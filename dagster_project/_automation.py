@@ -1,13 +1,10 @@
-"""What runs by itself: the job and schedule of a sync, and the sensor that turns new collections into partitions."""
+"""The job and the schedule of a sync, and which of its partitions go together into a run."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import or_
-from os import environ
 from typing import Any, Final
 
 import dagster as dg
@@ -19,8 +16,8 @@ from dagster._core.storage.tags import (
 )
 
 from vectorferry import SyncSettings
-from vectorferry.connector.plugin import ConfigurationError, LimitReachedError, Schedule, first_of
-from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections
+from vectorferry.connector.plugin import ConfigurationError, Schedule, first_of
+from vectorferry.dagster._partitions import CollectionPartitions
 
 NIGHTLY: Final = "0 3 * * *"
 SHOWN: Final = 5
@@ -58,15 +55,15 @@ def sync_schedule(settings: SyncSettings, job: AssetJob, keys: Collection[dg.Ass
             yield dg.SkipReason(f"no collection is known yet; switch on {settings.name}_discovery, which adds them")
             return
         order = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
-        busy = _unfinished(context.instance, job.name, keys, order)
+        busy = unfinished(context.instance, job.name, keys, order)
         due = [key for key in current if key not in busy]
         if not due:
             yield dg.SkipReason(f"every collection is in a run that has not finished yet: {first_of(current, SHOWN)}")
         elif busy:
             context.log.info(f"left out, being in runs that have not finished: {first_of(sorted(busy), SHOWN)}")
         longest = len(due) if schedule.per_run == "all" else schedule.per_run
-        for first, last in _ranges(due, order, longest):
-            yield _request(first, last, run_key=f"{context.scheduled_execution_time:%Y%m%dT%H%M}-{first}")
+        for first, last in ranges(due, order, longest):
+            yield request(first, last, run_key=f"{context.scheduled_execution_time:%Y%m%dT%H%M}-{first}")
 
     status = "STOPPED" if settings.schedule is None else "RUNNING"
     try:
@@ -86,7 +83,7 @@ def sync_schedule(settings: SyncSettings, job: AssetJob, keys: Collection[dg.Ass
         ) from None
 
 
-def _unfinished(
+def unfinished(
     instance: dg.DagsterInstance, job: str, assets: Collection[dg.AssetKey], order: Sequence[str]
 ) -> set[str]:
     """The partitions that runs of these assets are queued or under way for, however these were asked for."""
@@ -102,7 +99,7 @@ def _partitions_of(tags: Mapping[str, str], order: Sequence[str]) -> Sequence[st
     return [tags[PARTITION_NAME_TAG]] if PARTITION_NAME_TAG in tags else []
 
 
-def _ranges(due: Collection[str], order: Sequence[str], longest: int) -> Iterator[tuple[str, str]]:
+def ranges(due: Collection[str], order: Sequence[str], longest: int) -> Iterator[tuple[str, str]]:
     """The first and the last of neighbouring keys, at most so many together: Dagster knows no other way to say that
     one run has several partitions."""
     members, together = set(due), list[str]()
@@ -116,71 +113,8 @@ def _ranges(due: Collection[str], order: Sequence[str], longest: int) -> Iterato
         yield together[0], together[-1]
 
 
-def _request(first: str, last: str, run_key: str) -> dg.RunRequest:
+def request(first: str, last: str, run_key: str) -> dg.RunRequest:
     if first == last:
         return dg.RunRequest(run_key=run_key, partition_key=first)
     span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
     return dg.RunRequest(run_key=run_key, tags=span)
-
-
-SECONDS_BETWEEN_TICKS: Final = 60
-RUNS_PER_TICK: Final = 10
-
-
-def discovery_sensor(settings: SyncSettings, job: Any, resource_key: str) -> dg.SensorDefinition:
-    """The sensor ``{sync}_discovery``: at most ten new collections per tick, the rest in the next ones; and those that
-    have vanished, each once.
-
-    It runs by itself when the sync's file names its collections or has a schedule: then somebody has said what to read.
-    """
-    partitions = CollectionPartitions.of(settings)
-    asked_for = bool(settings.schedule or named_collections(settings))
-
-    @dg.sensor(
-        name=f"{settings.name}_discovery",
-        job=job,
-        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
-        default_status=dg.DefaultSensorStatus.RUNNING if asked_for else dg.DefaultSensorStatus.STOPPED,
-        required_resource_keys={resource_key},
-        description="Adds a partition for every new collection of the source and asks for its first run; and for a run "
-        "that settles a collection which the source no longer has, and retires its partition.",
-    )
-    def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        try:
-            current = getattr(context.resources, resource_key).settings(settings)
-            keys = Collections(current, environ).keys()
-        except LimitReachedError as error:
-            return dg.SkipReason(str(error))
-        known = context.instance.get_dynamic_partitions(partitions.store_name)
-        vanished = [] if partitions.file_keys else sorted(set(known).difference(keys))
-        new = sorted(set(keys).difference(known))[:RUNS_PER_TICK]
-        return _asked_for(partitions, new, vanished, _Cursor.read(context.cursor), len(keys))
-
-    return discover
-
-
-@dataclass(frozen=True)
-class _Cursor:
-    """The number of runs requested so far is part of every run key: Dagster remembers run keys for good, and a
-    collection that went and came back has to be asked for again. `vanished` are the partitions that were asked for
-    since their collection is gone: where the guard keeps it, asking again would only fail again."""
-
-    requested: int = 0
-    vanished: Sequence[str] = ()
-
-    @classmethod
-    def read(cls, cursor: str | None) -> _Cursor:
-        return cls(**json.loads(cursor)) if cursor else cls()
-
-
-def _asked_for(
-    partitions: CollectionPartitions, new: Sequence[str], vanished: Sequence[str], cursor: _Cursor, total: int
-) -> dg.SensorResult:
-    due = [*new, *(key for key in vanished if key not in cursor.vanished)]
-    after = _Cursor(cursor.requested + len(due), vanished)
-    return dg.SensorResult(
-        dynamic_partitions_requests=[partitions.build_add_request(new)] if new else None,
-        run_requests=[dg.RunRequest(run_key=f"{cursor.requested}-{key}", partition_key=key) for key in due] or None,
-        skip_reason=None if due else f"none of the {total} collections is new",
-        cursor=json.dumps(asdict(after)),
-    )

@@ -17,7 +17,8 @@ import dagster as dg
 import numpy as np
 from pydantic import Field, ValidationError
 
-from vectorferry import SyncSettings, Verification, verify
+from vectorferry import SyncSettings, Verification, compare, verify
+from vectorferry.connector._engine import Comparison
 from vectorferry.connector.plugin import (
     Capability,
     ConfigurationError,
@@ -32,11 +33,12 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.dagster._assets import VectorferryTranslator
 from vectorferry.dagster._partitions import CollectionPartitions
-from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, targets_of
+from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, targets_of
 from vectorferry.destinations import PgvectorDestination
 
 NIGHTLY: Final = "0 4 * * *"
 SHOWN: Final = 20
+NAMED: Final = 3
 LATEST: Final = 1_000
 
 
@@ -78,6 +80,14 @@ class RecallSettings(CheckSettings):
     queries: int = Field(default=20, ge=1, le=1_000, description="searches for each named vector")
 
 
+class OverlapSettings(CheckSettings):
+    """Of `overlap`."""
+
+    at_least: float = Field(default=0.8, ge=0, le=1, description="share of the neighbours that both find")
+    queries: int = Field(default=20, ge=1, le=1_000, description="searches for each named vector, per collection")
+    neighbours: int = Field(default=10, ge=1, le=100, description="how many of each search are compared")
+
+
 class ShapeSettings(CheckSettings):
     """Of `shape`."""
 
@@ -105,6 +115,9 @@ class Checks(Settings):
     source: SourceSettings | None = Field(default=None, description="what is stored is what the source has")
     destinations: CheckSettings | None = Field(default=None, description="every destination holds the same")
     recall: RecallSettings | None = Field(default=None, description="the index finds the true neighbours")
+    overlap: OverlapSettings | None = Field(
+        default=None, description="the source's own search and the destination find the same neighbours"
+    )
     shape: ShapeSettings | None = Field(
         default=None, description="few vectors are zero or repeated, and their mean stays where it was"
     )
@@ -248,6 +261,7 @@ class _Look:
         self.settings = settings
         self.source = source
         self._checks = checks
+        self._comparisons: dict[tuple[int, str], Comparison] = {}
 
     @cached_property
     def verification(self) -> Verification:
@@ -273,6 +287,19 @@ class _Look:
             return [(collection, record) for collection, record, _ in opened.rejected()] if able else []
 
         return {place: self.at(place, read) for place in self._places}
+
+    def comparison(self, place: int, collection: str, settings: OverlapSettings) -> Comparison:
+        """What `compare` finds in a collection of the destination at this place in the file."""
+        key = (place, collection)
+        if key not in self._comparisons:
+            self._comparisons[key] = compare(
+                self.settings,
+                collection=collection,
+                sample=settings.queries,
+                k=settings.neighbours,
+                destination_name=destination_name(self.settings.destinations[place]),
+            )
+        return self._comparisons[key]
 
     @cached_property
     def partitions(self) -> list[str]:
@@ -419,6 +446,39 @@ def _recall(look: _Look, _key: dg.AssetKey, target: Target, settings: CheckSetti
     return Outcome(lines, {f"recall/{name}": recall for name, recall in recalls.items()})
 
 
+def _overlap(look: _Look, _key: dg.AssetKey, target: Target, settings: CheckSettings) -> Outcome:
+    assert isinstance(settings, OverlapSettings)
+    lines: list[str] = []
+    rows: list[dict[str, str]] = []
+    overlaps: list[float] = []
+    for place in sorted(target.places):
+        status = look.statuses[place]
+        tables = [table for table in status.tables if _is_of(target, table.modality, table.vector_name)]
+        for collection in sorted({each for table in tables for each, count in table.collections.items() if count}):
+            for each in look.comparison(place, collection, settings).vectors:
+                if not _is_of(target, each.modality, each.vector_name):
+                    continue
+                where = f"{status.destination}: {collection}: {each.vector_name}"
+                if each.error:
+                    lines.append(f"{where}: {each.error}")
+                if each.overlap is None:
+                    continue
+                overlaps.append(each.overlap)
+                if each.overlap < settings.at_least:
+                    lines.append(
+                        f"{where}: {each.overlap:.1%} of the neighbours are those that the source's own search finds, "
+                        f"less than {settings.at_least:.1%}"
+                    )
+                rows += [
+                    {"collection": collection, "vector": each.vector_name, "feature": difference.feature_id}
+                    | {"overlap": f"{difference.overlap:.2f}", "only_source": first_of(difference.only_source, NAMED)}
+                    | {"only_stored": first_of(difference.only_stored, NAMED)}
+                    for difference in each.differences
+                ]
+    least = {"least_overlap": min(overlaps)} if overlaps else {}
+    return Outcome(lines, {**least, "compared": len(overlaps)}, rows)
+
+
 def _shape(look: _Look, key: dg.AssetKey, target: Target, settings: CheckSettings) -> Outcome:
     assert isinstance(settings, ShapeSettings)
     lines: list[str] = []
@@ -515,6 +575,7 @@ CHECKS: Final[Mapping[str, Evaluate]] = {
     "source": _source,
     "destinations": _destinations,
     "recall": _recall,
+    "overlap": _overlap,
     "shape": _shape,
     "fresh": _fresh,
 }

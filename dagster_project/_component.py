@@ -20,13 +20,14 @@ from pydantic_core import CoreSchema
 from vectorferry import SyncSettings, parse_settings
 from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.dagster._assets import VectorferryTranslator, vectorferry_assets
-from vectorferry.dagster._automation import discovery_sensor, sync_job, sync_schedule
+from vectorferry.dagster._automation import sync_job, sync_schedule
 from vectorferry.dagster._checks import build_vectorferry_checks, checks_job, checks_schedule, parse_checks
 from vectorferry.dagster._failures import RETRIES_TAG
 from vectorferry.dagster._resources import VectorferryResource
 from vectorferry.dagster._scaffold import SyncScaffolder
 from vectorferry.dagster._security import security_check
-from vectorferry.dagster._targets import Target
+from vectorferry.dagster._sensors import SensorName, changes_sensor, discovery_sensor, outside_sensor
+from vectorferry.dagster._targets import Target, targets_of
 
 
 def _say(description: str) -> dg.Resolver:
@@ -97,6 +98,16 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         dict[str, Any],
         _say("Asset checks by name, `true` or their settings: `quarantine`, `unfinished`, `vectors`, `ledger`, …"),
     ] = Field(default_factory=dict)
+    sensors: Annotated[
+        list[SensorName],
+        _say("Which sensors run from the start, beside those that the file implies: discovery, changes, outside."),
+    ] = Field(default_factory=list)
+    sample_rows: Annotated[
+        int, _say("Rows shown in the metadata of a partition in which something was written: 3; 0 for none.")
+    ] = 3
+    embedding_map: Annotated[
+        bool, _say("Whether a run that has written something draws a map of each table's vectors, as an image.")
+    ] = False
     op: Annotated[
         SyncOp | None, _say("The step: `name`, `tags`, `pool`, `retries`, `backfill_policy`, `description`.")
     ] = None
@@ -151,6 +162,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         checks = build_vectorferry_checks(
             settings, parse_checks(self.checks, self._where), translator=translator, resource_key=resource_key
         )
+        targets = {self.get_asset_spec(target).key: target for target in targets_of(settings)}
         job = sync_job(settings, list(sync.keys), checks)
         checking = [checks_job(settings, checks)] if checks else []
         return dg.Definitions(
@@ -161,7 +173,11 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
                 sync_schedule(settings, job, sync.keys),
                 *(checks_schedule(settings, each) for each in checking),
             ],
-            sensors=[discovery_sensor(settings, job, resource_key)],
+            sensors=[
+                discovery_sensor(settings, job, resource_key, running="discovery" in self.sensors),
+                changes_sensor(settings, job, sync.keys, resource_key, running="changes" in self.sensors),
+                outside_sensor(settings, targets, resource_key, running="outside" in self.sensors),
+            ],
             resources={resource_key: VectorferryResource.of(settings)},
         )
 
@@ -188,6 +204,8 @@ class _Translator(VectorferryTranslator):
 
     def __init__(self, component: "VectorferrySync") -> None:
         self._component = component
+        self.sample_rows = component.sample_rows
+        self.embedding_map = component.embedding_map
 
     def get_asset_spec(self, target: Target) -> dg.AssetSpec:
         return self._component.get_asset_spec(target)

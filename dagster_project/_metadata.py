@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import dagster as dg
 
 from vectorferry import Summary
+from vectorferry.connector._engine import EmbeddingMap
 from vectorferry.connector.plugin import (
     Applied,
     Counts,
@@ -21,6 +24,7 @@ from vectorferry.connector.plugin import (
 )
 
 ROWS_SHOWN: Final = 20
+CELL_SHOWN: Final = 80
 TEMPLATE: Final = "namespace_template"
 """What an index says of its namespaces is for all collections; a run's `namespace` is one collection's."""
 
@@ -37,17 +41,28 @@ def indexes_of(status: Status) -> Mapping[str, Sequence[TableStatus]]:
 def index_metadata(indexes: Sequence[TableStatus]) -> dict[str, Any]:
     """What the indexes of a named vector hold now, all collections together, and where they are."""
     rows = {"dagster/row_count": sum(index.rows for index in indexes)}
-    return rows | {
-        f"{prefix}{TEMPLATE if key == 'namespace' else key}": _shown(value)
-        for prefix, index in _prefixed(indexes)
-        for key, value in {"index": index.name, **index.details}.items()
-        if value is not None
-    }
+    return (
+        rows
+        | _console_links(indexes)
+        | {
+            f"{prefix}{TEMPLATE if key == 'namespace' else key}": _shown(value)
+            for prefix, index in _prefixed(indexes)
+            for key, value in {"index": index.name, **index.details}.items()
+            if value is not None and key != CONSOLE
+        }
+    )
 
 
-def index_rows(indexes: Sequence[TableStatus], collection: str) -> dict[str, int]:
-    """How many records of a collection they hold now."""
-    return {"dagster/partition_row_count": sum(index.collections.get(collection, 0) for index in indexes)}
+def _console_links(indexes: Sequence[TableStatus]) -> dict[str, Any]:
+    links = {f"{prefix}{CONSOLE}": index.details.get(CONSOLE) for prefix, index in _prefixed(indexes)}
+    return {name: dg.MetadataValue.url(str(link)) for name, link in links.items() if link}
+
+
+def index_rows(indexes: Sequence[TableStatus], collection: str) -> dict[str, Any]:
+    """How many records of a collection they hold now, and where those of the newest one are."""
+    rows = {"dagster/partition_row_count": sum(index.collections.get(collection, 0) for index in indexes)}
+    at = [f"{index.uri}/{quote(_namespace(index, collection), safe='')}" for index in indexes if index.uri]
+    return {**rows, **({URI: at[-1]} if at else {})}
 
 
 def index_changes(
@@ -121,6 +136,38 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else dg.MetadataValue.text(str(value))
 
 
+URI: Final = "dagster/uri"
+CONSOLE: Final = "console"
+"""Of a destination's details: where its own web pages show it."""
+
+PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def markdown_table(rows: Sequence[Mapping[str, str]]) -> dg.MarkdownMetadataValue:
+    """Rows of one kind as a table in Markdown, in which whatever they say is text: no link, no image, no markup."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    cells = [line if line[:1] == ["---"] else list(map(_cell, line)) for line in lines]
+    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in cells))
+
+
+def _cell(text: str) -> str:
+    line = "".join(each if each.isprintable() else " " for each in text)
+    return PUNCTUATION.sub(r"\\\1", line if len(line) <= CELL_SHOWN else f"{line[:CELL_SHOWN]}…")
+
+
+def map_metadata(maps: Iterable[EmbeddingMap]) -> dict[str, Any]:
+    """Each map as an image in Markdown, with the picture itself in its address."""
+    return {
+        f"map/{each.vector_name}": dg.MetadataValue.md(f"![{len(each.points)} points]({_image(each)})") for each in maps
+    }
+
+
+def _image(drawn: EmbeddingMap) -> str:
+    alone = len({point.collection for point in drawn.points}) == 1
+    picture = drawn.svg("asset" if alone else "collection")
+    return f"data:image/svg+xml;base64,{b64encode(picture.encode()).decode()}"
+
+
 KEYS: Final[Mapping[str, str]] = {
     "collection": "the source's collection, and the partition",
     "asset_id": "the asset that this feature describes a piece of",
@@ -166,7 +213,8 @@ def table_metadata(mapping: SchemaMapping, modality: Modality, statuses: Sequenc
     """What the table holds now, all collections together: its rows, and its columns with the named vectors."""
     table, vectors = _tables(statuses, modality)
     columns = [*mapped_columns(mapping, modality).columns, *map(_vector_column, vectors)]
-    rows = {"dagster/row_count": table.rows} if table else {}
+    rows: dict[str, Any] = {"dagster/row_count": table.rows} if table else {}
+    rows |= {URI: table.uri} if table and table.uri else {}
     return {**rows, "dagster/column_schema": dg.TableSchema(columns=columns)}
 
 
@@ -236,6 +284,12 @@ def _changes(summary: Summary, statuses: Sequence[Status], modality: Modality, c
         for name, destination in summary.destinations.items()
         for kind, count in _counts(destination, modality, collection).items()
     }
+
+
+def is_written(destination: DestinationSummary, modality: Modality, collection: str) -> bool:
+    """Whether the run has written features of a modality of a collection into a destination."""
+    counts = _counts(destination, modality, collection) if collection in destination.by_collection else {}
+    return bool(counts.get("inserted") or counts.get("updated"))
 
 
 def _counts(destination: DestinationSummary, modality: Modality, collection: str) -> dict[str, int]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from itertools import islice
 from os import environ
 from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, run_sync
+from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, embedding_maps, run_sync
+from vectorferry.connector._engine import EmbeddingMap
 from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,
+    Destination,
     DestinationError,
     DestinationSummary,
     Modality,
@@ -40,18 +43,27 @@ from vectorferry.dagster._metadata import (
     index_metadata,
     index_rows,
     indexes_of,
+    is_written,
+    map_metadata,
+    markdown_table,
     partition_metadata,
     related_metadata,
     scan_metadata,
     table_metadata,
 )
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of
-from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, further_indexes
+from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, further_indexes
+from vectorferry.destinations import PgvectorDestination
 
 SECONDS_BETWEEN_LINES: Final = 10.0
 FRUITLESS_RUNS: Final = 2
+POINTS: Final = 300
+"""Of a map, whose picture takes 60 KB of the event log then."""
+SAMPLED: Final = 20
+"""Partitions at most of which a run shows rows."""
 SCAN_TAG: Final = "vectorferry/scan"
 
+Rows = Sequence[Mapping[str, str]]
 Finished = Mapping[str, tuple[str, Summary]]
 """The collection and the summary behind each partition key."""
 
@@ -174,6 +186,8 @@ class _Step:
                 full=config["full"],
                 reread=Reread(everything=config["reread"]),
                 related=not self.related_read,
+                run_id=self.context.run.run_id,
+                started_by="dagster",
             ),
             environ=environ,
             progress=ProgressLog(self.context.log.info),
@@ -272,15 +286,59 @@ class _Step:
         self.context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata))
 
     def _report(self, *, counted: bool = True) -> Report:
-        return Report(self.selection, self.finished, self._statuses() if self.finished and counted else {})
+        report = Report(self.selection, self.finished)
+        if self.finished and counted:
+            self._look(report)
+            if self.translator.embedding_map:
+                self._draw(report)
+        return report
 
-    def _statuses(self) -> Mapping[int, Status]:
-        """What the destinations hold now. The sync has succeeded: not being able to count is no reason to fail."""
+    def _draw(self, report: Report) -> None:
+        """A map of each table in which something was written; as with rows, a sync does not fail for it."""
+        for table in self.selection.tables:
+            if not (written := list(self._written(table))):
+                continue
+            place = min(table.places)
+            try:
+                report.maps[table.modality, written[-1]] = embedding_maps(
+                    self.selection.settings,
+                    modalities=[table.modality],
+                    sample=POINTS,
+                    destination_name=destination_name(self.selection.settings.destinations[place]),
+                    environ=environ,
+                )
+            except VectorferryError as error:
+                self.context.log.warning(f"{table.name} could not be drawn: {error}")
+
+    def _look(self, report: Report) -> None:
+        """At what the destinations hold now. The sync has succeeded: not being able to count is no reason to fail."""
         try:
-            return {place: _read_status(self.selection.settings, place) for place in self.selection.places}
+            for place in self.selection.places:
+                with _opened(self.selection.settings, place) as opened:
+                    report.statuses[place] = opened.status()
+                    if isinstance(opened, PgvectorDestination) and not report.samples:
+                        report.samples.update(self._samples(opened))
         except VectorferryError as error:
+            report.statuses.clear()
             self.context.log.warning(f"rows could not be counted: {error}")
-            return {}
+
+    def _samples(self, opened: PgvectorDestination) -> Iterator[tuple[tuple[Modality, str], Rows]]:
+        """The first rows of each table in the first partitions in which something was written."""
+        limit = self.translator.sample_rows
+        written = [(target.modality, each) for target in self.selection.tables for each in self._written(target)]
+        for modality, collection in written if limit > 0 else ():
+            if rows := opened.sample_rows(modality, collection, limit):
+                yield (modality, collection), rows
+
+    def _written(self, table: ModalityTable) -> Iterator[str]:
+        return islice(
+            (
+                collection
+                for collection, summary in self.finished.values()
+                if any(is_written(each, table.modality, collection) for each in summary.destinations.values())
+            ),
+            SAMPLED,
+        )
 
 
 @dataclass(frozen=True)
@@ -298,8 +356,12 @@ class Selection:
     @property
     def modalities(self) -> frozenset[Modality]:
         """Those of the selected tables; all, where only indexes are selected: an index is of all of them."""
-        tables = [target.modality for target in self.targets.values() if isinstance(target, ModalityTable)]
-        return frozenset(tables or MODALITIES)
+        return frozenset([table.modality for table in self.tables] or MODALITIES)
+
+    @property
+    def tables(self) -> list[ModalityTable]:
+        """The selected tables."""
+        return [target for target in self.targets.values() if isinstance(target, ModalityTable)]
 
     @property
     def narrowed(self) -> SyncSettings:
@@ -311,11 +373,15 @@ class Selection:
 
 @dataclass(frozen=True)
 class Report:
-    """`statuses` are of the synced destinations, by their position in the file; none where they cannot be read."""
+    """`statuses` are of the synced destinations, by their position in the file; none where they cannot be read.
+    `samples` are the first rows of a modality in a collection."""
 
     selection: Selection
     finished: Finished
-    statuses: Mapping[int, Status]
+    statuses: dict[int, Status] = field(default_factory=dict)
+    samples: dict[tuple[Modality, str], Rows] = field(default_factory=dict)
+    maps: dict[tuple[Modality, str], Sequence[EmbeddingMap]] = field(default_factory=dict)
+    """Of a whole table, which the last of its collections shows."""
 
     def whole(self, target: Target) -> dict[str, Any]:
         """What the table or index holds now, all collections together."""
@@ -328,7 +394,19 @@ class Report:
         if isinstance(target, VectorIndex):
             return self._index_partition(target, collection, summary)
         statuses = list(self.statuses.values())
-        return partition_metadata(summary, statuses, target.modality, collection) | related
+        rows = self.samples.get((target.modality, collection), ())
+        return {
+            **partition_metadata(summary, statuses, target.modality, collection),
+            **related,
+            **self._console(collection),
+            **({"sample": markdown_table(rows)} if rows else {}),
+            **map_metadata(self.maps.get((target.modality, collection), ())),
+        }
+
+    def _console(self, collection: str) -> dict[str, Any]:
+        """The link to the collection in the service's own web pages, where the source can tell."""
+        link = self.selection.settings.source.console(collection)
+        return {"source_console": dg.MetadataValue.url(link)} if link else {}
 
     def further(self) -> Iterator[tuple[VectorIndex, str]]:
         """Indexes that have no asset because nobody knew of them before the run, with each finished partition
@@ -352,6 +430,7 @@ class Report:
             **index_changes(self._destination(index, summary), indexes, index.vector_name, collection),
             **(index_rows(indexes, collection) if index.place in self.statuses else {}),
             **scan_metadata(summary, collection),
+            **self._console(collection),
             "seconds": round(summary.of(collection).seconds, 3),
         }
 
@@ -395,8 +474,9 @@ class ProgressLog:
         return f"; {rate:.1f} assets/s" + (f", {left} left" if progress.total is not None and left else "")
 
 
-def _read_status(settings: SyncSettings, place: int) -> Status:
+@contextmanager
+def _opened(settings: SyncSettings, place: int) -> Iterator[Destination]:
     resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
     with closing(resolved.open(settings.name)) as opened:
         opened.prepare(settings.modalities)
-        return opened.status()
+        yield opened

@@ -27,6 +27,8 @@ attributes:
 
   # schedule: {cron: "*/15 * * * *", timezone: Europe/Berlin, per_run: all}
   # freshness: {fail_after_hours: 24, warn_after_hours: 12}
+  # sensors: [changes, outside]  # sync what has changed at the source; record syncs that ran outside Dagster
+  # embedding_map: true  # a map of each table's vectors, as an image; needs vectorferry[map]
 
   # Asset checks; those that block run with each sync, the others with the job {name}_check:
   # checks: {quarantine: true, ledger: {sample: 1000, blocking: true}, recall: {at_least: 0.95, severity: warn}}

@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vectorferry.connector._config import load_settings, parse_settings
     from vectorferry.connector._config._settings import SyncSettings
-    from vectorferry.connector._engine import Progress, Reread, SyncOptions, run_sync
+    from vectorferry.connector._engine import (
+        Progress,
+        Reread,
+        SyncOptions,
+        embedding_maps,
+        run_sync,
+    )
+    from vectorferry.connector._engine import run_compare as compare
     from vectorferry.connector._engine import run_plan as plan
     from vectorferry.connector._engine import run_refill as refill
     from vectorferry.connector._engine import run_search as search
     from vectorferry.connector._engine import run_security_check as check_security
+    from vectorferry.connector._engine import run_submit as submit
     from vectorferry.connector._engine import run_verify as verify
     from vectorferry.connector._engine._opening import list_collections
     from vectorferry.connector._model._errors import (
@@ -73,6 +81,8 @@ __all__ = [
     "Verification",
     "__version__",
     "check_security",
+    "compare",
+    "embedding_maps",
     "list_collections",
     "load_settings",
     "parse_settings",
@@ -80,20 +90,32 @@ __all__ = [
     "refill",
     "run_sync",
     "search",
+    "submit",
     "verify",
 ]
 
 _CALLS = {
     "check_security": "run_security_check",
+    "compare": "run_compare",
     "plan": "run_plan",
     "refill": "run_refill",
     "search": "run_search",
+    "submit": "run_submit",
     "verify": "run_verify",
 }
 _MODULES = {
     "_config": ("load_settings", "parse_settings"),
     "_config._settings": ("SyncSettings",),
-    "_engine": ("Progress", "Reread", "SyncOptions", "run_sync", *_CALLS),
+    "_engine": (
+        "Comparison",
+        "Progress",
+        "Reread",
+        "Submissions",
+        "SyncOptions",
+        "embedding_maps",
+        "run_sync",
+        *_CALLS,
+    ),
     "_engine._opening": ("list_collections",),
     "_model._records": ("DenseVector", "Modality", "SparseVector"),
     "_protocols._destination": ("SearchAnswer", "SearchQuery"),

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import vectorferry
 from vectorferry.connector._cancellation import call_in_thread
 
-__all__ = ["plan", "refill", "run_sync", "search", "verify"]
+__all__ = ["compare", "embedding_maps", "plan", "refill", "run_sync", "search", "submit", "verify"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,8 +28,11 @@ def _awaited(call: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     return in_thread
 
 
+compare = _awaited(vectorferry.compare)
+embedding_maps = _awaited(vectorferry.embedding_maps)
 plan = _awaited(vectorferry.plan)
 refill = _awaited(vectorferry.refill)
 run_sync = _awaited(vectorferry.run_sync)
 search = _awaited(vectorferry.search)
+submit = _awaited(vectorferry.submit)
 verify = _awaited(vectorferry.verify)

@@ -16,7 +16,9 @@ from vectorferry.connector._model._settings_base import Settings
 
 Part = TypeVar("Part", bound=Settings)
 MAX_BYTES: Final = 256_000
-ONLY_FOR_DAGSTER: Final = frozenset({"translation", "op", "checks", "freshness"})
+ONLY_FOR_DAGSTER: Final = frozenset(
+    {"translation", "op", "checks", "freshness", "sensors", "sample_rows", "embedding_map"}
+)
 """What a component file says beyond the sync: how it looks and is watched in Dagster."""
 
 

@@ -2,6 +2,8 @@
 
 from vectorferry.connector._engine._compare import Comparison, VectorComparison, run_compare
 from vectorferry.connector._engine._doctor import run_doctor
+from vectorferry.connector._engine._marks import run_marks
+from vectorferry.connector._engine._points import embedding_maps
 from vectorferry.connector._engine._quarantine import (
     RejectedAt,
     Selection,
@@ -26,10 +28,12 @@ from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._engine.verify._security import run_security_check
 from vectorferry.connector._engine.verify._verify import run_verify
+from vectorferry.connector._reports._map import EmbeddingMap
 from vectorferry.connector._reports._progress import Progress, ProgressCallback
 
 __all__ = [
     "Comparison",
+    "EmbeddingMap",
     "Progress",
     "ProgressCallback",
     "RejectedAt",
@@ -43,10 +47,12 @@ __all__ = [
     "SyncOptions",
     "VectorComparison",
     "drop_selected",
+    "embedding_maps",
     "refill",
     "run_compare",
     "run_doctor",
     "run_embed",
+    "run_marks",
     "run_plan",
     "run_refill",
     "run_replay",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import environ as process_environ
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from vectorferry.connector._config import resolve
 from vectorferry.connector._config._settings import SyncSettings
@@ -15,11 +16,12 @@ from vectorferry.connector._engine._opening import run_in_collection
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._errors import LimitReachedError, StopError, VectorferryError
+from vectorferry.connector._model._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import Source, Submission, SubmissionState, SubmitOptions
 from vectorferry.connector._reports._summary import Summary
 
+LONGEST_URL: Final = 8_000
 AS_IT_IS: Final = SubmitOptions()
 
 SubmissionCallback: TypeAlias = Callable[[Submission], None]
@@ -104,6 +106,16 @@ def without_query(url: str) -> str:
     return url.partition("#")[0].partition("?")[0]
 
 
+def is_fetchable(url: str) -> bool:
+    """Whether this is an address that a service could be asked to fetch."""
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+    return named and url.isprintable() and " " not in url and len(url) <= LONGEST_URL
+
+
 async def submit(
     source: Source,
     collection: str,
@@ -121,6 +133,8 @@ async def submit(
     """
     if Capability.SUBMIT not in source.capabilities:
         raise Capability.SUBMIT.missing()
+    if not all(map(is_fetchable, urls)):
+        raise ConfigurationError("a URL is no http or https address that a service could fetch")
     source.check_submission(urls, options)
 
     async def follow(url: str) -> Submitted:

@@ -22,6 +22,7 @@ class Capability(Enum):
     PLAN = "this destination cannot say beforehand what a sync would do"
     QUARANTINE = "does not show what it has in quarantine"
     RELATED_TABLES = "holds no tables of metadata"
+    RUNS = "keeps no record of runs"
     SECURITY = "does not tell what others may do with what it holds"
     SQL = "is not asked in SQL"
     STORED_ASSETS = "does not keep whole assets, so nothing can be refilled from it"

@@ -105,7 +105,8 @@ class SearchAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """One table, or one index of all modalities (`modality` None). `collections` holds rows per collection."""
+    """One table, or one index of all modalities (`modality` None). `collections` holds rows per collection; `uri` is
+    where it is, with nothing secret: ``postgresql://host/database?schema=media&table=video``."""
 
     name: str
     modality: Modality | None
@@ -113,6 +114,7 @@ class TableStatus:
     rows: int
     collections: Mapping[str, int]
     details: Mapping[str, Any] = field(default_factory=dict)
+    uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,28 @@ class Cursor:
     mapping: str
     modalities: frozenset[Modality]
     incremental_scans: int = 0
+
+
+RunState: TypeAlias = Literal["done", "failed", "refused", "limited"]
+"""Of a collection in a run. `refused`: the delete guard stopped deletes; `limited`: the source's quota was used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """One collection of one run, as a destination's books keep it. Times are aware; `recorded_at` is the books' own.
+
+    `counts` are JSON values: scan, modalities, listed, unchanged, pulled, requests, features {modality: counts},
+    vectors_written {vector name: count}. `started_by` says who ran it: ``cli``, ``dagster``, ``python``.
+    """
+
+    run_id: str
+    collection: str
+    started_at: datetime
+    ended_at: datetime
+    state: RunState
+    counts: Mapping[str, Any]
+    started_by: str
+    recorded_at: datetime | None = None
 
 
 VectorTableState: TypeAlias = Literal["current", "filling", "retired"]
@@ -564,6 +588,16 @@ class Destination(ABC):
     def record_origin(self, collection: str, origin: Origin | None) -> None:
         """`ORIGINS`: keep this one; None: forget what is kept. Writes nothing when that changes nothing."""
         raise Capability.ORIGINS.missing(self.name)
+
+    def record_runs(self, runs: Sequence[RecordedRun]) -> None:
+        """`RUNS`: enter what became of each collection of a run, all or nothing; the same run again takes the place of
+        what was entered. Of each collection only the newest hundred or so stay."""
+        raise Capability.RUNS.missing(self.name)
+
+    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+        """`RUNS`: what was entered, newest first; with `since`, what was entered at or after this time, oldest first.
+        Nothing where no run was ever recorded. Needs no `prepare`."""
+        raise Capability.RUNS.missing(self.name)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """`RELATED_TABLES`: by key, the hash of each row that it holds; empty when it does not have the table yet."""

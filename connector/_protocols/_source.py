@@ -330,6 +330,10 @@ class SourceSettings(Settings, ABC):
         that name."""
         return {}
 
+    def console(self, collection: str) -> str | None:
+        """Where a person looks at a collection in the service's own web pages; None where that is not known."""
+        return None
+
     @abstractmethod
     def open(self) -> Source:
         """A source with these settings, every ``${NAME}`` already resolved. No request is made yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Counts
@@ -36,7 +37,7 @@ class CollectionSummary:
     second time, because they came with less than was stored of them; `held_back` per destination those that were not
     written all the same. `origin_changes` tell per destination what is different about who reads the source
     (``namespace: default -> staging``) since it was last complete there. `usage` and `seconds` are what this collection
-    alone took; `cause` is the error that ended it, where one did.
+    alone took, from `started_at` to `ended_at` (UTC); `cause` is the error that ended it, where one did.
     """
 
     listed: int = 0
@@ -64,6 +65,8 @@ class CollectionSummary:
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     cause: VectorferryError | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
     def fail(self, error: str) -> None:
         """Add an error to what is told already."""
@@ -192,6 +195,7 @@ class Summary(Displayed):
     limit: LimitReachedError | None = None
     advice: list[str] = field(default_factory=list)
     related: dict[str, RelatedSummary] = field(default_factory=dict)
+    run_id: str = ""
 
     def of(self, collection: str) -> CollectionSummary:
         """The part of the collection with this id; an empty one where the run did not get to it."""
@@ -202,7 +206,7 @@ class Summary(Displayed):
 
         ::
 
-            sync, exit_code, seconds
+            sync, run_id, exit_code, seconds
             source        requests, retries, bytes, limited (a text, or null), limited_until (UTC, or null)
             collections   per id: listed, unchanged, pulled, reread, second_looks, held_back {destination: assets},
                           pending {count, first}, failed {count, first}, unread {count, first, why}, complete, refused,
@@ -223,6 +227,7 @@ class Summary(Displayed):
         """
         return {
             "sync": self.sync,
+            "run_id": self.run_id,
             "exit_code": self.exit_code,
             "seconds": round(self.seconds, 3),
             "source": {**asdict(self.usage), **_limit(self.limit)},

@@ -11,6 +11,7 @@ import click
 import typer
 from typer.core import TyperCommand
 
+from vectorferry.connector._reports._run_id import started_by
 from vectorferry.connector.cli._console import Output, complain
 from vectorferry.connector.cli._failures import ReportingGroup
 from vectorferry.connector.cli._logging import LoggedCommand
@@ -29,6 +30,8 @@ COMMANDS: Final = {
     "search": "Find the nearest features, and show what finds them: SQL, or the call to Pinecone; or ask the source.",
     "embed": "Make a vector of a text, by the source's service or a local model, and print it for SQL.",
     "compare": "Ask the source's own search and a destination for the same neighbours, and show where they differ.",
+    "map": "Draw a sample of the stored vectors as a map, in an HTML file that needs nothing else.",
+    "export": "Write a named vector of every feature into a Parquet file, with ids and words.",
     "submit": "Have the source's service fetch media files and index them; with --wait, sync just these.",
     "status": "Show what each destination holds now.",
     "show": "Show the first rows of each table, with the ids that other commands take.",
@@ -93,11 +96,13 @@ def _version(requested: bool) -> None:
 
 @app.callback()
 def _vectorferry(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does it all
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Sync media assets and their named vectors into your own database."""
+    context.with_resource(started_by("cli"))
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._opening import destination_label, opened_at
 from vectorferry.connector._model._errors import VectorferryError
-from vectorferry.connector._protocols._destination import Status, TableStatus
+from vectorferry.connector._protocols._destination import RecordedRun, Status, TableStatus
 from vectorferry.connector.cli._console import (
     cell,
     complain,
@@ -29,13 +29,24 @@ from vectorferry.connector.cli._console import (
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
 COLLECTIONS_SHOWN: Final = 12
+RUNS_SHOWN: Final = 20
+TIMES: Final = ("started_at", "ended_at", "recorded_at")
 CURRENT: Final = "current"
 """The state of a table that needs no mention: there is no other one for this vector, or it is the one that is shown."""
 
 
-def status(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: AsJson = False) -> None:
+def status(
+    config: ConfigFile = DEFAULT_CONFIG,
+    name: SyncName = None,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Show the last runs instead: what became of each collection.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show what each destination holds now."""
     settings = load_settings(config, name)
+    if runs:
+        raise typer.Exit(_show_runs(settings, as_json))
     answers = [_ask(settings, index) for index in range(len(settings.destinations))]
     failures = [answer for answer in answers if isinstance(answer, VectorferryError)]
     exit_code = max((failure.exit_code for failure in failures), default=0)
@@ -55,6 +66,62 @@ def _ask(settings: SyncSettings, index: int) -> Status | VectorferryError:
             return destination.status()
     except VectorferryError as error:
         return error
+
+
+def _show_runs(settings: SyncSettings, as_json: bool) -> int:
+    """The newest runs in the books of each destination that keeps them; the exit code."""
+    answers = [_ask_runs(settings, index) for index in range(len(settings.destinations))]
+    exit_code = max((answer.exit_code for answer in answers if isinstance(answer, VectorferryError)), default=0)
+    labels = [destination_label(each) for each in settings.destinations]
+    if as_json:
+        found = [
+            {"destination": label, "error": str(answer)}
+            if isinstance(answer, VectorferryError)
+            else {"destination": label, "runs": [_run_as_dict(run) for run in answer]}
+            for label, answer in zip(labels, answers, strict=True)
+        ]
+        print_json({"sync": settings.name, "destinations": found, "exit_code": exit_code})
+        return exit_code
+    for label, answer in zip(labels, answers, strict=True):
+        if isinstance(answer, VectorferryError):
+            complain(f"{label}: {answer}")
+        elif answer:
+            results().print(Text(plain(label)))
+            show_table(_runs_table(answer), results())
+        else:
+            results().print(Text(f"{plain(label)}: no run is recorded"))
+    return exit_code
+
+
+def _ask_runs(settings: SyncSettings, index: int) -> Sequence[RecordedRun] | VectorferryError:
+    try:
+        with opened_at(settings, index) as destination:
+            return destination.runs(limit=RUNS_SHOWN)
+    except VectorferryError as error:
+        return error
+
+
+def _run_as_dict(run: RecordedRun) -> Mapping[str, Any]:
+    times = {name: value.isoformat() for name in TIMES if (value := getattr(run, name)) is not None}
+    return {**dataclasses.asdict(run), **times}
+
+
+def _runs_table(runs: Sequence[RecordedRun]) -> Table:
+    numbers = ("seconds", "listed", "read", "written")
+    table = make_table("started", "collection", "state", "by", *numbers, "run", numbers=numbers)
+    for run in runs:
+        features = run.counts.get("features", {}).values()
+        written = sum(each.get("inserted", 0) + each.get("updated", 0) for each in features)
+        table.add_row(
+            cell(f"{run.started_at.astimezone():%m-%d %H:%M:%S}"),
+            cell(plain(run.collection)),
+            cell(run.state),
+            cell(plain(run.started_by)),
+            f"{(run.ended_at - run.started_at).total_seconds():,.1f}",
+            *(f"{count:,}" for count in (run.counts.get("listed", 0), run.counts.get("pulled", 0), written)),
+            cell(plain(run.run_id)),
+        )
+    return table
 
 
 def _as_dict(answer: Status | VectorferryError, settings: SyncSettings, index: int) -> Mapping[str, Any]:

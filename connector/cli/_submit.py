@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from typing import Annotated, Any
 
 import click
 import typer
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._load import load_part
-from vectorferry.connector._engine import run_submit, without_query
+from vectorferry.connector._engine._submit import is_fetchable, run_submit, without_query
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._source import SourceSettings, Submission, SubmitOptions
 from vectorferry.connector.cli._console import for_people, plain, print_json, results
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, pairs
 from vectorferry.connector.cli._summary_view import show_summary
-
-LONGEST_URL: Final = 8_000
 
 
 def submit(  # noqa: PLR0913, PLR0917 - one parameter per option
@@ -48,8 +45,8 @@ def submit(  # noqa: PLR0913, PLR0917 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Have the source's service fetch media files and index them; with --wait, sync just these."""
-    for url in urls:
-        _check(url)
+    if not all(map(is_fetchable, urls)):
+        raise click.UsageError("a URL is no http or https address that a service could fetch")
     loaded = load_settings(config, name)
     own = _own_settings(loaded.source, settings_file) if settings_file else None
     submissions = run_submit(
@@ -110,13 +107,3 @@ def _line(submission: dict[str, Any]) -> str:
         plain(submission["note"] or ""),
     ]
     return "; ".join(filter(None, said))
-
-
-def _check(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable() and " " not in url
-    except ValueError:
-        usable = False
-    if not usable or len(url) > LONGEST_URL:
-        raise click.UsageError("a URL is no http or https address that a service could fetch")

@@ -19,13 +19,16 @@ from vectorferry.destinations._postgres._books import (
     read_cursor,
     read_origin,
     read_rejected,
+    read_runs,
     recorded_asset_ids,
     recorded_collections,
     recorded_features,
     replace_rejected,
+    run_table,
     unread_assets,
     write_cursor,
     write_origin,
+    write_runs,
 )
 from vectorferry.destinations._postgres._database import Database, Driver, PostgresServer, driver_of
 from vectorferry.destinations._postgres._ddl import (
@@ -119,6 +122,7 @@ __all__ = [
     "read_only",
     "read_origin",
     "read_rejected",
+    "read_runs",
     "recorded_asset_ids",
     "recorded_collections",
     "recorded_features",
@@ -126,6 +130,7 @@ __all__ = [
     "replace_rejected",
     "run",
     "run_each",
+    "run_table",
     "send",
     "statement",
     "steps_to_create",
@@ -139,4 +144,5 @@ __all__ = [
     "why_refused",
     "write_cursor",
     "write_origin",
+    "write_runs",
 ]

@@ -1,10 +1,10 @@
-"""The books of a destination: ledger, quarantine, cursors and who read, in one transaction with the data."""
+"""The books of a destination: ledger, quarantine, cursors and who read, in one transaction with the data; and runs."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,11 +22,14 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    cast,
     collate,
     delete,
     func,
+    inspect,
     or_,
     select,
+    tuple_,
     union,
     update,
 )
@@ -40,6 +43,7 @@ from vectorferry.connector.plugin import (
     Modality,
     Origin,
     Reason,
+    RecordedRun,
     Rejected,
     canonical_json,
 )
@@ -370,3 +374,78 @@ def write_origin(connection: Connection, table: Table, collection: str, origin: 
             where=table.c.parts.is_distinct_from(new.excluded.parts),
         )
     )
+
+
+# What became of each collection in the last runs.
+
+_RUNS_KEPT: Final = 100
+"""Of each collection: a day of one that is synced every quarter of an hour."""
+
+
+def run_table(name: str, metadata: MetaData) -> Table:
+    """One row per run and collection."""
+    return Table(
+        name,
+        metadata,
+        Column("collection", ID, nullable=False),
+        Column("run_id", ID, nullable=False),
+        Column("started_at", DateTime(timezone=True), nullable=False),
+        Column("ended_at", DateTime(timezone=True), nullable=False),
+        Column("state", Text, nullable=False, comment="done, failed, refused or limited"),
+        Column("counts", JSONB, nullable=False),
+        Column("started_by", Text, nullable=False, comment="cli, dagster or python"),
+        Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        PrimaryKeyConstraint("collection", "run_id"),
+    )
+
+
+def write_runs(connection: Connection, table: Table, runs: Sequence[RecordedRun]) -> None:
+    """Enter what became of the collections of a run, and let go of what is older than the newest hundred of each."""
+    rows = [{**asdict(run), "counts": dict(run.counts)} for run in runs if is_storable(run.collection)]
+    for row in rows:
+        del row["recorded_at"]
+    if not rows:
+        return
+    new = insert(table)
+    again = {name: new.excluded[name] for name in rows[0] if name not in ("collection", "run_id")}
+    connection.execute(
+        new.on_conflict_do_update(index_elements=["collection", "run_id"], set_={**again, "recorded_at": func.now()}),
+        rows,
+    )
+    newer = table.alias()
+    of_these = func.unnest(_collections([row["collection"] for row in rows])).column_valued("collection")
+    oldest = (
+        select(newer.c.recorded_at)
+        .where(newer.c.collection == of_these)
+        .order_by(newer.c.recorded_at.desc())
+        .offset(_RUNS_KEPT)
+        .limit(1)
+        .scalar_subquery()
+    )
+    limits = select(of_these.label("collection"), oldest.label("until")).subquery()
+    # What another run is deleting at this moment is left to it: both might wait for each other.
+    outdated = (
+        select(table.c.collection, table.c.run_id)
+        .join(limits, table.c.collection == limits.c.collection)
+        .where(table.c.recorded_at <= limits.c.until)
+        .with_for_update(of=table, skip_locked=True)
+    )
+    connection.execute(delete(table).where(tuple_(table.c.collection, table.c.run_id).in_(outdated)))
+
+
+def read_runs(connection: Connection, table: Table, since: datetime | None, limit: int) -> list[RecordedRun]:
+    """The newest first; `since` a time the oldest first. Nothing where there is no such table yet."""
+    if not inspect(connection).has_table(table.name, schema=table.schema):
+        return []
+    order = (table.c.recorded_at, table.c.run_id, table.c.collection)
+    if since is None:
+        chosen = select(table).order_by(*(column.desc() for column in order))
+    else:
+        chosen = select(table).where(table.c.recorded_at >= since).order_by(*order)
+    names = [each.name for each in fields(RecordedRun)]
+    rows = connection.execute(chosen.limit(limit)).mappings()
+    return [RecordedRun(**{name: row[name] for name in names}) for row in rows]
+
+
+def _collections(names: Sequence[str]) -> ColumnElement[Any]:
+    return cast(list(names), ARRAY(ID))

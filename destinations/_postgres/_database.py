@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from urllib.parse import urlencode
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -310,6 +311,11 @@ class PostgresServer(Generic[SomeDatabase]):
     def location(self) -> str:
         """Which server is meant, without secrets."""
         return self._address.shown if self._address is not None else f"embedded Postgres in {self._directory}"
+
+    def uri(self, schema: str, table: str) -> str:
+        """Where a table is, without user and password; of an embedded server, in which directory."""
+        server = self._address.uri if self._address is not None else self._directory.as_uri()
+        return f"{server}?{urlencode({'schema': schema, 'table': table})}"
 
     @property
     def directory(self) -> Path | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Annotated, Final
+from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -49,6 +50,14 @@ class Address:
         pairs = zip_longest(hosts, self._list("port")[: len(hosts)], fillvalue="")
         servers = ",".join(f"{host}:{port}" if port else host for host, port in pairs)
         return f"{servers}/{_if(_DATABASE, self.parameters.get('dbname', ''))}"
+
+    @property
+    def uri(self) -> str:
+        """Hosts, ports and database as libpq would take them, without user, password and whatever else is set."""
+        hosts = self._list("host") or self._list("hostaddr") or ["localhost"]
+        pairs = zip_longest(map(_in_uri, hosts), self._list("port")[: len(hosts)], fillvalue="")
+        servers = ",".join(f"{host}:{port}" if port else host for host, port in pairs)
+        return f"postgresql://{servers}/{quote(_if(_DATABASE, self.parameters.get('dbname', '')), safe='')}"
 
     @property
     def conninfo(self) -> str:
@@ -125,6 +134,10 @@ def _check(address: Address, key: str) -> None:
     for port in filter(None, address.parameters.get("port", "").split(",")):
         if not (port.isdecimal() and port.isascii() and 0 < int(port) <= _LARGEST_PORT):
             raise ConfigurationError(f"{key} is no database address: its port is no number; {_FORM}")
+
+
+def _in_uri(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith(("/", "@")) else quote(host, safe="")
 
 
 def _if(form: re.Pattern[str], text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from vectorferry.connector.plugin import (
     Origin,
     Planned,
     Reason,
+    RecordedRun,
     Rejected,
     RelatedRow,
     RelatedTable,
@@ -64,9 +66,11 @@ from vectorferry.destinations._postgres import (
     read_cursor,
     read_origin,
     read_rejected,
+    read_runs,
     recorded_asset_ids,
     write_cursor,
     write_origin,
+    write_runs,
 )
 from vectorferry.destinations.pgvector._bisect import write_around
 from vectorferry.destinations.pgvector._database import VectorDatabase
@@ -104,6 +108,7 @@ from vectorferry.destinations.pgvector._search import search
 from vectorferry.destinations.pgvector._session import describe, environment, first_rows, run_sql, search_path
 from vectorferry.destinations.pgvector._stored import (
     read_status,
+    sample_rows,
     stored_assets,
     stored_collections,
     with_stored_versions,
@@ -133,6 +138,7 @@ class PgvectorDestination(Destination):
             Capability.PLAN,
             Capability.QUARANTINE,
             Capability.RELATED_TABLES,
+            Capability.RUNS,
             Capability.SECURITY,
             Capability.SQL,
             Capability.STORED_ASSETS,
@@ -302,6 +308,16 @@ class PgvectorDestination(Destination):
         with self._working() as (connection, schema):
             write_origin(connection, schema.tables.origins, collection, origin)
 
+    def record_runs(self, runs: Sequence[RecordedRun]) -> None:
+        """Keep them in a table, a hundred of each collection."""
+        with self._working() as (connection, schema):
+            write_runs(connection, schema.tables.runs, runs)
+
+    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+        """What is in the table."""
+        with self._reading() as (connection, schema):
+            return read_runs(connection, schema.tables.runs, since, limit)
+
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
         """Keep other syncs into this schema out of a collection, by a lock that Postgres holds for this process."""
@@ -460,7 +476,14 @@ class PgvectorDestination(Destination):
     def status(self) -> Status:
         """What the schema holds now."""
         with self._reading() as (connection, schema):
-            return read_status(connection, schema, self.name, f"{self.location}, schema {self._schema_name}")
+            status = read_status(connection, schema, self.name, f"{self.location}, schema {self._schema_name}")
+        tables = [replace(table, uri=self._server.uri(self._schema_name, table.name)) for table in status.tables]
+        return replace(status, tables=tables)
+
+    def sample_rows(self, modality: Modality, collection: str, limit: int) -> list[Mapping[str, str]]:
+        """The first features of a collection by id, every column as a text of at most 200 characters."""
+        with self._working() as (connection, schema):
+            return sample_rows(connection, schema, modality, collection, limit)
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         """Answer a similarity query through the SQL function that anyone else would use."""

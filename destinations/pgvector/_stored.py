@@ -15,7 +15,7 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
-from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, select, text
+from sqlalchemy import ColumnElement, Connection, Table, Text, and_, cast, exists, func, select, text
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -59,6 +59,8 @@ _TYPES: Final = text(
     "SELECT t.typname, t.oid::bigint FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
     "WHERE n.nspname = :schema AND t.typname = ANY(:names)"
 )
+
+_SAMPLE_WIDTH: Final = 200
 
 _HEADER: Final = struct.Struct(">iii")
 
@@ -338,6 +340,18 @@ def _source_hash(_: Vector, recorded: bytes, entry: VectorEntry) -> bytes:  # no
 
 
 # What a schema holds now, counted.
+
+
+def sample_rows(
+    connection: Connection, schema: SyncSchema, modality: Modality, collection: str, limit: int
+) -> list[Mapping[str, str]]:
+    """The first features of a collection that are shown: their ids and mapped columns, as texts that are cut."""
+    table = schema.features[modality]
+    names = ["asset_id", "feature_id", *schema.mapping.columns(modality)]
+    columns = [func.left(cast(table.c[name], Text), _SAMPLE_WIDTH).label(name) for name in names]
+    chosen = select(*columns).where(table.c.collection == collection, visible(table))
+    rows = connection.execute(chosen.order_by(table.c.asset_id, table.c.feature_id).limit(limit)).mappings()
+    return [{name: "" if row[name] is None else str(row[name]) for name in names} for row in rows]
 
 
 def read_status(connection: Connection, schema: SyncSchema, destination: str, location: str) -> Status:

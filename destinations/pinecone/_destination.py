@@ -32,6 +32,7 @@ from vectorferry.connector.plugin import (
     Origin,
     Planned,
     Reason,
+    RecordedRun,
     Rejected,
     RowCounts,
     SchemaMapping,
@@ -62,6 +63,10 @@ SECONDS_TO_BE_LISTED: Final = 10.0
 """Namespaces come with their first record. Nothing is said of how soon lists show one; this is plenty."""
 
 
+CONSOLE: Final = "https://app.pinecone.io/organizations/-/projects/-/indexes/"
+"""Its web pages take - for the organization and project that one is in."""
+
+
 class PineconeDestination(Destination):
     """The indexes of one sync in one Pinecone project.
 
@@ -80,6 +85,7 @@ class PineconeDestination(Destination):
             Capability.ORIGINS,
             Capability.PLAN,
             Capability.QUARANTINE,
+            Capability.RUNS,
             Capability.SECURITY,
             Capability.STORED_COLLECTIONS,
             Capability.VERIFY,
@@ -190,6 +196,15 @@ class PineconeDestination(Destination):
         """Keep it in the manifest; None: forget it."""
         self._manifest.record_origin(collection, origin)
 
+    def record_runs(self, runs: Sequence[RecordedRun]) -> None:
+        """Keep them in the manifest's Postgres, a hundred of each collection."""
+        self._manifest.record_runs(runs)
+
+    def runs(self, since: datetime | None = None, limit: int = 1_000) -> Sequence[RecordedRun]:
+        """What was kept there."""
+        self._check_synced()
+        return self._manifest.runs(since, limit)
+
     def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""
         return self._manifest.lock(collection, wait)
@@ -253,10 +268,23 @@ class PineconeDestination(Destination):
             destination=self.name,
             location=f"{self._settings.host}, manifest in {self._manifest.location}",
             assets=counts.assets,
-            tables=[_table(row, counts.records.get(row.name, {}), self._layout.namespace) for row in indexes],
+            tables=[self._table(row, counts.records.get(row.name, {})) for row in indexes],
             quarantined=counts.quarantined,
             last_change=counts.last_change,
         )
+
+    def _table(self, row: IndexRow, collections: dict[str, int]) -> TableStatus:
+        details = {
+            "index": row.name,
+            "namespace": self._layout.namespace,
+            "storage": "sparse" if row.dimension is None else f"dense({row.dimension})",
+            "metric": row.metric,
+            "dimension": row.dimension,
+            "host": row.host,
+            **({"console": f"{CONSOLE}{row.name}"} if row.host.endswith(".pinecone.io") else {}),
+        }
+        rows, uri = sum(collections.values()), f"pinecone://{row.name}"
+        return TableStatus(row.name, None, row.vector_name, rows, collections, details, uri)
 
     def search(self, query: SearchQuery) -> SearchAnswer:
         """Ask every namespace of the index that holds the query's named vector."""
@@ -349,15 +377,3 @@ class _Opened:
     project: Project
     catalogue: Catalogue
     threads: ThreadPoolExecutor
-
-
-def _table(row: IndexRow, collections: dict[str, int], namespace: str) -> TableStatus:
-    details = {
-        "index": row.name,
-        "namespace": namespace,
-        "storage": "sparse" if row.dimension is None else f"dense({row.dimension})",
-        "metric": row.metric,
-        "dimension": row.dimension,
-        "host": row.host,
-    }
-    return TableStatus(row.name, None, row.vector_name, sum(collections.values()), collections, details)

@@ -27,6 +27,7 @@ from vectorferry.connector.plugin import (
     Modality,
     Origin,
     Reason,
+    RecordedRun,
     Rejected,
     SecurityCheck,
 )
@@ -56,6 +57,7 @@ from vectorferry.destinations._postgres import (
     read_only,
     read_origin,
     read_rejected,
+    read_runs,
     recorded_asset_ids,
     recorded_collections,
     replace_rejected,
@@ -64,6 +66,7 @@ from vectorferry.destinations._postgres import (
     why_refused,
     write_cursor,
     write_origin,
+    write_runs,
 )
 from vectorferry.destinations.pinecone._manifest_rows import (
     RecordCounts,
@@ -368,6 +371,16 @@ class Manifest:
         """Keep it; None: forget it."""
         with self._transaction() as connection:
             write_origin(connection, self._tables.origins, collection, origin)
+
+    def record_runs(self, runs: Sequence[RecordedRun]) -> None:
+        """Keep what became of the collections of a run."""
+        with self._transaction() as connection:
+            write_runs(connection, self._tables.runs, runs)
+
+    def runs(self, since: datetime | None, limit: int) -> Sequence[RecordedRun]:
+        """What was kept: the newest first, or since a time the oldest first."""
+        with self._transaction() as connection:
+            return read_runs(connection, self._tables.runs, since, limit)
 
     # Whole collections, for checks and counts.
 

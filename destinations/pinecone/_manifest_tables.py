@@ -29,6 +29,7 @@ from vectorferry.destinations._postgres import (
     ledger_table,
     origin_table,
     quarantine_table,
+    run_table,
 )
 
 _FEATURE: Final = ("collection", "asset_id", "feature_id")
@@ -158,6 +159,7 @@ class ManifestTables:
         self.quarantine = quarantine_table(f"{self._prefix}_quarantine", self.metadata)
         self.cursors = cursor_table(f"{self._prefix}_cursors", self.metadata)
         self.origins = origin_table(f"{self._prefix}_origins", self.metadata)
+        self.runs = run_table(f"{self._prefix}_runs", self.metadata)
         self.settings = self._settings()
 
     @property

@@ -55,6 +55,7 @@ SUITES: Final = {
     Capability.PLAN: "test_plannable",
     Capability.QUARANTINE: "test_quarantined",
     Capability.RELATED_TABLES: "test_related",
+    Capability.RUNS: "test_runs",
     Capability.STORED_ASSETS: "test_stored_assets",
     Capability.STORED_COLLECTIONS: "test_destinations",
     Capability.TOMBSTONES: "test_tombstones",

@@ -39,7 +39,7 @@ from ..connector.worlds import asset as source_asset
 from ..connector.worlds import assets
 from ..destinations.pinecone.store import delete_index
 from ..pinecone import pinecone_destination
-from ..tables import row_counts, tables_of
+from ..tables import RUNS, row_counts, tables_of
 from .conftest import Open, pinecone_is_long
 
 CURSOR = Cursor("2026-11-01T00:00:00Z ✓", "d1", frozenset(MODALITIES), 3)
@@ -162,9 +162,12 @@ async def test_a_history_of_incremental_and_full_runs_ends_right(prepared: Open)
 
 
 def written(connection: psycopg.Connection[Any], schema: str) -> set[tuple[str, str, str]]:
-    """Table, place and transaction of every row: a row that is written again gets another place."""
+    """Table, place and transaction of every row: a row that is written again gets another place. The record of runs,
+    which grows with each, is left out."""
     found: set[tuple[str, str, str]] = set()
     for table in tables_of(connection, schema):
+        if RUNS.fullmatch(table):
+            continue
         rows = connection.execute(
             sql.SQL("SELECT {}, ctid::text, xmin::text FROM {}").format(table, sql.Identifier(schema, table))
         )
@@ -195,7 +198,8 @@ async def test_a_source_without_cursors_leaves_no_row(postgres_url: str, schema:
             before = written(connection, schema)
             await sync(source, [destination], name="m")
             assert written(connection, schema) == before
-            assert row_counts(connection, schema)["_sync_cursors"] == 0
+            counts = row_counts(connection, schema)
+            assert (counts["_sync_cursors"], counts["_sync_runs"]) == (0, 2)
 
 
 def test_a_layout_that_has_assets_read_again_forgets_all(postgres_url: str, schema: str) -> None:

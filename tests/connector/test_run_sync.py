@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from tests.connector.worlds import Scripted, Unreliable, asset, assets, settings
 from tests.forking import Forked
 from tests.waiting import PATIENCE
 from vectorferry import SyncOptions, run_sync
+from vectorferry.connector._reports._run_id import current_run_id
 from vectorferry.connector.plugin import (
     BatchLimits,
     ConfigurationError,
@@ -119,3 +121,32 @@ def test_ctrl_c_finishes_the_write_under_way_and_closes_everything() -> None:
         "interrupted",
     ]
     assert process.returncode == 0
+
+
+def test_all_that_is_logged_of_a_run_is_under_its_id_also_on_the_threads_of_destinations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids: list[tuple[str, str]] = []
+
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            ids.append((current_run_id(), record.threadName or ""))
+
+    class Talking(MemoryDestination):
+        def prepare(self, mapping: SchemaMapping) -> None:
+            logger.info("prepared")
+            super().prepare(mapping)
+
+    logger, handler = logging.getLogger("vectorferry"), Listening()
+    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        settings = settings_for(MemorySource({"ads": assets(3)}), Talking())
+        summary = run_sync(settings, SyncOptions(run_id="run-of-somebody"))
+        other = run_sync(settings)
+    finally:
+        logger.removeHandler(handler)
+    assert summary.run_id == "run-of-somebody"
+    assert {run_id for run_id, _ in ids} == {"run-of-somebody", other.run_id}
+    assert len({thread for _, thread in ids}) > 1
+    assert current_run_id() == ""

@@ -47,6 +47,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
     }
     assert json.loads(json.dumps(summary.to_dict())) == {
         "sync": "media",
+        "run_id": "",
         "exit_code": 1,
         "seconds": 1.235,
         "source": {"requests": 3, "retries": 2, "bytes": 1, "limited": None, "limited_until": None},

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 from pydantic import SecretStr
 
 from vectorferry.connector.plugin import (
@@ -16,6 +17,8 @@ from vectorferry.connector.plugin import (
     Destination,
     DestinationSettings,
     Listing,
+    Neighbours,
+    Probe,
     Reason,
     Rejected,
     SchemaMapping,
@@ -59,6 +62,18 @@ class ShelfSource(MemorySource):
             self.pulled.append(asset.asset_id)
             why = self.unreadable.get(asset.asset_id)
             yield Rejected(asset.asset_id, Reason.UNREADABLE, why) if why else asset
+
+    async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours:
+        """Declared where a test adds the capability: by the cosine, as the store does."""
+        near = sorted(
+            (-float(np.dot(vector, probe.vector) / np.linalg.norm(vector)), each.feature_id)
+            for asset in self.assets[collection].values()
+            for each in asset.features
+            if each.modality == probe.modality
+            and isinstance(vector := each.vectors.get(probe.vector_name), np.ndarray)
+            and isinstance(probe.vector, np.ndarray)
+        )
+        return Neighbours(probe.vector, [feature_id for _, feature_id in near[:limit]])
 
 
 class RackDestination(MemoryDestination):
@@ -110,6 +125,9 @@ class ShelfSettings(SourceSettings):
     api_key: SecretStr | None = None
     base_url: str = "https://shelf.example"
     collections: tuple[str, ...] = ()
+
+    def console(self, collection: str) -> str:
+        return f"https://shelf.example/console/{collection}"
 
     def open(self) -> Source:
         if self.api_key:

@@ -30,6 +30,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.dagster import VectorferrySync, _failures
 from vectorferry.dagster._run import ProgressLog
+from vectorferry.destinations._postgres import parse_url
 
 TABLES = ["audio", "image", "text", "video"]
 
@@ -407,3 +408,53 @@ def test_where_nothing_can_be_written_the_rest_is_not_tried(
     assert "2 of 6 collections failed; 4 more were not tried; the finished ones are recorded." in said
     assert set(source.scanned) == {"c0", "c1"}
     assert recorded(instance, "media/video") == {}
+
+
+HOSTILE_TEXT = "![x](https://evil.example/a.png) | <b>bold</b>\n# head `code` " + "long " * 100
+
+
+def test_a_table_says_where_it_is_and_shows_some_rows(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance, postgres_url: str, schema: str
+) -> None:
+    source.assets["ads"]["a0000"] = asset("a0000", features=[feature("s0", text=HOSTILE_TEXT)])
+    destination = {"type": "pgvector", "url": postgres_url, "schema": schema}
+    defs = load({"collections": ["ads"]}, destinations=[destination])
+    assert materialize(defs, instance, "ads").success
+    said = recorded(instance, "media/video")["ads"]
+    assert said["dagster/uri"] == f"{parse_url(postgres_url).uri}?schema={schema}&table=video"
+    assert "postgres@" not in said["dagster/uri"]
+    assert said["source_console"] == "https://shelf.example/console/ads"
+    lines = said["sample"].splitlines()
+    assert lines[0].startswith(r"| asset\_id | feature\_id |")
+    assert len(lines) == 5  # the head, and three rows
+    assert r"\!\[x\]\(https\:\/\/evil\.example\/a\.png\) \| \<b\>bold\<\/b\> \# head" in lines[2]
+    assert len(lines[2]) < 400
+    assert materialize(defs, instance, "ads").success
+    assert "sample" not in recorded(instance, "media/video")["ads"]  # nothing was written
+
+
+def test_a_file_may_ask_for_no_rows_to_be_shown(
+    load: Load, instance: dg.DagsterInstance, postgres_url: str, schema: str
+) -> None:
+    destination = {"type": "pgvector", "url": postgres_url, "schema": schema}
+    assert materialize(
+        load({"collections": ["ads"]}, destinations=[destination], sample_rows=0), instance, "ads"
+    ).success
+    said = recorded(instance, "media/video")["ads"]
+    assert said["inserted"] > 0
+    assert "sample" not in said
+
+
+def test_a_map_of_each_table_is_drawn_where_the_file_asks_for_it(
+    load: Load, source: ShelfSource, instance: dg.DagsterInstance
+) -> None:
+    source.assets["ads"] = {each.asset_id: each for each in assets(12)}
+    defs = load({"collections": ["ads", "news"]}, embedding_map=True)
+    assert materialize(defs, instance, "ads", "news").success
+    shown = recorded(instance, "media/video")
+    assert shown["news"]["map/multimodal-v1"].startswith("![26 points](data:image/svg+xml;base64,")
+    assert "map/multimodal-v1" not in shown["ads"]  # once for the table
+    assert "map/multimodal-v1" in recorded(instance, "media/image")["news"]
+    assert not any(name.startswith("map/") for name in recorded(instance, "media/audio")["news"])
+    assert materialize(defs, instance, "news").success
+    assert "map/multimodal-v1" not in recorded(instance, "media/video")["news"]  # nothing was written

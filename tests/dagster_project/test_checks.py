@@ -14,8 +14,8 @@ from tests.connector.worlds import asset, feature
 from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
-from tests.dagster_project.running import materialize
-from vectorferry.connector.plugin import AssetState, ConfigurationError
+from tests.dagster_project.running import failure_of, materialize
+from vectorferry.connector.plugin import AssetState, Capability, ConfigurationError
 from vectorferry.connector.testing import MemoryDestination
 
 Checked = Callable[..., tuple[bool, str]]
@@ -170,6 +170,42 @@ def test_searches_find_the_true_neighbours(
     assert not passed
     assert "multimodal-v1: the index finds " in said
     assert "of the ten true neighbours, less than 95.0%" in said
+
+
+def test_the_source_s_own_search_finds_the_same_neighbours(
+    load: Load,
+    source: ShelfSource,
+    instance: dg.DagsterInstance,
+    postgres_url: str,
+    schema: str,
+    run_sql: Callable[[str], None],
+) -> None:
+    """A model is replaced in the store, as when somebody has re-embedded half of it."""
+    source.assets["ads"] = crowd(40)
+    source.capabilities = source.capabilities | {Capability.NEIGHBOURS}
+    defs = load(
+        {"collections": ["ads"]},
+        destinations=[{"type": "pgvector", "url": postgres_url, "schema": schema}],
+        checks={"overlap": {"queries": 5}},
+    )
+    assert materialize(defs, instance, "ads").success
+    assert check(defs, instance, "overlap") == (True, "")
+    assert check(defs, instance, "overlap", "image") == (True, "")  # nothing to be compared
+    run_sql(
+        "UPDATE video__multimodal_v1 one SET embedding = other.embedding, vector_hash = other.vector_hash FROM "
+        "video__multimodal_v1 other WHERE right(other.feature_id, 2)::int = 39 - right(one.feature_id, 2)::int"
+    )
+    passed, said = check(defs, instance, "overlap")
+    assert not passed
+    assert said.startswith("pgvector: ads: multimodal-v1: ")
+    assert said.endswith("of the neighbours are those that the source's own search finds, less than 80.0%")
+
+
+def test_a_source_without_a_search_is_said_to_have_none(pgvector: Load, instance: dg.DagsterInstance) -> None:
+    defs = pgvector(overlap=True)
+    assert materialize(defs, instance, "ads").success
+    result = defs.resolve_job_def("media_check").execute_in_process(instance=instance, raise_on_error=False)
+    assert "there is nothing to compare with" in failure_of(result)
 
 
 def test_vectors_keep_their_shape(pgvector: Load, instance: dg.DagsterInstance, run_sql: Callable[[str], None]) -> None:

@@ -18,6 +18,7 @@ from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, materialize, recorded
 from vectorferry import SyncSettings, load_settings
+from vectorferry.connector._config._load import ONLY_FOR_DAGSTER
 from vectorferry.connector.plugin import SourceError
 from vectorferry.dagster import Target, VectorferryResource, VectorferrySync
 
@@ -70,7 +71,7 @@ def test_a_mistake_is_reported_with_file_and_key_and_without_the_value(wrong: di
 
 def test_editors_get_a_schema_with_every_attribute() -> None:
     schema = TypeAdapter(VectorferrySync.model()).json_schema()
-    assert schema["properties"].keys() == {*SyncSettings.model_fields, "translation", "op", "checks", "freshness"}
+    assert schema["properties"].keys() == {*SyncSettings.model_fields, *ONLY_FOR_DAGSTER}
     assert schema["additionalProperties"] is False
     assert all("description" in each for each in schema["properties"].values())
 
@@ -92,6 +93,13 @@ class Owned(VectorferrySync):
     def execute(self, context: dg.AssetExecutionContext, vectorferry: VectorferryResource) -> Any:
         context.log.info(f"for {self.owner}")
         yield from super().execute(context, vectorferry)
+
+
+def test_an_asset_refers_to_the_file_that_describes_it() -> None:
+    with loaded(SMALLEST) as defs:
+        (video,) = (spec for spec in defs.resolve_all_asset_specs() if spec.key.path[-1] == "video")
+        (reference,) = video.metadata["dagster/code_references"].code_references
+        assert reference.file_path.endswith("defs.yaml")
 
 
 @pytest.mark.usefixtures("load")

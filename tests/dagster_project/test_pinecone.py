@@ -74,6 +74,10 @@ def test_an_index_tells_records_cost_namespace_and_how_far_it_was_written(
     said = recorded(known, INDEX)
     assert {key: said[key]["dagster/partition_row_count"] for key in said} == {"ads": 6, "films": 6}
     assert {key: said[key]["namespace"] for key in said} == {"ads": "ads", "films": "films"}
+    assert {key: said[key]["dagster/uri"] for key in said} == {
+        "ads": "pinecone://media-multimodal-v1-8/ads",
+        "films": "pinecone://media-multimodal-v1-8/films",
+    }
     expected = {
         "index": "media-multimodal-v1-8",
         "metric": "cosine",

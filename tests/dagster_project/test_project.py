@@ -130,3 +130,69 @@ def test_a_run_and_the_command_leave_the_same_state(
     assert (said["dagster/row_count"], said["dagster/partition_row_count"]) == (rows, rows)
     assert (said["inserted"], said["assets_unchanged"] > 0) == (0 if again else rows, again)
     assert "multimodal-v1" in [column.name for column in said["dagster/column_schema"].columns]
+
+
+THEIRS = {
+    "connector/__init__.py": 'OWNER = "them"\n',
+    "destinations/__init__.py": 'OWNER = "them"\n',
+    "dagster_project/__init__.py": 'OWNER = "them"\n',
+    "dagster_project/definitions.py": """
+from pathlib import Path
+import dagster as dg
+
+@dg.definitions
+def defs():
+    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+""",
+    "dagster_project/defs/code.py": """
+import connector, dagster as dg, dagster_project, destinations
+from vectorferry import Modality, SearchQuery, parse_settings
+from vectorferry.dagster import VectorferryResource, vectorferry_assets
+
+assert {each.OWNER for each in (connector, dagster_project, destinations)} == {"them"}
+settings = parse_settings(%(settings)r, "code.py")
+
+@vectorferry_assets(settings, name="coded")
+def coded(context: dg.AssetExecutionContext, vectorferry: VectorferryResource):
+    yield from vectorferry.run(context)
+
+@dg.asset(deps=[["coded", "video"]])
+def neighbours(vectorferry: VectorferryResource) -> dg.MaterializeResult:
+    with vectorferry.connection() as connection:
+        (like,) = connection.execute("SELECT min(feature_id) FROM %(schema)s.video").fetchone()
+    answer = vectorferry.search(SearchQuery(Modality.VIDEO, "multimodal-v1", like=like, limit=3))
+    return dg.MaterializeResult(metadata={"nearest": len(answer.rows)})
+
+defs = dg.Definitions([coded, neighbours], resources={"vectorferry": VectorferryResource.of(settings)})
+""",
+    "pyproject.toml": '[project]\nname = "theirs"\nversion = "0"\n[tool.dg]\ndirectory_type = "project"\n'
+    '[tool.dg.project]\nroot_module = "dagster_project"\n',
+}
+
+
+@pytest.mark.long
+def test_a_project_with_packages_of_the_same_names_uses_component_decorator_and_resource(
+    tmp_path: Path, postgres_url: str, schema: str
+) -> None:
+    coded = {**sync_into("${DATABASE_URL}", schema), "name": "coded"}
+    for path, text in THEIRS.items():
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text % {"settings": coded, "schema": schema} if path.endswith("code.py") else text)
+    written = {**sync_into("${DATABASE_URL}", f"{schema}_yaml"), "name": "written"}
+    component = yaml.safe_dump({"type": "vectorferry.dagster.VectorferrySync", "attributes": written})
+    (tmp_path / "dagster_project" / "defs" / "written").mkdir()
+    (tmp_path / "dagster_project" / "defs" / "written" / "defs.yaml").write_text(component)
+    environ = {"DATABASE_URL": postgres_url, "PYTHONPATH": str(tmp_path)}
+    checked = run(tmp_path, "dg", "check", "defs", **environ)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    module = ("asset", "materialize", "-m", "dagster_project.definitions", "--select")
+    for select in (
+        ("written/video", "--partition", "quickstart"),
+        ("coded/video", "--partition", "quickstart"),
+        ("neighbours",),
+    ):
+        result = run(tmp_path, "dagster", *module, *select, **environ)
+        assert result.returncode == 0, result.stderr[-3_000:]
+    with psycopg.connect(postgres_url) as connection:
+        assert row_counts(connection, schema)["video"] == row_counts(connection, f"{schema}_yaml")["video"] > 0

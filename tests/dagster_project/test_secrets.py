@@ -110,3 +110,18 @@ def test_what_only_the_file_knows_is_not_asked_for_with_the_mask(load: Load) -> 
     resource = (load(**LITERAL).resources or {})["media_vectorferry"]
     with pytest.raises(ConfigurationError, match=r"source\.api_key, destinations\.0\.url: .*use \$\{NAME\}"):
         resource.verify()
+
+
+def test_nothing_of_a_real_address_is_in_what_a_run_leaves(
+    load: Load, instance: dg.DagsterInstance, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With everything that says where things are: addresses, samples, checks."""
+    monkeypatch.setenv("DATABASE_URL", f"{postgres_url}&password={CANARY}")
+    destination = {"type": "pgvector", "url": "${DATABASE_URL}", "schema": schema}
+    checks = {"ledger": True, "vectors": True, "fresh": True}
+    defs = load({"collections": ["ads"]}, destinations=[destination], checks=checks)
+    assert materialize(defs, instance, "ads").success
+    assert defs.resolve_job_def("media_check").execute_in_process(instance=instance).success
+    shown = everything_shown(defs, instance)
+    assert "dagster/uri" in shown
+    assert CANARY not in shown

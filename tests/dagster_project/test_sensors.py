@@ -6,13 +6,19 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
+from tests.connector.worlds import asset
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
-from vectorferry.connector.plugin import ConfigurationError, LimitReachedError
+from tests.dagster_project.running import materialize, recorded
+from vectorferry import Modality, SyncOptions, run_sync
+from vectorferry.connector.plugin import AssetState, CollectionError, ConfigurationError, LimitReachedError
+from vectorferry.dagster import VectorferrySync
 
 
-def tick(defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> SensorExecutionData:
-    """Evaluate the discovery sensor and do what the daemon would do with new partitions."""
+def tick(
+    defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None, sensor: str = "discovery"
+) -> SensorExecutionData:
+    """Evaluate a sensor and do what the daemon would do with new partitions and events."""
     repository = defs.get_repository_def()
     with dg.SensorEvaluationContext(
         instance_ref=instance.get_ref(),
@@ -23,9 +29,11 @@ def tick(defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None 
         repository_def=repository,
         resources=repository.get_top_level_resources(),
     ) as context:
-        result = defs.resolve_sensor_def("media_discovery").evaluate_tick(context)
+        result = defs.resolve_sensor_def(f"media_{sensor}").evaluate_tick(context)
     for request in result.dynamic_partitions_requests or ():
         instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+    for event in result.asset_events:
+        instance.report_runless_asset_event(event)
     return result
 
 
@@ -117,3 +125,144 @@ def test_it_runs_by_itself_where_the_file_says_what_to_read(load: Load) -> None:
     assert status(load()) is dg.DefaultSensorStatus.STOPPED
     assert status(load({"collections": ["ads"]})) is dg.DefaultSensorStatus.RUNNING
     assert status(load(schedule="@daily")) is dg.DefaultSensorStatus.RUNNING
+
+
+def test_a_renamed_collection_is_one_that_has_come_and_one_that_is_settled(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    first = tick(load(), stored)
+    source.assets["talks"] = source.assets.pop("lectures")
+    assert requested(tick(load(), stored, first.cursor)) == ["talks", "lectures"]
+
+
+# What changes at the source.
+
+
+def ranges_of(result: SensorExecutionData) -> list[str]:
+    """The first and the last partition of each run that is asked for."""
+    tags = [request.tags for request in result.run_requests or ()]
+    return [
+        f"{tag['dagster/asset_partition_range_start']}-{tag['dagster/asset_partition_range_end']}"
+        if "dagster/asset_partition_range_start" in tag
+        else tag["dagster/partition"]
+        for tag in tags
+    ]
+
+
+def test_only_collections_that_have_changed_are_synced(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    defs = load()
+    tick(defs, stored)
+    first = tick(defs, stored, sensor="changes")
+    assert ranges_of(first) == ["ads-news"]
+    quiet = tick(defs, stored, first.cursor, "changes")
+    assert (ranges_of(quiet), quiet.skip_message) == ([], "nothing has changed in 3 of 3 collections")
+    source.states["a0000"] = AssetState.PENDING  # a task of all three collections begins
+    begun = tick(defs, stored, quiet.cursor, "changes")
+    source.states = {}
+    ended = tick(defs, stored, begun.cursor, "changes")
+    assert (ranges_of(begun), ranges_of(ended)) == (["ads-news"], ["ads-news"])  # gone from the ready ones, and back
+    source.assets["ads"]["new"] = asset("new")
+    del source.assets["news"]["a0000"]
+    changed = tick(defs, stored, ended.cursor, "changes")
+    assert ranges_of(changed) == ["ads", "news"]
+    keys = [request.run_key for each in (first, begun, ended, changed) for request in each.run_requests or ()]
+    assert len(keys) == len(set(keys)) == 5
+    assert not ranges_of(tick(defs, stored, changed.cursor, "changes"))
+
+
+def test_a_new_task_that_is_not_done_asks_for_nothing(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    defs = load({"collections": ["ads"]})
+    first = tick(defs, stored, sensor="changes")
+    source.assets["ads"]["uploaded"] = asset("uploaded")
+    source.states["uploaded"] = AssetState.PENDING
+    pending = tick(defs, stored, first.cursor, "changes")
+    assert ranges_of(pending) == []
+    source.states = {}
+    assert ranges_of(tick(defs, stored, pending.cursor, "changes")) == ["ads"]
+
+
+def test_what_an_unfinished_run_has_is_asked_for_when_that_has_ended(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    defs = load({"collections": ["ads", "news"]})
+    first = tick(defs, stored, sensor="changes")
+    source.assets["ads"]["new"] = asset("new")
+    job = defs.resolve_job_def("media_sync")
+    run = stored.create_run_for_job(job, tags={"dagster/partition": "ads"}, status=dg.DagsterRunStatus.STARTED)
+    busy = tick(defs, stored, first.cursor, "changes")
+    assert ranges_of(busy) == []
+    stored.report_run_canceled(run)
+    assert ranges_of(tick(defs, stored, busy.cursor, "changes")) == ["ads"]
+
+
+def test_one_that_cannot_be_listed_costs_the_others_nothing(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    defs = load({"collections": ["ads", "news"]})
+    first = tick(defs, stored, sensor="changes")
+    for name in ("ads", "news"):
+        source.assets[name]["new"] = asset("new")
+    source.errors["ads"] = CollectionError("403: the key may not list it")
+    second = tick(defs, stored, first.cursor, "changes")
+    assert ranges_of(second) == ["news"]
+    source.errors.clear()
+    assert ranges_of(tick(defs, stored, second.cursor, "changes")) == ["ads"]
+
+
+# What ran outside.
+
+
+def test_a_sync_outside_dagster_becomes_materializations(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    defs = load()
+    settings = VectorferrySync(name="media", source={"type": "shelf"}, destinations=[{"type": "box"}]).settings()
+    run_sync(settings, SyncOptions(started_by="cli", run_id="from-the-shell"))
+    first = tick(defs, stored, sensor="outside")
+    said = recorded(stored, "media/video")
+    assert said.keys() == {"ads", "lectures", "news"}
+    assert (said["ads"]["run_id"], said["ads"]["started_by"], said["ads"]["inserted"]) == ("from-the-shell", "cli", 6)
+    assert said["ads"]["assets_listed"] == 3
+    assert recorded(stored, "media/audio").keys() == {"ads", "lectures", "news"}
+    assert "news" in stored.get_dynamic_partitions("media_collections")
+    again = tick(defs, stored, first.cursor, "outside")
+    assert (list(again.asset_events), again.skip_message) == ([], "no sync has ended outside Dagster")
+    source.errors["ads"] = CollectionError("403: the key may not list it")
+    run_sync(settings, SyncOptions(modalities=frozenset({Modality.IMAGE}), collections=["ads", "news"]))
+    third = tick(defs, stored, again.cursor, "outside")
+    assert [(event.asset_key.path[-1], event.partition) for event in third.asset_events] == [("image", "news")]
+
+
+def test_a_run_of_this_dagster_is_not_recorded_twice(load: Load, stored: dg.DagsterInstance) -> None:
+    defs = load({"collections": ["ads"]})
+    assert materialize(defs, stored, "ads").success
+    assert not tick(defs, stored, sensor="outside").asset_events
+    with dg.DagsterInstance.ephemeral() as elsewhere:
+        assert materialize(defs, elsewhere, "ads").success
+    assert {event.partition for event in tick(defs, stored, sensor="outside").asset_events} == {"ads"}
+
+
+def test_what_the_file_calls_by_name_is_recorded_under_that_name(
+    load: Load, source: ShelfSource, stored: dg.DagsterInstance
+) -> None:
+    source.names = {"my ads": "ads"}
+    defs = load({"collections": ["my ads"]})
+    run_sync(
+        VectorferrySync(
+            name="media", source={"type": "shelf", "collections": ["my ads"]}, destinations=[{"type": "box"}]
+        ).settings()
+    )
+    assert {event.partition for event in tick(defs, stored, sensor="outside").asset_events} == {"my%20ads"}
+
+
+def test_sensors_run_from_the_start_where_the_file_says_so(load: Load) -> None:
+    def running(defs: dg.Definitions) -> list[str]:
+        sensors = [defs.resolve_sensor_def(f"media_{name}") for name in ("discovery", "changes", "outside")]
+        return [each.name for each in sensors if each.default_status is dg.DefaultSensorStatus.RUNNING]
+
+    assert running(load()) == []
+    assert running(load(sensors=["changes", "outside"])) == ["media_changes", "media_outside"]

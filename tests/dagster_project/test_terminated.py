@@ -186,8 +186,11 @@ def test_a_run_that_waits_for_postgres_is_canceled(
 
 
 @pytest.mark.long
-def test_a_worker_that_gets_sigterm_ends(deployment: Deployment, blocker: Connection, watcher: Connection) -> None:
-    run = deployment.launch(IN_PROCESS)
+@pytest.mark.parametrize("job", [IN_PROCESS, MULTIPROCESS])
+def test_a_worker_that_gets_sigterm_ends(
+    deployment: Deployment, blocker: Connection, watcher: Connection, job: str
+) -> None:
+    run = deployment.launch(job)
     wait_until(lambda: count(watcher, WAITING), SECONDS_TO_START)
     (pid,) = re.findall(r"Started process for run \(pid: (\d+)\)", deployment.log(run))
     os.kill(int(pid), signal.SIGTERM)
@@ -197,10 +200,11 @@ def test_a_worker_that_gets_sigterm_ends(deployment: Deployment, blocker: Connec
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("job", [IN_PROCESS, MULTIPROCESS])
 def test_a_run_that_takes_longer_than_it_may_ends(
-    deployment: Deployment, blocker: Connection, watcher: Connection
+    deployment: Deployment, blocker: Connection, watcher: Connection, job: str
 ) -> None:
-    run = deployment.launch(IN_PROCESS, max_runtime="1")
+    run = deployment.launch(job, max_runtime="1")
     wait_until(lambda: count(watcher, WAITING), SECONDS_TO_START)
     wait_until(lambda: deployment.is_ended_by_monitoring(run), SECONDS_TO_START)
     deployment.wait_for(run, dg.DagsterRunStatus.FAILURE)

@@ -31,6 +31,7 @@ PASSED_ON: Final = {
     "dagster_project/_failures.py: raise_for_exit_code",
     "dagster_project/_failures.py: raise_for_run",
     "dagster_project/_run.py: _finish_partition",
+    "dagster_project/_submit.py: _own",
     "destinations/_postgres/_ddl.py: explained_by",
     "destinations/_postgres/_errors.py: _no_connection",
     "destinations/_postgres/_errors.py: translate",

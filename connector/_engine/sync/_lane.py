@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -383,7 +384,7 @@ class Worker:
 
     async def _call(self, work: Callable[[], T]) -> T:
         call = CancellableCall(work)
-        running = self._thread.submit(call)
+        running = self._thread.submit(copy_context().run, call)  # what is logged there is of the same run
         answer = asyncio.wrap_future(running)
         try:
             await asyncio.wait([answer])

@@ -29,6 +29,8 @@ class SyncOptions:
         related: whether to read the tables of metadata beside the assets; None: in a run of all collections.
         wait_visible: seconds to wait at most for queries to see what was written, where that takes a while.
         lock_wait: seconds to wait at most where another sync is writing a collection.
+        run_id: what the run is called in logs, summary and books; None: a new UUID.
+        started_by: who runs it, for the books: ``cli``, ``dagster``, ``python``; None: what is known of that.
     """
 
     collections: Sequence[str] | None = None
@@ -40,6 +42,8 @@ class SyncOptions:
     related: bool | None = None
     wait_visible: float = 0
     lock_wait: float = LOCK_WAIT
+    run_id: str | None = None
+    started_by: str | None = None
 
     @property
     def lists_everything(self) -> bool:

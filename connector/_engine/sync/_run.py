@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from os import environ as process_environ
 from typing import Final
@@ -22,6 +23,7 @@ from vectorferry.connector._engine.sync._gone import settle_gone
 from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._related import check_related_names, sync_related
+from vectorferry.connector._engine.sync._runs import record_runs
 from vectorferry.connector._model._errors import (
     CollectionError,
     ConfigurationError,
@@ -37,6 +39,7 @@ from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector._reports._progress import ProgressCallback, numbered
+from vectorferry.connector._reports._run_id import run_named
 from vectorferry.connector._reports._summary import (
     CollectionCallback,
     CollectionSummary,
@@ -135,14 +138,43 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     destination's own error when all of them failed (`DestinationError` for several), and `ConfigurationError` when
     two share a name.
     """
-    started, before = time.monotonic(), replace(source.usage)
+    with run_named(options.run_id) as run_id:
+        return await _sync(
+            source,
+            destinations,
+            options,
+            Summary(name, run_id=run_id),
+            mapping=mapping or SchemaMapping(),
+            batch=batch or BatchLimits(),
+            limits=limits,
+            deletes=deletes or DeleteGuard(),
+            full_every=(incremental or IncrementalScans()).full_every,
+            progress=progress,
+            finished=finished,
+        )
+
+
+async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
+    source: Source,
+    destinations: Sequence[Destination],
+    options: SyncOptions,
+    summary: Summary,
+    *,
+    mapping: SchemaMapping,
+    batch: BatchLimits,
+    limits: SourceLimits | None,
+    deletes: DeleteGuard,
+    full_every: int,
+    progress: ProgressCallback | None,
+    finished: CollectionCallback,
+) -> Summary:
+    started, before, name = time.monotonic(), replace(source.usage), summary.sync
     if clash := _repeated([destination.name for destination in destinations]):
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
-    mapping = mapping or SchemaMapping()
     check_related_names(source, mapping)
     mapper = Mapper(mapping, options.modalities, limits)
-    lanes = [Lane(each, options.modalities, batch or BatchLimits(), mapping) for each in destinations]
-    summary = Summary(name, destinations={lane.name: lane.summary for lane in lanes})
+    lanes = [Lane(each, options.modalities, batch, mapping) for each in destinations]
+    summary.destinations = {lane.name: lane.summary for lane in lanes}
     _log.info("%s: begins, into %s", name, ", ".join(lane.name for lane in lanes))
     try:
         await _prepare(lanes, mapping)
@@ -153,15 +185,20 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
             source=source,
             lanes=lanes,
             mapper=mapper,
-            guard=deletes or DeleteGuard(),
+            guard=deletes,
             options=options,
-            full_every=(incremental or IncrementalScans()).full_every,
+            full_every=full_every,
             progress=progress,
             finished=finished,
             unlisted={*options.reread.asset_ids, *(options.only or ())},
         )
         all_collections = options.collections is None
-        await _run_collections(job, summary)
+        try:
+            await _run_collections(job, summary)
+        except VectorferryError as error:
+            _blame_last(summary, error)
+            await record_runs(lanes, summary, options)
+            raise
         _tell_unlisted(job, summary)
         if all_collections or options.gone:
             await settle_gone(job, summary, None if all_collections else options.gone)
@@ -171,6 +208,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
         await asyncio.gather(*(finishing(lane, list(summary.collections)) for lane in lanes))
         for lane, advice in (await call_each(lanes, lambda each: each.advice())).items():
             lane.summary.notes.extend(advice or ())
+        await record_runs(lanes, summary, options)
         raise_when_all_failed(lanes)
         if options.only is None:
             summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
@@ -183,6 +221,13 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     )
     _log.info("%s: ended with exit code %d after %.1f s", name, summary.exit_code, summary.seconds)
     return summary
+
+
+def _blame_last(summary: Summary, error: VectorferryError) -> None:
+    """Have the collection that a run ended with say so, for the books: what is raised has no summary."""
+    for collection in list(summary.collections.values())[-1:]:
+        if not collection.error:
+            collection.fail(str(error))
 
 
 async def _prepare(lanes: Sequence[Lane], mapping: SchemaMapping) -> None:
@@ -252,11 +297,12 @@ def _outcome(summary: CollectionSummary) -> str:
 @contextmanager
 def _measured(source: Source, summary: CollectionSummary) -> Iterator[None]:
     """Say in the summary what a block took, also where it fails."""
-    started, before = time.monotonic(), replace(source.usage)
+    started, before, summary.started_at = time.monotonic(), replace(source.usage), datetime.now(UTC)
     try:
         yield
     finally:
         summary.usage, summary.seconds = _used(source, before), time.monotonic() - started
+        summary.ended_at = summary.started_at + timedelta(seconds=summary.seconds)
 
 
 def _used(source: Source, before: Usage) -> Usage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, StringConstraints
 
@@ -16,6 +17,7 @@ from vectorferry.connector.sources.twelvelabs._indexes import ReadOptions, Trans
 from vectorferry.connector.sources.twelvelabs._search import Searcher
 from vectorferry.connector.sources.twelvelabs._source import TwelveLabsSource
 from vectorferry.connector.sources.twelvelabs._submit import Submitter
+from vectorferry.connector.sources.twelvelabs._tasks import TASKS
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Option = Annotated[str, Spelling(r"^[a-z][a-z-]{0,59}$", "lowercase letters and -, such as visual-text")]
@@ -83,6 +85,12 @@ class TwelveLabsSettings(ApiSourceSettings):
     def default_columns(self) -> Mapping[Modality, Mapping[str, ColumnMapping]]:
         """What its media are told apart by: the file, the index, the user's metadata, and how a vector was made."""
         return DEFAULT_COLUMNS
+
+    def console(self, collection: str) -> str | None:
+        """The index in TwelveLabs' playground; none of what is no index, nor of another service than its own."""
+        if collection in TASKS or not self.base_url.startswith("https://api.twelvelabs.io/"):
+            return None
+        return f"https://playground.twelvelabs.io/indexes/{quote(collection, safe='')}"
 
     def open(self) -> TwelveLabsSource:
         """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""

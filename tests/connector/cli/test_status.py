@@ -8,7 +8,7 @@ import pytest
 
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
-from vectorferry.connector.plugin import Status, TableStatus
+from vectorferry.connector.plugin import Capability, Destination, NotSupportedError, Status, TableStatus
 
 Configure = Callable[..., None]
 
@@ -90,3 +90,32 @@ def test_each_destination_that_cannot_be_reached_is_named(vectorferry: Invoke, t
     assert result.exit_code == 1
     assert "vectorferry: first: cannot connect to Postgres" in result.stderr
     assert "vectorferry: second: cannot connect to Postgres" in result.stderr
+
+
+def test_the_last_runs_are_shown_with_who_ran_them(vectorferry: Invoke, configured: Configure) -> None:
+    configured("assets: 3, collections: [films, clips]")
+    assert "box: no run is recorded" in vectorferry("status", "--runs").stdout
+    run_id = json.loads(vectorferry("sync", "--json").stdout)["run_id"]
+    result = vectorferry("status", "--runs")
+    assert result.exit_code == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines() if run_id in line]
+    assert [line[2:5] for line in lines] == [["films", "done", "cli"], ["clips", "done", "cli"]]
+    assert [line[-1] for line in lines] == [run_id] * 2
+    told = json.loads(vectorferry("status", "--runs", "--json").stdout)
+    (box,) = told["destinations"]
+    assert [(run["run_id"], run["collection"], run["state"]) for run in box["runs"]] == [
+        (run_id, "films", "done"),
+        (run_id, "clips", "done"),
+    ]
+    assert box["runs"][0]["counts"]["listed"] == 3
+
+
+def test_a_destination_that_keeps_no_runs_is_said_to(
+    vectorferry: Invoke, configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured()
+    monkeypatch.setattr(Box, "capabilities", Box.capabilities - {Capability.RUNS})
+    monkeypatch.setattr(Box, "runs", Destination.runs)
+    result = vectorferry("status", "--runs")
+    assert result.exit_code == NotSupportedError.exit_code
+    assert "box: keeps no record of runs" in result.stderr

@@ -122,3 +122,15 @@ def test_every_form_is_read_and_shown(text: str, shown: str) -> None:
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape("the `url` is no database address")):
         parse_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "uri"),
+    [
+        ("postgresql://user:canary@db.example:5432/media?sslmode=require", "postgresql://db.example:5432/media"),
+        ("host=/run/postgresql dbname='my media' password=canary", "postgresql://%2Frun%2Fpostgresql/my%20media"),
+        ("postgresql://user:canary@[::1]:5432,b.example:6432/media", "postgresql://[::1]:5432,b.example:6432/media"),
+    ],
+)
+def test_a_uri_tells_where_and_nothing_secret(text: str, uri: str) -> None:
+    assert parse_url(text).uri == uri

@@ -78,3 +78,12 @@ async def test_who_has_not_listed_the_collections_lists_them_for_the_table(sandb
     async with aclosing(source_of(sandbox)) as source:
         rows = [row async for row in source.related_rows(INDEXES)]
     assert {row["name"] for row in rows} == {"ads", "films"}
+
+
+def test_an_index_has_a_page_in_the_playground_and_a_list_of_tasks_has_none() -> None:
+    settings = TwelveLabsSettings(api_key=SecretStr("k"))
+    assert settings.console("66f0c1d2e3") == "https://playground.twelvelabs.io/indexes/66f0c1d2e3"
+    assert settings.console("a/b?c") == "https://playground.twelvelabs.io/indexes/a%2Fb%3Fc"
+    assert settings.console("embed-tasks") is None
+    elsewhere = TwelveLabsSettings(api_key=SecretStr("k"), base_url="https://twelvelabs.example/v1.3")
+    assert elsewhere.console("66f0c1d2e3") is None

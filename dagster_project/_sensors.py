@@ -1,0 +1,309 @@
+"""What looks by itself: for collections that come, go or change at the source, and for syncs that ran elsewhere."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from os import environ
+from typing import Final, Literal
+
+import dagster as dg
+
+from vectorferry import SyncSettings
+from vectorferry.connector._engine import run_marks
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    Capability,
+    DestinationError,
+    LimitReachedError,
+    RecordedRun,
+    resolve_part,
+)
+from vectorferry.dagster._automation import AssetJob, ranges, request, unfinished
+from vectorferry.dagster._partitions import CollectionPartitions, Collections, named_collections, partition_key
+from vectorferry.dagster._targets import ModalityTable, Target
+
+SECONDS_BETWEEN_TICKS: Final = 60
+RUNS_PER_TICK: Final = 10
+
+
+def discovery_sensor(
+    settings: SyncSettings, job: AssetJob, resource_key: str, *, running: bool = False
+) -> dg.SensorDefinition:
+    """The sensor ``{sync}_discovery``: at most ten new collections per tick, the rest in the next ones; and those that
+    have vanished, each once.
+
+    It runs by itself when the sync's file names its collections or has a schedule: then somebody has said what to read.
+    """
+    partitions = CollectionPartitions.of(settings)
+    asked_for = running or bool(settings.schedule or named_collections(settings))
+
+    @dg.sensor(
+        name=f"{settings.name}_discovery",
+        job=job,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING if asked_for else dg.DefaultSensorStatus.STOPPED,
+        required_resource_keys={resource_key},
+        description="Adds a partition for every new collection of the source and asks for its first run; and for a run "
+        "that settles a collection which the source no longer has, and retires its partition.",
+    )
+    def discover(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            current = getattr(context.resources, resource_key).settings(settings)
+            keys = Collections(current, environ).keys()
+        except LimitReachedError as error:
+            return dg.SkipReason(str(error))
+        known = context.instance.get_dynamic_partitions(partitions.store_name)
+        vanished = [] if partitions.file_keys else sorted(set(known).difference(keys))
+        new = sorted(set(keys).difference(known))[:RUNS_PER_TICK]
+        return _asked_for(partitions, new, vanished, _Cursor.read(context.cursor), len(keys))
+
+    return discover
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """The number of runs requested so far is part of every run key: Dagster remembers run keys for good, and a
+    collection that went and came back has to be asked for again. `vanished` are the partitions that were asked for
+    since their collection is gone: where the guard keeps it, asking again would only fail again."""
+
+    requested: int = 0
+    vanished: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, cursor: str | None) -> _Cursor:
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+
+def _asked_for(
+    partitions: CollectionPartitions, new: Sequence[str], vanished: Sequence[str], cursor: _Cursor, total: int
+) -> dg.SensorResult:
+    due = [*new, *(key for key in vanished if key not in cursor.vanished)]
+    after = _Cursor(cursor.requested + len(due), vanished)
+    return dg.SensorResult(
+        dynamic_partitions_requests=[partitions.build_add_request(new)] if new else None,
+        run_requests=[dg.RunRequest(run_key=f"{cursor.requested}-{key}", partition_key=key) for key in due] or None,
+        skip_reason=None if due else f"none of the {total} collections is new",
+        cursor=json.dumps(asdict(after)),
+    )
+
+
+SensorName = Literal["discovery", "changes", "outside"]
+SECONDS_TO_LOOK: Final = 40
+"""Dagster gives a sensor a minute."""
+
+
+def changes_sensor(
+    settings: SyncSettings, job: AssetJob, keys: Collection[dg.AssetKey], resource_key: str, *, running: bool
+) -> dg.SensorDefinition:
+    """The sensor ``{sync}_changes``: asks for a run of those collections in which something has been finished, changed
+    or (where everything is listed) deleted at the source since it last did, and that no unfinished run has."""
+    partitions = CollectionPartitions.of(settings)
+
+    @dg.sensor(
+        name=f"{settings.name}_changes",
+        job=job,
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+        required_resource_keys={resource_key},
+        description="Lists the source's collections, and syncs those in which tasks have finished or assets changed.",
+    )
+    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        current = getattr(context.resources, resource_key).settings(settings)
+        partitions.add(context.instance, partitions.file_keys)
+        due = partitions.current(context.instance)
+        order = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
+        busy = unfinished(context.instance, job.name, keys, order)
+        try:
+            seen = _look(context, current, [key for key in due if key not in busy])
+        except LimitReachedError as error:
+            return dg.SkipReason(str(error))
+        changed = sorted(key for key, mark in seen.found.items() if seen.before.marks.get(key) != mark)
+        marks = {key: mark for key, mark in {**seen.before.marks, **seen.found}.items() if key in due}
+        spans = list(ranges(changed, order, len(order)))
+        since = seen.before.since or f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        after = _Marks(marks, seen.before.requested + len(spans), seen.next, since)
+        return dg.SensorResult(
+            run_requests=[
+                request(first, last, run_key=f"{since}-{seen.before.requested + number}-{first}")
+                for number, (first, last) in enumerate(spans)
+            ]
+            or None,
+            skip_reason=None if changed else f"nothing has changed in {len(seen.found)} of {len(due)} collections",
+            cursor=json.dumps(asdict(after)),
+        )
+
+    return look
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """The mark of each partition as it was when it was last asked for; the partition that a tick begins with, where the
+    one before had no time for all; and for run keys, which Dagster remembers for good, how many runs were asked for
+    since when: somebody may reset the cursor."""
+
+    marks: Mapping[str, str] = field(default_factory=dict)
+    requested: int = 0
+    next: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    before: _Marks
+    found: Mapping[str, str]
+    next: str
+
+
+def _look(context: dg.SensorEvaluationContext, settings: SyncSettings, keys: Sequence[str]) -> _Seen:
+    """The marks of these partitions, of as many as there is time for, beginning where the last tick ended."""
+    began = time.monotonic()
+    before = _Marks(**json.loads(context.cursor)) if context.cursor else _Marks()
+    turned = [*(key for key in sorted(keys) if key >= before.next), *(key for key in sorted(keys) if key < before.next)]
+    collections = Collections(settings, environ)
+    ids = {collection: key for key in turned if (collection := collections.id_of(key)) is not None}
+    known = {collection: before.marks[key] for collection, key in ids.items() if key in before.marks}
+    marks = run_marks(settings, list(ids), known, seconds=SECONDS_TO_LOOK - (time.monotonic() - began))
+    for collection, error in marks.errors.items():
+        context.log.warning(f"{ids[collection]}: {error}")
+    left = [key for collection, key in ids.items() if collection not in marks.found and collection not in marks.errors]
+    return _Seen(before, {ids[each]: mark for each, mark in marks.found.items()}, left[0] if left else "")
+
+
+RUNS_PER_LOOK: Final = 100
+LOOKS_BACK: Final = timedelta(days=1)
+OVERLAP: Final = timedelta(minutes=5)
+"""Books say when a transaction began: one that was slow to end shows up behind others."""
+
+
+def outside_sensor(
+    settings: SyncSettings, targets: Mapping[dg.AssetKey, Target], resource_key: str, *, running: bool
+) -> dg.SensorDefinition:
+    """The sensor ``{sync}_outside``: records syncs that ran outside this Dagster (``vectorferry sync``, another
+    instance) as materializations, from the books of each destination; on its first tick those of the last day."""
+    partitions = CollectionPartitions.of(settings)
+
+    @dg.sensor(
+        name=f"{settings.name}_outside",
+        asset_selection=dg.AssetSelection.assets(*targets),
+        minimum_interval_seconds=SECONDS_BETWEEN_TICKS,
+        default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+        required_resource_keys={resource_key},
+        description="Records syncs that ran outside Dagster as materializations of what they filled.",
+    )
+    def record(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        current = getattr(context.resources, resource_key).settings(settings)
+        cursors = {place: _Read(**each) for place, each in json.loads(context.cursor or "{}").items()}
+        events: list[dg.AssetMaterialization] = []
+        key_of = _KeyOf(current)
+        for place in sorted({min(target.places) for target in targets.values() if target.places}):
+            before = cursors.get(str(place)) or _Read((datetime.now(UTC) - LOOKS_BACK).isoformat())
+            try:
+                runs, cursors[str(place)] = _new_runs(current, place, before)
+            except DestinationError as error:
+                context.log.warning(str(error))
+                continue
+            for run in runs:
+                if _is_ours(context.instance, run) or (key := key_of(run.collection)) is None:
+                    continue
+                filled = {asset: each for asset, each in targets.items() if min(each.places) == place}
+                events += [_materialization(asset, key, run, each) for asset, each in filled.items() if _has(run, each)]
+        keys = {event.partition for event in events if event.partition}
+        new = sorted(keys.difference(partitions.get_partition_keys(dynamic_partitions_store=context.instance)))
+        return dg.SensorResult(
+            asset_events=events,
+            dynamic_partitions_requests=[partitions.build_add_request(new)] if new else None,
+            skip_reason=None if events else "no sync has ended outside Dagster",
+            cursor=json.dumps({place: asdict(each) for place, each in cursors.items()}),
+        )
+
+    return record
+
+
+@dataclass(frozen=True)
+class _Read:
+    """How far the books of a destination have been read: what was recorded since then, but for the runs that were."""
+
+    since: str
+    runs: Sequence[str] = ()
+
+
+def _new_runs(settings: SyncSettings, place: int, before: _Read) -> tuple[list[RecordedRun], _Read]:
+    resolved = resolve_part(settings.destinations[place], environ, settings.where, ("destinations", place))
+    with closing(resolved.open(settings.name)) as opened:
+        if Capability.RUNS not in opened.capabilities:
+            return [], before
+        read = opened.runs(datetime.fromisoformat(before.since), limit=RUNS_PER_LOOK + len(before.runs))
+    new = [run for run in read if _name(run) not in before.runs]
+    newest = max((run.recorded_at for run in read if run.recorded_at), default=None)
+    since = (
+        max(datetime.fromisoformat(before.since), newest - OVERLAP) if newest else datetime.fromisoformat(before.since)
+    )
+    again = [_name(run) for run in read if run.recorded_at and run.recorded_at >= since]
+    return new, _Read(since.isoformat(), again)
+
+
+def _name(run: RecordedRun) -> str:
+    return f"{run.run_id}/{run.collection}/{run.recorded_at}"
+
+
+def _is_ours(instance: dg.DagsterInstance, run: RecordedRun) -> bool:
+    """Whether a run of this instance did it, and has recorded it itself."""
+    return run.started_by == "dagster" and instance.has_run(run.run_id)
+
+
+def _has(run: RecordedRun, target: Target) -> bool:
+    """Whether the run has brought all of a collection up to date in a table or index, or written some of it."""
+    if run.state != "done":
+        return False
+    if not isinstance(target, ModalityTable):
+        return True
+    if run.counts.get("scan") == "some":
+        return target.modality.value in run.counts.get("features", {})
+    return target.modality.value in run.counts.get("modalities", [each.value for each in MODALITIES])
+
+
+def _materialization(asset: dg.AssetKey, key: str, run: RecordedRun, target: Target) -> dg.AssetMaterialization:
+    counts = run.counts.get("features", {}).get(target.modality.value, {}) if isinstance(target, ModalityTable) else {}
+    vectors = run.counts.get("vectors_written", {})
+    written = {} if isinstance(target, ModalityTable) else {"vectors_written": vectors.get(target.vector_name, 0)}
+    numbers = {name: run.counts[name] for name in ("listed", "unchanged", "pulled") if name in run.counts}
+    return dg.AssetMaterialization(
+        asset,
+        description=f"synced outside this Dagster, by {run.started_by}",
+        partition=key,
+        metadata={
+            "collection": run.collection,
+            "run_id": run.run_id,
+            "started_by": run.started_by,
+            "started": dg.MetadataValue.timestamp(run.started_at),
+            "ended": dg.MetadataValue.timestamp(run.ended_at),
+            "seconds": round((run.ended_at - run.started_at).total_seconds(), 3),
+            "scan": str(run.counts.get("scan", "full")),
+            **{f"assets_{name}": count for name, count in numbers.items()},
+            **counts,
+            **written,
+        },
+    )
+
+
+class _KeyOf:
+    """The partition of a collection; None where the file names others only. What the file calls by a name is looked up
+    at the source."""
+
+    def __init__(self, settings: SyncSettings) -> None:
+        self._names = {partition_key(name) for name in named_collections(settings)}
+        self._collections = Collections(settings, environ)
+        self._by_id: dict[str, str] | None = None
+
+    def __call__(self, collection: str) -> str | None:
+        key = partition_key(collection)
+        if not self._names or key in self._names:
+            return key
+        if self._by_id is None:
+            self._by_id = {str(self._collections.id_of(each)): each for each in self._names}
+        return self._by_id.get(collection)
