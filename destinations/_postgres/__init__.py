@@ -48,7 +48,15 @@ from vectorferry.destinations._postgres._errors import refusal, translate, trans
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
 from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned, why_foreign
 from vectorferry.destinations._postgres._security import check_security
-from vectorferry.destinations._postgres._url import Address, SchemaName, check_url, parse_url
+from vectorferry.destinations._postgres._url import (
+    EMBEDDED,
+    Address,
+    SchemaName,
+    check_url,
+    holds_embedded,
+    parse_url,
+    say_directory,
+)
 from vectorferry.destinations._postgres._writing import (
     ID,
     DesiredRows,
@@ -66,6 +74,7 @@ from vectorferry.destinations._postgres._writing import (
 )
 
 __all__ = [
+    "EMBEDDED",
     "ID",
     "Address",
     "Database",
@@ -100,6 +109,7 @@ __all__ = [
     "forget_cursors",
     "forget_fingerprints",
     "forget_unread",
+    "holds_embedded",
     "is_lock_timeout",
     "is_storable",
     "joined",
@@ -126,6 +136,7 @@ __all__ = [
     "replace_rejected",
     "run",
     "run_each",
+    "say_directory",
     "send",
     "statement",
     "steps_to_create",
