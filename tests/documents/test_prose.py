@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import Final
 
 import pytest
 
 from tests.documents.reading import DOCUMENTS, ROOT, read
 
+PYPROJECT: Final = tomllib.loads(read("pyproject.toml"))
 LONGEST_ROW: Final = 160
 LONG_ROWS: Final = {
     "CONTRIBUTING.md",
@@ -60,3 +62,14 @@ def _anchors(document: str) -> set[str]:
     by_hand = set(re.findall(r'<a id="([^"]+)">', text))
     headings = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in _HEADING.findall(text))
     return by_hand | {heading.strip().replace(" ", "-") for heading in headings}
+
+
+def test_readme_leads_nowhere_where_there_is_no_repository_beside_it() -> None:
+    """As a package index shows it, after the substitutions of pyproject.toml."""
+    text = read("README.md")
+    for each in PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text, count = re.subn(each["pattern"], each["replacement"], text)
+        assert count > 0
+    assert [target for target in re.findall(r"\]\(([^)]*)\)", text) if not target.startswith("https://")] == []
+    assert "![" not in text
+    assert "docs/tutorial.md" in text
