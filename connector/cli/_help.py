@@ -23,7 +23,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "compare": ("compare", "compare --collection films --sample 50 -k 5"),
     "submit": ("submit https://media.example/cat.mp4 --wait", "submit URL --collection films --metadata author=maren"),
-    "status": ("status", "status --json"),
+    "status": ("status", "status --json", "status --textfile /var/lib/node_exporter/vectorferry.prom"),
     "verify": ("verify", "verify --sample 100 --source 10", "verify --repair", "verify --security"),
     "sandbox": ("sandbox", "sandbox --port 0"),
     "quarantine list": ("quarantine list", "quarantine list --reason too_large --json"),
