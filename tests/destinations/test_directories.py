@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ def folders(passable_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path,
     return file, here
 
 
-def written(file: Path, *destinations: dict[str, object], component: bool = False) -> Path:
+def written(file: Path, *destinations: Mapping[str, object], component: bool = False) -> Path:
     """A sync's file with these destinations."""
     sync = {**SYNC, "destinations": list(destinations)}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def directories(settings: SyncSettings) -> list[Path | None]:
     ],
 )
 def test_it_begins_at_the_file(
-    folders: tuple[Path, Path], destinations: list[dict[str, object]], expected: list[Path | None]
+    folders: tuple[Path, Path], destinations: list[Mapping[str, object]], expected: list[Path | None]
 ) -> None:
     file, _ = folders
     settings = load_settings(written(file / "sync.yaml", *destinations))

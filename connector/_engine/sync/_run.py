@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, wraps
 from os import environ as process_environ
-from typing import Final, ParamSpec
+from typing import Any, Final, ParamSpec
 
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper, MappingUse
@@ -91,7 +91,7 @@ def run_sync(
     return run_opened(settings, environ, work)
 
 
-def traced_run(run: Callable[P, Awaitable[Summary]]) -> Callable[P, Awaitable[Summary]]:
+def traced_run(run: Callable[P, Coroutine[Any, Any, Summary]]) -> Callable[P, Coroutine[Any, Any, Summary]]:
     """The run with a span around it, which says how it ended."""
 
     @wraps(run)
