@@ -15,6 +15,7 @@ import pytest
 
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.executable import EXECUTABLE
+from tests.documents.reading import read
 from tests.documents.test_blocks import misunderstood
 from tests.waiting import PATIENCE
 from vectorferry.connector.cli._app import COMMANDS, _imported
@@ -92,3 +93,25 @@ def completed(typed: str, home: Path) -> list[str]:
         ["bash", "-c", script], env=environ, capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     return re.findall(r"\S+", done.stdout)
+
+
+OPTIONS = {name: {each for p in command.params for each in p.opts} for name, command in EVERY.items()}
+SECTION = read("docs/cli.md").partition("## Options")[2].partition("\n## ")[0]
+
+
+def test_the_page_names_every_option() -> None:
+    elsewhere = {"--config", "-c", "--name", "--json", "--verbose", "--quiet", "--log-format", "--log-file", "-v", "-q"}
+    every = {each for options in OPTIONS.values() for each in options if each.startswith("-")}
+    assert {each for each in every - elsewhere if not re.search(rf"{each}(?![\w-])", SECTION)} == {"--sync"}, (
+        "on by default"
+    )
+
+
+def test_the_page_names_no_other() -> None:
+    shared, _, own = SECTION.partition("Those of one command:")
+    for options, commands in re.findall(r"^\| `(--[^|]*)` \| ([^|]*) \|", shared, flags=re.MULTILINE):
+        for command in re.findall(r"`([a-z ]+)`", commands):
+            assert options.split()[0] in OPTIONS[command], (command, options)
+    for command, options in re.findall(r"^\| `([a-z]+) ([^|]*)\|", own, flags=re.MULTILINE):
+        known = set().union(*(each for name, each in OPTIONS.items() if name.split()[0] == command))
+        assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", options)) <= known | {"--no-sync"}, command
