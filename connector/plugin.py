@@ -8,7 +8,7 @@ from vectorferry.connector._cancellation import (
     is_cancelled,
     pause,
 )
-from vectorferry.connector._config import resolve, resolve_part
+from vectorferry.connector._config import parse_part, project_folder, resolve, resolve_part
 from vectorferry.connector._config._registry import DestinationSettings, destination_settings, source_settings
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, RunGuard, Schedule
 from vectorferry.connector._model._batch import (
@@ -58,6 +58,7 @@ from vectorferry.connector._model._mapping import (
     Storage,
     VectorMapping,
 )
+from vectorferry.connector._model._near import closest
 from vectorferry.connector._model._records import (
     MODALITIES,
     Asset,
@@ -74,7 +75,7 @@ from vectorferry.connector._model._records import (
 from vectorferry.connector._model._related import RelatedRow, RelatedTable, related_counts
 from vectorferry.connector._model._rows import is_row_of
 from vectorferry.connector._model._seen import SeenIds
-from vectorferry.connector._model._settings_base import Settings, Spelling
+from vectorferry.connector._model._settings_base import PathFromFile, Settings, Spelling
 from vectorferry.connector._model._vectors import dense_dimension, vector_bytes, vector_hash, vector_literal
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
@@ -194,6 +195,7 @@ __all__ = [
     "Neighbours",
     "NotSupportedError",
     "Origin",
+    "PathFromFile",
     "Planned",
     "PlannedIndex",
     "Probe",
@@ -252,13 +254,16 @@ __all__ = [
     "abandonable",
     "canonical_json",
     "check_cancelled",
+    "closest",
     "dense_dimension",
     "destination_settings",
     "first_of",
     "is_cancelled",
     "is_row_of",
     "parse_json",
+    "parse_part",
     "pause",
+    "project_folder",
     "rejected_features",
     "related_counts",
     "resolve",

@@ -15,13 +15,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 import dagster as dg
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vectorferry import SyncSettings, Verification, compare, verify
 from vectorferry.connector._engine import Comparison
 from vectorferry.connector.plugin import (
     Capability,
-    ConfigurationError,
     Destination,
     Finding,
     Rejected,
@@ -29,6 +28,7 @@ from vectorferry.connector.plugin import (
     Status,
     VectorferryError,
     first_of,
+    parse_part,
     resolve_part,
 )
 from vectorferry.dagster._assets import VectorferryTranslator
@@ -133,12 +133,7 @@ class Checks(Settings):
 def parse_checks(tree: Mapping[str, Any], where: str) -> Checks:
     """Checks from plain values: ``{ledger: {sample: 100}, quarantine: true}``. Raises `ConfigurationError`."""
     named = {name: {} if each is True or each is None else each for name, each in tree.items() if each is not False}
-    try:
-        return Checks.model_validate(named)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        lines = [f"{where}: checks.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems]
-        raise ConfigurationError("\n".join(lines)) from None
+    return parse_part(named, Checks, where, ("checks",))
 
 
 def build_vectorferry_checks(

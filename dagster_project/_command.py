@@ -11,7 +11,7 @@ import dagster as dg
 import typer
 from dagster_shared.utils.config import discover_config_file
 
-from vectorferry.connector.plugin import ConfigurationError, VectorferryError
+from vectorferry.connector.plugin import ConfigurationError, VectorferryError, closest
 from vectorferry.dagster._component import VectorferrySync
 from vectorferry.dagster._partitions import CollectionPartitions, Collections
 
@@ -74,7 +74,8 @@ def _component_called(components: list[VectorferrySync], name: str | None) -> li
     matching = [component for component in components if name in (None, component.name)]
     if not matching:
         names = ", ".join(component.name for component in components) or "none"
-        raise ConfigurationError(f"no such sync in this project (it has: {names})")
+        near = closest(name or "", (component.name for component in components))
+        raise ConfigurationError(f"no such sync in this project (it has: {names}){near}")
     return matching
 
 

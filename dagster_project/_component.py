@@ -18,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from vectorferry import SyncSettings, parse_settings
-from vectorferry.connector.plugin import ConfigurationError
+from vectorferry.connector.plugin import ConfigurationError, project_folder
 from vectorferry.dagster._assets import VectorferryTranslator, vectorferry_assets
 from vectorferry.dagster._automation import sync_job, sync_schedule
 from vectorferry.dagster._checks import build_vectorferry_checks, checks_job, checks_schedule, parse_checks
@@ -113,6 +113,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     ] = None
 
     _where: str = PrivateAttr(default="defs.yaml")
+    _folder: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def model(cls) -> type[BaseModel]:
@@ -124,19 +125,20 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
         """The component that these attributes describe. Raises `ConfigurationError`, a line per problem."""
         written, where = dict(model.model_extra or {}), _file(context)
         own = {key: value for key, value in written.items() if key not in _beyond_settings(cls)}
-        parse_settings(context.resolve_value(own), where)
+        folder = _folder(context)
+        parse_settings(context.resolve_value(own), where, folder)
         try:
             strict = super().model().model_validate(written)
             component: Self = super().resolve_from_model(context, strict)
         except (ValidationError, ResolutionException) as error:  # in what only Dagster is told
             raise _without_quotes(error, where) from None
-        component._where = where
+        component._where, component._folder = where, folder
         return component
 
     def settings(self) -> SyncSettings:
         """The attributes as settings, ``${NAME}`` unresolved. Raises `ConfigurationError`."""
         given = {name: getattr(self, name) for name in SyncSettings.model_fields if name in self.model_fields_set}
-        return parse_settings(given, self._where)
+        return parse_settings(given, self._where, self._folder)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
         """Assets, job, schedule, discovery sensor and resource of the sync. Raises `ConfigurationError`."""
@@ -237,6 +239,15 @@ def _file(context: dg.ResolutionContext) -> str:
         return "defs.yaml"
     path = Path(context.source_position_tree.position.filename)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _folder(context: dg.ResolutionContext) -> Path | None:
+    """Where paths in the YAML file begin: at its project's folder. The sync that is installed with Vectorferry belongs
+    to no project, but to whoever runs it, and where that is."""
+    if context.source_position_tree is None:
+        return None
+    path = Path(context.source_position_tree.position.filename)
+    return None if path.resolve().is_relative_to(Path(__file__).resolve().parent) else project_folder(path)
 
 
 class _Attributes(BaseModel):

@@ -22,8 +22,8 @@ LOCAL_LAUNCHERS: Final = (dg.DefaultRunLauncher, SyncInMemoryRunLauncher)
 
 
 def local_data(settings: SyncSettings) -> list[Path]:
-    """The folders of this machine that a sync's destinations keep their data in. A relative one begins at the working
-    directory of the process."""
+    """The folders of this machine that a sync's destinations keep their data in. A relative one begins at the
+    project of its component file, and without a file at the working directory of the process."""
     folders = [each.data_directory for each in settings.destinations]
     return list(dict.fromkeys(folder.expanduser().absolute() for folder in folders if folder is not None))
 

@@ -7,9 +7,7 @@ used: the command sees to signals before anything else, and answers ``--help`` a
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as type checkers read it; importing typing takes long enough for somebody to press Ctrl-C
 if TYPE_CHECKING:
     from vectorferry.connector._config import load_settings, parse_settings
     from vectorferry.connector._config._settings import SyncSettings
@@ -129,6 +127,8 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     if name == "__version__":
         value: object = import_module("importlib.metadata").version("vectorferry")
     else:

@@ -4,11 +4,15 @@ Signals are seen to before anything of ours is imported: that takes a good part 
 meanwhile would get the traceback of an import.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
-from contextlib import suppress
-from types import FrameType
+
+TYPE_CHECKING = False  # as type checkers read it; nothing is imported here that can be done without
+if TYPE_CHECKING:
+    from types import FrameType
 
 __all__ = ["main"]
 
@@ -25,6 +29,8 @@ def main() -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
+    from contextlib import suppress
+
     said, exit_code = "interrupted before anything was done", 128 + number
     with suppress(OSError):
         os.write(2, f"vectorferry: {said}\n".encode())

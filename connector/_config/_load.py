@@ -9,13 +9,15 @@ from typing import Any, Final, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from vectorferry.connector._config._problems import joined, validation_lines, without_secret
+from vectorferry.connector._config._problems import KeyPath, joined, key_path, validation_lines, without_secret
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._near import closest
 from vectorferry.connector._model._settings_base import Settings
 
 Part = TypeVar("Part", bound=Settings)
 MAX_BYTES: Final = 256_000
+PROJECT_FILES: Final = ("dg.toml", "pyproject.toml")
 ONLY_FOR_DAGSTER: Final = frozenset(
     {"translation", "op", "checks", "freshness", "sensors", "sample_rows", "embedding_map"}
 )
@@ -29,19 +31,47 @@ def load_settings(path: str | Path, name: str | None = None) -> SyncSettings:
     it is until `resolve`. Raises `ConfigurationError` with a line per problem: file, key, what to do.
     """
     path = Path(path)
-    syncs = [_attributes(document, str(path)) for document in read_documents(path)]
-    return parse_settings(_sync_called(syncs, name, str(path)), str(path))
+    documents = read_documents(path)
+    syncs = [_attributes(document, str(path)) for document in documents]
+    in_project = any("attributes" in document for document in documents)
+    folder = project_folder(path) if in_project else path.absolute().parent
+    return parse_settings(_sync_called(syncs, name, str(path)), str(path), folder)
 
 
-def parse_settings(tree: Mapping[str, Any], where: str) -> SyncSettings:
+def project_folder(component_file: Path) -> Path:
+    """The folder of the project that a component file of Dagster's is in; the current one where it is in none."""
+    folders = component_file.absolute().parents
+    return next((each for each in folders if any((each / name).exists() for name in PROJECT_FILES)), Path.cwd())
+
+
+def parse_settings(tree: Mapping[str, Any], where: str, folder: Path | None = None) -> SyncSettings:
     """Settings from plain values; `where` begins every line of an error and is kept as ``settings.where``.
 
-    Raises `ConfigurationError`.
+    Paths in them begin at `folder`, which is the current one where none is given. Raises `ConfigurationError`.
     """
     try:
-        return SyncSettings.model_validate(tree, context={"where": where})
+        settings = SyncSettings.model_validate(tree, context={"where": where, "folder": folder})
     except ValidationError as error:
         raise ConfigurationError(joined(where, validation_lines(error, tree))) from None
+    if folder is not None:
+        _refuse_data_left_behind(settings, folder)
+    return settings
+
+
+def _refuse_data_left_behind(settings: SyncSettings, folder: Path) -> None:
+    """Relative paths once began at the current folder: what lies there would be missed without a word."""
+    for place, destination in enumerate(settings.destinations):
+        directory = destination.data_directory
+        if directory is None or not directory.is_relative_to(folder) or directory.exists():
+            continue
+        if destination.holds_data(before := Path.cwd() / directory.relative_to(folder)):
+            path = key_path(("destinations", place, "directory"))
+            raise ConfigurationError(
+                f"{settings.where}: {path}: {directory} is not there, but {before} is: a path in this file begins at "
+                f"{folder}, no longer at the current folder.\n"
+                f"To go on with what is there, move it, or say `directory: {before}`. To begin anew: "
+                f"mkdir -p {directory}"
+            )
 
 
 def load_part(path: str | Path, model: type[Part]) -> Part:
@@ -53,10 +83,16 @@ def load_part(path: str | Path, model: type[Part]) -> Part:
     documents = read_documents(path)
     if len(documents) != 1 or not isinstance(documents[0], Mapping):
         raise ConfigurationError(f"{path}: should be one mapping (lines of `key: value`)")
+    return parse_part(documents[0], model, str(path))
+
+
+def parse_part(tree: Mapping[str, Any], model: type[Part], where: str, below: KeyPath = ()) -> Part:
+    """Settings of another kind than a sync's, at the key `below` of `where`. Raises `ConfigurationError`."""
     try:
-        return model.model_validate(documents[0])
+        return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigurationError(joined(str(path), validation_lines(error, documents[0], model))) from None
+        lines = [((*below, *path), text) for path, text in validation_lines(error, tree, model)]
+        raise ConfigurationError(joined(where, lines)) from None
 
 
 def _attributes(document: Any, where: str) -> Mapping[str, Any]:
@@ -77,7 +113,8 @@ def _sync_called(syncs: list[Mapping[str, Any]], name: str | None, where: str) -
     if not syncs:
         raise ConfigurationError(f"{where}: empty; run `vectorferry init` for one to begin with")
     if not matching:
-        raise ConfigurationError(f"{where}: no sync of the name given by --name; it holds: {names}")
+        near = closest(str(name), names.split(", "))
+        raise ConfigurationError(f"{where}: no sync of the name given by --name; it holds: {names}{near}")
     if name is None:
         raise ConfigurationError(f"{where}: holds several syncs ({names}); choose one with --name NAME")
     raise ConfigurationError(f"{where}: several syncs have the name given by --name; names must be unique")

@@ -9,9 +9,10 @@ from typing import Any, Final, TypeAlias, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from vectorferry.connector._config._registry import closest, destination_settings, source_settings
+from vectorferry.connector._config._registry import destination_settings, source_settings
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._near import closest
 
 HIDDEN: Final = "***"
 _SHORTEST: Final = 16
@@ -130,10 +131,12 @@ def _nearest_literal(detail: ErrorDetails, tree: Mapping[str, Any]) -> str:
     """Which of the few allowed values may be meant. What was given is compared with them, and not repeated."""
     if detail["type"] != "literal_error":
         return ""
+    *parents, last = detail["loc"]
     given: Any = tree
     try:
-        for part in detail["loc"]:
+        for part in parents:
             given = given[part]
+        given = parents[-1] if last == THE_KEY else given[last]
     except (KeyError, IndexError, TypeError):
         return ""
     return closest(str(given), re.findall(r"'([^']*)'", str(detail["ctx"]["expected"])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -11,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._near import closest
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import SourceSettings
@@ -37,6 +37,10 @@ class DestinationSettings(Settings, ABC):
     def data_directory(self) -> Path | None:
         """The folder of this machine in which it keeps data that runs on other machines would miss; None: no such."""
         return None
+
+    def holds_data(self, folder: Path) -> bool:  # noqa: ARG002
+        """Whether a folder is one in which such a destination has kept data."""
+        return False
 
     def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:  # noqa: ARG002
         """The named vectors that get an index of their own here, as far as that is known before a run.
@@ -67,17 +71,6 @@ def destination_settings(name: str) -> type[DestinationSettings]:
     return _load(_find(name, DESTINATIONS, "destination"), DestinationSettings)  # type: ignore[type-abstract]
 
 
-OTHER_NAMES: Final = {
-    "postgres": "pgvector",
-    "postgresql": "pgvector",
-    "euclidean": "l2",
-    "dot": "inner_product",
-    "dotproduct": "inner_product",
-    "manhattan": "l1",
-}
-"""What other projects call something of ours."""
-
-
 EMBEDDERS: Final = "vectorferry.embedders"
 
 
@@ -90,13 +83,6 @@ def embedder(name: str) -> Callable[[str], Any]:
         raise ConfigurationError(f"the plug-in {name} of the package {_package(point)} cannot be called with a text")
     model: Callable[[str], Any] = loaded
     return model
-
-
-def closest(word: str, words: list[str]) -> str:
-    """``; did you mean WORD?`` when one of the known words is near, or is another name for it, else nothing."""
-    near = [name for name in words if name == OTHER_NAMES.get(word.lower())]
-    near = near or difflib.get_close_matches(word[:100], words, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _find(name: str, group: str, kind: str) -> EntryPoint:

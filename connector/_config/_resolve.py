@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar
 
@@ -97,7 +98,7 @@ class _Resolver:
             return f"${{{name}}}"
         value = self._environ.get(name)
         if value is None:
-            self.problems.append((path, _not_set(name)))
+            self.problems.append((path, _not_set(name, filter(self._is_allowed, self._environ))))
             return f"${{{name}}}"
         if any(ord(char) < 32 or ord(char) == 127 for char in value):
             self.problems.append((path, f"environment variable {name} holds a line break or control character"))
@@ -114,7 +115,10 @@ def _not_allowed(name: str) -> str:
     return f"environment variable {shown} may not be named here; whoever deploys this lists it in {ALLOWED_VARIABLES}"
 
 
-def _not_set(name: str) -> str:
+def _not_set(name: str, known: Iterable[str]) -> str:
     if looks_secret(name):
         return "`${…}` takes the name of an environment variable; what stands there looks like the secret itself"
+    # Only a name that is nearly the same: of the machine's other variables nobody wants to hear.
+    if near := difflib.get_close_matches(name, list(known), n=1, cutoff=0.85):
+        return f"environment variable {name} is not set; did you mean {near[0]}, which is?"
     return f"environment variable {name} is not set; run `export {name}=…` first"

@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     SerializeAsAny,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -113,7 +114,7 @@ def _schedule(value: object) -> object:
     return {"cron": value} if isinstance(value, str) else value
 
 
-def _typed(value: object, find: Callable[[str], type[Settings]]) -> object:
+def _typed(value: object, info: ValidationInfo, find: Callable[[str], type[Settings]]) -> object:
     """A mapping becomes the settings class that its ``type`` names; anything else is for pydantic to judge."""
     if not isinstance(value, Mapping):
         return value
@@ -121,15 +122,15 @@ def _typed(value: object, find: Callable[[str], type[Settings]]) -> object:
         settings = find(str(value.get("type", "")))
     except ConfigurationError as error:
         raise PydanticCustomError("plug_in", "{reason}", {"reason": str(error)}) from error
-    return settings.model_validate(value)
+    return settings.model_validate(value, context=info.context)
 
 
-def _source(value: object) -> object:
-    return _typed(value, source_settings)
+def _source(value: object, info: ValidationInfo) -> object:
+    return _typed(value, info, source_settings)
 
 
-def _destination(value: object) -> object:
-    return _typed(value, destination_settings)
+def _destination(value: object, info: ValidationInfo) -> object:
+    return _typed(value, info, destination_settings)
 
 
 AnySource = Annotated[SerializeAsAny[SourceSettings], BeforeValidator(_source)]

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from vectorferry.connector._config._registry import closest
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._limits import SourceLimits, VectorBudget, bounded
 from vectorferry.connector._model._mapping import SchemaMapping, ledger_fingerprint
+from vectorferry.connector._model._near import closest
 from vectorferry.connector._model._records import MODALITIES, Asset, Feature, Modality, Reason, Rejected, Vector
 from vectorferry.connector._model._rows import RowShape, as_utc, hash_row, row_size
 from vectorferry.connector._model._storable import (

@@ -9,10 +9,11 @@ from typing import Final, TypeVar
 
 from vectorferry.connector._cancellation import run_cancellable
 from vectorferry.connector._config import resolve, resolve_part
-from vectorferry.connector._config._registry import DestinationSettings, closest
+from vectorferry.connector._config._registry import DestinationSettings
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._model._errors import ConfigurationError, NoSuchCollectionError
 from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._near import closest
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._protocols._source import Source, SourceSettings

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
 
 from annotated_types import GroupedMetadata
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
@@ -21,6 +24,17 @@ class Settings(BaseModel):
     """Immutable, an unknown key is an error, and validation errors never repeat the input (it may be a key)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _from_its_file(path: Path, info: ValidationInfo) -> Path:
+    folder = info.context.get("folder") if isinstance(info.context, Mapping) else None
+    return Path(folder, path.expanduser()) if folder is not None else path.expanduser()
+
+
+PathFromFile: TypeAlias = Annotated[Path, AfterValidator(_from_its_file)]
+"""A path that begins at the folder of the file that names it, or without a file at the working directory. A component
+file of Dagster's is a part of a project, so that its paths begin at the project's folder. A default is not validated:
+`model_validate` has to be given it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Final
@@ -14,6 +15,7 @@ from typer.core import TyperCommand
 from vectorferry.connector._reports._run_id import started_by
 from vectorferry.connector.cli._console import Output, complain
 from vectorferry.connector.cli._failures import ReportingGroup
+from vectorferry.connector.cli._help import describe_arguments, epilog
 from vectorferry.connector.cli._logging import LoggedCommand
 from vectorferry.connector.cli._signals import stop_on_signals
 
@@ -73,15 +75,24 @@ def _imported(name: str) -> click.Command:
         commands.command(name)(command)
     for each in commands.registered_commands:
         each.cls = LoggedCommand
-    return typer.main.get_command(commands)
+        words = [name, each.name or _function_name(each.callback)] if commands is command else [name]
+        each.epilog = epilog(" ".join(words))
+    made = typer.main.get_command(commands)
+    for each_made in made.commands.values() if isinstance(made, click.Group) else [made]:
+        describe_arguments(each_made)
+    return made
+
+
+def _function_name(callback: Callable[..., object] | None) -> str:
+    return getattr(callback, "__name__", "")
 
 
 app = typer.Typer(
     name="vectorferry",
     cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    epilog=epilog(""),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -114,7 +114,7 @@ def demo_sync(sample: Sample, destination: str) -> Iterator[SyncSettings]:
     """
     if destination != "pinecone":
         sample.config.parent.mkdir(exist_ok=True)
-        described = yaml.safe_dump(_described(sample, [PGVECTOR]), sort_keys=False)
+        described = yaml.safe_dump(_described(sample, [{**PGVECTOR, "directory": "postgres"}]), sort_keys=False)
         sample.config.write_text(HEADER + described, encoding="utf-8")
     if destination == "pgvector":
         yield load_settings(sample.config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,12 @@ import typer
 from typer.core import TyperGroup
 
 from vectorferry.connector._model._errors import LimitReachedError, VectorferryError
+from vectorferry.connector._model._near import closest
 from vectorferry.connector.cli._console import complain, print_json
 from vectorferry.connector.cli._signals import INTERRUPTED, interrupted, unwinding
+
+_CHOICES: Final = re.compile(r"(?P<said>.*: '(?P<given>[^']*)' is not one of (?P<known>.*))\.", flags=re.DOTALL)
+"""What click says of a value that an option does not take."""
 
 AS_JSON: Final = "vectorferry.connector.cli.as_json"
 
@@ -60,6 +65,9 @@ def _reported(as_json: bool) -> Iterator[None]:
 def _usage(error: click.UsageError) -> str:
     """What is wrong, and where the command says what is right; in a box of its own it would take six lines."""
     message = error.format_message()
+    if choices := _CHOICES.fullmatch(message):
+        near = closest(choices["given"], re.findall(r"'([^']*)'", choices["known"]))
+        message = choices["said"] + (near or ".")
     return f"{message}\nsee: {error.ctx.command_path} --help" if error.ctx else message
 
 

@@ -65,7 +65,9 @@ def shows_bar() -> bool:
 
 def _options() -> list[click.Parameter]:
     return [
-        click.Option(["-v", "--verbose"], count=True, help="Say what is done; -vv also each request and answer."),
+        click.Option(
+            ["-v", "--verbose"], count=True, metavar=" ", help="Say what is done; -vv also each request and answer."
+        ),
         click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors and results."),
         click.Option(
             ["--log-format"],

@@ -15,6 +15,7 @@ from vectorferry.connector._config import resolve_part
 from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._opening import list_collections, naming_option
 from vectorferry.connector._model._errors import ConfigurationError
+from vectorferry.connector._model._near import closest
 from vectorferry.connector._protocols._source import SourceSettings
 from vectorferry.connector._reports._summary import first_of
 
@@ -150,7 +151,7 @@ def collection_ids(settings: SyncSettings, names: Sequence[str] | None) -> Seque
     if unknown_names := [name for name, collection in ids.items() if collection not in known]:
         raise ConfigurationError(
             f"--collection {unknown_names[0]}: not in this sync's source, which has: "
-            f"{first_of(known, COLLECTIONS_NAMED) or 'none'}"
+            f"{first_of(known, COLLECTIONS_NAMED) or 'none'}{closest(unknown_names[0], known)}"
         )
     return [collection for collection in dict.fromkeys(ids.values()) if collection is not None]
 

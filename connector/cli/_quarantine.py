@@ -36,7 +36,10 @@ from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._summary_view import show_summary
 
 quarantine: Final = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Show, read again or drop the records that were set aside."
+    no_args_is_help=True,
+    add_completion=False,
+    suggest_commands=False,
+    help="Show, read again or drop the records that were set aside.",
 )
 
 WhichReason = Annotated[Reason | None, typer.Option("--reason", help="Only records that were set aside for this.")]

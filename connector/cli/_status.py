@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +26,7 @@ from vectorferry.connector.cli._console import (
     make_table,
     plain,
     print_json,
+    printable,
     results,
     show_table,
 )
@@ -42,8 +46,19 @@ def status(
         bool, typer.Option("--runs", help="Show the last runs instead: what became of each collection.")
     ] = False,
     as_json: AsJson = False,
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="Print it as Prometheus reads it.")] = False,
+    textfile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write that to a file ending in .prom, for node_exporter's textfile collector."
+        ),
+    ] = None,
 ) -> None:
     """Show what each destination holds now."""
+    if [as_json, prometheus, textfile is not None].count(True) > 1:
+        raise click.UsageError("give one of --json, --prometheus, --textfile FILE")
+    if textfile is not None and textfile.suffix != ".prom":
+        raise click.UsageError("--textfile: node_exporter reads only files that end in .prom")
     settings = load_settings(config, name)
     if runs:
         raise typer.Exit(_show_runs(settings, as_json))
@@ -53,10 +68,69 @@ def status(
     if as_json:
         found = [_as_dict(answer, settings, index) for index, answer in enumerate(answers)]
         print_json({"sync": settings.name, "destinations": found, "exit_code": exit_code})
+    elif prometheus or textfile:
+        labels = [destination_label(each) for each in settings.destinations]
+        text = "".join(f"{line}\n" for line in exposition(settings.name, labels, answers))
+        if textfile:
+            _replace(textfile, text)
+        else:
+            typer.echo(text, nl=False)
     else:
         for place, answer in enumerate(answers):
             _show(answer, destination_label(settings.destinations[place]), results())
     raise typer.Exit(exit_code)
+
+
+Sample = tuple[dict[str, str], float]
+
+
+def exposition(sync: str, labels: Sequence[str], answers: Sequence[Status | VectorferryError]) -> Iterator[str]:
+    """Lines of Prometheus' text format: gauges, with a label for the sync and one for the destination."""
+    asked = [({"sync": sync, "destination": label}, answer) for label, answer in zip(labels, answers, strict=True)]
+    up = [(where, 0.0 if isinstance(answer, VectorferryError) else 1.0) for where, answer in asked]
+    yield from _gauge("up", "whether the destination answered", up)
+    reached = [(where, answer) for where, answer in asked if not isinstance(answer, VectorferryError)]
+    yield from _gauge("assets", "assets that are stored", [each for item in reached for each in _assets(*item)])
+    yield from _gauge(
+        "rows", "rows of a table, or records of an index", [each for item in reached for each in _rows(*item)]
+    )
+    yield from _gauge(
+        "quarantined", "records that are set aside", [(where, answer.quarantined) for where, answer in reached]
+    )
+    changes = [(where, answer.last_change.timestamp()) for where, answer in reached if answer.last_change]
+    yield from _gauge("last_change_timestamp_seconds", "when something was last written", changes)
+
+
+def _assets(where: dict[str, str], answer: Status) -> Iterator[Sample]:
+    for collection, number in sorted(answer.assets.items()):
+        yield {**where, "collection": collection}, number
+
+
+def _rows(where: dict[str, str], answer: Status) -> Iterator[Sample]:
+    for table in answer.tables:
+        for collection, number in sorted(table.collections.items()):
+            yield {**where, "table": table.name, "collection": collection}, number
+
+
+def _gauge(name: str, explanation: str, samples: Sequence[Sample]) -> Iterator[str]:
+    yield f"# HELP vectorferry_{name} {explanation}"
+    yield f"# TYPE vectorferry_{name} gauge"
+    for labels, value in samples:
+        written = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        yield f"vectorferry_{name}{{{written}}} {value:.17g}"
+
+
+def _escaped(text: str) -> str:
+    """With every space, so that two names never become one; a line break as the format writes it."""
+    lines = text.replace("\\", "\\\\").replace('"', '\\"').split("\n")
+    return "\\n".join(map(printable, lines))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step: what reads it must never meet half of it."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
 
 
 def _ask(settings: SyncSettings, index: int) -> Status | VectorferryError:

@@ -19,7 +19,10 @@ from vectorferry.connector.cli._console import cell, make_table, plain, print_js
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
 vectors: Final = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Show the tables of named vectors, and drop retired ones."
+    no_args_is_help=True,
+    add_completion=False,
+    suggest_commands=False,
+    help="Show the tables of named vectors, and drop retired ones.",
 )
 
 WhichDestination = Annotated[

@@ -15,6 +15,7 @@ import orjson
 from vectorferry.connector._model._errors import ConfigurationError, RetryableError
 from vectorferry.connector._model._json import MOST_PARSED_PER_BYTE, parsed_size
 from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector._telemetry import count_request, span
 from vectorferry.connector.http._answer import LARGE, Answer, AnswerRoom, Judge, limit_reached, wait_when_spent
 from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
 from vectorferry.connector.http._exchange import ACCEPTED, NoConnectionError, SingleSendClient, exchange
@@ -111,12 +112,16 @@ class ApiClient:
         request = _Request(name, built, decode, kind, once)
         async with wire.slots:
             tries = Tries(TimeLimit(self._settings.retry.total_seconds), self._settings.retry.attempts)
-            try:
-                async with tries.limit:
-                    return await self._retries.run(partial(self._attempt, wire, request), tries)
-            except (RetryableError, TimeoutError):
-                pass
-        raise self._given_up(request, tries)
+            where = {"http.request.method": method, "server.address": self.host, "url.path": path}
+            with span(method, where, client=True) as more:
+                try:
+                    async with tries.limit:
+                        return await self._retries.run(partial(self._attempt, wire, request), tries)
+                except (RetryableError, TimeoutError):
+                    pass
+                finally:
+                    more["http.request.resend_count"] = max(tries.count - 1, 0)
+                raise self._given_up(request, tries)
 
     async def aclose(self) -> None:
         """Close all connections. Safe to call twice."""
@@ -129,6 +134,7 @@ class ApiClient:
         tries.count += 1
         tries.unsure = request.once
         self.usage.requests += 1
+        count_request(self.host)
         self.usage.retries += tries.count > 1
         try:
             async with wire.room.place() as place:

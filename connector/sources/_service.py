@@ -10,6 +10,7 @@ from functools import partial
 from typing import ClassVar
 
 from vectorferry.connector._model._errors import ConfigurationError, NoSuchCollectionError, SourceError
+from vectorferry.connector._model._near import closest
 from vectorferry.connector._model._records import Asset, Listing, Rejected
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector.http import ApiClient, one_line
@@ -160,4 +161,5 @@ def _why_not(name: str, ids: Sequence[str], names: Mapping[str, str | None]) -> 
         return f"source.collections: {len(ids)} collections are named {name}; use one of their ids: {shown}"
     labels = (f"{label} ({key})" if label and label != key else key for key, label in names.items())
     shown = one_line(", ".join(labels))
-    return f"source.collections: there is no collection {name}; there are: {shown or 'none'}"
+    near = one_line(closest(name, [*filter(None, names.values()), *names]))
+    return f"source.collections: there is no collection {name}; there are: {shown or 'none'}{near}"

@@ -51,7 +51,15 @@ from vectorferry.destinations._postgres._errors import refusal, translate, trans
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
 from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned, why_foreign
 from vectorferry.destinations._postgres._security import check_security
-from vectorferry.destinations._postgres._url import Address, SchemaName, check_url, parse_url
+from vectorferry.destinations._postgres._url import (
+    EMBEDDED,
+    Address,
+    SchemaName,
+    check_url,
+    holds_embedded,
+    parse_url,
+    say_directory,
+)
 from vectorferry.destinations._postgres._writing import (
     ID,
     DesiredRows,
@@ -69,6 +77,7 @@ from vectorferry.destinations._postgres._writing import (
 )
 
 __all__ = [
+    "EMBEDDED",
     "ID",
     "Address",
     "Database",
@@ -103,6 +112,7 @@ __all__ = [
     "forget_cursors",
     "forget_fingerprints",
     "forget_unread",
+    "holds_embedded",
     "is_lock_timeout",
     "is_storable",
     "joined",
@@ -131,6 +141,7 @@ __all__ = [
     "run",
     "run_each",
     "run_table",
+    "say_directory",
     "send",
     "statement",
     "steps_to_create",

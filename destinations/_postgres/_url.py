@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationInfo
 
 from vectorferry.connector.plugin import ConfigurationError, Spelling
 
@@ -100,6 +101,21 @@ def parse_url(text: str, key: str = "the `url`") -> Address:
     address = Address({name: str(value) for name, value in parameters.items() if value is not None})
     _check(address, key)
     return address
+
+
+EMBEDDED: Final = Path(".vectorferry/postgres")
+"""Where an embedded Postgres is, unless something else is said."""
+
+
+def say_directory(tree: Any, info: ValidationInfo) -> Any:
+    """Settings with their default `directory` as if it had been written, so that it begins at the file, too."""
+    folder = info.context.get("folder") if isinstance(info.context, Mapping) else None
+    return {"directory": EMBEDDED, **tree} if folder is not None and isinstance(tree, Mapping) else tree
+
+
+def holds_embedded(folder: Path) -> bool:
+    """Whether an embedded Postgres has its data in this folder."""
+    return (folder / "server.lock").exists() and (folder / "data" / "PG_VERSION").exists()
 
 
 def check_url(url: SecretStr | None) -> SecretStr | None:

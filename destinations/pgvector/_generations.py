@@ -9,7 +9,15 @@ from dataclasses import replace
 from psycopg import sql
 from sqlalchemy import ColumnElement, Connection, Table, and_, exists, false, func, not_, select, true
 
-from vectorferry.connector.plugin import MODALITIES, ConfigurationError, LockedError, Modality, VectorCount, VectorTable
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    ConfigurationError,
+    LockedError,
+    Modality,
+    VectorCount,
+    VectorTable,
+    closest,
+)
 from vectorferry.destinations._postgres import Step, driver_of, fixed, lock_ddl, run, statement, try_lock
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry, entry_removal
 from vectorferry.destinations.pgvector._grants import dependants_of_functions, dependants_of_relation
@@ -145,7 +153,10 @@ def _drop_one(connection: Connection, schema: SyncSchema, table: str) -> VectorT
     schema.read_catalogue(connection)
     entry = next((entry for entry in schema.catalogue.values() if entry.table == table), None)
     if entry is None:
-        raise ConfigurationError(f"schema {schema.name} has no table of vectors {table}; see: vectorferry vectors list")
+        near = closest(table, (entry.table for entry in schema.catalogue.values()))
+        raise ConfigurationError(
+            f"schema {schema.name} has no table of vectors {table}; see: vectorferry vectors list{near}"
+        )
     counted = _counted(connection, schema, entry)
     _check_unused(schema, entry, counted)
     is_last = len(schema.catalogue.generations(entry.modality, entry.vector_name)) == 1

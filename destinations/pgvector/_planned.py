@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from vectorferry.connector.plugin import (
     Planned,
     RelatedTable,
     SchemaMapping,
+    closest,
 )
 from vectorferry.destinations._postgres import (
     PostgresServer,
@@ -261,9 +261,8 @@ def unmatched(connection: Connection, schema: SyncSchema) -> Iterator[str]:
                 yield f"modalities.{modality}.columns.{name}: {column.path} is in no {modality} feature that is stored"
         names = schema.catalogue.named(modality)
         for name in mapping.vectors.keys() - names.keys() if names else ():
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            yield f"modalities.{modality}.vectors.{name}: no {modality} feature has a vector of this name{hint}"
+            near = closest(name, names)
+            yield f"modalities.{modality}.vectors.{name}: no {modality} feature has a vector of this name{near}"
 
 
 def _any(connection: Connection, table: sql.Identifier, column: str) -> bool:

@@ -20,6 +20,7 @@ from vectorferry.connector.plugin import (
     DestinationError,
     Modality,
     SchemaMapping,
+    closest,
 )
 from vectorferry.destinations._postgres import Step, columns_of, driver_of, lock_ddl, run, statement, steps_to_create
 from vectorferry.destinations.pgvector._catalogue import (
@@ -150,8 +151,9 @@ def _check_languages(connection: Connection, mapping: SchemaMapping) -> None:
     known = [str(name) for (name,) in driver_of(connection).execute(_LANGUAGES)] if named else []
     for key, language in named.items():
         if language not in known:
+            near = closest(language, known)
             raise ConfigurationError(
-                f"{key}: this Postgres knows no language {language}; choose one of {', '.join(known)}"
+                f"{key}: this Postgres knows no language {language}; choose one of {', '.join(known)}{near}"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import psycopg
@@ -15,6 +16,7 @@ from vectorferry.connector.plugin import (
     SparseVector,
     Vector,
     canonical_json,
+    closest,
     vector_literal,
 )
 from vectorferry.destinations._postgres import Driver
@@ -50,9 +52,16 @@ def _ask(driver: Driver, statement: sql.Composed) -> list[dict[str, Any]]:
     except UnicodeEncodeError:
         raise ConfigurationError("the search was refused: the question holds text that is not Unicode") from None
     except (psycopg.DataError, psycopg.errors.RaiseException, psycopg.errors.UndefinedColumn) as error:
-        hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-        words = error.diag.message_primary or str(error)
+        words, hint = error.diag.message_primary or str(error), error.diag.message_hint or ""
+        near = _near(words, hint)
+        hint = f" ({hint}){near}" if hint else ""
         raise ConfigurationError(f"the search was refused: {words}{hint}") from error
+
+
+def _near(words: str, hint: str) -> str:
+    """Which of the words in a hint of ours is meant by the one that is refused."""
+    refused, lists = re.findall(r'"([^"]+)"', words), re.match(r"(?:Use|Columns:) (.*)", hint)
+    return closest(refused[0], re.findall(r"[\w.]+", lists[1])) if refused and lists else ""
 
 
 def _named(catalogue: Catalogue, query: SearchQuery) -> list[VectorEntry]:
@@ -63,7 +72,10 @@ def _named(catalogue: Catalogue, query: SearchQuery) -> list[VectorEntry]:
     matching = [name for name in named if query.vector_name in (None, name)]
     if len(matching) != 1:
         why = f"no vector named {query.vector_name}" if query.vector_name else f"{len(named)} named vectors"
-        raise ConfigurationError(f"{query.modality} has {why}: choose one of {', '.join(named)} with --vector-name")
+        near = closest(query.vector_name or "", named)
+        raise ConfigurationError(
+            f"{query.modality} has {why}: choose one of {', '.join(named)} with --vector-name{near}"
+        )
     generations = [entry for entry in named[matching[0]] if entry.state != "retired"]
     return sorted(generations, key=lambda entry: entry.state != "current")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from vectorferry.connector.plugin import DestinationSettings, Spelling
-from vectorferry.destinations._postgres import SchemaName, check_url
+from vectorferry.connector.plugin import DestinationSettings, PathFromFile, Spelling
+from vectorferry.destinations._postgres import EMBEDDED, SchemaName, check_url, holds_embedded, say_directory
 from vectorferry.destinations.pgvector._destination import PgvectorDestination
 
 
@@ -23,9 +23,10 @@ class PgvectorSettings(DestinationSettings):
     schema_name: SchemaName | None = Field(
         default=None, alias="schema", description="where the tables live; the sync's name when left out"
     )
-    directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")
+    directory: PathFromFile = Field(default=EMBEDDED, description="data of the embedded Postgres")
 
     _url_is_an_address = field_validator("url")(check_url)
+    _directory_is_said = model_validator(mode="before")(say_directory)
 
     @field_validator("schema_name")
     @classmethod
@@ -40,6 +41,10 @@ class PgvectorSettings(DestinationSettings):
     def data_directory(self) -> Path | None:
         """That of the embedded Postgres, if that is where it writes."""
         return None if self.url else self.directory
+
+    def holds_data(self, folder: Path) -> bool:
+        """Whether an embedded Postgres is there."""
+        return holds_embedded(folder)
 
     def open(self, sync_name: str) -> PgvectorDestination:
         """A destination for one sync; connects when it is first used."""

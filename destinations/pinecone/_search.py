@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from vectorferry.connector.plugin import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector
+from vectorferry.connector.plugin import ConfigurationError, SearchAnswer, SearchQuery, SparseVector, Vector, closest
 from vectorferry.destinations.pinecone._ids import record_id
 from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._manifest_tables import IndexRow
@@ -31,7 +31,8 @@ def index_for(query: SearchQuery, indexes: Iterable[IndexRow], manifest: Manifes
     if not known:
         problem = "there are no vectors in Pinecone yet; run `vectorferry sync` first"
     elif not rows:
-        problem = f"there is no index for {query.vector_name}: choose one of {names} with --vector-name"
+        near = closest(query.vector_name or "", names.split(", "))
+        problem = f"there is no index for {query.vector_name}: choose one of {names} with --vector-name{near}"
     elif len({row.vector_name for row in rows}) > 1:
         problem = f"there are {len(rows)} indexes for this search: choose one of {names} with --vector-name"
     else:

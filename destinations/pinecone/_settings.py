@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
+    PrivateAttr,
     SecretStr,
     StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 
 from vectorferry.connector.http import check_base_url
-from vectorferry.connector.plugin import MODALITIES, DestinationSettings, SchemaMapping, Settings, Spelling
-from vectorferry.destinations._postgres import SchemaName, check_url
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    DestinationSettings,
+    PathFromFile,
+    SchemaMapping,
+    Settings,
+    Spelling,
+    closest,
+)
+from vectorferry.destinations._postgres import EMBEDDED, SchemaName, check_url, holds_embedded, say_directory
 from vectorferry.destinations.pgvector import PgvectorSettings
 from vectorferry.destinations.pinecone._destination import PineconeDestination
 from vectorferry.destinations.pinecone._ids import check_template, index_prefix
@@ -37,9 +47,10 @@ class ManifestSettings(Settings):
     schema_name: SchemaName | None = Field(
         default=None, alias="schema", description="where its tables live; the sync's name when left out"
     )
-    directory: Path = Field(default=Path(".vectorferry/postgres"), description="data of the embedded Postgres")
+    directory: PathFromFile = Field(default=EMBEDDED, description="data of the embedded Postgres")
 
     _url_is_an_address = field_validator("url")(check_url)
+    _directory_is_said = model_validator(mode="before")(say_directory)
 
 
 class PineconeSettings(DestinationSettings):
@@ -82,6 +93,8 @@ class PineconeSettings(DestinationSettings):
         default=None, description="left out: in the sync's own pgvector schema, else in the embedded Postgres"
     )
 
+    _folder: Path | None = PrivateAttr(default=None)
+
     @field_validator("host")
     @classmethod
     def _host_is_safe(cls, host: str) -> str:
@@ -93,13 +106,21 @@ class PineconeSettings(DestinationSettings):
         try:
             return validated(value)
         except ValidationError:
-            raise ValueError("should be a list of named vectors (at least one), `configured`, or `all`") from None
+            near = closest(value, ("configured", "all")) if isinstance(value, str) else ""
+            raise ValueError(
+                f"should be a list of named vectors (at least one), `configured`, or `all`{near}"
+            ) from None
 
     @field_validator("namespace")
     @classmethod
     def _namespace_tells_collections_apart(cls, template: str) -> str:
         check_template(template)
         return template
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember where paths begin, for a manifest of which nothing is said."""
+        if isinstance(context, Mapping):
+            self._folder = context.get("folder")
 
     def beside(self, others: Sequence[DestinationSettings]) -> Self:
         """With the manifest in the sync's first pgvector schema, unless it was given a place of its own.
@@ -109,9 +130,13 @@ class PineconeSettings(DestinationSettings):
         if any(isinstance(other, PineconeSettings) and other._written == self._written for other in others):
             raise ValueError("two Pinecone destinations write the same indexes: give one of them an `index_prefix`")
         first = next((other for other in others if isinstance(other, PgvectorSettings)), None)
-        if self.manifest is not None or first is None:
+        if self.manifest is not None or (first is None and self._folder is None):
             return self
-        place = ManifestSettings(url=first.url, schema=first.schema_name, directory=first.directory)
+        place = (
+            ManifestSettings(url=first.url, schema=first.schema_name, directory=first.directory)
+            if first
+            else ManifestSettings.model_validate({}, context={"folder": self._folder})
+        )
         return self.model_copy(update={"manifest": place})
 
     @property
@@ -119,6 +144,10 @@ class PineconeSettings(DestinationSettings):
         """That of the embedded Postgres, if that is where its manifest is."""
         place = self.manifest or ManifestSettings()
         return None if place.url else place.directory
+
+    def holds_data(self, folder: Path) -> bool:
+        """Whether an embedded Postgres is there."""
+        return holds_embedded(folder)
 
     def vector_names(self, mapping: SchemaMapping) -> tuple[str, ...]:
         """Those that the configuration names; a run may find others, unless `vectors` says that there are none."""

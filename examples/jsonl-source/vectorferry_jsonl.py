@@ -20,6 +20,7 @@ from vectorferry.connector.plugin import (
     Feature,
     IncompleteScanError,
     Listing,
+    PathFromFile,
     Reason,
     Rejected,
     Source,
@@ -35,12 +36,12 @@ class JsonLinesSettings(SourceSettings):
     """What stands under `source` in a sync's file."""
 
     type: Literal["jsonl"] = "jsonl"
-    folder: str = Field(min_length=1, description="where the files are")
+    folder: PathFromFile = Field(description="where the files are; a relative path begins at the sync's file")
     collections: tuple[str, ...] = Field(default=(), description="names of files without .jsonl; none: all")
 
     def open(self) -> JsonLinesSource:
         """A source with these settings. Nothing is read yet."""
-        return JsonLinesSource(Path(self.folder), self.collections)
+        return JsonLinesSource(self.folder, self.collections)
 
 
 class JsonLinesSource(Source):

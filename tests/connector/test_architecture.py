@@ -16,13 +16,13 @@ FORBIDDEN = {
     "connector": {"vectorferry.destinations", "vectorferry.dagster"},
     "destinations": {"vectorferry.dagster"},
 }
-LAYERS: dict[str, set[str]] = {"_model": set()}
+LAYERS: dict[str, set[str]] = {"_model": set(), "_telemetry.py": {"_model"}}
 LAYERS["_protocols"] = {"_model"}
 LAYERS["_config"] = {*LAYERS["_protocols"], "_protocols"}
 LAYERS["_reports"] = {*LAYERS["_config"], "_config"}
-LAYERS["_engine"] = {*LAYERS["_reports"], "_reports", "_cancellation", "_iterators"}
+LAYERS["_engine"] = {*LAYERS["_reports"], "_reports", "_cancellation", "_iterators", "_telemetry"}
 LAYERS["cli"] = {*LAYERS["_engine"], "_engine", "sandbox"}
-LAYERS["http"] = {"_model", "_protocols"}
+LAYERS["http"] = {"_model", "_protocols", "_telemetry"}
 LAYERS["sandbox"] = {"_model"}
 LAYERS["sources"] = {"_model", "_protocols", "_config", "_iterators", "http", "sandbox"}
 LAYERS["plugin.py"] = {"_model", "_protocols", "_config", "_reports", "_cancellation"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import yaml
 from tests.dagster_project.running import materialize, recorded
 from tests.examples import family
 from tests.tables import differences, row_counts
-from vectorferry.dagster import VectorferrySync
+from vectorferry import load_settings
+from vectorferry.dagster import VectorferryResource, VectorferrySync
 from vectorferry.destinations import EmbeddedPostgres
 
 BIN = Path(sys.executable).parent
@@ -101,6 +103,36 @@ def test_a_strangers_project_needs_one_yaml_file(
     describe(strangers_project, source, [{"type": "pgvector", "url": "${DATABASE_URL}"}, pinecone])
     checked = run(strangers_project, "dg", "check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_paths_of_a_component_begin_at_its_project(
+    strangers_project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe(strangers_project, {"type": "sandbox"}, [{"type": "pgvector"}])
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    monkeypatch.syspath_prepend(strangers_project)
+    tree = dg.ComponentTree.for_project(strangers_project)
+    (component,) = tree.get_all_components(of_type=VectorferrySync)
+    from_dagster, from_command = component.settings(), load_settings(strangers_project / "acme/defs/videos/defs.yaml")
+    (file_says,), (command_says,) = from_dagster.destinations, from_command.destinations
+    assert file_says.data_directory == command_says.data_directory == strangers_project / ".vectorferry" / "postgres"
+    resource = VectorferryResource.of(from_dagster).settings()
+    assert resource.destinations[0].data_directory == file_says.data_directory
+
+
+@pytest.mark.long
+def test_dagster_and_the_command_line_use_one_database_wherever_they_run(
+    strangers_project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    describe(strangers_project, {"type": "sandbox", "collections": ["quickstart"]}, [{"type": "pgvector"}])
+    one, other = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
+    select = ["-m", "acme.definitions", "--select", "videos/video", "--partition", "quickstart"]
+    made = run(one, "dagster", "asset", "materialize", *select, PYTHONPATH=str(strangers_project))
+    assert made.returncode == 0, made.stderr[-3_000:]
+    assert list(one.iterdir()) == []
+    file = strangers_project / "acme/defs/videos/defs.yaml"
+    told = run(other, "vectorferry", "status", "--json", "-c", str(file))
+    assert json.loads(told.stdout)["destinations"][0]["tables"][0]["collections"]["quickstart"] > 0, told.stderr
 
 
 @pytest.mark.long

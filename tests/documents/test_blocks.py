@@ -103,6 +103,8 @@ def command_lines(document: str) -> Iterator[str]:
     text = read(document).replace("\\\n", " ")
     for match in re.finditer(r"^ +(?:\.venv/bin/)?vectorferry (.*)$|^vectorferry (.*)$", text, flags=re.MULTILINE):
         line = (match[1] or match[2]).partition(" #")[0].replace("…", "")
+        if "-completion" in line:  # does what it says while it is parsed: tests/connector/cli/test_help.py runs it
+            continue
         if match[1] is not None or in_a_fence(text, match.start()):
             yield line
 

@@ -9,6 +9,7 @@ from tests.documents.reading import read
 
 PASSED_ON: Final = {
     "connector/_config/_load.py: _parse",
+    "connector/_config/_load.py: parse_part",
     "connector/_config/_load.py: parse_settings",
     "connector/_config/_resolve.py: resolve_part",
     "connector/_engine/_opening.py: naming_option",
@@ -22,9 +23,7 @@ PASSED_ON: Final = {
     "connector/http/_answer.py: _refuse",
     "connector/http/_pace.py: check",
     "connector/sources/_service.py: collections",
-    "connector/_config/_load.py: load_part",
     "dagster_project/_checks.py: check_step",
-    "dagster_project/_checks.py: parse_checks",
     "dagster_project/_component.py: _translation",
     "dagster_project/_component.py: _without_quotes",
     "dagster_project/_failures.py: raise_for_collection",

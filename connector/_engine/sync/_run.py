@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import partial, wraps
 from os import environ as process_environ
-from typing import Final
+from typing import Any, Final, ParamSpec
 
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, IncrementalScans, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper, MappingUse
@@ -48,11 +48,13 @@ from vectorferry.connector._reports._summary import (
     first_of,
     ignore_collection,
 )
+from vectorferry.connector._telemetry import record_applied, record_quarantine, span
 
 LONGEST_CALL: Final = 2.0
 """A thread cannot be interrupted: this is how long Ctrl-C may have to wait for one that is waiting."""
 
 PAUSE: Final = 0.05
+P = ParamSpec("P")
 _log = logging.getLogger("vectorferry")
 PLACES_NAMED: Final = 5
 LISTS_MISSED_WHEN_DOWN: Final = 3
@@ -92,6 +94,23 @@ def run_sync(
     return run_opened(settings, environ, work)
 
 
+def traced_run(run: Callable[P, Coroutine[Any, Any, Summary]]) -> Callable[P, Coroutine[Any, Any, Summary]]:
+    """The run with a span around it, which says how it ended."""
+
+    @wraps(run)
+    async def traced(*arguments: P.args, **options: P.kwargs) -> Summary:
+        with span("vectorferry.sync", {"vectorferry.sync": str(options["name"])}) as attributes:
+            summary = await run(*arguments, **options)
+            attributes["vectorferry.exit_code"] = summary.exit_code
+            attributes["vectorferry.requests"] = summary.usage.requests
+        for label, destination in summary.destinations.items():
+            record_quarantine(label, destination.quarantined)
+        return summary
+
+    return traced
+
+
+@traced_run
 async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     source: Source,
     destinations: Sequence[Destination],
@@ -266,7 +285,7 @@ async def _run_collections(job: Job, summary: Summary) -> None:
         _log.info("%s (%d of %d): listing", safe_id(collection), number, len(ids))
         try:
             _check_collection(collection)
-            with _measured(job.source, run.summary):
+            with _measured(job.source, run.summary), _traced(collection, run.summary, summary):
                 await run.run()
         except (ConfigurationError, CredentialsError):
             raise
@@ -292,6 +311,22 @@ async def _run_collections(job: Job, summary: Summary) -> None:
 def _outcome(summary: CollectionSummary) -> str:
     counts = f"{summary.listed:,} listed, {summary.unchanged:,} unchanged, {summary.pulled:,} read"
     return f"{counts}; {summary.error}" if summary.error else counts
+
+
+@contextmanager
+def _traced(collection: str, collection_summary: CollectionSummary, summary: Summary) -> Iterator[None]:
+    """A span around a collection, and its counts when it is done or has failed."""
+    name = safe_id(collection)
+    try:
+        with span("vectorferry.collection", {"vectorferry.collection": name}) as attributes:
+            yield
+            attributes["vectorferry.listed"] = collection_summary.listed
+            attributes["vectorferry.unchanged"] = collection_summary.unchanged
+            attributes["vectorferry.read"] = collection_summary.pulled
+    finally:
+        for label, destination in summary.destinations.items():
+            if applied := destination.by_collection.get(collection):
+                record_applied(name, label, applied)
 
 
 @contextmanager

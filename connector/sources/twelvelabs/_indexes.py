@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from vectorferry.connector._config._registry import closest
 from vectorferry.connector._model._errors import CollectionError, ConfigurationError
 from vectorferry.connector._model._limits import SourceLimits
+from vectorferry.connector._model._near import closest
 from vectorferry.connector.http import one_line
 
 Transcriptions: TypeAlias = Literal["none", "segments", "entries", "sentences", "utterances", "words"]

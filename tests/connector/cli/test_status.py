@@ -5,10 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
-from vectorferry.connector.plugin import Capability, Destination, NotSupportedError, Status, TableStatus
+from vectorferry.connector.plugin import (
+    Capability,
+    Destination,
+    DestinationError,
+    NotSupportedError,
+    Status,
+    TableStatus,
+)
 
 Configure = Callable[..., None]
 
@@ -119,3 +127,59 @@ def test_a_destination_that_keeps_no_runs_is_said_to(
     result = vectorferry("status", "--runs")
     assert result.exit_code == NotSupportedError.exit_code
     assert "box: keeps no record of runs" in result.stderr
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """What Prometheus reads: values by metric and labels."""
+    every = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    values = {(sample.name, *sample.labels.values()): sample.value for sample in every}
+    assert len(values) == len(every), "Prometheus refuses a file in which something is said twice"
+    return values
+
+
+def test_prometheus_reads_it(vectorferry: Invoke, configured: Configure) -> None:
+    configured("assets: 3, spoilt: 1, collections: [films, clips]")
+    vectorferry("sync")
+    result = vectorferry("status", "--prometheus")
+    assert result.exit_code == 0, result.stderr
+    read = samples(result.stdout)
+    assert read["vectorferry_up", "media", "box"] == 1
+    assert read["vectorferry_assets", "media", "box", "clips"] == 2
+    assert read["vectorferry_rows", "media", "box", "video", "films"] == 2
+    assert read["vectorferry_quarantined", "media", "box"] == 2
+
+
+def test_whatever_things_are_called_prometheus_reads_it(
+    vectorferry: Invoke, configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ['a "quoted"\\one', "two\nlines", "a  b", "a b", "escape\x1b[2J", "filmö"]
+    status = Status("box", "memory", dict.fromkeys(names, 1), [], 0)
+    monkeypatch.setattr(Box, "status", lambda _: status)
+    configured()
+    read = samples(vectorferry("status", "--prometheus").stdout)
+    collections = [labels[3] for labels in read if labels[0] == "vectorferry_assets"]
+    assert collections == sorted(name.replace("\x1b", "�") for name in names)
+
+
+def test_a_textfile_is_there_as_a_whole_and_says_what_did_not_answer(
+    vectorferry: Invoke, configured: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Box) -> Status:
+        raise DestinationError("box: does not answer")
+
+    configured()
+    file = tmp_path / "vectorferry.prom"
+    assert vectorferry("status", "--textfile", str(file)).exit_code == 0
+    assert samples(file.read_text())["vectorferry_up", "media", "box"] == 1
+    monkeypatch.setattr(Box, "status", refuse)
+    result = vectorferry("status", "--textfile", str(file))
+    assert result.exit_code == 1
+    assert samples(file.read_text()) == {("vectorferry_up", "media", "box"): 0}
+    assert list(tmp_path.glob("*.tmp")) == []
+    assert file.stat().st_mode & 0o444 == 0o444, "node_exporter runs as another user"
+
+
+@pytest.mark.parametrize("options", [["--json", "--prometheus"], ["--textfile", "status.txt"]])
+def test_what_nobody_would_read_is_refused(vectorferry: Invoke, configured: Configure, options: list[str]) -> None:
+    configured()
+    assert vectorferry("status", *options).exit_code == 2
