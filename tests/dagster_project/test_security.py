@@ -39,7 +39,9 @@ def test_the_check_tells_what_the_command_tells(postgres_url: str, schema: str) 
 def test_a_run_does_not_run_what_a_neighbour_has_planted(
     database: Database,  # noqa: F811
     instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("vectorferry.dagster._failures.RETRIES", dg.RetryPolicy(max_retries=0))
     plant(database, *TRIGGERS)
     destination = {"type": "pgvector", "url": database.url, "schema": "media"}
     with loaded({"name": "media", "source": {"type": "sandbox"}, "destinations": [destination]}) as defs:

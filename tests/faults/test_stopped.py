@@ -305,6 +305,7 @@ def child(process: Process, name: str) -> psutil.Process | None:
     return None
 
 
+@pytest.mark.long
 def test_an_embedded_postgres_that_is_being_made(place: Place, passable_path: Path) -> None:
     place.destinations = [{"type": "pgvector", "directory": str(passable_path / "postgres")}]
     process = place.begin("sync")
