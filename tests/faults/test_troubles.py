@@ -1,6 +1,6 @@
 """Whatever happens to a sync, the next one leaves what an undisturbed one would have left: row by row, bit by bit.
 
-Some kinds of trouble are part of every test run, of each service. The long version has every kind, and then tries each trouble at
+Some kinds of trouble are part of every test run. The long version has every kind, and then tries each trouble at
 several moments, for first syncs and for updates: ``pytest -m long tests/faults/test_troubles.py -s``.
 """
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from tests.connector.cli.executable import EXECUTABLE, environment, run
 from tests.examples import family
-from tests.forking import Forked
+from tests.forking import Forked, run_to_end
 from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector.cli._app import COMMANDS, app
 from vectorferry.connector.cli._signals import INTERRUPTED
@@ -157,9 +157,11 @@ def test_what_a_command_amounts_to_counts_for_more_than_its_output(
     configured: Configure, environ: dict[str, str], arguments: list[str], exit_code: int, said: str
 ) -> None:
     configured("spoilt: 1")
-    with open("/dev/full", "w") as full:
-        with Forked([EXECUTABLE, *arguments], env=environ, stdout=full, stderr=subprocess.PIPE) as process:
-            _, told = process.communicate(timeout=PATIENCE)
+    with (
+        open("/dev/full", "w") as full,
+        Forked([EXECUTABLE, *arguments], env=environ, stdout=full, stderr=subprocess.PIPE) as process,
+    ):
+        _, told = process.communicate(timeout=PATIENCE)
     assert (process.returncode, told) == (exit_code, said)
 
 
@@ -172,7 +174,7 @@ def test_nobody_has_to_hear_what_is_wrong(environ: dict[str, str], where: str) -
 def test_a_crash_shows_its_traceback_only_when_asked_to(configured: Configure, environ: dict[str, str]) -> None:
     configured("mishap: crash")
     assert len(run("sync", environ=environ).stderr.splitlines()) == 1
-    done = run("sync", "--json", environ={**environ, "VECTORFERRY_DEBUG": "1"})
+    done = run_to_end([EXECUTABLE, "sync", "--json"], env={**environ, "VECTORFERRY_DEBUG": "1"})
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert json.loads(done.stdout) == {"error": "unexpected ZeroDivisionError", "exit_code": 1}
