@@ -186,16 +186,17 @@ def test_a_name_that_is_not_utf_8_is_reported_as_any_other(environ: dict[str, st
     assert "no such file" in json.loads(done.stdout)["error"]
 
 
-@pytest.mark.parametrize(
-    ("options", "shown"), family([((), "film?: 2 assets listed"), (("--json",), r'"film\u00f6": {')]), ids=str
-)
+@pytest.mark.parametrize("options", family([[], ["--json"]]), ids=str)
 def test_a_terminal_without_utf_8_gets_the_result_all_the_same(
-    configured: Configure, environ: dict[str, str], options: tuple[str, ...], shown: str
+    configured: Configure, environ: dict[str, str], options: list[str]
 ) -> None:
     configured("collections: [filmö]")
     done = run("sync", *options, environ={**environ, "PYTHONIOENCODING": "ascii"}, how=subprocess.Popen)
     assert (done.returncode, done.stderr) == (0, "")
-    assert shown in done.stdout
+    if options:
+        assert list(json.loads(done.stdout)["collections"]) == ["filmö"]
+    else:
+        assert "film?: 2 assets listed" in done.stdout
 
 
 def test_a_terminal_gets_a_progress_bar_and_the_result_stays_plain(
