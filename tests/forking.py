@@ -6,6 +6,7 @@ is imported, what variables do that Python reads then), use `subprocess`.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -18,11 +19,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.waiting import PATIENCE
 
@@ -173,11 +175,35 @@ def become(args: list[str], cwd: str, env: dict[str, str]) -> None:
         main()
 
 
+def _end_with(what: Callable[..., None], **how: Any) -> NoReturn:
+    """End as a process does that has done this, but do not take apart what was imported: that copies every page of it,
+    for as long as most commands take."""
+    status: Any = 0
+    try:
+        what(**how)
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    if not isinstance(status, int | None):
+        print(status, file=sys.stderr)
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit((status or 0) & 0xFF)
+
+
 if __name__ == "__main__":
     for package in ("connector", "destinations"):
         for module in pkgutil.walk_packages([str(_ROOT / package)], f"vectorferry.{package}."):
             importlib.import_module(module.name)
+    for name in ("httpcore", "pinecone.client", "typer.rich_utils"):  # when they are needed
+        importlib.import_module(name)
     with socket.socket(fileno=int(sys.argv[1])) as inherited:
         task = serve(inherited)
     if task is not None:
-        become(**task)
+        _end_with(become, **task)

@@ -16,6 +16,7 @@ from vectorferry.connector._config._settings import DeleteMode
 from vectorferry.connector._engine import SyncOptions, run_plan
 from vectorferry.connector._protocols._destination import IndexAdvice, PlannedIndex
 from vectorferry.connector._reports._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
+from vectorferry.connector._reports._progress import in_words
 from vectorferry.connector.cli._console import (
     cell,
     counted,
@@ -130,14 +131,8 @@ def _reading(plan: Plan) -> str:
     if reads.features is None:
         return f"{listing}, {counted(assets, 'asset')} to read; with how many features, nothing stored tells"
     asked = "" if reads.reading is None else f" in about {counted(reads.reading, 'request')}"
-    took = "" if reads.seconds is None else f"; {_time(reads.seconds)} in all"
+    took = "" if reads.seconds is None else f"; about {in_words(reads.seconds)} in all"
     return f"{listing}, {counted(assets, 'asset')} with about {counted(reads.features, 'feature')} to read{asked}{took}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"about {max(1, seconds):.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 7_200 else f"about {seconds / 3_600:.1f} h"
 
 
 def _destination_lines(name: str, plan: DestinationPlan, mode: DeleteMode) -> Iterator[str]:

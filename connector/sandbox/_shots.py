@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -33,6 +34,36 @@ class Shot(NamedTuple):
     moments: tuple[Moment, ...]
     metadata: Mapping[str, Any]
     lang: str = "en"
+
+
+class FilledLate:
+    """Something that is filled when one of its attributes is first looked at: most sandboxes are asked about one
+    service, and to describe all media for the others takes longer than what they are asked.
+
+    Without `fill` it is there at once, with nothing in it.
+    """
+
+    def __init__(self, lock: RLock, fill: Callable[[Any], None] | None) -> None:
+        self.lock = lock
+        self._fill = fill
+        if fill is None:
+            self.begin()
+
+    def begin(self) -> None:
+        """Set every attribute to what it is before anything is in."""
+        raise NotImplementedError
+
+    if not TYPE_CHECKING:  # to which every name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            with self.lock:
+                if fill := self._fill:
+                    self._fill = None
+                    self.begin()
+                    fill(self)
+            return object.__getattribute__(self, name)
 
 
 @cache

@@ -12,6 +12,7 @@ from tests.dagster_project import plugins
 from tests.dagster_project.conftest import Load
 from tests.dagster_project.plugins import ShelfSource
 from tests.dagster_project.running import attempts, failure_of, materialize, recorded
+from tests.examples import family
 from vectorferry import Progress, SyncOptions, run_sync
 from vectorferry.connector.plugin import (
     Applied,
@@ -198,12 +199,15 @@ def test_what_was_finished_before_an_interrupt_is_recorded(
 
 @pytest.mark.parametrize(
     ("error", "tried"),
-    [
-        (SourceError("503 for an hour"), 4),
-        (CredentialsError("the key was refused"), 1),
-        (CollectionError("403: the key may not list these"), 1),
-        (RetryableError("busy", after=0.001), 4),
-    ],
+    family(
+        [
+            (SourceError("503 for an hour"), 4),
+            (CredentialsError("the key was refused"), 1),
+            (CollectionError("403: the key may not list these"), 1),
+            (RetryableError("busy", after=0.001), 4),
+        ],
+        (1, 3),
+    ),
 )
 def test_only_what_may_get_better_is_tried_again(
     load: Load, source: ShelfSource, instance: dg.DagsterInstance, error: VectorferryError, tried: int
@@ -381,7 +385,7 @@ class Picky(MemoryDestination):
 NAMES = ["ads", "lectures", "news"]
 
 
-@pytest.mark.parametrize("destinations", [["other"], ["box", "other"]])
+@pytest.mark.parametrize("destinations", family([["other"], ["box", "other"]], (1,)))
 def test_a_collection_that_breaks_a_destination_costs_the_others_nothing(
     load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, destinations: list[str]
 ) -> None:

@@ -113,6 +113,7 @@ def test_only_the_tables_are_filled_when_only_they_are_selected(
     assert held(sandbox) == {}
 
 
+@pytest.mark.long
 def test_a_second_run_writes_nothing_and_still_counts(
     sandbox: Sandbox, defs: dg.Definitions, known: dg.DagsterInstance
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_named_vector_of_the_file_is_an_asset_and_one_that_turns_up_is_recorde
     assert recorded(known, INDEX)["ads"]["dagster/partition_row_count"] == 6
 
 
+@pytest.mark.long
 def test_an_address_written_into_the_file_is_masked_in_the_manifest_too_and_used(
     sandbox: Sandbox, sync: VectorferrySync, known: dg.DagsterInstance, postgres_url: str
 ) -> None:

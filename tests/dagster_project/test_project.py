@@ -85,15 +85,12 @@ def describe(project: Path, source: dict[str, object], destinations: Sequence[di
     (project / "acme" / "defs" / "videos" / "defs.yaml").write_text(text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("source", "vector"),
     [
         ({"type": "mixpeek"}, "multimodal-v1"),
-        pytest.param(
-            {"type": "twelvelabs", "collections": ["films"], "embed_tasks": True},
-            "marengo3.0-visual",
-            marks=pytest.mark.long,
-        ),
+        ({"type": "twelvelabs", "collections": ["films"], "embed_tasks": True}, "marengo3.0-visual"),
     ],
 )
 def test_a_strangers_project_needs_one_yaml_file(

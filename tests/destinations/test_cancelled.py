@@ -14,6 +14,7 @@ import psutil
 import psycopg
 import pytest
 
+from tests.examples import family
 from vectorferry.connector.plugin import CallCancelledError, CancellableCall, LockedError, SchemaMapping
 from vectorferry.connector.sandbox import Fault, SandboxSettings, Stall, Status, running_sandbox
 from vectorferry.destinations import EmbeddedPostgres, PgvectorDestination
@@ -42,12 +43,14 @@ def cancelled_when(state: Callable[[], Any], work: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize(
     ("route", "trouble"),
-    [
-        ("pinecone.upsert", Stall(seconds=3_600)),
-        ("pinecone.upsert", Status(status=429, retry_after=5)),
-        ("pinecone.upsert", Status(status=503)),
-        ("pinecone.indexes.*", Stall(seconds=3_600)),
-    ],
+    family(
+        [
+            ("pinecone.upsert", Stall(seconds=3_600)),
+            ("pinecone.upsert", Status(status=429, retry_after=5)),
+            ("pinecone.upsert", Status(status=503)),
+            ("pinecone.indexes.*", Stall(seconds=3_600)),
+        ]
+    ),
 )
 def test_a_write_to_a_pinecone_that_takes_its_time(postgres_url: str, schema: str, route: str, trouble: Any) -> None:
     with (

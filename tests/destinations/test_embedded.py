@@ -64,6 +64,7 @@ def test_neither_the_locale_nor_a_temporary_directory_with_a_space_gets_in_the_w
     assert list(spaced.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_port_in_the_environment_changes_nothing(made_directory: Path) -> None:
     with held_elsewhere(made_directory, env={"PGPORT": "6543"}):
         assert run_python(OPEN, made_directory, env={"PGPORT": "7654"}).stdout == "answered\n"

@@ -171,6 +171,7 @@ def shared(passable_path: Path) -> Path:
 NOBODY = pwd.getpwnam("nobody").pw_uid
 
 
+@pytest.mark.long
 @as_root
 def test_root_runs_nobody_else_s_cluster(shared: Path) -> None:
     done = run_python(OPEN_AS, shared / "postgres", NOBODY)
@@ -196,6 +197,7 @@ def test_root_follows_nobody_else_s_link(shared: Path, passable_path: Path, plan
     assert not (passable_path / "elsewhere").exists()
 
 
+@pytest.mark.long
 @as_root
 def test_nor_a_link_to_data_that_no_embedded_postgres_has_made(shared: Path, passable_path: Path) -> None:
     EmbeddedPostgres(shared / "postgres").close()
@@ -231,6 +233,7 @@ def test_an_ordinary_user_has_their_own_after_root_had_theirs(passable_path: Pat
     assert servers(home / "data") == []
 
 
+@pytest.mark.long
 @as_root
 def test_a_server_that_another_user_runs_is_not_believed(passable_path: Path) -> None:
     with EmbeddedPostgres(passable_path / "data") as server:

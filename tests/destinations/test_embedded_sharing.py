@@ -118,6 +118,7 @@ def test_a_killed_server_is_started_again_for_the_next_user(made_directory: Path
             assert answers(server.url)
 
 
+@pytest.mark.long
 def test_many_may_come_and_go_at_once(passable_path: Path) -> None:
     command = [sys.executable, "-c", OPEN_OFTEN, str(passable_path / "data")]
     users = [Forked(command, stdout=subprocess.PIPE) for _ in range(3)]

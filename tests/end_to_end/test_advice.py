@@ -109,6 +109,7 @@ def test_parameters_of_an_address(postgres_url: str, schema: str, sandbox: Sandb
     assert set(notes) <= set(planned)
 
 
+@pytest.mark.long
 def test_two_destinations_in_one_schema(postgres_url: str, schema: str, sandbox: Sandbox, tmp_path: Path) -> None:
     """However they are spelled."""
     with psycopg.connect(postgres_url) as connection:
@@ -134,7 +135,7 @@ def test_two_destinations_in_one_schema(postgres_url: str, schema: str, sandbox:
             "postgresql://postgres@/postgres?host=/nowhere,{quoted}&port={port}",
             "postgresql+psycopg://postgres@{quoted}:{port}/postgres",
         ],
-        always=(2, 3),
+        always=(2,),
     ),
 )
 def test_every_form_that_libpq_takes(postgres_url: str, schema: str, sandbox: Sandbox, form: str) -> None:

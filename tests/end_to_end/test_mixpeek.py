@@ -139,6 +139,7 @@ def lectures(postgres_url: str, schema: str, tmp_path: Path) -> Iterator[Command
         yield command
 
 
+@pytest.mark.long
 def test_the_service_s_neighbours_are_those_in_postgres_until_a_vector_differs(
     lectures: Command, postgres_url: str, schema: str
 ) -> None:

@@ -91,6 +91,7 @@ class TestVisible:
         assert "visible to queries" in result.stdout
         assert "not yet visible" not in result.stdout
 
+    @pytest.mark.long
     def test_it_says_what_queries_do_not_see_when_the_time_is_over(
         self, sandbox: Sandbox, vectorferry: Command
     ) -> None:
@@ -186,6 +187,7 @@ def test_what_the_store_refuses_is_set_aside_in_its_words(
     assert manifest.execute(f"SELECT * FROM {schema}._sync_pinecone_quarantine").fetchall() == []
 
 
+@pytest.mark.long
 def test_nothing_that_was_written_is_nothing_to_wait_for(sandbox: Sandbox, vectorferry: Command) -> None:
     for asset_id in sandbox.mixpeek.asset_ids()[1:]:
         sandbox.mixpeek.remove_asset(asset_id)
@@ -252,6 +254,7 @@ def test_vectors_that_got_another_dimension_move_to_an_index_of_their_own(
     assert vectorferry.told("search", "--like", first, "--limit", "1")["rows"][0]["feature_id"] == others[1]
 
 
+@pytest.mark.long
 def test_status_tells_what_is_there(vectorferry: Command) -> None:
     assert "nothing has been synced into Pinecone yet" in vectorferry.complaint("status")
     vectorferry.told("sync")

@@ -118,6 +118,7 @@ def test_one_that_fails_half_way_is_sent_only_what_it_lacks(
     assert len(stored(sandbox)) == FEATURES
 
 
+@pytest.mark.long
 def test_postgres_that_fails_does_not_hold_up_pinecone_whose_manifest_is_elsewhere(
     sandbox: Sandbox, vectorferry: Command, settings: Mapping[str, Any], postgres_url: str, schema: str
 ) -> None:

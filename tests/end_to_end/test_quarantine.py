@@ -15,7 +15,7 @@ from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, Sa
 from ..pinecone import forget_budgets
 from .command import KEY, Command
 
-CATALOGUE = GeneratedCatalogue(assets=12, features_per_asset=2, dimension=8, collections=("ads",))
+CATALOGUE = GeneratedCatalogue(assets=6, features_per_asset=2, dimension=8, collections=("ads",))
 NOT_FINITE = b"[NaN, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]"
 GOOD = [0.5] * 8
 LONG = "".join(Random(7).choices("abcdefghijklmnopqrstuvwxyz", k=5_000))
@@ -24,7 +24,7 @@ LONG = "".join(Random(7).choices("abcdefghijklmnopqrstuvwxyz", k=5_000))
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """Twelve good assets with two features each, and an empty Pinecone."""
+    """Six good assets with two features each, and an empty Pinecone."""
     forget_budgets()
     with running_sandbox(SandboxSettings(api_key=KEY, generate=CATALOGUE)) as sandbox:
         yield sandbox
@@ -126,6 +126,7 @@ def test_what_was_dropped_is_not_read_again_before_it_changes(vectorferry: Comma
     assert summary["destinations"]["pgvector"]["vectors"]["video"]["multimodal-v1"]["inserted"] == 1
 
 
+@pytest.mark.long
 def test_what_an_index_refused_is_replayed_when_the_index_is_gone(
     vectorferry: Command, sandbox: Sandbox, tables: psycopg.Connection[Any]
 ) -> None:
@@ -207,6 +208,7 @@ def test_what_is_bad_is_set_aside_alone_and_what_was_good_stays(
     vectorferry.told("verify", "--everything")
 
 
+@pytest.mark.long
 def test_a_row_that_is_no_feature_any_more_costs_none_that_is_stored(
     vectorferry: Command, sandbox: Sandbox, tables: psycopg.Connection[Any]
 ) -> None:

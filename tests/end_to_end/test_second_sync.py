@@ -16,7 +16,12 @@ def test_nothing_changed_means_nothing_read_and_nothing_written(postgres_url: st
         settings = parse_settings(
             {
                 "name": "media",
-                "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key},
+                "source": {
+                    "type": "mixpeek",
+                    "base_url": sandbox.url,
+                    "api_key": sandbox.api_key,
+                    "collections": ["quickstart"],
+                },
                 "destinations": [{"type": "pgvector", "url": postgres_url, "schema": schema}],
             },
             "test",

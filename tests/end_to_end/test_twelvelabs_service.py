@@ -103,6 +103,7 @@ def test_what_is_submitted_is_synced_and_found_by_the_source_s_own_search(
     assert one["asset_id"][:8] in command.run(*search).stdout
 
 
+@pytest.mark.long
 def test_every_command_takes_an_index_by_its_name(
     command: Command, sandbox: Sandbox, postgres_url: str, schema: str
 ) -> None:

@@ -14,14 +14,14 @@ from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, Sa
 from ..waiting import wait_until
 from .command import KEY, Command
 
-CATALOGUE = GeneratedCatalogue(assets=40, features_per_asset=10, dimension=8)
+CATALOGUE = GeneratedCatalogue(assets=8, features_per_asset=5, dimension=8)
 VIDEO_VECTORS = "video__multimodal_v1"
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """Four hundred features."""
+    """Forty features."""
     with running_sandbox(SandboxSettings(api_key=KEY, generate=CATALOGUE)) as sandbox:
         yield sandbox
 
@@ -58,15 +58,15 @@ def tampered(url: str, schema: str, statement: str) -> set[tuple[str, str]]:
         return set(connection.execute(sql.encode()).fetchall())
 
 
-def hundred_deleted(url: str, schema: str) -> set[tuple[str, str]]:
-    chosen = "SELECT ctid FROM {table} ORDER BY md5(feature_id) LIMIT 100"
+def ten_deleted(url: str, schema: str) -> set[tuple[str, str]]:
+    chosen = "SELECT ctid FROM {table} ORDER BY md5(feature_id) LIMIT 10"
     return tampered(
         url, schema, f"DELETE FROM {{table}} WHERE ctid = ANY(ARRAY({chosen})) RETURNING asset_id, feature_id"
     )
 
 
-def hundred_corrupted(url: str, schema: str) -> set[tuple[str, str]]:
-    chosen = "SELECT ctid FROM {table} ORDER BY md5(feature_id) LIMIT 100"
+def ten_corrupted(url: str, schema: str) -> set[tuple[str, str]]:
+    chosen = "SELECT ctid FROM {table} ORDER BY md5(feature_id) LIMIT 10"
     changed = "UPDATE {table} SET embedding = embedding + embedding"
     return tampered(url, schema, f"{changed} WHERE ctid = ANY(ARRAY({chosen})) RETURNING asset_id, feature_id")
 
@@ -108,20 +108,20 @@ def test_what_a_sync_has_written_is_in_step(synced: Command, sandbox: Sandbox) -
 
 
 @pytest.mark.long
-def test_two_hundred_vectors_are_named_and_mended_with_two_hundred_writes(
+def test_twenty_vectors_are_named_and_mended_with_twenty_writes(
     synced: Command, store: psycopg.Connection[Any], postgres_url: str, schema: str
 ) -> None:
-    deleted = hundred_deleted(postgres_url, schema)
-    corrupted = hundred_corrupted(postgres_url, schema)
-    assert (len(deleted), len(corrupted)) == (100, 100)
+    deleted = ten_deleted(postgres_url, schema)
+    corrupted = ten_corrupted(postgres_url, schema)
+    assert (len(deleted), len(corrupted)) == (10, 10)
     told = synced.told("verify", "--everything", exit_code=1)
-    assert counts(told) == {("ledger", "missing"): 100, ("ledger", "different"): 100}
+    assert counts(told) == {("ledger", "missing"): 10, ("ledger", "different"): 10}
     assert named(told) == {"missing": deleted, "different": corrupted}
     before = writes(store, schema)
     mended = synced.told("verify", "--everything", "--repair")
     after = writes(store, schema)
     assert {table: after[table] - before[table] for table in after if after[table] != before[table]} == {
-        VIDEO_VECTORS: 200
+        VIDEO_VECTORS: 20
     }
     concerned = {asset_id for asset_id, _ in deleted | corrupted}
     assert [one["pulled"] for one in mended["repair"]["collections"].values()] == [len(concerned)]
@@ -129,11 +129,11 @@ def test_two_hundred_vectors_are_named_and_mended_with_two_hundred_writes(
 
 
 def test_people_are_told_what_differs_and_what_to_do(synced: Command, postgres_url: str, schema: str) -> None:
-    deleted = hundred_deleted(postgres_url, schema)
+    deleted = ten_deleted(postgres_url, schema)
     result = synced.run("verify")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert any(line.endswith(": 40 assets at the source, 100 differences") for line in lines)
+    assert any(line.endswith(": 8 assets at the source, 10 differences") for line in lines)
     for asset_id, feature_id in deleted:
         told = f"  missing   pgvector against ledger: {asset_id} / video / {feature_id}, vector multimodal-v1"
         assert told in lines
@@ -150,21 +150,22 @@ def test_what_came_in_with_wrong_answers_is_found_at_the_source_and_mended(
 ) -> None:
     sandbox.faults.add(
         Fault(route="features.get", do=SetField(field="multimodal-v1", value=[9.0] * 8), times=3),
-        Fault(route="assets.features", do=SetField(field="metadata", value={"wrong": True}), nth=9, times=1),
+        Fault(route="assets.features", do=SetField(field="metadata", value={"wrong": True}), nth=5, times=1),
     )
     vectorferry.told("sync")
     sandbox.faults.clear()
     assert vectorferry.told("verify", "--everything")["exit_code"] == 0
-    (found,) = vectorferry.told("verify", "--source", "40", exit_code=1)["collections"].values()
+    (found,) = vectorferry.told("verify", "--source", "8", exit_code=1)["collections"].values()
     assert {(one["against"], one["kind"]) for one in found["counts"]} == {("source", "different")}
     assert sum(one["vector_name"] == "multimodal-v1" for one in found["findings"]) == 3
-    told = vectorferry.told("verify", "--source", "40", "--repair")
+    told = vectorferry.told("verify", "--source", "8", "--repair")
     assert told["repair"]["destinations"]["pgvector"]["vectors"]["video"]["multimodal-v1"]["updated"] == 3
-    assert vectorferry.told("verify", "--source", "40")["exit_code"] == 0
+    assert vectorferry.told("verify", "--source", "8")["exit_code"] == 0
     wrong = f"SELECT count(*) FROM {schema}.{VIDEO_VECTORS} WHERE embedding = '[9,9,9,9,9,9,9,9]'"
     assert store.execute(wrong.encode()).fetchone() == (0,)
 
 
+@pytest.mark.long
 def test_what_came_in_with_wrong_answers_goes_when_it_is_read_again(
     synced: Command, sandbox: Sandbox, store: psycopg.Connection[Any], schema: str
 ) -> None:

@@ -17,12 +17,12 @@ from .command import KEY, Command
 from .pinecone_store import INDEX, digests, writes
 
 CONNECTED = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'vectorferry'"
-CATALOGUE = GeneratedCatalogue(assets=40, features_per_asset=10, dimension=8, collections=("ads",))
+CATALOGUE = GeneratedCatalogue(assets=8, features_per_asset=5, dimension=8, collections=("ads",))
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """Four hundred features in one collection."""
+    """Forty features in one collection."""
     with running_sandbox(SandboxSettings(api_key=KEY, generate=CATALOGUE)) as sandbox:
         yield sandbox
 
@@ -49,8 +49,8 @@ def opened(sandbox: Sandbox) -> Iterator[Any]:
 
 
 def tampered(sandbox: Sandbox) -> tuple[set[str], set[str]]:
-    """Delete a hundred records and change a hundred, half of them in their vector and half in their metadata."""
-    ids = sorted(sandbox.pinecone.records(INDEX, "ads"))[:400]
+    """Delete ten records and change ten, half of them in their vector and half in their metadata."""
+    ids = sorted(sandbox.pinecone.records(INDEX, "ads"))[:40]
     deleted, changed = ids[::4], ids[1::4]
     with opened(sandbox) as index:
         index.delete(ids=deleted, namespace="ads")
@@ -91,19 +91,19 @@ def journalled(manifest: psycopg.Connection[Any], schema: str) -> int:
     return int(found["n_tup_ins"])
 
 
-def test_two_hundred_records_are_named_and_mended_with_two_hundred(
+def test_twenty_records_are_named_and_mended_with_twenty(
     synced: Command, sandbox: Sandbox, manifest: psycopg.Connection[Any], schema: str
 ) -> None:
     before, written = digests(sandbox), journalled(manifest, schema)
     deleted, changed = tampered(sandbox)
     told = synced.told("verify", "--everything", exit_code=1)
     assert (findings(told, "missing"), findings(told, "different")) == (deleted, changed)
-    assert counts(told) == {("pinecone", "ledger", "missing"): 100, ("pinecone", "ledger", "different"): 100}
+    assert counts(told) == {("pinecone", "ledger", "missing"): 10, ("pinecone", "ledger", "different"): 10}
     mended = synced.told("verify", "--everything", "--repair")
     assert digests(sandbox) == before
     assert mended["repair"]["destinations"]["pgvector"]["assets"]["unchanged"] == CATALOGUE.assets
     assert mended["repair"]["collections"]["ads"]["pulled"] == len({one.partition("#")[0] for one in deleted | changed})
-    assert journalled(manifest, schema) - written == 200
+    assert journalled(manifest, schema) - written == 20
     assert counts(synced.told("verify", "--everything")) == {}
 
 
@@ -113,7 +113,7 @@ def test_a_namespace_that_somebody_has_deleted_is_filled_again(synced: Command, 
     with opened(sandbox) as index:
         index.delete(delete_all=True, namespace="ads")
     told = synced.told("verify", "--sample", "0", exit_code=1)
-    assert counts(told) == {("pinecone", "ledger", "missing"): 400}
+    assert counts(told) == {("pinecone", "ledger", "missing"): 40}
     assert synced.run("verify", "--repair").exit_code == 0
     assert digests(sandbox) == before
 

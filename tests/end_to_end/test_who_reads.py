@@ -26,6 +26,7 @@ from vectorferry.connector.sandbox import (
 from vectorferry.connector.testing import MemoryDestination
 from vectorferry.destinations import PgvectorDestination
 
+from ..examples import family
 from .command import KEY, Command
 
 ASSETS = 100
@@ -82,7 +83,7 @@ class Syncs:
         return sum(map(len, self.store.assets.values()))
 
 
-@pytest.fixture(params=["mixpeek", "mixpeek-documents", "twelvelabs"])
+@pytest.fixture(params=family(["mixpeek", "mixpeek-documents", "twelvelabs"]))
 def syncs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Syncs]:
     """A service that has been synced whole."""
     with running_sandbox(served()) as sandbox:
@@ -132,7 +133,7 @@ def test_another_address(syncs: Syncs) -> None:
             refused(syncs, other, share, f"base_url: {here} -> {other.source.model_dump()['base_url']}")
 
 
-@pytest.mark.parametrize("syncs", ["mixpeek", "mixpeek-documents"], indirect=True)
+@pytest.mark.parametrize("syncs", family(["mixpeek", "mixpeek-documents"]), indirect=True)
 def test_another_namespace(syncs: Syncs) -> None:
     before = "the key's own" if syncs.service == "mixpeek" else "default"
     for share in SHARES:
@@ -169,7 +170,7 @@ def test_the_same_key_in_another_organization(monkeypatch: pytest.MonkeyPatch) -
         refused(syncs, syncs.settings(), 0.99, "organization: org_before -> org_sandbox")
 
 
-@pytest.mark.parametrize("how", ["not there", "not allowed"])
+@pytest.mark.parametrize("how", family(["not there", "not allowed"]))
 def test_an_organization_that_is_not_told_is_in_nobodys_way(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     secretive = SandboxKey(api_key=OTHER_KEY, reads_organization=False)
     dialect = MixpeekDialect(organizations=how != "not there")

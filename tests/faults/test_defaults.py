@@ -149,7 +149,8 @@ def test_all_at_once(world: World, undisturbed: dict[str, Any], schema: str, lar
     assert_undisturbed(world, undisturbed, schema, nasty_defaults(world.admin, largest=largest))
 
 
-@pytest.mark.parametrize("isolation", family(["serializable", "repeatable read"]))
+@pytest.mark.long
+@pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
 def test_an_isolation_that_keeps_snapshots(
     world: World, undisturbed: dict[str, Any], schema: str, isolation: str
 ) -> None:
@@ -157,6 +158,7 @@ def test_an_isolation_that_keeps_snapshots(
     assert_undisturbed(world, undisturbed, schema, {"default_transaction_isolation": isolation})
 
 
+@pytest.mark.long
 def test_all_at_once_on_an_older_server(
     other_postgres_url: str, tmp_path: Path, undisturbed: dict[str, Any], schema: str
 ) -> None:

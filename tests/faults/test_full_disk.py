@@ -183,7 +183,8 @@ def test_a_log_that_may_not_grow(passable_path: Path, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("sandbox")
-@pytest.mark.parametrize("megabytes", family([38, 20, 54]))
+@pytest.mark.long
+@pytest.mark.parametrize("megabytes", [38, 20, 54])
 def test_a_disk_that_is_too_small_from_the_beginning(passable_path: Path, megabytes: int) -> None:
     """For an embedded Postgres: too small to make its data, to start, to make tables, to write, or to build indexes."""
     with running_sandbox(SandboxSettings(generate=LARGE)) as large, mounted(passable_path / "small", megabytes) as disk:

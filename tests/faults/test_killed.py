@@ -28,10 +28,10 @@ from .twelvelabs_media import TWELVELABS
 
 Connection = psycopg.Connection[Any]
 
-MOMENTS = 2
+MOMENTS = 1
 MOMENTS_IN_THE_LONG_RUN = 30
-ASSETS = 90
-FEATURES = 8
+ASSETS = 60
+FEATURES = 4
 
 
 @pytest.fixture(scope="module", params=family([MIXPEEK, TWELVELABS, MIXPEEK_DOCUMENTS]), ids=str)
@@ -73,7 +73,7 @@ def settings(source: dict[str, Any], database: str, schema: str) -> dict[str, An
         "name": "media",
         "source": source,
         "destinations": [{"type": "pgvector", "url": database, "schema": schema}],
-        "batch": {"rows": 40},
+        "batch": {"rows": 20},
     }
 
 

@@ -26,7 +26,7 @@ from .pinecone_runs import World, unlike
 
 Connection = psycopg.Connection[Any]
 
-MOMENTS = 2
+MOMENTS = 1
 MOMENTS_IN_THE_LONG_RUN = 30
 
 OLD: Content = dict.fromkeys(range(ASSETS), 0)

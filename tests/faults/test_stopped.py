@@ -31,6 +31,7 @@ from vectorferry.connector.sandbox import (
 )
 from vectorferry.destinations import PgvectorDestination
 
+from ..forking import Forked
 from ..waiting import PATIENCE, wait_until
 
 Connection = psycopg.Connection[Any]
@@ -63,7 +64,7 @@ class Place:
         config.write_text(yaml.safe_dump(settings))
         command, *options = arguments
         words = [EXECUTABLE, *command.split(), "-c", str(config), *options]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = Forked(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.processes.callback(end, process)
         return process
 
@@ -304,6 +305,7 @@ def child(process: Process, name: str) -> psutil.Process | None:
     return None
 
 
+@pytest.mark.long
 def test_an_embedded_postgres_that_is_being_made(place: Place, passable_path: Path) -> None:
     place.destinations = [{"type": "pgvector", "directory": str(passable_path / "postgres")}]
     process = place.begin("sync")

@@ -20,10 +20,10 @@ from .killing import finish, kill, start
 
 Connection = psycopg.Connection[Any]
 
-READ = 21
-"""Ten whole batches of two assets, and one that waits for another."""
+READ = 9
+"""Four whole batches of two assets, and one that waits for another."""
 
-CATALOGUE = GeneratedCatalogue(assets=120, features_per_asset=4, dimension=16, collections=("ads", "films"))
+CATALOGUE = GeneratedCatalogue(assets=48, features_per_asset=4, dimension=16, collections=("ads", "films"))
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +106,9 @@ def test_the_second_waits_and_has_nothing_left_to_write(place: Place) -> None:
     assert "pgvector: waiting up to 60 s" in told
     assert f"process {first.pid} on " in told
     first.send_signal(signal.SIGCONT)
-    assert inserted(finish(first)) == 60
+    assert inserted(finish(first)) == 24
     summary = finish(second)
-    assert (inserted(summary), summary["collections"]["ads"]["unchanged"]) == (0, 60)
+    assert (inserted(summary), summary["collections"]["ads"]["unchanged"]) == (0, 24)
 
 
 def test_a_killed_one_holds_nobody_up(place: Place) -> None:
@@ -117,8 +117,8 @@ def test_a_killed_one_holds_nobody_up(place: Place) -> None:
     has_begun_to_wait(second)
     kill(first)
     summary = finish(second)
-    assert summary["collections"]["ads"]["listed"] == 60
-    assert inserted(summary) + summary["collections"]["ads"]["unchanged"] == 60
+    assert summary["collections"]["ads"]["listed"] == 24
+    assert inserted(summary) + summary["collections"]["ads"]["unchanged"] == 24
 
 
 def test_who_does_not_wait_syncs_the_other_collections(place: Place) -> None:
@@ -129,16 +129,16 @@ def test_who_does_not_wait_syncs_the_other_collections(place: Place) -> None:
     assert "--lock-wait" in told
     assert summary["collections"]["ads"]["listed"] == 0
     assert summary["collections"]["films"]["error"] is None
-    assert inserted(summary) == 60
+    assert inserted(summary) == 24
     first.send_signal(signal.SIGCONT)
-    assert inserted(finish(first)) == 60
+    assert inserted(finish(first)) == 24
 
 
 def test_two_in_opposite_order_never_wait_for_each_other(place: Place) -> None:
     one = place.begin("--collection", "ads", "--collection", "films")
     other = place.begin("--collection", "films", "--collection", "ads")
     summaries = [finish(one), finish(other)]
-    assert sum(map(inserted, summaries)) == 120
+    assert sum(map(inserted, summaries)) == 48
     assert [summary["exit_code"] for summary in summaries] == [0, 0]
 
 

@@ -51,7 +51,7 @@ WHO_AND_WHERE = [
 ]
 
 
-@pytest.fixture(params=family(WHO_AND_WHERE, (0, 1)))
+@pytest.fixture(params=family(WHO_AND_WHERE))
 def database(request: pytest.FixtureRequest, postgres_url: str, schema: str) -> Iterator[Database]:
     """Who loads, and the schema that pgvector is in."""
     loader, neighbour = f"{schema}_loader", f"{schema}_neighbour"
@@ -185,7 +185,9 @@ VIEW = [
 RULE = ["CREATE RULE trap AS ON INSERT TO media.assets DO ALSO SELECT traps.note()"]
 
 
-@pytest.mark.parametrize("planted", [TRIGGERS, POLICIES, VIEW, RULE], ids=["trigger", "policy", "view", "rule"])
+@pytest.mark.parametrize(
+    "planted", family([TRIGGERS, POLICIES, VIEW, RULE], (0, 2)), ids=["trigger", "policy", "view", "rule"]
+)
 def test_nothing_in_a_planted_schema_is_run(database: Database, planted: list[str]) -> None:
     plant(database, *planted)
     said = run_all(database)

@@ -35,7 +35,10 @@ _INTERVAL = 10
 
 def described_library() -> Library:
     """Four collections: `quickstart`, `product-shots`, `lectures`, and Mixpeek's own examples in `example`."""
-    library = Library()
+    return Library(_describe)
+
+
+def _describe(library: Library) -> None:
     for collection in _COLLECTIONS:
         library.add_collection(collection)
     for asset in _documented_assets():
@@ -43,7 +46,6 @@ def described_library() -> Library:
     for shots in (video_shots, note_shots, podcast_shots, product_shots, lesson_shots):
         for asset in _assets(shots()):
             library.add(asset)
-    return library
 
 
 def _documented_assets() -> Iterator[StoredAsset]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import Any
 
 from vectorferry.connector.sandbox._settings import visible
+from vectorferry.connector.sandbox._shots import FilledLate
 from vectorferry.connector.sandbox._vectors import RawVector, TextVector, VectorSource, raw_json, raw_value
 
 
@@ -43,16 +44,21 @@ class StoredCollection:
     assets: dict[str, StoredAsset] = field(default_factory=dict)
 
 
-class Library:
+class Library(FilledLate):
     """Everything a sandbox holds. Hold `lock` while reading or changing more than one thing."""
 
-    def __init__(self) -> None:
-        self.lock = RLock()
-        self.collections: dict[str, StoredCollection] = {}
-        self.assets: dict[str, StoredAsset] = {}
-        self.features: dict[str, StoredFeature] = {}
-        self.skipped: dict[str, dict[str, Any]] = {}
-        """The tasks that ended without an asset of their own, by id."""
+    collections: dict[str, StoredCollection]
+    assets: dict[str, StoredAsset]
+    features: dict[str, StoredFeature]
+    skipped: dict[str, dict[str, Any]]
+    """The tasks that ended without an asset of their own, by id."""
+
+    def __init__(self, fill: Callable[[Library], None] | None = None) -> None:
+        super().__init__(RLock(), fill)
+
+    def begin(self) -> None:
+        """Nothing is in yet."""
+        self.collections, self.assets, self.features, self.skipped = {}, {}, {}, {}
 
     def add_collection(self, collection_id: str, name: str | None = None) -> StoredCollection:
         """The collection of this id, made if it is new."""

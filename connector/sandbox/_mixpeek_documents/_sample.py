@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from threading import RLock
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -44,9 +44,12 @@ _NAMES: Final = {
 _NOT_FIELDS: Final = frozenset({"feature_id", "asset_id", "collection_id", "modality", "created_at", "interval_sec"})
 
 
-def described_documents(lock: AbstractContextManager[object]) -> DocumentStore:
+def described_documents(lock: RLock) -> DocumentStore:
     """A managed namespace with the described media, and a standalone one with a few texts and brought vectors."""
-    store = DocumentStore(lock)
+    return DocumentStore(lock, _describe)
+
+
+def _describe(store: DocumentStore) -> None:
     media = store.add_namespace(Namespace(f"ns_{_MEDIA}", _MEDIA, "managed"))
     library = described_library()
     for collection in library.collections.values():
@@ -59,7 +62,6 @@ def described_documents(lock: AbstractContextManager[object]) -> DocumentStore:
                 stored.documents[document.document_id] = document
         store.tell(media, "collection.documents.batch_completed", {"collection_id": stored.collection_id}, _AT)
     _bring_texts(store)
-    return store
 
 
 def _described(
@@ -130,7 +132,7 @@ def _bring_texts(store: DocumentStore) -> None:
     store.tell(namespace, "collection.documents.written", {"collection_id": DIRECT}, _AT)
 
 
-def generated_documents(settings: GeneratedDocuments, lock: AbstractContextManager[object]) -> DocumentStore:
+def generated_documents(settings: GeneratedDocuments, lock: RLock) -> DocumentStore:
     """Documents ``0, 1, …``, dealt out to the collections by object; only their fields are kept, no vector is."""
     store, per_object = DocumentStore(lock), settings.documents_per_object
     namespace = store.add_namespace(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import RLock
 from typing import Any, Final, Literal, TypeAlias
 from uuid import uuid4
 
+from vectorferry.connector.sandbox._shots import FilledLate
 from vectorferry.connector.sandbox._vectors import (
     NoiseVector,
     RawVector,
@@ -161,14 +162,19 @@ class Event:
     created_at: str
 
 
-class DocumentStore:
+class DocumentStore(FilledLate):
     """All of Mixpeek's documents in a sandbox. Hold `lock` while reading or changing more than one thing."""
 
-    def __init__(self, lock: AbstractContextManager[object]) -> None:
-        self.lock = lock
-        self.namespaces: dict[str, Namespace] = {}
-        self.events: list[Event] = []
-        self.write_tokens: set[str] = set()
+    namespaces: dict[str, Namespace]
+    events: list[Event]
+    write_tokens: set[str]
+
+    def __init__(self, lock: RLock, fill: Callable[[DocumentStore], None] | None = None) -> None:
+        super().__init__(lock, fill)
+
+    def begin(self) -> None:
+        """Nothing is in yet."""
+        self.namespaces, self.events, self.write_tokens = {}, [], set()
 
     def add_namespace(self, namespace: Namespace) -> Namespace:
         """Put a namespace in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -11,6 +11,7 @@ from threading import RLock
 from typing import Any
 
 from vectorferry.connector.sandbox._settings import visible
+from vectorferry.connector.sandbox._shots import FilledLate
 from vectorferry.connector.sandbox._vectors import RawVector, TextVector, VectorSource, made_again, raw_json, raw_value
 
 
@@ -183,17 +184,23 @@ def later(than: datetime) -> datetime:
     return max(now(), than + timedelta(milliseconds=1))
 
 
-class Account:
+class Account(FilledLate):
     """Everything there is. Hold `lock` while reading or changing more than one thing."""
 
-    def __init__(self, lock: RLock | None = None) -> None:
-        self.lock = lock or RLock()
-        self.indexes: dict[str, Index] = {}
-        self.indexed_assets: dict[str, IndexedAsset] = {}
-        self.uploads: dict[str, Upload] = {}
-        self.embed_tasks: dict[str, EmbedTask] = {}
-        self.entity_collections: dict[str, EntityCollection] = {}
+    indexes: dict[str, Index]
+    indexed_assets: dict[str, IndexedAsset]
+    uploads: dict[str, Upload]
+    embed_tasks: dict[str, EmbedTask]
+    entity_collections: dict[str, EntityCollection]
+
+    def __init__(self, lock: RLock | None = None, fill: Callable[[Account], None] | None = None) -> None:
+        super().__init__(lock or RLock(), fill)
         self._revisions = count(1)
+
+    def begin(self) -> None:
+        """Nothing is there yet."""
+        self.indexes, self.indexed_assets, self.uploads = {}, {}, {}
+        self.embed_tasks, self.entity_collections = {}, {}
 
     def part(self, share: float) -> Account:
         """What somebody sees who sees only this share of each index's assets, and all that is in no index."""

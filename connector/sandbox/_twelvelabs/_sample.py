@@ -53,14 +53,16 @@ _OPTIONS = ("visual", "audio")
 
 def described_account(lock: RLock | None = None) -> Account:
     """`films` has more than one page; some of what is in it is unfinished or failed, some is silent or only heard."""
-    account = Account(lock)
+    return Account(lock, _describe)
+
+
+def _describe(account: Account) -> None:
     new, old = Model("marengo3.0", 512), Model("marengo2.7", 1024)
     _fill(account, _index("films", new, 0), films(new), _UNREADY)
     _fill(account, _index("lectures", new, 30), lectures(new))
     _fill(account, _index("archive", old, -300), films(old)[:_ARCHIVED])
     account.embed_tasks = {task.task_id: task for task in _described_tasks()}
     _describe_entities(account)
-    return account
 
 
 def _index(name: str, model: Model, days: int) -> Index:

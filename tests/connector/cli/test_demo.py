@@ -102,6 +102,7 @@ def test_the_demo_writes_to_both_stores_and_they_agree(passable_path: Path) -> N
     assert left_behind(passable_path) == []
 
 
+@pytest.mark.long
 def test_the_demo_needs_no_vector_table_for_pinecone_alone(passable_path: Path) -> None:
     told = run("demo", "-q", "--destination", "pinecone")
     assert (told.returncode, told.stderr) == (0, "")

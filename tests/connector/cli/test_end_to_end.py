@@ -47,15 +47,15 @@ def test_a_sync_from_the_sandbox_into_postgres(postgres_url: str, schema: str) -
         url, documents, twelvelabs = re.findall(r"base_url: (\S+)", said)
         assert (documents, twelvelabs) == (f"{url}/mixpeek-documents", f"{url}/v1.3")
         configure(url, re.findall(r"api_key: (\S+)", said)[0], postgres_url, schema)
-        first = json.loads(run("sync", "--collection", "lectures", "--json").stdout)
+        first = json.loads(run("sync", "--collection", "example", "--json").stdout)
         assert first["exit_code"] == 0
-        assert first["collections"].keys() == {"lectures"}
-        again = run("sync", "-q", "--collection", "lectures")
+        assert first["collections"].keys() == {"example"}
+        again = run("sync", "-q", "--collection", "example")
         assert (again.returncode, again.stderr) == (0, "")
         assert "pgvector: nothing was written, everything is up to date" in again.stdout
-        unknown = run("sync", "--collection", "lecture")
+        unknown = run("sync", "--collection", "exampl")
         assert unknown.returncode == 2
-        assert "lectures" in unknown.stderr
+        assert "example" in unknown.stderr
 
         configure(url, "${SHELF_KEY}", postgres_url, schema)
         refused = run("sync")

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from tests.connector.cli.executable import EXECUTABLE, environment, run
 from tests.examples import family
+from tests.forking import Forked, run_to_end
 from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector.cli._app import COMMANDS, app
 from vectorferry.connector.cli._signals import INTERRUPTED
@@ -93,10 +94,10 @@ def test_a_job_in_the_background_can_be_terminated(configured: Configure, enviro
     assert (done.returncode, len(done.stderr.splitlines())) == (143, 1)
 
 
-def begin(*arguments: str, environ: Mapping[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [EXECUTABLE, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def begin(
+    *arguments: str, environ: Mapping[str, str], how: Callable[..., subprocess.Popen[str]] = Forked
+) -> subprocess.Popen[str]:
+    return how([EXECUTABLE, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_run_that_nothing_can_interrupt_ends_all_the_same(configured: Configure, environ: dict[str, str]) -> None:
@@ -117,7 +118,7 @@ def test_a_signal_during_start_up_shows_no_traceback(
     begun = tmp_path / "importing"
     (tmp_path / "orjson.py").write_text(f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(3_600)\n")
     slow = {**environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"}
-    with begin("sync", "--json", environ=slow) as process:
+    with begin("sync", "--json", environ=slow, how=subprocess.Popen) as process:
         wait_until(begun.exists)
         process.send_signal(number)
         printed, said = process.communicate(timeout=PATIENCE)
@@ -156,11 +157,12 @@ def test_what_a_command_amounts_to_counts_for_more_than_its_output(
     configured: Configure, environ: dict[str, str], arguments: list[str], exit_code: int, said: str
 ) -> None:
     configured("spoilt: 1")
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [EXECUTABLE, *arguments], env=environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert (done.returncode, done.stderr) == (exit_code, said)
+    with (
+        open("/dev/full", "w") as full,
+        Forked([EXECUTABLE, *arguments], env=environ, stdout=full, stderr=subprocess.PIPE) as process,
+    ):
+        _, told = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, told) == (exit_code, said)
 
 
 @pytest.mark.parametrize("where", family(["/dev/full", "&-"]))
@@ -172,38 +174,29 @@ def test_nobody_has_to_hear_what_is_wrong(environ: dict[str, str], where: str) -
 def test_a_crash_shows_its_traceback_only_when_asked_to(configured: Configure, environ: dict[str, str]) -> None:
     configured("mishap: crash")
     assert len(run("sync", environ=environ).stderr.splitlines()) == 1
-    done = subprocess.run(
-        [EXECUTABLE, "sync", "--json"],
-        env={**environ, "VECTORFERRY_DEBUG": "1"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run_to_end([EXECUTABLE, "sync", "--json"], env={**environ, "VECTORFERRY_DEBUG": "1"})
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert json.loads(done.stdout) == {"error": "unexpected ZeroDivisionError", "exit_code": 1}
 
 
 def test_a_name_that_is_not_utf_8_is_reported_as_any_other(environ: dict[str, str]) -> None:
-    done = subprocess.run(
-        [EXECUTABLE, "status", "-c", b"\xff.yaml", "--json"],
-        env=environ,
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run("status", "-c", os.fsdecode(b"\xff.yaml"), "--json", environ=environ)
     assert done.returncode == 2
     assert "no such file" in json.loads(done.stdout)["error"]
 
 
-def test_a_terminal_without_utf_8_gets_the_result_all_the_same(configured: Configure, environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("options", family([[], ["--json"]]), ids=str)
+def test_a_terminal_without_utf_8_gets_the_result_all_the_same(
+    configured: Configure, environ: dict[str, str], options: list[str]
+) -> None:
     configured("collections: [filmö]")
-    plain = run("sync", environ={**environ, "PYTHONIOENCODING": "ascii"}, how=subprocess.Popen)
-    assert (plain.returncode, plain.stderr) == (0, "")
-    assert "film?: 2 assets listed" in plain.stdout
-    as_json = run("sync", "--json", environ={**environ, "PYTHONIOENCODING": "ascii"}, how=subprocess.Popen)
-    assert list(json.loads(as_json.stdout)["collections"]) == ["filmö"]
+    done = run("sync", *options, environ={**environ, "PYTHONIOENCODING": "ascii"}, how=subprocess.Popen)
+    assert (done.returncode, done.stderr) == (0, "")
+    if options:
+        assert list(json.loads(done.stdout)["collections"]) == ["filmö"]
+    else:
+        assert "film?: 2 assets listed" in done.stdout
 
 
 def test_a_terminal_gets_a_progress_bar_and_the_result_stays_plain(
@@ -211,7 +204,7 @@ def test_a_terminal_gets_a_progress_bar_and_the_result_stays_plain(
 ) -> None:
     configured("assets: 5")
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
+    with Forked(
         [EXECUTABLE, "sync", "--json"], env={**environ, "TERM": "xterm"}, stdout=subprocess.PIPE, stderr=theirs
     ) as process:
         os.close(theirs)
@@ -221,8 +214,8 @@ def test_a_terminal_gets_a_progress_bar_and_the_result_stays_plain(
     assert process.returncode == 0
     assert "5/5" in shown
     assert "films" in shown
-    assert printed.startswith(b"{")
-    assert b"\x1b" not in printed
+    assert printed.startswith("{")
+    assert "\x1b" not in printed
 
 
 def read_terminal(descriptor: int) -> str:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.connector.sandbox.serving import served
+from tests.examples import family
 from tests.waiting import PATIENCE
 from vectorferry.connector.plugin import ConfigurationError
 from vectorferry.connector.sandbox import (
@@ -76,7 +77,7 @@ async def test_starting_on_a_taken_port_leaves_nothing_behind(taken_port: int) -
             await Sandbox(port=taken_port).start()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", family([signal.SIGINT, signal.SIGTERM]))
 def test_the_foreground_server_stops_on_a_signal(number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", FOREGROUND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

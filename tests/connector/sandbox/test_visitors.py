@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.connector.sandbox.serving import EXAMPLE_TEXT, controlling
+from tests.examples import family
 from vectorferry.connector.sandbox import Sandbox
 
 FAULTS = "/_sandbox/faults"
@@ -24,7 +25,9 @@ FAULTS = "/_sandbox/faults"
         {"Origin": "http://localhost:1"},  # another server on this machine
     ],
 )
-@pytest.mark.parametrize("path", ["/collections", "/_sandbox/requests", "/nowhere", "/v1.3/indexes", "/indexes"])
+@pytest.mark.parametrize(
+    "path", family(["/collections", "/_sandbox/requests", "/nowhere", "/v1.3/indexes", "/indexes"], (0, 1))
+)
 async def test_pages_from_elsewhere_get_no_answer(
     client: httpx.AsyncClient, sandbox: Sandbox, headers: Mapping[str, str], path: str
 ) -> None:

@@ -224,6 +224,7 @@ def test_whatever_a_user_added_may_refuse(destination: PgvectorDestination, sql:
     assert words in detail
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("acceptable", "records"), family([(10, 15), (100, 150)]))
 def test_a_table_that_refuses_nearly_everything_is_no_fault_of_the_data(
     destination: PgvectorDestination, sql: Sql, monkeypatch: pytest.MonkeyPatch, acceptable: int, records: int

@@ -252,6 +252,7 @@ def test_what_somebody_has_built_upon_it_is_named_before_anything_is_touched(
     assert everything(sql) == before
 
 
+@pytest.mark.long
 def test_every_generation_shows_the_changed_columns(prepared: Prepared, sql: Sql) -> None:
     destination = prepared(mapped({"takes": column("takes", "integer"), "old": column("old")}))
     for name, dimension in (("a", 8), ("b", 3)):
@@ -330,6 +331,7 @@ def test_a_plan_announces_all_of_it_and_changes_nothing(
     assert again == []
 
 
+@pytest.mark.long
 def test_a_server_that_cannot_be_asked_for_the_value_tells_it_all_the_same(
     loaded: Callable[..., None], prepared: Prepared, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,6 +357,7 @@ def test_a_column_that_somebody_else_has_added_is_never_cast(
     assert types(sql, "video")["note"] == "text"
 
 
+@pytest.mark.long
 def test_the_next_sync_fills_what_has_changed(postgres_url: str, schema: str, sql: Sql) -> None:
     fields = {"takes": 7, "metadata": {"author": "ada"}}
     source = MemorySource(

@@ -76,6 +76,7 @@ def test_the_plain_function_answers_whoever_asks_in_whichever_dimension(
         assert column(sql, f"SELECT feature_id FROM search_video_model_v1('{ones(dimension)}')") == [found]
 
 
+@pytest.mark.long
 def test_both_get_their_index(destination: PgvectorDestination) -> None:
     destination.apply(batch(asset("a", of("f1", 8)), asset("b", of("f2", 3))))
     built = [(build.table, build.rows) for build in destination.build_indexes()]
@@ -127,6 +128,7 @@ def test_dense_becomes_sparse(destination: PgvectorDestination, sql: Sql) -> Non
     assert [row["feature_id"] for row in found.rows] == ["f1"]
 
 
+@pytest.mark.long
 def test_a_search_goes_where_such_vectors_are(destination: PgvectorDestination) -> None:
     destination.apply(batch(asset("a", of("f1", 8), of("f2", 8, 2.0)), asset("b", of("f3", 3), of("f4", 3, 2.0))))
     for query, found in [

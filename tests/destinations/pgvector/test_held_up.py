@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.examples import family
 from vectorferry.connector.plugin import LockedError, RelatedTable, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import _ddl
@@ -75,7 +76,7 @@ def extend_related(destination: PgvectorDestination) -> None:
     destination.replace_related(wider, [], complete=True)
 
 
-@pytest.mark.parametrize("change", [prepare_added, prepare_dropped, meet_new_dimension, extend_related])
+@pytest.mark.parametrize("change", family([prepare_added, prepare_dropped, meet_new_dimension, extend_related]))
 def test_a_change_gives_up_and_names_the_reader(
     reader: Sql,
     postgres_url: str,

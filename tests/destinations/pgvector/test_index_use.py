@@ -99,7 +99,7 @@ SEARCH = "SELECT feature_id, text, collection FROM search_video_model_v1(%s, 10,
 
 
 @pytest.mark.parametrize(
-    "where", ["true", "collection = 'films 1'", "start_time >= 10", f"text = '{FAR}'", "text <> 'nothing'"]
+    "where", family(["true", "collection = 'films 1'", "start_time >= 10", f"text = '{FAR}'", "text <> 'nothing'"])
 )
 def test_a_query_of_the_view_goes_along_the_index(loaded: Loaded, where: str) -> None:
     assert f"Index Scan using {INDEX}" in plan(loaded.sql, by_distance(where))
@@ -107,7 +107,7 @@ def test_a_query_of_the_view_goes_along_the_index(loaded: Loaded, where: str) ->
 
 @pytest.mark.parametrize(
     "where",
-    ["collection = 'films 1' AND asset_id = 'video 3'", "feature_id = 'segment 3' AND text = 'number 3'"],
+    family(["collection = 'films 1' AND asset_id = 'video 3'", "feature_id = 'segment 3' AND text = 'number 3'"]),
 )
 def test_a_question_about_a_few_rows_is_answered_from_these(loaded: Loaded, where: str) -> None:
     assert INDEX not in plan(loaded.sql, by_distance(where))
@@ -185,8 +185,8 @@ def test_an_effort_of_the_caller_s_own_is_respected(loaded: Loaded) -> None:
     assert (len(rows), index, table) == (10, 1, 0)
 
 
-@pytest.mark.parametrize("k", [10, 100])
-@pytest.mark.parametrize("share", [1, 0.1, 0.01, 0.001, 0])
+@pytest.mark.parametrize("k", family([10, 100]))
+@pytest.mark.parametrize("share", family([1, 0.1, 0.01, 0.001, 0], (1, 3)))
 def test_an_answer_is_never_short_and_nearly_always_the_truth(loaded: Loaded, share: float, k: int) -> None:
     """Of vectors that are hard to tell apart. tests/benchmarks/test_recall.py has others, and prints the published."""
     filters = json.dumps({"text": {"like": f"%{'0' * round(-math.log10(share))}"}} if share else {"text": "nothing"})

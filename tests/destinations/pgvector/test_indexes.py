@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.examples import family
 from vectorferry import parse_settings, run_sync
 from vectorferry.connector.plugin import Modality, SchemaMapping, Vector
 from vectorferry.connector.sandbox import GeneratedCatalogue, SandboxSettings, running_sandbox
@@ -178,7 +179,7 @@ UNUSABLE = (
 )
 
 
-@pytest.mark.parametrize("has_read_it", [False, True], ids=["elsewhere", "this table"])
+@pytest.mark.parametrize("has_read_it", family([False, True]), ids=["elsewhere", "this table"])
 def test_a_build_that_a_stranger_holds_up_is_left_to_the_next_run(
     postgres_url: str, sql: Sql, schema: str, monkeypatch: pytest.MonkeyPatch, has_read_it: bool
 ) -> None:

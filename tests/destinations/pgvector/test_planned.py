@@ -62,6 +62,7 @@ def test_the_statements_for_a_new_database_are_those_of_prepare(postgres_url: st
         assert destination.planned(SchemaMapping()).statements == []
 
 
+@pytest.mark.long
 def test_the_statements_for_another_mapping_are_those_of_prepare(
     planned: Callable[[dict[str, Any]], Planned], prepared: Prepared, sql: psycopg.Connection[Any], schema: str
 ) -> None:

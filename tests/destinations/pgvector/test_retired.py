@@ -83,6 +83,7 @@ def test_a_retired_one_goes_with_what_shows_it_and_nothing_else_changes(
     assert listed(again)[1][:4] == ("video__model_v1_8", 1, 0, "filling")
 
 
+@pytest.mark.long
 def test_what_is_in_use_is_refused_and_nothing_is_dropped(switched: PgvectorDestination) -> None:
     switched.apply(batch(*of(5, "c")))
     before = listed(switched)
@@ -96,6 +97,7 @@ def test_what_is_in_use_is_refused_and_nothing_is_dropped(switched: PgvectorDest
     assert listed(switched) == before
 
 
+@pytest.mark.long
 def test_a_named_vector_that_no_feature_has_any_more_can_go_as_a_whole(prepared: Prepared, sql: Sql) -> None:
     destination = prepared({})
     destination.apply(batch(*of(8, "a")))
@@ -120,6 +122,7 @@ def test_what_somebody_has_built_upon_stays(switched: PgvectorDestination, sql: 
         switched.drop_vector_tables(["video__model_v1"])
 
 
+@pytest.mark.long
 def test_mapped_columns_stay_in_the_views(prepared: Prepared, sql: Sql) -> None:
     destination, mapping = prepared(COLUMNS), SchemaMapping.model_validate(COLUMNS)
     for dimension in (8, 3):

@@ -188,6 +188,7 @@ def test_no_two_tables_can_get_the_same_name(mapping: dict[str, Any]) -> None:
         SchemaMapping.model_validate(mapping)
 
 
+@pytest.mark.long
 def test_the_longest_names_fit(prepared: Prepared, sql: Sql) -> None:
     destination = prepared({"video": {"table": "v" * 40}})
     destination.apply(batch(asset("a", feature("f", {"n" * 255: dense(), "n" * 254: dense()}))))

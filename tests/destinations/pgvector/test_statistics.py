@@ -82,6 +82,7 @@ def test_what_a_process_left_that_ended_too_soon_is_analyzed_by_the_next(
     assert analyzed(sql, schema).keys() == TABLES
 
 
+@pytest.mark.long
 def test_much_that_such_a_process_changed_is_too(
     unattended: PgvectorDestination, prepared: Prepared, sql: Sql, schema: str
 ) -> None:
@@ -94,6 +95,7 @@ def test_much_that_such_a_process_changed_is_too(
     assert analyzed(sql, schema)["video"] > before["video"]
 
 
+@pytest.mark.long
 def test_a_table_that_somebody_works_on_is_passed_over(
     unattended: PgvectorDestination, postgres_url: str, sql: Sql, schema: str
 ) -> None:

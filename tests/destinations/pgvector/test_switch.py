@@ -76,6 +76,7 @@ def asking(url: str, schema: str, ask: Callable[[Sql], None]) -> Iterator[None]:
         asker.result()
 
 
+@pytest.mark.long
 def test_whoever_asks_meanwhile_sees_no_error_and_one_dimension_at_a_time(
     destination: PgvectorDestination, sql: Sql, postgres_url: str, schema: str
 ) -> None:
@@ -99,6 +100,7 @@ def test_whoever_asks_meanwhile_sees_no_error_and_one_dimension_at_a_time(
     assert states(sql) == {8: "retired", 3: "current"}
 
 
+@pytest.mark.long
 def test_it_waits_until_the_newer_one_has_everything(destination: PgvectorDestination, sql: Sql) -> None:
     load(destination, dense(dimension=8))
     load(destination, dense(dimension=3), ASSETS[1:])
@@ -110,6 +112,7 @@ def test_it_waits_until_the_newer_one_has_everything(destination: PgvectorDestin
     assert shown(sql, "video_model_v1_8") == [8]
 
 
+@pytest.mark.long
 def test_collections_of_different_dimensions_stay_beside_each_other(destination: PgvectorDestination, sql: Sql) -> None:
     for collection, dimension in (("ads", 8), ("films", 3)):
         destination.apply(batch(asset("a", feature("f", {NAME: dense(dimension=dimension)})), collection=collection))
@@ -157,6 +160,7 @@ def test_while_another_sync_writes_nothing_is_switched(
     assert column(sql, "SELECT feature_id FROM video_model_v1_8") == ["f"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("before", "after"), family([(8, 2_500), (2_500, 8), (8, 5_000)]))
 def test_whoever_asks_in_either_dimension_is_answered_whatever_the_type(
     destination: PgvectorDestination, sql: Sql, before: int, after: int
@@ -228,10 +232,12 @@ def test_what_somebody_built_on_the_view_stays_when_only_the_dimension_changes(
 
 @pytest.mark.parametrize(
     ("kind", "built"),
-    [
-        ("VIEW", "mine AS SELECT feature_id, embedding FROM video_model_v1"),
-        ("FUNCTION", "mine() RETURNS SETOF video_model_v1 LANGUAGE sql AS 'SELECT * FROM video_model_v1'"),
-    ],
+    family(
+        [
+            ("VIEW", "mine AS SELECT feature_id, embedding FROM video_model_v1"),
+            ("FUNCTION", "mine() RETURNS SETOF video_model_v1 LANGUAGE sql AS 'SELECT * FROM video_model_v1'"),
+        ]
+    ),
 )
 def test_what_somebody_built_on_a_view_that_must_be_made_anew_puts_it_off(
     destination: PgvectorDestination, sql: Sql, caplog: pytest.LogCaptureFixture, kind: str, built: str
@@ -273,6 +279,7 @@ def test_a_function_that_somebody_gave_the_same_name_is_left_alone(prepared: Pre
     assert states(sql) == {2_500: "current"}
 
 
+@pytest.mark.long
 def test_a_query_that_does_not_end_puts_it_off(
     destination: PgvectorDestination,
     sql: Sql,
@@ -348,6 +355,7 @@ def test_who_comes_back_to_a_retired_dimension_begins_it_anew(destination: Pgvec
     assert (shown(sql), states(sql)) == ([8], {8: "current", 3: "retired"})
 
 
+@pytest.mark.long
 def test_preparing_afterwards_changes_nothing(prepared: Prepared, sql: Sql, schema: str) -> None:
     destination = prepared({})
     load(destination, dense(dimension=8), ["a"])

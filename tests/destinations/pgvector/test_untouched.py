@@ -38,7 +38,7 @@ async def by_a_search(pgvector: PgvectorDestination, mapping: SchemaMapping) -> 
 
 
 @pytest.mark.parametrize("looking", family([by_verify, by_refill, by_a_search]))
-@pytest.mark.parametrize("synced", [COLUMN, METRIC], ids=["column", "metric"])
+@pytest.mark.parametrize("synced", family([COLUMN, METRIC]), ids=["column", "metric"])
 async def test_it_says_that_a_sync_comes_first(
     postgres_url: str,
     schema: str,

@@ -177,6 +177,7 @@ def test_rows_of_an_asset_that_neither_ledger_nor_source_has_are_removed(
     assert checked(source, store).in_step
 
 
+@pytest.mark.long
 def test_a_sample_is_of_so_many_assets(source: MemorySource, store: PgvectorDestination, execute: Execute) -> None:
     source.assets["ads"] = {str(number): asset(str(number), feature("f1")) for number in range(30)}
     synced(source, store)

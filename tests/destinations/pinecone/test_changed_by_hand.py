@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.examples import family
 from vectorferry.connector.plugin import ConfigurationError, DestinationError, RetryableError, SchemaMapping
 from vectorferry.connector.sandbox import Fault, Sandbox, SetField
 from vectorferry.destinations.pinecone._manifest import Manifest
@@ -83,6 +84,7 @@ def half_rebuilt(open_pinecone: Open, postgres_url: str, schema: str, monkeypatc
             open_pinecone()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("half_rebuilt")
 def test_a_rebuild_that_was_killed_begins_anew(sandbox: Sandbox, open_pinecone: Open) -> None:
     sandbox.requests.reset()
@@ -94,6 +96,7 @@ def test_a_rebuild_that_was_killed_begins_anew(sandbox: Sandbox, open_pinecone: 
     assert sandbox.requests.counts()["pinecone.fetch"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("half_rebuilt")
 def test_what_a_killed_rebuild_has_found_is_forgotten_with_its_index(sandbox: Sandbox, open_pinecone: Open) -> None:
     delete_index(sandbox)
@@ -104,6 +107,7 @@ def test_what_a_killed_rebuild_has_found_is_forgotten_with_its_index(sandbox: Sa
     assert stored_ids(sandbox) == set()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("half_rebuilt")
 def test_an_asset_that_only_a_killed_rebuild_knows_can_be_removed(sandbox: Sandbox, open_pinecone: Open) -> None:
     delete_index(sandbox)
@@ -124,7 +128,7 @@ def test_the_key_is_not_sent_to_an_unsafe_address(
     assert sandbox.api_key not in caplog.text
 
 
-@pytest.mark.parametrize("field", ["indexes", "schema", "name", "status"])
+@pytest.mark.parametrize("field", family(["indexes", "schema", "name", "status"]))
 def test_an_index_that_a_list_passes_over_is_not_gone(sandbox: Sandbox, open_pinecone: Open, field: str) -> None:
     """The SDK leaves out of a list what it cannot read."""
     open_pinecone().apply(ONE)

@@ -32,6 +32,7 @@ def test_a_changed_sparse_vector_changes_the_record_that_it_is_in(sandbox: Sandb
     assert [row["feature_id"] for row in found.rows] == ["f1"]
 
 
+@pytest.mark.long
 def test_records_are_taken_apart_and_joined_as_the_configuration_changes(sandbox: Sandbox, open_pinecone: Open) -> None:
     open_pinecone(MAPPING, hybrid=HYBRID).apply(batch(asset("a", BOTH)))
     apart = open_pinecone(MAPPING)

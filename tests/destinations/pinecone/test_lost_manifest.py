@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.examples import family
 from vectorferry.connector.plugin import SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
 
@@ -18,6 +19,7 @@ HYBRID = {"model-v1": "words"}
 ODD = ["é" * 250, "%#", "a b", "日本語", "\U0001f600", "x" * 512, "\x01", "\x7f"]
 
 
+@pytest.mark.long
 def test_names_of_any_length_and_alphabet_are_found_again(
     sandbox: Sandbox, open_pinecone: Open, postgres_url: str, schema: str
 ) -> None:
@@ -55,7 +57,7 @@ def record(identifier: str, **metadata: object) -> dict[str, Any]:
     return {"id": identifier, "values": [1.0] * 8, "metadata": metadata}
 
 
-@pytest.mark.parametrize("namespace", ["ads", "", "others"])
+@pytest.mark.parametrize("namespace", family(["ads", "", "others"]))
 def test_records_of_somebody_else_are_left_alone(
     sandbox: Sandbox, open_pinecone: Open, postgres_url: str, schema: str, namespace: str
 ) -> None:

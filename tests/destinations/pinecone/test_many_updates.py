@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.examples import family
 from vectorferry.connector.plugin import Batch
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations.pinecone import _batch, _write_plan
@@ -18,7 +19,7 @@ def about(text: str) -> Batch:
     return batch(*(asset(f"a{number}", feature("f1", text=text), fingerprint=text) for number in range(10)))
 
 
-@pytest.mark.parametrize(("most", "updates", "upserts"), [(10, 10, 0), (4, 4, 6), (0, 0, 10)])
+@pytest.mark.parametrize(("most", "updates", "upserts"), family([(10, 10, 0), (4, 4, 6), (0, 0, 10)], (1,)))
 def test_the_rest_of_a_batch_is_written_whole(
     sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch, most: int, updates: int, upserts: int
 ) -> None:

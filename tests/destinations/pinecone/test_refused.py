@@ -28,6 +28,7 @@ def in_two_indexes(number: float, fingerprint: str, **columns: Any) -> Batch:
     return batch(asset("a", *features, fingerprint=fingerprint))
 
 
+@pytest.mark.long
 def test_a_vector_refused_in_one_index_leaves_its_earlier_version_and_all_of_the_rest(
     sandbox: Sandbox, open_pinecone: Open
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_record_that_cannot_be_deleted_is_not_forgotten(sandbox: Sandbox, open
     assert stored_ids(sandbox) == {"a#f2"}
 
 
+@pytest.mark.long
 def test_a_feature_that_is_refused_under_another_modality_is_still_held_under_its_earlier_one(
     sandbox: Sandbox, open_pinecone: Open
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_feature_that_is_refused_under_another_modality_is_still_held_under_it
     assert list(destination.discrepancies("ads")) == []
 
 
+@pytest.mark.long
 def test_what_a_killed_run_left_of_a_feature_is_certain_under_its_new_modality(
     sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

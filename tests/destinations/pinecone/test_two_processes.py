@@ -86,6 +86,7 @@ def test_who_has_lost_the_turn_records_nothing_and_does_all_of_it_again(
     assert known_as(destination) == "2"
 
 
+@pytest.mark.long
 def test_an_index_that_another_process_has_just_made_is_not_looked_up(sandbox: Sandbox, open_pinecone: Open) -> None:
     one, other = open_pinecone(), open_pinecone()
     one.apply(version(0))

@@ -45,6 +45,7 @@ def test_what_was_written_is_told_and_what_is_visible_is_asked_for(sandbox: Sand
     assert [one.is_visible for one in destination.delivered(wait=PATIENCE).places] == [True]
 
 
+@pytest.mark.long
 def test_a_later_run_asks_only_for_what_nobody_has_seen(sandbox: Sandbox, open_pinecone: Open) -> None:
     open_pinecone().apply(batch(asset("a", feature("f1"))))
     sandbox.pinecone.settle()

@@ -68,7 +68,7 @@ PASSING: list[Any] = [
 
 
 @pytest.mark.parametrize("trouble", family(PASSING, always=(0, 6, 10, 12)), ids=named)
-@pytest.mark.parametrize("kind", ["upsert", "update", "delete"])
+@pytest.mark.parametrize("kind", family(["upsert", "update", "delete"]))
 def test_passing_trouble_leaves_no_trace(kind: str, trouble: Any) -> None:
     with written(on(kind, trouble, nth=2, times=2), limits=FEW) as here:
         here.writer.upsert(NAMESPACE, records(50))
@@ -185,8 +185,8 @@ def test_a_failure_ends_waiting_for_a_turn_and_between_attempts(trouble: Any) ->
         assert here.requests() == 1
 
 
-@pytest.mark.parametrize("oversize_status", [413, 400])
-@pytest.mark.parametrize("size_rule", ["float32", "body"])
+@pytest.mark.parametrize("oversize_status", family([413, 400]))
+@pytest.mark.parametrize("size_rule", family(["float32", "body"]))
 def test_a_smaller_limit_than_documented_is_found_and_remembered(size_rule: str, oversize_status: int) -> None:
     how: dict[str, Any] = {"size_rule": size_rule, "oversize_status": oversize_status, "request_bytes": 4_000}
     with written(limits=small(concurrency=1), **how) as here:
@@ -214,7 +214,7 @@ def test_a_record_too_large_by_itself_is_refused_and_makes_no_request_smaller() 
         assert here.requests() <= 2
 
 
-@pytest.mark.parametrize("place", [0, 437, 999])
+@pytest.mark.parametrize("place", family([0, 437, 999], (1,)))
 def test_one_bad_record_among_a_thousand_is_found(place: int) -> None:
     with written(limits=small(concurrency=1)) as here:
         given = records(1_000)

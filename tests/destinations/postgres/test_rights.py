@@ -126,6 +126,7 @@ def test_a_standby_is_read_only(passable_path: Path) -> None:
             assert destination.status().assets == {}
 
 
+@pytest.mark.long
 def test_a_server_that_was_closed_to_writes_is_left_so(passable_path: Path) -> None:
     """As hosts do when the disk is almost full. A role's own default is overridden."""
     with EmbeddedPostgres(passable_path / "postgres") as server:

@@ -169,7 +169,9 @@ async def test_an_asset_one_of_whose_features_vanished_is_left_out_until_the_nex
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("fault", [Status(), Garbage(), Html(), Status(status=422)], ids=lambda fault: fault.kind)
+@pytest.mark.parametrize(
+    "fault", family([Status(), Garbage(), Html(), Status(status=422)]), ids=lambda fault: fault.kind
+)
 async def test_an_asset_that_stays_unreadable_is_set_aside_and_no_other(route: str, fault: Any) -> None:
     async with reading_sandbox(SandboxSettings(generate=GENERATED)) as (source, sandbox):
         ids = sandbox.mixpeek.asset_ids()

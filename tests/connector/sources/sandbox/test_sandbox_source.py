@@ -11,14 +11,19 @@ from vectorferry.connector.testing import MemoryDestination, sync
 async def test_it_is_found_by_its_name_and_read_without_a_key() -> None:
     assert source_settings("sandbox") is SandboxSettings
     settings: SyncSettings = parse_settings(
-        {"name": "media", "source": {"type": "sandbox"}, "destinations": [{"type": "pgvector"}]}, "here"
+        {
+            "name": "media",
+            "source": {"type": "sandbox", "collections": ["example"]},
+            "destinations": [{"type": "pgvector"}],
+        },
+        "here",
     )
     source, memory = settings.source.open(), MemoryDestination()
     summary = await sync(source, [memory], name="media")
     await source.aclose()
     assert summary.exit_code == 0
-    assert {"quickstart", "example"} <= set(memory.assets)
-    assert summary.usage.requests > len(memory.assets["quickstart"])
+    assert memory.assets.keys() == {"example"}
+    assert summary.usage.requests > len(memory.assets["example"])
     assert summary.usage.bytes > 0
 
 
