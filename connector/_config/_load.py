@@ -157,9 +157,10 @@ def read_documents(path: Path) -> list[Any]:
 
 def _read(path: Path) -> bytes:
     if not path.exists():
-        raise ConfigurationError(
-            f"{path}: no such file; run `vectorferry init` to write one, or name yours with -c FILE"
-        )
+        beside = [each.name for each in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        near = closest(path.name, beside)
+        advice = " Name it" if near else "; run `vectorferry init` to write one, or name yours"
+        raise ConfigurationError(f"{path}: no such file{near}{advice} with -c FILE")
     return read_bounded(path, MAX_BYTES, "this is not a sync's configuration")
 
 

@@ -26,7 +26,11 @@ CONFIG_VARIABLE: Final = "VECTORFERRY_CONFIG"
 def _config_in_use(path: Path) -> Path:
     """The file that the environment names, where none is given and none is here."""
     elsewhere = os.environ.get(CONFIG_VARIABLE)
-    return Path(elsewhere) if elsewhere and path == DEFAULT_CONFIG and not path.exists() else path
+    if not elsewhere or path != DEFAULT_CONFIG or path.exists():
+        return path
+    if not Path(elsewhere).exists():
+        raise ConfigurationError(f"{CONFIG_VARIABLE} names {elsewhere}, which is not there: correct it, or use -c FILE")
+    return Path(elsewhere)
 
 
 ConfigFile = Annotated[

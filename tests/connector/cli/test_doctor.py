@@ -117,3 +117,12 @@ def test_the_environment_names_the_file_where_there_is_none_here(
     local = file(url=postgres_url).read_text(encoding="utf-8").replace("name: checked", "name: local")
     (here / "vectorferry.yaml").write_text(local, encoding="utf-8")
     assert "sync local" in vectorferry("doctor").stdout
+
+
+def test_the_variable_is_named_where_what_it_names_is_not_there(
+    vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECTORFERRY_CONFIG", "/nowhere/media.yaml")
+    refused = vectorferry("status")
+    assert refused.exit_code == 2
+    assert "VECTORFERRY_CONFIG names /nowhere/media.yaml, which is not there" in refused.stderr
