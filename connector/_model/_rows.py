@@ -154,8 +154,14 @@ class _Column:
     type: ColumnType
 
     def read(self, fields: Mapping[str, Any], asset: Mapping[str, Any]) -> Any:
-        is_of_asset = self.parts[0] == OF_ASSET and len(self.parts) > 1
-        value = look_up(asset, self.parts[1:]) if is_of_asset else look_up(fields, self.parts)
+        if len(self.parts) == 1:
+            value = fields.get(self.path)
+        elif self.parts[0] == OF_ASSET:
+            value = look_up(asset, self.parts[1:])
+        else:
+            value = look_up(fields, self.parts)
+        if value is None:
+            return None
         try:
             return coerce(value, self.type)
         except ValueError as error:
