@@ -188,19 +188,20 @@ class _Features:
         if feature.modality not in KNOWN_MODALITIES:
             known = ", ".join(MODALITIES)
             raise QuarantineError(Reason.UNKNOWN_MODALITY, f"modality {feature.modality[:80]!r} is none of {known}")
-        if shape := self._shapes.get(Modality(feature.modality)):
-            self._map(feature, shape)
+        modality = Modality(feature.modality)
+        if shape := self._shapes.get(modality):
+            self._map(feature, modality, shape)
 
-    def _map(self, feature: Feature, shape: RowShape) -> None:
+    def _map(self, feature: Feature, modality: Modality, shape: RowShape) -> None:
         fields, replaced = clean(feature.fields)
         row = shape.row(fields, self._context)
-        vectors = self._good_vectors(feature)
+        vectors = self._good_vectors(feature, modality)
         for column, error in row.unfit.items():
             self.rejected.append(replace(self._rejected(feature, error), column=column))
         self.mapped.append(
             MappedFeature(
                 feature_id=feature.feature_id,
-                modality=Modality(feature.modality),
+                modality=modality,
                 columns=row.columns,
                 metadata=row.metadata,
                 extra=row.extra,
@@ -212,14 +213,13 @@ class _Features:
         self.bytes += row.size + sum(map(vector_bytes, vectors.values()))
         self.replaced += replaced
 
-    def _good_vectors(self, feature: Feature) -> dict[str, Vector]:
+    def _good_vectors(self, feature: Feature, modality: Modality) -> dict[str, Vector]:
         """The vectors that can be stored; each of the others is set aside alone."""
         good: dict[str, Vector] = {}
         for position, (name, vector) in enumerate(feature.vectors.items()):
             try:
                 check_name(name)
                 contiguous = check_vector(name, vector)
-                modality = Modality(feature.modality)
                 self._mapping.vector(modality, name).check_dimension(name, contiguous)
                 self._budget.admit(modality, name, dense_dimension(contiguous))
                 good[name] = contiguous

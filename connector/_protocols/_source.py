@@ -277,7 +277,7 @@ class Source(ABC):
     async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
         """`NEIGHBOURS`: the nearest `limit` features of the probe's modality in one collection, under its named vector:
         of the probe's vector, or of the one that the service makes of its words where it takes no vector. None where it
-        would need words, and there are none. Raises `SourceError`."""
+        takes no such vector, or would need words and there are none. Raises `SourceError`."""
         raise Capability.NEIGHBOURS.missing()
 
 
