@@ -42,6 +42,7 @@ class Mapper:
         self.use = MappingUse(mapping)
         self._mapping = mapping
         self._shapes = {modality: RowShape(mapping.columns(modality)) for modality in modalities}
+        self._reads_asset = any(shape.reads_asset for shape in self._shapes.values())
 
     def map(self, item: Asset | Rejected) -> MappedRecord:
         """The asset as destinations take it; a `Rejected` when nothing of it can be used."""
@@ -63,10 +64,10 @@ class Mapper:
         created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
         attributes = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
         row_hash, size = hash_row(attributes, metadata, extra)
-        times = {
-            name: moment and moment.isoformat() for name, moment in (("created_at", created), ("updated_at", updated))
-        }
-        context = {**extra, **attributes, **times, "asset_id": asset.asset_id, "metadata": metadata}
+        context: Mapping[str, Any] = {}
+        if self._reads_asset:
+            times = {"created_at": created and created.isoformat(), "updated_at": updated and updated.isoformat()}
+            context = {**extra, **attributes, **times, "asset_id": asset.asset_id, "metadata": metadata}
         features = _Features(self._shapes, self._mapping, self.budget, asset, context)
         rejected = [safe_rejected(r) for r in asset.rejected if _is_mapped(r.modality, self._shapes)]
         mapped = MappedAsset(

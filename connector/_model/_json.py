@@ -56,9 +56,9 @@ def _may_be_rounded(value: Any) -> bool:
             if abs(item) >= BEYOND_64_BITS:
                 return True
         elif kind is dict:
-            waiting.extend(item.values())
+            waiting.extend([one for one in item.values() if type(one) not in EXACT])
         elif kind is list and item:
-            waiting.extend(item[:1] if type(item[0]) is float else (one for one in item if type(one) not in EXACT))
+            waiting.extend(item[:1] if type(item[0]) is float else [one for one in item if type(one) not in EXACT])
     return False
 
 

@@ -228,6 +228,11 @@ class Source(ABC):
         of them can be followed. A source whose cursors tell that no collection has come or gone either need not list
         them then."""
 
+    def vector_metrics(self) -> Mapping[str, str]:
+        """By dense named vector, the `metric` of a mapping by which the service itself compares, as far as it has told
+        so far; it is compared with the mapping's."""
+        return {}
+
     # What belongs to a capability.
 
     def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:

@@ -47,7 +47,7 @@ Query: TypeAlias = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class VectorIndex:
     """One vector index of a collection. `storage_name` is what documents call the vector; `kind` is ``dense``,
-    ``sparse`` or ``multi_dense``, `distance` the service's word for its metric."""
+    ``sparse`` or ``multi_dense``, `distance` the service's word for its metric, empty where it says none."""
 
     storage_name: str
     name: str
@@ -304,7 +304,8 @@ def _page(place: Place, answer: Any) -> DocumentPage:
 def _with_lifted(page: DocumentPage, keys: tuple[str, ...], lifted: LiftedVectors) -> DocumentPage:
     """The page, with the vectors back in the places that vectors have in a document."""
     for row in page.rows:
-        for vectors in (row, row.get(NAMED)) if isinstance(row, dict) else ():
+        places: list[Any] = [row, row.get(NAMED)] if isinstance(row, dict) else []
+        for vectors in places:
             for key in keys if isinstance(vectors, dict) else ():
                 if key in vectors:
                     vectors[key] = lifted.exchange(vectors[key])
@@ -383,7 +384,7 @@ def _index(row: Mapping[str, Any], described: Any) -> VectorIndex | None:
         _text(row.get("feature_uri")) or name,
         kind,
         dimensions if type(dimensions) is int and dimensions > 0 else None,
-        _text(details.get("distance")) or "cosine",
+        _text(details.get("distance")) or "",
     )
 
 

@@ -203,7 +203,7 @@ def feature_from(asset_id: str, document: Document, asked_for: VectorsAskedFor) 
 
     Raises `QuarantineError` for a document that cannot be read at all.
     """
-    modality = modality_of(document.row)
+    modality = _modality_in(document.internal)
     vectors: dict[str, Vector] = {}
     rejected: list[Rejected] = []
 
@@ -243,7 +243,10 @@ def _is_multi(raw: Any) -> bool:
 def modality_of(row: Mapping[str, Any]) -> str:
     """What a document is about: as Mixpeek says, as the kind of its file tells, or as its source does; else text. An
     unknown word stays as it is."""
-    internal = internal_of(row)
+    return _modality_in(internal_of(row))
+
+
+def _modality_in(internal: Mapping[str, Any]) -> str:
     mime, blobs = internal.get("mime_type"), internal.get("source_blobs")
     first = blobs[0].get("blob_type") if isinstance(blobs, list) and blobs and isinstance(blobs[0], dict) else None
     words = (internal.get("modality"), mime.partition("/")[0] if isinstance(mime, str) else None, first)
@@ -276,7 +279,7 @@ def asset_of(listing: Listing, documents: Sequence[Document], asked_for: Vectors
         try:
             feature, bad = feature_from(listing.asset_id, document, asked_for)
         except QuarantineError as error:
-            where = (document.document_id, modality_of(document.row))
+            where = (document.document_id, _modality_in(document.internal))
             rejected.append(Rejected(listing.asset_id, Reason(error.reason), str(error), *where))
             continue
         features.append(feature)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vectorferry.connector._engine.plan._plan import plan
 from vectorferry.connector._model._vectors import vector_hash
-from vectorferry.connector.plugin import Asset, Reason, SparseVector
+from vectorferry.connector.plugin import Asset, Reason, SchemaMapping, SparseVector
 from vectorferry.connector.sandbox import Fault, Garbage, MixpeekDocumentsDialect, SandboxSettings, Shorten
 from vectorferry.connector.sources.mixpeek_documents._api import Place, VectorIndex, read_documents
 from vectorferry.connector.sources.mixpeek_documents._documents import Document, VectorsAskedFor, feature_from
@@ -237,3 +238,14 @@ async def test_collections_of_the_system_are_read_when_they_are_named_or_hold_wh
         assert list(await source.collections()) == ["_direct_upsert"]
     async with reading(namespace="generated") as (source, _):
         assert list(await source.collections()) == [COLLECTION]
+
+
+@pytest.mark.parametrize(("metric", "notes"), [("cosine", 0), ("l2", 1)])
+async def test_another_metric_than_the_mapping_says_is_told(metric: str, notes: int) -> None:
+    mapping = SchemaMapping.model_validate({"text": {"vectors": {VECTOR: {"metric": metric}}}})
+    async with reading(generated(3)) as (source, _):
+        planned = await plan(source, [MemoryDestination()], name="m", mapping=mapping)
+        summary = await sync(source, [MemoryDestination()], name="m", mapping=mapping)
+    told = [f"set modalities.text.vectors.{VECTOR}.metric to cosine"][:notes]
+    assert [each.rpartition("; ")[2] for each in summary.advice] == told
+    assert [each.rpartition("; ")[2] for each in planned.destinations["memory"].notes] == told
