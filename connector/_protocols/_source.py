@@ -237,6 +237,11 @@ class Source(ABC):
         of them can be followed. A source whose cursors tell that no collection has come or gone either need not list
         them then."""
 
+    def vector_metrics(self) -> Mapping[str, str]:
+        """By dense named vector, the `metric` of a mapping by which the service itself compares, as far as it has told
+        so far; it is compared with the mapping's."""
+        return {}
+
     # What belongs to a capability.
 
     def scan_changed(self, collection: str, since: str) -> AsyncIterator[Listing]:
@@ -291,7 +296,7 @@ class Source(ABC):
     async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
         """`NEIGHBOURS`: the nearest `limit` features of the probe's modality in one collection, under its named vector:
         of the probe's vector, or of the one that the service makes of its words where it takes no vector. None where it
-        would need words, and there are none. Raises `SourceError`."""
+        takes no such vector, or would need words and there are none. Raises `SourceError`."""
         raise Capability.NEIGHBOURS.missing()
 
 

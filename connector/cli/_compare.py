@@ -72,6 +72,9 @@ def _lines(vector: VectorComparison) -> list[str]:
     lines = [f"{label}: {plain(vector.error)}"] if vector.error else []
     if vector.wordless:
         lines.append(f"{label}: {counted(vector.wordless, 'feature')} without words, which the source is asked by")
+    if vector.sparse:
+        features = counted(vector.sparse, "feature")
+        lines.append(f"{label}: {features} not compared: the source's search takes no sparse vectors")
     if vector.compared and not vector.exact:
         lines.append(f"{label}: the destination answers by an index, which may pass over some")
     for each in vector.differences[:SHOWN]:

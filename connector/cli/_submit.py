@@ -66,6 +66,8 @@ def submit(  # noqa: PLR0913, PLR0917 - one parameter per option
         _print(submissions.to_dict()["submitted"])
         if submissions.summary:
             show_summary(submissions.summary, results())
+        if submissions.note:
+            for_people().print(submissions.note, markup=False, soft_wrap=True)
         if submissions.sync_error:
             results().print(f"not synced: {submissions.sync_error}", markup=False, soft_wrap=True)
     raise typer.Exit(submissions.exit_code)

@@ -178,10 +178,13 @@ class ApiClient:
             wire.pace.hold(kind, wait)
 
     async def _decoded(self, answer: Answer, decode: Callable[[bytes], T]) -> T:
-        self._check_parsed(answer.body)
+        def read() -> T:
+            self._check_parsed(answer.body)
+            return decode(answer.body)
+
         try:
             # In a thread nothing else waits for it, as far as the parser lets others run; a small one costs less here.
-            return decode(answer.body) if len(answer.body) < LARGE else await asyncio.to_thread(decode, answer.body)
+            return read() if len(answer.body) < LARGE else await asyncio.to_thread(read)
         except ValueError as error:
             problem = one_line(str(error), 120, key=self._key)
         kind = one_line(answer.headers.get("content-type", "no content type"), 60, key=self._key)

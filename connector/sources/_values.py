@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector._model._json import canonical_json, is_too_deep, parse_json
+from vectorferry.connector._model._json import CONTAINERS, canonical_json, is_too_deep, parse_json
 
 SIGNED: Final = re.compile(
     r"^https?://[^?#\s]+\?(?:[^#]*&)?(?:x-amz-signature|x-goog-signature|signature|sig|expires)=", re.IGNORECASE
@@ -45,13 +45,14 @@ def fingerprint_of(value: Any) -> str:
 
 def is_signed(value: Any) -> bool:
     """Whether this is an address that stops working after a while."""
-    return isinstance(value, str) and SIGNED.match(value) is not None
+    return isinstance(value, str) and "?" in value and SIGNED.match(value) is not None
 
 
 def lasting(value: Any) -> Any:
     """A JSON value without the presigned addresses in it."""
     if isinstance(value, dict):
-        return {key: lasting(item) for key, item in value.items() if not is_signed(item)}
+        kept = {key: item for key, item in value.items() if not is_signed(item)}
+        return {key: lasting(item) if isinstance(item, CONTAINERS) else item for key, item in kept.items()}
     if isinstance(value, list):
         return [lasting(item) for item in value if not is_signed(item)]
     return value

@@ -9,8 +9,21 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from sqlalchemy import ColumnElement, Connection, Table, Text, and_, any_, delete, literal, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import NullType
 
 from vectorferry.connector.plugin import Counts, canonical_json
 from vectorferry.destinations._postgres._database import Driver, driver_of
@@ -22,8 +35,15 @@ ID: Final = Text(collation="C")
 
 def of_assets(table: Table, collection: str, asset_ids: Sequence[str]) -> ColumnElement[bool]:
     """The rows of some assets of one collection. The ids are one parameter, however many they are."""
-    desired = literal(list(asset_ids), ARRAY(Text))
+    desired = cast(bindparam(None, _array_literal(asset_ids), NullType(), unique=True), ARRAY(Text))
     return and_(table.c.collection == collection, table.c.asset_id == any_(desired))
+
+
+def _array_literal(texts: Sequence[str]) -> str:
+    """As Postgres reads an array of texts. psycopg spells a list item by item, ten times as slowly, and a batch of
+    thousands of ids is sent with every statement."""
+    quoted = '","'.join([each.replace("\\", "\\\\").replace('"', '\\"') for each in texts])
+    return f'{{"{quoted}"}}' if texts else "{}"
 
 
 FeatureKey: TypeAlias = tuple[str, str]

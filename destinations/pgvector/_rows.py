@@ -97,8 +97,9 @@ def batch_rows(batch: Batch, catalogue: Catalogue) -> BatchRows:
     """Lay out every feature of a batch whose vectors fit."""
     storages = {key: entry.storage for key, entry in catalogue.items()}
     rows = BatchRows()
+    none = {modality.value: 0 for modality in batch.modalities}
     for asset in batch.assets:
-        rows.per_asset[asset.asset_id] = {modality.value: 0 for modality in batch.modalities}
+        rows.per_asset[asset.asset_id] = none.copy()
         for feature in asset.features:
             _add_feature(rows, batch.collection, asset.asset_id, feature, storages)
     return rows
@@ -114,7 +115,7 @@ def _add_feature(
     key, modality, digest = (asset_id, feature.feature_id), feature.modality, feature.row_hash
     row = (collection, *key, *feature.columns.values(), feature.metadata, feature.extra, digest)
     rows.features.setdefault(modality, {})[key] = (digest, row)
-    rows.per_asset[asset_id][modality.value] += 1
+    rows.per_asset[asset_id][modality] += 1
     for name, vector in feature.vectors.items():
         place = (modality, name, dimension_of(vector))
         digest = recorded_hash(vector, feature.vector_hashes[name], storages[place].column_type)
@@ -208,7 +209,10 @@ def with_contents(entries: DesiredRows, batch: Batch, rows: BatchRows, recorded:
     now = _written(batch, rows)
 
     def extended(asset_id: str, digest: bytes, row: Row) -> tuple[bytes, Row]:
-        contents = {**recorded.get(asset_id, {}), **now[asset_id]}
+        before = recorded.get(asset_id)
+        if before is None:  # there is nothing to compare it with
+            return digest, (*row, now[asset_id])
+        contents = {**before, **now[asset_id]}
         return comparable(digest, contents), (*row, contents)
 
     return {key: extended(key[0], *entry) for key, entry in entries.items()}
@@ -224,15 +228,14 @@ def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
     for modality, vector_name, dimension in sorted(rows.vectors):
         for asset_id, feature_id in rows.vectors[modality, vector_name, dimension]:
             named[asset_id, modality, feature_id].append((vector_name, dimension))
-    grouped: dict[str, dict[str, dict[tuple[Named, ...], list[str]]]] = {
-        asset.asset_id: {modality.value: {} for modality in batch.modalities} for asset in batch.assets
-    }
+    grouped: dict[str, dict[str, dict[tuple[Named, ...], list[str]]]] = {asset.asset_id: {} for asset in batch.assets}
     for modality, desired in rows.features.items():
         for asset_id, feature_id in sorted(desired):
             have = tuple(named.get((asset_id, modality, feature_id), ()))
-            grouped[asset_id][modality].setdefault(have, []).append(feature_id)
+            grouped[asset_id].setdefault(modality.value, {}).setdefault(have, []).append(feature_id)
+    names = [modality.value for modality in batch.modalities]
     return {
-        asset_id: {modality: _as_pairs(pairs) for modality, pairs in by_modality.items()}
+        asset_id: {name: _as_pairs(by_modality[name]) if name in by_modality else [] for name in names}
         for asset_id, by_modality in grouped.items()
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 from psycopg.adapt import Dumper
@@ -82,6 +83,7 @@ _ASSET_COLUMNS: Final = (
     *("metadata", "extra", "row_hash"),
 )
 
+_asset_row: Final = attrgetter(*_ASSET_COLUMNS)
 _LEDGER_COLUMNS: Final = ("collection", "asset_id", "fingerprint", "features", "contents")
 
 
@@ -94,8 +96,7 @@ def write_batch(
     writer = _Writer(connection, schema, distrusted, batch.collection, sorted(asset.asset_id for asset in batch.assets))
     applied = Applied()
     assets: DesiredRows = {
-        (asset.asset_id, ""): (asset.row_hash, (batch.collection, *(getattr(asset, name) for name in _ASSET_COLUMNS)))
-        for asset in batch.assets
+        (asset.asset_id, ""): (asset.row_hash, (batch.collection, *_asset_row(asset))) for asset in batch.assets
     }
     applied.assets = writer.write_rows(None, ("collection", *_ASSET_COLUMNS), assets)
     for modality in sorted(batch.modalities):

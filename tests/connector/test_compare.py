@@ -22,6 +22,7 @@ from vectorferry.connector.plugin import (
     SearchAnswer,
     SearchQuery,
     SourceError,
+    SparseVector,
     StopError,
     Vector,
 )
@@ -59,9 +60,9 @@ class Searching(MemorySource):
     async def neighbours(self, collection: str, probe: Probe, *, limit: int) -> Neighbours | None:
         self.probes.append(probe)
         features = [each for asset in self.assets[collection].values() for each in asset.features]
-        near = sorted(features, key=lambda each: _distance(each.vectors[NAME], probe.vector))
-        ids = [each.feature_id for each in near if each.modality == probe.modality][:limit]
-        answer = self.wrong.get(probe.feature_id, ids)
+        if (answer := self.wrong.get(probe.feature_id, "")) == "":
+            near = sorted(features, key=lambda each: _distance(each.vectors[NAME], probe.vector))
+            answer = [each.feature_id for each in near if each.modality == probe.modality][:limit]
         if isinstance(answer, Exception):
             raise answer
         return None if answer is None else Neighbours(probe.vector, answer)
@@ -158,6 +159,16 @@ async def test_what_cannot_be_asked_is_told_and_the_rest_is_compared(source: Sea
     (vector,) = comparison.vectors
     assert (vector.compared, vector.wordless, vector.error, vector.overlap) == (28, 1, "503 for an hour", 1.0)
     assert comparison.exit_code == 1
+
+
+async def test_sparse_vectors_that_a_search_does_not_take_are_not_called_wordless() -> None:
+    sparse = SparseVector(np.array([1], np.int32), np.array([1], np.float32))
+    source = Searching({"c": [asset("a", features=[feature("f", "text", "at 1", {"splade": sparse})])]})
+    source.wrong = {"f": None}
+    comparison = compared(source, await synced(source))
+    (vector,) = comparison.vectors
+    assert (vector.compared, vector.wordless, vector.sparse, comparison.exit_code) == (0, 0, 1, 0)
+    assert comparison.to_dict()["vectors"][0]["sparse"] == 1
 
 
 class Scored(MemoryDestination):

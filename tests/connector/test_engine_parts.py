@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorferry.connector._engine._mapper import MappedRecord
+from vectorferry.connector._engine._opening import RareGarbage
 from vectorferry.connector._engine.sync._diff import Action, diff
 from vectorferry.connector._engine.sync._guard import check_deletes
 from vectorferry.connector._engine.sync._lane import Batcher
@@ -218,3 +221,19 @@ def test_a_slow_source_does_not_keep_what_was_read_waiting() -> None:
     first = batcher.add(loaded("b", 1, 1))
     assert first is not None
     assert [each.asset_id for each in first.assets] == ["a"]
+
+
+@pytest.mark.parametrize(("before", "during"), [(700, 50_000), (90_000, 90_000), (0, 0)])
+def test_garbage_is_looked_for_as_before_once_the_last_run_has_ended(before: int, during: int) -> None:
+    rare, own = RareGarbage(50_000), gc.get_threshold()
+    try:
+        gc.set_threshold(before, *own[1:])
+        with rare, pytest.raises(KeyError), rare:
+            raise KeyError
+        with rare:
+            with rare:
+                pass
+            assert gc.get_threshold() == (during, *own[1:])
+        assert gc.get_threshold() == (before, *own[1:])
+    finally:
+        gc.set_threshold(*own)

@@ -78,6 +78,10 @@ class DrySource(Source):
         """What the source says, if it does."""
         return self._inner.not_found
 
+    def vector_metrics(self) -> Mapping[str, str]:
+        """The source's own."""
+        return self._inner.vector_metrics()
+
     async def identity(self, collection: str) -> Origin:
         """The source's own."""
         return await self._inner.identity(collection)

@@ -188,7 +188,12 @@ class _Plans:
             writes=estimate_writes(assets.inserted, features, outlook.averages),
             statements=outlook.statements,
             indexes=outlook.indexes,
-            notes=[*outlook.notes, *dimension_notes(outlook.vector_counts, self.mapping), *self.exhausted],
+            notes=[
+                *outlook.notes,
+                *dimension_notes(outlook.vector_counts, self.mapping),
+                *self.exhausted,
+                *self.summary.advice,
+            ],
             error=summary.error,
             refusal=outlook.refusal,
             index_advice=outlook.index_advice,

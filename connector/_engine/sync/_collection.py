@@ -323,7 +323,8 @@ class CollectionRun:
             return
         if isinstance(item, Asset):
             listing = asked.listing if asked else Listing(item.asset_id, item.fingerprint, turn=item.turn)
-            item = replace(item, turn=self._job.options.reread.turn(item.asset_id, item.turn))
+            if (turn := self._job.options.reread.turn(item.asset_id, item.turn)) != item.turn:
+                item = replace(item, turn=turn)
         else:
             listing = None
         mapped = self._job.mapper.map(item)

@@ -35,6 +35,7 @@ from vectorferry.connector._model._errors import (
 )
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
+from vectorferry.connector._model._records import MODALITIES
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
@@ -230,6 +231,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
         await record_runs(lanes, summary, options)
         raise_when_all_failed(lanes)
         if options.only is None:
+            summary.advice.extend(metric_advice(source.vector_metrics(), mapping))
             summary.advice.extend(unmatched(mapper.use, summary.collections.values()))
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
@@ -426,6 +428,20 @@ def unmatched(use: MappingUse, collections: Iterable[CollectionSummary]) -> Iter
     """What of the mapping has met nothing, where every asset was read: a few of them may well lack it."""
     if all(each.complete and not each.unchanged and not each.error for each in collections):
         yield from use.unmatched()
+
+
+def metric_advice(metrics: Mapping[str, str], mapping: SchemaMapping) -> Iterator[str]:
+    """A sentence for each named vector that the source compares by another metric than the mapping says: then what is
+    near here is not what is near there. Where only some modalities are mapped, nobody asked about the others."""
+    for name, metric in sorted(metrics.items()):
+        mapped = [modality for modality in MODALITIES if name in mapping.modality(modality).vectors]
+        others = [each for each in mapped or MODALITIES if mapping.vector(each, name).metric != metric]
+        if others:
+            where = ", ".join(f"modalities.{each}.vectors.{name}.metric" for each in mapped and others)
+            yield (
+                f"the source compares {name} by {metric}, and the mapping by {mapping.vector(others[0], name).metric}: "
+                f"searches find others than the source's own; set {where or 'its metric'} to {metric}"
+            )
 
 
 def raise_when_all_failed(lanes: Sequence[Lane]) -> None:

@@ -16,11 +16,13 @@ from vectorferry.connector._model._errors import (
     QuarantineError,
     SourceError,
 )
+from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Reason
 from vectorferry.connector.http import ApiClient, NotFoundError, RefusedError, UnreadableError, one_line, segment
 from vectorferry.connector.sources._pages import count_in, pagination_in
 from vectorferry.connector.sources._service import ServiceApi
 from vectorferry.connector.sources._values import read_object
+from vectorferry.connector.sources._vectors import LiftedVectors, read_lifted
 
 T = TypeVar("T")
 
@@ -35,13 +37,17 @@ INTERNAL: Final = ("_internal",)
 """What a cheap list selects: without it the whole document comes, vectors apart."""
 
 VECTORS: Final = {"return_vectors": True}
+ALONE: Final = "vector"
+NAMED: Final = "vectors"
+"""Where a document has a vector without a name, and several by their names, if not beside its fields."""
+
 Query: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class VectorIndex:
     """One vector index of a collection. `storage_name` is what documents call the vector; `kind` is ``dense``,
-    ``sparse`` or ``multi_dense``, `distance` the service's word for its metric."""
+    ``sparse`` or ``multi_dense``, `distance` the service's word for its metric, empty where it says none."""
 
     storage_name: str
     name: str
@@ -125,8 +131,13 @@ class DocumentsApi(ServiceApi):
             return found
         return replace(found, indexes=await self._features(collection))
 
-    async def documents(self, collection: str, place: Place, query: Query) -> DocumentPage:
-        """One page of ``POST /v1/collections/{id}/documents/list``. Never sorted: a sorted list ends at 10,000."""
+    async def documents(
+        self, collection: str, place: Place, query: Query, vectors: tuple[str, ...] = ()
+    ) -> DocumentPage:
+        """One page of ``POST /v1/collections/{id}/documents/list``. Never sorted: a sorted list ends at 10,000.
+
+        Vectors of these names are read already: as float32, or the `QuarantineError` that says why one cannot be.
+        """
         body: dict[str, Any] = {"limit": place.limit, **query}
         if place.cursor is None:
             # A total costs the service a count: once for each partition is enough.
@@ -137,17 +148,20 @@ class DocumentsApi(ServiceApi):
             body["partition"] = {"index": place.index, "count": place.count}
 
         def decode(answer: bytes) -> DocumentPage:
-            return read_documents(place, answer)
+            return read_documents(place, answer, vectors)
 
         path = f"{_path(collection)}/documents/list"
         return await self._client.request("POST", path, json=body, decode=decode)
 
-    async def document_pages(self, collection: str, first: Place, query: Query) -> AsyncIterator[DocumentPage]:
-        """Every page from this place on. Raises `IncompleteScanError` where the list leads nowhere."""
+    async def document_pages(
+        self, collection: str, first: Place, query: Query, vectors: tuple[str, ...] = ()
+    ) -> AsyncIterator[DocumentPage]:
+        """Every page from this place on, as `documents` reads it. Raises `IncompleteScanError` where the list leads
+        nowhere."""
         cursors: set[str] = set()
         place, empty = first, 0
         while True:
-            page = await self.documents(collection, place, query)
+            page = await self.documents(collection, place, query, vectors)
             yield page
             if page.next_cursor is None:
                 return
@@ -245,7 +259,10 @@ class EventPage:
 
 def read_list(body: bytes) -> dict[str, Any]:
     """A list's answer. Raises `ValueError` when there are no `results`, or the rest is not of the documented types."""
-    answer = read_object(body)
+    return _checked_list(read_object(body))
+
+
+def _checked_list(answer: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(answer.get("results"), list):
         raise ValueError("no list of results")
     pagination_in(answer)
@@ -264,14 +281,35 @@ def read_collections(body: bytes) -> CollectionPage:
     return CollectionPage(answer["results"], total, next_cursor_in(answer), unresolved)
 
 
-def read_documents(place: Place, body: bytes) -> DocumentPage:
-    """A page of documents. Raises `ValueError` when it is none."""
-    answer = read_list(body)
+def read_documents(place: Place, body: bytes, vectors: tuple[str, ...] = ()) -> DocumentPage:
+    """A page of documents, with vectors of these names as `DocumentsApi.documents` gives them. Raises `ValueError` when
+    it is none."""
+    if vectors:
+        keys = (*vectors, ALONE)
+        return read_lifted(body, keys, lambda answer, lifted: _with_lifted(_page(place, answer), keys, lifted))
+    return _page(place, parse_json(body))
+
+
+def _page(place: Place, answer: Any) -> DocumentPage:
+    if not isinstance(answer, dict):
+        raise ValueError("not a JSON object")
+    answer = _checked_list(answer)
     total, also = count_in(pagination_in(answer), "total"), count_in(answer, "total_documents")
     warnings = [one_line(str(warning)) for warning in answer.get("warnings") or ()]
     if total is not None and also not in (None, total):
         warnings.append(f"there are {total:,} documents, and there are {also:,}")
     return DocumentPage(place, answer["results"], total, next_cursor_in(answer), warnings)
+
+
+def _with_lifted(page: DocumentPage, keys: tuple[str, ...], lifted: LiftedVectors) -> DocumentPage:
+    """The page, with the vectors back in the places that vectors have in a document."""
+    for row in page.rows:
+        places: list[Any] = [row, row.get(NAMED)] if isinstance(row, dict) else []
+        for vectors in places:
+            for key in keys if isinstance(vectors, dict) else ():
+                if key in vectors:
+                    vectors[key] = lifted.exchange(vectors[key])
+    return page
 
 
 def read_document(document_id: str, body: bytes) -> dict[str, Any]:
@@ -346,7 +384,7 @@ def _index(row: Mapping[str, Any], described: Any) -> VectorIndex | None:
         _text(row.get("feature_uri")) or name,
         kind,
         dimensions if type(dimensions) is int and dimensions > 0 else None,
-        _text(details.get("distance")) or "cosine",
+        _text(details.get("distance")) or "",
     )
 
 

@@ -7,8 +7,11 @@ own is an asset by itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self, TypeAlias
+
+import numpy as np
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import is_too_deep
@@ -16,7 +19,7 @@ from vectorferry.connector._model._records import Asset, AssetState, Feature, Li
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector.http import one_line
 from vectorferry.connector.sources._reading import asset_from
-from vectorferry.connector.sources._values import fingerprint_of, lasting, moment, read_time
+from vectorferry.connector.sources._values import fingerprint_of, lasting, read_time
 from vectorferry.connector.sources.mixpeek_documents._api import VectorIndex
 
 MultiVectors: TypeAlias = Literal["set_aside", "leave_out"]
@@ -31,6 +34,9 @@ NOT_FIELDS: Final = frozenset(
     {"document_id", "collection_id", "_internal", NAMES, INCOMPLETE, "vectors", "vector", "searchable_at", "score"}
 )
 """Ids and vectors have their own places; `searchable_at` is another shard's with every answer."""
+
+ALONE: Final = (list, dict, np.ndarray, QuarantineError)
+"""What a vector without a name may be: as it is spelled, lifted from the answer, or why that could not be done."""
 
 KEPT: Final = ("lineage", "mime_type", "content_hash", "size_bytes")
 """What of ``_internal`` stays with a feature, beside its times and its metadata."""
@@ -61,7 +67,11 @@ def internal_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def object_of(row: Mapping[str, Any]) -> str | None:
     """The object that a document was made of, None for one that somebody brought."""
-    lineage = internal_of(row).get("lineage")
+    return _root_of(internal_of(row))
+
+
+def _root_of(internal: Mapping[str, Any]) -> str | None:
+    lineage = internal.get("lineage")
     root = lineage.get("root_object_id") if isinstance(lineage, dict) else None
     return root if isinstance(root, str) and root else None
 
@@ -71,24 +81,44 @@ def asset_id_of(row: Mapping[str, Any]) -> str:
     return object_of(row) or str(row["document_id"])
 
 
-def mark_of(row: Mapping[str, Any]) -> str:
-    """32 hexadecimal digits that change whenever a document does: by its time of change and its content's hash. One
-    without a time is compared by all that the list says of it."""
-    internal = internal_of(row)
-    if read_time(internal.get("updated_at")) is None:
+@dataclass(frozen=True, slots=True)
+class ListedDocument:
+    """What a cheap list says of a document. `mark` is 32 hexadecimal digits that change whenever the document does: by
+    its time of change and its content's hash. One without a time is compared by all that the list says of it."""
+
+    document_id: str
+    object_id: str | None
+    mark: str
+    state: AssetState
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The document of a row that has an id. One that does not say that it is unfinished is finished."""
+        internal = internal_of(row)
+        status = _status_of(internal)
+        return cls(row["document_id"], _root_of(internal), _mark_of(row, internal), state_of(status))
+
+
+def _mark_of(row: Mapping[str, Any], internal: Mapping[str, Any]) -> str:
+    time = read_time(internal.get("updated_at"))
+    if time is None:
         told = {name: value for name, value in row.items() if name not in ("searchable_at", INCOMPLETE)}
         return fingerprint_of(told if is_too_deep(told) else lasting(told))
     status = metadata_of(internal).get("ingestion_status")
-    return fingerprint_of([row["document_id"], moment(internal["updated_at"]), internal.get("content_hash"), status])
+    return fingerprint_of([row["document_id"], time.isoformat(), internal.get("content_hash"), status])
 
 
-def state_of(row: Mapping[str, Any]) -> AssetState:
-    """Whether Mixpeek has finished with a document; one that does not say is finished."""
-    status = metadata_of(internal_of(row)).get("ingestion_status")
-    word = status.upper() if isinstance(status, str) else ""
+def state_of(status: str | None) -> AssetState:
+    """Whether Mixpeek has finished with a document, as it words it."""
+    word = (status or "").upper()
     if word in PENDING:
         return AssetState.PENDING
     return AssetState.FAILED if word in FAILED else AssetState.READY
+
+
+def _status_of(internal: Mapping[str, Any]) -> str | None:
+    status = metadata_of(internal).get("ingestion_status")
+    return status if isinstance(status, str) else None
 
 
 def metadata_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,14 +127,54 @@ def metadata_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def missing_vectors(row: Mapping[str, Any], indexes: Indexes, left_out: frozenset[str] = frozenset()) -> list[str]:
-    """The vectors that an answer should hold and does not: those that it names itself, and where it says that something
-    is missing, those of the collection. One without a name where nobody knows which."""
-    given = dict(raw_vectors(row, indexes))
-    missing = [] if NAMELESS in given else [name for name in _named_in(row) if name not in given]
-    if row.get(INCOMPLETE) and not missing:
-        missing = [name for name in indexes if name not in given] if indexes else [""]
-    return [name for name in missing if name not in left_out]
+@dataclass(frozen=True, slots=True)
+class VectorsAskedFor:
+    """The vectors that a collection has (`indexes`), what becomes of multi-vectors, and those `left_out` of what is
+    asked for."""
+
+    indexes: Indexes
+    multi_vectors: MultiVectors
+    left_out: frozenset[str]
+    apart: frozenset[str]
+    """Keys of a document that are no fields of it."""
+
+    @classmethod
+    def of(cls, indexes: Indexes, multi_vectors: MultiVectors) -> Self:
+        """As the settings ask for them."""
+        multi = frozenset(name for name, index in indexes.items() if index.kind == "multi_dense")
+        left_out = frozenset[str]() if multi_vectors == "set_aside" else multi
+        return cls(indexes, multi_vectors, left_out, NOT_FIELDS | indexes.keys())
+
+
+class Document:
+    """One document that was read, each part of it looked up once.
+
+    `missing` are the vectors that the answer should hold and does not: those that it names itself, and where it says
+    that something is missing, those of the collection. One without a name where nobody knows which.
+    """
+
+    __slots__ = ("asset_id", "document_id", "internal", "missing", "names", "row", "vectors")
+
+    def __init__(self, row: Mapping[str, Any], asked_for: VectorsAskedFor) -> None:
+        self.row = row
+        self.document_id = str(row["document_id"])
+        self.internal = internal_of(row)
+        self.asset_id = _root_of(self.internal) or self.document_id
+        self.names = _named_in(row)
+        self.vectors = _raw_vectors(row, asked_for.indexes, self.names)
+        self.missing = self._missing(asked_for)
+
+    @property
+    def is_brought(self) -> bool:
+        """Whether it was made of no object."""
+        return _root_of(self.internal) is None
+
+    def _missing(self, asked_for: VectorsAskedFor) -> list[str]:
+        given, indexes = self.vectors, asked_for.indexes
+        missing = [] if NAMELESS in given else [name for name in self.names if name not in given]
+        if not missing and self.row.get(INCOMPLETE):
+            missing = [name for name in indexes if name not in given] if indexes else [""]
+        return [name for name in missing if name not in asked_for.left_out]
 
 
 def _named_in(row: Mapping[str, Any]) -> list[str]:
@@ -112,59 +182,58 @@ def _named_in(row: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str) and name] if isinstance(names, list) else []
 
 
-def raw_vectors(row: Mapping[str, Any], indexes: Indexes) -> Iterator[tuple[str, Any]]:
+def _raw_vectors(row: Mapping[str, Any], indexes: Indexes, names: Sequence[str]) -> dict[str, Any]:
     """Every vector in an answer by its name: at the root under its storage name, in a map, or alone without a name."""
-    known = dict.fromkeys((*indexes, *_named_in(row)))
-    given: set[str] = set()
-    for name in known:
-        if row.get(name) is not None and name not in NOT_FIELDS:
-            given.add(name)
-            yield name, row[name]
+    given: dict[str, Any] = {}
+    for name in (*indexes, *names):
+        if (raw := row.get(name)) is not None and name not in NOT_FIELDS:
+            given[name] = raw
     named = row.get("vectors")
     for name, raw in named.items() if isinstance(named, dict) else ():
-        if name not in given and raw is not None:
-            given.add(name)
-            yield name, raw
-    if not given and isinstance(row.get("vector"), list | dict):
-        yield (next(iter(known)) if len(known) == 1 else NAMELESS), row["vector"]
+        if raw is not None:
+            given.setdefault(name, raw)
+    if not given and isinstance(raw := row.get("vector"), ALONE):
+        known = {*indexes, *names}
+        given[next(iter(known)) if len(known) == 1 else NAMELESS] = raw
+    return given
 
 
-def feature_from(
-    asset_id: str, row: Mapping[str, Any], indexes: Indexes, multi_vectors: MultiVectors
-) -> tuple[Feature, list[Rejected]]:
+def feature_from(asset_id: str, document: Document, asked_for: VectorsAskedFor) -> tuple[Feature, list[Rejected]]:
     """The record of a document, without those of its vectors that are unusable or were not given, and these.
 
     Raises `QuarantineError` for a document that cannot be read at all.
     """
-    document_id, modality = str(row["document_id"]), modality_of(row)
+    modality = _modality_in(document.internal)
     vectors: dict[str, Vector] = {}
     rejected: list[Rejected] = []
 
     def reject(name: str, reason: Reason, detail: str) -> None:
         detail = f"vector {one_line(name, 60)}: {detail}" if name else detail
-        rejected.append(Rejected(asset_id, reason, detail, document_id, modality, name))
+        rejected.append(Rejected(asset_id, reason, detail, document.document_id, modality, name))
 
-    for name, raw in raw_vectors(row, indexes):
+    for name, raw in document.vectors.items():
         if _is_multi(raw):
-            if multi_vectors == "set_aside":
+            if asked_for.multi_vectors == "set_aside":
                 reject(name, Reason.MULTI_VECTOR, f"{len(raw)} vectors, one for each token; no store here takes those")
             continue
         try:
-            vectors[name] = decode_vector(raw)
+            vectors[name] = _decoded(raw)
         except QuarantineError as error:
             reject(name, Reason(error.reason), str(error))
-    for name in missing_vectors(row, indexes, left_out(indexes, multi_vectors)):
+    for name in document.missing:
         if not name:
             raise QuarantineError(Reason.WITHHELD, f"it has vectors that {NOT_GIVEN}")
         reject(name, Reason.WITHHELD, NOT_GIVEN)
-    return Feature(document_id, modality, _fields(row, vectors.keys() | indexes.keys()), vectors), rejected
+    return Feature(document.document_id, modality, _fields(document, asked_for), vectors), rejected
 
 
-def left_out(indexes: Indexes, multi_vectors: MultiVectors) -> frozenset[str]:
-    """The vectors that are not asked for."""
-    if multi_vectors == "set_aside":
-        return frozenset()
-    return frozenset(name for name, index in indexes.items() if index.kind == "multi_dense")
+def _decoded(raw: Any) -> Vector:
+    """A vector as it was lifted from the answer, or as the answer spells it."""
+    if isinstance(raw, np.ndarray):
+        return raw
+    if isinstance(raw, QuarantineError):
+        raise raw
+    return decode_vector(raw)
 
 
 def _is_multi(raw: Any) -> bool:
@@ -174,7 +243,10 @@ def _is_multi(raw: Any) -> bool:
 def modality_of(row: Mapping[str, Any]) -> str:
     """What a document is about: as Mixpeek says, as the kind of its file tells, or as its source does; else text. An
     unknown word stays as it is."""
-    internal = internal_of(row)
+    return _modality_in(internal_of(row))
+
+
+def _modality_in(internal: Mapping[str, Any]) -> str:
     mime, blobs = internal.get("mime_type"), internal.get("source_blobs")
     first = blobs[0].get("blob_type") if isinstance(blobs, list) and blobs and isinstance(blobs[0], dict) else None
     words = (internal.get("modality"), mime.partition("/")[0] if isinstance(mime, str) else None, first)
@@ -182,11 +254,12 @@ def modality_of(row: Mapping[str, Any]) -> str:
     return MODALITIES.get(word, word)
 
 
-def _fields(row: Mapping[str, Any], vector_names: frozenset[str] | set[str]) -> dict[str, Any]:
-    internal, payload = internal_of(row), row.get("payload")
-    apart = NOT_FIELDS | vector_names | set(_named_in(row))
-    fields = {name: value for name, value in row.items() if name not in apart}
-    if isinstance(payload, dict) and object_of(row) is None:
+def _fields(document: Document, asked_for: VectorsAskedFor) -> dict[str, Any]:
+    row, internal = document.row, document.internal
+    fields = {name: value for name, value in row.items() if name not in asked_for.apart}
+    for name in (*document.vectors, *document.names):
+        fields.pop(name, None)
+    if document.is_brought and isinstance(payload := row.get("payload"), dict):
         # Where the fields of an upserted document are when it is read is not said: beside its id, or in here.
         fields = {**payload, **{name: value for name, value in fields.items() if name != "payload"}}
     kept = {name: internal[name] for name in KEPT if internal.get(name) is not None}
@@ -198,51 +271,49 @@ def _fields(row: Mapping[str, Any], vector_names: frozenset[str] | set[str]) -> 
     return {name: value for name, value in lasting(fields).items() if value is not None}
 
 
-def asset_of(
-    listing: Listing, rows: Sequence[Mapping[str, Any]], indexes: Indexes, multi_vectors: MultiVectors
-) -> Asset:
+def asset_of(listing: Listing, documents: Sequence[Document], asked_for: VectorsAskedFor) -> Asset:
     """The asset of these documents, all that it has."""
     features: list[Feature] = []
     rejected: list[Rejected] = []
-    for row in sorted(rows, key=_order):
+    for document in sorted(documents, key=_order) if len(documents) > 1 else documents:
         try:
-            feature, bad = feature_from(listing.asset_id, row, indexes, multi_vectors)
+            feature, bad = feature_from(listing.asset_id, document, asked_for)
         except QuarantineError as error:
-            record = Rejected(listing.asset_id, Reason(error.reason), str(error), row["document_id"], modality_of(row))
-            rejected.append(record)
+            where = (document.document_id, _modality_in(document.internal))
+            rejected.append(Rejected(listing.asset_id, Reason(error.reason), str(error), *where))
             continue
         features.append(feature)
         rejected += bad
     kinds = Counter(feature.modality for feature in features)
-    times = [internal_of(row) for row in rows]
+    internals = [document.internal for document in documents]
     described = {
-        "created_at": min((t for each in times if isinstance(t := each.get("created_at"), str)), default=None),
-        "updated_at": max((t for each in times if isinstance(t := each.get("updated_at"), str)), default=None),
-        "status": next((s for each in times if isinstance(s := metadata_of(each).get("ingestion_status"), str)), None),
+        "created_at": min((t for each in internals if isinstance(t := each.get("created_at"), str)), default=None),
+        "updated_at": max((t for each in internals if isinstance(t := each.get("updated_at"), str)), default=None),
+        "status": next((status for each in internals if (status := _status_of(each)) is not None), None),
     }
     return asset_from(
         listing,
         described,
         modality=kinds.most_common(1)[0][0] if kinds else None,
-        url=next((url for row in rows if (url := _source_url(row))), None),
+        url=next((url for document in documents if (url := _source_url(document.row))), None),
         metadata=_shared([feature.fields["metadata"] for feature in features]),
-        fields=_shared([_whole_lineage(row) for row in rows]),
+        fields=_shared([_whole_lineage(each) for each in internals]),
         features=features,
         rejected=rejected,
     )
 
 
-def _order(row: Mapping[str, Any]) -> tuple[float, str]:
-    start = row.get("start_time")
-    return (float(start) if isinstance(start, int | float) else 0.0, str(row["document_id"]))
+def _order(document: Document) -> tuple[float, str]:
+    start = document.row.get("start_time")
+    return (float(start) if isinstance(start, int | float) else 0.0, document.document_id)
 
 
-def _whole_lineage(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _whole_lineage(internal: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a document's origin is its object's own."""
-    lineage = internal_of(row).get("lineage")
+    lineage = internal.get("lineage")
     known = lineage if isinstance(lineage, dict) else {}
     shared = {name: known[name] for name in ("root_object_id", "root_bucket_id", "source_type") if name in known}
-    return {**shared, "namespace_id": internal_of(row).get("namespace_id")}
+    return {**shared, "namespace_id": internal.get("namespace_id")}
 
 
 def _source_url(row: Mapping[str, Any]) -> str | None:
@@ -258,4 +329,6 @@ def _shared(mappings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not mappings:
         return {}
     first, *others = mappings
+    if not others:
+        return dict(first)
     return {name: value for name, value in first.items() if all(name in one and one[name] == value for one in others)}

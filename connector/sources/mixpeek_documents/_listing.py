@@ -13,13 +13,7 @@ from vectorferry.connector._model._records import AssetState, Listing
 from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._values import fingerprint_of
 from vectorferry.connector.sources.mixpeek_documents._api import INTERNAL, Collection, DocumentPage, DocumentsApi, Place
-from vectorferry.connector.sources.mixpeek_documents._documents import (
-    asset_id_of,
-    internal_of,
-    mark_of,
-    object_of,
-    state_of,
-)
+from vectorferry.connector.sources.mixpeek_documents._documents import ListedDocument, internal_of
 
 T = TypeVar("T")
 
@@ -63,13 +57,12 @@ class ObjectGroup:
     pending: bool = False
     ready: bool = False
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, document: ListedDocument) -> None:
         """Count a document."""
-        state = state_of(row)
         self.documents += 1
-        self.marks = (self.marks + int(mark_of(row), 16)) % 2**128
-        self.pending |= state is AssetState.PENDING
-        self.ready |= state is AssetState.READY
+        self.marks = (self.marks + int(document.mark, 16)) % 2**128
+        self.pending |= document.state is AssetState.PENDING
+        self.ready |= document.state is AssetState.READY
 
     @property
     def state(self) -> AssetState:
@@ -149,15 +142,17 @@ class CollectionScan:
             yield page
 
     def _on(self, page: DocumentPage, rows: Sequence[Mapping[str, Any]]) -> Iterator[Listing]:
-        alone = [row for row in rows if object_of(row) is None]
+        alone: list[ListedDocument] = []
+        for document in map(ListedDocument.of, rows):
+            if document.object_id is None:
+                alone.append(document)
+            else:
+                self._last.objects.setdefault(document.object_id, ObjectGroup()).add(document)
         if len(alone) == len(page.rows):
-            self._last.pages.add(page, [row["document_id"] for row in alone])
-        for row in rows:
-            if (object_id := object_of(row)) is not None:
-                self._last.objects.setdefault(object_id, ObjectGroup()).add(row)
-        for row in alone:
+            self._last.pages.add(page, [document.document_id for document in alone])
+        for document in alone:
             self._last.has_documents = True
-            yield Listing(asset_id_of(row), fingerprint_of([*self._settings, mark_of(row)]), state_of(row))
+            yield Listing(document.document_id, fingerprint_of([*self._settings, document.mark]), document.state)
 
     async def _check_count(self, listed: int) -> None:
         """A key that sees less than there is lists less, and the total is no higher; the collection's own count is.

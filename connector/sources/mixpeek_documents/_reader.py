@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from vectorferry.connector._model._errors import IncompleteScanError, QuarantineError
 from vectorferry.connector._model._limits import AssetBudget, SourceLimits
@@ -16,12 +16,10 @@ from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedErr
 from vectorferry.connector.sources._reading import Outcome, check_id, outcome_of, results_of
 from vectorferry.connector.sources.mixpeek_documents._api import VECTORS, Collection, DocumentsApi, Place, Query
 from vectorferry.connector.sources.mixpeek_documents._documents import (
+    Document,
     MultiVectors,
-    asset_id_of,
+    VectorsAskedFor,
     asset_of,
-    left_out,
-    missing_vectors,
-    object_of,
 )
 from vectorferry.connector.sources.mixpeek_documents._listing import LastListing
 
@@ -47,7 +45,7 @@ FAILURES: Final = (UnreadableError, RefusedError, ForbiddenError, NotFoundError,
 BY_DOCUMENT: Final = "document_id"
 BY_OBJECT: Final = "_internal.lineage.root_object_id"
 
-Rows = list[dict[str, Any]]
+Documents: TypeAlias = list[Document]
 
 
 class FilterIgnoredError(UnreadableError):
@@ -81,7 +79,8 @@ class DocumentReader:
         self._collection = collection
         self._last = last
         self._limits = limits
-        self._multi_vectors = multi_vectors
+        self._asked_for = VectorsAskedFor.of(collection.indexes, multi_vectors)
+        self._names = tuple(collection.indexes)
         self._most = documents_per_request(collection, vectors_per_request)
         self._largest_page = documents_per_request(collection, MOST_ROWS)
         self._by_ids = True
@@ -120,15 +119,15 @@ class DocumentReader:
         """What reading each of these assets came to. Those that do not come together are asked for in smaller chunks,
         and at last one by one."""
         try:
-            rows = await self._together(chunk)
+            documents = await self._together(chunk)
         except FAILURES as error:
             if chunk.place is None:
                 self._by_ids &= not isinstance(error, RefusedError | FilterIgnoredError)
             return await self._apart(chunk)
-        await self._complete(rows)
-        whole = [listing for listing in chunk.listings if rows[listing.asset_id]]
-        outcomes = [await outcome_of(partial(self._asset, rows[each.asset_id]), each) for each in whole]
-        missing = [each for each in chunk.listings if not rows[each.asset_id]]
+        await self._complete(documents)
+        whole = [listing for listing in chunk.listings if documents[listing.asset_id]]
+        outcomes = [await outcome_of(partial(self._asset, documents[each.asset_id]), each) for each in whole]
+        missing = [each for each in chunk.listings if not documents[each.asset_id]]
         # Since it was listed, a page may have come to hold others.
         again = self._one_by_one(missing) if chunk.place is None or not missing else self.read(Chunk(missing))
         return [*outcomes, *await again]
@@ -147,10 +146,8 @@ class DocumentReader:
 
     def _vectors_asked_for(self) -> Query:
         """By name where some are left out, so that they are not even sent."""
-        wanted = [name for name, index in self._collection.indexes.items() if index.kind != "multi_dense"]
-        if self._multi_vectors == "leave_out" and 0 < len(wanted) < len(self._collection.indexes):
-            return {"return_vector_names": wanted}
-        return VECTORS
+        wanted = [name for name in self._names if name not in self._asked_for.left_out]
+        return {"return_vector_names": wanted} if 0 < len(wanted) < len(self._names) else VECTORS
 
     def _most_of(self, place: Place | None) -> int:
         """How many documents are read together: those of a page, or as many as are asked for by their ids."""
@@ -173,39 +170,40 @@ class DocumentReader:
         most = self._most if self._by_ids else 1
         return [Chunk(waiting[start : start + most]) for start in range(0, len(waiting), most)]
 
-    async def _together(self, chunk: Chunk) -> dict[str, Rows]:
+    async def _together(self, chunk: Chunk) -> dict[str, Documents]:
         if chunk.place is not None:
-            page = await self._api.documents(self._collection.collection_id, chunk.place, self._query)
-            rows = self._usable(page.rows)
+            collection = self._collection.collection_id
+            page = await self._api.documents(collection, chunk.place, self._query, self._names)
+            documents = self._usable(page.rows)
         else:
-            rows = await self._listed([listing.asset_id for listing in chunk.listings])
-        return self._by_asset(chunk, rows)
+            documents = await self._listed([listing.asset_id for listing in chunk.listings])
+        return self._by_asset(chunk, documents)
 
-    def _by_asset(self, chunk: Chunk, rows: Rows) -> dict[str, Rows]:
-        by_asset: dict[str, Rows] = {listing.asset_id: [] for listing in chunk.listings}
+    def _by_asset(self, chunk: Chunk, documents: Documents) -> dict[str, Documents]:
+        by_asset: dict[str, Documents] = {listing.asset_id: [] for listing in chunk.listings}
         seen: set[str] = set()
-        for row in rows:
-            asset_id = asset_id_of(row)
-            if asset_id not in by_asset and chunk.place is None:
+        for document in documents:
+            asset = by_asset.get(document.asset_id)
+            if asset is None and chunk.place is None:
                 raise FilterIgnoredError(f"{self._api.host} listed a document that was not asked for.")
-            if asset_id in by_asset and row["document_id"] not in seen:
-                seen.add(row["document_id"])
-                by_asset[asset_id].append(row)
+            if asset is not None and document.document_id not in seen:
+                seen.add(document.document_id)
+                asset.append(document)
         return by_asset
 
-    async def _listed(self, asset_ids: Sequence[str]) -> Rows:
+    async def _listed(self, asset_ids: Sequence[str]) -> Documents:
         """All documents of these assets, by a filter. Raises `UnreadableError` when they are not as many as announced,
         and `RefusedError` where the service does not filter by ids."""
         if not self._by_ids:
             raise UnreadableError("ids are not filtered by")
-        rows: Rows = []
+        listed: Documents = []
         for name in self._id_fields(asset_ids):
             condition = {"field": name, "operator": "in", "value": list(asset_ids)}
             query = {"filters": {"AND": [condition]}, **self._query}
             # One object may have more documents than are otherwise read at once: as few pages as there can be.
             documents = sum(map(self._documents_of, asset_ids))
-            rows += await self._all_pages(query, max(self._most, min(documents, self._largest_page)))
-        return rows
+            listed += await self._all_pages(query, max(self._most, min(documents, self._largest_page)))
+        return listed
 
     def _id_fields(self, asset_ids: Sequence[str]) -> list[str]:
         """What these assets are ids of."""
@@ -215,86 +213,85 @@ class DocumentReader:
         kinds = {asset_id in objects for asset_id in asset_ids}
         return [name for name, is_object in ((BY_DOCUMENT, False), (BY_OBJECT, True)) if is_object in kinds]
 
-    async def _all_pages(self, query: Query, limit: int) -> Rows:
-        rows: Rows = []
+    async def _all_pages(self, query: Query, limit: int) -> Documents:
+        documents: Documents = []
         total: int | None = None
-        pages = self._api.document_pages(self._collection.collection_id, Place(limit), query)
+        pages = self._api.document_pages(self._collection.collection_id, Place(limit), query, self._names)
         async for page in pages:
             if page.place.cursor is None:
                 total = page.total
-            rows += self._usable(page.rows)
-            if total is not None and len(rows) > total:
+            documents += self._usable(page.rows)
+            if total is not None and len(documents) > total:
                 break
-        if total is not None and len(rows) != total:
-            raise UnreadableError(f"{self._api.host} announced {total:,} documents and sent {len(rows):,}.")
-        return rows
+        if total is not None and len(documents) != total:
+            raise UnreadableError(f"{self._api.host} announced {total:,} documents and sent {len(documents):,}.")
+        return documents
 
-    def _usable(self, rows: Sequence[Any]) -> Rows:
+    def _usable(self, rows: Sequence[Any]) -> Documents:
         for row in rows:
             if not isinstance(row, dict) or not isinstance(row.get("document_id"), str) or not row["document_id"]:
                 raise UnreadableError(f"{self._api.host} sent a document without an id.")
-        return list(rows)
+        return [Document(row, self._asked_for) for row in rows]
 
-    async def _complete(self, rows: Mapping[str, Rows]) -> None:
+    async def _complete(self, assets: Mapping[str, Documents]) -> None:
         """Ask again, a few times, for the documents that came without all their vectors."""
         for wait in WAITS:
-            lacking = [row for documents in rows.values() for row in documents if self._lacks(row)]
-            if not lacking or self._fruitless >= FRUITLESS:
+            if self._fruitless >= FRUITLESS or not _any_lacks(assets):
                 return
             await asyncio.sleep(wait)
-            await self._ask_again(rows)
-        if any(self._lacks(row) for documents in rows.values() for row in documents):
-            self._fruitless += 1
-        else:
-            self._fruitless = 0
+            await self._ask_again(assets)
+        self._fruitless = self._fruitless + 1 if _any_lacks(assets) else 0
 
-    async def _ask_again(self, rows: Mapping[str, Rows]) -> None:
-        for documents in rows.values():
-            for place, row in enumerate(documents):
-                if self._lacks(row):
+    async def _ask_again(self, assets: Mapping[str, Documents]) -> None:
+        for documents in assets.values():
+            for place, document in enumerate(documents):
+                if document.missing:
                     try:
-                        documents[place] = await self._api.document(self._collection.collection_id, row["document_id"])
+                        documents[place] = await self._document(document.document_id)
                     except (*FAILURES, QuarantineError):
                         continue
 
-    def _lacks(self, row: Mapping[str, Any]) -> bool:
-        indexes = self._collection.indexes
-        return bool(missing_vectors(row, indexes, left_out(indexes, self._multi_vectors)))
+    async def _document(self, document_id: str) -> Document:
+        return Document(await self._api.document(self._collection.collection_id, document_id), self._asked_for)
 
-    async def _asset(self, rows: Rows, listing: Listing) -> Asset:
+    async def _asset(self, documents: Documents, listing: Listing) -> Asset:
         check_id(listing.asset_id)
-        AssetBudget(self._limits).spend(len(rows))
-        return asset_of(listing, rows, self._collection.indexes, self._multi_vectors)
+        AssetBudget(self._limits).spend(len(documents))
+        return asset_of(listing, documents, self._asked_for)
 
     async def read_alone(self, listing: Listing) -> Asset:
         """An asset by itself. Raises `NotFoundError` when there is neither a document nor an object of this id."""
         check_id(listing.asset_id)
-        rows: Rows = []
+        documents: Documents = []
         if listing.asset_id not in self._last.objects:
             try:
-                rows = [await self._document(listing.asset_id)]
+                documents = [await self._brought(listing.asset_id)]
             except NotFoundError:
                 if self._last.has_documents and not self._last.objects:
                     raise
-        if not rows:
-            rows = await self._of_object(listing.asset_id)
-        await self._complete({listing.asset_id: rows})
-        return await self._asset(rows, listing)
+        if not documents:
+            documents = await self._of_object(listing.asset_id)
+        await self._complete({listing.asset_id: documents})
+        return await self._asset(documents, listing)
 
-    async def _document(self, document_id: str) -> dict[str, Any]:
-        row = await self._api.document(self._collection.collection_id, document_id)
-        if object_of(row) is not None:
+    async def _brought(self, document_id: str) -> Document:
+        document = await self._document(document_id)
+        if not document.is_brought:
             raise UnreadableError(
                 f"{one_line(document_id, 80)} was listed as an asset by itself and belongs to an object by now."
             )
-        return row
+        return document
 
-    async def _of_object(self, object_id: str) -> Rows:
+    async def _of_object(self, object_id: str) -> Documents:
         ids = await self._api.documents_of(self._collection.collection_id, object_id)
         if not ids:
             raise NotFoundError(f"{self._api.host} has no documents of {one_line(object_id, 80)}.")
         AssetBudget(self._limits).spend(len(ids))
-        return [await self._api.document(self._collection.collection_id, each) for each in ids]
+        return [await self._document(each) for each in ids]
+
+
+def _any_lacks(assets: Mapping[str, Documents]) -> bool:
+    return any(document.missing for documents in assets.values() for document in documents)
 
 
 def documents_per_request(collection: Collection, most: int) -> int:

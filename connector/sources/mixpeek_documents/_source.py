@@ -36,6 +36,18 @@ from vectorferry.connector.sources.mixpeek_documents._submit import Submitter, t
 from vectorferry.connector.sources.mixpeek_documents._submit_settings import MixpeekDocumentsSubmitSettings
 
 CHANGED: Final = "the change feed has events since the last run"
+METRICS: Final = {
+    "cosine": "cosine",
+    "dot": "inner_product",
+    "dot_product": "inner_product",
+    "inner_product": "inner_product",
+    "euclid": "l2",
+    "euclidean": "l2",
+    "l2": "l2",
+    "manhattan": "l1",
+}
+"""The mapping's words for those of an index; the service's own pages show only the first."""
+
 NOT_FOLLOWED: Final = "source.follow_events is false"
 
 
@@ -202,6 +214,15 @@ class MixpeekDocumentsSource(ServiceSource):
         most = self._options.vectors_per_request
         together = min((documents_per_request(each, most) for each in self._known.values()), default=most)
         return -(-max(assets, features) // together)
+
+    def vector_metrics(self) -> Mapping[str, str]:
+        """Those of the indexes of the collections that were listed, where these agree."""
+        told: dict[str, set[str]] = {}
+        for collection in self._last.keys() & self._known.keys():
+            for name, index in self._known[collection].indexes.items():
+                if index.kind == "dense" and (metric := METRICS.get(index.distance.lower())):
+                    told.setdefault(name, set()).add(metric)
+        return {name: metrics.pop() for name, metrics in told.items() if len(metrics) == 1}
 
     async def _listed_collections(self) -> CollectionList:
         tally = Tally("collections", "collection_id")

@@ -15,7 +15,7 @@ from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import canonical_json, is_too_deep
 from vectorferry.connector._model._records import Feature, Modality, Reason, Rejected, Vector
 from vectorferry.connector._model._vectors import vector_hash
-from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors
+from vectorferry.connector.sources._vectors import LiftedVectors
 
 LONGEST: Final = 1e9
 """Thirty years; NaN is not below it either."""

@@ -18,10 +18,17 @@ from vectorferry.connector.http import NotFoundError, RefusedError, UnreadableEr
 from vectorferry.connector.sources._pages import Tally
 from vectorferry.connector.sources._reading import NotReadyError, asset_from, check_id
 from vectorferry.connector.sources._values import fingerprint_of, is_signed, lasting, moment, read_time
+from vectorferry.connector.sources._vectors import LiftedVectors, read_lifted
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
-from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech, read_speech, speech_length
+from vectorferry.connector.sources.twelvelabs._features import (
+    VECTOR_KEYS,
+    Features,
+    Owner,
+    Speech,
+    read_speech,
+    speech_length,
+)
 from vectorferry.connector.sources.twelvelabs._indexes import Index, ReadOptions
-from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors, read_lifted
 
 LONG: Final = 3_600.0
 """From this many seconds on, an asset's answer has tens of megabytes."""
@@ -210,7 +217,7 @@ class DetailReader:
         asset, `NotReadyError` when the asset is being processed again, and `QuarantineError` when it is nested too
         deeply. An answer that lacks embeddings says nothing about them: it would remove those in a destination.
         """
-        return read_lifted(body, lambda answer, vectors: self._detail(asset_id, answer, vectors))
+        return read_lifted(body, VECTOR_KEYS, lambda answer, vectors: self._detail(asset_id, answer, vectors))
 
     def _detail(self, asset_id: str, answer: Any, vectors: LiftedVectors) -> Detail:
         if not isinstance(answer, dict):

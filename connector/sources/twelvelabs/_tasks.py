@@ -15,10 +15,10 @@ from vectorferry.connector.http import UnreadableError, one_line
 from vectorferry.connector.sources._pages import Tally
 from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, asset_from, check_id
 from vectorferry.connector.sources._values import fingerprint_of, lasting, moment
+from vectorferry.connector.sources._vectors import LiftedVectors, read_lifted
 from vectorferry.connector.sources.twelvelabs._api import TaskKind, TwelveLabsApi
-from vectorferry.connector.sources.twelvelabs._features import Features, Owner, Speech
+from vectorferry.connector.sources.twelvelabs._features import VECTOR_KEYS, Features, Owner, Speech
 from vectorferry.connector.sources.twelvelabs._indexed_assets import media_of, segment_rows, state_of
-from vectorferry.connector.sources.twelvelabs._vectors import LiftedVectors, read_lifted
 
 TASKS: Final[Mapping[str, TaskKind]] = {"embed-tasks": "embed", "embed-v2-tasks": "embed-v2"}
 """The collections, with what the API calls them."""
@@ -79,7 +79,7 @@ class EmbedTasks:
             self._models[row["_id"]] = row["model_name"]
 
     def _decoded(self, listing: Listing, model: str | None, body: bytes) -> Asset:
-        return read_lifted(body, partial(self._task, listing, model))
+        return read_lifted(body, VECTOR_KEYS, partial(self._task, listing, model))
 
     def _task(self, listing: Listing, model: str | None, answer: Any, vectors: LiftedVectors) -> Asset:
         if not isinstance(answer, dict):

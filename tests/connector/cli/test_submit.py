@@ -112,6 +112,14 @@ def test_a_note_of_the_source_is_told(vectorferry: Invoke, monkeypatch: pytest.M
     assert "; the shop keeps no marks\n" in vectorferry("submit", FILM, "--wait", "--no-sync").stdout
 
 
+def test_a_collection_that_no_other_run_looks_at_is_told(vectorferry: Invoke) -> None:
+    configure(more="collections: [films]")
+    assert "source.collections" not in vectorferry("submit", FILM, "--collection", "films").stderr
+    told = "series is not in source.collections: no run but"
+    assert told in vectorferry("submit", FILM, "--collection", "series").stderr
+    assert told in json.loads(vectorferry("submit", FILM, "--collection", "series", "--json").stdout)["note"]
+
+
 def test_json_is_one_object_in_the_order_of_the_command(vectorferry: Invoke) -> None:
     old, broken = "https://media.example/old.mp4", "https://media.example/broken.mp4"
     result = vectorferry("submit", FILM, old, broken, old, "--json")

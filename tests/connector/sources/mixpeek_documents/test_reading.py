@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
-from vectorferry.connector.plugin import Asset, Reason, SparseVector
+from vectorferry.connector._engine.plan._plan import plan
+from vectorferry.connector._model._vectors import vector_hash
+from vectorferry.connector.plugin import Asset, Reason, SchemaMapping, SparseVector
 from vectorferry.connector.sandbox import Fault, Garbage, MixpeekDocumentsDialect, SandboxSettings, Shorten
+from vectorferry.connector.sources.mixpeek_documents._api import Place, VectorIndex, read_documents
+from vectorferry.connector.sources.mixpeek_documents._documents import Document, VectorsAskedFor, feature_from
 from vectorferry.connector.testing import MemoryDestination, sync
 
 from .worlds import COLLECTION, VECTOR, asset_in, generated, pulled, reading, scanned
@@ -27,6 +34,32 @@ async def test_an_object_is_an_asset_and_its_documents_are_its_features() -> Non
             assert starts == sorted(starts)
             assert all(feature.fields["lineage"]["root_object_id"] == asset_id for feature in asset.features)
             assert all(feature.fields["metadata"] for feature in asset.features)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"my v": [1, 2.5], "other": [[1.0], [2.0]], "_vectors": ["my v"]},
+        {"vectors": {"my v": [0.1], "é": [1.0, 2.0], "unknown": [3]}},
+        {"vector": [0.1, 1e39], "vector_hydration_incomplete": True},
+        {"my v": [True, 1.0], "metadata": {"my v": [1.0, 2.0], "vector": [1, 2]}},
+        {"my v": [], "text": '"my v":[1,2]', "metadata": {"vectors": {"my v": [1]}}},
+        {"my v": {"indices": [1], "values": [2.0]}, "vector": "text"},
+    ],
+)
+def test_vectors_that_were_cut_out_are_the_same_as_those_that_were_not(row: dict[str, Any]) -> None:
+    body = json.dumps({"results": [{"document_id": "d", **row}], "pagination": {}}).encode()
+    indexes = {name: VectorIndex(name, name, name, "dense", None, "cosine") for name in ("my v", "other", "é")}
+    asked_for = VectorsAskedFor.of(indexes, "set_aside")
+
+    def read(names: tuple[str, ...]) -> list[Any]:
+        (given,) = read_documents(Place(1), body, names).rows
+        document = Document(given, asked_for)
+        feature, rejected = feature_from("a", document, asked_for)
+        vectors = {name: vector_hash(vector) for name, vector in feature.vectors.items()}
+        return [feature.fields, vectors, rejected, document.missing]
+
+    assert read(tuple(indexes)) == read(())
 
 
 @pytest.mark.parametrize("vectors_at", ["root", "vectors", "vector"])
@@ -205,3 +238,14 @@ async def test_collections_of_the_system_are_read_when_they_are_named_or_hold_wh
         assert list(await source.collections()) == ["_direct_upsert"]
     async with reading(namespace="generated") as (source, _):
         assert list(await source.collections()) == [COLLECTION]
+
+
+@pytest.mark.parametrize(("metric", "notes"), [("cosine", 0), ("l2", 1)])
+async def test_another_metric_than_the_mapping_says_is_told(metric: str, notes: int) -> None:
+    mapping = SchemaMapping.model_validate({"text": {"vectors": {VECTOR: {"metric": metric}}}})
+    async with reading(generated(3)) as (source, _):
+        planned = await plan(source, [MemoryDestination()], name="m", mapping=mapping)
+        summary = await sync(source, [MemoryDestination()], name="m", mapping=mapping)
+    told = [f"set modalities.text.vectors.{VECTOR}.metric to cosine"][:notes]
+    assert [each.rpartition("; ")[2] for each in summary.advice] == told
+    assert [each.rpartition("; ")[2] for each in planned.destinations["memory"].notes] == told

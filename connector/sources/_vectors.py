@@ -1,0 +1,151 @@
+"""Answers that are nearly all vectors, read without ever holding all their numbers as Python floats.
+
+A vector of 512 numbers takes 16 kB as a list of floats and 2 kB as float32. The parser would make such lists of all
+vectors of an answer at once; here each is cut out of the body, turned into float32 and forgotten before the next, and
+what is left of the body is small.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, TypeAlias, TypeVar
+
+import numpy as np
+import orjson
+
+from vectorferry.connector._model._errors import QuarantineError
+from vectorferry.connector._model._json import parse_json
+from vectorferry.connector._model._records import DenseVector, Vector
+from vectorferry.connector._model._vectors import decode_vector, dense_vector
+
+T = TypeVar("T")
+
+NOT_NUMBERS: Final = (b"[", b"{", b'"')
+"""What a list of numbers does not hold, beyond its own first character."""
+
+WORDS: Final = (b"a", b"u", b"I")
+"""In each word that may stand among numbers and is none: false, null, true, NaN, Infinity."""
+
+PLAIN_KEY: Final = re.compile(r"[ !#-\[\]-~]+")
+"""A key that JSON spells as it is, in whichever way it is written."""
+
+Lifted: TypeAlias = Vector | QuarantineError
+
+
+@cache
+def head_of(keys: tuple[str, ...]) -> re.Pattern[bytes]:
+    """One of these keys, before a list; a key that JSON may spell in several ways is none.
+
+    Within a JSON text a quote has a backslash before it, so that nothing in there looks like one of these.
+    """
+    plain = sorted(re.escape(key) for key in keys if PLAIN_KEY.fullmatch(key))
+    # Only behind a quote is it worth looking, and for a pattern that begins with one `re` skips to it quickly.
+    return re.compile(rb'"(?<!\\")(?:%s)"\s*:\s*(?=\[)' % "|".join(plain).encode())
+
+
+class LiftedVectors:
+    """The vectors that were cut out of an answer, by what stands in their place there."""
+
+    def __init__(self) -> None:
+        self._mark = secrets.token_hex(8)
+        self._vectors: dict[str, Lifted] = {}
+        self._floats = _Float32s()
+
+    @property
+    def remaining(self) -> int:
+        """How many nobody has taken."""
+        return len(self._vectors)
+
+    def take(self, raw: Any) -> Vector:
+        """The vector for what the answer holds in a vector's place. Raises `QuarantineError` when it is unusable."""
+        vector = self.exchange(raw)
+        if isinstance(vector, QuarantineError):
+            raise vector
+        return decode_vector(vector) if vector is raw else vector
+
+    def exchange(self, raw: Any) -> Any:
+        """The vector, or why it is unusable, for what stands in its place; anything else as it is."""
+        return self._vectors.pop(raw, raw) if isinstance(raw, str) else raw
+
+    def lift(self, body: bytes, keys: tuple[str, ...]) -> bytes:
+        """Keep the vectors under these keys, and give the answer with something short in the place of each.
+
+        Only what is between vectors is searched: nearly all of an answer is numbers, which are stepped over.
+        """
+        head, parts = head_of(keys), list[bytes]()
+        copied = place = 0
+        with np.errstate(over="ignore"):
+            while found := head.search(body, place):
+                start, end = found.end(), body.find(b"]", found.end()) + 1
+                place = start
+                if end and (name := self._keep(body[start:end])):
+                    parts += (body[copied:start], b'"%s"' % name.encode())
+                    copied = place = end
+        return b"".join((*parts, body[copied:]))
+
+    def _keep(self, numbers: bytes) -> str | None:
+        """What to put in the place of a vector; None where this is none."""
+        vector: Lifted | None = self._floats.of(numbers)
+        if vector is None:
+            if any(char in numbers[1:] for char in NOT_NUMBERS) or len(numbers) <= len("[]"):
+                return None
+            try:
+                vector = _decoded(numbers)
+            except QuarantineError as error:
+                vector = error
+        name = f"{self._mark}:{len(self._vectors)}"
+        self._vectors[name] = vector
+        return name
+
+
+class _Float32s:
+    """Makes float32 of lists of numbers without a Python object for each: some four times as fast as `dense_vector`."""
+
+    def __init__(self) -> None:
+        new_parser = _simdjson_parser()
+        self._parser = new_parser and new_parser()
+
+    def of(self, numbers: bytes) -> DenseVector | None:
+        """The same as `decode_vector` makes of them; None for what is no list of finite numbers, and without simdjson.
+
+        Its doubles are the nearest ones, as orjson's are, so that the float32 of them are the same bits.
+        """
+        if self._parser is None:
+            return None
+        try:
+            doubles = self._parser.parse(numbers).as_buffer(of_type="d")
+        except (ValueError, TypeError, RuntimeError):
+            return None
+        vector = np.frombuffer(doubles).astype(np.float32)
+        return vector if vector.size and np.isfinite(vector).all() else None
+
+
+@cache
+def _simdjson_parser() -> Callable[[], Any] | None:
+    """None where there is no wheel of it: orjson gives the same numbers, more slowly."""
+    try:
+        from simdjson import Parser
+    except ImportError:
+        return None
+    return Parser
+
+
+def read_lifted(body: bytes, keys: tuple[str, ...], read: Callable[[Any, LiftedVectors], T]) -> T:
+    """What `read` makes of an answer whose vectors, under these keys, it takes. Raises `ValueError` like `parse_json`,
+    and what `read` raises.
+
+    Vectors that it leaves were none, but lists in somebody's metadata: then it reads the answer as it came.
+    """
+    vectors = LiftedVectors()
+    result = read(parse_json(vectors.lift(body, keys)), vectors)
+    return read(parse_json(body), LiftedVectors()) if vectors.remaining else result
+
+
+def _decoded(numbers: bytes) -> Vector:
+    """The quick way for what holds nothing but numbers, as nearly every vector does."""
+    if any(word in numbers for word in WORDS):
+        return decode_vector(parse_json(numbers))
+    return dense_vector(orjson.loads(numbers))
