@@ -138,7 +138,9 @@ def test_all_that_is_logged_of_a_run_is_under_its_id_also_on_the_threads_of_dest
             super().prepare(mapping)
 
     logger, handler = logging.getLogger("vectorferry"), Listening()
-    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    monkeypatch.setattr(logger, "disabled", False)  # as Dagster's migrations leave it, in tests before this one
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
     try:
         settings = settings_for(MemorySource({"ads": assets(3)}), Talking())
@@ -146,6 +148,7 @@ def test_all_that_is_logged_of_a_run_is_under_its_id_also_on_the_threads_of_dest
         other = run_sync(settings)
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
     assert summary.run_id == "run-of-somebody"
     assert {run_id for run_id, _ in ids} == {"run-of-somebody", other.run_id}
     assert len({thread for _, thread in ids}) > 1
