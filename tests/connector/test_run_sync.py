@@ -123,9 +123,7 @@ def test_ctrl_c_finishes_the_write_under_way_and_closes_everything() -> None:
     assert process.returncode == 0
 
 
-def test_all_that_is_logged_of_a_run_is_under_its_id_also_on_the_threads_of_destinations(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_all_that_is_logged_of_a_run_is_under_its_id_also_on_the_threads_of_destinations() -> None:
     ids: list[tuple[str, str]] = []
 
     class Listening(logging.Handler):
@@ -138,7 +136,8 @@ def test_all_that_is_logged_of_a_run_is_under_its_id_also_on_the_threads_of_dest
             super().prepare(mapping)
 
     logger, handler = logging.getLogger("vectorferry"), Listening()
-    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
     try:
         settings = settings_for(MemorySource({"ads": assets(3)}), Talking())
@@ -146,6 +145,7 @@ def test_all_that_is_logged_of_a_run_is_under_its_id_also_on_the_threads_of_dest
         other = run_sync(settings)
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
     assert summary.run_id == "run-of-somebody"
     assert {run_id for run_id, _ in ids} == {"run-of-somebody", other.run_id}
     assert len({thread for _, thread in ids}) > 1
