@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.connector.cli.executable import EXECUTABLE
+from tests.examples import family
 from tests.forking import Forked, run_to_end
 from vectorferry import ConfigurationError, SyncSettings, load_settings, parse_settings
 from vectorferry.connector._config import resolve
@@ -109,7 +110,7 @@ def test_a_database_of_before_is_not_left_behind(folders: tuple[Path, Path]) -> 
     assert len(said.splitlines()) <= 3
 
 
-@pytest.mark.parametrize("way", ["said", "made", "moved"])
+@pytest.mark.parametrize("way", family(["moved", "said", "made"]))
 def test_each_way_out_of_it_works(folders: tuple[Path, Path], way: str) -> None:
     file, here = folders
     EmbeddedPostgres(here / DEFAULT).close()

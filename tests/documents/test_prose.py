@@ -70,3 +70,7 @@ def test_readme_leads_nowhere_where_there_is_no_repository_beside_it() -> None:
     assert [target for target in re.findall(r"\]\(([^)]*)\)", text) if not target.startswith("https://")] == []
     assert "![" not in text
     assert "docs/tutorial.md" in text
+
+
+def test_the_policy_is_of_this_version() -> None:
+    assert f"Vectorferry is at {PYPROJECT['project']['version']}." in read("docs/policy.md")

@@ -17,6 +17,7 @@ from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.executable import EXECUTABLE
 from tests.documents.reading import read
 from tests.documents.test_blocks import misunderstood
+from tests.examples import family
 from tests.waiting import PATIENCE
 from vectorferry.connector.cli._app import COMMANDS, _imported
 from vectorferry.connector.cli._help import EXAMPLES
@@ -68,12 +69,15 @@ def test_the_help_shows_them(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [
-        ("vectorferry qua", ["quarantine"]),
-        ("vectorferry sync --rer", ["--reread"]),
-        ("vectorferry vectors d", ["drop"]),
-        ("vectorferry sync --modality a", ["audio"]),
-    ],
+    family(
+        [
+            ("vectorferry qua", ["quarantine"]),
+            ("vectorferry sync --rer", ["--reread"]),
+            ("vectorferry vectors d", ["drop"]),
+            ("vectorferry sync --modality a", ["audio"]),
+        ],
+        always=(3,),
+    ),
 )
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_completes(tmp_path: Path, typed: str, offered: list[str]) -> None:
