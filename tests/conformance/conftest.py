@@ -72,6 +72,9 @@ pinecone_is_long = pytest.mark.parametrize(
 )
 """For what the engine does with any destination, when doing so takes several syncs."""
 
+both_stores_are_long = pytest.mark.parametrize("opened", family(["memory", "pgvector", "pinecone"]), indirect=True)
+"""The same, when it takes a dozen of them, or when another such test has gone the same way with Postgres."""
+
 
 @pytest.fixture
 def prepared(opened: Open) -> Open:

@@ -40,7 +40,7 @@ from ..connector.worlds import assets
 from ..destinations.pinecone.store import delete_index
 from ..pinecone import pinecone_destination
 from ..tables import RUNS, row_counts, tables_of
-from .conftest import Open, pinecone_is_long
+from .conftest import Open, both_stores_are_long, pinecone_is_long
 
 CURSOR = Cursor("2026-11-01T00:00:00Z ✓", "d1", frozenset(MODALITIES), 3)
 MAPPING = SchemaMapping()
@@ -132,7 +132,7 @@ async def is_right(source: Changing, destination: Destination) -> bool:
     return list(destination.digests("ads")) == list(right.digests("ads"))
 
 
-@pinecone_is_long
+@both_stores_are_long
 async def test_a_history_of_incremental_and_full_runs_ends_right(prepared: Open) -> None:
     source = Changing({"ads": assets(9)})
 

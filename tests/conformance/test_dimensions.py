@@ -27,7 +27,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.connector.testing import MemoryDestination, MemorySource, plan, sync
 from vectorferry.destinations import PgvectorDestination
 
-from .conftest import Open, pinecone_is_long
+from .conftest import Open, both_stores_are_long, pinecone_is_long
 
 NAME = "model-v1"
 STRAY = 6
@@ -72,7 +72,7 @@ def places(destination: Destination) -> dict[int, str]:
     return {size: f"the index {indexes[size]}, one more that Pinecone counts and bills" for size in (4, 8)}
 
 
-@pinecone_is_long
+@both_stores_are_long
 async def test_six_vectors_of_half_the_length_are_named(opened: Open) -> None:
     source, destination = MemorySource({"c": media(sizes(4, 8))}), opened()
     summary, notes = await run(source, destination)
@@ -90,7 +90,7 @@ async def test_six_vectors_of_half_the_length_are_named(opened: Open) -> None:
     assert later[0].startswith("7 of 201 ")
 
 
-@pinecone_is_long
+@both_stores_are_long
 async def test_the_mapping_sets_them_aside_alone(opened: Open) -> None:
     source = MemorySource({"c": media(sizes(4, 8))})
     await run(source, opened())
