@@ -115,10 +115,9 @@ def run_everything(world: World) -> Iterator[Process]:
 
 
 def run_some(world: World) -> Iterator[Process]:
-    """Each command as well, but of all that fails a third."""
-    yield from (_run(world, command) for command in _filling(world, TRACEBACKS))
-    with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(partial(_run, world), [*_asking(world), *[*_failing(world), *_mistaken()][::3]])
+    """Each command as well, one after the other, but of all that fails a third."""
+    failing = [*_failing(world), *_mistaken()][::3]
+    yield from (_run(world, command) for command in [*_filling(world, TRACEBACKS), *_asking(world), *failing])
 
 
 def _filling(world: World, environ: Mapping[str, str]) -> Iterator[_Command]:
