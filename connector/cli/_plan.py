@@ -177,7 +177,7 @@ def _advice(advice: IndexAdvice) -> str:
     vectors = f"{plain(advice.table)}: {advice.rows:,} {size}"
     if advice.index == "none":
         return f"{vectors}, no index: {plain(advice.advice)}"
-    takes = f"{megabytes(advice.index_bytes)}, built in {in_words(advice.build_seconds)}"
+    takes = f"{megabytes(advice.index_bytes)}, built in about {in_words(advice.build_seconds)}"
     return f"{vectors}, {advice.index} of about {takes}: {plain(advice.advice)}"
 
 
