@@ -84,7 +84,8 @@ class MixpeekDocuments(Service):
     def source(self, url: str, api_key: str) -> dict[str, Any]:
         """Settings of a source that reads one object at a time, and asks again for what is withheld at once."""
         url = f"{url}/mixpeek-documents"
-        said = {"namespace": "media", "vectors_per_request": 1}
+        # Cursors are compared as well, and within the delay they stay where they are, however long the tests take.
+        said = {"namespace": "media", "vectors_per_request": 1, "feed_delay_minutes": 1_440}
         return {"type": "mixpeek-documents", "base_url": url, "api_key": api_key, **said}
 
     def generated(self, assets: int, features: int) -> SandboxSettings:
