@@ -22,6 +22,7 @@ from vectorferry.connector.plugin import (
     Vector,
     VectorMapping,
 )
+from vectorferry.destinations._postgres import fixed
 
 SPARSE_DIMENSION: Final = 1_000_000_000
 """pgvector's largest sparsevec. The API never says how large a sparse model's vocabulary is, and the number
@@ -103,7 +104,7 @@ def nearness(storage: VectorStorage, extension: str) -> sql.Composable:
     """What a search orders by for a quantizing index to be used, where ``$1`` is the query."""
     column_type = sql.Identifier(extension, storage.column_type)
     query = _quantized(storage, extension, sql.SQL("CAST($1 AS {})").format(column_type))
-    operator = sql.SQL("<~>" if storage.indexed_type == "bit" else OPERATORS[storage.metric])
+    operator = fixed("<~>" if storage.indexed_type == "bit" else OPERATORS[storage.metric])
     return sql.SQL("({} OPERATOR({}.{}) {})").format(
         indexed_expression(storage, extension), sql.Identifier(extension), operator, query
     )

@@ -194,10 +194,11 @@ WITH words AS (
         ORDER BY embedding <=> $query LIMIT 50
     ) nearest
 ), fused AS (
-    SELECT collection, asset_id, feature_id, sum(1.0 / (60 + rank)) AS score FROM (TABLE words UNION ALL TABLE near) legs
-    GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 10
+    SELECT collection, asset_id, feature_id, sum(1.0 / (60 + rank)) AS score
+    FROM (TABLE words UNION ALL TABLE near) legs GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 10
 )
-SELECT score, video_model_v1.* FROM fused JOIN video_model_v1 USING (collection, asset_id, feature_id) ORDER BY score DESC
+SELECT score, video_model_v1.* FROM fused JOIN video_model_v1 USING (collection, asset_id, feature_id)
+ORDER BY score DESC
 """
 """Of what people see. Below: of the tables behind it, joined by their own key."""
 

@@ -19,7 +19,7 @@ from vectorferry.connector.plugin import Capability, Destination, VectorferryErr
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PgvectorDestination
 
-from ..tables import WRITTEN_AT, differences, tables_of
+from ..tables import RUNS, WRITTEN_AT, differences, tables_of
 from .media import ASSETS, Content, Service
 from .proxy import Proxy
 from .troubles import Trouble
@@ -118,9 +118,10 @@ class TroubledWorld:
         return happened.total()
 
     def outcome(self, connection: Connection, schema: str, undisturbed: str = "", *, without: str = "") -> Outcome:
-        """What the schema lacks, and what it has too much of, in all tables but one."""
+        """What the schema lacks, and what it has too much of, in all tables but one, and the record of runs."""
         found, undisturbed = Outcome(), undisturbed or self.undisturbed
-        for table in set(tables_of(connection, undisturbed)) - {without}:
+        tables = {table for table in tables_of(connection, undisturbed) if not RUNS.fullmatch(table)}
+        for table in tables - {without}:
             wanted, held = _rows(connection, undisturbed, table), _rows(connection, schema, table)
             found.missing += len(wanted.keys() - held.keys())
             found.duplicated += sum(rows.total() - 1 for rows in held.values())

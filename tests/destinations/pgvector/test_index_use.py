@@ -222,7 +222,11 @@ def test_what_was_done_is_told(loaded: Loaded) -> None:
     assert (way, effort, candidates, fell_back) == ("exact", None, 10, False)
     assert INDEX not in plan
     attempts = loaded.sql.execute(asked, [str(NEAR), "auto"]).fetchall()
-    assert [(attempt[0], attempt[3]) for attempt in attempts] == [("index", False), ("exact", True)]
+    assert [(attempt[0], attempt[1], attempt[3]) for attempt in attempts] == [
+        ("index", 10, False),
+        ("index", 40, True),
+        ("exact", None, True),
+    ]
 
 
 def test_both_find_what_an_exact_search_finds(loaded: Loaded) -> None:
