@@ -15,7 +15,8 @@ from .command import Command
 from .pinecone_store import CATALOGUE, writes
 
 ROWS = (
-    "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) AS rows FROM pg_stat_user_tables WHERE schemaname = %s"
+    "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) AS rows FROM pg_stat_user_tables "
+    "WHERE schemaname = %s AND relname !~ 'runs$'"
 )
 CONNECTED = "SELECT count(*) AS count FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 ENTRIES = (
@@ -36,7 +37,8 @@ def settings(settings: dict[str, Any], postgres_url: str, schema: str) -> dict[s
 
 
 def written(manifest: Manifest, schema: str) -> object:
-    """What Postgres counts, complete once the connections that wrote have ended; and every entry of its catalogue."""
+    """What Postgres counts, but for the record of runs, complete once the connections that wrote have ended; and every
+    entry of its catalogue."""
     wait_until(lambda: manifest.execute(CONNECTED).fetchone() == {"count": 0})
     return manifest.execute(ROWS, [schema]).fetchone(), manifest.execute(ENTRIES, [schema]).fetchall()
 

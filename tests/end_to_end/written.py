@@ -10,13 +10,13 @@ __all__ = ["rows_written"]
 
 ROWS = (
     "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables "
-    "WHERE schemaname = %s AND relname LIKE %s"
+    "WHERE schemaname = %s AND relname LIKE %s AND relname !~ 'runs$'"
 )
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 
 
 def rows_written(connection: psycopg.Connection, schema: str, *, tables: str = "%") -> int:
-    """Rows written so far to the tables of a schema whose names are like this.
+    """Rows written so far to the tables of a schema whose names are like this, but for the record of runs.
 
     The statistics are complete once the connections that wrote have ended.
     """

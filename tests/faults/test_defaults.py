@@ -24,7 +24,17 @@ Connection = psycopg.Connection[Any]
 
 CATALOGUE: Final = GeneratedCatalogue(assets=4, features_per_asset=3, dimension=8, collections=("ads",))
 
-VOLATILE: Final = {"seconds", "requests", "bytes", "write_units", "retries", "last_change", "host", "location"}
+VOLATILE: Final = {
+    "run_id",
+    "seconds",
+    "requests",
+    "bytes",
+    "write_units",
+    "retries",
+    "last_change",
+    "host",
+    "location",
+}
 
 WORST: Final[Mapping[str, str]] = {
     # Where neither the least nor the largest value is the worst one.
