@@ -28,7 +28,8 @@ def test_what_is_missing_is_named(tmp_path: Path, package: str, destination: str
     file = tmp_path / "vectorferry.yaml"
     file.write_text(f"name: media\nsource: {{type: sandbox}}\ndestinations: [{{{destination}}}]\n", encoding="utf-8")
     command = [sys.executable, "-c", WITHOUT.format(package), "sync", "-c", str(file)]
-    done = run_to_end(command, how=subprocess.Popen, cwd=tmp_path)  # a fork of this process would have it imported already
+    # A fork of this process would have it imported already.
+    done = run_to_end(command, how=subprocess.Popen, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("vectorferry: ")
     assert done.stderr.rstrip().endswith(advice)
