@@ -26,11 +26,11 @@ def doctor(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: 
     if as_json:
         print_json(checkup.to_dict())
     else:
-        _show(checkup, plain(config), results())
+        show_checkup(checkup, plain(config), results())
     raise typer.Exit(checkup.exit_code)
 
 
-def _show(checkup: Checkup, where: str, console: Console) -> None:
+def show_checkup(checkup: Checkup, where: str, console: Console) -> None:
     """A line per diagnosis, and a longer one's further lines below it."""
     _line(console, Health.GOOD, f"configuration {where}: sync {plain(checkup.sync)}")
     for part, diagnoses in checkup.parts.items():

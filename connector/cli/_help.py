@@ -11,7 +11,7 @@ from typer.models import ArgumentInfo
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "": ("demo", "init", "doctor", "sync", "sync --help"),
     "demo": ("demo", "demo --destination both", "demo --source twelvelabs --fresh"),
-    "init": ("init", "init --source mixpeek-documents -c media.yaml"),
+    "init": ("init", "init --source mixpeek-documents --database DATABASE_URL -c media.yaml"),
     "doctor": ("doctor", "doctor -c /etc/vectorferry/media.yaml --json"),
     "plan": ("plan", "plan --collection films --json"),
     "sync": ("sync", "sync --collection films --modality video", "sync --reread asset-1 asset-2", "sync --json -q"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
+import click
 import typer
+from click.core import ParameterSource
 
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector.cli._console import for_people, plain
@@ -58,7 +63,7 @@ name: media                        # also the Postgres schema
 {source}
 destinations:
   - type: pgvector                 # without a url: an embedded Postgres under .vectorferry/
-    # url: ${DATABASE_URL}         # uncomment it: postgresql://user:password@host:5432/database
+    {database}
     # schema: media
   # - type: pinecone               # the same vectors for serving; its indexes are made when they are missing
   #   api_key: ${PINECONE_API_KEY}
@@ -99,28 +104,90 @@ VARIABLES: Final = {
 """What the file takes from the environment."""
 
 
+EMBEDDED: Final = "# url: ${DATABASE_URL}         # uncomment it: postgresql://user:password@host:5432/database"
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
 def init(
+    context: typer.Context,
     config: NewConfigFile = DEFAULT_CONFIG,
     source: Annotated[InitSource, typer.Option(help="Where the sync is to read from.")] = InitSource.MIXPEEK,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VARIABLE", help="The environment variable with your Postgres' address; else an embedded one."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
 ) -> None:
-    """Write a commented vectorferry.yaml to begin with."""
-    _write(config, _template(source), force)
-    where = plain(config)
+    """Write a commented vectorferry.yaml to begin with.
+
+    In a terminal it asks for what no option says. Where the variables that the file names are set, it looks whether a
+    sync would get anywhere, as `doctor` does.
+    """
+    if config.exists() and not force:
+        raise _there(config)
+    if sys.stdin.isatty():
+        source = InitSource(
+            _answer(context, "source", "Where from", source, click.Choice([each.value for each in InitSource]))
+        )
+        question = "Variable with your Postgres' address, such as DATABASE_URL; none: an embedded one"
+        database = _answer(context, "database", question, database or "")
+    if database and not VARIABLE.fullmatch(database):
+        # Not repeated: it may be an address with its password.
+        raise ConfigurationError(
+            "--database takes the name of a variable, so that no password stands in the file: "
+            "`export DATABASE_URL=…`, and give DATABASE_URL"
+        )
+    text = _template(source, database)
+    _write(config, text, force)
+    where, console = plain(config), for_people()
     chosen = "" if config == DEFAULT_CONFIG else f" -c {where}"
+    if all(name in os.environ for name in _variables(text)):
+        console.print(f"Wrote {where}. Whether a sync would get anywhere:\n", markup=False, soft_wrap=True)
+        _check(config, chosen)
+        return
     sandbox = "`type: sandbox`" + ("" if source is InitSource.MIXPEEK else f" and `service: {source}`")
-    for_people().print(
+    exported = VARIABLES[source] + (f" {database}=…" if database else "")
+    into = "your Postgres" if database else "an embedded Postgres here, until you uncomment `url`"
+    console.print(
         f"Wrote {where}. Next:\n\n"
-        f"  export {VARIABLES[source]}    or, before you have one: {sandbox}, without api_key\n"
-        f"  vectorferry sync{chosen}            into an embedded Postgres here, until you uncomment `url`",
+        f"  export {exported}    or, before you have one: {sandbox}, without api_key\n"
+        f"  vectorferry sync{chosen}            into {into}",
         markup=False,
         soft_wrap=True,
     )
 
 
-def _template(source: InitSource) -> str:
+def _answer(
+    context: typer.Context, option: str, question: str, value: str, choices: click.Choice[str] | None = None
+) -> str:
+    """What an option says, else what is typed."""
+    if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
+        return value
+    return str(typer.prompt(question, default=value, type=choices, show_default=bool(value), err=True))
+
+
+def _variables(text: str) -> list[str]:
+    """What the file takes from the environment, but for what is commented out."""
+    return re.findall(r"^[^#\n]*\$\{(\w+)\}", text, re.MULTILINE)
+
+
+def _check(config: Path, chosen: str) -> None:
+    from vectorferry.connector._config import load_settings
+    from vectorferry.connector._engine import run_doctor
+    from vectorferry.connector.cli._doctor import show_checkup
+
+    checkup = run_doctor(load_settings(config), os.environ)
+    show_checkup(checkup, plain(config), for_people())
+    after = "vectorferry sync" if checkup.exit_code == 0 else "mend it, and look again: vectorferry doctor"
+    for_people().print(f"\nNext: {after}{chosen}", markup=False, soft_wrap=True)
+
+
+def _template(source: InitSource, database: str | None) -> str:
     described, vector_name, column = SOURCES[source]
     filled = TEMPLATE.replace("{source}", described).replace("{column}", column)
+    filled = filled.replace("{database}", f"url: ${{{database}}}" if database else EMBEDDED)
     return filled.replace("{vectors}", f"[{vector_name}] ".ljust(20)).replace("{vector_name}", vector_name)
 
 
@@ -129,4 +196,8 @@ def _write(config: Path, text: str, force: bool) -> None:
         with config.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise ConfigurationError(f"{config}: is there already; --force overwrites it, -c FILE writes another") from None
+        raise _there(config) from None
+
+
+def _there(config: Path) -> ConfigurationError:
+    return ConfigurationError(f"{config}: is there already; --force overwrites it, -c FILE writes another")

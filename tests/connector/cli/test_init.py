@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import os
+import pty
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.connector.cli.conftest import Invoke
 from vectorferry import load_settings
+from vectorferry.connector.cli import _init
+from vectorferry.connector.sandbox import running_sandbox
 
 
 def test_the_written_file_loads_and_the_next_step_is_named(vectorferry: Invoke) -> None:
@@ -80,3 +86,49 @@ def test_a_place_that_cannot_be_written_is_one_line(vectorferry: Invoke, place: 
     assert result.exit_code == 1
     assert result.stderr.startswith(f"vectorferry: {place}: ")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_file_takes_the_address_of_a_postgres_from_a_variable(vectorferry: Invoke) -> None:
+    result = vectorferry("init", "--database", "MEDIA_DB")
+    assert "export MIXPEEK_API_KEY=… MEDIA_DB=…" in result.stderr
+    assert load_settings("vectorferry.yaml").destinations[0].model_dump()["url"].get_secret_value() == "${MEDIA_DB}"
+
+
+def test_an_address_is_not_taken_for_the_name_of_a_variable(vectorferry: Invoke) -> None:
+    result = vectorferry("init", "--database", "postgresql://ada:SECRET@db/media")
+    assert (result.exit_code, Path("vectorferry.yaml").exists()) == (2, False)
+    assert "--database takes the name of a variable" in result.stderr
+    assert "SECRET" not in result.stderr
+
+
+def test_what_can_be_tried_is_tried(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_sandbox() as sandbox:
+        described, *others = _init.SOURCES[_init.InitSource.MIXPEEK]
+        there = described.replace("# base_url: http://127.0.0.1:8765 ", f"base_url: {sandbox.url} ")
+        monkeypatch.setitem(_init.SOURCES, _init.InitSource.MIXPEEK, (there, *others))
+        monkeypatch.setenv("MIXPEEK_API_KEY", sandbox.api_key)
+        tried = vectorferry("init")
+        monkeypatch.setenv("MIXPEEK_API_KEY", "of_another_account")
+        failed = vectorferry("init", "--force")
+    assert "✔ source mixpeek: answers, and takes the key" in tried.stderr, tried.output
+    assert tried.stderr.endswith("Next: vectorferry sync\n")
+    assert "✘ source mixpeek" in failed.stderr
+    assert failed.stderr.endswith("Next: mend it, and look again: vectorferry doctor\n")
+    assert (tried.exit_code, failed.exit_code) == (0, 0), "the file is written"
+
+
+@pytest.mark.usefixtures("vectorferry")
+def test_in_a_terminal_it_asks() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "vectorferry", "init"], stdin=theirs, stderr=subprocess.PIPE
+    ) as asking:
+        os.write(ours, b"twelvelabs\nDATABASE_URL\n")
+        try:
+            _, told = asking.communicate(timeout=120)
+        finally:
+            asking.kill()
+    assert b"Where from (mixpeek, mixpeek-documents, twelvelabs) [mixpeek]:" in told
+    settings = load_settings("vectorferry.yaml")
+    assert settings.source.type == "twelvelabs"
+    assert settings.destinations[0].model_dump()["url"].get_secret_value() == "${DATABASE_URL}"
