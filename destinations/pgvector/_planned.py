@@ -61,9 +61,9 @@ _BYTES: Final = text(
 )
 
 
-def read_averages(connection: Connection, schema: SyncSchema) -> Averages | None:
+def read_averages(connection: Connection, schema: SyncSchema, vector_count: int) -> Averages | None:
     """Counted rows, and the sizes of their tables as Postgres keeps them, indexes left out; None when there is no
-    feature."""
+    feature. `vector_count` is that of all vectors that are not retired."""
     vectors = [schema.vector_table(entry) for modality in MODALITIES for entry in schema.catalogue.live(modality)]
     names = {table.name for table in (*schema.features.values(), *vectors)}
     stored = columns_of(connection, schema.name, names)
@@ -72,7 +72,7 @@ def read_averages(connection: Connection, schema: SyncSchema) -> Averages | None
     if not counted or not assets:
         return None
     size = int(connection.execute(_BYTES, {"schema": schema.name, "names": [*names]}).scalar_one())
-    return Averages(counted / assets, 1 + _rows(connection, vectors) / counted, size / counted)
+    return Averages(counted / assets, 1 + vector_count / counted, size / counted)
 
 
 def _rows(connection: Connection, tables: Iterable[Table]) -> int:
@@ -148,6 +148,7 @@ class SchemaOutlook:
             return _first(statements, schema.mapping, schema.database.advice())
         self._changed = frozenset(entry.modality for entry in prepared.reindexed)
         due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]
+        advice = [*index_advice(connection, schema, self._memory_limit_mb)]
         return Planned(
             self.known,
             self.asset_ids,
@@ -167,12 +168,12 @@ class SchemaOutlook:
             related_hashes=self.related_hashes,
             cursor=self.cursor,
             origin=self.origin,
-            averages=read_averages(connection, schema),
+            averages=read_averages(connection, schema, sum(each.rows for each in advice)),
             collections=self.collections,
             vector_counts=count_vectors(connection, schema, {name for _, name, _ in schema.catalogue}),
             reshapes=prepared.reshapes,
             vector_kinds=[vector_kind(entry) for modality in MODALITIES for entry in schema.catalogue.of(modality)],
-            index_advice=[*index_advice(connection, schema, self._memory_limit_mb)],
+            index_advice=advice,
         )
 
     @contextmanager

@@ -381,16 +381,15 @@ END $body$;
 
 
 -- part: plan
--- Postgres' plan of a statement with one parameter, under this effort and with or without sorting; vectors in it are
--- left out.
-CREATE OR REPLACE FUNCTION @schema@._sync_plan(statement text, asked text, effort integer, enable_sort text)
-RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40 SET enable_sort = on
-AS $body$
+-- Postgres' plan of a statement with one parameter, under the settings that it was run with, which are the object's;
+-- vectors in it are left out.
+CREATE OR REPLACE FUNCTION @schema@._sync_plan(statement text, asked text, settings jsonb)
+RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET hnsw.ef_search = 40
+SET hnsw.iterative_scan = 'off' SET ivfflat.probes = 1 SET ivfflat.iterative_scan = 'off' SET enable_sort = on AS $body$
 DECLARE
     line text; plan text := '';
 BEGIN
-    PERFORM set_config('hnsw.ef_search', coalesce(effort, 40)::text, true),
-        set_config('enable_sort', enable_sort, true);
+    PERFORM set_config(key, value, true) FROM jsonb_each_text(settings);
     FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || statement USING asked LOOP
         plan := plan || regexp_replace(line, '''[^'']{60,}''', '''…''', 'g') || chr(10);
     END LOOP;
@@ -535,8 +534,9 @@ BEGIN
         END IF;
         IF is_explained THEN
             attempts := attempts || jsonb_build_object('way', way, 'effort', CASE way WHEN 'index' THEN looked END,
-                'candidates', seen, 'asked', asked::text, 'statement', statement,
-                'enable_sort', current_setting('enable_sort'));
+                'candidates', seen, 'asked', asked::text, 'statement', statement, 'settings', (
+                    SELECT jsonb_object_agg(name, current_setting(name)) FROM unnest('{hnsw.ef_search,
+                        hnsw.iterative_scan, ivfflat.probes, ivfflat.iterative_scan, enable_sort}'::text[]) name));
             PERFORM set_config('vectorferry.attempts', attempts::text, true);
         END IF;
         EXIT WHEN way = 'exact' OR mode = 'index';
@@ -799,7 +799,7 @@ BEGIN
     LOOP
         way := one ->> 'way'; search_effort := one ->> 'effort'; candidates := one ->> 'candidates';
         "rows" := given; fell_back := attempt > 1;
-        plan := @schema@._sync_plan(one ->> 'statement', one ->> 'asked', search_effort, one ->> 'enable_sort');
+        plan := @schema@._sync_plan(one ->> 'statement', one ->> 'asked', one -> 'settings');
         RETURN NEXT;
     END LOOP;
 END $body$;

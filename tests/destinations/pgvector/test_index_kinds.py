@@ -90,6 +90,16 @@ def test_a_search_goes_along_the_index(loaded: Loaded, name: str, how: str) -> N
     assert f"Index Scan using {INDEXES[name]}" in plan
 
 
+@pytest.mark.parametrize("effort", [40, 1000])
+@pytest.mark.parametrize("name", ["lists", "lists_of_halves"])
+def test_a_plan_that_is_told_is_that_of_the_search(loaded: Loaded, name: str, effort: int) -> None:
+    """The more lists are looked at the dearer the index: then Postgres compares what the filter leaves instead."""
+    asked = f"SELECT way, plan FROM explain_search('video_{name}', %s, 10, %s, mode => 'index', effort => %s)"
+    filters = json.dumps({"start_time": {"gte": 15}})
+    ((way, plan),) = loaded.sql.execute(asked, [loaded.query, filters, effort]).fetchall()
+    assert (way == "index") == (f"Index Scan using {INDEXES[name]}" in plan)
+
+
 @pytest.mark.parametrize("name", INDEXES)
 @pytest.mark.parametrize("mode", ["auto", "index"])
 def test_distances_and_order_are_those_of_the_whole_vectors(loaded: Loaded, name: str, mode: str) -> None:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine, event
 
 from vectorferry.connector.plugin import ConfigurationError, Modality, Planned, Reason, Rejected, SchemaMapping
 from vectorferry.connector.testing import MemorySource, sync
@@ -241,6 +242,23 @@ def test_an_embedded_server_that_has_never_run_is_not_started(tmp_path: Path, sc
     assert not (tmp_path / "data").exists()
     assert told.statements[:2] == ["CREATE EXTENSION IF NOT EXISTS vector SCHEMA public", f"CREATE SCHEMA {schema}"]
     assert (told.known("ads", ["a"]), list(told.asset_ids("ads"))) == ({}, [])
+
+
+def test_a_table_of_vectors_is_counted_once(prepared: Prepared) -> None:
+    destination = prepared({})
+    destination.apply(batch(asset("a", feature("f1"))))
+    destination.build_indexes()
+    statements: list[str] = []
+
+    def remember(*execution: Any) -> None:
+        statements.append(execution[2])
+
+    event.listen(Engine, "before_cursor_execute", remember)
+    try:
+        destination.planned(SchemaMapping())
+    finally:
+        event.remove(Engine, "before_cursor_execute", remember)
+    assert sum("count(" in statement and "video__model_v1" in statement for statement in statements) == 1
 
 
 def test_each_named_vector_comes_with_what_its_index_takes(prepared: Prepared) -> None:
