@@ -126,7 +126,7 @@ def init(
     sync would get anywhere, as `doctor` does.
     """
     if config.exists() and not force:
-        raise _there(config)
+        raise _occupied(config)
     if sys.stdin.isatty():
         source = InitSource(
             _answer(context, "source", "Where from", source, click.Choice([each.value for each in InitSource]))
@@ -173,7 +173,7 @@ def _variables(text: str) -> list[str]:
     return re.findall(r"^[^#\n]*\$\{(\w+)\}", text, re.MULTILINE)
 
 
-def _check(config: Path, chosen: str) -> None:
+def _check(config: Path, option: str) -> None:
     from vectorferry.connector._config import load_settings
     from vectorferry.connector._engine import run_doctor
     from vectorferry.connector.cli._doctor import show_checkup
@@ -181,7 +181,7 @@ def _check(config: Path, chosen: str) -> None:
     checkup = run_doctor(load_settings(config), os.environ)
     show_checkup(checkup, plain(config), for_people())
     after = "vectorferry sync" if checkup.exit_code == 0 else "mend it, and look again: vectorferry doctor"
-    for_people().print(f"\nNext: {after}{chosen}", markup=False, soft_wrap=True)
+    for_people().print(f"\nNext: {after}{option}", markup=False, soft_wrap=True)
 
 
 def _template(source: InitSource, database: str | None) -> str:
@@ -196,8 +196,8 @@ def _write(config: Path, text: str, force: bool) -> None:
         with config.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise _there(config) from None
+        raise _occupied(config) from None
 
 
-def _there(config: Path) -> ConfigurationError:
+def _occupied(config: Path) -> ConfigurationError:
     return ConfigurationError(f"{config}: is there already; --force overwrites it, -c FILE writes another")

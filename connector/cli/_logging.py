@@ -17,6 +17,7 @@ from typing import Any, Final
 import click
 from typer.core import TyperCommand
 
+from vectorferry.connector._reports._run_id import current_run_id
 from vectorferry.connector.cli._console import printable
 
 QUIET, NORMAL, VERBOSE, DEBUG = -1, 0, 1, 2
@@ -142,17 +143,18 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """An object per record: time (UTC), level, logger, message, and a traceback where there is one."""
+    """An object per record: time (UTC), level, logger, message; the run's id and a traceback where there are such."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        traceback = _traceback(record)
+        traceback, run_id = _traceback(record), current_run_id()
         return dumps(
             {
                 "time": _moment(record, UTC).isoformat(timespec="milliseconds"),
                 "level": record.levelname.lower(),
                 "logger": record.name,
                 "message": record.getMessage(),
+                **({"run_id": run_id} if run_id else {}),
                 **({"traceback": traceback} if traceback else {}),
             }
         )

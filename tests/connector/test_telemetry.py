@@ -97,6 +97,7 @@ def test_a_run_its_collections_and_its_requests_are_spans(
     assert run.parent is None
     assert dict(run.attributes or {}) == {
         "vectorferry.sync": "media",
+        "vectorferry.run_id": summary.run_id,
         "vectorferry.exit_code": summary.exit_code,
         "vectorferry.requests": summary.usage.requests,
     }

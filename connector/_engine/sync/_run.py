@@ -40,7 +40,7 @@ from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector._reports._progress import ProgressCallback, numbered
-from vectorferry.connector._reports._run_id import run_named
+from vectorferry.connector._reports._run_id import current_run_id, run_named
 from vectorferry.connector._reports._summary import (
     CollectionCallback,
     CollectionSummary,
@@ -102,6 +102,7 @@ def traced_run(run: Callable[P, Coroutine[Any, Any, Summary]]) -> Callable[P, Co
     async def traced(*arguments: P.args, **options: P.kwargs) -> Summary:
         with span("vectorferry.sync", {"vectorferry.sync": str(options["name"])}) as attributes:
             summary = await run(*arguments, **options)
+            attributes["vectorferry.run_id"] = summary.run_id
             attributes["vectorferry.exit_code"] = summary.exit_code
             attributes["vectorferry.requests"] = summary.usage.requests
         for label, destination in summary.destinations.items():
@@ -195,7 +196,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
     mapper = Mapper(mapping, options.modalities, limits)
     lanes = [Lane(each, options.modalities, batch, mapping) for each in destinations]
     summary.destinations = {lane.name: lane.summary for lane in lanes}
-    _log.info("%s: begins, into %s", name, ", ".join(lane.name for lane in lanes))
+    _log.info("%s: begins, into %s, as run %s", name, ", ".join(lane.name for lane in lanes), current_run_id())
     try:
         await _prepare(lanes, mapping)
         await check_apart(lanes)

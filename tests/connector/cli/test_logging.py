@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vectorferry.connector._reports._run_id import run_named
 from vectorferry.connector.cli._console import complain
 from vectorferry.connector.cli._logging import DEBUG, NORMAL, PROGRESS, QUIET, VERBOSE, LogFormat, set_up
 
@@ -53,10 +54,12 @@ def test_so_much_is_said(verbosity: int, messages: list[str], capsys: pytest.Cap
 
 def test_every_line_is_an_object_where_a_machine_reads(capsys: pytest.CaptureFixture[str]) -> None:
     set_up(VERBOSE, LogFormat.JSON)
-    say_all()
+    with run_named("a run"):
+        say_all()
     records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [record["message"] for record in records][:2] == ["a collection", "waiting for\nsomebody \x1b[31m"]
-    assert {"time", "level", "logger", "message"} == records[0].keys()
+    assert {"time", "level", "logger", "message", "run_id"} == records[0].keys()
+    assert records[0]["run_id"] == "a run"
     assert records[-1]["logger"] == PROGRESS
 
 
