@@ -26,6 +26,7 @@ CATALOGUE: Final = GeneratedCatalogue(assets=4, features_per_asset=3, dimension=
 
 VOLATILE: Final = {
     "run_id",
+    "uri",
     "seconds",
     "requests",
     "bytes",
