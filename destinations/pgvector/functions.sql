@@ -497,7 +497,7 @@ BEGIN
             looked := coalesce(effort, greatest(least(wanted, 1000),
                 CASE step WHEN 'index' THEN 40 WHEN 'wider' THEN 40 WHEN 'harder' THEN 400 ELSE 1000 END));
             IF step = 'quick' THEN
-                width := greatest(50, wanted + 20);
+                width := greatest(60, wanted + 20);
                 looked := greatest(10, wanted / 5);
             ELSIF effort IS NULL OR per_asset IS NOT NULL OR own #> ARRAY['nearness', relation] IS NOT NULL THEN
                 width := greatest(160, 2 * looked, CASE WHEN per_asset IS NULL THEN 2 * wanted ELSE 8 * wanted END);
@@ -889,7 +889,7 @@ BEGIN
         AND like_feature IS NULL AND coalesce(current_setting('vectorferry.explain', true), '') <> 'on'
     THEN
         IF effort IS NULL THEN
-            " candidates" := greatest(50, " k" + 20);
+            " candidates" := greatest(60, " k" + 20);
             " effort" := greatest(10, " k" / 5);
             " sure" := greatest(30, " k");
             PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
