@@ -533,7 +533,7 @@ BEGIN
         END IF;
         statement := @schema@._sync_question(own, relation, way, distance, conditions, width,
             greatest(wanted, CASE step WHEN 'quick' THEN 30 ELSE width / 4 END),
-            greatest(wanted, CASE step WHEN 'quick' THEN 30 END), pool, skip, max_distance, per_asset);
+            greatest(wanted, CASE WHEN conditions = 'true' THEN 30 END), pool, skip, max_distance, per_asset);
         EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
         -- Where little is left by the filter, the planner chooses to compare all of it.
         IF way = 'index' AND scans = @schema@._sync_scans(relation) THEN
