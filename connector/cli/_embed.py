@@ -30,10 +30,7 @@ def embed(
     name: SyncName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a vector of a text, by the source's service or a local model, and print it for SQL.
-
-    Example: vectorferry embed --text "surfing at dawn" --vector multimodal-v1
-    """
+    """Make a vector of a text, by the source's service or a local model, and print it for SQL."""
     if not text.strip():
         raise click.UsageError("--text is empty")
     if vector is not None and model is not None:

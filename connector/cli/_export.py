@@ -13,12 +13,19 @@ import typer
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine._points import collections_of, every_point, opened_store, project
 from vectorferry.connector._model._errors import ConfigurationError, StopError
-from vectorferry.connector._model._records import MODALITIES, Modality
+from vectorferry.connector._model._records import MODALITIES
 from vectorferry.connector._protocols._destination import Destination
 from vectorferry.connector._reports._map import Numbers, Point
 from vectorferry.connector.cli._console import for_people, plain
 from vectorferry.connector.cli._files import written_whole
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, ConfigFile, SyncName
+from vectorferry.connector.cli._options import (
+    DEFAULT_CONFIG,
+    AssetStore,
+    ConfigFile,
+    Modalities,
+    StoredCollections,
+    SyncName,
+)
 
 ROWS_AT_ONCE: Final = 1_000
 MOST_PLACED: Final = 20_000
@@ -30,18 +37,12 @@ def export(
     vector: Annotated[
         str | None, typer.Option("--vector", metavar="NAME", help="Which named vector; else the only one.")
     ] = None,
-    modality: Annotated[
-        list[Modality] | None, typer.Option(help="Only features of this modality; may be repeated.")
-    ] = None,
-    collection: Annotated[
-        list[str] | None, typer.Option("--collection", metavar="ID", help="Only this collection; may be repeated.")
-    ] = None,
+    modality: Modalities = None,
+    collection: StoredCollections = None,
     places: Annotated[
         bool, typer.Option("--xy", help="Also x and y: where each would be on a map. For up to 20,000 vectors.")
     ] = False,
-    destination: Annotated[
-        str | None, typer.Option("--destination", metavar="NAME", help="Which one; else the first that keeps assets.")
-    ] = None,
+    destination: AssetStore = None,
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
 ) -> None:

@@ -32,8 +32,7 @@ from vectorferry.connector.cli._console import (
     show_table,
 )
 from vectorferry.connector.cli._logging import PROGRESS, shows_bar
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
-from vectorferry.connector.cli._vectors import WhichDestination
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, WhichDestination
 
 indexes: Final = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Show the vector indexes, and build them anew."
@@ -51,10 +50,7 @@ def list_(
     name: SyncName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every vector index: its kind, size, rows, state, when it was built, and how far one is that is being built.
-
-    Example: vectorferry indexes list --json
-    """
+    """Show every vector index: its kind, size, rows, state, when it was built, and how far a build is."""
     with opened(load_settings(config, name), needs=Capability.INDEXES, name=destination) as destinations:
         stored = {keeper.name: keeper.vector_indexes() for keeper in destinations}
     if as_json:
@@ -81,10 +77,7 @@ def rebuild(
     name: SyncName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build vector indexes anew, beside the old ones, which answer meanwhile. What is missing or broken is built.
-
-    Example: vectorferry indexes rebuild video__multimodal_v1_hnsw
-    """
+    """Build vector indexes anew, beside the old ones, which answer meanwhile. What is missing or broken is built."""
     built: dict[str, list[IndexBuild]] = {}
     settings = load_settings(config, name)
     with opened(settings, needs=Capability.INDEXES, name=destination) as destinations:

@@ -9,23 +9,26 @@ import typer
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine._points import embedding_maps
-from vectorferry.connector._model._records import MODALITIES, Modality
+from vectorferry.connector._model._records import MODALITIES
 from vectorferry.connector._reports._map import page
 from vectorferry.connector.cli._console import for_people, plain
 from vectorferry.connector.cli._files import written_whole
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, ConfigFile, SyncName
+from vectorferry.connector.cli._options import (
+    DEFAULT_CONFIG,
+    AssetStore,
+    ConfigFile,
+    Modalities,
+    StoredCollections,
+    SyncName,
+)
 
 
 def map(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")] = Path(
         "vectorferry-map.html"
     ),
-    collection: Annotated[
-        list[str] | None, typer.Option("--collection", metavar="ID", help="Only of this collection; may be repeated.")
-    ] = None,
-    modality: Annotated[
-        list[Modality] | None, typer.Option(help="Only features of this modality; may be repeated.")
-    ] = None,
+    collection: StoredCollections = None,
+    modality: Modalities = None,
     vector: Annotated[
         list[str] | None, typer.Option("--vector", metavar="NAME", help="Only this named vector; may be repeated.")
     ] = None,
@@ -35,9 +38,7 @@ def map(
     sample: Annotated[
         int, typer.Option("--sample", min=2, max=20_000, help="Points of each named vector at most.")
     ] = 1_000,
-    destination: Annotated[
-        str | None, typer.Option("--destination", metavar="NAME", help="Which one; else the first that keeps assets.")
-    ] = None,
+    destination: AssetStore = None,
     config: ConfigFile = DEFAULT_CONFIG,
     name: SyncName = None,
 ) -> None:

@@ -16,6 +16,7 @@ from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine._opening import list_collections, naming_option
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._near import closest
+from vectorferry.connector._model._records import Modality
 from vectorferry.connector._protocols._source import SourceSettings
 from vectorferry.connector._reports._summary import first_of
 
@@ -69,6 +70,18 @@ AllowDeletesOf = Annotated[
 Collections = Annotated[
     list[str] | None,
     typer.Option("--collection", metavar="ID", help="Only this collection, by id or by name; may be repeated."),
+]
+
+WhichDestination = Annotated[
+    str | None, typer.Option("--destination", metavar="NAME", help="Only this destination, by name or type.")
+]
+
+AssetStore = Annotated[
+    str | None, typer.Option("--destination", metavar="NAME", help="Which one; else the first that keeps assets.")
+]
+
+Modalities = Annotated[
+    list[Modality] | None, typer.Option("--modality", help="Only features of this modality; may be repeated.")
 ]
 
 StoredCollections = Annotated[

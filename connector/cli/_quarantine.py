@@ -31,7 +31,14 @@ from vectorferry.connector.cli._console import (
     results,
     show_table,
 )
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, StoredCollections, SyncName
+from vectorferry.connector.cli._options import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    StoredCollections,
+    SyncName,
+    WhichDestination,
+)
 from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._summary_view import show_summary
 
@@ -43,10 +50,6 @@ quarantine: Final = typer.Typer(
 )
 
 WhichReason = Annotated[Reason | None, typer.Option("--reason", help="Only records that were set aside for this.")]
-
-WhichDestination = Annotated[
-    str | None, typer.Option("--destination", metavar="NAME", help="Only this destination, by name or type.")
-]
 
 Assets = Annotated[list[str] | None, typer.Argument(metavar="[ASSET_ID]...", help="Only records of these assets.")]
 

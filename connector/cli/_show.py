@@ -14,8 +14,7 @@ from vectorferry.connector._engine._opening import opened
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import SqlResult
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, results, show_table
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
-from vectorferry.connector.cli._vectors import WhichDestination
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, WhichDestination
 
 VALUE_SHOWN: Final = 60
 LEFT_OUT: Final = frozenset({"row_hash", "vector_hash", "feature_key", "synced_at"})
@@ -30,10 +29,7 @@ def show(
     name: SyncName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the first rows of each table, with the ids that other commands take.
-
-    Example: vectorferry show video --limit 5
-    """
+    """Show the first rows of each table, with the ids that other commands take."""
     with opened(load_settings(config, name), needs=Capability.SQL, name=destination) as destinations:
         tables = {keeper.name: keeper.first_rows(limit, table) for keeper in destinations}
     if as_json:

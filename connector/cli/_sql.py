@@ -43,9 +43,8 @@ from vectorferry.connector.cli._console import (
     results,
     show_table,
 )
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, WhichDestination
 from vectorferry.connector.cli._show import readable, rows_as_dicts
-from vectorferry.connector.cli._vectors import WhichDestination
 
 
 class DocsFormat(StrEnum):
@@ -74,10 +73,7 @@ def sql(
     name: SyncName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the sync's database in SQL: psql, a statement, or a small prompt; and describe what there is.
-
-    Examples: vectorferry sql -e "SELECT asset_id FROM assets LIMIT 3"; vectorferry sql docs --format dbt > sources.yml
-    """
+    """Ask the sync's database in SQL: psql, a statement, or a small prompt; and describe what there is."""
     if topic not in {None, "docs"}:
         raise click.UsageError(f"{topic} is neither docs nor an option; a statement goes behind -e")
     if topic and execute is not None:

@@ -16,7 +16,7 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination, VectorTable
 from vectorferry.connector.cli._console import cell, make_table, plain, print_json, results, show_table
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, WhichDestination
 
 vectors: Final = typer.Typer(
     no_args_is_help=True,
@@ -24,10 +24,6 @@ vectors: Final = typer.Typer(
     suggest_commands=False,
     help="Show the tables of named vectors, and drop retired ones.",
 )
-
-WhichDestination = Annotated[
-    str | None, typer.Option("--destination", metavar="NAME", help="Only this destination, by name or type.")
-]
 
 
 @vectors.command("list")
