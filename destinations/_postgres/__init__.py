@@ -45,6 +45,7 @@ from vectorferry.destinations._postgres._ddl import (
     run_each,
     statement,
     steps_to_create,
+    table_steps,
     why_refused,
 )
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
@@ -146,6 +147,7 @@ __all__ = [
     "statement",
     "steps_to_create",
     "stored_hashes",
+    "table_steps",
     "translate",
     "translated",
     "try_lock",

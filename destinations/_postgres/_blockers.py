@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import psycopg.errors
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 # Which lock was waited for, a server does not tell once the wait is over. Whoever has one on what is ours may have been
 # it; autovacuum never is, because it gives way.
@@ -32,12 +32,12 @@ def lock_holders(connection: Connection) -> str:
     return described_all(connection.execute(_HOLDERS))
 
 
-def described_all(blockers: Iterable[Row[Any]]) -> str:
+def described_all(blockers: Iterable[Any]) -> str:
     """Who they are; that there are none is said too."""
     return "; ".join(map(described, blockers)) or "somebody who has just gone"
 
 
-def described(blocker: Row[Any]) -> str:
+def described(blocker: Any) -> str:
     """Who it is. Of a process of another user, a server tells role and number only."""
     since = f"{blocker.name or 'unnamed'}, since {blocker.since:%Y-%m-%d %H:%M:%S} UTC, " if blocker.since else ""
     return f"{since}role {blocker.role}, process {blocker.pid} of the server"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from itertools import groupby
 from typing import Any, Final, LiteralString, TypeAlias
 
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
-from sqlalchemy import Connection, Executable, ExecutableDDLElement, MetaData, Table, create_mock_engine, inspect, text
+from sqlalchemy import Connection, Executable, MetaData, Table, create_mock_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
@@ -43,22 +44,29 @@ def run(connection: Connection, steps: Iterable[Step], patience: float | None = 
         return
     deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
     driver = driver_of(connection)
-    (before,) = driver.execute("SHOW lock_timeout").fetchone() or ("0",)
+    be_brief = sql.SQL("SET LOCAL lock_timeout = {}").format(_LOCK_TIMEOUT)
+    (before,) = driver.execute(sql.SQL("SHOW lock_timeout; SAVEPOINT steps; {}").format(be_brief)).fetchone() or ("0",)
     while True:
-        driver.execute(sql.SQL("SAVEPOINT steps; SET LOCAL lock_timeout = {}").format(_LOCK_TIMEOUT))
         try:
-            run_each(connection, steps)
+            _run_together(connection, steps)
         except DBAPIError as error:
             if not is_lock_timeout(error):
                 raise
             # With it go the locks that the steps before have taken.
-            driver.execute("ROLLBACK TO SAVEPOINT steps")
+            driver.execute(sql.SQL("ROLLBACK TO SAVEPOINT steps; {}").format(be_brief))
             if time.monotonic() >= deadline:
                 raise LockedError(_in_the_way(lock_holders(connection))) from error
             pause(_PAUSE)
         else:
             driver.execute(sql.SQL("SET LOCAL lock_timeout = {}; RELEASE SAVEPOINT steps").format(sql.Literal(before)))
             return
+
+
+def _run_together(connection: Connection, steps: Iterable[Step]) -> None:
+    """Execute steps in their order, those that follow each other as text in one message: a first sync has dozens, and
+    each would take the way to the server and back."""
+    for are_texts, some in [(key, [*group]) for key, group in groupby(steps, lambda step: isinstance(step, str))]:
+        run_each(connection, [";\n".join(map(str, some))] if are_texts else some)
 
 
 def run_each(connection: Connection, steps: Iterable[Step]) -> None:
@@ -103,24 +111,32 @@ def joined(parts: Iterable[str | sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(part) if isinstance(part, str) else part for part in parts)
 
 
-def steps_to_create(connection: Connection | None, schema: str, *tables: MetaData) -> list[Step]:
+def steps_to_create(connection: Connection | None, schema: str, *tables: MetaData) -> list[str]:
     """What makes the schema and those of its tables that are not there yet. Without a connection nothing is there."""
-    steps: list[Step] = []
-
-    def write_down(element: ExecutableDDLElement, *_: Any, **__: Any) -> None:
-        steps.append(str(element.compile(dialect=dialect)).strip())
-
-    recorder = create_mock_engine("postgresql+psycopg://", write_down)
-    dialect = recorder.dialect if connection is None else connection.dialect
-    if connection is None or not inspect(connection).has_schema(schema):
-        write_down(CreateSchema(schema))
     all_tables = [table for metadata in tables for table in metadata.tables.values()]
     stored = {} if connection is None else columns_of(connection, schema, (table.name for table in all_tables))
-    for metadata in tables:
-        missing = [table for table in metadata.tables.values() if table.name not in stored]
-        metadata.create_all(recorder, tables=missing, checkfirst=False)
+    is_there = connection is not None and (stored or inspect(connection).has_schema(schema))
+    missing = table_steps(table for table in all_tables if table.name not in stored)
+    return missing if is_there else [_written_out(CreateSchema(schema)), *missing]
+
+
+def table_steps(tables: Iterable[Table]) -> list[str]:
+    """What makes these tables, with their indexes and comments."""
+    steps: list[str] = []
+
+    recorder = create_mock_engine(
+        "postgresql+psycopg://", lambda element, *_, **__: steps.append(_written_out(element))
+    )
+    for table in tables:
+        table.create(recorder, checkfirst=False)
     return steps
 
+
+def _written_out(element: Any) -> str:
+    return str(element.compile(dialect=_DIALECT)).strip()
+
+
+_DIALECT: Final = create_mock_engine("postgresql+psycopg://", print).dialect  # needs no server
 
 _COLUMNS: Final = text("""
 SELECT c.relname, a.attname, CASE
@@ -182,13 +198,11 @@ def read_only(begin: Callable[[], AbstractContextManager[Connection]]) -> Iterat
 
 
 _USER: Final = text("SELECT current_user")
-_DATABASE: Final = text("""
+_RIGHTS: Final = text("""
 SELECT current_user, current_database(), has_database_privilege(current_database(), 'CREATE'),
-    has_database_privilege(current_database(), 'TEMPORARY')
-""")
-_SCHEMA: Final = text("""
-SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE') FROM pg_namespace
-WHERE nspname = :schema
+    has_database_privilege(current_database(), 'TEMPORARY'),
+    (SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE') FROM pg_namespace
+     WHERE nspname = :schema)
 """)
 
 
@@ -224,8 +238,7 @@ def explained_by(refusal: str | None) -> Iterator[None]:
 
 
 def _missing(connection: Connection, schema: str) -> Iterator[str]:
-    user, database, may_create, may_stage = connection.execute(_DATABASE).one()
-    may_use = connection.execute(_SCHEMA, {"schema": schema}).scalar()
+    user, database, may_create, may_stage, may_use = connection.execute(_RIGHTS, {"schema": schema}).one()
     if may_use is None and not may_create:
         yield statement("CREATE SCHEMA {} AUTHORIZATION {};", schema, user)
     if may_use is False:

@@ -24,11 +24,12 @@ from enum import IntEnum
 from typing import Any, Final
 
 from psycopg import sql
-from sqlalchemy import Connection, Row, text
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Connection
 
 from vectorferry.connector.plugin import LockedError, canonical_json, pause
 from vectorferry.destinations._postgres._blockers import described
-from vectorferry.destinations._postgres._database import Database, driver_of
+from vectorferry.destinations._postgres._database import Database, Driver, driver_of
 
 _PAUSE: Final = 0.05
 
@@ -43,8 +44,10 @@ _RANDOM_BITS: Final = 16
 _STATE_BITS: Final = 2
 _LOW_BITS: Final = _RANDOM_BITS + _STATE_BITS
 
-_SAY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
-_LOOK: Final = text("""
+_SAVEPOINT: Final = sql.SQL("SAVEPOINT lock")
+_RELEASE: Final = sql.SQL("RELEASE SAVEPOINT lock")
+_SAY: Final = "SELECT pg_try_advisory_xact_lock({})"
+_LOOK: Final = """
 WITH RECURSIVE said AS (
     SELECT l.pid, (CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint) AS key FROM pg_locks l
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_backend_pid()
@@ -62,10 +65,11 @@ peers(role) AS (
 SELECT said.key & 3 AS state, a.pid, a.application_name AS name, a.state_change AT TIME ZONE 'UTC' AS since,
     pg_get_userbyid(a.usesysid) AS role, pg_backend_pid() AS own_pid
 FROM said JOIN pg_stat_activity a USING (pid)
-WHERE said.key >> :low_bits = :place
+WHERE said.key >> {} = {}
 AND (a.usesysid IN (SELECT role FROM peers) OR a.usesysid IN (SELECT oid FROM pg_roles WHERE rolsuper))
 ORDER BY state DESC, a.pid
-""")
+"""
+"""What other syncs say of a place: first who has it, then who shares it, then who wants it, by process."""
 _SETTINGS: Final = (
     "SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3; "
     "SET LOCAL application_name = {}"
@@ -120,44 +124,71 @@ def _wait_for(connection: Connection, place: Sequence[str], deadline: float) -> 
         pause(_PAUSE)
 
 
-def _blocker(connection: Connection, place: Sequence[str]) -> Row[Any] | None:
+def _blocker(connection: Connection, place: Sequence[str]) -> Any | None:
     """None when the lock has been taken; else who has it, or a share in it, or is about to have it."""
     deadline = time.monotonic() + _PATIENCE_IN_RACE
     driver = driver_of(connection)
-    driver.execute("SAVEPOINT lock")
-    _say(connection, place, _State.WANTS)
-    while others := _others(connection, place):
+    others = _say_and_look(driver, place, _State.WANTS, before=[_SAVEPOINT])
+    while others:
         first = others[0]
         # Of several that only want it, the one with the lowest number waits until the others have left.
         if first.state != _State.WANTS or first.pid < first.own_pid or time.monotonic() >= deadline:
             driver.execute("ROLLBACK TO SAVEPOINT lock; RELEASE SAVEPOINT lock")
             return first
         pause(_PAUSE)
-    _say(connection, place, _State.HAS)
-    driver.execute("RELEASE SAVEPOINT lock")
+        others = _look(driver, place)
+    _say(driver, place, _State.HAS, after=[_RELEASE])
     return None
 
 
 def _share(connection: Connection, place: Sequence[str]) -> None:
     """Nobody takes a place that somebody shares, so that only those who came before are waited for."""
     deadline = time.monotonic() + _PATIENCE
-    _say(connection, place, _State.SHARES)
-    while others := [other for other in _others(connection, place) if other.state != _State.SHARES]:
+    driver = driver_of(connection)
+    others = _say_and_look(driver, place, _State.SHARES)
+    while others := [other for other in others if other.state != _State.SHARES]:
         if time.monotonic() >= deadline:
             raise LockedError(f"another process is changing {place[-1]} ({described(others[0])}).")
         pause(_PAUSE)
+        others = _look(driver, place)
 
 
-def _say(connection: Connection, place: Sequence[str], state: _State) -> None:
-    """Under a key of our own; one that somebody has by chance, or by guessing, is passed over."""
-    base = _place_number(place) << _LOW_BITS
-    while not connection.execute(_SAY, {"key": base | secrets.randbits(_RANDOM_BITS) << _STATE_BITS | state}).scalar():
-        pass
+# What is said and what is looked at after it goes in one message: each costs a sync the way to its server and back.
 
 
-def _others(connection: Connection, place: Sequence[str]) -> list[Row[Any]]:
-    """What other syncs say of a place: first who has it, then who shares it, then who wants it, by process."""
-    return list(connection.execute(_LOOK, {"place": _place_number(place), "low_bits": _LOW_BITS}))
+def _say(driver: Driver, place: Sequence[str], state: _State, after: Sequence[sql.SQL] = ()) -> None:
+    if not _answers(driver, _statement_to_say(place, state), *after)[0][0]:
+        _say(driver, place, state)
+
+
+def _say_and_look(driver: Driver, place: Sequence[str], state: _State, before: Sequence[sql.SQL] = ()) -> list[Any]:
+    (is_said,), *others = _answers(driver, *before, _statement_to_say(place, state), _statement_to_look(place))
+    return others if is_said else _say_and_look(driver, place, state)
+
+
+def _look(driver: Driver, place: Sequence[str]) -> list[Any]:
+    return _answers(driver, _statement_to_look(place))
+
+
+def _statement_to_say(place: Sequence[str], state: _State) -> sql.Composed:
+    """Under a key of our own. It answers no where somebody has that by chance, or by guessing: then another one."""
+    key = _place_number(place) << _LOW_BITS | secrets.randbits(_RANDOM_BITS) << _STATE_BITS | state
+    return sql.SQL(_SAY).format(sql.Literal(key))
+
+
+def _statement_to_look(place: Sequence[str]) -> sql.Composed:
+    return sql.SQL(_LOOK).format(sql.Literal(_LOW_BITS), sql.Literal(_place_number(place)))
+
+
+def _answers(driver: Driver, *statements: sql.Composable) -> list[Any]:
+    """The rows of all of them, which are sent as one message."""
+    rows: list[Any] = []
+    with driver.cursor(row_factory=namedtuple_row) as cursor:
+        cursor.execute(sql.SQL("; ").join(statements))
+        while True:
+            rows += cursor.fetchall() if cursor.description else []
+            if not cursor.nextset():
+                return rows
 
 
 def _settle(connection: Connection, application_name: str) -> None:

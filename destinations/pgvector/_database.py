@@ -32,11 +32,9 @@ JOIN pg_available_extension_versions v ON (v.name, v.version) = (e.name, e.defau
 JOIN pg_roles r ON r.rolname = current_user WHERE e.name = 'vector'
 """)
 
-_MAY_USE: Final = text("SELECT has_schema_privilege(:schema, 'USAGE')")
-
 _ENABLED: Final = text(
-    "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
-    "WHERE e.extname = 'vector'"
+    "SELECT n.nspname, e.extversion, has_schema_privilege(n.oid, 'USAGE') AS may_use "
+    "FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
 )
 
 
@@ -45,9 +43,8 @@ def find_extension(connection: Connection, location: str) -> str:
     enabled = connection.execute(_ENABLED).one_or_none()
     if enabled is None:
         raise DestinationError(f"pgvector is not enabled in Postgres at {location}; run `vectorferry sync` first")
-    schema, version = str(enabled[0]), str(enabled[1])
-    _check_version(version, location)
-    return schema
+    _check_version(str(enabled.extversion), location)
+    return str(enabled.nspname)
 
 
 def extension_steps(connection: Connection, location: str) -> list[Step]:
@@ -81,7 +78,7 @@ def missing_rights(connection: Connection) -> Iterator[str]:
         available = connection.execute(_AVAILABLE).one_or_none()
         if available is not None and not available.may_enable:
             yield f"{CREATE_EXTENSION};"
-    elif not connection.execute(_MAY_USE, {"schema": enabled.nspname}).scalar_one():
+    elif not enabled.may_use:
         user = connection.execute(text("SELECT current_user")).scalar_one()
         yield statement("GRANT USAGE ON SCHEMA {} TO {};", enabled.nspname, user)
 
@@ -104,7 +101,10 @@ class VectorDatabase(Database):
     @property
     def extension_schema(self) -> str:
         """The schema that holds pgvector's types and operators. Raises `DestinationError` when there is none."""
-        return self._extension_schema or self._find_extension()
+        if self._extension_schema is None:
+            with self.transaction():
+                pass
+        return str(self._extension_schema)
 
     def ensure_extension(self) -> None:
         """Enable pgvector where it is not. Raises `DestinationError` when that cannot be done."""
@@ -125,12 +125,7 @@ class VectorDatabase(Database):
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A transaction on a server that has pgvector. Raises `DestinationError` where it has none."""
-        if self._extension_schema is None:
-            self._find_extension()
         with self.plain_transaction() as connection:
+            if self._extension_schema is None:
+                self._extension_schema = find_extension(connection, self.location)
             yield connection
-
-    def _find_extension(self) -> str:
-        with self.plain_transaction() as connection:
-            self._extension_schema = find_extension(connection, self.location)
-        return self._extension_schema

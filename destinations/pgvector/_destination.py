@@ -396,8 +396,8 @@ class PgvectorDestination(Destination):
 
     def vector_kinds(self) -> list[VectorKind]:
         """One for each generation."""
-        with self._working() as (_, schema):
-            return [vector_kind(entry) for modality in MODALITIES for entry in schema.catalogue.of(modality)]
+        catalogue = self._prepared().catalogue
+        return [vector_kind(entry) for modality in MODALITIES for entry in catalogue.of(modality)]
 
     def vector_counts(self, vector_names: Collection[str]) -> list[VectorCount]:
         """Counted in the tables of each dimension."""

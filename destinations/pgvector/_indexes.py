@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import psycopg.errors
 from psycopg import sql
-from sqlalchemy import Connection, Row, exists, func, select, text
+from sqlalchemy import Connection, Row, Table, exists, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from vectorferry.connector.plugin import IndexBuild, PlannedIndex
@@ -28,7 +28,7 @@ from vectorferry.destinations._postgres import (
 )
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._database import VectorDatabase
-from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._schema import Lookup, SyncSchema
 from vectorferry.destinations.pgvector._storage import (
     VectorStorage,
     index_kilobytes,
@@ -38,10 +38,10 @@ from vectorferry.destinations.pgvector._storage import (
     usual_lists,
 )
 
-_STATE: Final = text(
-    "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND c.relname = :index"
-)
+_VALID: Final = text("""
+SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = x.relnamespace
+WHERE n.nspname = :schema AND x.relname = ANY(CAST(:indexes AS text[])) AND i.indisvalid
+""")
 
 _PATIENCE = 60.0
 """Seconds that a build waits for one transaction of somebody else that is older than it: it may never end."""
@@ -63,6 +63,9 @@ _KEEP_NO_SNAPSHOT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _MEMORY: Final = text("SELECT CAST(setting AS bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'")
 
 
+_LOOKUPS: Final = "lookups"
+"""What all of them are called together, where only one process is to build them: no index is called so."""
+
 _NO_SETTINGS: Final[Mapping[str, str]] = {}
 
 
@@ -71,19 +74,23 @@ class HeldUpError(Exception):
 
 
 def build_due_lookups(schema: SyncSchema) -> None:
-    """Build every index by which views and searches find rows, of tables that have some. Raises `HeldUpError`."""
-    database = schema.database
-    for lookup in schema.lookups():
-        with database.plain_transaction() as connection:
-            has_rows = select(exists(select(lookup.table)))
-            is_due = not _is_valid(connection, schema.name, lookup.name) and connection.execute(has_rows).scalar()
-        if is_due:
+    """Build every index by which views and searches find rows, of tables that have some. Where another process does
+    so, they are left to it. Raises `HeldUpError`."""
+    if not _due_lookups(schema):
+        return
+    with only_builder(schema.database, schema.name, _LOOKUPS) as alone:
+        for lookup in _due_lookups(schema) if alone else ():
             table = sql.Identifier(schema.name, lookup.table.name)
-            with only_builder(database, schema.name, lookup.name) as alone:
-                if alone:
-                    drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema.name, lookup.name))
-                    create = statement("CREATE INDEX CONCURRENTLY {} ON {} {}", lookup.name, table, lookup.method)
-                    _run_patiently(schema, lookup.table.name, lookup.name, [drop, create], drop_after=drop)
+            drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema.name, lookup.name))
+            create = statement("CREATE INDEX CONCURRENTLY {} ON {} {}", lookup.name, table, lookup.method)
+            _run_patiently(schema, lookup.table.name, lookup.name, [drop, create], drop_after=drop)
+
+
+def _due_lookups(schema: SyncSchema) -> list[Lookup]:
+    lookups = {lookup.name: lookup for lookup in schema.lookups()}
+    with schema.database.plain_transaction() as connection:
+        due = _unbuilt(connection, schema.name, {name: lookup.table for name, lookup in lookups.items()})
+    return [lookups[name] for name in due]
 
 
 def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[IndexBuild]:
@@ -91,11 +98,29 @@ def build_due_indexes(schema: SyncSchema, memory_limit_mb: int) -> Iterator[Inde
 
     One that another process is building is left to it. Retired generations need none. Raises `HeldUpError`.
     """
-    for entry in schema.catalogue.values():
-        if entry.storage.index != "none" and entry.state != "retired":
-            with only_builder(schema.database, schema.name, entry.index) as alone:
+    entries = {
+        entry.index: entry
+        for entry in schema.catalogue.values()
+        if entry.storage.index != "none" and entry.state != "retired"
+    }
+    with schema.database.plain_transaction() as connection:
+        unbuilt = _unbuilt(connection, schema.name, {index: schema.vector_table(e) for index, e in entries.items()})
+        leftovers = _leftovers(connection, schema.name, entries.values())
+    for index, entry in entries.items():
+        if index in unbuilt or leftovers[entry.table]:
+            with only_builder(schema.database, schema.name, index) as alone:
                 if alone:
                     yield from build_index(schema, entry, memory_limit_mb)
+
+
+def _unbuilt(connection: Connection, schema: str, tables: Mapping[str, Table]) -> list[str]:
+    """Of these indexes, each of its table, those that are missing or invalid and would not be empty. Two messages,
+    however many: this is asked in every run."""
+    valid = _valid(connection, schema, tables)
+    missing = [name for name in tables if name not in valid]
+    has_rows = [exists(select(tables[name])).label(f"has_rows_{number}") for number, name in enumerate(missing)]
+    answers = connection.execute(select(*has_rows)).one() if missing else ()
+    return [name for name, answer in zip(missing, answers, strict=True) if answer]
 
 
 @contextmanager
@@ -113,11 +138,11 @@ def only_builder(database: VectorDatabase, schema: str, index: str) -> Iterator[
 
 def is_built(connection: Connection, schema: str, entry: VectorEntry) -> bool:
     """Whether the vector index is there and whole."""
-    return _is_valid(connection, schema, entry.index)
+    return bool(_valid(connection, schema, [entry.index]))
 
 
-def _is_valid(connection: Connection, schema: str, index: str) -> bool:
-    return bool(connection.execute(_STATE, {"schema": schema, "index": index}).scalar())
+def _valid(connection: Connection, schema: str, indexes: Iterable[str]) -> set[str]:
+    return set(connection.execute(_VALID, {"schema": schema, "indexes": [*indexes]}).scalars())
 
 
 def build_index(
@@ -126,7 +151,7 @@ def build_index(
     """Build it where it is missing or invalid and there are rows; one that is whole only `anew`, beside the old one."""
     started = time.monotonic()
     with schema.database.plain_transaction() as connection:
-        leftovers = _leftovers(connection, schema.name, entry)
+        leftovers = _leftovers(connection, schema.name, [entry])[entry.table]
         is_there, rows = is_built(connection, schema.name, entry), count_vectors(connection, schema, entry)
         memory = build_kilobytes(connection, entry.storage, rows, memory_limit_mb)
     if (is_there and not anew) or not rows:
@@ -151,27 +176,27 @@ def build_index(
         # Containers often have 64 MB of /dev/shm, too little for parallel workers to share the graph in.
         settings = {**settings, "max_parallel_maintenance_workers": "0"}
         with schema.database.plain_transaction() as connection:
-            statements = [*_leftovers(connection, schema.name, entry), *statements[len(leftovers) :]]
+            statements = [*_leftovers(connection, schema.name, [entry])[entry.table], *statements[len(leftovers) :]]
         _run_patiently(schema, entry.table, entry.index, statements, settings, drop_after=None if is_there else drop)
     yield IndexBuild(entry.table, entry.index, storage.index, rows, time.monotonic() - started)
 
 
 _LEFTOVERS: Final = text("""
-SELECT x.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT c.relname, x.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_index i ON i.indrelid = c.oid AND NOT i.indisvalid JOIN pg_class x ON x.oid = i.indexrelid
-WHERE n.nspname = :schema AND c.relname = :table
-AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = c.oid) ORDER BY 1
+WHERE n.nspname = :schema AND c.relname = ANY(CAST(:tables AS text[]))
+AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = c.oid) ORDER BY 2
 """)
 
 
-def _leftovers(connection: Connection, schema: str, entry: VectorEntry) -> list[str]:
-    """What drops the copies that rebuilding has left which was ended. One that is being built now is none."""
-    names = connection.execute(_LEFTOVERS, {"schema": schema, "table": entry.table}).scalars()
-    return [
-        statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, name))
-        for name in names
-        if is_leftover(entry, name)
-    ]
+def _leftovers(connection: Connection, schema: str, entries: Collection[VectorEntry]) -> dict[str, list[str]]:
+    """By table, what drops the copies that rebuilding has left which was ended. One that is being built now is none."""
+    by_table = {entry.table: entry for entry in entries}
+    drops: dict[str, list[str]] = {table: [] for table in by_table}
+    for table, name in connection.execute(_LEFTOVERS, {"schema": schema, "tables": [*by_table]}):
+        if is_leftover(by_table[table], name):
+            drops[table].append(statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, name)))
+    return drops
 
 
 def is_leftover(entry: VectorEntry, index: str) -> bool:

@@ -22,7 +22,16 @@ from vectorferry.connector.plugin import (
     SchemaMapping,
     closest,
 )
-from vectorferry.destinations._postgres import Step, columns_of, driver_of, lock_ddl, run, statement, steps_to_create
+from vectorferry.destinations._postgres import (
+    Step,
+    columns_of,
+    driver_of,
+    lock_ddl,
+    run,
+    statement,
+    steps_to_create,
+    table_steps,
+)
 from vectorferry.destinations.pgvector._catalogue import (
     Catalogue,
     Layer,
@@ -49,8 +58,8 @@ from vectorferry.destinations.pgvector._views import (
     Shown,
     function_steps,
     layer_digest,
-    layer_exists,
     layer_steps,
+    missing_layers,
 )
 
 _UNCHANGED: Final[Mapping[Modality, TableChange]] = {}
@@ -71,10 +80,11 @@ def prepare(schema: SyncSchema) -> None:
     when nothing is missing. Raises `DestinationError` where this user may not, and what `preparation` raises."""
     database = schema.database
     with database.plain_transaction() as connection:
-        extension_steps(connection, database.location)
+        is_enabled = not extension_steps(connection, database.location)
         if why := schema.why_refused(connection):
             raise DestinationError(why)
-    database.ensure_extension()
+    if not is_enabled:
+        database.ensure_extension()
     with database.transaction() as connection:
         lock_ddl(connection, schema.name)
         steps = preparation(connection, schema).steps
@@ -256,7 +266,7 @@ def _generation_steps(connection: Connection, schema: SyncSchema, key: VectorKey
     else:
         entry = catalogue.new_entry(*name, schema.mapping.table(key[0]), storage, exists)
         table = vector_table(schema.name, entry.table, storage, schema.database.extension_schema)
-        steps += steps_to_create(connection, schema.name, table.metadata)
+        steps += table_steps([table])
         for other in earlier[-1:]:
             driver, target = driver_of(connection), sql.Identifier(schema.name, entry.table)
             grants = relation_grants(driver, schema.name, other.table)
@@ -289,19 +299,23 @@ def refresh_steps(
     changes of the tables."""
     described: list[Described] = []
     anew: list[str] = []
+    extension = schema.database.extension_schema
+    all_shown = [each for entry in generations for each in _shown(schema, catalogue, entry)]
+    unchanged = {shown.layer for shown, digest in all_shown if digest == layer_digest(shown, extension)}
+    unchanged -= missing_layers(connection, schema.name, unchanged)
     for entry in generations:
         change = changes.get(entry.modality)
         digests: dict[Layer, str] = {}
         # The own layer first: the plain function asks it.
         for shown, digest in reversed([*_shown(schema, catalogue, entry)]):
-            digests[shown.layer] = layer_digest(shown, schema.database.extension_schema)
-            if digest != digests[shown.layer] or not layer_exists(connection, schema.name, shown.layer):
+            digests[shown.layer] = layer_digest(shown, extension)
+            if shown.layer not in unchanged:
                 anew.append(shown.layer.view)
                 is_new = not digest and shown.layer == entry.own_layer
                 yield from layer_steps(
                     connection,
                     schema.name,
-                    schema.database.extension_schema,
+                    extension,
                     shown,
                     renamed=change.columns.renamed if change else {},
                     is_cleared=change is not None and change.columns.touches_views,

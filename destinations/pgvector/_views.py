@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -45,10 +45,14 @@ def sql_type(kind: str) -> str:
     return "timestamp with time zone" if kind == "timestamptz" else kind
 
 
-def layer_exists(connection: Connection, schema: str, layer: Layer) -> bool:
-    """Whether nobody has dropped the view, the match type or the function since."""
-    relations = columns_of(connection, schema, (layer.view, layer.match_type))
-    return len(relations) == 2 and bool(search_functions(driver_of(connection), schema, layer))
+def missing_layers(connection: Connection, schema: str, layers: Collection[Layer]) -> set[Layer]:
+    """Those of which somebody has dropped the view, the match type or the function."""
+    if not layers:
+        return set()
+    relations = columns_of(connection, schema, [name for each in layers for name in (each.view, each.match_type)])
+    names = [layer.function for layer in layers]
+    functions = functions_named(driver_of(connection), schema, names, arguments(_FUNCTION))
+    return {each for each in layers if not ({each.view, each.match_type} <= {*relations} and functions[each.function])}
 
 
 def check_alone(driver: Driver, schema: str, layer: Layer) -> None:
@@ -95,7 +99,7 @@ def function_steps(connection: Connection, schema: str, extension: str, shown: S
 
 def rename_statements(connection: Connection, schema: str, layer: Layer, names: Mapping[str, str]) -> Iterator[str]:
     """Give columns of the view and of the row type new names, where they are."""
-    relations = columns_of(connection, schema, (layer.view, layer.match_type))
+    relations = columns_of(connection, schema, (layer.view, layer.match_type)) if names else {}
     for old, new in names.items():
         if old in relations.get(layer.view, ()):
             view = sql.Identifier(schema, layer.view)
@@ -183,7 +187,7 @@ def _function_steps(
 def search_functions(driver: Driver, schema: str, layer: Layer) -> dict[str, bool]:
     """By signature, quoted for a statement, the search functions of a layer: whether it is one as this version makes
     them, and none that takes other arguments."""
-    return functions_named(driver, schema, layer.function, arguments(_FUNCTION))
+    return functions_named(driver, schema, [layer.function], arguments(_FUNCTION))[layer.function]
 
 
 # The join is by one column, of which the planner expects as many rows as there are; that the keys are the same as well

@@ -509,7 +509,7 @@ class Manifest:
         tables of an early version."""
         if connection is not None:
             self._check_layout(connection)
-        return steps_to_create(connection, self._schema, self._tables.metadata)
+        return [*steps_to_create(connection, self._schema, self._tables.metadata)]
 
     def _check_owned(self, connection: Connection) -> None:
         check_owned(connection, self._schema, (table.name for table in self._tables.metadata.tables.values()))

@@ -199,7 +199,8 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
     _log.info("%s: begins, into %s, as run %s", name, ", ".join(lane.name for lane in lanes), current_run_id())
     try:
         await _prepare(lanes, mapping)
-        await check_apart(lanes)
+        if len(lanes) > 1:
+            await check_apart(lanes)
         for stored in (await call_each(lanes, lambda each: each.vector_kinds())).values():
             mapper.budget.know(stored or ())
         job = Job(

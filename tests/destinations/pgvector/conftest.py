@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
@@ -80,9 +80,14 @@ def apply_and_count(postgres_url: str, schema: str, sql: psycopg.Connection[Any]
     return apply
 
 
+def message(statements: Iterable[str]) -> str:
+    """Statements as one text, however many of them go to Postgres together."""
+    return ";\n".join(statements)
+
+
 @contextmanager
 def defined() -> Iterator[list[str]]:
-    """Every statement meanwhile that defines something, or gives or takes a right, as psycopg is given it."""
+    """Every message meanwhile that defines something, or gives or takes a right, as psycopg is given it."""
     found: list[str] = []
     execute = psycopg.Cursor.execute
 

@@ -18,7 +18,7 @@ from vectorferry.destinations.pgvector import _columns as _castable
 
 from ...builders import asset, batch, dense, feature
 from ...examples import family
-from .conftest import Prepared, defined
+from .conftest import Prepared, defined, message
 
 Sql = psycopg.Connection[Any]
 Columns = dict[str, Any]
@@ -318,8 +318,8 @@ def test_a_plan_announces_all_of_it_and_changes_nothing(
     assert everything(sql) == before
     with defined() as done:
         prepared(changed)
-    assert done == told.statements
-    assert [statement.split(" ", 3)[3] for statement in done if statement.startswith("ALTER TABLE")] == [
+    assert message(done) == message(told.statements)
+    assert [statement.split(" ", 3)[3] for statement in told.statements if statement.startswith("ALTER TABLE")] == [
         'RENAME COLUMN "a" TO "z"',
         'DROP COLUMN "c"',
         'ALTER COLUMN "b" TYPE text USING CAST("b" AS text)',

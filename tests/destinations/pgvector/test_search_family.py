@@ -16,7 +16,7 @@ from vectorferry.connector.plugin import ConfigurationError, Modality, SchemaMap
 from vectorferry.destinations import PgvectorDestination
 
 from ...builders import asset, batch, dense, feature, sparse
-from .conftest import Prepared, defined
+from .conftest import Prepared, defined, message
 
 Sql = psycopg.Connection[Any]
 
@@ -346,7 +346,7 @@ def test_functions_of_an_earlier_version_are_replaced_with_their_grants(
         told = onlooker.planned(SchemaMapping()).statements
         with defined() as done:
             prepared({})
-        assert done == told
+        assert message(done) == message(told)
         assert [words for words in told if words.startswith("DROP ")] == [
             f"DROP FUNCTION {schema}.search_many(text,anyarray)",
             f"DROP FUNCTION {schema}.search_video_model_v1(public.vector,integer,jsonb)",
