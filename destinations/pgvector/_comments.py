@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy import Connection, Table
 
 from vectorferry.connector.plugin import MODALITIES, ColumnMapping, Modality, SchemaMapping
-from vectorferry.destinations._postgres import driver_of, fixed, statement
+from vectorferry.destinations._postgres import driver_of
 from vectorferry.destinations.pgvector._catalogue import Layer, VectorEntry
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._tables import SyncTables
@@ -112,6 +112,8 @@ def _mapped(columns: Mapping[str, ColumnMapping]) -> dict[str, str]:
     return {name: f"{_OF_A_FIELD}{column.path!r}, as {column.type}." for name, column in columns.items()}
 
 
+_COMMENT: Final = sql.SQL("COMMENT ON {} {} IS {}")
+_KINDS: Final = {"TABLE": sql.SQL("TABLE"), "VIEW": sql.SQL("VIEW"), "COLUMN": sql.SQL("COLUMN")}
 _STORED: Final = """
 SELECT c.relname, coalesce(a.attname, ''), d.description FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid
@@ -136,10 +138,9 @@ def comment_steps(
             if before is None or (before.startswith(_OF_A_FIELD) and before != comment):
                 statements.append(_comment(schema, relation, column, comment))
     if statements:
-        yield ";\n".join(statements)  # in one go: a named vector has two dozen
+        yield sql.SQL(";\n").join(statements).as_string()  # in one go: a named vector has two dozen
 
 
-def _comment(schema: str, relation: Described, column: str, comment: str) -> str:
+def _comment(schema: str, relation: Described, column: str, comment: str) -> sql.Composed:
     target = sql.Identifier(schema, relation.name, *([column] if column else []))
-    kind = fixed("COLUMN" if column else relation.kind)
-    return statement("COMMENT ON {} {} IS {}", kind, target, sql.Literal(comment))
+    return _COMMENT.format(_KINDS["COLUMN" if column else relation.kind], target, sql.Literal(comment))

@@ -144,7 +144,7 @@ def _view_steps(
 def _match_type_steps(schema: str, shown: Shown, stored: Mapping[str, str]) -> Iterator[str]:
     columns, match = _match_columns(shown), sql.Identifier(schema, shown.layer.match_type)
     if not stored:
-        yield statement("CREATE TYPE {} AS ({})", match, joined(_attribute(*column) for column in columns.items()))
+        yield statement("CREATE TYPE {} AS ({})", match, joined([_attribute(*column) for column in columns.items()]))
         return
     changes = [
         *(sql.SQL("DROP ATTRIBUTE {}").format(sql.Identifier(name)) for name in stored if name not in columns),
@@ -224,7 +224,7 @@ def _create_view(schema: str, extension: str, shown: Shown, columns: Iterable[st
         _VIEW,
         view=sql.Identifier(schema, shown.layer.view),
         options=view_options_clause(options),
-        columns=joined(_view_column(shown, name) for name in columns),
+        columns=joined([_view_column(shown, name) for name in columns]),
         vectors=sql.Identifier(schema, shown.entry.table),
         features=sql.Identifier(schema, shown.entry.base),
         assets=fixed(_NO_ASSETS) if reads_as_caller(options) else sql.Identifier(schema, "assets"),
@@ -303,7 +303,7 @@ def _create_function(schema: str, extension: str, shown: Shown, match_names: Seq
         "match": match,
         "type": sql.Identifier(extension, storage.column_type),
         "schema": sql.Identifier(schema),
-        "columns": joined(sql.Identifier("one", name) for name in columns),
+        "columns": joined([sql.Identifier("one", name) for name in columns]),
         "distance": sql.SQL('one.embedding {} " asked"').format(operator),
         "fits": fits if is_plain else fixed("false"),
         "ivfflat": fixed(" SET ivfflat.probes = 1 SET ivfflat.iterative_scan = 'off'" if is_ivfflat else ""),
