@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-__all__ = ["RUNS", "WRITTEN_AT", "differences", "row_counts", "tables_of"]
+__all__ = ["NOT_OF_RUNS", "RUNS", "WRITTEN_AT", "differences", "row_counts", "tables_of"]
 
 Connection = psycopg.Connection[Any]
 
@@ -19,6 +19,9 @@ WRITTEN_AT = ["synced_at", "seen_at", "recorded_at"]
 
 RUNS = re.compile(r"_sync_(\w+_)?runs")
 """Which runs have led to a state is the other thing."""
+
+NOT_OF_RUNS = rf"relname !~ '^{RUNS.pattern}$'"
+"""The same as a condition on Postgres' catalogue."""
 
 
 def tables_of(connection: Connection, schema: str) -> list[str]:

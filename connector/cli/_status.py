@@ -57,6 +57,8 @@ def status(
     """Show what each destination holds now."""
     if [as_json, prometheus, textfile is not None].count(True) > 1:
         raise click.UsageError("give one of --json, --prometheus, --textfile FILE")
+    if runs and (prometheus or textfile is not None):
+        raise click.UsageError("--runs is shown as a table or with --json; leave --prometheus and --textfile out")
     if textfile is not None and textfile.suffix != ".prom":
         raise click.UsageError("--textfile: node_exporter reads only files that end in .prom")
     settings = load_settings(config, name)

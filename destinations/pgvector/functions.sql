@@ -497,8 +497,8 @@ BEGIN
             looked := coalesce(effort, greatest(least(wanted, 1000),
                 CASE step WHEN 'index' THEN 40 WHEN 'wider' THEN 40 WHEN 'harder' THEN 400 ELSE 1000 END));
             IF step = 'quick' THEN
-                width := greatest(60, wanted + 20);
-                looked := greatest(10, wanted / 5);
+                width := greatest(@quick_candidates@, wanted + @quick_spare@);
+                looked := greatest(@quick_effort@, wanted / @quick_share@);
             ELSIF effort IS NULL OR per_asset IS NOT NULL OR own #> ARRAY['nearness', relation] IS NOT NULL THEN
                 width := greatest(160, 2 * looked, CASE WHEN per_asset IS NULL THEN 2 * wanted ELSE 8 * wanted END);
             END IF;
@@ -532,8 +532,8 @@ BEGIN
             CONTINUE;
         END IF;
         statement := @schema@._sync_question(own, relation, way, distance, conditions, width,
-            greatest(wanted, CASE step WHEN 'quick' THEN 30 ELSE width / 4 END),
-            greatest(wanted, CASE WHEN conditions = 'true' THEN 30 END), pool, skip, max_distance, per_asset);
+            greatest(wanted, CASE step WHEN 'quick' THEN @sure@ ELSE width / 4 END),
+            greatest(wanted, CASE WHEN conditions = 'true' THEN @sure@ END), pool, skip, max_distance, per_asset);
         EXECUTE statement INTO matches, seen, late, farthest, eligible USING asked;
         -- Where little is left by the filter, the planner chooses to compare all of it.
         IF way = 'index' AND scans = @schema@._sync_scans(relation) THEN
@@ -889,9 +889,9 @@ BEGIN
         AND like_feature IS NULL AND coalesce(current_setting('vectorferry.explain', true), '') <> 'on'
     THEN
         IF effort IS NULL THEN
-            " candidates" := greatest(60, " k" + 20);
-            " effort" := greatest(10, " k" / 5);
-            " sure" := greatest(30, " k");
+            " candidates" := greatest(@quick_candidates@, " k" + @quick_spare@);
+            " effort" := greatest(@quick_effort@, " k" / @quick_share@);
+            " sure" := greatest(@sure@, " k");
             PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true);
         END IF;
         PERFORM set_config('hnsw.ef_search', " effort"::text, true);

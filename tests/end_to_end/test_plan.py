@@ -10,13 +10,14 @@ import pytest
 
 from vectorferry.connector.sandbox import Sandbox
 
+from ..tables import NOT_OF_RUNS
 from ..waiting import wait_until
 from .command import Command
 from .pinecone_store import CATALOGUE, writes
 
 ROWS = (
     "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) AS rows FROM pg_stat_user_tables "
-    "WHERE schemaname = %s AND relname !~ 'runs$'"
+    f"WHERE schemaname = %s AND {NOT_OF_RUNS}"
 )
 CONNECTED = "SELECT count(*) AS count FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 ENTRIES = (

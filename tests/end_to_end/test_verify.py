@@ -11,6 +11,7 @@ import pytest
 
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, SetField, running_sandbox
 
+from ..tables import NOT_OF_RUNS
 from ..waiting import wait_until
 from .command import KEY, Command
 
@@ -78,7 +79,7 @@ def writes(store: psycopg.Connection[Any], schema: str) -> Mapping[str, int]:
     """
     wait_until(lambda: store.execute(CONNECTED).fetchone() == (0,))
     counted = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE schemaname = %s"
-    counted += " AND relname !~ 'runs$'"
+    counted += f" AND {NOT_OF_RUNS}"
     return Counter(dict(store.execute(counted, [schema]).fetchall()))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import psycopg
 
+from ..tables import NOT_OF_RUNS
 from ..waiting import wait_until
 
 __all__ = ["rows_written"]
 
 ROWS = (
     "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables "
-    "WHERE schemaname = %s AND relname LIKE %s AND relname !~ 'runs$'"
+    f"WHERE schemaname = %s AND relname LIKE %s AND {NOT_OF_RUNS}"
 )
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 
