@@ -63,7 +63,7 @@ from vectorferry.destinations._postgres._url import (
 from vectorferry.destinations._postgres._writing import (
     ID,
     DesiredRows,
-    Dumpers,
+    Encoder,
     FeatureKey,
     Row,
     TableDiff,
@@ -83,7 +83,7 @@ __all__ = [
     "Database",
     "DesiredRows",
     "Driver",
-    "Dumpers",
+    "Encoder",
     "FeatureKey",
     "PostgresServer",
     "Row",

@@ -99,7 +99,7 @@ from vectorferry.destinations.pgvector._rows import (
     asset_contents,
     batch_rows,
     count_contents,
-    first_storages,
+    new_storages,
     recorded_contents,
     with_fitting_vectors,
 )
@@ -212,7 +212,7 @@ class PgvectorDestination(Destination):
         refuses is set aside, and so are those that do not fit their tables."""
         schema = self._prepared()
         with self._server.translated():
-            ensure_vectors(schema, first_storages(batch, schema.mapping))
+            ensure_vectors(schema, new_storages(batch, schema.catalogue, schema.mapping))
             write = partial(_write, schema, self._distrusted)
             applied = write_around(schema.database.transaction, write, batch)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
+import numpy as np
+from psycopg.abc import Buffer
 from sqlalchemy import Connection, Table, delete, func, literal, select, update
 
 from vectorferry.connector.plugin import (
@@ -21,10 +22,11 @@ from vectorferry.connector.plugin import (
     Distrusted,
     Modality,
     SparseVector,
+    vector_bytes,
 )
 from vectorferry.destinations._postgres import (
     DesiredRows,
-    Dumpers,
+    Encoder,
     FeatureKey,
     Row,
     TableDiff,
@@ -44,39 +46,62 @@ from vectorferry.destinations._postgres import (
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._rows import BatchRows, comparable, recorded_contents, with_contents
 from vectorferry.destinations.pgvector._schema import SyncSchema
-from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION
+from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage
 from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMNS, visible
 
-
-class _VectorDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: DenseVector) -> bytes:
-        return struct.pack(">HH", len(obj), 0) + obj.astype(">f4").tobytes()
+# Vectors as pgvector receives them (vector_recv, halfvec_recv and sparsevec_recv in its sources), many at a time.
 
 
-class _HalfvecDumper(Dumper):
-    format = Format.BINARY
+_Value: TypeAlias = tuple[bytes, Buffer]
+"""Its length with what comes before the numbers, and the numbers."""
 
-    def dump(self, obj: DenseVector) -> bytes:
-        return struct.pack(">HH", len(obj), 0) + obj.astype(">f2").tobytes()
+_BLOCK: Final = 1 << 17
+"""Bytes of vectors that are encoded at once: psycopg copies larger blocks once more, and this much stays in a cache."""
 
-
-class _SparsevecDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: SparseVector) -> bytes:
-        kept = obj.values != 0  # sparsevec_recv refuses stored zeros
-        indices, values = obj.indices[kept], obj.values[kept]
-        header = struct.pack(">iii", SPARSE_DIMENSION, len(indices), 0)
-        return b"".join((header, indices.astype(">i4").tobytes(), values.astype(">f4").tobytes()))
+_ROW_START: Final = struct.pack(">h", len(VECTOR_COLUMNS))
+_NUMBERS: Final = {"vector": ">f4", "halfvec": ">f2"}
+_length: Final = struct.Struct(">i").pack
 
 
-VECTOR_DUMPERS: Final[Dumpers] = {
-    "vector": _VectorDumper,
-    "halfvec": _HalfvecDumper,
-    "sparsevec": _SparsevecDumper,
-}
+def vector_encoder(storage: VectorStorage) -> Encoder:
+    """For rows of `VECTOR_COLUMNS` whose vectors have this storage."""
+    if storage.column_type == "sparsevec":
+        return partial(_vector_blocks, _sparse_values)
+    return partial(_vector_blocks, partial(_dense_values, _NUMBERS[storage.column_type]))
+
+
+def _vector_blocks(values: Callable[[Sequence[Any]], Iterable[_Value]], rows: Sequence[Row]) -> Iterator[bytes]:
+    size = max(1, _BLOCK // max(1, vector_bytes(rows[0][3])))
+    for some in (rows[start : start + size] for start in range(0, len(rows), size)):
+        parts: list[Buffer] = []
+        for (collection, asset_id, feature_id, _, digest), value in zip(
+            some, values([row[3] for row in some]), strict=True
+        ):
+            keys = _text_value(collection), _text_value(asset_id), _text_value(feature_id)
+            parts += (_ROW_START, *keys, *value, _length(len(digest)), digest)
+        yield b"".join(parts)
+
+
+def _text_value(text: str) -> bytes:
+    value = text.encode()
+    return _length(len(value)) + value
+
+
+def _dense_values(number: str, vectors: Sequence[DenseVector]) -> Iterator[_Value]:
+    numbers = np.concatenate(vectors, dtype=number, casting="same_kind")
+    size = numbers.nbytes // len(vectors)
+    head = struct.pack(">iHH", 4 + size, len(vectors[0]), 0)
+    together = numbers.view(np.uint8).data
+    return ((head, together[start : start + size]) for start in range(0, len(together), size))
+
+
+def _sparse_values(vectors: Sequence[SparseVector]) -> Iterator[_Value]:
+    for vector in vectors:
+        kept = vector.values != 0  # sparsevec_recv refuses stored zeros
+        indices, values = vector.indices[kept].astype(">i4"), vector.values[kept].astype(">f4")
+        size = 12 + indices.nbytes + values.nbytes
+        yield struct.pack(">iiii", size, SPARSE_DIMENSION, len(indices), 0), indices.tobytes() + values.tobytes()
+
 
 _ASSET_COLUMNS: Final = (
     *("asset_id", "modality", "url", "status", "created_at", "updated_at"),
@@ -143,10 +168,13 @@ class _Writer:
         """Bring the tables of a named vector to what is wanted, the oldest first; they are counted as one."""
         desired = [rows.vectors.get(entry.key, {}) for entry in generations]
         stored = [self._trusted(entry) for entry in generations]
-        for entry, diff in zip(generations, diff_generations(generations, desired, stored), strict=True):
+        diffs = diff_generations(generations, desired, stored)
+        for entry, diff in zip(generations, diffs, strict=True):
             table = self.schema.vector_table(entry)
-            send(self.connection, table, VECTOR_COLUMNS, diff, VECTOR_DUMPERS)
+            send(self.connection, table, VECTOR_COLUMNS, diff, vector_encoder(entry.storage))
             delete_keys(self.connection, table, self.collection, diff.delete)
+        if [entry.state for entry in generations] == ["current"]:
+            return diffs[0].counts()
         return count_values(generations, desired, stored)
 
     def _trusted(self, entry: VectorEntry) -> StoredHashes:

@@ -44,6 +44,30 @@ def test_sparse_vectors_keep_indices_and_values(destination: PgvectorDestination
     assert (held.indices(), held.values()) == ([0, 30_521], [0.25, 1.5])
 
 
+def test_each_of_many_vectors_arrives_in_its_own_row(destination: PgvectorDestination, sql: Sql) -> None:
+    random = np.random.default_rng(7)
+    dense = random.standard_normal((90, 1_000), dtype=np.float32)  # more than is encoded at once
+    half = random.standard_normal((90, 2_100), dtype=np.float32)
+    words = [sparse({number: 0.5, number + 1: 0.0, 40_000 + number: -1.5}) for number in range(90)]
+    vectors = [{"model": dense[n], "large": half[n], "splade-v3": words[n]} for n in range(90)]
+    features = [feature(f"segment {n}" + "é" * (n % 3), each) for n, each in enumerate(vectors)]
+    destination.apply(batch(*(asset(f"asset {n}", *features[n::7]) for n in range(7))))
+    register_vector(sql)
+    for number, one in enumerate(features):
+        rows = [
+            sql.execute(
+                f"SELECT embedding FROM video_{view} WHERE asset_id = %s AND feature_id = %s",
+                [f"asset {number % 7}", one.feature_id],
+                binary=True,
+            ).fetchall()
+            for view in ("model", "large", "splade_v3")
+        ]
+        ((as_float,),), ((as_half,),), ((as_sparse,),) = rows
+        assert as_float.to_numpy().tobytes() == dense[number].tobytes()
+        assert (as_half.to_numpy() == half[number].astype(np.float16)).all()
+        assert (as_sparse.indices(), as_sparse.values()) == ([number, 40_000 + number], [0.5, -1.5])
+
+
 def test_every_column_type_arrives_as_itself(postgres_url: str, schema: str, sql: Sql) -> None:
     values: dict[str, tuple[str, Any]] = {
         "a_text": ("text", "NUL-free, but “quoted” \\ 'text' with\nlines and 日本語"),
