@@ -302,7 +302,9 @@ def other_metadata(one: MappedFeature) -> MappedFeature:
 
 
 def other_vector(one: MappedFeature) -> MappedFeature:
-    vector = np.negative(one.vectors["model"])
+    vector = one.vectors["model"]
+    assert isinstance(vector, np.ndarray)
+    vector = -vector
     return replace(one, vectors={"model": vector}, vector_hashes={"model": vector_hash(vector)})
 
 
