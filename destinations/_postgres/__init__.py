@@ -73,6 +73,7 @@ from vectorferry.destinations._postgres._writing import (
     of_assets,
     send,
     stored_hashes,
+    text_array,
     upsert_rows,
 )
 
@@ -146,6 +147,7 @@ __all__ = [
     "statement",
     "steps_to_create",
     "stored_hashes",
+    "text_array",
     "translate",
     "translated",
     "try_lock",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -52,13 +52,9 @@ from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMN
 # Vectors as pgvector receives them (vector_recv, halfvec_recv and sparsevec_recv in its sources), many at a time.
 
 
-_Value: TypeAlias = tuple[bytes, Buffer]
-"""Its length with what comes before the numbers, and the numbers."""
-
 _BLOCK: Final = 1 << 17
 """Bytes of vectors that are encoded at once: psycopg copies larger blocks once more, and this much stays in a cache."""
 
-_ROW_START: Final = struct.pack(">h", len(VECTOR_COLUMNS))
 _NUMBERS: Final = {"vector": ">f4", "halfvec": ">f2"}
 _length: Final = struct.Struct(">i").pack
 
@@ -70,37 +66,39 @@ def vector_encoder(storage: VectorStorage) -> Encoder:
     return partial(_vector_blocks, partial(_dense_values, _NUMBERS[storage.column_type]))
 
 
-def _vector_blocks(values: Callable[[Sequence[Any]], Iterable[_Value]], rows: Sequence[Row]) -> Iterator[bytes]:
+def _vector_blocks(
+    encode: Callable[[Sequence[Any]], Sequence[Buffer]], rows: Sequence[Row]
+) -> Iterator[Sequence[Sequence[Buffer]]]:
     size = max(1, _BLOCK // max(1, vector_bytes(rows[0][3])))
     for some in (rows[start : start + size] for start in range(0, len(rows), size)):
-        parts: list[Buffer] = []
-        for (collection, asset_id, feature_id, _, digest), value in zip(
-            some, values([row[3] for row in some]), strict=True
-        ):
-            keys = _text_value(collection), _text_value(asset_id), _text_value(feature_id)
-            parts += (_ROW_START, *keys, *value, _length(len(digest)), digest)
-        yield b"".join(parts)
+        *keys, vectors, digests = zip(*some, strict=True)
+        texts = ([_value(text.encode()) for text in column] for column in keys)
+        yield *texts, encode(vectors), [_value(digest) for digest in digests]
 
 
-def _text_value(text: str) -> bytes:
-    value = text.encode()
-    return _length(len(value)) + value
+def _value(content: bytes) -> bytes:
+    return _length(len(content)) + content
 
 
-def _dense_values(number: str, vectors: Sequence[DenseVector]) -> Iterator[_Value]:
-    numbers = np.concatenate(vectors, dtype=number, casting="same_kind")
-    size = numbers.nbytes // len(vectors)
-    head = struct.pack(">iHH", 4 + size, len(vectors[0]), 0)
-    together = numbers.view(np.uint8).data
-    return ((head, together[start : start + size]) for start in range(0, len(together), size))
+def _dense_values(number: str, vectors: Sequence[DenseVector]) -> Sequence[Buffer]:
+    shape = (len(vectors[0]),)
+    layout = np.dtype([("length", ">i4"), ("dimension", ">u2"), ("unused", ">u2"), ("numbers", number, shape)])
+    values = np.zeros(len(vectors), layout)
+    values["length"], values["dimension"] = layout.itemsize - 4, len(vectors[0])
+    values["numbers"] = np.concatenate(vectors).reshape(len(vectors), *shape)
+    together = values.view(np.uint8).data
+    return [together[start : start + layout.itemsize] for start in range(0, len(together), layout.itemsize)]
 
 
-def _sparse_values(vectors: Sequence[SparseVector]) -> Iterator[_Value]:
-    for vector in vectors:
-        kept = vector.values != 0  # sparsevec_recv refuses stored zeros
-        indices, values = vector.indices[kept].astype(">i4"), vector.values[kept].astype(">f4")
-        size = 12 + indices.nbytes + values.nbytes
-        yield struct.pack(">iiii", size, SPARSE_DIMENSION, len(indices), 0), indices.tobytes() + values.tobytes()
+def _sparse_values(vectors: Sequence[SparseVector]) -> Sequence[Buffer]:
+    return [_value(_sparsevec(vector)) for vector in vectors]
+
+
+def _sparsevec(vector: SparseVector) -> bytes:
+    kept = vector.values != 0  # sparsevec_recv refuses stored zeros
+    indices, values = vector.indices[kept], vector.values[kept]
+    header = struct.pack(">iii", SPARSE_DIMENSION, len(indices), 0)
+    return b"".join((header, indices.astype(">i4").tobytes(), values.astype(">f4").tobytes()))
 
 
 _ASSET_COLUMNS: Final = (

@@ -45,27 +45,28 @@ def test_sparse_vectors_keep_indices_and_values(destination: PgvectorDestination
 
 
 def test_each_of_many_vectors_arrives_in_its_own_row(destination: PgvectorDestination, sql: Sql) -> None:
-    random = np.random.default_rng(7)
-    dense = random.standard_normal((90, 1_000), dtype=np.float32)  # more than is encoded at once
-    half = random.standard_normal((90, 2_100), dtype=np.float32)
-    words = [sparse({number: 0.5, number + 1: 0.0, 40_000 + number: -1.5}) for number in range(90)]
-    vectors = [{"model": dense[n], "large": half[n], "splade-v3": words[n]} for n in range(90)]
-    features = [feature(f"segment {n}" + "é" * (n % 3), each) for n, each in enumerate(vectors)]
-    destination.apply(batch(*(asset(f"asset {n}", *features[n::7]) for n in range(7))))
+    names = [f"segment {n}" + "é" * (n % 3) for n in range(260)]  # more than are encoded or updated at once
     register_vector(sql)
-    for number, one in enumerate(features):
-        rows = [
-            sql.execute(
-                f"SELECT embedding FROM video_{view} WHERE asset_id = %s AND feature_id = %s",
-                [f"asset {number % 7}", one.feature_id],
-                binary=True,
-            ).fetchall()
-            for view in ("model", "large", "splade_v3")
+    for turn in (1, 2):  # inserted, then updated
+        random = np.random.default_rng(turn)
+        dense = random.standard_normal((len(names), 500), dtype=np.float32)
+        half = random.standard_normal((len(names), 2_100), dtype=np.float32)
+        words = [sparse({n: turn / 2, n + 1: 0.0, 40_000 + n: -1.5}) for n in range(len(names))]
+        features = [
+            feature(name, {"model": dense[n], "large": half[n], "splade-v3": words[n]}) for n, name in enumerate(names)
         ]
-        ((as_float,),), ((as_half,),), ((as_sparse,),) = rows
-        assert as_float.to_numpy().tobytes() == dense[number].tobytes()
-        assert (as_half.to_numpy() == half[number].astype(np.float16)).all()
-        assert (as_sparse.indices(), as_sparse.values()) == ([number, 40_000 + number], [0.5, -1.5])
+        applied = destination.apply(batch(*(asset(f"asset {n}", *features[n::7]) for n in range(7))))
+        counts = applied.vectors[Modality.VIDEO, "model"]
+        assert (counts.inserted, counts.updated) == ((260, 0) if turn == 1 else (0, 260))
+        as_float, as_half, as_sparse = (
+            dict(sql.execute(f"SELECT (asset_id, feature_id)::text, embedding FROM video_{view}", binary=True))
+            for view in ("model", "large", "splade_v3")
+        )
+        for n, name in enumerate(names):
+            key = f'("asset {n % 7}","{name}")'
+            assert as_float[key].to_numpy().tobytes() == dense[n].tobytes()
+            assert (as_half[key].to_numpy() == half[n].astype(np.float16)).all()
+            assert (as_sparse[key].indices(), as_sparse[key].values()) == ([n, 40_000 + n], [turn / 2, -1.5])
 
 
 def test_every_column_type_arrives_as_itself(postgres_url: str, schema: str, sql: Sql) -> None:
