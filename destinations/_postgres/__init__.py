@@ -72,7 +72,7 @@ from vectorferry.destinations._postgres._url import (
 from vectorferry.destinations._postgres._writing import (
     ID,
     DesiredRows,
-    Dumpers,
+    Encoder,
     FeatureKey,
     Row,
     TableDiff,
@@ -82,6 +82,7 @@ from vectorferry.destinations._postgres._writing import (
     of_assets,
     send,
     stored_hashes,
+    text_array,
     upsert_rows,
 )
 
@@ -92,7 +93,7 @@ __all__ = [
     "Database",
     "DesiredRows",
     "Driver",
-    "Dumpers",
+    "Encoder",
     "FeatureKey",
     "PostgresServer",
     "PostgresShardBook",
@@ -162,6 +163,7 @@ __all__ = [
     "steps_to_create",
     "stored_hashes",
     "table_steps",
+    "text_array",
     "translate",
     "translated",
     "try_lock",

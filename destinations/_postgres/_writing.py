@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from itertools import chain
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from psycopg import sql
+from psycopg import postgres, sql
+from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from sqlalchemy import (
@@ -27,7 +30,7 @@ from sqlalchemy.types import NullType
 
 from vectorferry.connector.plugin import Counts, canonical_json
 from vectorferry.destinations._postgres._database import Driver, driver_of
-from vectorferry.destinations._postgres._ddl import joined
+from vectorferry.destinations._postgres._ddl import fixed, joined
 
 ID: Final = Text(collation="C")
 """Ids are compared byte by byte: no language's rules apply to them, and a load is 15 % faster without."""
@@ -35,15 +38,15 @@ ID: Final = Text(collation="C")
 
 def of_assets(table: Table, collection: str, asset_ids: Sequence[str]) -> ColumnElement[bool]:
     """The rows of some assets of one collection. The ids are one parameter, however many they are."""
-    desired = cast(bindparam(None, _array_literal(asset_ids), NullType(), unique=True), ARRAY(Text))
-    return and_(table.c.collection == collection, table.c.asset_id == any_(desired))
+    return and_(table.c.collection == collection, table.c.asset_id == any_(text_array(asset_ids)))
 
 
-def _array_literal(texts: Sequence[str]) -> str:
-    """As Postgres reads an array of texts. psycopg spells a list item by item, ten times as slowly, and a batch of
+def text_array(texts: Sequence[str]) -> ColumnElement[Sequence[str]]:
+    """One parameter with all of these. psycopg spells a list item by item, ten times as slowly, and a batch of
     thousands of ids is sent with every statement."""
     quoted = '","'.join([each.replace("\\", "\\\\").replace('"', '\\"') for each in texts])
-    return f'{{"{quoted}"}}' if texts else "{}"
+    literal = f'{{"{quoted}"}}' if texts else "{}"
+    return cast(bindparam(None, literal, NullType(), unique=True), ARRAY(Text))
 
 
 FeatureKey: TypeAlias = tuple[str, str]
@@ -80,6 +83,9 @@ def diff_table(
     Keys are visited in sorted order, so that two writers take row locks in the same order.
     """
     diff: TableDiff[SomeRow] = TableDiff()
+    if not stored:  # a first load has nothing to compare
+        diff.insert = [desired[key][1] for key in sorted(desired)]
+        return diff
     for key in sorted(desired):
         digest, row = desired[key]
         if key not in stored:
@@ -92,72 +98,119 @@ def diff_table(
     return diff
 
 
-# Values as Postgres' binary wire format, made while they are being sent.
-
-
-Dumpers: TypeAlias = Mapping[str, type[Dumper]]
-"""By name of a column type: what writes its values, where psycopg does not by itself."""
-
-NO_DUMPERS: Final[Dumpers] = {}
-
-
-class JsonbDumper(Dumper):
-    """Any JSON value, in its canonical form."""
-
-    format = Format.BINARY
-
-    def dump(self, obj: Any) -> bytes:
-        """The bytes of a jsonb."""
-        return b"\x01" + canonical_json(obj)
-
-
-def bound(dumper: type[Dumper], oid: int) -> type[Dumper]:
-    """A dumper for a type that has this number on the server."""
-    return type(dumper.__name__, (dumper,), {"oid": oid})
-
-
 # Binary COPY through psycopg with declared types: the fastest way in that Postgres has.
 
+
+Encoder: TypeAlias = Callable[[Sequence[Row]], Iterator[Sequence[Sequence[Buffer]]]]
+"""Some rows at a time: for each column its values as Postgres receives them, each behind its length (int32).
+https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"."""
+
+_SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER: Final = b"\xff\xff"
+
+_ROWS_AT_ONCE: Final = 250
+
+_PARAMETER: Final = "\0"
+"""Where one comes in a statement that is yet to be escaped: no name holds it."""
 
 _STAGE: Final = ("pg_temp", "vectorferry_stage")
 """By its full name: what somebody else has called so is found first in other schemas."""
 
 
+class _JsonbDumper(Dumper):
+    """Any JSON value, in its canonical form."""
+
+    format = Format.BINARY
+    oid = postgres.types["jsonb"].oid
+
+    def dump(self, obj: Any) -> bytes:
+        return b"\x01" + canonical_json(obj)
+
+
 def copy_rows(
-    driver: Driver, table: Table, columns: Sequence[str], rows: Sequence[Row], dumpers: Dumpers = NO_DUMPERS
+    driver: Driver, table: Table, columns: Sequence[str], rows: Sequence[Row], encode: Encoder | None = None
 ) -> None:
     """COPY rows, which bring these columns, straight into a table; none of their keys may be there yet.
 
     Measured with 20,000 × 1024-d: 1.8 times as fast as staging them, and a key that another writer put there meanwhile
     fails the transaction, which is then tried again.
     """
-    _copy(driver, sql.Identifier(str(table.schema), table.name), table, columns, rows, dumpers)
+    _copy(driver, sql.Identifier(str(table.schema), table.name), table, columns, rows, encode)
 
 
 def upsert_rows(
-    driver: Driver, table: Table, columns: Sequence[str], rows: Sequence[Row], dumpers: Dumpers = NO_DUMPERS
+    driver: Driver, table: Table, columns: Sequence[str], rows: Sequence[Row], encode: Encoder | None = None
 ) -> None:
-    """COPY rows into a staging table, then insert or update in one statement. Columns that they do not bring get their
-    default again: when the row was written is now, and a row that was hidden is shown."""
+    """Insert rows or update them, whichever is due. Columns that they do not bring get their default again: when the
+    row was written is now, and a row that was hidden is shown."""
+    if encode is None:
+        _upsert_through_stage(driver, table, columns, rows)
+    else:
+        _upsert_arrays(driver, table, columns, rows, encode)
+
+
+def _upsert_through_stage(driver: Driver, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """COPY them into a staging table, and write them with one statement."""
     stage, target = sql.Identifier(*_STAGE), sql.Identifier(str(table.schema), table.name)
+    driver.execute(
+        sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+            stage, joined(columns), target
+        )
+    )
+    _copy(driver, stage, table, columns, rows, None)
+    driver.execute(_upsert(table, columns, sql.SQL("* FROM {}").format(stage)))
+    driver.execute(sql.SQL("DROP TABLE {}").format(stage))
+
+
+def _upsert_arrays(driver: Driver, table: Table, columns: Sequence[str], rows: Sequence[Row], encode: Encoder) -> None:
+    """Send some rows with each statement, as an array for each column.
+
+    Measured with 20,000 × 1024-d: three quarters of the server's time that a staging table takes, in which every vector
+    is written and looked up once more. With fewer rows at once the statements themselves are felt.
+    """
+    types = [_column_types(driver, table)[name] for name in columns]
+    arrays = joined(fixed(f"unnest(CAST({_PARAMETER} AS {each.name}[]))") for each in types)
+    statement = _upsert(table, columns, arrays).as_string(driver).replace("%", "%%").replace(_PARAMETER, "%b")
+    with driver.cursor() as cursor:
+        cursor.adapters.register_dumper(_Array, _ArrayDumper)
+        for some in (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)):
+            blocks = [*encode(some)]
+            cursor.execute(
+                fixed(statement),
+                [_Array(each.oid, len(some), [block[place] for block in blocks]) for place, each in enumerate(types)],
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    """The values of a column, behind their lengths, for an array of a type with this number."""
+
+    oid: int
+    size: int
+    values: Sequence[Sequence[Buffer]]
+
+
+class _ArrayDumper(Dumper):
+    """As array_recv takes it: dimensions, whether there are nulls, the elements' type; size, lower bound; elements."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: _Array) -> bytes:
+        head = struct.pack(">iiIii", 1, 0, obj.oid, obj.size, 1)
+        return head + b"".join(chain.from_iterable(obj.values))
+
+
+def _upsert(table: Table, columns: Sequence[str], source: sql.Composable) -> sql.Composed:
+    target = sql.Identifier(str(table.schema), table.name)
     keys = [column.name for column in table.primary_key.columns]
     assignments = sql.SQL(", ").join(
         sql.SQL("{0} = EXCLUDED.{0}" if column.name in columns else "{0} = DEFAULT").format(sql.Identifier(column.name))
         for column in table.columns
         if column.name not in keys
     )
-    driver.execute(
-        sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
-            stage, joined(columns), target
-        )
+    return sql.SQL("INSERT INTO {} ({}) SELECT {} ON CONFLICT ({}) DO UPDATE SET {}").format(
+        target, joined(columns), source, joined(keys), assignments
     )
-    _copy(driver, stage, table, columns, rows, dumpers)
-    driver.execute(
-        sql.SQL("INSERT INTO {} ({}) SELECT * FROM {} ON CONFLICT ({}) DO UPDATE SET {}").format(
-            target, joined(columns), stage, joined(keys), assignments
-        )
-    )
-    driver.execute(sql.SQL("DROP TABLE {}").format(stage))
 
 
 def _copy(
@@ -166,29 +219,42 @@ def _copy(
     table: Table,
     columns: Sequence[str],
     rows: Sequence[Row],
-    dumpers: Dumpers,
+    encode: Encoder | None,
 ) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(into, joined(columns))
+    if encode is not None:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(_SIGNATURE)
+            start = struct.pack(">h", len(columns))
+            for values in encode(rows):
+                parts: list[Buffer] = []
+                for row in zip(*values, strict=True):
+                    parts += (start, *row)
+                copy.write(b"".join(parts))
+            copy.write(_TRAILER)
+        return
     types = _column_types(driver, table)
-    all_dumpers: Dumpers = {"jsonb": JsonbDumper, **dumpers}
     with driver.cursor() as cursor:
-        for type_name, oid in set(types.values()):
-            if type_name in all_dumpers:
-                cursor.adapters.register_dumper(None, bound(all_dumpers[type_name], oid))
+        cursor.adapters.register_dumper(None, _JsonbDumper)
         with cursor.copy(statement) as copy:
-            copy.set_types([types[name][1] for name in columns])
+            copy.set_types([types[name].oid for name in columns])
             for row in rows:
                 copy.write_row(row)
 
 
-def _column_types(driver: Driver, table: Table) -> dict[str, tuple[str, int]]:
-    """Name and number of each column's type: an extension's types have other numbers in each database."""
+class _ColumnType(NamedTuple):
+    oid: int
+    name: str
+
+
+def _column_types(driver: Driver, table: Table) -> dict[str, _ColumnType]:
+    """Number and full name of each column's type: an extension's types have other numbers in each database."""
     rows = driver.execute(
-        "SELECT a.attname, t.typname, t.oid::bigint FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
-        "WHERE a.attrelid = %s::regclass AND a.attnum > 0",
+        "SELECT attname, atttypid::bigint, format_type(atttypid, NULL) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attnum > 0",
         [sql.Identifier(str(table.schema), table.name).as_string(driver)],
     )
-    return {str(column): (str(type_name), int(str(oid))) for column, type_name, oid in rows}
+    return {str(column): _ColumnType(int(str(oid)), str(name)) for column, oid, name in rows}
 
 
 # Comparing a table with what a batch wants in it, and bringing it there.
@@ -212,14 +278,14 @@ def stored_hashes(
 
 
 def send(
-    connection: Connection, table: Table, columns: Sequence[str], diff: TableDiff[Row], dumpers: Dumpers = NO_DUMPERS
+    connection: Connection, table: Table, columns: Sequence[str], diff: TableDiff[Row], encode: Encoder | None = None
 ) -> None:
     """Write the rows of a diff that are new or different; they bring these columns, in this order."""
     driver = driver_of(connection)
     if diff.insert:
-        copy_rows(driver, table, columns, diff.insert, dumpers)
+        copy_rows(driver, table, columns, diff.insert, encode)
     if diff.update:
-        upsert_rows(driver, table, columns, diff.update, dumpers)
+        upsert_rows(driver, table, columns, diff.update, encode)
 
 
 def delete_keys(connection: Connection, table: Table, collection: str, keys: Sequence[FeatureKey]) -> None:

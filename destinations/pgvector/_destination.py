@@ -102,7 +102,7 @@ from vectorferry.destinations.pgvector._rows import (
     asset_contents,
     batch_rows,
     count_contents,
-    first_storages,
+    new_storages,
     recorded_contents,
     with_fitting_vectors,
 )
@@ -218,7 +218,7 @@ class PgvectorDestination(Destination):
         schema = self._prepared()
         begin = partial(fenced, schema.database.transaction, schema.tables.sharing, batch)
         with self._server.translated():
-            ensure_vectors(schema, first_storages(batch, schema.mapping), begin)
+            ensure_vectors(schema, new_storages(batch, schema.catalogue, schema.mapping), begin)
             write = partial(_write, schema, self._distrusted)
             applied = write_around(begin, write, batch)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))

@@ -29,7 +29,7 @@ from vectorferry.connector.plugin import (
     without_rejected,
 )
 from vectorferry.connector.plugin import Contents as AssetContents
-from vectorferry.destinations._postgres import DesiredRows, Row, of_assets
+from vectorferry.destinations._postgres import DesiredRows, FeatureKey, Row, of_assets
 from vectorferry.destinations.pgvector._catalogue import Catalogue, VectorKey
 from vectorferry.destinations.pgvector._storage import (
     SPARSE_DIMENSION,
@@ -68,58 +68,63 @@ def _as_stored(vector: Vector) -> Vector:
 class BatchRows:
     """Everything a batch wants in the tables. `features` counts per asset what is written, for the ledger."""
 
-    features: dict[Modality, DesiredRows] = field(default_factory=dict)
-    vectors: dict[VectorKey, DesiredRows] = field(default_factory=dict)
+    features: defaultdict[Modality, DesiredRows] = field(default_factory=lambda: defaultdict(dict))
+    vectors: defaultdict[VectorKey, DesiredRows] = field(default_factory=lambda: defaultdict(dict))
     per_asset: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def first_storages(batch: Batch, mapping: SchemaMapping) -> dict[VectorKey, VectorStorage]:
-    """The storage that each vector name gets for each of its dimensions, in the order of ids: what arrives first over
-    the network must not decide."""
+def new_storages(batch: Batch, catalogue: Catalogue, mapping: SchemaMapping) -> dict[VectorKey, VectorStorage]:
+    """The storage that each vector name gets for each dimension that has no live table yet, in the order of ids: what
+    arrives first over the network must not decide."""
+    missing = {key for key in _vector_keys(batch) if key not in catalogue or catalogue[key].state == "retired"}
     storages: dict[VectorKey, VectorStorage] = {}
+    if not missing:
+        return storages
     for feature in _features_in_order(batch):
         for name, vector in feature.vectors.items():
             key = (feature.modality, name, dimension_of(vector))
-            if key not in storages:
+            if key in missing and key not in storages:
                 with suppress(QuarantineError):
                     storages[key] = choose_storage(vector, mapping.vector(feature.modality, name))
     return storages
 
 
+def _vector_keys(batch: Batch) -> set[VectorKey]:
+    return {
+        (feature.modality, name, dimension_of(vector))
+        for asset in batch.assets
+        for feature in asset.features
+        for name, vector in feature.vectors.items()
+    }
+
+
 def with_fitting_vectors(batch: Batch, catalogue: Catalogue, mapping: SchemaMapping) -> Batch:
     """The batch, in which each vector that does not fit its table is set aside."""
     storages = {key: entry.storage for key, entry in catalogue.items()}
+    if all(key in storages and storages[key].column_type == "vector" for key in _vector_keys(batch)):
+        return batch  # such a column takes every vector of its dimension
     assets = (without_rejected(asset, _unfit_vectors(asset, storages, mapping)) for asset in batch.assets)
     return replace(batch, assets=tuple(assets))
 
 
 def batch_rows(batch: Batch, catalogue: Catalogue) -> BatchRows:
     """Lay out every feature of a batch whose vectors fit."""
-    storages = {key: entry.storage for key, entry in catalogue.items()}
-    rows = BatchRows()
-    none = {modality.value: 0 for modality in batch.modalities}
+    types = {key: entry.storage.column_type for key, entry in catalogue.items()}
+    collection, rows = batch.collection, BatchRows()
     for asset in batch.assets:
-        rows.per_asset[asset.asset_id] = none.copy()
+        asset_id = asset.asset_id
+        counts = rows.per_asset[asset_id] = {modality.value: 0 for modality in batch.modalities}
         for feature in asset.features:
-            _add_feature(rows, batch.collection, asset.asset_id, feature, storages)
+            modality, digest = feature.modality, feature.row_hash
+            key = (asset_id, feature.feature_id)
+            counts[modality] += 1
+            row = (collection, *key, *feature.columns.values(), feature.metadata, feature.extra, digest)
+            rows.features[modality][key] = digest, row
+            for name, vector in feature.vectors.items():
+                place = (modality, name, dimension_of(vector))
+                digest = recorded_hash(vector, feature.vector_hashes[name], types[place])
+                rows.vectors[place][key] = digest, (collection, *key, vector, digest)
     return rows
-
-
-def _add_feature(
-    rows: BatchRows,
-    collection: str,
-    asset_id: str,
-    feature: MappedFeature,
-    storages: Mapping[VectorKey, VectorStorage],
-) -> None:
-    key, modality, digest = (asset_id, feature.feature_id), feature.modality, feature.row_hash
-    row = (collection, *key, *feature.columns.values(), feature.metadata, feature.extra, digest)
-    rows.features.setdefault(modality, {})[key] = (digest, row)
-    rows.per_asset[asset_id][modality] += 1
-    for name, vector in feature.vectors.items():
-        place = (modality, name, dimension_of(vector))
-        digest = recorded_hash(vector, feature.vector_hashes[name], storages[place].column_type)
-        rows.vectors.setdefault(place, {})[key] = (digest, (collection, *key, vector, digest))
 
 
 def _unfit_vectors(
@@ -224,20 +229,27 @@ def comparable(digest: bytes, contents: Contents) -> bytes:
 
 
 def _written(batch: Batch, rows: BatchRows) -> Mapping[str, Contents]:
-    named: dict[tuple[str, str, str], list[Named]] = defaultdict(list)
-    for modality, vector_name, dimension in sorted(rows.vectors):
-        for asset_id, feature_id in rows.vectors[modality, vector_name, dimension]:
-            named[asset_id, modality, feature_id].append((vector_name, dimension))
     grouped: dict[str, dict[str, dict[tuple[Named, ...], list[str]]]] = {asset.asset_id: {} for asset in batch.assets}
     for modality, desired in rows.features.items():
-        for asset_id, feature_id in sorted(desired):
-            have = tuple(named.get((asset_id, modality, feature_id), ()))
-            grouped[asset_id].setdefault(modality.value, {}).setdefault(have, []).append(feature_id)
-    names = [modality.value for modality in batch.modalities]
+        names = _names_by_key(modality, rows)
+        for key in sorted(desired):
+            asset_id, feature_id = key
+            grouped[asset_id].setdefault(modality.value, {}).setdefault(names.get(key, ()), []).append(feature_id)
+    modalities = [modality.value for modality in batch.modalities]
     return {
-        asset_id: {name: _as_pairs(by_modality[name]) if name in by_modality else [] for name in names}
+        asset_id: {name: _as_pairs(by_modality[name]) if name in by_modality else [] for name in modalities}
         for asset_id, by_modality in grouped.items()
     }
+
+
+def _names_by_key(modality: Modality, rows: BatchRows) -> Mapping[FeatureKey, tuple[Named, ...]]:
+    """The vectors of each feature of a modality, sorted."""
+    names: dict[FeatureKey, tuple[Named, ...]] = {}
+    for place in sorted(place for place in rows.vectors if place[0] == modality):
+        named = (place[1:],)
+        for key in rows.vectors[place]:
+            names[key] = names[key] + named if key in names else named
+    return names
 
 
 def _as_pairs(pairs: Mapping[tuple[Named, ...], list[str]]) -> list[tuple[Sequence[Named], list[str]]]:

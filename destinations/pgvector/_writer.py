@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
+import numpy as np
+from psycopg.abc import Buffer
 from sqlalchemy import Connection, Table, delete, func, literal, select, update
 
 from vectorferry.connector.plugin import (
@@ -21,10 +22,11 @@ from vectorferry.connector.plugin import (
     Distrusted,
     Modality,
     SparseVector,
+    vector_bytes,
 )
 from vectorferry.destinations._postgres import (
     DesiredRows,
-    Dumpers,
+    Encoder,
     FeatureKey,
     Row,
     TableDiff,
@@ -44,39 +46,60 @@ from vectorferry.destinations._postgres import (
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._rows import BatchRows, comparable, recorded_contents, with_contents
 from vectorferry.destinations.pgvector._schema import SyncSchema
-from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION
+from vectorferry.destinations.pgvector._storage import SPARSE_DIMENSION, VectorStorage
 from vectorferry.destinations.pgvector._tables import KEY_COLUMNS, VECTOR_COLUMNS, visible
 
-
-class _VectorDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: DenseVector) -> bytes:
-        return struct.pack(">HH", len(obj), 0) + obj.astype(">f4").tobytes()
+# Vectors as pgvector receives them (vector_recv, halfvec_recv and sparsevec_recv in its sources), many at a time.
 
 
-class _HalfvecDumper(Dumper):
-    format = Format.BINARY
+_BLOCK: Final = 1 << 17
+"""Bytes of vectors that are encoded at once: psycopg copies larger blocks once more, and this much stays in a cache."""
 
-    def dump(self, obj: DenseVector) -> bytes:
-        return struct.pack(">HH", len(obj), 0) + obj.astype(">f2").tobytes()
-
-
-class _SparsevecDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: SparseVector) -> bytes:
-        kept = obj.values != 0  # sparsevec_recv refuses stored zeros
-        indices, values = obj.indices[kept], obj.values[kept]
-        header = struct.pack(">iii", SPARSE_DIMENSION, len(indices), 0)
-        return b"".join((header, indices.astype(">i4").tobytes(), values.astype(">f4").tobytes()))
+_NUMBERS: Final = {"vector": ">f4", "halfvec": ">f2"}
+_length: Final = struct.Struct(">i").pack
 
 
-VECTOR_DUMPERS: Final[Dumpers] = {
-    "vector": _VectorDumper,
-    "halfvec": _HalfvecDumper,
-    "sparsevec": _SparsevecDumper,
-}
+def vector_encoder(storage: VectorStorage) -> Encoder:
+    """For rows of `VECTOR_COLUMNS` whose vectors have this storage."""
+    if storage.column_type == "sparsevec":
+        return partial(_vector_blocks, _sparse_values)
+    return partial(_vector_blocks, partial(_dense_values, _NUMBERS[storage.column_type]))
+
+
+def _vector_blocks(
+    encode: Callable[[Sequence[Any]], Sequence[Buffer]], rows: Sequence[Row]
+) -> Iterator[Sequence[Sequence[Buffer]]]:
+    size = max(1, _BLOCK // max(1, vector_bytes(rows[0][3])))
+    for some in (rows[start : start + size] for start in range(0, len(rows), size)):
+        *keys, vectors, digests = zip(*some, strict=True)
+        texts = ([_value(text.encode()) for text in column] for column in keys)
+        yield *texts, encode(vectors), [_value(digest) for digest in digests]
+
+
+def _value(content: bytes) -> bytes:
+    return _length(len(content)) + content
+
+
+def _dense_values(number: str, vectors: Sequence[DenseVector]) -> Sequence[Buffer]:
+    shape = (len(vectors[0]),)
+    layout = np.dtype([("length", ">i4"), ("dimension", ">u2"), ("unused", ">u2"), ("numbers", number, shape)])
+    values = np.zeros(len(vectors), layout)
+    values["length"], values["dimension"] = layout.itemsize - 4, len(vectors[0])
+    values["numbers"] = np.concatenate(vectors).reshape(len(vectors), *shape)
+    together = values.view(np.uint8).data
+    return [together[start : start + layout.itemsize] for start in range(0, len(together), layout.itemsize)]
+
+
+def _sparse_values(vectors: Sequence[SparseVector]) -> Sequence[Buffer]:
+    return [_value(_sparsevec(vector)) for vector in vectors]
+
+
+def _sparsevec(vector: SparseVector) -> bytes:
+    kept = vector.values != 0  # sparsevec_recv refuses stored zeros
+    indices, values = vector.indices[kept], vector.values[kept]
+    header = struct.pack(">iii", SPARSE_DIMENSION, len(indices), 0)
+    return b"".join((header, indices.astype(">i4").tobytes(), values.astype(">f4").tobytes()))
+
 
 _ASSET_COLUMNS: Final = (
     *("asset_id", "modality", "url", "status", "created_at", "updated_at"),
@@ -143,10 +166,13 @@ class _Writer:
         """Bring the tables of a named vector to what is wanted, the oldest first; they are counted as one."""
         desired = [rows.vectors.get(entry.key, {}) for entry in generations]
         stored = [self._trusted(entry) for entry in generations]
-        for entry, diff in zip(generations, diff_generations(generations, desired, stored), strict=True):
+        diffs = diff_generations(generations, desired, stored)
+        for entry, diff in zip(generations, diffs, strict=True):
             table = self.schema.vector_table(entry)
-            send(self.connection, table, VECTOR_COLUMNS, diff, VECTOR_DUMPERS)
+            send(self.connection, table, VECTOR_COLUMNS, diff, vector_encoder(entry.storage))
             delete_keys(self.connection, table, self.collection, diff.delete)
+        if [entry.state for entry in generations] == ["current"]:
+            return diffs[0].counts()
         return count_values(generations, desired, stored)
 
     def _trusted(self, entry: VectorEntry) -> StoredHashes:

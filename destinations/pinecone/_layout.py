@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -161,14 +162,21 @@ class Layout:
     ) -> DesiredRecord:
         digest = feature.vector_hashes[name]
         if isinstance(vector, SparseVector):
-            spec = IndexSpec(name, None, "dotproduct")
-            return DesiredRecord(index_name(self.prefix, spec), spec, digest, sparse=vector)
-        spec = IndexSpec(name, len(vector), pinecone_metric(mapping.vector(feature.modality, name).metric))
+            index, spec = _place(self.prefix, name, None, "inner_product")
+            return DesiredRecord(index, spec, digest, sparse=vector)
+        index, spec = _place(self.prefix, name, len(vector), mapping.vector(feature.modality, name).metric)
         sparse = feature.vectors[partner] if partner else None
         assert not isinstance(sparse, np.ndarray)
         if partner:
             digest = hashlib.blake2b(digest + feature.vector_hashes[partner], digest_size=16).digest()
-        return DesiredRecord(index_name(self.prefix, spec), spec, digest, dense=vector, sparse=sparse)
+        return DesiredRecord(index, spec, digest, dense=vector, sparse=sparse)
+
+
+@lru_cache(maxsize=1_024)  # asked for every vector
+def _place(prefix: str, name: str, dimension: int | None, metric: Metric) -> tuple[str, IndexSpec]:
+    """The index of a vector, and what it has to be like."""
+    spec = IndexSpec(name, dimension, pinecone_metric(metric))
+    return index_name(prefix, spec), spec
 
 
 def _unasked(name: str) -> QuarantineError:
@@ -181,7 +189,7 @@ def _unasked(name: str) -> QuarantineError:
 
 def _problem(name: str, vector: Vector) -> QuarantineError | None:
     values = vector.values if isinstance(vector, SparseVector) else vector
-    if not values.any():
+    if not np.count_nonzero(values):
         return QuarantineError(
             Reason.ZERO_VECTOR, f"vector {name}: Pinecone takes no vector whose numbers are all zero"
         )

@@ -21,7 +21,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import Batch, Known, MappedAsset, Modality, VectorCount
 from vectorferry.destinations._postgres import (
@@ -37,6 +37,7 @@ from vectorferry.destinations._postgres import (
     of_assets,
     recorded_features,
     send,
+    text_array,
 )
 from vectorferry.destinations.pinecone._manifest_tables import (
     IndexRow,
@@ -152,7 +153,7 @@ def journal(connection: Connection, unconfirmed: Table, collection: str, places:
     """Enter records as unconfirmed, in one statement: nothing can be sent before it."""
     columns = [unconfirmed.c[name] for name in ("asset_id", "feature_id", "index_name", "modality")]
     rows = [(place.asset_id, place.feature_id, place.index, places[place].value) for place in sorted(places)]
-    arrays = [literal([*values], ARRAY(Text)) for values in zip(*rows, strict=True)]
+    arrays = map(text_array, zip(*rows, strict=True))
     entered = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
     new = insert(unconfirmed).from_select(
         ["collection", *(column.name for column in columns)], select(literal(collection, Text), *entered.c)

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -78,9 +79,11 @@ def record_metadata(
         metadata["url"] = asset.url
     fields = {**feature.columns, "metadata": feature.metadata}
     _add(metadata, _sent(_leaves(fields), options.leave_out))
-    left_out = _beginnings(options.leave_out)
-    more = {key: value for key, value in (earlier or {}).items() if not f"{key}.".startswith(left_out)}
-    return fitted({**more, **metadata}, options.shorten)
+    if earlier:
+        left_out = _beginnings(options.leave_out)
+        more = {key: value for key, value in earlier.items() if not f"{key}.".startswith(left_out)}
+        metadata = {**more, **metadata}
+    return fitted(metadata, options.shorten)
 
 
 def column_keys(metadata: Mapping[str, Any], column: str) -> Metadata:
@@ -90,13 +93,18 @@ def column_keys(metadata: Mapping[str, Any], column: str) -> Metadata:
 
 def metadata_hash(metadata: Mapping[str, Any]) -> bytes:
     """16 bytes; the same for metadata as it was sent and as Pinecone gives it back, with every number a float64."""
-    plain = {key: _as_stored(value) for key, value in metadata.items()}
+    plain = {key: value if type(value) is str else _as_stored(value) for key, value in metadata.items()}
     return hashlib.blake2b(canonical_json(plain), digest_size=16).digest()
 
 
 def keys_hash(metadata: Mapping[str, Any]) -> bytes:
     """8 bytes that change with the set of keys."""
-    return hashlib.blake2b(canonical_json(sorted(metadata)), digest_size=8).digest()
+    return _hash_of_keys(*sorted(metadata))
+
+
+@lru_cache(maxsize=64)  # most features have the same
+def _hash_of_keys(*keys: str) -> bytes:
+    return hashlib.blake2b(canonical_json(keys), digest_size=8).digest()
 
 
 def plain_value(value: Any) -> MetadataValue:
@@ -114,16 +122,21 @@ def plain_value(value: Any) -> MetadataValue:
 
 def _leaves(fields: Mapping[str, Any]) -> Iterator[tuple[_Path, MetadataValue]]:
     """Everything that is no object, with its path. Without recursion: metadata may be nested deeply."""
-    waiting: list[tuple[_Path, Any]] = [((), fields)]
+    waiting: list[tuple[_Path, Mapping[str, Any]]] = [((), fields)]
     while waiting:
-        path, value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting.extend(((*path, key), child) for key, child in value.items())
-        elif isinstance(value, datetime):
-            yield path, value.astimezone(UTC).isoformat()
-            yield (*path, "epoch"), value.timestamp()
-        elif value is not None:
-            yield path, plain_value(value)
+        path, values = waiting.pop()
+        for key, value in values.items():
+            if type(value) is str:  # as most are
+                yield (*path, key), value
+            elif value is None:
+                continue
+            elif isinstance(value, Mapping):
+                waiting.append(((*path, key), value))
+            elif isinstance(value, datetime):
+                yield (*path, key), value.astimezone(UTC).isoformat()
+                yield (*path, key, "epoch"), value.timestamp()
+            else:
+                yield (*path, key), plain_value(value)
 
 
 def _listed(items: Iterable[Any]) -> MetadataValue:
@@ -141,7 +154,7 @@ def _sent(leaves: Iterable[tuple[_Path, MetadataValue]], left_out: Iterable[str]
     size = 0
     for path, value in leaves:
         key = ".".join(path)
-        if f"{key}.".startswith(prefixes):
+        if prefixes and f"{key}.".startswith(prefixes):
             continue
         size += len(key)
         if size > LARGEST_METADATA:

@@ -44,6 +44,31 @@ def test_sparse_vectors_keep_indices_and_values(destination: PgvectorDestination
     assert (held.indices(), held.values()) == ([0, 30_521], [0.25, 1.5])
 
 
+def test_each_of_many_vectors_arrives_in_its_own_row(destination: PgvectorDestination, sql: Sql) -> None:
+    names = [f"segment {n}" + "é" * (n % 3) for n in range(260)]  # more than are encoded or updated at once
+    register_vector(sql)
+    for turn in (1, 2):  # inserted, then updated
+        random = np.random.default_rng(turn)
+        dense = random.standard_normal((len(names), 500), dtype=np.float32)
+        half = random.standard_normal((len(names), 2_100), dtype=np.float32)
+        words = [sparse({n: turn / 2, n + 1: 0.0, 40_000 + n: -1.5}) for n in range(len(names))]
+        features = [
+            feature(name, {"model": dense[n], "large": half[n], "splade-v3": words[n]}) for n, name in enumerate(names)
+        ]
+        applied = destination.apply(batch(*(asset(f"asset {n}", *features[n::7]) for n in range(7))))
+        counts = applied.vectors[Modality.VIDEO, "model"]
+        assert (counts.inserted, counts.updated) == ((260, 0) if turn == 1 else (0, 260))
+        as_float, as_half, as_sparse = (
+            dict(sql.execute(f"SELECT (asset_id, feature_id)::text, embedding FROM video_{view}", binary=True))
+            for view in ("model", "large", "splade_v3")
+        )
+        for n, name in enumerate(names):
+            key = f'("asset {n % 7}","{name}")'
+            assert as_float[key].to_numpy().tobytes() == dense[n].tobytes()
+            assert (as_half[key].to_numpy() == half[n].astype(np.float16)).all()
+            assert (as_sparse[key].indices(), as_sparse[key].values()) == ([n, 40_000 + n], [turn / 2, -1.5])
+
+
 def test_every_column_type_arrives_as_itself(postgres_url: str, schema: str, sql: Sql) -> None:
     values: dict[str, tuple[str, Any]] = {
         "a_text": ("text", "NUL-free, but “quoted” \\ 'text' with\nlines and 日本語"),
