@@ -51,6 +51,15 @@ from vectorferry.destinations._postgres._errors import refusal, translate, trans
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
 from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned, why_foreign
 from vectorferry.destinations._postgres._security import check_security
+from vectorferry.destinations._postgres._slices import (
+    assets_in,
+    digest_hashes,
+    in_hex,
+    key_hash,
+    read_sums,
+    slice_of,
+    sum_up,
+)
 from vectorferry.destinations._postgres._url import (
     EMBEDDED,
     Address,
@@ -90,6 +99,7 @@ __all__ = [
     "SchemaName",
     "Step",
     "TableDiff",
+    "assets_in",
     "check_encoding",
     "check_functions",
     "check_harmless",
@@ -106,6 +116,7 @@ __all__ = [
     "delete_rejected",
     "described_all",
     "diff_table",
+    "digest_hashes",
     "driver_of",
     "explained_by",
     "fixed",
@@ -113,9 +124,11 @@ __all__ = [
     "forget_fingerprints",
     "forget_unread",
     "holds_embedded",
+    "in_hex",
     "is_lock_timeout",
     "is_storable",
     "joined",
+    "key_hash",
     "known_assets",
     "ledger_hashes",
     "ledger_rows",
@@ -133,6 +146,7 @@ __all__ = [
     "read_origin",
     "read_rejected",
     "read_runs",
+    "read_sums",
     "recorded_asset_ids",
     "recorded_collections",
     "recorded_features",
@@ -143,9 +157,11 @@ __all__ = [
     "run_table",
     "say_directory",
     "send",
+    "slice_of",
     "statement",
     "steps_to_create",
     "stored_hashes",
+    "sum_up",
     "translate",
     "translated",
     "try_lock",
