@@ -69,12 +69,12 @@ def sum_up(
     Args:
         kind: constants, or columns to group by.
         number: of the slice.
-        hashes: one or two of each record.
+        hashes: up to two of each record.
         records: how many there are, where that is not the number of rows.
         unknown: how many of them have no hash.
     """
     grouped, nothing = [*kind, number], literal(0, BigInteger)
-    added = [*map(func.sum, hashes), nothing][:2]
+    added = [*map(func.sum, hashes), nothing, nothing][:2]
     counts = [func.count() if records is None else records, nothing if unknown is None else unknown]
     # Without names of their own, the literals of a union would have none.
     columns = [each.label(f"c{place}") for place, each in enumerate([*grouped, *counts, *added])]

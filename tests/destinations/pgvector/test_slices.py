@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from vectorferry.connector.plugin import Difference, Discrepancy, Modality, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations._postgres import read_sums
 from vectorferry.destinations.pgvector import _slices, _verify
 from vectorferry.destinations.pgvector._stored import Reader
 
@@ -138,7 +139,8 @@ def test_no_more_slices_are_read_than_rows_were_tampered_with_and_everything_whe
         assert (len(missing), {each.kind for each in missing}) == (rows, {Difference.MISSING})
         (asset_ids,) = listed
         slices = "SELECT count(DISTINCT hashtextextended(asset_id, hashtextextended(collection, 0)) & 4095) FROM assets"
-        assert sql.execute(f"{slices} WHERE asset_id = ANY(%s)".encode(), [asset_ids]).fetchone()[0] <= rows
+        ((count,),) = sql.execute(f"{slices} WHERE asset_id = ANY(%s)".encode(), [asset_ids])
+        assert count <= rows
         sql.execute("DELETE FROM video")
         assert len(list(store.discrepancies("ads", 0))) == rows + number
         assert listed[1:] == [None]
@@ -149,16 +151,20 @@ def test_what_a_sync_writes_between_two_looks_is_no_difference(
 ) -> None:
     """Sums and rows are of one snapshot, before each of which another process replaces the same asset here."""
     sql.execute("DELETE FROM video__model_v1 WHERE feature_id = 'a 1'")
-    read_sums, rows, versions = _slices.read_sums, Reader.rows, itertools.count(2)
+    versions = itertools.count(2)
     with closing(PgvectorDestination(schema, postgres_url)) as other:
         other.prepare(SchemaMapping())
 
-        def sync() -> None:
-            version = str(next(versions))
-            other.apply(batch(asset("a", feature(f"a {version}"), fingerprint=version)))
+        def after_sync(call: Callable[..., Any]) -> Callable[..., Any]:
+            def called(*arguments: Any) -> Any:
+                version = str(next(versions))
+                other.apply(batch(asset("a", feature(f"a {version}"), fingerprint=version)))
+                return call(*arguments)
 
-        monkeypatch.setattr(_slices, "read_sums", lambda *asked: [sync(), *read_sums(*asked)][1:])
-        monkeypatch.setattr(Reader, "rows", lambda *asked: [sync(), rows(*asked)][1])
+            return called
+
+        monkeypatch.setattr(_slices, "read_sums", after_sync(read_sums))
+        monkeypatch.setattr(Reader, "rows", after_sync(Reader.rows))
         expected = Discrepancy(Difference.MISSING, "a", "a 1", Modality.VIDEO, "model-v1")
         assert list(store.discrepancies("ads", 0)) == [expected]
         assert list(store.discrepancies("ads", 0)) == []
