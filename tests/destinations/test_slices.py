@@ -110,7 +110,7 @@ def compared(
                 read += 1
                 yield each
 
-        store.digests = digests_of  # type: ignore[method-assign]
+        store.digests = digests_of  # type: ignore[method-assign, assignment]
         return made
 
     async def findings() -> tuple[list[Finding], list[str]]:
