@@ -22,7 +22,19 @@ from vectorferry.connector._model._batch import (
     RecordHashes,
     RowCounts,
 )
-from vectorferry.connector._model._discrepancies import Difference, Discrepancy, Distrusted, StoredDigest
+from vectorferry.connector._model._discrepancies import (
+    MOST_SLICES,
+    SLICES,
+    Difference,
+    DigestKind,
+    DigestSum,
+    Discrepancy,
+    Distrusted,
+    SliceSums,
+    StoredDigest,
+    different_slices,
+    sum_slices,
+)
 from vectorferry.connector._model._errors import (
     CollectionError,
     ConfigurationError,
@@ -147,6 +159,8 @@ from vectorferry.connector._reports._verification import CollectionReport, Findi
 
 __all__ = [
     "MODALITIES",
+    "MOST_SLICES",
+    "SLICES",
     "Applied",
     "Asset",
     "AssetState",
@@ -179,6 +193,8 @@ __all__ = [
     "DestinationSummary",
     "Diagnosis",
     "Difference",
+    "DigestKind",
+    "DigestSum",
     "Discrepancy",
     "Distrusted",
     "EmbeddedText",
@@ -242,6 +258,7 @@ __all__ = [
     "ShardState",
     "ShardStatus",
     "SharedRun",
+    "SliceSums",
     "Source",
     "SourceError",
     "SourceLimits",
@@ -277,6 +294,7 @@ __all__ = [
     "closest",
     "dense_dimension",
     "destination_settings",
+    "different_slices",
     "first_of",
     "is_cancelled",
     "is_row_of",
@@ -289,6 +307,7 @@ __all__ = [
     "resolve",
     "resolve_part",
     "source_settings",
+    "sum_slices",
     "vector_bytes",
     "vector_hash",
     "vector_literal",

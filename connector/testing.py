@@ -8,8 +8,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, 
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -27,7 +29,17 @@ from vectorferry.connector._model._batch import (
     RecordHashes,
     RowCounts,
 )
-from vectorferry.connector._model._discrepancies import Difference, Discrepancy, Distrusted, StoredDigest
+from vectorferry.connector._model._discrepancies import (
+    SLICES,
+    Difference,
+    DigestKind,
+    DigestSum,
+    Discrepancy,
+    Distrusted,
+    SliceSums,
+    StoredDigest,
+    sum_slices,
+)
 from vectorferry.connector._model._errors import DestinationError, LockedError
 from vectorferry.connector._model._last_good import with_last_good, without_distrusted
 from vectorferry.connector._model._limits import VectorKind
@@ -324,6 +336,18 @@ class MemoryDestination(Destination):
                 yield StoredDigest(asset_id, "", "", "", self.assets[collection][asset_id].row_hash)
             yield from in_order(asset_id, recorded[asset_id])
 
+    def digest_sums(self, collection: str, slices: int) -> SliceSums[DigestKind]:
+        """Added up here, by a hash of its own."""
+        return sum_slices(
+            ((each.modality, each.vector_name), _slice_of(each.asset_id, slices), _sum_of(each))
+            for each in self.digests(collection)
+        )
+
+    def slice_assets(self, collection: str, slices: Set[int]) -> Iterable[str]:
+        """Looked for among all."""
+        named = self._recorded[collection].keys() | self.assets.get(collection, {}).keys()
+        return [asset_id for asset_id in named if _slice_of(asset_id, SLICES) in slices]
+
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Have these assets read again: they are replaced as wholes anyway."""
         self.record_cursor(collection, None)
@@ -554,6 +578,17 @@ def in_order(asset_id: str, hashes: RecordHashes) -> list[StoredDigest]:
         StoredDigest(asset_id, str(feature_id), modality.value, vector_name or "", digest)
         for (modality, vector_name, feature_id), digest in hashes.items()
     )
+
+
+def _slice_of(asset_id: str, slices: int) -> int:
+    return crc32(asset_id.encode()) % slices
+
+
+def _sum_of(record: StoredDigest) -> DigestSum:
+    if not record.digest:
+        return DigestSum(1, 0, unknown=1)
+    record_hash = blake2b(repr(record).encode(), digest_size=16).digest()
+    return DigestSum(1, int.from_bytes(record_hash[:8]), int.from_bytes(record_hash[8:]))
 
 
 def _compared(asset: MappedAsset, recorded: RecordHashes) -> Iterator[Discrepancy]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from itertools import islice
 from typing import ClassVar, TypeAlias, TypeVar
@@ -10,7 +10,7 @@ from typing import ClassVar, TypeAlias, TypeVar
 from vectorferry.connector._engine._opening import prepare_untouched
 from vectorferry.connector._engine.sync._lane import Worker
 from vectorferry.connector._engine.sync._origins import origin_changes, origin_of
-from vectorferry.connector._model._discrepancies import Discrepancy, StoredDigest
+from vectorferry.connector._model._discrepancies import DigestKind, Discrepancy, SliceSums, StoredDigest
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Rejected
 from vectorferry.connector._protocols._capabilities import Capability
@@ -106,6 +106,14 @@ class CheckReader(Reader):
     def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> AsyncIterator[list[StoredDigest]]:
         """What its books say of every row and vector of these assets, or of all, page by page."""
         return self.pages(partial(self.destination.digests, collection, asset_ids))
+
+    async def digest_sums(self, collection: str, slices: int) -> SliceSums[DigestKind] | None:
+        """The same of all, summed up in so many slices, if it can."""
+        return await self.run(partial(self.destination.digest_sums, collection, slices))
+
+    async def slice_assets(self, collection: str, slices: Set[int]) -> Iterable[str]:
+        """The assets that are in these slices."""
+        return await self.run(lambda: list(self.destination.slice_assets(collection, slices)))
 
     async def vector_names(self, collection: str) -> frozenset[str]:
         """The named vectors that it has any of in a collection, as far as it tells."""

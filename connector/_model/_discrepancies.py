@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from vectorferry.connector._model._records import Modality
 
@@ -45,6 +45,64 @@ class StoredDigest:
     modality: str
     vector_name: str
     digest: bytes
+
+
+SLICES: Final = 4_096
+"""How many slices a collection is compared in: each asset is in one of them, with all its records, by a hash of its id.
+A power of two, so that a hash's lowest bits are the slice."""
+
+MOST_SLICES: Final = SLICES // 8
+"""Where more of them differ, reading everything is as fast as picking their assets out."""
+
+_Kind = TypeVar("_Kind")
+
+
+@dataclass(frozen=True, slots=True)
+class DigestSum:
+    """How many records there are, and the sums of one or two 64-bit hashes of each: of its ids, and of its digest where
+    that counts. `unknown` are the records without a digest, which are in neither sum.
+
+    A sum is the same in whatever order rows are read, so that a server adds up as it scans, in several processes at
+    once. What was changed has the same sum as before once in 2^64, with two hashes once in 2^128. That one change takes
+    another one back is no likelier, as the hash of a digest depends on whose it is.
+    """
+
+    records: int
+    low: int
+    high: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: DigestSum) -> DigestSum:
+        return DigestSum(
+            self.records + other.records, self.low + other.low, self.high + other.high, self.unknown + other.unknown
+        )
+
+
+SliceSums: TypeAlias = Mapping[_Kind, Mapping[int, DigestSum]]
+"""By kind of record and slice; what has no record is not there."""
+
+DigestKind: TypeAlias = tuple[str, str]
+"""Modality and vector name, empty as in a `StoredDigest`."""
+
+
+def sum_slices(entries: Iterable[tuple[_Kind, int, DigestSum]]) -> SliceSums[_Kind]:
+    """Sums by kind and slice, those of the same ones added up."""
+    by_kind: defaultdict[_Kind, dict[int, DigestSum]] = defaultdict(dict)
+    for kind, number, each in entries:
+        if each.records:
+            before = by_kind[kind].get(number)
+            by_kind[kind][number] = each if before is None else before + each
+    return dict(by_kind)
+
+
+def different_slices(sums: SliceSums[_Kind], other: SliceSums[_Kind]) -> set[int]:
+    """The slices in which any kind of record has other sums, or records without a digest."""
+    return {
+        number
+        for kind in sums.keys() | other.keys()
+        for number in sums.get(kind, {}).keys() | other.get(kind, {}).keys()
+        if (one := sums.get(kind, {}).get(number)) != other.get(kind, {}).get(number) or (one and one.unknown)
+    }
 
 
 _Key: TypeAlias = tuple[str, str]

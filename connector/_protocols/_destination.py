@@ -9,7 +9,7 @@ blocking code: the engine calls each from one thread of its own, one call at a t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from vectorferry.connector._model._batch import Applied, Batch, Contents, Counts, MappedAsset, RowCounts
-from vectorferry.connector._model._discrepancies import Discrepancy, StoredDigest
+from vectorferry.connector._model._discrepancies import DigestKind, Discrepancy, SliceSums, StoredDigest
 from vectorferry.connector._model._limits import VectorKind
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Modality, Reason, Rejected, Vector
@@ -479,6 +479,19 @@ class Destination(ABC):
     def vector_kinds(self) -> Iterable[VectorKind]:
         """The named vectors that it has a place for, one for each dimension: they count towards what a source may make
         anew. None where a new name makes nothing."""
+        return ()
+
+    def digest_sums(self, collection: str, slices: int) -> SliceSums[DigestKind] | None:
+        """What `digests` would give of a whole collection, summed up by kind in so many slices of it (a power of two),
+        without reading it out. None where that cannot be said, and everything is compared.
+
+        An asset is in the slice that the lowest bits of a hash of its id are. Who hashes otherwise than another
+        destination only differs from it in every slice."""
+        return None
+
+    def slice_assets(self, collection: str, slices: Set[int]) -> Iterable[str]:
+        """The assets of a collection that are in one of these of its `SLICES`, in any order; asked only of those that
+        sum up."""
         return ()
 
     # What belongs to a capability.

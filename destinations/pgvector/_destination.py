@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -22,6 +22,7 @@ from vectorferry.connector.plugin import (
     Destination,
     DestinationError,
     Diagnosis,
+    DigestKind,
     Discrepancy,
     Distrusted,
     IndexBuild,
@@ -43,6 +44,7 @@ from vectorferry.connector.plugin import (
     SearchAnswer,
     SearchQuery,
     SecurityCheck,
+    SliceSums,
     SqlResult,
     Status,
     StoredDigest,
@@ -109,9 +111,11 @@ from vectorferry.destinations.pgvector._rows import (
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._search import search
 from vectorferry.destinations.pgvector._session import describe, environment, first_rows, run_sql, search_path
+from vectorferry.destinations.pgvector._slices import SliceReader
 from vectorferry.destinations.pgvector._stored import (
     read_status,
     sample_rows,
+    snapshot,
     stored_assets,
     stored_collections,
     with_stored_versions,
@@ -396,6 +400,16 @@ class PgvectorDestination(Destination):
         with self._server.translated():
             yield from read_digests(schema, collection, asset_ids)
 
+    def digest_sums(self, collection: str, slices: int) -> SliceSums[DigestKind]:
+        """The hashes beside the rows, added up by Postgres."""
+        with self._slices(collection) as reader:
+            return reader.digests(slices)
+
+    def slice_assets(self, collection: str, slices: Set[int]) -> list[str]:
+        """Looked up in every table."""
+        with self._slices(collection) as reader:
+            return reader.assets(slices)
+
     def distrust(self, collection: str, discrepancies: Iterable[Discrepancy]) -> None:
         """Read these assets again, and write their different rows. Remembered by this object only."""
         self._distrusted.add(collection, discrepancies)
@@ -521,6 +535,12 @@ class PgvectorDestination(Destination):
         """Close the connections, and let go of the embedded Postgres."""
         self._server.close()
         self._schema = None
+
+    @contextmanager
+    def _slices(self, collection: str) -> Iterator[SliceReader]:
+        schema = self._prepared()
+        with self._server.translated(), snapshot(schema) as (connection, _):
+            yield SliceReader(connection, schema, collection)
 
     @contextmanager
     def _working(self) -> Iterator[tuple[Connection, SyncSchema]]:

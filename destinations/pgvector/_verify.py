@@ -9,11 +9,20 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Table, func, select
 
-from vectorferry.connector.plugin import MODALITIES, Difference, Discrepancy, Modality, StoredDigest, is_row_of
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    MOST_SLICES,
+    Difference,
+    Discrepancy,
+    Modality,
+    StoredDigest,
+    is_row_of,
+)
 from vectorferry.destinations._postgres import Row
 from vectorferry.destinations.pgvector._catalogue import VectorEntry
 from vectorferry.destinations.pgvector._rows import Contents, feature_vectors, is_vector_of, source_hash
 from vectorferry.destinations.pgvector._schema import SyncSchema
+from vectorferry.destinations.pgvector._slices import SliceReader
 from vectorferry.destinations.pgvector._stored import Feed, Reader, snapshot
 from vectorferry.destinations.pgvector._tables import DELETED_AT
 
@@ -128,10 +137,12 @@ UNRECORDED: Final = "stored, but the ledger has no entry of it"
 def find_discrepancies(schema: SyncSchema, collection: str, sample: int | None) -> Iterator[Discrepancy]:
     """What differs, in the order of asset ids; what is wrong in the sample's rows comes behind all of that."""
     with snapshot(schema) as (connection, cursors):
-        tables = AssetTables(connection, cursors, schema, collection, None, whole=sample is None)
-        for parts in tables.assets():
-            yield from _missing_or_extra(parts)
-            yield from _wrong(parts)
+        suspects = None if sample is None else _suspects(connection, schema, collection)
+        if suspects is None or suspects:
+            tables = AssetTables(connection, cursors, schema, collection, suspects, whole=sample is None)
+            for parts in tables.assets():
+                yield from _missing_or_extra(parts)
+                yield from _wrong(parts)
         if sample:
             asset_ids = _any_assets(connection, schema, collection, sample)
             for parts in AssetTables(connection, cursors, schema, collection, asset_ids, whole=True).assets():
@@ -146,6 +157,13 @@ def read_digests(schema: SyncSchema, collection: str, asset_ids: Sequence[str] |
                 StoredDigest(parts.asset_id, feature_id, modality.value if modality else "", vector_name or "", digest)
                 for (modality, feature_id, vector_name), digest in parts.hashes.items()
             )
+
+
+def _suspects(connection: Connection, schema: SyncSchema, collection: str) -> list[str] | None:
+    """The assets of the slices in which ledger and tables do not name the same; None where that is too many of them."""
+    slices = SliceReader(connection, schema, collection)
+    numbers = slices.unlike_ledger()
+    return slices.assets(numbers) if len(numbers) <= MOST_SLICES else None
 
 
 def _any_assets(connection: Connection, schema: SyncSchema, collection: str, sample: int) -> list[str]:

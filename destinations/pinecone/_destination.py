@@ -8,7 +8,7 @@ of it is acknowledged, the manifest. What a killed run had touched is in the jou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from vectorferry.connector.plugin import (
     Delivery,
     Destination,
     DestinationError,
+    DigestKind,
     Discrepancy,
     Distrusted,
     IndexBuild,
@@ -40,6 +41,7 @@ from vectorferry.connector.plugin import (
     SearchQuery,
     SecurityCheck,
     ShardBook,
+    SliceSums,
     Status,
     StoredDigest,
     TableStatus,
@@ -58,7 +60,7 @@ from vectorferry.destinations.pinecone._plan import plan_sync
 from vectorferry.destinations.pinecone._project import Project, ProjectSettings
 from vectorferry.destinations.pinecone._reader import visibility_of, wait_until_visible
 from vectorferry.destinations.pinecone._search import Searcher, index_for
-from vectorferry.destinations.pinecone._verify import find_discrepancies, places_of, read_digests
+from vectorferry.destinations.pinecone._verify import digest_sums, find_discrepancies, places_of, read_digests
 from vectorferry.destinations.pinecone._write_plan import count_removed, count_written, plan_removal
 
 SECONDS_TO_BE_LISTED: Final = 10.0
@@ -252,6 +254,14 @@ class PineconeDestination(Destination):
     def digests(self, collection: str, asset_ids: Sequence[str] | None = None) -> Iterator[StoredDigest]:
         """The manifest's hashes; nothing is asked of Pinecone."""
         return read_digests(self._manifest, self._layout, collection, asset_ids)
+
+    def digest_sums(self, collection: str, slices: int) -> SliceSums[DigestKind]:
+        """The manifest's hashes, added up by its Postgres; nothing is asked of Pinecone."""
+        return digest_sums(self._manifest, self._layout, collection, slices)
+
+    def slice_assets(self, collection: str, slices: Set[int]) -> list[str]:
+        """Looked up in the manifest."""
+        return self._manifest.slice_assets(collection, slices)
 
     def contents(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Contents]:
         """What the manifest names. Of records with two vectors that is only the dense one."""

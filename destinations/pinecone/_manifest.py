@@ -7,7 +7,7 @@ leaves them in the journal: records that may or may not be there, with unknown c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -23,6 +23,7 @@ from vectorferry.connector.plugin import (
     ConfigurationError,
     Cursor,
     DestinationError,
+    DigestKind,
     Fence,
     Known,
     Modality,
@@ -31,6 +32,8 @@ from vectorferry.connector.plugin import (
     RecordedRun,
     Rejected,
     SecurityCheck,
+    SliceSums,
+    sum_slices,
 )
 from vectorferry.destinations._postgres import (
     Database,
@@ -38,6 +41,7 @@ from vectorferry.destinations._postgres import (
     PostgresServer,
     PostgresShardBook,
     Step,
+    assets_in,
     check_encoding,
     check_fences,
     check_layout,
@@ -63,6 +67,7 @@ from vectorferry.destinations._postgres import (
     read_origin,
     read_rejected,
     read_runs,
+    read_sums,
     recorded_asset_ids,
     recorded_collections,
     replace_rejected,
@@ -88,6 +93,7 @@ from vectorferry.destinations.pinecone._manifest_rows import (
     read_features,
     read_features_after,
     read_unconfirmed,
+    sum_digests,
     write_adopted,
     write_features,
     write_ledger,
@@ -426,6 +432,20 @@ class Manifest:
                 return
             yield from ((asset_id, bytes(row_hash)) for asset_id, row_hash in page)
             last_id = page[-1].asset_id
+
+    def digest_sums(
+        self, collection: str, slices: int, vector_names: Mapping[str, str], hashless: Container[str]
+    ) -> SliceSums[DigestKind]:
+        """The hashes of a collection summed up in so many slices, those of vectors by the names of these indexes;
+        `hashless` are the names of vectors that have no hash of their own."""
+        summed = sum_digests(self._tables, collection, slices, vector_names, hashless)
+        with self._transaction() as connection:
+            return sum_slices(read_sums(connection, summed))
+
+    def slice_assets(self, collection: str, slices: Set[int]) -> list[str]:
+        """The assets of some slices."""
+        with self._transaction() as connection:
+            return assets_in(connection, (self._tables.ledger, self._tables.features), collection, slices)
 
     def any_assets(self, collection: str, number: int) -> list[str]:
         """So many assets of the ledger, other ones each time."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Table,
     Text,
     and_,
@@ -30,13 +31,18 @@ from vectorferry.destinations._postgres import (
     count_rejected,
     delete_keys,
     diff_table,
+    digest_hashes,
     forget_cursors,
     forget_unread,
+    in_hex,
     is_storable,
+    key_hash,
     known_assets,
     of_assets,
     recorded_features,
     send,
+    slice_of,
+    sum_up,
     text_array,
 )
 from vectorferry.destinations.pinecone._manifest_tables import (
@@ -314,6 +320,35 @@ def count_records(connection: Connection, features: Table, collection: str) -> R
     for of, name, number in connection.execute(select(*grouped, func.count()).group_by(*grouped)):
         counts[Modality(of), name] = number
     return counts
+
+
+def sum_digests(
+    tables: ManifestTables, collection: str, slices: int, vector_names: Mapping[str, str], hashless: Container[str]
+) -> Iterator[Select[Any]]:
+    """What sums up the hashes of a collection: of assets, of features, and of the vectors in each of the indexes that
+    `vector_names` names; `hashless` are the names of vectors that have no hash of their own."""
+    features, ledger, name = tables.features, tables.ledger, literal(collection, Text)
+
+    def of_kind(*parts: ColumnElement[str] | str) -> list[ColumnElement[str]]:
+        return [literal(part, Text) if isinstance(part, str) else part for part in parts]
+
+    number, key = slice_of(collection, ledger.c.asset_id, slices), key_hash(name, ledger.c.asset_id)
+    assets = sum_up(of_kind("", ""), number, digest_hashes(in_hex(ledger.c.row_hash), key))
+    yield assets.where(ledger.c.collection == collection)
+
+    number, modality = slice_of(collection, features.c.asset_id, slices), features.c.modality
+    key, every = key_hash(name, features.c.asset_id, features.c.feature_id), func.count()
+    unread = every - func.count(features.c.row_hash)
+    rows = sum_up(of_kind(modality, ""), number, digest_hashes(in_hex(features.c.row_hash), key), unknown=unread)
+    yield rows.where(features.c.collection == collection)
+
+    for index, vector_name in vector_names.items():
+        if vector_name in hashless:
+            vectors = sum_up(of_kind(modality, vector_name), number, [], unknown=every)
+        else:
+            digest = features.c.records.op("->>")(literal(index, Text))
+            vectors = sum_up(of_kind(modality, vector_name), number, digest_hashes(digest, key))
+        yield vectors.where(features.c.collection == collection, features.c.records.has_key(index))
 
 
 def count_vectors(

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Final
 
-from vectorferry.connector.plugin import MODALITIES, Difference, Discrepancy, Modality, SeenIds, StoredDigest
+from vectorferry.connector.plugin import (
+    MODALITIES,
+    Difference,
+    DigestKind,
+    Discrepancy,
+    Modality,
+    SeenIds,
+    SliceSums,
+    StoredDigest,
+)
 from vectorferry.destinations._postgres import FeatureKey
 from vectorferry.destinations.pinecone._catalogue import Catalogue
 from vectorferry.destinations.pinecone._ids import owner_of, record_id
@@ -43,6 +52,14 @@ def read_digests(
     names = {row.name: row.vector_name for row in manifest.indexes().values()}
     rows = (StoredDigest(asset_id, "", "", "", digest) for asset_id, digest in manifest.assets(collection, asset_ids))
     yield from merge(rows, _feature_digests(manifest, layout, collection, asset_ids, names))
+
+
+def digest_sums(manifest: Manifest, layout: Layout, collection: str, slices: int) -> SliceSums[DigestKind]:
+    """The same summed up by Postgres."""
+    partners = set(layout.hybrid.values())
+    rows = manifest.indexes().values()
+    names = {row.name: row.vector_name for row in rows if row.vector_name not in partners}
+    return manifest.digest_sums(collection, slices, names, layout.hybrid)
 
 
 def _feature_digests(

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import SchemaMapping
+from vectorferry.connector.plugin import SchemaMapping, Vector
 from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
-from vectorferry.destinations._postgres import _database
+from vectorferry.destinations._postgres._session import execute_first
 
 from ...builders import dense
 from ...connector.worlds import asset, feature
@@ -27,7 +27,7 @@ def messages() -> Iterator[list[str]]:
     """Every message meanwhile that Postgres answers, as it is given to psycopg."""
     sent: list[str] = []
     with pytest.MonkeyPatch.context() as patches:
-        execute, first, commit = psycopg.Cursor.execute, _database.execute_first, psycopg.Connection.commit
+        execute, commit = psycopg.Cursor.execute, psycopg.Connection.commit
 
         def note(cursor: psycopg.Cursor[Any], query: Any, *arguments: Any, **options: Any) -> Any:
             sent.append(str(query))
@@ -35,21 +35,21 @@ def messages() -> Iterator[list[str]]:
 
         def note_first(driver: Any, statements: str, *arguments: Any) -> None:
             sent.append(statements)
-            first(driver, statements, *arguments)
+            execute_first(driver, statements, *arguments)
 
         def note_commit(connection: psycopg.Connection[Any]) -> None:
             sent.append("COMMIT")
             commit(connection)
 
         patches.setattr(psycopg.Cursor, "execute", note)
-        patches.setattr(_database, "execute_first", note_first)
+        patches.setattr("vectorferry.destinations._postgres._database.execute_first", note_first)
         patches.setattr(psycopg.Connection, "commit", note_commit)
         yield sent
 
 
 def unchanged(postgres_url: str, schema: str, names: list[str]) -> list[str]:
     """What a run sends that finds everything as it has left it."""
-    vectors = {name: dense(number + 1) for number, name in enumerate(names)}
+    vectors: dict[str, Vector] = {name: dense(number + 1) for number, name in enumerate(names)}
     source = MemorySource({"c": [asset("a", features=[feature("f", vectors=vectors)])]})
 
     def run() -> list[str]:

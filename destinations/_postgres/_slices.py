@@ -1,0 +1,100 @@
+"""Sums over the slices of a collection, by which two places that keep the same records in Postgres are compared.
+
+Everything is hashed by `hashtextextended`: it takes some 50 ns, is in every Postgres, and gives the same in all
+versions on machines of one byte order; a server of another order would only have everything read. MD5 would make
+comparing four times as long, as SQL has to pick its bytes out of a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Table,
+    Text,
+    cast,
+    func,
+    literal,
+    select,
+    union,
+    union_all,
+)
+
+from vectorferry.connector.plugin import SLICES, DigestSum
+
+
+def key_hash(*ids: ColumnElement[str]) -> ColumnElement[int]:
+    """Of the ids of a record, collection first; that of a feature is what the columns `feature_key` hold."""
+    seed: ColumnElement[int] = literal(0, BigInteger)
+    for each in ids:
+        seed = func.hashtextextended(each, seed, type_=BigInteger)
+    return seed
+
+
+def digest_hashes(digest: ColumnElement[str], key: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Two hashes of a digest in hexadecimal; null where that is. A `key` that says whose it is seeds them, so that two
+    records which have swapped their digests are seen."""
+    first, second = (func.hashtextextended(digest, seed, type_=BigInteger) for seed in (key, key.bitwise_not()))
+    return first, second
+
+
+def in_hex(digest: ColumnElement[bytes]) -> ColumnElement[str]:
+    """A digest as text, which is what can be hashed in every version."""
+    return func.encode(digest, literal("hex", Text), type_=Text)
+
+
+def slice_of(collection: str, asset_id: ColumnElement[str], slices: int) -> ColumnElement[int]:
+    """Which of so many slices an asset is in."""
+    if slices == 1:
+        return literal(0, Integer)
+    return cast(key_hash(literal(collection, Text), asset_id).bitwise_and(slices - 1), Integer)
+
+
+def sum_up(
+    kind: Sequence[ColumnElement[Any]],
+    number: ColumnElement[int],
+    hashes: Sequence[ColumnElement[int]],
+    records: ColumnElement[int] | None = None,
+    unknown: ColumnElement[int] | None = None,
+) -> Select[Any]:
+    """The records of a kind, or of each, summed up by the `number` of their slice.
+
+    Args:
+        kind: constants, or columns to group by.
+        number: of the slice.
+        hashes: up to two of each record.
+        records: how many there are, where that is not the number of rows.
+        unknown: how many of them have no hash.
+    """
+    grouped, nothing = [*kind, number], literal(0, BigInteger)
+    added = [*map(func.sum, hashes), nothing, nothing][:2]
+    counts = [func.count() if records is None else records, nothing if unknown is None else unknown]
+    # Without names of their own, the literals of a union would have none.
+    columns = [each.label(f"c{place}") for place, each in enumerate([*grouped, *counts, *added])]
+    return select(*columns).group_by(*(each for each in grouped if not isinstance(each, BindParameter)))
+
+
+def read_sums(
+    connection: Connection, statements: Iterable[Select[Any]]
+) -> Iterator[tuple[tuple[Any, ...], int, DigestSum]]:
+    """What several statements of `sum_up` answer as one: kind, slice and sum."""
+    for *kind, number, records, unknown, low, high in connection.execute(union_all(*statements)):
+        yield tuple(kind), number, DigestSum(int(records or 0), int(low or 0), int(high or 0), unknown)
+
+
+def assets_in(connection: Connection, tables: Iterable[Table], collection: str, slices: Iterable[int]) -> list[str]:
+    """The assets of a collection that any of these tables names and that are in some of its `SLICES`, sorted."""
+    numbers = sorted(slices)
+
+    def named(table: Table) -> Select[Any]:
+        number = slice_of(collection, table.c.asset_id, SLICES)
+        return select(table.c.asset_id).where(table.c.collection == collection, number.in_(numbers))
+
+    return sorted(connection.execute(union(*map(named, tables))).scalars()) if numbers else []
