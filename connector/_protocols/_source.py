@@ -237,6 +237,11 @@ class Source(ABC):
         of them can be followed. A source whose cursors tell that no collection has come or gone either need not list
         them then."""
 
+    def expect_all(self, collection: str) -> None:  # noqa: B027 - most sources list without vectors
+        """Told before `scan` that all that this lists as ready is going to be pulled: nothing of the collection is
+        stored, or everything is read again. A source whose list can hold what `pull` reads may list it with that, as
+        long as it keeps a bounded number of these answers."""
+
     def vector_metrics(self) -> Mapping[str, str]:
         """By dense named vector, the `metric` of a mapping by which the service itself compares, as far as it has told
         so far; it is compared with the mapping's."""

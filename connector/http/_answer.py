@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
 from urllib.parse import urljoin, urlsplit
-
-import httpx
 
 from vectorferry.connector._model._errors import CredentialsError, LimitReachedError, RetryableError, SourceError
 from vectorferry.connector.http._errors import (
@@ -44,10 +41,10 @@ STANDARD_WORDS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `body` is decompressed and whole."""
+    """What came back. `body` is decompressed and whole; names of `headers` are found in any case."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     body: bytes
 
 
@@ -58,18 +55,13 @@ class AnswerRoom:
     def __init__(self, most: int, largest: int) -> None:
         self._large = asyncio.Semaphore(max(1, most // largest))
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[AnswerPlace]:
-        """A place for one answer, from its first byte until it has been decoded."""
-        place = AnswerPlace(self._large)
-        try:
-            yield place
-        finally:
-            place.leave()
+    def place(self) -> AnswerPlace:
+        """A place for one answer, to be held from its first byte until it has been decoded."""
+        return AnswerPlace(self._large)
 
 
 class AnswerPlace:
-    """The place of one answer."""
+    """The place of one answer, for a `with` statement."""
 
     def __init__(self, large: asyncio.Semaphore) -> None:
         self._large = large
@@ -81,7 +73,10 @@ class AnswerPlace:
             await self._large.acquire()
             self._is_large = True
 
-    def leave(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Give the room to others."""
         if self._is_large:
             self._large.release()

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import httpx
 import orjson
+from aiohttp import ClientTimeout
 
 from vectorferry.connector._model._errors import ConfigurationError, RetryableError
 from vectorferry.connector._model._json import MOST_PARSED_PER_BYTE, parsed_size
@@ -18,7 +19,14 @@ from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._telemetry import count_request, span
 from vectorferry.connector.http._answer import LARGE, Answer, AnswerRoom, Judge, limit_reached, wait_when_spent
 from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
-from vectorferry.connector.http._exchange import ACCEPTED, NoConnectionError, SingleSendClient, exchange
+from vectorferry.connector.http._exchange import (
+    ACCEPTED,
+    NoConnectionError,
+    Outgoing,
+    SingleSendClient,
+    SingleSendTransport,
+    exchange,
+)
 from vectorferry.connector.http._pace import Pace, Retries, TimeLimit, Tries
 from vectorferry.connector.http._settings import Address, ClientSettings, Params, can_travel
 
@@ -28,6 +36,9 @@ Form: TypeAlias = Sequence[tuple[str, str]]
 KEY_HASH_ROUNDS: Final = 50_000
 """Some 20 ms, once. Keys are random texts that nobody guesses; this is for one that is not."""
 
+LONGEST_URL: Final = 65_536
+"""Characters; no server that is known takes as many."""
+
 STRANGER_ATTEMPTS: Final = 3
 """Attempts to reach a host that has never answered: more likely its address is wrong than that it is away."""
 
@@ -36,7 +47,8 @@ STRANGER_ATTEMPTS: Final = 3
 class _Wire:
     """What belongs to the event loop that the client is used in."""
 
-    http: httpx.AsyncClient
+    http: SingleSendClient
+    transport: SingleSendTransport
     slots: asyncio.Semaphore
     room: AnswerRoom
     pace: Pace
@@ -47,7 +59,7 @@ class _Request(Generic[T]):
     """One request, and how it is to be treated."""
 
     name: str
-    http: httpx.Request
+    http: Outgoing
     decode: Callable[[bytes], T]
     kind: str
     once: bool
@@ -65,6 +77,7 @@ class ApiClient:
         self._settings = settings
         self._key = settings.api_key.get_secret_value().strip()
         self._headers = self._checked_headers()
+        self._json_headers = {**self._headers, "Content-Type": "application/json"}
         self._address = self._checked_address()
         key_help = f"Check {settings.key_path}. {settings.key_advice}".strip()
         self._judge = Judge(self._address.base_url, self._address.host, self._key, key_help)
@@ -108,8 +121,7 @@ class ApiClient:
         """
         wire = self._wire = self._wire or self._connect()
         name = f"{method} {path}"
-        built = self._request(name, method, path, params or {}, json, form, wire)
-        request = _Request(name, built, decode, kind, once)
+        request = _Request(name, self._outgoing(name, method, path, params or {}, json, form), decode, kind, once)
         async with wire.slots:
             tries = Tries(TimeLimit(self._settings.retry.total_seconds), self._settings.retry.attempts)
             where = {"http.request.method": method, "server.address": self.host, "url.path": path}
@@ -137,8 +149,8 @@ class ApiClient:
         count_request(self.host)
         self.usage.retries += tries.count > 1
         try:
-            async with wire.room.place() as place:
-                answer = await exchange(wire.http, request.http, self._settings.max_answer_bytes, place.admit)
+            with wire.room.place() as place:
+                answer = await exchange(wire.transport, request.http, self._settings.max_answer_bytes, place.admit)
                 self._has_answered = True
                 self.usage.bytes += len(answer.body)
                 self._check(wire, request, answer, tries)
@@ -215,45 +227,43 @@ class ApiClient:
             f"last: {last}.\n{advice}"
         )
 
-    def _request(
-        self, name: str, method: str, path: str, params: Params, json: Any, form: Form | None, wire: _Wire
-    ) -> httpx.Request:
+    def _outgoing(self, name: str, method: str, path: str, params: Params, json: Any, form: Form | None) -> Outgoing:
         """Values may be the service's own, from an earlier answer: any text that JSON can spell, of any length."""
         try:
-            return self._built(method, self._address.url(path, params), json, form, wire)
-        except (UnicodeEncodeError, orjson.JSONEncodeError, httpx.InvalidURL):
+            url = self._address.url(path, params)
+            if len(url) <= LONGEST_URL and url.isprintable():
+                return self._built(method, url, json, form)
+        except (UnicodeEncodeError, orjson.JSONEncodeError):
             pass
         raise UnsendableError(
             f"{one_line(name)} was not sent to {self.host}: it would hold something that is no text (half of a "
             "surrogate pair), or is too long. It may have come from the service itself, as an id or an option."
         )
 
-    def _built(self, method: str, url: str, json: Any, form: Form | None, wire: _Wire) -> httpx.Request:
+    def _built(self, method: str, url: str, json: Any, form: Form | None) -> Outgoing:
         if form is not None:
-            request = wire.http.build_request(method, url, files=[(name, (None, value)) for name, value in form])
-            request.read()  # a request that is sent again has to begin at its beginning
-            return request
+            request = httpx.Request(method, url, files=[(name, (None, value)) for name, value in form])
+            headers = {**self._headers, "Content-Type": request.headers["content-type"]}
+            return Outgoing(method, url, headers, request.read())
         if json is None:
-            return wire.http.build_request(method, url)
-        return wire.http.build_request(
-            method, url, content=orjson.dumps(json), headers={"Content-Type": "application/json"}
-        )
+            return Outgoing(method, url, self._headers)
+        return Outgoing(method, url, self._json_headers, orjson.dumps(json))
 
     def _connect(self) -> _Wire:
         """Proxies of the environment are used for https only: a proxy would read a key sent over http."""
         settings = self._settings
         limits = httpx.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
-        timeout = httpx.Timeout(settings.retry.timeout_seconds, connect=settings.retry.connect_seconds, pool=None)
         try:
-            http = SingleSendClient(
-                headers=self._headers, limits=limits, timeout=timeout, trust_env=self._address.encrypted
-            )
+            http = SingleSendClient(limits=limits, trust_env=self._address.encrypted)
         except (ValueError, ImportError, httpx.InvalidURL) as error:
             raise ConfigurationError(
                 f"The proxy settings of the environment cannot be used ({type(error).__name__}); check HTTPS_PROXY."
             ) from None
-        slots, pace = asyncio.Semaphore(settings.concurrency), Pace(settings.requests_per_minute, settings.kinds)
-        return _Wire(http, slots, AnswerRoom(settings.answers_in_flight_bytes, settings.max_answer_bytes), pace)
+        transport, retry = http.transport_to(self._address.base_url), settings.retry
+        transport.timeout = ClientTimeout(sock_connect=retry.connect_seconds, sock_read=retry.timeout_seconds)
+        room = AnswerRoom(settings.answers_in_flight_bytes, settings.max_answer_bytes)
+        pace = Pace(settings.requests_per_minute, settings.kinds)
+        return _Wire(http, transport, asyncio.Semaphore(settings.concurrency), room, pace)
 
     def _checked_headers(self) -> dict[str, str]:
         settings = self._settings

@@ -99,7 +99,7 @@ async def read_chunks(
     either, is left out, and what is still listed as ready counts as unreadable. Raises `SourceError` when too many are
     unreadable for it to be the assets' fault; `check` asks the service a small question.
     """
-    outcomes = results_of(chunks, read, width)
+    outcomes = results_of(chunks, read, width, waiting=1)
 
     async def each() -> AsyncIterator[Outcome]:
         async for results in outcomes:
@@ -262,15 +262,18 @@ class _Mark(Enum):
 END: Final = _Mark.END
 
 
-async def results_of(items: AsyncIterable[T], work: Callable[[T], Awaitable[R]], width: int) -> AsyncGenerator[R, None]:
+async def results_of(
+    items: AsyncIterable[T], work: Callable[[T], Awaitable[R]], width: int, waiting: int | None = None
+) -> AsyncGenerator[R, None]:
     """What `work` makes of each item, in the order of completion.
 
-    At most `width` items are in work and as many results wait to be taken. An exception of `items` is raised after
-    the results of everything before it; one of `work` cancels the rest and is raised after the results so far, but for
-    `LimitReachedError`: it begins nothing more, and what is in work ends, since its requests have been counted.
+    At most `width` items are in work, and `waiting` results (None: as many) wait to be taken. An exception of `items`
+    is raised after the results of everything before it; one of `work` cancels the rest and is raised after the results
+    so far, but for `LimitReachedError`: it begins nothing more, and what is in work ends, since its requests have been
+    counted.
     Closing the generator cancels everything that is under way.
     """
-    results: asyncio.Queue[R | _Mark] = asyncio.Queue(maxsize=width)
+    results: asyncio.Queue[R | _Mark] = asyncio.Queue(maxsize=waiting or width)
     running = asyncio.create_task(_run(_Items(items), work, results, width))
     try:
         while (result := await results.get()) is not END:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar
@@ -52,7 +53,6 @@ class LiftedVectors:
     def __init__(self) -> None:
         self._mark = secrets.token_hex(8)
         self._vectors: dict[str, Lifted] = {}
-        self._floats = _Float32s()
 
     @property
     def remaining(self) -> int:
@@ -88,7 +88,7 @@ class LiftedVectors:
 
     def _keep(self, numbers: bytes) -> str | None:
         """What to put in the place of a vector; None where this is none."""
-        vector: Lifted | None = self._floats.of(numbers)
+        vector: Lifted | None = _float32s.of(numbers)
         if vector is None:
             if any(char in numbers[1:] for char in NOT_NUMBERS) or len(numbers) <= len("[]"):
                 return None
@@ -101,8 +101,11 @@ class LiftedVectors:
         return name
 
 
-class _Float32s:
-    """Makes float32 of lists of numbers without a Python object for each: some four times as fast as `dense_vector`."""
+class _Float32s(threading.local):
+    """Makes float32 of lists of numbers without a Python object for each: some four times as fast as `dense_vector`.
+
+    A parser is kept by each thread: making one, with its buffers, takes longer than a vector does.
+    """
 
     def __init__(self) -> None:
         new_parser = _simdjson_parser()
@@ -133,6 +136,9 @@ def _simdjson_parser() -> Callable[[], Any] | None:
     return Parser
 
 
+_float32s = _Float32s()
+
+
 def read_lifted(body: bytes, keys: tuple[str, ...], read: Callable[[Any, LiftedVectors], T]) -> T:
     """What `read` makes of an answer whose vectors, under these keys, it takes. Raises `ValueError` like `parse_json`,
     and what `read` raises.
@@ -140,7 +146,7 @@ def read_lifted(body: bytes, keys: tuple[str, ...], read: Callable[[Any, LiftedV
     Vectors that it leaves were none, but lists in somebody's metadata: then it reads the answer as it came.
     """
     vectors = LiftedVectors()
-    result = read(parse_json(vectors.lift(body, keys)), vectors)
+    result = read(parse_json(vectors.lift(body, keys) if keys else body), vectors)
     return read(parse_json(body), LiftedVectors()) if vectors.remaining else result
 
 

@@ -22,6 +22,7 @@ from vectorferry.connector._model._errors import GuardRefusedError, IncompleteSc
 from vectorferry.connector._model._records import AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._source import Origin
 from vectorferry.connector._reports._summary import CollectionSummary, first_of
@@ -106,6 +107,10 @@ class CollectionRun:
     async def _sync(self) -> None:
         origin = await self._choose_scan()
         narrow = self._job.options.only is not None
+        # Whoever helps asks for its part itself.
+        alone = not narrow and self._job.options.workers is None
+        if alone and not self._changes.only_changed and await self._reads_all():
+            self._job.source.expect_all(self._collection)
         try:
             await self._list()
             if not narrow and not self._changes.only_changed:
@@ -120,6 +125,14 @@ class CollectionRun:
             self.summary.add_note(str(error))
         if self._missed and self._job.alive:
             self._tell_missed()
+
+    async def _reads_all(self) -> bool:
+        """Whether whatever is listed as ready will be read."""
+        if self._job.options.reread.everything:
+            return True
+        needed = Capability.STORED_COLLECTIONS
+        stored = await call_each(self._job.alive, lambda each: each.stored_collections(), needed)
+        return any(self._collection not in names for names in stored.values() if names is not None)
 
     async def _list(self) -> None:
         """List the collection and sync what is listed for the first time. Raises `IncompleteScanError` when the

@@ -9,8 +9,8 @@ from typing import Any, Final
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import canonical_json, is_too_deep
 from vectorferry.connector._model._records import Feature, Reason, Rejected, Vector
-from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector.http import one_line, segment
+from vectorferry.connector.sources._vectors import LiftedVectors
 
 NOT_FIELDS: Final = frozenset(
     {"feature_id", "asset_id", "collection_id", "modality", "vectors", "url", "preview_url", "score"}
@@ -69,7 +69,9 @@ def merged(listed: Mapping[str, Any], detailed: Mapping[str, Any]) -> dict[str, 
     return {**listed, **{key: value for key, value in detailed.items() if value is not None or key not in listed}}
 
 
-def feature_from(asset_id: str, feature: FeatureRow, row: Mapping[str, Any]) -> tuple[Feature, list[Rejected]]:
+def feature_from(
+    asset_id: str, feature: FeatureRow, row: Mapping[str, Any], lifted: LiftedVectors
+) -> tuple[Feature, list[Rejected]]:
     """The record of a feature, without those of its vectors that are unusable, and these. Raises `QuarantineError` when
     its vectors are no object, or a field is nested too deeply."""
     fields = {key: value for key, value in row.items() if key not in NOT_FIELDS}
@@ -81,7 +83,7 @@ def feature_from(asset_id: str, feature: FeatureRow, row: Mapping[str, Any]) -> 
     rejected: list[Rejected] = []
     for name, raw in _raw_vectors(row):
         try:
-            vectors[name] = decode_vector(raw)
+            vectors[name] = lifted.take(raw)
         except QuarantineError as error:
             detail = f"vector {one_line(name, 60)}: {error}"
             reason = Reason(error.reason)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import is_too_deep
@@ -15,9 +15,10 @@ from vectorferry.connector._model._records import Asset, AssetState, Feature, Li
 from vectorferry.connector.http import NotFoundError, UnreadableError, one_line
 from vectorferry.connector.sources._pages import Page, identity_by, walk
 from vectorferry.connector.sources._reading import LeftOutError, NotReadyError, asset_from, cancellable, check_id
-from vectorferry.connector.sources._values import read_object
+from vectorferry.connector.sources._vectors import LiftedVectors, read_lifted
 from vectorferry.connector.sources.mixpeek._api import AssetReply, MixpeekApi, fields_of, state_of
 from vectorferry.connector.sources.mixpeek._features import (
+    INLINE,
     FeatureRow,
     FeatureRows,
     feature_from,
@@ -27,6 +28,9 @@ from vectorferry.connector.sources.mixpeek._features import (
 )
 
 _feature_identity = identity_by("feature_id")
+
+NAMES_LIFTED: Final = 16
+"""Far more vectors than a feature has; each is looked for in every answer."""
 
 
 class _FeatureMissingError(NotFoundError):
@@ -47,6 +51,7 @@ class AssetReader:
     def __init__(self, api: MixpeekApi, concurrency: int, limits: SourceLimits) -> None:
         self._api = api
         self._limits = limits
+        self._lifted_names: tuple[str, ...] = ()
         self._handing_out = asyncio.Lock()
         self._places = asyncio.Semaphore(concurrency)
 
@@ -111,10 +116,10 @@ class AssetReader:
         """The feature and those of its vectors that were set aside, or the feature set aside."""
         try:
             if feature.lacks_vectors:
-                read = partial(_detailed, asset_id, feature, budget)
+                read = partial(self._detailed, asset_id, feature, budget)
                 good, bad = await self._api.feature(feature.feature_id, read)
             else:
-                good, bad = feature_from(asset_id, feature, feature.row)
+                good, bad = feature_from(asset_id, feature, feature.row, LiftedVectors())
             return [good, *bad]
         except NotFoundError as error:
             missing = str(error)
@@ -125,21 +130,36 @@ class AssetReader:
             return [Rejected(asset_id, reason, str(error), feature.feature_id, feature.modality)]
         raise _FeatureMissingError(feature.feature_id, missing)
 
+    def _detailed(
+        self, asset_id: str, feature: FeatureRow, budget: AssetBudget, body: bytes
+    ) -> tuple[Feature, list[Rejected]]:
+        """A feature and what of it was set aside, from its own answer, whose vectors are lifted out where their names
+        are known from answers before it. Raises what `_checked` raises, and `QuarantineError`, mostly for the feature
+        alone."""
 
-def _detailed(asset_id: str, feature: FeatureRow, budget: AssetBudget, body: bytes) -> tuple[Feature, list[Rejected]]:
-    """A feature and what of it was set aside, from its own answer, which has to be about this very feature and to say
-    which vectors it has.
+        def read(answer: Any, lifted: LiftedVectors) -> tuple[int, Feature, list[Rejected]]:
+            detail = _checked(feature.feature_id, answer)
+            return vector_count(detail), *feature_from(asset_id, feature, merged(feature.row, detail), lifted)
 
-    An answer that does not is no answer: it would remove the vectors that a destination holds. Null or no vectors
-    is one, since some features have none. Raises `ValueError`, and `QuarantineError` for the feature alone.
+        count, good, bad = read_lifted(body, self._lifted_names, read)
+        budget.spend(0, count)
+        if new := good.vectors.keys() - {*self._lifted_names, INLINE}:
+            self._lifted_names = (*self._lifted_names, *sorted(new))[:NAMES_LIFTED]
+        return good, bad
+
+
+def _checked(feature_id: str, detail: Any) -> dict[str, Any]:
+    """An answer that is about this very feature and says which vectors it has. Raises `ValueError` for another.
+
+    It would remove the vectors that a destination holds. Null or no vectors is one, since some features have none.
     """
-    detail = read_object(body)
+    if not isinstance(detail, dict):
+        raise ValueError("not a JSON object")
     if "feature_id" not in detail or "vectors" not in detail:
         raise ValueError("no feature with its vectors")
-    if detail["feature_id"] != feature.feature_id:
+    if detail["feature_id"] != feature_id:
         raise ValueError("the answer is about another feature")
-    budget.spend(0, vector_count(detail))
-    return feature_from(asset_id, feature, merged(feature.row, detail))
+    return detail
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ What stands in an answer where the API's own pages leave it open is named beside
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -33,10 +33,11 @@ COLLECTIONS_PER_PAGE: Final = 100
 EMPTY_PAGES: Final = 10
 """So many pages in a row may hold nothing and still name a next one."""
 
-INTERNAL: Final = ("_internal",)
-"""What a cheap list selects: without it the whole document comes, vectors apart."""
+SELECTED: Final = {"select": ["_internal"]}
+"""What is asked for in a cheap list: without it the whole document comes, vectors apart."""
 
 VECTORS: Final = {"return_vectors": True}
+MADE_BY_MIXPEEK: Final = "mixpeek://"
 ALONE: Final = "vector"
 NAMED: Final = "vectors"
 """Where a document has a vector without a name, and several by their names, if not beside its fields."""
@@ -66,6 +67,11 @@ class Collection:
     indexes: Mapping[str, VectorIndex]
     document_count: int | None
 
+    @property
+    def is_brought(self) -> bool:
+        """Whether its vectors are made by nobody at Mixpeek, so that each document is likely an asset by itself."""
+        return not any(index.feature_uri.startswith(MADE_BY_MIXPEEK) for index in self.indexes.values())
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionPage:
@@ -89,13 +95,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPage:
-    """One page of documents. `warnings` say why a list may not be all there is."""
+    """One page of documents, as it was asked for `with_vectors` or without. `warnings` say why a list may not be all
+    there is."""
 
     place: Place
     rows: Sequence[Any]
     total: int | None
     next_cursor: str | None
     warnings: Sequence[str]
+    with_vectors: bool
 
 
 class DocumentsApi(ServiceApi):
@@ -154,14 +162,14 @@ class DocumentsApi(ServiceApi):
         return await self._client.request("POST", path, json=body, decode=decode)
 
     async def document_pages(
-        self, collection: str, first: Place, query: Query, vectors: tuple[str, ...] = ()
+        self, collection: str, first: Place, read: Callable[[Place], Awaitable[DocumentPage]]
     ) -> AsyncIterator[DocumentPage]:
-        """Every page from this place on, as `documents` reads it. Raises `IncompleteScanError` where the list leads
+        """Every page from this place on, as `read` reads it. Raises `IncompleteScanError` where the list leads
         nowhere."""
         cursors: set[str] = set()
         place, empty = first, 0
         while True:
-            page = await self.documents(collection, place, query, vectors)
+            page = await read(place)
             yield page
             if page.next_cursor is None:
                 return
@@ -286,11 +294,11 @@ def read_documents(place: Place, body: bytes, vectors: tuple[str, ...] = ()) -> 
     it is none."""
     if vectors:
         keys = (*vectors, ALONE)
-        return read_lifted(body, keys, lambda answer, lifted: _with_lifted(_page(place, answer), keys, lifted))
-    return _page(place, parse_json(body))
+        return read_lifted(body, keys, lambda answer, lifted: _with_lifted(_page(place, answer, True), keys, lifted))
+    return _page(place, parse_json(body), False)
 
 
-def _page(place: Place, answer: Any) -> DocumentPage:
+def _page(place: Place, answer: Any, with_vectors: bool) -> DocumentPage:
     if not isinstance(answer, dict):
         raise ValueError("not a JSON object")
     answer = _checked_list(answer)
@@ -298,7 +306,7 @@ def _page(place: Place, answer: Any) -> DocumentPage:
     warnings = [one_line(str(warning)) for warning in answer.get("warnings") or ()]
     if total is not None and also not in (None, total):
         warnings.append(f"there are {total:,} documents, and there are {also:,}")
-    return DocumentPage(place, answer["results"], total, next_cursor_in(answer), warnings)
+    return DocumentPage(place, answer["results"], total, next_cursor_in(answer), warnings, with_vectors)
 
 
 def _with_lifted(page: DocumentPage, keys: tuple[str, ...], lifted: LiftedVectors) -> DocumentPage:

@@ -20,10 +20,13 @@ from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector.http import one_line
 from vectorferry.connector.sources._reading import asset_from
 from vectorferry.connector.sources._values import fingerprint_of, lasting, read_time
-from vectorferry.connector.sources.mixpeek_documents._api import VectorIndex
+from vectorferry.connector.sources.mixpeek_documents._api import VECTORS, Query, VectorIndex
 
 MultiVectors: TypeAlias = Literal["set_aside", "leave_out"]
 Indexes: TypeAlias = Mapping[str, VectorIndex]
+
+NUMBERS_PER_REQUEST: Final = 1_200_000
+"""So many numbers take some 15 to 25 MB in an answer: a thousand documents of 1,024."""
 
 INCOMPLETE: Final = "vector_hydration_incomplete"
 NAMES: Final = "_vectors"
@@ -74,6 +77,12 @@ def _root_of(internal: Mapping[str, Any]) -> str | None:
     lineage = internal.get("lineage")
     root = lineage.get("root_object_id") if isinstance(lineage, dict) else None
     return root if isinstance(root, str) and root else None
+
+
+def is_brought_with_time(row: Mapping[str, Any]) -> bool:
+    """Whether a document is an asset by itself, and tells when it has changed."""
+    internal = internal_of(row)
+    return _root_of(internal) is None and read_time(internal.get("updated_at")) is not None
 
 
 def asset_id_of(row: Mapping[str, Any]) -> str:
@@ -130,20 +139,29 @@ def metadata_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 @dataclass(frozen=True, slots=True)
 class VectorsAskedFor:
     """The vectors that a collection has (`indexes`), what becomes of multi-vectors, and those `left_out` of what is
-    asked for."""
+    asked for, which is `query`: by name where some are left out, so that they are not even sent."""
 
     indexes: Indexes
     multi_vectors: MultiVectors
     left_out: frozenset[str]
     apart: frozenset[str]
     """Keys of a document that are no fields of it."""
+    names: tuple[str, ...]
+    query: Query
 
     @classmethod
     def of(cls, indexes: Indexes, multi_vectors: MultiVectors) -> Self:
         """As the settings ask for them."""
         multi = frozenset(name for name, index in indexes.items() if index.kind == "multi_dense")
         left_out = frozenset[str]() if multi_vectors == "set_aside" else multi
-        return cls(indexes, multi_vectors, left_out, NOT_FIELDS | indexes.keys())
+        names = [name for name in indexes if name not in left_out]
+        query = {"return_vector_names": names} if 0 < len(names) < len(indexes) else VECTORS
+        return cls(indexes, multi_vectors, left_out, NOT_FIELDS | indexes.keys(), tuple(indexes), query)
+
+    def per_request(self, most: int) -> int:
+        """How many documents are read at once: fewer of those with many numbers."""
+        numbers = sum(index.dimensions or 0 for index in self.indexes.values())
+        return max(1, min(most, NUMBERS_PER_REQUEST // numbers)) if numbers else most
 
 
 class Document:

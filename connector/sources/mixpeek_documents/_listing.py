@@ -5,15 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from vectorferry.connector._model._errors import IncompleteScanError
 from vectorferry.connector._model._records import AssetState, Listing
+from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError
 from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._values import fingerprint_of
-from vectorferry.connector.sources.mixpeek_documents._api import INTERNAL, Collection, DocumentPage, DocumentsApi, Place
-from vectorferry.connector.sources.mixpeek_documents._documents import ListedDocument, internal_of
+from vectorferry.connector.sources.mixpeek_documents._api import (
+    SELECTED,
+    Collection,
+    DocumentPage,
+    DocumentsApi,
+    Place,
+    Query,
+)
+from vectorferry.connector.sources.mixpeek_documents._documents import (
+    ListedDocument,
+    VectorsAskedFor,
+    internal_of,
+    is_brought_with_time,
+)
 
 T = TypeVar("T")
 
@@ -22,22 +35,45 @@ PAGES_PER_PARTITION: Final = 4
 
 RECENT_PAGES: Final = 64
 
+PAGES_WITH_VECTORS: Final = 3
+"""So many are kept until they are asked for: whoever decides what is read is not further behind."""
+
+DECIDED_TOGETHER: Final = 500
+"""So many listings are decided on together: of a page, once as many have been listed after it."""
+
+FAILURES: Final = (UnreadableError, RefusedError, ForbiddenError, NotFoundError)
+
+
+@dataclass(slots=True)
+class RecentPage:
+    """A page of documents that are assets: their ids, how many documents had been listed with it, how many of it were
+    `asked` for, and where they came with vectors its `rows`, until they are taken."""
+
+    ids: Sequence[str]
+    listed: int
+    rows: Sequence[Any] | None
+    asked: int = 0
+
 
 class RecentPages:
-    """On which page the last listed documents were, so that pages that are all new can be read again with vectors."""
+    """The pages on which the last listed documents were: one that is all new is read as a whole, and where it came with
+    vectors it has been read."""
 
     def __init__(self) -> None:
-        self._pages: dict[Place, Sequence[str]] = {}
+        self._pages: dict[Place, RecentPage] = {}
         self._places: dict[str, Place] = {}
+        self._listed = 0
 
     def add(self, page: DocumentPage, ids: Sequence[str]) -> None:
         """Remember a page; the oldest is forgotten."""
         if len(self._pages) == RECENT_PAGES:
             oldest = next(iter(self._pages))
-            for name in self._pages.pop(oldest):
+            for name in self._pages.pop(oldest).ids:
                 self._places.pop(name, None)
-        self._pages[page.place] = ids
+        self._listed += len(ids)
+        self._pages[page.place] = RecentPage(ids, self._listed, page.rows if page.with_vectors else None)
         self._places.update(dict.fromkeys(ids, page.place))
+        self._forget_rows(PAGES_WITH_VECTORS)
 
     def place(self, asset_id: str) -> Place | None:
         """The page of a document that is an asset by itself, if it is remembered."""
@@ -45,7 +81,33 @@ class RecentPages:
 
     def size(self, place: Place) -> int:
         """How many documents a page had."""
-        return len(self._pages.get(place, ()))
+        return len(self._pages[place].ids) if place in self._pages else 0
+
+    def take(self, place: Place, asked: int) -> Sequence[Any] | None:
+        """The rows of a page of which so many are read now, if they came with vectors. Once: what is read a second time
+        is asked for a second time."""
+        page = self._pages.get(place)
+        if page is None:
+            return None
+        page.asked += asked
+        rows, page.rows = page.rows, None
+        return rows
+
+    def forget_rows(self) -> None:
+        """Nothing more of what has been listed is read."""
+        self._forget_rows(0)
+
+    def is_news(self, partition: int) -> bool | None:
+        """Whether most of a partition's last page was asked for, of those that have been decided on; None: of none."""
+        for place, page in reversed(self._pages.items()):
+            if place.index == partition and self._listed - page.listed >= DECIDED_TOGETHER:
+                return 2 * page.asked > len(page.ids)
+        return None
+
+    def _forget_rows(self, keep: int) -> None:
+        filled = [page for page in self._pages.values() if page.rows is not None]
+        for page in filled[: max(len(filled) - keep, 0)]:
+            page.rows = None
 
 
 @dataclass(slots=True)
@@ -91,7 +153,9 @@ class LastListing:
 class CollectionScan:
     """One scan of a collection, which leaves in `last` what helps to read it.
 
-    `settings` is what else decides what an asset is read as: other settings need another answer.
+    Pages are asked for with vectors, at most `most_with_vectors` documents together, where all of them are going to be
+    read: as long as `expects_all` says so, and then as the last pages turned out. `settings` is what else decides what
+    an asset is read as: other settings need another answer.
     """
 
     def __init__(
@@ -99,15 +163,22 @@ class CollectionScan:
         api: DocumentsApi,
         collection: Collection,
         last: LastListing,
+        asked_for: VectorsAskedFor,
         settings: Sequence[Any],
         *,
+        most_with_vectors: int,
+        expects_all: bool,
         scoped_key: bool,
     ) -> None:
         self._api = api
         self._collection = collection
-        self._settings = list(settings)
-        self._scoped_key = scoped_key
         self._last = last
+        self._asked_for = asked_for
+        self._settings = list(settings)
+        self._most_with_vectors = most_with_vectors
+        self._expects_all = expects_all and collection.is_brought
+        self._vectors_do = bool(asked_for.names)
+        self._scoped_key = scoped_key
 
     async def listings(self, page_size: int, readers: int) -> AsyncGenerator[Listing, None]:
         """Every asset once; raises `IncompleteScanError` at its end unless all documents are known to have been listed.
@@ -129,17 +200,44 @@ class CollectionScan:
         if not self._scoped_key:
             await self._check_count(tally.listed)
 
-    async def _pages(self, first: Place) -> AsyncIterator[DocumentPage]:
-        """Where the service leaves out what is selected, the whole documents have to be listed."""
-        query: dict[str, Any] = {"select": list(INTERNAL)}
-        async for page in self._api.document_pages(self._collection.collection_id, first, query):
-            if page.place == first and any(isinstance(row, dict) and not internal_of(row) for row in page.rows):
-                break
-            yield page
-        else:
-            return
-        async for page in self._api.document_pages(self._collection.collection_id, first, {}):
-            yield page
+    def _pages(self, first: Place) -> AsyncIterator[DocumentPage]:
+        """Where the service leaves out what is selected, which the first page without vectors shows, the whole
+        documents have to be listed."""
+        query: Query | None = None
+
+        async def read(place: Place) -> DocumentPage:
+            nonlocal query
+            if self._all_is_read(place.index) and (page := await self._with_vectors(place)):
+                return page
+            page = await self._documents(place, SELECTED if query is None else query)
+            if query is None:
+                query = {} if any(isinstance(row, dict) and not internal_of(row) for row in page.rows) else SELECTED
+                return page if query else await self._documents(place, query)
+            return page
+
+        return self._api.document_pages(self._collection.collection_id, first, read)
+
+    async def _documents(self, place: Place, query: Query, vectors: tuple[str, ...] = ()) -> DocumentPage:
+        return await self._api.documents(self._collection.collection_id, place, query, vectors)
+
+    def _all_is_read(self, partition: int) -> bool:
+        if not self._vectors_do:
+            return False
+        news = self._last.pages.is_news(partition)
+        return self._expects_all if news is None else news
+
+    async def _with_vectors(self, place: Place) -> DocumentPage | None:
+        """None where only a list without vectors does, and from then on: what is too large or fails otherwise; objects'
+        documents, which are read when all have been listed; those whose mark is made of all that such a list says."""
+        place = replace(place, limit=min(place.limit, self._most_with_vectors))
+        try:
+            page = await self._documents(place, self._asked_for.query, self._asked_for.names)
+        except FAILURES:
+            page = None
+        if page and not page.warnings and all(isinstance(row, dict) and is_brought_with_time(row) for row in page.rows):
+            return page
+        self._vectors_do = False
+        return None
 
     def _on(self, page: DocumentPage, rows: Sequence[Mapping[str, Any]]) -> Iterator[Listing]:
         alone: list[ListedDocument] = []

@@ -14,17 +14,9 @@ from vectorferry.connector._model._limits import AssetBudget, SourceLimits
 from vectorferry.connector._model._records import Asset, Listing
 from vectorferry.connector.http import ForbiddenError, NotFoundError, RefusedError, UnreadableError, one_line
 from vectorferry.connector.sources._reading import Outcome, check_id, outcome_of, results_of
-from vectorferry.connector.sources.mixpeek_documents._api import VECTORS, Collection, DocumentsApi, Place, Query
-from vectorferry.connector.sources.mixpeek_documents._documents import (
-    Document,
-    MultiVectors,
-    VectorsAskedFor,
-    asset_of,
-)
+from vectorferry.connector.sources.mixpeek_documents._api import Collection, DocumentPage, DocumentsApi, Place, Query
+from vectorferry.connector.sources.mixpeek_documents._documents import Document, VectorsAskedFor, asset_of
 from vectorferry.connector.sources.mixpeek_documents._listing import LastListing
-
-NUMBERS_PER_REQUEST: Final = 1_200_000
-"""So many numbers take some 15 to 25 MB in an answer: a thousand documents of 1,024."""
 
 MOST_ROWS: Final = 1_000
 """The service's own limit."""
@@ -54,10 +46,12 @@ class FilterIgnoredError(UnreadableError):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Assets that are read together: all of one page of the list, or any (`place` is None)."""
+    """Assets that are read together: all of one page of the list, or any (`place` is None). `rows` are those of the
+    page, where it was listed with vectors."""
 
     listings: Sequence[Listing]
     place: Place | None = None
+    rows: Sequence[Any] | None = None
 
 
 class DocumentReader:
@@ -71,21 +65,19 @@ class DocumentReader:
         api: DocumentsApi,
         collection: Collection,
         last: LastListing,
+        asked_for: VectorsAskedFor,
         vectors_per_request: int,
-        multi_vectors: MultiVectors,
         limits: SourceLimits,
     ) -> None:
         self._api = api
         self._collection = collection
         self._last = last
         self._limits = limits
-        self._asked_for = VectorsAskedFor.of(collection.indexes, multi_vectors)
-        self._names = tuple(collection.indexes)
-        self._most = documents_per_request(collection, vectors_per_request)
-        self._largest_page = documents_per_request(collection, MOST_ROWS)
+        self._asked_for = asked_for
+        self._most = asked_for.per_request(vectors_per_request)
+        self._largest_page = asked_for.per_request(MOST_ROWS)
         self._by_ids = True
         self._fruitless = 0
-        self._query: Query = self._vectors_asked_for()
 
     async def chunks(self, listings: AsyncIterable[Listing]) -> AsyncIterator[Chunk]:
         """Listings in the order in which they come, as many as are read together."""
@@ -112,6 +104,7 @@ class DocumentReader:
             failure = error
         for chunk in self._split(waiting, place):
             yield chunk
+        self._last.pages.forget_rows()
         if failure:
             raise failure
 
@@ -144,11 +137,6 @@ class DocumentReader:
         async with aclosing(alone) as results:
             return [result async for result in results] if listings else []
 
-    def _vectors_asked_for(self) -> Query:
-        """By name where some are left out, so that they are not even sent."""
-        wanted = [name for name in self._names if name not in self._asked_for.left_out]
-        return {"return_vector_names": wanted} if 0 < len(wanted) < len(self._names) else VECTORS
-
     def _most_of(self, place: Place | None) -> int:
         """How many documents are read together: those of a page, or as many as are asked for by their ids."""
         if place is not None:
@@ -165,16 +153,17 @@ class DocumentReader:
         if not waiting:
             return []
         size = self._last.pages.size(place) if place else 0
-        if place and size <= self._most and 2 * len(waiting) > size:
-            return [Chunk(waiting, place)]
+        rows = self._last.pages.take(place, len(waiting)) if place else None
+        if place and size <= self._most and (rows or 2 * len(waiting) > size):
+            return [Chunk(waiting, place, rows)]
         most = self._most if self._by_ids else 1
         return [Chunk(waiting[start : start + most]) for start in range(0, len(waiting), most)]
 
     async def _together(self, chunk: Chunk) -> dict[str, Documents]:
-        if chunk.place is not None:
-            collection = self._collection.collection_id
-            page = await self._api.documents(collection, chunk.place, self._query, self._names)
-            documents = self._usable(page.rows)
+        if chunk.rows is not None:
+            documents = self._usable(chunk.rows)
+        elif chunk.place is not None:
+            documents = self._usable((await self._page(self._asked_for.query, chunk.place)).rows)
         else:
             documents = await self._listed([listing.asset_id for listing in chunk.listings])
         return self._by_asset(chunk, documents)
@@ -199,7 +188,7 @@ class DocumentReader:
         listed: Documents = []
         for name in self._id_fields(asset_ids):
             condition = {"field": name, "operator": "in", "value": list(asset_ids)}
-            query = {"filters": {"AND": [condition]}, **self._query}
+            query = {"filters": {"AND": [condition]}, **self._asked_for.query}
             # One object may have more documents than are otherwise read at once: as few pages as there can be.
             documents = sum(map(self._documents_of, asset_ids))
             listed += await self._all_pages(query, max(self._most, min(documents, self._largest_page)))
@@ -216,8 +205,8 @@ class DocumentReader:
     async def _all_pages(self, query: Query, limit: int) -> Documents:
         documents: Documents = []
         total: int | None = None
-        pages = self._api.document_pages(self._collection.collection_id, Place(limit), query, self._names)
-        async for page in pages:
+        collection = self._collection.collection_id
+        async for page in self._api.document_pages(collection, Place(limit), partial(self._page, query)):
             if page.place.cursor is None:
                 total = page.total
             documents += self._usable(page.rows)
@@ -226,6 +215,9 @@ class DocumentReader:
         if total is not None and len(documents) != total:
             raise UnreadableError(f"{self._api.host} announced {total:,} documents and sent {len(documents):,}.")
         return documents
+
+    async def _page(self, query: Query, place: Place) -> DocumentPage:
+        return await self._api.documents(self._collection.collection_id, place, query, self._asked_for.names)
 
     def _usable(self, rows: Sequence[Any]) -> Documents:
         for row in rows:
@@ -292,12 +284,6 @@ class DocumentReader:
 
 def _any_lacks(assets: Mapping[str, Documents]) -> bool:
     return any(document.missing for documents in assets.values() for document in documents)
-
-
-def documents_per_request(collection: Collection, most: int) -> int:
-    """How many documents are read at once: fewer of those with many numbers."""
-    numbers = sum(index.dimensions or 0 for index in collection.indexes.values())
-    return max(1, min(most, NUMBERS_PER_REQUEST // numbers)) if numbers else most
 
 
 async def _iterated(listings: Sequence[Listing]) -> AsyncIterator[Listing]:

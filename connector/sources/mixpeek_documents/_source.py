@@ -27,10 +27,10 @@ from vectorferry.connector.sources._pages import Page, Tally
 from vectorferry.connector.sources._reading import ReadAsset, read_chunks
 from vectorferry.connector.sources._service import CollectionList, ServiceSource, resolved
 from vectorferry.connector.sources.mixpeek_documents._api import DIRECT, Collection, DocumentsApi, collection_from
-from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors
+from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors, VectorsAskedFor
 from vectorferry.connector.sources.mixpeek_documents._feed import ChangeFeed, Mark
 from vectorferry.connector.sources.mixpeek_documents._listing import CollectionScan, LastListing
-from vectorferry.connector.sources.mixpeek_documents._reader import DocumentReader, documents_per_request
+from vectorferry.connector.sources.mixpeek_documents._reader import DocumentReader
 from vectorferry.connector.sources.mixpeek_documents._search import Searcher
 from vectorferry.connector.sources.mixpeek_documents._submit import Submitter, type_of
 from vectorferry.connector.sources.mixpeek_documents._submit_settings import MixpeekDocumentsSubmitSettings
@@ -92,6 +92,7 @@ class MixpeekDocumentsSource(ServiceSource):
         self._submitter = Submitter(api)
         self._names: dict[str, str | None] = {}
         self._expected: dict[str, Mark | None] = {}
+        self._expects_all: str | None = None
 
     async def identity(self, collection: str) -> Origin:  # noqa: ARG002
         """Service, namespace and key. The account is the key's own, and naming it would cost every run a request."""
@@ -100,12 +101,17 @@ class MixpeekDocumentsSource(ServiceSource):
     async def scan(self, collection: str) -> AsyncGenerator[Listing, None]:
         """Every asset of a collection once; raises `IncompleteScanError` at its end unless it is known to be whole."""
         reached = await self._position()
-        options = self._options
+        options, found = self._options, await self._collection(collection)
+        asked_for = self._vectors_of(found)
+        expects_all, self._expects_all = collection == self._expects_all, None
         scan = CollectionScan(
             self._api,
-            await self._collection(collection),
+            found,
             self._last.setdefault(collection, LastListing()),
+            asked_for,
             [options.multi_vectors],
+            most_with_vectors=asked_for.per_request(options.vectors_per_request),
+            expects_all=expects_all,
             scoped_key=options.scoped_key,
         )
         async with aclosing(scan.listings(options.page_size, options.concurrency)) as listings:
@@ -137,6 +143,10 @@ class MixpeekDocumentsSource(ServiceSource):
     def expect(self, cursors: Mapping[str, str]) -> None:
         """Remember them for `collections`."""
         self._expected = {collection: Mark.read(text) for collection, text in cursors.items()}
+
+    def expect_all(self, collection: str) -> None:
+        """Remember it for the next `scan`."""
+        self._expects_all = collection
 
     async def collections(self) -> Sequence[str]:
         """As every service's; those of the last run, without asking for them, where the change feed has no event."""
@@ -212,7 +222,7 @@ class MixpeekDocumentsSource(ServiceSource):
     def requests_to_read(self, assets: int, features: int) -> int:
         """One for as many documents as are read together; documents of one object are never apart."""
         most = self._options.vectors_per_request
-        together = min((documents_per_request(each, most) for each in self._known.values()), default=most)
+        together = min((self._vectors_of(each).per_request(most) for each in self._known.values()), default=most)
         return -(-max(assets, features) // together)
 
     def vector_metrics(self) -> Mapping[str, str]:
@@ -250,15 +260,18 @@ class MixpeekDocumentsSource(ServiceSource):
             return None
 
     async def _document_reader(self, collection: str) -> DocumentReader:
-        options = self._options
+        found = await self._collection(collection)
         return DocumentReader(
             self._api,
-            await self._collection(collection),
+            found,
             self._last.setdefault(collection, LastListing()),
-            options.vectors_per_request,
-            options.multi_vectors,
-            options.limits,
+            self._vectors_of(found),
+            self._options.vectors_per_request,
+            self._options.limits,
         )
+
+    def _vectors_of(self, collection: Collection) -> VectorsAskedFor:
+        return VectorsAskedFor.of(collection.indexes, self._options.multi_vectors)
 
     async def _reader(self, collection: str) -> ReadAsset:
         return (await self._document_reader(collection)).read_alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import ssl
 import tracemalloc
 import zlib
@@ -18,7 +19,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from tests.certificates import CERTIFICATE
-from tests.connector.http.serving import client_for, client_tasks, in_turn, json, serving
+from tests.connector.http.serving import KEY, client_for, client_tasks, in_turn, json, serving
 from tests.examples import family
 from vectorferry.connector._model._errors import QuarantineError, SourceError
 from vectorferry.connector._model._json import parse_json
@@ -90,6 +91,15 @@ async def test_json_and_parameters_are_sent() -> None:
     seen = server.seen[0]
     assert (seen.method, seen.query, parse_json(seen.body)) == ("POST", {"page": "3"}, {"collections": ["ä"]})
     assert seen.headers["Content-Type"] == "application/json"
+
+
+async def test_a_request_is_logged_without_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with serving(in_turn(json({}))) as server, aclosing(client_for(server.url)) as client:
+            await client.request("GET", "/assets", params={"page": 3}, decode=parse_json)
+    said = [record.getMessage() for record in caplog.records if record.name == "vectorferry.http"]
+    assert said == [f"GET {server.url}/assets?page=3: 200, 2 bytes"]
+    assert KEY not in caplog.text
 
 
 async def test_what_decode_quarantines_passes_through_at_once() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.connector.sources.mixpeek.worlds import NO_COLLECTIONS, page, pull_one, pulled, pulled_asset, reading
-from vectorferry.connector.plugin import Asset, Reason, Rejected, SparseVector
+from vectorferry.connector._model._vectors import vector_hash
+from vectorferry.connector.plugin import Asset, Feature, Reason, Rejected, SparseVector
 
 SIGNED = "https://bucket.s3.amazonaws.com/a.mp4?X-Amz-Expires=3600&X-Amz-Signature=abc"
 
@@ -397,3 +398,31 @@ async def test_odd_ids_are_read_like_any_other() -> None:
     result = await pull_one(paths, odd)
     assert isinstance(result, Asset)
     assert [feature.feature_id for feature in result.features] == [odd]
+
+
+async def test_vectors_are_the_same_whether_their_names_were_known_before() -> None:
+    """Those under names that an answer had are cut out of the next ones, which may have lists under them too."""
+    sparse = {"indices": [1], "values": [2.0]}
+    told = [
+        vectors(dense=[0.1, 1.0, -0.0], sparse=sparse, embedding=[3.0]),
+        vectors(dense=[0.1, 1.0, -0.0], sparse=sparse, embedding=[3.0]),
+        {**vectors(dense=[1, 2.5]), "dense": [1.0], "metadata": {"dense": [7, 8], "why": '"dense":[1]'}},
+        {**vectors(dense=[1e39]), "original_values": {"dense": [[1.0], [2.0]]}},
+        vectors(dense=None, sparse=[[1.0]]),
+    ]
+    names = [f"f{number}" for number in range(len(told))]
+    answers = {f"/features/{name}": {**text(name), **row} for name, row in zip(names, told, strict=True)}
+    alone = [
+        await pulled_asset(
+            {"/assets/a1/features": features(text(name)), f"/features/{name}": answers[f"/features/{name}"]}
+        )
+        for name in names
+    ]
+    together = await pull_one({"/assets/a1/features": features(*map(text, names)), **answers}, concurrency=1)
+    assert isinstance(together, Asset)
+    assert [_read(feature) for feature in together.features] == [_read(each) for one in alone for each in one.features]
+    assert list(together.rejected) == [record for one in alone for record in one.rejected]
+
+
+def _read(feature: Feature) -> tuple[str, Any, dict[str, bytes]]:
+    return feature.feature_id, feature.fields, {name: vector_hash(each) for name, each in feature.vectors.items()}

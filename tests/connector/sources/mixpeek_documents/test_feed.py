@@ -195,4 +195,5 @@ async def test_a_long_feed_is_walked_over_bit_by_bit(monkeypatch: pytest.MonkeyP
         for _ in range(8):
             each.sandbox.documents.tell("generated", "document.updated", at=datetime.now(UTC) - timedelta(hours=1))
         # ten events, four of which are walked over in a run
-        assert ["documents.list" in await each.run() for _ in range(4)] == [True, True, True, False]
+        assert "documents.vectors" in await each.run()
+        assert ["documents.list" in await each.run() for _ in range(3)] == [True, True, False]

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vectorferry import SyncOptions
 from vectorferry.connector._engine.plan._plan import plan
 from vectorferry.connector._model._vectors import vector_hash
 from vectorferry.connector.plugin import Asset, Reason, SchemaMapping, SparseVector
-from vectorferry.connector.sandbox import Fault, Garbage, MixpeekDocumentsDialect, SandboxSettings, Shorten
+from vectorferry.connector.sandbox import Fault, Garbage, MixpeekDocumentsDialect, SandboxSettings, Shorten, Status
 from vectorferry.connector.sources.mixpeek_documents._api import Place, VectorIndex, read_documents
 from vectorferry.connector.sources.mixpeek_documents._documents import Document, VectorsAskedFor, feature_from
 from vectorferry.connector.testing import MemoryDestination, sync
 
 from .worlds import COLLECTION, VECTOR, asset_in, generated, pulled, reading, scanned
+
+FULL = SyncOptions(full=True)
 
 
 async def test_an_object_is_an_asset_and_its_documents_are_its_features() -> None:
@@ -107,16 +110,82 @@ async def test_vectors_for_each_token_can_be_left_out_and_are_not_even_sent() ->
         assert source.usage.bytes > sent
 
 
-async def test_a_first_read_takes_each_page_again_with_vectors_in_partitions_side_by_side() -> None:
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_read_of_everything_takes_whole_pages_in_partitions_side_by_side(first: bool) -> None:
     async with reading(generated(80, latency_ms=5), page_size=4, concurrency=3) as (source, sandbox):
         await source.collections()
         sandbox.requests.reset()
-        assert len(await pulled(source)) == 80
+        assert len(await pulled(source, first=first)) == 80
         counts = sandbox.requests.counts()
-        # three partitions of some 27 documents: 7 pages each, once without and once with vectors
-        assert counts["documents.list"] == counts["documents.vectors"] <= 80 // 4 + 3
-        assert counts.keys() == {"documents.list", "documents.vectors", "documents.events"}
+        # three partitions of some 27 documents: 7 pages each with vectors, and where that was not expected without
+        assert counts["documents.vectors"] <= 80 // 4 + 3
+        assert counts.get("documents.list", 0) == (0 if first else counts["documents.vectors"])
+        assert counts.keys() <= {"documents.list", "documents.vectors", "documents.events"}
         assert 1 < sandbox.requests.peak <= 3
+
+
+async def test_a_first_sync_lists_with_vectors_and_leaves_what_a_later_one_compares_without() -> None:
+    async with reading(generated(80), page_size=20) as (source, sandbox):
+        first, late = MemoryDestination(), MemoryDestination("late")
+        await sync(source, [first], FULL, name="m")
+        assert "documents.list" not in sandbox.requests.counts()
+        sandbox.requests.reset()
+        summary = await sync(source, [first], FULL, name="m")
+        assert (summary.collections[COLLECTION].unchanged, "documents.vectors" in sandbox.requests.counts()) == (
+            80,
+            False,
+        )
+        sandbox.requests.reset()
+        await sync(source, [first, late], FULL, name="m")
+        assert "documents.list" not in sandbox.requests.counts()
+        assert {name: asset.fingerprint for name, asset in first.assets[COLLECTION].items()} == {
+            name: asset.fingerprint for name, asset in late.assets[COLLECTION].items()
+        }
+
+
+async def test_a_list_with_vectors_that_leaves_rows_out_is_completed() -> None:
+    async with reading(generated(80), page_size=20) as (source, sandbox):
+        sandbox.faults.add(Fault(route="documents.vectors", do=Shorten(field="results"), times=1))
+        store = MemoryDestination()
+        summary = await sync(source, [store], FULL, name="m")
+        assert (summary.exit_code, len(store.assets[COLLECTION])) == (0, 80)
+        assert sandbox.requests.counts()["documents.list"] >= 4
+
+
+@pytest.mark.parametrize("per_object", [0, 4])
+async def test_a_list_that_cannot_bring_vectors_is_asked_for_without(per_object: int) -> None:
+    async with reading(generated(80, per_object), page_size=20) as (source, sandbox):
+        before = await scanned(source)
+        sandbox.requests.reset()
+        sandbox.faults.add(Fault(route="documents.vectors", do=Status(status=413), times=1))
+        source.expect_all(COLLECTION)
+        assert await scanned(source) == before
+        # documents of objects are not even tried
+        assert sandbox.requests.counts().get("documents.vectors", 0) == (0 if per_object else 1)
+
+
+def _hashes(store: MemoryDestination) -> dict[str, Any]:
+    return {
+        name: (asset.fingerprint, asset.row_hash, [(f.row_hash, f.vector_hashes) for f in asset.features])
+        for name, asset in store.assets[COLLECTION].items()
+    }
+
+
+async def test_a_first_sync_that_was_stopped_reads_what_is_left_as_it_comes() -> None:
+    async with reading(generated(4_000), page_size=250, concurrency=1) as (source, sandbox):
+        store = MemoryDestination()
+        await sync(source, [store], FULL, name="m")
+        assert sandbox.requests.counts()["documents.vectors"] == 16
+        whole = _hashes(store)
+        for name in list(await scanned(source))[1_000:]:
+            store.remove(COLLECTION, [name])
+        sandbox.requests.reset()
+        await sync(source, [store], FULL, name="m")
+        assert _hashes(store) == whole
+        counts = sandbox.requests.counts()
+        # four pages are unchanged; of the twelve others the first are listed without vectors, then read
+        assert counts["documents.vectors"] == 12
+        assert counts["documents.list"] <= 4 + 4
 
 
 async def test_of_a_page_with_little_news_only_that_is_read() -> None:

@@ -72,12 +72,13 @@ async def test_a_key_that_is_narrowed_deletes_nothing(share: float, per_object: 
         assert len(store.assets[COLLECTION]) == round(share * assets)
 
 
-async def test_vectors_that_are_late_are_asked_for_again() -> None:
+@pytest.mark.parametrize("first", [True, False])
+async def test_vectors_that_are_late_are_asked_for_again(first: bool) -> None:
     async with reading() as (source, sandbox):
         late = sandbox.documents.document_ids()[0]
         sandbox.documents.withhold(late, VECTOR, times=2)
         before = asyncio.get_running_loop().time()
-        asset = asset_in(await pulled(source), late)
+        asset = asset_in(await pulled(source, first=first), late)
         assert asset.features[0].vectors.keys() == {VECTOR}
         assert not asset.rejected
         assert asyncio.get_running_loop().time() > before + 1

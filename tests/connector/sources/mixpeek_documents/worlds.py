@@ -49,9 +49,16 @@ async def scanned(source: MixpeekDocumentsSource, collection: str = COLLECTION) 
 
 
 async def pulled(
-    source: MixpeekDocumentsSource, listings: Iterable[Listing] | None = None, collection: str = COLLECTION
+    source: MixpeekDocumentsSource,
+    listings: Iterable[Listing] | None = None,
+    collection: str = COLLECTION,
+    *,
+    first: bool = False,
 ) -> dict[str, Asset | Rejected]:
-    """What a pull gives by asset id: of these listings, or of those of a scan that goes on meanwhile."""
+    """What a pull gives by asset id: of these listings, or of those of a scan that goes on meanwhile, which is the
+    `first` one of all."""
+    if first:
+        source.expect_all(collection)
 
     async def each() -> AsyncIterator[Listing]:
         for listing in listings or ():
