@@ -9,7 +9,10 @@ from typing import Final
 
 __all__ = ["bars", "lines"]
 
-COLOURS: Final = ("#4051b5", "#e8833a", "#3a9a5b", "#b5404f", "#7a5ab5", "#8a6d3b", "#2f8fa8", "#666666")
+COLOURS: Final = (
+    *("#4051b5", "#e8833a", "#3a9a5b", "#b5404f", "#7a5ab5"),
+    *("#8a6d3b", "#2f8fa8", "#7f8790", "#c9a227", "#d16ba5"),
+)
 _STYLE: Final = """<style>
 text { font-family: ui-sans-serif, system-ui, sans-serif; fill: #1f2933; }
 .page { fill: #ffffff; } .grid { stroke: #d5dbe1; }
@@ -22,7 +25,7 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> str:
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
     scale = _Scale([value for row in rows.values() for value in row.values()], 190, 720)
     height = 60 + len(rows) * (len(parts) * 14 + 12)
-    drawn = [*_legend(parts, 190), *scale.grid_upright(36, height - 24, unit)]
+    drawn = [*_legend(parts, 190, per_row=4), *scale.grid_upright(36, height - 24, unit)]
     top = 44
     for title, row in rows.items():
         drawn.append(_text(title, 180, top + len(parts) * 7 + 4, "end", 13))
@@ -45,7 +48,7 @@ def lines(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> 
         across = _Scale([x for line in panel.values() for x, _ in line], left, left + 290)
         up = _Scale([y for line in panel.values() for _, y in line], bottom, bottom - 210)
         drawn += [_text(quantity, left, bottom - 218, "start", 13), *up.grid_level(left, left + 290)]
-        drawn += across.grid_upright(bottom - 210, bottom, "")
+        drawn += across.grid_upright(bottom - 210, bottom)
         for name, line in panel.items():
             points = [(across(x), up(y)) for x, y in line]
             colour = COLOURS[series.index(name) % len(COLOURS)]
@@ -71,7 +74,7 @@ class _Scale:
     def _steps(self) -> list[float]:
         return [10.0**power for power in range(self._low, self._high + 1)]
 
-    def grid_upright(self, top: float, bottom: float, unit: str) -> list[str]:
+    def grid_upright(self, top: float, bottom: float, unit: str = "") -> list[str]:
         """A line at each step, with its value below."""
         lines = [_line(self(step), top, self(step), bottom) for step in self._steps()]
         texts = [_text(_short(step), self(step), bottom + 15, "middle", 11) for step in self._steps()]
@@ -83,10 +86,10 @@ class _Scale:
         return [*lines, *(_text(_short(step), left - 6, self(step) + 4, "end", 11) for step in self._steps())]
 
 
-def _legend(names: Sequence[str], left: int, per_row: int = 3) -> list[str]:
+def _legend(names: Sequence[str], left: int, per_row: int) -> list[str]:
     drawn = []
     for number, name in enumerate(names):
-        x, y = left + number % per_row * 175, 22 + number // per_row * 18
+        x, y = left + number % per_row * (700 - left) // per_row, 22 + number // per_row * 18
         colour = COLOURS[number % len(COLOURS)]
         drawn += [
             f'<rect x="{x}" y="{y - 10}" width="11" height="11" fill="{colour}"/>',

@@ -41,7 +41,8 @@ DIMENSION: Final = 64
 VECTOR: Final = "model-v1"
 COLLECTION: Final = "grown"
 MAPPING: Final = SchemaMapping.model_validate({"video": {"vectors": {VECTOR: {"index": "none"}}}})
-PINECONE_UP_TO: Final = 100_000
+SANDBOX_UP_TO: Final = 100_000
+"""Beyond it the sandbox, which prints every vector as text, would take most of the machine."""
 _NO_MEDIA: Final[Mapping[str, Any]] = {
     "generate": GeneratedCatalogue(assets=0),
     "generate_twelvelabs": GeneratedIndexes(assets=0),
@@ -138,7 +139,7 @@ class Growth:
         assets = features // FEATURES_PER_ASSET
         self._pull(features)
         self._store("Postgres", features, assets, {"type": "pgvector"})
-        if features <= PINECONE_UP_TO:
+        if features <= SANDBOX_UP_TO:
             settings = SandboxSettings(**_NO_MEDIA)
             with sandbox_process(settings) as url:
                 pinecone = {"type": "pinecone", "api_key": settings.api_key, "host": url, "vectors": "all"}
@@ -147,7 +148,8 @@ class Growth:
     def _pull(self, features: int) -> None:
         documents = GeneratedDocuments(documents=features, documents_per_object=FEATURES_PER_ASSET, dimension=DIMENSION)
         settings = SandboxSettings(**{**_NO_MEDIA, "generate_documents": documents})
-        for leg, vectors in (("list", False), ("pull", True)):
+        legs = {"list": False, "pull": True} if features <= SANDBOX_UP_TO else {"list": False}
+        for leg, vectors in legs.items():
             with sandbox_process(settings) as url:
                 address = f"{url}/mixpeek-documents"
                 self._leg(leg, features, pull_leg, address, settings.api_key, vectors)

@@ -66,7 +66,8 @@ def _peers(figures: Mapping[str, Any]) -> str:
     lines = [_about(about), f"{about['rows']:,} rows of {about['dimension']} numbers.\n"]
     for store in dict.fromkeys(peer["store"] for peer in measured):
         into = [peer for peer in measured if peer["store"] == store]
-        lines += [f"\n**Into {store}**: seconds, and in brackets CPU seconds of the client and of the server.\n", ""]
+        seconds = f"\n**Into {store}**: seconds, and in brackets CPU seconds of the client and of Postgres."
+        lines += [seconds if store == "Postgres" else f"{seconds} Each answer waits {about['latency_ms']} ms.", ""]
         lines += [_row("", *_STEPS.values(), "memory"), _row(*["---"] * 6)]
         lines += [
             _row(peer["title"], *(_spent(peer["steps"][step]) for step in _STEPS), _memory(peer)) for peer in into
