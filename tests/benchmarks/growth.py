@@ -32,7 +32,7 @@ from vectorferry.connector.testing import MemorySource, sync, verify
 from vectorferry.destinations import PgvectorSettings, PineconeSettings
 
 from .machine import about_this_run
-from .page import exponent, write_figures
+from .page import exponent, read_figures, write_figures
 from .peers.runners.given import Meter
 from .peers.servers import PostgresServer, postgres_server
 
@@ -174,6 +174,7 @@ class Growth:
 
 
 def main(
+    begin: Annotated[int, typer.Option(min=1_000, help="features at first; what is kept of fewer stays")] = 1_000,
     to: Annotated[int, typer.Option(min=1_000, help="features at most, a power of ten")] = 100_000,
     write: Annotated[bool, typer.Option(help="into docs")] = False,
 ) -> None:
@@ -181,12 +182,15 @@ def main(
     with postgres_server() as server:
         about = {**about_this_run(), "server": server.version(), "dimension": DIMENSION}
         growth = Growth(server)
-        for power in range(3, round(math.log10(to)) + 1):
+        for power in range(round(math.log10(begin)), round(math.log10(to)) + 1):
             growth.measure(10**power)
+    kept = read_figures("growth")["legs"] if begin > 1_000 else {}
+    legs = {leg: [each for each in figures if each["features"] < begin] for leg, figures in kept.items()}
     for leg, figures in growth.legs.items():
-        print(f"{leg:22} exponent of CPU {exponent(figures):.2f}")
+        legs[leg] = legs.get(leg, []) + figures
+        print(f"{leg:22} exponent of CPU {exponent(legs[leg]):.2f}")
     if write:
-        write_figures("growth", {"about": about, "legs": growth.legs})
+        write_figures("growth", {"about": about, "legs": legs})
 
 
 if __name__ == "__main__":

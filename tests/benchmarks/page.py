@@ -15,12 +15,17 @@ import numpy as np
 
 from .figures import bars, lines
 
-__all__ = ["PAGE", "ROOT", "exponent", "generated", "write_all", "write_figures"]
+__all__ = ["PAGE", "ROOT", "exponent", "generated", "read_figures", "write_all", "write_figures"]
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 _FIGURES: Final = ROOT / "docs" / "benchmarks"
 _STEPS: Final = {"first": "first load", "again": "unchanged", "changed": "1 % changed", "deleted": "10 % gone"}
+
+
+def read_figures(name: str) -> Any:
+    """What is kept of a benchmark."""
+    return json.loads((_FIGURES / f"{name}.json").read_text())
 
 
 def write_figures(name: str, figures: Mapping[str, Any]) -> None:
@@ -38,8 +43,7 @@ def write_all() -> None:
 
 def generated() -> dict[Path, str]:
     """What the page and its pictures are, by path, according to the figures."""
-    peers = json.loads((_FIGURES / "peers.json").read_text())
-    growth = json.loads((_FIGURES / "growth.json").read_text())
+    peers, growth = read_figures("peers"), read_figures("growth")
     page = _between_marks(PAGE.read_text(), "peers", _peers(peers))
     page = _between_marks(page, "growth", _growth(growth))
     images = ROOT / "docs" / "images"

@@ -91,10 +91,11 @@ PEERS: Final[Mapping[str, Peer]] = {
     ),
     "pgai": Peer(
         "pgai",
-        ("pgai[vectorizer-worker]==0.12.1",),
-        "",
-        refused="its worker has vectors made from text by an embedding service, and takes none that are there already; "
-        "with what the worker needs it is 6.8 GB to install.",
+        ("pgai==0.12.1", "pgvector==0.5.1", "ollama==0.5.4", "langchain-text-splitters==0.3.11"),
+        "run_pgai.py",
+        rows="""SELECT id, p.text, p.author, p.start, e.embedding::real[]
+                FROM peers p JOIN peers_embeddings e USING (id)""",
+        again="skips",
     ),
     "airbyte": Peer(
         "Airbyte's pgvector destination",

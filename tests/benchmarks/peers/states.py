@@ -34,11 +34,12 @@ class State:
         np.savez(path, **arrays)
 
     def with_changes(self, share: float, random: np.random.Generator) -> State:
-        """Another vector and another author in this share of the rows, wherever they are."""
+        """Another vector, text and author in this share of the rows, wherever they are."""
+        dimension = len(next(iter(self.rows.values())).vector)
         ids = random.choice(list(self.rows), round(share * len(self.rows)), replace=False).tolist()
         new = {
-            name: self.rows[name]._replace(author="grace", vector=_vectors(random, 1, len(self.rows[name].vector))[0])
-            for name in ids
+            name: self.rows[name]._replace(author="grace", text=f"{self.rows[name].text}, seen anew", vector=vector)
+            for name, vector in zip(ids, _vectors(random, len(ids), dimension), strict=True)
         }
         return replace(self, rows={**self.rows, **new}, changed_at={row.asset: "1" for row in new.values()})
 
