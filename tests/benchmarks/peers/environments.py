@@ -1,0 +1,48 @@
+"""An environment for each peer, under one folder that can be deleted: nothing of theirs belongs beside our own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from .catalogue import Peer
+
+__all__ = ["FOLDER", "NotToBeHadError", "python_of", "versions_of"]
+
+FOLDER: Final = Path(__file__).parents[3] / ".venvs" / "peers"
+_SPEAKER = (
+    "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]), sep=', ')"
+)
+
+
+class NotToBeHadError(Exception):
+    """A peer that cannot be installed here; the message has pip's own last words."""
+
+
+def python_of(name: str, peer: Peer) -> Path:
+    """The interpreter that runs it; its environment is made once. Raises `NotToBeHadError`."""
+    if not peer.packages:
+        return Path(sys.executable)
+    home = FOLDER / name
+    done = home / "packages"
+    if not done.exists() or done.read_text().split() != [*peer.packages]:
+        shutil.rmtree(home, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", home], check=True)
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "numpy>=1.24", *peer.packages]
+        installed = subprocess.run([home / "bin" / "python", *install], check=False, capture_output=True, text=True)
+        if installed.returncode != 0:
+            raise NotToBeHadError(installed.stderr.strip().splitlines()[-1])
+        done.write_text("\n".join(peer.packages))
+    return home / "bin" / "python"
+
+
+def versions_of(python: Path, peer: Peer) -> str:
+    """What is installed there of what was asked for, with versions."""
+    if not peer.packages:
+        return f"vectorferry {version('vectorferry')}"
+    names = [package.partition("==")[0].partition("[")[0] for package in peer.packages]
+    return subprocess.run([python, "-c", _SPEAKER, *names], check=True, capture_output=True, text=True).stdout.strip()
