@@ -77,6 +77,7 @@ from vectorferry.connector._model._rows import is_row_of
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._settings_base import PathFromFile, Settings, Spelling
 from vectorferry.connector._model._vectors import dense_dimension, vector_bytes, vector_hash, vector_literal
+from vectorferry.connector._protocols._allowance import Account, Allowance, Hold, Loan
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
     Averages,
@@ -136,6 +137,8 @@ from vectorferry.connector._reports._verification import CollectionReport, Findi
 
 __all__ = [
     "MODALITIES",
+    "Account",
+    "Allowance",
     "Applied",
     "Asset",
     "AssetState",
@@ -177,6 +180,7 @@ __all__ = [
     "GuardRefusedError",
     "Health",
     "Hit",
+    "Hold",
     "IncompleteScanError",
     "IncrementalScans",
     "IndexAdvice",
@@ -186,6 +190,7 @@ __all__ = [
     "Known",
     "LimitReachedError",
     "Listing",
+    "Loan",
     "LockedError",
     "MappedAsset",
     "MappedFeature",

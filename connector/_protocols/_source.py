@@ -18,6 +18,7 @@ from vectorferry.connector._model._mapping import ColumnMapping
 from vectorferry.connector._model._records import Asset, Listing, Modality, Rejected, Vector
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
+from vectorferry.connector._protocols._allowance import Allowance
 from vectorferry.connector._protocols._capabilities import Capability
 
 
@@ -236,6 +237,9 @@ class Source(ABC):
         """Told before `collections` what this run would follow: the cursor of every collection that is stored, when all
         of them can be followed. A source whose cursors tell that no collection has come or gone either need not list
         them then."""
+
+    def share(self, allowance: Allowance) -> None:  # noqa: B027 - what asks no service has none
+        """Keep to the service's limits together with all processes that borrow from this allowance."""
 
     def vector_metrics(self) -> Mapping[str, str]:
         """By dense named vector, the `metric` of a mapping by which the service itself compares, as far as it has told

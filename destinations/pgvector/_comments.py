@@ -71,6 +71,7 @@ def table_descriptions(
         "_sync_cursors": "How far the changes of each collection have been followed.",
         "_sync_origins": "Which account each collection was read from.",
         "_sync_runs": "What became of each collection in its last runs.",
+        "_sync_limits": "How much of a service's limits all processes have borrowed, and until when they wait.",
         "_sync_related": "The tables of metadata beside assets and features.",
     }.items():
         yield Described(name, "TABLE", comment, {})

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Final
 
 from vectorferry.connector.plugin import (
+    Allowance,
     Applied,
     Batch,
     Capability,
@@ -79,6 +80,7 @@ class PineconeDestination(Destination):
 
     capabilities = frozenset(
         {
+            Capability.ALLOWANCE,
             Capability.CONTENTS,
             Capability.CURSORS,
             Capability.LOCK,
@@ -204,6 +206,10 @@ class PineconeDestination(Destination):
         """What was kept there."""
         self._check_synced()
         return self._manifest.runs(since, limit)
+
+    def allowance(self) -> Allowance:
+        """In the manifest's Postgres."""
+        return self._manifest.allowance
 
     def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""

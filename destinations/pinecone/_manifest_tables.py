@@ -27,6 +27,7 @@ from vectorferry.destinations._postgres import (
     FeatureKey,
     cursor_table,
     ledger_table,
+    limit_table,
     origin_table,
     quarantine_table,
     run_table,
@@ -160,6 +161,7 @@ class ManifestTables:
         self.cursors = cursor_table(f"{self._prefix}_cursors", self.metadata)
         self.origins = origin_table(f"{self._prefix}_origins", self.metadata)
         self.runs = run_table(f"{self._prefix}_runs", self.metadata)
+        self.limits = limit_table(self.metadata)  # of the schema, and not of this manifest
         self.settings = self._settings()
 
     @property

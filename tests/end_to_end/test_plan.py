@@ -16,7 +16,7 @@ from .pinecone_store import CATALOGUE, writes
 
 ROWS = (
     "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) AS rows FROM pg_stat_user_tables "
-    "WHERE schemaname = %s AND relname !~ 'runs$'"
+    "WHERE schemaname = %s AND relname !~ '(runs|limits)$'"
 )
 CONNECTED = "SELECT count(*) AS count FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 ENTRIES = (

@@ -78,7 +78,7 @@ def writes(store: psycopg.Connection[Any], schema: str) -> Mapping[str, int]:
     """
     wait_until(lambda: store.execute(CONNECTED).fetchone() == (0,))
     counted = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE schemaname = %s"
-    counted += " AND relname !~ 'runs$'"
+    counted += " AND relname !~ '(runs|limits)$'"
     return Counter(dict(store.execute(counted, [schema]).fetchall()))
 
 

@@ -10,7 +10,7 @@ __all__ = ["rows_written"]
 
 ROWS = (
     "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables "
-    "WHERE schemaname = %s AND relname LIKE %s AND relname !~ 'runs$'"
+    "WHERE schemaname = %s AND relname LIKE %s AND relname !~ '(runs|limits)$'"
 )
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vectorferry'"
 

@@ -37,6 +37,7 @@ from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES
 from vectorferry.connector._model._storable import id_problem, safe_id
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector._reports._progress import ProgressCallback, numbered
@@ -200,6 +201,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
     try:
         await _prepare(lanes, mapping)
         await check_apart(lanes)
+        await _share_limits(source, lanes)
         for stored in (await call_each(lanes, lambda each: each.vector_kinds())).values():
             mapper.budget.know(stored or ())
         job = Job(
@@ -266,6 +268,14 @@ async def check_apart(lanes: Sequence[Lane]) -> None:
                 f"the destinations {other} and {lane.name} are one place ({place}), however they are spelled: "
                 "give one of them another `schema`, or leave it out"
             )
+
+
+async def _share_limits(source: Source, lanes: Sequence[Lane]) -> None:
+    """Have the source keep to its service's limits together with every process that shares one of the stores."""
+    for lane in lanes:
+        if lane.can(Capability.ALLOWANCE) and (allowance := await lane.call(lane.destination.allowance)):
+            source.share(allowance)
+            return
 
 
 async def _run_collections(job: Job, summary: Summary) -> None:
