@@ -91,6 +91,7 @@ from vectorferry.connector._model._rows import is_row_of
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._settings_base import PathFromFile, Settings, Spelling
 from vectorferry.connector._model._vectors import dense_dimension, vector_bytes, vector_hash, vector_literal
+from vectorferry.connector._protocols._allowance import Account, Allowance, Hold, Loan
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
     Averages,
@@ -161,6 +162,8 @@ __all__ = [
     "MODALITIES",
     "MOST_SLICES",
     "SLICES",
+    "Account",
+    "Allowance",
     "Applied",
     "Asset",
     "AssetState",
@@ -205,6 +208,7 @@ __all__ = [
     "GuardRefusedError",
     "Health",
     "Hit",
+    "Hold",
     "IncompleteScanError",
     "IncrementalScans",
     "IndexAdvice",
@@ -214,6 +218,7 @@ __all__ = [
     "Known",
     "LimitReachedError",
     "Listing",
+    "Loan",
     "LockedError",
     "MappedAsset",
     "MappedFeature",

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -58,6 +69,7 @@ from vectorferry.connector._model._records import (
 from vectorferry.connector._model._related import RelatedRow, RelatedTable, related_counts
 from vectorferry.connector._model._rows import is_row_of
 from vectorferry.connector._model._vectors import dense_dimension, vector_bytes, vector_hash
+from vectorferry.connector._protocols._allowance import Account, Allowance, Hold, Loan
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
     Averages,
@@ -74,7 +86,7 @@ from vectorferry.connector._protocols._destination import (
 )
 from vectorferry.connector._protocols._source import Origin, Source, Usage
 
-__all__ = ["MemoryDestination", "MemorySource", "plan", "refill", "sync", "verify"]
+__all__ = ["MemoryAllowance", "MemoryDestination", "MemorySource", "plan", "refill", "sync", "verify"]
 
 
 class MemorySource(Source):
@@ -138,11 +150,40 @@ class MemorySource(Source):
         """Nothing to release."""
 
 
+class MemoryAllowance(Allowance):
+    """Lends to whoever is in this process, by this clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._next_at: dict[tuple[Account, str], float] = {}
+        self._holds: defaultdict[Account, dict[str, tuple[float, str]]] = defaultdict(dict)
+
+    async def borrow(self, account: Account, kind: str, requests: int, interval: float) -> Loan:
+        """Behind what has been borrowed before."""
+        now = self._clock()
+        first = max(now, self._next_at.get((account, kind), now))
+        self._next_at[account, kind] = first + requests * interval
+        return Loan(first - now, await self.holds(account))
+
+    async def holds(self, account: Account) -> Mapping[str, Hold]:
+        """Those that have not ended."""
+        now = self._clock()
+        kinds = self._holds[account].items()
+        return {kind: Hold(until - now, until, reason) for kind, (until, reason) in kinds if until > now}
+
+    async def hold(self, account: Account, kind: str, seconds: float, reason: str = "") -> None:
+        """Keep the one that ends last."""
+        until = self._clock() + seconds
+        if until > self._holds[account].get(kind, (0.0, ""))[0]:
+            self._holds[account][kind] = until, reason
+
+
 class MemoryDestination(Destination):
     """Keeps assets, ledger and quarantine in dictionaries, per collection."""
 
     capabilities = frozenset(
         {
+            Capability.ALLOWANCE,
             Capability.CONTENTS,
             Capability.CURSORS,
             Capability.LOCK,
@@ -167,6 +208,7 @@ class MemoryDestination(Destination):
         self.cursors: dict[str, Cursor] = {}
         self.origins: dict[str, Origin] = {}
         self.recorded_runs: dict[tuple[str, str], RecordedRun] = {}
+        self.limits = MemoryAllowance()
         self._recorded: defaultdict[str, dict[str, RecordHashes]] = defaultdict(dict)
         self._distrusted = Distrusted()
         self._mapping = SchemaMapping()
@@ -312,6 +354,10 @@ class MemoryDestination(Destination):
         if since is None:
             return ordered[::-1][:limit]
         return [run for run in ordered if run.recorded_at and run.recorded_at >= since][:limit]
+
+    def allowance(self) -> Allowance:
+        """Of this process alone."""
+        return self.limits
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:

@@ -17,10 +17,10 @@ WRITTEN_AT = ["synced_at", "seen_at", "recorded_at"]
 """When a row was written is the one thing that two equal states may differ in."""
 
 
-RUNS = re.compile(r"_sync_(\w+_)?runs")
-"""Which runs have led to a state is the other thing."""
+RUNS = re.compile(r"_sync_(\w+_)?runs|_sync_limits")
+"""Which runs have led to a state, and what they have asked a service, is the other thing."""
 
-NOT_OF_RUNS = rf"relname !~ '^{RUNS.pattern}$'"
+NOT_OF_RUNS = rf"relname !~ '^({RUNS.pattern})$'"
 """The same as a condition on Postgres' catalogue."""
 
 

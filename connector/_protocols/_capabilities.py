@@ -14,6 +14,7 @@ class Capability(Enum):
     """
 
     # of destinations
+    ALLOWANCE = "keeps no allowance that processes could share"
     CONTENTS = "does not tell what is in an asset"
     CURSORS = "keeps no cursor"
     INDEXES = "has no vector indexes of its own making"

@@ -22,6 +22,7 @@ from vectorferry.connector._model._limits import VectorKind
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Modality, Reason, Rejected, Vector
 from vectorferry.connector._model._related import RelatedRow, RelatedTable
+from vectorferry.connector._protocols._allowance import Allowance
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._shards import ShardBook
 from vectorferry.connector._protocols._source import Origin
@@ -495,6 +496,11 @@ class Destination(ABC):
         return ()
 
     # What belongs to a capability.
+
+    def allowance(self) -> Allowance:
+        """`ALLOWANCE`: what the processes that share this store may ask of a source's service together. It is used
+        beside everything else, from the thread of the source, until the destination is closed."""
+        raise Capability.ALLOWANCE.missing(self.name)
 
     def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
         """`LOCK`: keep everybody else who would lock this collection out until the block ends, or this process does.

@@ -18,6 +18,7 @@ from vectorferry.connector._model._mapping import ColumnMapping
 from vectorferry.connector._model._records import Asset, Listing, Modality, Rejected, Vector
 from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
+from vectorferry.connector._protocols._allowance import Allowance
 from vectorferry.connector._protocols._capabilities import Capability
 
 
@@ -241,6 +242,9 @@ class Source(ABC):
         """Told before `scan` that all that this lists as ready is going to be pulled: nothing of the collection is
         stored, or everything is read again. A source whose list can hold what `pull` reads may list it with that, as
         long as it keeps a bounded number of these answers."""
+
+    def share(self, allowance: Allowance) -> None:  # noqa: B027 - what asks no service has none
+        """Keep to the service's limits together with all processes that borrow from this allowance."""
 
     def vector_metrics(self) -> Mapping[str, str]:
         """By dense named vector, the `metric` of a mapping by which the service itself compares, as far as it has told

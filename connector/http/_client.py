@@ -15,8 +15,10 @@ from aiohttp import ClientTimeout
 
 from vectorferry.connector._model._errors import ConfigurationError, RetryableError
 from vectorferry.connector._model._json import MOST_PARSED_PER_BYTE, parsed_size
+from vectorferry.connector._protocols._allowance import Account, Allowance, Hold
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector._telemetry import count_request, span
+from vectorferry.connector.http._allowance import Borrower
 from vectorferry.connector.http._answer import LARGE, Answer, AnswerRoom, Judge, limit_reached, wait_when_spent
 from vectorferry.connector.http._errors import UnreadableError, UnsendableError, UnsureError, one_line, without_key
 from vectorferry.connector.http._exchange import (
@@ -84,6 +86,7 @@ class ApiClient:
         self._retries = Retries(settings.retry)
         self._hashed_key = cache(partial(_hashed, self._key))
         self._wire: _Wire | None = None
+        self._allowance: Allowance | None = None
         self._has_answered = False
 
     @property
@@ -94,6 +97,12 @@ class ApiClient:
     def identity(self, service: str) -> dict[str, str]:
         """Who asks: the service, its address and the key, of which there is a slow, salted hash and no way back."""
         return {"source": service, "base_url": self._address.base_url, "key": self._hashed_key(service)}
+
+    def share(self, allowance: Allowance) -> None:
+        """From now on, keep to the service's limits together with all who borrow from this allowance."""
+        self._allowance = allowance
+        if self._wire is not None:
+            self._share(self._wire.pace, allowance)
 
     async def request(
         self,
@@ -139,6 +148,7 @@ class ApiClient:
         """Close all connections. Safe to call twice."""
         wire, self._wire = self._wire, None
         if wire is not None:
+            await wire.pace.settle()
             await wire.http.aclose()
 
     async def _attempt(self, wire: _Wire, request: _Request[T], tries: Tries) -> T:
@@ -175,8 +185,10 @@ class ApiClient:
             tries.missed(str(error))
             if (error.after or 0) <= self._retries.longest_hold:
                 wire.pace.hold(request.kind, self._retries.asked(error))
+                wire.pace.tell(request.kind, self._retries.others_wait(error))
                 raise
             reached = limit_reached(self.host, str(error), error.after or 0)
+            wire.pace.tell(request.kind, error.after or 0, str(error))
             wire.pace.shut(request.kind, error.after or 0, reached)
         else:
             self._pause_when_spent(wire, request.kind, answer)
@@ -188,6 +200,7 @@ class ApiClient:
         wait = wait_when_spent(answer)
         if wait is not None and wait <= self._retries.longest_hold:
             wire.pace.hold(kind, wait)
+            wire.pace.tell(kind, wait)
 
     async def _decoded(self, answer: Answer, decode: Callable[[bytes], T]) -> T:
         def read() -> T:
@@ -263,7 +276,19 @@ class ApiClient:
         transport.timeout = ClientTimeout(sock_connect=retry.connect_seconds, sock_read=retry.timeout_seconds)
         room = AnswerRoom(settings.answers_in_flight_bytes, settings.max_answer_bytes)
         pace = Pace(settings.requests_per_minute, settings.kinds)
+        if self._allowance is not None:
+            self._share(pace, self._allowance)
         return _Wire(http, transport, asyncio.Semaphore(settings.concurrency), room, pace)
+
+    def _share(self, pace: Pace, allowance: Allowance) -> None:
+        def heed(kind: str, hold: Hold) -> None:
+            if hold.reason:
+                pace.shut(kind, hold.seconds, limit_reached(self.host, hold.reason, hold.seconds))
+            else:
+                pace.hold(kind, min(hold.seconds, self._retries.longest_hold))
+
+        account = Account(self._address.base_url, self._hashed_key("allowance"))
+        pace.share(Borrower(allowance, account, heed))
 
     def _checked_headers(self) -> dict[str, str]:
         settings = self._settings

@@ -13,6 +13,7 @@ from typing import TypeVar
 from aiolimiter import AsyncLimiter
 
 from vectorferry.connector._model._errors import LimitReachedError, RetryableError
+from vectorferry.connector.http._allowance import Borrower, Slots
 from vectorferry.connector.http._settings import RetryPolicy
 
 T = TypeVar("T")
@@ -95,6 +96,10 @@ class Retries:
         """The wait that the service asked for, cut to what the policy allows."""
         return min(error.after or 0.0, self._policy.longest_retry_after)
 
+    def others_wait(self, error: RetryableError) -> float:
+        """The wait that others are told of: where the service names none, that before a second attempt."""
+        return max(self.asked(error), self._policy.first_wait)
+
     def _wait(self, count: int, error: RetryableError) -> float:
         """Never shorter than the back-off, so that ``Retry-After: 0`` does not spin; jitter spreads the herd."""
         first = self._policy.first_wait
@@ -108,6 +113,25 @@ class Pace:
     def __init__(self, requests_per_minute: int | None, kinds: Mapping[str, int]) -> None:
         self._overall = _Gate(requests_per_minute)
         self._kinds = {kind: _Gate(limit) for kind, limit in kinds.items()}
+        self._borrower: Borrower | None = None
+
+    def share(self, borrower: Borrower) -> None:
+        """From now on, keep to the limits together with all who borrow from the same allowance."""
+        self._borrower = borrower
+        for kind, gate in {"": self._overall, **self._kinds}.items():
+            gate.share(borrower, kind)
+
+    def tell(self, kind: str, seconds: float, reason: str = "") -> None:
+        """Have those who share the allowance wait as well, or, with a reason, end."""
+        if self._borrower is not None:
+            self._borrower.tell(kind, seconds, reason)
+
+    async def settle(self) -> None:
+        """End what goes on in the background."""
+        for gate in (self._overall, *self._kinds.values()):
+            await gate.settle()
+        if self._borrower is not None:
+            await self._borrower.settle()
 
     def hold(self, kind: str, seconds: float) -> None:
         """Let none of this kind go for this long: the service said that there were too many."""
@@ -123,6 +147,8 @@ class Pace:
         Raises `LimitReachedError` while the kind is shut.
         """
         self._gate(kind).check()
+        if self._borrower is not None:
+            self._borrower.look()
         gates = [gate for gate in (self._gate(kind), self._overall) if not gate.open]
         if gates:
             with limit.paused():
@@ -138,10 +164,22 @@ class _Gate:
     """Spaces requests evenly, so that no window of a minute holds more than allowed, and can be shut for a while."""
 
     def __init__(self, requests_per_minute: int | None) -> None:
-        self._limiter = AsyncLimiter(1, 60 / requests_per_minute) if requests_per_minute else None
+        self._interval = 60 / requests_per_minute if requests_per_minute else 0.0
+        self._limiter = AsyncLimiter(1, self._interval) if requests_per_minute else None
+        self._slots: Slots | None = None
         self._resume_at = 0.0
         self._shut_until = 0.0
         self._reached: LimitReachedError | None = None
+
+    def share(self, borrower: Borrower, kind: str) -> None:
+        """Borrow from now on, where there is a limit."""
+        if self._limiter is not None:
+            self._slots = Slots(borrower, kind, self._interval)
+
+    async def settle(self) -> None:
+        """End what goes on in the background."""
+        if self._slots is not None:
+            await self._slots.settle()
 
     @property
     def open(self) -> bool:
@@ -164,6 +202,10 @@ class _Gate:
     async def admit(self) -> None:
         """Return when a request may go."""
         await self._wait_for_hold()
+        while self._slots is not None and await self._slots.take():
+            if self._remaining() <= 0:
+                return
+            await self._wait_for_hold()  # which was told while this one waited for its time
         if self._limiter is not None:
             await self._limiter.acquire()
 

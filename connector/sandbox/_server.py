@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import ip_address
 from secrets import compare_digest
@@ -79,6 +80,24 @@ class RequestLog:
             self._counts.clear()
             self._sizes.clear()
             self._peak = self._open
+
+
+class Bucket:
+    """Takes so many requests a second, and a second's worth at once after one in which none has come."""
+
+    def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._left = float(rate)
+        self._at = clock()
+
+    def admits(self) -> bool:
+        """Whether one more may come now."""
+        now = self._clock()
+        self._left, self._at = min(self._rate, self._left + (now - self._at) * self._rate), now
+        admits = self._left >= 1
+        self._left -= admits
+        return admits
 
 
 _LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain"})
@@ -257,6 +276,7 @@ class Server:
         self._vanish = vanish
         self._lock = lock
         self._latency = settings.latency_ms / 1000
+        self._bucket = Bucket(settings.requests_per_second) if settings.requests_per_second else None
 
     async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -276,6 +296,8 @@ class Server:
             return await deliver(raw, await self._play(api, route, request))
 
     async def _play(self, api: Api, route: Route, request: Request) -> Reply:
+        if self._bucket is not None and not self._bucket.admits():
+            return api.refuse(RefusedError(429, "Too many requests", headers={"Retry-After": "1"}))
         if self._latency:
             await asyncio.sleep(self._latency)
         action = self.faults.action(route.name_for(request), request.path, request.body)

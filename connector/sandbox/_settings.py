@@ -214,5 +214,8 @@ class SandboxSettings(Settings):
     generate_documents: GeneratedDocuments | None = Field(
         default=None, description="the same for Mixpeek's collections of documents"
     )
+    requests_per_second: int | None = Field(
+        default=None, ge=1, description="of everybody; what is over gets a 429, after a second's worth at once"
+    )
     latency_ms: float = Field(default=0.0, ge=0, description="how long every answer of an API waits")
     faults: tuple[Fault, ...] = ()

@@ -12,6 +12,7 @@ from typing import ClassVar
 from vectorferry.connector._model._errors import ConfigurationError, NoSuchCollectionError, SourceError
 from vectorferry.connector._model._near import closest
 from vectorferry.connector._model._records import Asset, Listing, Rejected
+from vectorferry.connector._protocols._allowance import Allowance
 from vectorferry.connector._protocols._source import Source, Usage
 from vectorferry.connector.http import ApiClient, one_line
 from vectorferry.connector.sources._reading import ReadAsset, read_assets
@@ -40,6 +41,10 @@ class ServiceApi(ABC):
     def identity(self, service: str) -> dict[str, str]:
         """Who asks, as far as it is known without asking."""
         return self._client.identity(service)
+
+    def share(self, allowance: Allowance) -> None:
+        """Keep to the service's limits together with all who borrow from this allowance."""
+        self._client.share(allowance)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -97,6 +102,10 @@ class ServiceSource(Source):
     def is_gone(self, collection: str) -> bool:
         """Whether all collections are wanted, and so were named, or this one is configured and was not found."""
         return not self._configured or collection in self._not_found
+
+    def share(self, allowance: Allowance) -> None:
+        """Keep to the service's limits together with all processes that borrow from this allowance."""
+        self._api.share(allowance)
 
     @abstractmethod
     def scan(self, collection: str) -> AsyncGenerator[Listing, None]:

@@ -49,6 +49,7 @@ from vectorferry.destinations._postgres._ddl import (
     why_refused,
 )
 from vectorferry.destinations._postgres._errors import refusal, translate, translated
+from vectorferry.destinations._postgres._limits import PostgresAllowance, limit_table
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
 from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned, why_foreign
 from vectorferry.destinations._postgres._security import check_security
@@ -104,6 +105,7 @@ __all__ = [
     "Driver",
     "Encoder",
     "FeatureKey",
+    "PostgresAllowance",
     "PostgresServer",
     "PostgresShardBook",
     "Row",
@@ -148,6 +150,7 @@ __all__ = [
     "ledger_hashes",
     "ledger_rows",
     "ledger_table",
+    "limit_table",
     "lock",
     "lock_ddl",
     "mark_kept",

@@ -112,6 +112,20 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 }
 """Of a connection, where its address says nothing else."""
 
+
+def connection_options(address: Address) -> dict[str, Any]:
+    """How every connection to it is made, besides what the address says."""
+    return {
+        # Transactions are begun by hand, in the message that also holds their settings.
+        "autocommit": True,
+        # No server-side prepared statements: they break behind a transaction pooler, and ours run once.
+        "prepare_threshold": None,
+        # Text and JSON are sent as UTF-8, whatever the environment's PGCLIENTENCODING says.
+        "client_encoding": "utf8",
+        **{name: value for name, value in _DEFAULTS.items() if name not in address.parameters},
+    }
+
+
 _FACTS: Final = "vectorferry facts"
 _USED: Final = "vectorferry used"
 
@@ -235,18 +249,8 @@ class Database:
         execute_first(driver, statements, self.location, self._in_use)
 
     def _connect(self) -> Driver:
-        defaults = {name: value for name, value in _DEFAULTS.items() if name not in self._address.parameters}
-        connect = partial(
-            CancellableConnection.connect,
-            self._address.conninfo,
-            # Transactions are begun by hand, in the message that also holds their settings.
-            autocommit=True,
-            # No server-side prepared statements: they break behind a transaction pooler, and ours run once.
-            prepare_threshold=None,
-            # Text and JSON are sent as UTF-8, whatever the environment's PGCLIENTENCODING says.
-            client_encoding="utf8",
-            **defaults,
-        )
+        options = connection_options(self._address)
+        connect = partial(CancellableConnection.connect, self._address.conninfo, **options)
         # Looking up a name cannot be interrupted, and a connection that nobody takes is closed.
         return abandonable(connect)
 

@@ -73,6 +73,7 @@ def table_descriptions(
         "_sync_runs": "What became of each collection in its last runs.",
         "_sync_shared": "The runs that several workers share at this moment.",
         "_sync_shards": "The shards of these runs, and which worker has which.",
+        "_sync_limits": "How much of a service's limits all processes have borrowed, and until when they wait.",
         "_sync_related": "The tables of metadata beside assets and features.",
     }.items():
         yield Described(name, "TABLE", comment, {})

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from vectorferry.connector.plugin import (
     MODALITIES,
+    Allowance,
     Applied,
     Batch,
     Capability,
@@ -55,6 +56,7 @@ from vectorferry.connector.plugin import (
 )
 from vectorferry.destinations._postgres import (
     Driver,
+    PostgresAllowance,
     PostgresServer,
     PostgresShardBook,
     check_functions,
@@ -138,6 +140,7 @@ class PgvectorDestination(Destination):
 
     capabilities = frozenset(
         {
+            Capability.ALLOWANCE,
             Capability.CONTENTS,
             Capability.CURSORS,
             Capability.INDEXES,
@@ -169,6 +172,7 @@ class PgvectorDestination(Destination):
         self._name = name
         self._schema_name = schema
         self._server = PostgresServer(url, directory, VectorDatabase, "the `url` of a pgvector destination")
+        self._allowance = PostgresAllowance(self._server, schema)
         self._index_memory_mb = index_memory_mb
         self._schema: SyncSchema | None = None
         self._distrusted = Distrusted()
@@ -197,10 +201,11 @@ class PgvectorDestination(Destination):
             yield driver_of(connection)
 
     def advice(self) -> Sequence[str]:
-        """Parameters of the address that are not used, and indexes that cannot be built, or could not be this time."""
+        """Parameters of the address that are not used, indexes that cannot be built, or could not be this time, and
+        that limits were not shared."""
         schema = self._prepared()
-        postponed = [self._postponed] if self._postponed else []
-        return [*schema.database.advice(), *not_indexed(schema.catalogue, schema.mapping), *postponed]
+        postponed, shared = [self._postponed] if self._postponed else [], self._allowance.advice()
+        return [*schema.database.advice(), *not_indexed(schema.catalogue, schema.mapping), *postponed, *shared]
 
     def prepare(self, mapping: SchemaMapping) -> None:
         """Make the schema and its tables, or extend them to the mapping."""
@@ -327,6 +332,10 @@ class PgvectorDestination(Destination):
         """What is in the table."""
         with self._reading() as (connection, schema):
             return read_runs(connection, schema.tables.runs, since, limit)
+
+    def allowance(self) -> Allowance:
+        """In a table of the schema."""
+        return self._allowance
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:

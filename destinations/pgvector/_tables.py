@@ -35,6 +35,7 @@ from vectorferry.destinations._postgres import (
     ShardTables,
     cursor_table,
     ledger_table,
+    limit_table,
     origin_table,
     quarantine_table,
     run_table,
@@ -86,6 +87,7 @@ class SyncTables:
         self.origins = origin_table("_sync_origins", self.metadata)
         self.runs = run_table("_sync_runs", self.metadata)
         self.sharing = ShardTables("_sync", self.metadata)
+        self.limits = limit_table(self.metadata)
         self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
 
     def has_set_aside(self, modalities: Collection[Modality]) -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Final
 
 from vectorferry.connector.plugin import (
+    Allowance,
     Applied,
     Batch,
     Capability,
@@ -83,6 +84,7 @@ class PineconeDestination(Destination):
 
     capabilities = frozenset(
         {
+            Capability.ALLOWANCE,
             Capability.CONTENTS,
             Capability.CURSORS,
             Capability.LOCK,
@@ -226,6 +228,10 @@ class PineconeDestination(Destination):
         """What was kept there."""
         self._check_synced()
         return self._manifest.runs(since, limit)
+
+    def allowance(self) -> Allowance:
+        """In the manifest's Postgres."""
+        return self._manifest.allowance
 
     @contextmanager
     def lock(self, collection: str, wait: float = 0) -> Iterator[None]:

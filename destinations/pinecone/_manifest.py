@@ -38,6 +38,7 @@ from vectorferry.connector.plugin import (
 from vectorferry.destinations._postgres import (
     Database,
     FeatureKey,
+    PostgresAllowance,
     PostgresServer,
     PostgresShardBook,
     Step,
@@ -147,6 +148,7 @@ class Manifest:
         self._schema = schema
         self._tables = ManifestTables(schema, name)
         self._server = PostgresServer(url, directory, Database, "the `url` of a Pinecone manifest")
+        self.allowance = PostgresAllowance(self._server, schema)
         self._locked: Connection | None = None
         """The transaction that `alone` has begun."""
         self._read_only = False
@@ -158,8 +160,8 @@ class Manifest:
         return f"{self._server.location}, schema {self._schema}"
 
     def advice(self) -> Sequence[str]:
-        """A sentence for each parameter of the address that is not used as it is given."""
-        return list(self._server.database.advice())
+        """A sentence for each parameter of the address that is not used as it is given, and for what was not shared."""
+        return [*self._server.database.advice(), *self.allowance.advice()]
 
     def security(self) -> SecurityCheck:
         """What other roles may do in its schema."""

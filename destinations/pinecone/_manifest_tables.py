@@ -28,6 +28,7 @@ from vectorferry.destinations._postgres import (
     ShardTables,
     cursor_table,
     ledger_table,
+    limit_table,
     origin_table,
     quarantine_table,
     run_table,
@@ -162,6 +163,7 @@ class ManifestTables:
         self.origins = origin_table(f"{self._prefix}_origins", self.metadata)
         self.runs = run_table(f"{self._prefix}_runs", self.metadata)
         self.sharing = ShardTables(self._prefix, self.metadata)
+        self.limits = limit_table(self.metadata)  # of the schema, and not of this manifest
         self.settings = self._settings()
 
     @property

@@ -48,6 +48,7 @@ SOURCES: Final[Sequence[type[Source]]] = (
 )
 
 SUITES: Final = {
+    Capability.ALLOWANCE: "test_allowance",
     Capability.CONTENTS: "test_verifiable",
     Capability.CURSORS: "test_cursors",
     Capability.LOCK: "test_lockable",

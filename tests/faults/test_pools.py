@@ -22,6 +22,9 @@ from ..tables import differences
 
 PINECONES: Final = ["visible", "lsn"]
 CATALOGUE: Final = GeneratedCatalogue(assets=6, features_per_asset=3, dimension=8, collections=("ads", "films"))
+BORROWED: Final = {"requests_per_minute": 60_000}
+"""A limit that processes share: what is borrowed from Postgres goes through the pool as well, and takes no place in it
+for long."""
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def sync(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> Summary:
     known = {"pgvector": {"type": "pgvector", "url": url, "schema": schema}, "pinecone": {**pinecone, **manifest}}
     settings = {
         "name": "media",
-        "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key},
+        "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key, **BORROWED},
         "destinations": [known[kind] for kind in kinds],
     }
     return run_sync(parse_settings(settings, "test"))

@@ -11,7 +11,7 @@ from vectorferry.connector._config._settings import DeleteGuard
 from vectorferry.connector._engine.sync._changes import Changes
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
-from vectorferry.connector._engine.sync._lane import Lane, locked
+from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
 from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing

@@ -72,7 +72,9 @@ class MixpeekApi:
 
     def refuse(self, refusal: RefusedError) -> Reply:
         """The refusal in the dialect's error style; a 422 is FastAPI's list of problems in all of them."""
-        return json_reply(self._error(refusal), refusal.status)
+        reply = json_reply(self._error(refusal), refusal.status)
+        reply.headers = refusal.headers
+        return reply
 
     def _error(self, refusal: RefusedError) -> dict[str, Any]:
         message, details = refusal.message, refusal.details
