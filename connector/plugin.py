@@ -16,6 +16,7 @@ from vectorferry.connector._model._batch import (
     Batch,
     Contents,
     Counts,
+    Fence,
     MappedAsset,
     MappedFeature,
     RecordHashes,
@@ -36,6 +37,7 @@ from vectorferry.connector._model._errors import (
     RetryableError,
     SourceError,
     StopError,
+    TakenOverError,
     VectorferryError,
 )
 from vectorferry.connector._model._json import canonical_json, parse_json
@@ -109,6 +111,15 @@ from vectorferry.connector._protocols._destination import (
     VectorTableState,
     Visibility,
 )
+from vectorferry.connector._protocols._shards import (
+    RunOutlook,
+    Shard,
+    ShardBook,
+    ShardResult,
+    ShardState,
+    ShardStatus,
+    SharedRun,
+)
 from vectorferry.connector._protocols._source import (
     EmbeddedText,
     Hit,
@@ -172,6 +183,7 @@ __all__ = [
     "Distrusted",
     "EmbeddedText",
     "Feature",
+    "Fence",
     "Finding",
     "FunctionDescription",
     "GuardRefusedError",
@@ -214,6 +226,7 @@ __all__ = [
     "RetryableError",
     "RowCounts",
     "RunGuard",
+    "RunOutlook",
     "Schedule",
     "SchemaDescription",
     "SchemaMapping",
@@ -223,6 +236,12 @@ __all__ = [
     "SecurityFinding",
     "SeenIds",
     "Settings",
+    "Shard",
+    "ShardBook",
+    "ShardResult",
+    "ShardState",
+    "ShardStatus",
+    "SharedRun",
     "Source",
     "SourceError",
     "SourceLimits",
@@ -240,6 +259,7 @@ __all__ = [
     "SubmissionState",
     "SubmitOptions",
     "TableStatus",
+    "TakenOverError",
     "Usage",
     "Vector",
     "VectorCount",

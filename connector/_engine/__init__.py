@@ -24,8 +24,11 @@ from vectorferry.connector._engine._submit import (
 )
 from vectorferry.connector._engine.plan._plan import run_plan
 from vectorferry.connector._engine.sync._diff import Reread
+from vectorferry.connector._engine.sync._join import JoinOptions, JoinSummary, list_shards, run_join
 from vectorferry.connector._engine.sync._options import SyncOptions
+from vectorferry.connector._engine.sync._processes import WorkerProcesses
 from vectorferry.connector._engine.sync._run import run_sync
+from vectorferry.connector._engine.sync._sharing import SharedCollection
 from vectorferry.connector._engine.verify._security import run_security_check
 from vectorferry.connector._engine.verify._verify import run_verify
 from vectorferry.connector._reports._map import EmbeddingMap
@@ -34,11 +37,14 @@ from vectorferry.connector._reports._progress import Progress, ProgressCallback
 __all__ = [
     "Comparison",
     "EmbeddingMap",
+    "JoinOptions",
+    "JoinSummary",
     "Progress",
     "ProgressCallback",
     "RejectedAt",
     "Reread",
     "Selection",
+    "SharedCollection",
     "SourceHits",
     "StoredHit",
     "SubmissionCallback",
@@ -46,12 +52,15 @@ __all__ = [
     "Submitted",
     "SyncOptions",
     "VectorComparison",
+    "WorkerProcesses",
     "drop_selected",
     "embedding_maps",
+    "list_shards",
     "refill",
     "run_compare",
     "run_doctor",
     "run_embed",
+    "run_join",
     "run_marks",
     "run_plan",
     "run_refill",

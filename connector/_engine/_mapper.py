@@ -140,6 +140,31 @@ class MappingUse:
                 filled = (name for name, value in feature.columns.items() if value is not None)
                 paths |= dict.fromkeys(self._mapped[feature.modality][name].path for name in filled)
 
+    def take(self) -> dict[str, Any]:
+        """What has met something since this was last asked for, as JSON, for `add` of another one of this mapping."""
+        taken = {
+            modality.value: {
+                "features": self._features[modality],
+                "columns": sorted(self._columns[modality]),
+                "vectors": sorted(self._vectors[modality]),
+                "paths": list(self._paths[modality]),
+                "names": list(self._names[modality]),
+            }
+            for modality in self._features
+        }
+        self._features.clear()
+        return taken
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Take in what another process has met."""
+        for modality, met in ((Modality(name), each) for name, each in other.items()):
+            self._features[modality] = self._features[modality] + int(met["features"])
+            for name in self._columns[modality].keys() - set(met["columns"]):
+                del self._columns[modality][name]
+            self._vectors[modality] &= set(met["vectors"])
+            self._paths[modality] |= dict.fromkeys(met["paths"])
+            self._names[modality] |= dict.fromkeys(met["names"])
+
     def unmatched(self) -> Iterator[str]:
         """A sentence for each that has met nothing, of modalities that there are features of."""
         for modality, count in sorted(self._features.items()):

@@ -49,18 +49,31 @@ class MappedAsset:
     rejected: tuple[Rejected, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Fence:
+    """One worker's right to write the assets of one shard of a run: it lasts as long as `token` is the highest that was
+    given out for this shard. `owner` names the worker."""
+
+    run_id: str
+    number: int
+    token: int
+    owner: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Whole assets of one collection, no asset twice.
 
     Only features of `modalities` are present, and only those modalities' stale features may be removed. `rejected`
     names assets that could not be read or mapped at all; their old rows stay as they are, under an empty fingerprint.
+    With `fences`, it is written only while all of them stand: several processes share the collection.
     """
 
     collection: str
     modalities: frozenset[Modality]
     assets: tuple[MappedAsset, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    fences: tuple[Fence, ...] = ()
 
 
 @dataclass(slots=True)

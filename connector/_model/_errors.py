@@ -14,7 +14,8 @@
         │   ├── CollectionError     … in one collection; the service answers, and others may go
         │   └── IncompleteScanError … to its end; nothing is deleted
         ├── DestinationError    the destination cannot be written                   (exit 1)
-        │   └── LockedError     somebody else is writing there, or has locked it
+        │   ├── LockedError     somebody else is writing there, or has locked it
+        │   └── TakenOverError  another worker has taken over what was to be written
         ├── GuardRefusedError   a guard refused; nothing was deleted                (exit 4)
         └── LimitReachedError   the quota of the source is used up for now          (exit 5)
 
@@ -98,6 +99,11 @@ class DestinationError(StopError):
 class LockedError(DestinationError):
     """Another sync is writing the same collection, or somebody has locked what is to be changed. The message says who;
     it can be tried again later."""
+
+
+class TakenOverError(DestinationError):
+    """A worker was not heard of for longer than its lease: another one has what it was to write. It has written nothing
+    since, and must not."""
 
 
 class GuardRefusedError(StopError):

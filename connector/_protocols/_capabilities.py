@@ -24,6 +24,7 @@ class Capability(Enum):
     RELATED_TABLES = "holds no tables of metadata"
     RUNS = "keeps no record of runs"
     SECURITY = "does not tell what others may do with what it holds"
+    SHARDS = "cannot be written by several workers at once"
     SQL = "is not asked in SQL"
     STORED_ASSETS = "does not keep whole assets, so nothing can be refilled from it"
     STORED_COLLECTIONS = "does not tell which collections it holds"

@@ -23,6 +23,7 @@ from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Modality, Reason, Rejected, Vector
 from vectorferry.connector._model._related import RelatedRow, RelatedTable
 from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._shards import ShardBook
 from vectorferry.connector._protocols._source import Origin
 
 
@@ -611,6 +612,19 @@ class Destination(ABC):
         ours has the table's name.
         """
         raise Capability.RELATED_TABLES.missing(self.name)
+
+    def shard_book(self) -> ShardBook:
+        """`SHARDS`: where the shards of a run are kept that several workers share: a book with a connection of its own,
+        to be used from one thread and closed. Needs no `prepare`, and no run finds one before there was a sync.
+
+        Whoever declares this writes a batch with `fences` only while each of them stands, raises `TakenOverError` where
+        one does not, and lets every other run go that has shared a collection, as soon as it has its `lock`.
+        """
+        raise Capability.SHARDS.missing(self.name)
+
+    def catch_up(self) -> None:
+        """`SHARDS`: take note of what other workers have made here since (tables of vectors, indexes)."""
+        raise Capability.SHARDS.missing(self.name)
 
     def vector_tables(self) -> Sequence[VectorTable]:
         """`VECTOR_TABLES`: the tables of all named vectors, one for each dimension, sorted by modality and name, those

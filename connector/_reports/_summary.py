@@ -37,7 +37,8 @@ class CollectionSummary:
     second time, because they came with less than was stored of them; `held_back` per destination those that were not
     written all the same. `origin_changes` tell per destination what is different about who reads the source
     (``namespace: default -> staging``) since it was last complete there. `usage` and `seconds` are what this collection
-    alone took, from `started_at` to `ended_at` (UTC); `cause` is the error that ended it, where one did.
+    alone took, from `started_at` to `ended_at` (UTC); `cause` is the error that ended it, where one did. `workers` are
+    those that have read some of it beside the process that listed it, and `usage_of_workers` what that took.
     """
 
     listed: int = 0
@@ -67,6 +68,8 @@ class CollectionSummary:
     cause: VectorferryError | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    workers: set[str] = field(default_factory=set)
+    usage_of_workers: Usage = field(default_factory=Usage)
 
     def fail(self, error: str) -> None:
         """Add an error to what is told already."""
@@ -103,6 +106,7 @@ class CollectionSummary:
             "origin_changes": {name: list(changes) for name, changes in self.origin_changes.items()},
             **asdict(self.usage),
             "seconds": round(self.seconds, 3),
+            "workers": sorted(self.workers),
             "note": self.note,
             "error": self.error,
         }

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import click
 import typer
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._engine import Reread, SyncOptions, run_sync
+from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine import JoinOptions, Reread, SyncOptions, WorkerProcesses, run_join, run_sync
+from vectorferry.connector._engine.sync._options import LEASE
 from vectorferry.connector._model._records import MODALITIES, Modality
-from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._console import counted, plain, print_json, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -50,14 +55,33 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     wait_visible: WaitVisible = False,
     visible_timeout: VisibleTimeout = 300,
     lock_wait: LockWait = 60,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=256,
+            help="Share a large collection among this many processes here, and with --join.",
+        ),
+    ] = None,
+    join: Annotated[bool, typer.Option("--join", help="Help with a run that is going on with --workers.")] = False,
+    lease: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=2, max=3_600, help="With --workers: others take over from one not heard of so long."
+        ),
+    ] = LEASE,
     as_json: AsJson = False,
 ) -> None:
     """Bring every destination up to date with the source."""
     if asset_id and not reread:
         raise click.UsageError("asset ids go with --reread: vectorferry sync --reread ASSET_ID...")
+    if join:
+        raise typer.Exit(_join(load_settings(config, name), collection, lock_wait, as_json))
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = collection_ids(settings, collection)
-    with progress_bar() as progress:
+    helpers = WorkerProcesses(_joining(config, name), (workers or 1) - 1)
+    with helpers.ended(), progress_bar() as progress:
         summary = run_sync(
             settings,
             SyncOptions(
@@ -67,12 +91,37 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
                 reread=Reread(everything=reread and not asset_id, asset_ids=frozenset(asset_id or ())),
                 wait_visible=visible_timeout if wait_visible else 0,
                 lock_wait=lock_wait,
+                workers=workers,
+                lease=lease,
             ),
             environ=os.environ,
             progress=progress,
+            helpers=helpers,
         )
     if as_json:
         print_json(summary.to_dict())
     else:
         show_summary(summary, results())
     raise typer.Exit(summary.exit_code)
+
+
+def _joining(config: Path, name: str | None) -> list[str]:
+    """The command of a worker that this one starts. Its log comes out here, warnings only."""
+    of_sync = ["--name", name] if name else []
+    return [sys.executable, "-m", "vectorferry", "sync", "--join", "-q", "--config", str(config), *of_sync]
+
+
+def _join(settings: SyncSettings, collection: Sequence[str] | None, wait: float, as_json: bool) -> int:
+    """Help, and say with what; the exit code."""
+    summary = run_join(settings, JoinOptions(collections=collection, wait=wait), environ=os.environ)
+    if as_json:
+        print_json({"sync": settings.name, **summary.to_dict(), "exit_code": 0})
+    elif not summary.by_collection:
+        waited = f" Waited {wait:g} s." if wait else ""
+        results().print(f"no run of {settings.name} is going on that shares its work (sync --workers).{waited}")
+    else:
+        done = (
+            f"{counted(summary.assets, 'asset')} in {counted(summary.shards, 'shard')}, {summary.features:,} features"
+        )
+        results().print(f"helped with {', '.join(map(plain, summary.by_collection))}: {done} written", markup=False)
+    return 0

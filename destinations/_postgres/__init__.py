@@ -51,6 +51,14 @@ from vectorferry.destinations._postgres._errors import refusal, translate, trans
 from vectorferry.destinations._postgres._locks import collection_lock, lock, lock_ddl, try_lock
 from vectorferry.destinations._postgres._owners import check_functions, check_harmless, check_owned, why_foreign
 from vectorferry.destinations._postgres._security import check_security
+from vectorferry.destinations._postgres._shards import (
+    PostgresShardBook,
+    ShardTables,
+    check_fences,
+    end_shared_runs,
+    fenced,
+    name_worker,
+)
 from vectorferry.destinations._postgres._url import (
     EMBEDDED,
     Address,
@@ -86,11 +94,14 @@ __all__ = [
     "Dumpers",
     "FeatureKey",
     "PostgresServer",
+    "PostgresShardBook",
     "Row",
     "SchemaName",
+    "ShardTables",
     "Step",
     "TableDiff",
     "check_encoding",
+    "check_fences",
     "check_functions",
     "check_harmless",
     "check_layout",
@@ -107,7 +118,9 @@ __all__ = [
     "described_all",
     "diff_table",
     "driver_of",
+    "end_shared_runs",
     "explained_by",
+    "fenced",
     "fixed",
     "forget_cursors",
     "forget_fingerprints",
@@ -123,6 +136,7 @@ __all__ = [
     "lock",
     "lock_ddl",
     "mark_kept",
+    "name_worker",
     "of_assets",
     "origin_table",
     "parse_url",

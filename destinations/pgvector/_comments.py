@@ -71,6 +71,8 @@ def table_descriptions(
         "_sync_cursors": "How far the changes of each collection have been followed.",
         "_sync_origins": "Which account each collection was read from.",
         "_sync_runs": "What became of each collection in its last runs.",
+        "_sync_shared": "The runs that several workers share at this moment.",
+        "_sync_shards": "The shards of these runs, and which worker has which.",
         "_sync_related": "The tables of metadata beside assets and features.",
     }.items():
         yield Described(name, "TABLE", comment, {})

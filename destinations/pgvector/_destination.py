@@ -54,12 +54,15 @@ from vectorferry.connector.plugin import (
 from vectorferry.destinations._postgres import (
     Driver,
     PostgresServer,
+    PostgresShardBook,
     check_functions,
     check_security,
     collection_lock,
     count_rejected,
     delete_rejected,
     driver_of,
+    end_shared_runs,
+    fenced,
     forget_cursors,
     forget_fingerprints,
     known_assets,
@@ -113,6 +116,7 @@ from vectorferry.destinations.pgvector._stored import (
     stored_collections,
     with_stored_versions,
 )
+from vectorferry.destinations.pgvector._tables import SyncTables
 from vectorferry.destinations.pgvector._verify import find_discrepancies, read_digests
 from vectorferry.destinations.pgvector._writer import remove_assets, tombstone_assets, write_batch
 
@@ -140,6 +144,7 @@ class PgvectorDestination(Destination):
             Capability.RELATED_TABLES,
             Capability.RUNS,
             Capability.SECURITY,
+            Capability.SHARDS,
             Capability.SQL,
             Capability.STORED_ASSETS,
             Capability.STORED_COLLECTIONS,
@@ -211,10 +216,11 @@ class PgvectorDestination(Destination):
         """Write one batch in one transaction; tables for new named vectors are made before it. A record that Postgres
         refuses is set aside, and so are those that do not fit their tables."""
         schema = self._prepared()
+        begin = partial(fenced, schema.database.transaction, schema.tables.sharing, batch)
         with self._server.translated():
-            ensure_vectors(schema, first_storages(batch, schema.mapping))
+            ensure_vectors(schema, first_storages(batch, schema.mapping), begin)
             write = partial(_write, schema, self._distrusted)
-            applied = write_around(schema.database.transaction, write, batch)
+            applied = write_around(begin, write, batch)
         self._distrusted.forget(batch.collection, (asset.asset_id for asset in batch.assets))
         return applied
 
@@ -327,7 +333,17 @@ class PgvectorDestination(Destination):
                 # Another sync may have met new named vectors while this one waited.
                 with schema.database.transaction() as connection:
                     schema.read_catalogue(connection)
+                end_shared_runs(schema.database.transaction, schema.tables.sharing, collection)
             yield
+
+    def shard_book(self) -> PostgresShardBook:
+        """In two tables of the schema."""
+        return PostgresShardBook(self._server, SyncTables(self._schema_name).sharing)
+
+    def catch_up(self) -> None:
+        """Read the catalogue again."""
+        with self._working() as (connection, schema):
+            schema.read_catalogue(connection)
 
     def related_hashes(self, table: RelatedTable) -> Mapping[str, bytes]:
         """The hashes beside the rows."""
@@ -542,6 +558,8 @@ class PgvectorDestination(Destination):
 
 def _write(schema: SyncSchema, distrusted: Distrusted, connection: Connection, batch: Batch) -> Applied:
     count_changes_at_once(connection)
+    if batch.fences:  # others may have made tables since, and whatever is stored of an asset is to be known
+        schema.read_catalogue(connection)
     fitting = with_fitting_vectors(batch, schema.catalogue, schema.mapping)
     whole = with_stored_versions(connection, schema, distrusted, fitting)
     return write_batch(connection, schema, distrusted, whole, batch_rows(whole, schema.catalogue))

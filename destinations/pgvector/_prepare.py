@@ -6,7 +6,8 @@ runs them, cannot disagree, and whatever is refused is refused before anything i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -213,8 +214,13 @@ def _reindexing(schema: SyncSchema, entry: VectorEntry) -> Iterator[Step]:
 # The named vectors that arrive: a table, and what shows it, for each dimension.
 
 
-def ensure_vectors(schema: SyncSchema, storages: Mapping[VectorKey, VectorStorage]) -> None:
-    """Make table, view and function for the named vectors that are new, and for new dimensions of old ones."""
+def ensure_vectors(
+    schema: SyncSchema,
+    storages: Mapping[VectorKey, VectorStorage],
+    begin: Callable[[], AbstractContextManager[Connection]],
+) -> None:
+    """Make table, view and function for the named vectors that are new, and for new dimensions of old ones, in a
+    transaction that `begin` begins."""
 
     def is_taken(key: VectorKey) -> bool:
         return key in schema.catalogue and schema.catalogue[key].state != "retired"
@@ -225,7 +231,7 @@ def ensure_vectors(schema: SyncSchema, storages: Mapping[VectorKey, VectorStorag
         return
     before = schema.catalogue
     try:
-        with schema.database.transaction() as connection:
+        with begin() as connection:
             lock_ddl(connection, schema.name)
             schema.read_catalogue(connection)
             run(connection, [*_shared_functions(connection, schema)])

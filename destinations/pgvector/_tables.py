@@ -30,7 +30,15 @@ from sqlalchemy.sql import quoted_name
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from vectorferry.connector.plugin import ColumnMapping, ColumnType, Modality
-from vectorferry.destinations._postgres import ID, cursor_table, ledger_table, origin_table, quarantine_table, run_table
+from vectorferry.destinations._postgres import (
+    ID,
+    ShardTables,
+    cursor_table,
+    ledger_table,
+    origin_table,
+    quarantine_table,
+    run_table,
+)
 from vectorferry.destinations.pgvector._storage import VectorStorage
 
 DELETED_AT: Final = "deleted_at"
@@ -77,6 +85,7 @@ class SyncTables:
         self.cursors = cursor_table("_sync_cursors", self.metadata)
         self.origins = origin_table("_sync_origins", self.metadata)
         self.runs = run_table("_sync_runs", self.metadata)
+        self.sharing = ShardTables("_sync", self.metadata)
         self.related = Table("_sync_related", self.metadata, Column("table_name", Text, primary_key=True))
 
     def has_set_aside(self, modalities: Collection[Modality]) -> ColumnElement[bool]:

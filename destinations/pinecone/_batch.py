@@ -15,6 +15,7 @@ from vectorferry.connector.plugin import (
     CancellableCall,
     DestinationError,
     Distrusted,
+    Modality,
     SchemaMapping,
     check_cancelled,
     is_cancelled,
@@ -45,7 +46,8 @@ class BatchWrite:
     """Brings the store to what a batch wants. `desired` and `recorded` say afterwards what was written, and what was
     there.
 
-    Before anything is touched it is in the manifest's journal; the manifest itself is left to the caller.
+    Before anything is touched it is in the manifest's journal, and in `touched`; the manifest itself is left to the
+    caller.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class BatchWrite:
         self._catalogue = catalogue
         self._earlier = EarlierParts(manifest, catalogue, layout, mapping, batch.collection, distrusted)
         self._updated: Counter[str] = Counter()
+        self.touched: dict[Place, Modality] = {}
         self.recorded = self._read_recorded()
         self._uncertain = {place.key for place in self.recorded.unconfirmed}
         self.desired = DesiredBatch(self._fitting(batch), layout, mapping)
@@ -144,6 +147,7 @@ class BatchWrite:
 
     def _begin(self, plan: WritePlan, carry_out: Callable[[WritePlan], None]) -> None:
         self._manifest.begin(self._batch.collection, plan.places)
+        self.touched |= plan.places
         carry_out(plan)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -39,10 +39,12 @@ from vectorferry.connector.plugin import (
     SearchAnswer,
     SearchQuery,
     SecurityCheck,
+    ShardBook,
     Status,
     StoredDigest,
     TableStatus,
     VectorCount,
+    VectorferryError,
     VectorKind,
     Visibility,
 )
@@ -87,6 +89,7 @@ class PineconeDestination(Destination):
             Capability.QUARANTINE,
             Capability.RUNS,
             Capability.SECURITY,
+            Capability.SHARDS,
             Capability.STORED_COLLECTIONS,
             Capability.VERIFY,
         }
@@ -132,9 +135,26 @@ class PineconeDestination(Destination):
         return self._manifest.known(collection, asset_ids, self._digest)
 
     def apply(self, batch: Batch) -> Applied:
-        """Write one batch: journal, Pinecone, manifest."""
-        with self._manifest.alone(batch.collection):
-            return self._apply(batch)
+        """Write one batch: journal, Pinecone, manifest.
+
+        Requests have no fences. A worker that goes on after another one has taken over may overwrite what that one has
+        written: it finds out when it comes to the manifest, and enters its records into the journal again, so that the
+        next run writes them anew.
+        """
+        opened = self._prepared
+        if batch.fences:
+            self.catch_up()
+        write: BatchWrite | None = None
+        try:
+            with self._manifest.alone(batch.collection, batch.fences):
+                arguments = (self._layout, self._mapping, self._manifest, opened.catalogue, self._distrusted)
+                write = BatchWrite(batch, *arguments)
+                return self._apply(batch, write)
+        except VectorferryError:
+            if write is not None and write.touched and batch.fences:
+                with self._manifest.alone(batch.collection):
+                    self._manifest.begin(batch.collection, write.touched)
+            raise
 
     def asset_ids(self, collection: str) -> Iterator[str]:
         """Every asset of a collection in the manifest, its journal or the quarantine, streamed."""
@@ -205,9 +225,21 @@ class PineconeDestination(Destination):
         self._check_synced()
         return self._manifest.runs(since, limit)
 
-    def lock(self, collection: str, wait: float = 0) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self, collection: str, wait: float = 0) -> Iterator[None]:
         """Keep other syncs with this manifest out of a collection, by a lock in the manifest's Postgres."""
-        return self._manifest.lock(collection, wait)
+        with self._manifest.lock(collection, wait):
+            if self._opened is not None:
+                self._manifest.end_shared_runs(collection)
+            yield
+
+    def shard_book(self) -> ShardBook:
+        """In the manifest's Postgres."""
+        return self._manifest.shard_book()
+
+    def catch_up(self) -> None:
+        """Read again which indexes there are."""
+        self._prepared.catalogue.reread()
 
     def planned(self, mapping: SchemaMapping) -> Planned:
         """What a sync would find and make. Pinecone is asked for its indexes only, and nothing is written anywhere."""
@@ -302,9 +334,8 @@ class PineconeDestination(Destination):
             self._opened = None
         self._manifest.close()
 
-    def _apply(self, batch: Batch) -> Applied:
+    def _apply(self, batch: Batch, write: BatchWrite) -> Applied:
         opened = self._prepared
-        write = BatchWrite(batch, self._layout, self._mapping, self._manifest, opened.catalogue, self._distrusted)
         lsns = write.carry_out(opened.threads)
         namespace = self._layout.namespace_of(batch.collection)
         self._touched |= {(index, namespace) for index in lsns}

@@ -23,6 +23,7 @@ from vectorferry.connector.plugin import (
     ConfigurationError,
     Cursor,
     DestinationError,
+    Fence,
     Known,
     Modality,
     Origin,
@@ -35,8 +36,10 @@ from vectorferry.destinations._postgres import (
     Database,
     FeatureKey,
     PostgresServer,
+    PostgresShardBook,
     Step,
     check_encoding,
+    check_fences,
     check_layout,
     check_owned,
     check_security,
@@ -44,6 +47,7 @@ from vectorferry.destinations._postgres import (
     count_rejected,
     delete_assets,
     delete_rejected,
+    end_shared_runs,
     explained_by,
     forget_cursors,
     forget_fingerprints,
@@ -51,6 +55,7 @@ from vectorferry.destinations._postgres import (
     known_assets,
     lock,
     lock_ddl,
+    name_worker,
     of_assets,
     printed,
     read_cursor,
@@ -205,18 +210,30 @@ class Manifest:
         with self._server.translated(), collection_lock(self._server.database, place, wait):
             yield
 
+    def shard_book(self) -> PostgresShardBook:
+        """In two tables of its own."""
+        return PostgresShardBook(self._server, self._tables.sharing)
+
+    def end_shared_runs(self, collection: str) -> None:
+        """Let no worker of an earlier run write this collection any more."""
+        end_shared_runs(self._transaction, self._tables.sharing, collection)
+
     @contextmanager
-    def alone(self, collection: str) -> Iterator[None]:
+    def alone(self, collection: str, fences: Sequence[Fence] = ()) -> Iterator[None]:
         """Let no other process write this collection meanwhile: each would record what the other one has overwritten.
 
-        What `commit` and `remove` record in this block is kept when it ends. When Postgres has ended the transaction
-        before, it is not, and the records that were touched stay unconfirmed.
+        What `commit` and `remove` record in this block is kept when it ends, if the `fences` stand then. When Postgres
+        has ended the transaction before, it is not, and the records that were touched stay unconfirmed.
         """
         with self._transaction() as connection:
+            if fences:
+                name_worker(connection, fences)
             wait_for_lock(connection, self._tables, f"collection {collection}")
+            check_fences(connection, self._tables.sharing, collection, fences)
             self._locked = connection
             try:
                 yield
+                check_fences(connection, self._tables.sharing, collection, fences, until_commit=True)
             finally:
                 self._locked = None
 

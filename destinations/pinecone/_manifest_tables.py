@@ -25,6 +25,7 @@ from vectorferry.connector.plugin import Modality
 from vectorferry.destinations._postgres import (
     ID,
     FeatureKey,
+    ShardTables,
     cursor_table,
     ledger_table,
     origin_table,
@@ -160,6 +161,7 @@ class ManifestTables:
         self.cursors = cursor_table(f"{self._prefix}_cursors", self.metadata)
         self.origins = origin_table(f"{self._prefix}_origins", self.metadata)
         self.runs = run_table(f"{self._prefix}_runs", self.metadata)
+        self.sharing = ShardTables(self._prefix, self.metadata)
         self.settings = self._settings()
 
     @property

@@ -4,60 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
 from vectorferry.connector._config._settings import DeleteGuard
-from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine.sync._changes import Changes
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
-from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
-from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
+from vectorferry.connector._engine.sync._lane import Lane, locked
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
+from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing
+from vectorferry.connector._engine.sync._transfer import Job, Transfer, name_asset
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import Applied, Counts
 from vectorferry.connector._model._errors import GuardRefusedError, IncompleteScanError, VectorferryError
-from vectorferry.connector._model._records import Asset, AssetState, Listing, Modality, Reason, Rejected
+from vectorferry.connector._model._records import AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._destination import Known
-from vectorferry.connector._protocols._source import Origin, Source
-from vectorferry.connector._reports._progress import Progress, ProgressCallback
-from vectorferry.connector._reports._summary import (
-    CollectionCallback,
-    CollectionSummary,
-    first_of,
-    ignore_collection,
-)
+from vectorferry.connector._protocols._source import Origin
+from vectorferry.connector._reports._summary import CollectionSummary, first_of
 
-NAMED: Final = 20
 UNREAD_NAMED: Final = 5
 PAGE: Final = 500
 MISSED_NAMED: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What every collection of a run shares."""
-
-    source: Source
-    lanes: Sequence[Lane]
-    mapper: Mapper
-    guard: DeleteGuard
-    options: SyncOptions = DEFAULTS
-    full_every: int = 24
-    progress: ProgressCallback | None = None
-    finished: CollectionCallback = ignore_collection
-    unlisted: set[str] = field(default_factory=set)
-    """Assets that are to be read again, and that no listing has named so far."""
-
-    @property
-    def alive(self) -> list[Lane]:
-        """The lanes whose destination has not failed."""
-        return [lane for lane in self.lanes if lane.alive]
 
 
 class CollectionRun:
@@ -68,12 +39,11 @@ class CollectionRun:
         self._job = job
         self._collection = collection
         self._listed_ids = SeenIds()
-        self._to_pull = 0
+        self._transfer = Transfer(job, collection, self.summary)
+        self._sharing = Sharing(job, collection, self._transfer, self.summary) if job.options.workers else None
         self._changes = Changes(
             job.source, collection, job.mapper, job.options.lists_everything, job.full_every, self.summary
         )
-        self._awaited: dict[str, Decision] = {}
-        """What was decided of the assets that were asked for and have not come yet."""
         self._scan_error: VectorferryError | None = None
 
     async def run(self) -> None:
@@ -94,22 +64,48 @@ class CollectionRun:
             tell_unread(self.summary)
             for lane in self._job.lanes:
                 lane.rejoin()
-        self._report()
+            if self._sharing:
+                await self._sharing.close()
+        self._transfer.report()
+
+    async def list_shards(self, seconds: float) -> SharedCollection:
+        """Cut what is to be read into shards, and read nothing: whoever runs this later finds out what is left."""
+        sharing = Sharing(self._job, self._collection, self._transfer, self.summary)
+        for lane in self._job.lanes:
+            lane.begin(self._collection)
+        try:
+            async with locked(self._job.alive, self._collection, self._job.options.lock_wait):
+                await self._choose_scan()
+                decisions = self._decisions()
+                async with closing(decisions):
+                    run = await sharing.cut(decisions, seconds)
+        finally:
+            for lane in self._job.lanes:
+                lane.rejoin()
+            await sharing.close()
+        error = str(self._scan_error) if self._scan_error else None
+        to_pull = self._transfer.to_pull
+        return SharedCollection(self._collection, run.run_id, self.summary.listed, to_pull, sharing.shards, error)
 
     def fail(self, error: VectorferryError) -> None:
         """Add an error to what the summary tells already."""
         self.summary.cause = error
         self.summary.fail(str(error))
 
-    async def _sync(self) -> None:
+    async def _choose_scan(self) -> Origin:
+        """What is listed: everything, or what has changed. Who reads it."""
         origin = await origin_of(self._job.source, self._collection)
         changes = await since_recorded(self._job.alive, self._collection, origin)
         self.summary.origin_changes.update(changes)
-        narrow = self._job.options.only is not None
-        if narrow:
+        if self._job.options.only is not None:
             self._changes.begin_narrow()
         else:
             await self._changes.begin(self._job.alive, read_by_another=bool(changes))
+        return origin
+
+    async def _sync(self) -> None:
+        origin = await self._choose_scan()
+        narrow = self._job.options.only is not None
         try:
             await self._list()
             if not narrow and not self._changes.only_changed:
@@ -122,7 +118,7 @@ class CollectionRun:
         except GuardRefusedError as error:
             self.summary.refused = True
             self.summary.add_note(str(error))
-        if self._awaited and self._job.alive:
+        if self._missed and self._job.alive:
             self._tell_missed()
 
     async def _list(self) -> None:
@@ -176,13 +172,13 @@ class CollectionRun:
             again = self._ask_again(decisions)
             async with closing(again), closing(self._job.source.pull(self._collection, again)) as pulled:
                 async for item in pulled:
-                    await self._deliver(item)
+                    await self._transfer.deliver(item)
         except VectorferryError as error:
             failure = error
         await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
         for lane in lanes:
             await self._settle(lane)
-        self._report()
+        self._transfer.report()
         if failure:
             raise failure
 
@@ -198,7 +194,7 @@ class CollectionRun:
 
     async def _ask_again(self, decisions: Sequence[Decision]) -> AsyncIterator[Listing]:
         for decision in decisions:
-            yield self._ask_for(decision)
+            yield self._transfer.ask_for(decision)
 
     async def _settle(self, lane: Lane) -> None:
         """Say what a lane was not given after all."""
@@ -221,10 +217,15 @@ class CollectionRun:
         else:
             self.fail(error)
 
+    @property
+    def _missed(self) -> list[str]:
+        """What was asked for and has not come, here or to another worker."""
+        return [*self._transfer.awaited, *self._transfer.missed]
+
     def _tell_missed(self) -> None:
-        count = len(self._awaited)
+        count = len(self._missed)
         assets = "1 asset was" if count == 1 else f"{count:,} assets were"
-        first = first_of([safe_id(asset_id) for asset_id in islice(self._awaited, MISSED_NAMED)], MISSED_NAMED, count)
+        first = first_of([safe_id(asset_id) for asset_id in islice(self._missed, MISSED_NAMED)], MISSED_NAMED, count)
         self.summary.add_note(
             f"{assets} listed and could not be read, being gone or not ready by then; the next run looks again: {first}"
         )
@@ -232,46 +233,60 @@ class CollectionRun:
     def _everything_arrived(self) -> bool:
         """Whether every asset that was listed as ready is in every destination that is left."""
         unread = self.summary.unread_count
-        return not self._awaited and not unread and not any(lane.left_out for lane in self._job.alive)
+        return not self._missed and not unread and not any(lane.left_out for lane in self._job.alive)
 
     async def _pass(self) -> None:
         nothing_decided_before = not len(self._listed_ids)
         failure: VectorferryError | None = None
         try:
-            await self._transfer()
+            await self._pull()
         except VectorferryError as error:
             failure = error
         await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
-        self._report()
+        self._transfer.report()
         if failure:
             raise failure
         if nothing_decided_before and self.summary.complete:
             await self._changes.reached()
 
-    async def _transfer(self) -> None:
+    async def _pull(self) -> None:
         self.summary.complete = False
         self._scan_error = None
-        listings = self._listings_to_pull()
-        async with closing(listings), closing(self._job.source.pull(self._collection, listings)) as pulled:
-            async for item in pulled:
-                await self._deliver(item)
-                if not self._job.alive:
-                    return
+        decisions = self._decisions()
+        async with closing(decisions):
+            if self._sharing:
+                await self._sharing.pull(decisions)
+            else:
+                await self._pull_alone(decisions)
+        if not self._job.alive:
+            return
         if self._scan_error:
             raise self._scan_error
-        if self._job.alive and not self.summary.complete:
+        if not self.summary.complete:
             raise IncompleteScanError("the source did not read its own listing to the end, so nothing is deleted")
 
-    async def _listings_to_pull(self) -> AsyncIterator[Listing]:
-        """The listings to pull. A scan's error waits in `_scan_error`, so that the source never sees its own error
-        come back through the iterable it reads from."""
+    async def _pull_alone(self, decisions: AsyncIterator[Decision]) -> None:
+        async def listings() -> AsyncIterator[Listing]:
+            async for decision in decisions:
+                yield self._transfer.ask_for(decision)
+
+        feed = listings()
+        async with closing(feed), closing(self._job.source.pull(self._collection, feed)) as pulled:
+            async for item in pulled:
+                await self._transfer.deliver(item)
+                if not self._job.alive:
+                    return
+
+    async def _decisions(self) -> AsyncIterator[Decision]:
+        """What to pull. A scan's error waits in `_scan_error`, so that the source never sees its own error come back
+        through the iterable it reads from."""
         try:
             async with closing(pages(self._changes.scan(), PAGE)) as listed:
                 async for page in listed:
                     for decision in await self._decide(page):
                         if decision.action is Action.PULL:
-                            yield self._ask_for(decision)
-                    self._report()
+                            yield decision
+                    self._transfer.report()
                     if not self._job.alive:
                         return
             self.summary.complete = True
@@ -288,7 +303,9 @@ class CollectionRun:
         usable = [listing for listing in fresh if id_problem(listing.asset_id) is None]
         if len(usable) < len(fresh):
             await self._set_aside([listing for listing in fresh if id_problem(listing.asset_id)])
-        known = await self._known([listing.asset_id for listing in usable if listing.state is AssetState.READY])
+        known = await self._transfer.known(
+            [listing.asset_id for listing in usable if listing.state is AssetState.READY]
+        )
         mapper = self._job.mapper
         decisions = diff(usable, known, mapper.digest, mapper.modalities, self._job.options.reread)
         for decision in decisions:
@@ -304,49 +321,6 @@ class CollectionRun:
             for lane in self._job.lanes:
                 await lane.put(mapped)
 
-    async def _known(self, asset_ids: list[str]) -> dict[str, Mapping[str, Known]]:
-        lanes = self._job.alive
-        if not asset_ids:
-            return {lane.name: {} for lane in lanes}
-        answers = await call_each(lanes, lambda each: each.known(self._collection, asset_ids))
-        return {lane.name: known for lane, known in answers.items() if known is not None}
-
-    def _ask_for(self, decision: Decision) -> Listing:
-        self._to_pull += 1
-        self._awaited[decision.listing.asset_id] = decision
-        return decision.listing
-
-    async def _deliver(self, item: Asset | Rejected) -> None:
-        asked = self._awaited.pop(item.asset_id, None)
-        if isinstance(item, Rejected) and item.reason is Reason.UNREADABLE:
-            note_unread(self.summary, item)
-            return
-        if isinstance(item, Asset):
-            listing = asked.listing if asked else Listing(item.asset_id, item.fingerprint, turn=item.turn)
-            if (turn := self._job.options.reread.turn(item.asset_id, item.turn)) != item.turn:
-                item = replace(item, turn=turn)
-        else:
-            listing = None
-        mapped = self._job.mapper.map(item)
-        self.summary.pulled += 1
-        for lane in self._job.lanes:
-            if asked is None or lane.name in asked.lacking:
-                await lane.put(mapped, listing)
-        self._report()
-
-    def _report(self) -> None:
-        if self._job.progress:
-            self._job.progress(
-                Progress(
-                    collection=self._collection,
-                    listed=self.summary.listed,
-                    total=self.summary.listed if self.summary.complete else None,
-                    to_pull=self._to_pull,
-                    pulled=self.summary.pulled,
-                    written=sum(lane.written for lane in self._job.lanes),
-                )
-            )
-
 
 def note_listing(summary: CollectionSummary, decision: Decision) -> None:
     """Count a listed asset by what happens to it; name the first of those that the source has not ready."""
@@ -355,19 +329,12 @@ def note_listing(summary: CollectionSummary, decision: Decision) -> None:
             summary.unchanged += 1
         case Action.WAIT:
             summary.pending_count += 1
-            _name(summary.pending, decision.listing.asset_id)
+            name_asset(summary.pending, decision.listing.asset_id)
         case Action.SKIP:
             summary.failed_count += 1
-            _name(summary.failed, decision.listing.asset_id)
+            name_asset(summary.failed, decision.listing.asset_id)
         case Action.PULL:
             summary.reread += decision.reread == decision.lacking
-
-
-def note_unread(summary: CollectionSummary, unread: Rejected) -> None:
-    """Count an asset that no usable answer came for; name the first of them, and why the very first."""
-    summary.unread_count += 1
-    summary.why_unread = summary.why_unread or unread.detail
-    _name(summary.unread, unread.asset_id)
 
 
 def tell_unread(summary: CollectionSummary) -> None:
@@ -394,8 +361,3 @@ def unchanged(
                 if modality in modalities:
                     counts.features.setdefault(modality, Counts()).unchanged += features
     return counts
-
-
-def _name(names: list[str], asset_id: str) -> None:
-    if len(names) < NAMED:
-        names.append(safe_id(asset_id))

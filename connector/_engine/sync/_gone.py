@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Final
 
 from vectorferry.connector._engine.sync._changes import record_cursor
-from vectorferry.connector._engine.sync._collection import Job
 from vectorferry.connector._engine.sync._lane import call_each, locked
 from vectorferry.connector._engine.sync._origins import origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import kept_assets, prune
+from vectorferry.connector._engine.sync._transfer import Job
 from vectorferry.connector._model._errors import GuardRefusedError, LimitReachedError, VectorferryError
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id

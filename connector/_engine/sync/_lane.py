@@ -20,8 +20,14 @@ from vectorferry.connector._config._settings import BatchLimits
 from vectorferry.connector._engine._mapper import MappedRecord
 from vectorferry.connector._engine.sync._dimensions import WrittenDimension, dimensions_in
 from vectorferry.connector._engine.sync._losses import HeldBack
-from vectorferry.connector._model._batch import Applied, Batch, MappedAsset
-from vectorferry.connector._model._errors import DestinationError, LockedError, RetryableError, VectorferryError
+from vectorferry.connector._model._batch import Applied, Batch, Fence, MappedAsset
+from vectorferry.connector._model._errors import (
+    DestinationError,
+    LockedError,
+    RetryableError,
+    TakenOverError,
+    VectorferryError,
+)
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import Listing, Modality, Reason, Rejected
 from vectorferry.connector._protocols._capabilities import Capability
@@ -69,6 +75,9 @@ class Lane:
         self._collection = ""
         self._batcher = Batcher("", modalities, limits)
         self._flight: asyncio.Task[None] | None = None
+        self._handed_over = 0
+        self.landed = 0
+        """How many batches have been written, or dropped after a failure."""
         self._batching = asyncio.Lock()
         self._sits_out = False
         self._worker = Worker(self.name)
@@ -77,6 +86,11 @@ class Lane:
     def alive(self) -> bool:
         """Whether the destination has not failed, and takes part in the current collection."""
         return self.error is None and not self._sits_out
+
+    @property
+    def position(self) -> int:
+        """How many batches will have `landed` when everything is written that was put in by now."""
+        return self._handed_over + (not self._batcher.is_empty)
 
     def can(self, capability: Capability) -> bool:
         """Whether the destination declares it."""
@@ -102,7 +116,7 @@ class Lane:
     async def call(self, work: Callable[[], T]) -> T | None:
         """The answer of `work`, as `Worker.run` gets it; None once the destination has failed.
 
-        Raises `LockedError`, which is no failure.
+        Raises `LockedError` and `TakenOverError`, which are no failures.
         """
         return await self._attempt(work) if self.alive else None
 
@@ -115,28 +129,34 @@ class Lane:
         await self._abandon()
         await self._attempt(work)
 
-    async def put(self, mapped: MappedRecord, listing: Listing | None = None) -> None:
+    async def put(self, mapped: MappedRecord, listing: Listing | None = None, fence: Fence | None = None) -> None:
         """Add an asset to the batch that is filling; hand that over when it is full.
 
-        One with the `listing` to read it again by is held back instead of written when it has less than is stored.
+        One with the `listing` to read it again by is held back instead of written when it has less than is stored; one
+        with a `fence` is written only while that stands. Raises `TakenOverError` for a batch before it.
         """
         async with self._batching:
             if self.alive:
                 self.summary.replaced_nul += mapped.replaced
                 if listing and isinstance(mapped.record, MappedAsset) and self.can(Capability.CONTENTS):
                     self._listings[mapped.asset_id] = listing
-                await self._hand_over(self._batcher.add(mapped))
+                await self._hand_over(self._batcher.add(mapped, fence))
 
     async def flush(self) -> None:
         """Hand over what has been gathered, and wait until all of it is written."""
         async with self._batching:
             await self._hand_over(self._batcher.flush())
-            await self._landed()
+            await self._end_flight()
+
+    def give_up(self) -> None:
+        """Count what was not written as landed: nobody waits for it any more."""
+        self.landed = self.position
 
     async def begin_second_look(self, share: float) -> list[Listing]:
         """Believe from now on, within this share of what is stored, what comes with less again. What to read."""
         if not self.held_back.listings:
             return []
+        await self._leave_unremembered()  # of what other workers have held back
         stored = await self.call(partial(self.destination.content_counts, self._collection))
         return self.held_back.begin_second_look(share, stored or {})
 
@@ -161,7 +181,7 @@ class Lane:
     async def _attempt(self, work: Callable[[], T]) -> T | None:
         try:
             return await self._worker.run(work)
-        except LockedError:
+        except (LockedError, TakenOverError):
             raise
         except VectorferryError as error:
             self.error = self.error or error
@@ -170,13 +190,14 @@ class Lane:
 
     async def _hand_over(self, batch: Batch | None) -> None:
         if batch is not None:
-            await self._landed()
+            await self._end_flight()
+            self._handed_over += 1
             self._flight = asyncio.create_task(self._apply(batch))
 
-    async def _landed(self) -> None:
-        if self._flight:
-            await self._flight
-            self._flight = None
+    async def _end_flight(self) -> None:
+        flight, self._flight = self._flight, None
+        if flight:
+            await flight
 
     async def _abandon(self) -> None:
         """Cancel what is being applied, if anything is, and wait until it has ended."""
@@ -186,6 +207,10 @@ class Lane:
             self._flight = None
 
     async def _apply(self, batch: Batch) -> None:
+        await self._write(batch)
+        self.landed += 1
+
+    async def _write(self, batch: Batch) -> None:
         batch = await self._without_losses(batch)
         if not batch.assets and not batch.rejected:
             return
@@ -213,10 +238,13 @@ class Lane:
                 listing, contents = listings.pop(asset.asset_id, None), (stored or {}).get(asset.asset_id)
                 if listing is None or not contents or self.held_back.takes(listing, asset, contents, batch.modalities):
                     whole.append(asset)
+        await self._leave_unremembered()
+        return replace(batch, assets=tuple(whole))
+
+    async def _leave_unremembered(self) -> None:
         self.left_out += len(self.held_back.unremembered)
         await self._read_again(self.held_back.unremembered)
         self.held_back.unremembered = []
-        return replace(batch, assets=tuple(whole))
 
     async def _read_again(self, asset_ids: list[str]) -> None:
         if asset_ids and self.can(Capability.QUARANTINE):
@@ -300,11 +328,17 @@ class Batcher:
         self._modalities = modalities
         self._limits = limits
         self._filling: dict[str, MappedRecord] = {}
+        self._fences: set[Fence] = set()
         self._rows = 0
         self._bytes = 0
         self._since = 0.0
 
-    def add(self, mapped: MappedRecord) -> Batch | None:
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been gathered."""
+        return not self._filling
+
+    def add(self, mapped: MappedRecord, fence: Fence | None = None) -> Batch | None:
         """Take one more asset; the batch before it when the two do not fit together, or it has waited long enough.
 
         Only an asset that is over a limit by itself makes a batch that is.
@@ -314,6 +348,8 @@ class Batcher:
         if not self._filling:
             self._since = time.monotonic()
         self._filling[mapped.asset_id] = mapped
+        if fence is not None:
+            self._fences.add(fence)
         self._rows += mapped.rows
         self._bytes += mapped.bytes
         return full
@@ -323,13 +359,15 @@ class Batcher:
         if not self._filling:
             return None
         records = [self._filling[asset_id].record for asset_id in sorted(self._filling)]
-        self._filling = {}
+        fences = tuple(sorted(self._fences))
+        self._filling, self._fences = {}, set()
         self._rows = self._bytes = 0
         return Batch(
             self._collection,
             self._modalities,
             tuple(record for record in records if isinstance(record, MappedAsset)),
             tuple(record for record in records if isinstance(record, Rejected)),
+            fences,
         )
 
     def _overflows(self, mapped: MappedRecord) -> bool:

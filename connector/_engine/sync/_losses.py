@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, TypeAlias
@@ -134,6 +134,21 @@ class HeldBack:
         self.confirmed += lost
         self.ids.append(asset.asset_id)
         return False
+
+    def waiting(self) -> tuple[list[Listing], Counter[RowKind]]:
+        """What waits for a second look, and what it would lose; for somebody else to look at, and forgotten here."""
+        waiting = list(self.listings.values()), self._waiting
+        self.listings, self._waiting = {}, Counter()
+        return waiting
+
+    def wait_for(self, listings: Iterable[Listing], lost: Counter[RowKind]) -> None:
+        """Remember what another worker has held back."""
+        self._waiting += lost
+        for listing in listings:
+            if len(self.listings) < REMEMBERED:
+                self.listings[listing.asset_id] = listing
+            else:
+                self.unremembered.append(listing.asset_id)
 
     def begin_second_look(self, share: float, stored: RowCounts) -> list[Listing]:
         """From now on an asset that still comes with less is believed, unless all that were held back together would

@@ -12,6 +12,9 @@ from vectorferry.connector._model._records import ALL_MODALITIES, Modality
 LOCK_WAIT: Final = 60.0
 """Seconds that a run waits for others by default."""
 
+LEASE: Final = 30.0
+"""Long enough for a machine that is overloaded; what is taken over too early is only read twice."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncOptions:
@@ -30,6 +33,9 @@ class SyncOptions:
         wait_visible: seconds to wait at most for queries to see what was written, where that takes a while.
         lock_wait: seconds to wait at most where another sync is writing a collection.
         run_id: what the run is called in logs, summary and books; None: a new UUID.
+        workers: how many processes share what is to be read of a large collection, this one included; others may join.
+            None: this one reads it alone. It starts no process by itself: `run_sync` is given what does.
+        lease: seconds after which others take over what a worker has that was not heard of; each is, every second.
         started_by: who runs it, for the books: ``cli``, ``dagster``, ``python``; None: what is known of that.
     """
 
@@ -43,6 +49,8 @@ class SyncOptions:
     wait_visible: float = 0
     lock_wait: float = LOCK_WAIT
     run_id: str | None = None
+    workers: int | None = None
+    lease: float = LEASE
     started_by: str | None = None
 
     @property

@@ -17,13 +17,15 @@ from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, In
 from vectorferry.connector._engine._mapper import Mapper, MappingUse
 from vectorferry.connector._engine._opening import run_opened
 from vectorferry.connector._engine.sync._changes import followed_cursors
-from vectorferry.connector._engine.sync._collection import CollectionRun, Job
+from vectorferry.connector._engine.sync._collection import CollectionRun
 from vectorferry.connector._engine.sync._dimensions import dimension_notes
 from vectorferry.connector._engine.sync._gone import settle_gone
 from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._related import check_related_names, sync_related
 from vectorferry.connector._engine.sync._runs import record_runs
+from vectorferry.connector._engine.sync._tally import total, used
+from vectorferry.connector._engine.sync._transfer import Helpers, Job
 from vectorferry.connector._model._errors import (
     CollectionError,
     ConfigurationError,
@@ -37,8 +39,9 @@ from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._records import MODALITIES
 from vectorferry.connector._model._storable import id_problem, safe_id
+from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Delivery, Destination, Visibility
-from vectorferry.connector._protocols._source import Source, Usage
+from vectorferry.connector._protocols._source import Source
 from vectorferry.connector._reports._progress import ProgressCallback, numbered
 from vectorferry.connector._reports._run_id import current_run_id, run_named
 from vectorferry.connector._reports._summary import (
@@ -69,10 +72,12 @@ def run_sync(
     environ: Mapping[str, str] = process_environ,
     progress: ProgressCallback | None = None,
     finished: CollectionCallback = ignore_collection,
+    helpers: Helpers | None = None,
 ) -> Summary:
     """Run a sync as its settings describe it: resolve ``${NAME}``, open, `sync`, and close whatever happens.
 
-    `progress` is told how each collection comes along, and `finished` of each that is done or has failed.
+    `progress` is told how each collection comes along, and `finished` of each that is done or has failed. `helpers` are
+    processes that are started once there is a collection to share with them.
 
     Raises what `sync` raises, and `ConfigurationError` for a variable that is not set.
     """
@@ -90,6 +95,7 @@ def run_sync(
             incremental=resolved.incremental,
             progress=progress,
             finished=finished,
+            helpers=helpers,
         )
 
     return run_opened(settings, environ, work)
@@ -126,6 +132,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
     incremental: IncrementalScans | None = None,
     progress: ProgressCallback | None = None,
     finished: CollectionCallback = ignore_collection,
+    helpers: Helpers | None = None,
 ) -> Summary:
     """Make every destination hold what the source holds of the collections.
 
@@ -172,6 +179,7 @@ async def sync(  # noqa: PLR0913 - one parameter per part of the settings
             full_every=(incremental or IncrementalScans()).full_every,
             progress=progress,
             finished=finished,
+            helpers=helpers,
         )
 
 
@@ -188,11 +196,16 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
     full_every: int,
     progress: ProgressCallback | None,
     finished: CollectionCallback,
+    helpers: Helpers | None,
 ) -> Summary:
     started, before, name = time.monotonic(), replace(source.usage), summary.sync
     if clash := _repeated([destination.name for destination in destinations]):
         raise ConfigurationError(f"two destinations are named {clash!r}: give one of them another name")
     check_related_names(source, mapping)
+    if options.workers and (
+        alone := [each.name for each in destinations if Capability.SHARDS not in each.capabilities]
+    ):
+        raise Capability.SHARDS.missing(alone[0])
     mapper = Mapper(mapping, options.modalities, limits)
     lanes = [Lane(each, options.modalities, batch, mapping) for each in destinations]
     summary.destinations = {lane.name: lane.summary for lane in lanes}
@@ -211,6 +224,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
             full_every=full_every,
             progress=progress,
             finished=finished,
+            helpers=helpers,
             unlisted={*options.reread.asset_ids, *(options.only or ())},
         )
         all_collections = options.collections is None
@@ -237,7 +251,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
     finally:
         await asyncio.gather(*(lane.close() for lane in lanes))
     summary.usage, summary.seconds, summary.exit_code = (
-        _used(source, before),
+        total(used(source.usage, before), *(each.usage_of_workers for each in summary.collections.values())),
         time.monotonic() - started,
         exit_code(summary),
     )
@@ -339,13 +353,9 @@ def _measured(source: Source, summary: CollectionSummary) -> Iterator[None]:
     try:
         yield
     finally:
-        summary.usage, summary.seconds = _used(source, before), time.monotonic() - started
+        summary.usage = total(used(source.usage, before), summary.usage_of_workers)
+        summary.seconds = time.monotonic() - started
         summary.ended_at = summary.started_at + timedelta(seconds=summary.seconds)
-
-
-def _used(source: Source, before: Usage) -> Usage:
-    after = source.usage
-    return Usage(after.requests - before.requests, after.retries - before.retries, after.bytes - before.bytes)
 
 
 async def _all_collections(source: Source, summary: Summary) -> Sequence[str]:
