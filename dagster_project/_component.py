@@ -160,6 +160,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
             backfill_policy=op.backfill_policy,
             description=op.description,
             required_resource_keys=[resource_key],
+            workers=self.workers,
         )
         def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:
             yield from self.execute(context, getattr(context.resources, resource_key))

@@ -33,6 +33,10 @@ mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
 """
 
+TERMINATE: Final = """
+mutation($run: String!) { terminateRun(runId: $run) {
+  __typename ... on TerminateRunFailure { message } ... on PythonError { message } } }
+"""
 EVENTS: Final = """
 query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
   __typename ... on MessageEvent { message stepKey } } } } }
@@ -118,6 +122,11 @@ class Services:
             "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
         }
         return str(self.ask(LAUNCH, {"params": params})["launchRun"]["run"]["runId"])
+
+    def terminate(self, run: str) -> None:
+        """As the button in the UI does."""
+        answer = self.ask(TERMINATE, {"run": run})["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
 
     def events(self, run: str) -> str:
         """Everything that the run has said, a line each."""

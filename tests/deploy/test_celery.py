@@ -28,6 +28,7 @@ pytestmark = pytest.mark.long
 ASSETS: Final = 60
 CATALOGUE: Final = GeneratedCatalogue(assets=ASSETS, features_per_asset=4, dimension=64, collections=("ads",))
 RUN: Final = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+CONNECTED: Final = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'vectorferry%'"
 SCHEMA: Final = "celery_media"
 UNDISTURBED: Final = "celery_undisturbed"
 VISIBILITY: Final = "10"
@@ -78,7 +79,15 @@ def project(
     }
     variables = {**NAMES, "MIXPEEK_API_KEY": key, "CELERY_VISIBILITY_SECONDS": VISIBILITY}
     with services(folder, {**sync, "workers": 1}, databases, variables, redis) as running:
+        # The first run is the discovery sensor's, which has found the collection.
+        wait_until(lambda: "SUCCESS" in statuses(running) and not {"QUEUED", "STARTED"} & statuses(running))
         yield running
+
+
+def statuses(project: Services) -> set[str]:
+    """Of all runs so far."""
+    runs = project.ask("{ runsOrError { ... on Runs { results { status } } } }", {})["runsOrError"]["results"]
+    return {str(run["status"]) for run in runs}
 
 
 def status(project: Services, run: str) -> str:
@@ -121,6 +130,21 @@ def test_a_step_whose_worker_is_killed_is_done_by_another_one(
         assert told.count("Executing steps media in celery worker") >= 2, told
         assert "ExecutionStepFailureEvent" not in told
         assert differences(connection, UNDISTURBED, SCHEMA) == []
+
+
+def test_a_run_that_is_terminated_ends_its_step_on_the_worker(
+    project: Services, sandbox: httpx.Client, connection: Connection
+) -> None:
+    """Celery's executor only revokes the steps that no worker has begun, and waits for the others."""
+    connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+    with never_ending(sandbox):
+        run = project.launch("media_sync", "ads")
+        wait_until(partial(has_assets, connection, 20))
+        project.terminate(run)
+        wait_until(lambda: status(project, run) == "CANCELED", 60)
+        assert connection.execute(CONNECTED).fetchone() == (0,)
+    succeed(project, project.launch("media_sync", "ads"))
+    assert differences(connection, UNDISTURBED, SCHEMA) == []
 
 
 @contextmanager
