@@ -27,7 +27,7 @@ ALONE: Final = 100
 """So many assets are read by the closing step itself: the start of a worker takes about as long."""
 
 
-def shared_assets(assets: dg.AssetsDefinition, workers: int, config: Mapping[str, dg.Field]) -> dg.AssetsDefinition:
+def shared_assets(assets: dg.AssetsDefinition, workers: int, schema: Mapping[str, dg.Field]) -> dg.AssetsDefinition:
     """The same assets, made by a graph: list, up to so many workers, and what made them before, which closes.
 
     Keys, partitions, checks, run configuration and whatever else is known by the assets stay as they are.
@@ -44,7 +44,7 @@ def shared_assets(assets: dg.AssetsDefinition, workers: int, config: Mapping[str
         description="Lists, and cuts what is to be read into shards.",
         ins=sources,
         out=dg.DynamicOut(dg.Nothing),
-        config_schema=dict(config),
+        config_schema=dict(schema),
         **common,
     )
     def list_step(context: dg.AssetExecutionContext) -> Iterator[dg.DynamicOutput[None]]:
@@ -68,17 +68,17 @@ def shared_assets(assets: dg.AssetsDefinition, workers: int, config: Mapping[str
         description=step.description or "Reads what is left, deletes, builds indexes, and says what there is.",
         ins={WORKERS_INPUT: dg.In(dg.Nothing), **step.ins},
         outs=step.outs,
-        config_schema=dict(config),
+        config_schema=dict(schema),
         **common,
     )
 
-    @dg.config_mapping(config_schema=dict(config))
-    def told_to_both(said: Any) -> Mapping[str, Any]:
-        return {each.name: {"config": said} for each in (list_step, closing_step)}
+    @dg.config_mapping(config_schema=dict(schema))
+    def of_both(config: Any) -> Mapping[str, Any]:
+        return {each.name: {"config": config} for each in (list_step, closing_step)}
 
-    def graph(**given: Any) -> Mapping[str, Any]:
-        done = list_step(**given).map(worker_step).collect()
-        made = closing_step(**{WORKERS_INPUT: done}, **given)
+    def graph(**inputs: Any) -> Mapping[str, Any]:
+        done = list_step(**inputs).map(worker_step).collect()
+        made = closing_step(**{WORKERS_INPUT: done}, **inputs)
         return dict(zip(step.output_dict, [made] if len(step.output_dict) == 1 else made, strict=True))
 
     # Dagster reads the names of a graph's inputs from its signature.
@@ -88,7 +88,7 @@ def shared_assets(assets: dg.AssetsDefinition, workers: int, config: Mapping[str
         name=step.name,
         ins={name: dg.GraphIn() for name in sources},
         out={name: dg.GraphOut() for name in step.output_dict},
-        config=told_to_both,
+        config=of_both,
     )(graph)
     return dg.AssetsDefinition.dagster_internal_init(**{**assets.get_attributes_dict(), "node_def": made})
 
