@@ -326,12 +326,12 @@ class PostgresShardBook(ShardBook):
             index_elements=["collection", "run_id", "number"],
             set_={"token": new.excluded.token, "owner": new.excluded.owner},
             where=shards.c.token < new.excluded.token,
-        )
+        ).returning(shards.c.token)
         is_there = select(runs.c.run_id).where(runs.c.collection == collection, runs.c.run_id == fence.run_id)
         with self._transaction() as connection:
             if connection.execute(is_there.with_for_update(read=True)).one_or_none() is None:
                 return False
-            return bool(connection.execute(highest).rowcount)
+            return connection.execute(highest).one_or_none() is not None
 
     def renew(self, collection: str, run_id: str, owner: str, unread: Mapping[int, int]) -> Sequence[int]:
         """All of them in one statement."""

@@ -56,6 +56,7 @@ SUITES: Final = {
     Capability.QUARANTINE: "test_quarantined",
     Capability.RELATED_TABLES: "test_related",
     Capability.RUNS: "test_runs",
+    Capability.SHARDS: "test_shards",
     Capability.STORED_ASSETS: "test_stored_assets",
     Capability.STORED_COLLECTIONS: "test_destinations",
     Capability.TOMBSTONES: "test_tombstones",

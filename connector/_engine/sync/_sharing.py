@@ -31,11 +31,12 @@ from vectorferry.connector._engine.sync._origins import origin_of
 from vectorferry.connector._engine.sync._tally import add_tally
 from vectorferry.connector._engine.sync._transfer import Job, Request, Transfer
 from vectorferry.connector._iterators import closing
+from vectorferry.connector._model._batch import Fence
 from vectorferry.connector._model._errors import ConfigurationError, TakenOverError, VectorferryError
 from vectorferry.connector._model._records import Listing, Modality
 from vectorferry.connector._model._storable import safe_id
 from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._shards import Fence, RunOutlook, ShardBook, SharedRun
+from vectorferry.connector._protocols._shards import RunOutlook, ShardBook, SharedRun
 from vectorferry.connector._reports._run_id import current_run_id
 from vectorferry.connector._reports._summary import CollectionSummary
 
@@ -304,8 +305,8 @@ class Claims:
         if self._strict and (error := next((lane.error for lane in self._job.lanes if lane.error), None)):
             raise error
         for fence, claimed in list(self._claimed.items()):
-            if claimed.awaited and not at_end:
-                continue
+            if fence not in self._claimed or (claimed.awaited and not at_end):
+                continue  # the feed comes here too, while this waits
             claimed.positions = claimed.positions or {lane.name: lane.position for lane in self._job.lanes}
             if any(lane.alive and lane.landed < claimed.positions[lane.name] for lane in self._job.lanes):
                 continue
