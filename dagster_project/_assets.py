@@ -144,6 +144,7 @@ def vectorferry_assets(
     backfill_policy: dg.BackfillPolicy | None = None,
     description: str | None = None,
     required_resource_keys: Iterable[str] = (),
+    workers: int | None = None,
 ) -> Callable[[Body], dg.AssetsDefinition]:
     """One step that makes the assets of a sync, or those that are selected, for any number of partitions at once.
 
@@ -163,10 +164,12 @@ def vectorferry_assets(
         backfill_policy: how many partitions go into a run; all of them where nothing is said.
         description: of the step.
         required_resource_keys: resources that the body takes from ``context.resources``.
+        workers: how many steps share the work. With more than one, the assets are made by a graph: a step that lists,
+            the workers, each wherever the executor puts it, and the body, which closes.
 
     Raises `ConfigurationError` when two destinations with indexes have one name.
     """
-    return dg.multi_asset(
+    step = dg.multi_asset(
         name=name or settings.name,
         description=description,
         specs=build_vectorferry_specs(settings, translator),
@@ -177,6 +180,11 @@ def vectorferry_assets(
         config_schema=dict(RUN_CONFIG),
         required_resource_keys=set(required_resource_keys),
     )
+    if workers is None or workers == 1:
+        return step
+    from vectorferry.dagster._workers import shared_assets  # which needs the resource, which needs this
+
+    return lambda body: shared_assets(step(body), workers, RUN_CONFIG)
 
 
 def targets_in(context: dg.AssetExecutionContext) -> dict[dg.AssetKey, Target]:

@@ -25,17 +25,22 @@ AssetJob = Any  # Dagster does not export the type that `define_asset_job` retur
 
 
 def sync_job(
-    settings: SyncSettings, keys: Sequence[dg.AssetKey], checks: Sequence[dg.AssetChecksDefinition] = ()
+    settings: SyncSettings,
+    keys: Sequence[dg.AssetKey],
+    checks: Sequence[dg.AssetChecksDefinition] = (),
+    *,
+    executor: dg.ExecutorDefinition | None = dg.in_process_executor,
 ) -> AssetJob:
-    """The job ``{sync}_sync``: all of the sync's tables, in the run's own process since it is a single step. Of its
-    checks only those that block: the others look at everything, which is dear."""
+    """The job ``{sync}_sync``: all of the sync's tables, in the run's own process unless another `executor` is given
+    (None: the code location's), since it is a single step. Of its checks only those that block: the others look at
+    everything, which is dear."""
     tables = dg.AssetSelection.assets(*keys)
     blocking = [dg.AssetSelection.checks(each) for each in checks if all(spec.blocking for spec in each.check_specs)]
     selection = reduce(or_, blocking, tables.without_checks())
     return dg.define_asset_job(
         f"{settings.name}_sync",
         selection=selection,
-        executor_def=dg.in_process_executor,
+        executor_def=executor,
         description="Syncs collections into all tables and indexes, then makes the checks that block.",
     )
 

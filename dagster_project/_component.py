@@ -108,6 +108,10 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
     embedding_map: Annotated[
         bool, _say("Whether a run that has written something draws a map of each table's vectors, as an image.")
     ] = False
+    workers: Annotated[
+        int | None,
+        _say("Steps that share the work of a run, each where the location's executor puts it; none: the run itself."),
+    ] = Field(default=None, ge=1)
     op: Annotated[
         SyncOp | None, _say("The step: `name`, `tags`, `pool`, `retries`, `backfill_policy`, `description`.")
     ] = None
@@ -156,6 +160,7 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
             backfill_policy=op.backfill_policy,
             description=op.description,
             required_resource_keys=[resource_key],
+            workers=self.workers,
         )
         def sync(context: dg.AssetExecutionContext) -> Iterable[dg.MaterializeResult[Any]]:
             yield from self.execute(context, getattr(context.resources, resource_key))
@@ -165,7 +170,8 @@ class VectorferrySync(dg.Component, dg.Model, dg.Resolvable):
             settings, parse_checks(self.checks, self._where), translator=translator, resource_key=resource_key
         )
         targets = {self.get_asset_spec(target).key: target for target in targets_of(settings)}
-        job = sync_job(settings, list(sync.keys), checks)
+        executor = dg.in_process_executor if self.workers is None else None
+        job = sync_job(settings, list(sync.keys), checks, executor=executor)
         checking = [checks_job(settings, checks)] if checks else []
         return dg.Definitions(
             assets=[source, sync],

@@ -18,6 +18,7 @@ from vectorferry.connector.plugin import (
     DestinationSummary,
     Modality,
     SchemaMapping,
+    ShardStatus,
     Status,
     TableStatus,
     Visibility,
@@ -268,6 +269,29 @@ def _set_aside(summary: Summary, modality: Modality, collection: str) -> dict[st
         if each.modality in ("", modality)
     ]
     return {"set_aside": dg.MetadataValue.table(records[:ROWS_SHOWN])} if records else {}
+
+
+def workers_metadata(shards: Sequence[ShardStatus]) -> dict[str, Any]:
+    """Who has read and written a collection before the closing step, at what rate, and what was not done by then."""
+    by_owner: dict[str, list[ShardStatus]] = {}
+    for shard in shards:
+        by_owner.setdefault(shard.owner or "nobody", []).append(shard)
+    records = [dg.TableRecord(_worker_row(owner, by_owner[owner])) for owner in sorted(by_owner)]
+    return {"workers": dg.MetadataValue.table(records)} if records else {}
+
+
+def _worker_row(owner: str, shards: Sequence[ShardStatus]) -> dict[str, Any]:
+    done = [shard for shard in shards if shard.state in ("done", "counted")]
+    assets, taken = sum(shard.assets for shard in done), [shard.seconds or 0.0 for shard in done]
+    return {
+        "worker": owner,
+        "shards": len(done),
+        "assets": assets,
+        "assets_per_second": round(assets / sum(taken), 1) if sum(taken) else 0.0,
+        "longest_shard_seconds": round(max(taken, default=0.0), 1),
+        "shards_left": len(shards) - len(done),
+        "assets_left": sum(shard.assets for shard in shards) - assets,
+    }
 
 
 def related_metadata(summary: Summary) -> dict[str, int]:

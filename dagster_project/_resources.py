@@ -18,6 +18,7 @@ from vectorferry.dagster._assets import targets_in, translator_in
 from vectorferry.dagster._failures import fail
 from vectorferry.dagster._local_data import check_local_data
 from vectorferry.dagster._run import Selection, sync_partitions
+from vectorferry.dagster._termination import ended_with_run
 from vectorferry.destinations import PgvectorSettings
 
 if TYPE_CHECKING:
@@ -75,7 +76,13 @@ class VectorferryResource(dg.ConfigurableResource[Any]):
 
         Raises `dg.Failure`, or `dg.RetryRequested` for what may get better, once the finished partitions are recorded.
         """
-        targets, translator = targets_in(context), translator_in(context)
+        selection = self.selection(context)
+        with ended_with_run(context):
+            yield from sync_partitions(context, selection, translator_in(context))
+
+    def selection(self, context: dg.AssetExecutionContext) -> Selection:
+        """What a step of ``@vectorferry_assets`` is to sync. Raises `dg.Failure` where that cannot be."""
+        targets = targets_in(context)
         (written,) = {id(target.settings): target.settings for target in targets.values()}.values()
         try:
             current = self.settings(written)
@@ -84,7 +91,7 @@ class VectorferryResource(dg.ConfigurableResource[Any]):
             check_local_data(context, selection.narrowed, list(targets))
         except VectorferryError as error:
             fail(context, {written.name: error}, total=1)
-        yield from sync_partitions(context, selection, translator)
+        return selection
 
     def search(self, query: SearchQuery, destination: str | None = None) -> SearchAnswer:
         """The nearest neighbours in the destination of this name or type; None: in the first one.

@@ -23,6 +23,7 @@ from vectorferry.connector.plugin import (
     DestinationError,
     DestinationSummary,
     Modality,
+    ShardStatus,
     Status,
     TableStatus,
     VectorferryError,
@@ -50,6 +51,7 @@ from vectorferry.dagster._metadata import (
     related_metadata,
     scan_metadata,
     table_metadata,
+    workers_metadata,
 )
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, further_indexes
@@ -61,6 +63,8 @@ POINTS: Final = 300
 """Of a map, whose picture takes 60 KB of the event log then."""
 SAMPLED: Final = 20
 """Partitions at most of which a run shows rows."""
+WORKERS_INPUT: Final = "workers"
+"""Of the step that closes what others have worked on; a step that does everything has no such input."""
 SCAN_TAG: Final = "vectorferry/scan"
 
 Rows = Sequence[Mapping[str, str]]
@@ -105,6 +109,8 @@ class _Step:
     """Keys whose collection the source does not list any more."""
     broken: Mapping[str, str] = field(default_factory=dict)
     """Why destinations have failed in the current run of the engine, as far as its collections have told."""
+    shards: list[ShardStatus] = field(default_factory=list)
+    """What workers have had, where this step closes what they worked on."""
     related_read: bool = False
     """Whether the tables of metadata have been read: once per step is enough."""
 
@@ -113,6 +119,8 @@ class _Step:
         rest is tried in another one, until two in a row have come to nothing."""
         CollectionPartitions.of(self.selection.settings).add(self.context.instance, self.context.partition_keys)
         self._look_up()
+        if self._shared_runs:
+            self._look_at_workers()
         self.context.log.info(f"{len(self.remaining)} collections to sync")
         fruitless = 0
         while self.remaining and fruitless < FRUITLESS_RUNS:
@@ -166,6 +174,23 @@ class _Step:
         instance = self.context.instance
         return {key for asset in self.selection.targets for key in instance.get_materialized_partitions(asset)}
 
+    @cached_property
+    def _shared_runs(self) -> Sequence[str]:
+        """Whose list step may have cut collections into shards: this run's, or that of the run that it tries again."""
+        if WORKERS_INPUT not in self.context.op_execution_context.op_def.input_dict:
+            return ()
+        run = self.context.run
+        return [each for each in (run.run_id, run.parent_run_id, run.root_run_id) if each]
+
+    def _look_at_workers(self) -> None:
+        """Before the shards go: who has had which. A sync does not fail for it."""
+        try:
+            with _opened(self.selection.narrowed, 0) as opened, closing(opened.shard_book()) as book:
+                ids = tuple(self._shared_runs)
+                self.shards.extend(shard for shard in book.shards() if shard.run_id.startswith(ids))
+        except VectorferryError as error:
+            self.context.log.warning(f"the shards could not be looked at: {error}")
+
     def _run(self) -> None:
         """One run of the engine for all that remains."""
         config = self.context.op_execution_context.op_config
@@ -187,6 +212,7 @@ class _Step:
                 reread=Reread(everything=config["reread"]),
                 related=not self.related_read,
                 run_id=self.context.run.run_id,
+                closes=self._shared_runs,
                 started_by="dagster",
             ),
             environ=environ,
@@ -286,7 +312,7 @@ class _Step:
         self.context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata))
 
     def _report(self, *, counted: bool = True) -> Report:
-        report = Report(self.selection, self.finished)
+        report = Report(self.selection, self.finished, shards=self.shards)
         if self.finished and counted:
             self._look(report)
             if self.translator.embedding_map:
@@ -382,6 +408,8 @@ class Report:
     samples: dict[tuple[Modality, str], Rows] = field(default_factory=dict)
     maps: dict[tuple[Modality, str], Sequence[EmbeddingMap]] = field(default_factory=dict)
     """Of a whole table, which the last of its collections shows."""
+    shards: Sequence[ShardStatus] = ()
+    """What workers have had before this step."""
 
     def whole(self, target: Target) -> dict[str, Any]:
         """What the table or index holds now, all collections together."""
@@ -391,6 +419,7 @@ class Report:
         """What the run did to one collection in the table or index."""
         collection, summary = self.finished[key]
         related = related_metadata(summary) if key == next(iter(self.finished)) else {}
+        related |= workers_metadata([shard for shard in self.shards if shard.collection == collection])
         if isinstance(target, VectorIndex):
             return self._index_partition(target, collection, summary)
         statuses = list(self.statuses.values())

@@ -19,7 +19,7 @@ Part = TypeVar("Part", bound=Settings)
 MAX_BYTES: Final = 256_000
 PROJECT_FILES: Final = ("dg.toml", "pyproject.toml")
 ONLY_FOR_DAGSTER: Final = frozenset(
-    {"translation", "op", "checks", "freshness", "sensors", "sample_rows", "embedding_map"}
+    {"translation", "op", "checks", "freshness", "sensors", "sample_rows", "embedding_map", "workers"}
 )
 """What a component file says beyond the sync: how it looks and is watched in Dagster."""
 

@@ -24,6 +24,7 @@ from vectorferry.connector._engine._submit import (
 )
 from vectorferry.connector._engine.plan._plan import run_plan
 from vectorferry.connector._engine.sync._diff import Reread
+from vectorferry.connector._engine.sync._fleet import Fleet, WorkerStatus, fleets_of
 from vectorferry.connector._engine.sync._join import JoinOptions, JoinSummary, list_shards, run_join
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._processes import WorkerProcesses
@@ -37,6 +38,7 @@ from vectorferry.connector._reports._progress import Progress, ProgressCallback
 __all__ = [
     "Comparison",
     "EmbeddingMap",
+    "Fleet",
     "JoinOptions",
     "JoinSummary",
     "Progress",
@@ -53,8 +55,10 @@ __all__ = [
     "SyncOptions",
     "VectorComparison",
     "WorkerProcesses",
+    "WorkerStatus",
     "drop_selected",
     "embedding_maps",
+    "fleets_of",
     "list_shards",
     "refill",
     "run_compare",

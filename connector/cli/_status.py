@@ -16,9 +16,11 @@ from rich.text import Text
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import SyncSettings
+from vectorferry.connector._engine import Fleet, fleets_of
 from vectorferry.connector._engine._opening import destination_label, opened_at
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._destination import RecordedRun, Status, TableStatus
+from vectorferry.connector._reports._progress import in_words
 from vectorferry.connector.cli._console import (
     cell,
     complain,
@@ -45,6 +47,9 @@ def status(
     runs: Annotated[
         bool, typer.Option("--runs", help="Show the last runs instead: what became of each collection.")
     ] = False,
+    workers: Annotated[
+        bool, typer.Option("--workers", help="Show who works on what is shared just now, how fast, and how long yet.")
+    ] = False,
     as_json: AsJson = False,
     prometheus: Annotated[bool, typer.Option("--prometheus", help="Print it as Prometheus reads it.")] = False,
     textfile: Annotated[
@@ -62,8 +67,12 @@ def status(
     if textfile is not None and textfile.suffix != ".prom":
         raise click.UsageError("--textfile: node_exporter reads only files that end in .prom")
     settings = load_settings(config, name)
+    if runs and workers:
+        raise click.UsageError("give one of --runs, --workers")
     if runs:
         raise typer.Exit(_show_runs(settings, as_json))
+    if workers:
+        raise typer.Exit(_show_fleets(settings, as_json))
     answers = [_ask(settings, index) for index in range(len(settings.destinations))]
     failures = [answer for answer in answers if isinstance(answer, VectorferryError)]
     exit_code = max((failure.exit_code for failure in failures), default=0)
@@ -175,6 +184,62 @@ def _ask_runs(settings: SyncSettings, index: int) -> Sequence[RecordedRun] | Vec
             return destination.runs(limit=RUNS_SHOWN)
     except VectorferryError as error:
         return error
+
+
+def _show_fleets(settings: SyncSettings, as_json: bool) -> int:
+    """What is shared just now, as the first destination says that has it; the exit code."""
+    fleets: Sequence[Fleet] = ()
+    errors: dict[str, VectorferryError] = {}
+    for index, each in enumerate(settings.destinations):
+        try:
+            with opened_at(settings, index) as destination:
+                fleets = fleets_of(destination)
+        except VectorferryError as error:
+            errors[destination_label(each)] = error
+        if fleets:
+            break
+    exit_code = 0 if fleets else max((error.exit_code for error in errors.values()), default=0)
+    if as_json:
+        failed = {label: str(error) for label, error in errors.items()}
+        runs = [fleet.to_dict() for fleet in fleets]
+        print_json({"sync": settings.name, "runs": runs, "errors": failed, "exit_code": exit_code})
+        return exit_code
+    for label, error in errors.items():
+        complain(f"{label}: {error}")
+    for fleet in fleets:
+        results().print(Text(_fleet_line(fleet)), soft_wrap=True)
+        show_table(_fleet_table(fleet), results())
+    if not fleets and not errors:
+        results().print(f"no run of {settings.name} shares its work just now (sync --workers)", markup=False)
+    return exit_code
+
+
+def _fleet_line(fleet: Fleet) -> str:
+    """``films: 8,400 of 20,000 assets done, 12 shards open, 3 claimed; 95 assets a second, about 2 min left``"""
+    counts = f"{fleet.done:,} of {fleet.assets:,} {'assets' if fleet.listed else 'assets listed so far'} done"
+    shards = f"{fleet.open:,} shards open, {fleet.claimed:,} claimed"
+    rate = f"{fleet.rate:,.1f} assets a second" if fleet.rate else ""
+    left = f"about {in_words(fleet.seconds_left)} left" if fleet.seconds_left else ""
+    pace = ", ".join(filter(None, (rate, left)))
+    return plain(f"{fleet.collection}: {'; '.join(filter(None, (f'{counts}, {shards}', pace)))}")
+
+
+def _fleet_table(fleet: Fleet) -> Table:
+    numbers = ("shards", "assets", "a second", "unread")
+    table = make_table("worker", *numbers, "at shards", "heard of", "", numbers=numbers)
+    for worker in fleet.workers:
+        heard = "" if worker.lease_seconds is None else f"lease {worker.lease_seconds:,.0f} s"
+        table.add_row(
+            cell(plain(worker.owner)),
+            f"{worker.shards:,}",
+            f"{worker.assets:,}",
+            f"{worker.rate:,.1f}" if worker.rate else "",
+            f"{worker.unread:,}",
+            cell(", ".join(map(str, worker.at))),
+            cell(heard),
+            cell(worker.remark),
+        )
+    return table
 
 
 def _run_as_dict(run: RecordedRun) -> Mapping[str, Any]:

@@ -82,6 +82,15 @@ def test_templates_of_dagster_are_filled_in(monkeypatch: pytest.MonkeyPatch) -> 
         assert defs.resolve_job_def("from_env_sync")
 
 
+@pytest.mark.parametrize(("attributes", "executor"), [({}, "in_process"), ({"workers": 1}, "multiprocess")])
+def test_steps_are_where_the_location_puts_them_once_workers_are_named(
+    attributes: dict[str, Any], executor: str
+) -> None:
+    with loaded({**SMALLEST, **attributes}) as defs:
+        location = dg.Definitions.merge(defs, dg.Definitions(executor=dg.multiprocess_executor))
+        assert location.resolve_job_def("media_sync").executor_def.name == executor
+
+
 class Owned(VectorferrySync):
     """A sync with an owner."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -14,7 +15,8 @@ from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
-from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing
+from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing, boards_of
+from vectorferry.connector._engine.sync._tally import add_tally, finished_part
 from vectorferry.connector._engine.sync._transfer import Job, Transfer, name_asset
 from vectorferry.connector._iterators import closing, pages
 from vectorferry.connector._model._batch import Applied, Counts
@@ -24,6 +26,7 @@ from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import id_problem, safe_id
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Known
+from vectorferry.connector._protocols._shards import ShardBook, ShardResult, SharedRun
 from vectorferry.connector._protocols._source import Origin
 from vectorferry.connector._reports._summary import CollectionSummary, first_of
 
@@ -58,6 +61,7 @@ class CollectionRun:
         for lane in self._job.lanes:
             lane.begin(self._collection)
         try:
+            await self._count_workers()  # the lock ends what was shared
             async with locked(self._job.alive, self._collection, self._job.options.lock_wait) as locked_out:
                 self.summary.error = locked_out
                 await self._sync()
@@ -92,6 +96,23 @@ class CollectionRun:
         """Add an error to what the summary tells already."""
         self.summary.cause = error
         self.summary.fail(str(error))
+
+    async def _count_workers(self) -> None:
+        """What others have done of the shards that were cut for this run."""
+        if not self._job.options.closes:
+            return
+        boards = await boards_of(self._job.alive)
+        try:
+            for run in await boards[0].ask(lambda book: book.runs()):
+                if run.collection != self._collection or not run.run_id.startswith(tuple(self._job.options.closes)):
+                    continue
+                for each in await boards[0].ask(partial(_results, run)):
+                    self.summary.workers.add(each.owner)
+                    part = finished_part(each.result)
+                    add_tally(part, self._job.lanes, self._job.mapper, self._transfer, self.summary)
+                    self.summary.unchanged -= part["pulled"]  # as which this run is about to list them
+        finally:
+            await asyncio.gather(*(board.close() for board in boards))
 
     async def _choose_scan(self) -> Origin:
         """What is listed: everything, or what has changed. Who reads it."""
@@ -374,3 +395,7 @@ def unchanged(
                 if modality in modalities:
                     counts.features.setdefault(modality, Counts()).unchanged += features
     return counts
+
+
+def _results(run: SharedRun, book: ShardBook) -> Sequence[ShardResult]:
+    return book.results(run.collection, run.run_id)

@@ -36,6 +36,8 @@ class SyncOptions:
         workers: how many processes share what is to be read of a large collection, this one included; others may join.
             None: this one reads it alone. It starts no process by itself: `run_sync` is given what does.
         lease: seconds after which others take over what a worker has that was not heard of; each is, every second.
+        closes: ids of runs that have cut collections into shards for this one to close (`list_shards`): what workers
+            have done of them is counted here.
         started_by: who runs it, for the books: ``cli``, ``dagster``, ``python``; None: what is known of that.
     """
 
@@ -51,6 +53,7 @@ class SyncOptions:
     run_id: str | None = None
     workers: int | None = None
     lease: float = LEASE
+    closes: Sequence[str] = ()
     started_by: str | None = None
 
     @property

@@ -88,6 +88,34 @@ def add_tally(tally: Tally, lanes: Sequence[Lane], mapper: Mapper, transfer: Tra
             _add_to_lane(lane, of_lane)
 
 
+def finished_part(tally: Tally) -> Tally:
+    """Only what was written, for a run that lists again: it finds by itself what was not, and counts as unchanged what
+    was."""
+    return {
+        **tally,
+        "unread": {"count": 0, "first": [], "why": None},
+        "missed": [],
+        "lanes": {
+            name: {
+                **of_lane,
+                "left_out": 0,
+                "held_back": [],
+                "lost": [],
+                "applied": {
+                    **of_lane["applied"],
+                    "assets": _not_unchanged(of_lane["applied"]["assets"]),
+                    "features": [[kind, _not_unchanged(counts)] for kind, counts in of_lane["applied"]["features"]],
+                },
+            }
+            for name, of_lane in tally["lanes"].items()
+        },
+    }
+
+
+def _not_unchanged(counts: Mapping[str, int]) -> Mapping[str, int]:
+    return {**counts, "unchanged": -counts["inserted"] - counts["updated"]}
+
+
 def _add_to_lane(lane: Lane, tally: Tally) -> None:
     lane.record(_read_applied(tally["applied"]))
     lane.summary.replaced_nul += tally["replaced_nul"]
