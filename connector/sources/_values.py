@@ -51,7 +51,7 @@ def is_signed(value: Any) -> bool:
 def lasting(value: Any) -> Any:
     """A JSON value without the presigned addresses in it."""
     if isinstance(value, dict):
-        kept = {key: item for key, item in value.items() if not is_signed(item)}
+        kept = {key: item for key, item in value.items() if type(item) is not str or not is_signed(item)}
         return {key: lasting(item) if isinstance(item, CONTAINERS) else item for key, item in kept.items()}
     if isinstance(value, list):
         return [lasting(item) for item in value if not is_signed(item)]
