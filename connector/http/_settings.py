@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -149,15 +149,14 @@ class Address:
 
 
 def _query(params: Params) -> str:
-    """Most requests of a kind have the same one."""
-    try:
+    """Many requests have the same one; it is remembered where its values are nothing but texts."""
+    if all(type(value) is str for value in params.values()):
         return _known_query(tuple(params.items()))
-    except TypeError:  # a list
-        return f"?{urlencode(params, doseq=True)}"
+    return f"?{urlencode(params, doseq=True)}"
 
 
 @lru_cache
-def _known_query(params: tuple[tuple[str, str | int], ...]) -> str:
+def _known_query(params: tuple[tuple[str, Any], ...]) -> str:
     return f"?{urlencode(params)}"
 
 

@@ -8,14 +8,14 @@ pages and parses them, in the same run.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing, closing
-from typing import Any
 
 import pytest
 
 from vectorferry import SyncOptions
-from vectorferry.connector.plugin import Asset, Listing, Rejected, Source
+from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector.plugin import Asset, Listing, Origin, Source
 from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedDocuments, GeneratedIndexes, SandboxSettings
 from vectorferry.connector.testing import sync
 from vectorferry.destinations.pgvector import PgvectorSettings
@@ -70,10 +70,22 @@ class AsListed(Source):
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def __getattribute__(self, name: str) -> Any:
-        own = name in ("pull", "_source") or name.startswith("__")
-        return object.__getattribute__(self, name) if own else getattr(self._source, name)
+    @property
+    def usage(self) -> Usage:
+        return self._source.usage
 
-    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:  # noqa: ARG002
+    async def collections(self) -> Sequence[str]:
+        return await self._source.collections()
+
+    def scan(self, collection: str) -> AsyncIterator[Listing]:
+        return self._source.scan(collection)
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset]:  # noqa: ARG002
         async for listing in listings:
             yield Asset(listing.asset_id, listing.fingerprint, turn=listing.turn)
+
+    async def identity(self, collection: str) -> Origin:
+        return await self._source.identity(collection)
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
