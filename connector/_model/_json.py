@@ -13,6 +13,9 @@ DEEPEST: Final = 100
 
 CONTAINERS: Final = (dict, list)
 BEYOND_64_BITS: Final = 2.0**63
+DIGITS: Final = bytes(ord("0") if chr(byte).isdecimal() else byte for byte in range(256))
+NINETEEN_DIGITS: Final = b"0" * 19
+BYTES_PER_OBJECT: Final = 1_000
 EXACT: Final = frozenset({int, str, bool, type(None)})
 
 
@@ -43,7 +46,15 @@ def parse_json(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _parse_leniently(body)
-    return _parse_exactly(body, value) if _may_be_rounded(value) else value
+    return _parse_exactly(body, value) if _may_hold_long_integers(body) and _may_be_rounded(value) else value
+
+
+def _may_hold_long_integers(body: bytes) -> bool:
+    """Whether there may be an integer beyond 64 bits: it has 19 digits in a row. Not asked where there are few objects
+    for so many bytes, as in answers full of vectors: looking at their values is quicker then than at each byte."""
+    if body.count(b"{") * BYTES_PER_OBJECT < len(body):
+        return True
+    return NINETEEN_DIGITS in body.translate(DIGITS)
 
 
 def _may_be_rounded(value: Any) -> bool:

@@ -56,7 +56,7 @@ class _Wire:
     pace: Pace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Request(Generic[T]):
     """One request, and how it is to be treated."""
 

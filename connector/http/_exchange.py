@@ -48,7 +48,7 @@ LIBRARY_FAILURES: Final = (
 _log = logging.getLogger("vectorferry.http")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """A request as it is sent, as often as need be."""
 

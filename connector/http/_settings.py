@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -18,6 +20,8 @@ Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 """What stands in a query; a list is the same parameter once for each of its values."""
 
 MAX_SEGMENT: Final = 2_000
+BELOW: Final = re.compile(r"/(?!/)[^?#\\]*\Z")
+DOT_SEGMENT: Final = re.compile(r"/\.\.?(?:/|\Z)")
 
 
 class RetryPolicy(Settings):
@@ -137,12 +141,23 @@ class Address:
         The path begins with one slash; ids in it have gone through `segment`. Raises `ValueError` for anything that
         could lead elsewhere.
         """
-        if not path.startswith("/") or path.startswith("//") or any(char in path for char in "?#\\"):
+        if not BELOW.match(path):
             raise ValueError("a path begins with one slash and holds no query")
-        if any(part in (".", "..") for part in path.split("/")):
+        if DOT_SEGMENT.search(path):
             raise ValueError("a path holds no dot segments")
-        query = f"?{urlencode(params, doseq=True)}" if params else ""
-        return f"{self.base_url}{path}{query}"
+        return f"{self.base_url}{path}{_query(params)}" if params else f"{self.base_url}{path}"
+
+
+def _query(params: Params) -> str:
+    """Many requests have the same one; it is remembered where its values are nothing but texts."""
+    if all(type(value) is str for value in params.values()):
+        return _known_query(tuple(params.items()))
+    return f"?{urlencode(params, doseq=True)}"
+
+
+@lru_cache
+def _known_query(params: tuple[tuple[str, Any], ...]) -> str:
+    return f"?{urlencode(params)}"
 
 
 def check_base_url(url: str, *, allow_http: bool | None) -> str:

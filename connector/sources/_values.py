@@ -18,6 +18,9 @@ SIGNED: Final = re.compile(
 """The same object under another signature is no change."""
 
 
+NESTED: Final = frozenset(CONTAINERS)
+
+
 def read_time(value: Any) -> datetime | None:
     """An ISO 8601 time, aware and in UTC; one without a zone is taken as UTC. None for anything else."""
     if not isinstance(value, str):
@@ -38,7 +41,8 @@ def moment(value: Any) -> Any:
 def fingerprint_of(value: Any) -> str:
     """32 hexadecimal digits over a JSON value; other ones each time for what is nested too deeply to compare, so that
     it always counts as changed."""
-    if is_too_deep(value):
+    flat = type(value) is list and NESTED.isdisjoint(map(type, value))
+    if not flat and is_too_deep(value):
         return secrets.token_hex(16)
     return blake2b(canonical_json(value), digest_size=16).hexdigest()
 
@@ -51,7 +55,7 @@ def is_signed(value: Any) -> bool:
 def lasting(value: Any) -> Any:
     """A JSON value without the presigned addresses in it."""
     if isinstance(value, dict):
-        kept = {key: item for key, item in value.items() if not is_signed(item)}
+        kept = {key: item for key, item in value.items() if type(item) is not str or not is_signed(item)}
         return {key: lasting(item) if isinstance(item, CONTAINERS) else item for key, item in kept.items()}
     if isinstance(value, list):
         return [lasting(item) for item in value if not is_signed(item)]

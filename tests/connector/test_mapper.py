@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.connector.worlds import asset, feature
 from vectorferry.connector._engine._mapper import MappedRecord, Mapper
+from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
     MODALITIES,
     Asset,
@@ -262,6 +264,13 @@ def test_what_a_source_set_aside_is_made_storable() -> None:
     assert record.reason is Reason.UNREADABLE
     assert len(record.detail) == 300
     assert "\0" not in record.asset_id + record.detail
+
+
+@given(st.datetimes(timezones=st.sampled_from([None, UTC, ZoneInfo("Europe/Amsterdam"), timezone(timedelta(hours=3))])))
+def test_a_time_in_a_row_is_hashed_as_it_is_spelled(moment: datetime) -> None:
+    spelled = {"text": "ä", "at": moment.isoformat()}
+    assert hash_row({"text": "ä", "at": moment}, {}, {}) == hash_row(spelled, {}, {})
+    assert hash_row({"text": "\ud800", "at": moment}, {}, {}) == hash_row({**spelled, "text": "\ud800"}, {}, {})
 
 
 def test_the_row_hash_covers_columns_metadata_and_extra_but_no_vector() -> None:

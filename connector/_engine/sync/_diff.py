@@ -95,13 +95,14 @@ def _decide(
         return Decision(listing, Action.SKIP)
     asset_id = listing.asset_id
     fingerprint = ledger_fingerprint(listing.fingerprint, mapping_digest, reread.turn(asset_id, listing.turn))
-    entries = {name: ledger.get(asset_id) for name, ledger in known.items()}
     asked_for = reread.asks_for(asset_id)
-    lacking = frozenset(
-        name for name, entry in entries.items() if asked_for or not holds(entry, fingerprint, modalities)
-    )
-    seeming = frozenset(name for name in lacking if _seems_unchanged(entries[name], fingerprint, modalities))
-    return Decision(listing, Action.PULL if lacking else Action.KEEP, lacking, seeming)
+    lacking = [
+        name for name, ledger in known.items() if asked_for or not holds(ledger.get(asset_id), fingerprint, modalities)
+    ]
+    if not lacking:
+        return Decision(listing, Action.KEEP)
+    seeming = [name for name in lacking if _seems_unchanged(known[name].get(asset_id), fingerprint, modalities)]
+    return Decision(listing, Action.PULL, frozenset(lacking), frozenset(seeming))
 
 
 def holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:

@@ -166,6 +166,8 @@ class MixpeekApi(ServiceApi):
         )
 
     async def _known_prefix(self) -> str:
+        if self._prefix is not None:
+            return self._prefix
         async with self._finding_prefix:
             if self._prefix is None:
                 await self._collections_page(1)

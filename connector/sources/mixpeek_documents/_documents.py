@@ -274,16 +274,16 @@ def _modality_in(internal: Mapping[str, Any]) -> str:
 
 def _fields(document: Document, asked_for: VectorsAskedFor) -> dict[str, Any]:
     row, internal = document.row, document.internal
-    fields = {name: value for name, value in row.items() if name not in asked_for.apart}
-    for name in (*document.vectors, *document.names):
-        fields.pop(name, None)
+    apart, own = asked_for.apart, {*document.vectors, *document.names}
+    fields = {name: value for name, value in row.items() if name not in apart and name not in own}
     if document.is_brought and isinstance(payload := row.get("payload"), dict):
         # Where the fields of an upserted document are when it is read is not said: beside its id, or in here.
         fields = {**payload, **{name: value for name, value in fields.items() if name != "payload"}}
-    kept = {name: internal[name] for name in KEPT if internal.get(name) is not None}
+    kept = {name: value for name in KEPT if (value := internal.get(name)) is not None}
     fields = {**kept, "created_at": internal.get("created_at"), **fields}
-    brought = {name: value for name, value in metadata_of(internal).items() if name not in SYSTEM_METADATA}
-    fields["metadata"] = dict(metadata_of(fields) or brought)
+    fields["metadata"] = dict(metadata_of(fields)) or {
+        name: value for name, value in metadata_of(internal).items() if name not in SYSTEM_METADATA
+    }
     if is_too_deep(fields):
         raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
     return {name: value for name, value in lasting(fields).items() if value is not None}
@@ -302,23 +302,32 @@ def asset_of(listing: Listing, documents: Sequence[Document], asked_for: Vectors
             continue
         features.append(feature)
         rejected += bad
-    kinds = Counter(feature.modality for feature in features)
     internals = [document.internal for document in documents]
     described = {
-        "created_at": min((t for each in internals if isinstance(t := each.get("created_at"), str)), default=None),
-        "updated_at": max((t for each in internals if isinstance(t := each.get("updated_at"), str)), default=None),
+        "created_at": min(_texts("created_at", internals), default=None),
+        "updated_at": max(_texts("updated_at", internals), default=None),
         "status": next((status for each in internals if (status := _status_of(each)) is not None), None),
     }
     return asset_from(
         listing,
         described,
-        modality=kinds.most_common(1)[0][0] if kinds else None,
+        modality=_most_common([feature.modality for feature in features]),
         url=next((url for document in documents if (url := _source_url(document.row))), None),
         metadata=_shared([feature.fields["metadata"] for feature in features]),
         fields=_shared([_whole_lineage(each) for each in internals]),
         features=features,
         rejected=rejected,
     )
+
+
+def _texts(name: str, internals: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [text for each in internals if isinstance(text := each.get(name), str)]
+
+
+def _most_common(modalities: Sequence[str]) -> str | None:
+    if len(modalities) < 2:
+        return modalities[0] if modalities else None
+    return Counter(modalities).most_common(1)[0][0]
 
 
 def _order(document: Document) -> tuple[float, str]:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import canonical_json, is_too_deep
 from vectorferry.connector._model._records import Feature, Modality, Reason, Rejected, Vector
-from vectorferry.connector._model._vectors import vector_hash
+from vectorferry.connector._model._vectors import NUMBERS, vector_hash
 from vectorferry.connector.sources._vectors import LiftedVectors
 
 LONGEST: Final = 1e9
@@ -29,6 +29,8 @@ TIME_KEYS: Final = (("start_offset_sec", "end_offset_sec"), ("start_sec", "end_s
 """Indexed assets and the first generation of embedding tasks have the first of each, the second the other."""
 
 OWN_PLACES: Final = frozenset({*VECTOR_KEYS, *(key for keys in TIME_KEYS for key in keys)})
+
+NESTED: Final = frozenset({dict, list})
 
 PLACES: Final = ("start_page_number", "end_page_number", "quadrant", "chunk_index")
 """What tells parts of documents and pictures apart, as times do in videos."""
@@ -121,7 +123,7 @@ class _Segment:
         if option_named and not self._option:
             raise QuarantineError(Reason.MALFORMED, "a segment without an embedding_option")
         self._scope = _text(row, "embedding_scope")
-        if any(isinstance(value, dict | list) for value in row.values()) and is_too_deep(row):
+        if not NESTED.isdisjoint(map(type, row.values())) and is_too_deep(row):
             raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
 
     @property
@@ -133,7 +135,7 @@ class _Segment:
     def identity(self) -> tuple[Any, ...]:
         """What tells it from the other segments of its asset."""
         times = () if self._span is None else map(milliseconds, self._span)
-        places = ((key, self._row[key]) for key in PLACES if self._row.get(key) is not None)
+        places = [(key, self._row[key]) for key in PLACES if key in self._row and self._row[key] is not None]
         return (self._model, self._option, self._scope, *times, *places)
 
     def fields(self, speech: Speech) -> dict[str, Any]:
@@ -150,8 +152,10 @@ class _Segment:
 def _vector_of(row: Any, vectors: LiftedVectors) -> Vector | QuarantineError:
     """The vector, or what is wrong with it. Taken before anything else is looked at: what nobody takes counts as
     somebody's metadata."""
-    values = (row.get(key) for key in VECTOR_KEYS) if isinstance(row, dict) else ()
-    raw = next((value for value in values if value is not None), None)
+    raw = None
+    for key in VECTOR_KEYS if isinstance(row, dict) else ():
+        if (raw := row.get(key)) is not None:
+            break
     if raw is None:
         return QuarantineError(Reason.MALFORMED, "a segment without a vector")
     try:
@@ -203,6 +207,8 @@ class Speech:
         Entries may be whole sentences (the service does not say what they are), so the words of one that reaches over
         a border are in both spans.
         """
+        if not self.entries:
+            return None
         first = bisect_right(self._latest_ends, span.start)
         overlapping = self.entries[first : bisect_left(self._starts, span.end)]
         return " ".join(entry.text for entry in overlapping if entry.span.end > span.start) or None
@@ -267,8 +273,8 @@ def span_in(row: Mapping[str, Any], start: str, end: str) -> Span:
 
 
 def _seconds(row: Mapping[str, Any], key: str) -> float:
-    value = row.get(key)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LONGEST:
+    value: Any = row.get(key)
+    if type(value) in NUMBERS and abs(value) <= LONGEST:
         return float(value)
     raise QuarantineError(Reason.MALFORMED, f"no usable {key}")
 

@@ -10,14 +10,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
-import httpx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
 from vectorferry.connector.http import Answer, _client
-from vectorferry.connector.http._exchange import exchange
+from vectorferry.connector.http._exchange import Outgoing, SingleSendTransport, exchange
 from vectorferry.connector.plugin import SourceSettings, VectorferryError
 from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedIndexes, SandboxSettings, running_sandbox
 from vectorferry.connector.sources.mixpeek import MixpeekSettings
@@ -110,8 +109,8 @@ def spoilt(value: Any, random: Random) -> Any:
 async def refused(opened: SourceSettings, share: float, random: Random, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Sync while this share of the answers is spoilt. Whether that was an error of ours, and not a record set aside."""
 
-    async def careless(client: httpx.AsyncClient, request: httpx.Request, *bounds: Any) -> Answer:
-        answer = await exchange(client, request, *bounds)
+    async def careless(transport: SingleSendTransport, request: Outgoing, *bounds: Any) -> Answer:
+        answer = await exchange(transport, request, *bounds)
         if random.random() > share:
             return answer
         return replace(answer, body=json.dumps(spoilt(json.loads(answer.body), random)).encode())

@@ -1,0 +1,91 @@
+"""What a second sync of many assets costs when none of them has changed: requests, bytes, seconds and CPU.
+
+Run with ``pytest -m benchmark tests/benchmarks/test_unchanged.py -s``. The first sync writes down every asset as it is
+listed, without its features: nothing of these is looked at where nothing has changed. The bare loop reads the same
+pages and parses them, in the same run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing, closing
+
+import pytest
+
+from vectorferry import SyncOptions
+from vectorferry.connector._protocols._source import Usage
+from vectorferry.connector.plugin import Asset, Listing, Origin, Source
+from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedDocuments, GeneratedIndexes, SandboxSettings
+from vectorferry.connector.testing import sync
+from vectorferry.destinations.pgvector import PgvectorSettings
+
+from ..sandbox_process import sandbox_process
+from .pulling import KINDS, asking
+
+ASSETS = 100_000
+CONCURRENCY = 8
+FULL = SyncOptions(full=True)
+SERVED = {
+    "mixpeek": SandboxSettings(generate=GeneratedCatalogue(assets=ASSETS, features_per_asset=1, dimension=4)),
+    "twelvelabs": SandboxSettings(generate_twelvelabs=GeneratedIndexes(assets=ASSETS, segments_per_asset=1)),
+    "mixpeek-documents": SandboxSettings(generate_documents=GeneratedDocuments(documents=ASSETS, dimension=4)),
+}
+LEAST_REQUESTS = {"mixpeek": ASSETS / 500, "twelvelabs": ASSETS / 50, "mixpeek-documents": ASSETS / 1_000}
+"""Full pages of the largest size that each service has."""
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("name", SERVED)
+async def test_a_second_sync_costs_no_more_than_listing(name: str, postgres_url: str, schema: str) -> None:
+    settings, kind = SERVED[name], KINDS[name]
+    with (
+        sandbox_process(settings) as url,
+        closing(PgvectorSettings(url=postgres_url, schema=schema).open(name)) as store,
+    ):
+        source = kind.open(url, settings.api_key, CONCURRENCY)
+        async with aclosing(source):
+            first = await sync(AsListed(source), [store], FULL, name=name)
+            assert first.destinations["pgvector"].applied.assets.inserted == ASSETS
+            began, cpu = time.perf_counter(), time.process_time()
+            second = await sync(source, [store], FULL, name=name)
+            seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        async with asking(url, kind.headers(settings.api_key), CONCURRENCY) as ask:
+            began, bare = time.perf_counter(), time.process_time()
+            assert len(await kind.assets(ask)) == ASSETS
+            listing, bare = time.perf_counter() - began, time.process_time() - bare
+    assert second.destinations["pgvector"].applied.assets.unchanged == ASSETS
+    print(
+        f"\n{name}: {ASSETS:,} unchanged assets in {seconds:.1f} s, {second.usage.requests:,} requests, "
+        f"{second.usage.bytes / 1e6:,.1f} MB; CPU {cpu / ASSETS * 1e6:.0f} µs each; the bare list takes "
+        f"{listing:.1f} s and {bare / ASSETS * 1e6:.0f} µs"
+    )
+    assert second.usage.requests <= LEAST_REQUESTS[name] + 20
+
+
+class AsListed(Source):
+    """A source whose assets have no features, and which reads them without asking."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @property
+    def usage(self) -> Usage:
+        return self._source.usage
+
+    async def collections(self) -> Sequence[str]:
+        return await self._source.collections()
+
+    def scan(self, collection: str) -> AsyncIterator[Listing]:
+        return self._source.scan(collection)
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset]:  # noqa: ARG002
+        async for listing in listings:
+            yield Asset(listing.asset_id, listing.fingerprint, turn=listing.turn)
+
+    async def identity(self, collection: str) -> Origin:
+        return await self._source.identity(collection)
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
