@@ -205,7 +205,7 @@ def recorded_contents(
 ) -> dict[str, Contents]:
     """What the ledger has of these assets."""
     columns = (ledger.c.asset_id, ledger.c.contents)
-    rows = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids)))
+    rows = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids))).all()
     return {row.asset_id: row.contents for row in rows}
 
 

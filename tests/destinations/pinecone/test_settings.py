@@ -14,7 +14,7 @@ from vectorferry.connector.plugin import ConfigurationError, SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeSettings
 
-from ...builders import asset, batch, dense, feature, sparse
+from ...builders import DIMENSION, asset, batch, dense, feature, sparse
 from ...pinecone import pinecone_destination
 
 
@@ -98,5 +98,5 @@ def test_an_index_is_made_as_it_is_meant_whatever_the_defaults_are(
     ] * 2
     assert sorted(str(body["schema"]["fields"]) for body in sent) == [
         "{'_sparse_values': {'type': 'sparse_vector'}}",
-        "{'_values': {'type': 'dense_vector', 'dimension': 4, 'metric': 'cosine'}}",
+        "{'_values': {'type': 'dense_vector', 'dimension': " + str(DIMENSION) + ", 'metric': 'cosine'}}",
     ]
