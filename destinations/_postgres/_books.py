@@ -217,7 +217,7 @@ def known_assets(
         select(ledger.c.asset_id, ledger.c.fingerprint, ledger.c.features).where(
             of_assets(ledger, collection, asset_ids), *only
         )
-    )
+    ).all()
     return {asset_id: _known(fingerprint, features) for asset_id, fingerprint, features in rows}
 
 

@@ -273,7 +273,7 @@ def stored_hashes(
         select(table.c.asset_id, table.c.feature_id, table.c[hash_column]).where(
             of_assets(table, collection, asset_ids)
         )
-    )
+    ).all()  # a row at a time takes psycopg and SQLAlchemy twice as long
     return {(asset_id, feature_id): bytes(digest) for asset_id, feature_id, digest in rows}
 
 

@@ -111,19 +111,20 @@ def batch_rows(batch: Batch, catalogue: Catalogue) -> BatchRows:
     """Lay out every feature of a batch whose vectors fit."""
     types = {key: entry.storage.column_type for key, entry in catalogue.items()}
     collection, rows = batch.collection, BatchRows()
+    none = {modality.value: 0 for modality in batch.modalities}
     for asset in batch.assets:
         asset_id = asset.asset_id
-        counts = rows.per_asset[asset_id] = {modality.value: 0 for modality in batch.modalities}
+        counts = rows.per_asset[asset_id] = none.copy()
         for feature in asset.features:
-            modality, digest = feature.modality, feature.row_hash
-            key = (asset_id, feature.feature_id)
+            feature_id, modality, digest = feature.feature_id, feature.modality, feature.row_hash
+            key = (asset_id, feature_id)
             counts[modality] += 1
-            row = (collection, *key, *feature.columns.values(), feature.metadata, feature.extra, digest)
-            rows.features[modality][key] = digest, row
+            row = (collection, asset_id, feature_id, *feature.columns.values(), feature.metadata, feature.extra, digest)
+            rows.features[modality][key] = (digest, row)
             for name, vector in feature.vectors.items():
                 place = (modality, name, dimension_of(vector))
                 digest = recorded_hash(vector, feature.vector_hashes[name], types[place])
-                rows.vectors[place][key] = digest, (collection, *key, vector, digest)
+                rows.vectors[place][key] = (digest, (collection, asset_id, feature_id, vector, digest))
     return rows
 
 
@@ -204,7 +205,7 @@ def recorded_contents(
 ) -> dict[str, Contents]:
     """What the ledger has of these assets."""
     columns = (ledger.c.asset_id, ledger.c.contents)
-    rows = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids)))
+    rows = connection.execute(select(*columns).where(of_assets(ledger, collection, asset_ids))).all()
     return {row.asset_id: row.contents for row in rows}
 
 

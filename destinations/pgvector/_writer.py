@@ -294,7 +294,8 @@ def stored_rows(connection: Connection, table: Table, collection: str, asset_ids
     key = (table.c.asset_id, table.c.get("feature_id", literal("")))
     columns = select(*key, table.c.row_hash, visible(table))
     hashes, hidden = dict[FeatureKey, bytes](), set[FeatureKey]()
-    for asset, feature, digest, shown in connection.execute(columns.where(of_assets(table, collection, asset_ids))):
+    rows = connection.execute(columns.where(of_assets(table, collection, asset_ids))).all()
+    for asset, feature, digest, shown in rows:
         hashes[asset, feature] = bytes(digest) if shown else b""
         if not shown:
             hidden.add((asset, feature))

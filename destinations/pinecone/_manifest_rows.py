@@ -120,6 +120,7 @@ def _features_where(
     statement = select(*columns).where(condition)
     if number is not None:
         statement = statement.order_by(features.c.asset_id, features.c.feature_id).limit(number)
+    rows = connection.execute(statement).all()
     return {
         (asset_id, feature_id): RecordedFeature(
             modality=Modality(modality),
@@ -128,7 +129,7 @@ def _features_where(
             keys_hash=keys_hash,
             records={index: bytes.fromhex(digest) for index, digest in records.items()},
         )
-        for asset_id, feature_id, modality, row_hash, metadata_hash, keys_hash, records in connection.execute(statement)
+        for asset_id, feature_id, modality, row_hash, metadata_hash, keys_hash, records in rows
     }
 
 
@@ -151,7 +152,7 @@ def read_unconfirmed(
 ) -> dict[Place, Modality]:
     """The unconfirmed records of some assets."""
     columns = (unconfirmed.c[name] for name in ("asset_id", "feature_id", "index_name", "modality"))
-    rows = connection.execute(select(*columns).where(of_assets(unconfirmed, collection, asset_ids)))
+    rows = connection.execute(select(*columns).where(of_assets(unconfirmed, collection, asset_ids))).all()
     return {Place(*place): Modality(modality) for *place, modality in rows}
 
 

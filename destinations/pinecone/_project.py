@@ -117,12 +117,15 @@ class Project:
 
     def _create(self, name: str, spec: IndexSpec) -> bool:
         try:
-            self._sdk.create_index(
+            self._sdk.create_index(  # what is left to a default would change with it
                 name=name,
-                spec=ServerlessSpec(cloud=self._settings.cloud, region=self._settings.region),
+                spec=ServerlessSpec(
+                    cloud=self._settings.cloud, region=self._settings.region, read_capacity={"mode": "OnDemand"}
+                ),
                 dimension=spec.dimension,
                 metric=spec.metric,
                 vector_type="sparse" if spec.dimension is None else "dense",
+                deletion_protection="disabled",
                 tags={_PREFIX_TAG: self._settings.prefix, _VECTOR_TAG: _tag(spec.vector_name)},
                 timeout=-1,  # the SDK would look every five seconds only
             )

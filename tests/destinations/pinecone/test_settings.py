@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
+import httpx
+import orjson
 import pytest
 from pydantic import ValidationError
 
@@ -11,7 +14,7 @@ from vectorferry.connector.plugin import ConfigurationError, SchemaMapping
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeSettings
 
-from ...builders import asset, batch, dense, feature
+from ...builders import DIMENSION, asset, batch, dense, feature, sparse
 from ...pinecone import pinecone_destination
 
 
@@ -73,3 +76,27 @@ def test_vectors_are_said_in_one_of_three_ways(vectors: object) -> None:
     (problem,) = refused.value.errors()
     assert problem["loc"] == ("vectors",)
     assert problem["msg"].endswith("should be a list of named vectors (at least one), `configured`, or `all`")
+
+
+def test_an_index_is_made_as_it_is_meant_whatever_the_defaults_are(
+    sandbox: Sandbox, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    handle = httpx.HTTPTransport.handle_request
+
+    def listening(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if (request.method, request.url.path) == ("POST", "/indexes"):
+            sent.append(orjson.loads(request.read()))
+        return handle(transport, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", listening)
+    with closing(pinecone_destination(sandbox, postgres_url, schema, vectors="all")) as destination:
+        destination.prepare(SchemaMapping())
+        destination.apply(batch(asset("a", feature("f", {"model-v1": dense(1.0), "words": sparse({3: 0.5})}))))
+    assert [(body["read_capacity"], body["deletion_protection"]) for body in sent] == [
+        ({"mode": "OnDemand"}, "disabled")
+    ] * 2
+    assert sorted(str(body["schema"]["fields"]) for body in sent) == [
+        "{'_sparse_values': {'type': 'sparse_vector'}}",
+        "{'_values': {'type': 'dense_vector', 'dimension': " + str(DIMENSION) + ", 'metric': 'cosine'}}",
+    ]
