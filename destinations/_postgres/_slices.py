@@ -7,7 +7,7 @@ comparing four times as long, as SQL has to pick its bytes out of a text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    any_,
     cast,
     func,
     literal,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     union,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from vectorferry.connector.plugin import SLICES, DigestSum
 
@@ -89,12 +91,13 @@ def read_sums(
         yield tuple(kind), number, DigestSum(int(records or 0), int(low or 0), int(high or 0), unknown)
 
 
-def assets_in(connection: Connection, tables: Iterable[Table], collection: str, slices: Iterable[int]) -> list[str]:
+def assets_in(connection: Connection, tables: Iterable[Table], collection: str, slices: Collection[int]) -> list[str]:
     """The assets of a collection that any of these tables names and that are in some of its `SLICES`, sorted."""
-    numbers = sorted(slices)
+    # One parameter, however many slices there are: a statement about many tables would come to have too many.
+    numbers = any_(literal(sorted(slices), ARRAY(Integer)))
 
     def named(table: Table) -> Select[Any]:
         number = slice_of(collection, table.c.asset_id, SLICES)
-        return select(table.c.asset_id).where(table.c.collection == collection, number.in_(numbers))
+        return select(table.c.asset_id).where(table.c.collection == collection, number == numbers)
 
-    return sorted(connection.execute(union(*map(named, tables))).scalars()) if numbers else []
+    return sorted(connection.execute(union(*map(named, tables))).scalars()) if slices else []

@@ -13,6 +13,7 @@ from pinecone import Pinecone
 
 from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
+    SLICES,
     Capability,
     Destination,
     Difference,
@@ -22,6 +23,7 @@ from vectorferry.connector.plugin import (
     Modality,
     SchemaMapping,
     Vector,
+    different_slices,
     vector_hash,
 )
 from vectorferry.connector.sandbox import Sandbox, running_sandbox
@@ -250,6 +252,29 @@ def test_digests_are_those_of_the_source_in_order(store: Store) -> None:
     ]
     only = [(one.asset_id, one.feature_id) for one in store.destination.digests("ads", ["b", "c"])]
     assert only == [("b", ""), ("b", "f2"), ("b", "f2")]
+
+
+def test_sums_differ_in_the_slice_of_what_has_changed(store: Store) -> None:
+    destination = store.destination
+    assert destination.digest_sums("ads", SLICES) == {}
+    destination.apply(FILLED)
+    whole, before = destination.digest_sums("ads", 1), destination.digest_sums("ads", SLICES)
+    assert whole is not None
+    assert before is not None
+    assert {kind: sums[0].records for kind, sums in whole.items()} == {
+        ("", ""): 3,
+        ("video", ""): 4,
+        ("video", MODEL): 4,
+    }
+    assert {kind: sum(each.records for each in sums.values()) for kind, sums in before.items()} == {
+        kind: sums[0].records for kind, sums in whole.items()
+    }
+    assert set(destination.slice_assets("ads", set(range(SLICES)))) == {"a", "b", "c"}
+    destination.apply(batch(asset("a", feature("f1"), feature("f2", text="other"), fingerprint="2")))
+    after = destination.digest_sums("ads", SLICES)
+    assert after is not None
+    different = different_slices(before, after)
+    assert (len(different), set(destination.slice_assets("ads", different))) == (1, {"a"})
 
 
 def digests(store: Store) -> Iterable[Any]:

@@ -196,3 +196,18 @@ def test_vectors_without_a_hash_of_their_own_are_noted(
             store.apply(batch(asset("a", both), asset("b", feature("f2"))))
         findings, notes, _ = compared(pinecones)
     assert (findings, notes) == ([], ["2 records: pinecone or pinecone has no hash of their own"])
+
+
+@pytest.mark.long
+def test_hashes_are_the_same_in_another_version_of_postgres(
+    stores: Sequence[Destination], other_postgres_url: str, schema: str
+) -> None:
+    with closing(PgvectorDestination(schema, other_postgres_url)) as older:
+        older.prepare(MAPPING)
+        for each in BATCHES:
+            older.apply(each)
+        assert compared([stores[0], older]) == ([], [], 0)
+        older.apply(batch(asset("x3", feature("f", {"model-v1": dense(2)}), fingerprint="2")))
+        findings, _, read = compared([stores[0], older])
+        assert [(each.record.asset_id, each.record.vector_name) for each in findings] == [("x3", "model-v1")]
+        assert 0 < read < 20

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
+from sqlalchemy import text
 
-from vectorferry.connector.plugin import Difference, Discrepancy, Modality, SchemaMapping
+from vectorferry.connector.plugin import SLICES, Difference, Discrepancy, Modality, SchemaMapping
 from vectorferry.destinations import PgvectorDestination
 from vectorferry.destinations._postgres import read_sums
-from vectorferry.destinations.pgvector import _slices, _verify
+from vectorferry.destinations.pgvector import _slices, _stored, _verify
 from vectorferry.destinations.pgvector._stored import Reader
 
 from ...builders import asset, batch, dense, feature
@@ -169,3 +171,24 @@ def test_what_a_sync_writes_between_two_looks_is_no_difference(
         assert list(store.discrepancies("ads", 0)) == [expected]
         assert list(store.discrepancies("ads", 0)) == []
         assert next(versions) > 10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["postgres_url", "other_postgres_url"])
+def test_sums_of_vectors_are_read_out_of_the_index_of_their_key(
+    request: pytest.FixtureRequest, server: str, schema: str
+) -> None:
+    """A row of 256 dimensions is ten times as long as its entry in the index."""
+    url, made = request.getfixturevalue(server), {"model-v1": np.ones(256, np.float32)}
+    with closing(PgvectorDestination(schema, url)) as store:
+        store.prepare(SchemaMapping())
+        store.apply(batch(*(asset(f"asset {each}", feature(f"f {each}", made)) for each in range(3_000))))
+        with psycopg.connect(url, autocommit=True) as sql:
+            sql.execute(f"VACUUM ANALYZE {schema}.video__model_v1, {schema}.video".encode())
+        with _stored.snapshot(store._prepared()) as (connection, _):
+            reader = _slices.SliceReader(connection, store._prepared(), "ads")
+            for slices in (1, SLICES):
+                assert reader.digests(slices)
+                assert not reader.unlike_ledger()
+            scans = "SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = :table ::regclass"
+            assert connection.execute(text(scans), {"table": f"{schema}.video__model_v1"}).one() == (0, 0)
