@@ -91,7 +91,19 @@ PEERS: Final[Mapping[str, Peer]] = {
     ),
     "pgai": Peer(
         "pgai",
-        ("pgai==0.12.1", "pgvector==0.5.1", "ollama==0.5.4", "langchain-text-splitters==0.3.11"),
+        (
+            "pgai==0.12.1",
+            "pgvector==0.5.1",
+            "ollama==0.6.3",
+            "langchain-text-splitters==1.1.3",
+            "tiktoken==0.14.0",
+            "openai==3.57.0",
+            "voyageai==0.3.1",
+            "ijson==3.6.0",
+            "filetype==1.2.0",
+            "smart-open==7.1.0",
+            "exceptiongroup==1.3.2",
+        ),  # what its worker imports; the whole extra is 6.8 GB
         "run_pgai.py",
         rows="""SELECT id, p.text, p.author, p.start, e.embedding::real[]
                 FROM peers p JOIN peers_embeddings e USING (id)""",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +13,6 @@ from .catalogue import Peer
 __all__ = ["FOLDER", "NotToBeHadError", "python_of", "versions_of"]
 
 FOLDER: Final = Path(__file__).parents[3] / ".venvs" / "peers"
-_SPEAKER = (
-    "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]), sep=', ')"
-)
 
 
 class NotToBeHadError(Exception):
@@ -41,8 +37,12 @@ def python_of(name: str, peer: Peer) -> Path:
 
 
 def versions_of(python: Path, peer: Peer) -> str:
-    """What is installed there of what was asked for, with versions."""
-    if not peer.packages:
-        return f"vectorferry {version('vectorferry')}"
-    names = [package.partition("==")[0].partition("[")[0] for package in peer.packages]
-    return subprocess.run([python, "-c", _SPEAKER, *names], check=True, capture_output=True, text=True).stdout.strip()
+    """The peer's own package, with its version."""
+    name = peer.packages[0].partition("==")[0].partition("[")[0] if peer.packages else "vectorferry"
+    command: list[str | Path] = [
+        python,
+        "-c",
+        "import sys; from importlib.metadata import version; print(version(sys.argv[1]))",
+        name,
+    ]
+    return f"{name} {subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()}"
