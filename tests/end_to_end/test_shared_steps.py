@@ -67,3 +67,16 @@ def test_whoever_would_write_something_else_may_not_join(
         run_join(settings(url=sandbox.url.replace("127.0.0.1", "localhost")))
     assert run_join(settings(schema=new_schema())).by_collection == {}
     assert run_join(settings()).assets == ASSETS
+
+
+def test_the_close_step_counts_what_workers_have_written(settings: Settings, new_schema: Callable[[], str]) -> None:
+    alone = run_sync(settings(schema=new_schema())).to_dict()
+    list_shards(settings(), SyncOptions(run_id="r1"))
+    run_join(settings(), JoinOptions(name="step"))
+    closed = run_sync(settings(), SyncOptions(run_id="r2", closes=["r1"])).to_dict()
+    for name in ("listed", "pulled", "unchanged", "complete"):
+        assert closed["collections"]["films"][name] == alone["collections"]["films"][name], name
+    (worker,) = closed["collections"]["films"]["workers"]
+    assert worker.startswith("step:")
+    for name in ("assets", "features", "vectors", "rejected"):
+        assert closed["destinations"]["pgvector"][name] == alone["destinations"]["pgvector"][name]
