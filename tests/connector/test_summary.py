@@ -73,6 +73,7 @@ def test_a_summary_is_plain_json_of_a_fixed_shape() -> None:
                 "retries": 0,
                 "bytes": 0,
                 "seconds": 0.0,
+                "workers": [],
                 "note": "refused",
                 "error": "503",
             }

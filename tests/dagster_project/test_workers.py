@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Iterator
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any, Final
 
 import dagster as dg
@@ -19,7 +20,7 @@ from tests.faults.mixpeek_media import MIXPEEK
 from tests.tables import differences, row_counts
 from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, Sandbox, SandboxSettings, Stall, running_sandbox
-from vectorferry.dagster import VectorferrySync
+from vectorferry.dagster import VectorferrySync, _termination
 
 ASSETS: Final = 65
 COLLECTIONS: Final = ("ads", "films")
@@ -31,7 +32,8 @@ STEPS: Final = [
     *(f"media.media_worker[worker_{number + 1}]" for number in range(WORKERS)),
 ]
 RANGE: Final = {"dagster/asset_partition_range_start": "ads", "dagster/asset_partition_range_end": "films"}
-DIFFERENT: Final = {"seconds", "requests", "received_bytes", "dagster/table_name", "dagster/uri"}
+WORKER_KEYS: Final = ["workers", "workers/assets_left", "workers/assets_per_second"]
+DIFFERENT: Final = {"seconds", "requests", "received_bytes", "dagster/table_name", "dagster/uri", *WORKER_KEYS}
 """What the same work costs, and where it is."""
 
 
@@ -118,8 +120,8 @@ def test_what_processes_write_together_is_what_one_writes(
         assert differences(connection, alone, several) == []
     by_several = recorded(stored, "media/video", limit=2)
     for key in COLLECTIONS:
-        rows = [record.data for record in by_several[key].pop("workers").records]
-        assert (sum(row["assets"] for row in rows), {row["assets_left"] for row in rows}) == (ASSETS, {0})
+        rows = [record.data for record in by_several[key]["workers"].records]
+        assert (sum(row["assets"] for row in rows), by_several[key]["workers/assets_left"]) == (ASSETS, 0)
         assert {name: by_several[key][name] for name in by_several[key].keys() - DIFFERENT} == {
             name: by_one[key][name] for name in by_one[key].keys() - DIFFERENT
         }
@@ -179,6 +181,19 @@ def test_a_run_in_which_little_has_changed_has_no_workers(
     assert reread.success
     assert steps(reread) == ["media.media_close", "media.media_list"]
     assert recorded(instance, "media/video", limit=1)["ads"]["assets_pulled"] == ASSETS
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.FAILURE])
+def test_a_step_elsewhere_ends_with_its_run(
+    status: dg.DagsterRunStatus, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process that nobody sends a signal."""
+    monkeypatch.setattr(_termination, "SECONDS_BETWEEN_LOOKS", 0.01)
+    run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=status)
+    elsewhere = SimpleNamespace(executor_def=SimpleNamespace(name="celery"))
+    context: Any = SimpleNamespace(job_def=elsewhere, instance=instance, run=run)
+    with pytest.raises(dg.Failure, match="has been ended"), _termination.ended_with_run(context):
+        wait_until(lambda: False)
 
 
 @pytest.mark.long

@@ -25,8 +25,6 @@ from tests.tables import differences
 from tests.waiting import PATIENCE, wait_until
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall
 
-pytestmark = pytest.mark.long
-
 ASSETS: Final = 160
 WORKERS: Final = 2
 CATALOGUE: Final = GeneratedCatalogue(assets=ASSETS, features_per_asset=2, dimension=64, collections=("ads",))
@@ -110,6 +108,7 @@ def executed(project: Services, run: str) -> Counter[str]:
     return Counter(re.findall(r"Executing steps (\S+) in celery worker", project.events(run)))
 
 
+@pytest.mark.long
 def test_a_run_from_the_webserver_is_a_task_of_a_worker(project: Services, connection: Connection) -> None:
     run = project.launch("media_sync", "ads")
     succeed(project, run)
@@ -122,7 +121,9 @@ def test_a_run_from_the_webserver_is_a_task_of_a_worker(project: Services, conne
     assert differences(connection, UNDISTURBED, SCHEMA) == []
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.benchmark)])
+@pytest.mark.parametrize(
+    "kills", [pytest.param(2, marks=pytest.mark.long), pytest.param(20, marks=pytest.mark.benchmark)]
+)
 def test_a_step_whose_worker_is_killed_is_done_by_another_one(
     project: Services, sandbox: httpx.Client, connection: Connection, kills: int
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_step_whose_worker_is_killed_is_done_by_another_one(
         assert differences(connection, UNDISTURBED, SCHEMA) == []
 
 
+@pytest.mark.long
 def test_a_run_that_is_terminated_ends_its_step_on_the_worker(
     project: Services, sandbox: httpx.Client, connection: Connection
 ) -> None:

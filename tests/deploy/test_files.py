@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+import dagster as dg
 import kubernetes_validate
 import pytest
 import yaml
@@ -25,6 +27,7 @@ from packaging.utils import canonicalize_name
 
 from tests.deploy.files import DEPLOY, NAMES, compose, read_yaml
 from vectorferry import parse_settings
+from vectorferry.dagster import VectorferrySync
 
 ROOT: Final = DEPLOY.parent
 DOCKERFILE: Final = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
@@ -73,6 +76,36 @@ def test_the_instance_is_one_that_dagster_takes() -> None:
     config, _ = dagster_instance_config(str(DEPLOY))
     assert config["storage"] == {"postgres": {"postgres_url": {"env": "DAGSTER_STORAGE_URL"}}}
     assert config["run_monitoring"]["max_runtime_seconds"] > 0, "a lost worker shows in nothing else"
+
+
+@pytest.mark.parametrize(("executor", "name"), [(None, "multiprocess"), ("celery", "celery"), ("kubernetes", "k8s")])
+def test_the_project_runs_on_the_engine_that_is_named(
+    executor: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(DEPLOY / "project")
+    for module in ("media", "media.engine"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    for variable, value in {
+        "EXECUTOR": executor,
+        "CELERY_BROKER": "redis://h/0",
+        "CELERY_BACKEND": "redis://h/1",
+    }.items():
+        monkeypatch.setenv(variable, value) if value else monkeypatch.delenv(variable, raising=False)
+    engine = import_module("media.engine")
+    assert engine.executor().name == name
+    settings = engine.celery_config()["config_source"]
+    assert settings["task_acks_late"], "or a step is lost with its worker"
+    assert settings["task_reject_on_worker_lost"], "or a run fails with the process of a step"
+    assert settings["broker_transport_options"]["visibility_timeout"] == 7200
+
+
+def test_the_project_loads() -> None:
+    component = read_yaml("project/media/defs/media/defs.yaml")
+    attributes = component["attributes"]
+    assert component["type"] == "vectorferry.dagster.VectorferrySync"
+    defs = dg.build_defs_for_component(VectorferrySync(**attributes))
+    dg.Definitions.validate_loadable(defs)
+    assert attributes["workers"] > 1
 
 
 def test_the_cron_job_fits_the_kubernetes_api() -> None:

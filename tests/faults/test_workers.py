@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +21,19 @@ import pytest
 from vectorferry.connector._engine.sync._sharing import FIRST
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall
 
+from ..examples import family
 from ..sandbox_process import sandbox_process
-from ..tables import differences, row_counts
+from ..tables import RUNS, differences, row_counts, tables_of
 from ..waiting import PATIENCE
-from .killing import finish, start, wait_for
+from .killing import finish, kill, someone_waits, start, wait_for
 from .mixpeek_media import MIXPEEK
+from .test_killed import has_assets
 
 Connection = psycopg.Connection[Any]
 
 ASSETS = 300
 CONCURRENCY = 4
+LEASE = 3
 MEDIA = GeneratedCatalogue(assets=ASSETS, features_per_asset=1, dimension=64, collections=("films",))
 
 
@@ -67,10 +77,53 @@ def shards(connection: Connection, schema: str, condition: str) -> int:
     return int(count)
 
 
+@dataclass
+class Shared:
+    """A run that shares what it reads with one other worker, which has begun to; whoever lists is held up."""
+
+    lister: subprocess.Popen[str]
+    worker: subprocess.Popen[str]
+    connection: Connection
+    schema: str
+
+    def ends_well(self) -> dict[str, Any]:
+        """Its summary."""
+        return finish(self.lister)
+
+
+@contextmanager
+def sharing(
+    directory: Path, sandbox: httpx.Client, database: str, schema: str, *arguments: str
+) -> Iterator[tuple[Shared, Callable[[], object]]]:
+    """A run with a worker that has claimed something; and what lets whoever lists go on."""
+    of_sync = settings(sandbox, database, schema)
+    with psycopg.connect(database, autocommit=True) as connection, ExitStack() as stack:
+        stall = stack.enter_context(ExitStack())
+        stall.enter_context(held_up(sandbox, FIRST + 1, CONCURRENCY))
+        lister = start(directory, of_sync, "--workers", "1", "--lease", str(LEASE), *arguments)
+        stack.callback(lister.kill)
+        wait_for(lister, lambda: shards(connection, schema, "state = 'claimed'") > 0)
+        worker = start(directory, of_sync, "--join", "--lock-wait", "0")
+        stack.callback(worker.kill)
+        wait_for(worker, lambda: shards(connection, schema, "owner <> ''") > 1)
+        yield Shared(lister, worker, connection, schema), stall.close
+
+
+@pytest.fixture(scope="module")
+def alone(sandbox: httpx.Client, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The schema of an undisturbed run of one process."""
+    schema = "t_alone"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        finish(start(tmp_path_factory.mktemp("alone"), settings(sandbox, postgres_url, schema)))
+        yield schema
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
 def test_what_several_write_is_what_one_writes(
     tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str
 ) -> None:
-    alone, shared = f"{schema}_alone", f"{schema}_shared"
+    alone, shared = f"{schema}_1", f"{schema}_2"
     expected = finish(start(tmp_path, settings(sandbox, postgres_url, alone)))
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         with held_up(sandbox, FIRST + 1, CONCURRENCY):
@@ -85,3 +138,59 @@ def test_what_several_write_is_what_one_writes(
         assert collection[name] == of_one[name], name
     for name in ("assets", "features", "vectors", "quarantined", "rejected"):
         assert summary["destinations"]["pgvector"][name] == expected["destinations"]["pgvector"][name]
+
+
+@pytest.mark.parametrize("number", family(range(50)))
+def test_what_a_killed_worker_had_others_take_over(
+    number: int, tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
+) -> None:
+    moment = random.Random(number)
+    with sharing(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
+        written = moment.randrange(FIRST - CONCURRENCY, ASSETS - 3 * CONCURRENCY)
+        wait_for(run.worker, lambda: has_assets(run.connection, schema, written))
+        time.sleep(moment.uniform(0, 0.05))
+        kill(run.worker)
+        go_on()
+        run.ends_well()
+        assert differences(run.connection, alone, schema) == []
+        assert shards(run.connection, schema, "true") == 0
+
+
+def test_a_worker_that_is_frozen_while_it_writes_holds_nobody_up_and_writes_nothing_when_it_goes_on(
+    tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
+) -> None:
+    with psycopg.connect(postgres_url) as locking, sharing(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
+        locking.execute(f"LOCK TABLE {schema}.assets IN SHARE MODE")
+        wait_for(run.worker, lambda: someone_waits(run.connection, f"{schema}.assets"))
+        os.kill(run.worker.pid, signal.SIGSTOP)
+        locking.rollback()  # its rows are on their way now: what it was sending, the server waits for
+        go_on()
+        run.ends_well()
+        assert differences(run.connection, alone, schema) == []
+        before = versions(run.connection, schema)
+        os.kill(run.worker.pid, signal.SIGCONT)
+        out, err = run.worker.communicate(timeout=PATIENCE)
+        assert versions(run.connection, schema) == before, (out, err)
+        assert run.worker.returncode == 0, err
+
+
+def test_where_whoever_lists_is_killed_workers_end_and_the_next_sync_goes_on(
+    tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
+) -> None:
+    with sharing(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
+        kill(run.lister)
+        out, _ = run.worker.communicate(timeout=PATIENCE)
+        assert json.loads(out)["exit_code"] == 0
+        go_on()
+        finish(start(tmp_path, settings(sandbox, postgres_url, schema)))
+        assert differences(run.connection, alone, schema) == []
+        assert shards(run.connection, schema, "true") == 0
+
+
+def versions(connection: Connection, schema: str) -> dict[str, list[Any]]:
+    """Of each table but the record of runs, its rows' transactions."""
+    tables = [table for table in tables_of(connection, schema) if not RUNS.fullmatch(table)]
+    return {
+        table: connection.execute(f"SELECT xmin::text, ctid::text FROM {schema}.{table} ORDER BY 2").fetchall()
+        for table in tables
+    }
