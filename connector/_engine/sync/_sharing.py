@@ -281,13 +281,15 @@ class Claims:
             _log.info("%s: shard %d is taken over from %s", collection, shard.fence.number, shard.previous)
         for board in self._boards[1:]:
             if not await board.ask(lambda book: book.register(collection, shard.fence, shard.previous)):
-                raise TakenOverError(f"{board.name}: shard {shard.fence.number} is somebody else's there")
+                raise _taken_over(collection, shard.fence)
         known = await self._transfer.known([listing.asset_id for listing in shard.listings])
         mapper = self._job.mapper
         decisions = diff(shard.listings, known, mapper.digest, mapper.modalities, self._job.options.reread)
         needed = [decision for decision in decisions if decision.action is Action.PULL]
         self._claimed[shard.fence] = _Claimed(needed, {each.listing.asset_id for each in needed})
         self._current, self._left = shard.fence, deque(needed)
+        if self._strict:
+            self._transfer.fence = shard.fence
         await self._finish_written()
         return True
 
@@ -313,7 +315,7 @@ class Claims:
             del self._claimed[fence]
             result = self._result(sorted(claimed.awaited))
             if not await self._boards[0].ask(partial(_finished, self._collection, fence, result)):
-                raise TakenOverError(f"shard {fence.number} is somebody else's, who writes it again")
+                raise _taken_over(self._collection, fence)
             self.shards += 1
             self.assets += len(claimed.decisions)
 
@@ -328,7 +330,14 @@ class Claims:
         kept, given_away = [[d.listing for d in each] for each in (claimed.decisions, given)]
         collection = self._collection
         if not await self._boards[0].ask(lambda book: book.split(collection, fence, kept, given_away)):
-            self._failure = TakenOverError(f"shard {fence.number} is somebody else's")
+            self._failure = _taken_over(collection, fence)
+
+
+def _taken_over(collection: str, fence: Fence) -> TakenOverError:
+    return TakenOverError(
+        f"{safe_id(collection)}: shard {fence.number} was taken over, for this worker was not heard of for longer than "
+        "its lease; what it has not written, another one writes"
+    )
 
 
 def _finished(collection: str, fence: Fence, result: Mapping[str, Any], book: ShardBook) -> bool:
@@ -410,7 +419,8 @@ class Sharing:
         self._tasks = [asyncio.create_task(work) for work in works]
 
     async def _begin(self, seconds: float) -> SharedRun:
-        if not self._boards:
+        if [board.name for board in self._boards] != [lane.name for lane in self._job.alive]:
+            await self.close()  # a destination has failed since
             self._boards.extend(await boards_of(self._job.alive))
         terms = await terms_of(self._job, self._collection)
         run = SharedRun(*self._place, self._owner, terms, self._job.options.lease)
@@ -442,7 +452,7 @@ class Sharing:
             self._shards_since_look = 0
         listings = [decision.listing for decision in decisions]
         if not await self._home.ask(lambda book: book.add(*self._place, listings)):
-            raise TakenOverError(f"{safe_id(self._collection)}: somebody has ended what this run shares")
+            raise self._ended()
         self._assets += len(listings)
         self._shards_since_look += 1
         self.shards += 1
@@ -470,7 +480,13 @@ class Sharing:
     async def _renew(self) -> None:
         lease, listed = self._job.options.lease, self._listed
         if not await self._home.ask(lambda book: book.renew_run(*self._place, lease, listed=listed)):
-            raise TakenOverError(f"{safe_id(self._collection)}: somebody has ended what this run shares")
+            raise self._ended()
+
+    def _ended(self) -> TakenOverError:
+        return TakenOverError(
+            f"{safe_id(self._collection)}: another sync of this collection has begun, as if this one had died: it lost "
+            "its lock. Run again if that one fails."
+        )
 
     async def _outlook(self) -> RunOutlook:
         return await self._home.ask(lambda book: book.outlook(*self._place))
