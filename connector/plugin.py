@@ -110,6 +110,7 @@ from vectorferry.connector._protocols._destination import (
     VectorTableState,
     Visibility,
 )
+from vectorferry.connector._protocols._scale import Leg, Load, VectorLoad
 from vectorferry.connector._protocols._source import (
     EmbeddedText,
     Hit,
@@ -188,8 +189,10 @@ __all__ = [
     "IndexMethod",
     "IndexProgress",
     "Known",
+    "Leg",
     "LimitReachedError",
     "Listing",
+    "Load",
     "Loan",
     "LockedError",
     "MappedAsset",
@@ -250,6 +253,7 @@ __all__ = [
     "VectorCount",
     "VectorIndex",
     "VectorKind",
+    "VectorLoad",
     "VectorMapping",
     "VectorTable",
     "VectorTableState",

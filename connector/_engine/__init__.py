@@ -23,6 +23,7 @@ from vectorferry.connector._engine._submit import (
     without_query,
 )
 from vectorferry.connector._engine.plan._plan import run_plan
+from vectorferry.connector._engine.plan._scale import run_scale
 from vectorferry.connector._engine.sync._diff import Reread
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._run import run_sync
@@ -56,6 +57,7 @@ __all__ = [
     "run_plan",
     "run_refill",
     "run_replay",
+    "run_scale",
     "run_search",
     "run_security_check",
     "run_source_search",
