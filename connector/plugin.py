@@ -124,6 +124,7 @@ from vectorferry.connector._protocols._destination import (
     VectorTableState,
     Visibility,
 )
+from vectorferry.connector._protocols._scale import Leg, Load, VectorLoad
 from vectorferry.connector._protocols._shards import (
     RunOutlook,
     Shard,
@@ -216,8 +217,10 @@ __all__ = [
     "IndexMethod",
     "IndexProgress",
     "Known",
+    "Leg",
     "LimitReachedError",
     "Listing",
+    "Load",
     "Loan",
     "LockedError",
     "MappedAsset",
@@ -287,6 +290,7 @@ __all__ = [
     "VectorCount",
     "VectorIndex",
     "VectorKind",
+    "VectorLoad",
     "VectorMapping",
     "VectorTable",
     "VectorTableState",

@@ -13,6 +13,7 @@ from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._near import closest
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._protocols._scale import Leg, Load
 from vectorferry.connector._protocols._source import SourceSettings
 
 
@@ -48,6 +49,11 @@ class DestinationSettings(Settings, ABC):
         Dagster shows each as an asset beside the modality tables. Empty for a destination whose vectors are in these
         tables.
         """
+        return ()
+
+    def legs(self, load: Load, mapping: SchemaMapping) -> Sequence[Leg]:  # noqa: ARG002
+        """What writing so much takes by these settings, and indexing it; nothing where that is not known. Asks
+        nobody."""
         return ()
 
 

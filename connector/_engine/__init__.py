@@ -23,6 +23,7 @@ from vectorferry.connector._engine._submit import (
     without_query,
 )
 from vectorferry.connector._engine.plan._plan import run_plan
+from vectorferry.connector._engine.plan._scale import run_scale
 from vectorferry.connector._engine.sync._diff import Reread
 from vectorferry.connector._engine.sync._fleet import Fleet, WorkerStatus, fleets_of
 from vectorferry.connector._engine.sync._join import JoinOptions, JoinSummary, list_shards, run_join
@@ -69,6 +70,7 @@ __all__ = [
     "run_plan",
     "run_refill",
     "run_replay",
+    "run_scale",
     "run_search",
     "run_security_check",
     "run_source_search",

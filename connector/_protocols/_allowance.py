@@ -42,8 +42,8 @@ class Allowance(ABC):
     """One allowance for every process that asks a service with the same key. Used from any event loop.
 
     Times are those of one clock, the lender's: what comes back is seconds from now. A kind is one of requests that have
-    a limit of their own; the empty one stands for all of them together. Every method raises `VectorferryError` where
-    the lender cannot be asked: then each process keeps to the limits by itself.
+    a limit of their own; of the empty one, which is for requests of no kind, all of them together are borrowed. Every
+    method raises `VectorferryError` where the lender cannot be asked: then each process keeps to the limits by itself.
     """
 
     @abstractmethod

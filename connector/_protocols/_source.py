@@ -20,6 +20,7 @@ from vectorferry.connector._model._related import RelatedTable
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._allowance import Allowance
 from vectorferry.connector._protocols._capabilities import Capability
+from vectorferry.connector._protocols._scale import Leg, Load, VectorLoad
 
 
 @dataclass(slots=True)
@@ -347,6 +348,14 @@ class SourceSettings(Settings, ABC):
     def console(self, collection: str) -> str | None:
         """Where a person looks at a collection in the service's own web pages; None where that is not known."""
         return None
+
+    def load(self, features: int) -> Load:
+        """What so many features of this source usually are, where nothing is stored that would tell."""
+        return Load(max(1, features // 10), features, [VectorLoad(Modality.VIDEO, "vector", 1024, features)])
+
+    def legs(self, load: Load) -> Sequence[Leg]:
+        """What listing and reading so much takes by these settings; nothing where that is not known. Asks nobody."""
+        return ()
 
     @abstractmethod
     def open(self) -> Source:

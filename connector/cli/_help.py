@@ -13,7 +13,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "demo": ("demo", "demo --destination both", "demo --source twelvelabs --fresh"),
     "init": ("init", "init --source mixpeek-documents --database DATABASE_URL -c media.yaml"),
     "doctor": ("doctor", "doctor -c /etc/vectorferry/media.yaml --json"),
-    "plan": ("plan", "plan --collection films --json"),
+    "plan": ("plan", "plan --collection films --json", "plan --at 1e9 --dimension 1408"),
     "sync": (
         "sync",
         "sync --collection films --modality video",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Annotated, Final
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -13,10 +14,11 @@ from rich.text import Text
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import DeleteMode
-from vectorferry.connector._engine import SyncOptions, run_plan
+from vectorferry.connector._engine import SyncOptions, run_plan, run_scale
 from vectorferry.connector._protocols._destination import IndexAdvice, PlannedIndex
 from vectorferry.connector._reports._plan import CollectionPlan, DestinationPlan, Plan, WriteEstimate
 from vectorferry.connector._reports._progress import in_words
+from vectorferry.connector._reports._scale import Scale, bytes_in_words, long_time
 from vectorferry.connector.cli._console import (
     cell,
     counted,
@@ -50,10 +52,24 @@ def plan(
     full: Full = False,
     allow_deletes: AllowDeletes = None,
     allow_deletes_of: AllowDeletesOf = None,
+    at: Annotated[
+        float | None,
+        typer.Option("--at", metavar="FEATURES", min=1, max=1e12, help="What a first sync of so many would take: 1e9."),
+    ] = None,
+    dimension: Annotated[
+        int | None,
+        typer.Option("--dimension", metavar="N", min=1, max=100_000, help="Of the dense vectors, for --at."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a sync would do, and change nothing."""
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
+    if at is not None:
+        estimated = run_scale(settings, round(at), dimension, environ=os.environ)
+        print_json(estimated.to_dict()) if as_json else show_scale(estimated, results())
+        return
+    if dimension is not None:
+        raise click.UsageError("--dimension goes with --at")
     chosen = collection_ids(settings, collection)
     with progress_bar() as progress:
         planned = run_plan(settings, SyncOptions(collections=chosen, full=full), environ=os.environ, progress=progress)
@@ -198,3 +214,25 @@ def _warnings(plan: Plan) -> Iterator[str]:
             yield f"{plain(name)}: failed: {plain(each.error)}"
         if each.refusal:
             yield f"{plain(name)}: a sync would be refused: {plain(each.refusal)}"
+
+
+def show_scale(scale: Scale, console: Console) -> None:
+    """Each leg in a row, the sum, and what will not fit."""
+    numbers = ("time", "requests", "sent", "stored", "memory")
+    table = make_table("leg", *numbers, "bound by", numbers=numbers, cut=("bound by",))
+    for leg in scale.legs:
+        sizes = (bytes_in_words(size) for size in (leg.bytes, leg.stored_bytes, leg.memory_bytes))
+        requests = "" if leg.requests is None else f"{leg.requests:,}"
+        table.add_row(cell(plain(leg.name)), long_time(leg.seconds), requests, *sizes, cell(plain(leg.bound)))
+    show_table(table, console)
+    vectors = ", ".join(f"{plain(each.name)} ({each.dimension or 'sparse'})" for each in scale.load.vectors)
+    like = "as many as are stored on average" if scale.measured else "as is usual; nothing stored tells"
+    dollars = "" if scale.dollars is None else f", from ${scale.dollars:,.0f} of what has a known price"
+    lines = [
+        f"{counted(scale.load.features, 'feature')} of {counted(scale.load.assets, 'asset')}, {like}: {vectors}",
+        f"a first sync takes about {long_time(scale.seconds)}{dollars}",
+    ]
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+    for misfit in scale.misfits:
+        console.print(Text(plain(misfit)), style="yellow", soft_wrap=True)

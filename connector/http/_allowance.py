@@ -6,12 +6,14 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._protocols._allowance import Account, Allowance, Hold
+
+T = TypeVar("T")
 
 PATIENCE = 1.0
 """Seconds that requests wait for a loan that does not come; then they go at their own pace until it does."""
@@ -53,10 +55,8 @@ class Borrower:
 
     async def borrow(self, kind: str, requests: int, interval: float) -> float | None:
         """Seconds until the first of them may go; None where the lender cannot be asked."""
-        try:
-            loan = await self._allowance.borrow(self._account, kind, requests, interval)
-        except VectorferryError as error:
-            self._rest(error)
+        loan = await self._answer(self._allowance.borrow(self._account, kind, requests, interval))
+        if loan is None:
             return None
         self._hear(loan.holds)
         return loan.wait
@@ -73,7 +73,7 @@ class Borrower:
         if seconds <= 0 or until <= self._told.get(kind, 0.0) + _SAME:
             return
         self._told[kind] = until
-        task = asyncio.create_task(self._tell(kind, seconds, reason))
+        task = asyncio.create_task(self._answer(self._allowance.hold(self._account, kind, seconds, reason)))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
@@ -85,16 +85,18 @@ class Borrower:
             await ended(task)
 
     async def _look(self) -> None:
-        try:
-            self._hear(await self._allowance.holds(self._account))
-        except VectorferryError as error:
-            self._rest(error)
+        holds = await self._answer(self._allowance.holds(self._account))
+        if holds is not None:
+            self._hear(holds)
 
-    async def _tell(self, kind: str, seconds: float, reason: str) -> None:
+    async def _answer(self, question: Awaitable[T]) -> T | None:
         try:
-            await self._allowance.hold(self._account, kind, seconds, reason)
-        except VectorferryError as error:
-            self._rest(error)
+            return await question
+        except Exception as error:  # whatever it is, it is not worth a sync
+            self._rests_until = _now() + REST
+            words = error if isinstance(error, VectorferryError) else type(error).__name__
+            _log.warning("this process keeps to the limits of the source by itself: %s", words)
+            return None
 
     def _hear(self, holds: Mapping[str, Hold]) -> None:
         self._heard_at = _now()
@@ -103,10 +105,6 @@ class Borrower:
         for kind, hold in holds.items():
             if not hold.reason or self._earlier.get(kind) != hold.until:
                 self._heed(kind, hold)
-
-    def _rest(self, error: VectorferryError) -> None:
-        self._rests_until = _now() + REST
-        _log.warning("this process keeps to the limits of the source by itself: %s", error)
 
 
 class Slots:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from vectorferry.connector.plugin import DestinationSettings, PathFromFile, Spelling
+from vectorferry.connector.plugin import DestinationSettings, Leg, Load, PathFromFile, SchemaMapping, Spelling
 from vectorferry.destinations._postgres import EMBEDDED, SchemaName, check_url, holds_embedded, say_directory
 from vectorferry.destinations.pgvector._destination import PgvectorDestination
+from vectorferry.destinations.pgvector._scale import scale_legs
 
 
 class PgvectorSettings(DestinationSettings):
@@ -45,6 +47,10 @@ class PgvectorSettings(DestinationSettings):
     def holds_data(self, folder: Path) -> bool:
         """Whether an embedded Postgres is there."""
         return holds_embedded(folder)
+
+    def legs(self, load: Load, mapping: SchemaMapping) -> Sequence[Leg]:
+        """Writing, and an index for each named vector."""
+        return scale_legs(load, mapping, self.name, self.index_memory_mb)
 
     def open(self, sync_name: str) -> PgvectorDestination:
         """A destination for one sync; connects when it is first used."""

@@ -21,6 +21,8 @@ from vectorferry.connector.http import check_base_url
 from vectorferry.connector.plugin import (
     MODALITIES,
     DestinationSettings,
+    Leg,
+    Load,
     PathFromFile,
     SchemaMapping,
     Settings,
@@ -36,6 +38,7 @@ from vectorferry.destinations.pinecone._manifest import Manifest
 from vectorferry.destinations.pinecone._metadata import MetadataOptions
 from vectorferry.destinations.pinecone._project import ProjectSettings
 from vectorferry.destinations.pinecone._requests import WriterLimits
+from vectorferry.destinations.pinecone._scale import scale_legs
 
 VectorName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
@@ -155,6 +158,10 @@ class PineconeSettings(DestinationSettings):
         names = dict.fromkeys([*self._only, *mapped])
         in_other_records = {*self.hybrid.values()}
         return tuple(n for n in names if (not self._only or n in self._only) and n not in in_other_records)
+
+    def legs(self, load: Load, mapping: SchemaMapping) -> Sequence[Leg]:  # noqa: ARG002 - all are stored alike
+        """Writing, into one namespace at a time."""
+        return scale_legs(load, self.name, self.request_bytes, set(self._only))
 
     def open(self, sync_name: str) -> PineconeDestination:
         """A destination for one sync; connects when it is first used."""

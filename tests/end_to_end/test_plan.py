@@ -82,9 +82,11 @@ def test_it_announces_what_the_next_sync_does_and_changes_nothing(
     vectorferry.told("sync")
     before = written(manifest, schema)
     sandbox.requests.reset()
-    unchanged = vectorferry.told("plan")
+    unchanged, much = vectorferry.told("plan"), vectorferry.told("plan", "--at", "1e6")
     assert (read(sandbox), writes(sandbox), written(manifest, schema)) == (0, {}, before)
     assert (unchanged["reads"]["reading"], unchanged["reads"]["features"]) == (0, 0)
+    assert [(each["dimension"], each["rows"]) for each in much["vectors"]] == [(CATALOGUE.dimension, 10**6)]
+    assert (much["measured"], much["assets"]) == (True, 10**6 // CATALOGUE.features_per_asset)
     assert [each["writes"] for each in unchanged["destinations"].values()] == [
         {"features": 0, "rows": 0, "bytes": 0}
     ] * 2

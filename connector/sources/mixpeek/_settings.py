@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
+from vectorferry.connector._model._records import Modality
+from vectorferry.connector._protocols._scale import Load, VectorLoad
 from vectorferry.connector.http import ApiClient, ApiSourceSettings
 from vectorferry.connector.sources.mixpeek._api import MixpeekApi
 from vectorferry.connector.sources.mixpeek._source import MixpeekSource
@@ -34,6 +36,15 @@ class MixpeekSettings(ApiSourceSettings):
     )
     collections: tuple[Name, ...] = Field(default=(), description="ids or names of the collections to sync; none: all")
     page_size: int = Field(default=100, ge=1, le=1_000, description="assets listed per request")
+
+    def load(self, features: int) -> Load:
+        """Ten features an asset, each with one vector of its multimodal model."""
+        vectors = [VectorLoad(Modality.VIDEO, "multimodal-v1", 1408, features)]
+        return Load(max(1, features // 10), features, vectors)
+
+    def requests_for(self, load: Load) -> tuple[int, int]:
+        """A page of assets each; an asset each, and a feature each with its vectors."""
+        return -(-load.assets // self.page_size), load.assets + load.features
 
     def open(self) -> MixpeekSource:
         """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""

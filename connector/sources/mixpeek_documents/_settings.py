@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
+from vectorferry.connector._model._records import Modality
+from vectorferry.connector._protocols._scale import Load, VectorLoad
 from vectorferry.connector.http import ApiClient, ApiSourceSettings, RetryPolicy
 from vectorferry.connector.sources.mixpeek_documents._api import DocumentsApi
 from vectorferry.connector.sources.mixpeek_documents._documents import MultiVectors
@@ -58,6 +60,19 @@ class MixpeekDocumentsSettings(ApiSourceSettings):
     feed_delay_minutes: float = Field(
         default=10, ge=0, le=1_440, description="how long documents may show a change later than its event"
     )
+
+    def load(self, features: int) -> Load:
+        """Ten documents an object, each with one vector of the multimodal extractor."""
+        vectors = [VectorLoad(Modality.VIDEO, "multimodal_extractor_v1_multimodal_embedding", 1408, features)]
+        return Load(max(1, features // 10), features, vectors)
+
+    def requests_for(self, load: Load) -> tuple[int, int]:
+        """A page of documents each, and as many documents each as are read together."""
+        return -(-load.features // self.page_size), -(-load.features // self.vectors_per_request)
+
+    def rows_for(self, load: Load) -> int:
+        """A document when it is listed, and when it is read with its vectors."""
+        return 2 * load.features
 
     def open(self) -> MixpeekDocumentsSource:
         """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, StringConstraints
 from vectorferry.connector._model._mapping import ColumnMapping
 from vectorferry.connector._model._records import MODALITIES, Modality
 from vectorferry.connector._model._settings_base import Spelling
+from vectorferry.connector._protocols._scale import Load, VectorLoad
 from vectorferry.connector.http import ApiClient, ApiSourceSettings
 from vectorferry.connector.sources.twelvelabs._api import TwelveLabsApi
 from vectorferry.connector.sources.twelvelabs._indexes import ReadOptions, Transcriptions
@@ -91,6 +92,17 @@ class TwelveLabsSettings(ApiSourceSettings):
         if collection in TASKS or not self.base_url.startswith("https://api.twelvelabs.io/"):
             return None
         return f"https://playground.twelvelabs.io/indexes/{quote(collection, safe='')}"
+
+    def load(self, features: int) -> Load:
+        """Thirty segments an asset, each of which is a feature with one vector for every embedding option."""
+        names = self.options or ("visual", "audio", "transcription")
+        vectors = [VectorLoad(Modality.VIDEO, f"marengo3.0-{name}", 512, features // len(names)) for name in names]
+        return Load(max(1, features // (30 * len(names))), features, vectors)
+
+    def requests_for(self, load: Load) -> tuple[int, int]:
+        """A page of assets each; an asset each, and once more where its own transcription is read."""
+        finer = self.transcriptions in ("sentences", "utterances", "words")
+        return -(-load.assets // self.page_size), load.assets * (2 if finer else 1)
 
     def open(self) -> TwelveLabsSource:
         """A source with these settings. Raises `ConfigurationError` when the key or the address cannot be used."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.connector.cli.conftest import Invoke
 from tests.connector.cli.plugins import Box
@@ -59,3 +62,27 @@ def test_a_key_that_is_refused_stops_it_as_it_stops_a_sync(
     result = vectorferry("plan")
     assert result.exit_code == 1
     assert result.stderr == "vectorferry: the shelf refused the key; check SHELF_KEY\n"
+
+
+def test_at_a_size_each_leg_is_told_and_nothing_is_asked(vectorferry: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    Path("vectorferry.yaml").write_text(
+        "name: media\nsource: {type: mixpeek-documents, api_key: '${NONE}', namespace: n, requests_per_minute: 600}\n"
+        "destinations: [{type: pgvector, url: 'postgresql://nobody@127.0.0.1:1/nothing'}]\n"
+    )
+    shown = vectorferry("plan", "--at", "1e9", "--dimension", "64")
+    assert shown.exit_code == 0
+    assert "read mixpeek-documents" in shown.stdout
+    assert "55 h 33 min" in shown.stdout
+    assert "a first sync takes about " in shown.stdout
+    assert "more than index_memory_mb (1,024)" in shown.stdout
+    told = json.loads(vectorferry("plan", "--at", "1e9", "--json").stdout)
+    assert [leg["kind"] for leg in told["legs"]] == ["read", "write", "index"]
+    assert (told["features"], told["vectors"][0]["dimension"], told["measured"]) == (10**9, 1408, False)
+    assert vectorferry("plan", "--dimension", "64").exit_code == 2
+
+
+def test_a_plug_in_that_works_nothing_out_is_left_out(vectorferry: Invoke, configured: Callable[..., None]) -> None:
+    configured()
+    told = json.loads(vectorferry("plan", "--at", "1000", "--json").stdout)
+    assert (told["legs"], told["seconds"], told["dollars"]) == ([], 0, None)
