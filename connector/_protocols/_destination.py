@@ -491,8 +491,8 @@ class Destination(ABC):
         return None
 
     def slice_assets(self, collection: str, slices: Set[int]) -> Iterable[str]:
-        """The assets of a collection that are in one of these of its `SLICES`, in any order; asked only of those that
-        sum up."""
+        """The assets of a collection that are in one of these of its `SLICES`, in any order. Asked of who sums up;
+        where none of two names any, everything is compared."""
         return ()
 
     # What belongs to a capability.

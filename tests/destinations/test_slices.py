@@ -166,6 +166,19 @@ def test_what_only_one_of_two_has_in_quarantine_is_read_and_is_no_difference(sto
     assert 0 < read < 20
 
 
+def test_where_most_slices_differ_everything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other = MemoryDestination("first"), MemoryDestination("other")
+    made = [asset(f"a{number}", feature("f")) for number in range(700)]
+    first.apply(batch(*made))
+    other.apply(batch(made[0]))
+    monkeypatch.delattr(MemoryDestination, "slice_assets")
+    findings, notes, _ = compared([first, other])
+    assert (len(findings), notes) == (3 * 699, [])
+    other.apply(batch(*made[1:690]))
+    findings, _, _ = compared([first, other])  # nobody says what is in the slices that differ
+    assert len(findings) == 3 * 10
+
+
 @pytest.mark.long
 def test_who_hashes_otherwise_is_compared_by_every_hash(stores: Sequence[Destination], sql: Sql) -> None:
     """So is one on a machine of another byte order."""

@@ -134,7 +134,8 @@ async def _suspects(pairs: _Pairs, first: CheckReader, other: CheckReader, colle
     if len(slices) > MOST_SLICES:
         return None
     assets = await asyncio.gather(first.slice_assets(collection, slices), other.slice_assets(collection, slices))
-    return sorted({asset_id for each in assets for asset_id in each})
+    # Of what has come or gone meanwhile, or of a destination that only sums up, nothing may be named.
+    return sorted({asset_id for each in assets for asset_id in each}) or None
 
 
 async def _merged(
