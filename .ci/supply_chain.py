@@ -1,4 +1,4 @@
-"""What ``requirements.lock`` installs: THIRD-PARTY.md and docs/sbom.cdx.json, written or checked; and what the image has.
+"""What ``requirements.lock`` installs: THIRD-PARTY.md and docs/sbom.cdx.json, written or checked; and the image's.
 
 Run by a Python whose environment was installed from the lock, plus ``cyclonedx-python-lib``::
 

@@ -180,7 +180,7 @@ def vectorferry_assets(
         config_schema=dict(RUN_CONFIG),
         required_resource_keys=set(required_resource_keys),
     )
-    if workers is None or workers == 1:
+    if workers is None or workers < 2:
         return step
     from vectorferry.dagster._workers import shared_assets  # which needs the resource, which needs this
 

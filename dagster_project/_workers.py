@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from vectorferry import Reread, SyncOptions
+from vectorferry import SyncOptions
 from vectorferry.connector._engine import JoinOptions, JoinSummary, list_shards, run_join
 from vectorferry.connector.plugin import ConfigurationError, VectorferryError
 from vectorferry.dagster._failures import fail
@@ -99,15 +99,14 @@ def _list(context: dg.AssetExecutionContext) -> int:
     if config["reread"]:
         context.log.info("everything is read again, which the closing step does by itself")
         return 0
-    options = SyncOptions(
-        collections=_collections(context, selection),
-        modalities=selection.modalities,
-        full=config["full"],
-        reread=Reread(),
-        run_id=context.run.run_id,
-        started_by="dagster",
-    )
     try:
+        options = SyncOptions(
+            collections=_collections(context, selection),
+            modalities=selection.modalities,
+            full=config["full"],
+            run_id=context.run.run_id,
+            started_by="dagster",
+        )
         with ended_with_run(context):
             shared = list_shards(selection.narrowed, options, environ=environ)
     except VectorferryError as error:
