@@ -18,7 +18,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,7 +44,7 @@ T = TypeVar("T")
 _log = logging.getLogger("vectorferry")
 
 FIRST: Final = 100
-"""So many assets are read by whoever lists before anything is shared: a worker's start takes about as long."""
+"""With so many assets or fewer to read nothing is shared: a worker's start takes about as long as reading them."""
 
 SMALLEST: Final = 16
 LARGEST: Final = 500
@@ -357,7 +357,10 @@ class Sharing:
         self._tasks: list[asyncio.Task[None]] = []
         self._owner = worker_name()
         self._run_id = ""
-        self._listed = False
+        self._ahead: deque[Decision] = deque()
+        """What was listed and not handed out, as long as nothing is shared."""
+        self._news = asyncio.Event()
+        self._shared = self._listed = False
         self._assets = 0
         self._shards_since_look = 0
 
@@ -366,13 +369,16 @@ class Sharing:
         given, they leave to this process."""
         # Never the same twice, so that no fence of an earlier run stands in this one.
         self._run_id = f"{current_run_id()}.{secrets.token_hex(4)}"
+        self._shared = self._listed = False
         claims = Claims(self._job, self._transfer, self._boards, self._place, self._job.options.lease, self._owner)
         try:
             await claims.work(self._first(decisions, claims))
-            while self._tasks and self._job.alive and not await self._is_done():
+            while self._shared and self._job.alive and not await self._is_done():
                 if not await claims.work():
                     await self._home.ask(lambda book: book.ask_for_share(*self._place))
                     await asyncio.sleep(POLL)
+            if self._ahead and self._job.alive:
+                self._summary.complete = False  # the source has not taken what was listed
         except VectorferryError:
             await self._wind_down()
             raise
@@ -401,22 +407,48 @@ class Sharing:
         return self._boards[0]
 
     async def _first(self, decisions: AsyncIterator[Decision], claims: Claims) -> AsyncIterator[Listing]:
-        """The assets that are not shared. When there are more, the rest is, from then on."""
-        handed_out = 0
-        async for decision in decisions:
-            if handed_out == FIRST:
-                await self._share([decision], decisions, claims)
+        """The assets that are not shared: all of them, where they are few; else those that were handed out before the
+        listing, which goes ahead, has shown that they are many."""
+        lister = asyncio.create_task(self._list(decisions, claims))
+        self._tasks.append(lister)
+        while not self._shared:
+            while self._ahead and not self._shared:
+                yield self._transfer.ask_for(self._ahead.popleft())
+            if lister.done():
+                lister.result()
                 return
-            handed_out += 1
-            yield self._transfer.ask_for(decision)
+            await self._news.wait()
+            self._news.clear()
 
-    async def _share(self, first: list[Decision], decisions: AsyncIterator[Decision], claims: Claims) -> None:
+    async def _list(self, decisions: AsyncIterator[Decision], claims: Claims) -> None:
+        listed = 0
+        try:
+            async for decision in decisions:
+                self._ahead.append(decision)
+                self._news.set()
+                listed += 1
+                if listed > FIRST:
+                    await self._share(claims)
+                    await self._cut_all(list(self._take_ahead()), decisions, within=MOST_OPEN)
+                    break
+            self._listed = True
+            if self._shared:
+                await self._renew()
+        finally:
+            self._news.set()
+
+    async def _share(self, claims: Claims) -> None:
         await self._begin(self._job.options.lease)
         if self._job.helpers:
             self._job.helpers.start()
         _log.info("%s: is shared from here on", safe_id(self._collection))
-        works = (self._list_all(first, decisions), self._be_heard_of(), claims.keep_alive())
-        self._tasks = [asyncio.create_task(work) for work in works]
+        self._tasks += (asyncio.create_task(self._be_heard_of()), asyncio.create_task(claims.keep_alive()))
+        self._shared = True
+        self._news.set()
+
+    def _take_ahead(self) -> Iterator[Decision]:
+        while self._ahead:
+            yield self._ahead.popleft()
 
     async def _begin(self, seconds: float) -> SharedRun:
         if [board.name for board in self._boards] != [lane.name for lane in self._job.alive]:
@@ -424,15 +456,10 @@ class Sharing:
             self._boards.extend(await boards_of(self._job.alive))
         terms = await terms_of(self._job, self._collection)
         run = SharedRun(*self._place, self._owner, terms, self._job.options.lease)
-        self._listed, self._assets, self._shards_since_look = False, 0, 0
+        self._assets = self._shards_since_look = 0
         for board in self._boards:
             await board.ask(lambda book: book.begin(run, seconds))
         return run
-
-    async def _list_all(self, first: list[Decision], decisions: AsyncIterator[Decision]) -> None:
-        await self._cut_all(first, decisions, within=MOST_OPEN)
-        self._listed = True
-        await self._renew()
 
     async def _cut_all(self, first: list[Decision], decisions: AsyncIterator[Decision], within: float) -> None:
         waiting = list(first)
@@ -510,7 +537,7 @@ class Sharing:
 
     async def _wind_down(self) -> None:
         """Let others end what they have begun, for as long as a lease lasts: what was read is written."""
-        if not self._tasks:
+        if not self._shared:
             return
         self._cancel_tasks()
         deadline = time.monotonic() + self._job.options.lease
@@ -522,10 +549,11 @@ class Sharing:
 
     async def _end(self) -> None:
         """From here on nobody else writes anything, and what others have made is known here."""
-        tasks, shared = self._tasks, bool(self._tasks)
+        tasks = self._tasks
         self._cancel_tasks()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if not shared:
+        self._ahead.clear()
+        if not self._shared:
             return
         for board in self._boards:
             try:
