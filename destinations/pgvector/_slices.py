@@ -128,7 +128,7 @@ class SliceReader:
         kind, number = [modality.c.key, cast(vectors, Text)], slice_of(self._collection, ledger.c.asset_id, slices)
         summed = sum_up(kind, number, [entry.c["keys"]], records=func.sum(entry.c.features))
         return summed.select_from(ledger.join(modality, true()).join(pair, true()).join(entry, true())).where(
-            ledger.c.collection == self._collection, modality.c.value != cast("[]", JSONB)
+            ledger.c.collection == self._collection, modality.c.value != literal([], JSONB)
         )
 
     def _sum_up(
