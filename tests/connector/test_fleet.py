@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -64,11 +65,16 @@ def test_stragglers_and_those_that_are_lost_are_named() -> None:
 )
 def test_a_worker_process_that_fails_is_told_by_name_and_status(code: str, how: str) -> None:
     workers = WorkerProcesses([sys.executable, "-c", code], 1)
-    deaths: list[str] = []
+    told: list[Sequence[str]] = [()]
+
+    def has_died() -> bool:
+        told.append(workers.deaths())
+        return bool(told[-1])
+
     with workers.ended():
         workers.start()
-        wait_until(lambda: deaths.extend(workers.deaths()) or deaths)
-        (death,) = deaths
+        wait_until(has_died)
+        (death,) = told[-1]
     assert death.startswith("worker 2 of 2 (process ")
     assert f"{how}; the others take over what it had" in death
     assert workers.deaths() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
@@ -109,9 +109,9 @@ async def shared(new: New, source: Odd, helper: Odd) -> Summary:
         await asyncio.gather(joined, return_exceptions=True)
 
 
-def comparable(summary: Summary) -> dict[str, Any]:
+def comparable(summary: Summary) -> Mapping[str, Any]:
     """Without what two equal runs may differ in."""
-    told = summary.to_dict()
+    told = dict(summary.to_dict())
     (store,) = told["destinations"].values()
     for part in (told, told["collections"]["ads"], *store["indexes"]):
         part.pop("seconds")

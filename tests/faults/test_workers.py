@@ -204,7 +204,8 @@ def test_where_whoever_lists_is_told_to_stop_nothing_stays_behind(
         wait_for(lister, lambda: shards(connection, schema, "owner <> ''") > 0)
         (worker,) = (each for each in psutil.Process(lister.pid).children() if "--join" in each.cmdline())
         lister.terminate()
-        assert lister.wait(PATIENCE) == 128 + signal.SIGTERM
+        _, err = lister.communicate(timeout=PATIENCE)
+        assert lister.returncode == 128 + signal.SIGTERM, err
         wait_until(lambda: not worker.is_running())
         assert shards(connection, schema, "true") == 0
     finish(start(tmp_path, settings(sandbox, postgres_url, schema)))
