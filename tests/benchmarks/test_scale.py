@@ -48,6 +48,7 @@ class _Run:
 
 
 @pytest.mark.benchmark
+@pytest.mark.timeout(3_000)
 def test_the_plan_is_within_a_fifth_of_what_comes(postgres_url: str, new_schema: Any) -> None:
     before = _run(postgres_url, new_schema(), DOCUMENTS // 10)
     run = _run(postgres_url, new_schema(), DOCUMENTS)
