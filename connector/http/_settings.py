@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -196,14 +196,15 @@ class Address:
 
 def _query(params: Params) -> str:
     """Many requests have the same one; it is remembered where its values are nothing but texts."""
-    if all(type(value) is str for value in params.values()):
-        return _known_query(tuple(params.items()))
-    return f"?{urlencode(params, doseq=True)}"
+    texts = {name: value if isinstance(value, str | int) else tuple(value) for name, value in params.items()}
+    if all(type(value) is not int for value in texts.values()):
+        return _known_query(tuple(texts.items()))
+    return f"?{urlencode(texts, doseq=True)}"
 
 
 @lru_cache
-def _known_query(params: tuple[tuple[str, Any], ...]) -> str:
-    return f"?{urlencode(params)}"
+def _known_query(params: tuple[tuple[str, str | tuple[str, ...]], ...]) -> str:
+    return f"?{urlencode(params, doseq=True)}"
 
 
 def check_base_url(url: str, *, allow_http: bool | None) -> str:
