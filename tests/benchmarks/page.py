@@ -135,14 +135,10 @@ def _peers_plot(figures: Mapping[str, Any]) -> str:
     return bars(rows, "CPU µs a row")
 
 
-def exponent(
-    figures: Sequence[Mapping[str, float]], quantity: Callable[[Mapping[str, float]], float] | None = None
-) -> float:
-    """How CPU, or another quantity, grows with the features: the slope of a line through the logarithms of the two
-    largest decades."""
-    largest = figures[-3:]
-    values = [(quantity or _all_cpu)(each) for each in largest]
-    slope, _ = np.polyfit(np.log([each["features"] for each in largest]), np.log(values), 1)
+def exponent(figures: Sequence[Mapping[str, float]], decades: int = 2) -> float:
+    """How CPU grows with the features: the slope of a line through the logarithms of the largest sizes."""
+    largest = figures[-decades - 1 :]
+    slope, _ = np.polyfit(np.log([each["features"] for each in largest]), np.log([*map(_all_cpu, largest)]), 1)
     return float(slope)
 
 
@@ -151,7 +147,18 @@ def _all_cpu(figures: Mapping[str, float]) -> float:
 
 
 def _growth(figures: Mapping[str, Any]) -> str:
-    heads = ("", "features", "seconds", "CPU", "CPU of Postgres", "CPU µs a feature", "memory", "requests", "exponent")
+    heads = (
+        "",
+        "features",
+        "seconds",
+        "CPU",
+        "CPU of Postgres",
+        "CPU µs a feature",
+        "memory",
+        "requests",
+        "exponent",
+        "at last",
+    )
     lines = [_about(figures["about"]), "", _row(*heads), _row(*["---"] * len(heads))]
     for leg, measured in figures["legs"].items():
         for number, each in enumerate(measured):
@@ -167,6 +174,7 @@ def _growth(figures: Mapping[str, Any]) -> str:
                     f"{each['megabytes']:,.0f} MB",
                     f"{each['requests']:,.0f}" if each.get("requests") else "–",
                     f"{exponent(measured):.2f}" if last else "",
+                    f"{exponent(measured, decades=1):.2f}" if last else "",
                 )
             )
     return "\n".join(lines) + "\n"
