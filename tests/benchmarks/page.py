@@ -20,6 +20,7 @@ __all__ = ["PAGE", "ROOT", "exponent", "generated", "read_figures", "write_all",
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 _FIGURES: Final = ROOT / "docs" / "benchmarks"
+_WRONG: Final = {"missing": "missing", "extra": "extra", "stale": "out of date", "twice": "twice"}
 _STEPS: Final = {"first": "first load", "again": "unchanged", "changed": "1 % changed", "deleted": "10 % gone"}
 
 
@@ -72,16 +73,15 @@ def _peers(figures: Mapping[str, Any]) -> str:
         into = [peer for peer in measured if peer["store"] == store]
         seconds = f"\n**Into {store}**: seconds, and in brackets CPU seconds of the client and of Postgres."
         lines += [seconds if store == "Postgres" else f"{seconds} Each answer waits {about['latency_ms']} ms.", ""]
-        lines += [_row("", *_STEPS.values(), "memory"), _row(*["---"] * 6)]
-        lines += [
-            _row(peer["title"], *(_spent(peer["steps"][step]) for step in _STEPS), _memory(peer)) for peer in into
-        ]
+        lines += [_row("", *_STEPS.values(), "memory", "load"), _row(*["---"] * 7)]
+        lines += [_row(peer["title"], *_spent_and_memory(peer)) for peer in into]
         lines += ["\nRows that are wrong afterwards (missing, extra, out of date, twice):\n", ""]
         lines += [
             _row("", "unchanged rows", "what is gone", *_STEPS.values(), "killed", "update killed"),
             _row(*["---"] * 9),
         ]
         lines += [_row(peer["title"], peer["again"], peer["gone"], *_wrong(peer)) for peer in into]
+        lines += [words for peer in into for words in _failures(peer)]
     lines += ["\nVersions: " + "; ".join(peer["versions"] for peer in measured) + "."]
     if refused:
         lines += ["\nNot measured:\n", *(f"- {peer['title']}: {peer['refused']}" for peer in refused)]
@@ -96,6 +96,10 @@ def _spent(step: Mapping[str, Any]) -> str:
     return f"{step['seconds']:.2f} ({step['cpu']:.2f} + {step['server_cpu']:.2f})"
 
 
+def _spent_and_memory(peer: Mapping[str, Any]) -> list[str]:
+    return [*(_spent(peer["steps"][step]) for step in _STEPS), _memory(peer), f"{peer['load']:.0f}"]
+
+
 def _memory(peer: Mapping[str, Any]) -> str:
     return f"{max(peer['steps'][step]['megabytes'] for step in _STEPS):.0f} MB"
 
@@ -103,7 +107,17 @@ def _memory(peer: Mapping[str, Any]) -> str:
 def _wrong(peer: Mapping[str, Any]) -> list[str]:
     steps = peer["steps"]
     each = [*(steps[step]["wrong"] for step in _STEPS), steps["killed first"], steps["killed update"]]
-    return [", ".join(f"{count:,} {kind}" for kind, count in wrong.items() if count) or "0" for wrong in each]
+    return [_wrong_rows(wrong) + (", and fails" if wrong.get("failed") else "") for wrong in each]
+
+
+def _wrong_rows(wrong: Mapping[str, Any]) -> str:
+    return ", ".join(f"{wrong[kind]:,} {name}" for kind, name in _WRONG.items() if wrong[kind]) or "0"
+
+
+def _failures(peer: Mapping[str, Any]) -> list[str]:
+    """What was said where the run after a kill did not get to its end."""
+    said = [step.get("failed") for name, step in peer["steps"].items() if name.startswith("killed")]
+    return [f"\n{peer['title']}, run again after the kill, said: `{words}`" for words in said if words]
 
 
 def _peers_plot(figures: Mapping[str, Any]) -> str:
@@ -121,14 +135,10 @@ def _peers_plot(figures: Mapping[str, Any]) -> str:
     return bars(rows, "CPU µs a row")
 
 
-def exponent(
-    figures: Sequence[Mapping[str, float]], quantity: Callable[[Mapping[str, float]], float] | None = None
-) -> float:
-    """How CPU, or another quantity, grows with the features: the slope of a line through the logarithms of the two
-    largest decades."""
-    largest = figures[-3:]
-    values = [(quantity or _all_cpu)(each) for each in largest]
-    slope, _ = np.polyfit(np.log([each["features"] for each in largest]), np.log(values), 1)
+def exponent(figures: Sequence[Mapping[str, float]], decades: int = 2) -> float:
+    """How CPU grows with the features: the slope of a line through the logarithms of the largest sizes."""
+    largest = figures[-decades - 1 :]
+    slope, _ = np.polyfit(np.log([each["features"] for each in largest]), np.log([*map(_all_cpu, largest)]), 1)
     return float(slope)
 
 
@@ -137,7 +147,18 @@ def _all_cpu(figures: Mapping[str, float]) -> float:
 
 
 def _growth(figures: Mapping[str, Any]) -> str:
-    heads = ("", "features", "seconds", "CPU", "CPU of Postgres", "CPU µs a feature", "memory", "requests", "exponent")
+    heads = (
+        "",
+        "features",
+        "seconds",
+        "CPU",
+        "CPU of Postgres",
+        "CPU µs a feature",
+        "memory",
+        "requests",
+        "exponent",
+        "at last",
+    )
     lines = [_about(figures["about"]), "", _row(*heads), _row(*["---"] * len(heads))]
     for leg, measured in figures["legs"].items():
         for number, each in enumerate(measured):
@@ -153,6 +174,7 @@ def _growth(figures: Mapping[str, Any]) -> str:
                     f"{each['megabytes']:,.0f} MB",
                     f"{each['requests']:,.0f}" if each.get("requests") else "–",
                     f"{exponent(measured):.2f}" if last else "",
+                    f"{exponent(measured, decades=1):.2f}" if last else "",
                 )
             )
     return "\n".join(lines) + "\n"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
+from ..waiting import PATIENCE
 from .page import exponent
 from .peers.relay import Relay
 from .peers.states import Scenario, Stored, Wrong, compare
@@ -50,6 +53,19 @@ def test_a_client_is_stopped_before_the_piece_that_reaches_the_limit() -> None:
             server.close()
     assert stopped.is_set()
     assert relay.sent == 1_000
+
+
+def test_what_is_still_connected_is_cut_off_when_a_relay_ends() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+        with Relay(listening.getsockname()[1]) as relay:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", relay.port)))
+            server, _ = listening.accept()
+            stack.enter_context(server)
+            client.sendall(b"x")
+            assert server.recv(1) == b"x"
+            time.sleep(0.05)  # both of its threads wait then, which alone keeps a connection open that is only closed
+        server.settimeout(PATIENCE)
+        assert server.recv(1) == b""
 
 
 def test_what_grows_with_the_square_is_seen() -> None:

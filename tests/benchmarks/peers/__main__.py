@@ -4,12 +4,13 @@
     python -m tests.benchmarks.peers --peer vecs --rows 1000 --keep
 
 Each peer gets an environment under .venvs/peers, which goes again afterwards (--keep leaves it), an empty database of
-the same server and the same rows. Results are printed; --write puts them into docs/benchmarks/peers.json, and the table
-and the plot of docs/benchmarks.md are made anew from it.
+the same server and the same rows. Results are printed; --write puts them into docs/benchmarks/peers.json, beside what
+others took of as many rows on the same machine, and makes the tables and the plot of docs/benchmarks.md anew from it.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from ..machine import about_this_run
-from ..page import write_figures
+from ..page import read_figures, write_figures
 from .catalogue import PEERS, Peer
 from .contest import Contest, FailedError
 from .environments import FOLDER, NotToBeHadError, python_of, versions_of
@@ -49,7 +50,10 @@ def main(
             if not keep:
                 shutil.rmtree(FOLDER / name, ignore_errors=True)
     if write:
-        write_figures("peers", {"about": about, "peers": results})
+        kept = read_figures("peers")
+        alike = all(kept["about"].get(name) == about[name] for name in ("rows", "dimension", "server", "cpu", "cpus"))
+        known = {**(kept["peers"] if alike else {}), **results}
+        write_figures("peers", {"about": about, "peers": {name: known[name] for name in PEERS if name in known}})
 
 
 def _result(
@@ -62,9 +66,10 @@ def _result(
     try:
         print(f"{peer.title} …", file=sys.stderr, flush=True)
         python = python_of(name, peer)
+        load = os.getloadavg()[0]
         with tempfile.TemporaryDirectory(prefix=f"peer-{name}-") as directory:
             steps = Contest(name, peer, python, server, pinecone, Path(directory)).run(scenario)
-        return {**told, "versions": versions_of(python, peer), "steps": steps}
+        return {**told, "load": load, "versions": versions_of(python, peer), "steps": steps}
     except (NotToBeHadError, FailedError) as error:
         return {**told, "refused": str(error)}
 

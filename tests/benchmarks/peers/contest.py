@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,17 @@ from .states import Scenario, State, Wrong, compare
 __all__ = ["Contest", "FailedError"]
 
 SCRIPTS = Path(__file__).parent / "runners"
+_ERROR = re.compile(r"^[\w.]*(Error|Exception|Violation)\w*: ")
 LONGEST = 1_800
 """Seconds after which a load is given up."""
 
 
 class FailedError(Exception):
     """A peer's script failed; the message has its last words."""
+
+
+class KilledError(FailedError):
+    """It was ended by SIGKILL."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,8 @@ class Contest:
         whole = self._bytes_sent(scenario)
         return {
             **{name: asdict(step) for name, step in steps.items()},
-            "killed first": asdict(self._killed([], scenario.first, whole[0] // 2)),
-            "killed update": asdict(self._killed([scenario.first], scenario.update, whole[1] // 2)),
+            "killed first": self._killed([], scenario.first, whole[0] // 2),
+            "killed update": self._killed([scenario.first], scenario.update, whole[1] // 2),
         }
 
     def _timed(self, state: State) -> Step:
@@ -92,21 +98,25 @@ class Contest:
                 sent.append(relay.sent)
         return sent
 
-    def _killed(self, before: list[State], state: State, after: int) -> Wrong:
-        """What is wrong when a load was killed after so many bytes, and the same was run again to its end."""
+    def _killed(self, before: list[State], state: State, after: int) -> dict[str, Any]:
+        """What is wrong when a load was killed after so many bytes and run again, and why that failed, if it did."""
         self._begin_anew()
         for each in before:
             self._load(each)
         with Relay(self._port) as relay:
             try:
                 self._load(state, relay.port, lambda stop: relay.stop_after(after, stop))
-            except FailedError:
+            except KilledError:
                 pass
             else:
                 raise FailedError(f"was not to be killed after {after:,} bytes")
         self._server.wait_until_alone(self._database)
-        self._load(state)
-        return self._wrong(state)
+        failed = ""
+        try:
+            self._load(state)
+        except FailedError as error:
+            failed = str(error)
+        return {**asdict(self._wrong(state)), "failed": failed}
 
     def _wrong(self, state: State) -> Wrong:
         stored = self._pinecone.rows() if self._peer.store == "Pinecone" else None
@@ -167,7 +177,14 @@ class Contest:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise FailedError(f"had not ended after {LONGEST:,} seconds") from None
+        if status == -signal.SIGKILL:
+            raise KilledError("was killed")
         if status != 0:
-            words = (self._directory / "log").read_text(errors="replace").strip().splitlines() or ["nothing was said"]
-            raise FailedError(words[-1][:300])
+            raise FailedError(_last_words((self._directory / "log").read_text(errors="replace")))
         return dict(json.loads(result.read_text()))
+
+
+def _last_words(log: str) -> str:
+    """The last line that names an error, or else the last one."""
+    lines = log.strip().splitlines() or ["nothing was said"]
+    return next((line for line in reversed(lines) if _ERROR.search(line)), lines[-1])[:200]

@@ -42,9 +42,11 @@ class Relay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for each in (self._listening, *self._open):
-            with suppress(OSError):
-                each.close()
+        self._listening.close()
+        for each in self._open:
+            with suppress(OSError):  # closing alone would leave what a thread still waits for
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
     def _accept(self) -> None:
         with suppress(OSError):  # closed
