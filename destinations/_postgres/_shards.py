@@ -163,8 +163,8 @@ def check_fences(
     numbers = set(connection.execute(standing).scalars())
     if lost := sorted({fence.number for fence in fences} - numbers):
         raise TakenOverError(
-            f"{collection}: this worker was not heard of for longer than its lease, or its run has ended: shard "
-            f"{lost[0]} is somebody else's now, so nothing of this batch is written"
+            f"{collection}: shard {lost[0]} was taken over, for this worker was not heard of for longer than its "
+            "lease, or its run has ended; nothing of this batch is written"
         )
 
 

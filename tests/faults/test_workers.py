@@ -59,7 +59,7 @@ def settings(sandbox: httpx.Client, database: str, schema: str) -> dict[str, Any
 
 @contextmanager
 def held_up(sandbox: httpx.Client, first: int, times: int) -> Iterator[None]:
-    """So many reads of an asset, from the first one on, are not answered until the block ends."""
+    """So many reads of an asset, from this one on, are not answered until the block ends."""
     fault = Fault(route="assets.features", nth=first, times=times, do=Stall(seconds=PATIENCE))
     sandbox.delete("/_sandbox/faults").raise_for_status()
     sandbox.post("/_sandbox/faults", json=[fault.model_dump()]).raise_for_status()
@@ -99,7 +99,7 @@ def sharing(
     of_sync = settings(sandbox, database, schema)
     with psycopg.connect(database, autocommit=True) as connection, ExitStack() as stack:
         stall = stack.enter_context(ExitStack())
-        stall.enter_context(held_up(sandbox, FIRST + 1, CONCURRENCY))
+        stall.enter_context(held_up(sandbox, 1, CONCURRENCY))
         lister = start(directory, of_sync, "--workers", "1", "--lease", str(LEASE), *arguments)
         stack.callback(lister.kill)
         wait_for(lister, lambda: shards(connection, schema, "state = 'claimed'") > 0)
@@ -126,7 +126,7 @@ def test_what_several_write_is_what_one_writes(
     alone, shared = f"{schema}_1", f"{schema}_2"
     expected = finish(start(tmp_path, settings(sandbox, postgres_url, alone)))
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        with held_up(sandbox, FIRST + 1, CONCURRENCY):
+        with held_up(sandbox, 1, CONCURRENCY):
             process = start(tmp_path, settings(sandbox, postgres_url, shared), "--workers", "2")
             wait_for(process, lambda: shards(connection, shared, "state = 'counted'") > 1)
         summary = finish(process)

@@ -18,7 +18,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,7 +44,7 @@ T = TypeVar("T")
 _log = logging.getLogger("vectorferry")
 
 FIRST: Final = 100
-"""So many assets are read by whoever lists before anything is shared: a worker's start takes about as long."""
+"""With so many assets or fewer to read nothing is shared: a worker's start takes about as long as reading them."""
 
 SMALLEST: Final = 16
 LARGEST: Final = 500
@@ -281,13 +281,15 @@ class Claims:
             _log.info("%s: shard %d is taken over from %s", collection, shard.fence.number, shard.previous)
         for board in self._boards[1:]:
             if not await board.ask(lambda book: book.register(collection, shard.fence, shard.previous)):
-                raise TakenOverError(f"{board.name}: shard {shard.fence.number} is somebody else's there")
+                raise _taken_over(collection, shard.fence)
         known = await self._transfer.known([listing.asset_id for listing in shard.listings])
         mapper = self._job.mapper
         decisions = diff(shard.listings, known, mapper.digest, mapper.modalities, self._job.options.reread)
         needed = [decision for decision in decisions if decision.action is Action.PULL]
         self._claimed[shard.fence] = _Claimed(needed, {each.listing.asset_id for each in needed})
         self._current, self._left = shard.fence, deque(needed)
+        if self._strict:
+            self._transfer.fence = shard.fence
         await self._finish_written()
         return True
 
@@ -313,7 +315,7 @@ class Claims:
             del self._claimed[fence]
             result = self._result(sorted(claimed.awaited))
             if not await self._boards[0].ask(partial(_finished, self._collection, fence, result)):
-                raise TakenOverError(f"shard {fence.number} is somebody else's, who writes it again")
+                raise _taken_over(self._collection, fence)
             self.shards += 1
             self.assets += len(claimed.decisions)
 
@@ -328,7 +330,14 @@ class Claims:
         kept, given_away = [[d.listing for d in each] for each in (claimed.decisions, given)]
         collection = self._collection
         if not await self._boards[0].ask(lambda book: book.split(collection, fence, kept, given_away)):
-            self._failure = TakenOverError(f"shard {fence.number} is somebody else's")
+            self._failure = _taken_over(collection, fence)
+
+
+def _taken_over(collection: str, fence: Fence) -> TakenOverError:
+    return TakenOverError(
+        f"{safe_id(collection)}: shard {fence.number} was taken over, for this worker was not heard of for longer than "
+        "its lease; what it has not written, another one writes"
+    )
 
 
 def _finished(collection: str, fence: Fence, result: Mapping[str, Any], book: ShardBook) -> bool:
@@ -348,7 +357,10 @@ class Sharing:
         self._tasks: list[asyncio.Task[None]] = []
         self._owner = worker_name()
         self._run_id = ""
-        self._listed = False
+        self._ahead: deque[Decision] = deque()
+        """What was listed and not handed out, as long as nothing is shared."""
+        self._news = asyncio.Event()
+        self._shared = self._listed = False
         self._assets = 0
         self._shards_since_look = 0
 
@@ -357,13 +369,16 @@ class Sharing:
         given, they leave to this process."""
         # Never the same twice, so that no fence of an earlier run stands in this one.
         self._run_id = f"{current_run_id()}.{secrets.token_hex(4)}"
+        self._shared = self._listed = False
         claims = Claims(self._job, self._transfer, self._boards, self._place, self._job.options.lease, self._owner)
         try:
             await claims.work(self._first(decisions, claims))
-            while self._tasks and self._job.alive and not await self._is_done():
+            while self._shared and self._job.alive and not await self._is_done():
                 if not await claims.work():
                     await self._home.ask(lambda book: book.ask_for_share(*self._place))
                     await asyncio.sleep(POLL)
+            if self._ahead and self._job.alive:
+                self._summary.complete = False  # the source has not taken what was listed
         except VectorferryError:
             await self._wind_down()
             raise
@@ -392,37 +407,59 @@ class Sharing:
         return self._boards[0]
 
     async def _first(self, decisions: AsyncIterator[Decision], claims: Claims) -> AsyncIterator[Listing]:
-        """The assets that are not shared. When there are more, the rest is, from then on."""
-        handed_out = 0
-        async for decision in decisions:
-            if handed_out == FIRST:
-                await self._share([decision], decisions, claims)
+        """The assets that are not shared: all of them, where they are few; else those that were handed out before the
+        listing, which goes ahead, has shown that they are many."""
+        lister = asyncio.create_task(self._list(decisions, claims))
+        self._tasks.append(lister)
+        while not self._shared:
+            while self._ahead and not self._shared:
+                yield self._transfer.ask_for(self._ahead.popleft())
+            if lister.done():
+                lister.result()
                 return
-            handed_out += 1
-            yield self._transfer.ask_for(decision)
+            await self._news.wait()
+            self._news.clear()
 
-    async def _share(self, first: list[Decision], decisions: AsyncIterator[Decision], claims: Claims) -> None:
+    async def _list(self, decisions: AsyncIterator[Decision], claims: Claims) -> None:
+        listed = 0
+        try:
+            async for decision in decisions:
+                self._ahead.append(decision)
+                self._news.set()
+                listed += 1
+                if listed > FIRST:
+                    await self._share(claims)
+                    await self._cut_all(list(self._take_ahead()), decisions, within=MOST_OPEN)
+                    break
+            self._listed = True
+            if self._shared:
+                await self._renew()
+        finally:
+            self._news.set()
+
+    async def _share(self, claims: Claims) -> None:
         await self._begin(self._job.options.lease)
         if self._job.helpers:
             self._job.helpers.start()
         _log.info("%s: is shared from here on", safe_id(self._collection))
-        works = (self._list_all(first, decisions), self._be_heard_of(), claims.keep_alive())
-        self._tasks = [asyncio.create_task(work) for work in works]
+        self._tasks += (asyncio.create_task(self._be_heard_of()), asyncio.create_task(claims.keep_alive()))
+        self._shared = True
+        self._news.set()
+
+    def _take_ahead(self) -> Iterator[Decision]:
+        while self._ahead:
+            yield self._ahead.popleft()
 
     async def _begin(self, seconds: float) -> SharedRun:
-        if not self._boards:
+        if [board.name for board in self._boards] != [lane.name for lane in self._job.alive]:
+            await self.close()  # a destination has failed since
             self._boards.extend(await boards_of(self._job.alive))
         terms = await terms_of(self._job, self._collection)
         run = SharedRun(*self._place, self._owner, terms, self._job.options.lease)
-        self._listed, self._assets, self._shards_since_look = False, 0, 0
+        self._assets = self._shards_since_look = 0
         for board in self._boards:
             await board.ask(lambda book: book.begin(run, seconds))
         return run
-
-    async def _list_all(self, first: list[Decision], decisions: AsyncIterator[Decision]) -> None:
-        await self._cut_all(first, decisions, within=MOST_OPEN)
-        self._listed = True
-        await self._renew()
 
     async def _cut_all(self, first: list[Decision], decisions: AsyncIterator[Decision], within: float) -> None:
         waiting = list(first)
@@ -442,7 +479,7 @@ class Sharing:
             self._shards_since_look = 0
         listings = [decision.listing for decision in decisions]
         if not await self._home.ask(lambda book: book.add(*self._place, listings)):
-            raise TakenOverError(f"{safe_id(self._collection)}: somebody has ended what this run shares")
+            raise self._ended()
         self._assets += len(listings)
         self._shards_since_look += 1
         self.shards += 1
@@ -470,7 +507,13 @@ class Sharing:
     async def _renew(self) -> None:
         lease, listed = self._job.options.lease, self._listed
         if not await self._home.ask(lambda book: book.renew_run(*self._place, lease, listed=listed)):
-            raise TakenOverError(f"{safe_id(self._collection)}: somebody has ended what this run shares")
+            raise self._ended()
+
+    def _ended(self) -> TakenOverError:
+        return TakenOverError(
+            f"{safe_id(self._collection)}: another sync of this collection has begun, as if this one had died: it lost "
+            "its lock. Run again if that one fails."
+        )
 
     async def _outlook(self) -> RunOutlook:
         return await self._home.ask(lambda book: book.outlook(*self._place))
@@ -494,7 +537,7 @@ class Sharing:
 
     async def _wind_down(self) -> None:
         """Let others end what they have begun, for as long as a lease lasts: what was read is written."""
-        if not self._tasks:
+        if not self._shared:
             return
         self._cancel_tasks()
         deadline = time.monotonic() + self._job.options.lease
@@ -506,10 +549,11 @@ class Sharing:
 
     async def _end(self) -> None:
         """From here on nobody else writes anything, and what others have made is known here."""
-        tasks, shared = self._tasks, bool(self._tasks)
+        tasks = self._tasks
         self._cancel_tasks()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if not shared:
+        self._ahead.clear()
+        if not self._shared:
             return
         for board in self._boards:
             try:

@@ -70,6 +70,8 @@ class Transfer:
         self.missed: list[str] = []
         """What another worker has asked for and not been given."""
         self.to_pull = 0
+        self.fence: Fence | None = None
+        """Under which is written what nobody has asked for, where this process may write nothing without one."""
         self._job = job
         self._collection = collection
         self._summary = summary
@@ -104,7 +106,7 @@ class Transfer:
                 item = replace(item, turn=turn)
         mapped = self._job.mapper.map(item)
         self._summary.pulled += 1
-        fence = request.fence if request else None
+        fence = request.fence if request else self.fence
         for lane in self._job.lanes:
             if request is None or lane.name in request.decision.lacking:
                 await lane.put(mapped, listing, fence)

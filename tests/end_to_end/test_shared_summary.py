@@ -1,0 +1,138 @@
+"""A run that others have helped with says what it would have said alone, and deletes only when nothing has failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vectorferry import DestinationError, SourceError, Summary, SyncOptions
+from vectorferry.connector._engine import JoinOptions
+from vectorferry.connector._engine.sync._join import join
+from vectorferry.connector._engine.sync._sharing import FIRST
+from vectorferry.connector.plugin import Asset, Destination, Listing, Reason, Rejected, SchemaMapping
+from vectorferry.connector.testing import MemorySource, sync
+from vectorferry.destinations import PgvectorDestination
+
+from ..connector.worlds import asset, assets, feature
+from ..waiting import PATIENCE
+
+ASSETS = FIRST + 60
+ODD = FIRST + 30
+"""Here begin the assets that something is the matter with."""
+
+New = Callable[[], Destination]
+
+
+class Odd(MemorySource):
+    """Assets of which some cannot be read, or only in part. Waits before what is shared until `go_on` is set."""
+
+    def __init__(self) -> None:
+        super().__init__({"ads": changed_assets()})
+        self.go_on = asyncio.Event()
+        self.read = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset | Rejected]:
+        number = 0
+        async for listing in listings:
+            number += 1
+            if number > FIRST:
+                await self.go_on.wait()
+                if self.failure:
+                    raise self.failure
+            if (item := self._answer(collection, listing.asset_id)) is not None:
+                yield item
+            if listing.asset_id == name(ODD + 9):
+                self.read.set()
+
+    def _answer(self, collection: str, asset_id: str) -> Asset | Rejected | None:
+        if asset_id == name(ODD):
+            return Rejected(asset_id, Reason.UNREADABLE, "503")
+        if asset_id == name(ODD + 1):
+            return Rejected(asset_id, Reason.MALFORMED, "no list")
+        if asset_id == name(ODD + 2):
+            return None
+        return self.assets[collection][asset_id]
+
+
+def name(number: int) -> str:
+    return f"a{number:04}"
+
+
+def changed_assets() -> list[Asset]:
+    """Read anew, but for the last five, which are gone."""
+    changed = {each.asset_id: each for each in assets(ASSETS - 5, version=2)}
+    changed[name(ODD + 3)] = asset(name(ODD + 3), 2, [feature("s0", text="less")])
+    changed[name(ODD + 4)] = replace(changed[name(ODD + 4)], metadata={"title": "nul \0"})
+    other = feature("s0", vectors={"other-v1": np.ones(4, dtype=np.float32)})
+    changed[name(ODD + 5)] = asset(name(ODD + 5), 2, [other, feature("s1"), feature("i0", "image")])
+    bad = feature("s1", vectors={"multimodal-v1": np.full(3, np.nan, dtype=np.float32)})
+    changed[name(ODD + 6)] = asset(name(ODD + 6), 2, [feature("s0"), bad, feature("i0", "image")])
+    return list(changed.values())
+
+
+@pytest.fixture
+def stores(postgres_url: str, new_schema: Callable[[], str]) -> Iterator[Callable[[], New]]:
+    """Makes places; each is opened as often as there are workers."""
+    with ExitStack() as stack:
+
+        def place() -> New:
+            schema = new_schema()
+            return lambda: stack.enter_context(closing(PgvectorDestination(schema, postgres_url)))
+
+        yield place
+
+
+async def first(new: New) -> None:
+    """Everything is stored as it was at first."""
+    await sync(MemorySource({"ads": assets(ASSETS)}), [new()], name="media")
+
+
+async def shared(new: New, source: Odd, helper: Odd) -> Summary:
+    """A sync that waits as soon as it shares, and a worker that does what it can meanwhile."""
+    helper.go_on.set()
+    joined = asyncio.create_task(join(helper, [new()], JoinOptions(wait=PATIENCE)))
+    run = asyncio.create_task(sync(source, [new()], SyncOptions(workers=1), name="media"))
+    read = asyncio.create_task(helper.read.wait())
+    await asyncio.wait({joined, run, read}, return_when=asyncio.FIRST_COMPLETED)
+    source.go_on.set()
+    try:
+        return await run
+    finally:
+        joined.cancel()
+        await asyncio.gather(joined, return_exceptions=True)
+
+
+async def test_the_summary_is_that_of_one_process(stores: Callable[[], New]) -> None:
+    one, several = stores(), stores()
+    alone, source, helper = Odd(), Odd(), Odd()
+    alone.go_on.set()
+    for new in (one, several):
+        await first(new)
+    expected = await sync(alone, [one()], name="media")
+    summary = await shared(several, source, helper)
+    told, as_alone = summary.to_dict(), expected.to_dict()
+    assert len(told["collections"]["ads"].pop("workers")) == 1
+    as_alone["collections"]["ads"].pop("workers")
+    for each in (told, as_alone):
+        for part in (each, each["collections"]["ads"]):
+            part.pop("seconds")
+        each.pop("run_id")
+    assert told == as_alone
+
+
+@pytest.mark.parametrize("error", [SourceError("the service is down"), DestinationError("no room")], ids=str)
+async def test_nothing_is_deleted_when_a_shard_is_not_done(stores: Callable[[], New], error: Exception) -> None:
+    new, source, helper = stores(), Odd(), Odd()
+    await first(new)
+    source.failure = error
+    with pytest.raises(type(error), match=str(error)):
+        await shared(new, source, helper)
+    store = new()
+    store.prepare(SchemaMapping())
+    assert len(list(store.asset_ids("ads"))) == ASSETS
