@@ -80,3 +80,11 @@ def test_the_close_step_counts_what_workers_have_written(settings: Settings, new
     assert worker.startswith("step:")
     for name in ("assets", "features", "vectors", "rejected"):
         assert closed["destinations"]["pgvector"][name] == alone["destinations"]["pgvector"][name]
+
+
+def test_a_collection_that_somebody_else_writes_costs_the_others_nothing(settings: Settings) -> None:
+    run_sync(settings(), SyncOptions(collections=["films"]))
+    with opened(settings()) as (destination,), destination.lock("films"):
+        locked, other = list_shards(settings(), SyncOptions(collections=["films", "other"], lock_wait=0))
+    assert locked.error
+    assert other.error is None
