@@ -63,9 +63,8 @@ class DigestSum:
     that counts. `unknown` are the records without a digest, which are in neither sum.
 
     A sum is the same in whatever order rows are read, so that a server adds up as it scans, in several processes at
-    once. What was changed has the same sum as before once in 2^64, with two hashes less often (they share the 64 bits of
-    the ids that seed them). That one change takes another one back is no likelier: the hash of a digest depends on whose
-    it is.
+    once. What was changed has the same sum as before once in 2^64, with two hashes less often (the 64 bits of the ids
+    seed both). That one change takes another one back is no likelier: the hash of a digest depends on whose it is.
     """
 
     records: int

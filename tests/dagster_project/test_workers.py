@@ -183,6 +183,18 @@ def test_a_run_in_which_little_has_changed_has_no_workers(
     assert recorded(instance, "media/video", limit=1)["ads"]["assets_pulled"] == ASSETS
 
 
+@pytest.mark.long
+def test_a_collection_that_is_none_costs_the_others_nothing(
+    sandbox: Sandbox, postgres_url: str, schema: str, instance: dg.DagsterInstance
+) -> None:
+    instance.add_dynamic_partitions("media_collections", [*COLLECTIONS, "none"])
+    component = sync(sandbox, postgres_url, schema, workers=WORKERS)
+    result = materialize(defs_of(component), instance, "ads", "none")
+    assert not result.success
+    assert steps(result) == [each for each in STEPS if each != "media.media_close"]
+    assert recorded(instance, "media/video").keys() == set(COLLECTIONS)
+
+
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.FAILURE])
 def test_a_step_elsewhere_ends_with_its_run(
     status: dg.DagsterRunStatus, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch

@@ -104,3 +104,11 @@ def test_the_command_line_shows_who_works_and_joins(described: Callable[..., dic
     assert command.told("sync")["collections"]["films"]["unchanged"] == ASSETS
     assert "no run of media shares its work just now" in command.run("status", "--workers").stdout
     assert "no run of media is going on" in command.run("sync", "--join", "--lock-wait", "0").stdout
+
+
+def test_a_collection_that_somebody_else_writes_costs_the_others_nothing(settings: Settings) -> None:
+    run_sync(settings(), SyncOptions(collections=["films"]))
+    with opened(settings()) as (destination,), destination.lock("films"):
+        locked, other = list_shards(settings(), SyncOptions(collections=["films", "other"], lock_wait=0))
+    assert locked.error
+    assert other.error is None

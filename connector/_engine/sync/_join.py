@@ -43,7 +43,7 @@ from vectorferry.connector._engine.sync._sharing import (
 )
 from vectorferry.connector._engine.sync._tally import Tallies, Tally
 from vectorferry.connector._engine.sync._transfer import Job, Transfer
-from vectorferry.connector._model._errors import TakenOverError, VectorferryError
+from vectorferry.connector._model._errors import CollectionError, DestinationError, TakenOverError, VectorferryError
 from vectorferry.connector._model._limits import SourceLimits
 from vectorferry.connector._model._mapping import SchemaMapping
 from vectorferry.connector._model._storable import safe_id
@@ -158,7 +158,10 @@ async def _list(
         collections = options.collections if options.collections is not None else await source.collections()
         shared = []
         for collection in dict.fromkeys(collections):
-            shared.append(await CollectionRun(job, collection).list_shards(seconds))
+            try:
+                shared.append(await CollectionRun(job, collection).list_shards(seconds))
+            except (CollectionError, DestinationError) as error:  # the others are none the worse for it
+                shared.append(SharedCollection(collection, "", 0, 0, 0, str(error)))
             raise_when_all_failed(lanes)
         return shared
     finally:
