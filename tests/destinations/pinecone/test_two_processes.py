@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import Batch, RetryableError
+from vectorferry.connector.plugin import Batch, DestinationError, Fence, Listing, RetryableError, SharedRun
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations import PineconeDestination
 from vectorferry.destinations.pinecone._manifest import Manifest
+from vectorferry.destinations.pinecone._writer import IndexWriter
 
 from ...builders import asset, batch, dense, feature
 from ...waiting import wait_until
@@ -103,3 +106,35 @@ def test_first_syncs_of_two_collections_at_once_make_one_index(sandbox: Sandbox,
             done.result()
     assert sandbox.pinecone.namespaces(INDEX) == {"c0": 1, "c1": 1, "c2": 1}
     assert all(opened[0].known(f"c{number}", ["a"]) for number in range(3))
+
+
+def test_what_a_worker_overwrites_that_was_taken_over_is_written_again(
+    sandbox: Sandbox, open_pinecone: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped before its request went to Pinecone, and goes on when another one has written something newer."""
+    one, other = open_pinecone(), open_pinecone()
+    upsert = IndexWriter.upsert
+    fences: list[Fence] = []
+
+    def claimed(owner: str) -> Fence:
+        wait_until(lambda: all((each.lease_seconds or -1) < 0 for each in book.shards()))
+        shard = book.claim("ads", "run", owner)
+        assert shard is not None
+        return shard.fence
+
+    def stopped(writer: IndexWriter, *arguments: Any) -> Any:
+        if not fences:
+            fences.append(claimed("other"))
+            other.apply(replace(version(2), fences=tuple(fences)))
+        return upsert(writer, *arguments)
+
+    with closing(other.shard_book()) as book, monkeypatch.context() as patches:
+        book.begin(SharedRun("ads", "run", "lister", {}, 0.1), 600)
+        book.add("ads", "run", [Listing("a", "2")])
+        mine = claimed("one")
+        patches.setattr(IndexWriter, "upsert", stopped)
+        with pytest.raises((RetryableError, DestinationError)):
+            one.apply(replace(version(1), fences=(mine,)))
+        assert (other.known("ads", ["a"]), first_number(sandbox)) == ({}, 1)
+        other.apply(replace(version(2), fences=tuple(fences)))
+    assert (known_as(other), first_number(sandbox)) == ("2", 2)
