@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from psycopg import postgres, sql
@@ -108,7 +108,8 @@ https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"."""
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 
-_ROWS_AT_ONCE: Final = 250
+_BLOCKS_AT_ONCE: Final = 8
+"""Of an encoder's, in one statement: about a megabyte."""
 
 _PARAMETER: Final = "\0"
 """Where one comes in a statement that is yet to be escaped: no name holds it."""
@@ -124,7 +125,7 @@ class _JsonbDumper(Dumper):
     oid = postgres.types["jsonb"].oid
 
     def dump(self, obj: Any) -> bytes:
-        return b"\x01" + canonical_json(obj)
+        return b"\x01{}" if obj == {} else b"\x01" + canonical_json(obj)  # most rows have nothing beyond their columns
 
 
 def copy_rows(
@@ -166,19 +167,18 @@ def _upsert_arrays(driver: Driver, table: Table, columns: Sequence[str], rows: S
     """Send some rows with each statement, as an array for each column.
 
     Measured with 20,000 × 1024-d: three quarters of the server's time that a staging table takes, in which every vector
-    is written and looked up once more. With fewer rows at once the statements themselves are felt.
+    is written and looked up once more. With an eighth as many at once the statements themselves are felt.
     """
     types = [_column_types(driver, table)[name] for name in columns]
-    arrays = joined(fixed(f"unnest(CAST({_PARAMETER} AS {each.name}[]))") for each in types)
-    statement = _upsert(table, columns, arrays).as_string(driver).replace("%", "%%").replace(_PARAMETER, "%b")
+    source = joined(fixed(f"unnest(CAST({_PARAMETER} AS {each.name}[]))") for each in types)
+    statement = _upsert(table, columns, source).as_string(driver).replace("%", "%%").replace(_PARAMETER, "%b")
     with driver.cursor() as cursor:
         cursor.adapters.register_dumper(_Array, _ArrayDumper)
-        for some in (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)):
-            blocks = [*encode(some)]
-            cursor.execute(
-                fixed(statement),
-                [_Array(each.oid, len(some), [block[place] for block in blocks]) for place, each in enumerate(types)],
-            )
+        encoded = encode(rows)
+        while blocks := [*islice(encoded, _BLOCKS_AT_ONCE)]:
+            size = sum(len(block[0]) for block in blocks)
+            arrays = [_Array(each.oid, size, [block[place] for block in blocks]) for place, each in enumerate(types)]
+            cursor.execute(fixed(statement), arrays)
 
 
 @dataclass(frozen=True, slots=True)
