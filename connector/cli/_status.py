@@ -192,8 +192,8 @@ def _show_fleets(settings: SyncSettings, as_json: bool) -> int:
         try:
             with opened_at(settings, index) as destination:
                 fleets = fleets_of(destination)
-        except VectorferryError as error:
-            errors[destination_label(each)] = error
+        except VectorferryError as failure:
+            errors[destination_label(each)] = failure
         if fleets:
             break
     exit_code = 0 if fleets else max((error.exit_code for error in errors.values()), default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from vectorferry import ConfigurationError, SyncOptions, SyncSettings, parse_set
 from vectorferry.connector._engine import JoinOptions, fleets_of, list_shards, run_join
 from vectorferry.connector._engine._opening import opened
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
+
+from .command import Command
 
 ASSETS = 60
 Settings = Callable[..., SyncSettings]
@@ -26,15 +29,21 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def settings(sandbox: Sandbox, postgres_url: str, schema: str) -> Settings:
+def described(sandbox: Sandbox, postgres_url: str, schema: str) -> Callable[..., dict[str, Any]]:
     """A sync of it, with something else said."""
 
-    def made(schema: str = schema, url: str = sandbox.url, **more: Any) -> SyncSettings:
+    def made(schema: str = schema, url: str = sandbox.url, **more: Any) -> dict[str, Any]:
         source = {"type": "mixpeek", "base_url": url, "api_key": sandbox.api_key}
         destination = {"type": "pgvector", "url": postgres_url, "schema": schema}
-        return parse_settings({"name": "media", "source": source, "destinations": [destination], **more}, "test")
+        return {"name": "media", "source": source, "destinations": [destination], **more}
 
     return made
+
+
+@pytest.fixture
+def settings(described: Callable[..., dict[str, Any]]) -> Settings:
+    """The same as settings."""
+    return lambda **more: parse_settings(described(**more), "test")
 
 
 def test_workers_write_what_the_list_step_has_cut_and_the_close_step_finds_it_unchanged(settings: Settings) -> None:
@@ -88,3 +97,18 @@ def test_a_collection_that_somebody_else_writes_costs_the_others_nothing(setting
         locked, other = list_shards(settings(), SyncOptions(collections=["films", "other"], lock_wait=0))
     assert locked.error
     assert other.error is None
+
+
+def test_the_command_line_shows_who_works_and_joins(described: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    command = Command(tmp_path)
+    command.configure(described())
+    list_shards(parse_settings(described(), "test"))
+    (run,) = command.told("status", "--workers")["runs"]
+    assert (run["collection"], run["assets"], run["done"], run["open"], run["workers"]) == ("films", ASSETS, 0, 4, [])
+    assert "films: 0 of 60 assets done, 4 shards open, 0 claimed" in command.run("status", "--workers").stdout
+    joined = command.told("sync", "--join", "--lock-wait", "0")
+    assert (joined["shards"], joined["assets"], joined["features"]) == (4, ASSETS, ASSETS)
+    assert joined["worker"] in command.run("status", "--workers").stdout
+    assert command.told("sync")["collections"]["films"]["unchanged"] == ASSETS
+    assert "no run of media shares its work just now" in command.run("status", "--workers").stdout
+    assert "no run of media is going on" in command.run("sync", "--join", "--lock-wait", "0").stdout

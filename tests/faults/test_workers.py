@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 import pytest
 
-from vectorferry.connector._engine.sync._sharing import FIRST
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall
 
 from ..examples import family
 from ..sandbox_process import sandbox_process
 from ..tables import RUNS, differences, row_counts, tables_of
-from ..waiting import PATIENCE
+from ..waiting import PATIENCE, wait_until
 from .killing import finish, kill, someone_waits, start, wait_for
 from .mixpeek_media import MIXPEEK
 from .test_killed import has_assets
@@ -102,10 +102,10 @@ def sharing(
         stall.enter_context(held_up(sandbox, 1, CONCURRENCY))
         lister = start(directory, of_sync, "--workers", "1", "--lease", str(LEASE), *arguments)
         stack.callback(lister.kill)
-        wait_for(lister, lambda: shards(connection, schema, "state = 'claimed'") > 0)
+        wait_for(lister, lambda: shards(connection, schema, "true") > 0)
         worker = start(directory, of_sync, "--join", "--lock-wait", "0")
         stack.callback(worker.kill)
-        wait_for(worker, lambda: shards(connection, schema, "owner <> ''") > 1)
+        wait_for(worker, lambda: shards(connection, schema, "owner <> ''") > 0)
         yield Shared(lister, worker, connection, schema), stall.close
 
 
@@ -146,7 +146,7 @@ def test_what_a_killed_worker_had_others_take_over(
 ) -> None:
     moment = random.Random(number)
     with sharing(tmp_path, sandbox, postgres_url, schema) as (run, go_on):
-        written = moment.randrange(FIRST - CONCURRENCY, ASSETS - 3 * CONCURRENCY)
+        written = moment.randrange(ASSETS - 20)
         wait_for(run.worker, lambda: has_assets(run.connection, schema, written))
         time.sleep(moment.uniform(0, 0.05))
         kill(run.worker)
@@ -194,3 +194,20 @@ def versions(connection: Connection, schema: str) -> dict[str, list[Any]]:
         table: connection.execute(f"SELECT xmin::text, ctid::text FROM {schema}.{table} ORDER BY 2").fetchall()
         for table in tables
     }
+
+
+def test_where_whoever_lists_is_told_to_stop_nothing_stays_behind(
+    tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection, held_up(sandbox, 1, CONCURRENCY):
+        lister = start(tmp_path, settings(sandbox, postgres_url, schema), "--workers", "2")
+        wait_for(lister, lambda: shards(connection, schema, "owner <> ''") > 0)
+        (worker,) = (each for each in psutil.Process(lister.pid).children() if "--join" in each.cmdline())
+        lister.terminate()
+        _, err = lister.communicate(timeout=PATIENCE)
+        assert lister.returncode == 128 + signal.SIGTERM, err
+        wait_until(lambda: not worker.is_running())
+        assert shards(connection, schema, "true") == 0
+    finish(start(tmp_path, settings(sandbox, postgres_url, schema)))
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        assert differences(connection, alone, schema) == []

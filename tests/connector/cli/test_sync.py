@@ -307,3 +307,11 @@ def test_assets_are_not_named_without_saying_what_to_do_with_them(vectorferry: I
     result = vectorferry("sync", "films-1")
     assert result.exit_code == 2
     assert "vectorferry sync --reread ASSET_ID" in result.stderr
+
+
+def test_a_destination_that_cannot_be_shared_is_named(vectorferry: Invoke, configured: Callable[..., None]) -> None:
+    configured("assets: 3")
+    for option in (("--workers", "2"), ("--join",)):
+        result = vectorferry("sync", *option)
+        assert result.exit_code == 2
+        assert "box: cannot be written by several workers at once" in result.stderr
