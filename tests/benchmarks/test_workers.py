@@ -18,7 +18,7 @@ import pytest
 
 from vectorferry.connector.sandbox import Fault, GeneratedCatalogue, SandboxSettings, Stall
 
-from ..faults.killing import finish, start
+from ..faults.killing import finish, kill, start
 from ..sandbox_process import sandbox_process
 from ..tables import differences
 from ..waiting import PATIENCE, wait_until
@@ -54,7 +54,7 @@ def seconds(directory: Path, sandbox: httpx.Client, database: str, schema: str, 
     with ExitStack() as stack, psycopg.connect(database, autocommit=True) as connection:
         for number in range(1, workers):
             of_worker = start(directory, of_sync, "--join", "--lock-wait", str(PATIENCE))
-            stack.callback(of_worker.kill)
+            stack.callback(kill, of_worker)
             wait_until(lambda: sessions(connection) >= number)  # noqa: B023 - it is waited for here
         more = ("--workers", "1") if workers > 1 else ()
         summary = finish(start(directory, of_sync, *more))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from vectorferry.connector._config._settings import DeleteGuard
 from vectorferry.connector._engine.sync._changes import Changes
@@ -30,6 +30,7 @@ from vectorferry.connector._protocols._shards import ShardBook, ShardResult, Sha
 from vectorferry.connector._protocols._source import Origin
 from vectorferry.connector._reports._summary import CollectionSummary, first_of
 
+T = TypeVar("T")
 UNREAD_NAMED: Final = 5
 PAGE: Final = 500
 MISSED_NAMED: Final = 5
@@ -81,7 +82,7 @@ class CollectionRun:
         try:
             async with locked(self._job.alive, self._collection, self._job.options.lock_wait):
                 await self._choose_scan()
-                decisions = self._decisions()
+                decisions = self._needed(_itself)
                 async with closing(decisions):
                     run = await sharing.cut(decisions, seconds)
         finally:
@@ -286,12 +287,12 @@ class CollectionRun:
     async def _pull(self) -> None:
         self.summary.complete = False
         self._scan_error = None
-        decisions = self._decisions()
-        async with closing(decisions):
-            if self._sharing:
+        if self._sharing:
+            decisions = self._needed(_itself)
+            async with closing(decisions):
                 await self._sharing.pull(decisions)
-            else:
-                await self._pull_alone(decisions)
+        else:
+            await self._pull_alone(self._needed(self._transfer.ask_for))
         if not self._job.alive:
             return
         if self._scan_error:
@@ -299,19 +300,14 @@ class CollectionRun:
         if not self.summary.complete:
             raise IncompleteScanError("the source did not read its own listing to the end, so nothing is deleted")
 
-    async def _pull_alone(self, decisions: AsyncIterator[Decision]) -> None:
-        async def listings() -> AsyncIterator[Listing]:
-            async for decision in decisions:
-                yield self._transfer.ask_for(decision)
-
-        feed = listings()
-        async with closing(feed), closing(self._job.source.pull(self._collection, feed)) as pulled:
+    async def _pull_alone(self, listings: AsyncIterator[Listing]) -> None:
+        async with closing(listings), closing(self._job.source.pull(self._collection, listings)) as pulled:
             async for item in pulled:
                 await self._transfer.deliver(item)
                 if not self._job.alive:
                     return
 
-    async def _decisions(self) -> AsyncIterator[Decision]:
+    async def _needed(self, ask: Callable[[Decision], T]) -> AsyncIterator[T]:
         """What to pull. A scan's error waits in `_scan_error`, so that the source never sees its own error come back
         through the iterable it reads from."""
         try:
@@ -319,7 +315,7 @@ class CollectionRun:
                 async for page in listed:
                     for decision in await self._decide(page):
                         if decision.action is Action.PULL:
-                            yield decision
+                            yield ask(decision)
                     self._transfer.report()
                     if not self._job.alive:
                         return
@@ -354,6 +350,10 @@ class CollectionRun:
             mapped = self._job.mapper.map(Rejected(listing.asset_id, Reason.BAD_ID, detail))
             for lane in self._job.lanes:
                 await lane.put(mapped)
+
+
+def _itself(decision: Decision) -> Decision:
+    return decision
 
 
 def note_listing(summary: CollectionSummary, decision: Decision) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from vectorferry.connector._config._settings import DeleteGuard
 from vectorferry.connector._engine._mapper import Mapper
@@ -54,8 +54,7 @@ class Job:
         return [lane for lane in self.lanes if lane.alive]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """An asset that was asked for, and under which fence it may be written."""
 
     decision: Decision
