@@ -10,7 +10,8 @@ from typing import Final
 import psycopg
 import pytest
 
-from vectorferry import Summary, parse_settings, run_sync
+from vectorferry import Summary, SyncSettings, parse_settings, run_sync
+from vectorferry.connector._engine import list_shards, run_join
 from vectorferry.connector.plugin import DestinationError
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations._postgres import _session as _pooler
@@ -40,7 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pooler, "_PATIENCE", 2.0)
 
 
-def sync(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> Summary:
+def described(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> SyncSettings:
     pinecone = {"type": "pinecone", "host": sandbox.url, "api_key": sandbox.api_key, "vectors": "all"}
     manifest = {"manifest": {"url": url, "schema": schema}}
     known = {"pgvector": {"type": "pgvector", "url": url, "schema": schema}, "pinecone": {**pinecone, **manifest}}
@@ -49,7 +50,11 @@ def sync(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> Summary:
         "source": {"type": "mixpeek", "base_url": sandbox.url, "api_key": sandbox.api_key, **BORROWED},
         "destinations": [known[kind] for kind in kinds],
     }
-    return run_sync(parse_settings(settings, "test"))
+    return parse_settings(settings, "test")
+
+
+def sync(sandbox: Sandbox, schema: str, url: str, *kinds: str) -> Summary:
+    return run_sync(described(sandbox, schema, url, *kinds))
 
 
 @pytest.mark.parametrize("mode", family(["transaction", "session"]))
@@ -75,6 +80,19 @@ def test_a_pool_that_is_just_large_enough(
     with running_sandbox(SandboxSettings(generate=CATALOGUE)) as beside, psycopg.connect(postgres_url) as connection:
         assert sync(beside, f"{schema}_direct", postgres_url, *kinds).exit_code == 0
         assert differences(connection, f"{schema}_direct", schema, ignoring=["host", "parts", *PINECONES]) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "size"), [("pgvector", 3), ("pinecone", 4)])
+def test_workers_share_a_pool(
+    postgres_url: str, passable_path: Path, sandbox: Sandbox, schema: str, kind: str, size: int
+) -> None:
+    with pgbouncer(postgres_url, passable_path, size, "transaction") as url:
+        settings = described(sandbox, schema, url, kind)
+        assert [each.to_pull for each in list_shards(settings)] == [3, 3]
+        assert run_join(settings).assets == CATALOGUE.assets
+        (store,) = sync(sandbox, schema, url, kind).destinations.values()
+        assert store.applied.assets.unchanged == CATALOGUE.assets
 
 
 @pytest.mark.parametrize("mode", family(["transaction", "session"]))
