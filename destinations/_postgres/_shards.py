@@ -64,6 +64,7 @@ from vectorferry.destinations._postgres._writing import ID
 _LONGEST_IDLE: Final = "2min"
 """In a transaction of a worker that is stopped while nobody is there to take over: what it has locked is free then."""
 
+_SETTINGS: Final = "SET LOCAL application_name = {}; SET LOCAL idle_in_transaction_session_timeout = {}"
 _PAUSE: Final = 0.05
 _SECONDS_TO_END: Final = 10.0
 """For a server to end a transaction that it was told to."""
@@ -140,9 +141,8 @@ def fenced(begin: _Begin, tables: ShardTables, batch: Batch) -> Iterator[Connect
 
 def name_worker(connection: Connection, fences: Sequence[Fence]) -> None:
     """Say in public whose transaction this is, so that whoever takes over can end it."""
-    settings = "SET LOCAL application_name = {}; SET LOCAL idle_in_transaction_session_timeout = {}"
     name = sql.Literal(_name(fences[0].run_id, fences[0].owner))
-    driver_of(connection).execute(sql.SQL(settings).format(name, sql.Literal(_LONGEST_IDLE)))
+    driver_of(connection).execute(sql.SQL(_SETTINGS).format(name, sql.Literal(_LONGEST_IDLE)))
 
 
 def check_fences(

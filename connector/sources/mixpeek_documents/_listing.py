@@ -46,13 +46,13 @@ FAILURES: Final = (UnreadableError, RefusedError, ForbiddenError, NotFoundError)
 
 @dataclass(slots=True)
 class RecentPage:
-    """A page of documents that are assets: their ids, how many documents had been listed with it, how many of it were
-    `asked` for, and where they came with vectors its `rows`, until they are taken."""
+    """A page of documents that are assets: their ids, how many documents had been listed with it, how many of it have been
+    pulled (`pulls`), and where they came with vectors its `rows`, until they are taken."""
 
     ids: Sequence[str]
     listed: int
     rows: Sequence[Any] | None
-    asked: int = 0
+    pulls: int = 0
 
 
 class RecentPages:
@@ -83,13 +83,13 @@ class RecentPages:
         """How many documents a page had."""
         return len(self._pages[place].ids) if place in self._pages else 0
 
-    def take(self, place: Place, asked: int) -> Sequence[Any] | None:
+    def take(self, place: Place, pulls: int) -> Sequence[Any] | None:
         """The rows of a page of which so many are read now, if they came with vectors. Once: what is read a second time
         is asked for a second time."""
         page = self._pages.get(place)
         if page is None:
             return None
-        page.asked += asked
+        page.pulls += pulls
         rows, page.rows = page.rows, None
         return rows
 
@@ -101,7 +101,7 @@ class RecentPages:
         """Whether most of a partition's last page was asked for, of those that have been decided on; None: of none."""
         for place, page in reversed(self._pages.items()):
             if place.index == partition and self._listed - page.listed >= DECIDED_TOGETHER:
-                return 2 * page.asked > len(page.ids)
+                return 2 * page.pulls > len(page.ids)
         return None
 
     def _forget_rows(self, keep: int) -> None:
