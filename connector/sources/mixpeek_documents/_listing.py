@@ -46,8 +46,8 @@ FAILURES: Final = (UnreadableError, RefusedError, ForbiddenError, NotFoundError)
 
 @dataclass(slots=True)
 class RecentPage:
-    """A page of documents that are assets: their ids, how many documents had been listed with it, how many of it have been
-    pulled (`pulls`), and where they came with vectors its `rows`, until they are taken."""
+    """A page of documents that are assets: their ids, how many documents had been listed with it, how many of its own
+    were pulled (`pulls`), and where they came with vectors its `rows`, until they are taken."""
 
     ids: Sequence[str]
     listed: int
