@@ -112,7 +112,7 @@ class SliceReader:
         asset_sums = self._sum_up(assets, assets.kind, slices, [assets.key(self._collection)])
         recorded = list(read_sums(self._connection, [asset_sums]))
         for (modality, vectors), number, each in read_sums(self._connection, [self._feature_sums(slices)]):
-            kinds = [("", 0), *parse_json(vectors)]
+            kinds = [("", 0), *parse_json(vectors.encode())]
             recorded += [((modality, vector_name, dimension), number, each) for vector_name, dimension in kinds]
         return sum_slices(recorded)
 
