@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RetryableError,
         SourceError,
         StopError,
+        TakenOverError,
         VectorferryError,
     )
     from vectorferry.connector._model._records import DenseVector, Modality, SparseVector
@@ -75,6 +76,7 @@ __all__ = [
     "Summary",
     "SyncOptions",
     "SyncSettings",
+    "TakenOverError",
     "VectorferryError",
     "Verification",
     "__version__",
