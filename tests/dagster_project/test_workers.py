@@ -106,6 +106,7 @@ def execute(instance: dg.DagsterInstance, failed: str | None = None) -> dg.JobEx
         return result
 
 
+@pytest.mark.long
 def test_what_processes_write_together_is_what_one_writes(
     sandbox: Sandbox, postgres_url: str, schema: str, several: str, stored: dg.DagsterInstance
 ) -> None:

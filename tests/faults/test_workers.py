@@ -156,6 +156,7 @@ def test_what_a_killed_worker_had_others_take_over(
         assert shards(run.connection, schema, "true") == 0
 
 
+@pytest.mark.long
 def test_a_worker_that_is_frozen_while_it_writes_holds_nobody_up_and_writes_nothing_when_it_goes_on(
     tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_worker_that_is_frozen_while_it_writes_holds_nobody_up_and_writes_noth
         assert run.worker.returncode == 0, err
 
 
+@pytest.mark.long
 def test_where_whoever_lists_is_killed_workers_end_and_the_next_sync_goes_on(
     tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
 ) -> None:
@@ -196,6 +198,7 @@ def versions(connection: Connection, schema: str) -> dict[str, list[Any]]:
     }
 
 
+@pytest.mark.long
 def test_where_whoever_lists_is_told_to_stop_nothing_stays_behind(
     tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str, alone: str
 ) -> None:
