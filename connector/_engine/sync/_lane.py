@@ -193,6 +193,7 @@ class Lane:
             await self._end_flight()
             self._handed_over += 1
             self._flight = asyncio.create_task(self._apply(batch))
+            await asyncio.sleep(0)  # or it would begin when whoever fills the next batch has to wait for something
 
     async def _end_flight(self) -> None:
         flight, self._flight = self._flight, None

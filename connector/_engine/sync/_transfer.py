@@ -108,7 +108,9 @@ class Transfer:
         fence = request.fence if request else self.fence
         for lane in self._job.lanes:
             if request is None or lane.name in request.decision.lacking:
-                await lane.put(mapped, listing, fence)
+                # What is new there cannot come with less than is stored.
+                is_new = request is not None and lane.name in request.decision.new
+                await lane.put(mapped, None if is_new else listing, fence)
         self.report()
         return request
 
