@@ -154,7 +154,9 @@ class CollectionRun:
             return True
         needed = Capability.STORED_COLLECTIONS
         stored = await call_each(self._job.alive, lambda each: each.stored_collections(), needed)
-        return any(self._collection not in names for names in stored.values() if names is not None)
+        for lane, names in stored.items():
+            lane.holds_nothing = names is not None and self._collection not in names
+        return any(lane.holds_nothing for lane in stored)
 
     async def _list(self) -> None:
         """List the collection and sync what is listed for the first time. Raises `IncompleteScanError` when the

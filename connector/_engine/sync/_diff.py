@@ -61,15 +61,14 @@ class Action(StrEnum):
 class Decision:
     """One listed asset, what happens to it, and which destinations (by name) lack it.
 
-    To those of `new` it is new: their ledgers have no entry of it. Those of `reread` have it as it seems to be, and it
-    is read again for no other reason than that this was asked for or that its turn has come.
+    Those of `reread` have it as it seems to be, and it is read again for no other reason than that this was asked for
+    or that its turn has come.
     """
 
     listing: Listing
     action: Action
     lacking: frozenset[str] = frozenset()
     reread: frozenset[str] = frozenset()
-    new: frozenset[str] = frozenset()
 
 
 def diff(
@@ -103,8 +102,7 @@ def _decide(
     if not lacking:
         return Decision(listing, Action.KEEP)
     seeming = [name for name in lacking if _seems_unchanged(known[name].get(asset_id), fingerprint, modalities)]
-    new = [name for name in lacking if asset_id not in known[name]]
-    return Decision(listing, Action.PULL, frozenset(lacking), frozenset(seeming), frozenset(new))
+    return Decision(listing, Action.PULL, frozenset(lacking), frozenset(seeming))
 
 
 def holds(entry: Known | None, fingerprint: str, modalities: frozenset[Modality]) -> bool:

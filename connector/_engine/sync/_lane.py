@@ -61,6 +61,8 @@ class Lane:
         self.summary = DestinationSummary()
         self.error: VectorferryError | None = None
         self.written = 0
+        self.holds_nothing = False
+        """Whether the destination had nothing of the current collection when it began."""
         self.left_out = 0
         """Assets of the current collection that the destination could not take, and that a later run may bring."""
         self.held_back = HeldBack(mapping)
@@ -100,6 +102,7 @@ class Lane:
         """From now on, assets and counts belong to this collection."""
         self._collection = collection
         self._sits_out = False
+        self.holds_nothing = False
         self.left_out = 0
         self.held_back, self._listings = HeldBack(self._mapping), {}
         self._batcher = Batcher(collection, self._modalities, self._limits)

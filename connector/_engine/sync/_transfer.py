@@ -108,8 +108,8 @@ class Transfer:
         fence = request.fence if request else self.fence
         for lane in self._job.lanes:
             if request is None or lane.name in request.decision.lacking:
-                # What is new there cannot come with less than is stored.
-                is_new = request is not None and lane.name in request.decision.new
+                # Nothing can come with less than is stored where nothing is; but for what comes twice.
+                is_new = lane.holds_nothing and request is not None
                 await lane.put(mapped, None if is_new else listing, fence)
         self.report()
         return request
