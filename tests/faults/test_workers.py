@@ -120,6 +120,7 @@ def alone(sandbox: httpx.Client, postgres_url: str, tmp_path_factory: pytest.Tem
         connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
+@pytest.mark.long
 def test_what_several_write_is_what_one_writes(
     tmp_path: Path, sandbox: httpx.Client, postgres_url: str, schema: str
 ) -> None:

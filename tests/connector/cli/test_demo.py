@@ -128,6 +128,7 @@ def test_the_demo_of_twelvelabs_writes_to_both_stores_and_they_agree(passable_pa
     assert left_behind(passable_path) == []
 
 
+@pytest.mark.long
 def test_the_demo_of_mixpeek_documents_asks_about_its_videos(passable_path: Path) -> None:
     demo = json.loads(run("demo", "--source", "mixpeek-documents", "--json").stdout)
     assert (demo["exit_code"], written(demo["second_sync"])) == (0, 0)
