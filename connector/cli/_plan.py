@@ -81,7 +81,7 @@ def plan(
 
 
 COLLECTIONS_SHOWN: Final = 20
-STATEMENTS_SHOWN: Final = 25
+STATEMENTS_SHOWN: Final = 40
 ADVICE_SHOWN: Final = 25
 DONE: Final[Mapping[DeleteMode, str]] = {"keep": "kept", "tombstone": "hidden"}
 TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to hide", "keep": "to delete"}
