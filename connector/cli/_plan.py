@@ -81,7 +81,7 @@ def plan(
 
 
 COLLECTIONS_SHOWN: Final = 20
-STATEMENTS_SHOWN: Final = 40
+STATEMENTS_SHOWN: Final = 25
 ADVICE_SHOWN: Final = 25
 DONE: Final[Mapping[DeleteMode, str]] = {"keep": "kept", "tombstone": "hidden"}
 TO_DO: Final[Mapping[DeleteMode, str]] = {"prune": "to delete", "tombstone": "to hide", "keep": "to delete"}
@@ -161,10 +161,12 @@ def _destination_lines(name: str, plan: DestinationPlan, mode: DeleteMode) -> It
         )
     else:
         yield f"{name}: no asset to write, {counted(plan.unchanged, 'asset')} unchanged"
-    for statement in plan.statements[:STATEMENTS_SHOWN]:
+    # What a column says of itself is not what anybody looks for here.
+    shown_statements = [each for each in plan.statements if not each.startswith("COMMENT ON ")][:STATEMENTS_SHOWN]
+    for statement in shown_statements:
         yield f"  {_first_line(statement)}"
-    if len(plan.statements) > STATEMENTS_SHOWN:
-        yield f"  … and {len(plan.statements) - STATEMENTS_SHOWN:,} more statements, all of them with --json"
+    if left := len(plan.statements) - len(shown_statements):
+        yield f"  … and {left:,} more statements, all of them with --json"
     yield from (f"  {_index(index)}" for index in plan.indexes)
     shown = [*plan.index_advice][:ADVICE_SHOWN]
     yield from (f"  {_advice(each)}" for each in shown)
