@@ -25,7 +25,7 @@ _RELATIONS: Final = """
 SELECT c.relname, c.relkind = 'v', coalesce(obj_description(c.oid, 'pg_class'), ''), ARRAY(
         SELECT k.attname::text FROM pg_index i
         JOIN LATERAL unnest(i.indkey) WITH ORDINALITY each (number, place) ON true
-        JOIN pg_attribute k ON k.attrelid = c.oid AND k.attnum = each.number
+        JOIN pg_attribute k ON k.attrelid = c.oid AND k.attnum = each.number AND each.place <= i.indnkeyatts
         WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY each.place)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relkind IN ('r', 'v') ORDER BY c.relname

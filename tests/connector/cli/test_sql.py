@@ -130,6 +130,9 @@ def test_the_docs_say_what_the_comments_say(vectorferry: Invoke, stored: str, po
     described = json.loads(vectorferry("sql", "docs", "--json").stdout)
     undescribed = [each["name"] for each in (*described["relations"], *described["functions"]) if not each["comment"]]
     assert undescribed == []
+    keys = {each["name"]: each["key"] for each in described["relations"]}
+    # The index of that key includes more.
+    assert keys["video__model_v1"] == keys["video"] == ["collection", "asset_id", "feature_id"]
     dbt = yaml.safe_load(vectorferry("sql", "docs", "--format", "dbt").stdout)
     ((source,), version) = dbt["sources"], dbt["version"]
     assert (version, source["name"], source["schema"]) == (2, stored, stored)
