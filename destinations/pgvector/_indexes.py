@@ -81,7 +81,7 @@ def build_due_lookups(schema: SyncSchema) -> None:
     with only_builder(schema.database, schema.name, _LOOKUPS) as alone:
         for lookup in _due_lookups(schema) if alone else ():
             table = sql.Identifier(schema.name, lookup.table.name)
-            drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema.name, lookup.name))
+            drop = _drop(schema.name, lookup.name)
             create = statement("CREATE INDEX CONCURRENTLY {} ON {} {}", lookup.name, table, lookup.method)
             _run_patiently(schema, lookup.table.name, lookup.name, [drop, create], drop_after=drop)
 
@@ -159,7 +159,7 @@ def build_index(
         return
     index, storage = sql.Identifier(schema.name, entry.index), entry.storage
     lists = lists_for(storage, rows, memory)
-    drop = statement("DROP INDEX CONCURRENTLY IF EXISTS {}", index)
+    drop = _drop(schema.name, entry.index)
     if is_there:
         _set_lists(schema, entry, lists)
         build = [statement("REINDEX INDEX CONCURRENTLY {}", index)]
@@ -195,8 +195,12 @@ def _leftovers(connection: Connection, schema: str, entries: Collection[VectorEn
     drops: dict[str, list[str]] = {table: [] for table in by_table}
     for table, name in connection.execute(_LEFTOVERS, {"schema": schema, "tables": [*by_table]}):
         if is_leftover(by_table[table], name):
-            drops[table].append(statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, name)))
+            drops[table].append(_drop(schema, name))
     return drops
+
+
+def _drop(schema: str, index: str) -> str:
+    return statement("DROP INDEX CONCURRENTLY IF EXISTS {}", sql.Identifier(schema, index))
 
 
 def is_leftover(entry: VectorEntry, index: str) -> bool:

@@ -344,6 +344,11 @@ def _finished(collection: str, fence: Fence, result: Mapping[str, Any], book: Sh
     return book.finish(collection, fence, result)
 
 
+def _new_run_id() -> str:
+    """Never the same twice, so that no fence of an earlier run stands in a later one."""
+    return f"{current_run_id()}.{secrets.token_hex(4)}"
+
+
 class Sharing:
     """Lets others help with one collection, for whoever lists it."""
 
@@ -367,8 +372,7 @@ class Sharing:
     async def pull(self, decisions: AsyncIterator[Decision]) -> None:
         """Have all of them read and written, by whomever. Raises what the source raises here: what others were not
         given, they leave to this process."""
-        # Never the same twice, so that no fence of an earlier run stands in this one.
-        self._run_id = f"{current_run_id()}.{secrets.token_hex(4)}"
+        self._run_id = _new_run_id()
         self._shared = self._listed = False
         claims = Claims(self._job, self._transfer, self._boards, self._place, self._job.options.lease, self._owner)
         try:
@@ -387,7 +391,7 @@ class Sharing:
 
     async def cut(self, decisions: AsyncIterator[Decision], seconds: float) -> SharedRun:
         """Cut all of them into shards, for workers that come within so many seconds, and read none."""
-        self._run_id = f"{current_run_id()}.{secrets.token_hex(4)}"
+        self._run_id = _new_run_id()
         run = await self._begin(seconds)
         await self._cut_all([], decisions, within=math.inf)
         await self._home.ask(lambda book: book.renew_run(*self._place, seconds, listed=True))
