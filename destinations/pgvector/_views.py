@@ -259,7 +259,7 @@ def _attribute(name: str, kind: str) -> sql.Composable:
 
 
 _FUNCTION: Final = "named_search"
-_VERSION: Final = 7
+_VERSION: Final = 8
 """Raise it when the view above changes, so that existing schemas get it. They get a changed function anyway."""
 
 
@@ -297,9 +297,14 @@ def _create_function(schema: str, extension: str, shown: Shown, match_names: Seq
     is_plain = storage.column_type != "sparsevec" and storage.quantization is None and storage.index != "ivfflat"
     is_ivfflat = "ivfflat" in own
     fits = sql.SQL('{}.vector_dims(" asked") = {}').format(sql.Identifier(extension), sql.Literal(storage.dimension))
+    view = _name(schema, shown.layer.view)
+    if storage.dimension in shown.routes:
+        # The plain view may go over to another dimension between the question whether a vector fits and the answer.
+        view = _name(schema, shown.routes[storage.dimension][0])
+        fits += sql.SQL(" AND has_table_privilege({}, 'SELECT')").format(sql.Literal(view))
     places = {
         "function": sql.Identifier(schema, shown.layer.function),
-        "view": sql.Identifier(schema, shown.layer.view),
+        "view": fixed(view),
         "match": match,
         "type": sql.Identifier(extension, storage.column_type),
         "schema": sql.Identifier(schema),

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from threading import Event
 from typing import Any
@@ -17,11 +17,13 @@ import pytest
 from vectorferry.connector.plugin import Asset, Feature, Modality, SchemaMapping, SearchQuery, Vector
 from vectorferry.connector.testing import MemorySource, sync, verify
 from vectorferry.destinations import PgvectorDestination
+from vectorferry.destinations._postgres import run
 from vectorferry.destinations.pgvector import _generations as _switch
 from vectorferry.destinations.pgvector._functions import arguments
 
 from ...builders import asset, batch, dense, feature, sparse
 from ...examples import family
+from ...waiting import wait_until
 from .conftest import Prepared
 
 Sql = psycopg.Connection[Any]
@@ -98,6 +100,29 @@ def test_whoever_asks_meanwhile_sees_no_error_and_one_dimension_at_a_time(
     assert seen == sorted(seen, reverse=True)
     assert seen[-1] == 3
     assert states(sql) == {8: "retired", 3: "current"}
+
+
+def test_whoever_waits_for_the_switch_is_answered_by_the_dimension_of_the_question(
+    destination: PgvectorDestination, sql: Sql, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(destination, dense(1, dimension=8))
+    load(destination, dense(1, dimension=3))
+    answers: list[Future[psycopg.Cursor[Any]]] = []
+
+    with ThreadPoolExecutor() as pool, psycopg.connect(postgres_url, autocommit=True) as reader:
+        reader.execute(f"SET search_path = {schema}, public".encode())
+        waiting = f"SELECT 1 WHERE pg_blocking_pids({reader.info.backend_pid}) <> '{{}}'"
+
+        def run_and_be_asked(*arguments: Any) -> None:
+            run(*arguments)
+            question = "SELECT * FROM search_video_model_v1('[1,1,1,1,1,1,1,1]', 30)"
+            answers.append(pool.submit(reader.execute, question))
+            wait_until(lambda: column(sql, waiting) or answers[0].done())
+
+        monkeypatch.setattr(_switch, "run", run_and_be_asked)
+        destination.build_indexes()
+        assert [len(answer.result().fetchall()) for answer in answers] == [len(ASSETS)]
+    assert shown(sql) == [3]
 
 
 @pytest.mark.long
