@@ -11,7 +11,7 @@ from rich.text import Text
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine import Comparison, VectorComparison, run_compare
-from vectorferry.connector.cli._console import cell, counted, make_table, plain, print_json, results, show_table
+from vectorferry.connector.cli._console import cell, counted, end_with, make_table, plain, show_table
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
 SHOWN: Final = 5
@@ -42,11 +42,7 @@ def compare(
         destination_name=destination,
         environ=os.environ,
     )
-    if as_json:
-        print_json(comparison.to_dict())
-    else:
-        show_comparison(comparison, results())
-    raise typer.Exit(comparison.exit_code)
+    end_with(comparison, show_comparison, as_json=as_json)
 
 
 def show_comparison(comparison: Comparison, console: Console) -> None:

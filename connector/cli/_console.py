@@ -10,9 +10,9 @@ import select
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NoReturn, Protocol, TextIO, TypeVar
 
 import orjson
 import typer
@@ -100,6 +100,27 @@ def print_json(value: Mapping[str, Any]) -> None:
     except TypeError:  # an integer beyond 64 bits, or half of a surrogate pair
         finite = json.loads(json.dumps(value, default=_converted), parse_constant=lambda _: None)
         typer.echo(json.dumps(finite, indent=2))
+
+
+class Report(Protocol):
+    """What a command found out, and the exit code that goes with it."""
+
+    @property
+    def exit_code(self) -> int: ...
+
+    def to_dict(self) -> Mapping[str, Any]: ...
+
+
+ReportT = TypeVar("ReportT", bound=Report)
+
+
+def end_with(report: ReportT, show: Callable[[ReportT, Console], None], *, as_json: bool) -> NoReturn:
+    """The end of a command: its report, for programs or people, and its exit code."""
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        show(report, results())
+    raise typer.Exit(report.exit_code)
 
 
 def _encoded(value: Any) -> bytes:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Final
 
-import typer
 from rich.console import Console
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine import run_doctor
 from vectorferry.connector._protocols._destination import Health
 from vectorferry.connector._reports._checkup import Checkup
-from vectorferry.connector.cli._console import plain, print_json, results
+from vectorferry.connector.cli._console import end_with, plain
 from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName
 
 MARKS: Final = {Health.GOOD: "✔", Health.NOTE: "!", Health.FAILED: "✘"}
@@ -23,14 +23,10 @@ def doctor(config: ConfigFile = DEFAULT_CONFIG, name: SyncName = None, as_json: 
     """Look whether a sync would get anywhere: the file, its variables, the key, the databases. Changes nothing."""
     settings = load_settings(config, name)
     checkup = run_doctor(settings, os.environ)
-    if as_json:
-        print_json(checkup.to_dict())
-    else:
-        show_checkup(checkup, plain(config), results())
-    raise typer.Exit(checkup.exit_code)
+    end_with(checkup, partial(show_checkup, where=plain(config)), as_json=as_json)
 
 
-def show_checkup(checkup: Checkup, where: str, console: Console) -> None:
+def show_checkup(checkup: Checkup, console: Console, *, where: str) -> None:
     """A line per diagnosis, and a longer one's further lines below it."""
     _line(console, Health.GOOD, f"configuration {where}: sync {plain(checkup.sync)}")
     for part, diagnoses in checkup.parts.items():

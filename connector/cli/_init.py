@@ -179,7 +179,7 @@ def _check(config: Path, option: str) -> None:
     from vectorferry.connector.cli._doctor import show_checkup
 
     checkup = run_doctor(load_settings(config), os.environ)
-    show_checkup(checkup, plain(config), for_people())
+    show_checkup(checkup, for_people(), where=plain(config))
     after = "vectorferry sync" if checkup.exit_code == 0 else "mend it, and look again: vectorferry doctor"
     for_people().print(f"\nNext: {after}{option}", markup=False, soft_wrap=True)
 

@@ -22,6 +22,7 @@ from vectorferry.connector._reports._scale import Scale, bytes_in_words, long_ti
 from vectorferry.connector.cli._console import (
     cell,
     counted,
+    end_with,
     make_table,
     megabytes,
     plain,
@@ -73,11 +74,7 @@ def plan(
     chosen = collection_ids(settings, collection)
     with progress_bar() as progress:
         planned = run_plan(settings, SyncOptions(collections=chosen, full=full), environ=os.environ, progress=progress)
-    if as_json:
-        print_json(planned.to_dict())
-    else:
-        show_plan(planned, results())
-    raise typer.Exit(planned.exit_code)
+    end_with(planned, show_plan, as_json=as_json)
 
 
 COLLECTIONS_SHOWN: Final = 20

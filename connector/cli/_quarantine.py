@@ -21,10 +21,12 @@ from vectorferry.connector._model._errors import VectorferryError
 from vectorferry.connector._model._records import Reason, Rejected
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Destination
+from vectorferry.connector._reports._summary import Summary
 from vectorferry.connector.cli._console import (
     cell,
     complain,
     counted,
+    end_with,
     make_table,
     plain,
     print_json,
@@ -111,13 +113,11 @@ def replay(
     selection = Selection(frozenset(collection or ()), frozenset(asset_id or ()), reason)
     with progress_bar() as progress:
         summary = run_replay(load_settings(config, name), selection, destination, environ=os.environ, progress=progress)
-    if as_json:
-        print_json(summary.to_dict())
-    elif not summary.collections:
-        results().print("nothing to replay: no such record is in quarantine", markup=False)
-    else:
-        show_summary(summary, results())
-    raise typer.Exit(summary.exit_code)
+    end_with(summary, show_summary if summary.collections else _show_nothing_to_replay, as_json=as_json)
+
+
+def _show_nothing_to_replay(_: Summary, console: Console) -> None:
+    console.print("nothing to replay: no such record is in quarantine", markup=False)
 
 
 @quarantine.command()

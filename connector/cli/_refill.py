@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._engine import run_refill
-from vectorferry.connector.cli._console import print_json, results
+from vectorferry.connector.cli._console import end_with
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -50,8 +51,4 @@ def refill(
             progress=progress,
             wait_visible=visible_timeout if wait_visible else 0,
         )
-    if as_json:
-        print_json(summary.to_dict())
-    else:
-        show_summary(summary, results(), listed_by="the other destination")
-    raise typer.Exit(summary.exit_code)
+    end_with(summary, partial(show_summary, listed_by="the other destination"), as_json=as_json)

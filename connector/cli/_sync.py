@@ -16,7 +16,7 @@ from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine import JoinOptions, Reread, SyncOptions, WorkerProcesses, run_join, run_sync
 from vectorferry.connector._engine.sync._options import LEASE
 from vectorferry.connector._model._records import MODALITIES, Modality
-from vectorferry.connector.cli._console import counted, plain, print_json, results
+from vectorferry.connector.cli._console import counted, end_with, plain, print_json, results
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -98,11 +98,7 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
             progress=progress,
             helpers=helpers,
         )
-    if as_json:
-        print_json(summary.to_dict())
-    else:
-        show_summary(summary, results())
-    raise typer.Exit(summary.exit_code)
+    end_with(summary, show_summary, as_json=as_json)
 
 
 def _joining(config: Path, name: str | None) -> list[str]:

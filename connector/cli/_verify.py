@@ -11,12 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from vectorferry.connector._config import load_settings
-from vectorferry.connector._config._settings import SyncSettings
 from vectorferry.connector._engine.verify._security import run_security_check
 from vectorferry.connector._engine.verify._verify import run_verify
 from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._reports._verification import CollectionReport, Finding, SecurityReport, Verification
-from vectorferry.connector.cli._console import cell, counted, make_table, plain, print_json, results
+from vectorferry.connector.cli._console import cell, counted, end_with, make_table, plain
 from vectorferry.connector.cli._options import (
     DEFAULT_CONFIG,
     AllowDeletes,
@@ -61,7 +60,7 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
     if security:
         if repair:
             raise ConfigurationError("--security changes nothing: leave --repair out")
-        raise typer.Exit(_check_security(load_settings(config, name), as_json=as_json))
+        end_with(run_security_check(load_settings(config, name), environ=os.environ), show_security, as_json=as_json)
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     verification = run_verify(
         settings,
@@ -72,20 +71,7 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
         visible_timeout=visible_timeout,
         source_sample=source,
     )
-    if as_json:
-        print_json(verification.to_dict())
-    else:
-        show_verification(verification, results())
-    raise typer.Exit(verification.exit_code)
-
-
-def _check_security(settings: SyncSettings, *, as_json: bool) -> int:
-    report = run_security_check(settings, environ=os.environ)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        show_security(report, results())
-    return report.exit_code
+    end_with(verification, show_verification, as_json=as_json)
 
 
 def show_security(report: SecurityReport, console: Console) -> None:
