@@ -64,6 +64,7 @@ def test_a_write_to_a_pinecone_that_takes_its_time(postgres_url: str, schema: st
         assert destination.apply(BATCH).assets.inserted == 40
 
 
+@pytest.mark.long
 def test_an_embedded_postgres_that_is_being_made(passable_path: Path) -> None:
     def initdb() -> psutil.Process | None:
         with suppress(psutil.Error):
@@ -135,6 +136,7 @@ def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     answers.set()
 
 
+@pytest.mark.long
 def test_a_server_that_another_process_is_stopping(passable_path: Path) -> None:
     directory = passable_path / "postgres"
     EmbeddedPostgres(directory).close()

@@ -117,6 +117,7 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 @as_root
 def test_programs_that_the_account_cannot_reach_are_copied(
     passable_path: Path, monkeypatch: pytest.MonkeyPatch

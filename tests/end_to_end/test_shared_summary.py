@@ -20,6 +20,7 @@ from vectorferry.connector.testing import MemorySource, sync
 from vectorferry.destinations import PgvectorDestination
 
 from ..connector.worlds import asset, assets, feature
+from ..examples import family
 from ..waiting import PATIENCE
 
 ASSETS = FIRST + 60
@@ -119,6 +120,7 @@ def comparable(summary: Summary) -> Mapping[str, Any]:
     return told
 
 
+@pytest.mark.long
 async def test_the_summary_is_that_of_one_process(stores: Callable[[], New]) -> None:
     one, several = stores(), stores()
     alone, source, helper = Odd(), Odd(), Odd()
@@ -131,7 +133,7 @@ async def test_the_summary_is_that_of_one_process(stores: Callable[[], New]) -> 
     assert comparable(summary) == comparable(expected)
 
 
-@pytest.mark.parametrize("error", [SourceError("the service is down"), DestinationError("no room")], ids=str)
+@pytest.mark.parametrize("error", family([DestinationError("no room"), SourceError("the service is down")]), ids=str)
 async def test_nothing_is_deleted_when_a_shard_is_not_done(stores: Callable[[], New], error: Exception) -> None:
     new, source, helper = stores(), Odd(), Odd()
     await first(new)

@@ -15,7 +15,6 @@ from psycopg import sql
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
 from ..end_to_end.command import KEY, Command
-from ..examples import family
 from ..pinecone import forget_budgets
 from ..tables import differences
 from ..urls import as_user
@@ -155,7 +154,8 @@ def undisturbed(world: World) -> dict[str, Any]:
     return world.told("t_undisturbed", {})
 
 
-@pytest.mark.parametrize("largest", family([False, True]), ids=["the least", "the largest"])
+@pytest.mark.long
+@pytest.mark.parametrize("largest", [False, True], ids=["the least", "the largest"])
 def test_all_at_once(world: World, undisturbed: dict[str, Any], schema: str, largest: bool) -> None:
     assert_undisturbed(world, undisturbed, schema, nasty_defaults(world.admin, largest=largest))
 

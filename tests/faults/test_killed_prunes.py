@@ -13,7 +13,6 @@ import pytest
 from vectorferry import parse_settings, run_sync
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 
-from ..examples import family
 from ..tables import differences
 from .killing import kill, someone_waits, start, wait_for
 from .media import ASSETS
@@ -47,7 +46,7 @@ def settings(sandbox: Sandbox, database: str, schema: str, mode: str) -> dict[st
     }
 
 
-SHORT = family([("prune", ("text__words", "_sync_ledger")), ("tombstone", ("text",))])
+SHORT = [("prune", ("text__words", "_sync_ledger")), ("tombstone", ("text",))]
 
 
 def sync(settings: dict[str, Any]) -> None:
@@ -55,9 +54,8 @@ def sync(settings: dict[str, Any]) -> None:
     assert run_sync(parse_settings(settings, "test")).exit_code == 0
 
 
-@pytest.mark.parametrize(
-    ("mode", "steps"), [*SHORT, *(pytest.param(*each, marks=pytest.mark.long) for each in STEPS.items())]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("mode", "steps"), [*SHORT, *STEPS.items()])
 def test_killed_between_two_steps_of_a_prune(
     tmp_path: Path,
     sandbox: Sandbox,

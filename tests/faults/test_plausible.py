@@ -98,7 +98,8 @@ def test_nothing_goes_because_of_one_answer_and_what_is_wrong_is_read_again(
     assert differences(connection, world.undisturbed, schema) == []
 
 
-@pytest.mark.parametrize("service", family(FOR_A_WHOLE_RUN, always=(1,)), ids=str)
+@pytest.mark.long
+@pytest.mark.parametrize("service", FOR_A_WHOLE_RUN, ids=str)
 def test_nothing_goes_in_a_run_of_such_answers(
     worlds: Worlds, connection: psycopg.Connection, schema: str, service: Service
 ) -> None:

@@ -96,7 +96,7 @@ def test_workers_share_a_pool(
 
 
 @pytest.mark.parametrize("mode", family(["transaction", "session"]))
-@pytest.mark.parametrize(("kind", "size"), family([("pgvector", 1), ("pinecone", 2), ("pinecone", 1)], (0, 1)))
+@pytest.mark.parametrize(("kind", "size"), family([("pgvector", 1), ("pinecone", 2), ("pinecone", 1)]))
 @pytest.mark.usefixtures("impatient")
 def test_a_pool_that_is_too_small_says_so(
     postgres_url: str,

@@ -162,6 +162,7 @@ def test_a_sync_that_waits_for_a_table_that_somebody_else_has_locked(
     assert place.sync()["collections"]["ads"]["unchanged"] == 4
 
 
+@pytest.mark.long
 def test_an_index_build_that_waits_for_somebody_else_s_transaction(
     place: Place, blocker: Connection, watcher: Connection
 ) -> None:

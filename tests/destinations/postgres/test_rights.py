@@ -115,6 +115,7 @@ def test_a_manifest_is_refused_likewise(url: str, pinecone: Sandbox) -> None:
             destination.prepare(SchemaMapping())
 
 
+@pytest.mark.long
 def test_a_standby_is_read_only(passable_path: Path) -> None:
     directory = passable_path / "postgres"
     with EmbeddedPostgres(directory) as server, closing(PgvectorDestination("media", server.url)) as destination:
