@@ -142,12 +142,15 @@ def _translated(error: Exception, host: str) -> VectorferryError:
 def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, host: str) -> VectorferryError:
     """What the proxy of the environment answers when it is asked for a connection."""
     address = error.request_info.real_url
-    proxy = f"the proxy {address.host}:{address.port} of the environment"
+    proxy = f"{address.host}:{address.port}"
     status = in_words(Answer(error.status, {}, b""))
     if meaning_of(error.status) is Meaning.TRY_AGAIN:
-        return RetryableError(f"{proxy} answers {status}")
+        return RetryableError(f"the proxy {proxy} of the environment answers {status}")
     advice = "Check user and password in HTTPS_PROXY" if error.status == 407 else "Ask whoever runs it"
-    return SourceError(f"{host} was not asked: {proxy} answers {status}. {advice}, or name {host} in NO_PROXY.")
+    return SourceError(
+        f"{host} was not asked: the proxy {proxy} of the environment answers {status}. {advice}, or name {host} in "
+        "NO_PROXY."
+    )
 
 
 def _failed(cause: BaseException, details: str) -> str:
