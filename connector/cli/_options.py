@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,19 @@ from vectorferry.connector._reports._summary import first_of
 
 DEFAULT_CONFIG = Path("vectorferry.yaml")
 CONFIG_VARIABLE: Final = "VECTORFERRY_CONFIG"
+
+
+class Number(click.FloatRange):
+    """A number within bounds. Of these, "nan" is in each: it is neither less nor more than anything."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Raise `click.BadParameter` for what is no number, or out of bounds."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def _config_in_use(path: Path) -> Path:
@@ -55,7 +69,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 
 AllowDeletes = Annotated[
     float | None,
-    typer.Option(metavar="SHARE", min=0, max=1, help="Allow up to this share of a collection to be deleted."),
+    typer.Option(
+        metavar="SHARE", click_type=Number(0, 1), help="Allow up to this share of a collection to be deleted."
+    ),
 ]
 
 AllowDeletesOf = Annotated[
@@ -93,7 +109,10 @@ Full = Annotated[bool, typer.Option("--full", help="List everything, even if the
 LockWait = Annotated[
     float,
     typer.Option(
-        "--lock-wait", metavar="SECONDS", min=0, help="How long to wait where another sync is writing a collection."
+        "--lock-wait",
+        metavar="SECONDS",
+        click_type=Number(0),
+        help="How long to wait where another sync is writing a collection.",
     ),
 ]
 
@@ -103,7 +122,12 @@ WaitVisible = Annotated[
 
 VisibleTimeout = Annotated[
     float,
-    typer.Option("--visible-timeout", metavar="SECONDS", min=0.1, help="Fail --wait-visible when it takes longer."),
+    typer.Option(
+        "--visible-timeout",
+        metavar="SECONDS",
+        click_type=Number(0.1),
+        help="Fail --wait-visible when it takes longer.",
+    ),
 ]
 
 

@@ -38,6 +38,7 @@ from vectorferry.connector.cli._options import (
     Collections,
     ConfigFile,
     Full,
+    Number,
     SyncName,
     allowing_deletes,
     collection_ids,
@@ -55,7 +56,12 @@ def plan(
     allow_deletes_of: AllowDeletesOf = None,
     at: Annotated[
         float | None,
-        typer.Option("--at", metavar="FEATURES", min=1, max=1e12, help="What a first sync of so many would take: 1e9."),
+        typer.Option(
+            "--at",
+            metavar="FEATURES",
+            click_type=Number(1, 1e12),
+            help="What a first sync of so many would take: 1e9.",
+        ),
     ] = None,
     dimension: Annotated[
         int | None,

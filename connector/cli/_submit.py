@@ -17,7 +17,7 @@ from vectorferry.connector._model._errors import ConfigurationError
 from vectorferry.connector._model._settings_base import Settings
 from vectorferry.connector._protocols._source import SourceSettings, Submission, SubmitOptions
 from vectorferry.connector.cli._console import for_people, plain, print_json, results
-from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, SyncName, pairs
+from vectorferry.connector.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, Number, SyncName, pairs
 from vectorferry.connector.cli._summary_view import show_summary
 
 
@@ -37,7 +37,7 @@ def submit(  # noqa: PLR0913, PLR0917 - one parameter per option
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all of them are ready, and sync them.")] = False,
     sync: Annotated[bool, typer.Option("--sync/--no-sync", help="With --wait: whether to sync them.")] = True,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Wait no longer than this.")
+        float, typer.Option("--timeout", metavar="SECONDS", click_type=Number(0.1), help="Wait no longer than this.")
     ] = 3_600,
     again: Annotated[bool, typer.Option("--again", help="Upload also what was submitted before.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,

@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import click
 import typer
+from click.core import ParameterSource
 
 from vectorferry.connector._config import load_settings
 from vectorferry.connector._config._settings import SyncSettings
@@ -26,6 +27,7 @@ from vectorferry.connector.cli._options import (
     ConfigFile,
     Full,
     LockWait,
+    Number,
     SyncName,
     VisibleTimeout,
     WaitVisible,
@@ -35,8 +37,14 @@ from vectorferry.connector.cli._options import (
 from vectorferry.connector.cli._progress import progress_bar
 from vectorferry.connector.cli._summary_view import show_summary
 
+_OF_HELPERS: Final = frozenset(
+    ("config", "name", "collection", "lock_wait", "join", "as_json", "verbose", "quiet", "log_format", "log_file")
+)
+"""What a worker that joins decides itself; everything else is what the run that it helps was started with."""
+
 
 def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
+    context: typer.Context,
     asset_id: Annotated[
         list[str] | None, typer.Argument(metavar="[ASSET_ID]...", help="With --reread: read only these again.")
     ] = None,
@@ -68,7 +76,9 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     lease: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", min=2, max=3_600, help="With --workers: others take over from one not heard of so long."
+            metavar="SECONDS",
+            click_type=Number(2, 3_600),
+            help="With --workers: others take over from one not heard of so long.",
         ),
     ] = LEASE,
     as_json: AsJson = False,
@@ -77,6 +87,7 @@ def sync(  # noqa: PLR0913, PLR0917 - one parameter per option
     if asset_id and not reread:
         raise click.UsageError("asset ids go with --reread: vectorferry sync --reread ASSET_ID...")
     if join:
+        _check_left_to_the_run(context)
         raise typer.Exit(_join(load_settings(config, name), collection, lock_wait, as_json))
     settings = allowing_deletes(load_settings(config, name), allow_deletes, allow_deletes_of)
     chosen = collection_ids(settings, collection)
@@ -105,6 +116,17 @@ def _joining(config: Path, name: str | None) -> list[str]:
     """The command of a worker that this one starts. Its log comes out here, warnings only."""
     of_sync = ["--name", name] if name else []
     return [sys.executable, "-m", "vectorferry", "sync", "--join", "-q", "--config", str(config), *of_sync]
+
+
+def _check_left_to_the_run(context: typer.Context) -> None:
+    """Raise `click.UsageError` for an option that a worker which joins would not look at."""
+    for param in context.command.params:
+        is_given = context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+        if is_given and param.name not in _OF_HELPERS:
+            raise click.UsageError(
+                f"{param.opts[0]} does not go with --join, which is one worker more for a run that is going on; start "
+                "it several times for several"
+            )
 
 
 def _join(settings: SyncSettings, collection: Sequence[str] | None, wait: float, as_json: bool) -> int:

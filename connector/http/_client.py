@@ -273,6 +273,11 @@ class ApiClient:
                 f"The proxy settings of the environment cannot be used ({type(error).__name__}); check HTTPS_PROXY."
             ) from None
         transport, retry = http.transport_to(self._address.base_url), settings.retry
+        if not transport.speaks_to_proxy():
+            raise ConfigurationError(
+                "The environment names a SOCKS proxy, which is not spoken to; name an HTTP one in HTTPS_PROXY or "
+                f"ALL_PROXY, or {self.host} in NO_PROXY."
+            )
         transport.timeout = ClientTimeout(sock_connect=retry.connect_seconds, sock_read=retry.timeout_seconds)
         room = AnswerRoom(settings.answers_in_flight_bytes, settings.max_answer_bytes)
         pace = Pace(settings.requests_per_minute, settings.kinds)

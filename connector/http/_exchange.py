@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from vectorferry.connector._model._errors import RetryableError, SourceError, VectorferryError
-from vectorferry.connector.http._answer import Answer
+from vectorferry.connector.http._answer import Answer, Meaning, in_words, meaning_of
 from vectorferry.connector.http._errors import UnreadableError, one_line
 
 ACCEPTED: Final = "gzip"
@@ -32,6 +33,7 @@ ACCEPTED: Final = "gzip"
 
 _PLAIN: Final = ("", "identity")
 _ZIPPED: Final = ("gzip", "x-gzip", "deflate")
+_HTTP: Final = ("http", "https")
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 LIBRARY_FAILURES: Final = (
     httpx.HTTPError,
@@ -125,11 +127,30 @@ def _translated(error: Exception, host: str) -> VectorferryError:
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         problem = one_line(str(cause.certificate_error))
         return SourceError(f"The certificate of {host} is not trusted ({problem}); check source.base_url.")
+    if isinstance(cause, aiohttp.ClientHttpProxyError):
+        return _refused_by_proxy(cause, host)
     if isinstance(cause, httpx.TimeoutException | TimeoutError):
         return RetryableError("no answer in time")
+    if isinstance(cause, aiohttp.ClientProxyConnectionError):
+        details = f"the proxy {cause.host}:{cause.port} of the environment: {cause.os_error}"
+        return NoConnectionError(_failed(cause, details))
     if isinstance(cause, aiohttp.ClientConnectorError):
         return NoConnectionError(_failed(cause, str(cause.os_error)))
     return RetryableError(_failed(cause, str(cause)))
+
+
+def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, host: str) -> VectorferryError:
+    """What the proxy of the environment answers when it is asked for a connection."""
+    address = error.request_info.real_url
+    proxy = f"{address.host}:{address.port}"
+    status = in_words(Answer(error.status, {}, b""))
+    if meaning_of(error.status) is Meaning.TRY_AGAIN:
+        return RetryableError(f"the proxy {proxy} of the environment answers {status}")
+    advice = "Check user and password in HTTPS_PROXY" if error.status == 407 else "Ask whoever runs it"
+    return SourceError(
+        f"{host} was not asked: the proxy {proxy} of the environment answers {status}. {advice}, or name {host} in "
+        "NO_PROXY."
+    )
 
 
 def _failed(cause: BaseException, details: str) -> str:
@@ -178,6 +199,10 @@ class SingleSendTransport(AiohttpTransport):
 
     timeout = aiohttp.ClientTimeout()
 
+    def speaks_to_proxy(self) -> bool:
+        """Whether there is none, or one that aiohttp knows how to ask: any other it would ask as if it were HTTP."""
+        return self.proxy is None or self.proxy.url.scheme in _HTTP
+
     def get_client(self) -> aiohttp.ClientSession:
         """The session as the transport makes it, on the same connector, with what keeps it from sending twice."""
         session = super().get_client()
@@ -204,8 +229,11 @@ class SingleSendTransport(AiohttpTransport):
     def _by_proxy(self) -> Mapping[str, Any]:
         if self.proxy is None:
             return {}
-        auth = aiohttp.BasicAuth(*self.proxy.auth) if self.proxy.auth else None
-        return {"proxy": str(self.proxy.url), "proxy_auth": auth, "proxy_headers": self.proxy.headers}
+        headers = dict(self.proxy.headers)
+        if self.proxy.auth:
+            user_and_password = b64encode(":".join(self.proxy.auth).encode())
+            headers["Proxy-Authorization"] = f"Basic {user_and_password.decode()}"
+        return {"proxy": str(self.proxy.url), "proxy_headers": headers}
 
 
 class _ConnectionLostError(aiohttp.ClientConnectionError):

@@ -40,6 +40,8 @@ for what it says before it has let anybody in."""
 _FIXES: Final = {
     "42501": "`vectorferry plan` names what a sync's user lacks. One who only reads needs USAGE on the schema, and "
     "SELECT on what is in it.",
+    "42P01": "Where somebody has dropped a table of a sync, `vectorferry sync` makes it again, and reads what was in "
+    "it anew.",
     "53100": _DISK_FULL,
     "53200": "The server is out of memory. Lower maintenance_work_mem or `batch.rows` and run again.",
     "57014": "Somebody, or the `options` of the `url`, ended the statement.",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from psycopg import sql
-from sqlalchemy import Connection, Table, func, select, text
+from sqlalchemy import ColumnElement, Connection, Table, func, select, text
 
 from vectorferry.connector.plugin import (
     MODALITIES,
@@ -16,7 +16,6 @@ from vectorferry.connector.plugin import (
     Cursor,
     IndexAdvice,
     Known,
-    Modality,
     Origin,
     Planned,
     RelatedTable,
@@ -66,9 +65,11 @@ def read_averages(connection: Connection, schema: SyncSchema, vector_count: int)
     feature. `vector_count` is that of all vectors that are not retired."""
     vectors = [schema.vector_table(entry) for modality in MODALITIES for entry in schema.catalogue.live(modality)]
     names = {table.name for table in (*schema.features.values(), *vectors)}
-    stored = columns_of(connection, schema.name, names)
+    all_assets = schema.tables.assets
+    stored = columns_of(connection, schema.name, {*names, all_assets.name})
     features = [table for table in schema.features.values() if table.name in stored]
-    counted, assets = _rows(connection, features), _rows(connection, [schema.tables.assets])
+    counted = _rows(connection, features)
+    assets = _rows(connection, [all_assets]) if all_assets.name in stored else 0
     if not counted or not assets:
         return None
     size = int(connection.execute(_BYTES, {"schema": schema.name, "names": [*names]}).scalar_one())
@@ -89,8 +90,8 @@ class SchemaOutlook:
         self._schema = schema
         self._memory_limit_mb = memory_limit_mb
         self._begin: Callable[[], AbstractContextManager[Connection]] = schema.database.plain_transaction
-        self._changed: frozenset[Modality] = frozenset()
-        """Modalities of which a named vector is to be stored in another way: what was refused before is read again."""
+        self._unread: ColumnElement[bool] | None = None
+        """Of a ledger's row: preparing the schema would have the asset read again."""
 
     def planned(self) -> Planned:
         """Look at everything but single assets. Raises what preparing the schema would raise."""
@@ -109,9 +110,9 @@ class SchemaOutlook:
         tables = self._schema.tables
         with self._looking() as connection:
             known = known_assets(connection, tables.ledger, collection, asset_ids)
-            if not self._changed:
+            if self._unread is None:
                 return known
-            again = known_assets(connection, tables.ledger, collection, asset_ids, tables.has_set_aside(self._changed))
+            again = known_assets(connection, tables.ledger, collection, asset_ids, self._unread)
         return {**known, **{asset_id: replace(entry, fingerprint="") for asset_id, entry in again.items()}}
 
     def asset_ids(self, collection: str) -> Iterator[str]:
@@ -123,7 +124,8 @@ class SchemaOutlook:
     def cursor(self, collection: str) -> Cursor | None:
         """What was recorded, unless preparing the schema would have assets read again."""
         with self._looking() as connection:
-            return None if self._changed else read_cursor(connection, self._schema.tables.cursors, collection)
+            cursors = self._schema.tables.cursors
+            return read_cursor(connection, cursors, collection) if self._unread is None else None
 
     def origin(self, collection: str) -> Origin | None:
         """Who a collection was read as when it was last complete."""
@@ -146,7 +148,9 @@ class SchemaOutlook:
         statements = printed([*extension, *prepared.steps])
         if not schema.exists(connection):
             return _first(statements, schema.mapping, schema.database.advice())
-        self._changed = frozenset(entry.modality for entry in prepared.reindexed)
+        self._unread = prepared.unread
+        there = {key: entry for key, entry in schema.catalogue.items() if entry.table not in prepared.lost}
+        schema.catalogue = Catalogue(there)
         due = [entry for entry in schema.catalogue.values() if is_index_due(connection, schema, entry)]
         advice = [*index_advice(connection, schema, self._memory_limit_mb)]
         return Planned(
@@ -162,6 +166,10 @@ class SchemaOutlook:
                     f"{entry.table}: its index is dropped and built anew as the mapping says; assets with "
                     f"{entry.modality} features in quarantine are read again"
                     for entry in prepared.reindexed
+                ),
+                *(
+                    f"{name}: the table was dropped; it is made again, and what was in it is read again"
+                    for name in sorted(prepared.lost)
                 ),
                 *_unmade(schema.mapping, schema.catalogue),
             ],

@@ -6,13 +6,13 @@ runs them, cannot disagree, and whatever is refused is refused before anything i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from psycopg import sql
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import ColumnElement, Connection, delete, or_, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import (
@@ -27,6 +27,7 @@ from vectorferry.destinations._postgres import (
     Step,
     columns_of,
     driver_of,
+    joined,
     lock_ddl,
     run,
     statement,
@@ -69,11 +70,14 @@ _UNCHANGED: Final[Mapping[Modality, TableChange]] = {}
 @dataclass(frozen=True, slots=True)
 class Preparation:
     """What brings a schema to its mapping. `reindexed` are the generations whose index is dropped and built anew; it
-    `reshapes` where columns that are there are renamed, cast or dropped, or an index is."""
+    `reshapes` where columns that are there are renamed, cast or dropped, or an index is. `lost` are the tables that
+    somebody has dropped since; `unread` says of a ledger's row that its asset is to be read again."""
 
     steps: Sequence[Step]
     reindexed: Sequence[VectorEntry] = ()
     reshapes: bool = False
+    lost: Collection[str] = ()
+    unread: ColumnElement[bool] | None = None
 
 
 def prepare(schema: SyncSchema) -> None:
@@ -112,28 +116,63 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
     described = table_descriptions(schema.tables, schema.features, schema.mapping)
     comments = [*comment_steps(connection, schema.name, described)]
     if not schema.exists(connection):
-        _table_changes(connection, schema, {}, Catalogue({}))
+        _table_changes(connection, schema, _stored_columns(connection, schema), {})
         return Preparation([*created, *comments, *_records(schema, {})])
     recorded = schema.recorded(connection)
     _check_tables(schema, recorded)
     schema.read_catalogue(connection)
-    changes = _table_changes(connection, schema, recorded, schema.catalogue)
+    stored = _stored_columns(connection, schema)
+    lost = _lost_tables(schema, stored)
+    changes = _table_changes(connection, schema, stored, recorded)
     reindexed = [entry for entry in schema.catalogue.values() if schema.desired_storage(entry) != entry.storage]
     catalogue = schema.catalogue.changed(*(replace(e, storage=schema.desired_storage(e)) for e in reindexed))
+    unread = _unread(schema, lost.values(), reindexed)
     return Preparation(
         [
             *created,
+            *table_steps(schema.vector_table(entry) for entry in schema.catalogue.values() if entry.table in lost),
             *_unchosen_indexes(connection, schema),
             *(step for change in changes.values() for step in change.steps(connection)),
             *comments,
             *_records(schema, recorded),
-            *(step for entry in reindexed for step in _reindexing(schema, entry)),
+            *(_drop_index(schema, entry) for entry in reindexed),
+            *_reading_again(schema, unread),
             *(_shared_functions(connection, schema) if catalogue else ()),
             *refresh_steps(connection, schema, catalogue, [*catalogue.values()], changes),
         ],
         reindexed,
         bool(reindexed) or any(change.reshapes for change in changes.values()),
+        lost.keys(),
+        unread,
     )
+
+
+_Columns: TypeAlias = Mapping[str, Mapping[str, str]]
+"""By table: its columns, each with its type."""
+
+
+def _stored_columns(connection: Connection, schema: SyncSchema) -> _Columns:
+    return columns_of(connection, schema.name, _tables_of_rows(schema))
+
+
+def _tables_of_rows(schema: SyncSchema) -> dict[str, Modality | None]:
+    """Each with the modality of its rows, the one of the assets with none."""
+    features = {table.name: modality for modality, table in schema.features.items()}
+    vectors = {entry.table: entry.modality for entry in schema.catalogue.values()}
+    return {schema.tables.assets.name: None, **features, **vectors}
+
+
+def _lost_tables(schema: SyncSchema, stored: _Columns) -> dict[str, Modality | None]:
+    """Those tables of rows that are not there any more, with the modality of their rows. Raises `ConfigurationError`
+    for tables of vectors without their vectors."""
+    vectors = [entry.table for entry in schema.catalogue.values()]
+    if emptied := [name for name in vectors if name in stored and "embedding" not in stored[name]]:
+        dropped = statement("DROP TABLE {} CASCADE;", joined(sql.Identifier(schema.name, name) for name in emptied))
+        raise ConfigurationError(
+            f"the table {schema.name}.{emptied[0]} has no column embedding any more: that goes with the extension "
+            f"vector, when somebody drops it. Run this, and sync again, which reads all of it anew: {dropped}"
+        )
+    return {name: modality for name, modality in _tables_of_rows(schema).items() if name not in stored}
 
 
 _INDEXES: Final = """
@@ -179,16 +218,15 @@ def _check_tables(schema: SyncSchema, recorded: Recorded) -> None:
 
 
 def _table_changes(
-    connection: Connection, schema: SyncSchema, recorded: Recorded, catalogue: Catalogue
+    connection: Connection, schema: SyncSchema, stored: _Columns, recorded: Recorded
 ) -> dict[Modality, TableChange]:
     """Of the tables that are there, in the order in which writers visit them."""
-    stored = columns_of(connection, schema.name, (table.name for table in schema.features.values()))
     return {
         modality: checked_change(
             connection,
             schema.features[modality],
             stored[schema.features[modality].name],
-            _layers_of(catalogue, modality),
+            _layers_of(schema.catalogue, modality),
             recorded[modality][1] if modality in recorded else {},
             schema.mapping.columns(modality),
         )
@@ -213,12 +251,29 @@ def _records(schema: SyncSchema, recorded: Recorded) -> Iterator[Step]:
             yield row.on_conflict_do_update(index_elements=["modality"], set_={"columns": row.excluded.columns})
 
 
-def _reindexing(schema: SyncSchema, entry: VectorEntry) -> Iterator[Step]:
-    """Drop the index, and let the next run read assets again whose vectors did not fit the storage as it was."""
-    yield statement("DROP INDEX IF EXISTS {}", sql.Identifier(schema.name, entry.index))
-    of_refused = schema.tables.has_set_aside([entry.modality])
-    yield update(schema.tables.ledger).where(of_refused).values(fingerprint="")
-    yield delete(schema.tables.cursors)
+def _drop_index(schema: SyncSchema, entry: VectorEntry) -> str:
+    return statement("DROP INDEX IF EXISTS {}", sql.Identifier(schema.name, entry.index))
+
+
+def _unread(
+    schema: SyncSchema, lost: Collection[Modality | None], reindexed: Iterable[VectorEntry]
+) -> ColumnElement[bool] | None:
+    """Of a ledger's row: it names what was in a lost table, of assets (None) or of features and vectors of these
+    modalities; or has vectors that did not fit the storage as it was, and may now."""
+    refitted = {entry.modality for entry in reindexed}
+    conditions = [
+        *([schema.tables.has_set_aside(refitted)] if refitted else []),
+        *([true()] if None in lost else []),
+        *(schema.tables.names_features(modality) for modality in MODALITIES if modality in lost),
+    ]
+    return or_(*conditions) if conditions else None
+
+
+def _reading_again(schema: SyncSchema, unread: ColumnElement[bool] | None) -> Iterator[Step]:
+    """Let the next run read these assets, whatever has become of them at the source."""
+    if unread is not None:
+        yield update(schema.tables.ledger).where(unread).values(fingerprint="")
+        yield delete(schema.tables.cursors)
 
 
 # The named vectors that arrive: a table, and what shows it, for each dimension.

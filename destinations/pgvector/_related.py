@@ -16,10 +16,10 @@ from sqlalchemy import (
     any_,
     delete,
     func,
-    insert,
     literal,
     select,
 )
+from sqlalchemy.dialects.postgresql import insert
 
 from vectorferry.connector.plugin import ConfigurationError, Counts, RelatedRow, RelatedTable
 from vectorferry.destinations._postgres import ID, columns_of, diff_table, fixed, lock_ddl, run, send, statement
@@ -72,7 +72,7 @@ def _ensure(connection: Connection, tables: SyncTables, table: RelatedTable) -> 
                 "into another `schema`"
             )
         definition.create(connection)
-        connection.execute(insert(tables.related).values(table_name=table.name))
+        connection.execute(insert(tables.related).values(table_name=table.name).on_conflict_do_nothing())
     stored = columns_of(connection, tables.schema, [table.name])[table.name]
     target = sql.Identifier(tables.schema, table.name)
     for name, kind in table.columns.items():
@@ -81,9 +81,11 @@ def _ensure(connection: Connection, tables: SyncTables, table: RelatedTable) -> 
 
 
 def _our_names(connection: Connection, tables: SyncTables) -> Sequence[str]:
-    """The tables that were made here, sorted."""
+    """The tables that were made here and that nobody has dropped, sorted."""
     name = tables.related.c.table_name
-    return connection.execute(select(name).order_by(name)).scalars().all()
+    made = connection.execute(select(name).order_by(name)).scalars().all()
+    stored = columns_of(connection, tables.schema, made) if made else {}
+    return [each for each in made if each in stored]
 
 
 def _table(schema: str, table: RelatedTable) -> Table:

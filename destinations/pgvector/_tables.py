@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     exists,
     func,
+    literal,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql import quoted_name
@@ -98,6 +99,10 @@ class SyncTables:
             quarantine.c.asset_id == ledger.c.asset_id,
             quarantine.c.modality.in_([modality.value for modality in modalities]),
         )
+
+    def names_features(self, modality: Modality) -> ColumnElement[bool]:
+        """Of a ledger's row: the asset has features of this modality."""
+        return self.ledger.c.contents[modality.value] != literal([], JSONB)
 
 
 def column_name(name: str) -> quoted_name:

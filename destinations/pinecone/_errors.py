@@ -33,7 +33,10 @@ KEY_SETTING: Final = "destinations[].api_key"
 _PINECONE: Final = ".pinecone.io"
 """Every index of Pinecone's own control plane is below it, those with a private endpoint too (docs.pinecone.io)."""
 
-_FAILURES: Final = (PineconeError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, TypeError)
+_FAILURES: Final = (
+    *(PineconeError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, TypeError),
+    ImportError,  # a proxy that needs another package
+)
 _LOST: Final = (PineconeConnectionError, PineconeTimeoutError, httpx.HTTPError, httpx.StreamError, OSError)
 _QUOTAS: Final = ("quota", "reached the max")
 _MONTHLY: Final = "for the current month"

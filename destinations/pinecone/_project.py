@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pinecone import IndexModel, Pinecone, ServerlessSpec
 from pinecone.errors import ConflictError, NotFoundError
@@ -39,6 +40,16 @@ class ProjectSettings:
     limits: WriterLimits
 
 
+def environment_proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address, which the SDK does not ask it for, as our own requests do;
+    None where there is none, and for plain http: a proxy would read the key."""
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    if parts.scheme != "https" or not proxy or proxy_bypass(parts.netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
 class Project:
     """Connections to a project, and the indexes of one sync in it, which its prefix and a tag tell apart from everybody
     else's. Nothing is sent before a method is called.
@@ -51,7 +62,12 @@ class Project:
         self._settings = settings
         check_key(settings.api_key)
         with translated("opening the project", settings.api_key):
-            self._sdk = Pinecone(api_key=settings.api_key, host=settings.host, source_tag="vectorferry")
+            self._sdk = Pinecone(
+                api_key=settings.api_key,
+                host=settings.host,
+                source_tag="vectorferry",
+                proxy_url=environment_proxy(settings.host),
+            )
         self._pool = ThreadPoolExecutor(settings.limits.concurrency, thread_name_prefix="pinecone-write")
         self._writers: dict[str, IndexWriter] = {}
         self._readers: dict[str, IndexReader] = {}

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from tests.connector.http.serving import KEY, client_for, in_turn, json, serving
 from tests.examples import family
 from vectorferry.connector._model._json import parse_json
-from vectorferry.connector.http import ApiClient, ForbiddenError
+from vectorferry.connector.http import ApiClient, ForbiddenError, RetryPolicy
 from vectorferry.connector.http._errors import without_key
 from vectorferry.connector.http._exchange import LIBRARY_FAILURES
 from vectorferry.connector.plugin import ConfigurationError, CredentialsError, SourceError, VectorferryError
@@ -88,8 +88,40 @@ async def test_a_proxy_of_the_environment_sees_no_key_on_the_way_to_https(monkey
     assert_silent(caught.value, client)
 
 
-async def test_unusable_proxy_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "gopher://127.0.0.1:70")
+@pytest.mark.parametrize(
+    ("status", "said", "asked"),
+    [
+        (407, "answers 407 Proxy Authentication Required. Check user and password in HTTPS_PROXY", 1),
+        (403, "answers 403 Forbidden. Ask whoever runs it, or name mixpeek.test in NO_PROXY", 1),
+        (503, "answers 503 Service Unavailable.\nIt has never answered", 2),
+    ],
+)
+async def test_what_a_proxy_refuses_is_not_laid_to_the_service(
+    monkeypatch: pytest.MonkeyPatch, status: int, said: str, asked: int
+) -> None:
+    heard: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"http://us%C3%A9r:%E2%82%AC@127.0.0.1:{port}")
+        policy = RetryPolicy(attempts=2, first_wait=0.001)
+        async with aclosing(client_for("https://mixpeek.test", retry=policy)) as client:
+            with pytest.raises(SourceError) as caught:
+                await client.request("GET", "/thing", decode=parse_json)
+    assert f"the proxy 127.0.0.1:{port} of the environment {said}" in str(caught.value)
+    assert len(heard) == asked
+    assert b64encode("usér:€".encode()) in heard[0]
+
+
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:70", "socks5://127.0.0.1:1080"])
+async def test_unusable_proxy_settings_are_named(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
     client = client_for("https://127.0.0.1")
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
         await client.request("GET", "/thing", decode=parse_json)

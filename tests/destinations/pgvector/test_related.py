@@ -63,3 +63,11 @@ def test_a_column_that_a_later_version_has_is_added(destination: PgvectorDestina
 def test_another_sync_into_the_schema_finds_the_table(prepared: Prepared) -> None:
     prepared({}).replace_related(PEOPLE, [person("a")], complete=True)
     assert set(prepared({}).related_hashes(PEOPLE)) == {"a"}
+
+
+def test_a_dropped_table_is_made_again(prepared: Prepared, sql: Sql) -> None:
+    prepared({}).replace_related(PEOPLE, [person("a")], complete=True)
+    sql.execute("DROP TABLE people")
+    again = prepared({})
+    assert (again.related_hashes(PEOPLE), again.status().related) == ({}, {})
+    assert again.replace_related(PEOPLE, [person("a")], complete=True).inserted == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -202,6 +203,38 @@ def test_a_dropped_view_is_made_again(prepared: Prepared, sql: Sql) -> None:
     sql.execute("DROP VIEW video_model_v1")
     prepared({})
     assert sql.execute("SELECT feature_id FROM video_model_v1").fetchall() == [("f1",)]
+
+
+@pytest.mark.parametrize("table", family(["video__model_v1", "video", "assets"]))
+def test_what_was_in_a_dropped_table_is_read_again(
+    postgres_url: str, schema: str, prepared: Prepared, sql: Sql, table: str
+) -> None:
+    """Made again without that, it would stay empty: the ledger says that there is nothing to read."""
+    whole = batch(asset("a", feature("f1")), asset("b", feature("f1", modality=Modality.AUDIO)))
+    prepared({}).apply(whole)
+    sql.execute(f"DROP TABLE {table} CASCADE")
+    with closing(PgvectorDestination(schema, postgres_url)) as looking:
+        planned = (told := looking.planned(SchemaMapping())).known("ads", ["a", "b"])
+    assert any(note.startswith(f"{table}: the table was dropped") for note in told.notes)
+    again = prepared({})
+    known = again.known("ads", ["a", "b"])
+    assert known == planned
+    assert {name: each.fingerprint for name, each in known.items()} == {"a": "", "b": "" if table == "assets" else "1"}
+    again.apply(whole)
+    assert list(again.discrepancies("ads", None)) == []
+    assert sql.execute("SELECT asset_id FROM video_model_v1").fetchall() == [("a",)]
+
+
+def test_vectors_that_have_gone_with_the_extension_can_be_read_again(prepared: Prepared, sql: Sql) -> None:
+    whole = batch(asset("a", feature("f1")))
+    prepared({}).apply(whole)
+    sql.execute("ALTER TABLE video__model_v1 DROP COLUMN embedding CASCADE")
+    with pytest.raises(ConfigurationError, match="no column embedding") as told:
+        prepared({})
+    sql.execute(str(told.value).partition("anew: ")[2])
+    again = prepared({})
+    again.apply(whole)
+    assert list(again.discrepancies("ads", None)) == []
 
 
 def test_a_type_that_somebody_else_made_is_left_alone(destination: PgvectorDestination, sql: Sql) -> None:

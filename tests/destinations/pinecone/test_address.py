@@ -11,10 +11,11 @@ from threading import Thread
 import psycopg
 import pytest
 
-from vectorferry.connector.plugin import DestinationError, Modality, SearchQuery
+from vectorferry.connector.plugin import DestinationError, Modality, RetryableError, SearchQuery
 from vectorferry.connector.sandbox import Sandbox
 from vectorferry.destinations.pinecone._bodies import Body, Envelope
 from vectorferry.destinations.pinecone._errors import index_address
+from vectorferry.destinations.pinecone._project import Project, ProjectSettings, environment_proxy
 from vectorferry.destinations.pinecone._requests import Requests, Write, WriterLimits
 
 from ...builders import asset, batch, feature
@@ -97,3 +98,51 @@ def _hear(listener: socket.socket, context: ssl.SSLContext, heard: list[bytes]) 
     connection, _ = listener.accept()
     with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as encrypted:
         heard.append(encrypted.recv(1_000))
+
+
+@pytest.mark.long
+def test_the_project_is_asked_by_way_of_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=_refuse, args=(listener, heard), daemon=True).start()
+        _set_proxies(monkeypatch, HTTPS_PROXY=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        project = Project(ProjectSettings("pc-key", CLOUD, "media", "aws", "us-east-1", WriterLimits()))
+        with closing(project), pytest.raises(RetryableError, match="403"):
+            project.indexes(())
+        listener.shutdown(socket.SHUT_RDWR)
+    assert heard[0].startswith(b"CONNECT api.pinecone.io:443 ")
+    assert b"pc-key" not in b"".join(heard)
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "proxy"),
+    [
+        (CLOUD, {}, None),
+        (CLOUD, {"ALL_PROXY": "10.0.0.1:3128"}, "http://10.0.0.1:3128"),
+        (CLOUD, {"ALL_PROXY": "http://all", "HTTPS_PROXY": "http://u:p@https"}, "http://u:p@https"),
+        (CLOUD, {"HTTPS_PROXY": "http://proxy", "NO_PROXY": "localhost,.pinecone.io"}, None),
+        ("http://127.0.0.1:9", {"HTTP_PROXY": "http://proxy", "ALL_PROXY": "http://proxy"}, None),
+    ],
+)
+def test_a_proxy_is_for_encrypted_requests(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], proxy: str | None
+) -> None:
+    _set_proxies(monkeypatch, **variables)
+    assert environment_proxy(url) == proxy
+
+
+def _set_proxies(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    for name in ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def _refuse(listener: socket.socket, heard: list[bytes]) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(connection.recv(1_000))
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
