@@ -16,6 +16,10 @@ SPARSE_DIMENSION: Final = 1_000_000_000
 """pgvector's largest sparsevec, in which sparse vectors are stored."""
 HIGHEST_INDEX: Final = int(np.iinfo(np.int32).max)
 
+HASHED_AT_ONCE: Final = 2_044
+"""Bytes. From 2,048 on, hashlib lets other threads run meanwhile: for one vector, getting back from a busy one takes
+longer than hashing does (measured: 33 µs rather than 13 for 1,024 numbers beside a thread that computes)."""
+
 
 def decode_vector(raw: Any) -> Vector:
     """A vector from its JSON value.
@@ -40,7 +44,8 @@ def check_vector(name: str, vector: Vector) -> Vector:
         if not _is_array(vector, np.float32) or not vector.size:
             raise _unfit(name, "is not a one-dimensional float32 array with at least one number")
         values = vector = np.ascontiguousarray(vector)
-    if not np.isfinite(values).all():
+    # Looked through as bytes: numpy's `all` lets other threads run, see HASHED_AT_ONCE.
+    if 0 in np.isfinite(values).tobytes():
         raise QuarantineError(Reason.NOT_FINITE, f"vector {name!r} holds NaN or infinity")
     return vector
 
@@ -54,11 +59,11 @@ def vector_hash(vector: Vector) -> bytes:
     """16 bytes that change with the kind, the dimension or any number of a vector; the same on every machine."""
     if isinstance(vector, SparseVector):
         digest = blake2b(b"sparse" + len(vector.indices).to_bytes(8, "little"), digest_size=16)
-        digest.update(_little_endian(vector.indices, "<i4"))
-        digest.update(_little_endian(vector.values, "<f4"))
+        _hash(digest, vector.indices, "<i4")
+        _hash(digest, vector.values, "<f4")
         return digest.digest()
     digest = blake2b(b"dense" + len(vector).to_bytes(8, "little"), digest_size=16)
-    digest.update(_little_endian(vector, "<f4"))
+    _hash(digest, vector, "<f4")
     return digest.digest()
 
 
@@ -115,8 +120,11 @@ def _sparse(indices: Any, values: Any) -> SparseVector:
     return SparseVector(positions, numbers[order])
 
 
-def _little_endian(numbers: NDArray[Any], dtype: str) -> memoryview:
-    return np.ascontiguousarray(numbers, dtype=dtype).data
+def _hash(digest: blake2b, numbers: NDArray[Any], little_endian: str) -> None:
+    numbers = np.ascontiguousarray(numbers, dtype=little_endian)
+    together, at_once = numbers.data, HASHED_AT_ONCE // numbers.itemsize
+    for start in range(0, len(together), at_once):
+        digest.update(together[start : start + at_once])
 
 
 def _first_stranger(raw: list[Any]) -> str:

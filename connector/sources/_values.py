@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector._model._json import CONTAINERS, canonical_json, is_too_deep, parse_json
+from vectorferry.connector._model._json import CONTAINERS, DEEPEST, canonical_json, is_too_deep, parse_json
 
 SIGNED: Final = re.compile(
     r"^https?://[^?#\s]+\?(?:[^#]*&)?(?:x-amz-signature|x-goog-signature|signature|sig|expires)=", re.IGNORECASE
@@ -52,13 +52,19 @@ def is_signed(value: Any) -> bool:
     return isinstance(value, str) and "?" in value and SIGNED.match(value) is not None
 
 
-def lasting(value: Any) -> Any:
-    """A JSON value without the presigned addresses in it."""
+def lasting(value: Any, levels: int = DEEPEST) -> Any:
+    """A JSON value without the presigned addresses in it. Raises `RecursionError` for one of more `levels` of objects
+    and lists, as `is_too_deep` counts them."""
+    if isinstance(value, CONTAINERS) and not levels:
+        raise RecursionError(f"nested more than {DEEPEST} levels deep")
     if isinstance(value, dict):
-        kept = {key: item for key, item in value.items() if type(item) is not str or not is_signed(item)}
-        return {key: lasting(item) if isinstance(item, CONTAINERS) else item for key, item in kept.items()}
+        return {
+            key: lasting(item, levels - 1) if type(item) in NESTED else item
+            for key, item in value.items()
+            if type(item) is not str or "?" not in item or not is_signed(item)
+        }
     if isinstance(value, list):
-        return [lasting(item) for item in value if not is_signed(item)]
+        return [lasting(item, levels - 1) for item in value if not is_signed(item)]
     return value
 
 

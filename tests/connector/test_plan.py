@@ -187,6 +187,14 @@ async def test_estimates_come_from_what_is_stored_and_are_missing_where_nothing_
     assert (writes.features, writes.rows, writes.bytes) == (6, 12, 6 * 12)
 
 
+async def test_what_one_collection_holds_is_not_taken_for_what_another_of_the_same_ids_does() -> None:
+    source, store = Scripted({"ads": assets(4)}), MemoryDestination()
+    await synced(source, store)
+    told = await plan(Scripted({"ads": assets(4, version=2), "films": assets(4)}), [store], name="m")
+    seen = {name: (each.new, each.changed) for name, each in told.collections.items()}
+    assert seen == {"ads": (0, 4), "films": (4, 0)}
+
+
 def test_more_requests_at_a_time_are_faster_until_the_limit_of_the_plan() -> None:
     assert Rate(concurrency=1).seconds(listing=2, listing_seconds=4, reading=8) == 20
     assert Rate(concurrency=8).seconds(listing=2, listing_seconds=4, reading=8) == 6

@@ -257,7 +257,7 @@ async def test_what_may_pass_is_tried_again() -> None:
 
 
 async def test_a_dead_destination_is_not_asked_again() -> None:
-    dead, store = Unreliable("dead", {"known": [DestinationError("gone")]}), MemoryDestination()
+    dead, store = Unreliable("dead", {"apply": [DestinationError("gone")]}), MemoryDestination()
     summary = await sync(Peopled(), [dead, store], name="m")
     assert summary.related["people"].destinations == {"memory": Counts(inserted=2)}
     assert dead.related == {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import AsyncIterable, Mapping, Sequence
 
 import pytest
 
@@ -283,9 +284,31 @@ async def test_reading_begins_before_the_listing_ends() -> None:
             order.append("applied")
             return super().apply(batch)
 
-    await sync(Slow({"c": assets(2_000)}), [Watched()], name="media", batch=BatchLimits(rows=30))
-    assert order.count("looked up") == 4
+    store = Watched()
+    await sync(Slow({"c": assets(2_000)}), [store], name="media", batch=BatchLimits(rows=30))
+    assert "looked up" not in order  # there was nothing to find, and a lookup waits for the batch before it
     assert order.index("applied") < len(order) - 1 - order[::-1].index("listed")
+    await sync(Slow({"c": assets(2_000)}), [store], name="media")
+    assert order.count("looked up") == 4
+
+
+async def test_a_first_load_is_read_on_while_a_batch_is_written() -> None:
+    read_on = threading.Event()
+
+    class Source(MemorySource):
+        async def pull(self, collection: str, listings: AsyncIterable[Listing]):  # type: ignore[no-untyped-def]
+            async for item in super().pull(collection, listings):
+                if item.asset_id == "a1000":  # the first of the third page of the listing
+                    read_on.set()
+                yield item
+
+    class Store(MemoryDestination):
+        def apply(self, batch: Batch) -> Applied:
+            assert read_on.wait(60)
+            return super().apply(batch)
+
+    summary = await sync(Source({"c": assets(1_600)}), [Store()], name="media", batch=BatchLimits(rows=1_500))
+    assert summary.collections["c"].pulled == 1_600
 
 
 async def test_batches_hold_whole_assets_within_the_limits() -> None:

@@ -46,7 +46,9 @@ def no_thread_is_left_behind() -> Iterator[None]:
 
 @pytest.mark.parametrize("method", ["prepare", "known", "apply", "build_indexes"])
 async def test_one_failing_destination_leaves_the_other_complete(method: str) -> None:
-    broken, sound = Unreliable("broken", {method: [DestinationError("disk full")]}), MemoryDestination("sound")
+    broken, sound = Unreliable("broken"), MemoryDestination("sound")
+    await sync(MemorySource({"c": assets(1), "d": assets(1)}), [broken, sound], name="media")
+    broken.errors = {method: [DestinationError("disk full")]}
     source = MemorySource({"c": assets(30), "d": assets(5)})
     summary = await sync(source, [broken, sound], name="media", batch=SMALL)
     assert summary.exit_code == 1
@@ -159,17 +161,19 @@ async def test_the_only_destinations_error_is_raised_as_it_is(error: Vectorferry
 
 
 async def test_several_failures_are_told_together() -> None:
-    stores = [
-        Unreliable("one", {"known": [DestinationError("x")]}),
-        Unreliable("two", {"apply": [DestinationError("y")]}),
-    ]
+    stores = [Unreliable("one"), Unreliable("two")]
+    await sync(MemorySource({"c": assets(1)}), stores, name="media")
+    for store, method, words in zip(stores, ["known", "apply"], "xy", strict=True):
+        store.errors = {method: [DestinationError(words)]}
     with pytest.raises(DestinationError, match=r"every destination failed\none: x\ntwo: y"):
-        await sync(MemorySource({"c": assets(1)}), stores, name="media")
+        await sync(MemorySource({"c": assets(2)}), stores, name="media")
 
 
 @pytest.mark.parametrize("method", ["prepare", "known", "apply", "build_indexes"])
 async def test_a_hiccup_is_tried_again(method: str) -> None:
-    store = Unreliable(errors={method: [RetryableError("deadlock detected", after=0.0)] * 4})
+    store = Unreliable()
+    await sync(MemorySource({"c": assets(1)}), [store], name="media")
+    store.errors = {method: [RetryableError("deadlock detected", after=0.0)] * 4}
     summary = await sync(MemorySource({"c": assets(3)}), [store], name="media")
     assert summary.exit_code == 0
     assert len(store.assets["c"]) == 3
@@ -242,7 +246,9 @@ async def test_a_scan_ends_early_once_every_destination_has_failed() -> None:
                 listed.append(listing)
                 yield listing
 
-    broken = Unreliable(errors={"known": [DestinationError("gone")]})
+    broken = Unreliable()
+    await sync(MemorySource({"c": assets(1)}), [broken], name="media")
+    broken.errors = {"known": [DestinationError("gone")]}
     with pytest.raises(DestinationError):
         await sync(Source({"c": assets(5_000)}), [broken], name="media")
     assert len(listed) == 500

@@ -105,7 +105,7 @@ class DrySource(Source):
     async def pull(self, collection: str, listings: AsyncIterable[Listing]) -> AsyncIterator[Asset]:
         """Count what would be read. Nothing is read ahead, so a listing is always of the page that was looked up."""
         async for listing in listings:
-            self._note(self.reads(collection), listing.asset_id)
+            self._note(collection, listing.asset_id)
             yield Asset(listing.asset_id, listing.fingerprint)
 
     @property
@@ -131,8 +131,10 @@ class DrySource(Source):
                 started = time.monotonic()
         self.listing_seconds += time.monotonic() - started
 
-    def _note(self, reads: Reads, asset_id: str) -> None:
-        had = [features_of(each.page[asset_id]) for each in self._destinations if asset_id in each.page]
+    def _note(self, collection: str, asset_id: str) -> None:
+        reads = self.reads(collection)
+        stored = [each.page(collection) for each in self._destinations]
+        had = [features_of(page[asset_id]) for page in stored if asset_id in page]
         if had:
             reads.changed += 1
             reads.features += max(had)
@@ -157,9 +159,8 @@ class DryDestination(Destination):
 
     def __init__(self, inner: Destination) -> None:
         self.capabilities = inner.capabilities & DRY
-        self.page: Mapping[str, Known] = {}
-        """The answer to the last question: what it has of the page of assets that is being decided."""
         self._inner = inner
+        self._page: tuple[str, Mapping[str, Known]] = ("", {})
         self._outlook: Planned | None = None
         self._books: dict[str, Book] = defaultdict(Book)
 
@@ -188,8 +189,14 @@ class DryDestination(Destination):
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries."""
-        self.page = self.outlook.known(collection, asset_ids)
-        return self.page
+        known = self.outlook.known(collection, asset_ids)
+        self._page = (collection, known)
+        return known
+
+    def page(self, collection: str) -> Mapping[str, Known]:
+        """What it has of the page of assets that is being decided. Nobody asks one that has nothing of a collection."""
+        asked, known = self._page
+        return known if asked == collection else {}
 
     def apply(self, batch: Batch) -> Applied:
         """Count assets that it does not have yet as inserted, others as updated."""

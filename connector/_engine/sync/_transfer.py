@@ -76,12 +76,14 @@ class Transfer:
         self._summary = summary
 
     async def known(self, asset_ids: Sequence[str]) -> dict[str, Mapping[str, Known]]:
-        """By lane, what its ledger has of these assets."""
+        """By lane, what its ledger has of these assets, which nobody has asked for before."""
         lanes = self._job.alive
-        if not asset_ids:
-            return {lane.name: {} for lane in lanes}
-        answers = await call_each(lanes, lambda each: each.known(self._collection, asset_ids))
-        return {lane.name: known for lane, known in answers.items() if known is not None}
+        # One that held nothing has none of them. To ask it all the same would wait until a batch has been applied:
+        # listing and reading would stand still meanwhile.
+        asked = [lane for lane in lanes if asset_ids and not lane.holds_nothing]
+        answers = await call_each(asked, lambda each: each.known(self._collection, asset_ids))
+        empty = {lane.name: dict[str, Known]() for lane in lanes if lane not in asked}
+        return {**empty, **{lane.name: known for lane, known in answers.items() if known is not None}}
 
     def ask_for(self, decision: Decision, fence: Fence | None = None) -> Listing:
         """Remember what was decided of an asset until it comes."""

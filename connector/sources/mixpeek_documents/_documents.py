@@ -275,18 +275,21 @@ def _modality_in(internal: Mapping[str, Any]) -> str:
 def _fields(document: Document, asked_for: VectorsAskedFor) -> dict[str, Any]:
     row, internal = document.row, document.internal
     apart, own = asked_for.apart, {*document.vectors, *document.names}
-    fields = {name: value for name, value in row.items() if name not in apart and name not in own}
+    fields = {name: internal[name] for name in KEPT if name in internal}
+    fields["created_at"] = internal.get("created_at")
     if document.is_brought and isinstance(payload := row.get("payload"), dict):
         # Where the fields of an upserted document are when it is read is not said: beside its id, or in here.
-        fields = {**payload, **{name: value for name, value in fields.items() if name != "payload"}}
-    kept = {name: value for name in KEPT if (value := internal.get(name)) is not None}
-    fields = {**kept, "created_at": internal.get("created_at"), **fields}
-    fields["metadata"] = dict(metadata_of(fields)) or {
+        fields |= payload
+        own.add("payload")
+    fields |= {name: value for name, value in row.items() if name not in apart and name not in own}
+    metadata = metadata_of(fields) or {
         name: value for name, value in metadata_of(internal).items() if name not in SYSTEM_METADATA
     }
-    if is_too_deep(fields):
-        raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply")
-    return {name: value for name, value in lasting(fields).items() if value is not None}
+    try:
+        fields = lasting({**fields, "metadata": metadata})
+    except RecursionError:
+        raise QuarantineError(Reason.MALFORMED, "a field is nested too deeply") from None
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def asset_of(listing: Listing, documents: Sequence[Document], asked_for: VectorsAskedFor) -> Asset:

@@ -17,7 +17,7 @@ from vectorferry.connector._model._errors import QuarantineError
 from vectorferry.connector._model._json import parse_json
 from vectorferry.connector._model._records import Vector
 from vectorferry.connector._model._vectors import decode_vector, vector_hash
-from vectorferry.connector.sources._vectors import LiftedVectors, _Float32s, _simdjson_parser, read_lifted
+from vectorferry.connector.sources._vectors import LiftedVectors, _Parser, _simdjson_parser, read_lifted
 
 KEYS = ("float", "embedding")
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.integers(-1000, 1000)
@@ -52,7 +52,7 @@ def test_either_parser_gives_the_same_bits(parser: Callable[[], Any] | None, num
     body = b'{"rows":[{"float":%s}]}' % json.dumps(numbers).encode()
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr("vectorferry.connector.sources._vectors._simdjson_parser", lambda: parser)
-        patches.setattr("vectorferry.connector.sources._vectors._float32s", _Float32s())
+        patches.setattr("vectorferry.connector.sources._vectors._parser", _Parser())
         (read,) = read_lifted(body, KEYS, lambda answer, vectors: [_taken(vectors, answer["rows"][0]["float"])])
     assert read == _taken(LiftedVectors(), parse_json(body)["rows"][0]["float"])
 
