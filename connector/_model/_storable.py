@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Final
 
@@ -74,6 +74,14 @@ def id_problem(text: str, limit: int = MAX_ID_BYTES) -> str | None:
     if len(text.encode()) > limit:
         return f"is longer than {limit} bytes"
     return None
+
+
+def unusable_ids(ids: Sequence[str]) -> Set[str]:
+    """Those of these that no destination could take as ids. A page of plain ones is looked at as a whole."""
+    together = "".join(ids)
+    if together.isascii() and "\0" not in together and all(ids) and max(map(len, ids), default=0) <= MAX_ID_BYTES:
+        return frozenset()
+    return {each for each in ids if id_problem(each)}
 
 
 def check_id(text: str, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vectorferry.connector._model._errors import IncompleteScanError
@@ -13,11 +13,13 @@ from vectorferry.connector._model._seen import SeenIds
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list; the counts are None when the service does not tell them."""
+    """One page of a list; the counts are None when the service does not tell them. `new` says of each row whether it
+    was on no page before, where `walk` has looked."""
 
     rows: list[Any]
     total: int | None
     total_pages: int | None
+    new: list[bool] | None = None
 
     def ends(self, number: int, rows: int) -> bool:
         """Whether nothing follows this page, after so many rows. A service may cap the page size and still count pages
@@ -52,20 +54,20 @@ async def walk(fetch: Callable[[int], Awaitable[Page]], identity: Callable[[Any]
         number += 1
         page = await fetch(number)
         rows += len(page.rows)
-        if not page.rows or page.ends(number, rows):
-            yield page
+        new = seen.add([identity(row) for row in page.rows])
+        ends = not page.rows or page.ends(number, rows)
+        if ends or any(new):
+            yield replace(page, new=new)
+        if ends or not any(new):
             return
-        if not any(seen.add([identity(row) for row in page.rows])):
-            return
-        yield page
 
 
-def identity_by(*keys: str) -> Callable[[Any], str]:
-    """Tells rows apart by the first of these keys that holds text, or else by everything they hold."""
+def identity_by(key: str) -> Callable[[Any], str]:
+    """Tells rows apart by the text under this key, or else by everything they hold."""
 
     def identity(row: Any) -> str:
-        named = (row.get(key) for key in keys) if isinstance(row, dict) else ()
-        return next((value for value in named if isinstance(value, str)), None) or _contents(row)
+        value = row.get(key) if isinstance(row, dict) else None
+        return value if value and isinstance(value, str) else _contents(row)
 
     return identity
 
@@ -80,8 +82,9 @@ def _contents(row: Any) -> str:
 class Tally:
     """Counts what one walk over a list sees, so that it can tell whether it saw everything.
 
-    `rows` is what the list holds, for messages; `key` is where a row has its id. `grows` says that what is new comes at
-    the end of the list: then a total that only ever rises is no sign that rows have moved.
+    `rows` is what the list holds, for messages; `key` is where a row has its id, and where `walk` has looked for one.
+    `grows` says that what is new comes at the end of the list: then a total that only ever rises is no sign that rows
+    have moved.
     """
 
     def __init__(self, rows: str, key: str, *, grows: bool = False) -> None:
@@ -89,6 +92,7 @@ class Tally:
         self._key = key
         self._grows = grows
         self._seen = SeenIds()
+        self._listed = 0
         self._totals: list[int] = []
         self._pages = 0
         self._unusable = 0
@@ -98,10 +102,14 @@ class Tally:
         self._pages += 1
         if page.total is not None and (page.rows or self._pages == 1):
             self._totals += [] if self._totals[-1:] == [page.total] else [page.total]
-        usable = [row for row in page.rows if self._has_id(row)]
-        self._unusable += len(page.rows) - len(usable)
-        news = self._seen.add([row[self._key] for row in usable])
-        return [row for row, new in zip(usable, news, strict=True) if new]
+        has_id = [*map(self._has_id, page.rows)]
+        self._unusable += has_id.count(False)
+        new = page.new
+        if new is None:
+            new = self._seen.add([row[self._key] if each else "" for row, each in zip(page.rows, has_id, strict=True)])
+        fresh = [row for row, each, first in zip(page.rows, has_id, new, strict=True) if each and first]
+        self._listed += len(fresh)
+        return fresh
 
     def check(self) -> None:
         """Raise `IncompleteScanError` for a list that was not complete, or whose length nobody said."""
@@ -118,9 +126,9 @@ class Tally:
             return f"{self._unusable} rows without a usable {self._key}"
         if len(self._totals) > 1 and not (self._grows and self._totals == sorted(self._totals)):
             return f"the total went from {min(self._totals)} to {max(self._totals)} meanwhile"
-        if self._totals and self._totals[-1] != len(self._seen):
-            return f"{len(self._seen)} {self._rows} listed, {self._totals[-1]} announced"
+        if self._totals and self._totals[-1] != self._listed:
+            return f"{self._listed} {self._rows} listed, {self._totals[-1]} announced"
         return None
 
     def _has_id(self, row: Any) -> bool:
-        return isinstance(row, dict) and isinstance(row.get(self._key), str) and row[self._key] != ""
+        return isinstance(row, dict) and type(name := row.get(self._key)) is str and name != ""

@@ -10,15 +10,21 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from vectorferry.connector._model._errors import ConfigurationError
-from vectorferry.connector._model._json import CONTAINERS, DEEPEST, canonical_json, is_too_deep, parse_json
+from vectorferry.connector._model._json import (
+    CONTAINERS,
+    DEEPEST,
+    canonical_json,
+    is_too_deep,
+    parse_json,
+    shallow_json,
+)
 
 SIGNED: Final = re.compile(
     r"^https?://[^?#\s]+\?(?:[^#]*&)?(?:x-amz-signature|x-goog-signature|signature|sig|expires)=", re.IGNORECASE
 )
 """The same object under another signature is no change."""
 
-
-NESTED: Final = frozenset(CONTAINERS)
+USUAL_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z", re.ASCII)
 
 
 def read_time(value: Any) -> datetime | None:
@@ -27,24 +33,49 @@ def read_time(value: Any) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
+        if time.tzinfo is UTC:
+            return time
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def moment(value: Any) -> Any:
-    """A time in one spelling, however many digits of its second's fraction were printed; anything else as it is."""
+def time_text(value: Any) -> str | None:
+    """A time as `datetime.isoformat` spells it in UTC, however it was spelled; None for anything else."""
     time = read_time(value)
-    return value if time is None else time.isoformat()
+    if time is None:
+        return None
+    usual = USUAL_TIME.fullmatch(value)
+    if usual is None:
+        return time.isoformat()
+    # Printing a time takes four times as long as reading it.
+    fraction = f".{usual[2]:0<6.6}" if time.microsecond else ""
+    return f"{usual[1]}{fraction}+00:00"
+
+
+def moment(value: Any) -> Any:
+    """A time in one spelling; anything else as it is."""
+    text = time_text(value)
+    return value if text is None else text
 
 
 def fingerprint_of(value: Any) -> str:
     """32 hexadecimal digits over a JSON value; other ones each time for what is nested too deeply to compare, so that
     it always counts as changed."""
-    flat = type(value) is list and NESTED.isdisjoint(map(type, value))
-    if not flat and is_too_deep(value):
-        return secrets.token_hex(16)
-    return blake2b(canonical_json(value), digest_size=16).hexdigest()
+    text = shallow_json(value)
+    if text is None:
+        if is_too_deep(value):
+            return secrets.token_hex(16)
+        text = canonical_json(value)
+    return blake2b(text, digest_size=16).hexdigest()
+
+
+def fingerprint_unsigned(value: Any) -> str:
+    """The fingerprint of a JSON value without the signatures in it."""
+    text = shallow_json(value)
+    if text is not None and not (b"?" in text and b"://" in text):  # no address in it has a query
+        return blake2b(text, digest_size=16).hexdigest()
+    return fingerprint_of(value if is_too_deep(value) else without_signatures(value))
 
 
 def is_signed(value: Any) -> bool:
@@ -59,7 +90,7 @@ def lasting(value: Any, levels: int = DEEPEST) -> Any:
         raise RecursionError(f"nested more than {DEEPEST} levels deep")
     if isinstance(value, dict):
         return {
-            key: lasting(item, levels - 1) if type(item) in NESTED else item
+            key: lasting(item, levels - 1) if type(item) in CONTAINERS else item
             for key, item in value.items()
             if type(item) is not str or "?" not in item or not is_signed(item)
         }

@@ -46,6 +46,7 @@ from vectorferry.connector.plugin import (
     RecordedRun,
     Rejected,
     canonical_json,
+    parse_json,
 )
 from vectorferry.destinations._postgres._writing import ID, DesiredRows, FeatureKey, of_assets
 
@@ -214,11 +215,16 @@ def known_assets(
 ) -> Mapping[str, Known]:
     """The ledger's entries for those of these assets that it has, `only` under these conditions."""
     rows = connection.execute(
-        select(ledger.c.asset_id, ledger.c.fingerprint, ledger.c.features).where(
+        select(ledger.c.asset_id, ledger.c.fingerprint, cast(ledger.c.features, Text)).where(
             of_assets(ledger, collection, asset_ids), *only
         )
     ).all()
-    return {asset_id: _known(fingerprint, features) for asset_id, fingerprint, features in rows}
+    # Most assets have as many features as another one: what that says is read once.
+    counts = {features: _features_in(features) for features in {features for _, _, features in rows}}
+    modalities = {features: frozenset(each) for features, each in counts.items()}
+    return {
+        asset_id: Known(fingerprint, modalities[features], counts[features]) for asset_id, fingerprint, features in rows
+    }
 
 
 def recorded_asset_ids(connection: Connection, tables: Sequence[Table], collection: str) -> Iterator[str]:
@@ -286,9 +292,8 @@ def _counts(known: Known) -> dict[str, int]:
     return {modality.value: count for modality, count in known.features.items()}
 
 
-def _known(fingerprint: str, features: Mapping[str, int]) -> Known:
-    counts = {Modality(modality): count for modality, count in features.items()}
-    return Known(fingerprint, frozenset(counts), counts)
+def _features_in(text: str) -> dict[Modality, int]:
+    return {Modality(modality): count for modality, count in parse_json(text.encode()).items()}
 
 
 # How far the changes of each collection have been followed.

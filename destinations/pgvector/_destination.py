@@ -219,7 +219,7 @@ class PgvectorDestination(Destination):
         with self._working() as (connection, schema):
             known = known_assets(connection, schema.tables.ledger, collection, asset_ids)
         distrusted = self._distrusted.assets(collection)
-        return {asset_id: entry for asset_id, entry in known.items() if asset_id not in distrusted}
+        return {name: each for name, each in known.items() if name not in distrusted} if distrusted else known
 
     def apply(self, batch: Batch) -> Applied:
         """Write one batch in one transaction; tables for new named vectors are made before it. A record that Postgres

@@ -16,6 +16,7 @@ from vectorferry.connector._engine.sync._guard import check_deletes
 from vectorferry.connector._engine.sync._lane import Batcher
 from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._seen import SeenIds
+from vectorferry.connector._model._storable import id_problem, unusable_ids
 from vectorferry.connector.plugin import (
     MODALITIES,
     AssetState,
@@ -214,6 +215,11 @@ def test_seen_ids_are_a_set(pages: list[list[str]], others: list[str]) -> None:
             model.add(name)
     assert len(seen) == len(model)
     assert seen.missing(others) == [name for name in others if name not in model]
+
+
+@given(ids=st.lists(st.sampled_from(["", "a", "é", "\0", "\ud800", "x" * 512, "x" * 513, "é" * 257]), max_size=6))
+def test_ids_are_looked_at_together_as_they_are_one_by_one(ids: list[str]) -> None:
+    assert unusable_ids(ids) == {each for each in ids if id_problem(each)}
 
 
 def test_a_slow_source_does_not_keep_what_was_read_waiting() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import compress, islice
 from typing import Final, TypeVar
 
 from vectorferry.connector._config._settings import DeleteGuard
@@ -23,7 +24,7 @@ from vectorferry.connector._model._batch import Applied, Counts
 from vectorferry.connector._model._errors import GuardRefusedError, IncompleteScanError, VectorferryError
 from vectorferry.connector._model._records import AssetState, Listing, Modality, Reason, Rejected
 from vectorferry.connector._model._seen import SeenIds
-from vectorferry.connector._model._storable import id_problem, safe_id
+from vectorferry.connector._model._storable import id_problem, safe_id, unusable_ids
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import Known
 from vectorferry.connector._protocols._shards import ShardBook, ShardResult, SharedRun
@@ -328,13 +329,16 @@ class CollectionRun:
     async def _decide(self, page: list[Listing]) -> list[Decision]:
         if (only := self._job.options.only) is not None:
             page = [listing for listing in page if listing.asset_id in only]
-        new = self._listed_ids.add([safe_id(listing.asset_id) for listing in page])
-        fresh = [listing for listing, first in zip(page, new, strict=True) if first]
+        ids = [listing.asset_id for listing in page]
+        unusable = unusable_ids(ids)
+        new = self._listed_ids.add([*map(safe_id, ids)] if unusable else ids)
+        fresh = [*compress(page, new)]
         self.summary.listed += len(fresh)
-        self._job.unlisted.difference_update(listing.asset_id for listing in fresh)
-        usable = [listing for listing in fresh if id_problem(listing.asset_id) is None]
+        if self._job.unlisted:
+            self._job.unlisted.difference_update(listing.asset_id for listing in fresh)
+        usable = [listing for listing in fresh if listing.asset_id not in unusable] if unusable else fresh
         if len(usable) < len(fresh):
-            await self._set_aside([listing for listing in fresh if id_problem(listing.asset_id)])
+            await self._set_aside([listing for listing in fresh if listing.asset_id in unusable])
         known = await self._transfer.known(
             [listing.asset_id for listing in usable if listing.state is AssetState.READY]
         )
@@ -390,12 +394,18 @@ def unchanged(
 ) -> Applied:
     """What one destination already has as it should be, counted from its ledger."""
     counts = Applied()
-    for decision in decisions:
-        if decision.action in (Action.KEEP, Action.PULL) and name not in decision.lacking:
-            counts.assets.unchanged += 1
-            for modality, features in known[decision.listing.asset_id].features.items():
-                if modality in modalities:
-                    counts.features.setdefault(modality, Counts()).unchanged += features
+    features = [
+        known[decision.listing.asset_id].features
+        for decision in decisions
+        if decision.action in (Action.KEEP, Action.PULL) and name not in decision.lacking
+    ]
+    counts.assets.unchanged = len(features)
+    # Entries that a destination has read together share what they say of their features.
+    shared = {id(each): each for each in features}
+    for place, times in Counter(map(id, features)).items():
+        for modality, number in shared[place].items():
+            if modality in modalities:
+                counts.features.setdefault(modality, Counts()).unchanged += times * number
     return counts
 
 

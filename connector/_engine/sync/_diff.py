@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from vectorferry.connector._model._mapping import ledger_fingerprint
 from vectorferry.connector._model._records import AssetState, Listing, Modality
@@ -57,8 +57,7 @@ class Action(StrEnum):
     SKIP = "skip"  # the source failed on it; old rows stay
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One listed asset, what happens to it, and which destinations (by name) lack it.
 
     Those of `reread` have it as it seems to be, and it is read again for no other reason than that this was asked for
@@ -94,8 +93,9 @@ def _decide(
     if listing.state is AssetState.FAILED:
         return Decision(listing, Action.SKIP)
     asset_id = listing.asset_id
-    fingerprint = ledger_fingerprint(listing.fingerprint, mapping_digest, reread.turn(asset_id, listing.turn))
-    asked_for = reread.asks_for(asset_id)
+    turn = listing.turn if reread.days is None else reread.turn(asset_id, listing.turn)
+    fingerprint = ledger_fingerprint(listing.fingerprint, mapping_digest, turn)
+    asked_for = reread.now and reread.asks_for(asset_id)
     lacking = [
         name for name, ledger in known.items() if asked_for or not holds(ledger.get(asset_id), fingerprint, modalities)
     ]

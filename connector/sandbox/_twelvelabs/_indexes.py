@@ -82,7 +82,7 @@ def _show_index(context: Context, index: Index) -> dict[str, Any]:
 def _indexed_assets(context: Context, request: Request) -> Reply:
     states = set(values(request, "status"))
     rows = _matching(request, context.index(request.params[0]).assets.values())
-    return listed(context, request, [row for row in rows if not states or row.status in states], _show_row)
+    return listed(context, request, [row for row in rows if row.status in states] if states else rows, _show_row)
 
 
 @indexed_assets("twelvelabs.indexed_assets.get", "GET", _ASSET)
@@ -121,26 +121,24 @@ def _video(context: Context, request: Request) -> Reply:
 
 def _matching(request: Request, assets: Collection[IndexedAsset]) -> list[IndexedAsset]:
     """Those that every filter but `status` lets through, in the order that is asked for."""
-    if not request.raw_query:
-        return sorted_by_time(request, assets)
-    metadata = _metadata(request)
-    return sorted_by_time(request, (one for one in assets if _matches(request, one, metadata)))
+    bounds = {name: each for name in _NUMBERS if (each := _bounds(request.query, name))}
+    metadata, filename = _metadata(request), request.query.get("filename")
+    if not (bounds or metadata or filename is not None):
+        return sorted_by_time(request, assets)  # a page of a long list, which is all that is asked for of most
+
+    def matches(asset: IndexedAsset) -> bool:
+        of_file = asset.system_metadata
+        return (
+            filename in (None, of_file.get("filename"))
+            and all(_within(each, of_file.get(name)) for name, each in bounds.items())
+            and all(_plain(asset.user_metadata.get(name)) == value for name, value in metadata.items())
+        )
+
+    return sorted_by_time(request, filter(matches, assets))
 
 
-def _matches(request: Request, asset: IndexedAsset, metadata: Mapping[str, str]) -> bool:
-    of_file = asset.system_metadata
-    return (
-        request.query.get("filename", of_file.get("filename")) == of_file.get("filename")
-        and all(_within(request, name, of_file.get(name)) for name in _NUMBERS)
-        and all(_plain(asset.user_metadata.get(name)) == value for name, value in metadata.items())
-    )
-
-
-def _within(request: Request, name: str, value: object) -> bool:
+def _within(bounds: Mapping[str, float], value: object) -> bool:
     """Whether a number is exactly the one asked for, or in the range of ``name[gte]`` and ``name[lte]``."""
-    bounds = _bounds(request.query, name)
-    if not bounds:
-        return True
     if not isinstance(value, int | float):
         return False
     exact, least, most = (bounds.get(kind) for kind in ("", "[gte]", "[lte]"))

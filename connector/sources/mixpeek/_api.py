@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from vectorferry.connector._model._errors import SourceError
-from vectorferry.connector._model._json import is_too_deep
 from vectorferry.connector._model._records import AssetState
 from vectorferry.connector.http import ApiClient, ForbiddenError, NotFoundError, RefusedError, segment
 from vectorferry.connector.sources._pages import Page, count_in, identity_by, pagination_in, walk
 from vectorferry.connector.sources._service import ServiceApi
-from vectorferry.connector.sources._values import fingerprint_of, read_object, read_time, without_signatures
+from vectorferry.connector.sources._values import fingerprint_unsigned, read_object, read_time
 
 T = TypeVar("T")
 CONTENTS: Final = frozenset({"asset", "features", "video_segments", "pagination"})
@@ -212,9 +211,7 @@ def fingerprint(row: Mapping[str, Any]) -> str:
 
     A row that is nested too deeply to compare gets other digits each time, so that its asset always counts as changed.
     """
-    if is_too_deep(row):
-        return fingerprint_of(row)
-    return fingerprint_of({key: without_signatures(value) for key, value in row.items() if key not in VOLATILE})
+    return fingerprint_unsigned({key: value for key, value in row.items() if key not in VOLATILE})
 
 
 def read_page(body: bytes) -> Page:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from vectorferry.connector._model._records import Asset, AssetState, Feature, Li
 from vectorferry.connector._model._vectors import decode_vector
 from vectorferry.connector.http import one_line
 from vectorferry.connector.sources._reading import asset_from
-from vectorferry.connector.sources._values import fingerprint_of, lasting, read_time
+from vectorferry.connector.sources._values import fingerprint_of, lasting, read_time, time_text
 from vectorferry.connector.sources.mixpeek_documents._api import VECTORS, Query, VectorIndex
 
 MultiVectors: TypeAlias = Literal["set_aside", "leave_out"]
@@ -90,8 +90,7 @@ def asset_id_of(row: Mapping[str, Any]) -> str:
     return object_of(row) or str(row["document_id"])
 
 
-@dataclass(frozen=True, slots=True)
-class ListedDocument:
+class ListedDocument(NamedTuple):
     """What a cheap list says of a document. `mark` is 32 hexadecimal digits that change whenever the document does: by
     its time of change and its content's hash. One without a time is compared by all that the list says of it."""
 
@@ -104,17 +103,17 @@ class ListedDocument:
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The document of a row that has an id. One that does not say that it is unfinished is finished."""
         internal = internal_of(row)
-        status = _status_of(internal)
-        return cls(row["document_id"], _root_of(internal), _mark_of(row, internal), state_of(status))
+        status = metadata_of(internal).get("ingestion_status")
+        state = state_of(status if isinstance(status, str) else None)
+        return cls(row["document_id"], _root_of(internal), _mark_of(row, internal, status), state)
 
 
-def _mark_of(row: Mapping[str, Any], internal: Mapping[str, Any]) -> str:
-    time = read_time(internal.get("updated_at"))
+def _mark_of(row: Mapping[str, Any], internal: Mapping[str, Any], status: Any) -> str:
+    time = time_text(internal.get("updated_at"))
     if time is None:
         told = {name: value for name, value in row.items() if name not in ("searchable_at", INCOMPLETE)}
         return fingerprint_of(told if is_too_deep(told) else lasting(told))
-    status = metadata_of(internal).get("ingestion_status")
-    return fingerprint_of([row["document_id"], time.isoformat(), internal.get("content_hash"), status])
+    return fingerprint_of([row["document_id"], time, internal.get("content_hash"), status])
 
 
 def state_of(status: str | None) -> AssetState:

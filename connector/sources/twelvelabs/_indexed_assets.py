@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -61,23 +61,20 @@ class IndexedAssets:
     async def scan(self) -> AsyncGenerator[Listing, None]:
         """Every asset once; raises `IncompleteScanError` at its end unless the rows agree with a total that never fell
         from the first page to the last."""
-        tally, options = Tally("assets", "_id", grows=True), self._options.of(self._index)
+        tally = Tally("assets", "_id", grows=True)
+        # Other settings need another answer, and the index's name is a column of every feature.
+        asked_for = [list(self._options.of(self._index)), self._options.transcriptions, self._index.name]
         async for page in self._api.assets(self._index.index_id):
             for row in tally.fresh(page):
-                self._note_length(row)
-                yield Listing(row["_id"], self._fingerprint(row, options), state_of(row))
+                system = system_metadata(row)
+                self._note_length(row, system)
+                # What changes with the asset. The older list gives no status.
+                times = moment(row.get("updated_at")), moment(row.get("indexed_at"))
+                fingerprint = fingerprint_of([row.get("status") or "ready", *times, system, *asked_for])
+                yield Listing(row["_id"], fingerprint, state_of(row))
         tally.check()
 
-    def _fingerprint(self, row: Mapping[str, Any], options: Sequence[str]) -> str:
-        """Of what changes with the asset, and of what is asked for: other settings need another answer. The older list
-        gives no status."""
-        times = (moment(row.get("updated_at")), moment(row.get("indexed_at")))
-        request = (list(options), self._options.transcriptions)
-        name = self._index.name  # a column of every feature
-        return fingerprint_of([row.get("status") or "ready", *times, system_metadata(row), *request, name])
-
-    def _note_length(self, row: Mapping[str, Any]) -> None:
-        system = system_metadata(row)
+    def _note_length(self, row: Mapping[str, Any], system: Any) -> None:
         duration = system.get("duration") if isinstance(system, dict) else None
         if isinstance(duration, int | float) and duration >= LONG:
             self._long.add(row["_id"])
