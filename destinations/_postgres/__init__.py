@@ -62,11 +62,13 @@ from vectorferry.destinations._postgres._shards import (
     name_worker,
 )
 from vectorferry.destinations._postgres._slices import (
+    SummedRows,
     assets_in,
     digest_hashes,
     in_hex,
     key_hash,
     read_sums,
+    side_by_side,
     slice_of,
     sum_up,
 )
@@ -112,6 +114,7 @@ __all__ = [
     "SchemaName",
     "ShardTables",
     "Step",
+    "SummedRows",
     "TableDiff",
     "assets_in",
     "check_encoding",
@@ -176,6 +179,7 @@ __all__ = [
     "run_table",
     "say_directory",
     "send",
+    "side_by_side",
     "slice_of",
     "statement",
     "steps_to_create",

@@ -8,7 +8,7 @@ comparing four times as long, as SQL has to pick its bytes out of a text.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -24,12 +24,20 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     union,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from vectorferry.connector.plugin import SLICES, DigestSum
+
+_PLAINLY: Final = text(
+    "SELECT set_config(name, 'off', true) FROM pg_settings WHERE name IN ('enable_memoize', 'jit') AND setting = 'on'"
+)
+"""No entry of a ledger comes twice, and looking each up among those that came before takes a quarter of the time. The
+planner expects thousands of times as many entries as there are, and would compile the statement for that. Not every
+version has both settings."""
 
 
 def key_hash(*ids: ColumnElement[str]) -> ColumnElement[int]:
@@ -59,12 +67,22 @@ def slice_of(collection: str, asset_id: ColumnElement[str], slices: int) -> Colu
     return cast(key_hash(literal(collection, Text), asset_id).bitwise_and(slices - 1), Integer)
 
 
+class SummedRows(NamedTuple):
+    """The records of a kind in a slice, and how many rows there are besides that do not count."""
+
+    kind: tuple[Any, ...]
+    number: int
+    sum: DigestSum
+    others: int
+
+
 def sum_up(
     kind: Sequence[ColumnElement[Any]],
     number: ColumnElement[int],
     hashes: Sequence[ColumnElement[int]],
     records: ColumnElement[int] | None = None,
     unknown: ColumnElement[int] | None = None,
+    which: ColumnElement[bool] | None = None,
 ) -> Select[Any]:
     """The records of a kind, or of each, summed up by the `number` of their slice.
 
@@ -74,21 +92,34 @@ def sum_up(
         hashes: up to two of each record.
         records: how many there are, where that is not the number of rows.
         unknown: how many of them have no hash.
+        which: of the rows, where the others are to be counted as well; else all.
     """
     grouped, nothing = [*kind, number], literal(0, BigInteger)
-    added = [*map(func.sum, hashes), nothing, nothing][:2]
-    counts = [func.count() if records is None else records, nothing if unknown is None else unknown]
+    sums = [func.sum(each) if which is None else func.sum(each).filter(which) for each in hashes]
+    added = [*sums, nothing, nothing][:2]
+    every = func.count() if which is None else func.count().filter(which)
+    counts = [every if records is None else records, nothing if unknown is None else unknown]
+    others = nothing if which is None else func.count() - every
     # Without names of their own, the literals of a union would have none.
-    columns = [each.label(f"c{place}") for place, each in enumerate([*grouped, *counts, *added])]
+    columns = [each.label(f"c{place}") for place, each in enumerate([*grouped, *counts, *added, others])]
     return select(*columns).group_by(*(each for each in grouped if not isinstance(each, BindParameter)))
 
 
-def read_sums(
-    connection: Connection, statements: Iterable[Select[Any]]
-) -> Iterator[tuple[tuple[Any, ...], int, DigestSum]]:
-    """What several statements of `sum_up` answer as one: kind, slice and sum."""
-    for *kind, number, records, unknown, low, high in connection.execute(union_all(*statements)):
-        yield tuple(kind), number, DigestSum(int(records or 0), int(low or 0), int(high or 0), unknown)
+def side_by_side(statements: Sequence[Select[Any]]) -> Select[Any]:
+    """Several of `sum_up` over the same rows, which are read once for all of them."""
+    first, *others = statements
+    return first.add_columns(*(column for each in others for column in each.selected_columns))
+
+
+def read_sums(connection: Connection, statements: Iterable[Select[Any]], beside: int = 1) -> Iterator[SummedRows]:
+    """What several statements of `sum_up` answer as one, each with so many `beside` each other."""
+    connection.execute(_PLAINLY)
+    for row in connection.execute(union_all(*statements)):
+        width = len(row) // beside
+        for start in range(0, len(row), width):
+            *kind, number, records, unknown, low, high, others = row[start : start + width]
+            each = DigestSum(int(records or 0), int(low or 0), int(high or 0), unknown)
+            yield SummedRows(tuple(kind), number, each, others)
 
 
 def assets_in(connection: Connection, tables: Iterable[Table], collection: str, slices: Collection[int]) -> list[str]:

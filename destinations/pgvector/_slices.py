@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Integer, Select, Table, Text, and_, cast, func, literal, select, true
@@ -18,6 +18,7 @@ from vectorferry.connector.plugin import (
     sum_slices,
 )
 from vectorferry.destinations._postgres import (
+    SummedRows,
     assets_in,
     digest_hashes,
     in_hex,
@@ -37,11 +38,18 @@ _KeyKind: TypeAlias = tuple[str, str, int]
 
 
 class _Rows(NamedTuple):
-    """The rows of a table that count."""
+    """The rows of a table that count; of vectors, those whose feature is not hidden among `features`."""
 
     table: Table
     kind: _KeyKind
     shown: ColumnElement[bool]
+    features: Table | None = None
+
+    def among_visible(self) -> _Rows:
+        """The same without those whose feature is hidden."""
+        if self.features is None:
+            return self
+        return self._replace(shown=and_(with_visible(self.table, self.features), self.shown))
 
     def key(self, collection: str) -> ColumnElement[int]:
         """A hash of the ids of a row."""
@@ -76,11 +84,9 @@ class SliceReader:
 
     def digests(self, slices: int) -> SliceSums[DigestKind]:
         """The hashes of rows and vectors as the source had them, which stand beside them, in so many slices."""
-
-        def summed(rows: _Rows) -> Select[Any]:
-            return self._sum_up(rows, rows.kind[:2], slices, digest_hashes(rows.digest, rows.key(self._collection)))
-
-        return sum_slices(read_sums(self._connection, map(summed, self._rows())))
+        return self._stored(
+            slices, lambda rows: rows.kind[:2], lambda rows: digest_hashes(rows.digest, rows.key(self._collection))
+        )
 
     def assets(self, slices: Set[int]) -> list[str]:
         """The assets of some slices that any table names, sorted."""
@@ -96,22 +102,38 @@ class SliceReader:
             for entry in schema.catalogue.live(modality):
                 vectors = schema.vector_table(entry)
                 kind = (modality.value, entry.vector_name, entry.storage.dimension)
-                values = and_(with_visible(vectors, features), is_not_superseded(schema, entry, vectors))
-                yield _Rows(vectors, kind, values)
+                yield _Rows(vectors, kind, is_not_superseded(schema, entry, vectors), features)
 
     def _stored_keys(self, slices: int) -> SliceSums[_KeyKind]:
-        def summed(rows: _Rows) -> Select[Any]:
-            return self._sum_up(rows, rows.kind, slices, [rows.key(self._collection)])
+        return self._stored(slices, lambda rows: rows.kind, lambda rows: [rows.key(self._collection)])
 
-        return sum_slices(read_sums(self._connection, map(summed, self._rows())))
+    def _stored(
+        self,
+        slices: int,
+        kind_of: Callable[[_Rows], tuple[Any, ...]],
+        hashes_of: Callable[[_Rows], Sequence[ColumnElement[int]]],
+    ) -> SliceSums[Any]:
+        """Features first. That also tells where none is hidden, and of those the vectors need not be looked up among
+        the hidden ones: that takes twice as long as adding them up."""
+        tables = [*self._rows()]
+        described, vectors = ([each for each in tables if (each.features is None) is which] for which in (True, False))
+
+        def read(rows: Sequence[_Rows]) -> list[SummedRows]:
+            summed = (self._sum_up(each, kind_of(each), slices, hashes_of(each)) for each in rows)
+            return list(read_sums(self._connection, summed)) if rows else []
+
+        sums = read(described)
+        hidden = {each.kind[0] for each in sums if each.others}
+        sums += read([each.among_visible() if each.kind[0] in hidden else each for each in vectors])
+        return sum_slices((each.kind, each.number, each.sum) for each in sums)
 
     def _recorded_keys(self, slices: int) -> SliceSums[_KeyKind]:
         """The same of what the ledger names. Features that have the same vectors are one entry of it, and are summed up
         once for themselves and these."""
         assets = _Rows(self._schema.tables.ledger, ("", "", 0), true())
         asset_sums = self._sum_up(assets, assets.kind, slices, [assets.key(self._collection)])
-        recorded = list(read_sums(self._connection, [asset_sums]))
-        for (modality, vectors), number, each in read_sums(self._connection, [self._feature_sums(slices)]):
+        recorded = [(each.kind, each.number, each.sum) for each in read_sums(self._connection, [asset_sums])]
+        for (modality, vectors), number, each, _ in read_sums(self._connection, [self._feature_sums(slices)]):
             kinds = [("", 0), *parse_json(vectors.encode())]
             recorded += [((modality, vector_name, dimension), number, each) for vector_name, dimension in kinds]
         return sum_slices(recorded)
@@ -136,4 +158,7 @@ class SliceReader:
     ) -> Select[Any]:
         constants = [literal(each, Text if isinstance(each, str) else Integer) for each in kind]
         number = slice_of(self._collection, rows.table.c.asset_id, slices)
-        return sum_up(constants, number, hashes).where(rows.table.c.collection == self._collection, rows.shown)
+        of_collection = rows.table.c.collection == self._collection
+        if rows.features is None:
+            return sum_up(constants, number, hashes, which=rows.shown).where(of_collection)
+        return sum_up(constants, number, hashes).where(of_collection, rows.shown)

@@ -68,7 +68,6 @@ from vectorferry.destinations._postgres import (
     read_origin,
     read_rejected,
     read_runs,
-    read_sums,
     recorded_asset_ids,
     recorded_collections,
     replace_rejected,
@@ -91,10 +90,10 @@ from vectorferry.destinations.pinecone._manifest_rows import (
     journal,
     of_namespace,
     read_counts,
+    read_digest_sums,
     read_features,
     read_features_after,
     read_unconfirmed,
-    sum_digests,
     write_adopted,
     write_features,
     write_ledger,
@@ -440,9 +439,9 @@ class Manifest:
     ) -> SliceSums[DigestKind]:
         """The hashes of a collection summed up in so many slices, those of vectors by the names of these indexes;
         `hashless` are the names of vectors that have no hash of their own."""
-        summed = sum_digests(self._tables, collection, slices, vector_names, hashless)
         with self._transaction() as connection:
-            return sum_slices(read_sums(connection, summed))
+            sums = read_digest_sums(connection, self._tables, collection, slices, vector_names, hashless)
+            return sum_slices((each.kind, each.number, each.sum) for each in sums)
 
     def slice_assets(self, collection: str, slices: Set[int]) -> list[str]:
         """The assets of some slices."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     Table,
     Text,
     and_,
@@ -28,6 +27,7 @@ from vectorferry.connector.plugin import Batch, Known, MappedAsset, Modality, Ve
 from vectorferry.destinations._postgres import (
     FeatureKey,
     Row,
+    SummedRows,
     count_rejected,
     delete_keys,
     diff_table,
@@ -39,8 +39,10 @@ from vectorferry.destinations._postgres import (
     key_hash,
     known_assets,
     of_assets,
+    read_sums,
     recorded_features,
     send,
+    side_by_side,
     slice_of,
     sum_up,
     text_array,
@@ -323,10 +325,15 @@ def count_records(connection: Connection, features: Table, collection: str) -> R
     return counts
 
 
-def sum_digests(
-    tables: ManifestTables, collection: str, slices: int, vector_names: Mapping[str, str], hashless: Container[str]
-) -> Iterator[Select[Any]]:
-    """What sums up the hashes of a collection: of assets, of features, and of the vectors in each of the indexes that
+def read_digest_sums(
+    connection: Connection,
+    tables: ManifestTables,
+    collection: str,
+    slices: int,
+    vector_names: Mapping[str, str],
+    hashless: Container[str],
+) -> Iterator[SummedRows]:
+    """The hashes of a collection added up: of assets, of features, and of the vectors in each of the indexes that
     `vector_names` names; `hashless` are the names of vectors that have no hash of their own."""
     features, ledger, name = tables.features, tables.ledger, literal(collection, Text)
 
@@ -335,21 +342,22 @@ def sum_digests(
 
     number, key = slice_of(collection, ledger.c.asset_id, slices), key_hash(name, ledger.c.asset_id)
     assets = sum_up(of_kind("", ""), number, digest_hashes(in_hex(ledger.c.row_hash), key))
-    yield assets.where(ledger.c.collection == collection)
+    yield from read_sums(connection, [assets.where(ledger.c.collection == collection)])
 
     number, modality = slice_of(collection, features.c.asset_id, slices), features.c.modality
     key, every = key_hash(name, features.c.asset_id, features.c.feature_id), func.count()
     unread = every - func.count(features.c.row_hash)
-    rows = sum_up(of_kind(modality, ""), number, digest_hashes(in_hex(features.c.row_hash), key), unknown=unread)
-    yield rows.where(features.c.collection == collection)
-
+    sums = [sum_up(of_kind(modality, ""), number, digest_hashes(in_hex(features.c.row_hash), key), unknown=unread)]
     for index, vector_name in vector_names.items():
+        kind, has_record = of_kind(modality, vector_name), features.c.records.has_key(index)
         if vector_name in hashless:
-            vectors = sum_up(of_kind(modality, vector_name), number, [], unknown=every)
+            sums.append(sum_up(kind, number, [], unknown=every.filter(has_record), which=has_record))
         else:
             digest = features.c.records.op("->>")(literal(index, Text))
-            vectors = sum_up(of_kind(modality, vector_name), number, digest_hashes(digest, key))
-        yield vectors.where(features.c.collection == collection, features.c.records.has_key(index))
+            sums.append(sum_up(kind, number, digest_hashes(digest, key), which=has_record))
+    # To get at a row's columns takes as long as to hash them: every row is read once, whatever the number of indexes.
+    of_features = side_by_side(sums).where(features.c.collection == collection)
+    yield from read_sums(connection, [of_features], beside=len(sums))
 
 
 def count_vectors(

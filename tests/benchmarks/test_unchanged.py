@@ -7,6 +7,7 @@ pages and parses them, in the same run.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing, closing
@@ -14,6 +15,7 @@ from contextlib import aclosing, closing
 import pytest
 
 from vectorferry import SyncOptions
+from vectorferry.connector._engine._opening import RARE_GARBAGE
 from vectorferry.connector._protocols._source import Usage
 from vectorferry.connector.plugin import Asset, Listing, Origin, Source
 from vectorferry.connector.sandbox import GeneratedCatalogue, GeneratedDocuments, GeneratedIndexes, SandboxSettings
@@ -25,6 +27,7 @@ from .pulling import KINDS, asking
 
 ASSETS = 100_000
 CONCURRENCY = 8
+ROUNDS = 3
 FULL = SyncOptions(full=True)
 SERVED = {
     "mixpeek": SandboxSettings(generate=GeneratedCatalogue(assets=ASSETS, features_per_asset=1, dimension=4)),
@@ -41,25 +44,29 @@ LEAST_REQUESTS = {"mixpeek": ASSETS / 500, "twelvelabs": ASSETS / 50, "mixpeek-d
 async def test_a_second_sync_costs_no_more_than_listing(name: str, postgres_url: str, schema: str) -> None:
     settings, kind = SERVED[name], KINDS[name]
     with (
+        RARE_GARBAGE,  # as in every run that is made from settings
         sandbox_process(settings) as url,
         closing(PgvectorSettings(url=postgres_url, schema=schema).open(name)) as store,
     ):
         source = kind.open(url, settings.api_key, CONCURRENCY)
+        ours, bare = [], []
         async with aclosing(source):
             first = await sync(AsListed(source), [store], FULL, name=name)
             assert first.destinations["pgvector"].applied.assets.inserted == ASSETS
-            began, cpu = time.perf_counter(), time.process_time()
-            second = await sync(source, [store], FULL, name=name)
-            seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        async with asking(url, kind.headers(settings.api_key), CONCURRENCY) as ask:
-            began, bare = time.perf_counter(), time.process_time()
-            assert len(await kind.assets(ask)) == ASSETS
-            listing, bare = time.perf_counter() - began, time.process_time() - bare
-    assert second.destinations["pgvector"].applied.assets.unchanged == ASSETS
+            for _ in range(ROUNDS):
+                began, cpu = time.perf_counter(), time.process_time()
+                second = await sync(source, [store], FULL, name=name)
+                ours.append((time.process_time() - cpu, time.perf_counter() - began))
+                assert second.destinations["pgvector"].applied.assets.unchanged == ASSETS
+                async with asking(url, kind.headers(settings.api_key), CONCURRENCY) as ask:
+                    began, cpu = time.perf_counter(), time.process_time()
+                    assert len(await kind.assets(ask)) == ASSETS
+                    bare.append((time.process_time() - cpu, time.perf_counter() - began))
+    (cpu, seconds), (floor, listing) = min(ours), min(bare)  # other work only ever makes one slower
     print(
         f"\n{name}: {ASSETS:,} unchanged assets in {seconds:.1f} s, {second.usage.requests:,} requests, "
         f"{second.usage.bytes / 1e6:,.1f} MB; CPU {cpu / ASSETS * 1e6:.0f} µs each; the bare list takes "
-        f"{listing:.1f} s and {bare / ASSETS * 1e6:.0f} µs"
+        f"{listing:.1f} s and {floor / ASSETS * 1e6:.0f} µs; load {os.getloadavg()[0]:.0f}"
     )
     assert second.usage.requests <= LEAST_REQUESTS[name] + 20
 

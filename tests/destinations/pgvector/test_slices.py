@@ -173,6 +173,25 @@ def test_what_a_sync_writes_between_two_looks_is_no_difference(
         assert next(versions) > 10
 
 
+def test_vectors_are_looked_up_among_features_only_where_one_is_hidden(postgres_url: str, schema: str) -> None:
+    scans = f"SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relid = '{schema}.video'::regclass"
+
+    def looks() -> int:
+        with _stored.snapshot(pgvector._prepared()) as (connection, _):
+            reader = _slices.SliceReader(connection, pgvector._prepared(), "ads")
+            assert reader.digests(1)
+            looks = connection.execute(text(scans)).scalar_one()
+            assert not reader.unlike_ledger()
+            return int(looks)
+
+    with closing(PgvectorDestination(schema, postgres_url)) as pgvector:
+        pgvector.prepare(SchemaMapping())
+        pgvector.apply(batch(asset("a", feature("f 1"), feature("f 2")), asset("b", feature("g"))))
+        assert looks() == 1
+        pgvector.tombstone("ads", ["b"])
+        assert looks() > 1
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("server", ["postgres_url", "other_postgres_url"])
 def test_sums_of_vectors_are_read_out_of_the_index_of_their_key(
