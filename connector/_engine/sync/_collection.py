@@ -10,12 +10,13 @@ from typing import Final, TypeVar
 
 from vectorferry.connector._config._settings import DeleteGuard
 from vectorferry.connector._engine.sync._changes import Changes
+from vectorferry.connector._engine.sync._claims import boards_of
 from vectorferry.connector._engine.sync._diff import Action, Decision, diff
 from vectorferry.connector._engine.sync._guard import read_differently
 from vectorferry.connector._engine.sync._lane import Lane, call_each, locked
 from vectorferry.connector._engine.sync._origins import each_change, guard_for, origin_of, record_origin, since_recorded
 from vectorferry.connector._engine.sync._prune import anything_missing, kept_assets, prune
-from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing, boards_of
+from vectorferry.connector._engine.sync._sharing import SharedCollection, Sharing
 from vectorferry.connector._engine.sync._tally import add_tally, finished_part
 from vectorferry.connector._engine.sync._transfer import Job, Transfer, name_asset
 from vectorferry.connector._iterators import closing, pages

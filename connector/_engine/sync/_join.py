@@ -26,21 +26,12 @@ from typing import Any, Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine.sync._claims import POLL, Board, Claims, boards_of, worker_name
 from vectorferry.connector._engine.sync._collection import CollectionRun
 from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
 from vectorferry.connector._engine.sync._run import raise_when_all_failed
-from vectorferry.connector._engine.sync._sharing import (
-    POLL,
-    Board,
-    Claims,
-    SharedCollection,
-    boards_of,
-    check_terms,
-    options_of,
-    terms_of,
-    worker_name,
-)
+from vectorferry.connector._engine.sync._sharing import SharedCollection, check_terms, options_of, terms_of
 from vectorferry.connector._engine.sync._tally import Tallies, Tally
 from vectorferry.connector._engine.sync._transfer import Job, Transfer
 from vectorferry.connector._model._errors import CollectionError, DestinationError, TakenOverError, VectorferryError
