@@ -30,7 +30,7 @@ from vectorferry.connector._engine.sync._claims import POLL, Board, Claims, boar
 from vectorferry.connector._engine.sync._collection import CollectionRun
 from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
-from vectorferry.connector._engine.sync._run import raise_when_all_failed
+from vectorferry.connector._engine.sync._run import raise_when_all_failed, share_limits
 from vectorferry.connector._engine.sync._sharing import SharedCollection, check_terms, options_of, terms_of
 from vectorferry.connector._engine.sync._tally import Tallies, Tally
 from vectorferry.connector._engine.sync._transfer import Job, Transfer
@@ -145,6 +145,7 @@ async def _list(
     try:
         await call_each(lanes, lambda each: each.prepare(mapping))
         raise_when_all_failed(lanes)
+        await share_limits(source, lanes)
         job = Job(source, lanes, mapper, settings.deletes, options, settings.incremental.full_every)
         collections = options.collections if options.collections is not None else await source.collections()
         shared = []
@@ -255,6 +256,7 @@ class _Helper:
         """Claim shards until the run has none left, or whoever lists is gone."""
         claims: Claims | None = None
         try:
+            await share_limits(self._job.source, self._lanes)
             check_terms(self._run, await terms_of(self._job, self._run.collection))
             await call_each(self._lanes, lambda each: each.prepare(self._mapping))
             self._raise_failed()
