@@ -1,8 +1,9 @@
 """Whether a sync of one process is as fast as it was at an earlier commit, in turns on one machine.
 
-Run with ``BEFORE=<commit> pytest -m benchmark tests/benchmarks/test_one_process.py -s``. Both get their code from git, the
-libraries are those of this environment, and source and Postgres are the same for both. Each round is a first sync and
-one that finds nothing changed. CPU is what counts: other work on the machine takes seconds from both, but not evenly.
+Run with ``BEFORE=<commit> pytest -m benchmark tests/benchmarks/test_one_process.py -s``; with ``AFTER=<commit>`` for
+another than the newest. Both get their code from git and the libraries of this environment; source and Postgres are the
+same for both. Each round is a first sync and one that finds nothing changed. CPU is what counts: other work on the
+machine takes seconds from both, but not evenly.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..sandbox_process import sandbox_process
 ASSETS: Final = 2_000
 ROUNDS: Final = 7
 LOWEST: Final = 0.97
-BEFORE: Final = os.environ.get("BEFORE", "")
+BEFORE, AFTER = os.environ.get("BEFORE", ""), os.environ.get("AFTER", "HEAD")
 MEDIA: Final = GeneratedCatalogue(assets=ASSETS, features_per_asset=1, dimension=256, collections=("films",))
 ROOT: Final = Path(__file__).parents[2]
 _COMMAND: Final = "from vectorferry.__main__ import main; main()"
@@ -43,7 +44,7 @@ class Taken(NamedTuple):
 @pytest.mark.timeout(1_800)
 @pytest.mark.skipif(not BEFORE, reason="BEFORE names no commit to compare with")
 def test_one_process_is_not_slower_than_before(tmp_path: Path, postgres_url: str, schema: str) -> None:
-    code = {commit: checked_out(commit, tmp_path / commit) for commit in (BEFORE, "HEAD")}
+    code = {commit: checked_out(commit, tmp_path / commit) for commit in (BEFORE, AFTER)}
     taken: dict[tuple[str, str], list[Taken]] = {}
     service = SandboxSettings(generate=MEDIA)
     with sandbox_process(service) as url, psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -58,7 +59,7 @@ def test_one_process_is_not_slower_than_before(tmp_path: Path, postgres_url: str
                     if number:  # the first round is for the caches
                         taken.setdefault((kind, commit), []).append(of_round)
                 connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
-    ratios = [compared(kind, taken[kind, BEFORE], taken[kind, "HEAD"]) for kind in ("first", "unchanged")]
+    ratios = [compared(kind, taken[kind, BEFORE], taken[kind, AFTER]) for kind in ("first", "unchanged")]
     assert min(ratios) >= LOWEST
 
 
@@ -89,8 +90,9 @@ def compared(kind: str, before: list[Taken], after: list[Taken]) -> float:
         [median(getattr(each, name) for each in taken) for taken in (before, after)] for name in Taken._fields
     )
     print(
-        f"\n{kind} sync of {ASSETS:,} assets: CPU {cpu[0]:.2f} s before, {cpu[1]:.2f} s now, ratio {cpu[0] / cpu[1]:.3f}; "
-        f"{seconds[0]:.2f} s before, {seconds[1]:.2f} s now, ratio {seconds[0] / seconds[1]:.3f}",
+        f"\n{kind} sync of {ASSETS:,} assets: CPU {cpu[0]:.2f} s before, {cpu[1]:.2f} s after, ratio "
+        f"{cpu[0] / cpu[1]:.3f}; {seconds[0]:.2f} s before, {seconds[1]:.2f} s after, "
+        f"ratio {seconds[0] / seconds[1]:.3f}",
         end="",
     )
     return cpu[0] / cpu[1]

@@ -24,6 +24,7 @@ from vectorferry.connector._engine.sync._claims import (
     HEARTBEAT,
     POLL,
     Board,
+    BookLostError,
     Claims,
     boards_of,
     worker_name,
@@ -155,6 +156,8 @@ class Sharing:
                     await asyncio.sleep(POLL)
             if self._ahead and self._job.alive:
                 self._summary.complete = False  # the source has not taken what was listed
+        except BookLostError:
+            raise  # nobody can end what was begun
         except VectorferryError:
             await self._wind_down()
             raise
