@@ -100,6 +100,8 @@ class ApiClient:
 
     def share(self, allowance: Allowance) -> None:
         """From now on, keep to the service's limits together with all who borrow from this allowance."""
+        if allowance is self._allowance:
+            return
         self._allowance = allowance
         if self._wire is not None:
             self._share(self._wire.pace, allowance)

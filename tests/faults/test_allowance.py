@@ -13,11 +13,13 @@ import pytest
 import yaml
 from psycopg import sql
 
-from vectorferry import parse_settings, run_sync
+from vectorferry import SyncSettings, parse_settings, run_sync
+from vectorferry.connector._engine import list_shards, run_join, run_plan, run_verify
 from vectorferry.connector.plugin import Account, RetryableError, SchemaMapping
 from vectorferry.connector.sandbox import GeneratedCatalogue, Sandbox, SandboxSettings, running_sandbox
 from vectorferry.destinations import PgvectorDestination
 
+from ..examples import family
 from ..forking import Forked
 from ..waiting import wait_until
 from .killing import finish, kill
@@ -72,6 +74,11 @@ def seconds(connection: Connection, schema: str, expression: str) -> float:
     )
     row = connection.execute(statement).fetchone()
     return float(row[0]) if row else 0.0
+
+
+def work_on_shards(settings: SyncSettings) -> None:
+    """One worker's part, who has joined: all of them."""
+    assert run_join(settings).assets == CATALOGUE.assets
 
 
 def test_processes_send_no_more_together_than_one_may(
@@ -153,6 +160,21 @@ async def test_a_reader_may_not_borrow_and_a_default_does_not_forbid_it(
         connection.execute(f"DROP OWNED BY {schema}_reader; DROP ROLE {schema}_reader".encode())
 
 
+@pytest.mark.parametrize("per_minute", family([1, 60, 600]))
+async def test_a_clock_that_was_set_back_keeps_nobody_waiting(
+    postgres_url: str, connection: Connection, schema: str, per_minute: int
+) -> None:
+    destination = PgvectorDestination(schema, postgres_url)
+    destination.prepare(SchemaMapping())
+    allowance, interval = destination.allowance(), 60 / per_minute
+    await allowance.borrow(ACCOUNT, "", 1, interval)
+    ahead = f"UPDATE {schema}._sync_limits SET next_at = next_at + interval '1 hour'"
+    connection.execute(ahead.encode())
+    assert (await allowance.borrow(ACCOUNT, "", 1, interval)).wait == 0
+    assert 0 < (await allowance.borrow(ACCOUNT, "", 1, interval)).wait <= interval
+    destination.close()
+
+
 async def test_only_the_servers_clock_counts(
     postgres_url: str, connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,3 +195,25 @@ async def test_only_the_servers_clock_counts(
     await allowance.hold(ACCOUNT, "", 500)
     assert 400 < (await allowance.holds(ACCOUNT))[""].seconds <= 500
     destination.close()
+
+
+@pytest.mark.parametrize("command", family([work_on_shards, run_plan, run_verify]))
+def test_whatever_lists_or_reads_borrows(
+    command: Callable[[SyncSettings], object],
+    settings: dict[str, Any],
+    connection: Connection,
+    schema: str,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted as above. Red where `join`, `plan` or `verify` does not share what the source may be asked."""
+    monkeypatch.setattr("vectorferry.connector.http._allowance.PATIENCE", 300)
+    parsed = parse_settings(settings, "test")
+    list_shards(parsed) if command is work_on_shards else run_sync(parsed)
+    moved_back = f"UPDATE {schema}._sync_limits SET next_at = clock_timestamp() - interval '1 day'"
+    connection.execute(moved_back.encode())
+    sandbox.requests.reset()
+    (began,) = connection.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone() or (0,)
+    command(parsed)
+    assert sandbox.requests.total > 0
+    assert seconds(connection, schema, "next_at") - float(began) >= sandbox.requests.total / RATE

@@ -17,6 +17,7 @@ from vectorferry.connector._model._records import Asset, Listing
 from vectorferry.connector._model._related import RelatedRow, RelatedTable, related_counts
 from vectorferry.connector._model._seen import SeenIds
 from vectorferry.connector._model._storable import safe_id
+from vectorferry.connector._protocols._allowance import Allowance
 from vectorferry.connector._protocols._capabilities import Capability
 from vectorferry.connector._protocols._destination import (
     Cursor,
@@ -68,6 +69,10 @@ class DrySource(Source):
     async def collections(self) -> Sequence[str]:
         """The source's own."""
         return await self._inner.collections()
+
+    def share(self, allowance: Allowance) -> None:
+        """The source's own."""
+        self._inner.share(allowance)
 
     def is_gone(self, collection: str) -> bool:
         """What the source says, if it can."""
@@ -186,6 +191,12 @@ class DryDestination(Destination):
     def prepare(self, mapping: SchemaMapping) -> None:
         """Ask what would be made."""
         self._outlook = self._inner.planned(mapping)
+        if self._outlook.averages:  # who has stored something has an allowance to borrow from
+            self.capabilities |= self._inner.capabilities & {Capability.ALLOWANCE}
+
+    def allowance(self) -> Allowance:
+        """The destination's own."""
+        return self._inner.allowance()
 
     def known(self, collection: str, asset_ids: Sequence[str]) -> Mapping[str, Known]:
         """The ledger's entries."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,21 +27,12 @@ from typing import Any, Final
 from vectorferry.connector._config._settings import BatchLimits, DeleteGuard, SyncSettings
 from vectorferry.connector._engine._mapper import Mapper
 from vectorferry.connector._engine._opening import run_opened
+from vectorferry.connector._engine.sync._claims import POLL, Board, Claims, boards_of, worker_name
 from vectorferry.connector._engine.sync._collection import CollectionRun
 from vectorferry.connector._engine.sync._lane import Lane, call_each
 from vectorferry.connector._engine.sync._options import DEFAULTS, SyncOptions
-from vectorferry.connector._engine.sync._run import raise_when_all_failed
-from vectorferry.connector._engine.sync._sharing import (
-    POLL,
-    Board,
-    Claims,
-    SharedCollection,
-    boards_of,
-    check_terms,
-    options_of,
-    terms_of,
-    worker_name,
-)
+from vectorferry.connector._engine.sync._run import raise_when_all_failed, share_limits
+from vectorferry.connector._engine.sync._sharing import SharedCollection, check_terms, options_of, terms_of
 from vectorferry.connector._engine.sync._tally import Tallies, Tally
 from vectorferry.connector._engine.sync._transfer import Job, Transfer
 from vectorferry.connector._model._errors import CollectionError, DestinationError, TakenOverError, VectorferryError
@@ -154,6 +146,7 @@ async def _list(
     try:
         await call_each(lanes, lambda each: each.prepare(mapping))
         raise_when_all_failed(lanes)
+        await share_limits(source, lanes)
         job = Job(source, lanes, mapper, settings.deletes, options, settings.incremental.full_every)
         collections = options.collections if options.collections is not None else await source.collections()
         shared = []
@@ -227,6 +220,20 @@ async def _going_on(boards: Mapping[str, Board], options: JoinOptions, done: set
     return None
 
 
+class _Lister:
+    """Whoever lists, as a worker hears of it: by its own clock, since the server's may have been set back."""
+
+    def __init__(self) -> None:
+        self._until = math.nan
+        self._heard_at = 0.0
+
+    def may_add(self, outlook: RunOutlook, lease: float) -> bool:
+        """Whether another shard may come of it: it has not listed everything, and was heard of within its lease."""
+        if outlook.until != self._until:
+            self._until, self._heard_at = outlook.until, time.monotonic()
+        return not outlook.listed and time.monotonic() - self._heard_at <= lease
+
+
 class _Helper:
     """One worker's part in one run."""
 
@@ -264,6 +271,7 @@ class _Helper:
         """Claim shards until the run has none left, or whoever lists is gone."""
         claims: Claims | None = None
         try:
+            await share_limits(self._job.source, self._lanes)
             check_terms(self._run, await terms_of(self._job, self._run.collection))
             await call_each(self._lanes, lambda each: each.prepare(self._mapping))
             self._raise_failed()
@@ -290,10 +298,10 @@ class _Helper:
                 self._summary.by_collection[self._run.collection] = assets + claims.assets
 
     async def _work(self, claims: Claims) -> None:
-        alive = asyncio.create_task(claims.keep_alive())
+        alive, lister = asyncio.create_task(claims.keep_alive()), _Lister()
         try:
-            while (outlook := await self._outlook()).alive and not (
-                outlook.listed and not outlook.open and not outlook.claimed
+            while (outlook := await self._outlook()).alive and (
+                outlook.open or outlook.claimed or lister.may_add(outlook, self._run.lease)
             ):
                 try:
                     worked = await self._attempt(claims)

@@ -214,7 +214,7 @@ async def _sync(  # noqa: PLR0913 - those of `sync`, with their defaults
         await _prepare(lanes, mapping)
         if len(lanes) > 1:
             await check_apart(lanes)
-        await _share_limits(source, lanes)
+        await share_limits(source, lanes)
         for stored in (await call_each(lanes, lambda each: each.vector_kinds())).values():
             mapper.budget.know(stored or ())
         job = Job(
@@ -284,7 +284,7 @@ async def check_apart(lanes: Sequence[Lane]) -> None:
             )
 
 
-async def _share_limits(source: Source, lanes: Sequence[Lane]) -> None:
+async def share_limits(source: Source, lanes: Sequence[Lane]) -> None:
     """Have the source keep to its service's limits together with every process that shares one of the stores."""
     for lane in lanes:
         if lane.can(Capability.ALLOWANCE) and (allowance := await lane.call(lane.destination.allowance)):

@@ -1,8 +1,7 @@
-"""Several workers on one collection: what is to be read is cut into shards, which they claim, read and write.
+"""Letting several workers share a collection: what is to be read is cut into shards, which they claim, read and write.
 
 One process lists, compares, looks a second time, deletes and builds indexes, as if it were alone (`CollectionRun`);
-what others do for it is only to pull, map and write (`Transfer`). The shards are in the first destination's books.
-Nobody's safety rests on anybody knowing who lives: a batch is written only while its shards' tokens stand (`Fence`).
+what others do for it is only to pull, map and write (`Claims`). The shards are in the first destination's books.
 
 A collection of no more assets than `FIRST` never comes here. Whoever lists works as well, so that a run never depends
 on workers being there; one that is idle asks whoever has most left for half of it.
@@ -13,34 +12,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import secrets
-import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final
 
-from vectorferry.connector._engine.sync._diff import Action, Decision, Reread, diff
-from vectorferry.connector._engine.sync._lane import Lane, Worker, call_each
+from vectorferry.connector._engine.sync._claims import (
+    HEARTBEAT,
+    POLL,
+    Board,
+    BookLostError,
+    Claims,
+    boards_of,
+    worker_name,
+)
+from vectorferry.connector._engine.sync._diff import Decision, Reread
+from vectorferry.connector._engine.sync._lane import call_each
 from vectorferry.connector._engine.sync._options import SyncOptions
 from vectorferry.connector._engine.sync._origins import origin_of
 from vectorferry.connector._engine.sync._tally import add_tally
-from vectorferry.connector._engine.sync._transfer import Job, Request, Transfer
-from vectorferry.connector._iterators import closing
-from vectorferry.connector._model._batch import Fence
+from vectorferry.connector._engine.sync._transfer import Job, Transfer
 from vectorferry.connector._model._errors import ConfigurationError, TakenOverError, VectorferryError
 from vectorferry.connector._model._records import Listing, Modality
 from vectorferry.connector._model._storable import safe_id
-from vectorferry.connector._protocols._capabilities import Capability
-from vectorferry.connector._protocols._shards import RunOutlook, ShardBook, SharedRun
+from vectorferry.connector._protocols._shards import RunOutlook, SharedRun
 from vectorferry.connector._reports._run_id import current_run_id
 from vectorferry.connector._reports._summary import CollectionSummary
 
-T = TypeVar("T")
 _log = logging.getLogger("vectorferry")
 
 FIRST: Final = 100
@@ -54,10 +55,6 @@ PART: Final = 64
 MOST_OPEN: Final = 64
 """Shards that nobody has: listing further ahead would only fill the table."""
 
-POLL: Final = 0.3
-HEARTBEAT: Final = 1.0
-LONGEST_OWNER: Final = 100
-
 
 @dataclass(frozen=True, slots=True)
 class SharedCollection:
@@ -70,39 +67,6 @@ class SharedCollection:
     to_pull: int
     shards: int
     error: str | None = None
-
-
-class Board:
-    """The shard book of one destination, on a thread of its own."""
-
-    def __init__(self, name: str, book: ShardBook) -> None:
-        self.name = name
-        self._book = book
-        self._calls = Worker(f"{name} shards")
-
-    async def ask(self, work: Callable[[ShardBook], T]) -> T:
-        """What the book answers. Raises `DestinationError`."""
-        return await self._calls.run(partial(work, self._book))
-
-    async def close(self) -> None:
-        """Let go of its connection."""
-        with suppress(VectorferryError):
-            await self._calls.run(self._book.close, attempts=1)
-        self._calls.close()
-
-
-async def boards_of(lanes: Sequence[Lane]) -> list[Board]:
-    """Those of these destinations, in their order. Raises `NotSupportedError` where one has none."""
-    for lane in lanes:
-        if not lane.can(Capability.SHARDS):
-            raise Capability.SHARDS.missing(lane.name)
-    return [Board(lane.name, await lane.ask(lane.destination.shard_book)) for lane in lanes]
-
-
-def worker_name(name: str | None = None) -> str:
-    """What a process calls itself: as it was told to, or by machine and process; never twice the same."""
-    who = (name or f"{socket.gethostname()}:{os.getpid()}")[:LONGEST_OWNER]
-    return f"{safe_id(who)}:{secrets.token_hex(2)}"
 
 
 async def terms_of(job: Job, collection: str) -> dict[str, Any]:
@@ -153,197 +117,6 @@ def check_terms(run: SharedRun, own: Mapping[str, Any]) -> None:
         )
 
 
-@dataclass(slots=True)
-class _Claimed:
-    """A shard of ours: the assets that have not come, and in which batch of each lane its last one is."""
-
-    decisions: list[Decision]
-    awaited: set[str]
-    positions: dict[str, int] = field(default_factory=dict)
-
-
-class Claims:
-    """Claims shards, has them read and written, and says so in the book. Of one worker in one run.
-
-    `place` is the run's collection and id; there are no `boards` yet where nothing is shared so far. `result` is asked,
-    with the assets that have not come, what to enter for a shard that is done. Where the worker is
-    not the one that lists, a destination that fails ends its work (`strict`): others can write there perhaps.
-    """
-
-    def __init__(
-        self,
-        job: Job,
-        transfer: Transfer,
-        boards: Sequence[Board],
-        place: tuple[str, str],
-        lease: float,
-        owner: str,
-        result: Callable[[Sequence[str]], Mapping[str, Any]] = lambda _: {},
-        *,
-        strict: bool = False,
-    ) -> None:
-        self.shards = 0
-        self.assets = 0
-        self._job = job
-        self._transfer = transfer
-        self._boards = boards
-        self._collection, self._run_id = self._place = place
-        self._owner = owner
-        self._result = result
-        self._strict = strict
-        self._pause = min(HEARTBEAT, lease / 10)
-        self._claimed: dict[Fence, _Claimed] = {}
-        self._current: Fence | None = None
-        self._left: deque[Decision] = deque()
-        """Of the current shard, what the source has not been asked for yet."""
-        self._failure: VectorferryError | None = None
-
-    async def work(self, before: AsyncIterator[Listing] | None = None) -> bool:
-        """Read what comes `before`, and then shards as long as there are any. Whether there was anything.
-
-        Raises what the source raises, and `TakenOverError` when this worker was not heard of for too long. What was
-        read is written then, if it may be, and the rest of its shards is everybody's.
-        """
-        if before is None and not await self._claim():
-            return False
-        feed = self._feed(before)
-        failure: VectorferryError | None = None
-        try:
-            async with closing(feed), closing(self._job.source.pull(self._collection, feed)) as pulled:
-                async for item in pulled:
-                    await self._note(await self._transfer.deliver(item))
-                    if not self._job.alive:
-                        break
-        except VectorferryError as error:
-            failure = error
-        failure = failure or self._failure
-        try:
-            await asyncio.gather(*(lane.flush() for lane in self._job.lanes))
-            await self._finish_written(at_end=failure is None)
-        except VectorferryError as error:
-            failure = failure or error
-        if failure:
-            for lane in self._job.lanes:
-                lane.give_up()
-            await self.release()
-            raise failure
-        return True
-
-    async def release(self) -> None:
-        """Give back what has not been done. Where the book cannot be asked, its lease runs out."""
-        self._claimed.clear()
-        self._left.clear()
-        self._current = None
-        with suppress(VectorferryError):
-            await self._boards[0].ask(
-                lambda book: book.release(*self._place, self._owner),
-            )
-
-    async def keep_alive(self) -> None:
-        """Be heard of, until this is cancelled; give away half of what is left when another one asks for it."""
-        while True:
-            await asyncio.sleep(self._pause)
-            numbers = {fence.number: 0 for fence in self._claimed}
-            if not numbers:
-                continue
-            if self._current in self._claimed and self._current is not None:
-                numbers[self._current.number] = len(self._left)
-            try:
-                asked = await self._boards[0].ask(
-                    lambda book: book.renew(*self._place, self._owner, numbers)  # noqa: B023
-                )
-                if self._current is not None and self._current.number in asked:
-                    await self._give_away(self._current)
-            except VectorferryError as error:
-                _log.warning("%s: this worker's lease could not be renewed: %s", safe_id(self._collection), error)
-
-    async def _feed(self, before: AsyncIterator[Listing] | None) -> AsyncIterator[Listing]:
-        """A failure waits in `_failure`, so that the source never sees it come back through what it reads from."""
-        try:
-            if before is not None:
-                async with closing(before):
-                    async for listing in before:
-                        yield listing
-            while self._left or await self._claim():
-                if self._left:
-                    yield self._transfer.ask_for(self._left.popleft(), self._current)
-        except VectorferryError as error:
-            self._failure = error
-
-    async def _claim(self) -> bool:
-        if not self._boards:
-            return False
-        collection = self._collection
-        shard = await self._boards[0].ask(lambda book: book.claim(*self._place, self._owner))
-        if shard is None:
-            return False
-        if shard.previous and shard.previous != self._owner:
-            _log.info("%s: shard %d is taken over from %s", collection, shard.fence.number, shard.previous)
-        for board in self._boards[1:]:
-            if not await board.ask(lambda book: book.register(collection, shard.fence, shard.previous)):
-                raise _taken_over(collection, shard.fence)
-        known = await self._transfer.known([listing.asset_id for listing in shard.listings])
-        mapper = self._job.mapper
-        decisions = diff(shard.listings, known, mapper.digest, mapper.modalities, self._job.options.reread)
-        needed = [decision for decision in decisions if decision.action is Action.PULL]
-        self._claimed[shard.fence] = _Claimed(needed, {each.listing.asset_id for each in needed})
-        self._current, self._left = shard.fence, deque(needed)
-        if self._strict:
-            self._transfer.fence = shard.fence
-        await self._finish_written()
-        return True
-
-    async def _note(self, request: Request | None) -> None:
-        """What has come of a shard; and what has been written meanwhile."""
-        claimed = self._claimed.get(request.fence) if request and request.fence else None
-        if request and claimed:
-            claimed.awaited.discard(request.decision.listing.asset_id)
-        if self._failure:
-            raise self._failure
-        await self._finish_written()
-
-    async def _finish_written(self, *, at_end: bool = False) -> None:
-        """Say of the shards that are written that they are; `at_end`, what has not come of them never will."""
-        if self._strict and (error := next((lane.error for lane in self._job.lanes if lane.error), None)):
-            raise error
-        for fence, claimed in list(self._claimed.items()):
-            if fence not in self._claimed or (claimed.awaited and not at_end):
-                continue  # the feed comes here too, while this waits
-            claimed.positions = claimed.positions or {lane.name: lane.position for lane in self._job.lanes}
-            if any(lane.alive and lane.landed < claimed.positions[lane.name] for lane in self._job.lanes):
-                continue
-            del self._claimed[fence]
-            result = self._result(sorted(claimed.awaited))
-            if not await self._boards[0].ask(partial(_finished, self._collection, fence, result)):
-                raise _taken_over(self._collection, fence)
-            self.shards += 1
-            self.assets += len(claimed.decisions)
-
-    async def _give_away(self, fence: Fence) -> None:
-        """The second half of what the source has not been asked for."""
-        given = [self._left.pop() for _ in range((len(self._left) + 1) // 2)]
-        if not given:
-            return
-        claimed, ids = self._claimed[fence], {decision.listing.asset_id for decision in given}
-        claimed.decisions = [each for each in claimed.decisions if each.listing.asset_id not in ids]
-        claimed.awaited -= ids
-        kept, given_away = [[d.listing for d in each] for each in (claimed.decisions, given)]
-        collection = self._collection
-        if not await self._boards[0].ask(lambda book: book.split(collection, fence, kept, given_away)):
-            self._failure = _taken_over(collection, fence)
-
-
-def _taken_over(collection: str, fence: Fence) -> TakenOverError:
-    return TakenOverError(
-        f"{safe_id(collection)}: shard {fence.number} was taken over, for this worker was not heard of for longer than "
-        "its lease; what it has not written, another one writes"
-    )
-
-
-def _finished(collection: str, fence: Fence, result: Mapping[str, Any], book: ShardBook) -> bool:
-    return book.finish(collection, fence, result)
-
-
 def _new_run_id() -> str:
     """Never the same twice, so that no fence of an earlier run stands in a later one."""
     return f"{current_run_id()}.{secrets.token_hex(4)}"
@@ -371,7 +144,7 @@ class Sharing:
 
     async def pull(self, decisions: AsyncIterator[Decision]) -> None:
         """Have all of them read and written, by whomever. Raises what the source raises here: what others were not
-        given, they leave to this process."""
+        given, they leave to this process; and `BookLostError`, after which nobody else writes anything either."""
         self._run_id = _new_run_id()
         self._shared = self._listed = False
         claims = Claims(self._job, self._transfer, self._boards, self._place, self._job.options.lease, self._owner)
@@ -383,6 +156,8 @@ class Sharing:
                     await asyncio.sleep(POLL)
             if self._ahead and self._job.alive:
                 self._summary.complete = False  # the source has not taken what was listed
+        except BookLostError:
+            raise  # nobody can end what was begun
         except VectorferryError:
             await self._wind_down()
             raise

@@ -117,6 +117,7 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
     verification = Verification(name)
     try:
         await asyncio.gather(*(reader.prepare_visible(mapping, visible_timeout) for reader in check.readers))
+        await _share_limits(check)
         for reader in check.readers:
             mapper.budget.know(await reader.run(reader.destination.vector_kinds))
         ids = list(dict.fromkeys(await source.collections() if collections is None else collections))
@@ -148,6 +149,14 @@ async def verify(  # noqa: PLR0913 - every choice that a check leaves open
         )
     verification.seconds = time.monotonic() - started
     return verification
+
+
+async def _share_limits(check: Check) -> None:
+    """As a sync does."""
+    for reader in check.readers:
+        if reader.can(Capability.ALLOWANCE):
+            check.source.share(await reader.run(reader.destination.allowance))
+            return
 
 
 def _to_repair(verification: Verification) -> Sequence[str] | None:
