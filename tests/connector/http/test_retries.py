@@ -89,7 +89,8 @@ async def test_broken_answers_are_asked_for_again(fault: web.Response | Handler)
     "said", [b"220 mail.example.com ESMTP\r\n", b"HTTP/1.1 200 OK\r\nSet-Cookie: session=canary\r\nContent-Len"]
 )
 async def test_what_is_not_http_is_given_up_in_our_own_words(said: bytes) -> None:
-    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(said)
         await writer.drain()
         writer.close()
