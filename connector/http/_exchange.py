@@ -136,7 +136,9 @@ def _translated(error: Exception, host: str) -> VectorferryError:
         return NoConnectionError(_failed(cause, details))
     if isinstance(cause, aiohttp.ClientConnectorError):
         return NoConnectionError(_failed(cause, str(cause.os_error)))
-    return RetryableError(_failed(cause, str(cause)))
+    # Where only a part of the headers has come, aiohttp has all of them in its words, cookies too.
+    details = "the other side hung up" if isinstance(cause, aiohttp.ServerDisconnectedError) else str(cause)
+    return RetryableError(_failed(cause, details))
 
 
 def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, host: str) -> VectorferryError:

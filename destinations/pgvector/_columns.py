@@ -34,6 +34,11 @@ class ColumnChanges:
         return {before.get(name, name): kind for name, kind in self.retyped.items()}
 
     @property
+    def is_none(self) -> bool:
+        """Whether nothing is to be done."""
+        return not (self.renamed or self.dropped or self.retyped or self.added)
+
+    @property
     def touches_views(self) -> bool:
         """Whether Postgres refuses it while views show the columns."""
         return bool(self.dropped or self.retyped)

@@ -131,6 +131,7 @@ def preparation(connection: Connection, schema: SyncSchema) -> Preparation:
         [
             *created,
             *table_steps(schema.vector_table(entry) for entry in schema.catalogue.values() if entry.table in lost),
+            *_lock_views(connection, schema, changes, {entry.modality for entry in reindexed}),
             *_unchosen_indexes(connection, schema),
             *(step for change in changes.values() for step in change.steps(connection)),
             *comments,
@@ -233,6 +234,23 @@ def _table_changes(
         for modality in sorted(MODALITIES)
         if schema.features[modality].name in stored
     }
+
+
+def _lock_views(
+    connection: Connection, schema: SyncSchema, changes: Mapping[Modality, TableChange], reindexed: Collection[Modality]
+) -> Iterator[str]:
+    """Keep those out who read the views of what is changed, before a table under them is locked.
+
+    Whoever reads a view has locked it by the time that they come to its tables. Would they wait for one that is locked
+    here, and this for the view, neither could go on: with a search always under way, a change never ended. There is
+    nothing to reset; LOCK TABLE would go on from the first view to its tables.
+    """
+    for modality in sorted(MODALITIES):
+        if modality in reindexed or (modality in changes and not changes[modality].columns.is_none):
+            names = [layer.view for layer in _layers_of(schema.catalogue, modality)]
+            stored = columns_of(connection, schema.name, names)
+            for name in (each for each in names if each in stored):
+                yield statement("ALTER VIEW {} RESET (check_option)", sql.Identifier(schema.name, name))
 
 
 def _layers_of(catalogue: Catalogue, modality: Modality) -> list[Layer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from psycopg import sql
 from sqlalchemy import (
@@ -21,19 +22,27 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from vectorferry.connector.plugin import ConfigurationError, Counts, RelatedRow, RelatedTable
+from vectorferry.connector.plugin import ConfigurationError, Counts, RelatedRow, RelatedTable, is_row_of
 from vectorferry.destinations._postgres import ID, columns_of, diff_table, fixed, lock_ddl, run, send, statement
 from vectorferry.destinations.pgvector._schema import SyncSchema
 from vectorferry.destinations.pgvector._tables import SyncTables, column_type, when_written
 
 
 def related_hashes(connection: Connection, tables: SyncTables, table: RelatedTable) -> Mapping[str, bytes]:
-    """By key, the hash of each row; empty when the table is not there."""
+    """By key, the hash of each row; empty of one that is not what its hash was taken of, so that it is written again.
+    Nothing when the table is not there."""
     if table.name not in _our_names(connection, tables):
         return {}
-    stored = _table(tables.schema, table)
-    hashes = connection.execute(select(stored.c[table.key], stored.c.row_hash))
-    return {key: bytes(digest) for key, digest in hashes}
+    stored, present = _table(tables.schema, table), columns_of(connection, tables.schema, [table.name])[table.name]
+    # A column that a later version has is not there yet: no row has the hash that it is going to have.
+    columns = [name for name in table.columns if name in present]
+    rows = connection.execute(select(stored.c.row_hash, *(stored.c[name] for name in columns))).mappings()
+    return {row[table.key]: _checked({**row}, table) for row in rows}
+
+
+def _checked(row: Mapping[str, Any], table: RelatedTable) -> bytes:
+    digest, columns = bytes(row["row_hash"]), {name: row.get(name) for name in table.columns}
+    return digest if is_row_of(digest, columns, {}, {}) else b""
 
 
 def replace_rows(

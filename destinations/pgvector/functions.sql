@@ -424,6 +424,9 @@ DECLARE
     steps text[]; step text; way text; looked integer; width bigint; scans bigint;
     seen bigint; late bigint; farthest double precision; eligible bigint;
     is_few boolean; is_sorted boolean; is_plain boolean;
+    -- As text, which is looked at anew: of a plan that a session keeps Postgres does not see that the row type of the
+    -- matches has got or lost a column since.
+    distances constant text := 'SELECT ARRAY(SELECT match.distance FROM unnest($1) match)';
     earlier double precision[]; given double precision[]; -- of an IVFFlat index
     apart double precision[]; attempts jsonb := '[]';
     is_explained constant boolean := coalesce(current_setting('vectorferry.explain', true) = 'on', false);
@@ -552,7 +555,7 @@ BEGIN
         CONTINUE WHEN eligible < wanted AND (max_distance IS NULL OR coalesce(farthest <= max_distance, true));
         IF own -> 'ivfflat' ? relation THEN
             -- Its lists are read in one go. What tells is whether twice as many have brought anything else.
-            given := ARRAY(SELECT one.distance FROM unnest(matches) one);
+            EXECUTE distances INTO given USING matches;
             late := CASE WHEN earlier IS NULL THEN wanted
                 ELSE (SELECT count(*) FROM unnest(given) distance_now WHERE distance_now <> ALL (earlier)) END;
             earlier := given;
@@ -570,11 +573,11 @@ BEGIN
             SELECT array_agg(one.embedding %s other.embedding ORDER BY one.place, other.place)
             FROM pool one CROSS JOIN pool other',
             'distance, ' || (own ->> 'columns'), relation, own ->> 'operator') INTO apart USING matches;
-        matches := @schema@._sync_diverse(matches, ARRAY(SELECT one.distance FROM unnest(matches) one), apart,
-            k + "offset", diversity);
+        EXECUTE distances INTO given USING matches;
+        matches := @schema@._sync_diverse(matches, given, apart, k + "offset", diversity);
         matches := matches["offset" + 1:];
     END IF;
-    RETURN QUERY SELECT * FROM unnest(matches);
+    RETURN QUERY EXECUTE 'SELECT * FROM unnest($1)' USING matches;
 END $body$;
 
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
+from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import (
     Capability,
     Counts,
@@ -41,7 +42,7 @@ TABLE = RelatedTable(
 def row(key: str, name: str | None = "Ada", **more: Any) -> RelatedRow:
     """A row whose other columns are empty."""
     columns = {column: more.get(column) for column in TABLE.columns} | {"person_id": key, "name": name}
-    return RelatedRow(key, columns, repr(sorted(columns.items())).encode())
+    return RelatedRow(key, columns, hash_row(columns, {}, {})[0])
 
 
 Makes = Callable[[], Destination]

@@ -85,16 +85,21 @@ async def test_broken_answers_are_asked_for_again(fault: web.Response | Handler)
     assert len(server.seen) == 2
 
 
-async def test_what_is_not_http_is_given_up_in_our_own_words() -> None:
-    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 mail.example.com ESMTP\r\n")
+@pytest.mark.parametrize(
+    "said", [b"220 mail.example.com ESMTP\r\n", b"HTTP/1.1 200 OK\r\nSet-Cookie: session=canary\r\nContent-Len"]
+)
+async def test_what_is_not_http_is_given_up_in_our_own_words(said: bytes) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
         await writer.drain()
         writer.close()
 
     async with await asyncio.start_server(babble, "127.0.0.1", 0) as listener:
         host, port = listener.sockets[0].getsockname()[:2]
-        with pytest.raises(UnreadableError, match="connection failed"):
+        with pytest.raises(UnreadableError, match="connection failed") as told:
             await ask(Server(f"http://{host}:{port}"))
+    assert "canary" not in str(told.value)
 
 
 async def test_an_unreachable_service_is_given_up_in_our_own_words(unused_tcp_port: int) -> None:

@@ -4,7 +4,7 @@ done is refused before anything is touched."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
 
@@ -372,3 +372,27 @@ def test_the_next_sync_fills_what_has_changed(postgres_url: str, schema: str, sq
         asyncio.run(sync(source, [destination], name="media", mapping=mapping))
         assert sql.execute("SELECT takes, extra FROM video_m").fetchall() == [(7, {})]
         assert list(destination.discrepancies("ads")) == []
+
+
+ASKED = ("3", "k => 150", "mode => 'exact'", "diversity => 0.5", "per_asset => 3", 'filter => \'{"asset_id": "a"}\'')
+
+
+@pytest.mark.parametrize("index", family(["hnsw", "ivfflat"]))
+def test_whoever_has_searched_before_goes_on_to_find(prepared: Prepared, sql: Sql, index: str) -> None:
+    """A session keeps plans, and Postgres does not see that those of a row type's array are out of date."""
+
+    def found() -> Iterable[int]:
+        queries = (f"SELECT feature_id FROM search_video_model_v1('{[1] * 8}', {more})" for more in ASKED)
+        return [len(sql.execute(query.encode()).fetchall()) for query in queries]
+
+    def prepare(*names: str) -> PgvectorDestination:
+        mapping = mapped({name: column(f"metadata.{name}") for name in names})
+        mapping["video"]["vectors"] = {"model-v1": {"index": index}}
+        return prepared(mapping)
+
+    destination = prepare()
+    destination.apply(batch(asset("a", *(feature(f"f{number}", {"model-v1": dense(number)}) for number in range(3)))))
+    destination.build_indexes()
+    for names in ((), ("one",), ("one", "two"), ("two",), ("three",)):
+        prepare(*names)
+        assert found() == [3] * len(ASKED)

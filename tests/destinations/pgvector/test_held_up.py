@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -24,7 +25,10 @@ from .test_related import PEOPLE, person
 Sql = psycopg.Connection[Any]
 ADDED = {"video": {"columns": {"author": {"path": "metadata.author", "type": "text"}}}}
 BEFORE = {"video": {"columns": {"title": {"path": "metadata.title", "type": "text"}}}}
-WAITING = "SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE NOT granted AND relname = 'video'"
+WAITING = (
+    "SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation "
+    "WHERE NOT granted AND relnamespace = CAST(%s AS regnamespace)"
+)
 
 
 def load(destination: PgvectorDestination, mapping: dict[str, Any], dimension: int = 3) -> None:
@@ -101,11 +105,46 @@ def test_whoever_asks_meanwhile_does_not_wait_for_the_one_who_stays(
     with closing(PgvectorDestination(schema, postgres_url)) as destination:
         changing = threading.Thread(target=prepare_added, args=(destination,))
         changing.start()
-        wait_until(lambda: sql.execute(WAITING).fetchall())
+        wait_until(lambda: sql.execute(WAITING, [schema]).fetchall())
         assert sql.execute("SELECT feature_id FROM video").fetchall() == [("f",)]
         reader.rollback()
         changing.join()
     assert sql.execute("SELECT author FROM video").fetchall() == [(None,)]
+
+
+@pytest.mark.parametrize(
+    "mapping", family([{"columns": columns(BEFORE) | columns(ADDED)}, {"vectors": {"model-v1": {"metric": "l2"}}}])
+)
+def test_a_change_and_a_search_do_not_wait_for_each_other(
+    postgres_url: str,
+    schema: str,
+    prepared: Prepared,
+    sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+    mapping: dict[str, Any],
+) -> None:
+    """A search has locked the view when it comes to the tables; where searches never end, a change never would."""
+    monkeypatch.setattr(_ddl, "_LOCK_TIMEOUT", psycopg.sql.Literal("10min"))
+    destination = prepared(BEFORE)
+    load(destination, BEFORE)
+    destination.build_indexes()
+    with (
+        psycopg.connect(postgres_url) as earlier,
+        psycopg.connect(postgres_url) as later,
+        closing(PgvectorDestination(schema, postgres_url)) as changing,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        for table in ("video", "video__model_v1"):
+            earlier.execute(f"SELECT FROM {schema}.{table}".encode())
+        change = threads.submit(
+            changing.prepare, SchemaMapping.model_validate({"video": {"columns": columns(BEFORE)} | mapping})
+        )
+        wait_until(lambda: len(sql.execute(WAITING, [schema]).fetchall()) == 1)
+        search = threads.submit(later.execute, f"SELECT feature_id FROM {schema}.video_model_v1".encode())
+        wait_until(lambda: len(sql.execute(WAITING, [schema]).fetchall()) == 2)
+        earlier.rollback()
+        change.result()
+        assert search.result().fetchall() == [("f",)]
 
 
 def test_a_lock_that_somebody_who_may_write_keeps_is_given_up_on(postgres_url: str, schema: str) -> None:

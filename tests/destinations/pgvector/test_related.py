@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from vectorferry.connector._model._rows import hash_row
 from vectorferry.connector.plugin import ConfigurationError, RelatedRow, RelatedTable
 from vectorferry.destinations import PgvectorDestination
 
@@ -20,7 +21,8 @@ Sql = psycopg.Connection[Any]
 
 
 def person(key: str, **columns: Any) -> RelatedRow:
-    return RelatedRow(key, {"id": key, "name": None, "tags": None} | columns, repr(columns).encode())
+    values = {"id": key, "name": None, "tags": None} | columns
+    return RelatedRow(key, values, hash_row(values, {}, {})[0])
 
 
 def versions(sql: Sql) -> Mapping[str, str]:
@@ -71,3 +73,13 @@ def test_a_dropped_table_is_made_again(prepared: Prepared, sql: Sql) -> None:
     again = prepared({})
     assert (again.related_hashes(PEOPLE), again.status().related) == ({}, {})
     assert again.replace_related(PEOPLE, [person("a")], complete=True).inserted == 1
+
+
+def test_a_row_that_somebody_has_changed_is_written_again(destination: PgvectorDestination, sql: Sql) -> None:
+    rows = [person("a", name="Ada", tags=[1, 1.5, {"x": None}, "é"]), person("b")]
+    destination.replace_related(PEOPLE, rows, complete=True)
+    assert destination.replace_related(PEOPLE, rows, complete=True).unchanged == 2
+    sql.execute("UPDATE people SET name = 'Eve' WHERE id = 'a'")
+    assert destination.related_hashes(PEOPLE) == {"a": b"", "b": rows[1].row_hash}
+    assert destination.replace_related(PEOPLE, rows, complete=True).updated == 1
+    assert sql.execute("SELECT name FROM people ORDER BY id").fetchall() == [("Ada",), (None,)]
