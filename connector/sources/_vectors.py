@@ -92,7 +92,8 @@ class LiftedVectors:
                 if end and (name := self._keep(body[start:end])):
                     parts += (body[copied:start], b'"%s"' % name.encode())
                     copied = place = end
-            self._end_block()
+            if self._block:
+                self._end_block()
         return b"".join((*parts, body[copied:]))
 
     def _keep(self, text: bytes) -> str | None:
