@@ -94,6 +94,8 @@ def _decide(
     if listing.state is AssetState.FAILED:
         return Decision(listing, Action.SKIP)
     asset_id = listing.asset_id
+    if not any(asset_id in ledger for ledger in known.values()):  # as in a first load: there is nothing to compare
+        return Decision(listing, Action.PULL if known else Action.KEEP, frozenset(known))
     fingerprint = ledger_fingerprint(listing.fingerprint, mapping_digest, reread.turn(asset_id, listing.turn))
     asked_for = reread.asks_for(asset_id)
     lacking = [
