@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from os import environ as process_environ
 from threading import Lock
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from vectorferry.connector._cancellation import run_cancellable
 from vectorferry.connector._config import resolve, resolve_part
@@ -27,60 +26,36 @@ SETTING: Final = "source.collections: "
 SHOWN: Final = 20
 
 
-class Meanwhile(Generic[T]):
-    """While any block of this lasts, something of the whole interpreter is set to what `change` makes of it."""
-
-    def __init__(self, get: Callable[[], T], set_to: Callable[[T], object], change: Callable[[T], T]) -> None:
-        self._get = get
-        self._set_to = set_to
-        self._change = change
-        self._lock = Lock()
-        self._blocks = 0
-        self._before = get()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._blocks += 1
-            if self._blocks == 1:
-                self._before = self._get()
-                self._set_to(self._change(self._before))
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._blocks -= 1
-            if not self._blocks:
-                self._set_to(self._before)
-
-
-Thresholds: TypeAlias = tuple[int, int, int]
-
-
-def rare_garbage(allocations: int) -> Meanwhile[Thresholds]:
-    """Python looks for garbage in cycles after so many allocations, less often than it does by itself.
+class RareGarbage:
+    """While any block of this lasts, Python looks for garbage in cycles less often than it does by itself.
 
     A run makes some thirty objects of each asset, all of which live until their batch is written (200,000 of small
     assets), and none of which is in a cycle. Looking at them again and again took a quarter of a run's CPU (10,000
     assets of one feature); every 50,000 allocations, it still was a tenth.
     """
 
-    def rarer(own: Thresholds) -> Thresholds:
-        often, *others = own
-        return max(often, allocations) if often else 0, *others  # 0: somebody wants none
+    def __init__(self, allocations: int) -> None:
+        self._allocations = allocations
+        self._lock = Lock()
+        self._blocks = 0
+        self._before = gc.get_threshold()
 
-    return Meanwhile(gc.get_threshold, lambda thresholds: gc.set_threshold(*thresholds), rarer)
+    def __enter__(self) -> None:
+        with self._lock:
+            self._blocks += 1
+            if self._blocks == 1:
+                self._before = gc.get_threshold()
+                often, *others = self._before
+                gc.set_threshold(max(often, self._allocations) if often else 0, *others)  # 0: somebody wants none
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                gc.set_threshold(*self._before)
 
 
-def quick_turns(seconds: float) -> Meanwhile[float]:
-    """Python's threads take turns after so many seconds, sooner than they do by themselves.
-
-    An answer comes in some fifty pieces, and after taking each of them whoever reads has to wait until it is its turn
-    again: up to 5 ms, as long as a batch is being made ready for a destination in another thread.
-    """
-    return Meanwhile(sys.getswitchinterval, sys.setswitchinterval, lambda own: min(own, seconds))
-
-
-RARE_GARBAGE: Final = rare_garbage(300_000)
-QUICK_TURNS: Final = quick_turns(0.0005)
+RARE_GARBAGE: Final = RareGarbage(300_000)
 
 
 def run_opened(
@@ -98,7 +73,6 @@ def run_opened(
         destinations = [stack.enter_context(closing(each.open(resolved.name))) for each in resolved.destinations]
         source = resolved.source.open()
         stack.enter_context(RARE_GARBAGE)
-        stack.enter_context(QUICK_TURNS)
         return run_closing(source, lambda: work(resolved, source, destinations))
 
 

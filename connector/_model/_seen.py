@@ -34,7 +34,8 @@ class SeenIds:
         first[np.unique(hashes, return_index=True)[1]] = True
         new &= first
         self._append(np.sort(hashes[new]))
-        return [bool(flag) for flag in new]
+        flags: list[bool] = new.tolist()
+        return flags
 
     def missing(self, ids: Sequence[str]) -> list[str]:
         """Those of these ids that were never added."""

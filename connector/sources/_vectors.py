@@ -92,7 +92,8 @@ class LiftedVectors:
                 if end and (name := self._keep(body[start:end])):
                     parts += (body[copied:start], b'"%s"' % name.encode())
                     copied = place = end
-            self._end_block()
+            if self._block:
+                self._end_block()
         return b"".join((*parts, body[copied:]))
 
     def _keep(self, text: bytes) -> str | None:
@@ -131,7 +132,7 @@ class _Numbers(NamedTuple):
 
     name: str
     text: bytes
-    doubles: memoryview
+    doubles: memoryview[float]
 
 
 class _Parser(threading.local):
@@ -144,7 +145,7 @@ class _Parser(threading.local):
         new_parser = _simdjson_parser()
         self._parser = new_parser and new_parser()
 
-    def doubles(self, numbers: bytes) -> memoryview | None:
+    def doubles(self, numbers: bytes) -> memoryview[float] | None:
         """The numbers; None for what is no list of them, or an empty one, and without simdjson.
 
         They are the nearest doubles, as orjson's are, so that the float32 of them are the same bits as `decode_vector`

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vectorferry.connector._engine._mapper import MappedRecord
-from vectorferry.connector._engine._opening import quick_turns, rare_garbage
+from vectorferry.connector._engine._opening import RareGarbage
 from vectorferry.connector._engine.sync._diff import Action, diff
 from vectorferry.connector._engine.sync._guard import check_deletes
 from vectorferry.connector._engine.sync._lane import Batcher
@@ -232,7 +231,7 @@ def test_a_slow_source_does_not_keep_what_was_read_waiting() -> None:
 
 @pytest.mark.parametrize(("before", "during"), [(700, 50_000), (90_000, 90_000), (0, 0)])
 def test_garbage_is_looked_for_as_before_once_the_last_run_has_ended(before: int, during: int) -> None:
-    rare, own = rare_garbage(50_000), gc.get_threshold()
+    rare, own = RareGarbage(50_000), gc.get_threshold()
     try:
         gc.set_threshold(before, *own[1:])
         with rare, pytest.raises(KeyError), rare:
@@ -244,17 +243,3 @@ def test_garbage_is_looked_for_as_before_once_the_last_run_has_ended(before: int
         assert gc.get_threshold() == (before, *own[1:])
     finally:
         gc.set_threshold(*own)
-
-
-@pytest.mark.parametrize(("before", "during"), [(0.005, 0.0005), (0.00025, 0.00025)])
-def test_threads_take_turns_as_before_once_the_last_run_has_ended(before: float, during: float) -> None:
-    quick, own = quick_turns(0.0005), sys.getswitchinterval()
-    try:
-        sys.setswitchinterval(before)
-        with quick:
-            with quick:
-                pass
-            assert sys.getswitchinterval() == pytest.approx(during)
-        assert sys.getswitchinterval() == pytest.approx(before)
-    finally:
-        sys.setswitchinterval(own)

@@ -78,7 +78,8 @@ def diff(
     reread: Reread = NEVER,
 ) -> list[Decision]:
     """Decide for each listing of a page. `known` holds the ledger's answer per destination and asset id."""
-    return [_decide(listing, known, mapping_digest, modalities, reread) for listing in page]
+    are_new = not any(known.values())  # as in a first load: there is nothing to compare
+    return [_decide(listing, known, mapping_digest, modalities, reread, is_new=are_new) for listing in page]
 
 
 def _decide(
@@ -87,12 +88,16 @@ def _decide(
     mapping_digest: str,
     modalities: frozenset[Modality],
     reread: Reread,
+    *,
+    is_new: bool,
 ) -> Decision:
     if listing.state is AssetState.PENDING:
         return Decision(listing, Action.WAIT)
     if listing.state is AssetState.FAILED:
         return Decision(listing, Action.SKIP)
     asset_id = listing.asset_id
+    if is_new:
+        return Decision(listing, Action.PULL if known else Action.KEEP, frozenset(known))
     turn = listing.turn if reread.days is None else reread.turn(asset_id, listing.turn)
     fingerprint = ledger_fingerprint(listing.fingerprint, mapping_digest, turn)
     asked_for = reread.now and reread.asks_for(asset_id)
